@@ -1,0 +1,139 @@
+import { assertEquals } from "@std/assert";
+import { checkFile, checkLayers } from "../../tools/check_layers.ts";
+
+Deno.test("checkFile() accepts the arrows of the design", () => {
+  const accepted: [path: string, source: string][] = [
+    ["kernels/matmul.ts", 'import { groupsFor } from "./kernel_spec.ts";'],
+    ["gpu/device.ts", 'import type { KernelSpec } from "../kernels/kernel_spec.ts";'],
+    [
+      "autograd/ops/matmul.ts",
+      'import { MATMUL } from "../../kernels/matmul.ts"; import { D } from "../../gpu/mod.ts";',
+    ],
+    ["nn/linear.ts", 'import { Tensor } from "../autograd/mod.ts";'],
+    [
+      "model/gpt2.ts",
+      'import { load } from "../io/safetensors.ts"; import { Module } from "../nn/module.ts";',
+    ],
+    ["peft/lora.ts", 'import { Tensor } from "../autograd/tensor.ts"; const m = () => import("re2js");'],
+    ["train/trainer.ts", 'import { save } from "../io/mod.ts";'],
+    ["io/files.ts", 'const open = () => import("node:fs/promises");'],
+    [
+      "cli/main.ts",
+      'import { AdamW } from "../mod.ts"; import { parseArgs } from "node:util"; Deno.exit(0);',
+    ],
+    ["examples/lora.ts", 'import { AdamW } from "@peft/webgpu"; await main();'],
+    ["bench/step.ts", 'import { matmul } from "../kernels/matmul.ts"; import { x } from "../gpu/mod.ts";'],
+    ["mod.ts", 'export { Trainer } from "./train/trainer.ts";'],
+    ["tests/a_test.ts", 'import { x } from "../gpu/mod.ts";'],
+    ["model/gpt2.ts", '// Deno.env\nconst text = "Deno.env"; async function f() { await text; }'],
+  ];
+  for (const [path, source] of accepted) assertEquals(checkFile(path, source), [], path);
+});
+
+Deno.test("checkFile() names the file, the line and the rule of every broken arrow", () => {
+  const rejected: [path: string, source: string, problem: string][] = [
+    [
+      "kernels/a.ts",
+      'import "../gpu/mod.ts";',
+      'kernels/a.ts:1 imports "../gpu/mod.ts": kernels may import nothing, received gpu',
+    ],
+    [
+      "gpu/a.ts",
+      'import { MATMUL } from "../kernels/matmul.ts";',
+      'gpu/a.ts:1 imports "../kernels/matmul.ts": gpu may import types of kernels, received kernels',
+    ],
+    [
+      "gpu/a.ts",
+      'import type { T } from "../autograd/tensor.ts";',
+      'gpu/a.ts:1 imports "../autograd/tensor.ts": gpu may import types of kernels, received autograd',
+    ],
+    [
+      "io/a.ts",
+      '\nimport { T } from "../autograd/tensor.ts";',
+      'io/a.ts:2 imports "../autograd/tensor.ts": io may import nothing, received autograd',
+    ],
+    [
+      "nn/a.ts",
+      'import { D } from "../gpu/mod.ts";',
+      'nn/a.ts:1 imports "../gpu/mod.ts": nn may import autograd, received gpu',
+    ],
+    [
+      "peft/a.ts",
+      'import { G } from "../model/gpt2.ts";',
+      'peft/a.ts:1 imports "../model/gpt2.ts": peft may import nn, autograd, io, received model',
+    ],
+    [
+      "train/a.ts",
+      'export * from "../peft/lora.ts";',
+      'train/a.ts:1 imports "../peft/lora.ts": train may import nn, autograd, io, received peft',
+    ],
+    [
+      "model/sub/a.ts",
+      'const m = import("../../train/a.ts");',
+      'model/sub/a.ts:1 imports "../../train/a.ts": model may import nn, autograd, io, received train',
+    ],
+    [
+      "cli/a.ts",
+      'import { x } from "../nn/linear.ts";',
+      'cli/a.ts:1 imports "../nn/linear.ts": cli may import mod.ts, received nn',
+    ],
+    [
+      "examples/a.ts",
+      'import { x } from "../cli/main.ts";',
+      'examples/a.ts:1 imports "../cli/main.ts": examples may import mod.ts, received cli',
+    ],
+    [
+      "nn/a.ts",
+      'import { x } from "@peft/webgpu";',
+      'nn/a.ts:1 imports "@peft/webgpu": the core imports its own files by relative paths',
+    ],
+    [
+      "model/a.ts",
+      'import * as v from "valibot";',
+      'model/a.ts:1 imports "valibot" at load time: the core reaches packages by dynamic import',
+    ],
+    [
+      "io/a.ts",
+      'import { open } from "node:fs";',
+      'io/a.ts:1 imports "node:fs" at load time: the core reaches packages by dynamic import',
+    ],
+    [
+      "peft/a.ts",
+      'const f = () => import("node:fs");',
+      'peft/a.ts:1 imports "node:fs": only io touches files and the runtime',
+    ],
+    [
+      "peft/a.ts",
+      'const f = () => import("npm:re2js");',
+      'peft/a.ts:1 imports "npm:re2js": name the package in the import map of deno.json',
+    ],
+    [
+      "cli/a.ts",
+      'import "https://example.org/x.ts";',
+      'cli/a.ts:1 imports "https://example.org/x.ts": packages come from npm through the import map',
+    ],
+    [
+      "train/a.ts",
+      "\n\nconst a = Deno.args;",
+      "train/a.ts:3 names Deno: the core runs in browsers and Node too",
+    ],
+    ["mod.ts", "const a = await f();", "mod.ts:1 awaits at top level: the core loads synchronously"],
+  ];
+  for (const [path, source, problem] of rejected) assertEquals(checkFile(path, source), [problem]);
+});
+
+Deno.test("checkLayers() walks the folders of the tree and reports in the order of the paths", async () => {
+  const root = await Deno.makeTempDir();
+  try {
+    for (const folder of ["nn", "io/deep", "docs", "io/node_modules"]) {
+      await Deno.mkdir(`${root}/${folder}`, { recursive: true });
+    }
+    await Deno.writeTextFile(`${root}/nn/bad.ts`, 'import "../gpu/mod.ts";');
+    await Deno.writeTextFile(`${root}/io/deep/bad.js`, "Deno.exit();");
+    await Deno.writeTextFile(`${root}/io/node_modules/skipped.ts`, "Deno.exit();");
+    await Deno.writeTextFile(`${root}/docs/skipped.ts`, "Deno.exit();");
+    assertEquals((await checkLayers(root)).map((p) => p.split(" ")[0]), ["io/deep/bad.js:1", "nn/bad.ts:1"]);
+  } finally {
+    await Deno.remove(root, { recursive: true });
+  }
+});

@@ -1,0 +1,124 @@
+/**
+ * Checks the arrows between folders that docs/architecture.md draws, and what keeps the core free of a runtime:
+ * no `Deno`, no static `node:` or `npm:` import, no top-level await. Run: `deno run --allow-read tools/check_layers.ts`.
+ * @module
+ */
+import { blankSource, findImports, lineAt } from "./source_text.ts";
+import { listFiles } from "./list_files.ts";
+
+/** Folders whose files run in any WebGPU runtime, browsers included. */
+export const CORE_FOLDERS: readonly string[] = [
+  "kernels",
+  "gpu",
+  "autograd",
+  "io",
+  "nn",
+  "model",
+  "peft",
+  "train",
+];
+
+/** What the files of each folder may import, besides their own folder. `types:` allows type imports alone. */
+export const ARROWS: Readonly<Record<string, readonly string[]>> = {
+  kernels: [],
+  gpu: ["types:kernels"],
+  autograd: ["gpu", "kernels"],
+  io: [],
+  nn: ["autograd"],
+  model: ["nn", "autograd", "io"],
+  peft: ["nn", "autograd", "io"],
+  train: ["nn", "autograd", "io"],
+  cli: ["mod.ts"],
+  examples: ["mod.ts"],
+  bench: [...CORE_FOLDERS, "mod.ts", "cli", "examples", "tools"],
+  "mod.ts": CORE_FOLDERS,
+};
+
+/** The part of the repository a path belongs to: its first folder, or the file's name at the root. */
+function partOf(path: string): string {
+  return path.split("/")[0];
+}
+
+/** Resolves a relative specifier against the file that names it; both relative to the root, with slashes. */
+function resolve(from: string, specifier: string): string {
+  const parts = from.split("/").slice(0, -1);
+  for (const step of specifier.split("/")) {
+    if (step === "..") parts.pop();
+    else if (step !== ".") parts.push(step);
+  }
+  return parts.join("/");
+}
+
+/**
+ * Violations in one file, each as `path:line message`.
+ * @param path where the file stands, relative to the repository's root
+ * @param text its source
+ */
+export function checkFile(path: string, text: string): string[] {
+  const part = partOf(path);
+  const allowed = ARROWS[part];
+  if (allowed === undefined) return [];
+  const core = CORE_FOLDERS.includes(part) || part === "mod.ts";
+  const source = blankSource(text);
+  const problems: string[] = [];
+  const report = (line: number, message: string) => problems.push(`${path}:${line} ${message}`);
+
+  for (const { specifier, line, typeOnly, dynamic } of findImports(source)) {
+    if (specifier.startsWith(".") || specifier.startsWith("@peft/webgpu")) {
+      const target = specifier.startsWith(".") ? partOf(resolve(path, specifier)) : "mod.ts";
+      if (core && specifier.startsWith("@")) {
+        report(line, `imports "${specifier}": the core imports its own files by relative paths`);
+      } else if (target !== part && !allowed.includes(target)) {
+        const typesAllowed = allowed.includes(`types:${target}`);
+        if (typesAllowed && typeOnly) continue;
+        const may = allowed.map((a) => a.replace("types:", "types of ")).join(", ") || "nothing";
+        report(line, `imports "${specifier}": ${part} may import ${may}, received ${target}`);
+      }
+    } else if (/^(?:https?|jsr):/.test(specifier)) {
+      report(line, `imports "${specifier}": packages come from npm through the import map`);
+    } else if (core && !dynamic && !typeOnly) {
+      report(line, `imports "${specifier}" at load time: the core reaches packages by dynamic import`);
+    } else if (core && specifier.startsWith("node:") && part !== "io") {
+      report(line, `imports "${specifier}": only io touches files and the runtime`);
+    } else if (core && specifier.startsWith("npm:")) {
+      report(line, `imports "${specifier}": name the package in the import map of deno.json`);
+    }
+  }
+  if (core) {
+    for (const match of source.code.matchAll(/(?<![.\w$])Deno\b/g)) {
+      report(lineAt(source.code, match.index), "names Deno: the core runs in browsers and Node too");
+    }
+    for (const index of topLevelAwaits(source.code)) {
+      report(lineAt(source.code, index), "awaits at top level: the core loads synchronously");
+    }
+  }
+  return problems;
+}
+
+/** Indices of `await` outside every bracket. */
+function topLevelAwaits(code: string): number[] {
+  const found: number[] = [];
+  let depth = 0;
+  for (const match of code.matchAll(/[{(]|[})]|(?<![.\w$])await\b/g)) {
+    if (match[0] === "await") {
+      if (depth === 0) found.push(match.index);
+    } else depth += match[0] === "{" || match[0] === "(" ? 1 : -1;
+  }
+  return found;
+}
+
+/** Violations in all TypeScript and JavaScript files under a repository's root, sorted by path. */
+export async function checkLayers(root: string): Promise<string[]> {
+  const problems: string[] = [];
+  for (const path of await listFiles(root, /\.(?:[cm]?[jt]s|[jt]sx)$/, Object.keys(ARROWS))) {
+    problems.push(...checkFile(path, await Deno.readTextFile(`${root}/${path}`)));
+  }
+  return problems;
+}
+
+if (import.meta.main) {
+  const problems = await checkLayers(Deno.args[0] ?? ".");
+  for (const problem of problems) console.error(problem);
+  console.log(problems.length === 0 ? "arrows hold" : `${problems.length} arrows broken`);
+  Deno.exit(problems.length === 0 ? 0 : 1);
+}
