@@ -1,0 +1,218 @@
+/**
+ * Launches matrix products of any size: picks the kernel for the adapter, the shape and the alignment, and splits what
+ * one launch cannot do (operands over the binding limit, K over the loop limit of one software driver).
+ * @module
+ */
+import type { BufferView, Device } from "../../gpu/mod.ts";
+import {
+  matmulKernel,
+  type MatmulLayout,
+  type MatmulOptions,
+  type MatmulTile,
+  selectMatmul,
+} from "../../kernels/matmul.ts";
+import type { Tensor } from "../tensor.ts";
+
+/** K steps of one launch: 16,384 loop iterations of 4; one software driver stops a shader at 65,535 without a word. */
+const MAX_K = 65536;
+/** Rows of y of one launch: 65,535 workgroups of 4 rows at least. */
+const MAX_M = 262080;
+
+/** A matrix in a tensor: rows of `ld` elements from `offset` on (elements, a multiple of 64). */
+export interface MatmulOperand {
+  readonly tensor: Tensor;
+  readonly ld: number;
+  readonly offset?: number;
+}
+
+/** Element strides of batched operands: batch = outer x inner; 0 broadcasts. */
+export interface MatmulBatch {
+  readonly count: number;
+  readonly inner: number;
+  readonly aOuter: number;
+  readonly aInner: number;
+  readonly bOuter: number;
+  readonly bInner: number;
+  readonly yStride: number;
+}
+
+/** One product y [M, N] = alpha a b + what the epilogue adds. */
+export interface MatmulCall {
+  readonly layout: MatmulLayout;
+  readonly M: number;
+  readonly N: number;
+  readonly K: number;
+  readonly a: MatmulOperand;
+  /** float32, or float16 (packed). */
+  readonly b: MatmulOperand;
+  /** Also gives the place of residual and preActivation, which are laid out like it. */
+  readonly y: MatmulOperand;
+  readonly batch?: MatmulBatch;
+  /** Default 1. Applies to the extension too. */
+  readonly alpha?: number;
+  /** [N] */
+  readonly bias?: Tensor | null;
+  readonly gelu?: boolean;
+  /** Receives the argument of gelu_new. */
+  readonly preActivation?: Tensor | null;
+  readonly residual?: Tensor | null;
+  /** Add to what y holds. */
+  readonly accumulate?: boolean;
+  /** `nt`: + u [M, R] v [N, R]^T; `nn`: + u [M, R] v [R, N]. */
+  readonly extension?: { readonly layout: "nn" | "nt"; readonly u: Tensor; readonly v: Tensor; readonly R: number };
+  /** Overrides the choice of `selectMatmul` (benchmarks, tests). */
+  readonly tile?: MatmulTile;
+}
+
+const bytesPer = (operand: MatmulOperand) => operand.tensor.dtype === "float16" ? 2 : 4;
+
+/** Bytes from the first element of a matrix to its last. */
+function spanBytes(operand: MatmulOperand, rows: number, columns: number): number {
+  return ((rows - 1) * operand.ld + columns) * bytesPer(operand);
+}
+
+/** Largest multiple of 64 rows whose bytes fit the binding limit; all rows if they fit. */
+function rowsThatFit(operand: MatmulOperand, rows: number, columns: number, limit: number): number {
+  if (spanBytes(operand, rows, columns) <= limit) return rows;
+  const fit = Math.floor((limit / bytesPer(operand) - columns) / operand.ld) + 1;
+  const whole = Math.floor(fit / 64) * 64;
+  if (whole < 64) {
+    throw new RangeError(
+      `Cannot multiply: 64 rows of an operand must fit ${limit} bytes, received rows of ${operand.ld} elements`,
+    );
+  }
+  return whole;
+}
+
+/** A window of a matrix: offset in elements, rows and columns it spans. */
+function windowOf(operand: MatmulOperand, row: number, column: number, rows: number, columns: number): BufferView {
+  const start = ((operand.offset ?? 0) + row * operand.ld + column) * bytesPer(operand);
+  // Up to a whole vec4f: a row padded to `ld` may be read to its end.
+  const bytes = Math.ceil(Math.max(0, spanBytes(operand, rows, columns)) / 16) * 16;
+  return operand.tensor.window(start, Math.max(4, Math.min(bytes, operand.tensor.view.size - start)));
+}
+
+const four = (...values: number[]) => values.every((value) => value % 4 === 0);
+
+/** Appends the launches of one product. Nothing is launched for an empty y. */
+export function launchMatmul(device: Device, call: MatmulCall): void {
+  const { layout, M, N, K, a, b, y } = call;
+  if (M === 0 || N === 0 || (call.batch?.count ?? 1) === 0) return;
+  const limit = device.limits.maxStorageBufferBindingSize;
+  const whole = call.batch !== undefined && call.batch.count > 1;
+  let [stepM, stepN, stepK] = [Math.min(M, MAX_M), N, Math.min(Math.max(K, 1), MAX_K)];
+  if (!whole) {
+    stepM = Math.min(stepM, rowsThatFit(y, stepM, N, limit));
+    if (layout === "tn") stepK = Math.min(stepK, rowsThatFit(a, stepK, M, limit));
+    else stepM = Math.min(stepM, rowsThatFit(a, stepM, K, limit));
+    if (layout === "nt") stepN = Math.min(stepN, rowsThatFit(b, stepN, K, limit));
+    else stepK = Math.min(stepK, rowsThatFit(b, stepK, N, limit));
+  }
+  for (let m = 0; m < M; m += stepM) {
+    for (let n = 0; n < N; n += stepN) {
+      for (let k = 0; k === 0 || k < K; k += stepK) {
+        launchBlock(device, call, {
+          m,
+          n,
+          k,
+          rows: Math.min(stepM, M - m),
+          columns: Math.min(stepN, N - n),
+          depth: Math.min(stepK, K - k),
+        });
+      }
+    }
+  }
+}
+
+interface Block {
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  readonly rows: number;
+  readonly columns: number;
+  readonly depth: number;
+}
+
+function launchBlock(device: Device, call: MatmulCall, block: Block): void {
+  const { layout, a, b, y, batch } = call;
+  const { m, n, k, rows, columns, depth } = block;
+  const first = k === 0;
+  const last = k + depth >= call.K;
+  const extension = first ? call.extension : undefined;
+  const bias = last ? call.bias : null;
+  const residual = last ? call.residual : null;
+  const gelu = last && (call.gelu ?? false);
+  const preActivation = gelu ? call.preActivation : null;
+
+  const batchFour = batch === undefined ||
+    four(batch.aOuter, batch.aInner) && four(batch.bOuter, batch.bInner) && four(batch.yStride);
+  const vector = {
+    a: depth > 0 && batchFour && four(a.ld) && (layout !== "tn" ? true : four(rows)),
+    b: depth > 0 && batchFour && four(b.ld) && (layout === "nt" ? true : four(columns)),
+    y: batchFour && four(y.ld, columns) && (extension?.layout !== "nn" || four(extension.v.shape.at(-1) ?? 0)),
+    extension: extension !== undefined && four(extension.R),
+  };
+  const tile = call.tile ??
+    selectMatmul(device, { layout, M: rows, N: columns, K: depth, batch: batch?.count ?? 1 });
+  const options: MatmulOptions = {
+    ...tile,
+    layout,
+    weight: b.tensor.dtype === "float16" ? "f16" : "f32",
+    vector,
+    anyK: depth % (tile.variant === "shared" ? tile.tileK : 4) !== 0,
+    extension: extension?.layout ?? "none",
+    bias: Boolean(bias),
+    gelu,
+    preActivation: Boolean(preActivation),
+    residual: Boolean(residual),
+    accumulate: (call.accumulate ?? false) || !first,
+  };
+
+  const count = batch?.count ?? 1;
+  const single = count === 1;
+  const at = (operand: MatmulOperand, row: number, column: number, r: number, c: number): BufferView =>
+    single ? windowOf(operand, row, column, r, c) : operand.tensor.view;
+  const buffers: Record<string, BufferView> = {
+    a: layout === "tn" ? at(a, k, m, depth, rows) : at(a, m, k, rows, depth),
+    b: layout === "nt" ? at(b, n, k, columns, depth) : at(b, k, n, depth, columns),
+    y: at(y, m, n, rows, columns),
+  };
+  let ldv = 0;
+  if (extension) {
+    const { u, v, R } = extension;
+    ldv = v.shape.at(-1) ?? 0;
+    buffers.u = windowOf({ tensor: u, ld: R }, m, 0, rows, R);
+    buffers.v = extension.layout === "nt"
+      ? windowOf({ tensor: v, ld: R }, n, 0, columns, R)
+      : windowOf({ tensor: v, ld: ldv }, 0, n, R, columns);
+  }
+  if (bias) buffers.bias = bias.window(4 * n, 4 * columns);
+  if (residual) buffers.residual = at({ ...y, tensor: residual }, m, n, rows, columns);
+  if (preActivation) buffers.preActivation = at({ ...y, tensor: preActivation }, m, n, rows, columns);
+
+  const work = 2 * rows * columns * (depth + (extension?.R ?? 0)) * count;
+  device.dispatch(
+    matmulKernel(options),
+    buffers,
+    {
+      M: rows,
+      N: columns,
+      K: depth,
+      R: extension?.R ?? 0,
+      lda: a.ld,
+      ldb: b.ld,
+      ldc: y.ld,
+      ldv,
+      batch: count,
+      batchInner: Math.max(1, batch?.inner ?? 1),
+      aOuter: batch?.aOuter ?? 0,
+      aInner: batch?.aInner ?? 0,
+      bOuter: batch?.bOuter ?? 0,
+      bInner: batch?.bInner ?? 0,
+      yBatch: batch?.yStride ?? 0,
+      alpha: call.alpha ?? 1,
+    },
+    undefined,
+    work,
+  );
+}

@@ -1,0 +1,74 @@
+/**
+ * Lifetimes without bookkeeping by hand: tensors made inside a scope are disposed at its end, but for its result.
+ * @module
+ */
+
+/** Something with device memory that can be given back. */
+export interface Disposable {
+  dispose(): void;
+  readonly isDisposed: boolean;
+}
+
+const scopes: Set<Disposable>[] = [];
+
+/** Puts a new tensor under the innermost scope. */
+export function track(item: Disposable): void {
+  scopes.at(-1)?.add(item);
+}
+
+/** Takes a tensor out of every open scope: it lives until it is disposed or collected. */
+export function keep<T extends Disposable>(item: T): T {
+  for (const scope of scopes) scope.delete(item);
+  return item;
+}
+
+function isDisposable(value: object): value is Disposable {
+  return typeof (value as Disposable).dispose === "function" && "isDisposed" in value;
+}
+
+/** Disposable values in arrays, plain objects and maps, any depth. */
+function collect(value: unknown, found: Set<Disposable>): void {
+  if (typeof value !== "object" || value === null) return;
+  if (isDisposable(value)) found.add(value);
+  else if (Array.isArray(value)) { for (const item of value) collect(item, found); }
+  else if (value instanceof Map) { for (const item of value.values()) collect(item, found); }
+  else if (Object.getPrototypeOf(value) === Object.prototype) {
+    for (const item of Object.values(value)) collect(item, found);
+  }
+}
+
+function close(scope: Set<Disposable>, result: unknown): void {
+  const kept = new Set<Disposable>();
+  collect(result, kept);
+  const outer = scopes.at(-1);
+  for (const item of scope) {
+    if (kept.has(item)) outer?.add(item);
+    else item.dispose();
+  }
+}
+
+/**
+ * Runs `body` and disposes every tensor made in it, except those in its result (a tensor, or arrays, plain objects
+ * and maps of tensors). What a gradient still needs stays with the tape. Scopes nest.
+ */
+export function tidy<T>(body: () => T): T {
+  const scope = new Set<Disposable>();
+  scopes.push(scope);
+  let result: T | undefined;
+  try {
+    return result = body();
+  } finally {
+    scopes.splice(scopes.lastIndexOf(scope), 1);
+    close(scope, result);
+  }
+}
+
+/** Runs `body` outside every scope: tensors it makes are the caller's to dispose. */
+export function untracked<T>(body: () => T): T {
+  const outer = scopes.splice(0);
+  try {
+    return body();
+  } finally {
+    scopes.push(...outer);
+  }
+}

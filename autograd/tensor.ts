@@ -1,0 +1,276 @@
+/**
+ * A dense array on the device, with its place in the gradient graph.
+ * @module
+ */
+
+import { type BufferView, currentDevice, type Device, type DeviceBuffer, DisposedError } from "../gpu/mod.ts";
+import { fillKernel } from "../kernels/pointwise.ts";
+import { BYTES_PER_ELEMENT, type DType, type TensorData, viewAs } from "./dtype.ts";
+import { track } from "./scope.ts";
+import { nestedShape, type Shape, showShape, sizeOf } from "./shape.ts";
+import { backward, type Node } from "./tape.ts";
+
+/** Numbers nested to any depth, such as `[[1, 2], [3, 4]]`. */
+export type NestedArray = number | readonly NestedArray[];
+
+/** Options of `Tensor.from`. */
+export interface TensorOptions {
+  /** Shape of a flat typed array; a nested array has its own. */
+  shape?: Shape;
+  /** Default: float32, or what the typed array holds (`Uint16Array`: float16 bits). */
+  dtype?: DType;
+  /** Default: the default device. */
+  device?: Device;
+  /** Whether gradients are collected in `grad`. */
+  requiresGrad?: boolean;
+}
+
+/** Device bytes shared by the tensors that view them. */
+class Storage {
+  references = 0;
+  constructor(readonly device: Device, readonly buffer: DeviceBuffer) {}
+
+  release(): void {
+    if (--this.references === 0) this.device.release(this.buffer);
+  }
+}
+
+/** Frees the memory of tensors that nobody disposed; scopes and `dispose` do it sooner. */
+const forgotten = new FinalizationRegistry<Storage>((storage) => storage.release());
+
+/** A tensor. Contiguous, row-major. Made by `Tensor.from` and by ops. */
+export class Tensor {
+  /** Sizes of the dimensions. */
+  readonly shape: Shape;
+  /** Element type. */
+  readonly dtype: DType;
+  /** Number of elements. */
+  readonly size: number;
+  /** The accumulated gradient of a leaf, same shape; null before `backward()`. */
+  grad: Tensor | null = null;
+  #storage: Storage | null;
+  #requiresGrad = false;
+  #node: Node | null = null;
+  #outputIndex = 0;
+
+  /** @internal Ops use `empty`; callers use `Tensor.from`. */
+  constructor(storage: Storage, shape: Shape, dtype: DType) {
+    this.#storage = storage;
+    this.shape = shape;
+    this.dtype = dtype;
+    this.size = sizeOf(shape);
+    storage.references++;
+    forgotten.register(this, storage, this);
+    track(this);
+  }
+
+  /**
+   * A tensor of host values.
+   * @throws {TypeError} if rows are ragged, or the number of values is not that of the shape
+   */
+  static from(values: NestedArray | TensorData, options: TensorOptions = {}): Tensor {
+    const flat = ArrayBuffer.isView(values);
+    const dtype = options.dtype ?? (flat ? dtypeOf(values) : "float32");
+    const shape = options.shape ?? (flat ? [values.length] : nestedShape(values));
+    const data = flat && dtypeOf(values) === dtype ? values : toData(flat ? [...values] : values, dtype);
+    if (data.length !== sizeOf(shape)) {
+      throw new TypeError(
+        `Cannot make a tensor of shape ${showShape(shape)}: ${
+          sizeOf(shape)
+        } values are required, received ${data.length}`,
+      );
+    }
+    const tensor = empty(options.device ?? currentDevice(), shape, dtype);
+    if (data.length > 0) tensor.write(data);
+    tensor.requiresGrad = options.requiresGrad ?? false;
+    return tensor;
+  }
+
+  /** The device it lives on. */
+  get device(): Device {
+    return this.#live().device;
+  }
+
+  /** Bytes of its elements. */
+  get byteLength(): number {
+    return this.size * BYTES_PER_ELEMENT[this.dtype];
+  }
+
+  /** Whether it was disposed. */
+  get isDisposed(): boolean {
+    return this.#storage === null;
+  }
+
+  /** @internal Whether other handles view the same memory. */
+  get isShared(): boolean {
+    return this.#live().references > 1;
+  }
+
+  /** @internal All its bytes, for a dispatch. */
+  get view(): BufferView {
+    return { buffer: this.#live().buffer, offset: 0, size: Math.max(4, this.byteLength) };
+  }
+
+  /** @internal A byte range of it, for a dispatch; `byteOffset` is a multiple of 256. */
+  window(byteOffset: number, byteLength: number): BufferView {
+    return { buffer: this.#live().buffer, offset: byteOffset, size: byteLength };
+  }
+
+  /** Whether gradients flow to it. Can be set on leaves only. */
+  get requiresGrad(): boolean {
+    return this.#requiresGrad;
+  }
+
+  set requiresGrad(on: boolean) {
+    if (this.#node) {
+      throw new TypeError("Cannot set requiresGrad of an op's result: only leaf tensors can; use detach()");
+    }
+    if (on && this.dtype !== "float32") {
+      throw new TypeError(`Cannot set requiresGrad of a ${this.dtype} tensor: float32 is required`);
+    }
+    this.#requiresGrad = on;
+  }
+
+  /** @internal The op that made it, while gradients can flow to it. */
+  get node(): Node | null {
+    return this.#node;
+  }
+
+  /** @internal Which output of `node` it is. */
+  get outputIndex(): number {
+    return this.#outputIndex;
+  }
+
+  /** @internal Makes it an output of a recorded op. */
+  attach(node: Node, outputIndex: number): void {
+    node.retain();
+    this.#node = node;
+    this.#outputIndex = outputIndex;
+    this.#requiresGrad = true;
+  }
+
+  /** Overwrites its values from the host. */
+  write(data: TensorData): void {
+    if (data.byteLength !== this.byteLength) {
+      throw new TypeError(
+        `Cannot write ${data.byteLength} bytes to a ${this.dtype} tensor of shape ${
+          showShape(this.shape)
+        }: ${this.byteLength} are required`,
+      );
+    }
+    this.device.write(this.view, data);
+  }
+
+  /** Its values, read back from the device; `float16` comes as raw bits in a `Uint16Array`. */
+  async data(): Promise<TensorData> {
+    if (this.size === 0) return viewAs(this.dtype, new Uint8Array(0));
+    const bytes = await this.device.read({ ...this.view, size: this.byteLength });
+    return viewAs(this.dtype, bytes);
+  }
+
+  /**
+   * Its one value.
+   * @throws {TypeError} if it has more or fewer than one element
+   */
+  async item(): Promise<number> {
+    if (this.size !== 1) {
+      throw new TypeError(
+        `Cannot take the item of a tensor of shape ${showShape(this.shape)}: one element is required`,
+      );
+    }
+    return (await this.data())[0];
+  }
+
+  /** Adds the gradient of this scalar (or of `gradient`, same shape) to the `grad` of every leaf; frees the graph. */
+  backward(gradient?: Tensor): void {
+    this.#live();
+    backward(this, gradient);
+  }
+
+  /** The same values, cut off from the gradient graph; shares memory. */
+  detach(): Tensor {
+    return this.alias();
+  }
+
+  /** @internal A second handle on the same memory, outside the graph, with another shape of the same size. */
+  alias(shape: Shape = this.shape): Tensor {
+    return new Tensor(this.#live(), shape, this.dtype);
+  }
+
+  /** @internal The same values in memory of their own, outside the graph. */
+  copy(): Tensor {
+    const result = empty(this.device, this.shape, this.dtype);
+    if (this.size > 0) this.device.copy(this.view, result.view);
+    return result;
+  }
+
+  /** Gives its memory back, and its part of the gradient graph. A second call does nothing. */
+  dispose(): void {
+    const storage = this.#storage;
+    if (!storage) return;
+    this.#storage = null;
+    forgotten.unregister(this);
+    storage.release();
+    this.#node?.release();
+    this.#node = null;
+    this.grad?.dispose();
+    this.grad = null;
+  }
+
+  /** `using` disposes it at the end of the block. */
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  #live(): Storage {
+    if (!this.#storage) {
+      throw new DisposedError(`Cannot use a tensor of shape ${showShape(this.shape)}: it was disposed`);
+    }
+    return this.#storage;
+  }
+}
+
+/** @internal A tensor of undefined contents from the device's pool. */
+export function empty(device: Device, shape: Shape, dtype: DType = "float32"): Tensor {
+  const byteLength = Math.max(4, Math.ceil(sizeOf(shape) * BYTES_PER_ELEMENT[dtype] / 4) * 4);
+  return new Tensor(new Storage(device, device.acquire(byteLength)), shape, dtype);
+}
+
+/** A float32 tensor filled with one value. */
+export function full(device: Device, shape: Shape, value: number): Tensor {
+  const tensor = empty(device, shape);
+  const bits = new Uint32Array(Float32Array.of(value).buffer)[0];
+  device.dispatch(fillKernel, { y: tensor.view }, { size: tensor.size, bits });
+  return tensor;
+}
+
+/** @internal The seed of a backward pass. */
+export function onesLike(tensor: Tensor): Tensor {
+  return full(tensor.device, tensor.shape, 1);
+}
+
+function dtypeOf(data: ArrayBufferView): DType {
+  if (data instanceof Float32Array) return "float32";
+  if (data instanceof Int32Array) return "int32";
+  if (data instanceof Uint32Array) return "uint32";
+  if (data instanceof Uint16Array) return "float16";
+  throw new TypeError(
+    `Cannot make a tensor of a ${data.constructor.name}: Float32Array, Int32Array, Uint32Array or Uint16Array is required`,
+  );
+}
+
+function toData(values: NestedArray, dtype: DType): TensorData {
+  const flat = (Array.isArray(values) ? values.flat(Infinity) : [values]) as number[];
+  if (dtype === "float32") return Float32Array.from(flat);
+  if (dtype === "int32" || dtype === "uint32") {
+    const low = dtype === "int32" ? -(2 ** 31) : 0;
+    const bad = flat.find((v) => !Number.isInteger(v) || v < low || v >= low + 2 ** 32);
+    if (bad !== undefined) {
+      throw new RangeError(`Cannot make an ${dtype} tensor: 32-bit integers are required, received ${bad}`);
+    }
+    return dtype === "int32" ? Int32Array.from(flat) : Uint32Array.from(flat);
+  }
+  throw new TypeError(
+    "Cannot make a float16 tensor of numbers: pass float16 bits in a Uint16Array, or use cast()",
+  );
+}

@@ -1,0 +1,160 @@
+/**
+ * Device buffers by size class, reused last in first out, with a ledger of bytes. Reuse is deterministic: the same
+ * sequence of acquire and release gives the same buffers, so cached bind groups hit.
+ * @module
+ */
+
+import { OutOfDeviceMemoryError } from "./errors.ts";
+import { BUFFER_USAGE } from "./flags.ts";
+
+/** One GPU buffer of the pool. `byteLength` is its size class, at least what was asked for. */
+export interface DeviceBuffer {
+  /** Unique for the life of the device: part of bind-group keys. */
+  readonly id: number;
+  readonly gpuBuffer: GPUBuffer;
+  readonly byteLength: number;
+  /** Number of the last submission that uses it; a host write must not overtake that submission's commands. */
+  lastUse: number;
+  /** Called when the buffer is destroyed, so that caches drop what they hold of it. */
+  readonly onDestroy: (() => void)[];
+}
+
+/** A byte range of a device buffer. `offset` is a multiple of 256, `size` is exact. */
+export interface BufferView {
+  readonly buffer: DeviceBuffer;
+  readonly offset: number;
+  readonly size: number;
+}
+
+/** What the ledger knows, all in bytes except `buffers`. */
+export interface MemoryReport {
+  /** In use by tensors and caches. */
+  readonly liveBytes: number;
+  /** Kept for reuse. */
+  readonly idleBytes: number;
+  /** Highest live + idle since the device was made or `resetPeak()`. */
+  readonly peakBytes: number;
+  /** The limit of live + idle. */
+  readonly limitBytes: number;
+  /** Buffers in use. */
+  readonly buffers: number;
+}
+
+const STORAGE_USAGE = BUFFER_USAGE.STORAGE | BUFFER_USAGE.COPY_SRC | BUFFER_USAGE.COPY_DST;
+/** Idle bytes that are always tolerated before the oldest idle buffers are given back. */
+const IDLE_FLOOR_BYTES = 256 * 2 ** 20;
+
+/** Smallest size class that holds `byteLength`: eight classes a doubling, multiples of 256, at most 12.5 % waste. */
+export function sizeClass(byteLength: number): number {
+  if (byteLength <= 2048) return Math.max(256, Math.ceil(byteLength / 256) * 256);
+  const step = 2 ** (Math.floor(Math.log2(byteLength - 1)) - 3);
+  return Math.ceil(byteLength / step) * step;
+}
+
+/** The storage buffers of one device. */
+export class BufferPool {
+  readonly #device: GPUDevice;
+  readonly #maxBufferSize: number;
+  readonly #idle = new Map<number, DeviceBuffer[]>();
+  readonly #beforeDestroy: () => void;
+  #nextId = 1;
+  #liveBytes = 0;
+  #idleBytes = 0;
+  #peakBytes = 0;
+  #buffers = 0;
+  #limitBytes: number;
+
+  /** `beforeDestroy` runs before idle buffers are destroyed: pending commands that name them are submitted. */
+  constructor(device: GPUDevice, limitBytes: number, beforeDestroy: () => void) {
+    this.#device = device;
+    this.#maxBufferSize = device.limits.maxBufferSize;
+    this.#limitBytes = limitBytes;
+    this.#beforeDestroy = beforeDestroy;
+  }
+
+  /** The ledger. */
+  get report(): MemoryReport {
+    return {
+      liveBytes: this.#liveBytes,
+      idleBytes: this.#idleBytes,
+      peakBytes: this.#peakBytes,
+      limitBytes: this.#limitBytes,
+      buffers: this.#buffers,
+    };
+  }
+
+  /** Starts the peak anew from what is allocated now. */
+  resetPeak(): void {
+    this.#peakBytes = this.#liveBytes + this.#idleBytes;
+  }
+
+  /** Sets the limit of live + idle bytes. */
+  set limitBytes(bytes: number) {
+    this.#limitBytes = bytes;
+  }
+
+  /**
+   * A buffer of at least `byteLength` bytes; its contents are whatever the last user left.
+   * @throws {OutOfDeviceMemoryError} past the ledger's limit or the device's largest buffer
+   */
+  acquire(byteLength: number): DeviceBuffer {
+    const bytes = byteLength > this.#maxBufferSize
+      ? byteLength
+      : Math.min(sizeClass(byteLength), this.#maxBufferSize);
+    const list = this.#idle.get(bytes);
+    const reused = list?.pop();
+    if (reused) {
+      this.#idleBytes -= bytes;
+      this.#liveBytes += bytes;
+      this.#buffers++;
+      return reused;
+    }
+    if (bytes > this.#maxBufferSize) {
+      throw new OutOfDeviceMemoryError(
+        `Cannot allocate a buffer of ${byteLength} bytes: the device's largest buffer is ${this.#maxBufferSize} bytes`,
+      );
+    }
+    const idleTolerated = IDLE_FLOOR_BYTES + this.#liveBytes / 4;
+    if (this.#idleBytes + this.#liveBytes + bytes > this.#limitBytes) this.trim(0);
+    else if (this.#idleBytes > idleTolerated) this.trim(idleTolerated / 2);
+    if (this.#liveBytes + bytes > this.#limitBytes) {
+      throw new OutOfDeviceMemoryError(
+        `Cannot allocate ${byteLength} bytes on the device: the limit is ${this.#limitBytes} bytes, ${this.#liveBytes} are in use`,
+      );
+    }
+    const gpuBuffer = this.#device.createBuffer({
+      label: `pool ${bytes}`,
+      size: bytes,
+      usage: STORAGE_USAGE,
+    });
+    this.#liveBytes += bytes;
+    this.#buffers++;
+    this.#peakBytes = Math.max(this.#peakBytes, this.#liveBytes + this.#idleBytes);
+    return { id: this.#nextId++, gpuBuffer, byteLength: bytes, lastUse: -1, onDestroy: [] };
+  }
+
+  /** Gives a buffer back for reuse. */
+  release(buffer: DeviceBuffer): void {
+    const list = this.#idle.get(buffer.byteLength);
+    if (list) list.push(buffer);
+    else this.#idle.set(buffer.byteLength, [buffer]);
+    this.#liveBytes -= buffer.byteLength;
+    this.#idleBytes += buffer.byteLength;
+    this.#buffers--;
+  }
+
+  /** Destroys idle buffers, those longest unused first, until at most `keepBytes` remain idle. */
+  trim(keepBytes: number): void {
+    if (this.#idleBytes <= keepBytes) return;
+    this.#beforeDestroy();
+    const oldestFirst = [...this.#idle.values()].flat().sort((a, b) => a.lastUse - b.lastUse || a.id - b.id);
+    for (const buffer of oldestFirst) {
+      if (this.#idleBytes <= keepBytes) break;
+      const list = this.#idle.get(buffer.byteLength)!;
+      list.splice(list.indexOf(buffer), 1);
+      this.#idleBytes -= buffer.byteLength;
+      for (const forget of buffer.onDestroy) forget();
+      buffer.gpuBuffer.destroy();
+    }
+  }
+}

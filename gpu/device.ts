@@ -1,0 +1,322 @@
+/**
+ * A WebGPU device with its memory, kernels and one stream of commands. Errors that WebGPU reports late (and that
+ * otherwise read as zeros) poison the device: the next dispatch or readback throws.
+ * @module
+ */
+
+import type { KernelSpec } from "../kernels/kernel_spec.ts";
+import { BufferPool, type BufferView, type DeviceBuffer, type MemoryReport } from "./buffer_pool.ts";
+import { CommandStream } from "./command_stream.ts";
+import { DeviceLostError, GpuError, NoAdapterError, OutOfDeviceMemoryError } from "./errors.ts";
+import { PipelineCache } from "./pipeline_cache.ts";
+import { Readback } from "./readback.ts";
+
+/** Options of `Device.create`. */
+export interface DeviceOptions {
+  /** A device of the caller's, adopted as it is. */
+  device?: GPUDevice;
+  /** An adapter of the caller's. */
+  adapter?: GPUAdapter;
+  /** The WebGPU entry point; default `navigator.gpu`. */
+  gpu?: GPU;
+  /** Which adapter to ask for; default `"high-performance"`. */
+  powerPreference?: GPUPowerPreference;
+  /** Wanted limits; each becomes the smaller of this, our own wish and the adapter's. */
+  limits?: Partial<Record<keyof typeof WANTED_LIMITS, number>>;
+  /** Limit of the byte ledger, live and idle; default none. */
+  memoryLimitBytes?: number;
+}
+
+/** Limits beyond WebGPU's defaults that kernels make use of; each is negotiated down to the adapter's. */
+const WANTED_LIMITS = {
+  maxBufferSize: 4 * 2 ** 30,
+  maxStorageBufferBindingSize: 4 * 2 ** 30 - 4,
+  maxStorageBuffersPerShaderStage: 10,
+  maxComputeWorkgroupStorageSize: 32 * 2 ** 10,
+  maxComputeInvocationsPerWorkgroup: 256,
+  maxComputeWorkgroupSizeX: 256,
+} as const;
+
+const WANTED_FEATURES = ["shader-f16", "timestamp-query", "subgroups"] as const;
+
+/** Estimated operations a submission may hold: about 100 ms on a small GPU, since watchdogs kill long submissions. */
+const WORK_BUDGET = 2e11;
+
+/** Counters since the device was made. */
+export interface DeviceStats {
+  readonly dispatches: number;
+  readonly submissions: number;
+  readonly bindGroupHits: number;
+  readonly bindGroupMisses: number;
+  readonly pipelines: number;
+}
+
+type Params = Readonly<Record<string, number>>;
+
+/** The largest grid dimension that is passed to WebGPU as it is. */
+function foldGrid(count: number, limit: number): [number, number] {
+  if (count <= limit) return [count, 1];
+  const y = Math.ceil(count / limit);
+  return [Math.ceil(count / y), y];
+}
+
+/** One device. Make it with `Device.create()` or `initDevice()`. */
+export class Device {
+  /** The device underneath. */
+  readonly gpuDevice: GPUDevice;
+  /** What the device may use. */
+  readonly limits: GPUSupportedLimits;
+  /** Optional WebGPU features it has. */
+  readonly features: ReadonlySet<string>;
+  /** Name of the adapter, such as `llvmpipe (LLVM 15.0.6, 256 bits)`. */
+  readonly adapterName: string;
+  /** Whether the adapter is software: barrier-free kernels are faster there. */
+  readonly isFallback: boolean;
+  readonly #pool: BufferPool;
+  readonly #stream: CommandStream;
+  readonly #pipelines: PipelineCache;
+  readonly #readback: Readback;
+  #poison: Error | null = null;
+  #writtenBytes = 0;
+
+  private constructor(gpuDevice: GPUDevice, info: GPUAdapterInfo | undefined, memoryLimitBytes: number) {
+    this.gpuDevice = gpuDevice;
+    this.limits = gpuDevice.limits;
+    this.features = new Set(gpuDevice.features as Iterable<string>);
+    const names = [info?.description, info?.device, info?.vendor];
+    this.adapterName = names.find((name) => name) ?? "unknown adapter";
+    this.isFallback = info?.isFallbackAdapter ?? /llvmpipe|swiftshader|basic render/i.test(this.adapterName);
+    this.#stream = new CommandStream(gpuDevice, WORK_BUDGET);
+    this.#pool = new BufferPool(gpuDevice, memoryLimitBytes, () => this.#stream.submit());
+    this.#pipelines = new PipelineCache(gpuDevice, this.#stream.uniform);
+    this.#readback = new Readback(gpuDevice, this.#stream);
+    gpuDevice.addEventListener("uncapturederror", (event) => {
+      const { error } = event as GPUUncapturedErrorEvent;
+      const Kind = /OutOfMemory/.test(error.constructor.name) ? OutOfDeviceMemoryError : GpuError;
+      this.#poison ??= new Kind(`Cannot trust the device's results: WebGPU reported "${error.message}"`);
+    });
+    gpuDevice.lost.then((lost) => {
+      this.#poison ??= new DeviceLostError(
+        `Cannot use the device: it is lost (${lost.reason}) ${lost.message}`.trimEnd(),
+      );
+    });
+  }
+
+  /**
+   * Adopts the caller's device, or makes one with limits negotiated as min(wanted, adapter's).
+   * @throws {NoAdapterError} if there is no WebGPU or no adapter
+   */
+  static async create(options: DeviceOptions = {}): Promise<Device> {
+    const memoryLimit = options.memoryLimitBytes ?? Infinity;
+    if (options.device) return new Device(options.device, options.device.adapterInfo, memoryLimit);
+    const gpu = options.gpu ?? globalThis.navigator?.gpu;
+    const adapter = options.adapter ??
+      await gpu?.requestAdapter({ powerPreference: options.powerPreference ?? "high-performance" });
+    if (!adapter) {
+      throw new NoAdapterError(
+        gpu
+          ? "Cannot find a WebGPU adapter: a GPU driver is required, or a software one (Debian: apt-get install mesa-vulkan-drivers)"
+          : "Cannot find WebGPU: Deno, a browser with WebGPU, or a caller's own GPUDevice is required",
+      );
+    }
+    const requiredLimits: Record<string, number> = {};
+    for (const name of Object.keys(WANTED_LIMITS) as (keyof typeof WANTED_LIMITS)[]) {
+      const wanted = Math.min(WANTED_LIMITS[name], options.limits?.[name] ?? Infinity);
+      requiredLimits[name] = Math.min(wanted, adapter.limits[name]);
+    }
+    const requiredFeatures = WANTED_FEATURES.filter((name) => adapter.features.has(name)) as GPUFeatureName[];
+    const device = await adapter.requestDevice({ label: "@peft/webgpu", requiredLimits, requiredFeatures });
+    return new Device(device, adapter.info, memoryLimit);
+  }
+
+  /** The byte ledger. */
+  get memory(): MemoryReport {
+    return this.#pool.report;
+  }
+
+  /** Starts the ledger's peak anew. */
+  resetPeakMemory(): void {
+    this.#pool.resetPeak();
+  }
+
+  /** Sets the ledger's limit in bytes. */
+  set memoryLimitBytes(bytes: number) {
+    this.#pool.limitBytes = bytes;
+  }
+
+  /** Gives idle buffers back to the driver. */
+  trim(): void {
+    this.#pool.trim(0);
+  }
+
+  /** Counters of work done. */
+  get stats(): DeviceStats {
+    return {
+      dispatches: this.#stream.dispatches,
+      submissions: this.#stream.submissions,
+      bindGroupHits: this.#pipelines.bindGroupHits,
+      bindGroupMisses: this.#pipelines.bindGroupMisses,
+      pipelines: this.#pipelines.pipelines,
+    };
+  }
+
+  /**
+   * A buffer of at least `byteLength` bytes, contents undefined.
+   * @throws {OutOfDeviceMemoryError} past the ledger's limit
+   */
+  acquire(byteLength: number): DeviceBuffer {
+    this.#checkHealth();
+    return this.#pool.acquire(byteLength);
+  }
+
+  /** Gives a buffer back; commands already appended may still use it. */
+  release(buffer: DeviceBuffer): void {
+    this.#pool.release(buffer);
+  }
+
+  /**
+   * Appends one kernel launch. Launches of no workgroups are dropped.
+   * @param work estimated floating-point operations, for the submission budget
+   */
+  dispatch<B extends string, P extends string, T extends string>(
+    kernel: KernelSpec<B, P, T>,
+    buffers: Readonly<Record<NoInfer<B>, BufferView>>,
+    params: Readonly<Record<NoInfer<P>, number>>,
+    tuning?: Readonly<Partial<Record<NoInfer<T>, number>>>,
+    work = 0,
+  ): void {
+    this.#checkHealth();
+    const compiled = this.#pipelines.get(kernel as unknown as KernelSpec, tuning as Params | undefined);
+    const [gridX, gridY, gridZ = 1] = compiled.kernel.grid(params, compiled.tuning);
+    const limit = this.limits.maxComputeWorkgroupsPerDimension;
+    const [x, y] = gridY === undefined ? foldGrid(gridX, limit) : [gridX, gridY];
+    if (x === 0 || y === 0 || gridZ === 0) return;
+    if (x > limit || y > limit || gridZ > limit) {
+      throw new RangeError(
+        `Cannot launch "${kernel.name}": at most ${limit} workgroups a dimension are allowed, received [${x}, ${y}, ${gridZ}]`,
+      );
+    }
+    this.#stream.reserve();
+    const views: BufferView[] = [];
+    for (const name of compiled.bufferNames) {
+      const view = buffers[name as B];
+      if (view.size > this.limits.maxStorageBufferBindingSize) {
+        throw new RangeError(
+          `Cannot bind "${name}" of kernel "${kernel.name}": at most ${this.limits.maxStorageBufferBindingSize} bytes a binding are allowed, received ${view.size}`,
+        );
+      }
+      view.buffer.lastUse = this.#stream.epoch;
+      views.push(view);
+    }
+    this.#stream.dispatch(compiled, this.#pipelines.bindGroup(compiled, views), params, x, y, gridZ, work);
+  }
+
+  /** Appends a copy of `source` to the start of `target`; sizes in multiples of 4 bytes. */
+  copy(source: BufferView, target: BufferView): void {
+    this.#checkHealth();
+    target.buffer.lastUse = this.#stream.epoch;
+    this.#stream.copy(source, target.buffer.gpuBuffer, target.offset);
+  }
+
+  /** Writes host bytes to `view` (multiples of 4 bytes), in order with the commands appended before. */
+  write(view: BufferView, data: ArrayBufferView<ArrayBuffer>): void {
+    this.#checkHealth();
+    if (this.#stream.hasPending(view.buffer)) this.#stream.submit();
+    const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+    const tail = bytes.byteLength % 4;
+    const body = tail === 0 ? bytes : bytes.subarray(0, bytes.byteLength - tail);
+    const queue = this.gpuDevice.queue;
+    if (body.byteLength > 0) queue.writeBuffer(view.buffer.gpuBuffer, view.offset, body);
+    if (tail > 0) {
+      const word = new Uint8Array(4);
+      word.set(bytes.subarray(bytes.byteLength - tail));
+      queue.writeBuffer(view.buffer.gpuBuffer, view.offset + body.byteLength, word);
+    }
+    this.#writtenBytes += bytes.byteLength;
+    if (this.#writtenBytes > 64 * 2 ** 20) { // the queue keeps a staging copy of each write until a submission
+      this.#stream.submit();
+      queue.submit([]);
+      this.#writtenBytes = 0;
+    }
+  }
+
+  /**
+   * The bytes of `view` once every command appended before is done.
+   * @throws {GpuError} or a kind of it, if anything went wrong on the device since it was made
+   */
+  async read(view: BufferView): Promise<Uint8Array<ArrayBuffer>> {
+    this.#checkHealth();
+    let bytes: Uint8Array<ArrayBuffer>;
+    try {
+      bytes = await this.#readback.read(view);
+    } catch (error) {
+      await this.#settle();
+      throw this.#poison ??
+        new GpuError(`Cannot read from the device: ${(error as Error).message}`, { cause: error });
+    }
+    await this.#settle();
+    return bytes;
+  }
+
+  /** Submits every appended command without waiting. */
+  submit(): void {
+    this.#checkHealth();
+    this.#stream.submit();
+  }
+
+  /** Waits until the device is idle. Throws what poisoned it. */
+  async sync(): Promise<void> {
+    this.submit();
+    await this.gpuDevice.queue.onSubmittedWorkDone();
+    await this.#settle();
+  }
+
+  /** The command stream: the seam of the profiler and of step capture. */
+  get stream(): CommandStream {
+    return this.#stream;
+  }
+
+  /** Destroys the device and all its buffers. */
+  destroy(): void {
+    this.#poison ??= new DeviceLostError("Cannot use the device: it was destroyed");
+    this.gpuDevice.destroy();
+  }
+
+  #checkHealth(): void {
+    if (this.#poison) throw this.#poison;
+  }
+
+  async #settle(): Promise<void> {
+    const compileError = await this.#pipelines.compileError();
+    if (compileError) this.#poison = compileError;
+    this.#checkHealth();
+  }
+}
+
+let current: Device | null = null;
+
+/**
+ * Makes the default device, or adopts a caller's, and returns it. Without it, the first asynchronous use makes one.
+ * @throws {NoAdapterError} if there is no WebGPU or no adapter
+ */
+export async function initDevice(options: DeviceOptions = {}): Promise<Device> {
+  return current = await Device.create(options);
+}
+
+let pending: Promise<Device> | null = null;
+
+/** The default device, made on first use. */
+export function defaultDevice(): Promise<Device> {
+  if (current) return Promise.resolve(current);
+  return pending ??= initDevice().finally(() => pending = null);
+}
+
+/** The default device that an earlier `initDevice()` made. */
+export function currentDevice(): Device {
+  if (!current) {
+    throw new TypeError(
+      "Cannot use the default device: none is made yet, await initDevice() first or pass { device }",
+    );
+  }
+  return current;
+}

@@ -1,0 +1,15 @@
+/**
+ * The device layer: the only folder that knows `GPUDevice`.
+ * @module
+ */
+
+export type { BufferView, DeviceBuffer, MemoryReport } from "./buffer_pool.ts";
+export {
+  currentDevice,
+  defaultDevice,
+  Device,
+  type DeviceOptions,
+  type DeviceStats,
+  initDevice,
+} from "./device.ts";
+export * from "./errors.ts";

@@ -1,0 +1,139 @@
+/**
+ * Compiled kernels and their bind groups. A pipeline is keyed by (kernel, tuning), a bind group by (pipeline, views).
+ * @module
+ */
+
+import type { KernelSpec } from "../kernels/kernel_spec.ts";
+import type { BufferView, DeviceBuffer } from "./buffer_pool.ts";
+import { ShaderCompileError } from "./errors.ts";
+import { SHADER_STAGE_COMPUTE } from "./flags.ts";
+
+/** A kernel ready to launch with one choice of tuning constants. */
+export interface CompiledKernel {
+  readonly kernel: KernelSpec;
+  readonly pipeline: GPUComputePipeline;
+  readonly layout: GPUBindGroupLayout;
+  /** Names of `kernel.buffers` in binding order. */
+  readonly bufferNames: readonly string[];
+  /** Entries of `kernel.params` in field order. */
+  readonly params: readonly (readonly [name: string, type: string])[];
+  readonly tuning: Readonly<Record<string, number>>;
+  readonly bindGroups: Map<string, GPUBindGroup>;
+}
+
+/** Lines of context shown around a compile error. */
+const EXCERPT_LINES = 3;
+
+function excerpt(wgsl: string, line: number): string {
+  const lines = wgsl.split("\n");
+  const from = Math.max(0, line - 1 - EXCERPT_LINES);
+  return lines.slice(from, line + EXCERPT_LINES)
+    .map((text, i) => `${from + i + 1 === line ? ">" : " "} ${String(from + i + 1).padStart(4)} | ${text}`)
+    .join("\n");
+}
+
+/** Compiles kernels on first use and keeps them. */
+export class PipelineCache {
+  readonly #device: GPUDevice;
+  readonly #uniform: GPUBuffer;
+  readonly #compiled = new Map<KernelSpec, Map<string, CompiledKernel>>();
+  readonly #reports: Promise<ShaderCompileError | null>[] = [];
+  /** Bind groups found in the cache, and made, since the device was made. */
+  bindGroupHits = 0;
+  bindGroupMisses = 0;
+  /** Pipelines compiled since the device was made. */
+  pipelines = 0;
+
+  /** `uniform` holds the `Params` structs; every kernel with parameters binds it with a dynamic offset. */
+  constructor(device: GPUDevice, uniform: GPUBuffer) {
+    this.#device = device;
+    this.#uniform = uniform;
+  }
+
+  /** The compiled kernel; its WGSL errors are known after `compileError()`. */
+  get(kernel: KernelSpec, tuning?: Readonly<Record<string, number>>): CompiledKernel {
+    let variants = this.#compiled.get(kernel);
+    if (!variants) this.#compiled.set(kernel, variants = new Map());
+    const key = tuning ? JSON.stringify(tuning) : "";
+    let compiled = variants.get(key);
+    if (!compiled) variants.set(key, compiled = this.#compile(kernel, { ...kernel.tuning, ...tuning }));
+    return compiled;
+  }
+
+  #compile(kernel: KernelSpec, tuning: Record<string, number>): CompiledKernel {
+    const device = this.#device;
+    const label = kernel.name;
+    const bufferNames = Object.keys(kernel.buffers);
+    const params = Object.entries(kernel.params);
+    const entries: GPUBindGroupLayoutEntry[] = bufferNames.map((name, binding) => ({
+      binding,
+      visibility: SHADER_STAGE_COMPUTE,
+      buffer: { type: kernel.buffers[name] === "read" ? "read-only-storage" : "storage" },
+    }));
+    if (params.length > 0) {
+      entries.push({
+        binding: bufferNames.length,
+        visibility: SHADER_STAGE_COMPUTE,
+        buffer: { type: "uniform", hasDynamicOffset: true },
+      });
+    }
+    const layout = device.createBindGroupLayout({ label, entries });
+    const module = device.createShaderModule({ label, code: kernel.wgsl });
+    this.#reports.push(
+      module.getCompilationInfo().then((info) => {
+        const error = info.messages.find((m) => m.type === "error");
+        if (!error) return null;
+        return new ShaderCompileError(
+          `Cannot compile kernel "${kernel.name}" at ${error.lineNum}:${error.linePos}: ${error.message}\n${
+            excerpt(kernel.wgsl, error.lineNum)
+          }`,
+        );
+      }, () => null),
+    );
+    const pipeline = device.createComputePipeline({
+      label,
+      layout: device.createPipelineLayout({ label, bindGroupLayouts: [layout] }),
+      compute: { module, entryPoint: "main", constants: tuning },
+    });
+    this.pipelines++;
+    return { kernel, pipeline, layout, bufferNames, params, tuning, bindGroups: new Map() };
+  }
+
+  /** The first compile error since the last call, once the compiler has reported on every new kernel. */
+  async compileError(): Promise<ShaderCompileError | null> {
+    if (this.#reports.length === 0) return null;
+    const reports = await Promise.all(this.#reports.splice(0));
+    return reports.find((report) => report !== null) ?? null;
+  }
+
+  /** The bind group of these views, in binding order. */
+  bindGroup(compiled: CompiledKernel, views: readonly BufferView[]): GPUBindGroup {
+    let key = "";
+    for (const { buffer, offset, size } of views) key += `${buffer.id}:${offset}:${size},`;
+    const cached = compiled.bindGroups.get(key);
+    if (cached) {
+      this.bindGroupHits++;
+      return cached;
+    }
+    this.bindGroupMisses++;
+    const entries: GPUBindGroupEntry[] = views.map(({ buffer, offset, size }, binding) => ({
+      binding,
+      resource: { buffer: buffer.gpuBuffer, offset, size: Math.max(4, Math.ceil(size / 4) * 4) },
+    }));
+    if (compiled.params.length > 0) {
+      const size = Math.ceil(compiled.params.length / 4) * 16;
+      entries.push({ binding: views.length, resource: { buffer: this.#uniform, offset: 0, size } });
+    }
+    const group = this.#device.createBindGroup({
+      label: compiled.kernel.name,
+      layout: compiled.layout,
+      entries,
+    });
+    compiled.bindGroups.set(key, group);
+    const forget = () => compiled.bindGroups.delete(key);
+    for (const buffer of new Set<DeviceBuffer>(views.map((view) => view.buffer))) {
+      buffer.onDestroy.push(forget);
+    }
+    return group;
+  }
+}

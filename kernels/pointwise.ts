@@ -1,0 +1,291 @@
+/**
+ * Pointwise kernels: one table row an op, with its value and its derivative as WGSL expressions. Every thread takes
+ * four elements; buffers are bound with exact sizes, so the last group of four is guarded element by element.
+ * @module
+ */
+
+import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
+import { geluNewSnippet, tanhSnippet } from "./snippets.ts";
+
+/** A pointwise function of one number. */
+export interface UnaryRow {
+  /** WGSL of y, in terms of `v` (the input) and `params.c` (a constant). */
+  readonly value: string;
+  /** WGSL of dy/dv, in terms of `v` and `params.c`. */
+  readonly derivative: string;
+  /** Functions both expressions may call. */
+  readonly snippets?: string;
+}
+
+/** NaN told by its bits: comparisons may assume it absent. */
+const isNan = (v: string) => `((bitcast<u32>(${v}) & 0x7fffffffu) > 0x7f800000u)`;
+
+/** Complementary error function (Abramowitz and Stegun 7.1.26 has 1.5e-7; this is Numerical Recipes' erfcc, 1.2e-7 relative). */
+const erfSnippet = /* wgsl */ `
+fn erfcOwn(x: f32) -> f32 {
+  let z = min(abs(x), 9.0);
+  let t = 1.0 / (1.0 + 0.5 * z);
+  let p = -z * z - 1.26551223 + t * (1.00002368 + t * (0.37409196 + t * (0.09678418 + t * (-0.18628806 +
+    t * (0.27886807 + t * (-1.13520398 + t * (1.48851587 + t * (-0.82215223 + t * 0.17087277))))))));
+  let y = t * exp(p);
+  return select(y, 2.0 - y, x < 0.0);
+}
+`;
+
+const sigmoidSnippet = /* wgsl */ `
+fn sigmoid(x: f32) -> f32 {
+  let e = exp(-min(abs(x), 88.0));
+  return select(1.0, e, x < 0.0) / (1.0 + e);
+}
+`;
+
+/** Every unary op. */
+export const unaryTable = {
+  negate: { value: "-v", derivative: "-1.0" },
+  scale: { value: "v * params.c", derivative: "params.c" },
+  addScalar: { value: "v + params.c", derivative: "1.0" },
+  square: { value: "v * v", derivative: "2.0 * v" },
+  sqrt: { value: "sqrt(v)", derivative: "0.5 / sqrt(v)" },
+  exp: { value: "exp(v)", derivative: "exp(v)" },
+  log: { value: "log(v)", derivative: "1.0 / v" },
+  relu: {
+    value: `select(max(v, 0.0), v, ${isNan("v")})`,
+    derivative: "select(0.0, 1.0, v > 0.0)",
+  },
+  sigmoid: {
+    value: `select(sigmoid(v), v, ${isNan("v")})`,
+    derivative: "sigmoid(v) * sigmoid(-v)",
+    snippets: sigmoidSnippet,
+  },
+  silu: {
+    value: "v * sigmoid(v)",
+    derivative: "sigmoid(v) * (1.0 + v * sigmoid(-v))",
+    snippets: sigmoidSnippet,
+  },
+  tanh: {
+    value: "tanhOwn(v)",
+    derivative: "1.0 - tanhOwn(v) * tanhOwn(v)",
+    snippets: tanhSnippet,
+  },
+  geluNew: { value: "geluNew(v)", derivative: "geluNewDerivative(v)", snippets: geluNewSnippet },
+  /** The exact form x Phi(x), Hugging Face's "gelu". */
+  gelu: {
+    value: "0.5 * v * erfcOwn(-v * 0.70710678)",
+    derivative: "0.5 * erfcOwn(-v * 0.70710678) + v * 0.39894228 * exp(-0.5 * min(v * v, 170.0))",
+    snippets: erfSnippet,
+  },
+} as const satisfies Record<string, UnaryRow>;
+
+/** Name of a unary op. */
+export type UnaryName = keyof typeof unaryTable;
+
+/** Elements a thread takes. */
+const PER_THREAD = 4;
+const grid = ({ size }: { readonly size: number }, { WORKGROUP_SIZE }: { readonly WORKGROUP_SIZE: number }) =>
+  [groupsFor(size, PER_THREAD * WORKGROUP_SIZE)] as const;
+
+const PRELUDE = /* wgsl */ `
+override WORKGROUP_SIZE: u32 = 64u;
+`;
+const FIRST_ELEMENT = /* wgsl */ `((wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x) * 4u`;
+const BUILTINS = /* wgsl */ `@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
+  @builtin(local_invocation_id) lid: vec3u`;
+
+/** y = f(x). */
+export type UnaryKernel = KernelSpec<"x" | "y", "size" | "c", "WORKGROUP_SIZE">;
+/** dx = dy * f'(x). */
+export type UnaryBackwardKernel = KernelSpec<"x" | "dy" | "dx", "size" | "c", "WORKGROUP_SIZE">;
+
+function unaryKernel(name: UnaryName): UnaryKernel {
+  const row: UnaryRow = unaryTable[name];
+  return {
+    name: `${name}Forward`,
+    buffers: { x: "read", y: "read_write" },
+    params: { size: "u32", c: "f32" },
+    tuning: { WORKGROUP_SIZE: 64 },
+    grid,
+    wgsl: `${PRELUDE}${row.snippets ?? ""}
+struct Params { size: u32, c: f32 }
+@group(0) @binding(0) var<storage, read> x: array<f32>; // [size]
+@group(0) @binding(1) var<storage, read_write> y: array<f32>; // [size]
+@group(0) @binding(2) var<uniform> params: Params;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(${BUILTINS}) {
+  let first = ${FIRST_ELEMENT};
+  for (var i = first; i < min(first + 4u, params.size); i++) {
+    let v = x[i];
+    y[i] = ${row.value};
+  }
+}
+`,
+  };
+}
+
+function unaryBackwardKernel(name: UnaryName): UnaryBackwardKernel {
+  const row: UnaryRow = unaryTable[name];
+  return {
+    name: `${name}Backward`,
+    buffers: { x: "read", dy: "read", dx: "read_write" },
+    params: { size: "u32", c: "f32" },
+    tuning: { WORKGROUP_SIZE: 64 },
+    grid,
+    wgsl: `${PRELUDE}${row.snippets ?? ""}
+struct Params { size: u32, c: f32 }
+@group(0) @binding(0) var<storage, read> x: array<f32>; // [size]
+@group(0) @binding(1) var<storage, read> dy: array<f32>; // [size]
+@group(0) @binding(2) var<storage, read_write> dx: array<f32>; // [size]
+@group(0) @binding(3) var<uniform> params: Params;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(${BUILTINS}) {
+  let first = ${FIRST_ELEMENT};
+  for (var i = first; i < min(first + 4u, params.size); i++) {
+    let v = x[i];
+    dx[i] = dy[i] * (${row.derivative});
+  }
+}
+`,
+  };
+}
+
+const names = Object.keys(unaryTable) as UnaryName[];
+/** Forward kernel of each unary op. */
+export const unaryForward: Readonly<Record<UnaryName, UnaryKernel>> = Object.fromEntries(
+  names.map((name) => [name, unaryKernel(name)]),
+) as Record<UnaryName, UnaryKernel>;
+/** Backward kernel of each unary op. */
+export const unaryBackward: Readonly<Record<UnaryName, UnaryBackwardKernel>> = Object.fromEntries(
+  names.map((name) => [name, unaryBackwardKernel(name)]),
+) as Record<UnaryName, UnaryBackwardKernel>;
+
+/** Every binary op, as a WGSL expression of `p` and `q`. */
+export const binaryTable = {
+  add: "p + q",
+  subtract: "p - q",
+  multiply: "p * q",
+  divide: "p / q",
+  /** -p / (q * q), times dy: the denominator's gradient without dy. */
+  divideByDenominator: "-p / (q * q)",
+} as const;
+
+/** Name of a binary op. */
+export type BinaryName = keyof typeof binaryTable;
+
+/** y = a op b with broadcasting over at most four collapsed dimensions; stride 0 repeats an operand. */
+export type BinaryKernel = KernelSpec<
+  "a" | "b" | "y",
+  "size" | "d1" | "d2" | "d3" | "a0" | "a1" | "a2" | "a3" | "b0" | "b1" | "b2" | "b3",
+  "WORKGROUP_SIZE"
+>;
+
+function binaryKernel(name: BinaryName): BinaryKernel {
+  return {
+    name: `${name}Broadcast`,
+    buffers: { a: "read", b: "read", y: "read_write" },
+    params: {
+      size: "u32",
+      d1: "u32",
+      d2: "u32",
+      d3: "u32",
+      a0: "u32",
+      a1: "u32",
+      a2: "u32",
+      a3: "u32",
+      b0: "u32",
+      b1: "u32",
+      b2: "u32",
+      b3: "u32",
+    },
+    tuning: { WORKGROUP_SIZE: 64 },
+    grid,
+    wgsl: `${PRELUDE}
+struct Params {
+  size: u32, d1: u32, d2: u32, d3: u32,
+  a0: u32, a1: u32, a2: u32, a3: u32,
+  b0: u32, b1: u32, b2: u32, b3: u32,
+}
+@group(0) @binding(0) var<storage, read> a: array<f32>; // read at i . [a0, a1, a2, a3]
+@group(0) @binding(1) var<storage, read> b: array<f32>; // read at i . [b0, b1, b2, b3]
+@group(0) @binding(2) var<storage, read_write> y: array<f32>; // [size / (d1 d2 d3), d1, d2, d3]
+@group(0) @binding(3) var<uniform> params: Params;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(${BUILTINS}) {
+  let first = ${FIRST_ELEMENT};
+  for (var i = first; i < min(first + 4u, params.size); i++) {
+    let i3 = i % params.d3;
+    let r2 = i / params.d3;
+    let i2 = r2 % params.d2;
+    let r1 = r2 / params.d2;
+    let i1 = r1 % params.d1;
+    let i0 = r1 / params.d1;
+    let p = a[i0 * params.a0 + i1 * params.a1 + i2 * params.a2 + i3 * params.a3];
+    let q = b[i0 * params.b0 + i1 * params.b1 + i2 * params.b2 + i3 * params.b3];
+    y[i] = ${binaryTable[name]};
+  }
+}
+`,
+  };
+}
+
+/** Kernel of each binary op. */
+export const binaryKernels: Readonly<Record<BinaryName, BinaryKernel>> = Object.fromEntries(
+  (Object.keys(binaryTable) as BinaryName[]).map((name) => [name, binaryKernel(name)]),
+) as Record<BinaryName, BinaryKernel>;
+
+/** a += b, elementwise. */
+export const addInPlaceKernel: KernelSpec<"a" | "b", "size", "WORKGROUP_SIZE"> = {
+  name: "addInPlace",
+  buffers: { a: "read_write", b: "read" },
+  params: { size: "u32" },
+  tuning: { WORKGROUP_SIZE: 64 },
+  grid,
+  wgsl: `${PRELUDE}
+struct Params { size: u32 }
+@group(0) @binding(0) var<storage, read_write> a: array<f32>; // [size]
+@group(0) @binding(1) var<storage, read> b: array<f32>; // [size]
+@group(0) @binding(2) var<uniform> params: Params;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(${BUILTINS}) {
+  let first = ${FIRST_ELEMENT};
+  for (var i = first; i < min(first + 4u, params.size); i++) {
+    a[i] += b[i];
+  }
+}
+`,
+};
+
+/** Every word of y becomes `bits`. */
+export const fillKernel: KernelSpec<"y", "size" | "bits", "WORKGROUP_SIZE"> = {
+  name: "fill",
+  buffers: { y: "read_write" },
+  params: { size: "u32", bits: "u32" },
+  tuning: { WORKGROUP_SIZE: 64 },
+  grid,
+  wgsl: `${PRELUDE}
+struct Params { size: u32, bits: u32 }
+@group(0) @binding(0) var<storage, read_write> y: array<u32>; // [size]
+@group(0) @binding(1) var<uniform> params: Params;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(${BUILTINS}) {
+  let first = ${FIRST_ELEMENT};
+  for (var i = first; i < min(first + 4u, params.size); i++) {
+    y[i] = params.bits;
+  }
+}
+`,
+};
+
+/** All pointwise kernels. */
+export function pointwiseKernels(): KernelSpec[] {
+  return [
+    ...Object.values(unaryForward),
+    ...Object.values(unaryBackward),
+    ...Object.values(binaryKernels),
+    addInPlaceKernel,
+    fillKernel,
+  ] as unknown as KernelSpec[];
+}
