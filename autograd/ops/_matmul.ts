@@ -59,7 +59,12 @@ export interface MatmulCall {
   /** Add to what y holds. */
   readonly accumulate?: boolean;
   /** `nt`: + u [M, R] v [N, R]^T; `nn`: + u [M, R] v [R, N]. */
-  readonly extension?: { readonly layout: "nn" | "nt"; readonly u: Tensor; readonly v: Tensor; readonly R: number };
+  readonly extension?: {
+    readonly layout: "nn" | "nt";
+    readonly u: Tensor;
+    readonly v: Tensor;
+    readonly R: number;
+  };
   /** Overrides the choice of `selectMatmul` (benchmarks, tests). */
   readonly tile?: MatmulTile;
 }
@@ -85,7 +90,13 @@ function rowsThatFit(operand: MatmulOperand, rows: number, columns: number, limi
 }
 
 /** A window of a matrix: offset in elements, rows and columns it spans. */
-function windowOf(operand: MatmulOperand, row: number, column: number, rows: number, columns: number): BufferView {
+function windowOf(
+  operand: MatmulOperand,
+  row: number,
+  column: number,
+  rows: number,
+  columns: number,
+): BufferView {
   const start = ((operand.offset ?? 0) + row * operand.ld + column) * bytesPer(operand);
   // Up to a whole vec4f: a row padded to `ld` may be read to its end.
   const bytes = Math.ceil(Math.max(0, spanBytes(operand, rows, columns)) / 16) * 16;
@@ -149,7 +160,8 @@ function launchBlock(device: Device, call: MatmulCall, block: Block): void {
   const vector = {
     a: depth > 0 && batchFour && four(a.ld) && (layout !== "tn" ? true : four(rows)),
     b: depth > 0 && batchFour && four(b.ld) && (layout === "nt" ? true : four(columns)),
-    y: batchFour && four(y.ld, columns) && (extension?.layout !== "nn" || four(extension.v.shape.at(-1) ?? 0)),
+    y: batchFour && four(y.ld, columns) &&
+      (extension?.layout !== "nn" || four(extension.v.shape.at(-1) ?? 0)),
     extension: extension !== undefined && four(extension.R),
   };
   const tile = call.tile ??

@@ -1,0 +1,145 @@
+/**
+ * What a matrix product kernel can be asked to do: layouts, operand formats, epilogues and tile shapes, with the
+ * buffers and parameters that follow from them. The programs are in matmul_register.ts and matmul_shared.ts.
+ * @module
+ */
+import type { BufferAccess, KernelSpec, ParamType } from "./kernel_spec.ts";
+
+/** `nn`: [M, K] x [K, N]; `nt`: [M, K] x [N, K]; `tn`: [K, M] x [K, N]. */
+export type MatmulLayout = "nn" | "nt" | "tn";
+
+/** Storage of the right operand: f32, or two f16 halves in a u32 (frozen weights, no device feature needed). */
+export type MatmulWeightFormat = "f32" | "f16";
+
+/**
+ * The accumulator continues over R more columns before the epilogue (LoRA):
+ * `nt` adds u [M, R] times v [N, R] transposed (peft's lora_B), `nn` adds u [M, R] times v [R, N] (peft's lora_A).
+ */
+export type MatmulExtension = "none" | "nn" | "nt";
+
+/** Which accesses read or write four neighbours at once; each needs its row lengths and offsets divisible by 4. */
+export interface MatmulVectorAccess {
+  /** Rows of a. */
+  readonly a: boolean;
+  /** Rows of b. */
+  readonly b: boolean;
+  /** Rows of y, of `residual` and of `preActivation`, and the bias. */
+  readonly y: boolean;
+  /** Rows of u and, for `nt`, of v (R divisible by 4). */
+  readonly extension: boolean;
+}
+
+/** One kernel of the family. */
+export interface MatmulOptions {
+  /** `register`: no shared memory, no barriers. `shared`: workgroup tiles for hardware. */
+  readonly variant: "register" | "shared";
+  readonly layout: MatmulLayout;
+  readonly weight: MatmulWeightFormat;
+  readonly vector: MatmulVectorAccess;
+  /** Rows of y a thread computes. */
+  readonly tileM: number;
+  /** Columns of y a thread computes, a multiple of 4. */
+  readonly tileN: number;
+  /** Threads of a workgroup along the rows of y. */
+  readonly lanesM: number;
+  /** Threads of a workgroup along the columns of y. */
+  readonly lanesN: number;
+  /** K steps held in shared memory at a time (`shared` only). */
+  readonly tileK: number;
+  /** Whether K may be other than a multiple of 4 (`register`) or of `tileK` (`shared`). */
+  readonly anyK: boolean;
+  readonly extension: MatmulExtension;
+  /** y += bias [N]. */
+  readonly bias: boolean;
+  /** y = gelu_new(y); with `preActivation` the argument is written too. */
+  readonly gelu: boolean;
+  readonly preActivation: boolean;
+  /** y += residual [M, N], after the activation. */
+  readonly residual: boolean;
+  /** y += what y held before, before bias and activation. */
+  readonly accumulate: boolean;
+}
+
+/**
+ * Parameters of every kernel of the family. Row lengths `lda`, `ldb`, `ldc` (also of residual and preActivation) and
+ * `ldv` (of v, `nn` extension) are in elements. A batch of `batch` = outer x `batchInner` products is laid out by
+ * element strides; a stride of 0 broadcasts.
+ */
+export type MatmulParam =
+  | "M"
+  | "N"
+  | "K"
+  | "R"
+  | "lda"
+  | "ldb"
+  | "ldc"
+  | "ldv"
+  | "batch"
+  | "batchInner"
+  | "aOuter"
+  | "aInner"
+  | "bOuter"
+  | "bInner"
+  | "yBatch"
+  | "alpha";
+
+/** A kernel of the family: its buffers depend on the options. */
+export type MatmulKernel = KernelSpec<string, MatmulParam, never>;
+
+/** The parameters of the family in the order of the uniform struct. */
+export const MATMUL_PARAMS: Readonly<Record<MatmulParam, ParamType>> = {
+  M: "u32",
+  N: "u32",
+  K: "u32",
+  R: "u32",
+  lda: "u32",
+  ldb: "u32",
+  ldc: "u32",
+  ldv: "u32",
+  batch: "u32",
+  batchInner: "u32",
+  aOuter: "u32",
+  aInner: "u32",
+  bOuter: "u32",
+  bInner: "u32",
+  yBatch: "u32",
+  alpha: "f32",
+};
+
+/** The buffers of a kernel in binding order: a, b, then what its epilogue needs, y last. */
+export function matmulBuffers(options: MatmulOptions): Record<string, BufferAccess> {
+  const buffers: Record<string, BufferAccess> = { a: "read", b: "read" };
+  if (options.extension !== "none") {
+    buffers.u = "read";
+    buffers.v = "read";
+  }
+  if (options.bias) buffers.bias = "read";
+  if (options.residual) buffers.residual = "read";
+  if (options.preActivation) buffers.preActivation = "read_write";
+  buffers.y = "read_write";
+  return buffers;
+}
+
+/** The kernel's name: every option that changes the program, so that it is also a key. */
+export function matmulName(options: MatmulOptions): string {
+  const { vector } = options;
+  const vectors = `${vector.a ? "a" : ""}${vector.b ? "b" : ""}${vector.y ? "y" : ""}` +
+    (options.extension !== "none" && vector.extension ? "x" : "");
+  const parts = [
+    "matmul",
+    options.variant,
+    options.layout,
+    options.weight,
+    `${options.tileM}x${options.tileN}` + (options.variant === "shared" ? `x${options.tileK}` : ""),
+    `wg${options.lanesM}x${options.lanesN}`,
+    vectors === "" ? "scalar" : `vec4${vectors}`,
+  ];
+  if (options.anyK) parts.push("anyK");
+  if (options.extension !== "none") parts.push(`lora_${options.extension}`);
+  if (options.accumulate) parts.push("accumulate");
+  if (options.bias) parts.push("bias");
+  if (options.gelu) parts.push("gelu");
+  if (options.preActivation) parts.push("pre");
+  if (options.residual) parts.push("residual");
+  return parts.join(".");
+}

@@ -1,0 +1,75 @@
+/**
+ * Named pieces of WGSL that several kernels need: functions without bindings, pasted before a kernel's own text. They
+ * replace builtins that drivers get wrong (`tanh` is NaN for |x| >= 89 on one driver and 1,400 ULP off on two) and
+ * keep one formula in one place.
+ * @module
+ */
+
+/**
+ * `tanhOwn(x: f32) -> f32` within 8 ULP, defined for every finite x, NaN for NaN.
+ * Below 0.25 an odd polynomial (Taylor, degree 9); above it sign(x) * (1 - 2 / (exp(2 |x|) + 1)), |x| capped at 15
+ * where the f32 result is 1 already. NaN is told by its bits: float comparisons may assume it absent.
+ */
+export const tanhSnippet: string = /* wgsl */ `
+fn tanhOwn(x: f32) -> f32 {
+  let s = x * x;
+  let small = x * (1.0 + s * (-0.33333333 + s * (0.13333333 + s * (-0.053968254 + s * 0.021869488))));
+  let large = sign(x) * (1.0 - 2.0 / (exp(2.0 * min(abs(x), 15.0)) + 1.0));
+  let y = select(large, small, abs(x) < 0.25);
+  return select(y, x, (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u);
+}
+`;
+
+/**
+ * `geluNew(x)`, `geluNewDerivative(x)` for f32, and `geluNew4`, `geluNewDerivative4` for vec4f: GPT-2's tanh
+ * approximation 0.5 x (1 + tanh(u)), u = sqrt(2/pi) (x + 0.044715 x^3), written as x * s with s = 1 / (1 + exp(-2u)).
+ * That is the same function without tanh, and without its cancellation for negative x. |u| is capped at 43 so that exp
+ * stays finite; x multiplies the result, so NaN stays NaN. Derivative: s + 2 x s (1 - s) du/dx.
+ */
+export const geluNewSnippet: string = /* wgsl */ `
+fn geluNewSigmoid4(x: vec4f) -> vec4f {
+  let u = clamp(0.7978845608 * x * (1.0 + 0.044715 * x * x), vec4f(-43.0), vec4f(43.0));
+  return 1.0 / (1.0 + exp(-2.0 * u));
+}
+fn geluNew4(x: vec4f) -> vec4f { return x * geluNewSigmoid4(x); }
+fn geluNewDerivative4(x: vec4f) -> vec4f {
+  let s = geluNewSigmoid4(x);
+  // Beyond |x| = 15, s (1 - s) is 0 in f32; the cap keeps 0 * infinity out of du/dx.
+  let c = clamp(x, vec4f(-15.0), vec4f(15.0));
+  let du = 0.7978845608 * (1.0 + 0.134145 * c * c);
+  return s + 2.0 * x * (s * (1.0 - s)) * du;
+}
+fn geluNew(x: f32) -> f32 { return geluNew4(vec4f(x)).x; }
+fn geluNewDerivative(x: f32) -> f32 { return geluNewDerivative4(vec4f(x)).x; }
+`;
+
+/**
+ * `philox4x32(counter: vec4u, key: vec2u) -> vec4u`: Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as
+ * easy as 1, 2, 3"), and `uniform01(bits: u32) -> f32` in [0, 1) from the upper 24 bits.
+ */
+export const philoxSnippet: string = /* wgsl */ `
+fn mulHigh(a: u32, b: u32) -> u32 {
+  let a0 = a & 0xffffu;
+  let a1 = a >> 16u;
+  let b0 = b & 0xffffu;
+  let b1 = b >> 16u;
+  let low = a1 * b0 + ((a0 * b0) >> 16u);
+  let middle = a0 * b1 + (low & 0xffffu);
+  return a1 * b1 + (low >> 16u) + (middle >> 16u);
+}
+fn philox4x32(counter: vec4u, key: vec2u) -> vec4u {
+  var c = counter;
+  var k = key;
+  for (var round = 0u; round < 10u; round++) {
+    c = vec4u(
+      mulHigh(0xCD9E8D57u, c.z) ^ c.y ^ k.x,
+      0xCD9E8D57u * c.z,
+      mulHigh(0xD2511F53u, c.x) ^ c.w ^ k.y,
+      0xD2511F53u * c.x,
+    );
+    k += vec2u(0x9E3779B9u, 0xBB67AE85u);
+  }
+  return c;
+}
+fn uniform01(bits: u32) -> f32 { return f32(bits >> 8u) * 5.9604644775390625e-8; }
+`;
