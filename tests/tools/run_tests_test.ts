@@ -1,0 +1,18 @@
+import { assertEquals } from "@std/assert";
+import { readCounts } from "../../tools/run_tests.ts";
+
+Deno.test("readCounts() reads the closing line of deno test, colours and steps included", () => {
+  const cases: [output: string, passed: number, failed: number][] = [
+    ["ok | 12 passed (3 steps) | 0 failed (4ms)\n", 12, 0],
+    ["noise\nFAILED | 2 passed (1 step) | 2 failed (1 step) (89ms)\n\nerror: Test failed\n", 2, 2],
+    ["\x1b[0m\x1b[32mok\x1b[0m | 5 passed | 0 failed \x1b[38;5;245m(1s)\x1b[0m\n", 5, 0],
+    ["ok | 3 passed | 0 failed | 7 filtered out (1ms)\n", 3, 0],
+    ["ok | 1 passed | 0 failed (1ms)\nok | 4 passed | 0 failed (1ms)\n", 4, 0],
+  ];
+  for (const [output, passed, failed] of cases) assertEquals(readCounts(output), { passed, failed }, output);
+});
+
+Deno.test("readCounts() counts ignored tests, and a run without a closing line, as failed", () => {
+  assertEquals(readCounts("ok | 2 passed | 0 failed | 3 ignored (4ms)\n"), { passed: 2, failed: 3 });
+  assertEquals(readCounts("error: Type checking failed.\n"), { passed: 0, failed: 1 });
+});

@@ -1,0 +1,151 @@
+/**
+ * Runs every check and every test, and closes with `N passed, N failed`; each check counts as one.
+ *
+ * `deno task test` runs all; `--quick` the static checks alone; `--filter NAME` or paths of test files the chosen tests
+ * alone. Children run one after another: software adapters use every core.
+ * @module
+ */
+import { checkLayers } from "./check_layers.ts";
+import { checkSizes } from "./check_sizes.ts";
+
+/** One check: a name, and what is wrong, or nothing. */
+interface Check {
+  readonly name: string;
+  /** Text that says what is wrong; empty when the check holds. */
+  run(): Promise<string>;
+}
+
+/** Passed and failed checks or tests. */
+export interface Counts {
+  passed: number;
+  failed: number;
+}
+
+const ROOT = new URL("../", import.meta.url).pathname;
+const EXPORTS = ["mod.ts", "cli/main.ts"];
+/** Bounds the JavaScript heap of each child, so that a leak ends as a failed test and not as a killed machine. */
+const HEAP = "--v8-flags=--max-old-space-size=4096";
+
+/**
+ * Counts from the closing line of `deno test`. Ignored tests count as failed: every test runs everywhere. Without a
+ * closing line (a type error, a killed process) one failure is counted.
+ */
+export function readCounts(output: string): Counts {
+  // deno-lint-ignore no-control-regex -- colours begin with the escape character
+  const plain = output.replaceAll(/\x1b\[[0-9;]*m/g, "");
+  const closing = [
+    ...plain.matchAll(/^(?:ok|FAILED) \| (\d+) passed.*?\| (\d+) failed(?:.*?\| (\d+) ignored)?/gm),
+  ]
+    .at(-1);
+  if (!closing) return { passed: 0, failed: 1 };
+  return { passed: Number(closing[1]), failed: Number(closing[2]) + Number(closing[3] ?? 0) };
+}
+
+/** A check that runs Deno with arguments and holds when it exits with 0. */
+function denoCheck(name: string, args: readonly string[]): Check {
+  return {
+    name,
+    async run() {
+      const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+        args: [...args],
+        cwd: ROOT,
+        env: { NO_COLOR: "1" },
+        stdin: "null",
+      }).output();
+      if (code === 0) return "";
+      const text = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
+      return text.replaceAll(/^(?:Check|Download) .*\n/gm, "").trim() || `exit code ${code}`;
+    },
+  };
+}
+
+/** The checks that run no test, in order. */
+function staticChecks(): Check[] {
+  return [
+    denoCheck("format: deno fmt --check", ["fmt", "--check"]),
+    denoCheck("lint: deno lint", ["lint"]),
+    denoCheck("types, Deno: deno check", ["check", "."]),
+    denoCheck("types, browser: deno check -c deno.browser.json", [
+      "check",
+      "-c",
+      "deno.browser.json",
+      "mod.ts",
+    ]),
+    { name: "arrows between folders", run: async () => (await checkLayers(ROOT)).join("\n") },
+    { name: "file sizes", run: async () => (await checkSizes(ROOT)).join("\n") },
+    denoCheck("docs: deno doc --lint", ["doc", "--lint", ...EXPORTS]),
+    denoCheck("package: deno publish --dry-run", ["publish", "--dry-run", "--allow-dirty"]),
+    denoCheck("browser bundle names no runtime", ["run", "-A", "tools/bundle.ts"]),
+    denoCheck("kernels compile with Dawn", ["run", "-A", "tools/check_wgsl.ts"]),
+  ];
+}
+
+/** A missing adapter fails here once, with the cure, beside failing every device test. */
+const adapterCheck: Check = {
+  name: "WebGPU adapter",
+  async run() {
+    const adapter = await navigator.gpu?.requestAdapter();
+    if (!adapter) {
+      return "Cannot test: no WebGPU adapter; on Debian install mesa-vulkan-drivers, a software adapter";
+    }
+    const { vendor, architecture, description } = adapter.info;
+    console.log(`  ${[vendor, architecture, description].filter(Boolean).join(" ")}`);
+    return "";
+  },
+};
+
+async function runCheck(check: Check): Promise<boolean> {
+  const start = performance.now();
+  const problem = await check.run().catch((error: unknown) => String(error));
+  const seconds = ((performance.now() - start) / 1000).toFixed(1);
+  console.log(`${check.name} ... ${problem === "" ? "ok" : "FAILED"} (${seconds} s)`);
+  if (problem !== "") console.log(problem.replaceAll(/^/gm, "    "));
+  return problem === "";
+}
+
+/** Runs `deno test` with its output passed through, and counts from its closing line. */
+async function runDenoTest(args: readonly string[]): Promise<Counts> {
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["test", "-A", HEAP, ...args],
+    cwd: ROOT,
+    env: Deno.stdout.isTerminal() ? { FORCE_COLOR: "1" } : {},
+    stdin: "null",
+    stdout: "piped",
+  }).spawn();
+  let text = "";
+  const decoder = new TextDecoder();
+  for await (const chunk of child.stdout) {
+    await Deno.stdout.write(chunk);
+    text += decoder.decode(chunk, { stream: true });
+  }
+  const { code } = await child.status;
+  const counts = readCounts(text);
+  if (code !== 0 && counts.failed === 0) counts.failed = 1;
+  return counts;
+}
+
+async function main(args: readonly string[]): Promise<number> {
+  const chosen = args.filter((arg) => arg !== "--quick");
+  const quick = chosen.length < args.length;
+  const total: Counts = { passed: 0, failed: 0 };
+  const checks = chosen.length > 0 ? [] : quick ? staticChecks() : [...staticChecks(), adapterCheck];
+  for (const check of checks) total[await runCheck(check) ? "passed" : "failed"]++;
+  if (!quick) {
+    const start = performance.now();
+    const paths = chosen.some((arg) => arg.startsWith("tests")) ? [] : ["tests"];
+    const counts = await runDenoTest([...chosen, ...paths]);
+    console.log(`tests took ${((performance.now() - start) / 1000).toFixed(0)} s`);
+    total.passed += counts.passed;
+    total.failed += counts.failed;
+  }
+  console.log(`${total.passed} passed, ${total.failed} failed`);
+  return total.failed === 0 && total.passed > 0 ? 0 : 1;
+}
+
+if (import.meta.main) {
+  if (!Deno.env.has("XDG_RUNTIME_DIR") && Deno.build.os === "linux") {
+    // Mesa complains on stderr where it is unset; any folder serves.
+    Deno.env.set("XDG_RUNTIME_DIR", await Deno.makeTempDir());
+  }
+  Deno.exit(await main(Deno.args));
+}
