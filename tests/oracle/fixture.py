@@ -30,16 +30,17 @@ def small_config(**fields) -> GPT2Config:
 
 
 def random_gpt2(config: GPT2Config, seed: int) -> GPT2LMHeadModel:
-    """Float32 GPT-2 in eval mode: every parameter N(0, 0.2), layer norm weights 1 + N(0, 0.2).
+    """Float32 GPT-2 in eval mode: every parameter N(0, 0.2), wte N(0, 0.1), layer norm weights 1 + N(0, 0.2).
 
-    Ten times the usual 0.02, so that attention is not flat and every gradient is well above rounding.
+    Ten times the usual 0.02, so that attention is not flat and every gradient is well above rounding; wte less, so
+    that the loss stays near log V, where float32 has digits to spare.
     """
     config._attn_implementation = "eager"
     model = GPT2LMHeadModel(config).eval()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            value = torch.randn(parameter.shape, generator=generator) * 0.2
+            value = torch.randn(parameter.shape, generator=generator) * (0.1 if "wte" in name else 0.2)
             if ".ln_" in name and name.endswith("weight"):
                 value += 1
             parameter.copy_(value)
