@@ -23,10 +23,10 @@ torch.use_deterministic_algorithms(True)
 
 
 def small_config(**fields) -> GPT2Config:
-    """GPT-2 with 2 layers, 32 channels, 61 tokens: the base of the config and layout variants."""
-    values = dict(vocab_size=61, n_positions=32, n_embd=32, n_layer=2, n_head=4, bos_token_id=60, eos_token_id=60)
-    values.update(resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, **fields)
-    return GPT2Config(**values)
+    """GPT-2 with 2 layers, 16 channels, 61 tokens: the base of the config and layout variants."""
+    values = dict(vocab_size=61, n_positions=16, n_embd=16, n_layer=2, n_head=2, bos_token_id=60, eos_token_id=60,
+                  resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
+    return GPT2Config(**values | fields)
 
 
 def random_gpt2(config: GPT2Config, seed: int) -> GPT2LMHeadModel:

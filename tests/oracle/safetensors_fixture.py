@@ -5,6 +5,7 @@ Run: /opt/venv/bin/python tests/oracle/safetensors_fixture.py
 - sharded/                two shards and an index, as transformers' save_pretrained lays them out
 - verdicts.json           headers (hex) with the verdict of Python's safetensors, for the differential test
 """
+import gzip
 import json
 import random
 import struct
@@ -52,7 +53,7 @@ index = {"metadata": {"total_size": 66}, "weight_map": weight_map}
 (out / "sharded" / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
 
 # Differential corpus: mutations of valid headers. Python's verdict is recorded; the TypeScript reader must agree,
-# but for the classes where it is stricter on purpose ("strict"), which the test lists.
+# but where it is stricter on purpose; the test lists those classes.
 rng = random.Random(20261124)
 
 
@@ -91,5 +92,5 @@ while len(cases) < 3000:
     file = struct.pack("<Q", len(raw)) + bytes(raw) + bytes(size)
     cases.append([raw.hex(), size, verdict(file)])
 text = json.dumps({"safetensors": safetensors.__version__, "cases": cases}, separators=(",", ":"))
-(out / "verdicts.json").write_text(text)
+(out / "verdicts.json.gz").write_bytes(gzip.compress(text.encode(), 9, mtime=0))
 print(len(text), sum(c[2] for c in cases), "accepted of", len(cases))
