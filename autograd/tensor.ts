@@ -9,6 +9,7 @@ import { BYTES_PER_ELEMENT, type DType, type TensorData, viewAs } from "./dtype.
 import { track } from "./scope.ts";
 import { nestedShape, type Shape, showShape, sizeOf } from "./shape.ts";
 import { backward, type Node } from "./tape.ts";
+import { flatWindows } from "./windows.ts";
 
 /** Numbers nested to any depth, such as `[[1, 2], [3, 4]]`. */
 export type NestedArray = number | readonly NestedArray[];
@@ -240,7 +241,7 @@ export function empty(device: Device, shape: Shape, dtype: DType = "float32"): T
 export function full(device: Device, shape: Shape, value: number): Tensor {
   const tensor = empty(device, shape);
   const bits = new Uint32Array(Float32Array.of(value).buffer)[0];
-  device.dispatch(fillKernel, { y: tensor.view }, { size: tensor.size, bits });
+  for (const { size, views: [y] } of flatWindows(tensor)) device.dispatch(fillKernel, { y }, { size, bits });
   return tensor;
 }
 

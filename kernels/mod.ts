@@ -2,9 +2,47 @@
  * Every kernel of the library, for the checks that walk them all and for printing one.
  * @module
  */
+import { floatToHalf, floatToInt, halfToFloat, intToFloat } from "./cast.ts";
+import {
+  crossEntropyGradient,
+  crossEntropyRows,
+  crossEntropySegments,
+  meanWeight,
+  shiftLabels,
+} from "./cross_entropy.ts";
+import { dropoutKernel } from "./dropout.ts";
+import { embeddingBackward, embeddingForward, embeddingForwardHalf, embeddingLinks } from "./embedding.ts";
 import type { KernelSpec } from "./kernel_spec.ts";
+import { layerNormBackwardInput, layerNormBackwardParams, layerNormForward } from "./layer_norm.ts";
+import { pointwiseKernels } from "./pointwise.ts";
+import { maxReduceBackward, reduceKernels } from "./reduce.ts";
+import { softmaxBackward, softmaxForward } from "./softmax.ts";
+import { gatherStrided, scatterStrided } from "./strided_copy.ts";
 
 /** Every kernel, generated variants with their default options included; names are unique. */
 export function allKernels(): KernelSpec[] {
-  return [];
+  const rowFamilies = [layerNormForward, layerNormBackwardInput, softmaxForward, softmaxBackward];
+  const single = [
+    ...rowFamilies.flatMap((family) => Object.values(family).flatMap((widths) => Object.values(widths))),
+    ...Object.values(reduceKernels),
+    layerNormBackwardParams,
+    maxReduceBackward,
+    gatherStrided,
+    scatterStrided,
+    floatToHalf,
+    halfToFloat,
+    intToFloat,
+    floatToInt,
+    embeddingForward,
+    embeddingForwardHalf,
+    embeddingLinks,
+    embeddingBackward,
+    dropoutKernel,
+    shiftLabels,
+    meanWeight,
+    crossEntropySegments,
+    crossEntropyRows,
+    crossEntropyGradient,
+  ];
+  return [...pointwiseKernels(), ...single as unknown as KernelSpec[]];
 }

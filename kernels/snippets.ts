@@ -73,3 +73,33 @@ fn philox4x32(counter: vec4u, key: vec2u) -> vec4u {
 }
 fn uniform01(bits: u32) -> f32 { return f32(bits >> 8u) * 5.9604644775390625e-8; }
 `;
+
+/**
+ * `groupSum(lane, v)` and `groupMax(lane, v)` over the `WORKGROUP_SIZE` invocations of a workgroup (a power of two),
+ * as a tree in a fixed order. Every invocation must call them; the result reaches all.
+ */
+export const workgroupReduceSnippet: string = /* wgsl */ `
+var<workgroup> groupCells: array<f32, WORKGROUP_SIZE>;
+fn groupSum(lane: u32, v: f32) -> f32 {
+  groupCells[lane] = v;
+  workgroupBarrier(); // every cell is written
+  for (var half = WORKGROUP_SIZE / 2u; half > 0u; half /= 2u) {
+    if (lane < half) { groupCells[lane] += groupCells[lane + half]; }
+    workgroupBarrier(); // this level is done
+  }
+  let total = groupCells[0];
+  workgroupBarrier(); // everyone has read before the cells are used again
+  return total;
+}
+fn groupMax(lane: u32, v: f32) -> f32 {
+  groupCells[lane] = v;
+  workgroupBarrier(); // every cell is written
+  for (var half = WORKGROUP_SIZE / 2u; half > 0u; half /= 2u) {
+    if (lane < half) { groupCells[lane] = max(groupCells[lane], groupCells[lane + half]); }
+    workgroupBarrier(); // this level is done
+  }
+  let top = groupCells[0];
+  workgroupBarrier(); // everyone has read before the cells are used again
+  return top;
+}
+`;

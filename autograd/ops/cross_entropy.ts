@@ -1,0 +1,221 @@
+/**
+ * Cross-entropy of logits, and of the language-model head without whole logits.
+ *   loss = sum over rows of weight (lse(logits_i) - logits_i[target_i])
+ *   dlogits = weight (softmax(logits) - onehot(target)),   dhidden = dlogits W,   dW = dlogits^T hidden
+ * weight is 1 / (rows with a target) for the mean, 1 / numItems when the caller counts items, and 1 for the sum.
+ * Rows with the label ignore_index (-100) count for nothing.
+ * @module
+ */
+
+import {
+  crossEntropyGradient,
+  crossEntropyRows,
+  crossEntropySegments,
+  meanWeight,
+  SEGMENT,
+  shiftLabels,
+} from "../../kernels/cross_entropy.ts";
+import { showShape } from "../shape.ts";
+import { tidy } from "../scope.ts";
+import { record, wantsGrad } from "../tape.ts";
+import { empty, full, type Tensor } from "../tensor.ts";
+import { timesScalar } from "./_accumulate.ts";
+import { launchMatmul } from "./_matmul.ts";
+import { sum } from "./reduce.ts";
+
+/** Logits of one row chunk: bytes that exist at a time in training. */
+const CHUNK_BYTES = 32 * 2 ** 20;
+
+/** How the losses of the rows become one number. */
+export interface CrossEntropyOptions {
+  /** Default `"mean"` over the rows with a target. */
+  reduction?: "mean" | "sum";
+  /** Divides the sum by this instead: the count of items in a whole accumulated batch, as Hugging Face's Trainer does. */
+  numItemsInBatch?: number;
+  /** The label that counts for nothing; default -100. */
+  ignoreIndex?: number;
+  /** Predict each label from the row before it, as language models do; default false. */
+  shiftLabels?: boolean;
+}
+
+/** Targets of the rows, -100 for none, and the factor of their losses. */
+function prepare(labels: Tensor, options: CrossEntropyOptions): { targets: Tensor; weight: Tensor } {
+  const { device, size } = labels;
+  const targets = empty(device, [size], "int32");
+  const valid = empty(device, [size]);
+  const shift = options.shiftLabels ? 1 : 0;
+  const length = options.shiftLabels ? labels.shape.at(-1)! : size;
+  device.dispatch(shiftLabels, { labels: labels.view, targets: targets.view, valid: valid.view }, {
+    size,
+    length,
+    shift,
+    ignore: options.ignoreIndex ?? -100,
+  });
+  if (options.numItemsInBatch !== undefined) {
+    return { targets, weight: full(device, [1], 1 / options.numItemsInBatch) };
+  }
+  if (options.reduction === "sum") return { targets, weight: full(device, [1], 1) };
+  const weight = empty(device, [1]);
+  device.dispatch(meanWeight, { count: sum(valid).view, weight: weight.view }, {});
+  return { targets, weight };
+}
+
+/** Losses of `rows` rows from `first` on; with `gradient`, logits become dlogits. */
+function launchRows(
+  logits: Tensor,
+  targets: Tensor,
+  weight: Tensor,
+  losses: Tensor,
+  first: number,
+  rows: number,
+  gradient: boolean,
+): void {
+  const { device } = logits;
+  const cols = logits.shape.at(-1)!;
+  const segmentCount = Math.ceil(cols / SEGMENT);
+  const segments = empty(device, [rows, segmentCount, 2]);
+  const lse = empty(device, [rows]);
+  const window = (tensor: Tensor, width: number) => tensor.window(first * 4, rows * width * 4);
+  const chunk = logits.window(0, rows * cols * 4);
+  device.dispatch(crossEntropySegments, { logits: chunk, segments: segments.view }, {
+    rows,
+    cols,
+    segmentCount,
+  });
+  device.dispatch(crossEntropyRows, {
+    logits: chunk,
+    targets: window(targets, 1),
+    segments: segments.view,
+    weight: weight.view,
+    lse: lse.view,
+    losses: window(losses, 1),
+  }, { rows, cols, segmentCount });
+  if (gradient) {
+    const views = { logits: chunk, targets: window(targets, 1), lse: lse.view, weight: weight.view };
+    for (let row = 0; row < rows; row += 65535) { // one workgroup row a row of logits
+      const part = Math.min(65535, rows - row);
+      if (part === rows) device.dispatch(crossEntropyGradient, views, { rows, cols });
+      else {throw new RangeError(
+          `Cannot take the gradient of ${rows} rows of logits at once: at most 65535 are allowed`,
+        );}
+    }
+  }
+}
+
+/** The sum of all elements as a scalar, outside the tape. */
+function total(x: Tensor): Tensor {
+  return x.size === 1 ? x.alias([]) : sum(x);
+}
+
+function checkLabels(action: string, labels: Tensor, rows: number): void {
+  if (labels.dtype !== "int32" || labels.size !== rows) {
+    throw new TypeError(
+      `Cannot ${action}: int32 labels for ${rows} rows are required, received ${labels.dtype} ${
+        showShape(labels.shape)
+      }`,
+    );
+  }
+}
+
+/**
+ * Cross-entropy of logits that exist.
+ * @param logits [..., V]   @param labels int32 [...], 0..V-1 or ignoreIndex
+ * @returns a scalar
+ */
+export function crossEntropy(logits: Tensor, labels: Tensor, options: CrossEntropyOptions = {}): Tensor {
+  const cols = logits.shape.at(-1)!;
+  const rows = logits.size / cols;
+  checkLabels("compute cross-entropy", labels, rows);
+  const gradient = wantsGrad(logits);
+  const [loss, dlogits] = tidy(() => {
+    const { targets, weight } = prepare(labels, options);
+    const losses = empty(logits.device, [rows]);
+    const work = gradient ? logits.copy() : logits;
+    launchRows(work, targets, weight, losses, 0, rows, gradient);
+    return [total(losses), gradient ? work : null];
+  });
+  record("crossEntropy", {
+    inputs: [logits],
+    saved: dlogits ? [dlogits] : [],
+    outputs: [loss],
+    backward: ({ dys: [dy], saved: [dlogits] }) => [timesScalar(dlogits, dy!)],
+  });
+  dlogits?.dispose();
+  return loss;
+}
+
+/**
+ * The language-model head and its cross-entropy as one op that works through chunks of rows: logits, loss, their
+ * gradient and the hidden state's, then the next chunk. Whole logits never exist.
+ * @param hidden [..., C]   @param weight [V, C], float32, or float16 when frozen   @param labels int32 [...]
+ * @returns a scalar
+ * @throws {TypeError} if sizes do not fit
+ */
+export function linearCrossEntropy(
+  hidden: Tensor,
+  weight: Tensor,
+  labels: Tensor,
+  options: CrossEntropyOptions = {},
+): Tensor {
+  const cols = hidden.shape.at(-1)!;
+  const rows = hidden.size / cols;
+  const [vocabulary, width] = weight.shape;
+  if (weight.shape.length !== 2 || width !== cols) {
+    throw new TypeError(
+      `Cannot compute the head's loss of hidden ${
+        showShape(hidden.shape)
+      }: a weight of shape [V, ${cols}] is required, received ${showShape(weight.shape)}`,
+    );
+  }
+  checkLabels("compute the head's loss", labels, rows);
+  const { device } = hidden;
+  const needsHidden = wantsGrad(hidden);
+  const needsWeight = wantsGrad(weight);
+  const limit = Math.min(CHUNK_BYTES, device.limits.maxStorageBufferBindingSize);
+  const chunk = Math.min(rows, Math.max(64, Math.floor(limit / (vocabulary * 4 * 64)) * 64));
+  const [loss, dhidden, dweight] = tidy(() => {
+    const targets = prepare(labels, options);
+    const losses = empty(device, [rows]);
+    const logits = empty(device, [chunk, vocabulary]);
+    const dhidden = needsHidden ? empty(device, hidden.shape) : null;
+    const dweight = needsWeight ? empty(device, weight.shape) : null;
+    for (let first = 0; first < rows; first += chunk) {
+      const M = Math.min(chunk, rows - first);
+      const h = { tensor: hidden, ld: cols, offset: first * cols };
+      const w = { tensor: weight, ld: cols };
+      const l = { tensor: logits, ld: vocabulary };
+      launchMatmul(device, { layout: "nt", M, N: vocabulary, K: cols, a: h, b: w, y: l });
+      launchRows(logits, targets.targets, targets.weight, losses, first, M, needsHidden || needsWeight);
+      if (dhidden) {
+        const y = { tensor: dhidden, ld: cols, offset: first * cols };
+        launchMatmul(device, { layout: "nn", M, N: cols, K: vocabulary, a: l, b: w, y });
+      }
+      if (dweight) {
+        const y = { tensor: dweight, ld: cols };
+        launchMatmul(device, {
+          layout: "tn",
+          M: vocabulary,
+          N: cols,
+          K: M,
+          a: l,
+          b: h,
+          y,
+          accumulate: first > 0,
+        });
+      }
+    }
+    return [total(losses), dhidden, dweight];
+  });
+  const saved = [dhidden, dweight].filter((tensor) => tensor !== null);
+  record("linearCrossEntropy", {
+    inputs: [hidden, weight],
+    saved,
+    outputs: [loss],
+    backward: ({ dys: [dy], saved }) => {
+      const scaled = saved.map((tensor) => timesScalar(tensor, dy!));
+      return [needsHidden ? scaled[0] : null, needsWeight ? scaled.at(-1)! : null];
+    },
+  });
+  for (const tensor of saved) tensor.dispose();
+  return loss;
+}

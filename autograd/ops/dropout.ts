@@ -1,0 +1,41 @@
+/**
+ * Dropout: y = x keep / (1 - p), keep with probability 1 - p; dx = dy keep / (1 - p). The mask is a function of
+ * (seed, step, call, element) and is computed again in the backward pass (Srivastava et al. 2014).
+ * @module
+ */
+
+import { dropoutKernel } from "../../kernels/dropout.ts";
+import type { RandomState } from "../random.ts";
+import { record } from "../tape.ts";
+import { empty, type Tensor } from "../tensor.ts";
+import { checkFloat } from "./pointwise.ts";
+
+/** Fails unless `p` is a probability below 1. @throws {RangeError} otherwise */
+export function checkDropout(name: string, p: number): number {
+  if (!(p >= 0 && p <= 1)) {
+    throw new RangeError(`Cannot set ${name}: a number from 0 to 1 is required, received ${p}`);
+  }
+  return p;
+}
+
+/**
+ * Zeros elements with probability `p` and scales the others by 1 / (1 - p). p = 0 returns a second handle on x.
+ * @throws {RangeError} unless 0 <= p <= 1
+ */
+export function dropout(x: Tensor, p: number, random: RandomState): Tensor {
+  checkFloat("drop out", x);
+  checkDropout("the dropout probability", p);
+  const call = random.nextCall();
+  const launch = (source: Tensor, rng: Tensor): Tensor => {
+    const target = empty(source.device, source.shape);
+    const params = { size: source.size, call, p };
+    source.device.dispatch(dropoutKernel, { x: source.view, rng: rng.view, y: target.view }, params);
+    return target;
+  };
+  return record("dropout", {
+    inputs: [x],
+    saved: [random.tensor],
+    outputs: [launch(x, random.tensor)],
+    backward: ({ dys: [dy], saved: [rng] }) => [launch(dy!, rng)],
+  });
+}

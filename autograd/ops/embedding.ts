@@ -1,0 +1,54 @@
+/**
+ * Rows of a table by id: y[..., :] = table[ids[...]]. Gradient: each row of the table gets the sum of dy over the
+ * places of its id, in a fixed order, without atomics.
+ * @module
+ */
+
+import {
+  embeddingBackward,
+  embeddingForward,
+  embeddingForwardHalf,
+  embeddingLinks,
+} from "../../kernels/embedding.ts";
+import { BYTES_PER_ELEMENT } from "../dtype.ts";
+import { showShape } from "../shape.ts";
+import { record } from "../tape.ts";
+import { empty, full, type Tensor } from "../tensor.ts";
+import { rowWindows } from "../windows.ts";
+
+/**
+ * Looks up rows.
+ * @param ids int32 [...]; values must be from 0 to V - 1 (checked where ids come from the host)
+ * @param table [V, C], float32, or float16 when frozen
+ * @returns float32 [..., C]
+ * @throws {TypeError} if ids are not int32 or the table is not a matrix
+ */
+export function embedding(ids: Tensor, table: Tensor): Tensor {
+  if (ids.dtype !== "int32") throw new TypeError(`Cannot embed ${ids.dtype} ids: int32 is required`);
+  if (table.shape.length !== 2) {
+    throw new TypeError(`Cannot embed in a table of shape ${showShape(table.shape)}: [V, C] is required`);
+  }
+  const [rows, cols] = table.shape;
+  const y = empty(ids.device, [...ids.shape, cols]);
+  const kernel = table.dtype === "float16" ? embeddingForwardHalf : embeddingForward;
+  for (const { first, count, view } of rowWindows(table, rows, cols * BYTES_PER_ELEMENT[table.dtype])) {
+    const params = { count: ids.size, cols, firstRow: first, tableRows: count };
+    ids.device.dispatch(kernel, { ids: ids.view, table: view, y: y.view }, params);
+  }
+  return record("embedding", {
+    inputs: [table],
+    saved: [ids],
+    outputs: [y],
+    backward: ({ dys: [dy], saved: [ids] }) => {
+      const dtable = full(ids.device, [rows, cols], 0);
+      const next = empty(ids.device, [ids.size], "uint32");
+      ids.device.dispatch(embeddingLinks, { ids: ids.view, next: next.view }, { count: ids.size });
+      for (const { first, count, view } of rowWindows(dtable, rows, cols * 4)) {
+        const params = { count: ids.size, cols, firstRow: first, tableRows: count };
+        const views = { ids: ids.view, next: next.view, dy: dy!.view, dtable: view };
+        ids.device.dispatch(embeddingBackward, views, params);
+      }
+      return [dtable];
+    },
+  });
+}

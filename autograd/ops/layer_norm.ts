@@ -1,0 +1,94 @@
+/**
+ * Layer normalisation: each row of x to mean 0 and variance 1, then scaled and shifted.
+ *   y = n weight + bias,   n = (x - mean) rstd,   rstd = 1 / sqrt(var + eps)
+ * Gradient: with g = dy weight,
+ *   dx = rstd (g - mean(g) - n mean(g n)),   dweight = sum of dy n over rows,   dbias = sum of dy over rows
+ * @see Ba et al. 2016, arXiv:1607.06450
+ * @module
+ */
+
+import type { Device } from "../../gpu/mod.ts";
+import {
+  layerNormBackwardInput,
+  layerNormBackwardParams,
+  layerNormForward,
+  type RowVariant,
+} from "../../kernels/layer_norm.ts";
+import { lastAxisRows, sameShape, showShape } from "../shape.ts";
+import { record } from "../tape.ts";
+import { empty, type Tensor } from "../tensor.ts";
+import { checkFloat } from "./pointwise.ts";
+import { slice } from "./movement.ts";
+import { sum } from "./reduce.ts";
+
+/** Rows whose parameter gradients one thread sums. */
+const ROWS_PER_CHUNK = 32;
+
+/** @internal Which row kernel suits the device and the width. */
+export function rowKernelChoice(device: Device, cols: number): { variant: RowVariant; width: 1 | 4 } {
+  const variant = device.isFallback && cols <= 8192 ? "thread" : "workgroup";
+  return { variant, width: cols % 4 === 0 ? 4 : 1 };
+}
+
+/** Options of `layerNorm`. */
+export interface LayerNormOptions {
+  /** Added to the variance; default 1e-5, as PyTorch's. */
+  eps?: number;
+}
+
+/**
+ * Layer normalisation over the last axis.
+ * @param x [..., C]   @param weight [C]   @param bias [C]
+ * @returns [..., C]
+ * @throws {TypeError} if weight or bias is not [C]
+ */
+export function layerNorm(x: Tensor, weight: Tensor, bias: Tensor, options: LayerNormOptions = {}): Tensor {
+  checkFloat("normalise", x);
+  const { rows, cols } = lastAxisRows(x.shape);
+  for (const [name, param] of Object.entries({ weight, bias })) {
+    if (!sameShape(param.shape, [cols])) {
+      throw new TypeError(
+        `Cannot compute layerNorm of x ${
+          showShape(x.shape)
+        }: ${name} must have shape [${cols}], the last axis of x, received ${showShape(param.shape)}`,
+      );
+    }
+  }
+  const { variant, width } = rowKernelChoice(x.device, cols);
+  const y = empty(x.device, x.shape);
+  const stats = empty(x.device, [rows, 2]);
+  x.device.dispatch(
+    layerNormForward[variant][width],
+    { x: x.view, weight: weight.view, bias: bias.view, y: y.view, stats: stats.view },
+    { rows, cols, eps: options.eps ?? 1e-5 },
+  );
+  record("layerNorm", {
+    inputs: [x, weight, bias],
+    saved: [x, weight, stats],
+    outputs: [y],
+    backward: ({ dys: [dy], saved: [x, weight, stats], needs }) => {
+      let dx: Tensor | null = null;
+      if (needs[0]) {
+        dx = empty(x.device, x.shape);
+        x.device.dispatch(
+          layerNormBackwardInput[variant][width],
+          { x: x.view, weight: weight.view, stats: stats.view, dy: dy!.view, dx: dx.view },
+          { rows, cols },
+        );
+      }
+      if (!needs[1] && !needs[2]) return [dx, null, null];
+      const chunk = ROWS_PER_CHUNK;
+      const partial = empty(x.device, [Math.ceil(rows / chunk), 2, cols]);
+      x.device.dispatch(
+        layerNormBackwardParams,
+        { x: x.view, stats: stats.view, dy: dy!.view, partial: partial.view },
+        { rows, cols, chunk },
+      );
+      const both = sum(partial, { axis: 0 });
+      const part = (i: number) => slice(both, 0, i, i + 1).alias([cols]);
+      return [dx, needs[1] ? part(0) : null, needs[2] ? part(1) : null];
+    },
+  });
+  stats.dispose();
+  return y;
+}

@@ -1,0 +1,186 @@
+/**
+ * Data movement: reshape, permute, slice, concatenate, expand. Gradients move back the same way; an expanded
+ * dimension sums.
+ * @module
+ */
+
+import { COPY_RANK, gatherStrided, scatterStrided } from "../../kernels/strided_copy.ts";
+import {
+  broadcastStrides,
+  normalizeAxis,
+  sameShape,
+  type Shape,
+  showShape,
+  sizeOf,
+  stridesOf,
+} from "../shape.ts";
+import { record } from "../tape.ts";
+import { empty, full, type Tensor } from "../tensor.ts";
+import { scale } from "./pointwise.ts";
+import { sumTo } from "./reduce.ts";
+
+/** Kernel parameters of a strided side. */
+function stridedParams(shape: Shape, strides: readonly number[], offset: number) {
+  if (shape.length > COPY_RANK) {
+    throw new TypeError(
+      `Cannot move a tensor of rank ${shape.length}: at most ${COPY_RANK} dimensions are supported`,
+    );
+  }
+  const pad = COPY_RANK - shape.length;
+  const d = [...new Array<number>(pad).fill(1), ...shape];
+  const s = [...new Array<number>(pad).fill(0), ...strides];
+  const dims = { d1: d[1], d2: d[2], d3: d[3], d4: d[4], d5: d[5] };
+  return { size: sizeOf(shape), offset, ...dims, s0: s[0], s1: s[1], s2: s[2], s3: s[3], s4: s[4], s5: s[5] };
+}
+
+function checkWords(action: string, x: Tensor): void {
+  if (x.dtype === "float16") {
+    throw new TypeError(
+      `Cannot ${action} a packed float16 tensor of shape ${showShape(x.shape)}: cast it to float32`,
+    );
+  }
+}
+
+function gather(x: Tensor, shape: Shape, strides: readonly number[], offset = 0): Tensor {
+  const y = empty(x.device, shape, x.dtype);
+  x.device.dispatch(gatherStrided, { x: x.view, y: y.view }, stridedParams(shape, strides, offset));
+  return y;
+}
+
+function scatter(x: Tensor, y: Tensor, strides: readonly number[], offset: number): void {
+  x.device.dispatch(scatterStrided, { x: x.view, y: y.view }, stridedParams(x.shape, strides, offset));
+}
+
+/**
+ * The same elements in another shape; one size may be -1. Shares memory.
+ * @throws {TypeError} if the number of elements differs
+ */
+export function reshape(x: Tensor, shape: Shape): Tensor {
+  const known = sizeOf(shape.filter((n) => n !== -1));
+  const target = shape.map((n) => n === -1 ? x.size / known : n);
+  if (sizeOf(target) !== x.size || !target.every(Number.isInteger)) {
+    throw new TypeError(
+      `Cannot reshape ${showShape(x.shape)} to ${showShape(shape)}: ${x.size} elements are required`,
+    );
+  }
+  const from = x.shape;
+  return record("reshape", {
+    inputs: [x],
+    saved: [],
+    outputs: [x.alias(target)],
+    backward: ({ dys: [dy] }) => [dy!.alias(from)],
+  });
+}
+
+/** Dimensions in another order: dimension i of the result is dimension `order[i]` of x. */
+export function permute(x: Tensor, order: readonly number[]): Tensor {
+  checkWords("permute", x);
+  const axes = order.map((axis) => normalizeAxis("permute", axis, x.shape.length));
+  if (new Set(axes).size !== x.shape.length) {
+    throw new TypeError(
+      `Cannot permute ${showShape(x.shape)}: every dimension is required once, received ${showShape(order)}`,
+    );
+  }
+  const strides = stridesOf(x.shape);
+  const y = gather(x, axes.map((axis) => x.shape[axis]), axes.map((axis) => strides[axis]));
+  return record("permute", {
+    inputs: [x],
+    saved: [],
+    outputs: [y],
+    backward: ({ dys: [dy] }) => [permute(dy!, axes.map((_, i) => axes.indexOf(i)))],
+  });
+}
+
+/** Swaps the last two dimensions. */
+export function transpose(x: Tensor): Tensor {
+  const rank = x.shape.length;
+  const order = x.shape.map((_, i) => i < rank - 2 ? i : 2 * rank - 3 - i);
+  return permute(x, order);
+}
+
+/**
+ * Elements `start` to `end` (exclusive; negative from the end) of one dimension.
+ * @throws {RangeError} outside the dimension
+ */
+export function slice(x: Tensor, axis: number, start: number, end?: number): Tensor {
+  checkWords("slice", x);
+  const at = normalizeAxis("slice", axis, x.shape.length);
+  const n = x.shape[at];
+  const from = start < 0 ? start + n : start;
+  const to = end === undefined ? n : end < 0 ? end + n : end;
+  if (!(from >= 0 && from <= to && to <= n)) {
+    throw new RangeError(
+      `Cannot slice dimension ${axis} of ${
+        showShape(x.shape)
+      }: a range within 0 to ${n} is required, received ${start} to ${end ?? n}`,
+    );
+  }
+  const shape = x.shape.with(at, to - from);
+  const strides = stridesOf(x.shape);
+  const offset = from * strides[at];
+  const full_ = x.shape;
+  return record("slice", {
+    inputs: [x],
+    saved: [],
+    outputs: [gather(x, shape, strides, offset)],
+    backward: ({ dys: [dy] }) => {
+      const dx = full(dy!.device, full_, 0);
+      scatter(dy!, dx, strides, offset);
+      return [dx];
+    },
+  });
+}
+
+/**
+ * Tensors joined along one dimension.
+ * @throws {TypeError} if other dimensions or dtypes differ, or there is nothing to join
+ */
+export function concat(tensors: readonly Tensor[], axis: number): Tensor {
+  const [first] = tensors;
+  if (!first) throw new TypeError("Cannot concatenate nothing: at least one tensor is required");
+  const at = normalizeAxis("concatenate", axis, first.shape.length);
+  for (const x of tensors) {
+    checkWords("concatenate", x);
+    if (x.dtype !== first.dtype || !sameShape(x.shape.with(at, 0), first.shape.with(at, 0))) {
+      throw new TypeError(
+        `Cannot concatenate ${showShape(first.shape)} and ${
+          showShape(x.shape)
+        } along dimension ${axis}: other sizes and dtypes must be equal`,
+      );
+    }
+  }
+  const sizes = tensors.map((x) => x.shape[at]);
+  const starts = sizes.map((_, i) => sizes.slice(0, i).reduce((a, b) => a + b, 0));
+  const y = empty(first.device, first.shape.with(at, sizes.reduce((a, b) => a + b, 0)), first.dtype);
+  const strides = stridesOf(y.shape);
+  tensors.forEach((x, i) => scatter(x, y, strides, starts[i] * strides[at]));
+  return record("concat", {
+    inputs: tensors,
+    saved: [],
+    outputs: [y],
+    backward: ({ dys: [dy], needs }) =>
+      tensors.map((_, i) => needs[i] ? slice(dy!, at, starts[i], starts[i] + sizes[i]) : null),
+  });
+}
+
+/** x repeated along dimensions of size 1 (and new leading ones) to `shape`. */
+export function expand(x: Tensor, shape: Shape): Tensor {
+  checkWords("expand", x);
+  const from = x.shape;
+  const fits = shape.length >= from.length &&
+    from.every((n, i) => n === 1 || n === shape[i + shape.length - from.length]);
+  if (!fits) {
+    throw new TypeError(`Cannot expand ${showShape(from)} to ${showShape(shape)}: sizes must be equal or 1`);
+  }
+  return record("expand", {
+    inputs: [x],
+    saved: [],
+    outputs: [gather(x, shape, broadcastStrides(from, shape))],
+    backward: ({ dys: [dy] }) => [sumTo(dy!, from)],
+  });
+}
+
+/** @internal x expanded to `shape` and multiplied by `factor`: the gradient of a sum or mean. */
+export function expandTo(x: Tensor, shape: Shape, factor: number): Tensor {
+  return expand(factor === 1 ? x : scale(x, factor), shape);
+}

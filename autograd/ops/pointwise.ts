@@ -1,0 +1,183 @@
+/**
+ * Pointwise arithmetic: unary functions, and binary ones with broadcasting.
+ * Gradients: unary dx = dy f'(x); a + b passes dy to both, a b passes dy b and dy a, a / b passes dy / b and
+ * -dy a / b^2; an operand that was stretched gets the sum over the stretched dimensions.
+ * @module
+ */
+
+import {
+  binaryKernels,
+  type BinaryName,
+  unaryBackward,
+  unaryForward,
+  type UnaryName,
+} from "../../kernels/pointwise.ts";
+import { broadcastShapes, broadcastStrides, sameShape, type Shape, showShape } from "../shape.ts";
+import { record, wantsGrad } from "../tape.ts";
+import { empty, full, Tensor } from "../tensor.ts";
+import { sumTo } from "./reduce.ts";
+
+function unary(name: UnaryName, x: Tensor, c = 0): Tensor {
+  checkFloat(name, x);
+  const y = empty(x.device, x.shape);
+  x.device.dispatch(unaryForward[name], { x: x.view, y: y.view }, { size: x.size, c });
+  return record(name, {
+    inputs: [x],
+    saved: [x],
+    outputs: [y],
+    backward: ({ dys: [dy], saved: [x] }) => {
+      const dx = empty(x.device, x.shape);
+      x.device.dispatch(unaryBackward[name], { x: x.view, dy: dy!.view, dx: dx.view }, { size: x.size, c });
+      return [dx];
+    },
+  });
+}
+
+/** @internal Fails unless `x` is float32. */
+export function checkFloat(action: string, x: Tensor): void {
+  if (x.dtype !== "float32") {
+    throw new TypeError(
+      `Cannot ${action} a ${x.dtype} tensor of shape ${showShape(x.shape)}: float32 is required`,
+    );
+  }
+}
+
+/** -x, same shape. */
+export const negate = (x: Tensor): Tensor => unary("negate", x);
+/** x c for a number c. */
+export const scale = (x: Tensor, c: number): Tensor => unary("scale", x, c);
+/** x^2. */
+export const square = (x: Tensor): Tensor => unary("square", x);
+/** The square root of x; its gradient at 0 is infinite. */
+export const sqrt = (x: Tensor): Tensor => unary("sqrt", x);
+/** e^x. */
+export const exp = (x: Tensor): Tensor => unary("exp", x);
+/** The natural logarithm of x. */
+export const log = (x: Tensor): Tensor => unary("log", x);
+/** max(x, 0); the gradient at 0 is 0. */
+export const relu = (x: Tensor): Tensor => unary("relu", x);
+/** 1 / (1 + e^-x). */
+export const sigmoid = (x: Tensor): Tensor => unary("sigmoid", x);
+/** x sigmoid(x), also called swish. */
+export const silu = (x: Tensor): Tensor => unary("silu", x);
+/** tanh x. */
+export const tanh = (x: Tensor): Tensor => unary("tanh", x);
+/** 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), GPT-2's "gelu_new". */
+export const geluNew = (x: Tensor): Tensor => unary("geluNew", x);
+/** x Phi(x), Hugging Face's "gelu". */
+export const gelu = (x: Tensor): Tensor => unary("gelu", x);
+
+/** Four collapsed dimensions that two operands and the result share. */
+function collapse(shape: Shape, a: number[], b: number[]): { dims: number[]; a: number[]; b: number[] } {
+  const dims: number[] = [];
+  const as: number[] = [];
+  const bs: number[] = [];
+  shape.forEach((n, i) => {
+    if (n === 1) return;
+    const last = dims.length - 1;
+    if (last >= 0 && as[last] === a[i] * n && bs[last] === b[i] * n) {
+      dims[last] *= n;
+      as[last] = a[i];
+      bs[last] = b[i];
+    } else {
+      dims.push(n);
+      as.push(a[i]);
+      bs.push(b[i]);
+    }
+  });
+  if (dims.length > 4) {
+    throw new TypeError(
+      `Cannot broadcast to ${showShape(shape)}: at most four separate dimensions are supported`,
+    );
+  }
+  const pad = 4 - dims.length;
+  const front = (value: number, list: number[]) => [...new Array<number>(pad).fill(value), ...list];
+  return { dims: front(1, dims), a: front(0, as), b: front(0, bs) };
+}
+
+function launchBinary(name: BinaryName, a: Tensor, b: Tensor, shape: Shape): Tensor {
+  const y = empty(a.device, shape);
+  const { dims, a: s, b: t } = collapse(
+    shape,
+    broadcastStrides(a.shape, shape),
+    broadcastStrides(b.shape, shape),
+  );
+  const strides = { a0: s[0], a1: s[1], a2: s[2], a3: s[3], b0: t[0], b1: t[1], b2: t[2], b3: t[3] };
+  a.device.dispatch(
+    binaryKernels[name],
+    { a: a.view, b: b.view, y: y.view },
+    { size: y.size, d1: dims[1], d2: dims[2], d3: dims[3], ...strides },
+  );
+  return y;
+}
+
+type Operand = Tensor | number;
+
+function operands(action: string, a: Operand, b: Operand): [Tensor, Tensor, Shape] {
+  const device = (a instanceof Tensor ? a : b as Tensor).device;
+  const p = a instanceof Tensor ? a : full(device, [], a);
+  const q = b instanceof Tensor ? b : full(device, [], b);
+  checkFloat(action, p);
+  checkFloat(action, q);
+  return [p, q, sameShape(p.shape, q.shape) ? p.shape : broadcastShapes(action, p.shape, q.shape)];
+}
+
+/** a + b with broadcasting. @throws {TypeError} if the shapes do not broadcast */
+export function add(a: Operand, b: Operand): Tensor {
+  const [p, q, shape] = operands("add", a, b);
+  const [aShape, bShape] = [p.shape, q.shape];
+  return record("add", {
+    inputs: [p, q],
+    saved: [],
+    outputs: [launchBinary("add", p, q, shape)],
+    backward: (
+      { dys: [dy], needs },
+    ) => [needs[0] ? sumTo(dy!, aShape) : null, needs[1] ? sumTo(dy!, bShape) : null],
+  });
+}
+
+/** a - b with broadcasting. @throws {TypeError} if the shapes do not broadcast */
+export function subtract(a: Operand, b: Operand): Tensor {
+  const [p, q, shape] = operands("subtract", a, b);
+  const [aShape, bShape] = [p.shape, q.shape];
+  return record("subtract", {
+    inputs: [p, q],
+    saved: [],
+    outputs: [launchBinary("subtract", p, q, shape)],
+    backward: ({ dys: [dy], needs }) => [
+      needs[0] ? sumTo(dy!, aShape) : null,
+      needs[1] ? sumTo(negate(dy!), bShape) : null,
+    ],
+  });
+}
+
+/** a b elementwise with broadcasting. @throws {TypeError} if the shapes do not broadcast */
+export function multiply(a: Operand, b: Operand): Tensor {
+  const [p, q, shape] = operands("multiply", a, b);
+  return record("multiply", {
+    inputs: [p, q],
+    saved: wantsGrad(p, q) ? [p, q] : [],
+    outputs: [launchBinary("multiply", p, q, shape)],
+    backward: ({ dys: [dy], saved: [p, q], needs }) => [
+      needs[0] ? sumTo(launchBinary("multiply", dy!, q, dy!.shape), p.shape) : null,
+      needs[1] ? sumTo(launchBinary("multiply", dy!, p, dy!.shape), q.shape) : null,
+    ],
+  });
+}
+
+/** a / b elementwise with broadcasting. @throws {TypeError} if the shapes do not broadcast */
+export function divide(a: Operand, b: Operand): Tensor {
+  const [p, q, shape] = operands("divide", a, b);
+  return record("divide", {
+    inputs: [p, q],
+    saved: wantsGrad(p, q) ? [p, q] : [],
+    outputs: [launchBinary("divide", p, q, shape)],
+    backward: ({ dys: [dy], saved: [p, q], needs }) => {
+      const slope = () => launchBinary("divideByDenominator", p, q, dy!.shape);
+      return [
+        needs[0] ? sumTo(launchBinary("divide", dy!, q, dy!.shape), p.shape) : null,
+        needs[1] ? sumTo(launchBinary("multiply", dy!, slope(), dy!.shape), q.shape) : null,
+      ];
+    },
+  });
+}

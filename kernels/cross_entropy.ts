@@ -1,0 +1,189 @@
+/**
+ * Cross-entropy of logits against target ids, in three barrier-free steps, so that a row of 50,257 logits stays under
+ * every driver's loop limit: statistics of row segments, the row's logsumexp and loss, and the gradient in place.
+ *   loss_i = lse(logits_i) - logits_i[target_i],   dlogits_i = (softmax(logits_i) - onehot(target_i)) weight
+ * Rows whose target is negative (ignore_index -100) have loss and gradient 0.
+ * @module
+ */
+
+import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
+
+/** Columns one thread of `crossEntropySegments` reads. */
+export const SEGMENT = 512;
+
+const ROW_ARGUMENTS = `@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
+  @builtin(local_invocation_id) lid: vec3u`;
+
+/** Labels [batch, length] -> targets [batch * length]: the next label of the same row, -100 at its end. */
+export const shiftLabels: KernelSpec<
+  "labels" | "targets" | "valid",
+  "size" | "length" | "shift" | "ignore",
+  "WORKGROUP_SIZE"
+> = {
+  name: "shiftLabels",
+  buffers: { labels: "read", targets: "read_write", valid: "read_write" },
+  params: { size: "u32", length: "u32", shift: "u32", ignore: "i32" },
+  tuning: { WORKGROUP_SIZE: 64 },
+  grid: ({ size }, { WORKGROUP_SIZE }) => [groupsFor(size, WORKGROUP_SIZE)],
+  wgsl: /* wgsl */ `
+override WORKGROUP_SIZE: u32 = 64u;
+struct Params { size: u32, length: u32, shift: u32, ignore: i32 }
+@group(0) @binding(0) var<storage, read> labels: array<i32>; // [batch, length]
+@group(0) @binding(1) var<storage, read_write> targets: array<i32>; // [batch, length]; -100: no target
+@group(0) @binding(2) var<storage, read_write> valid: array<f32>; // [batch, length]: 1 where there is a target
+@group(0) @binding(3) var<uniform> params: Params;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(${ROW_ARGUMENTS}) {
+  let i = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+  if (i >= params.size) { return; }
+  var target_id = -100;
+  if (i % params.length + params.shift < params.length) {
+    let label = labels[i + params.shift];
+    if (label != params.ignore) { target_id = label; }
+  }
+  targets[i] = target_id;
+  valid[i] = select(0.0, 1.0, target_id >= 0);
+}
+`,
+};
+
+/** weight[0] = 1 / max(count[0], 1). */
+export const meanWeight: KernelSpec<"count" | "weight"> = {
+  name: "meanWeight",
+  buffers: { count: "read", weight: "read_write" },
+  params: {},
+  tuning: {},
+  grid: () => [1],
+  wgsl: /* wgsl */ `
+@group(0) @binding(0) var<storage, read> count: array<f32>; // [1]: rows with a target
+@group(0) @binding(1) var<storage, read_write> weight: array<f32>; // [1]
+
+@compute @workgroup_size(1)
+fn main() { weight[0] = 1.0 / max(count[0], 1.0); }
+`,
+};
+
+/** Maximum, and sum of exp(logit - maximum), of each row segment. */
+export const crossEntropySegments: KernelSpec<
+  "logits" | "segments",
+  "rows" | "cols" | "segmentCount",
+  "WORKGROUP_SIZE"
+> = {
+  name: "crossEntropySegments",
+  buffers: { logits: "read", segments: "read_write" },
+  params: { rows: "u32", cols: "u32", segmentCount: "u32" },
+  tuning: { WORKGROUP_SIZE: 16 },
+  grid: ({ rows, segmentCount }, { WORKGROUP_SIZE }) => [groupsFor(rows * segmentCount, WORKGROUP_SIZE)],
+  wgsl: /* wgsl */ `
+override WORKGROUP_SIZE: u32 = 16u;
+struct Params { rows: u32, cols: u32, segmentCount: u32 }
+@group(0) @binding(0) var<storage, read> logits: array<f32>; // [rows, cols]
+@group(0) @binding(1) var<storage, read_write> segments: array<vec2f>; // [rows, segmentCount]: maximum, sum
+@group(0) @binding(2) var<uniform> params: Params;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(${ROW_ARGUMENTS}) {
+  let i = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+  if (i >= params.rows * params.segmentCount) { return; }
+  let row = i / params.segmentCount;
+  let first = (i % params.segmentCount) * ${SEGMENT}u;
+  let base = row * params.cols;
+  let last = min(first + ${SEGMENT}u, params.cols);
+  var high = logits[base + first];
+  for (var j = first + 1u; j < last; j++) { high = max(high, logits[base + j]); }
+  var total = 0.0;
+  for (var j = first; j < last; j++) { total += exp(logits[base + j] - high); }
+  segments[i] = vec2f(high, total);
+}
+`,
+};
+
+/** lse and loss of each row; losses are multiplied by weight[0] and 0 for rows without a target. */
+export const crossEntropyRows: KernelSpec<
+  "logits" | "targets" | "segments" | "weight" | "lse" | "losses",
+  "rows" | "cols" | "segmentCount",
+  "WORKGROUP_SIZE"
+> = {
+  name: "crossEntropyRows",
+  buffers: {
+    logits: "read",
+    targets: "read",
+    segments: "read",
+    weight: "read",
+    lse: "read_write",
+    losses: "read_write",
+  },
+  params: { rows: "u32", cols: "u32", segmentCount: "u32" },
+  tuning: { WORKGROUP_SIZE: 16 },
+  grid: ({ rows }, { WORKGROUP_SIZE }) => [groupsFor(rows, WORKGROUP_SIZE)],
+  wgsl: /* wgsl */ `
+override WORKGROUP_SIZE: u32 = 16u;
+struct Params { rows: u32, cols: u32, segmentCount: u32 }
+@group(0) @binding(0) var<storage, read> logits: array<f32>; // [rows, cols]
+@group(0) @binding(1) var<storage, read> targets: array<i32>; // [rows]
+@group(0) @binding(2) var<storage, read> segments: array<vec2f>; // [rows, segmentCount]
+@group(0) @binding(3) var<storage, read> weight: array<f32>; // [1]
+@group(0) @binding(4) var<storage, read_write> lse: array<f32>; // [rows]
+@group(0) @binding(5) var<storage, read_write> losses: array<f32>; // [rows]
+@group(0) @binding(6) var<uniform> params: Params;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(${ROW_ARGUMENTS}) {
+  let row = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+  if (row >= params.rows) { return; }
+  let base = row * params.segmentCount;
+  var high = segments[base].x;
+  for (var i = 1u; i < params.segmentCount; i++) { high = max(high, segments[base + i].x); }
+  var total = 0.0;
+  for (var i = 0u; i < params.segmentCount; i++) {
+    total += segments[base + i].y * exp(segments[base + i].x - high);
+  }
+  let row_lse = high + log(total);
+  lse[row] = row_lse;
+  let label = targets[row];
+  var loss = 0.0;
+  if (label >= 0) { loss = (row_lse - logits[row * params.cols + u32(label)]) * weight[0]; }
+  losses[row] = loss;
+}
+`,
+};
+
+/** logits become their gradient. */
+export const crossEntropyGradient: KernelSpec<
+  "logits" | "targets" | "lse" | "weight",
+  "rows" | "cols",
+  "WORKGROUP_SIZE"
+> = {
+  name: "crossEntropyGradient",
+  buffers: { logits: "read_write", targets: "read", lse: "read", weight: "read" },
+  params: { rows: "u32", cols: "u32" },
+  tuning: { WORKGROUP_SIZE: 64 },
+  grid: ({ rows, cols }, { WORKGROUP_SIZE }) => [rows * groupsFor(cols, 4 * WORKGROUP_SIZE)],
+  wgsl: /* wgsl */ `
+override WORKGROUP_SIZE: u32 = 64u;
+struct Params { rows: u32, cols: u32 }
+@group(0) @binding(0) var<storage, read_write> logits: array<f32>; // [rows, cols]
+@group(0) @binding(1) var<storage, read> targets: array<i32>; // [rows]
+@group(0) @binding(2) var<storage, read> lse: array<f32>; // [rows]
+@group(0) @binding(3) var<storage, read> weight: array<f32>; // [1]
+@group(0) @binding(4) var<uniform> params: Params;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(${ROW_ARGUMENTS}) {
+  let groups = (params.cols + 4u * WORKGROUP_SIZE - 1u) / (4u * WORKGROUP_SIZE); // workgroups a row
+  let group = wid.x + wid.y * nwg.x;
+  let row = group / groups;
+  if (row >= params.rows) { return; }
+  let first = (group % groups * WORKGROUP_SIZE + lid.x) * 4u;
+  let label = targets[row];
+  let factor = select(0.0, weight[0], label >= 0);
+  let shift = lse[row];
+  for (var col = first; col < min(first + 4u, params.cols); col++) {
+    let at = row * params.cols + col;
+    let hit = select(0.0, 1.0, i32(col) == label);
+    logits[at] = (exp(logits[at] - shift) - hit) * factor;
+  }
+}
+`,
+};

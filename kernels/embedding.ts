@@ -1,0 +1,131 @@
+/**
+ * Rows of a table by id, and the gradient of the table without atomics. A table beyond the binding limit is bound in
+ * windows of rows: each launch serves the ids of its window, so a launch per window covers every id once.
+ * @module
+ */
+
+import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
+
+/** y[i] = table[ids[i]] for ids in [firstRow, firstRow + tableRows). */
+export type EmbeddingKernel = KernelSpec<
+  "ids" | "table" | "y",
+  "count" | "cols" | "firstRow" | "tableRows",
+  "WORKGROUP_SIZE"
+>;
+
+function forwardKernel(half: boolean): EmbeddingKernel {
+  const load = half
+    ? `let at = row * params.cols + col;
+  let both = unpack2x16float(table[at / 2u]);
+  y[i] = select(both.x, both.y, at % 2u == 1u);`
+    : "y[i] = table[row * params.cols + col];";
+  return {
+    name: half ? "embeddingForwardHalf" : "embeddingForward",
+    buffers: { ids: "read", table: "read", y: "read_write" },
+    params: { count: "u32", cols: "u32", firstRow: "u32", tableRows: "u32" },
+    tuning: { WORKGROUP_SIZE: 64 },
+    grid: ({ count, cols }, { WORKGROUP_SIZE }) => [groupsFor(count * cols, WORKGROUP_SIZE)],
+    wgsl: /* wgsl */ `
+override WORKGROUP_SIZE: u32 = 64u;
+struct Params { count: u32, cols: u32, firstRow: u32, tableRows: u32 }
+@group(0) @binding(0) var<storage, read> ids: array<u32>; // [count]
+@group(0) @binding(1) var<storage, read> table: array<${half ? "u32" : "f32"}>; // [tableRows, cols]${
+      half ? ", packed halves" : ""
+    }
+@group(0) @binding(2) var<storage, read_write> y: array<f32>; // [count, cols]
+@group(0) @binding(3) var<uniform> params: Params;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
+  @builtin(local_invocation_id) lid: vec3u) {
+  let i = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+  if (i >= params.count * params.cols) { return; }
+  let row = ids[i / params.cols] - params.firstRow; // below firstRow it wraps to a huge number
+  if (row >= params.tableRows) { return; }
+  let col = i % params.cols;
+  ${load}
+}
+`,
+  };
+}
+
+/** Rows of a float32 table. */
+export const embeddingForward: EmbeddingKernel = forwardKernel(false);
+/** Rows of a packed float16 table. */
+export const embeddingForwardHalf: EmbeddingKernel = forwardKernel(true);
+
+/**
+ * Links equal ids: next[i] is the next place of the same id after i (or `count`), with the top bit set where an
+ * earlier place has the id too. O(count^2) comparisons once, instead of sorting.
+ */
+export const embeddingLinks: KernelSpec<"ids" | "next", "count", "WORKGROUP_SIZE"> = {
+  name: "embeddingLinks",
+  buffers: { ids: "read", next: "read_write" },
+  params: { count: "u32" },
+  tuning: { WORKGROUP_SIZE: 64 },
+  grid: ({ count }, { WORKGROUP_SIZE }) => [groupsFor(count, WORKGROUP_SIZE)],
+  wgsl: /* wgsl */ `
+override WORKGROUP_SIZE: u32 = 64u;
+struct Params { count: u32 }
+@group(0) @binding(0) var<storage, read> ids: array<u32>; // [count]
+@group(0) @binding(1) var<storage, read_write> next: array<u32>; // [count]
+@group(0) @binding(2) var<uniform> params: Params;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
+  @builtin(local_invocation_id) lid: vec3u) {
+  let i = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+  if (i >= params.count) { return; }
+  var follower = 0u;
+  for (var j = 0u; j < i; j++) {
+    if (ids[j] == ids[i]) {
+      follower = 0x80000000u;
+      break;
+    }
+  }
+  var j = i + 1u;
+  while (j < params.count && ids[j] != ids[i]) { j++; }
+  next[i] = j | follower;
+}
+`,
+};
+
+/** dtable[id] = sum of dy over the places of the id, in order; rows of ids that do not occur are not written. */
+export const embeddingBackward: KernelSpec<
+  "ids" | "next" | "dy" | "dtable",
+  "count" | "cols" | "firstRow" | "tableRows",
+  "WORKGROUP_SIZE"
+> = {
+  name: "embeddingBackward",
+  buffers: { ids: "read", next: "read", dy: "read", dtable: "read_write" },
+  params: { count: "u32", cols: "u32", firstRow: "u32", tableRows: "u32" },
+  tuning: { WORKGROUP_SIZE: 64 },
+  grid: ({ count, cols }, { WORKGROUP_SIZE }) => [groupsFor(count * cols, WORKGROUP_SIZE)],
+  wgsl: /* wgsl */ `
+override WORKGROUP_SIZE: u32 = 64u;
+struct Params { count: u32, cols: u32, firstRow: u32, tableRows: u32 }
+@group(0) @binding(0) var<storage, read> ids: array<u32>; // [count]
+@group(0) @binding(1) var<storage, read> next: array<u32>; // [count]
+@group(0) @binding(2) var<storage, read> dy: array<f32>; // [count, cols]
+@group(0) @binding(3) var<storage, read_write> dtable: array<f32>; // [tableRows, cols]
+@group(0) @binding(4) var<uniform> params: Params;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
+  @builtin(local_invocation_id) lid: vec3u) {
+  let i = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+  if (i >= params.count * params.cols) { return; }
+  let first = i / params.cols;
+  let row = ids[first] - params.firstRow;
+  if (row >= params.tableRows || (next[first] & 0x80000000u) != 0u) { return; }
+  let col = i % params.cols;
+  var total = 0.0;
+  var place = first;
+  while (place < params.count) {
+    total += dy[place * params.cols + col];
+    place = next[place] & 0x7fffffffu;
+  }
+  dtable[row * params.cols + col] = total;
+}
+`,
+};

@@ -1,0 +1,104 @@
+/**
+ * Softmax and log-softmax over the last axis, forward and backward, a row a thread or a row a workgroup (see
+ * `layer_norm.ts`). The row's maximum is subtracted first, so that exp stays finite.
+ * @module
+ */
+
+import type { KernelSpec } from "./kernel_spec.ts";
+import { ROW_BUILTINS, rowKernels, rowText, type RowVariant } from "./layer_norm.ts";
+
+/** y [rows, cols]; LOG = 1 gives log-softmax. */
+export type SoftmaxKernel = KernelSpec<"x" | "y", "rows" | "cols", "WORKGROUP_SIZE" | "LOG">;
+/** dx [rows, cols] from y and dy. */
+export type SoftmaxBackwardKernel = KernelSpec<"y" | "dy" | "dx", "rows" | "cols", "WORKGROUP_SIZE" | "LOG">;
+
+function forwardKernel(variant: RowVariant, width: 1 | 4): SoftmaxKernel {
+  const t = rowText(variant, width);
+  const top = width === 4 ? "max(max(high.x, high.y), max(high.z, high.w))" : "high";
+  return {
+    name: `softmaxForward${t.name}`,
+    buffers: { x: "read", y: "read_write" },
+    params: { rows: "u32", cols: "u32" },
+    tuning: { WORKGROUP_SIZE: variant === "thread" ? 16 : 128, LOG: 0 },
+    grid: ({ rows }, { WORKGROUP_SIZE }) => t.grid(rows, WORKGROUP_SIZE),
+    wgsl: /* wgsl */ `
+${t.prelude}
+override LOG: u32 = 0u;
+struct Params { rows: u32, cols: u32 }
+@group(0) @binding(0) var<storage, read> x: array<${t.cell}>; // [rows, cols]
+@group(0) @binding(1) var<storage, read_write> y: array<${t.cell}>; // [rows, cols]
+@group(0) @binding(2) var<uniform> params: Params;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(${ROW_BUILTINS}) {
+  ${t.open}
+  let cells = params.cols / ${t.width}u;
+  let base = row * cells;
+  var high = ${t.cell}(-3.4028234663852886e38);
+  for (var i = lane; i < cells; i += step) { high = max(high, x[base + i]); }
+  let rowMax = ${t.max(top)};
+  var total = ${t.cell}(0.0);
+  for (var i = lane; i < cells; i += step) {
+    let e = exp(x[base + i] - rowMax);
+    total += e;
+    if (LOG == 0u) { y[base + i] = e; }
+  }
+  let rowSum = ${t.sum(t.flat("total"))};
+  if (LOG == 0u) {
+    let factor = 1.0 / rowSum;
+    for (var i = lane; i < cells; i += step) { y[base + i] *= factor; }
+  } else {
+    let shift = rowMax + log(rowSum);
+    for (var i = lane; i < cells; i += step) { y[base + i] = x[base + i] - shift; }
+  }
+}
+`,
+  };
+}
+
+function backwardKernel(variant: RowVariant, width: 1 | 4): SoftmaxBackwardKernel {
+  const t = rowText(variant, width);
+  return {
+    name: `softmaxBackward${t.name}`,
+    buffers: { y: "read", dy: "read", dx: "read_write" },
+    params: { rows: "u32", cols: "u32" },
+    tuning: { WORKGROUP_SIZE: variant === "thread" ? 16 : 128, LOG: 0 },
+    grid: ({ rows }, { WORKGROUP_SIZE }) => t.grid(rows, WORKGROUP_SIZE),
+    wgsl: /* wgsl */ `
+${t.prelude}
+override LOG: u32 = 0u;
+struct Params { rows: u32, cols: u32 }
+@group(0) @binding(0) var<storage, read> y: array<${t.cell}>; // [rows, cols]
+@group(0) @binding(1) var<storage, read> dy: array<${t.cell}>; // [rows, cols]
+@group(0) @binding(2) var<storage, read_write> dx: array<${t.cell}>; // [rows, cols]
+@group(0) @binding(3) var<uniform> params: Params;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(${ROW_BUILTINS}) {
+  ${t.open}
+  let cells = params.cols / ${t.width}u;
+  let base = row * cells;
+  var total = ${t.cell}(0.0);
+  for (var i = lane; i < cells; i += step) {
+    // softmax: sum of dy y; log-softmax: sum of dy
+    total += dy[base + i] * select(${t.cell}(1.0), y[base + i], LOG == 0u);
+  }
+  let rowSum = ${t.sum(t.flat("total"))};
+  for (var i = lane; i < cells; i += step) {
+    if (LOG == 0u) {
+      dx[base + i] = y[base + i] * (dy[base + i] - rowSum);
+    } else {
+      dx[base + i] = dy[base + i] - exp(y[base + i]) * rowSum;
+    }
+  }
+}
+`,
+  };
+}
+
+/** Forward, by variant and cell width. */
+export const softmaxForward: ReturnType<typeof rowKernels<SoftmaxKernel>> = rowKernels(forwardKernel);
+/** Backward, by variant and cell width. */
+export const softmaxBackward: ReturnType<typeof rowKernels<SoftmaxBackwardKernel>> = rowKernels(
+  backwardKernel,
+);
