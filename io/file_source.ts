@@ -1,0 +1,105 @@
+/**
+ * What bytes are read from: a random-access {@linkcode FileSource} and a folder of them, a {@linkcode FolderSource}.
+ * `open_file.ts` makes them of paths, bytes, Blobs and URLs.
+ *
+ * @module
+ */
+import { quote } from "./relative_path.ts";
+
+/** Bytes over an ArrayBuffer of their own kind, as WebGPU's `writeBuffer` takes them. */
+export type Bytes = Uint8Array<ArrayBuffer>;
+
+/** A file of known size that can be read at any place. */
+export interface FileSource {
+  /** What error messages call it: a path or a URL. */
+  readonly name: string;
+  /** Size in bytes when it was opened. */
+  readonly size: number;
+  /**
+   * The bytes [offset, offset + length).
+   *
+   * @throws {RangeError} when the range is not inside the file, and an Error when the file has become shorter.
+   */
+  read(offset: number, length: number): Promise<Bytes>;
+  /** Releases the handle; later reads fail. */
+  close(): Promise<void>;
+}
+
+/** Anything {@linkcode openFile} turns into a {@linkcode FileSource}; a string is a path. */
+export type FileInput = string | Uint8Array | ArrayBuffer | Blob | FileSource;
+
+/** Files found by their relative path: a folder on disk, a set of Blobs, or a URL prefix. */
+export interface FolderSource {
+  /** What error messages call it. */
+  readonly name: string;
+  /**
+   * Opens a file of the folder; undefined when there is none of that name.
+   *
+   * @param path relative, with "/".
+   * @param options `inside`: refuse a link that leads out of the folder (for names that a file suggests).
+   */
+  open(path: string, options?: { inside?: boolean }): Promise<FileSource | undefined>;
+}
+
+/** Anything {@linkcode openFolder} turns into a {@linkcode FolderSource}; a string is a path. */
+export type FolderInput = string | FolderSource;
+
+/**
+ * Checks a read of [offset, offset + length) against the size of a source.
+ *
+ * @throws {RangeError} when it is not inside.
+ */
+export function checkRange(name: string, size: number, offset: number, length: number): void {
+  if (
+    Number.isSafeInteger(offset) && Number.isSafeInteger(length) && offset >= 0 && length >= 0 &&
+    offset + length <= size
+  ) return;
+  throw new RangeError(
+    `Cannot read ${
+      quote(name)
+    }: the range must be inside its ${size} bytes, received ${length} bytes at ${offset}`,
+  );
+}
+
+/** Bytes in memory as a source; reads are views, not copies. */
+export function memorySource(bytes: Bytes, name: string): FileSource {
+  return {
+    name,
+    size: bytes.length,
+    read(offset, length) {
+      checkRange(name, bytes.length, offset, length);
+      return Promise.resolve(bytes.subarray(offset, offset + length));
+    },
+    close: () => Promise.resolve(),
+  };
+}
+
+/** A Blob as a source; reads copy the range alone. */
+export function blobSource(blob: Blob, name: string): FileSource {
+  return {
+    name,
+    size: blob.size,
+    async read(offset, length) {
+      checkRange(name, blob.size, offset, length);
+      return new Uint8Array(await blob.slice(offset, offset + length).arrayBuffer());
+    },
+    close: () => Promise.resolve(),
+  };
+}
+
+/** The bytes of a source in pieces of at most `maxBytes`, in order. */
+export async function* chunksOf(
+  source: FileSource,
+  offset: number,
+  length: number,
+  maxBytes: number,
+): AsyncIterableIterator<Bytes> {
+  if (!(Number.isSafeInteger(maxBytes) && maxBytes > 0)) {
+    throw new RangeError(
+      `Cannot read ${quote(source.name)}: maxBytes must be a positive integer, received ${maxBytes}`,
+    );
+  }
+  for (let at = 0; at < length; at += maxBytes) {
+    yield await source.read(offset + at, Math.min(maxBytes, length - at));
+  }
+}

@@ -1,0 +1,264 @@
+/**
+ * The header of a safetensors file: 8 bytes little-endian length, JSON, data. Reading checks everything that the
+ * format promises before any data is touched; writing gives the bytes that Python's safetensors gives.
+ *
+ * Source: the format section of the safetensors README and safetensors/src/tensor.rs, version 0.8. Stricter here than
+ * there: duplicate keys (also in `__metadata__`) and tensor entries that are not objects are refused, as the format's
+ * text says.
+ *
+ * @module
+ */
+import type { Bytes } from "./file_source.ts";
+import { quote } from "./relative_path.ts";
+import { dtypeOrder, isDtype, type SafetensorsDtype, tensorBytes } from "./safetensors_dtype.ts";
+import { JsonReader } from "./strict_json.ts";
+
+/** Limits for files from outside. Source: MAX_HEADER_SIZE in tensor.rs; the second is our own. */
+const MAX_HEADER_BYTES = 100_000_000;
+const MAX_TENSORS = 100_000;
+
+/** Thrown when a file is not valid safetensors; nothing of it has been used then. */
+export class SafetensorsError extends SyntaxError {
+  override name = "SafetensorsError";
+}
+
+/** What a header says of one tensor. */
+export interface TensorInfo {
+  /** Format of the elements. */
+  readonly dtype: SafetensorsDtype;
+  /** Size of each dimension; [] for a single number. */
+  readonly shape: readonly number[];
+  /** Size in bytes. */
+  readonly byteLength: number;
+}
+
+/** A tensor and its place: `offset` counts from the first byte of the file. */
+export interface PlacedTensor extends TensorInfo {
+  readonly offset: number;
+}
+
+/** A checked header. */
+export interface SafetensorsHeader {
+  /** Tensors by name, in file order. */
+  readonly tensors: ReadonlyMap<string, PlacedTensor>;
+  /** The `__metadata__` entry; empty when there is none. */
+  readonly metadata: ReadonlyMap<string, string>;
+  /** Bytes before the data: 8 and the JSON. */
+  readonly dataOffset: number;
+}
+
+function refuse(name: string, problem: string): never {
+  throw new SafetensorsError(`Cannot read ${quote(name)}: ${problem}`);
+}
+
+/**
+ * The length of the JSON, from the first 8 bytes of a file.
+ *
+ * @param start the first bytes of the file, at least 8 where it has them.
+ * @throws {SafetensorsError} when the length is above 100,000,000 or does not fit the file.
+ */
+export function headerLength(start: Uint8Array, fileSize: number, name: string): number {
+  if (fileSize < 8) refuse(name, `a safetensors file has 8 bytes or more, received ${fileSize}`);
+  const view = new DataView(start.buffer, start.byteOffset, 8);
+  const length = view.getBigUint64(0, true);
+  if (length > BigInt(MAX_HEADER_BYTES)) {
+    refuse(name, `a header has at most ${MAX_HEADER_BYTES} bytes, received a header length of ${length}`);
+  }
+  if (8 + Number(length) > fileSize) {
+    refuse(name, `the header needs ${8n + length} bytes, received a file of ${fileSize}`);
+  }
+  return Number(length);
+}
+
+interface Entry {
+  name: string;
+  dtype: SafetensorsDtype;
+  shape: number[];
+  begin: number;
+  end: number;
+}
+
+function readEntry(json: JsonReader, tensor: string, defect: (problem: string) => never): Entry {
+  let dtype: SafetensorsDtype | undefined;
+  let shape: number[] | undefined;
+  let offsets: number[] | undefined;
+  const once = (value: unknown, key: string) => {
+    if (value !== undefined) defect(`tensor ${quote(tensor)} has "${key}" twice`);
+  };
+  json.object((key) => {
+    if (key === "dtype") {
+      once(dtype, key);
+      const text = json.string();
+      if (!isDtype(text)) defect(`tensor ${quote(tensor)} has the unknown dtype ${quote(text)}`);
+      dtype = text;
+    } else if (key === "shape") {
+      once(shape, key);
+      const sizes: number[] = shape = [];
+      json.array(() => sizes.push(json.integer()));
+    } else if (key === "data_offsets") {
+      once(offsets, key);
+      const pair: number[] = offsets = [];
+      json.array(() => pair.push(json.integer()));
+    } else json.skip();
+  });
+  if (dtype === undefined || shape === undefined || offsets === undefined) {
+    const missing = dtype === undefined ? "dtype" : shape === undefined ? "shape" : "data_offsets";
+    defect(`tensor ${quote(tensor)} has no "${missing}"`);
+  }
+  if (offsets.length !== 2) {
+    defect(`tensor ${quote(tensor)} needs two data_offsets, received ${offsets.length}`);
+  }
+  return { name: tensor, dtype, shape, begin: offsets[0]!, end: offsets[1]! };
+}
+
+/**
+ * Reads and checks the JSON of a header.
+ *
+ * @param json the JSON bytes, without the 8 bytes of the length.
+ * @param dataLength bytes of the file after the header.
+ * @param name what messages call the file.
+ * @throws {SafetensorsError} when anything is not as the format says: see the tests of this file for the list.
+ */
+export function parseHeaderJson(json: Uint8Array, dataLength: number, name: string): SafetensorsHeader {
+  const defect: (problem: string) => never = (problem) => refuse(name, problem);
+  const reader = new JsonReader(
+    json,
+    (problem, at) => refuse(name, `the header is not valid at byte ${8 + at}: ${problem}`),
+  );
+  const names = new Set<string>();
+  const entries: Entry[] = [];
+  const metadata = new Map<string, string>();
+  reader.object((key) => {
+    if (names.has(key)) defect(`the header names ${quote(key)} twice`);
+    names.add(key);
+    if (key !== "__metadata__") {
+      if (entries.length === MAX_TENSORS) defect(`a file has at most ${MAX_TENSORS} tensors, received more`);
+      entries.push(readEntry(reader, key, defect));
+    } else if (!reader.takeNull()) {
+      reader.object((field) => {
+        if (metadata.has(field)) defect(`the metadata names ${quote(field)} twice`);
+        metadata.set(field, reader.string());
+      });
+    }
+  });
+  reader.end();
+
+  entries.sort((a, b) => a.begin - b.begin || a.end - b.end);
+  const dataOffset = 8 + json.length;
+  const tensors = new Map<string, PlacedTensor>();
+  let at = 0;
+  for (const { name: tensor, dtype, shape, begin, end } of entries) {
+    if (begin !== at) {
+      defect(
+        `tensor ${quote(tensor)} must start at byte ${at} of the data, received ${begin}: ` +
+          (begin < at ? "tensors overlap" : "there is a hole before it"),
+      );
+    }
+    const byteLength = tensorBytes(dtype, shape);
+    if (byteLength !== end - begin) {
+      defect(
+        `tensor ${quote(tensor)} of dtype ${dtype} and shape [${shape.join(", ")}] needs ${
+          byteLength ?? "a whole number of at most 2^53 - 1"
+        } bytes, received data_offsets of ${end - begin}`,
+      );
+    }
+    tensors.set(tensor, { dtype, shape, byteLength, offset: dataOffset + begin });
+    at = end;
+  }
+  if (at !== dataLength) {
+    defect(
+      `the tensors need ${at} bytes of data, received ${dataLength}: the file is ${
+        at > dataLength ? "truncated" : "longer than its header says"
+      }`,
+    );
+  }
+  return { tensors, metadata, dataOffset };
+}
+
+/**
+ * Reads and checks the header of a file that is whole in memory.
+ *
+ * @param bytes the file.
+ * @throws {SafetensorsError} when it is not valid.
+ */
+export function parseHeader(bytes: Uint8Array, name = "bytes in memory"): SafetensorsHeader {
+  const length = headerLength(bytes, bytes.length, name);
+  return parseHeaderJson(bytes.subarray(8, 8 + length), bytes.length - 8 - length, name);
+}
+
+/** Unicode code point order, which is the byte order of UTF-8 (JavaScript's own order differs beyond U+FFFF). */
+function compareCodePoints(a: string, b: string): number {
+  const length = Math.min(a.length, b.length);
+  for (let i = 0; i < length; i++) {
+    const x = a.charCodeAt(i);
+    const y = b.charCodeAt(i);
+    if (x === y) continue;
+    const xHigh = x >= 0xd800 && x < 0xe000;
+    const yHigh = y >= 0xd800 && y < 0xe000;
+    return xHigh === yHigh ? x - y : xHigh ? 1 : -1;
+  }
+  return a.length - b.length;
+}
+
+/** Metadata for a file: strings by name. */
+export type Metadata = ReadonlyMap<string, string> | Readonly<Record<string, string>>;
+
+/**
+ * The first bytes of a file (length, JSON, padding with spaces to a multiple of 8), and the tensors' names in the order
+ * in which their data must follow: dtypes of greater alignment first, then by name.
+ *
+ * @throws {TypeError} when a dtype, a shape or a name cannot be written, or the byte counts do not fit the shapes.
+ */
+export function buildHeader(
+  tensors: ReadonlyMap<string, TensorInfo>,
+  metadata?: Metadata,
+): { header: Bytes; order: string[] } {
+  const fields = metadata instanceof Map ? [...metadata] : Object.entries(metadata ?? {});
+  const order = [...tensors.keys()].sort((a, b) =>
+    dtypeOrder(tensors.get(b)!.dtype) - dtypeOrder(tensors.get(a)!.dtype) || compareCodePoints(a, b)
+  );
+  const parts: string[] = [];
+  if (fields.length > 0) {
+    const pairs = fields.sort(([a], [b]) => compareCodePoints(a, b)).map(([key, value]) => {
+      if (typeof value !== "string") {
+        throw new TypeError(
+          `Cannot write safetensors: metadata must be strings, received a ${typeof value} for ${quote(key)}`,
+        );
+      }
+      return `${JSON.stringify(key)}:${JSON.stringify(value)}`;
+    });
+    parts.push(`"__metadata__":{${pairs.join(",")}}`);
+  }
+  let at = 0;
+  for (const name of order) {
+    const { dtype, shape, byteLength } = tensors.get(name)!;
+    if (name === "__metadata__" || !name.isWellFormed()) {
+      throw new TypeError(
+        `Cannot write safetensors: a tensor may have any well-formed name but "__metadata__", received ${
+          quote(name)
+        }`,
+      );
+    }
+    const expected = shape.every((size) => Number.isSafeInteger(size) && size >= 0)
+      ? tensorBytes(dtype, shape)
+      : undefined;
+    if (expected !== byteLength) {
+      throw new TypeError(
+        `Cannot write tensor ${quote(name)}: dtype ${dtype} and shape [${shape.join(", ")}] need ${
+          expected ?? "whole sizes and"
+        } bytes, received ${byteLength}`,
+      );
+    }
+    parts.push(
+      `${JSON.stringify(name)}:{"dtype":"${dtype}","shape":[${shape.join(",")}],` +
+        `"data_offsets":[${at},${at + byteLength}]}`,
+    );
+    at += byteLength;
+  }
+  const json = new TextEncoder().encode(`{${parts.join(",")}}`);
+  const length = Math.ceil(json.length / 8) * 8;
+  const header = new Uint8Array(8 + length).fill(0x20);
+  new DataView(header.buffer).setBigUint64(0, BigInt(length), true);
+  header.set(json, 8);
+  return { header, order };
+}

@@ -1,0 +1,167 @@
+/**
+ * Reading safetensors files: the header first, checked whole; the data on demand.
+ *
+ * @module
+ */
+import { type Bytes, chunksOf, type FileInput, type FileSource } from "./file_source.ts";
+import { openFile } from "./open_file.ts";
+import { quote } from "./relative_path.ts";
+import type { SafetensorsDtype } from "./safetensors_dtype.ts";
+import {
+  headerLength,
+  parseHeaderJson,
+  type SafetensorsHeader,
+  type TensorInfo,
+} from "./safetensors_header.ts";
+
+/** A tensor of a file, whole in memory. */
+export interface SafetensorsEntry {
+  /** Format of the elements. */
+  dtype: SafetensorsDtype;
+  /** Size of each dimension. */
+  shape: readonly number[];
+  /** The elements, little-endian. */
+  data: Uint8Array;
+}
+
+/** Tensors that can be read one by one: an open file, or all shards of a checkpoint. */
+export interface TensorReader {
+  /** What error messages call it. */
+  readonly name: string;
+  /** The `__metadata__` of the file; empty when there is none. */
+  readonly metadata: ReadonlyMap<string, string>;
+  /** All tensor names, in file order. */
+  names(): string[];
+  /** True when there is a tensor of that name. */
+  has(name: string): boolean;
+  /** Dtype, shape and byte length; @throws {RangeError} when there is no such tensor. */
+  info(name: string): TensorInfo;
+  /** All bytes of a tensor. */
+  read(name: string): Promise<Bytes>;
+  /** The bytes of a tensor in pieces of at most `maxBytes`, for tensors larger than one wants in memory. */
+  readChunks(name: string, maxBytes: number): AsyncIterableIterator<Bytes>;
+  /** Releases the file; later reads fail. */
+  close(): Promise<void>;
+}
+
+/** An open safetensors file. Memory: its header, and what the caller reads. */
+export class SafetensorsFile implements TensorReader {
+  #source: FileSource;
+  #header: SafetensorsHeader;
+
+  /** Use {@linkcode openSafetensors}. */
+  constructor(source: FileSource, header: SafetensorsHeader) {
+    this.#source = source;
+    this.#header = header;
+  }
+
+  /** The path, or what messages call the bytes. */
+  get name(): string {
+    return this.#source.name;
+  }
+
+  /** The `__metadata__` of the file; empty when there is none. */
+  get metadata(): ReadonlyMap<string, string> {
+    return this.#header.metadata;
+  }
+
+  /** All tensor names, in file order. */
+  names(): string[] {
+    return [...this.#header.tensors.keys()];
+  }
+
+  /** True when the file has a tensor of that name. */
+  has(name: string): boolean {
+    return this.#header.tensors.has(name);
+  }
+
+  /**
+   * Dtype, shape and byte length of a tensor.
+   *
+   * @throws {RangeError} when there is none of that name.
+   */
+  info(name: string): TensorInfo {
+    const { dtype, shape, byteLength } = this.#placed(name);
+    return { dtype, shape, byteLength };
+  }
+
+  /**
+   * All bytes of a tensor.
+   *
+   * @throws {RangeError} when there is none of that name; an Error when the file became shorter.
+   */
+  async read(name: string): Promise<Bytes> {
+    const { offset, byteLength } = this.#placed(name);
+    return await this.#source.read(offset, byteLength);
+  }
+
+  /**
+   * The bytes of a tensor in order, in pieces of at most `maxBytes`; the last may be shorter.
+   *
+   * @throws {RangeError} when there is no such tensor, or `maxBytes` is not a positive integer.
+   */
+  readChunks(name: string, maxBytes: number): AsyncIterableIterator<Bytes> {
+    const { offset, byteLength } = this.#placed(name);
+    return chunksOf(this.#source, offset, byteLength, maxBytes);
+  }
+
+  /** Releases the file. */
+  close(): Promise<void> {
+    return this.#source.close();
+  }
+
+  /** Same as {@linkcode close}, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #placed(name: string) {
+    const tensor = this.#header.tensors.get(name);
+    if (tensor) return tensor;
+    throw new RangeError(
+      `Cannot read tensor ${
+        quote(name)
+      }: ${this.#header.tensors.size} other tensors are in ${this.name}, not this one`,
+    );
+  }
+}
+
+/**
+ * Opens a safetensors file and checks its whole header; the data is read on demand.
+ *
+ * @param input path, bytes, Blob or source.
+ * @throws {SafetensorsError} when the file is not valid; an Error when it cannot be opened.
+ */
+export async function openSafetensors(input: FileInput): Promise<SafetensorsFile> {
+  const source = await openFile(input);
+  try {
+    const start = await source.read(0, Math.min(8, source.size));
+    const length = headerLength(start, source.size, source.name);
+    const json = await source.read(8, length);
+    return new SafetensorsFile(source, parseHeaderJson(json, source.size - 8 - length, source.name));
+  } catch (error) {
+    await source.close();
+    throw error;
+  }
+}
+
+/**
+ * Loads all tensors of a file.
+ *
+ * @param input path, bytes, Blob or source; of bytes in memory, `data` are views.
+ * @returns name to dtype, shape and bytes, in file order.
+ * @throws {SafetensorsError} when the file is not valid.
+ */
+export async function load(input: FileInput): Promise<Map<string, SafetensorsEntry>> {
+  const file = await openSafetensors(input);
+  try {
+    const entries = new Map<string, SafetensorsEntry>();
+    for (const name of file.names()) {
+      const { dtype, shape } = file.info(name);
+      entries.set(name, { dtype, shape, data: await file.read(name) });
+    }
+    return entries;
+  } finally {
+    await file.close();
+  }
+}

@@ -1,0 +1,109 @@
+/**
+ * Writing safetensors files, with the same bytes as Python's safetensors and crash-safe.
+ *
+ * @module
+ */
+import { writeFileAtomic } from "./atomic_file.ts";
+import type { Bytes } from "./file_source.ts";
+import { quote } from "./relative_path.ts";
+import { isDtype, type SafetensorsDtype, tensorBytes } from "./safetensors_dtype.ts";
+import { buildHeader, type Metadata, type TensorInfo } from "./safetensors_header.ts";
+
+/** A tensor to write; `data` may be a function, so that only one tensor at a time is in memory. */
+export interface SafetensorsInput {
+  /** Format of the elements. */
+  dtype: SafetensorsDtype;
+  /** Size of each dimension. */
+  shape: readonly number[];
+  /** The elements, little-endian: any typed array, or what gives one. */
+  data: ArrayBufferView | (() => ArrayBufferView | Promise<ArrayBufferView>);
+}
+
+/** Tensors to write, by name. */
+export type SafetensorsInputs =
+  | ReadonlyMap<string, SafetensorsInput>
+  | Readonly<Record<string, SafetensorsInput>>;
+
+function asBytes(view: ArrayBufferView): Uint8Array {
+  return view instanceof Uint8Array ? view : new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+}
+
+interface Plan {
+  inputs: Map<string, SafetensorsInput>;
+  infos: Map<string, TensorInfo>;
+  header: Bytes;
+  order: string[];
+}
+
+/** Header and order of the data; a tensor whose bytes come from a function counts as its shape says. */
+function plan(entries: SafetensorsInputs, metadata?: Metadata): Plan {
+  const inputs = new Map<string, SafetensorsInput>(
+    entries instanceof Map ? entries : Object.entries(entries),
+  );
+  const infos = new Map<string, TensorInfo>();
+  for (const [name, { dtype, shape, data }] of inputs) {
+    if (!isDtype(dtype)) {
+      throw new TypeError(
+        `Cannot write tensor ${quote(name)}: a safetensors dtype is required, received ${
+          quote(String(dtype))
+        }`,
+      );
+    }
+    const byteLength = typeof data === "function" ? tensorBytes(dtype, shape) ?? NaN : data.byteLength;
+    infos.set(name, { dtype, shape, byteLength });
+  }
+  return { inputs, infos, ...buildHeader(infos, metadata) };
+}
+
+async function* pieces({ inputs, infos, header, order }: Plan): AsyncIterableIterator<Uint8Array> {
+  yield header;
+  for (const name of order) {
+    const { data } = inputs.get(name)!;
+    const bytes = asBytes(typeof data === "function" ? await data() : data);
+    const { byteLength } = infos.get(name)!;
+    if (bytes.length !== byteLength) {
+      throw new TypeError(
+        `Cannot write tensor ${quote(name)}: its shape needs ${byteLength} bytes, received ${bytes.length}`,
+      );
+    }
+    yield bytes;
+  }
+}
+
+/**
+ * Tensors as the bytes of a safetensors file: greater alignment first, then by name, the header padded with spaces to
+ * a multiple of 8.
+ *
+ * @throws {TypeError} when a name, dtype or shape cannot be written or does not fit its bytes, or when data is a
+ * function (those are for {@linkcode save}).
+ */
+export function serialize(entries: SafetensorsInputs, metadata?: Metadata): Bytes {
+  const { inputs, infos, header, order } = plan(entries, metadata);
+  let size = header.length;
+  for (const info of infos.values()) size += info.byteLength;
+  const file: Bytes = new Uint8Array(size);
+  file.set(header);
+  let at = header.length;
+  for (const name of order) {
+    const { data } = inputs.get(name)!;
+    if (typeof data === "function") {
+      throw new TypeError(`Cannot serialize tensor ${quote(name)}: bytes are required, received a function`);
+    }
+    file.set(asBytes(data), at);
+    at += data.byteLength;
+  }
+  return file;
+}
+
+/**
+ * Writes tensors to a file, crash-safe: the old file or the whole new one, never a part. Only one tensor whose data is
+ * a function is in memory at a time.
+ *
+ * @param path where to write; its folder must exist.
+ * @param entries name to dtype, shape and bytes.
+ * @param metadata strings for `__metadata__`; Hugging Face's loaders want `{ format: "pt" }`.
+ * @throws {TypeError} as {@linkcode serialize}; an Error when the file cannot be written.
+ */
+export async function save(path: string, entries: SafetensorsInputs, metadata?: Metadata): Promise<void> {
+  await writeFileAtomic(path, pieces(plan(entries, metadata)));
+}
