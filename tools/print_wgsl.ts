@@ -1,6 +1,6 @@
 /**
- * Prints the numbered WGSL of a kernel, so that a compiler's line:column can be looked up; without a name, the names.
- * Run: `deno task wgsl layer_norm`.
+ * Prints the numbered WGSL of a kernel, so that a compiler's line:column can be looked up: `deno task wgsl NAME`.
+ * Where no kernel has the name, those that begin with it; without a name, the list of names.
  * @module
  */
 import { allKernels } from "../kernels/mod.ts";
@@ -19,9 +19,12 @@ if (import.meta.main) {
   if (wanted === undefined) {
     console.log(names.join("\n"));
   } else {
-    const found = kernels.filter((kernel) => kernel.name === wanted || kernel.name.startsWith(`${wanted}_`));
+    const exact = kernels.filter((kernel) => kernel.name === wanted);
+    const found = exact.length > 0 ? exact : kernels.filter((kernel) => kernel.name.startsWith(wanted));
     if (found.length === 0) {
-      console.error(`Cannot print "${wanted}": no kernel has this name, expected one of ${names.join(", ")}`);
+      console.error(
+        `Cannot print "${wanted}": no kernel's name begins so, expected one of ${names.join(", ")}`,
+      );
       Deno.exit(1);
     }
     for (const kernel of found) {

@@ -1,0 +1,91 @@
+import { assert, assertEquals } from "@std/assert";
+
+const ROOT = new URL("../../", import.meta.url).pathname;
+/** What the script itself calls; everything else comes from the stubs of a test. */
+const SYSTEM_TOOLS = ["dirname", "grep", "uname", "mktemp", "rm", "id", "env"];
+
+/** Runs ./run with nothing on PATH but `stubs` (name to shell lines) and the tools it needs. */
+async function runScript(
+  args: string[],
+  stubs: Record<string, string>,
+  env: Record<string, string> = {},
+): Promise<{ code: number; stdout: string; stderr: string }> {
+  const folder = await Deno.makeTempDir();
+  try {
+    for (const tool of SYSTEM_TOOLS) {
+      const place = ["/usr/bin", "/bin"].find((place) => {
+        try {
+          return Deno.statSync(`${place}/${tool}`).isFile;
+        } catch {
+          return false;
+        }
+      });
+      assert(place, `${tool} is not on this machine`);
+      await Deno.symlink(`${place}/${tool}`, `${folder}/${tool}`);
+    }
+    for (const [name, lines] of Object.entries(stubs)) {
+      await Deno.writeTextFile(`${folder}/${name}`, `#!/bin/sh\n${lines}\n`, { mode: 0o755 });
+    }
+    const { code, stdout, stderr } = await new Deno.Command("/bin/sh", {
+      args: [`${ROOT}run`, ...args],
+      clearEnv: true,
+      env: { PATH: folder, ...env },
+    }).output();
+    const decoder = new TextDecoder();
+    return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+const DENO = 'if [ "$1" = --version ]; then echo "deno 2.9.6 (stable)"; else echo "deno: $*"; fi';
+
+Deno.test("./run gives the task and its arguments to the deno on PATH", async () => {
+  const { code, stdout, stderr } = await runScript(["info", "a folder", "--json"], { deno: DENO });
+  assertEquals({ code, stdout, stderr }, {
+    code: 0,
+    stdout: "deno: task --quiet info a folder --json\n",
+    stderr: "",
+  });
+});
+
+Deno.test("./run takes npx where deno is missing or old", async () => {
+  const npx = 'echo "npx: $*"';
+  const old = 'echo "deno 1.46.3"';
+  const cases: Record<string, string>[] = [{ npx }, { npx, deno: old }];
+  for (const stubs of cases) {
+    const { code, stdout } = await runScript(["info"], stubs);
+    assertEquals(code, 0);
+    assert(/^npx: -y --prefer-offline deno@2\.\S+ task --quiet info\n$/.test(stdout), stdout);
+  }
+});
+
+Deno.test("./run says what to install where neither deno nor npx is there", async () => {
+  const { code, stderr } = await runScript(["info"], {});
+  assertEquals(code, 1);
+  assert(stderr.includes("Cannot find Deno 2: install it"), stderr);
+});
+
+Deno.test("./run keeps the exit code of the task", async () => {
+  const deno = 'if [ "$1" = --version ]; then echo "deno 2.9.6"; else exit 7; fi';
+  assertEquals((await runScript(["info"], { deno })).code, 7);
+  assertEquals((await runScript(["demo"], { deno }, { VK_ICD_FILENAMES: "x.json" })).code, 7);
+});
+
+Deno.test("./run sets XDG_RUNTIME_DIR to a folder for what computes, and removes it", async () => {
+  const deno =
+    'if [ "$1" = --version ]; then echo "deno 2.9.6"; else echo "$XDG_RUNTIME_DIR"; [ -d "$XDG_RUNTIME_DIR" ]; fi';
+  if (Deno.build.os === "linux") {
+    const { code, stdout } = await runScript(["demo"], { deno }, { VK_ICD_FILENAMES: "x.json" });
+    assertEquals(code, 0);
+    assert(stdout.trim() !== "" && !await Deno.stat(stdout.trim()).then(() => true, () => false), stdout);
+  }
+  const kept = await runScript(["demo"], { deno }, { VK_ICD_FILENAMES: "x.json", XDG_RUNTIME_DIR: ROOT });
+  assertEquals(kept.stdout, `${ROOT}\n`);
+});
+
+Deno.test("./run without a task prints its usage and fails", async () => {
+  const { code, stdout } = await runScript([], { deno: DENO });
+  assertEquals(code, 2);
+  assert(stdout.startsWith("usage: ./run demo | test"), stdout);
+});
