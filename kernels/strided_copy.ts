@@ -52,8 +52,8 @@ struct Params {
   size: u32, offset: u32, d1: u32, d2: u32, d3: u32, d4: u32, d5: u32,
   s0: u32, s1: u32, s2: u32, s3: u32, s4: u32, s5: u32,
 }
-@group(0) @binding(0) var<storage, read> x: array<u32>;
-@group(0) @binding(1) var<storage, read_write> y: array<u32>;
+@group(0) @binding(0) var<storage, read> x: array<u32>; // gather: words at offset + sum d_k s_k; scatter: [size]
+@group(0) @binding(1) var<storage, read_write> y: array<u32>; // gather: [size]; scatter: words at offset + sum d_k s_k
 @group(0) @binding(2) var<uniform> params: Params;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
