@@ -7,6 +7,7 @@
  */
 import { checkLayers } from "./check_layers.ts";
 import { checkSizes } from "./check_sizes.ts";
+import { listFiles } from "./list_files.ts";
 
 /** One check: a name, and what is wrong, or nothing. */
 interface Check {
@@ -71,6 +72,13 @@ function staticChecks(): Check[] {
       "deno.browser.json",
       "mod.ts",
     ]),
+    {
+      name: "types, examples in comments and pages",
+      run: async () => {
+        const pages = await listFiles(ROOT, /\.md$/);
+        return await denoCheck("", ["check", "--doc-only", ".", ...pages]).run();
+      },
+    },
     { name: "arrows between folders", run: async () => (await checkLayers(ROOT)).join("\n") },
     { name: "file sizes", run: async () => (await checkSizes(ROOT)).join("\n") },
     denoCheck("docs: deno doc --lint", ["doc", "--lint", ...EXPORTS]),
