@@ -1,0 +1,232 @@
+/**
+ * Models by name: from a folder, from the cache that Python's huggingface_hub also uses, or from the hub.
+ *
+ * @module
+ */
+import { environment } from "./_node.ts";
+import { parseWeightMap } from "./checkpoint.ts";
+import { isDirectory, makeDirectory } from "./files.ts";
+import { defaultCacheDir, isCommit, ModelCache, storedToken } from "./hub_cache.ts";
+import { lookUpCommit, lookUpFiles } from "./hub_api.ts";
+import { downloadBlob, hasBlob, type HubProgress } from "./hub_download.ts";
+import { HubError } from "./hub_errors.ts";
+import type { HubConnection, HubTimeouts } from "./hub_fetch.ts";
+import { readJsonFrom } from "./json.ts";
+import { openFolder } from "./open_file.ts";
+import { checkRelativePath, quote } from "./relative_path.ts";
+
+export { HubError, type HubProgress, type HubTimeouts };
+export type { HubFailure } from "./hub_errors.ts";
+
+/** The public hub. */
+const HUB_URL = "https://huggingface.co";
+
+/** Options of everything that may load from the hub. */
+export interface HubOptions {
+  /** Branch, tag or commit; default "main". */
+  revision?: string;
+  /** Cache folder; default HF_HUB_CACHE, or `hub` in HF_HOME, as in Python. */
+  cacheDir?: string;
+  /** Use the cache alone, never the network; also set by HF_HUB_OFFLINE=1. */
+  localFilesOnly?: boolean;
+  /** Access token; default HF_TOKEN, or the one that `hf auth login` stored. */
+  token?: string;
+  /** Address of the hub; default HF_ENDPOINT or the public hub. */
+  hubUrl?: string;
+  /** Used instead of the global fetch. */
+  fetch?: typeof fetch;
+  /** Called as the bytes of each file arrive. */
+  onProgress?: (progress: HubProgress) => void;
+  /** Also hash files that are in the cache already, and fetch damaged ones again; default: compare sizes. */
+  verify?: boolean;
+  /** Time limits of the requests. */
+  timeouts?: HubTimeouts;
+}
+
+/** Options of {@linkcode resolveModelFolder}. */
+export interface ResolveOptions extends HubOptions {
+  /** Files that must be there. */
+  files?: readonly string[];
+  /** Files that are taken where they are. */
+  optionalFiles?: readonly string[];
+}
+
+/** True for strings that can only be meant as paths: hub ids have at most one slash and start with a letter or digit. */
+function looksLikePath(id: string): boolean {
+  return /^[./~]|^[a-z]:|\\/i.test(id) || id.split("/").length > 2 || id.endsWith("/");
+}
+
+/** Source: validate_repo_id in huggingface_hub. */
+function isHubId(id: string): boolean {
+  return /^[A-Za-z0-9][\w.-]*(\/[\w.-]+)?$/.test(id) && id.length <= 96 &&
+    !/--|\.\.|[.-](\/|$)|\/[.-]|\.git$/.test(id);
+}
+
+async function connect(options: HubOptions): Promise<HubConnection> {
+  return {
+    hubUrl: (options.hubUrl ?? environment("HF_ENDPOINT") ?? HUB_URL).replace(/\/+$/, ""),
+    fetch: options.fetch ?? fetch,
+    token: options.token ?? await storedToken(),
+    timeouts: { connectMs: 10_000, stallMs: 30_000, retryMs: 500, ...options.timeouts },
+  };
+}
+
+function isOffline(options: HubOptions): boolean {
+  return options.localFilesOnly ?? /^(1|true|yes|on)$/i.test(environment("HF_HUB_OFFLINE") ?? "");
+}
+
+interface Wanted {
+  required: readonly string[];
+  optional: readonly string[];
+}
+
+/** The cached snapshot of a revision when it has every required file; else what is missing. */
+async function fromCache(
+  cache: ModelCache,
+  revision: string,
+  wanted: Wanted,
+): Promise<{ folder?: string; commit?: string; missing: readonly string[] }> {
+  const commit = await cache.commitOf(revision);
+  if (!commit) return { missing: wanted.required };
+  const missing = await cache.missing(commit, wanted.required);
+  const present = await isDirectory(cache.snapshot(commit));
+  return { folder: present && missing.length === 0 ? cache.snapshot(commit) : undefined, commit, missing };
+}
+
+/** True when a commit's files are all in the cache or known to be absent, so that nobody has to be asked. */
+async function isComplete(cache: ModelCache, commit: string, wanted: Wanted): Promise<boolean> {
+  for (const file of await cache.missing(commit, wanted.optional)) {
+    if (!await cache.isKnownAbsent(commit, file)) return false;
+  }
+  return true;
+}
+
+async function download(
+  connection: HubConnection,
+  cache: ModelCache,
+  id: string,
+  commit: string,
+  wanted: Wanted,
+  options: ResolveOptions,
+): Promise<void> {
+  const paths = [...new Set([...wanted.required, ...wanted.optional])];
+  const files = await lookUpFiles(connection, id, commit, paths);
+  const absent = wanted.required.filter((path) => !files.has(path));
+  if (absent.length > 0) {
+    throw new HubError(
+      "not-found",
+      `Cannot download ${quote(id)}: ${
+        absent.map(quote).join(", ")
+      } is required, and the model has no such file`,
+      { status: 404 },
+    );
+  }
+  await makeDirectory(cache.snapshot(commit));
+  for (const path of paths) {
+    const file = files.get(path);
+    if (!file) {
+      await cache.setAbsent(commit, path);
+      continue;
+    }
+    const blob = cache.blob(file.etag);
+    if (!(await hasBlob(blob, file, options.verify ?? false))) {
+      const url = `${connection.hubUrl}/${id}/resolve/${commit}/${
+        path.split("/").map(encodeURIComponent).join("/")
+      }`;
+      await downloadBlob(connection, url, file, blob, options.onProgress);
+    }
+    await cache.link(commit, path, file.etag);
+  }
+}
+
+/** Asks the hub, downloads what is missing; the snapshot's folder. */
+async function fromHub(
+  cache: ModelCache,
+  id: string,
+  revision: string,
+  wanted: Wanted,
+  options: ResolveOptions,
+): Promise<string> {
+  const connection = await connect(options);
+  const commit = await lookUpCommit(connection, id, revision);
+  await download(connection, cache, id, commit, wanted, options);
+  await cache.setCommit(revision, commit);
+  return cache.snapshot(commit);
+}
+
+/**
+ * A folder on disk with the files of a model. A local folder is returned as it is. A hub id ("gpt2", "org/name") is
+ * looked up in the cache shared with Python, and downloaded when it is not there or the hub has a newer commit; without
+ * network, what the cache has is used.
+ *
+ * @param idOrDir folder or hub id.
+ * @param options which files, and where from.
+ * @returns the folder's path.
+ * @throws {HubError} `failure` says why: unauthorized, not-found, offline, not-cached, bad-answer, status.
+ * @throws {Error} when a path has no folder, or the text is neither a path nor a hub id.
+ */
+export async function resolveModelFolder(idOrDir: string, options: ResolveOptions = {}): Promise<string> {
+  if (idOrDir !== "" && await isDirectory(idOrDir)) return idOrDir;
+  if (!isHubId(idOrDir)) {
+    const reason = looksLikePath(idOrDir)
+      ? "no such folder"
+      : 'a folder or a hub id such as "gpt2" or "org/name" is required';
+    throw new Error(`Cannot find model folder ${quote(idOrDir)}: ${reason}`);
+  }
+  const revision = options.revision ?? "main";
+  const wanted: Wanted = { required: options.files ?? [], optional: options.optionalFiles ?? [] };
+  for (const name of [revision, ...wanted.required, ...wanted.optional]) {
+    checkRelativePath(name, `load ${quote(idOrDir)}`);
+  }
+  const cache = await ModelCache.of(options.cacheDir ?? await defaultCacheDir(), idOrDir);
+  const cached = await fromCache(cache, revision, wanted);
+  if (isOffline(options)) {
+    if (cached.folder) return cached.folder;
+    throw new HubError(
+      "not-cached",
+      `Cannot load ${quote(idOrDir)} without network: the cache ${quote(cache.folder)} must have ${
+        cached.commit ? cached.missing.map(quote).join(", ") : `revision ${quote(revision)}`
+      }; download it once, or unset localFilesOnly and HF_HUB_OFFLINE`,
+    );
+  }
+  if (cached.folder && isCommit(revision) && !options.verify && await isComplete(cache, revision, wanted)) {
+    return cached.folder;
+  }
+  try {
+    return await fromHub(cache, idOrDir, revision, wanted, options);
+  } catch (error) {
+    const unreachable = error instanceof HubError &&
+      (error.failure === "offline" || (error.status ?? 0) >= 500);
+    if (unreachable && cached.folder) return cached.folder;
+    throw error;
+  }
+}
+
+/**
+ * {@linkcode resolveModelFolder} for a model's configuration and weights: `config.json`, and `model.safetensors` or all
+ * shards that its index lists.
+ *
+ * @param options `files` and `optionalFiles` are taken in addition.
+ * @throws as {@linkcode resolveModelFolder}, and SafetensorsError when the index is not valid.
+ */
+export async function resolveCheckpointFolder(
+  idOrDir: string,
+  options: ResolveOptions = {},
+): Promise<string> {
+  const files = ["config.json", ...options.files ?? []];
+  const index = "model.safetensors.index.json";
+  const optionalFiles = [
+    "model.safetensors",
+    index,
+    "generation_config.json",
+    ...options.optionalFiles ?? [],
+  ];
+  const folder = await resolveModelFolder(idOrDir, { ...options, files, optionalFiles });
+  const source = openFolder(folder);
+  const single = await source.open("model.safetensors");
+  await single?.close();
+  const weights = single ? undefined : await readJsonFrom(source, index);
+  if (!weights || folder === idOrDir) return folder;
+  const shards = [...new Set(parseWeightMap(weights, `${folder}/${index}`).values())];
+  return await resolveModelFolder(idOrDir, { ...options, files: [...files, ...shards], optionalFiles });
+}

@@ -1,0 +1,101 @@
+/**
+ * What the hub's API is asked, through `@huggingface/hub`: the commit of a revision, and size and hash of files.
+ *
+ * @module
+ */
+import { isCommit } from "./hub_cache.ts";
+import type { RemoteFile } from "./hub_download.ts";
+import { HubError } from "./hub_errors.ts";
+import { apiFetch, type HubConnection, isTransient, statusError, waitToRetry } from "./hub_fetch.ts";
+import { quote } from "./relative_path.ts";
+
+const API_TRIES = 5;
+
+/** An API call of the hub library, retried, with its errors as {@linkcode HubError}. */
+async function callApi<T>(connection: HubConnection, what: string, call: () => Promise<T>): Promise<T> {
+  for (let attempt = 0;; attempt++) {
+    let error: HubError;
+    try {
+      return await call();
+    } catch (cause) {
+      const status = (cause as { statusCode?: unknown } | null)?.statusCode;
+      if (cause instanceof HubError) error = cause;
+      else if (typeof status === "number") error = statusError(status, what, connection.hubUrl);
+      else {
+        const reason = cause instanceof Error ? cause.message : String(cause);
+        error = new HubError(
+          "bad-answer",
+          `Cannot download ${what}: the hub's answer is not valid: ${reason}`,
+          { cause },
+        );
+      }
+    }
+    const again = error.failure === "offline" || isTransient(error.status ?? 0);
+    if (!again || attempt + 1 >= API_TRIES) throw error;
+    await waitToRetry(connection, attempt, undefined);
+  }
+}
+
+/**
+ * The commit that a revision is at now.
+ *
+ * @throws {HubError} when the hub does not say.
+ */
+export async function lookUpCommit(connection: HubConnection, id: string, revision: string): Promise<string> {
+  const { modelInfo } = await import("@huggingface/hub");
+  const info = await callApi(connection, quote(id), () =>
+    modelInfo({
+      name: id,
+      revision,
+      additionalFields: ["sha"],
+      hubUrl: connection.hubUrl,
+      fetch: apiFetch(connection),
+    }));
+  if (typeof info.sha === "string" && isCommit(info.sha)) return info.sha;
+  throw new HubError(
+    "bad-answer",
+    `Cannot download ${quote(id)}: a commit of 40 hex digits is required, received ${
+      quote(String(info.sha))
+    }`,
+  );
+}
+
+/**
+ * Size and hash of those of `paths` that the commit has.
+ *
+ * @throws {HubError} when the hub does not say.
+ */
+export async function lookUpFiles(
+  connection: HubConnection,
+  id: string,
+  commit: string,
+  paths: string[],
+): Promise<Map<string, RemoteFile>> {
+  const { pathsInfo } = await import("@huggingface/hub");
+  const infos = await callApi(connection, quote(id), () =>
+    pathsInfo({
+      repo: { type: "model", name: id },
+      paths,
+      revision: commit,
+      hubUrl: connection.hubUrl,
+      fetch: apiFetch(connection),
+    }));
+  const files = new Map<string, RemoteFile>();
+  for (const { path, type, size, lfs, oid } of infos) {
+    if (type !== "file" || !paths.includes(path)) continue;
+    const etag = lfs ? lfs.oid : oid;
+    const bytes = lfs ? lfs.size : size;
+    const valid = typeof etag === "string" && (lfs ? /^[0-9a-f]{64}$/ : /^[0-9a-f]{40}$/).test(etag) &&
+      Number.isSafeInteger(bytes) && bytes >= 0;
+    if (!valid) {
+      throw new HubError(
+        "bad-answer",
+        `Cannot download ${quote(path)}: a content hash and a size are required, received ${
+          quote(String(etag))
+        } and ${bytes}`,
+      );
+    }
+    files.set(path, { path, size: bytes, etag });
+  }
+  return files;
+}
