@@ -147,12 +147,11 @@ class Download {
       if (error && error.failure !== "offline" && !isTransient(error.status ?? 0)) throw error;
       idle = progress ? 0 : idle + 1;
       if (idle >= MAX_IDLE_TRIES) {
-        throw error ?? new HubError(
-          "offline",
-          `Cannot download ${
-            quote(this.#file.path)
-          }: the connection breaks off at byte ${this.#at} of ${size}`,
-        );
+        throw error ??
+          new HubError(
+            "bad-answer",
+            `Cannot download ${quote(this.#file.path)}: ${size} bytes were announced, received ${this.#at}`,
+          );
       }
       await waitToRetry(this.#connection, idle, retryAfter);
     }
@@ -275,7 +274,8 @@ export async function downloadBlob(
     await fs.rename(incomplete, blob);
     await syncDirectory(path.dirname(blob));
   } catch (error) {
-    const keep = error instanceof HubError && error.failure !== "bad-answer";
+    const size = await fs.stat(incomplete).then((stat) => stat.size, () => 0);
+    const keep = size > 0 && error instanceof HubError && error.failure !== "bad-answer";
     if (!keep) await fs.rm(incomplete, { force: true }).catch(() => {});
     throw error;
   }

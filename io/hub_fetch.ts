@@ -56,7 +56,7 @@ function redirectTarget(from: URL, location: string | null, hub: URL): URL {
   throw new HubError(
     "bad-answer",
     `Cannot fetch from ${hub.origin}: a redirect must lead to a public https address, received ${
-      to ? `${to.protocol}//${to.host}` : "none"
+      to && location ? `${to.protocol}//${to.host}` : "none"
     }`,
   );
 }
