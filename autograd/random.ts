@@ -22,6 +22,11 @@ export class RandomState {
     this.#write();
   }
 
+  /** The device it lives on. */
+  get device(): Device {
+    return this.#tensor.device;
+  }
+
   /** uint32 [4]: seed low, seed high, step, 0. */
   get tensor(): Tensor {
     return this.#tensor;

@@ -26,11 +26,18 @@ function isDisposable(value: object): value is Disposable {
   return typeof (value as Disposable).dispose === "function" && "isDisposed" in value;
 }
 
+/** A value that owns tensors without being one, such as a model's output. */
+export interface TensorOwner {
+  ownedTensors(): Iterable<Disposable>;
+}
+
 /** Disposable values in arrays, plain objects and maps, any depth. */
 function collect(value: unknown, found: Set<Disposable>): void {
   if (typeof value !== "object" || value === null) return;
   if (isDisposable(value)) found.add(value);
-  else if (Array.isArray(value)) { for (const item of value) collect(item, found); }
+  else if ("ownedTensors" in value) {
+    for (const item of (value as TensorOwner).ownedTensors()) found.add(item);
+  } else if (Array.isArray(value)) { for (const item of value) collect(item, found); }
   else if (value instanceof Map) { for (const item of value.values()) collect(item, found); }
   else if (Object.getPrototypeOf(value) === Object.prototype) {
     for (const item of Object.values(value)) collect(item, found);

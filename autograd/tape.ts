@@ -47,6 +47,8 @@ export class Node {
   readonly outputs: number;
   readonly backward: BackwardFunction;
   saved: Tensor[] | null;
+  /** Run once, when what the node saved is freed. */
+  readonly whenFreed: (() => void)[] = [];
   #references = 0;
 
   constructor(name: string, { inputs, saved, outputs, backward }: Recording) {
@@ -80,6 +82,7 @@ export class Node {
   free(): void {
     for (const tensor of this.saved ?? []) tensor.dispose();
     this.saved = null;
+    for (const callback of this.whenFreed.splice(0)) callback();
   }
 }
 

@@ -26,8 +26,8 @@ export interface TensorOptions {
   requiresGrad?: boolean;
 }
 
-/** Device bytes shared by the tensors that view them. */
-class Storage {
+/** @internal Device bytes shared by the tensors that view them. */
+export class Storage {
   references = 0;
   constructor(readonly device: Device, readonly buffer: DeviceBuffer) {}
 
@@ -85,6 +85,11 @@ export class Tensor {
     if (data.length > 0) tensor.write(data);
     tensor.requiresGrad = options.requiresGrad ?? false;
     return tensor;
+  }
+
+  /** @internal Its memory, for another handle. */
+  get storage(): Storage {
+    return this.#live();
   }
 
   /** The device it lives on. */

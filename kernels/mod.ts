@@ -15,6 +15,7 @@ import { embeddingBackward, embeddingForward, embeddingForwardHalf, embeddingLin
 import type { KernelSpec } from "./kernel_spec.ts";
 import { layerNormBackwardInput, layerNormBackwardParams, layerNormForward } from "./layer_norm.ts";
 import { pointwiseKernels } from "./pointwise.ts";
+import { randomFill } from "./random.ts";
 import { maxReduceBackward, reduceKernels } from "./reduce.ts";
 import { softmaxBackward, softmaxForward } from "./softmax.ts";
 import { gatherStrided, scatterStrided } from "./strided_copy.ts";
@@ -38,6 +39,7 @@ export function allKernels(): KernelSpec[] {
     embeddingLinks,
     embeddingBackward,
     dropoutKernel,
+    randomFill,
     shiftLabels,
     meanWeight,
     crossEntropySegments,

@@ -1,0 +1,21 @@
+/**
+ * Tensors with gradients: the array type, the tape and the ops.
+ * @module
+ */
+
+export * from "./dtype.ts";
+export { HostRandom, RandomState } from "./random.ts";
+export { keep, tidy, untracked } from "./scope.ts";
+export { sameShape, type Shape, showShape, sizeOf } from "./shape.ts";
+export {
+  type BackwardContext,
+  type BackwardFunction,
+  isRecording,
+  noGrad,
+  record,
+  wantsGrad,
+} from "./tape.ts";
+export { empty, full, type NestedArray, Tensor, type TensorOptions } from "./tensor.ts";
+export { flatWindows, rowWindows } from "./windows.ts";
+export * from "./ops/mod.ts";
+export { currentDevice, defaultDevice, Device, initDevice } from "../gpu/mod.ts";

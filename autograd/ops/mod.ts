@@ -1,0 +1,41 @@
+/**
+ * Every op.
+ * @module
+ */
+
+export { attention, cachedAttention, causalSelfAttention } from "./attention.ts";
+export { cast } from "./cast.ts";
+export { crossEntropy, type CrossEntropyOptions, linearCrossEntropy } from "./cross_entropy.ts";
+export { drawNormal, drawUniform } from "./draw.ts";
+export { checkDropout, dropout } from "./dropout.ts";
+export { embedding } from "./embedding.ts";
+export { layerNorm, type LayerNormOptions } from "./layer_norm.ts";
+export {
+  linear,
+  type LinearOptions,
+  loraLinear,
+  type LoraLinearOptions,
+  type WeightLayout,
+} from "./linear.ts";
+export { matmul } from "./matmul.ts";
+export { concat, expand, permute, reshape, slice, transpose } from "./movement.ts";
+export {
+  add,
+  divide,
+  exp,
+  gelu,
+  geluNew,
+  log,
+  multiply,
+  negate,
+  relu,
+  scale,
+  sigmoid,
+  silu,
+  sqrt,
+  square,
+  subtract,
+  tanh,
+} from "./pointwise.ts";
+export { max, mean, type ReduceOptions, sum } from "./reduce.ts";
+export { logSoftmax, softmax } from "./softmax.ts";

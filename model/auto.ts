@@ -1,0 +1,43 @@
+/**
+ * Models by folder or hub id.
+ * @module
+ */
+
+import { defaultDevice, type Device } from "../autograd/mod.ts";
+import { type HubOptions, type HubProgress, resolveCheckpointFolder } from "../io/hub.ts";
+import type { WeightDType } from "./gpt2_checkpoint.ts";
+import { GPT2LMHeadModel, type LoadProgress } from "./gpt2.ts";
+
+/** Options of `AutoModelForCausalLM.fromPretrained`. */
+export interface FromPretrainedOptions extends Omit<HubOptions, "onProgress"> {
+  /** Default: the default device, made if there is none. */
+  device?: Device;
+  /** Storage of weight matrices: "float16" halves their memory and freezes them. Default "float32". */
+  dtype?: WeightDType;
+  /** Seed of dropout; default 0. */
+  seed?: number;
+  /** Called as the bytes of each file arrive from the hub, and after each tensor that is loaded. */
+  onProgress?: (progress: LoadProgress | HubProgress) => void;
+}
+
+/** Loads language models, with Hugging Face's name and files. */
+export const AutoModelForCausalLM = {
+  /**
+   * Loads a model in eval mode.
+   * @param idOrDir a local folder in Hugging Face's layout, or a hub id such as "gpt2"
+   * @throws {Error} if there is no such folder or model
+   * @throws {TypeError} listing every tensor that is missing or does not fit
+   */
+  async fromPretrained(idOrDir: string, options: FromPretrainedOptions = {}): Promise<GPT2LMHeadModel> {
+    const { device, dtype, seed, ...hub } = options;
+    const folder = await resolveCheckpointFolder(idOrDir, hub);
+    const model = await GPT2LMHeadModel.load(folder, {
+      device: device ?? await defaultDevice(),
+      dtype,
+      seed,
+      onProgress: options.onProgress,
+    });
+    model.config.nameOrPath = idOrDir;
+    return model;
+  },
+};

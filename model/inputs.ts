@@ -1,0 +1,116 @@
+/**
+ * What a caller passes to a model, checked on the host before any GPU work.
+ * @module
+ */
+
+import { type Device, Tensor } from "../autograd/mod.ts";
+import { showShape } from "../autograd/mod.ts";
+
+/** Rows of token ids on the host, or an int32 tensor [B, T]. */
+export type TokenIds = readonly (readonly number[])[] | Tensor;
+
+/** 1 for tokens, 0 for padding: rows on the host, or a uint32 tensor [B, T]. */
+export type AttentionMask = readonly (readonly number[])[] | Tensor;
+
+/** Sizes of rows. @throws {TypeError} if there are none, or they differ in length */
+export function checkRows(
+  name: string,
+  rows: readonly (readonly number[])[],
+): [batch: number, length: number] {
+  if (rows.length === 0 || rows[0].length === 0) {
+    throw new TypeError(
+      `Cannot use ${name}: at least one row of at least one token is required, received none`,
+    );
+  }
+  const length = rows[0].length;
+  const ragged = rows.findIndex((row) => row.length !== length);
+  if (ragged >= 0) {
+    throw new TypeError(
+      `Cannot use ${name}: rows must be equally long (pad them), received ${length} tokens in row 0 and ${
+        rows[ragged].length
+      } in row ${ragged}`,
+    );
+  }
+  return [rows.length, length];
+}
+
+/** Fails at the first value that is not an integer from 0 to `limit` - 1, or `allowed`. */
+function checkRange(
+  name: string,
+  rows: readonly (readonly number[])[],
+  limit: number,
+  allowed?: number,
+): void {
+  rows.forEach((row, i) =>
+    row.forEach((value, j) => {
+      if ((!Number.isInteger(value) || value < 0 || value >= limit) && value !== allowed) {
+        const also = allowed === undefined ? "" : ` or ${allowed}`;
+        throw new RangeError(
+          `Cannot use ${name}: integers from 0 to ${
+            limit - 1
+          }${also} are required, received ${value} at [${i}, ${j}]`,
+        );
+      }
+    })
+  );
+}
+
+/**
+ * Rows as an int32 tensor [B, T]; a tensor passes through (a second handle).
+ * @param allowed one value outside 0..limit-1 that may occur, such as the label -100
+ */
+export function toIdTensor(
+  name: string,
+  ids: TokenIds,
+  limit: number,
+  device: Device,
+  allowed?: number,
+): Tensor {
+  if (ids instanceof Tensor) {
+    if (ids.dtype !== "int32" || ids.shape.length !== 2 || ids.size === 0) {
+      throw new TypeError(
+        `Cannot use ${name}: an int32 tensor of shape [B, T] is required, received ${ids.dtype} ${
+          showShape(ids.shape)
+        }`,
+      );
+    }
+    return ids.alias();
+  }
+  const shape = checkRows(name, ids);
+  checkRange(name, ids, limit, allowed);
+  return Tensor.from(Int32Array.from(ids.flat()), { shape, device });
+}
+
+/** Fails unless `labels` have the shape of the ids and at least one label that a token before it predicts. */
+export function checkLabels(labels: TokenIds, batch: number, length: number): void {
+  const shape = labels instanceof Tensor ? labels.shape : checkRows("labels", labels);
+  if (shape[0] !== batch || shape[1] !== length) {
+    throw new TypeError(
+      `Cannot use labels: the shape of inputIds [${batch}, ${length}] is required, received ${
+        showShape(shape)
+      }`,
+    );
+  }
+  if (
+    !(labels instanceof Tensor) && labels.every((row) => row.every((label, t) => t === 0 || label === -100))
+  ) {
+    throw new RangeError(
+      "Cannot compute the loss: at least one label after the first of its row is required, all others being -100",
+    );
+  }
+}
+
+/** Rows of the mask on the host, or null where every token counts. @throws {TypeError} for another shape */
+export function toMaskRows(
+  mask: readonly (readonly number[])[],
+  batch: number,
+  length: number,
+): readonly (readonly number[])[] | null {
+  const shape = checkRows("attentionMask", mask);
+  if (shape[0] !== batch || shape[1] !== length) {
+    throw new TypeError(
+      `Cannot use attentionMask: shape [${batch}, ${length}] is required, received ${showShape(shape)}`,
+    );
+  }
+  return mask.every((row) => row.every((value) => value !== 0)) ? null : mask;
+}

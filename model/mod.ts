@@ -1,0 +1,21 @@
+/**
+ * GPT-2: module tree, checkpoints, generation, tokenizers.
+ * @module
+ */
+
+export { AutoModelForCausalLM, type FromPretrainedOptions } from "./auto.ts";
+export { type GenerateInputs, type GenerateOptions, type Streamer } from "./generation.ts";
+export {
+  type CausalLMInputs,
+  type GPT2Inputs,
+  GPT2LMHeadModel,
+  GPT2Model,
+  type GPT2Options,
+} from "./gpt2.ts";
+export { GPT2Config, type GPT2ConfigFields } from "./gpt2_config.ts";
+export type { WeightDType } from "./gpt2_checkpoint.ts";
+export type { AttentionMask, TokenIds } from "./inputs.ts";
+export { KVCache } from "./kv_cache.ts";
+export { CausalLMOutput } from "./output.ts";
+export type { SamplingOptions } from "./sampling.ts";
+export { AutoTokenizer, type Tokenizer } from "./tokenizer.ts";

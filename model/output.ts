@@ -1,0 +1,74 @@
+/**
+ * What a language model's forward returns.
+ * @module
+ */
+
+import { keep, type Tensor } from "../autograd/mod.ts";
+import type { KVCache } from "./kv_cache.ts";
+
+/** Result of `forward`. With labels, logits are computed when they are first read, and only then. */
+export class CausalLMOutput {
+  /** The mean cross-entropy, a scalar; undefined without labels. */
+  readonly loss: Tensor | undefined;
+  /** Keys and values of every token so far, if `useCache` or a cache was given. */
+  readonly pastKeyValues: KVCache | undefined;
+  #logits: Tensor | null;
+  #compute: (() => Tensor) | null;
+  #hidden: Tensor | null;
+
+  /** @internal Either `logits`, or `hidden` and how to compute logits from it. */
+  constructor(parts: {
+    loss?: Tensor;
+    pastKeyValues?: KVCache;
+    logits?: Tensor;
+    hidden?: Tensor;
+    compute?: (hidden: Tensor) => Tensor;
+  }) {
+    this.loss = parts.loss;
+    this.pastKeyValues = parts.pastKeyValues;
+    this.#logits = parts.logits ?? null;
+    this.#hidden = parts.hidden ?? null;
+    const { hidden, compute } = parts;
+    this.#compute = hidden && compute ? () => compute(hidden) : null;
+    if (hidden) parts.loss?.node?.whenFreed.push(() => this.#forget());
+  }
+
+  /**
+   * Scores of the next token at every position, [B, T, V].
+   * @throws {TypeError} if labels were given and `backward()` has freed the hidden states already
+   */
+  get logits(): Tensor {
+    if (!this.#logits) {
+      if (!this.#compute) {
+        throw new TypeError(
+          "Cannot compute logits: backward() has freed the hidden states; read logits before it",
+        );
+      }
+      this.#logits = this.#compute();
+      this.#forget();
+    }
+    return this.#logits;
+  }
+
+  /** @internal For scopes: what lives as long as this output. */
+  *ownedTensors(): Generator<Tensor> {
+    for (const tensor of [this.loss, this.#logits, this.#hidden]) if (tensor) yield tensor;
+  }
+
+  /** Gives the memory of its tensors back; not the cache's. */
+  dispose(): void {
+    for (const tensor of this.ownedTensors()) tensor.dispose();
+    this.#compute = null;
+  }
+
+  /** `using` disposes it at the end of the block. */
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  #forget(): void {
+    if (this.#hidden) keep(this.#hidden).dispose();
+    this.#hidden = null;
+    this.#compute = null;
+  }
+}

@@ -1,0 +1,37 @@
+/**
+ * GPT-2's linear layer, whose weight is stored [in, out] (`transformers.pytorch_utils.Conv1D`).
+ * @module
+ */
+
+import { linear, type Tensor, type WeightLayout } from "../autograd/mod.ts";
+import type { Parameter } from "./parameter.ts";
+import { Projection, type ProjectionOptions } from "./projection.ts";
+
+/** y [..., out] = x [..., in] weight + bias. */
+export class Conv1D extends Projection {
+  /** [in, out], float32, or float16 when frozen. */
+  weight: Parameter;
+  /** [out] */
+  bias: Parameter;
+
+  constructor(weight: Parameter, bias: Parameter) {
+    super();
+    this.weight = weight;
+    this.bias = bias;
+  }
+
+  /** How `weight` is stored. */
+  readonly layout: WeightLayout = "conv1d";
+
+  get inFeatures(): number {
+    return this.weight.shape[0];
+  }
+
+  get outFeatures(): number {
+    return this.weight.shape[1];
+  }
+
+  forward(x: Tensor, options: ProjectionOptions = {}): Tensor {
+    return linear(x, this.weight, this.bias, { layout: "conv1d", ...options });
+  }
+}

@@ -1,0 +1,31 @@
+/**
+ * Dropout that is active while training (`torch.nn.Dropout`).
+ * @module
+ */
+
+import { checkDropout, dropout, type RandomState, type Tensor } from "../autograd/mod.ts";
+import { Module } from "./module.ts";
+
+/** x [...] -> [...]; the same tensor in eval mode or at p = 0. */
+export class Dropout extends Module {
+  /** Probability of zeroing an element. */
+  p: number;
+  /** Where its random numbers come from, shared by the whole model. */
+  readonly random: RandomState;
+
+  /** @throws {RangeError} unless 0 <= p <= 1 */
+  constructor(p: number, random: RandomState) {
+    super();
+    this.p = checkDropout("dropout", p);
+    this.random = random;
+  }
+
+  /** Whether `forward` changes anything. */
+  get isActive(): boolean {
+    return this.training && this.p > 0;
+  }
+
+  forward(x: Tensor): Tensor {
+    return this.isActive ? dropout(x, this.p, this.random) : x;
+  }
+}

@@ -1,0 +1,34 @@
+/**
+ * Initial values of parameters, drawn on the device.
+ * @module
+ */
+
+import { type Device, drawNormal, drawUniform, full, type Shape, untracked } from "../autograd/mod.ts";
+import { Parameter } from "./parameter.ts";
+
+/** Draws parameters one after another from one seed: the same seed and order give the same weights. */
+export class Initializer {
+  readonly device: Device;
+  readonly seed: number;
+  #call = 0;
+
+  constructor(device: Device, seed: number) {
+    this.device = device;
+    this.seed = seed;
+  }
+
+  /** Normal with mean 0. */
+  normal(shape: Shape, std: number): Parameter {
+    return new Parameter(untracked(() => drawNormal(this.device, shape, std, this.seed, this.#call++)));
+  }
+
+  /** Uniform in [-bound, bound). */
+  uniform(shape: Shape, bound: number): Parameter {
+    return new Parameter(untracked(() => drawUniform(this.device, shape, bound, this.seed, this.#call++)));
+  }
+
+  /** One value everywhere. */
+  constant(shape: Shape, value: number): Parameter {
+    return new Parameter(untracked(() => full(this.device, shape, value)));
+  }
+}

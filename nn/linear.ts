@@ -1,0 +1,37 @@
+/**
+ * The linear layer whose weight is stored [out, in] (`torch.nn.Linear`).
+ * @module
+ */
+
+import { linear, type Tensor, type WeightLayout } from "../autograd/mod.ts";
+import type { Parameter } from "./parameter.ts";
+import { Projection, type ProjectionOptions } from "./projection.ts";
+
+/** y [..., out] = x [..., in] weight^T + bias. */
+export class Linear extends Projection {
+  /** [out, in], float32, or float16 when frozen. */
+  weight: Parameter;
+  /** [out], or null. */
+  bias: Parameter | null;
+
+  constructor(weight: Parameter, bias: Parameter | null = null) {
+    super();
+    this.weight = weight;
+    this.bias = bias;
+  }
+
+  /** How `weight` is stored. */
+  readonly layout: WeightLayout = "linear";
+
+  get inFeatures(): number {
+    return this.weight.shape[1];
+  }
+
+  get outFeatures(): number {
+    return this.weight.shape[0];
+  }
+
+  forward(x: Tensor, options: ProjectionOptions = {}): Tensor {
+    return linear(x, this.weight, this.bias, { layout: "linear", ...options });
+  }
+}

@@ -1,0 +1,22 @@
+/**
+ * Modules and the layers that are not a model's own.
+ * @module
+ */
+
+export { type ActivationName, activations, GELU_NEW_NAMES } from "./activation.ts";
+export { Conv1D } from "./conv1d.ts";
+export { Dropout } from "./dropout.ts";
+export { Embedding } from "./embedding.ts";
+export { Initializer } from "./init.ts";
+export { LayerNorm } from "./layer_norm.ts";
+export { Linear } from "./linear.ts";
+export {
+  type LoadResult,
+  mismatchError,
+  Module,
+  ModuleDict,
+  ParameterDict,
+  type StateDict,
+} from "./module.ts";
+export { Parameter } from "./parameter.ts";
+export { Projection, type ProjectionOptions } from "./projection.ts";

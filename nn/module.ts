@@ -1,0 +1,265 @@
+/**
+ * Trees of named modules and parameters, with PyTorch's paths: `transformer.h.0.attn.c_attn.weight`.
+ * @module
+ */
+
+import { sameShape, showShape, type Tensor, untracked } from "../autograd/mod.ts";
+import { Parameter } from "./parameter.ts";
+
+/** Names to tensors, in the order of the tree. */
+export type StateDict = Map<string, Tensor>;
+
+/** What `loadStateDict` found. */
+export interface LoadResult {
+  /** Names of the module that the state dict lacks. */
+  readonly missingKeys: string[];
+  /** Names of the state dict that the module lacks. */
+  readonly unexpectedKeys: string[];
+}
+
+/** Lines of mismatches an error lists. */
+const MAX_LISTED = 20;
+
+/** @internal One error that names every mismatch, the first twenty of them. */
+export function mismatchError(action: string, lines: readonly string[]): TypeError {
+  const more = lines.length > MAX_LISTED ? `; and ${lines.length - MAX_LISTED} more` : "";
+  const noun = lines.length === 1 ? "tensor differs" : "tensors differ";
+  return new TypeError(`${action}, ${lines.length} ${noun}: ${lines.slice(0, MAX_LISTED).join("; ")}${more}`);
+}
+
+const join = (prefix: string, name: string) => prefix === "" ? name : `${prefix}.${name}`;
+
+/** A node of the tree. Attributes that are parameters, modules or arrays of modules are its parts. */
+export class Module {
+  /** Whether dropout is active. New modules train. */
+  training = true;
+
+  /** Its own parameters by name. */
+  *ownParameters(): Generator<[string, Parameter]> {
+    for (const [name, value] of Object.entries(this)) if (value instanceof Parameter) yield [name, value];
+  }
+
+  /** Its child modules by name; those of an array as `name.0`, `name.1`. */
+  *children(): Generator<[string, Module]> {
+    for (const [name, value] of Object.entries(this)) {
+      if (value instanceof Module) yield [name, value];
+      else if (Array.isArray(value)) {
+        for (const [i, item] of value.entries()) if (item instanceof Module) yield [`${name}.${i}`, item];
+      }
+    }
+  }
+
+  /** Every module below and this one (path `prefix`), parents first; a module found twice comes once. */
+  *namedModules(prefix = "", seen: Set<Module> = new Set()): Generator<[string, Module]> {
+    if (seen.has(this)) return;
+    seen.add(this);
+    yield [prefix, this];
+    for (const [name, child] of this.children()) yield* child.namedModules(join(prefix, name), seen);
+  }
+
+  /** Every parameter with its path; a parameter found twice (tied weights) comes once, by its first path. */
+  *namedParameters(prefix = ""): Generator<[string, Parameter]> {
+    const seen = new Set<Parameter>();
+    for (const [path, module] of this.namedModules(prefix)) {
+      for (const [name, parameter] of module.ownParameters()) {
+        if (seen.has(parameter)) continue;
+        seen.add(parameter);
+        yield [join(path, name), parameter];
+      }
+    }
+  }
+
+  /** Every parameter once. */
+  *parameters(): Generator<Parameter> {
+    for (const [, parameter] of this.namedParameters()) yield parameter;
+  }
+
+  /** The module at a path such as `h.0.attn`. @throws {RangeError} if there is none */
+  getSubmodule(path: string): Module {
+    // deno-lint-ignore no-this-alias
+    let module: Module = this;
+    let rest = path;
+    while (rest !== "") {
+      let next: [string, Module] | undefined;
+      for (const entry of module.children()) {
+        if (rest === entry[0] || rest.startsWith(`${entry[0]}.`)) next = entry;
+      }
+      if (!next) throw new RangeError(`Cannot find module "${path}": there is no "${rest}" in it`);
+      module = next[1];
+      rest = rest.slice(next[0].length + 1);
+    }
+    return module;
+  }
+
+  /** Puts `module` at a path where a module is now. @throws {RangeError} if there is none */
+  setSubmodule(path: string, module: Module): void {
+    const old = this.getSubmodule(path);
+    for (const [, parent] of this.namedModules()) {
+      for (const [name, child] of parent.children()) {
+        if (child === old) {
+          parent.setChild(name, module);
+          return;
+        }
+      }
+    }
+    throw new RangeError(`Cannot replace module "${path}": the root has no place to put it`);
+  }
+
+  /** Puts `module` in the place of the child `name`, as `children()` names it. */
+  setChild(name: string, module: Module): void {
+    const [key, index] = name.split(".");
+    const parts = this as unknown as Record<string, Module | Module[]>;
+    if (index === undefined) parts[key] = module;
+    else (parts[key] as Module[])[Number(index)] = module;
+  }
+
+  /** Switches dropout on, here and below. */
+  train(mode = true): this {
+    for (const [, module] of this.namedModules()) module.training = mode;
+    return this;
+  }
+
+  /** Switches dropout off, here and below. */
+  eval(): this {
+    return this.train(false);
+  }
+
+  /** Whether all its float32 parameters train. */
+  requiresGrad_(on = true): this {
+    for (const parameter of this.parameters()) parameter.requiresGrad = on && parameter.dtype === "float32";
+    return this;
+  }
+
+  /** Every path to a parameter, tied ones under each of their names; the tensors themselves, not copies. */
+  stateDict(prefix = ""): StateDict {
+    const state: StateDict = new Map();
+    const visit = (module: Module, path: string): void => {
+      for (const [name, parameter] of module.ownParameters()) state.set(join(path, name), parameter);
+      for (const [name, child] of module.children()) visit(child, join(path, name));
+    };
+    visit(this, prefix);
+    return state;
+  }
+
+  /**
+   * Copies values into the parameters.
+   * @param options `strict` (default): missing and unexpected names are errors too
+   * @throws {TypeError} listing every mismatch; nothing is copied then
+   */
+  loadStateDict(state: ReadonlyMap<string, Tensor>, options: { strict?: boolean } = {}): LoadResult {
+    const own = this.stateDict();
+    const missingKeys = [...own.keys()].filter((name) => !state.has(name));
+    const unexpectedKeys = [...state.keys()].filter((name) => !own.has(name));
+    const lines: string[] = [];
+    for (const [name, parameter] of own) {
+      const value = state.get(name);
+      if (!value) continue;
+      if (!sameShape(value.shape, parameter.shape)) {
+        lines.push(`"${name}" expected ${showShape(parameter.shape)}, found ${showShape(value.shape)}`);
+      } else if (value.dtype !== parameter.dtype) {
+        lines.push(`"${name}" expected ${parameter.dtype}, found ${value.dtype}`);
+      }
+    }
+    if (options.strict ?? true) {
+      lines.push(...missingKeys.map((name) => `"${name}" is missing`));
+      lines.push(...unexpectedKeys.map((name) => `"${name}" is unexpected`));
+    }
+    if (lines.length > 0) throw mismatchError("Cannot load the state dict", lines);
+    for (const [name, parameter] of own) {
+      const value = state.get(name);
+      if (value && parameter.size > 0) parameter.device.copy(value.view, parameter.view);
+    }
+    return { missingKeys, unexpectedKeys };
+  }
+
+  /** A module of the same class with parameters of its own; other attributes are shared. */
+  clone(): this {
+    const copy = Object.create(Object.getPrototypeOf(this));
+    const cloned = (value: unknown): unknown => {
+      if (value instanceof Parameter) return new Parameter(untracked(() => value.copy()), value.requiresGrad);
+      if (value instanceof Module) return value.clone();
+      return Array.isArray(value) ? value.map(cloned) : value;
+    };
+    for (const [name, value] of Object.entries(this)) copy[name] = cloned(value);
+    return copy;
+  }
+
+  /** Gives the memory of every parameter back. */
+  dispose(): void {
+    for (const parameter of [...this.parameters()]) parameter.dispose();
+  }
+}
+
+/** Modules by name, such as adapters of one layer: `lora_A.default`. */
+export class ModuleDict<M extends Module = Module> extends Module {
+  readonly #items = new Map<string, M>();
+
+  override *children(): Generator<[string, M]> {
+    yield* this.#items;
+  }
+
+  override setChild(name: string, module: Module): void {
+    this.#items.set(name, module as M);
+  }
+
+  /** The module of a name. */
+  get(name: string): M | undefined {
+    return this.#items.get(name);
+  }
+
+  /** Adds or replaces. */
+  set(name: string, module: M): void {
+    this.#items.set(name, module);
+  }
+
+  /** Whether the name is there. */
+  has(name: string): boolean {
+    return this.#items.has(name);
+  }
+
+  /** Removes and disposes. */
+  delete(name: string): void {
+    this.#items.get(name)?.dispose();
+    this.#items.delete(name);
+  }
+
+  /** The names, in order of insertion. */
+  keys(): string[] {
+    return [...this.#items.keys()];
+  }
+}
+
+/** Parameters by name, such as adapters' vectors of one layer: `ia3_l.default`. */
+export class ParameterDict extends Module {
+  readonly #items = new Map<string, Parameter>();
+
+  override *ownParameters(): Generator<[string, Parameter]> {
+    yield* this.#items;
+  }
+
+  /** The parameter of a name. */
+  get(name: string): Parameter | undefined {
+    return this.#items.get(name);
+  }
+
+  /** Adds or replaces. */
+  set(name: string, parameter: Parameter): void {
+    this.#items.set(name, parameter);
+  }
+
+  /** Whether the name is there. */
+  has(name: string): boolean {
+    return this.#items.has(name);
+  }
+
+  /** Removes and disposes. */
+  delete(name: string): void {
+    this.#items.get(name)?.dispose();
+    this.#items.delete(name);
+  }
+
+  /** The names, in order of insertion. */
+  keys(): string[] {
+    return [...this.#items.keys()];
+  }
+}

@@ -1,0 +1,139 @@
+/**
+ * Adapter folders as Python's `peft` writes and reads them: `adapter_config.json` and `adapter_model.safetensors`.
+ * @module
+ */
+
+import { type Shape, showShape } from "../autograd/mod.ts";
+import { openFolder } from "../io/open_file.ts";
+import type { FolderInput } from "../io/file_source.ts";
+import { joinPath, makeDirectory } from "../io/files.ts";
+import { readJsonFrom, writeJson } from "../io/json.ts";
+import { writeFileAtomic } from "../io/atomic_file.ts";
+import { openSafetensors, type SafetensorsDtype, save, toFloat32 } from "../io/safetensors.ts";
+import { mismatchError, type Parameter } from "../nn/mod.ts";
+import type { PeftConfig } from "./config.ts";
+import { methodOf } from "./registry.ts";
+
+/** Names of the files. */
+const CONFIG_FILE = "adapter_config.json";
+const WEIGHTS_FILE = "adapter_model.safetensors";
+
+/** Prefix of every key on disk: the model inside a PEFT model. */
+export const KEY_PREFIX = "base_model.model.";
+
+/** Values of an adapter, by their keys on disk. */
+export type AdapterValues = ReadonlyMap<
+  string,
+  { readonly shape: Shape; readonly data: Float32Array<ArrayBuffer> }
+>;
+
+/** Dtypes of adapter tensors that are read; all become float32. */
+const READABLE: ReadonlySet<string> = new Set(["F32", "F16", "BF16", "F64"]);
+
+/** Writes an adapter's folder; keys get the prefix. */
+export async function writeAdapter(
+  folder: string,
+  config: PeftConfig,
+  state: ReadonlyMap<string, Parameter>,
+): Promise<void> {
+  await makeDirectory(folder);
+  const entries: Record<
+    string,
+    { dtype: SafetensorsDtype; shape: Shape; data: () => Promise<ArrayBufferView> }
+  > = {};
+  for (const [key, parameter] of state) {
+    entries[KEY_PREFIX + key] = { dtype: "F32", shape: parameter.shape, data: () => parameter.data() };
+  }
+  await save(await joinPath(folder, WEIGHTS_FILE), entries, { format: "pt" });
+  await writeJson(await joinPath(folder, CONFIG_FILE), { ...config.toJSON(), inference_mode: true });
+  await writeFileAtomic(await joinPath(folder, "README.md"), modelCard(config));
+}
+
+function modelCard(config: PeftConfig): string {
+  const base = config.baseModelNameOrPath;
+  return `---\n${base ? `base_model: ${JSON.stringify(base)}\n` : ""}library_name: peft\n---\n\n` +
+    `A ${methodOf(config.peftType).name} adapter${base ? ` for ${base}` : ""}, trained with @peft/webgpu.\n`;
+}
+
+/** Reads an adapter's configuration. @throws {Error} if the folder has none */
+export async function readAdapterConfig(folder: FolderInput): Promise<PeftConfig> {
+  const source = openFolder(folder);
+  const json = await readJsonFrom(source, CONFIG_FILE);
+  if (!json) {
+    throw new Error(`Cannot load adapter "${source.name}": Can't find '${CONFIG_FILE}' at '${source.name}'`);
+  }
+  return methodOf(json.peft_type).configFromJSON(json);
+}
+
+/** Reads an adapter's tensors; the file is checked whole before anything is returned. */
+export async function readAdapterValues(
+  folder: FolderInput,
+): Promise<{ name: string; values: AdapterValues }> {
+  const source = openFolder(folder);
+  const file = await source.open(WEIGHTS_FILE);
+  if (!file) {
+    throw new Error(
+      `Cannot load adapter "${source.name}": ${WEIGHTS_FILE} is required, received a folder without it`,
+    );
+  }
+  const reader = await openSafetensors(file);
+  try {
+    const values = new Map<string, { shape: Shape; data: Float32Array<ArrayBuffer> }>();
+    for (const name of reader.names()) {
+      const { dtype, shape } = reader.info(name);
+      if (!READABLE.has(dtype)) {
+        throw new TypeError(
+          `Cannot load adapter "${reader.name}": "${name}" must be F32, F16 or BF16, found ${dtype}`,
+        );
+      }
+      values.set(name, { shape, data: toFloat32(dtype, await reader.read(name)) });
+    }
+    return { name: reader.name, values };
+  } finally {
+    await reader.close();
+  }
+}
+
+/**
+ * Copies values into an adapter's parameters.
+ * @param options `strict` (default): a key that is missing or unexpected is an error; otherwise it is a warning
+ * @throws {TypeError} listing every mismatch; nothing is copied then
+ */
+export function applyAdapterValues(
+  name: string,
+  state: ReadonlyMap<string, Parameter>,
+  values: AdapterValues,
+  options: { strict?: boolean } = {},
+): { missingKeys: string[]; unexpectedKeys: string[] } {
+  const lines: string[] = [];
+  const missingKeys: string[] = [];
+  for (const [key, parameter] of state) {
+    const value = values.get(KEY_PREFIX + key);
+    if (!value) missingKeys.push(KEY_PREFIX + key);
+    else if (showShape(value.shape) !== showShape(parameter.shape)) {
+      lines.push(
+        `"${KEY_PREFIX + key}" expected ${showShape(parameter.shape)}, found ${showShape(value.shape)}`,
+      );
+    }
+  }
+  const known = new Set([...state.keys()].map((key) => KEY_PREFIX + key));
+  const unexpectedKeys = [...values.keys()].filter((key) => !known.has(key));
+  if (options.strict ?? true) {
+    lines.push(...missingKeys.map((key) => `"${key}" is missing`));
+    lines.push(...unexpectedKeys.map((key) => `"${key}" is unexpected`));
+  }
+  if (lines.length > 0) throw mismatchError(`Cannot load adapter "${name}"`, lines);
+  if (missingKeys.length > 0) {
+    console.warn(`Found missing adapter keys while loading the checkpoint: [${missingKeys.join(", ")}]`);
+  }
+  if (unexpectedKeys.length > 0) {
+    console.warn(
+      `Found unexpected adapter keys while loading the checkpoint: [${unexpectedKeys.join(", ")}]`,
+    );
+  }
+  for (const [key, parameter] of state) {
+    const value = values.get(KEY_PREFIX + key);
+    if (value) parameter.write(value.data);
+  }
+  return { missingKeys, unexpectedKeys };
+}

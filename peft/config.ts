@@ -1,0 +1,122 @@
+/**
+ * What every adapter configuration has: Hugging Face's fields, camelCase here and snake_case in `adapter_config.json`.
+ * @module
+ */
+
+/** Fields that every configuration file has. */
+export interface PeftConfigFields {
+  /** What the model is for; default "CAUSAL_LM". */
+  taskType: string | null;
+  /** Whether the adapter is frozen when loaded; written as true. */
+  inferenceMode: boolean;
+  /** Folder or hub id of the base model. */
+  baseModelNameOrPath: string | null;
+  /** Branch, tag or commit of the base model. */
+  revision: string | null;
+}
+
+/** `peft`'s task types. */
+const TASK_TYPES = [
+  "SEQ_CLS",
+  "SEQ_2_SEQ_LM",
+  "CAUSAL_LM",
+  "TOKEN_CLS",
+  "QUESTION_ANS",
+  "FEATURE_EXTRACTION",
+];
+
+/** Version of `peft` whose file format is written. */
+const PEFT_VERSION = "0.21.2";
+
+/** A configuration of one adapter. */
+export interface PeftConfig extends PeftConfigFields {
+  /** Name of the method in files, such as "LORA". */
+  readonly peftType: string;
+  /** Module names, a regular expression, "all-linear", or null for the model's default. */
+  targetModules?: readonly string[] | string | null;
+  /** Modules trained and saved whole beside the adapter. */
+  modulesToSave?: readonly string[] | null;
+  /** Which biases of the base train too. */
+  bias?: "none" | "all" | "lora_only";
+  /** The fields of `adapter_config.json`. */
+  toJSON(): Record<string, unknown>;
+}
+
+/** camelCase to snake_case, with `peft`'s spelling of `lora_A`-like names left to the methods. */
+export function snakeCase(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
+
+/** Refuses a value of a configuration. */
+export function refuseConfig(method: string, message: string): never {
+  throw new RangeError(`Cannot configure ${method}: ${message}`);
+}
+
+/** Defaults of the common fields. */
+export const COMMON_DEFAULTS: PeftConfigFields = {
+  taskType: "CAUSAL_LM",
+  inferenceMode: false,
+  baseModelNameOrPath: null,
+  revision: null,
+};
+
+/** Fails for a task type `peft` does not have. */
+export function checkCommon(method: string, fields: PeftConfigFields): void {
+  if (fields.taskType !== null && !TASK_TYPES.includes(fields.taskType)) {
+    refuseConfig(
+      method,
+      `Invalid task type: '${fields.taskType}'. Must be one of the following task types: ${
+        TASK_TYPES.join(", ")
+      }`,
+    );
+  }
+}
+
+/** The file form of a configuration: `fields` in snake_case with the common entries, keys sorted. */
+export function configToJSON(
+  peftType: string,
+  fields: Readonly<Record<string, unknown>>,
+  fixed: Readonly<Record<string, unknown>>,
+): Record<string, unknown> {
+  const json: Record<string, unknown> = {
+    peft_type: peftType,
+    peft_version: PEFT_VERSION,
+    auto_mapping: null,
+    ...fixed,
+  };
+  for (const [name, value] of Object.entries(fields)) json[snakeCase(name)] = value;
+  return Object.fromEntries(Object.entries(json).sort(([a], [b]) => a < b ? -1 : 1));
+}
+
+/**
+ * Fields of a configuration file by their names here.
+ * @param defaults every field the method has   @param fixed fields of the file that must keep these values
+ * @throws {RangeError} if a fixed field has another value
+ */
+export function configFromJSON<Fields extends object>(
+  method: string,
+  json: Readonly<Record<string, unknown>>,
+  defaults: Fields,
+  fixed: Readonly<Record<string, unknown>>,
+): Partial<Fields> {
+  const known = new Map(Object.keys(defaults).map((name) => [snakeCase(name), name]));
+  const fields: Record<string, unknown> = {};
+  const unknown: string[] = [];
+  for (const [key, value] of Object.entries(json)) {
+    const name = known.get(key);
+    if (name !== undefined) fields[name] = value;
+    else if (Object.hasOwn(fixed, key)) {
+      if (isOn(value)) refuseConfig(method, `${key} is not supported, received ${JSON.stringify(value)}`);
+    } else if (!["peft_type", "peft_version", "auto_mapping"].includes(key)) unknown.push(key);
+  }
+  if (unknown.length > 0) {
+    console.warn(`Unexpected fields [${unknown.join(", ")}] in the ${method} configuration are ignored.`);
+  }
+  return fields as Partial<Fields>;
+}
+
+/** Whether an option of a file asks for something. */
+function isOn(value: unknown): boolean {
+  if (value === null || value === undefined || value === false) return false;
+  return typeof value !== "object" || Object.keys(value).length > 0;
+}

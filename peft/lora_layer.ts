@@ -1,0 +1,185 @@
+/**
+ * A linear layer with LoRA adapters beside it.
+ * @module
+ */
+
+import {
+  add,
+  cast,
+  linear,
+  loraLinear,
+  matmul,
+  noGrad,
+  scale,
+  type Tensor,
+  tidy,
+  transpose,
+  untracked,
+  type WeightLayout,
+} from "../autograd/mod.ts";
+import {
+  activations,
+  type Conv1D,
+  Dropout,
+  Linear,
+  ModuleDict,
+  type Parameter,
+  Projection,
+  type ProjectionOptions,
+} from "../nn/mod.ts";
+import type { LoraConfig } from "./lora.ts";
+import type { AdapterState, InjectionContext, TunerLayer } from "./method.ts";
+import { patternValue } from "./targets.ts";
+
+/** Takes the place of a Conv1D or Linear. Properties carry `peft`'s names. */
+export class LoraLayer extends Projection implements TunerLayer {
+  base_layer: Conv1D | Linear;
+  /** Dropout of each adapter's input. */
+  lora_dropout: ModuleDict<Dropout> = new ModuleDict();
+  /** A of each adapter, [r, in]. */
+  lora_A: ModuleDict<Linear> = new ModuleDict();
+  /** B of each adapter, [out, r]. */
+  lora_B: ModuleDict<Linear> = new ModuleDict();
+  /** Scaling of each adapter. */
+  readonly scaling: Map<string, number> = new Map();
+  readonly #state: AdapterState;
+  #original: Tensor | null = null;
+
+  constructor(base: Conv1D | Linear, state: AdapterState) {
+    super();
+    this.base_layer = base;
+    this.training = base.training;
+    this.#state = state;
+  }
+
+  get inFeatures(): number {
+    return this.base_layer.inFeatures;
+  }
+
+  get outFeatures(): number {
+    return this.base_layer.outFeatures;
+  }
+
+  /** The base weight, merged or not. */
+  get weight(): Parameter {
+    return this.base_layer.weight;
+  }
+
+  /** The base bias. */
+  get bias(): Parameter | null {
+    return this.base_layer.bias;
+  }
+
+  /** How the base weight is stored. */
+  get layout(): WeightLayout {
+    return this.base_layer.layout;
+  }
+
+  /** Adapters that act on this layer and are not merged into it. */
+  #acting(): string[] {
+    if (this.#state.disabled) return [];
+    return this.#state.active.filter((name) => this.lora_A.has(name) && !this.#state.merged.includes(name));
+  }
+
+  /** x [..., in] -> [..., out]. */
+  forward(x: Tensor, options: ProjectionOptions = {}): Tensor {
+    const acting = this.#acting();
+    if (acting.length === 0) return this.base_layer.forward(x, options);
+    const { weight, bias, layout } = this.base_layer;
+    const dropped = acting.map((name) => {
+      const drop = this.lora_dropout.get(name)!;
+      return drop.isActive ? drop.forward(x) : null;
+    });
+    const factors = acting.map((name) => ({
+      A: this.lora_A.get(name)!.weight,
+      B: this.lora_B.get(name)!.weight,
+      s: this.scaling.get(name)!,
+    }));
+    if (factors.length === 1) {
+      const [{ A, B, s }] = factors;
+      return loraLinear(x, weight, bias, A, B, s, { layout, xDropped: dropped[0], ...options });
+    }
+    let y = linear(x, weight, bias, { layout });
+    factors.forEach(({ A, B, s }, i) => {
+      const u = scale(linear(dropped[i] ?? x, A, null), s); // [..., r]
+      y = linear(u, B, null, { residual: y });
+    });
+    if (options.activation) y = activations[options.activation](y);
+    return options.residual ? add(y, options.residual) : y;
+  }
+
+  adapterNames(): string[] {
+    return this.lora_A.keys();
+  }
+
+  addAdapter(name: string, config: LoraConfig, path: string, { init, random }: InjectionContext): void {
+    const rank = patternValue(config.rankPattern, path, config.r);
+    const alpha = patternValue(config.alphaPattern, path, config.loraAlpha);
+    const bound = 1 / Math.sqrt(this.inFeatures);
+    const A = config.initLoraWeights === "gaussian"
+      ? init.normal([rank, this.inFeatures], 1 / rank)
+      : init.uniform([rank, this.inFeatures], bound);
+    const B = config.initLoraWeights === false
+      ? init.uniform([this.outFeatures, rank], 1 / Math.sqrt(rank))
+      : init.constant([this.outFeatures, rank], 0);
+    this.lora_dropout.set(name, new Dropout(config.loraDropout, random));
+    this.lora_A.set(name, new Linear(A));
+    this.lora_B.set(name, new Linear(B));
+    this.scaling.set(name, alpha / (config.useRslora ? Math.sqrt(rank) : rank));
+    this.train(this.training);
+  }
+
+  deleteAdapter(name: string): void {
+    for (const parts of [this.lora_dropout, this.lora_A, this.lora_B]) parts.delete(name);
+    this.scaling.delete(name);
+  }
+
+  adapterParameters(name: string): [string, Parameter][] {
+    const [A, B] = [this.lora_A.get(name), this.lora_B.get(name)];
+    return A && B ? [["lora_A.weight", A.weight], ["lora_B.weight", B.weight]] : [];
+  }
+
+  /** What an adapter adds to the base weight, in the base weight's layout. */
+  delta(name: string): Tensor {
+    return noGrad(() =>
+      tidy(() => {
+        const A = this.lora_A.get(name)!.weight; // [r, in]
+        const B = this.lora_B.get(name)!.weight; // [out, r]
+        const product = this.layout === "conv1d"
+          ? matmul(transpose(A), transpose(B)) // [in, out]
+          : matmul(B, A); // [out, in]
+        return scale(product, this.scaling.get(name)!);
+      })
+    );
+  }
+
+  merge(name: string): void {
+    if (!this.lora_A.has(name)) return;
+    const { weight } = this.base_layer;
+    this.#original ??= untracked(() => weight.copy());
+    noGrad(() =>
+      tidy(() => {
+        const merged = cast(add(cast(weight, "float32"), this.delta(name)), weight.dtype);
+        weight.device.copy(merged.view, weight.view);
+      })
+    );
+  }
+
+  unmerge(): void {
+    if (!this.#original) return;
+    const { weight } = this.base_layer;
+    weight.device.copy(this.#original.view, weight.view);
+    this.#original.dispose();
+    this.#original = null;
+  }
+
+  mergedWeights(): Parameter[] {
+    return [this.base_layer.weight];
+  }
+
+  override dispose(): void {
+    super.dispose();
+    this.#original?.dispose();
+    this.#original = null;
+  }
+}

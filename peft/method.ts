@@ -1,0 +1,67 @@
+/**
+ * The contract of a PEFT method that replaces modules of a built tree: one file a method, one entry in the registry.
+ * @module
+ */
+
+import type { Device, RandomState } from "../autograd/mod.ts";
+import type { Initializer, Module, Parameter } from "../nn/mod.ts";
+import type { PeftConfig } from "./config.ts";
+
+/** What the adapters of one model share: which are active, merged, or switched off. */
+export class AdapterState {
+  /** Names of the adapters that act, in order. */
+  active: string[] = [];
+  /** Names of the adapters whose change is in the base weights. */
+  merged: string[] = [];
+  /** Whether every adapter is switched off. */
+  disabled = false;
+}
+
+/** What a method may use while it makes parameters. */
+export interface InjectionContext {
+  readonly device: Device;
+  /** Where initial values come from. */
+  readonly init: Initializer;
+  /** Where the model's dropout draws from. */
+  readonly random: RandomState;
+  readonly state: AdapterState;
+}
+
+/** A module that stands in the place of a base module and holds adapters by name. */
+export interface TunerLayer extends Module {
+  /** The module it replaced. */
+  readonly base_layer: Module;
+  /** Names of its adapters. */
+  adapterNames(): string[];
+  /** Makes an adapter's parameters. `path` is the module's, without `base_model.model.` */
+  addAdapter(name: string, config: PeftConfig, path: string, context: InjectionContext): void;
+  /** Drops an adapter and its memory. */
+  deleteAdapter(name: string): void;
+  /** An adapter's parameters by their keys on disk, relative to this module: `lora_A.weight`. */
+  adapterParameters(name: string): [key: string, parameter: Parameter][];
+  /** Adds an adapter's change to the base weights. */
+  merge(name: string): void;
+  /** Takes every merged change out of the base weights again, bit for bit. */
+  unmerge(): void;
+  /** The base weights that `merge` changes, for a check of their values. */
+  mergedWeights(): Parameter[];
+}
+
+/** Whether a module holds adapters. */
+export function isTunerLayer(module: Module): module is TunerLayer {
+  return "adapterParameters" in module && "base_layer" in module;
+}
+
+/** A method, as the registry lists it. */
+export interface PeftMethod<Config extends PeftConfig = PeftConfig> {
+  /** Name in messages and on the command line. */
+  readonly name: string;
+  /** Targets of a model type that names none; null if the user must. */
+  readonly defaultTargets: (modelType: string | undefined) => string[] | null;
+  /** Reads the fields of an `adapter_config.json`. */
+  readonly configFromJSON: (json: Readonly<Record<string, unknown>>) => Config;
+  /** Whether it can take the place of a module. */
+  readonly supports: (module: Module) => boolean;
+  /** Wraps a module; adapters are added after. */
+  readonly wrap: (module: Module, state: AdapterState) => TunerLayer;
+}

@@ -1,0 +1,31 @@
+/**
+ * Every PEFT method by its name in files. A name without an implementation does not compile.
+ * @module
+ */
+
+import type { PeftConfig } from "./config.ts";
+import { lora, type LoraConfig } from "./lora.ts";
+import type { PeftMethod } from "./method.ts";
+import { nearestNames, quoteAll } from "./names.ts";
+
+/** Configuration of each method. */
+export interface PeftConfigs {
+  LORA: LoraConfig;
+}
+
+/** Name of a method in files. */
+export type PeftType = keyof PeftConfigs;
+
+/** The methods. */
+export const peftMethods: { readonly [Type in PeftType]: PeftMethod<PeftConfigs[Type]> } = { LORA: lora };
+
+/** The method of a configuration or a file. @throws {RangeError} if there is none */
+export function methodOf(peftType: unknown): PeftMethod<PeftConfig> {
+  if (typeof peftType !== "string" || !Object.hasOwn(peftMethods, peftType)) {
+    const near = nearestNames(String(peftType), Object.keys(peftMethods));
+    throw new RangeError(
+      `Cannot use peft_type ${JSON.stringify(peftType)}: the methods here are ${quoteAll(near)}`,
+    );
+  }
+  return peftMethods[peftType as PeftType] as unknown as PeftMethod<PeftConfig>;
+}

@@ -1,0 +1,151 @@
+/**
+ * Which modules an adapter takes, by `peft`'s rules: a list matches whole names or their ends after a dot, a string is
+ * a regular expression for the whole name, "all-linear" is every linear layer but the head.
+ * @module
+ */
+
+import type { Module } from "../nn/mod.ts";
+import { nearestNames, quoteAll } from "./names.ts";
+import { compilePattern } from "./pattern.ts";
+
+/** Fields of a configuration that choose modules. */
+export interface TargetFields {
+  targetModules?: readonly string[] | string | null;
+  excludeModules?: readonly string[] | string | null;
+  layersToTransform?: number | readonly number[] | null;
+  layersPattern?: string | readonly string[] | null;
+  modulesToSave?: readonly string[] | null;
+}
+
+/** What a method can adapt. */
+export interface TargetRules {
+  /** Name of the method, for messages. */
+  readonly method: string;
+  /** Whether the method can take this module. */
+  readonly supports: (module: Module) => boolean;
+  /** Whether "all-linear" takes this module. */
+  readonly isLinear: (module: Module) => boolean;
+  /** Entries of a list that match nothing: an error, or a warning (files made elsewhere). */
+  readonly partly: "error" | "warn";
+}
+
+/** Chosen targets match no module of the model. */
+export class NoMatchingModuleError extends TypeError {
+  override name = "NoMatchingModuleError";
+}
+
+/** Whether a name is an entry of a list, or ends in one after a dot. */
+const endsIn = (name: string, entry: string) => name === entry || name.endsWith(`.${entry}`);
+
+function matches(name: string, wanted: readonly string[] | string): boolean {
+  if (typeof wanted === "string") return compilePattern(wanted).fullMatch(name);
+  return wanted.some((entry) => endsIn(name, entry));
+}
+
+/** Index of the block a module is in: the number after `pattern`, or after the second name of the path. */
+function layerIndex(name: string, pattern: string | readonly string[] | null | undefined): number | null {
+  const patterns = pattern === null || pattern === undefined ? [] : [pattern].flat();
+  const parts = name.split(".");
+  for (let i = 1; i < parts.length - 1; i++) {
+    if (!/^\d+$/.test(parts[i])) continue;
+    // peft: ".*?\.[^.]*\.(\d+)\." by default, "(?:^|.*?\.){pattern}\.(\d+)\." with a pattern
+    const before = parts.slice(0, i).join(".");
+    if (patterns.length === 0 ? i >= 2 : patterns.some((p) => endsIn(before, p))) return Number(parts[i]);
+  }
+  return null;
+}
+
+function takesLayer(name: string, fields: TargetFields): boolean {
+  const { layersToTransform: layers, targetModules, layersPattern } = fields;
+  if (layers === null || layers === undefined || !Array.isArray(targetModules)) return true;
+  if (targetModules.includes(name)) return true; // an exact name is taken in any block
+  const index = layerIndex(name, layersPattern);
+  return index !== null && [layers].flat().includes(index);
+}
+
+/** Last parts of the names of modules that the method can take, for messages. */
+function candidates(names: readonly string[]): string[] {
+  return [...new Set(names.map((name) => name.split(".").at(-1)!))];
+}
+
+/**
+ * Paths of the modules of `root` that the configuration names, in the order of the tree.
+ * @throws {NoMatchingModuleError} if there are none, with the names that would match
+ * @throws {TypeError} if a named module is one the method cannot take, or an entry of the list matches nothing
+ */
+export function findTargets(root: Module, fields: TargetFields, rules: TargetRules): string[] {
+  const modules = [...root.namedModules()].filter(([name]) => name !== "");
+  const wanted = fields.targetModules;
+  const action = `Cannot apply ${rules.method}`;
+  if (wanted === null || wanted === undefined) {
+    throw new TypeError(`${action}: targetModules is required for this model, received none`);
+  }
+  const supported = modules.filter(([, module]) => rules.supports(module)).map(([name]) => name);
+  const allLinear = typeof wanted === "string" && wanted.toLowerCase() === "all-linear";
+  const isExcluded = (name: string) => fields.excludeModules ? matches(name, fields.excludeModules) : false;
+  const isSaved = (name: string) =>
+    (fields.modulesToSave ?? []).some((entry) => `.${name}.`.includes(`.${entry}.`));
+  const found: string[] = [];
+  let excluded = 0;
+  for (const [name, module] of modules) {
+    const hit = allLinear ? rules.isLinear(module) && name !== "lm_head" : matches(name, wanted);
+    if (!hit || !takesLayer(name, fields)) continue;
+    if (isExcluded(name) || isSaved(name)) {
+      excluded++;
+      continue;
+    }
+    if (!rules.supports(module)) {
+      throw new TypeError(
+        `${action}: target module "${name}" (${module.constructor.name}) is not supported, modules it can take here are ${
+          quoteAll(candidates(supported))
+        }`,
+      );
+    }
+    found.push(name);
+  }
+  const shown = typeof wanted === "string" ? JSON.stringify(wanted) : `[${quoteAll(wanted)}]`;
+  if (found.length === 0) {
+    if (excluded > 0) {
+      throw new NoMatchingModuleError(
+        `${action}: every module that targetModules ${shown} matches is excluded by excludeModules or modulesToSave`,
+      );
+    }
+    const near = nearestNames([wanted].flat()[0] ?? "", candidates(supported));
+    throw new NoMatchingModuleError(
+      `${action}: targetModules ${shown} match no module; modules it can take here are ${quoteAll(near)}`,
+    );
+  }
+  if (typeof wanted !== "string") reportUnmatched(modules.map(([name]) => name), wanted, supported, rules);
+  return found;
+}
+
+function reportUnmatched(
+  names: readonly string[],
+  wanted: readonly string[],
+  supported: readonly string[],
+  rules: TargetRules,
+): void {
+  const unmatched = wanted.filter((entry) => !names.some((name) => endsIn(name, entry)));
+  if (unmatched.length === 0) return;
+  const hints = unmatched.map((entry) =>
+    `${JSON.stringify(entry)} (nearest: ${quoteAll(nearestNames(entry, candidates(supported), 3))})`
+  );
+  const message = `Cannot apply ${rules.method}: entries of targetModules match no module: ${
+    hints.join(", ")
+  }`;
+  if (rules.partly === "error") throw new NoMatchingModuleError(message);
+  console.warn(message.replace("Cannot apply", "While loading"));
+}
+
+/** The value of the first pattern that a module's name matches, as `rank_pattern` and `alpha_pattern` choose it. */
+export function patternValue(
+  patterns: Readonly<Record<string, number>>,
+  name: string,
+  fallback: number,
+): number {
+  for (const [pattern, value] of Object.entries(patterns)) {
+    // peft: re.match(rf"(.*\.)?({pattern})$", name)
+    if (compilePattern(`(.*\\.)?(${pattern})$`).fullMatch(name)) return value;
+  }
+  return fallback;
+}

@@ -1,0 +1,353 @@
+/**
+ * Puts adapters into a built module tree and switches them: the part of a PEFT model that knows its layers.
+ * @module
+ */
+
+import { noGrad, RandomState } from "../autograd/mod.ts";
+import { Conv1D, Initializer, Linear, Module, type Parameter } from "../nn/mod.ts";
+import type { PeftConfig } from "./config.ts";
+import { AdapterState, type InjectionContext, isTunerLayer, type TunerLayer } from "./method.ts";
+import { ModulesToSaveWrapper } from "./modules_to_save.ts";
+import { methodOf } from "./registry.ts";
+import { findTargets, type TargetFields } from "./targets.ts";
+
+/** How an adapter is put in. */
+export interface InjectOptions {
+  /** Seed of its initial values; default 0. */
+  seed?: number;
+  /** Entries of targetModules that match nothing: default "error"; "warn" for files made elsewhere. */
+  partly?: "error" | "warn";
+}
+
+/** What a model may have that a tuner uses: GPT-2 has both. */
+interface ModelFacts {
+  readonly random?: RandomState;
+  readonly config?: { readonly modelType?: string };
+}
+
+/** The tree `base_model` of a PEFT model: the wrapped model is its `model`. */
+export class Tuner<M extends Module> extends Module {
+  /** The model, its target modules replaced. */
+  model: M;
+  readonly state: AdapterState = new AdapterState();
+  readonly #configs = new Map<string, PeftConfig>();
+  /** Whether each parameter of the base trained before it was wrapped. */
+  readonly #trained: ReadonlyMap<Parameter, boolean>;
+  #injections = 0;
+
+  constructor(model: M) {
+    super();
+    this.model = model;
+    this.training = model.training;
+    this.#trained = new Map([...model.parameters()].map((parameter) => [parameter, parameter.requiresGrad]));
+  }
+
+  /** Configurations of the adapters by name. */
+  get configs(): ReadonlyMap<string, PeftConfig> {
+    return this.#configs;
+  }
+
+  /** Every layer that holds adapters, with its path. */
+  layers(): [path: string, layer: TunerLayer][] {
+    return [...this.model.namedModules()].filter((entry): entry is [string, TunerLayer & Module] =>
+      isTunerLayer(entry[1])
+    );
+  }
+
+  /** Every module that adapters train whole, with its path. */
+  savedModules(): [path: string, wrapper: ModulesToSaveWrapper][] {
+    return [...this.model.namedModules()].filter((entry): entry is [string, ModulesToSaveWrapper] =>
+      entry[1] instanceof ModulesToSaveWrapper
+    );
+  }
+
+  /**
+   * Puts an adapter in; it is neither active nor trainable yet. Nothing changes if it fails.
+   * @throws {RangeError} if the name is taken   @throws {TypeError} if its targets match nothing
+   */
+  inject(config: PeftConfig, name: string, options: InjectOptions = {}): void {
+    if (this.#configs.has(name)) {
+      throw new RangeError(`Cannot add adapter "${name}": Adapter with name '${name}' already exists.`);
+    }
+    if (!/^[^.\s]+$/.test(name)) {
+      throw new RangeError(`Cannot add adapter "${name}": a name without dots and spaces is required`);
+    }
+    const method = methodOf(config.peftType);
+    const facts = this.model as ModelFacts;
+    this.#checkBiases(config, name);
+    const fields: TargetFields = {
+      ...config,
+      targetModules: config.targetModules ?? method.defaultTargets(facts.config?.modelType),
+    };
+    const unwrapped = this.#unwrappedView();
+    const paths = findTargets(unwrapped, fields, {
+      method: method.name,
+      supports: (module) => method.supports(module),
+      isLinear: (module) => module instanceof Conv1D || module instanceof Linear || isTunerLayer(module),
+      partly: options.partly ?? "error",
+    });
+    const whole = this.#findSaved(config);
+    const device = [...this.model.parameters()][0].device;
+    const init = new Initializer(device, (options.seed ?? 0) + this.#injections++);
+    const random = facts.random ?? new RandomState(device, options.seed ?? 0);
+    const context: InjectionContext = { device, init, random, state: this.state };
+    for (const path of paths) {
+      const present = this.model.getSubmodule(path);
+      let layer: TunerLayer;
+      if (isTunerLayer(present)) layer = present;
+      else this.model.setSubmodule(path, layer = method.wrap(present, this.state));
+      layer.addAdapter(name, config, path, context);
+    }
+    for (const path of whole) {
+      let wrapper = this.model.getSubmodule(path);
+      if (!(wrapper instanceof ModulesToSaveWrapper)) {
+        this.model.setSubmodule(path, wrapper = new ModulesToSaveWrapper(wrapper, this.state));
+      }
+      (wrapper as ModulesToSaveWrapper).addAdapter(name);
+    }
+    this.#configs.set(name, recordTargets(config, fields, paths, this.model));
+    for (const [, parameter] of this.adapterState(name)) parameter.requiresGrad = false;
+  }
+
+  /** The model as target matching sees it: adapters' own modules are not candidates. */
+  #unwrappedView(): Module {
+    const { model } = this;
+    const inside = new Set<string>();
+    for (const [path, layer] of [...this.layers(), ...this.savedModules()]) {
+      for (const [below] of (layer as Module).namedModules(path)) if (below !== path) inside.add(below);
+    }
+    if (inside.size === 0) return model;
+    const view = Object.create(model) as Module;
+    view.namedModules = function* () {
+      for (const entry of model.namedModules()) if (!inside.has(entry[0])) yield entry;
+    };
+    return view;
+  }
+
+  /** Paths of the modules that train whole: `peft` takes every path that ends in an entry. */
+  #findSaved(config: PeftConfig): string[] {
+    const entries = config.modulesToSave ?? [];
+    const paths = [...this.model.namedModules()].map(([path]) => path);
+    const found = new Set<string>();
+    for (const entry of entries) {
+      const hits = paths.filter((path) => path === entry || path.endsWith(`.${entry}`));
+      if (hits.length === 0) {
+        throw new TypeError(`Cannot add the adapter: modulesToSave entry "${entry}" matches no module`);
+      }
+      for (const hit of hits) found.add(hit);
+    }
+    return [...found];
+  }
+
+  /** Only one adapter may train biases: the base has them once. */
+  #checkBiases(config: PeftConfig, name: string): void {
+    if ((config.bias ?? "none") === "none") return;
+    for (const [other, present] of this.#configs) {
+      if ((present.bias ?? "none") !== "none") {
+        throw new RangeError(
+          `Cannot add adapter "${name}": only one adapter may train biases, "${other}" does already; set bias "none"`,
+        );
+      }
+    }
+  }
+
+  /** An adapter's parameters by their keys on disk, without `base_model.model.` */
+  adapterState(name: string): Map<string, Parameter> {
+    const state = new Map<string, Parameter>();
+    for (const [path, layer] of this.layers()) {
+      for (const [key, parameter] of layer.adapterParameters(name)) state.set(`${path}.${key}`, parameter);
+    }
+    const { bias = "none" } = this.#configs.get(name) ?? {};
+    if (bias !== "none") {
+      for (const [path, parameter] of this.#biases(bias, name)) state.set(path, parameter);
+    }
+    for (const [path, wrapper] of this.savedModules()) {
+      for (const [key, parameter] of wrapper.adapterParameters(name)) state.set(`${path}.${key}`, parameter);
+    }
+    return state;
+  }
+
+  /** Biases of the base that an adapter trains. */
+  #biases(bias: "all" | "lora_only", name: string): [string, Parameter][] {
+    const adapted = this.layers().filter(([, layer]) => layer.adapterNames().includes(name)).map(([path]) =>
+      path
+    );
+    return [...this.model.namedParameters()].filter(([path, parameter]) => {
+      if (!path.endsWith(".bias") || !this.#trained.has(parameter)) return false;
+      return bias === "all" || adapted.some((target) => path === `${target}.base_layer.bias`);
+    });
+  }
+
+  /** Makes adapters act, in order; with `trainable`, their parameters train and no others. */
+  activate(names: readonly string[], trainable: boolean): void {
+    for (const name of names) this.checkName(name);
+    this.state.active = [...names];
+    this.applyGradients(trainable ? names : []);
+  }
+
+  /** Lets the parameters of these adapters train, and nothing else. */
+  applyGradients(names: readonly string[]): void {
+    for (const parameter of this.model.parameters()) parameter.requiresGrad = false;
+    for (const name of names) {
+      for (const parameter of this.adapterState(name).values()) parameter.requiresGrad = true;
+    }
+  }
+
+  /** Fails for an adapter that is not there. */
+  checkName(name: string): void {
+    if (!this.#configs.has(name)) {
+      throw new RangeError(
+        `Cannot use adapter "${name}": Adapter ${name} does not exist, adapters here are ${
+          [...this.#configs.keys()].map((n) => JSON.stringify(n)).join(", ")
+        }`,
+      );
+    }
+  }
+
+  /** Adds the change of adapters to the base weights. With `safe`, NaN and infinity are found and nothing is changed. */
+  async merge(names: readonly string[], safe: boolean): Promise<void> {
+    const fresh = names.filter((name) => !this.state.merged.includes(name));
+    for (const name of fresh) this.checkName(name);
+    if (fresh.length === 0) {
+      console.warn("All adapters are already merged, nothing to do.");
+      return;
+    }
+    const before = [...this.state.merged];
+    this.#mergeNow(fresh);
+    if (safe) {
+      const broken = await this.#firstBroken();
+      if (broken !== null) {
+        this.unmerge();
+        if (before.length > 0) this.#mergeNow(before);
+        throw new RangeError(
+          `Cannot merge: NaNs detected in the merged weights. The adapter ${
+            fresh.join(", ")
+          } seems to be broken (${broken})`,
+        );
+      }
+    }
+  }
+
+  #mergeNow(names: readonly string[]): void {
+    for (const [, layer] of this.layers()) for (const name of names) layer.merge(name);
+    this.state.merged.push(...names);
+  }
+
+  /** Path of the first layer with a merged weight that is not finite. */
+  async #firstBroken(): Promise<string | null> {
+    for (const [path, layer] of this.layers()) {
+      for (const weight of layer.mergedWeights()) {
+        const values = await weight.data();
+        const bad = weight.dtype === "float16"
+          ? (values as Uint16Array).some((bits) => (bits & 0x7c00) === 0x7c00)
+          : (values as Float32Array).some((value) => !Number.isFinite(value));
+        if (bad) return path;
+      }
+    }
+    return null;
+  }
+
+  /** Takes every merged change out of the base weights, bit for bit. */
+  unmerge(): void {
+    if (this.state.merged.length === 0) {
+      console.warn("Already unmerged. Nothing to do.");
+      return;
+    }
+    for (const [, layer] of this.layers()) layer.unmerge();
+    this.state.merged = [];
+  }
+
+  /** Runs `body` with every adapter off and nothing merged, whatever happens in it. */
+  disabled<T>(body: () => T): T {
+    const { state } = this;
+    const before = state.disabled;
+    const merged = [...state.merged];
+    const trained = [...this.model.parameters()].map((p): [Parameter, boolean] => [p, p.requiresGrad]);
+    if (merged.length > 0) this.unmerge();
+    state.disabled = true;
+    for (const [parameter] of trained) parameter.requiresGrad = false;
+    const restore = () => {
+      state.disabled = before;
+      for (const [parameter, on] of trained) parameter.requiresGrad = on;
+      if (merged.length > 0) this.#mergeNow(merged);
+    };
+    let result: T;
+    try {
+      result = body();
+    } catch (error) {
+      restore();
+      throw error;
+    }
+    if (result instanceof Promise) return result.finally(restore) as T;
+    restore();
+    return result;
+  }
+
+  /** Drops an adapter; layers left without one get their base module back. */
+  remove(name: string): void {
+    this.checkName(name);
+    if (this.state.merged.includes(name)) {
+      throw new RangeError(
+        `Cannot delete adapter(s) ['${name}'] while they are merged. Please unmerge them first.`,
+      );
+    }
+    for (const [, layer] of this.layers()) layer.deleteAdapter(name);
+    for (const [, wrapper] of this.savedModules()) wrapper.modules_to_save.delete(name);
+    this.#configs.delete(name);
+    this.state.active = this.state.active.filter((active) => active !== name);
+    for (const [path, layer] of this.layers()) {
+      if (layer.adapterNames().length === 0) this.model.setSubmodule(path, layer.base_layer);
+    }
+    for (const [path, wrapper] of this.savedModules()) {
+      if (wrapper.modules_to_save.keys().length === 0) this.model.setSubmodule(path, wrapper.original_module);
+    }
+  }
+
+  /** Puts the base modules back (with `keepSaved`, the active copies of modules trained whole) and frees the adapters. */
+  unload(keepSaved: boolean): M {
+    noGrad(() => {
+      for (const [path, layer] of this.layers()) {
+        this.model.setSubmodule(path, layer.base_layer);
+        for (const name of layer.adapterNames()) layer.deleteAdapter(name);
+      }
+      for (const [path, wrapper] of this.savedModules()) {
+        const kept = keepSaved ? wrapper.acting : wrapper.original_module;
+        this.model.setSubmodule(path, kept);
+        for (const module of [wrapper.original_module, ...wrapper.modules_to_save.children()].flat()) {
+          if (module instanceof Module && module !== kept && !this.#isShared(module)) module.dispose();
+        }
+      }
+    });
+    this.#configs.clear();
+    this.state.active = [];
+    this.state.merged = [];
+    return this.model;
+  }
+
+  /** Whether a replaced module's weights are still in the tree: tied ones are. */
+  #isShared(module: Module): boolean {
+    const present = new Set(this.model.parameters());
+    return [...module.parameters()].some((parameter) => present.has(parameter));
+  }
+
+  /** Gives the base's parameters the flags they had before they were wrapped. */
+  restoreGradients(): void {
+    for (const [parameter, on] of this.#trained) if (!parameter.isDisposed) parameter.requiresGrad = on;
+  }
+}
+
+/** The configuration as it is saved: full names for "all-linear", the model's defaults, the layout found. */
+function recordTargets(config: PeftConfig, fields: TargetFields, paths: string[], model: Module): PeftConfig {
+  const { targetModules } = fields;
+  const allLinear = typeof targetModules === "string" && targetModules.toLowerCase() === "all-linear";
+  const first = model.getSubmodule(paths[0]);
+  const recorded = Object.assign(Object.create(Object.getPrototypeOf(config)), config, {
+    targetModules: allLinear ? paths : targetModules,
+  });
+  if ("fanInFanOut" in config && "layout" in first) {
+    Object.assign(recorded, { fanInFanOut: first.layout === "conv1d" });
+  }
+  const { nameOrPath = null } = (model as { config?: { nameOrPath?: string | null } }).config ?? {};
+  Object.assign(recorded, { baseModelNameOrPath: config.baseModelNameOrPath ?? nameOrPath });
+  return recorded;
+}
