@@ -32,3 +32,49 @@ export function matmulKernel(options: MatmulOptions): MatmulKernel {
   if (!kernel) made.set(name, kernel = matmulRegisterKernel(options));
   return kernel;
 }
+
+const PLAIN: MatmulOptions = {
+  variant: "register",
+  layout: "nn",
+  weight: "f32",
+  vector: { a: true, b: true, y: true, extension: true },
+  tileM: 8,
+  tileN: 8,
+  lanesM: 1,
+  lanesN: 8,
+  tileK: 4,
+  anyK: false,
+  extension: "none",
+  bias: false,
+  gelu: false,
+  preActivation: false,
+  residual: false,
+  accumulate: false,
+};
+
+const SCALAR = { a: false, b: false, y: false, extension: false };
+
+/** Every variant, epilogue and operand format of the family once, for the checks that walk all kernels. */
+export function matmulKernels(): MatmulKernel[] {
+  const layouts = ["nn", "nt", "tn"] as const;
+  const changes: Partial<MatmulOptions>[] = [
+    {},
+    { vector: SCALAR, anyK: true },
+    { weight: "f16" },
+    { weight: "f16", vector: SCALAR, anyK: true },
+    { anyK: true, accumulate: true },
+    { bias: true, residual: true },
+    { bias: true, gelu: true, preActivation: true },
+    { bias: true, gelu: true, residual: true, vector: SCALAR },
+    { extension: "nt", bias: true },
+    { extension: "nt", vector: SCALAR, bias: true, gelu: true, preActivation: true },
+    { extension: "nn" },
+    { extension: "nn", vector: SCALAR },
+    { tileM: 4, tileN: 16, lanesM: 8, lanesN: 1 },
+    { tileM: 1, tileN: 4 },
+  ];
+  const all = layouts.flatMap((layout) =>
+    changes.map((change) => matmulKernel({ ...PLAIN, layout, ...change }))
+  );
+  return [...new Set(all)];
+}

@@ -1,0 +1,178 @@
+/**
+ * Gradients of attention, probabilities recomputed from q, k and the saved log denominators:
+ *   p = exp(s - log denominator), pd = p keep / (1 - p_drop), delta = sum_d o dy
+ *   dv = pd^T dy,  ds = p (keep / (1 - p_drop) (dy v^T) - delta),  dq = scale ds k,  dk = scale ds^T q
+ * One kernel owns queries (dq and delta), one owns keys (dk and dv), so that no two threads add to one place.
+ * @module
+ */
+import {
+  ATTENTION_PARAMS,
+  attentionBuffers,
+  attentionDeclarations,
+  attentionGrid,
+  type AttentionKernel,
+  attentionName,
+  type AttentionOptions,
+  attentionPlace,
+  dotText,
+  groups,
+  load,
+  range,
+  shownKeys,
+  store,
+  validKeys,
+} from "./attention_options.ts";
+
+function queryBody(options: AttentionOptions): string {
+  const { rows, dropout } = options;
+  const lines: string[] = [];
+  const emit = (line: string) => {
+    if (line !== "") lines.push(line);
+  };
+  for (const r of range(rows)) {
+    emit(`  let i${r} = min(first + ${r}u, params.Tq - 1u);`);
+    emit(`  var delta${r} = 0.0;`);
+    for (const d of groups(options)) {
+      emit(`  let q${r}_${d} = params.scale * ${load(options, "q", `qHead + i${r} * qRow`, d)};`);
+      emit(`  let g${r}_${d} = ${load(options, "dy", `oHead + i${r} * oRow`, d)};`);
+      emit(`  delta${r} += dot(g${r}_${d}, ${load(options, "o", `oHead + i${r} * oRow`, d)});`);
+      emit(`  var dq${r}_${d} = vec4f();`);
+    }
+    emit(`  let logSum${r} = stats[statHead + i${r}];`);
+  }
+  emit(`  let limit = min(params.past + first + ${rows}u, params.Tk);`);
+  emit("  for (var j = 0u; j < limit; j += 4u) {");
+  emit(shownKeys(options));
+  for (const e of range(4)) {
+    emit(`    let at${e} = min(j + ${e}u, params.Tk - 1u) * kvRow;`);
+    for (const d of groups(options)) {
+      emit(`    let k${e}_${d} = ${load(options, "kv", `kHead + at${e}`, d)};`);
+    }
+    for (const d of groups(options)) {
+      emit(`    let v${e}_${d} = ${load(options, "kv", `vHead + at${e}`, d)};`);
+    }
+  }
+  for (const r of range(rows)) {
+    emit(validKeys(options, r));
+    emit(
+      `    let s${r} = vec4f(${range(4).map((e) => dotText(options, `q${r}`, `k${e}`)).join(",\n      ")});`,
+    );
+    emit(`    let p${r} = select(vec4f(0.0), exp(min(s${r} - logSum${r}, vec4f(0.0))), valid${r});`);
+    emit(
+      `    var dp${r} = vec4f(${range(4).map((e) => dotText(options, `g${r}`, `v${e}`)).join(",\n      ")});`,
+    );
+    if (dropout) emit(`    dp${r} *= keepFactors(statHead + i${r}, j / 4u);`);
+    emit(`    let ds${r} = params.scale * p${r} * (dp${r} - delta${r});`);
+    for (const d of groups(options)) {
+      const terms = range(4).map((e) => `ds${r}.${"xyzw"[e]} * k${e}_${d}`).join(" + ");
+      emit(`    dq${r}_${d} += ${terms};`);
+    }
+  }
+  emit("  }");
+  for (const r of range(rows)) {
+    emit(`  if (first + ${r}u < params.Tq) {`);
+    for (const d of groups(options)) {
+      emit("    " + store(options, "dq", `qHead + i${r} * qRow`, d, `dq${r}_${d}`));
+    }
+    emit(`    stats[params.statRows + statHead + i${r}] = delta${r};`);
+    emit("  }");
+  }
+  return lines.join("\n");
+}
+
+/** dq, and delta for the kernel below. */
+export function attentionBackwardQuery(options: AttentionOptions): AttentionKernel {
+  const buffers = attentionBuffers(options, { q: "read", kv: "read" }, {
+    dy: "read",
+    o: "read",
+    stats: "read_write",
+    dq: "read_write",
+  });
+  return {
+    name: attentionName("backwardQuery", options),
+    buffers,
+    params: ATTENTION_PARAMS,
+    tuning: { WORKGROUP_SIZE: 64 },
+    grid: attentionGrid(options, "Tq"),
+    wgsl: `${attentionDeclarations(options, buffers)}
+
+${attentionPlace(options, "Tq")}
+${queryBody(options)}
+}
+`,
+  };
+}
+
+function keyBody(options: AttentionOptions): string {
+  const { rows, dropout, mask } = options;
+  const lines: string[] = [];
+  const emit = (line: string) => {
+    if (line !== "") lines.push(line);
+  };
+  for (const r of range(rows)) {
+    emit(`  let j${r} = min(first + ${r}u, params.Tk - 1u);`);
+    const shown = mask ? ` && mask[(params.batch0 + b) * params.Tk + j${r}] != 0u` : "";
+    emit(`  let shown${r} = first + ${r}u < params.Tk${shown};`);
+    for (const d of groups(options)) {
+      emit(`  let k${r}_${d} = params.scale * ${load(options, "kv", `kHead + j${r} * kvRow`, d)};`);
+      emit(`  let v${r}_${d} = ${load(options, "kv", `vHead + j${r} * kvRow`, d)};`);
+      emit(`  var dk${r}_${d} = vec4f();`);
+      emit(`  var dv${r}_${d} = vec4f();`);
+    }
+  }
+  // The first query that sees this thread's first key.
+  emit("  for (var i = max(first, params.past) - params.past; i < params.Tq; i++) {");
+  for (const d of groups(options)) {
+    emit(`    let q_${d} = ${load(options, "q", "qHead + i * qRow", d)};`);
+    emit(`    let g_${d} = ${load(options, "dy", "oHead + i * oRow", d)};`);
+  }
+  emit("    let logSum = stats[statHead + i];");
+  emit("    let delta = stats[params.statRows + statHead + i];");
+  if (dropout) emit("    let keep = keepFactors(statHead + i, first / 4u);");
+  for (const r of range(rows)) {
+    emit(`    let s${r} = ${dotText(options, "q", `k${r}`)};`);
+    const valid = `shown${r} && j${r} <= params.past + i`;
+    emit(`    let p${r} = select(0.0, exp(min(s${r} - logSum, 0.0)), ${valid});`);
+    // Blocks of keys begin at multiples of `rows`, which divides 4.
+    const factor = dropout ? ` * keep[${rows === 4 ? `${r}u` : `(first + ${r}u) % 4u`}]` : "";
+    emit(`    let dp${r} = (${dotText(options, "g", `v${r}`)})${factor};`);
+    emit(`    let ds${r} = params.scale * p${r} * (dp${r} - delta);`);
+    emit(`    let pd${r} = p${r}${factor};`);
+    for (const d of groups(options)) {
+      emit(`    dk${r}_${d} += ds${r} * q_${d};`);
+      emit(`    dv${r}_${d} += pd${r} * g_${d};`);
+    }
+  }
+  emit("  }");
+  for (const r of range(rows)) {
+    emit(`  if (first + ${r}u < params.Tk) {`);
+    for (const d of groups(options)) {
+      emit("    " + store(options, "dkv", `kHead + j${r} * kvRow`, d, `dk${r}_${d}`));
+      emit("    " + store(options, "dkv", `vHead + j${r} * kvRow`, d, `dv${r}_${d}`));
+    }
+    emit("  }");
+  }
+  return lines.join("\n");
+}
+
+/** dk and dv; runs after `attentionBackwardQuery`. `rows` is 1, 2 or 4. */
+export function attentionBackwardKeyValue(options: AttentionOptions): AttentionKernel {
+  const buffers = attentionBuffers(options, { q: "read", kv: "read" }, {
+    dy: "read",
+    stats: "read",
+    dkv: "read_write",
+  });
+  return {
+    name: attentionName("backwardKeyValue", options),
+    buffers,
+    params: ATTENTION_PARAMS,
+    tuning: { WORKGROUP_SIZE: 64 },
+    grid: attentionGrid(options, "Tk"),
+    wgsl: `${attentionDeclarations(options, buffers)}
+
+${attentionPlace(options, "Tk")}
+${keyBody(options)}
+}
+`,
+  };
+}

@@ -1,0 +1,37 @@
+/**
+ * Appends the keys and values of new tokens to a cache.
+ * @module
+ */
+import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
+
+/** cache[b, past + t, :] = qkv[b, t, C:3C]. */
+export const attentionAppend: KernelSpec<
+  "qkv" | "cache",
+  "B" | "T" | "C" | "past" | "capacity",
+  "WORKGROUP_SIZE"
+> = {
+  name: "attention.append",
+  buffers: { qkv: "read", cache: "read_write" },
+  params: { B: "u32", T: "u32", C: "u32", past: "u32", capacity: "u32" },
+  tuning: { WORKGROUP_SIZE: 64 },
+  grid: ({ B, T, C }, { WORKGROUP_SIZE }) => [groupsFor(B * T * 2 * C, WORKGROUP_SIZE)],
+  wgsl: /* wgsl */ `
+override WORKGROUP_SIZE: u32 = 64u;
+struct Params { B: u32, T: u32, C: u32, past: u32, capacity: u32 }
+@group(0) @binding(0) var<storage, read> qkv: array<f32>; // [B, T, 3C]
+@group(0) @binding(1) var<storage, read_write> cache: array<f32>; // [B, capacity, 2C]
+@group(0) @binding(2) var<uniform> params: Params;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
+  @builtin(local_invocation_id) lid: vec3u) {
+  let width = 2u * params.C;
+  let i = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+  if (i >= params.B * params.T * width) { return; }
+  let token = i / width; // b T + t
+  let b = token / params.T;
+  let row = b * params.capacity + params.past + token % params.T;
+  cache[row * width + i % width] = qkv[token * 3u * params.C + params.C + i % width];
+}
+`,
+};

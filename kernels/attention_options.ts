@@ -1,0 +1,230 @@
+/**
+ * What the attention kernels can be asked to do, and the pieces of WGSL that all three share: where a row lives, which
+ * keys a query sees, and which probabilities dropout keeps.
+ * @module
+ */
+import type { BufferAccess, KernelSpec, ParamType } from "./kernel_spec.ts";
+import { philoxSnippet } from "./snippets.ts";
+
+/** One kernel of the family. */
+export interface AttentionOptions {
+  /** Channels of a head. Any number; the rows of q and kv must be divisible by 4 where `vector` is set. */
+  readonly headSize: number;
+  /** Queries (forward, dq) or keys (dkv) a thread owns: loads are shared by them. */
+  readonly rows: number;
+  /** Whether D, C and all row lengths are divisible by 4. */
+  readonly vector: boolean;
+  /** A padding mask [B, Tk], 0 hides a key. */
+  readonly mask: boolean;
+  /** Dropout of probabilities. */
+  readonly dropout: boolean;
+}
+
+/**
+ * Parameters of the family; offsets and strides in elements. Query i sees keys j <= past + i. q is [B, Tq, ...] by
+ * `qBatch` and `qRow`; keys and values lie in one buffer by `kvBatch` and `kvRow`, from `kOffset` and `vOffset` on;
+ * heads are neighbours of D channels. `batch0` numbers the first sequence of this launch among all.
+ */
+export type AttentionParam =
+  | "B"
+  | "H"
+  | "Tq"
+  | "Tk"
+  | "past"
+  | "batch0"
+  | "qBatch"
+  | "qRow"
+  | "kvBatch"
+  | "kvRow"
+  | "kOffset"
+  | "vOffset"
+  | "statRows"
+  | "call"
+  | "scale"
+  | "p";
+
+/** The parameters in the order of the uniform struct. */
+export const ATTENTION_PARAMS: Readonly<Record<AttentionParam, ParamType>> = {
+  B: "u32",
+  H: "u32",
+  Tq: "u32",
+  Tk: "u32",
+  past: "u32",
+  batch0: "u32",
+  qBatch: "u32",
+  qRow: "u32",
+  kvBatch: "u32",
+  kvRow: "u32",
+  kOffset: "u32",
+  vOffset: "u32",
+  statRows: "u32",
+  call: "u32",
+  scale: "f32",
+  p: "f32",
+};
+
+/** A kernel of the family. */
+export type AttentionKernel = KernelSpec<string, AttentionParam, "WORKGROUP_SIZE">;
+
+/** Name of a kernel of the family: every option that changes the program. */
+export function attentionName(stage: string, options: AttentionOptions): string {
+  const parts = ["attention", stage, `d${options.headSize}`, `rows${options.rows}`];
+  parts.push(options.vector ? "vec4" : "scalar");
+  if (options.mask) parts.push("mask");
+  if (options.dropout) parts.push("dropout");
+  return parts.join(".");
+}
+
+/** The numbers from 0 to count - 1. */
+export function range(count: number): number[] {
+  return Array.from({ length: count }, (_, index) => index);
+}
+
+/** Groups of four channels of a head. */
+export function groups(options: AttentionOptions): number[] {
+  return range(Math.ceil(options.headSize / 4));
+}
+
+/** Buffers with what mask and dropout need after `first`. */
+export function attentionBuffers(
+  options: AttentionOptions,
+  first: Record<string, BufferAccess>,
+  last: Record<string, BufferAccess>,
+): Record<string, BufferAccess> {
+  return {
+    ...first,
+    ...(options.mask ? { mask: "read" as const } : {}),
+    ...(options.dropout ? { rng: "read" as const } : {}),
+    ...last,
+  };
+}
+
+const SHAPES: Readonly<Record<string, string>> = {
+  q: "[B, Tq, ...], rows of qRow",
+  kv: "[B, Tk, ...], rows of kvRow",
+  mask: "[all B, Tk]: 0 hides a key",
+  rng: "[4]: seed low, seed high, step, 0",
+  o: "[B, Tq, C]",
+  dy: "[B, Tq, C]",
+  stats: "[2, all B, H, Tq]: log of the softmax denominator; sum of o dy",
+  dq: "laid out like q",
+  dkv: "laid out like kv",
+};
+
+/** The uniform struct, the bindings and the functions on scores. */
+export function attentionDeclarations(
+  options: AttentionOptions,
+  buffers: Readonly<Record<string, BufferAccess>>,
+): string {
+  const lines = ["override WORKGROUP_SIZE: u32 = 64u;", "struct Params {"];
+  for (const [name, type] of Object.entries(ATTENTION_PARAMS)) lines.push(`  ${name}: ${type},`);
+  lines.push("}");
+  Object.entries(buffers).forEach(([name, access], index) => {
+    const words = name === "mask" || name === "rng";
+    const type = words ? "u32" : options.vector && name !== "stats" ? "vec4f" : "f32";
+    lines.push(
+      `@group(0) @binding(${index}) var<storage, ${access}> ${name}: array<${type}>; // ${SHAPES[name]}`,
+    );
+  });
+  lines.push(`@group(0) @binding(${Object.keys(buffers).length}) var<uniform> params: Params;`);
+  if (options.dropout) {
+    lines.push(philoxSnippet);
+    lines.push(`
+// 1 / (1 - p) where a probability is kept and 0 where it is dropped, for keys 4 group to 4 group + 3 of one query.
+// Every query has ceil(Tk / 4) groups, so that the mask of (b, h, i, j) does not depend on how work is cut up.
+fn keepFactors(statRow: u32, group: u32) -> vec4f {
+  let groups = (params.Tk + 3u) / 4u;
+  let bits = philox4x32(vec4u(statRow * groups + group, params.call, rng[2], 0u), vec2u(rng[0], rng[1]));
+  let u = vec4f(uniform01(bits.x), uniform01(bits.y), uniform01(bits.z), uniform01(bits.w));
+  return select(vec4f(0.0), vec4f(1.0 / (1.0 - params.p)), u >= vec4f(params.p));
+}`);
+  }
+  return lines.join("\n");
+}
+
+/** Elements at `at` (in units of the buffer's elements) + group `d` of four channels; absent channels are 0. */
+export function load(options: AttentionOptions, buffer: string, at: string, d: number): string {
+  if (options.vector) return `${buffer}[${at} + ${d}u]`;
+  const channels = range(4).map((e) =>
+    4 * d + e < options.headSize ? `${buffer}[${at} + ${4 * d + e}u]` : "0.0"
+  );
+  return `vec4f(${channels.join(", ")})`;
+}
+
+/** Stores four channels. */
+export function store(
+  options: AttentionOptions,
+  buffer: string,
+  at: string,
+  d: number,
+  value: string,
+): string {
+  if (options.vector) return `${buffer}[${at} + ${d}u] = ${value};`;
+  const names = "xyzw";
+  return `{ let t = ${value}; ` +
+    range(4).filter((e) => 4 * d + e < options.headSize)
+      .map((e) => `${buffer}[${at} + ${4 * d + e}u] = t.${names[e]};`).join(" ") +
+    " }";
+}
+
+/** An element count as an index into the buffers. */
+export function units(options: AttentionOptions, elements: string): string {
+  return options.vector ? `(${elements}) / 4u` : `(${elements})`;
+}
+
+/**
+ * The head of every program: this thread's sequence `b`, head `h` and first row `first` of `rows`-sized blocks, and
+ * where its head's channels begin.
+ */
+export function attentionPlace(options: AttentionOptions, length: "Tq" | "Tk"): string {
+  const D = options.headSize;
+  return `@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
+  @builtin(local_invocation_id) lid: vec3u) {
+  let index = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+  let blocks = (params.${length} + ${options.rows - 1}u) / ${options.rows}u;
+  if (index >= params.B * params.H * blocks) { return; }
+  let b = index / (params.H * blocks);
+  let h = index / blocks % params.H;
+  let first = index % blocks * ${options.rows}u;
+  let statHead = ((params.batch0 + b) * params.H + h) * params.Tq;
+  let qHead = ${units(options, `b * params.qBatch + h * ${D}u`)};
+  let kHead = ${units(options, `b * params.kvBatch + params.kOffset + h * ${D}u`)};
+  let vHead = ${units(options, `b * params.kvBatch + params.vOffset + h * ${D}u`)};
+  let oHead = ${units(options, `b * params.Tq * params.H * ${D}u + h * ${D}u`)};
+  let qRow = ${units(options, "params.qRow")};
+  let kvRow = ${units(options, "params.kvRow")};
+  let oRow = ${units(options, `params.H * ${D}u`)};`;
+}
+
+/** Rows a launch covers, for its grid. */
+export function attentionGrid(
+  options: AttentionOptions,
+  length: "Tq" | "Tk",
+): (
+  params: Readonly<Record<AttentionParam, number>>,
+  tuning: { readonly WORKGROUP_SIZE: number },
+) => readonly [number] {
+  return (params, { WORKGROUP_SIZE }) => [
+    Math.ceil(params.B * params.H * Math.ceil(params[length] / options.rows) / WORKGROUP_SIZE),
+  ];
+}
+
+/** `valid<r>`: which of the keys j to j + 3 query `i<r>` sees. The causal limit lies below Tk. */
+export function validKeys(options: AttentionOptions, r: number): string {
+  const causal = `vec4u(j, j + 1u, j + 2u, j + 3u) <= vec4u(params.past + i${r})`;
+  return `    let valid${r} = ${causal}${options.mask ? " & shown" : ""};`;
+}
+
+/** `shown`: which of the keys j to j + 3 the padding mask shows. */
+export function shownKeys(options: AttentionOptions): string {
+  if (!options.mask) return "";
+  const at = "(params.batch0 + b) * params.Tk + min(j";
+  const words = range(4).map((e) => `mask[${at} + ${e}u, params.Tk - 1u)]`);
+  return `    let shown = vec4u(${words.join(", ")}) != vec4u(0u);`;
+}
+
+/** The dot product of two rows held as `<left>_<d>` and `<right>_<d>`. */
+export function dotText(options: AttentionOptions, left: string, right: string): string {
+  return groups(options).map((d) => `dot(${left}_${d}, ${right}_${d})`).join(" + ");
+}

@@ -1,0 +1,246 @@
+import { assert, assertAllClose, assertEquals, assertThrows } from "@std/assert";
+import {
+  attention,
+  type AttentionOptions,
+  cachedAttention,
+  causalSelfAttention,
+} from "../../../autograd/ops/attention.ts";
+import { defaultDevice, type Device, noGrad, Tensor, tidy } from "../../../autograd/mod.ts";
+import { type AttentionCase, attentionReference, philoxReference } from "../../reference/attention.ts";
+import { randomValues } from "../../reference/matmul.ts";
+
+const RNG = [123456789, 42, 7, 0];
+const CALL = 3;
+
+/** The mask that dropout draws for an element, from the definition in kernels/attention_options.ts. */
+function keepOf({ H, Tq, Tk }: { H: number; Tq: number; Tk: number }, p: number) {
+  return (b: number, h: number, i: number, j: number) => {
+    const group = ((b * H + h) * Tq + i) * Math.ceil(Tk / 4) + Math.floor(j / 4);
+    const bits = philoxReference([group, CALL, RNG[2], 0], RNG.slice(0, 2))[j % 4];
+    return (bits >>> 8) * 2 ** -24 >= p ? 1 / (1 - p) : 0;
+  };
+}
+
+interface Case {
+  B: number;
+  H: number;
+  D: number;
+  T: number;
+  /** Keys before the first query (`attention` instead of `causalSelfAttention`). */
+  prefix?: number;
+  mask?: number[];
+  p?: number;
+  scale?: number;
+  /** Multiplies q: scores far apart. */
+  stretch?: number;
+}
+
+/** Columns `from` to `to` of rows of `width`. */
+function columns(x: ArrayLike<number>, width: number, from: number, to: number): Float64Array {
+  const rows = x.length / width;
+  const y = new Float64Array(rows * (to - from));
+  for (let r = 0; r < rows; r++) {
+    for (let c = from; c < to; c++) y[r * (to - from) + c - from] = x[r * width + c];
+  }
+  return y;
+}
+
+async function check(test: Case, wrong = 1): Promise<void> {
+  const device = await defaultDevice();
+  const { B, H, D, T, prefix, mask, p = 0, scale = 1 / Math.sqrt(D), stretch = 1 } = test;
+  const C = H * D;
+  const Tk = T + (prefix ?? 0);
+  const sizes: AttentionCase = {
+    B,
+    H,
+    D,
+    Tq: T,
+    Tk,
+    past: prefix ?? 0,
+    scale: scale * wrong,
+    mask,
+    keep: p > 0 ? keepOf({ H, Tq: T, Tk }, p) : undefined,
+  };
+  using maskTensor = mask ? Tensor.from(Uint32Array.from(mask), { device, shape: [B, Tk] }) : null;
+  using rng = Tensor.from(Uint32Array.from(RNG), { device });
+  const options: AttentionOptions = {
+    heads: H,
+    scale: test.scale,
+    attentionMask: maskTensor,
+    dropout: p > 0 ? { p, rng, call: CALL } : null,
+  };
+  const dy = randomValues(9, B * T * C);
+  using seed = Tensor.from(dy, { device, shape: [B, T, C] });
+  const label = JSON.stringify({ ...test, mask: mask?.join("") });
+  const gate = { rtol: 1e-4, atol: 2e-6 * Math.max(1, stretch) };
+  if (prefix === undefined) {
+    const data = randomValues(1, B * T * 3 * C).map((v, i) => i % (3 * C) < C ? v * stretch : v);
+    using qkv = Tensor.from(data, { device, shape: [B, T, 3 * C], requiresGrad: true });
+    const [q, k, v] = [0, 1, 2].map((n) => columns(data, 3 * C, n * C, (n + 1) * C));
+    const expected = attentionReference(q, k, v, dy, sizes);
+    using o = causalSelfAttention(qkv, options);
+    assertEquals(o.shape, [B, T, C]);
+    assertAllClose(await o.data(), expected.o, { ...gate, label: `${label} o` });
+    o.backward(seed);
+    const dqkv = await qkv.grad!.data();
+    assertAllClose(columns(dqkv, 3 * C, 0, C), expected.dq, { ...gate, label: `${label} dq` });
+    assertAllClose(columns(dqkv, 3 * C, C, 2 * C), expected.dk, { ...gate, label: `${label} dk` });
+    assertAllClose(columns(dqkv, 3 * C, 2 * C, 3 * C), expected.dv, { ...gate, label: `${label} dv` });
+  } else {
+    const q = randomValues(1, B * T * C);
+    const kv = randomValues(2, B * Tk * 2 * C);
+    const expected = attentionReference(q, columns(kv, 2 * C, 0, C), columns(kv, 2 * C, C, 2 * C), dy, sizes);
+    using tq = Tensor.from(q, { device, shape: [B, T, C], requiresGrad: true });
+    using tkv = Tensor.from(kv, { device, shape: [B, Tk, 2 * C], requiresGrad: true });
+    using o = attention(tq, tkv, options);
+    assertAllClose(await o.data(), expected.o, { ...gate, label: `${label} o` });
+    o.backward(seed);
+    const dkv = await tkv.grad!.data();
+    assertAllClose(await tq.grad!.data(), expected.dq, { ...gate, label: `${label} dq` });
+    assertAllClose(columns(dkv, 2 * C, 0, C), expected.dk, { ...gate, label: `${label} dk` });
+    assertAllClose(columns(dkv, 2 * C, C, 2 * C), expected.dv, { ...gate, label: `${label} dv` });
+  }
+}
+
+Deno.test("causalSelfAttention() and its gradient agree with the float64 reference at odd sizes", async () => {
+  for (const T of [1, 2, 3, 7, 17, 64]) await check({ B: 2, H: 3, D: 12, T });
+  for (const D of [1, 5, 16]) await check({ B: 1, H: 2, D, T: 33 });
+  await check({ B: 1, H: 1, D: 64, T: 129 });
+});
+
+Deno.test("causalSelfAttention() stays finite and right where scores are far apart", async () => {
+  await check({ B: 1, H: 2, D: 16, T: 31, stretch: 60, scale: 1 });
+  await check({ B: 1, H: 2, D: 16, T: 31, scale: 0.01 });
+});
+
+Deno.test("causalSelfAttention() hides padding on either side and gives zeros where every key is hidden", async () => {
+  const rows = (...lines: string[]) => [...lines.join("")].map(Number);
+  await check({ B: 3, H: 2, D: 12, T: 10, mask: rows("1111111111", "1111100000", "0001111111") });
+  await check({ B: 2, H: 2, D: 5, T: 9, mask: rows("000000000", "101010101") });
+  const device = await defaultDevice();
+  using qkv = Tensor.from(randomValues(1, 2 * 6 * 24), { device, shape: [2, 6, 24], requiresGrad: true });
+  using mask = Tensor.from(new Int32Array(12), { device, shape: [2, 6] });
+  using o = causalSelfAttention(qkv, { heads: 2, attentionMask: mask });
+  assertEquals([...await o.data()], Array(96).fill(0));
+  o.backward(o.detach());
+  assert((await qkv.grad!.data()).every((v) => v === 0), "nothing flows through hidden keys");
+});
+
+Deno.test("causalSelfAttention() drops the probabilities that Philox4x32-10 names, forward and backward", async () => {
+  // Random123 kat_vectors: the generator under the reference.
+  assertEquals(philoxReference([0, 0, 0, 0], [0, 0]), [0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8]);
+  await check({ B: 2, H: 2, D: 12, T: 18, p: 0.25 });
+  await check({ B: 1, H: 3, D: 5, T: 13, p: 0.6, mask: [..."1111111011111"].map(Number) });
+});
+
+Deno.test("attention() sees a prefix and passes gradients to queries, keys and values", async () => {
+  await check({ B: 2, H: 2, D: 12, T: 9, prefix: 5 });
+  await check({ B: 1, H: 2, D: 5, T: 1, prefix: 16, p: 0.3 });
+  await check({ B: 2, H: 1, D: 8, T: 4, prefix: 3, mask: [..."01111110111111"].map(Number) });
+});
+
+Deno.test("causalSelfAttention() with a scale 1% off fails the comparison", async () => {
+  let message = "";
+  await check({ B: 1, H: 2, D: 12, T: 17 }, 1.01).catch((error: Error) => message = error.message);
+  assert(message.includes("elements differ"), `a wrong formula must fail, received "${message}"`);
+});
+
+/** What the whole sequence at once gives. */
+function wholeSequence(device: Device, data: Float32Array<ArrayBuffer>, B: number, T: number, C: number) {
+  return causalSelfAttention(Tensor.from(data, { device, shape: [B, T, 3 * C] }), { heads: 2 });
+}
+
+Deno.test("cachedAttention() token by token equals the whole sequence at once", async () => {
+  const device = await defaultDevice();
+  const [B, T, C] = [2, 11, 24];
+  const data = randomValues(5, B * T * 3 * C);
+  const whole = await noGrad(() => wholeSequence(device, data, B, T, C)).data();
+  using cache = Tensor.from(new Float32Array(B * 16 * 2 * C), { device, shape: [B, 16, 2 * C] });
+  for (const [past, count] of [[0, 5], [5, 1], [6, 1], [7, 4]]) {
+    const part = new Float32Array(B * count * 3 * C);
+    const expected = new Float32Array(B * count * C);
+    for (let b = 0; b < B; b++) {
+      const start = b * T + past;
+      part.set(data.subarray(start * 3 * C, (start + count) * 3 * C), b * count * 3 * C);
+      expected.set(whole.subarray(start * C, (start + count) * C) as Float32Array, b * count * C);
+    }
+    using qkv = Tensor.from(part, { device, shape: [B, count, 3 * C] });
+    using o = cachedAttention(qkv, cache, { heads: 2, past });
+    assertAllClose(await o.data(), expected, {
+      atol: 1e-6,
+      rtol: 1e-5,
+      label: `tokens ${past} to ${past + count}`,
+    });
+  }
+});
+
+Deno.test("causalSelfAttention() frees what it saves once its gradient is done", async () => {
+  const device = await defaultDevice();
+  const step = () =>
+    tidy(() => {
+      using qkv = Tensor.from(randomValues(1, 2 * 6 * 24), { device, shape: [2, 6, 24], requiresGrad: true });
+      causalSelfAttention(qkv, { heads: 2 }).backward(
+        Tensor.from(randomValues(2, 96), { device, shape: [2, 6, 8] }),
+      );
+    });
+  step();
+  const before = device.memory.liveBytes;
+  step();
+  assertEquals(device.memory.liveBytes, before);
+});
+
+Deno.test("attention ops name what they require when an operand does not fit", async () => {
+  const device = await defaultDevice();
+  tidy(() => {
+    const zeros = (...shape: number[]) =>
+      Tensor.from(new Float32Array(shape.reduce((a, b) => a * b, 1)), { device, shape });
+    const rng = Tensor.from(new Uint32Array(4), { device });
+    const qkv = zeros(2, 4, 24);
+    assertThrows(
+      () => causalSelfAttention(zeros(2, 4, 25), { heads: 1 }),
+      TypeError,
+      "qkv [B, T, 3C] is required",
+    );
+    assertThrows(
+      () => causalSelfAttention(zeros(4, 24), { heads: 1 }),
+      TypeError,
+      "qkv of rank 3 is required",
+    );
+    assertThrows(
+      () => causalSelfAttention(qkv, { heads: 3 }),
+      RangeError,
+      "Cannot attend: 8 channels must be divisible by the number of heads, received 3",
+    );
+    assertThrows(
+      () => causalSelfAttention(qkv, { heads: 2, attentionMask: rng }),
+      TypeError,
+      "an int32 or uint32 mask [2, 4] is required, received uint32 [4]",
+    );
+    assertThrows(
+      () => causalSelfAttention(qkv, { heads: 2, dropout: { p: 1.5, rng, call: 0 } }),
+      RangeError,
+      "a dropout probability from 0 to 1 is required, received 1.5",
+    );
+    assertThrows(
+      () => causalSelfAttention(zeros(1, 3000, 3), { heads: 1, dropout: { p: 0.5, rng, call: 0 } }),
+      RangeError,
+      "at most 2978 keys with dropout are supported, received 3000",
+    );
+    assertThrows(() => attention(zeros(2, 4, 8), zeros(2, 4, 8), { heads: 2 }), TypeError, "kv [2, Tk, 16]");
+    assertThrows(
+      () => attention(zeros(2, 4, 8), zeros(2, 3, 16), { heads: 2 }),
+      RangeError,
+      "past + Tq must be at most Tk, received past -1, Tq 4 and Tk 3",
+    );
+    assertThrows(
+      () => cachedAttention(qkv, zeros(2, 6, 16), { heads: 2, past: 3 }),
+      RangeError,
+      "Cannot append 4 tokens to a cache of 6: 3 are in it already",
+    );
+    assertThrows(
+      () => cachedAttention(qkv, zeros(2, 6, 12), { heads: 2, past: 0 }),
+      TypeError,
+      "a cache [2, capacity, 16] is required",
+    );
+  });
+});
