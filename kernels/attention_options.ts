@@ -212,7 +212,7 @@ export function attentionGrid(
 
 /** `valid<r>`: which of the keys j to j + 3 query `i<r>` sees. The causal limit lies below Tk. */
 export function validKeys(options: AttentionOptions, r: number): string {
-  const causal = `vec4u(j, j + 1u, j + 2u, j + 3u) <= vec4u(params.past + i${r})`;
+  const causal = `(vec4u(j, j + 1u, j + 2u, j + 3u) <= vec4u(params.past + i${r}))`;
   return `    let valid${r} = ${causal}${options.mask ? " & shown" : ""};`;
 }
 

@@ -2,6 +2,8 @@
  * Every kernel of the library, for the checks that walk them all and for printing one.
  * @module
  */
+import { attentionKernelList } from "./attention.ts";
+import { attentionAppend } from "./attention_cache.ts";
 import { floatToHalf, floatToInt, halfToFloat, intToFloat } from "./cast.ts";
 import {
   crossEntropyGradient,
@@ -14,6 +16,7 @@ import { dropoutKernel } from "./dropout.ts";
 import { embeddingBackward, embeddingForward, embeddingForwardHalf, embeddingLinks } from "./embedding.ts";
 import type { KernelSpec } from "./kernel_spec.ts";
 import { layerNormBackwardInput, layerNormBackwardParams, layerNormForward } from "./layer_norm.ts";
+import { matmulKernels } from "./matmul.ts";
 import { pointwiseKernels } from "./pointwise.ts";
 import { randomFill } from "./random.ts";
 import { maxReduceBackward, reduceKernels } from "./reduce.ts";
@@ -45,6 +48,8 @@ export function allKernels(): KernelSpec[] {
     crossEntropySegments,
     crossEntropyRows,
     crossEntropyGradient,
+    attentionAppend,
   ];
-  return [...pointwiseKernels(), ...single as unknown as KernelSpec[]];
+  const families = [...matmulKernels(), ...attentionKernelList()];
+  return [...pointwiseKernels(), ...[...single, ...families] as unknown as KernelSpec[]];
 }
