@@ -1,6 +1,7 @@
 /**
- * The one door to the host's file system, environment and hashes. Everything here is a dynamic import on first use, so
- * a browser can load every module of `io/`; there the first call of a file function throws.
+ * The one door to the host's file system, environment and hashes. Modules are asked for on first use, through
+ * `process.getBuiltinModule` (Deno, Node from 20.16, Bun): with no import for them, every bundler makes a browser bundle
+ * of `io/` without help. In a browser the first call of a file function throws.
  *
  * @module
  */
@@ -11,13 +12,27 @@ import type * as NodeOs from "node:os";
 
 /** `node:fs/promises`, `node:path`, `node:crypto` and `node:os` of the host. */
 export interface Host {
+  /** `node:fs/promises`. */
   fs: typeof NodeFs;
+  /** `node:path`. */
   path: typeof NodePath;
+  /** `node:crypto`. */
   crypto: typeof NodeCrypto;
+  /** `node:os`. */
   os: typeof NodeOs;
 }
 
-let loaded: Promise<Host> | undefined;
+/** The part of the global `process` that is used here; browsers have none. */
+interface HostProcess {
+  env?: Record<string, string | undefined>;
+  getBuiltinModule?: (name: string) => unknown;
+}
+
+function hostProcess(): HostProcess | undefined {
+  return (globalThis as { process?: HostProcess }).process;
+}
+
+let loaded: Host | undefined;
 
 /**
  * The host's modules, loaded once.
@@ -25,33 +40,28 @@ let loaded: Promise<Host> | undefined;
  * @throws {Error} where there is no file system (a browser).
  */
 export function host(): Promise<Host> {
-  loaded ??= load();
-  return loaded;
-}
-
-async function load(): Promise<Host> {
-  try {
-    const [fs, path, crypto, os] = await Promise.all([
-      import("node:fs/promises"),
-      import("node:path"),
-      import("node:crypto"),
-      import("node:os"),
-    ]);
-    return { fs, path, crypto, os };
-  } catch (cause) {
-    loaded = undefined;
-    throw new Error(
-      "Cannot open files by path: a file system is required, received a runtime without one; pass bytes, a Blob or a folder source instead",
-      { cause },
+  const get = hostProcess()?.getBuiltinModule;
+  if (!loaded && !get) {
+    return Promise.reject(
+      new Error(
+        "Cannot open files by path: a file system is required, received a runtime without one; " +
+          "pass bytes, a Blob or a folder source instead",
+      ),
     );
   }
+  loaded ??= {
+    fs: get!("fs/promises") as typeof NodeFs,
+    path: get!("path") as typeof NodePath,
+    crypto: get!("crypto") as typeof NodeCrypto,
+    os: get!("os") as typeof NodeOs,
+  };
+  return Promise.resolve(loaded);
 }
 
 /** The value of an environment variable; undefined where it is unset, empty, or the runtime may not read it. */
 export function environment(name: string): string | undefined {
   try {
-    const { process } = globalThis as { process?: { env?: Record<string, string | undefined> } };
-    return process?.env?.[name] || undefined;
+    return hostProcess()?.env?.[name] || undefined;
   } catch {
     return undefined; // Deno without --allow-env
   }

@@ -21,6 +21,7 @@ export type HubFailure =
 
 /** Thrown when a model cannot be got from the hub or its cache. */
 export class HubError extends Error {
+  /** "HubError". */
   override name = "HubError";
   /** Why, for programs. */
   readonly failure: HubFailure;
@@ -28,6 +29,8 @@ export class HubError extends Error {
   readonly status?: number;
 
   /**
+   * An error with its reason.
+   *
    * @param failure why, for programs.
    * @param message why, for people.
    * @param options `status` of the answer and `cause`.

@@ -16,6 +16,7 @@ export type JsonObject = { readonly [key: string]: unknown };
 
 /** Thrown when a file is not the JSON it should be. */
 export class JsonFileError extends SyntaxError {
+  /** "JsonFileError". */
   override name = "JsonFileError";
 }
 

@@ -5,11 +5,36 @@
  * @module
  */
 
+/** A dtype name of the safetensors format. */
+export type SafetensorsDtype =
+  | "BOOL"
+  | "F4"
+  | "F6_E2M3"
+  | "F6_E3M2"
+  | "U8"
+  | "I8"
+  | "F8_E5M2"
+  | "F8_E4M3"
+  | "F8_E8M0"
+  | "F8_E4M3FNUZ"
+  | "F8_E5M2FNUZ"
+  | "I16"
+  | "U16"
+  | "F16"
+  | "BF16"
+  | "I32"
+  | "U32"
+  | "F32"
+  | "C64"
+  | "F64"
+  | "I64"
+  | "U64";
+
 /**
  * Bits per element, in the order in which safetensors sorts dtypes (rising alignment).
  * Source: `enum Dtype` in safetensors/src/tensor.rs, version 0.8.
  */
-const DTYPE_BITS = {
+const DTYPE_BITS: Readonly<Record<SafetensorsDtype, number>> = {
   BOOL: 8,
   F4: 4,
   F6_E2M3: 6,
@@ -32,10 +57,7 @@ const DTYPE_BITS = {
   F64: 64,
   I64: 64,
   U64: 64,
-} as const;
-
-/** A dtype name of the safetensors format. */
-export type SafetensorsDtype = keyof typeof DTYPE_BITS;
+};
 
 const ORDER = new Map((Object.keys(DTYPE_BITS) as SafetensorsDtype[]).map((dtype, index) => [dtype, index]));
 

@@ -19,6 +19,7 @@ const MAX_TENSORS = 100_000;
 
 /** Thrown when a file is not valid safetensors; nothing of it has been used then. */
 export class SafetensorsError extends SyntaxError {
+  /** "SafetensorsError". */
   override name = "SafetensorsError";
 }
 
@@ -34,6 +35,7 @@ export interface TensorInfo {
 
 /** A tensor and its place: `offset` counts from the first byte of the file. */
 export interface PlacedTensor extends TensorInfo {
+  /** First byte of the data, from the start of the file. */
   readonly offset: number;
 }
 

@@ -25,6 +25,8 @@ export class JsonReader {
   #depth = 0;
 
   /**
+   * A reader at the start of a text.
+   *
    * @param bytes UTF-8 JSON text.
    * @param fail called with the first defect; must throw.
    */

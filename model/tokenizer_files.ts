@@ -38,8 +38,11 @@ const GPT2_CONFIG: JsonObject = {
 
 /** A vocabulary, its settings, and the tokenizer_config.json they came from. */
 export interface TokenizerParts {
+  /** The vocabulary. */
   core: TokenizerCore;
+  /** Special tokens and defaults. */
   settings: TokenizerSettings;
+  /** Contents of tokenizer_config.json. */
   config: JsonObject;
 }
 

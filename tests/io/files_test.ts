@@ -272,3 +272,14 @@ Deno.test("checkRelativePath() lets no accepted name leave its folder", async ()
     { numRuns: 5000 },
   );
 });
+
+Deno.test("openForRead() says what to do in a runtime without a file system", async () => {
+  const { host } = await import("../../io/_node.ts?browser");
+  const { process } = globalThis as { process?: unknown };
+  try {
+    Object.defineProperty(globalThis, "process", { value: undefined, configurable: true, writable: true });
+    await assertRejects(() => host(), Error, "pass bytes, a Blob or a folder source instead");
+  } finally {
+    Object.defineProperty(globalThis, "process", { value: process, configurable: true, writable: true });
+  }
+});
