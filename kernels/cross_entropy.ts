@@ -48,19 +48,19 @@ fn main(${ROW_ARGUMENTS}) {
 `,
 };
 
-/** weight[0] = 1 / max(count[0], 1). */
-export const meanWeight: KernelSpec<"count" | "weight"> = {
-  name: "meanWeight",
-  buffers: { count: "read", weight: "read_write" },
+/** divisor[0] = max(count[0], 1). */
+export const meanDivisor: KernelSpec<"count" | "divisor"> = {
+  name: "meanDivisor",
+  buffers: { count: "read", divisor: "read_write" },
   params: {},
   tuning: {},
   grid: () => [1],
   wgsl: /* wgsl */ `
 @group(0) @binding(0) var<storage, read> count: array<f32>; // [1]: rows with a target
-@group(0) @binding(1) var<storage, read_write> weight: array<f32>; // [1]
+@group(0) @binding(1) var<storage, read_write> divisor: array<f32>; // [1]
 
 @compute @workgroup_size(1)
-fn main() { weight[0] = 1.0 / max(count[0], 1.0); }
+fn main() { divisor[0] = max(count[0], 1.0); }
 `,
 };
 
@@ -99,9 +99,9 @@ fn main(${ROW_ARGUMENTS}) {
 `,
 };
 
-/** lse and loss of each row; losses are multiplied by weight[0] and 0 for rows without a target. */
+/** lse and loss of each row; losses are divided by divisor[0] and 0 for rows without a target. */
 export const crossEntropyRows: KernelSpec<
-  "logits" | "targets" | "segments" | "weight" | "lse" | "losses",
+  "logits" | "targets" | "segments" | "divisor" | "lse" | "losses",
   "rows" | "cols" | "segmentCount",
   "WORKGROUP_SIZE"
 > = {
@@ -110,7 +110,7 @@ export const crossEntropyRows: KernelSpec<
     logits: "read",
     targets: "read",
     segments: "read",
-    weight: "read",
+    divisor: "read",
     lse: "read_write",
     losses: "read_write",
   },
@@ -123,7 +123,7 @@ struct Params { rows: u32, cols: u32, segmentCount: u32 }
 @group(0) @binding(0) var<storage, read> logits: array<f32>; // [rows, cols]
 @group(0) @binding(1) var<storage, read> targets: array<i32>; // [rows]
 @group(0) @binding(2) var<storage, read> segments: array<vec2f>; // [rows, segmentCount]
-@group(0) @binding(3) var<storage, read> weight: array<f32>; // [1]
+@group(0) @binding(3) var<storage, read> divisor: array<f32>; // [1]
 @group(0) @binding(4) var<storage, read_write> lse: array<f32>; // [rows]
 @group(0) @binding(5) var<storage, read_write> losses: array<f32>; // [rows]
 @group(0) @binding(6) var<uniform> params: Params;
@@ -139,11 +139,12 @@ fn main(${ROW_ARGUMENTS}) {
   for (var i = 0u; i < params.segmentCount; i++) {
     total += segments[base + i].y * exp(segments[base + i].x - high);
   }
-  let row_lse = high + log(total);
-  lse[row] = row_lse;
+  lse[row] = high + log(total);
   let label = targets[row];
   var loss = 0.0;
-  if (label >= 0) { loss = (row_lse - logits[row * params.cols + u32(label)]) * weight[0]; }
+  // The difference of two logits is exact where lse - logit has lost bits already, and dividing each row leaves no
+  // common rounding error as a factor 1 / divisor would.
+  if (label >= 0) { loss = (log(total) + (high - logits[row * params.cols + u32(label)])) / divisor[0]; }
   losses[row] = loss;
 }
 `,
@@ -151,12 +152,12 @@ fn main(${ROW_ARGUMENTS}) {
 
 /** logits become their gradient. */
 export const crossEntropyGradient: KernelSpec<
-  "logits" | "targets" | "lse" | "weight",
+  "logits" | "targets" | "lse" | "divisor",
   "rows" | "cols",
   "WORKGROUP_SIZE"
 > = {
   name: "crossEntropyGradient",
-  buffers: { logits: "read_write", targets: "read", lse: "read", weight: "read" },
+  buffers: { logits: "read_write", targets: "read", lse: "read", divisor: "read" },
   params: { rows: "u32", cols: "u32" },
   tuning: { WORKGROUP_SIZE: 64 },
   grid: ({ rows, cols }, { WORKGROUP_SIZE }) => [rows * groupsFor(cols, 4 * WORKGROUP_SIZE)],
@@ -166,7 +167,7 @@ struct Params { rows: u32, cols: u32 }
 @group(0) @binding(0) var<storage, read_write> logits: array<f32>; // [rows, cols]
 @group(0) @binding(1) var<storage, read> targets: array<i32>; // [rows]
 @group(0) @binding(2) var<storage, read> lse: array<f32>; // [rows]
-@group(0) @binding(3) var<storage, read> weight: array<f32>; // [1]
+@group(0) @binding(3) var<storage, read> divisor: array<f32>; // [1]
 @group(0) @binding(4) var<uniform> params: Params;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -177,7 +178,7 @@ fn main(${ROW_ARGUMENTS}) {
   if (row >= params.rows) { return; }
   let first = (group % groups * WORKGROUP_SIZE + lid.x) * 4u;
   let label = targets[row];
-  let factor = select(0.0, weight[0], label >= 0);
+  let factor = select(0.0, 1.0 / divisor[0], label >= 0);
   let shift = lse[row];
   for (var col = first; col < min(first + 4u, params.cols); col++) {
     let at = row * params.cols + col;

@@ -9,7 +9,7 @@ import {
   crossEntropyGradient,
   crossEntropyRows,
   crossEntropySegments,
-  meanWeight,
+  meanDivisor,
   shiftLabels,
 } from "./cross_entropy.ts";
 import { dropoutKernel } from "./dropout.ts";
@@ -44,7 +44,7 @@ export function allKernels(): KernelSpec[] {
     dropoutKernel,
     randomFill,
     shiftLabels,
-    meanWeight,
+    meanDivisor,
     crossEntropySegments,
     crossEntropyRows,
     crossEntropyGradient,

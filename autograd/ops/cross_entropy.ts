@@ -11,7 +11,7 @@ import {
   crossEntropyGradient,
   crossEntropyRows,
   crossEntropySegments,
-  meanWeight,
+  meanDivisor,
   SEGMENT,
   shiftLabels,
 } from "../../kernels/cross_entropy.ts";
@@ -38,8 +38,8 @@ export interface CrossEntropyOptions {
   shiftLabels?: boolean;
 }
 
-/** Targets of the rows, -100 for none, and the factor of their losses. */
-function prepare(labels: Tensor, options: CrossEntropyOptions): { targets: Tensor; weight: Tensor } {
+/** Targets of the rows, -100 for none, and what divides their losses. */
+function prepare(labels: Tensor, options: CrossEntropyOptions): { targets: Tensor; divisor: Tensor } {
   const { device, size } = labels;
   const targets = empty(device, [size], "int32");
   const valid = empty(device, [size]);
@@ -52,19 +52,19 @@ function prepare(labels: Tensor, options: CrossEntropyOptions): { targets: Tenso
     ignore: options.ignoreIndex ?? -100,
   });
   if (options.numItemsInBatch !== undefined) {
-    return { targets, weight: full(device, [1], 1 / options.numItemsInBatch) };
+    return { targets, divisor: full(device, [1], options.numItemsInBatch) };
   }
-  if (options.reduction === "sum") return { targets, weight: full(device, [1], 1) };
-  const weight = empty(device, [1]);
-  device.dispatch(meanWeight, { count: sum(valid).view, weight: weight.view }, {});
-  return { targets, weight };
+  if (options.reduction === "sum") return { targets, divisor: full(device, [1], 1) };
+  const divisor = empty(device, [1]);
+  device.dispatch(meanDivisor, { count: sum(valid).view, divisor: divisor.view }, {});
+  return { targets, divisor };
 }
 
 /** Losses of `rows` rows from `first` on; with `gradient`, logits become dlogits. */
 function launchRows(
   logits: Tensor,
   targets: Tensor,
-  weight: Tensor,
+  divisor: Tensor,
   losses: Tensor,
   first: number,
   rows: number,
@@ -86,12 +86,12 @@ function launchRows(
     logits: chunk,
     targets: window(targets, 1),
     segments: segments.view,
-    weight: weight.view,
+    divisor: divisor.view,
     lse: lse.view,
     losses: window(losses, 1),
   }, { rows, cols, segmentCount });
   if (gradient) {
-    const views = { logits: chunk, targets: window(targets, 1), lse: lse.view, weight: weight.view };
+    const views = { logits: chunk, targets: window(targets, 1), lse: lse.view, divisor: divisor.view };
     for (let row = 0; row < rows; row += 65535) { // one workgroup row a row of logits
       const part = Math.min(65535, rows - row);
       if (part === rows) device.dispatch(crossEntropyGradient, views, { rows, cols });
@@ -128,10 +128,10 @@ export function crossEntropy(logits: Tensor, labels: Tensor, options: CrossEntro
   checkLabels("compute cross-entropy", labels, rows);
   const gradient = wantsGrad(logits);
   const [loss, dlogits] = tidy(() => {
-    const { targets, weight } = prepare(labels, options);
+    const { targets, divisor } = prepare(labels, options);
     const losses = empty(logits.device, [rows]);
     const work = gradient ? logits.copy() : logits;
-    launchRows(work, targets, weight, losses, 0, rows, gradient);
+    launchRows(work, targets, divisor, losses, 0, rows, gradient);
     return [total(losses), gradient ? work : null];
   });
   record("crossEntropy", {
@@ -185,7 +185,7 @@ export function linearCrossEntropy(
       const w = { tensor: weight, ld: cols };
       const l = { tensor: logits, ld: vocabulary };
       launchMatmul(device, { layout: "nt", M, N: vocabulary, K: cols, a: h, b: w, y: l });
-      launchRows(logits, targets.targets, targets.weight, losses, first, M, needsHidden || needsWeight);
+      launchRows(logits, targets.targets, targets.divisor, losses, first, M, needsHidden || needsWeight);
       if (dhidden) {
         const y = { tensor: dhidden, ld: cols, offset: first * cols };
         launchMatmul(device, { layout: "nn", M, N: cols, K: vocabulary, a: l, b: w, y });
