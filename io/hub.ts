@@ -198,6 +198,13 @@ export async function resolveModelFolder(idOrDir: string, options: ResolveOption
     const unreachable = error instanceof HubError &&
       (error.failure === "offline" || (error.status ?? 0) >= 500);
     if (unreachable && cached.folder) return cached.folder;
+    if (error instanceof HubError && !cached.commit && error.failure !== "bad-answer") {
+      throw new HubError(
+        error.failure,
+        `${error.message}; there is no local folder ${quote(idOrDir)} either`,
+        { status: error.status, cause: error },
+      );
+    }
     throw error;
   }
 }

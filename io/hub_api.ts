@@ -9,7 +9,9 @@ import { HubError } from "./hub_errors.ts";
 import { apiFetch, type HubConnection, isTransient, statusError, waitToRetry } from "./hub_fetch.ts";
 import { quote } from "./relative_path.ts";
 
+/** Tries of a call that the server answers with a passing error, and of one that nobody answers. */
 const API_TRIES = 5;
+const CONNECT_TRIES = 2;
 
 /** An API call of the hub library, retried, with its errors as {@linkcode HubError}. */
 async function callApi<T>(connection: HubConnection, what: string, call: () => Promise<T>): Promise<T> {
@@ -30,8 +32,12 @@ async function callApi<T>(connection: HubConnection, what: string, call: () => P
         );
       }
     }
-    const again = error.failure === "offline" || isTransient(error.status ?? 0);
-    if (!again || attempt + 1 >= API_TRIES) throw error;
+    const tries = error.failure === "offline"
+      ? CONNECT_TRIES
+      : isTransient(error.status ?? 0)
+      ? API_TRIES
+      : 1;
+    if (attempt + 1 >= tries) throw error;
     await waitToRetry(connection, attempt, undefined);
   }
 }
