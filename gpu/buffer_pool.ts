@@ -1,6 +1,7 @@
 /**
- * Device buffers by size class, reused last in first out, with a ledger of bytes. Reuse is deterministic: the same
- * sequence of acquire and release gives the same buffers, so cached bind groups hit.
+ * Device buffers by size class, with a ledger of bytes. Of the idle buffers of a class the oldest one is reused first:
+ * then the same sequence of acquire and release, from the same set of idle buffers, gives the same buffers in every
+ * training step, and cached bind groups hit. (Last in, first out would permute them from step to step.)
  * @module
  */
 
@@ -49,6 +50,18 @@ export function sizeClass(byteLength: number): number {
   if (byteLength <= 2048) return Math.max(256, Math.ceil(byteLength / 256) * 256);
   const step = 2 ** (Math.floor(Math.log2(byteLength - 1)) - 3);
   return Math.ceil(byteLength / step) * step;
+}
+
+/** Keeps `list` sorted by falling id, so that `pop()` gives the oldest buffer. */
+function insertDescending(list: DeviceBuffer[], buffer: DeviceBuffer): void {
+  let low = 0;
+  let high = list.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (list[middle].id > buffer.id) low = middle + 1;
+    else high = middle;
+  }
+  list.splice(low, 0, buffer);
 }
 
 /** The storage buffers of one device. */
@@ -135,9 +148,9 @@ export class BufferPool {
 
   /** Gives a buffer back for reuse. */
   release(buffer: DeviceBuffer): void {
-    const list = this.#idle.get(buffer.byteLength);
-    if (list) list.push(buffer);
-    else this.#idle.set(buffer.byteLength, [buffer]);
+    let list = this.#idle.get(buffer.byteLength);
+    if (!list) this.#idle.set(buffer.byteLength, list = []);
+    insertDescending(list, buffer);
     this.#liveBytes -= buffer.byteLength;
     this.#idleBytes += buffer.byteLength;
     this.#buffers--;
