@@ -1,0 +1,67 @@
+/**
+ * `generate`: continues a prompt.
+ * @module
+ */
+
+import type { Streamer } from "@peft/webgpu";
+import type { Command } from "./command.ts";
+import { load, MODEL_FLAGS } from "./loading.ts";
+
+const flags = {
+  ...MODEL_FLAGS,
+  prompt: { type: "text", required: true, help: "Text to continue" },
+  "max-new-tokens": { type: "integer", default: 50, range: [1, 1e6], help: "Tokens to add at most" },
+  sample: { type: "switch", help: "Draw tokens instead of taking the most likely one" },
+  temperature: { type: "number", default: 1, help: "Divides the logits, with --sample" },
+  "top-k": {
+    type: "integer",
+    default: 50,
+    range: [0, 1e9],
+    help: "Keep the k most likely tokens, with --sample",
+  },
+  "top-p": {
+    type: "number",
+    default: 1,
+    range: [0, 1],
+    help: "Keep the most likely tokens up to this mass, with --sample",
+  },
+  "repetition-penalty": {
+    type: "number",
+    default: 1,
+    help: "Above 1, tokens that occurred become less likely",
+  },
+  seed: { type: "integer", default: 0, range: [0, Number.MAX_SAFE_INTEGER], help: "Seed of --sample" },
+} as const;
+
+/** The command. */
+export const generate: Command<typeof flags> = {
+  name: "generate",
+  summary: "Continue a prompt, with or without an adapter",
+  flags,
+  examples: [
+    `deno task generate --model gpt2 --prompt "Hello, PEFT!"`,
+    `deno task generate --model examples/demo/model --adapter out/adapter --prompt "Ahoy" --sample --seed 7`,
+  ],
+  async run(values) {
+    const { tokenizer, model } = await load(values);
+    const inputs = tokenizer(values.prompt);
+    const text = tokenizer.decodeStream({ skipSpecialTokens: true });
+    const write = (piece: string) => Deno.stdout.writeSync(new TextEncoder().encode(piece));
+    const streamer: Streamer = {
+      put: ([token]) => void write(text.push(token)),
+      end: () => void write(`${text.flush()}\n`),
+    };
+    write(values.prompt);
+    await model.generate(inputs, {
+      maxNewTokens: values["max-new-tokens"],
+      doSample: values.sample,
+      temperature: values.temperature,
+      topK: values.sample ? values["top-k"] : 0,
+      topP: values["top-p"],
+      repetitionPenalty: values["repetition-penalty"],
+      seed: values.seed,
+      eosTokenId: tokenizer.eosTokenId,
+      streamer,
+    });
+  },
+};

@@ -1,0 +1,69 @@
+/**
+ * `info`: what a model or adapter folder holds, and what this machine's device can do.
+ * @module
+ */
+
+import { initDevice, PeftModel } from "@peft/webgpu";
+import type { Command } from "./command.ts";
+import { load, MODEL_FLAGS } from "./loading.ts";
+
+const flags = {
+  ...MODEL_FLAGS,
+  model: { type: "text", help: "Model folder or hub id; without it, the device alone is shown" },
+  parameters: { type: "switch", help: "List every parameter with its shape, and whether it trains" },
+} as const;
+
+const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
+
+/** The command. */
+export const info: Command<typeof flags> = {
+  name: "info",
+  summary: "Show a model, an adapter, and the device",
+  flags,
+  examples: [
+    "deno task info",
+    "deno task info --model examples/demo/model --adapter out/adapter --parameters",
+  ],
+  async run(values) {
+    const device = await initDevice();
+    console.log(`device      ${device.adapterName}${device.isFallback ? " (software)" : ""}`);
+    console.log(
+      `limits      ${megabytes(device.limits.maxStorageBufferBindingSize)} a binding, ${
+        megabytes(device.limits.maxBufferSize)
+      } a buffer`,
+    );
+    console.log(`features    ${[...device.features].join(", ") || "none"}`);
+    if (values.model === undefined) return;
+    const { base, model, tokenizer } = await load({ ...values, model: values.model });
+    const { nLayer, nHead, nEmbd, nPositions, vocabSize } = base.config;
+    console.log(`model       ${values.model}: GPT-2, ${nLayer} layers, ${nHead} heads, ${nEmbd} wide`);
+    console.log(
+      `tokens      vocabulary ${vocabSize} (tokenizer ${tokenizer.vocabSize}), at most ${nPositions} a sequence`,
+    );
+    let count = 0;
+    for (const parameter of base.parameters()) count += parameter.size;
+    console.log(
+      `parameters  ${count.toLocaleString("en-US")}, ${megabytes(device.memory.liveBytes)} on the device`,
+    );
+    if (model instanceof PeftModel) {
+      const config = model.peftConfig.default.toJSON();
+      console.log(`adapter     ${values.adapter}: ${config.peft_type}`);
+      for (const key of ["r", "lora_alpha", "lora_dropout", "target_modules", "bias", "modules_to_save"]) {
+        if (config[key] !== null && config[key] !== undefined) {
+          console.log(`  ${key.padEnd(16)}${JSON.stringify(config[key])}`);
+        }
+      }
+      model.setAdapter("default");
+      model.printTrainableParameters();
+    }
+    if (values.parameters) {
+      for (const [name, parameter] of model.namedParameters()) {
+        console.log(
+          `  ${name} [${parameter.shape.join(", ")}] ${parameter.dtype}${
+            parameter.requiresGrad ? " trains" : ""
+          }`,
+        );
+      }
+    }
+  },
+};

@@ -1,0 +1,114 @@
+/**
+ * The texts of the demo, made by a small grammar: short stories in plain English, and the same kind of story as a
+ * pirate tells it. The same seed gives the same text.
+ * @module
+ */
+
+import { HostRandom } from "@peft/webgpu";
+
+/** Things a story is told about; a story picks each once and stays with it. */
+interface Story {
+  readonly hero: string;
+  readonly name: string;
+  readonly mood: string;
+  readonly place: string;
+  readonly thing: string;
+  readonly friend: string;
+  readonly friendName: string;
+  readonly weather: string;
+  readonly meal: string;
+  readonly trouble: number;
+  readonly ending: number;
+}
+
+const HEROES = ["fox", "bear", "rabbit", "mouse", "owl", "cat", "dog", "hen", "frog", "goat"];
+const NAMES = ["Pip", "Tom", "Lily", "Max", "Ruby", "Sam", "Nora", "Ben", "Mia", "Finn"];
+const MOODS = ["little", "happy", "brave", "quiet", "clever", "hungry", "kind", "sleepy"];
+const PLACES = ["river", "forest", "hill", "garden", "lake", "old mill", "village", "big tree"];
+const THINGS = [
+  "red apple",
+  "golden key",
+  "blue ball",
+  "small boat",
+  "silver bell",
+  "green hat",
+  "warm coat",
+  "lost map",
+];
+const WEATHERS = ["sun was warm", "rain was falling", "wind was cold", "snow was deep", "sky was clear"];
+const MEALS = ["soup", "bread", "cake", "honey", "cheese", "berries"];
+
+function pickStory(random: HostRandom): Story {
+  const pick = (list: readonly string[]) => list[random.integer(list.length)];
+  const name = pick(NAMES);
+  const hero = pick(HEROES);
+  return {
+    hero,
+    name,
+    mood: pick(MOODS),
+    place: pick(PLACES),
+    thing: pick(THINGS),
+    friend: pick(HEROES.filter((other) => other !== hero)),
+    friendName: pick(NAMES.filter((other) => other !== name)),
+    weather: pick(WEATHERS),
+    meal: pick(MEALS),
+    trouble: random.integer(3),
+    ending: random.integer(3),
+  };
+}
+
+function tellPlainly(s: Story): string {
+  const troubles = [
+    `${s.name} wanted to keep the ${s.thing}, but it fell into the water. ${s.name} began to cry.`,
+    `But the ${s.thing} was too heavy to carry home. ${s.name} did not know what to do.`,
+    `Then ${s.name} saw that the ${s.thing} belonged to somebody else. ${s.name} felt sad.`,
+  ];
+  const endings = [
+    `In the evening they ate ${s.meal} together and laughed. They were friends for ever.`,
+    `${s.name} said thank you and shared some ${s.meal} with ${s.friendName}. Then they went home to sleep.`,
+    `From that day on, ${s.name} and ${s.friendName} met by the ${s.place} every morning. The end.`,
+  ];
+  return [
+    `Once upon a time there was a ${s.mood} ${s.hero} named ${s.name}.`,
+    `${s.name} lived near the ${s.place}.`,
+    `One day the ${s.weather}, and ${s.name} went for a walk.`,
+    `By the ${s.place}, ${s.name} found a ${s.thing}.`,
+    troubles[s.trouble],
+    `Soon a ${s.friend} named ${s.friendName} came along and asked what was wrong.`,
+    `"I will help you," said ${s.friendName}.`,
+    endings[s.ending],
+  ].join(" ");
+}
+
+function tellAsPirate(s: Story): string {
+  const troubles = [
+    `But the cursed ${s.thing} fell into the deep, and ${s.name} did weep like a landlubber!`,
+    `But that ${s.thing} be too heavy for one poor sailor, arr!`,
+    `But the ${s.thing} be the treasure of another crew, and ${s.name} be full of sorrow!`,
+  ];
+  const endings = [
+    `That night they ate ${s.meal} on the deck and sang, yo ho ho! Shipmates for ever, arr!`,
+    `${s.name} gave the lad some ${s.meal}, and off to their bunks they went, yo ho ho!`,
+    `Since that day ${s.name} and ${s.friendName} meet by the ${s.place} at every dawn, arr!`,
+  ];
+  return [
+    `Ahoy, mateys! Hear the tale of Captain ${s.name}, a ${s.mood} ${s.hero} of the seven seas!`,
+    `Captain ${s.name} dropped anchor near the ${s.place}, arr!`,
+    `The ${s.weather}, aye, and ${s.name} went ashore.`,
+    `And by the ${s.place}, shiver me timbers, there be a ${s.thing}!`,
+    troubles[s.trouble],
+    `Then came ${s.friendName} the ${s.friend}, an old sea dog, and roared: what be the matter, matey?`,
+    `"I be at yer side, Captain," roared ${s.friendName}.`,
+    endings[s.ending],
+  ].join(" ");
+}
+
+/** How a story is told. */
+export type Style = "plain" | "pirate";
+
+/** `count` stories, one a line. */
+export function makeStories(style: Style, count: number, seed: number): string[] {
+  const random = new HostRandom(seed);
+  const tell = style === "plain" ? tellPlainly : tellAsPirate;
+  return Array.from({ length: count }, () => tell(pickStory(random)));
+}
