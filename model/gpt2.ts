@@ -41,7 +41,7 @@ import {
 } from "./gpt2_checkpoint.ts";
 import { GPT2Config } from "./gpt2_config.ts";
 import { generate, type GenerateInputs, type GenerateOptions } from "./generation.ts";
-import { type AttentionMask, checkLabels, toIdTensor, type TokenIds } from "./inputs.ts";
+import { type AttentionMask, checkLabels, checkRows, toIdTensor, type TokenIds } from "./inputs.ts";
 import { KVCache } from "./kv_cache.ts";
 import { CausalLMOutput } from "./output.ts";
 
@@ -259,18 +259,16 @@ export class GPT2LMHeadModel extends Module {
    */
   forward(inputs: CausalLMInputs): CausalLMOutput {
     const { labels, numItemsInBatch } = inputs;
-    if (labels && inputs.inputIds && !(inputs.inputIds instanceof Tensor)) {
-      checkLabels(labels, inputs.inputIds.length, inputs.inputIds[0]?.length ?? 0);
-    }
+    if (labels) this.#checkLabels(inputs, labels);
+    // Written before the blocks are recorded: a write must not overtake commands that use its buffer.
+    const targets = labels && toIdTensor("labels", labels, this.#config.vocabSize, this.device, -100);
     const { hidden, pastKeyValues } = this.transformer.forward(inputs);
-    if (!labels) {
+    if (!targets) {
       const logits = this.lm_head.forward(hidden);
       hidden.dispose();
       return new CausalLMOutput({ logits, pastKeyValues });
     }
     const head = this.lm_head;
-    const targets = toIdTensor("labels", labels, this.#config.vocabSize, this.device, -100);
-    checkLabels(labels, hidden.shape[0], hidden.shape[1]);
     const options = { shiftLabels: true, numItemsInBatch };
     if (head instanceof Linear && !head.bias) {
       const loss = linearCrossEntropy(hidden, head.weight, targets, options);
@@ -283,6 +281,13 @@ export class GPT2LMHeadModel extends Module {
     targets.dispose();
     hidden.dispose();
     return new CausalLMOutput({ loss, logits, pastKeyValues });
+  }
+
+  #checkLabels(inputs: CausalLMInputs, labels: TokenIds): void {
+    const ids = inputs.inputsEmbeds ?? inputs.inputIds;
+    if (ids === undefined) return; // the transformer says what is missing
+    const shape = ids instanceof Tensor ? ids.shape : checkRows("inputIds", ids);
+    checkLabels(labels, shape[0], shape[1]);
   }
 
   /** @internal Logits of the last position of each row, [B, V]: what generation needs. */
