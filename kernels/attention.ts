@@ -1,9 +1,12 @@
 /**
  * Fused causal attention, forward and backward, for any head size: flash style, barrier-free, never storing [T, T].
+ * `registers` (attention_forward.ts, attention_backward.ts): a query or key a thread, the channels of its head in
+ * registers; for hardware. `tile` (attention_tile.ts): blocks of eight, results growing in memory; for software adapters.
  * @module
  */
 import { attentionBackwardKeyValue, attentionBackwardQuery } from "./attention_backward.ts";
 import { attentionForward } from "./attention_forward.ts";
+import { attentionTile } from "./attention_tile.ts";
 import { type AttentionKernel, attentionName, type AttentionOptions } from "./attention_options.ts";
 
 export type { AttentionKernel, AttentionOptions, AttentionParam } from "./attention_options.ts";
@@ -15,63 +18,75 @@ export interface AttentionKernels {
   readonly backwardKeyValue: AttentionKernel;
 }
 
-/** Which kernels `attentionKernels` makes. */
-export type AttentionVariant = Omit<AttentionOptions, "headSize" | "rows"> & {
-  /** Rows a thread owns: queries in `forward` and `backwardQuery`, keys (1, 2 or 4) in `backwardKeyValue`. */
+/** Which kernels `attentionKernels` makes: the choice for an adapter, and what a call needs. */
+export type AttentionVariant = AttentionChoice & Pick<AttentionOptions, "vector" | "mask" | "dropout">;
+
+/** How a kernel divides the work. */
+export interface AttentionChoice {
+  readonly variant: AttentionOptions["variant"];
+  /** Rows a thread owns: queries in `forward` and `backwardQuery`, keys in `backwardKeyValue`. */
   readonly rows: Readonly<Record<keyof AttentionKernels, number>>;
-};
+  /** Threads of a workgroup. */
+  readonly WORKGROUP_SIZE: number;
+}
 
 const made = new Map<string, AttentionKernel>();
 
-function once(
-  stage: keyof AttentionKernels,
-  make: (options: AttentionOptions) => AttentionKernel,
-  options: AttentionOptions,
-): AttentionKernel {
+function once(stage: keyof AttentionKernels, options: AttentionOptions): AttentionKernel {
   const name = attentionName(stage, options);
   let kernel = made.get(name);
-  if (!kernel) made.set(name, kernel = make(options));
+  if (!kernel) {
+    kernel = options.variant === "tile" ? attentionTile(stage, options) : attentionRegisters[stage](options);
+    made.set(name, kernel);
+  }
   return kernel;
 }
 
+const attentionRegisters = {
+  forward: attentionForward,
+  backwardQuery: attentionBackwardQuery,
+  backwardKeyValue: attentionBackwardKeyValue,
+} as const;
+
 /** The kernels for a head size, each made once. */
-export function attentionKernels(headSize: number, variant: AttentionVariant): AttentionKernels {
-  const { rows, vector, mask, dropout } = variant;
-  const options = { headSize, vector, mask, dropout };
+export function attentionKernels(size: number, choice: AttentionVariant): AttentionKernels {
+  const { variant, rows, vector, mask, dropout } = choice;
+  const options = { variant, headSize: variant === "tile" ? 0 : size, vector, mask, dropout };
   return {
-    forward: once("forward", attentionForward, { ...options, rows: rows.forward }),
-    backwardQuery: once("backwardQuery", attentionBackwardQuery, { ...options, rows: rows.backwardQuery }),
-    backwardKeyValue: once("backwardKeyValue", attentionBackwardKeyValue, {
-      ...options,
-      rows: rows.backwardKeyValue,
-    }),
+    forward: once("forward", { ...options, rows: rows.forward }),
+    backwardQuery: once("backwardQuery", { ...options, rows: rows.backwardQuery }),
+    backwardKeyValue: once("backwardKeyValue", { ...options, rows: rows.backwardKeyValue }),
   };
 }
 
-/**
- * Rows a thread owns and threads a workgroup. Software adapters gain by sharing loads between rows; hardware would
- * spill registers.
- */
-export function selectAttention(device: { readonly isFallback: boolean }): {
-  readonly rows: AttentionVariant["rows"];
-  readonly WORKGROUP_SIZE: number;
-} {
-  return device.isFallback
-    ? { rows: { forward: 2, backwardQuery: 2, backwardKeyValue: 4 }, WORKGROUP_SIZE: 8 }
-    : { rows: { forward: 1, backwardQuery: 1, backwardKeyValue: 1 }, WORKGROUP_SIZE: 64 };
+const TILE: AttentionChoice = {
+  variant: "tile",
+  rows: { forward: 8, backwardQuery: 8, backwardKeyValue: 8 },
+  WORKGROUP_SIZE: 8,
+};
+const TILE_DECODE: AttentionChoice = { ...TILE, rows: { ...TILE.rows, forward: 1, backwardQuery: 1 } };
+const REGISTERS: AttentionChoice = {
+  variant: "registers",
+  rows: { forward: 1, backwardQuery: 1, backwardKeyValue: 1 },
+  WORKGROUP_SIZE: 64,
+};
+
+/** The division of work for an adapter and a number of queries; `isFallback` tells a software adapter. */
+export function selectAttention(device: { readonly isFallback: boolean }, Tq: number): AttentionChoice {
+  if (!device.isFallback) return REGISTERS;
+  return Tq === 1 ? TILE_DECODE : TILE;
 }
 
-/** Every variant of the family at two head sizes, for the checks that walk all kernels. */
+/** Every variant of the family, for the checks that walk all kernels. */
 export function attentionKernelList(): AttentionKernel[] {
-  const list: AttentionKernel[] = [];
-  for (const headSize of [64, 5]) {
-    for (const rows of [1, 4]) {
+  const list = new Set<AttentionKernel>();
+  for (const choice of [TILE, TILE_DECODE, REGISTERS]) {
+    for (const size of [64, 5]) {
       for (const [mask, dropout] of [[false, false], [true, true]]) {
-        const all = { forward: rows, backwardQuery: rows, backwardKeyValue: rows };
-        const kernels = attentionKernels(headSize, { rows: all, vector: headSize % 4 === 0, mask, dropout });
-        list.push(...Object.values(kernels));
+        const kernels = attentionKernels(size, { ...choice, vector: size % 4 === 0, mask, dropout });
+        for (const kernel of Object.values(kernels)) list.add(kernel);
       }
     }
   }
-  return list;
+  return [...list];
 }

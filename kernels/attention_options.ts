@@ -8,7 +8,9 @@ import { philoxSnippet } from "./snippets.ts";
 
 /** One kernel of the family. */
 export interface AttentionOptions {
-  /** Channels of a head. Any number; the rows of q and kv must be divisible by 4 where `vector` is set. */
+  /** `registers`: the head's channels in registers, for hardware. `tile`: a loop over them, for software adapters. */
+  readonly variant: "registers" | "tile";
+  /** Channels of a head, any number (`registers`; a `tile` takes every head size and has 0 here). */
   readonly headSize: number;
   /** Queries (forward, dq) or keys (dkv) a thread owns: loads are shared by them. */
   readonly rows: number;
@@ -28,6 +30,7 @@ export interface AttentionOptions {
 export type AttentionParam =
   | "B"
   | "H"
+  | "D"
   | "Tq"
   | "Tk"
   | "past"
@@ -47,6 +50,7 @@ export type AttentionParam =
 export const ATTENTION_PARAMS: Readonly<Record<AttentionParam, ParamType>> = {
   B: "u32",
   H: "u32",
+  D: "u32",
   Tq: "u32",
   Tk: "u32",
   past: "u32",
@@ -68,7 +72,8 @@ export type AttentionKernel = KernelSpec<string, AttentionParam, "WORKGROUP_SIZE
 
 /** Name of a kernel of the family: every option that changes the program. */
 export function attentionName(stage: string, options: AttentionOptions): string {
-  const parts = ["attention", stage, `d${options.headSize}`, `rows${options.rows}`];
+  const size = options.variant === "tile" ? "tile" : `d${options.headSize}`;
+  const parts = ["attention", stage, size, `rows${options.rows}`];
   parts.push(options.vector ? "vec4" : "scalar");
   if (options.mask) parts.push("mask");
   if (options.dropout) parts.push("dropout");
@@ -130,13 +135,20 @@ export function attentionDeclarations(
   if (options.dropout) {
     lines.push(philoxSnippet);
     lines.push(`
-// 1 / (1 - p) where a probability is kept and 0 where it is dropped, for keys 4 group to 4 group + 3 of one query.
+// Which probabilities of keys 4 group to 4 group + 3 of one query are kept; as factors 1 / (1 - p) or 0; as four bits.
 // Every query has ceil(Tk / 4) groups, so that the mask of (b, h, i, j) does not depend on how work is cut up.
-fn keepFactors(statRow: u32, group: u32) -> vec4f {
+fn keptKeys(statRow: u32, group: u32) -> vec4<bool> {
   let groups = (params.Tk + 3u) / 4u;
   let bits = philox4x32(vec4u(statRow * groups + group, params.call, rng[2], 0u), vec2u(rng[0], rng[1]));
   let u = vec4f(uniform01(bits.x), uniform01(bits.y), uniform01(bits.z), uniform01(bits.w));
-  return select(vec4f(0.0), vec4f(1.0 / (1.0 - params.p)), u >= vec4f(params.p));
+  return u >= vec4f(params.p);
+}
+fn keepFactors(statRow: u32, group: u32) -> vec4f {
+  return select(vec4f(0.0), vec4f(1.0 / (1.0 - params.p)), keptKeys(statRow, group));
+}
+fn keepBits(statRow: u32, group: u32) -> u32 {
+  let bits = select(vec4u(0u), vec4u(1u, 2u, 4u, 8u), keptKeys(statRow, group));
+  return bits.x | bits.y | bits.z | bits.w;
 }`);
   }
   return lines.join("\n");
@@ -227,4 +239,28 @@ export function shownKeys(options: AttentionOptions): string {
 /** The dot product of two rows held as `<left>_<d>` and `<right>_<d>`. */
 export function dotText(options: AttentionOptions, left: string, right: string): string {
   return groups(options).map((d) => `dot(${left}_${d}, ${right}_${d})`).join(" + ");
+}
+
+/** As `attentionPlace` for the tile variant: threads run over heads first, D is a parameter. */
+export function attentionTilePlace(options: AttentionOptions, length: "Tq" | "Tk"): string {
+  return `@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
+  @builtin(local_invocation_id) lid: vec3u) {
+  let index = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+  let heads = params.B * params.H;
+  let first = index / heads * ${options.rows}u;
+  if (first >= params.${length}) { return; }
+  let b = index % heads / params.H;
+  let h = index % params.H; // as heads is a multiple of H
+  let depth = ${units(options, "params.D")};
+  let statHead = ((params.batch0 + b) * params.H + h) * params.Tq;
+  let qHead = ${units(options, "b * params.qBatch + h * params.D")};
+  let kHead = ${units(options, "b * params.kvBatch + params.kOffset + h * params.D")};
+  let vHead = ${units(options, "b * params.kvBatch + params.vOffset + h * params.D")};
+  let oHead = ${units(options, "b * params.Tq * params.H * params.D + h * params.D")};
+  let qRow = ${units(options, "params.qRow")};
+  let kvRow = ${units(options, "params.kvRow")};
+  let oRow = ${units(options, "params.H * params.D")};${
+    options.dropout ? "\n  let keepScale = 1.0 / (1.0 - params.p);" : ""
+  }`;
 }

@@ -57,17 +57,21 @@ fn mulHigh(a: u32, b: u32) -> u32 {
   let middle = a0 * b1 + (low & 0xffffu);
   return a1 * b1 + (low >> 16u) + (middle >> 16u);
 }
+fn philoxRound(c: vec4u, k: vec2u) -> vec4u {
+  return vec4u(
+    mulHigh(0xCD9E8D57u, c.z) ^ c.y ^ k.x,
+    0xCD9E8D57u * c.z,
+    mulHigh(0xD2511F53u, c.x) ^ c.w ^ k.y,
+    0xD2511F53u * c.x,
+  );
+}
 fn philox4x32(counter: vec4u, key: vec2u) -> vec4u {
+  let step = vec2u(0x9E3779B9u, 0xBB67AE85u);
   var c = counter;
   var k = key;
-  for (var round = 0u; round < 10u; round++) {
-    c = vec4u(
-      mulHigh(0xCD9E8D57u, c.z) ^ c.y ^ k.x,
-      0xCD9E8D57u * c.z,
-      mulHigh(0xD2511F53u, c.x) ^ c.w ^ k.y,
-      0xD2511F53u * c.x,
-    );
-    k += vec2u(0x9E3779B9u, 0xBB67AE85u);
+  for (var pair = 0u; pair < 5u; pair++) { // ten rounds
+    c = philoxRound(philoxRound(c, k), k + step);
+    k += 2u * step;
   }
   return c;
 }

@@ -5,7 +5,12 @@
  * @see Vaswani et al. 2017, arXiv:1706.03762; Dao 2022, arXiv:2205.14135
  * @module
  */
-import { attentionKernels, type AttentionParam, selectAttention } from "../../kernels/attention.ts";
+import {
+  type AttentionChoice,
+  attentionKernels,
+  type AttentionParam,
+  selectAttention,
+} from "../../kernels/attention.ts";
 import { attentionAppend } from "../../kernels/attention_cache.ts";
 import { sameShape, showShape } from "../shape.ts";
 import { record } from "../tape.ts";
@@ -32,6 +37,8 @@ export interface AttentionOptions {
   attentionMask?: Tensor | null;
   /** Default none. */
   dropout?: AttentionDropout | null;
+  /** @internal Overrides the choice of `selectAttention` (benchmarks, tests). */
+  choice?: AttentionChoice;
 }
 
 /**
@@ -224,23 +231,24 @@ function makePlan(x: Tensor, options: AttentionOptions, sizes: Sizes, strides: S
     }
   }
   const headSize = C / heads;
-  const { rows, WORKGROUP_SIZE } = selectAttention(x.device);
+  const choice = options.choice ?? selectAttention(x.device, Tq);
   return {
     ...sizes,
     headSize,
     kernels: attentionKernels(headSize, {
-      rows,
+      ...choice,
       vector: headSize % 4 === 0,
       mask: attentionMask !== null,
       dropout,
     }),
-    tuning: { WORKGROUP_SIZE },
+    tuning: { WORKGROUP_SIZE: choice.WORKGROUP_SIZE },
     mask: attentionMask,
     rng: dropout ? rng : null,
     extras: [...(attentionMask ? [attentionMask] : []), ...(dropout ? [rng] : [])],
     params: {
       ...strides,
       H: heads,
+      D: headSize,
       Tq,
       Tk,
       past,

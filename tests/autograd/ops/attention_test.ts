@@ -7,6 +7,7 @@ import {
 } from "../../../autograd/ops/attention.ts";
 import { defaultDevice, type Device, noGrad, Tensor, tidy } from "../../../autograd/mod.ts";
 import { type AttentionCase, attentionReference, philoxReference } from "../../reference/attention.ts";
+import { selectAttention } from "../../../kernels/attention.ts";
 import { randomValues } from "../../reference/matmul.ts";
 
 const RNG = [123456789, 42, 7, 0];
@@ -33,6 +34,8 @@ interface Case {
   scale?: number;
   /** Multiplies q: scores far apart. */
   stretch?: number;
+  /** Kernels for hardware instead of those for this adapter. */
+  hardware?: boolean;
 }
 
 /** Columns `from` to `to` of rows of `width`. */
@@ -68,6 +71,7 @@ async function check(test: Case, wrong = 1): Promise<void> {
     scale: test.scale,
     attentionMask: maskTensor,
     dropout: p > 0 ? { p, rng, call: CALL } : null,
+    choice: selectAttention({ isFallback: !test.hardware }, T),
   };
   const dy = randomValues(9, B * T * C);
   using seed = Tensor.from(dy, { device, shape: [B, T, C] });
@@ -137,6 +141,13 @@ Deno.test("attention() sees a prefix and passes gradients to queries, keys and v
   await check({ B: 2, H: 2, D: 12, T: 9, prefix: 5 });
   await check({ B: 1, H: 2, D: 5, T: 1, prefix: 16, p: 0.3 });
   await check({ B: 2, H: 1, D: 8, T: 4, prefix: 3, mask: [..."01111110111111"].map(Number) });
+});
+
+Deno.test("causalSelfAttention() and attention() agree with the reference on the kernels for hardware too", async () => {
+  for (const T of [1, 7, 33]) await check({ B: 2, H: 3, D: 12, T, hardware: true });
+  await check({ B: 2, H: 2, D: 5, T: 9, mask: [..."000000000101010101"].map(Number), hardware: true });
+  await check({ B: 1, H: 3, D: 5, T: 13, p: 0.6, mask: [..."1111111011111"].map(Number), hardware: true });
+  await check({ B: 2, H: 2, D: 12, T: 9, prefix: 5, hardware: true });
 });
 
 Deno.test("causalSelfAttention() with a scale 1% off fails the comparison", async () => {

@@ -1,0 +1,352 @@
+/**
+ * Attention for software adapters: a thread owns a block of queries (or keys) and meets a block of four or eight keys (or
+ * queries) at a time, as a register-tiled matrix product with its loop over the channels of the head. Results of the
+ * block grow in memory, so one small program serves every head size (unrolled over the channels it would take seconds
+ * to compile), and each load serves eight products. Neighbouring threads own the same block of different heads: they
+ * walk equally far under the causal mask.
+ * @module
+ */
+import {
+  ATTENTION_PARAMS,
+  attentionBuffers,
+  attentionDeclarations,
+  attentionGrid,
+  type AttentionKernel,
+  attentionName,
+  type AttentionOptions,
+  attentionTilePlace,
+  range,
+} from "./attention_options.ts";
+
+/** Keys (or queries) a block of rows meets at a time; two groups of four that share a draw of dropout. */
+const STEP = 8;
+const names = "xyzw";
+/** Component of the vec4f that holds entry `e` of a step. */
+const entry = (prefix: string, e: number) => `${prefix}_${e >> 2}.${names[e & 3]}`;
+
+/** `dot` of what a load gives. */
+const product = (options: AttentionOptions, left: string, right: string) =>
+  options.vector ? `dot(${left}, ${right})` : `${left} * ${right}`;
+
+const zero = (options: AttentionOptions) => options.vector ? "vec4f(0.0)" : "0.0";
+
+/**
+ * Sums over the channels, `<sum>_<r>_<g>` as vec4f over the entries of a step, for each pair of `pairs`: rows at
+ * `<row>_<r>` of one buffer against entries at `<column>_<e>` of another.
+ */
+function scoreLoop(
+  options: AttentionOptions,
+  pairs: readonly {
+    readonly sum: string;
+    readonly rowBuffer: string;
+    readonly row: string;
+    readonly columnBuffer: string;
+    readonly column: string;
+  }[],
+): string[] {
+  const rows = range(options.rows);
+  const lines: string[] = [];
+  for (const { sum } of pairs) {
+    for (const r of rows) for (const g of range(STEP / 4)) lines.push(`    var ${sum}${r}_${g} = vec4f();`);
+  }
+  lines.push("    for (var d = 0u; d < depth; d++) {");
+  for (const { sum, rowBuffer, row, columnBuffer, column } of pairs) {
+    for (const e of range(STEP)) lines.push(`      let ${sum}c${e} = ${columnBuffer}[${column}${e} + d];`);
+    for (const r of rows) {
+      lines.push(`      let ${sum}r${r} = ${rowBuffer}[${row}${r} + d];`);
+      for (const g of range(STEP / 4)) {
+        const dots = range(4).map((e) => product(options, `${sum}r${r}`, `${sum}c${4 * g + e}`));
+        lines.push(`      ${sum}${r}_${g} += vec4f(${dots.join(", ")});`);
+      }
+    }
+  }
+  lines.push("    }");
+  return lines;
+}
+
+/** Rows in memory grow: `<target>[<row>_<r> + d] = old <factor> + sum over e of <weight>_<r> e * <column> e`. */
+function growLoop(
+  options: AttentionOptions,
+  grows: readonly {
+    readonly target: string;
+    readonly row: string;
+    readonly weight: string;
+    readonly columnBuffer: string;
+    readonly column: string;
+    readonly shrink?: string;
+  }[],
+  first: string,
+): string[] {
+  const lines: string[] = ["    for (var d = 0u; d < depth; d++) {"];
+  grows.forEach(({ target, row, weight, columnBuffer, column, shrink }, n) => {
+    for (const e of range(STEP)) lines.push(`      let y${n}_${e} = ${columnBuffer}[${column}${e} + d];`);
+    for (const r of range(options.rows)) {
+      // What memory held before the first step is undefined, so it is not multiplied by 0 but left out.
+      const old = `select(${target}[${row}${r} + d], ${zero(options)}, ${first})`;
+      const terms = range(STEP).map((e) => `${entry(`${weight}${r}`, e)} * y${n}_${e}`);
+      const factor = shrink ? ` * ${shrink}${r}` : "";
+      lines.push(`      let z${n}_${r} = ${old}${factor} + ${terms.join(" + ")};`);
+      lines.push(`      if (own${r}) { ${target}[${row}${r} + d] = z${n}_${r}; }`);
+    }
+  });
+  lines.push("    }");
+  return lines;
+}
+
+/** `valid<r>_<g>`: which keys of a step query r sees; rows are queries. */
+function validQueryRows(options: AttentionOptions): string[] {
+  const lines: string[] = [];
+  for (const g of range(STEP / 4)) {
+    const keys = `vec4u(${range(4).map((e) => `j + ${4 * g + e}u`).join(", ")})`;
+    if (options.mask) {
+      const words = range(4).map((e) =>
+        `mask[(params.batch0 + b) * params.Tk + min(j + ${4 * g + e}u, params.Tk - 1u)]`
+      );
+      lines.push(`    let shown_${g} = vec4u(${words.join(", ")}) != vec4u(0u);`);
+    }
+    for (const r of range(options.rows)) {
+      const shown = options.mask ? ` & shown_${g}` : "";
+      lines.push(`    let valid${r}_${g} = (${keys} <= vec4u(params.past + i${r}))${shown};`);
+    }
+  }
+  return lines;
+}
+
+/** Bits 4 n to 4 n + 3 of `keep_<g>`: dropout's draws for query `query(n)` and key group `group(g)`. */
+function keepLoop(count: number, query: string, group: string): string[] {
+  return [
+    ...range(STEP / 4).map((g) => `    var keep_${g} = 0u;`),
+    `    for (var n = 0u; n < ${count}u; n++) {`,
+    ...range(STEP / 4).map((g) =>
+      `      keep_${g} |= keepBits(statHead + ${query}, ${group} + ${g}u) << (4u * n);`
+    ),
+    "    }",
+  ];
+}
+
+/** Factors of the four keys of group g for the query whose draws begin at bit 4 n. */
+const keepVector = (g: number, n: number) =>
+  `select(vec4f(0.0), vec4f(keepScale), ((vec4u(keep_${g}) >> vec4u(${
+    range(4).map((e) => `${4 * n + e}u`).join(", ")
+  })) & vec4u(1u)) != vec4u(0u))`;
+
+function queryRows(options: AttentionOptions): string[] {
+  return range(options.rows).flatMap((r) => [
+    `  let i${r} = min(first + ${r}u, params.Tq - 1u);`,
+    `  let own${r} = first + ${r}u < params.Tq;`,
+    `  let q${r} = qHead + i${r} * qRow;`,
+    `  let o${r} = oHead + i${r} * oRow;`,
+  ]);
+}
+
+function keyColumns(): string[] {
+  return range(STEP).flatMap((e) => [
+    `    let k${e} = kHead + min(j + ${e}u, params.Tk - 1u) * kvRow;`,
+    `    let v${e} = vHead + min(j + ${e}u, params.Tk - 1u) * kvRow;`,
+  ]);
+}
+
+function forwardBody(options: AttentionOptions): string[] {
+  const rows = range(options.rows);
+  const lines = queryRows(options);
+  for (const r of rows) lines.push(`  var most${r} = -3.4028234e38;`, `  var sum${r} = 0.0;`);
+  lines.push(`  let limit = min(params.past + first + ${options.rows}u, params.Tk);`);
+  lines.push(`  for (var j = 0u; j < limit; j += ${STEP}u) {`);
+  lines.push(...keyColumns());
+  lines.push(
+    ...scoreLoop(options, [{ sum: "s", rowBuffer: "q", row: "q", columnBuffer: "kv", column: "k" }]),
+  );
+  lines.push(...validQueryRows(options));
+  if (options.dropout) lines.push(...keepLoop(options.rows, "min(first + n, params.Tq - 1u)", "j / 4u"));
+  for (const r of rows) {
+    for (const g of range(STEP / 4)) {
+      lines.push(`    let t${r}_${g} = params.scale * s${r}_${g};`);
+      lines.push(`    let seen${r}_${g} = select(vec4f(-3.4028234e38), t${r}_${g}, valid${r}_${g});`);
+    }
+    lines.push(`    let peak${r} = max(seen${r}_0, seen${r}_1);`);
+    lines.push(
+      `    let next${r} = max(most${r}, max(max(peak${r}.x, peak${r}.y), max(peak${r}.z, peak${r}.w)));`,
+    );
+    lines.push(`    let shrink${r} = exp(most${r} - next${r});`);
+    lines.push(`    most${r} = next${r};`);
+    for (const g of range(STEP / 4)) {
+      // A hidden key has weight 0 even where every key so far is hidden and next is -3.4e38.
+      const weight = `exp(min(t${r}_${g} - next${r}, vec4f(0.0)))`;
+      lines.push(`    var p${r}_${g} = select(vec4f(0.0), ${weight}, valid${r}_${g});`);
+    }
+    lines.push(`    let total${r} = p${r}_0 + p${r}_1;`);
+    lines.push(
+      `    sum${r} = sum${r} * shrink${r} + (total${r}.x + total${r}.y) + (total${r}.z + total${r}.w);`,
+    );
+    if (options.dropout) {
+      for (const g of range(STEP / 4)) lines.push(`    p${r}_${g} *= ${keepVector(g, r)};`);
+    }
+  }
+  lines.push(
+    ...growLoop(
+      options,
+      [{ target: "o", row: "o", weight: "p", columnBuffer: "kv", column: "v", shrink: "shrink" }],
+      "j == 0u",
+    ),
+  );
+  lines.push("  }");
+  for (const r of rows) {
+    // A query that sees no key gives zeros.
+    lines.push(`  let inverse${r} = select(0.0, 1.0 / sum${r}, sum${r} > 0.0);`);
+    lines.push(`  if (own${r}) { stats[statHead + i${r}] = most${r} + log(max(sum${r}, 1e-30)); }`);
+  }
+  lines.push("  for (var d = 0u; d < depth; d++) {");
+  for (const r of rows) lines.push(`    if (own${r}) { o[o${r} + d] *= inverse${r}; }`);
+  lines.push("  }");
+  return lines;
+}
+
+function backwardQueryBody(options: AttentionOptions): string[] {
+  const rows = range(options.rows);
+  const lines = queryRows(options);
+  for (const r of rows) lines.push(`  var delta${r} = 0.0;`, `  let logSum${r} = stats[statHead + i${r}];`);
+  lines.push("  for (var d = 0u; d < depth; d++) {");
+  for (const r of rows) lines.push(`    delta${r} += ${product(options, `dy[o${r} + d]`, `o[o${r} + d]`)};`);
+  lines.push("  }");
+  lines.push(`  let limit = min(params.past + first + ${options.rows}u, params.Tk);`);
+  lines.push(`  for (var j = 0u; j < limit; j += ${STEP}u) {`);
+  lines.push(...keyColumns());
+  lines.push(
+    ...scoreLoop(options, [
+      { sum: "s", rowBuffer: "q", row: "q", columnBuffer: "kv", column: "k" },
+      { sum: "dp", rowBuffer: "dy", row: "o", columnBuffer: "kv", column: "v" },
+    ]),
+  );
+  lines.push(...validQueryRows(options));
+  if (options.dropout) lines.push(...keepLoop(options.rows, "min(first + n, params.Tq - 1u)", "j / 4u"));
+  for (const r of rows) {
+    for (const g of range(STEP / 4)) {
+      const weight = `exp(min(params.scale * s${r}_${g} - logSum${r}, vec4f(0.0)))`;
+      lines.push(`    let p${r}_${g} = select(vec4f(0.0), ${weight}, valid${r}_${g});`);
+      const kept = options.dropout ? ` * ${keepVector(g, r)}` : "";
+      lines.push(`    let ds${r}_${g} = params.scale * p${r}_${g} * (dp${r}_${g}${kept} - delta${r});`);
+    }
+  }
+  lines.push(
+    ...growLoop(
+      options,
+      [{ target: "dq", row: "q", weight: "ds", columnBuffer: "kv", column: "k" }],
+      "j == 0u",
+    ),
+  );
+  lines.push("  }");
+  for (const r of rows) {
+    lines.push(`  if (own${r}) { stats[params.statRows + statHead + i${r}] = delta${r}; }`);
+  }
+  return lines;
+}
+
+function backwardKeyValueBody(options: AttentionOptions): string[] {
+  const rows = range(options.rows);
+  const lines: string[] = [];
+  for (const r of rows) {
+    const shown = options.mask ? ` && mask[(params.batch0 + b) * params.Tk + j${r}] != 0u` : "";
+    lines.push(`  let j${r} = min(first + ${r}u, params.Tk - 1u);`);
+    lines.push(`  let own${r} = first + ${r}u < params.Tk;`);
+    lines.push(`  let shown${r} = own${r}${shown};`);
+    lines.push(`  let k${r} = kHead + j${r} * kvRow;`);
+    lines.push(`  let v${r} = vHead + j${r} * kvRow;`);
+  }
+  // The first query that sees this block's first key; a step may begin with queries that do not.
+  lines.push("  let start = max(first, params.past) - params.past;");
+  lines.push("  if (start >= params.Tq) {");
+  lines.push("    for (var d = 0u; d < depth; d++) {");
+  for (const r of rows) {
+    lines.push(
+      `      if (own${r}) { dkv[k${r} + d] = ${zero(options)}; dkv[v${r} + d] = ${zero(options)}; }`,
+    );
+  }
+  lines.push("    }\n  }");
+  lines.push(`  for (var i = start; i < params.Tq; i += ${STEP}u) {`);
+  for (const e of range(STEP)) {
+    lines.push(`    let i${e} = min(i + ${e}u, params.Tq - 1u);`);
+    lines.push(`    let q${e} = qHead + i${e} * qRow;`);
+    lines.push(`    let g${e} = oHead + i${e} * oRow;`);
+  }
+  for (const g of range(STEP / 4)) {
+    const four = range(4).map((e) => 4 * g + e);
+    lines.push(`    let logSum_${g} = vec4f(${four.map((e) => `stats[statHead + i${e}]`).join(", ")});`);
+    lines.push(
+      `    let delta_${g} = vec4f(${
+        four.map((e) => `stats[params.statRows + statHead + i${e}]`).join(", ")
+      });`,
+    );
+    lines.push(`    let query_${g} = vec4u(${four.map((e) => `i + ${e}u`).join(", ")});`);
+  }
+  lines.push(
+    ...scoreLoop(options, [
+      { sum: "s", rowBuffer: "kv", row: "k", columnBuffer: "q", column: "q" },
+      { sum: "dp", rowBuffer: "kv", row: "v", columnBuffer: "dy", column: "g" },
+    ]),
+  );
+  if (options.dropout) lines.push(...keepLoop(STEP, "min(i + n, params.Tq - 1u)", "first / 4u"));
+  for (const r of rows) {
+    for (const g of range(STEP / 4)) {
+      const sees = `(vec4u(j${r}) <= query_${g} + vec4u(params.past)) & (query_${g} < vec4u(params.Tq))`;
+      lines.push(`    let valid${r}_${g} = ${sees} & vec4<bool>(shown${r});`);
+      const weight = `exp(min(params.scale * s${r}_${g} - logSum_${g}, vec4f(0.0)))`;
+      lines.push(`    let p${r}_${g} = select(vec4f(0.0), ${weight}, valid${r}_${g});`);
+      if (options.dropout) {
+        // Key first + r is bit (first + r) % 4 of each query's draw; blocks of 8 begin at multiples of 4.
+        const bit = options.rows === 8 ? `${r & 3}u` : `(first + ${r}u) % 4u`;
+        const half = options.rows === 8 ? r >> 2 : 0;
+        const shifts = range(4).map((e) => `${4 * (4 * g + e)}u + ${bit}`);
+        const drawn = `((vec4u(keep_${half}) >> vec4u(${shifts.join(", ")})) & vec4u(1u)) != vec4u(0u)`;
+        lines.push(`    let kept${r}_${g} = select(vec4f(0.0), vec4f(keepScale), ${drawn});`);
+      }
+      const kept = options.dropout ? ` * kept${r}_${g}` : "";
+      lines.push(`    let ds${r}_${g} = params.scale * p${r}_${g} * (dp${r}_${g}${kept} - delta_${g});`);
+      lines.push(`    let pd${r}_${g} = p${r}_${g}${kept};`);
+    }
+  }
+  lines.push(
+    ...growLoop(options, [
+      { target: "dkv", row: "k", weight: "ds", columnBuffer: "q", column: "q" },
+      { target: "dkv", row: "v", weight: "pd", columnBuffer: "dy", column: "g" },
+    ], "i == start"),
+  );
+  lines.push("  }");
+  return lines;
+}
+
+const stages = {
+  forward: {
+    body: forwardBody,
+    length: "Tq",
+    buffers: { o: "read_write", stats: "read_write" },
+  },
+  backwardQuery: {
+    body: backwardQueryBody,
+    length: "Tq",
+    buffers: { dy: "read", o: "read", stats: "read_write", dq: "read_write" },
+  },
+  backwardKeyValue: {
+    body: backwardKeyValueBody,
+    length: "Tk",
+    buffers: { dy: "read", stats: "read", dkv: "read_write" },
+  },
+} as const;
+
+/** A kernel for software adapters; `rows` is 1 or 8, `headSize` is a parameter. */
+export function attentionTile(stage: keyof typeof stages, options: AttentionOptions): AttentionKernel {
+  const { body, length, buffers: last } = stages[stage];
+  const buffers = attentionBuffers(options, { q: "read", kv: "read" }, last);
+  return {
+    name: attentionName(stage, options),
+    buffers,
+    params: ATTENTION_PARAMS,
+    tuning: { WORKGROUP_SIZE: 8 },
+    grid: attentionGrid(options, length),
+    wgsl: `${attentionDeclarations(options, buffers)}
+
+${attentionTilePlace(options, length)}
+${body(options).join("\n")}
+}
+`,
+  };
+}
