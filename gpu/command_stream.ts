@@ -85,7 +85,7 @@ export class CommandStream {
   constructor(device: GPUDevice, budget: number) {
     this.#device = device;
     this.#budget = budget;
-    this.#slotBytes = device.limits.minUniformBufferOffsetAlignment;
+    this.#slotBytes = Math.max(256, device.limits.minUniformBufferOffsetAlignment); // room for 64 numbers
     const size = PARAM_SLOTS * this.#slotBytes;
     this.uniform = device.createBuffer({
       label: "dispatch parameters",

@@ -31,7 +31,7 @@ export interface DeviceOptions {
 const WANTED_LIMITS = {
   maxBufferSize: 4 * 2 ** 30,
   maxStorageBufferBindingSize: 4 * 2 ** 30 - 4,
-  maxStorageBuffersPerShaderStage: 10,
+  maxStorageBuffersPerShaderStage: 34,
   maxComputeWorkgroupStorageSize: 32 * 2 ** 10,
   maxComputeInvocationsPerWorkgroup: 256,
   maxComputeWorkgroupSizeX: 256,

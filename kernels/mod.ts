@@ -4,6 +4,7 @@
  */
 import { attentionKernelList } from "./attention.ts";
 import { attentionAppend } from "./attention_cache.ts";
+import { adamwKernel } from "./adamw.ts";
 import { floatToHalf, floatToInt, halfToFloat, intToFloat } from "./cast.ts";
 import {
   crossEntropyGradient,
@@ -14,12 +15,15 @@ import {
 } from "./cross_entropy.ts";
 import { dropoutKernel } from "./dropout.ts";
 import { embeddingBackward, embeddingForward, embeddingForwardHalf, embeddingLinks } from "./embedding.ts";
+import { clipGradients, gradNormFinish, gradNormPartials } from "./grad_norm.ts";
 import type { KernelSpec } from "./kernel_spec.ts";
 import { layerNormBackwardInput, layerNormBackwardParams, layerNormForward } from "./layer_norm.ts";
 import { matmulKernels } from "./matmul.ts";
+import { tallyLoss } from "./loss_tally.ts";
 import { pointwiseKernels } from "./pointwise.ts";
 import { randomFill } from "./random.ts";
 import { maxReduceBackward, reduceKernels } from "./reduce.ts";
+import { sgdKernel, sgdMomentumKernel } from "./sgd.ts";
 import { softmaxBackward, softmaxForward } from "./softmax.ts";
 import { gatherStrided, scatterStrided } from "./strided_copy.ts";
 

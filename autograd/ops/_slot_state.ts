@@ -1,0 +1,147 @@
+/**
+ * What an optimizer keeps on the device for each of its tensors, and the values that change from step to step.
+ * @module
+ */
+
+import type { Device } from "../../gpu/mod.ts";
+import type { SlotKernel } from "../../kernels/tensor_slots.ts";
+import { showShape } from "../shape.ts";
+import { full, type Tensor } from "../tensor.ts";
+import { untracked } from "../scope.ts";
+import { launchSlots, packTensors, type SlotPack } from "./_slot_packs.ts";
+
+/** Threads a workgroup, each of one vec4: the kernels' default. */
+const VECTORS_PER_GROUP = 64;
+/** Numbers of a slot in `hyper`. */
+const ROW_SIZE = 8;
+
+/** Per-element state in blocks ([block, element] of each launch), made when a launch first needs it. */
+export class SlotState {
+  readonly #params: readonly Tensor[];
+  readonly #blocks: number;
+  readonly #packs: readonly SlotPack[];
+  readonly #states: (Tensor | null)[];
+  readonly #hyper: Tensor;
+  readonly #host: Float32Array<ArrayBuffer>;
+
+  /**
+   * @param params float32 tensors of one device   @param blocks numbers kept for each element
+   * @throws {TypeError} for a tensor that is not float32, or on another device
+   */
+  constructor(action: string, params: readonly Tensor[], blocks: number) {
+    if (params.length === 0) throw new RangeError(`Cannot ${action}: at least one tensor is required`);
+    const { device } = params[0];
+    for (const { dtype, shape, device: other } of params) {
+      if (dtype !== "float32") {
+        throw new TypeError(
+          `Cannot ${action}: float32 tensors are required, received ${dtype} ${showShape(shape)}`,
+        );
+      }
+      if (other !== device) throw new TypeError(`Cannot ${action}: all tensors must be on one device`);
+    }
+    this.#params = params;
+    this.#blocks = blocks;
+    const buffers = { each: 2, shared: blocks > 0 ? 2 : 1, blocks };
+    this.#packs = packTensors(device, params.map((param) => param.size), buffers);
+    this.#states = this.#packs.map(() => null);
+    const rows = this.#packs.reduce((sum, { pieces }) => sum + pieces.length, 0);
+    this.#host = new Float32Array(4 + ROW_SIZE * rows);
+    this.#hyper = untracked(() => full(device, [this.#host.length], 0));
+  }
+
+  /** Where the tensors are. */
+  get device(): Device {
+    return this.#hyper.device;
+  }
+
+  /** Launches a step takes when every tensor has a gradient. */
+  get launches(): number {
+    return this.#packs.length;
+  }
+
+  /**
+   * Writes the values of the coming step; in order with commands appended before.
+   * @param rowOf eight numbers for each tensor
+   */
+  writeHyper(rowOf: (index: number) => readonly number[]): void {
+    this.#host.set([1, 0, 0, 0]);
+    for (const { pieces, row } of this.#packs) {
+      pieces.forEach(({ index }, i) => this.#host.set(rowOf(index), 4 + ROW_SIZE * (row + i)));
+    }
+    this.#hyper.write(this.#host);
+  }
+
+  /**
+   * Appends the launches of a step; tensors whose gradient is null stay as they are.
+   * @param clip [2], from `gradNorm()`: gradients are multiplied by its coefficient
+   */
+  launch(
+    kernel: (slots: number) => SlotKernel,
+    grads: readonly (Tensor | null)[],
+    clip?: Tensor,
+  ): void {
+    const { device } = this;
+    if (clip) device.copy(clip.view, this.#hyper.window(0, 8));
+    this.#packs.forEach((pack, i) => {
+      if (pack.pieces.every(({ index }) => grads[index] === null)) return;
+      const { total, row } = pack;
+      const blocks = this.#blocks;
+      const state = blocks > 0 ? { state: this.#stateOf(i).view } : undefined;
+      launchSlots(device, {
+        kernel,
+        pack,
+        each: { p: this.#params, g: grads },
+        written: "p",
+        shared: { ...state, hyper: this.#hyper.view },
+        params: blocks > 1 ? { total, row } : { row },
+        vectorsPerGroup: VECTORS_PER_GROUP,
+      });
+    });
+  }
+
+  /** Each block of tensor `index`, read back; null where no step has touched it. */
+  async read(index: number): Promise<Float32Array<ArrayBuffer>[] | null> {
+    const { size } = this.#params[index];
+    const blocks = Array.from({ length: this.#blocks }, () => new Float32Array(size));
+    for (const { state, offset, start, count, block } of this.#windows(index)) {
+      if (!state) return null;
+      const { buffer } = state.view;
+      const bytes = await this.device.read({ buffer, offset, size: count * 4 });
+      blocks[block].set(new Float32Array(bytes.buffer, bytes.byteOffset, count), start);
+    }
+    return blocks;
+  }
+
+  /** Overwrites each block of tensor `index`. */
+  write(index: number, blocks: readonly Float32Array<ArrayBuffer>[]): void {
+    for (const { pack, offset, start, count, block } of this.#windows(index)) {
+      const { buffer } = this.#stateOf(pack).view;
+      this.device.write({ buffer, offset, size: count * 4 }, blocks[block].subarray(start, start + count));
+    }
+  }
+
+  /** Gives its device memory back. */
+  dispose(): void {
+    for (const state of this.#states) state?.dispose();
+    this.#states.fill(null);
+    this.#hyper.dispose();
+  }
+
+  #stateOf(pack: number): Tensor {
+    const shape = [this.#blocks, 4 * this.#packs[pack].total];
+    return this.#states[pack] ??= untracked(() => full(this.device, shape, 0));
+  }
+
+  /** Where the blocks of a tensor are: byte offset, element of the tensor, number of elements. */
+  *#windows(index: number) {
+    for (const [pack, { pieces, total }] of this.#packs.entries()) {
+      for (const { index: owner, base, start, size: count } of pieces) {
+        if (owner !== index) continue;
+        for (let block = 0; block < this.#blocks; block++) {
+          const offset = 16 * (block * total + base);
+          yield { state: this.#states[pack], pack, offset, start, count, block };
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,68 @@
+/**
+ * The AdamW update (Loshchilov and Hutter 2019) of many tensors in few launches, with the numbers of
+ * `torch.optim.AdamW`: decoupled weight decay, bias correction, `sqrt(v) / sqrt(1 - beta2^t) + eps`.
+ * @module
+ */
+
+import { adamwKernel } from "../../kernels/adamw.ts";
+import type { Tensor } from "../tensor.ts";
+import { SlotState } from "./_slot_state.ts";
+
+/** What the coming step of one tensor uses; `step` counts from 1. */
+export interface AdamWValues {
+  readonly lr: number;
+  readonly betas: readonly [number, number];
+  readonly eps: number;
+  readonly weightDecay: number;
+  readonly step: number;
+}
+
+/** First and second moments of the gradients of a list of tensors. */
+export class AdamWState {
+  readonly #state: SlotState;
+
+  /** @throws {TypeError} for a tensor that is not float32 @throws {RangeError} for no tensor */
+  constructor(params: readonly Tensor[]) {
+    this.#state = new SlotState("make AdamW", params, 2);
+  }
+
+  /** Launches a step takes when every tensor has a gradient. */
+  get launches(): number {
+    return this.#state.launches;
+  }
+
+  /** Writes the numbers of the coming step, computed in float64; the half of a step that a replay repeats on the host. */
+  prepare(valuesOf: (index: number) => AdamWValues): void {
+    this.#state.writeHyper((index) => {
+      const { lr, betas: [beta1, beta2], eps, weightDecay, step } = valuesOf(index);
+      const sqrtCorrection2 = Math.sqrt(1 - beta2 ** step);
+      const stepSize = lr / (1 - beta1 ** step);
+      return [1 - lr * weightDecay, stepSize, sqrtCorrection2, eps, 1 - beta1, beta2, 1 - beta2, 0];
+    });
+  }
+
+  /**
+   * Updates the tensors; those whose gradient is null stay as they are.
+   * @param clip [2] from `gradNorm()`: its coefficient multiplies the gradients, and a norm that is not finite leaves
+   * tensors and moments as they are
+   */
+  launch(grads: readonly (Tensor | null)[], clip?: Tensor): void {
+    this.#state.launch(adamwKernel, grads, clip);
+  }
+
+  /** m and v of tensor `index`; null where no step has touched it. */
+  async read(index: number): Promise<{ m: Float32Array<ArrayBuffer>; v: Float32Array<ArrayBuffer> } | null> {
+    const blocks = await this.#state.read(index);
+    return blocks && { m: blocks[0], v: blocks[1] };
+  }
+
+  /** Overwrites m and v of tensor `index`. */
+  write(index: number, m: Float32Array<ArrayBuffer>, v: Float32Array<ArrayBuffer>): void {
+    this.#state.write(index, [m, v]);
+  }
+
+  /** Gives its device memory back. */
+  dispose(): void {
+    this.#state.dispose();
+  }
+}

@@ -1,0 +1,65 @@
+/**
+ * The losses of the steps since the last log, added up on the device.
+ * @module
+ */
+
+import type { Device } from "../../gpu/mod.ts";
+import { tallyLoss } from "../../kernels/loss_tally.ts";
+import { untracked } from "../scope.ts";
+import { empty, type Tensor } from "../tensor.ts";
+
+/** What happened since the last reset. */
+export interface LossReport {
+  /** Sum of the losses. */
+  readonly lossSum: number;
+  /** Gradient norm of the last step, before clipping. */
+  readonly gradNorm: number;
+  /** Steps whose loss or gradient norm is not finite. */
+  readonly badSteps: number;
+  /** The first of them; 0 for none. */
+  readonly firstBadStep: number;
+}
+
+/** Collects losses without waiting for the device. */
+export class LossTally {
+  readonly #tally: Tensor;
+  readonly #step: Tensor;
+
+  constructor(device: Device) {
+    this.#tally = untracked(() => empty(device, [4], "uint32"));
+    this.#step = untracked(() => empty(device, [1], "uint32"));
+    this.reset();
+  }
+
+  /** Writes the number of the coming step, from 1; the half of `add` that a replay repeats on the host. */
+  prepare(step: number): void {
+    this.#step.write(Uint32Array.of(step));
+  }
+
+  /** Adds a step's loss (one element) and looks at its gradient norm, as in `clip` of `gradNorm()`. */
+  add(loss: Tensor, clip: Tensor): void {
+    loss.device.dispatch(
+      tallyLoss,
+      { loss: loss.view, clip: clip.view, step: this.#step.view, tally: this.#tally.view },
+      {},
+    );
+  }
+
+  /** Reads it back. */
+  async read(): Promise<LossReport> {
+    const bits = await this.#tally.data() as Uint32Array<ArrayBuffer>;
+    const [lossSum, gradNorm] = new Float32Array(bits.buffer, bits.byteOffset, 2);
+    return { lossSum, gradNorm, badSteps: bits[2], firstBadStep: bits[3] };
+  }
+
+  /** Starts anew. */
+  reset(): void {
+    this.#tally.write(new Uint32Array(4));
+  }
+
+  /** Gives its device memory back. */
+  dispose(): void {
+    this.#tally.dispose();
+    this.#step.dispose();
+  }
+}

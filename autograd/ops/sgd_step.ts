@@ -1,0 +1,70 @@
+/**
+ * The update of stochastic gradient descent of many tensors in few launches, with the numbers of `torch.optim.SGD`.
+ * @module
+ */
+
+import { sgdKernel, sgdMomentumKernel } from "../../kernels/sgd.ts";
+import type { Tensor } from "../tensor.ts";
+import { SlotState } from "./_slot_state.ts";
+
+/** What the coming step of one tensor uses. */
+export interface SGDValues {
+  readonly lr: number;
+  readonly momentum: number;
+  readonly dampening: number;
+  readonly weightDecay: number;
+  readonly nesterov: boolean;
+  /** Whether the tensor has no momentum buffer yet: it becomes the gradient itself. */
+  readonly first: boolean;
+}
+
+/** Momentum buffers of a list of tensors. */
+export class SGDState {
+  readonly #state: SlotState;
+  readonly #kernel: typeof sgdKernel;
+
+  /**
+   * @param hasMomentum whether buffers are kept at all
+   * @throws {TypeError} for a tensor that is not float32 @throws {RangeError} for no tensor
+   */
+  constructor(params: readonly Tensor[], hasMomentum: boolean) {
+    this.#state = new SlotState("make SGD", params, hasMomentum ? 1 : 0);
+    this.#kernel = hasMomentum ? sgdMomentumKernel : sgdKernel;
+  }
+
+  /** Launches a step takes when every tensor has a gradient. */
+  get launches(): number {
+    return this.#state.launches;
+  }
+
+  /** Writes the numbers of the coming step. */
+  prepare(valuesOf: (index: number) => SGDValues): void {
+    this.#state.writeHyper((index) => {
+      const { lr, momentum, dampening, weightDecay, nesterov, first } = valuesOf(index);
+      const [keep, take] = first ? [0, 1] : [momentum, 1 - dampening];
+      const own = nesterov || momentum === 0 ? 1 : 0;
+      const past = nesterov ? momentum : momentum === 0 ? 0 : 1;
+      return [lr, weightDecay, keep, take, own, past, 0, 0];
+    });
+  }
+
+  /** Updates the tensors; arguments as those of `AdamWState.launch`. */
+  launch(grads: readonly (Tensor | null)[], clip?: Tensor): void {
+    this.#state.launch(this.#kernel, grads, clip);
+  }
+
+  /** The momentum buffer of tensor `index`; null where there is none. */
+  async read(index: number): Promise<Float32Array<ArrayBuffer> | null> {
+    return (await this.#state.read(index))?.[0] ?? null;
+  }
+
+  /** Overwrites the momentum buffer of tensor `index`. */
+  write(index: number, buffer: Float32Array<ArrayBuffer>): void {
+    this.#state.write(index, [buffer]);
+  }
+
+  /** Gives its device memory back. */
+  dispose(): void {
+    this.#state.dispose();
+  }
+}

@@ -1,0 +1,140 @@
+/**
+ * Kernels over many tensors in one launch: the frame that AdamW, SGD and the gradient norm share. Slot i of such a
+ * kernel has buffers of its own (`p0`, `g0`, `p1`, `g1`, ...); workgroups below `end0` work on slot 0, those from there
+ * below `end1` on slot 1, and so on. Tensors are read as vec4f: the last vector of a tensor whose size is no multiple
+ * of 4 reaches into the padding of its buffer.
+ *
+ * A workgroup's slot is found first, its vectors are loaded through one `switch`, and the arithmetic stands once:
+ * software adapters execute every branch masked, so what stands in the branches must be short.
+ * @module
+ */
+
+import { type BufferAccess, groupsFor, type KernelSpec, type ParamType } from "./kernel_spec.ts";
+
+/** Slots a kernel may have: 3 numbers each in the uniform struct, which stays below 256 bytes. */
+export const MAX_SLOTS = 16;
+
+/** A buffer of the whole launch. */
+export interface SharedBuffer {
+  readonly access: BufferAccess;
+  /** WGSL type with its shape as a comment, such as `array<f32>; // [size]`. */
+  readonly type: string;
+}
+
+/** What one family of slot kernels consists of. */
+export interface SlotFamily {
+  readonly name: string;
+  /** Buffers every slot has, by prefix, and their shape comment. */
+  readonly each: Readonly<Record<string, BufferAccess>>;
+  readonly shared: Readonly<Record<string, SharedBuffer>>;
+  /** Parameters besides the slot table. */
+  readonly params: Readonly<Record<string, ParamType>>;
+  /** WGSL functions. */
+  readonly functions: string;
+  /**
+   * WGSL of the body, after `slot`, `first` (the workgroup's number in its slot), `base` (vec4s of the slots before)
+   * and `size` (elements of the tensor) are known. `access` makes the statement for all slots, such as
+   * `access((i) => `p = p${i}[j];`)`.
+   */
+  body(access: (statement: (slot: number) => string) => string): string;
+}
+
+/** A kernel of a family with a number of slots. */
+export type SlotKernel = KernelSpec<string, string, "WORKGROUP_SIZE">;
+
+/** Vec4s that tensors of `size` elements take in the state of a launch. */
+export function vectorsOf(size: number): number {
+  return Math.ceil(size / 4);
+}
+
+/** The kernel of a family with `slots` slots. */
+export function slotKernel(family: SlotFamily, slots: number): SlotKernel {
+  const indices = Array.from({ length: slots }, (_, i) => i);
+  const prefixes = Object.keys(family.each);
+  const buffers: Record<string, BufferAccess> = {};
+  const bindings: string[] = [];
+  const bind = (name: string, access: BufferAccess, type: string) => {
+    bindings.push(
+      `@group(0) @binding(${Object.keys(buffers).length}) var<storage, ${access}> ${name}: ${type}`,
+    );
+    buffers[name] = access;
+  };
+  for (const i of indices) {
+    for (const prefix of prefixes) {
+      bind(`${prefix}${i}`, family.each[prefix], `array<vec4f>; // [ceil(size${i} / 4)]`);
+    }
+  }
+  for (const [name, { access, type }] of Object.entries(family.shared)) bind(name, access, type);
+  const params: Record<string, ParamType> = {};
+  for (const name of ["end", "base", "size"]) for (const i of indices) params[`${name}${i}`] = "u32";
+  Object.assign(params, family.params);
+  const access = (statement: (slot: number) => string) =>
+    slots === 1 ? statement(0) : `switch slot {
+${indices.slice(1).map((i) => `    case ${i}u: { ${statement(i)} }`).join("\n")}
+    default: { ${statement(0)} }
+  }`;
+  const findSlot = indices.slice(1).map((i) =>
+    `  if (group >= params.end${i - 1}) {
+    slot = ${i}u; first = group - params.end${i - 1}; base = params.base${i}; size = params.size${i};
+  }`
+  ).join("\n");
+  const declare = slots === 1 ? "let" : "var";
+  return {
+    name: `${family.name}${slots}`,
+    buffers,
+    params,
+    tuning: { WORKGROUP_SIZE: 64 },
+    grid: (values) => [values[`end${slots - 1}`]],
+    wgsl: /* wgsl */ `
+override WORKGROUP_SIZE: u32 = 64u;
+struct Params {
+  ${Object.entries(params).map(([name, type]) => `${name}: ${type}`).join(", ")}
+}
+${bindings.join("\n")}
+@group(0) @binding(${bindings.length}) var<uniform> params: Params;
+
+${family.functions.trim()}
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
+  @builtin(local_invocation_id) lid: vec3u) {
+  let group = wid.x + wid.y * nwg.x;
+  if (group >= params.end${slots - 1}) { return; }
+  ${declare} slot = 0u;
+  ${declare} first = group;
+  ${declare} base = params.base0;
+  ${declare} size = params.size0;
+${findSlot}
+  ${family.body(access).trim()}
+}
+`,
+  };
+}
+
+/** Workgroups, state offsets and sizes of a launch, as the parameters of its kernel. */
+export function slotTable(
+  slots: number,
+  pieces: readonly { readonly base: number; readonly size: number }[],
+  vectorsPerGroup: number,
+): Record<string, number> {
+  const table: Record<string, number> = {};
+  let end = 0;
+  for (let i = 0; i < slots; i++) {
+    const { base, size } = pieces[i] ?? { base: 0, size: 0 };
+    end += groupsFor(vectorsOf(size), vectorsPerGroup);
+    table[`end${i}`] = end;
+    table[`base${i}`] = base;
+    table[`size${i}`] = size;
+  }
+  return table;
+}
+
+/** Makes each kernel of a family once. */
+export function slotKernels(family: SlotFamily): (slots: number) => SlotKernel {
+  const made = new Map<number, SlotKernel>();
+  return (slots) => {
+    let kernel = made.get(slots);
+    if (!kernel) made.set(slots, kernel = slotKernel(family, slots));
+    return kernel;
+  };
+}
