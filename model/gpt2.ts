@@ -262,7 +262,7 @@ export class GPT2LMHeadModel extends Module {
     if (labels) this.#checkLabels(inputs, labels);
     // Written before the blocks are recorded: a write must not overtake commands that use its buffer.
     const targets = labels && toIdTensor("labels", labels, this.#config.vocabSize, this.device, -100);
-    const { hidden, pastKeyValues } = this.transformer.forward(inputs);
+    const { hidden, pastKeyValues } = this.#runBlocks(inputs, targets);
     if (!targets) {
       const logits = this.lm_head.forward(hidden);
       hidden.dispose();
@@ -281,6 +281,16 @@ export class GPT2LMHeadModel extends Module {
     targets.dispose();
     hidden.dispose();
     return new CausalLMOutput({ loss, logits, pastKeyValues });
+  }
+
+  /** The transformer's forward; `targets` are freed if it fails. */
+  #runBlocks(inputs: GPT2Inputs, targets: Tensor | undefined): ReturnType<GPT2Model["forward"]> {
+    try {
+      return this.transformer.forward(inputs);
+    } catch (error) {
+      targets?.dispose();
+      throw error;
+    }
   }
 
   #checkLabels(inputs: CausalLMInputs, labels: TokenIds): void {
