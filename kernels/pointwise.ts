@@ -71,7 +71,9 @@ export const unaryTable = {
   /** The exact form x Phi(x), Hugging Face's "gelu". */
   gelu: {
     value: "0.5 * v * erfcOwn(-v * 0.70710678)",
-    derivative: "0.5 * erfcOwn(-v * 0.70710678) + v * 0.39894228 * exp(-0.5 * min(v * v, 170.0))",
+    // beyond |v| = 13 the second term is 0 in f32; the cap on v * v alone would leave a residue times a huge v
+    derivative: "0.5 * erfcOwn(-v * 0.70710678) + " +
+      "v * select(0.39894228 * exp(-0.5 * min(v * v, 170.0)), 0.0, abs(v) > 13.0)",
     snippets: erfSnippet,
   },
 } as const satisfies Record<string, UnaryRow>;

@@ -34,10 +34,10 @@ fn geluNewSigmoid4(x: vec4f) -> vec4f {
 fn geluNew4(x: vec4f) -> vec4f { return x * geluNewSigmoid4(x); }
 fn geluNewDerivative4(x: vec4f) -> vec4f {
   let s = geluNewSigmoid4(x);
-  // Beyond |x| = 15, s (1 - s) is 0 in f32; the cap keeps 0 * infinity out of du/dx.
+  // Beyond |x| = 15 the second term is 0 in f32; without the select it would be 0 * infinity, or a residue times x.
   let c = clamp(x, vec4f(-15.0), vec4f(15.0));
   let du = 0.7978845608 * (1.0 + 0.134145 * c * c);
-  return s + 2.0 * x * (s * (1.0 - s)) * du;
+  return s + x * select(2.0 * s * (1.0 - s) * du, vec4f(0.0), abs(x) > vec4f(15.0));
 }
 fn geluNew(x: f32) -> f32 { return geluNew4(vec4f(x)).x; }
 fn geluNewDerivative(x: f32) -> f32 { return geluNewDerivative4(vec4f(x)).x; }
