@@ -113,71 +113,86 @@ function launchBinary(name: BinaryName, a: Tensor, b: Tensor, shape: Shape): Ten
 
 type Operand = Tensor | number;
 
-function operands(action: string, a: Operand, b: Operand): [Tensor, Tensor, Shape] {
+/** Runs `body` on two tensors and their common shape; a number becomes a scalar tensor for as long. */
+function withOperands(
+  action: string,
+  a: Operand,
+  b: Operand,
+  body: (p: Tensor, q: Tensor, shape: Shape) => Tensor,
+): Tensor {
   const device = (a instanceof Tensor ? a : b as Tensor).device;
   const p = a instanceof Tensor ? a : full(device, [], a);
   const q = b instanceof Tensor ? b : full(device, [], b);
-  checkFloat(action, p);
-  checkFloat(action, q);
-  return [p, q, sameShape(p.shape, q.shape) ? p.shape : broadcastShapes(action, p.shape, q.shape)];
+  try {
+    checkFloat(action, p);
+    checkFloat(action, q);
+    const shape = sameShape(p.shape, q.shape) ? p.shape : broadcastShapes(action, p.shape, q.shape);
+    return body(p, q, shape);
+  } finally {
+    if (p !== a) p.dispose();
+    if (q !== b) q.dispose();
+  }
 }
 
 /** a + b with broadcasting. @throws {TypeError} if the shapes do not broadcast */
 export function add(a: Operand, b: Operand): Tensor {
-  const [p, q, shape] = operands("add", a, b);
-  const [aShape, bShape] = [p.shape, q.shape];
-  return record("add", {
-    inputs: [p, q],
-    saved: [],
-    outputs: [launchBinary("add", p, q, shape)],
-    backward: (
-      { dys: [dy], needs },
-    ) => [needs[0] ? sumTo(dy!, aShape) : null, needs[1] ? sumTo(dy!, bShape) : null],
+  return withOperands("add", a, b, (p, q, shape) => {
+    const [aShape, bShape] = [p.shape, q.shape];
+    return record("add", {
+      inputs: [p, q],
+      saved: [],
+      outputs: [launchBinary("add", p, q, shape)],
+      backward: ({ dys: [dy], needs }) => [
+        needs[0] ? sumTo(dy!, aShape) : null,
+        needs[1] ? sumTo(dy!, bShape) : null,
+      ],
+    });
   });
 }
 
 /** a - b with broadcasting. @throws {TypeError} if the shapes do not broadcast */
 export function subtract(a: Operand, b: Operand): Tensor {
-  const [p, q, shape] = operands("subtract", a, b);
-  const [aShape, bShape] = [p.shape, q.shape];
-  return record("subtract", {
-    inputs: [p, q],
-    saved: [],
-    outputs: [launchBinary("subtract", p, q, shape)],
-    backward: ({ dys: [dy], needs }) => [
-      needs[0] ? sumTo(dy!, aShape) : null,
-      needs[1] ? sumTo(negate(dy!), bShape) : null,
-    ],
+  return withOperands("subtract", a, b, (p, q, shape) => {
+    const [aShape, bShape] = [p.shape, q.shape];
+    return record("subtract", {
+      inputs: [p, q],
+      saved: [],
+      outputs: [launchBinary("subtract", p, q, shape)],
+      backward: ({ dys: [dy], needs }) => [
+        needs[0] ? sumTo(dy!, aShape) : null,
+        needs[1] ? sumTo(negate(dy!), bShape) : null,
+      ],
+    });
   });
 }
 
 /** a b elementwise with broadcasting. @throws {TypeError} if the shapes do not broadcast */
 export function multiply(a: Operand, b: Operand): Tensor {
-  const [p, q, shape] = operands("multiply", a, b);
-  return record("multiply", {
-    inputs: [p, q],
-    saved: wantsGrad(p, q) ? [p, q] : [],
-    outputs: [launchBinary("multiply", p, q, shape)],
-    backward: ({ dys: [dy], saved: [p, q], needs }) => [
-      needs[0] ? sumTo(launchBinary("multiply", dy!, q, dy!.shape), p.shape) : null,
-      needs[1] ? sumTo(launchBinary("multiply", dy!, p, dy!.shape), q.shape) : null,
-    ],
-  });
+  return withOperands("multiply", a, b, (p, q, shape) =>
+    record("multiply", {
+      inputs: [p, q],
+      saved: wantsGrad(p, q) ? [p, q] : [],
+      outputs: [launchBinary("multiply", p, q, shape)],
+      backward: ({ dys: [dy], saved: [p, q], needs }) => [
+        needs[0] ? sumTo(launchBinary("multiply", dy!, q, dy!.shape), p.shape) : null,
+        needs[1] ? sumTo(launchBinary("multiply", dy!, p, dy!.shape), q.shape) : null,
+      ],
+    }));
 }
 
 /** a / b elementwise with broadcasting. @throws {TypeError} if the shapes do not broadcast */
 export function divide(a: Operand, b: Operand): Tensor {
-  const [p, q, shape] = operands("divide", a, b);
-  return record("divide", {
-    inputs: [p, q],
-    saved: wantsGrad(p, q) ? [p, q] : [],
-    outputs: [launchBinary("divide", p, q, shape)],
-    backward: ({ dys: [dy], saved: [p, q], needs }) => {
-      const slope = () => launchBinary("divideByDenominator", p, q, dy!.shape);
-      return [
-        needs[0] ? sumTo(launchBinary("divide", dy!, q, dy!.shape), p.shape) : null,
-        needs[1] ? sumTo(launchBinary("multiply", dy!, slope(), dy!.shape), q.shape) : null,
-      ];
-    },
-  });
+  return withOperands("divide", a, b, (p, q, shape) =>
+    record("divide", {
+      inputs: [p, q],
+      saved: wantsGrad(p, q) ? [p, q] : [],
+      outputs: [launchBinary("divide", p, q, shape)],
+      backward: ({ dys: [dy], saved: [p, q], needs }) => {
+        const slope = () => launchBinary("divideByDenominator", p, q, dy!.shape);
+        return [
+          needs[0] ? sumTo(launchBinary("divide", dy!, q, dy!.shape), p.shape) : null,
+          needs[1] ? sumTo(launchBinary("multiply", dy!, slope(), dy!.shape), q.shape) : null,
+        ];
+      },
+    }));
 }

@@ -7,7 +7,7 @@
 import { maxReduceBackward, reduceKernels, type ReduceName } from "../../kernels/reduce.ts";
 import { normalizeAxis, sameShape, type Shape, showShape, sizeOf } from "../shape.ts";
 import { record } from "../tape.ts";
-import { empty, type Tensor } from "../tensor.ts";
+import { empty, full, type Tensor } from "../tensor.ts";
 import { expandTo } from "./movement.ts";
 
 /** Elements one thread reduces; with one output left, fewer threads would leave the device idle. */
@@ -89,9 +89,9 @@ function reduceLinear(
   if (x.size === 0) throw new RangeError(`Cannot ${action} an empty tensor of shape ${showShape(x.shape)}`);
   const factor = factorOf(count);
   const shape = x.shape;
-  const full = reduceAxes("sum", x, axes, factor);
-  const y = full.alias(result);
-  full.dispose();
+  const total = reduceAxes("sum", x, axes, factor);
+  const y = total.alias(result);
+  total.dispose();
   return record(action, {
     inputs: [x],
     saved: [],
@@ -112,12 +112,17 @@ export function mean(x: Tensor, options: ReduceOptions = {}): Tensor {
 
 /** The maximum over one axis; NaN if any element is NaN. */
 export function max(x: Tensor, options: { axis: number; keepDims?: boolean }): Tensor {
+  if (x.dtype !== "float32") {
+    throw new TypeError(`Cannot take the maximum of a ${x.dtype} tensor: float32 is required`);
+  }
   const { axes: [axis], result } = plan("take the maximum", x.shape, options);
   if (x.size === 0) {
     throw new RangeError(`Cannot take the maximum of an empty tensor of shape ${showShape(x.shape)}`);
   }
   const [outer, n, inner] = [x.shape.slice(0, axis), [x.shape[axis]], x.shape.slice(axis + 1)].map(sizeOf);
-  const y = reduceMiddle("max", x, outer, n, inner, 1).alias(result);
+  const kept = reduceMiddle("max", x, outer, n, inner, 1);
+  const y = kept.alias(result);
+  kept.dispose();
   return record("max", {
     inputs: [x],
     saved: [x, y],
@@ -138,6 +143,7 @@ export function max(x: Tensor, options: { axis: number; keepDims?: boolean }): T
 export function sumTo(x: Tensor, shape: Shape): Tensor {
   if (sameShape(x.shape, shape)) return x;
   const pad = x.shape.length - shape.length;
+  if (x.size === 0) return full(x.device, shape, 0);
   const axes = x.shape.flatMap((n, i) => i < pad || (shape[i - pad] === 1 && n !== 1) ? [i] : []);
   return axes.length === 0 ? x.alias(shape) : reduceAxes("sum", x, axes, 1).alias(shape);
 }
