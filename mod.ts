@@ -26,6 +26,7 @@ export {
   cast,
   concat,
   crossEntropy,
+  type CrossEntropyOptions,
   divide,
   dropout,
   type DType,
@@ -34,15 +35,20 @@ export {
   geluNew,
   HostRandom,
   layerNorm,
+  type LayerNormOptions,
   linear,
+  type LinearOptions,
   matmul,
+  type MatmulOpOptions,
   max,
   mean,
   multiply,
   type NestedArray,
   noGrad,
+  type Operand,
   permute,
   RandomState,
+  type ReduceOptions,
   relu,
   reshape,
   scale,
@@ -59,11 +65,14 @@ export {
   type TensorOptions,
   tidy,
   transpose,
+  type WeightLayout,
 } from "./autograd/mod.ts";
 export {
+  type ActivationName,
   Conv1D,
   Dropout,
   Embedding,
+  Initializer,
   LayerNorm,
   Linear,
   type LoadResult,
@@ -78,7 +87,9 @@ export {
 
 // The device
 export {
+  type BufferView,
   Device,
+  type DeviceBuffer,
   DeviceLostError,
   type DeviceOptions,
   type DeviceStats,
@@ -86,10 +97,27 @@ export {
   GpuError,
   initDevice,
   type MemoryReport,
+  type NegotiatedLimit,
   NoAdapterError,
   OutOfDeviceMemoryError,
   ShaderCompileError,
 } from "./gpu/mod.ts";
 
+export type { BufferAccess, Grid, KernelSpec, ParamType } from "./kernels/kernel_spec.ts";
+
 // Files
-export { safetensors, SafetensorsError } from "./io/safetensors.ts";
+export {
+  type Metadata,
+  type Safetensors,
+  safetensors,
+  type SafetensorsDtype,
+  type SafetensorsEntry,
+  SafetensorsError,
+  type SafetensorsFile,
+  type SafetensorsInput,
+  type SafetensorsInputs,
+  type TensorInfo,
+  type TensorReader,
+} from "./io/safetensors.ts";
+export type { Bytes, FileInput, FileSource, FolderInput, FolderSource } from "./io/file_source.ts";
+export { HubError, type HubFailure, type HubOptions, type HubProgress, type HubTimeouts } from "./io/hub.ts";

@@ -12,7 +12,9 @@ import { BUFFER_USAGE } from "./flags.ts";
 export interface DeviceBuffer {
   /** Unique for the life of the device: part of bind-group keys. */
   readonly id: number;
+  /** The WebGPU buffer. */
   readonly gpuBuffer: GPUBuffer;
+  /** Its size class, in bytes. */
   readonly byteLength: number;
   /** Number of the last submission that uses it; a host write must not overtake that submission's commands. */
   lastUse: number;
@@ -22,8 +24,11 @@ export interface DeviceBuffer {
 
 /** A byte range of a device buffer. `offset` is a multiple of 256, `size` is exact. */
 export interface BufferView {
+  /** The buffer. */
   readonly buffer: DeviceBuffer;
+  /** First byte, a multiple of 256. */
   readonly offset: number;
+  /** Number of bytes. */
   readonly size: number;
 }
 

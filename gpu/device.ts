@@ -11,6 +11,15 @@ import { DeviceLostError, GpuError, NoAdapterError, OutOfDeviceMemoryError } fro
 import { PipelineCache } from "./pipeline_cache.ts";
 import { Readback } from "./readback.ts";
 
+/** Limits that `Device.create` negotiates. */
+export type NegotiatedLimit =
+  | "maxBufferSize"
+  | "maxStorageBufferBindingSize"
+  | "maxStorageBuffersPerShaderStage"
+  | "maxComputeWorkgroupStorageSize"
+  | "maxComputeInvocationsPerWorkgroup"
+  | "maxComputeWorkgroupSizeX";
+
 /** Options of `Device.create`. */
 export interface DeviceOptions {
   /** A device of the caller's, adopted as it is. */
@@ -22,20 +31,20 @@ export interface DeviceOptions {
   /** Which adapter to ask for; default `"high-performance"`. */
   powerPreference?: GPUPowerPreference;
   /** Wanted limits; each becomes the smaller of this, our own wish and the adapter's. */
-  limits?: Partial<Record<keyof typeof WANTED_LIMITS, number>>;
+  limits?: Partial<Record<NegotiatedLimit, number>>;
   /** Limit of the byte ledger, live and idle; default none. */
   memoryLimitBytes?: number;
 }
 
 /** Limits beyond WebGPU's defaults that kernels make use of; each is negotiated down to the adapter's. */
-const WANTED_LIMITS = {
+const WANTED_LIMITS: Readonly<Record<NegotiatedLimit, number>> = {
   maxBufferSize: 4 * 2 ** 30,
   maxStorageBufferBindingSize: 4 * 2 ** 30 - 4,
   maxStorageBuffersPerShaderStage: 34,
   maxComputeWorkgroupStorageSize: 32 * 2 ** 10,
   maxComputeInvocationsPerWorkgroup: 256,
   maxComputeWorkgroupSizeX: 256,
-} as const;
+};
 
 const WANTED_FEATURES = ["shader-f16", "timestamp-query", "subgroups"] as const;
 
@@ -44,10 +53,15 @@ const WORK_BUDGET = 2e11;
 
 /** Counters since the device was made. */
 export interface DeviceStats {
+  /** Kernel launches appended. */
   readonly dispatches: number;
+  /** Submissions to the queue. */
   readonly submissions: number;
+  /** Launches whose bind group was in the cache. */
   readonly bindGroupHits: number;
+  /** Bind groups made. */
   readonly bindGroupMisses: number;
+  /** Kernels compiled. */
   readonly pipelines: number;
 }
 
@@ -120,7 +134,7 @@ export class Device {
       );
     }
     const requiredLimits: Record<string, number> = {};
-    for (const name of Object.keys(WANTED_LIMITS) as (keyof typeof WANTED_LIMITS)[]) {
+    for (const name of Object.keys(WANTED_LIMITS) as NegotiatedLimit[]) {
       const wanted = Math.min(WANTED_LIMITS[name], options.limits?.[name] ?? Infinity);
       requiredLimits[name] = Math.min(wanted, adapter.limits[name]);
     }
@@ -271,7 +285,7 @@ export class Device {
     await this.#settle();
   }
 
-  /** The command stream: the seam of the profiler and of step capture. */
+  /** @internal The command stream: the seam of the profiler and of step capture. */
   get stream(): CommandStream {
     return this.#stream;
   }

@@ -11,5 +11,6 @@ export {
   type DeviceOptions,
   type DeviceStats,
   initDevice,
+  type NegotiatedLimit,
 } from "./device.ts";
 export * from "./errors.ts";

@@ -4,10 +4,11 @@
  *
  * @module
  */
-import { fromFloat32, toFloat32 } from "./safetensors_dtype.ts";
-import { parseHeader, SafetensorsError } from "./safetensors_header.ts";
-import { load, openSafetensors } from "./safetensors_reader.ts";
-import { save, serialize } from "./safetensors_writer.ts";
+import type { Bytes, FileInput } from "./file_source.ts";
+import { fromFloat32, type SafetensorsDtype, toFloat32 } from "./safetensors_dtype.ts";
+import { type Metadata, parseHeader, SafetensorsError } from "./safetensors_header.ts";
+import { load, openSafetensors, type SafetensorsEntry, type SafetensorsFile } from "./safetensors_reader.ts";
+import { type SafetensorsInputs, save, serialize } from "./safetensors_writer.ts";
 
 export type { SafetensorsDtype } from "./safetensors_dtype.ts";
 export type { Metadata, PlacedTensor, SafetensorsHeader, TensorInfo } from "./safetensors_header.ts";
@@ -15,12 +16,28 @@ export type { SafetensorsEntry, SafetensorsFile, TensorReader } from "./safetens
 export type { SafetensorsInput, SafetensorsInputs } from "./safetensors_writer.ts";
 export { fromFloat32, load, openSafetensors, parseHeader, SafetensorsError, save, serialize, toFloat32 };
 
+/** The functions on safetensors files. */
+export interface Safetensors {
+  /** Every tensor of a file, whole in memory. */
+  load(input: FileInput): Promise<Map<string, SafetensorsEntry>>;
+  /** Writes a file, crash-safe. */
+  save(path: string, entries: SafetensorsInputs, metadata?: Metadata): Promise<void>;
+  /** The bytes of a file. */
+  serialize(entries: SafetensorsInputs, metadata?: Metadata): Bytes;
+  /** Opens a file to read tensor by tensor. */
+  open(input: FileInput): Promise<SafetensorsFile>;
+  /** Elements of F32, F16, BF16 or F64 as float32. */
+  toFloat32(dtype: SafetensorsDtype, bytes: Uint8Array): Float32Array<ArrayBuffer>;
+  /** float32 elements as another format, rounded to nearest even. */
+  fromFloat32(dtype: SafetensorsDtype, values: Float32Array): Uint8Array<ArrayBuffer>;
+}
+
 /** The functions on safetensors files under one name, as in Python: `safetensors.load(path)`. */
-export const safetensors: {
-  readonly load: typeof load;
-  readonly save: typeof save;
-  readonly serialize: typeof serialize;
-  readonly open: typeof openSafetensors;
-  readonly toFloat32: typeof toFloat32;
-  readonly fromFloat32: typeof fromFloat32;
-} = { load, save, serialize, open: openSafetensors, toFloat32, fromFloat32 };
+export const safetensors: Safetensors = {
+  load,
+  save,
+  serialize,
+  open: openSafetensors,
+  toFloat32,
+  fromFloat32,
+};

@@ -71,14 +71,20 @@ export interface CausalLMInputs extends GPT2Inputs {
 
 /** The stack of blocks without the head. */
 export class GPT2Model extends Module {
+  /** Token embedding, [V, C]. */
   wte: Embedding;
+  /** Position embedding, [n_positions, C]. */
   wpe: Embedding;
+  /** Dropout of the embedded tokens. */
   drop: Dropout;
+  /** The blocks. */
   h: GPT2Block[];
+  /** The last layer norm. */
   ln_f: LayerNorm;
   readonly #config: GPT2Config;
   readonly #random: RandomState;
 
+  /** @internal `GPT2LMHeadModel` makes it. */
   constructor(config: GPT2Config, source: ParameterSource, random: RandomState) {
     super();
     this.#config = config;
@@ -173,7 +179,9 @@ export interface LoadProgress {
 
 /** GPT-2 with a language-model head, tied to the token embedding. */
 export class GPT2LMHeadModel extends Module {
+  /** The stack of blocks. */
   transformer: GPT2Model;
+  /** Hidden states to logits. */
   lm_head: Projection;
   readonly #config: GPT2Config;
   readonly #random: RandomState;
@@ -323,6 +331,7 @@ export class GPT2LMHeadModel extends Module {
     await save(path, checkpointEntries(this.namedParameters()), { format: "pt" });
   }
 
+  /** Gives the memory of every parameter back. */
   override dispose(): void {
     super.dispose();
     this.#random.dispose();

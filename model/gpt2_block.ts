@@ -64,12 +64,14 @@ export class GPT2Attention extends Module {
   attn_dropout: Dropout;
   /** Dropout of the output. */
   resid_dropout: Dropout;
+  /** Number of heads. */
   readonly heads: number;
   /** Factor of the scores. */
   readonly scale: number;
   /** Which block it is in, from 0. */
   readonly layer: number;
 
+  /** @internal `GPT2LMHeadModel` makes it. */
   constructor(config: GPT2Config, source: ParameterSource, random: RandomState, layer: number) {
     super();
     this.c_attn = conv1d(source, config.nEmbd, 3 * config.nEmbd);
@@ -83,7 +85,7 @@ export class GPT2Attention extends Module {
       (config.scaleAttnByInverseLayerIdx ? layer + 1 : 1);
   }
 
-  /** residual + attention(x), x and residual [B, T, C]. */
+  /** @internal residual + attention(x), x and residual [B, T, C]. */
   forward(x: Tensor, residual: Tensor, state: AttentionState): Tensor {
     const qkv = this.c_attn.forward(x); // [B, T, 3C]
     const mixed = attend(qkv, this.heads, this.scale, this.layer, this.attn_dropout, state); // [B, T, C]
@@ -93,10 +95,12 @@ export class GPT2Attention extends Module {
 
 /** The activation of an MLP, as a module of its own. */
 export class Activation extends Module {
+  /** `activation` is Hugging Face's name. */
   constructor(readonly activation: ActivationName) {
     super();
   }
 
+  /** x [...] -> [...]. */
   forward(x: Tensor): Tensor {
     return activations[this.activation](x);
   }
@@ -108,9 +112,12 @@ export class GPT2MLP extends Module {
   c_fc: Projection;
   /** [I, C] */
   c_proj: Projection;
+  /** Between the projections. */
   act: Activation;
+  /** Dropout of the output. */
   dropout: Dropout;
 
+  /** @internal `GPT2LMHeadModel` makes it. */
   constructor(config: GPT2Config, source: ParameterSource, random: RandomState) {
     super();
     this.c_fc = conv1d(source, config.nEmbd, config.innerSize);
@@ -130,11 +137,16 @@ export class GPT2MLP extends Module {
 
 /** One block. */
 export class GPT2Block extends Module {
+  /** Before the attention. */
   ln_1: LayerNorm;
+  /** Attention. */
   attn: GPT2Attention;
+  /** Before the MLP. */
   ln_2: LayerNorm;
+  /** The MLP. */
   mlp: GPT2MLP;
 
+  /** @internal `GPT2LMHeadModel` makes it. */
   constructor(config: GPT2Config, source: ParameterSource, random: RandomState, layer: number) {
     super();
     this.ln_1 = layerNorm(source, config);
@@ -143,7 +155,7 @@ export class GPT2Block extends Module {
     this.mlp = new GPT2MLP(config, source, random);
   }
 
-  /** x [B, T, C] -> [B, T, C]; what backward needs stays with the tape, the rest is freed. */
+  /** @internal x [B, T, C] -> [B, T, C]; what backward needs stays with the tape, the rest is freed. */
   forward(x: Tensor, state: AttentionState): Tensor {
     return tidy(() => {
       const attended = this.attn.forward(this.ln_1.forward(x), x, state);

@@ -11,6 +11,8 @@ export {
   GPT2LMHeadModel,
   GPT2Model,
   type GPT2Options,
+  type LoadOptions,
+  type LoadProgress,
 } from "./gpt2.ts";
 export { GPT2Config, type GPT2ConfigFields } from "./gpt2_config.ts";
 export type { WeightDType } from "./gpt2_checkpoint.ts";
@@ -18,4 +20,13 @@ export type { AttentionMask, TokenIds } from "./inputs.ts";
 export { KVCache } from "./kv_cache.ts";
 export { CausalLMOutput } from "./output.ts";
 export type { SamplingOptions } from "./sampling.ts";
-export { AutoTokenizer, type Tokenizer } from "./tokenizer.ts";
+export {
+  AutoTokenizer,
+  type DecodeOptions,
+  type DecodeStream,
+  type EncodeOptions,
+  type Encoding,
+  type PaddingSide,
+  type Tokenizer,
+} from "./tokenizer.ts";
+export { Activation, GPT2Attention, GPT2Block, GPT2MLP } from "./gpt2_block.ts";

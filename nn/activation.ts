@@ -8,8 +8,21 @@ import { gelu, geluNew, multiply, relu, scale, sigmoid, silu, tanh, type Tensor 
 /** x sigmoid(1.702 x). */
 const quickGelu = (x: Tensor): Tensor => multiply(x, sigmoid(scale(x, 1.702)));
 
+/** Name of an activation. */
+export type ActivationName =
+  | "gelu"
+  | "gelu_new"
+  | "gelu_fast"
+  | "gelu_pytorch_tanh"
+  | "quick_gelu"
+  | "relu"
+  | "sigmoid"
+  | "silu"
+  | "swish"
+  | "tanh";
+
 /** Every activation that a config may name. */
-export const activations = {
+export const activations: Readonly<Record<ActivationName, (x: Tensor) => Tensor>> = {
   gelu,
   gelu_new: geluNew,
   gelu_fast: geluNew,
@@ -20,10 +33,7 @@ export const activations = {
   silu,
   swish: silu,
   tanh,
-} as const satisfies Record<string, (x: Tensor) => Tensor>;
-
-/** Name of an activation. */
-export type ActivationName = keyof typeof activations;
+};
 
 /** The names that compute the same as gelu_new, which matmul kernels can apply themselves. */
 export const GELU_NEW_NAMES: ReadonlySet<string> = new Set(["gelu_new", "gelu_fast", "gelu_pytorch_tanh"]);

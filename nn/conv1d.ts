@@ -14,6 +14,7 @@ export class Conv1D extends Projection {
   /** [out] */
   bias: Parameter;
 
+  /** Takes over the parameters. */
   constructor(weight: Parameter, bias: Parameter) {
     super();
     this.weight = weight;
@@ -23,14 +24,17 @@ export class Conv1D extends Projection {
   /** How `weight` is stored. */
   readonly layout: WeightLayout = "conv1d";
 
+  /** Size of the last axis of the input. */
   get inFeatures(): number {
     return this.weight.shape[0];
   }
 
+  /** Size of the last axis of the output. */
   get outFeatures(): number {
     return this.weight.shape[1];
   }
 
+  /** x [..., in] -> [..., out]. */
   forward(x: Tensor, options: ProjectionOptions = {}): Tensor {
     return linear(x, this.weight, this.bias, { layout: "conv1d", ...options });
   }

@@ -13,7 +13,7 @@ export class Dropout extends Module {
   /** Where its random numbers come from, shared by the whole model. */
   readonly random: RandomState;
 
-  /** @throws {RangeError} unless 0 <= p <= 1 */
+  /** `random` is the model's. @throws {RangeError} unless 0 <= p <= 1 */
   constructor(p: number, random: RandomState) {
     super();
     this.p = checkDropout("dropout", p);
@@ -25,6 +25,7 @@ export class Dropout extends Module {
     return this.training && this.p > 0;
   }
 
+  /** x [...] -> [...]. */
   forward(x: Tensor): Tensor {
     return this.isActive ? dropout(x, this.p, this.random) : x;
   }

@@ -12,6 +12,7 @@ export class Embedding extends Module {
   /** [V, C], float32, or float16 when frozen. */
   weight: Parameter;
 
+  /** Takes over the parameters. */
   constructor(weight: Parameter) {
     super();
     this.weight = weight;

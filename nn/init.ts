@@ -8,10 +8,13 @@ import { Parameter } from "./parameter.ts";
 
 /** Draws parameters one after another from one seed: the same seed and order give the same weights. */
 export class Initializer {
+  /** Where parameters are made. */
   readonly device: Device;
+  /** What they are drawn from. */
   readonly seed: number;
   #call = 0;
 
+  /** `seed` is an integer from 0 to 2^53 - 1. */
   constructor(device: Device, seed: number) {
     this.device = device;
     this.seed = seed;

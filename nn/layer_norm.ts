@@ -16,6 +16,7 @@ export class LayerNorm extends Module {
   /** Added to the variance. */
   readonly eps: number;
 
+  /** Takes over the parameters. */
   constructor(weight: Parameter, bias: Parameter, eps = 1e-5) {
     super();
     this.weight = weight;

@@ -14,6 +14,7 @@ export class Linear extends Projection {
   /** [out], or null. */
   bias: Parameter | null;
 
+  /** Takes over the parameters. */
   constructor(weight: Parameter, bias: Parameter | null = null) {
     super();
     this.weight = weight;
@@ -23,14 +24,17 @@ export class Linear extends Projection {
   /** How `weight` is stored. */
   readonly layout: WeightLayout = "linear";
 
+  /** Size of the last axis of the input. */
   get inFeatures(): number {
     return this.weight.shape[1];
   }
 
+  /** Size of the last axis of the output. */
   get outFeatures(): number {
     return this.weight.shape[0];
   }
 
+  /** x [..., in] -> [..., out]. */
   forward(x: Tensor, options: ProjectionOptions = {}): Tensor {
     return linear(x, this.weight, this.bias, { layout: "linear", ...options });
   }

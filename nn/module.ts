@@ -194,10 +194,12 @@ export class Module {
 export class ModuleDict<M extends Module = Module> extends Module {
   readonly #items = new Map<string, M>();
 
+  /** The modules by name. */
   override *children(): Generator<[string, M]> {
     yield* this.#items;
   }
 
+  /** Adds or replaces. */
   override setChild(name: string, module: Module): void {
     this.#items.set(name, module as M);
   }
@@ -233,6 +235,7 @@ export class ModuleDict<M extends Module = Module> extends Module {
 export class ParameterDict extends Module {
   readonly #items = new Map<string, Parameter>();
 
+  /** The parameters by name. */
   override *ownParameters(): Generator<[string, Parameter]> {
     yield* this.#items;
   }

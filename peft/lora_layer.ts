@@ -33,6 +33,7 @@ import { patternValue } from "./targets.ts";
 
 /** Takes the place of a Conv1D or Linear. Properties carry `peft`'s names. */
 export class LoraLayer extends Projection implements TunerLayer {
+  /** The layer it replaced. */
   base_layer: Conv1D | Linear;
   /** Dropout of each adapter's input. */
   lora_dropout: ModuleDict<Dropout> = new ModuleDict();
@@ -45,6 +46,7 @@ export class LoraLayer extends Projection implements TunerLayer {
   readonly #state: AdapterState;
   #original: Tensor | null = null;
 
+  /** Wraps a layer; adapters are added after. */
   constructor(base: Conv1D | Linear, state: AdapterState) {
     super();
     this.base_layer = base;
@@ -52,10 +54,12 @@ export class LoraLayer extends Projection implements TunerLayer {
     this.#state = state;
   }
 
+  /** Size of the last axis of the input. */
   get inFeatures(): number {
     return this.base_layer.inFeatures;
   }
 
+  /** Size of the last axis of the output. */
   get outFeatures(): number {
     return this.base_layer.outFeatures;
   }
@@ -108,10 +112,12 @@ export class LoraLayer extends Projection implements TunerLayer {
     return options.residual ? add(y, options.residual) : y;
   }
 
+  /** Names of its adapters. */
   adapterNames(): string[] {
     return this.lora_A.keys();
   }
 
+  /** Makes an adapter's A and B. */
   addAdapter(name: string, config: LoraConfig, path: string, { init, random }: InjectionContext): void {
     const rank = patternValue(config.rankPattern, path, config.r);
     const alpha = patternValue(config.alphaPattern, path, config.loraAlpha);
@@ -129,11 +135,13 @@ export class LoraLayer extends Projection implements TunerLayer {
     this.train(this.training);
   }
 
+  /** Drops an adapter. */
   deleteAdapter(name: string): void {
     for (const parts of [this.lora_dropout, this.lora_A, this.lora_B]) parts.delete(name);
     this.scaling.delete(name);
   }
 
+  /** A and B by their keys on disk. */
   adapterParameters(name: string): [string, Parameter][] {
     const [A, B] = [this.lora_A.get(name), this.lora_B.get(name)];
     return A && B ? [["lora_A.weight", A.weight], ["lora_B.weight", B.weight]] : [];
@@ -153,6 +161,7 @@ export class LoraLayer extends Projection implements TunerLayer {
     );
   }
 
+  /** Adds an adapter's change to the base weight; the first merge keeps a copy of it. */
   merge(name: string): void {
     if (!this.lora_A.has(name)) return;
     const { weight } = this.base_layer;
@@ -165,6 +174,7 @@ export class LoraLayer extends Projection implements TunerLayer {
     );
   }
 
+  /** Puts the base weight back. */
   unmerge(): void {
     if (!this.#original) return;
     const { weight } = this.base_layer;
@@ -173,10 +183,12 @@ export class LoraLayer extends Projection implements TunerLayer {
     this.#original = null;
   }
 
+  /** The base weight. */
   mergedWeights(): Parameter[] {
     return [this.base_layer.weight];
   }
 
+  /** Gives the memory of base and adapters back. */
   override dispose(): void {
     super.dispose();
     this.#original?.dispose();

@@ -19,11 +19,13 @@ export class AdapterState {
 
 /** What a method may use while it makes parameters. */
 export interface InjectionContext {
+  /** Where parameters are made. */
   readonly device: Device;
   /** Where initial values come from. */
   readonly init: Initializer;
   /** Where the model's dropout draws from. */
   readonly random: RandomState;
+  /** What all adapters of the model share. */
   readonly state: AdapterState;
 }
 

@@ -5,5 +5,16 @@
 
 export type { PeftConfig, PeftConfigFields } from "./config.ts";
 export { LoraConfig, type LoraConfigFields, type LoraInit } from "./lora.ts";
-export { getPeftModel, PeftModel } from "./peft_model.ts";
+export {
+  type AdaptableModel,
+  type ForwardInputs,
+  type Generate,
+  getPeftModel,
+  type LoadAdapterOptions,
+  PeftModel,
+} from "./peft_model.ts";
+export { LoraLayer } from "./lora_layer.ts";
+export { AdapterState, type InjectionContext, type TunerLayer } from "./method.ts";
+export { type Layer, ModulesToSaveWrapper } from "./modules_to_save.ts";
+export { type InjectOptions, Tuner } from "./tuner.ts";
 export { NoMatchingModuleError } from "./targets.ts";

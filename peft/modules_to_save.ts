@@ -8,14 +8,17 @@ import { Module, ModuleDict, type Parameter } from "../nn/mod.ts";
 import type { AdapterState } from "./method.ts";
 
 /** A layer of one tensor in and one out, with options it understands. */
-type Layer = Module & { forward(x: Tensor, ...rest: unknown[]): Tensor };
+export type Layer = Module & { forward(x: Tensor, ...rest: unknown[]): Tensor };
 
 /** Stands in the place of a module, and uses the copy of the active adapter. */
 export class ModulesToSaveWrapper extends Module {
+  /** The base's own module. */
   original_module: Layer;
+  /** Trained copies by adapter. */
   modules_to_save: ModuleDict<Layer> = new ModuleDict();
   readonly #state: AdapterState;
 
+  /** Wraps a module; copies are added after. */
   constructor(original: Module, state: AdapterState) {
     super();
     this.original_module = original as Layer;
@@ -30,6 +33,7 @@ export class ModulesToSaveWrapper extends Module {
     return name === undefined ? this.original_module : this.modules_to_save.get(name)!;
   }
 
+  /** What the acting module computes. */
   forward(x: Tensor, ...rest: unknown[]): Tensor {
     return this.acting.forward(x, ...rest);
   }

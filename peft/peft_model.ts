@@ -17,9 +17,9 @@ export type AdaptableModel = Module & {
 };
 
 /** What a model's forward takes. */
-type ForwardInputs<M extends AdaptableModel> = Parameters<M["forward"]>[0];
+export type ForwardInputs<M extends AdaptableModel> = Parameters<M["forward"]>[0];
 /** What a model's generate takes and gives; never where it has none. */
-type Generate<M> = M extends { generate: infer G extends (...args: never[]) => unknown } ? G : never;
+export type Generate<M> = M extends { generate: infer G extends (...args: never[]) => unknown } ? G : never;
 
 /** Options of loading an adapter. */
 export interface LoadAdapterOptions {

@@ -31,6 +31,7 @@ export interface TargetRules {
 
 /** Chosen targets match no module of the model. */
 export class NoMatchingModuleError extends TypeError {
+  /** Name of the class. */
   override name = "NoMatchingModuleError";
 }
 

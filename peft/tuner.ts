@@ -29,12 +29,14 @@ interface ModelFacts {
 export class Tuner<M extends Module> extends Module {
   /** The model, its target modules replaced. */
   model: M;
+  /** Which adapters are active, merged, or off. */
   readonly state: AdapterState = new AdapterState();
   readonly #configs = new Map<string, PeftConfig>();
   /** Whether each parameter of the base trained before it was wrapped. */
   readonly #trained: ReadonlyMap<Parameter, boolean>;
   #injections = 0;
 
+  /** Takes the model in; nothing is replaced yet. */
   constructor(model: M) {
     super();
     this.model = model;

@@ -17,7 +17,7 @@ export {
   type LoraLinearOptions,
   type WeightLayout,
 } from "./linear.ts";
-export { matmul } from "./matmul.ts";
+export { matmul, type MatmulOpOptions } from "./matmul.ts";
 export { concat, expand, permute, reshape, slice, transpose } from "./movement.ts";
 export {
   add,
@@ -28,6 +28,7 @@ export {
   log,
   multiply,
   negate,
+  type Operand,
   relu,
   scale,
   sigmoid,

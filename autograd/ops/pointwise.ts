@@ -111,7 +111,8 @@ function launchBinary(name: BinaryName, a: Tensor, b: Tensor, shape: Shape): Ten
   return y;
 }
 
-type Operand = Tensor | number;
+/** A tensor, or a number that stands for a scalar tensor. */
+export type Operand = Tensor | number;
 
 /** Runs `body` on two tensors and their common shape; a number becomes a scalar tensor for as long. */
 function withOperands(
