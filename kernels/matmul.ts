@@ -11,6 +11,7 @@
 import type { MatmulKernel, MatmulOptions } from "./matmul_options.ts";
 import { matmulName } from "./matmul_options.ts";
 import { matmulRegisterKernel } from "./matmul_register.ts";
+import { matmulSharedKernel } from "./matmul_shared.ts";
 
 export type {
   MatmulExtension,
@@ -29,7 +30,10 @@ const made = new Map<string, MatmulKernel>();
 export function matmulKernel(options: MatmulOptions): MatmulKernel {
   const name = matmulName(options);
   let kernel = made.get(name);
-  if (!kernel) made.set(name, kernel = matmulRegisterKernel(options));
+  if (!kernel) {
+    const make = options.variant === "shared" ? matmulSharedKernel : matmulRegisterKernel;
+    made.set(name, kernel = make(options));
+  }
   return kernel;
 }
 
@@ -52,6 +56,15 @@ const PLAIN: MatmulOptions = {
   accumulate: false,
 };
 
+const SHARED: Partial<MatmulOptions> = {
+  variant: "shared",
+  tileM: 8,
+  tileN: 8,
+  lanesM: 16,
+  lanesN: 16,
+  tileK: 16,
+};
+
 const SCALAR = { a: false, b: false, y: false, extension: false };
 
 /** Every variant, epilogue and operand format of the family once, for the checks that walk all kernels. */
@@ -72,6 +85,12 @@ export function matmulKernels(): MatmulKernel[] {
     { extension: "nn", vector: SCALAR },
     { tileM: 4, tileN: 16, lanesM: 8, lanesN: 1 },
     { tileM: 1, tileN: 4 },
+    SHARED,
+    { ...SHARED, vector: SCALAR, anyK: true },
+    { ...SHARED, weight: "f16", anyK: true },
+    { ...SHARED, extension: "nt", bias: true, gelu: true, preActivation: true },
+    { ...SHARED, extension: "nn", vector: SCALAR, bias: true, gelu: true, residual: true },
+    { ...SHARED, tileM: 4, tileN: 4, tileK: 32, accumulate: true },
   ];
   const all = layouts.flatMap((layout) =>
     changes.map((change) => matmulKernel({ ...PLAIN, layout, ...change }))

@@ -12,7 +12,17 @@ import {
   matmulName,
   type MatmulOptions,
 } from "./matmul_options.ts";
-import { batchOffsets, component, matmulDeclarations, matmulEpilogue, range } from "./matmul_text.ts";
+import {
+  batchOffsets,
+  columnOffset,
+  component,
+  CONTIGUOUS,
+  matmulDeclarations,
+  matmulEpilogue,
+  range,
+  rowOffset,
+  type TilePlace,
+} from "./matmul_text.ts";
 import { groupsFor } from "./kernel_spec.ts";
 
 /** One loop over the shared dimension: the product itself, or the extension's R columns. */
@@ -34,8 +44,10 @@ interface Loop {
 }
 
 /** One loop over the shared dimension, four steps at a time, and where asked the last one to three steps. */
-function loopText(options: MatmulOptions, loop: Loop): string {
+function loopText(options: MatmulOptions, loop: Loop, place: TilePlace): string {
   const { tileM, tileN } = options;
+  const row = (i: number) => `row + ${rowOffset(place, i)}u`;
+  const col = (c: number) => `col + ${columnOffset(place, c)}u`;
   const p = loop.prefix;
   const lines: string[] = [];
   const leftFourth = loop.vectorLeft ? " / 4u" : "";
@@ -48,29 +60,29 @@ function loopText(options: MatmulOptions, loop: Loop): string {
   const leftGroups = range(Math.ceil(tileM / 4));
   if (loop.layout !== "tn") {
     for (const i of range(tileM)) {
-      lines.push(`  let ${p}a${i} = ${loop.leftBase} + min(row + ${i}u, params.M - 1u) * ${p}lda;`);
+      lines.push(`  let ${p}a${i} = ${loop.leftBase} + min(${row(i)}, params.M - 1u) * ${p}lda;`);
     }
   } else if (loop.vectorLeft) {
     for (const g of leftGroups) {
-      lines.push(`  let ${p}a${g} = ${loop.leftBase} + min(row / 4u + ${g}u, params.M / 4u - 1u);`);
+      lines.push(`  let ${p}a${g} = ${loop.leftBase} + min((${row(4 * g)}) / 4u, params.M / 4u - 1u);`);
     }
   } else {
     for (const i of range(tileM)) {
-      lines.push(`  let ${p}a${i} = ${loop.leftBase} + min(row + ${i}u, params.M - 1u);`);
+      lines.push(`  let ${p}a${i} = ${loop.leftBase} + min(${row(i)}, params.M - 1u);`);
     }
   }
   const rightGroups = range(tileN / 4);
   if (loop.layout === "nt") {
     for (const c of range(tileN)) {
-      lines.push(`  let ${p}b${c} = ${loop.rightBase} + min(col + ${c}u, params.N - 1u) * ${p}ldb;`);
+      lines.push(`  let ${p}b${c} = ${loop.rightBase} + min(${col(c)}, params.N - 1u) * ${p}ldb;`);
     }
   } else if (loop.vectorRight) {
     for (const j of rightGroups) {
-      lines.push(`  let ${p}b${j} = ${loop.rightBase} + min(col / 4u + ${j}u, params.N / 4u - 1u);`);
+      lines.push(`  let ${p}b${j} = ${loop.rightBase} + min((${col(4 * j)}) / 4u, params.N / 4u - 1u);`);
     }
   } else {
     for (const c of range(tileN)) {
-      lines.push(`  let ${p}b${c} = ${loop.rightBase} + min(col + ${c}u, params.N - 1u);`);
+      lines.push(`  let ${p}b${c} = ${loop.rightBase} + min(${col(c)}, params.N - 1u);`);
     }
   }
 
@@ -165,8 +177,29 @@ function loopText(options: MatmulOptions, loop: Loop): string {
   return lines.join("\n");
 }
 
+/** The accumulators continue over the R columns of u; empty without an extension. */
+export function extensionText(options: MatmulOptions, place: TilePlace): string {
+  const { extension, vector } = options;
+  if (extension === "none") return "";
+  const loop = loopText(options, {
+    layout: extension,
+    left: (index) => `u[${index}]`,
+    right: (index) => `v[${index}]`,
+    vectorLeft: vector.extension,
+    vectorRight: extension === "nt" ? vector.extension : vector.y,
+    prefix: "e",
+    length: "params.R",
+    leftStride: "params.R",
+    rightStride: extension === "nt" ? "params.R" : "params.ldv",
+    leftBase: "0u",
+    rightBase: "0u",
+    anyLength: !vector.extension,
+  }, place);
+  return `  // The accumulators continue over the R columns of u.\n${loop}`;
+}
+
 function registerText(options: MatmulOptions): string {
-  const { tileM, tileN, vector, extension } = options;
+  const { tileM, tileN, vector } = options;
   const accumulators = range(tileM).flatMap((i) =>
     range(tileN / 4).map((j) => `  var acc${i}_${j} = vec4f();`)
   );
@@ -183,21 +216,7 @@ function registerText(options: MatmulOptions): string {
     leftBase: "batchA",
     rightBase: "batchB",
     anyLength: options.anyK,
-  });
-  const more = extension === "none" ? "" : loopText(options, {
-    layout: extension,
-    left: (index) => `u[${index}]`,
-    right: (index) => `v[${index}]`,
-    vectorLeft: vector.extension,
-    vectorRight: extension === "nt" ? vector.extension : vector.y,
-    prefix: "e",
-    length: "params.R",
-    leftStride: "params.R",
-    rightStride: extension === "nt" ? "params.R" : "params.ldv",
-    leftBase: "0u",
-    rightBase: "0u",
-    anyLength: !vector.extension,
-  });
+  }, CONTIGUOUS);
   return `${matmulDeclarations(options)}
 @compute @workgroup_size(${options.lanesN * options.lanesM})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
@@ -208,8 +227,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
 ${batchOffsets(options)}
 ${accumulators.join("\n")}
 ${main}
-${extension === "none" ? "" : `  // The accumulators continue over the R columns of u.\n${more}`}
-${matmulEpilogue(options, tileM, tileN)}
+${extensionText(options, CONTIGUOUS)}
+${matmulEpilogue(options, CONTIGUOUS)}
 }
 `;
 }

@@ -86,49 +86,61 @@ export function batchOffsets(options: MatmulOptions): string {
 }
 
 /**
- * Writes the accumulators `acc<i>_<j>` (row `row + i`, columns `col + 4 j` to `col + 4 j + 3`) through the epilogue:
- * alpha, old y, bias, activation, residual. Rows and columns outside of y are not written.
+ * Where the rows and columns of a thread's tile lie from its `row` and `col` on: groups of four neighbours, one group
+ * `rowStride` or `columnStride` after the other.
  */
-export function matmulEpilogue(options: MatmulOptions, tileM: number, tileN: number): string {
-  const { vector } = options;
+export interface TilePlace {
+  readonly rowStride: number;
+  readonly columnStride: number;
+}
+
+/** A tile in one piece. */
+export const CONTIGUOUS: TilePlace = { rowStride: 4, columnStride: 4 };
+
+/** Offset of row i of the tile. */
+export const rowOffset = (place: TilePlace, i: number) => (i >> 2) * place.rowStride + (i & 3);
+/** Offset of column c of the tile. */
+export const columnOffset = (place: TilePlace, c: number) => (c >> 2) * place.columnStride + (c & 3);
+
+/**
+ * Writes the accumulators `acc<i>_<j>` (row i of the tile, its columns 4 j to 4 j + 3) through the epilogue: alpha, old
+ * y, bias, activation, residual. Rows and columns outside of y are not written.
+ */
+export function matmulEpilogue(options: MatmulOptions, place: TilePlace): string {
+  const { vector, tileM, tileN } = options;
   const groups = range(tileN / 4);
   const lines: string[] = [];
   const fourth = vector.y ? " / 4u" : "";
   lines.push(`  let ldc = params.ldc${fourth};`);
-  const columns = vector.y ? range(tileN / 4) : range(tileN);
-  const guard = (column: number) =>
-    vector.y ? `col + ${4 * column}u < params.N` : `col + ${column}u < params.N`;
+  const column = (c: number) => columnOffset(place, c);
+  const guard = (c: number) => `col + ${column(c)}u < params.N`;
   // Reads past N are clamped, not branched around: what they give is not stored.
   if (options.bias) {
-    if (vector.y) {
-      for (const j of groups) lines.push(`  let bias${j} = bias[min(col / 4u + ${j}u, params.N / 4u - 1u)];`);
-    } else {
-      for (const j of groups) {
-        const parts = range(4).map((e) => `bias[min(col + ${4 * j + e}u, params.N - 1u)]`);
-        lines.push(`  let bias${j} = vec4f(${parts.join(", ")});`);
-      }
+    for (const j of groups) {
+      const parts = range(4).map((e) => `bias[min(col + ${column(4 * j + e)}u, params.N - 1u)]`);
+      const value = vector.y
+        ? `bias[min((col + ${column(4 * j)}u) / 4u, params.N / 4u - 1u)]`
+        : `vec4f(${parts.join(", ")})`;
+      lines.push(`  let bias${j} = ${value};`);
     }
   }
   const first = options.gelu ? (options.preActivation ? "preActivation" : "y") : "y";
   for (const i of range(tileM)) {
-    lines.push(`  if (row + ${i}u < params.M) {`);
-    lines.push(`    let at = batchY + (row + ${i}u) * ldc + col${fourth};`);
+    const row = `row + ${rowOffset(place, i)}u`;
+    lines.push(`  if (${row} < params.M) {`);
+    lines.push(`    let at = batchY + (${row}) * ldc + col${fourth};`);
     for (const j of groups) {
       const value = `params.alpha * acc${i}_${j}` + (options.bias ? ` + bias${j}` : "");
+      const put = (c: number, index: number, what: string) => {
+        const old = options.accumulate ? ` + y[at + ${index}u]` : "";
+        const residual = options.residual && !options.gelu ? ` + residual[at + ${index}u]` : "";
+        lines.push(`    if (${guard(c)}) { ${first}[at + ${index}u] = ${what}${old}${residual}; }`);
+      };
       if (vector.y) {
-        const old = options.accumulate ? ` + y[at + ${j}u]` : "";
-        const residual = options.residual && !options.gelu ? ` + residual[at + ${j}u]` : "";
-        lines.push(`    if (${guard(j)}) { ${first}[at + ${j}u] = ${value}${old}${residual}; }`);
+        put(4 * j, column(4 * j) / 4, value);
       } else {
         lines.push(`    let z${j} = ${value};`);
-        for (const e of range(4)) {
-          const c = 4 * j + e;
-          const old = options.accumulate ? ` + y[at + ${c}u]` : "";
-          const residual = options.residual && !options.gelu ? ` + residual[at + ${c}u]` : "";
-          lines.push(
-            `    if (${guard(c)}) { ${first}[at + ${c}u] = z${j}.${component(e)}${old}${residual}; }`,
-          );
-        }
+        for (const e of range(4)) put(4 * j + e, column(4 * j + e), `z${j}.${component(e)}`);
       }
     }
     lines.push("  }");
@@ -137,10 +149,15 @@ export function matmulEpilogue(options: MatmulOptions, tileM: number, tileN: num
     // A rolled loop over what this thread has just written: the activation appears once in the compiled program
     // instead of once an element.
     const residual = options.residual ? " + residual[at]" : "";
-    lines.push(`  for (var i = 0u; i < min(${tileM}u, params.M - min(row, params.M)); i++) {`);
-    lines.push(`    for (var j = 0u; j < ${columns.length}u; j++) {`);
-    lines.push(`      if (col + j${vector.y ? " * 4u" : ""} < params.N) {`);
-    lines.push(`        let at = batchY + (row + i) * ldc + col${fourth} + j;`);
+    const c = vector.y
+      ? `col + j * ${place.columnStride}u`
+      : `col + j / 4u * ${place.columnStride}u + j % 4u`;
+    lines.push(`  for (var i = 0u; i < ${tileM}u; i++) {`);
+    lines.push(`    let r = row + i / 4u * ${place.rowStride}u + i % 4u;`);
+    lines.push(`    for (var j = 0u; j < ${vector.y ? tileN / 4 : tileN}u; j++) {`);
+    lines.push(`      let c = ${c};`);
+    lines.push("      if (r < params.M && c < params.N) {");
+    lines.push(`        let at = batchY + r * ldc + c${fourth};`);
     lines.push(`        y[at] = ${vector.y ? "geluNew4" : "geluNew"}(${first}[at])${residual};`);
     lines.push("      }\n    }\n  }");
   }

@@ -155,17 +155,17 @@ function launchBlock(device: Device, call: MatmulCall, block: Block): void {
   const gelu = last && (call.gelu ?? false);
   const preActivation = gelu ? call.preActivation : null;
 
+  const tile = call.tile ??
+    selectMatmul(device, { layout, M: rows, N: columns, K: depth, batch: batch?.count ?? 1 });
   const batchFour = batch === undefined ||
     four(batch.aOuter, batch.aInner) && four(batch.bOuter, batch.bInner) && four(batch.yStride);
   const vector = {
-    a: depth > 0 && batchFour && four(a.ld) && (layout !== "tn" ? true : four(rows)),
-    b: depth > 0 && batchFour && four(b.ld) && (layout === "nt" ? true : four(columns)),
+    a: depth > 0 && batchFour && four(a.ld) && (layout !== "tn" || four(rows, tile.tileM)),
+    b: depth > 0 && batchFour && four(b.ld) && (layout === "nt" || four(columns)),
     y: batchFour && four(y.ld, columns) &&
       (extension?.layout !== "nn" || four(extension.v.shape.at(-1) ?? 0)),
     extension: extension !== undefined && four(extension.R),
   };
-  const tile = call.tile ??
-    selectMatmul(device, { layout, M: rows, N: columns, K: depth, batch: batch?.count ?? 1 });
   const options: MatmulOptions = {
     ...tile,
     layout,
