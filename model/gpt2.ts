@@ -158,6 +158,7 @@ export interface GPT2Options {
 
 /** Options of `fromPretrained` for an open folder. */
 export interface LoadOptions {
+  /** Where the weights go. */
   device: Device;
   /** Storage of weight matrices; float16 weights are frozen. Default "float32". */
   dtype?: WeightDType;
