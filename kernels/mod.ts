@@ -22,7 +22,7 @@ import { matmulKernels } from "./matmul.ts";
 import { tallyLoss } from "./loss_tally.ts";
 import { pointwiseKernels } from "./pointwise.ts";
 import { randomFill } from "./random.ts";
-import { maxReduceBackward, reduceKernels } from "./reduce.ts";
+import { maxReduceHits, maxReduceShare, reduceKernels } from "./reduce.ts";
 import { sgdKernel, sgdMomentumKernel } from "./sgd.ts";
 import { softmaxBackward, softmaxForward } from "./softmax.ts";
 import { gatherStrided, scatterStrided } from "./strided_copy.ts";
@@ -34,7 +34,8 @@ export function allKernels(): KernelSpec[] {
     ...rowFamilies.flatMap((family) => Object.values(family).flatMap((widths) => Object.values(widths))),
     ...Object.values(reduceKernels),
     layerNormBackwardParams,
-    maxReduceBackward,
+    maxReduceHits,
+    maxReduceShare,
     gatherStrided,
     scatterStrided,
     floatToHalf,

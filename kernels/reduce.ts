@@ -10,7 +10,10 @@ import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
 /** How two values combine, as WGSL expressions of `acc` and `v`. */
 export const reduceTable = {
   sum: { start: "0.0", combine: "acc + v" },
-  max: { start: "-3.4028234663852886e38", combine: "select(max(acc, v), v, isNan(v))" },
+  max: {
+    start: "-3.4028234663852886e38",
+    combine: "select(select(max(acc, v), v, isNan(v)), acc, isNan(acc))",
+  },
 } as const;
 
 /** Name of a reduction. */
@@ -70,41 +73,59 @@ export const reduceKernels: Readonly<Record<ReduceName, ReduceKernel>> = {
   max: reduceKernel("max"),
 };
 
-/** dx = dy where x equals the maximum y, shared equally among ties; x [outer, n, inner], y and dy [outer, inner]. */
-export const maxReduceBackward: KernelSpec<
-  "x" | "y" | "dy" | "dx",
-  "outer" | "n" | "inner",
-  "WORKGROUP_SIZE"
-> = {
-  name: "maxReduceBackward",
-  buffers: { x: "read", y: "read", dy: "read", dx: "read_write" },
+const ELEMENT_GRID = (
+  { outer, n, inner }: { readonly outer: number; readonly n: number; readonly inner: number },
+  { WORKGROUP_SIZE }: { readonly WORKGROUP_SIZE: number },
+) => [groupsFor(outer * n * inner, WORKGROUP_SIZE)] as const;
+
+/** hits = 1 where x equals the maximum y of its column, else 0; x [outer, n, inner], y [outer, inner]. */
+export const maxReduceHits: KernelSpec<"x" | "y" | "hits", "outer" | "n" | "inner", "WORKGROUP_SIZE"> = {
+  name: "maxReduceHits",
+  buffers: { x: "read", y: "read", hits: "read_write" },
   params: { outer: "u32", n: "u32", inner: "u32" },
   tuning: { WORKGROUP_SIZE: 64 },
-  grid: ({ outer, inner }, { WORKGROUP_SIZE }) => [groupsFor(outer * inner, WORKGROUP_SIZE)],
+  grid: ELEMENT_GRID,
   wgsl: /* wgsl */ `
 override WORKGROUP_SIZE: u32 = 64u;
 struct Params { outer: u32, n: u32, inner: u32 }
 @group(0) @binding(0) var<storage, read> x: array<f32>; // [outer, n, inner]
 @group(0) @binding(1) var<storage, read> y: array<f32>; // [outer, inner]
-@group(0) @binding(2) var<storage, read> dy: array<f32>; // [outer, inner]
-@group(0) @binding(3) var<storage, read_write> dx: array<f32>; // [outer, n, inner]
-@group(0) @binding(4) var<uniform> params: Params;
+@group(0) @binding(2) var<storage, read_write> hits: array<f32>; // [outer, n, inner]
+@group(0) @binding(3) var<uniform> params: Params;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   @builtin(local_invocation_id) lid: vec3u) {
   let i = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
-  if (i >= params.outer * params.inner) { return; }
-  let base = i / params.inner * params.n * params.inner + i % params.inner;
-  var ties = 0.0;
-  for (var j = 0u; j < params.n; j++) {
-    if (x[base + j * params.inner] == y[i]) { ties += 1.0; }
-  }
-  let share = dy[i] / max(ties, 1.0);
-  for (var j = 0u; j < params.n; j++) {
-    let at = base + j * params.inner;
-    dx[at] = select(0.0, share, x[at] == y[i]);
-  }
+  if (i >= params.outer * params.n * params.inner) { return; }
+  let column = i / (params.n * params.inner) * params.inner + i % params.inner;
+  hits[i] = select(0.0, 1.0, x[i] == y[column]);
+}
+`,
+};
+
+/** hits become the gradient of x: each hit gets dy of its column, shared equally among the `ties` of the column. */
+export const maxReduceShare: KernelSpec<"hits" | "ties" | "dy", "outer" | "n" | "inner", "WORKGROUP_SIZE"> = {
+  name: "maxReduceShare",
+  buffers: { hits: "read_write", ties: "read", dy: "read" },
+  params: { outer: "u32", n: "u32", inner: "u32" },
+  tuning: { WORKGROUP_SIZE: 64 },
+  grid: ELEMENT_GRID,
+  wgsl: /* wgsl */ `
+override WORKGROUP_SIZE: u32 = 64u;
+struct Params { outer: u32, n: u32, inner: u32 }
+@group(0) @binding(0) var<storage, read_write> hits: array<f32>; // [outer, n, inner]
+@group(0) @binding(1) var<storage, read> ties: array<f32>; // [outer, inner]: sum of hits, 0 where the maximum is NaN
+@group(0) @binding(2) var<storage, read> dy: array<f32>; // [outer, inner]
+@group(0) @binding(3) var<uniform> params: Params;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
+  @builtin(local_invocation_id) lid: vec3u) {
+  let i = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+  if (i >= params.outer * params.n * params.inner) { return; }
+  let column = i / (params.n * params.inner) * params.inner + i % params.inner;
+  hits[i] = select(0.0, dy[column] / max(ties[column], 1.0), hits[i] > 0.0);
 }
 `,
 };

@@ -19,7 +19,7 @@ import { record } from "../tape.ts";
 import { empty, type Tensor } from "../tensor.ts";
 import { checkFloat } from "./pointwise.ts";
 import { slice } from "./movement.ts";
-import { sum } from "./reduce.ts";
+import { sumTo } from "./reduce.ts";
 
 /** Rows whose parameter gradients one thread sums. */
 const ROWS_PER_CHUNK = 32;
@@ -84,8 +84,8 @@ export function layerNorm(x: Tensor, weight: Tensor, bias: Tensor, options: Laye
         { x: x.view, stats: stats.view, dy: dy!.view, partial: partial.view },
         { rows, cols, chunk },
       );
-      const both = sum(partial, { axis: 0 });
-      const part = (i: number) => slice(both, 0, i, i + 1).alias([cols]);
+      const both = sumTo(partial, [1, 2, cols]);
+      const part = (i: number) => slice(both, 1, i, i + 1).alias([cols]);
       return [dx, needs[1] ? part(0) : null, needs[2] ? part(1) : null];
     },
   });

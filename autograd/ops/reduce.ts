@@ -4,7 +4,7 @@
  * @module
  */
 
-import { maxReduceBackward, reduceKernels, type ReduceName } from "../../kernels/reduce.ts";
+import { maxReduceHits, maxReduceShare, reduceKernels, type ReduceName } from "../../kernels/reduce.ts";
 import { normalizeAxis, sameShape, type Shape, showShape, sizeOf } from "../shape.ts";
 import { record } from "../tape.ts";
 import { empty, full, type Tensor } from "../tensor.ts";
@@ -129,11 +129,10 @@ export function max(x: Tensor, options: { axis: number; keepDims?: boolean }): T
     outputs: [y],
     backward: ({ dys: [dy], saved: [x, y] }) => {
       const dx = empty(x.device, x.shape);
-      x.device.dispatch(
-        maxReduceBackward,
-        { x: x.view, y: y.view, dy: dy!.view, dx: dx.view },
-        { outer, n, inner },
-      );
+      const sizes = { outer, n, inner };
+      x.device.dispatch(maxReduceHits, { x: x.view, y: y.view, hits: dx.view }, sizes);
+      const ties = reduceMiddle("sum", dx, outer, n, inner, 1);
+      x.device.dispatch(maxReduceShare, { hits: dx.view, ties: ties.view, dy: dy!.view }, sizes);
       return [dx];
     },
   });
