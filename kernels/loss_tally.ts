@@ -6,7 +6,7 @@
 import { notFiniteSnippet } from "./adamw.ts";
 import type { KernelSpec } from "./kernel_spec.ts";
 
-/** Adds a step's loss; counts the steps whose loss or gradient norm is not finite and keeps the first one's number. */
+/** Adds a step's loss, if it is finite; counts the steps whose loss or gradient norm is not finite and keeps the first one's number. */
 export const tallyLoss: KernelSpec<"loss" | "clip" | "step" | "tally"> = {
   name: "tallyLoss",
   buffers: { loss: "read", clip: "read", step: "read", tally: "read_write" },
@@ -23,7 +23,7 @@ ${notFiniteSnippet.trim()}
 
 @compute @workgroup_size(1)
 fn main() {
-  tally[0] = bitcast<u32>(bitcast<f32>(tally[0]) + loss[0]);
+  if (!notFinite(loss[0])) { tally[0] = bitcast<u32>(bitcast<f32>(tally[0]) + loss[0]); }
   tally[1] = bitcast<u32>(clip[1]);
   if (notFinite(loss[0]) || notFinite(clip[1])) {
     if (tally[2] == 0u) { tally[3] = step[0]; }

@@ -96,14 +96,16 @@ export class AdamW implements Optimizer {
 
   /** @internal The host's half of a step: counts it and writes the numbers that change. A replay repeats it. */
   prepare(): void {
-    this.#params.forEach(({ grad }, index) => {
-      if (grad) this.#steps[index]++;
-    });
     for (const { state, indices } of this.#states.parts) {
+      const stepping = indices.filter((index) => this.#params[index].grad);
+      const advance = () => {
+        for (const index of stepping) this.#steps[index]++;
+      };
+      advance();
       state.prepare((slot) => {
         const { lr, betas, eps, weightDecay } = this.#groupOf[indices[slot]];
         return { lr, betas, eps, weightDecay, step: Math.max(1, this.#steps[indices[slot]]) };
-      });
+      }, advance);
     }
   }
 

@@ -85,15 +85,17 @@ export class SGD implements Optimizer {
 
   /** @internal The host's half of a step: counts it and writes the numbers that change. A replay repeats it. */
   prepare(): void {
-    this.#params.forEach(({ grad }, index) => {
-      if (grad) this.#steps[index]++;
-    });
     for (const { state, indices } of this.#states.parts) {
+      const stepping = indices.filter((index) => this.#params[index].grad);
+      const advance = () => {
+        for (const index of stepping) this.#steps[index]++;
+      };
+      advance();
       state.prepare((slot) => {
         const { lr, momentum, dampening, weightDecay, nesterov } = this.#groupOf[indices[slot]];
         const first = this.#steps[indices[slot]] <= 1;
         return { lr, momentum, dampening, weightDecay, nesterov, first };
-      });
+      }, advance);
     }
   }
 

@@ -10,7 +10,7 @@ import { empty, type Tensor } from "../tensor.ts";
 
 /** What happened since the last reset. */
 export interface LossReport {
-  /** Sum of the losses. */
+  /** Sum of the losses that are finite. */
   readonly lossSum: number;
   /** Gradient norm of the last step, before clipping. */
   readonly gradNorm: number;

@@ -1,0 +1,262 @@
+/**
+ * Checkpoints of a run: `checkpoint-N/` with the model's own files, the optimizer's and the schedule's state, random
+ * states and the place in the data, written so that a crash leaves a whole checkpoint or none. A resumed run has the
+ * same losses and weights, bit for bit, as one that was never interrupted.
+ * @module
+ */
+
+import { exists, joinPath, listDirectory } from "../io/files.ts";
+import { type JsonObject, readJsonObject, writeJson } from "../io/json.ts";
+import { openSafetensors, type SafetensorsInput, save } from "../io/safetensors.ts";
+import { removeFolder, verifyFolder, writeFolderAtomic } from "../io/staged_folder.ts";
+import type { Parameter } from "../nn/mod.ts";
+import type { LRScheduler, LRSchedulerState } from "./lr_scheduler.ts";
+import type { GroupState, Optimizer, OptimizerStateDict } from "./optimizer.ts";
+import { randomStates, type TrainableModel, trainableParameters } from "./trainable_model.ts";
+import type { LogEntry, TrainerState } from "./trainer_state.ts";
+import type { TrainingArguments } from "./training_arguments.ts";
+
+/** What a checkpoint holds and a resumed run takes over. */
+export interface RunParts {
+  readonly model: TrainableModel;
+  readonly optimizer: Optimizer;
+  readonly scheduler: LRScheduler;
+  readonly state: TrainerState;
+  /** Sums since the last log, and of the whole run. */
+  readonly losses: LossSums;
+  /** What the order of the data depends on. */
+  readonly data: DataOrder;
+}
+
+/** Sums of losses on the host. */
+export interface LossSums {
+  /** Since the last log. */
+  sinceLog: number;
+  /** The step of the last log. */
+  loggedStep: number;
+  /** Up to the last log. */
+  total: number;
+}
+
+/** Everything that the order of the data depends on. */
+export interface DataOrder {
+  readonly seed: number;
+  readonly examples: number;
+  readonly batchSize: number;
+  readonly gradientAccumulationSteps: number;
+  readonly dropLast: boolean;
+}
+
+const NAME = /^checkpoint-(\d+)$/;
+const OPTIMIZER = "optimizer.safetensors";
+const TRAINABLE = "trainable.safetensors";
+
+const floats = (data: Uint8Array<ArrayBuffer>) =>
+  new Float32Array(data.buffer, data.byteOffset, data.length / 4);
+
+/** Parameters that train and that the model's own `model.safetensors` does not hold. */
+async function missingParameters(folder: string, model: TrainableModel): Promise<Map<string, Parameter>> {
+  const missing = trainableParameters(model);
+  const path = await joinPath(folder, "model.safetensors");
+  if (!(await exists(path))) return missing;
+  const file = await openSafetensors(path);
+  for (const name of [...missing.keys()]) {
+    if (file.has(name) && file.info(name).dtype === "F32") missing.delete(name);
+  }
+  await file.close();
+  return missing;
+}
+
+async function saveOptimizer(path: string, optimizer: Optimizer): Promise<void> {
+  const { state, paramGroups } = await optimizer.stateDict();
+  const entries = new Map<string, SafetensorsInput>();
+  const steps: Record<number, number> = {};
+  for (const [index, { step, buffers }] of state) {
+    steps[index] = step;
+    for (const [name, data] of Object.entries(buffers)) {
+      entries.set(`${index}.${name}`, { dtype: "F32", shape: [data.length], data });
+    }
+  }
+  await save(path, entries, { steps: JSON.stringify(steps), param_groups: JSON.stringify(paramGroups) });
+}
+
+async function loadOptimizer(path: string, optimizer: Optimizer): Promise<void> {
+  const file = await openSafetensors(path);
+  try {
+    const parse = (key: string) => JSON.parse(file.metadata.get(key) ?? "null");
+    const state: OptimizerStateDict["state"] = new Map();
+    for (const [index, step] of Object.entries(parse("steps") as Record<string, number>)) {
+      state.set(Number(index), { step, buffers: {} });
+    }
+    for (const name of file.names()) {
+      const [index, buffer] = name.split(".");
+      state.get(Number(index))!.buffers[buffer] = floats(await file.read(name));
+    }
+    optimizer.loadStateDict({ state, paramGroups: parse("param_groups") as GroupState[] });
+  } finally {
+    await file.close();
+  }
+}
+
+/** `trainer_state.json`, by Hugging Face's names. */
+function stateFile(state: TrainerState, args: TrainingArguments): Record<string, unknown> {
+  const snake = (name: string) => name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+  return {
+    epoch: state.epoch,
+    eval_steps: args.evalSteps ?? args.loggingSteps,
+    global_step: state.globalStep,
+    log_history: state.logHistory.map((entry) =>
+      Object.fromEntries(Object.entries(entry).map(([name, value]) => [snake(name), value]))
+    ),
+    logging_steps: args.loggingSteps,
+    max_steps: state.maxSteps,
+    num_input_tokens_seen: state.numInputTokensSeen,
+    num_train_epochs: state.numTrainEpochs,
+    save_steps: args.saveSteps,
+    train_batch_size: args.perDeviceTrainBatchSize,
+  };
+}
+
+/**
+ * Writes `checkpoint-N` in `outputDir`, then removes the oldest ones beyond `saveTotalLimit`.
+ * @returns its path
+ */
+export async function saveCheckpoint(
+  outputDir: string,
+  args: TrainingArguments,
+  parts: RunParts,
+): Promise<string> {
+  const { model, optimizer, scheduler, state, losses, data } = parts;
+  const path = await joinPath(outputDir, `checkpoint-${state.globalStep}`);
+  const about = { format: "@peft/webgpu checkpoint", version: 1, global_step: state.globalStep };
+  await writeFolderAtomic(path, async (folder) => {
+    await model.savePretrained?.(folder);
+    const missing = await missingParameters(folder, model);
+    if (missing.size > 0) {
+      const entries = [...missing].map(([name, parameter]): [string, SafetensorsInput] => [
+        name,
+        { dtype: "F32", shape: parameter.shape, data: () => parameter.data() },
+      ]);
+      await save(await joinPath(folder, TRAINABLE), new Map(entries), { format: "pt" });
+    }
+    await saveOptimizer(await joinPath(folder, OPTIMIZER), optimizer);
+    await writeJson(await joinPath(folder, "scheduler.json"), scheduler.stateDict());
+    await writeJson(await joinPath(folder, "rng_state.json"), {
+      random: randomStates(model).map(({ seed, step }) => ({ seed, step })),
+      data,
+      losses,
+    });
+    await writeJson(await joinPath(folder, "trainer_state.json"), stateFile(state, args));
+    await writeJson(await joinPath(folder, "training_args.json"), args.toJSON());
+  }, about);
+  if (args.saveTotalLimit !== null) {
+    const steps = await checkpointSteps(outputDir);
+    const surplus = steps.filter((step) => step !== state.globalStep).slice(args.saveTotalLimit - 1);
+    for (const step of surplus) await removeFolder(await joinPath(outputDir, `checkpoint-${step}`));
+  }
+  return path;
+}
+
+/** Steps of the checkpoints in a folder, the newest first. */
+async function checkpointSteps(outputDir: string): Promise<number[]> {
+  const names = await listDirectory(outputDir);
+  return names.flatMap((name) => NAME.exec(name)?.[1] ?? []).map(Number).sort((a, b) => b - a);
+}
+
+/**
+ * The newest checkpoint of a folder whose files are as its manifest says; damaged ones are passed over with a warning.
+ * @throws {Error} if there is none
+ */
+export async function findCheckpoint(outputDir: string): Promise<string> {
+  for (const step of await checkpointSteps(outputDir)) {
+    const path = await joinPath(outputDir, `checkpoint-${step}`);
+    try {
+      await verifyFolder(path);
+      return path;
+    } catch (error) {
+      console.warn(`${(error as Error).message}; trying the checkpoint before it`);
+    }
+  }
+  throw new Error(
+    `Cannot resume from "${outputDir}": at least one whole checkpoint is required, received none`,
+  );
+}
+
+const camel = (name: string) => name.replaceAll(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
+
+function checkData(path: string, now: DataOrder, then: DataOrder): void {
+  for (const name of Object.keys(now) as (keyof DataOrder)[]) {
+    if (now[name] === then[name]) continue;
+    throw new TypeError(
+      `Cannot resume from "${path}": ${name} must be ${then[name]} as before, received ${now[name]}`,
+    );
+  }
+}
+
+/**
+ * Puts a run where a checkpoint is.
+ * @throws {Error} if the checkpoint is damaged @throws {TypeError} if it is of another model, optimizer or data order
+ */
+export async function loadCheckpoint(path: string, parts: RunParts): Promise<void> {
+  await verifyFolder(path);
+  const { model, optimizer, scheduler, state, losses, data } = parts;
+  const read = async (name: string) => await readJsonObject(await joinPath(path, name)) as JsonObject;
+  const saved = await read("rng_state.json") as unknown as {
+    random: { seed: number; step: number }[];
+    data: DataOrder;
+    losses: LossSums;
+  };
+  checkData(path, data, saved.data);
+  const randoms = randomStates(model);
+  if (randoms.length !== saved.random.length) {
+    throw new TypeError(
+      `Cannot resume from "${path}": ${saved.random.length} random states are required, received ${randoms.length}`,
+    );
+  }
+  await loadParameters(path, model);
+  await loadOptimizer(await joinPath(path, OPTIMIZER), optimizer);
+  scheduler.loadStateDict(await read("scheduler.json") as unknown as LRSchedulerState);
+  randoms.forEach((random, i) => {
+    random.seed = saved.random[i].seed;
+    random.step = saved.random[i].step;
+  });
+  Object.assign(losses, saved.losses);
+  const progress = await read("trainer_state.json");
+  state.globalStep = progress.global_step as number;
+  state.epoch = progress.epoch as number;
+  state.numInputTokensSeen = progress.num_input_tokens_seen as number;
+  state.logHistory = (progress.log_history as Record<string, number>[]).map((entry) =>
+    Object.fromEntries(Object.entries(entry).map(([name, value]) => [camel(name), value])) as LogEntry
+  );
+}
+
+async function loadParameters(path: string, model: TrainableModel): Promise<void> {
+  const parameters = trainableParameters(model);
+  const left = new Set(parameters.keys());
+  for (const name of ["model.safetensors", TRAINABLE]) {
+    const full = await joinPath(path, name);
+    if (!(await exists(full))) continue;
+    const file = await openSafetensors(full);
+    try {
+      for (const key of file.names()) {
+        const parameter = parameters.get(key);
+        if (!parameter) continue;
+        const shape = file.info(key).shape;
+        if (shape.join() !== parameter.shape.join()) {
+          throw new TypeError(
+            `Cannot resume from "${path}": "${key}" must have shape [${parameter.shape}], received [${shape}]`,
+          );
+        }
+        parameter.write(floats(await file.read(key)));
+        left.delete(key);
+      }
+    } finally {
+      await file.close();
+    }
+  }
+  if (left.size > 0) {
+    throw new TypeError(
+      `Cannot resume from "${path}": ${left.size} parameters are not in it, "${[...left][0]}" among them`,
+    );
+  }
+}

@@ -1,0 +1,70 @@
+/**
+ * The mean loss of a model over a dataset.
+ * @module
+ */
+
+import { concat, keep, noGrad, reshape, type Tensor, tidy } from "../autograd/mod.ts";
+import { countItems, type DataLoader } from "./data_loader.ts";
+import { lossOf, type TrainableModel } from "./trainable_model.ts";
+
+/** Losses that are read back together. */
+const READ_TOGETHER = 32;
+
+/** Result of `Trainer.evaluate()`. */
+export interface EvalOutput {
+  /** Mean loss of a label. */
+  readonly evalLoss: number;
+  /** exp(evalLoss) */
+  readonly perplexity: number;
+  /** Seconds. */
+  readonly evalRuntime: number;
+  /** Labels that counted. */
+  readonly evalTokens: number;
+}
+
+/**
+ * Evaluates in eval mode; every label counts once, however batches are cut. The model's mode is as before afterwards.
+ * @throws {RangeError} if there is no label at all
+ */
+export async function evaluateLoss(model: TrainableModel, loader: DataLoader): Promise<EvalOutput> {
+  const begin = performance.now();
+  const { training } = model;
+  let sum = 0;
+  let evalTokens = 0;
+  let open: { loss: Tensor; items: number }[] = [];
+  const read = async () => {
+    if (open.length === 0) return;
+    using losses = tidy(() => noGrad(() => concat(open.map(({ loss }) => reshape(loss, [1])), 0)));
+    const values = await losses.data();
+    open.forEach(({ items }, i) => sum += values[i] * items);
+    for (const { loss } of open) loss.dispose();
+    open = [];
+  };
+  model.train(false);
+  try {
+    for (const batch of loader.batches(0)) {
+      const items = countItems(batch);
+      if (items === 0) continue;
+      const loss = tidy(() => noGrad(() => lossOf(model, batch, items).detach()));
+      open.push({ loss: keep(loss), items });
+      evalTokens += items;
+      if (open.length === READ_TOGETHER) await read();
+    }
+    await read();
+  } finally {
+    for (const { loss } of open) loss.dispose();
+    model.train(training);
+  }
+  if (evalTokens === 0) {
+    throw new RangeError(
+      "Cannot evaluate: at least one label after the first of its row is required, all others being -100",
+    );
+  }
+  const evalLoss = sum / evalTokens;
+  return {
+    evalLoss,
+    perplexity: Math.exp(evalLoss),
+    evalRuntime: (performance.now() - begin) / 1000,
+    evalTokens,
+  };
+}

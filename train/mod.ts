@@ -1,0 +1,61 @@
+/**
+ * Training: optimizers, schedules, data, the Trainer.
+ * @module
+ */
+
+export { AdamW, type AdamWGroup, type AdamWOptions } from "./adamw.ts";
+export { clipGradNorm } from "./clip_grad_norm.ts";
+export {
+  type Dataset,
+  type Example,
+  TextDataset,
+  type TextDatasetOptions,
+  type TextTokenizer,
+} from "./data.ts";
+export {
+  type Batch,
+  type DataCollator,
+  DataLoader,
+  type DataLoaderOptions,
+  defaultDataCollator,
+} from "./data_loader.ts";
+export {
+  getConstantSchedule,
+  getConstantScheduleWithWarmup,
+  getCosineScheduleWithWarmup,
+  getLinearScheduleWithWarmup,
+  getScheduler,
+  LRScheduler,
+  type LRSchedulerState,
+  type SchedulerOptions,
+  type SchedulerType,
+} from "./lr_scheduler.ts";
+export type {
+  GroupInput,
+  GroupState,
+  Optimizer,
+  OptimizerGroup,
+  OptimizerStateDict,
+  ParameterState,
+  Params,
+  StepOptions,
+} from "./optimizer.ts";
+export { SGD, type SGDGroup, type SGDOptions } from "./sgd.ts";
+export type { TrainableModel } from "./trainable_model.ts";
+export type { EvalOutput } from "./evaluate.ts";
+export {
+  Trainer,
+  type TrainerOptions,
+  type TrainerTokenizer,
+  type TrainOptions,
+  type TrainOutput,
+} from "./trainer.ts";
+export type {
+  CallbackExtra,
+  CallbackMoment,
+  LogEntry,
+  TrainerCallback,
+  TrainerControl,
+  TrainerState,
+} from "./trainer_state.ts";
+export { type IntervalStrategy, type OptimizerName, TrainingArguments } from "./training_arguments.ts";

@@ -1,0 +1,71 @@
+/**
+ * What the Trainer needs of a model, whatever it is.
+ * @module
+ */
+
+import { RandomState, type Tensor } from "../autograd/mod.ts";
+import { Dropout, LayerNorm, type Module, type Parameter } from "../nn/mod.ts";
+import type { Batch } from "./data_loader.ts";
+
+/** A model that computes its own loss. */
+export interface TrainableModel {
+  /** Whether dropout is active. */
+  training: boolean;
+  /**
+   * The loss of a batch: the sum over its labels (each predicted from the tokens before it, so that the first of a row
+   * counts for nothing) divided by `numItemsInBatch`.
+   */
+  forward(inputs: Batch & { numItemsInBatch: number }): { readonly loss?: Tensor };
+  /** Its parameters by name. */
+  namedParameters(): Iterable<[string, Parameter]>;
+  /** Its modules by path. */
+  namedModules(): Iterable<[string, Module]>;
+  /** Switches dropout. */
+  train(mode?: boolean): unknown;
+  /** Writes its files. */
+  savePretrained?(folder: string): Promise<unknown>;
+  /** Where its dropout draws from. */
+  readonly random?: unknown;
+}
+
+/** The loss of a batch. @throws {TypeError} if the model returns none */
+export function lossOf(model: TrainableModel, batch: Batch, numItemsInBatch: number): Tensor {
+  const { loss } = model.forward({ ...batch, numItemsInBatch });
+  if (loss) return loss;
+  throw new TypeError("Cannot train: the model's forward() must return a loss, received none");
+}
+
+/** Parameters that train, by name. */
+export function trainableParameters(model: TrainableModel): Map<string, Parameter> {
+  return new Map([...model.namedParameters()].filter(([, parameter]) => parameter.requiresGrad));
+}
+
+/** Every random state that a model draws from, each once, in the order of its modules. */
+export function randomStates(model: TrainableModel): RandomState[] {
+  const states = new Set<RandomState>();
+  if (model.random instanceof RandomState) states.add(model.random);
+  for (const [, module] of model.namedModules()) if (module instanceof Dropout) states.add(module.random);
+  return [...states];
+}
+
+/** Names that weight decay leaves out (`Trainer.get_decay_parameter_names` of `transformers`). */
+const NO_DECAY = /bias|layernorm|rmsnorm|(?:^|\.)norm(?:$|\.)|_norm(?:$|\.)/i;
+
+/** Trainable parameters in two groups, with weight decay and without: biases and norms have none. */
+export function decayGroups(
+  model: TrainableModel,
+  weightDecay: number,
+): { params: Parameter[]; weightDecay: number }[] {
+  const norms = new Set<Parameter>();
+  for (const [, module] of model.namedModules()) {
+    if (module instanceof LayerNorm) {
+      for (const [, parameter] of module.ownParameters()) norms.add(parameter);
+    }
+  }
+  const decayed: Parameter[] = [];
+  const others: Parameter[] = [];
+  for (const [name, parameter] of trainableParameters(model)) {
+    (norms.has(parameter) || NO_DECAY.test(name) ? others : decayed).push(parameter);
+  }
+  return [{ params: decayed, weightDecay }, { params: others, weightDecay: 0 }];
+}

@@ -1,0 +1,258 @@
+/**
+ * The training loop, with the names and behaviour of `transformers.Trainer`.
+ * @module
+ */
+
+import { joinPath, makeDirectory } from "../io/files.ts";
+import { writeJson } from "../io/json.ts";
+import { findCheckpoint, loadCheckpoint, saveCheckpoint } from "./checkpoint.ts";
+import type { Dataset } from "./data.ts";
+import { type Batch, type DataCollator, DataLoader, defaultDataCollator } from "./data_loader.ts";
+import { type EvalOutput, evaluateLoss } from "./evaluate.ts";
+import type { LRScheduler } from "./lr_scheduler.ts";
+import type { Optimizer } from "./optimizer.ts";
+import type { TrainableModel } from "./trainable_model.ts";
+import type { CallbackExtra, TrainerCallback, TrainerControl, TrainerState } from "./trainer_state.ts";
+import { TrainingArguments } from "./training_arguments.ts";
+import { TrainingRun } from "./training_run.ts";
+
+/** Steps after which losses are read back in any case, so that the host never runs far ahead of the device. */
+const READ_STEPS = 16;
+
+/** The part of a tokenizer that the Trainer uses. */
+export interface TrainerTokenizer {
+  /** Fills short rows. */
+  readonly padTokenId: number | null;
+  /** Fills them where there is no padding token. */
+  readonly eosTokenId: number | null;
+  /** Writes its files. */
+  savePretrained?(folder: string): Promise<unknown>;
+}
+
+/** Options of `Trainer`. */
+export interface TrainerOptions {
+  /** Any module that computes its loss. */
+  model: TrainableModel;
+  /** Settings; default all defaults. */
+  args?: Partial<TrainingArguments>;
+  /** Needed by `train()`. */
+  trainDataset?: Dataset;
+  /** Needed by `evaluate()`. */
+  evalDataset?: Dataset;
+  /** Pads batches, and is saved with the model. */
+  tokenizer?: TrainerTokenizer;
+  /** Default: pads on the right. */
+  dataCollator?: DataCollator;
+  /** Followers of the run. */
+  callbacks?: readonly TrainerCallback[];
+  /** In place of those that `args` describe; null leaves one of the two to `args`. */
+  optimizers?: readonly [Optimizer | null, LRScheduler | null];
+}
+
+/** Options of `Trainer.train()`. */
+export interface TrainOptions {
+  /** Folder of a checkpoint, or true for the newest whole one of `outputDir`; default false: from the beginning. */
+  resumeFromCheckpoint?: string | boolean;
+}
+
+/** Result of `Trainer.train()`. */
+export interface TrainOutput {
+  /** Optimizer steps done. */
+  readonly globalStep: number;
+  /** Mean loss of all steps. */
+  readonly trainingLoss: number;
+  /** `trainLoss`, `trainRuntime` in seconds, samples, steps and tokens a second, `epoch`. */
+  readonly metrics: Readonly<Record<string, number>>;
+}
+
+/**
+ * Trains a model.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, AutoTokenizer, TextDataset, Trainer } from "@peft/webgpu";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("gpt2");
+ * const model = await AutoModelForCausalLM.fromPretrained("gpt2");
+ * const trainDataset = await TextDataset.fromFile("notes.txt", tokenizer, { blockSize: 128 });
+ * const trainer = new Trainer({ model, trainDataset, args: { outputDir: "out", maxSteps: 100, loggingSteps: 10 } });
+ * const { trainingLoss } = await trainer.train();
+ * await trainer.saveModel();
+ * ```
+ */
+export class Trainer {
+  /** The model. */
+  readonly model: TrainableModel;
+  /** The settings. */
+  readonly args: TrainingArguments;
+  readonly #options: TrainerOptions;
+  readonly #collate: DataCollator;
+  readonly #callbacks: TrainerCallback[];
+  readonly #control: TrainerControl = {
+    shouldTrainingStop: false,
+    shouldLog: false,
+    shouldEvaluate: false,
+    shouldSave: false,
+  };
+  #state: TrainerState = {
+    globalStep: 0,
+    epoch: 0,
+    maxSteps: 0,
+    numTrainEpochs: 0,
+    numInputTokensSeen: 0,
+    tokensPerSecond: 0,
+    logHistory: [],
+  };
+
+  /** @throws {RangeError} for settings out of range */
+  constructor(options: TrainerOptions) {
+    const { args = {}, tokenizer } = options;
+    this.model = options.model;
+    this.args = args instanceof TrainingArguments ? args : new TrainingArguments(args);
+    this.#options = options;
+    this.#collate = options.dataCollator ??
+      defaultDataCollator(tokenizer?.padTokenId ?? tokenizer?.eosTokenId ?? 0);
+    this.#callbacks = [...options.callbacks ?? []];
+    if (this.args.evalStrategy !== "no" && !options.evalDataset) {
+      throw new TypeError(
+        `Cannot make a trainer: an evalDataset is required with evalStrategy "${this.args.evalStrategy}", received none`,
+      );
+    }
+  }
+
+  /** Where the run is, or the last run ended. */
+  get state(): Readonly<TrainerState> {
+    return this.#state;
+  }
+
+  /** Adds a follower of the run. */
+  addCallback(callback: TrainerCallback): void {
+    this.#callbacks.push(callback);
+  }
+
+  /**
+   * Trains, from the beginning or from a checkpoint.
+   * @throws {RangeError} for an empty dataset @throws {TypeError} if no parameter trains, or the checkpoint is of
+   * another model or data @throws {Error} for a loss or gradient that is not finite, naming the step
+   */
+  async train({ resumeFromCheckpoint = false }: TrainOptions = {}): Promise<TrainOutput> {
+    const { trainDataset: dataset, optimizers: [optimizer, scheduler] = [null, null] } = this.#options;
+    if (!dataset) throw new TypeError("Cannot train: a trainDataset is required, received none");
+    const { model, args } = this;
+    const control = this.#control;
+    for (const name of Object.keys(control) as (keyof TrainerControl)[]) control[name] = false;
+    const run = new TrainingRun({ model, args, dataset, collate: this.#collate, optimizer, scheduler });
+    this.#state = run.state;
+    try {
+      if (resumeFromCheckpoint !== false) {
+        const newest = resumeFromCheckpoint === true;
+        const path = newest ? await findCheckpoint(this.#outputDir("resume")) : resumeFromCheckpoint;
+        await loadCheckpoint(path, run);
+      }
+      run.start();
+      model.train(true);
+      await this.#emit("onTrainBegin");
+      while (run.state.globalStep < run.state.maxSteps && !control.shouldTrainingStop) {
+        await this.#runEpoch(run);
+      }
+      await run.readLosses();
+      run.closeWindow();
+      const metrics = run.metrics();
+      await this.#emit("onTrainEnd", { logs: metrics });
+      return { globalStep: run.state.globalStep, trainingLoss: metrics.trainLoss, metrics };
+    } finally {
+      run.dispose();
+    }
+  }
+
+  /**
+   * The mean loss over a dataset in eval mode, each label counting once, and its perplexity. (Hugging Face's Trainer
+   * averages the means of batches: the same where no row is padded.)
+   * @throws {RangeError} if there is no label at all @throws {TypeError} without a dataset
+   */
+  async evaluate(dataset: Dataset | undefined = this.#options.evalDataset): Promise<EvalOutput> {
+    if (!dataset) throw new TypeError("Cannot evaluate: an evalDataset is required, received none");
+    const loader = new DataLoader(dataset, {
+      batchSize: this.args.perDeviceEvalBatchSize,
+      collate: this.#collate,
+    });
+    return await evaluateLoss(this.model, loader);
+  }
+
+  /** Writes the model's and the tokenizer's files and the settings; default to `outputDir`. */
+  async saveModel(folder: string = this.#outputDir("save the model")): Promise<void> {
+    if (!this.model.savePretrained) {
+      throw new TypeError("Cannot save the model: it must have savePretrained(folder)");
+    }
+    await makeDirectory(folder);
+    await this.model.savePretrained(folder);
+    await this.#options.tokenizer?.savePretrained?.(folder);
+    await writeJson(await joinPath(folder, "training_args.json"), this.args.toJSON());
+  }
+
+  #outputDir(action: string): string {
+    if (this.args.outputDir !== null) return this.args.outputDir;
+    throw new TypeError(`Cannot ${action}: outputDir is required, received none`);
+  }
+
+  async #runEpoch(run: TrainingRun): Promise<void> {
+    const { state, loader } = run;
+    const { gradientAccumulationSteps } = this.args;
+    const epoch = Math.floor(state.globalStep / run.stepsPerEpoch);
+    let seen = (state.globalStep % run.stepsPerEpoch) * gradientAccumulationSteps;
+    let window: Batch[] = [];
+    for (const batch of loader.batches(epoch, seen)) {
+      window.push(batch);
+      seen++;
+      if (window.length < gradientAccumulationSteps && seen < loader.length) continue;
+      run.step(window);
+      window = [];
+      state.epoch = epoch + seen / loader.length;
+      await this.#afterStep(run, seen === loader.length);
+      if (this.#control.shouldTrainingStop || state.globalStep >= state.maxSteps) return;
+    }
+  }
+
+  async #afterStep(run: TrainingRun, epochEnds: boolean): Promise<void> {
+    const { state } = run;
+    const { args } = this;
+    const control = this.#control;
+    const due = (strategy: string, steps: number) =>
+      strategy === "steps"
+        ? state.globalStep % steps === 0
+        : strategy === "epoch" && (epochEnds || state.globalStep >= state.maxSteps);
+    control.shouldLog ||= due(args.loggingStrategy, args.loggingSteps) ||
+      args.loggingFirstStep && state.globalStep === 1;
+    control.shouldEvaluate ||= due(args.evalStrategy, args.evalSteps ?? args.loggingSteps);
+    control.shouldSave ||= due(args.saveStrategy, args.saveSteps);
+    await this.#emit("onStepEnd");
+    if (epochEnds) await this.#emit("onEpochEnd");
+    const { shouldLog, shouldEvaluate, shouldSave } = control;
+    control.shouldLog = control.shouldEvaluate = control.shouldSave = false;
+    if (shouldLog || shouldEvaluate || shouldSave || run.unread >= READ_STEPS) await run.readLosses();
+    if (shouldLog && state.globalStep > run.losses.loggedStep) {
+      const loss = run.closeWindow();
+      await this.#log({ loss, gradNorm: run.gradNorm, learningRate: run.learningRate }, "onLog");
+    }
+    if (shouldEvaluate) {
+      const { evalLoss, perplexity, evalRuntime } = await this.evaluate();
+      await this.#log({ evalLoss, perplexity, evalRuntime }, "onEvaluate");
+    }
+    if (shouldSave) {
+      const checkpoint = await saveCheckpoint(this.#outputDir("save a checkpoint"), args, run);
+      await this.#emit("onSave", { checkpoint });
+    }
+  }
+
+  async #log(logs: Record<string, number>, moment: "onLog" | "onEvaluate"): Promise<void> {
+    const { epoch, globalStep: step, logHistory } = this.#state;
+    logHistory.push({ ...logs, epoch, step });
+    await this.#emit(moment, { logs });
+  }
+
+  async #emit(moment: keyof TrainerCallback, extra: Omit<CallbackExtra, "model"> = {}): Promise<void> {
+    for (const callback of this.#callbacks) {
+      await callback[moment]?.(this.args, this.#state, this.#control, { model: this.model, ...extra });
+    }
+  }
+}

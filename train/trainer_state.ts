@@ -1,0 +1,83 @@
+/**
+ * Where a training run is, and how callbacks follow and steer it.
+ * @module
+ */
+
+import type { TrainableModel } from "./trainable_model.ts";
+import type { TrainingArguments } from "./training_arguments.ts";
+
+/** Numbers of one log, with the step and epoch they belong to. */
+export interface LogEntry {
+  /** Optimizer steps done. */
+  step: number;
+  /** Epochs done, with fraction. */
+  epoch: number;
+  /** `loss`, `gradNorm`, `learningRate`, or `evalLoss`, `perplexity`, … */
+  [metric: string]: number;
+}
+
+/** Where a run is. */
+export interface TrainerState {
+  /** Optimizer steps done. */
+  globalStep: number;
+  /** Epochs done, with fraction. */
+  epoch: number;
+  /** Optimizer steps of the whole run. */
+  maxSteps: number;
+  /** Epochs that are at least begun in the whole run. */
+  numTrainEpochs: number;
+  /** Input tokens without padding, since the beginning of the run, also before it was resumed. */
+  numInputTokensSeen: number;
+  /** Tokens a second since `train()` was called. */
+  tokensPerSecond: number;
+  /** Every log. */
+  logHistory: LogEntry[];
+}
+
+/** What a callback may ask for; each is done once and cleared, but a stop. */
+export interface TrainerControl {
+  /** Stop after this step. */
+  shouldTrainingStop: boolean;
+  /** Log after this step. */
+  shouldLog: boolean;
+  /** Evaluate after this step. */
+  shouldEvaluate: boolean;
+  /** Save a checkpoint after this step. */
+  shouldSave: boolean;
+}
+
+/** What a callback is given besides state and control. */
+export interface CallbackExtra {
+  /** The model in training. */
+  readonly model: TrainableModel;
+  /** Numbers just logged or evaluated. */
+  readonly logs?: Readonly<Record<string, number>>;
+  /** Folder just saved. */
+  readonly checkpoint?: string;
+}
+
+/** A moment of a run. */
+export type CallbackMoment = (
+  args: TrainingArguments,
+  state: Readonly<TrainerState>,
+  control: TrainerControl,
+  extra: CallbackExtra,
+) => void | Promise<void>;
+
+/** Follows a run; every moment is optional. */
+export interface TrainerCallback {
+  /** Before the first step. */
+  onTrainBegin?: CallbackMoment;
+  /** After each optimizer step; the device may still be at work on it. */
+  onStepEnd?: CallbackMoment;
+  /** After each epoch. */
+  onEpochEnd?: CallbackMoment;
+  /** After each log; `extra.logs`. */
+  onLog?: CallbackMoment;
+  /** After each evaluation; `extra.logs`. */
+  onEvaluate?: CallbackMoment;
+  /** After each checkpoint; `extra.checkpoint`. */
+  onSave?: CallbackMoment;
+  /** At the end, also of a run that was stopped. */
+  onTrainEnd?: CallbackMoment;
+}

@@ -1,0 +1,226 @@
+/**
+ * One run of the Trainer: its optimizer, schedule and data, and the step.
+ * @module
+ */
+
+import { add, type Device, noGrad, type Tensor, tidy } from "../autograd/mod.ts";
+import { gradNorm } from "../autograd/ops/grad_norm.ts";
+import { LossTally } from "../autograd/ops/loss_tally.ts";
+import { AdamW } from "./adamw.ts";
+import type { DataOrder, LossSums, RunParts } from "./checkpoint.ts";
+import type { Dataset } from "./data.ts";
+import { type Batch, countItems, countTokens, type DataCollator, DataLoader } from "./data_loader.ts";
+import { getScheduler, type LRScheduler } from "./lr_scheduler.ts";
+import type { Optimizer } from "./optimizer.ts";
+import { SGD } from "./sgd.ts";
+import {
+  decayGroups,
+  lossOf,
+  randomStates,
+  type TrainableModel,
+  trainableParameters,
+} from "./trainable_model.ts";
+import type { TrainerState } from "./trainer_state.ts";
+import type { TrainingArguments } from "./training_arguments.ts";
+
+/** What a run is made of. */
+export interface RunOptions {
+  readonly model: TrainableModel;
+  readonly args: TrainingArguments;
+  readonly dataset: Dataset;
+  readonly collate: DataCollator;
+  /** Those of the caller; null for those that `args` describe. */
+  readonly optimizer: Optimizer | null;
+  readonly scheduler: LRScheduler | null;
+}
+
+function makeOptimizer(model: TrainableModel, args: TrainingArguments): Optimizer {
+  const groups = decayGroups(model, args.weightDecay);
+  if (args.optim === "sgd") return new SGD(groups, { lr: args.learningRate });
+  return new AdamW(groups, {
+    lr: args.learningRate,
+    betas: [args.adamBeta1, args.adamBeta2],
+    eps: args.adamEpsilon,
+  });
+}
+
+/** A run in progress. */
+export class TrainingRun implements RunParts {
+  readonly model: TrainableModel;
+  readonly optimizer: Optimizer;
+  readonly scheduler: LRScheduler;
+  readonly data: DataOrder;
+  readonly losses: LossSums = { sinceLog: 0, loggedStep: 0, total: 0 };
+  readonly state: TrainerState;
+  readonly loader: DataLoader;
+  readonly device: Device;
+  /** Optimizer steps an epoch. */
+  readonly stepsPerEpoch: number;
+  /** Gradient norm of the last step that was read back. */
+  gradNorm = 0;
+  /** Learning rate of the last step. */
+  learningRate = 0;
+  /** Steps whose losses were not read back yet. */
+  unread = 0;
+  readonly #args: TrainingArguments;
+  readonly #parameters: readonly Tensor[];
+  readonly #tally: LossTally;
+  readonly #begin = performance.now();
+  readonly #ownsOptimizer: boolean;
+  #startStep = 0;
+  #startTokens = 0;
+
+  /** @throws {RangeError} for an empty dataset @throws {TypeError} if no parameter trains */
+  constructor({ model, args, dataset, collate, optimizer, scheduler }: RunOptions) {
+    this.model = model;
+    this.#args = args;
+    this.#parameters = [...trainableParameters(model).values()];
+    if (this.#parameters.length === 0) {
+      throw new TypeError(
+        "Cannot train: at least one parameter with requiresGrad is required, received none",
+      );
+    }
+    this.loader = new DataLoader(dataset, {
+      batchSize: args.perDeviceTrainBatchSize,
+      shuffle: true,
+      seed: args.seed,
+      dropLast: args.dataloaderDropLast,
+      collate,
+    });
+    this.data = {
+      seed: args.seed,
+      examples: dataset.length,
+      batchSize: args.perDeviceTrainBatchSize,
+      gradientAccumulationSteps: args.gradientAccumulationSteps,
+      dropLast: args.dataloaderDropLast,
+    };
+    this.stepsPerEpoch = Math.ceil(this.loader.length / args.gradientAccumulationSteps);
+    const maxSteps = args.maxSteps > 0 ? args.maxSteps : Math.ceil(args.numTrainEpochs * this.stepsPerEpoch);
+    this.state = {
+      globalStep: 0,
+      epoch: 0,
+      maxSteps,
+      numTrainEpochs: Math.ceil(maxSteps / this.stepsPerEpoch),
+      numInputTokensSeen: 0,
+      tokensPerSecond: 0,
+      logHistory: [],
+    };
+    for (const random of randomStates(model)) random.seed = args.seed;
+    this.#zeroGrad();
+    this.#ownsOptimizer = optimizer === null;
+    this.optimizer = optimizer ?? makeOptimizer(model, args);
+    this.scheduler = scheduler ?? getScheduler(args.lrSchedulerType, this.optimizer, {
+      numWarmupSteps: args.getWarmupSteps(maxSteps),
+      numTrainingSteps: maxSteps,
+    });
+    this.device = this.#parameters[0].device;
+    this.#tally = new LossTally(this.device);
+  }
+
+  /** Counts speed from here on: after the state was restored, before the first step. */
+  start(): void {
+    this.#startStep = this.state.globalStep;
+    this.#startTokens = this.state.numInputTokensSeen;
+  }
+
+  /** Forward, backward and update of one optimizer step on `batches`; nothing waits for the device. */
+  step(batches: readonly Batch[]): void {
+    const { state } = this;
+    const number = state.globalStep + 1;
+    const items = batches.reduce((sum, batch) => sum + countItems(batch), 0);
+    if (items === 0) {
+      throw new RangeError(
+        `Cannot train step ${number}: at least one label after the first of its row is required, all others being -100`,
+      );
+    }
+    tidy(() => {
+      const loss = this.#accumulate(batches, items);
+      const grads = this.#parameters.flatMap(({ grad }) => grad ? [grad] : []);
+      const { clip } = gradNorm(grads, this.#args.maxGradNorm > 0 ? this.#args.maxGradNorm : Infinity);
+      this.learningRate = this.optimizer.paramGroups[0].lr;
+      this.optimizer.step({ clip });
+      this.#tally.prepare(number);
+      this.#tally.add(loss, clip);
+    });
+    this.scheduler.step();
+    this.optimizer.zeroGrad();
+    for (const batch of batches) state.numInputTokensSeen += countTokens(batch);
+    state.globalStep = number;
+    state.tokensPerSecond = (state.numInputTokensSeen - this.#startTokens) / this.#seconds();
+    this.unread++;
+  }
+
+  /** Adds up the gradients of `batches`, and gives their loss; `items` is the number of their labels. */
+  #accumulate(batches: readonly Batch[], items: number): Tensor {
+    const parts = batches.filter((batch) => countItems(batch) > 0).map((batch) =>
+      tidy(() => {
+        const loss = lossOf(this.model, batch, items);
+        loss.backward();
+        return loss.detach();
+      })
+    );
+    return noGrad(() => parts.reduce((sum, part) => add(sum, part)));
+  }
+
+  /**
+   * Reads the losses back.
+   * @throws {Error} naming the first step that was not finite, if that is an error
+   */
+  async readLosses(): Promise<void> {
+    if (this.unread === 0) return;
+    const report = await this.#tally.read();
+    this.#tally.reset();
+    this.unread = 0;
+    if (report.badSteps > 0 && this.#args.onNonFinite === "error") {
+      throw new Error(
+        `Cannot go on training: a finite loss and finite gradients are required, received others at step ${report.firstBadStep}, which changed no weight; lower learningRate, or set onNonFinite to "skip"`,
+      );
+    }
+    this.losses.sinceLog += report.lossSum;
+    this.gradNorm = report.gradNorm;
+  }
+
+  /** Closes the logging window; the mean loss of its steps. */
+  closeWindow(): number {
+    const { losses, state } = this;
+    const mean = losses.sinceLog / Math.max(1, state.globalStep - losses.loggedStep);
+    losses.total += losses.sinceLog;
+    losses.sinceLog = 0;
+    losses.loggedStep = state.globalStep;
+    return mean;
+  }
+
+  /** `trainLoss` and speeds of the run since `start()`. */
+  metrics(): Record<string, number> {
+    const { state } = this;
+    const steps = state.globalStep - this.#startStep;
+    const rows = this.data.batchSize * this.data.gradientAccumulationSteps;
+    const seconds = this.#seconds();
+    return {
+      trainLoss: this.losses.total / Math.max(1, state.globalStep),
+      trainRuntime: seconds,
+      trainSamplesPerSecond: steps * rows / seconds,
+      trainStepsPerSecond: steps / seconds,
+      trainTokensPerSecond: (state.numInputTokensSeen - this.#startTokens) / seconds,
+      epoch: state.epoch,
+    };
+  }
+
+  /** Gives device memory back, but what the caller owns. */
+  dispose(): void {
+    this.#zeroGrad();
+    this.#tally.dispose();
+    if (this.#ownsOptimizer) this.optimizer.dispose();
+  }
+
+  #seconds(): number {
+    return Math.max(1e-3, (performance.now() - this.#begin) / 1000);
+  }
+
+  #zeroGrad(): void {
+    for (const parameter of this.#parameters) {
+      parameter.grad?.dispose();
+      parameter.grad = null;
+    }
+  }
+}
