@@ -20,9 +20,13 @@ export * from "./model/mod.ts";
 // Adapters
 export * from "./peft/mod.ts";
 
+// Training
+export * from "./train/mod.ts";
+
 // Tensors and modules, for models and training loops of one's own
 export {
   add,
+  captureStep,
   cast,
   concat,
   crossEntropy,
@@ -57,6 +61,7 @@ export {
   silu,
   slice,
   softmax,
+  type StepInput,
   subtract,
   sum,
   tanh,

@@ -3,6 +3,7 @@
  * @module
  */
 
+export { captureStep, type StepInput } from "./capture_step.ts";
 export * from "./dtype.ts";
 export { HostRandom, RandomState } from "./random.ts";
 export { keep, tidy, untracked } from "./scope.ts";

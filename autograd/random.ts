@@ -56,6 +56,16 @@ export class RandomState {
     this.#write();
   }
 
+  /** Goes on to the next step; a replay of a captured step does so too. */
+  advance(): void {
+    this.#step++;
+    this.#call = 0;
+    this.#write(() => {
+      this.#step++;
+      return this.#words();
+    });
+  }
+
   /** Number of the next random op in this step. */
   nextCall(): number {
     return this.#call++;
@@ -66,13 +76,17 @@ export class RandomState {
     this.#tensor.dispose();
   }
 
-  #write(): void {
+  #words(): Uint32Array<ArrayBuffer> {
+    return Uint32Array.of(this.#seed >>> 0, Math.floor(this.#seed / 2 ** 32), this.#step, 0);
+  }
+
+  #write(refresh?: () => Uint32Array<ArrayBuffer>): void {
     if (this.#tensor.isShared) { // a backward pass that is still to come reads the old step
       const { device } = this.#tensor;
       this.#tensor.dispose();
       this.#tensor = untracked(() => empty(device, [4], "uint32"));
     }
-    this.#tensor.write(Uint32Array.of(this.#seed >>> 0, Math.floor(this.#seed / 2 ** 32), this.#step, 0));
+    this.#tensor.write(this.#words(), refresh);
   }
 }
 

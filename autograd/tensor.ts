@@ -155,8 +155,11 @@ export class Tensor {
     this.#requiresGrad = true;
   }
 
-  /** Overwrites its values from the host. */
-  write(data: TensorData): void {
+  /**
+   * Overwrites its values from the host.
+   * @param refresh values of each later replay, if this happens in a captured step; default the same again
+   */
+  write(data: TensorData, refresh?: () => TensorData): void {
     if (data.byteLength !== this.byteLength) {
       throw new TypeError(
         `Cannot write ${data.byteLength} bytes to a ${this.dtype} tensor of shape ${
@@ -164,7 +167,7 @@ export class Tensor {
         }: ${this.byteLength} are required`,
       );
     }
-    this.device.write(this.view, data);
+    this.device.write(this.view, data, refresh);
   }
 
   /** Its values, read back from the device; `float16` comes as raw bits in a `Uint16Array`. */

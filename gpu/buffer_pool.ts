@@ -73,7 +73,9 @@ function insertDescending(list: DeviceBuffer[], buffer: DeviceBuffer): void {
 export class BufferPool {
   readonly #device: GPUDevice;
   readonly #maxBufferSize: number;
-  readonly #idle = new Map<number, DeviceBuffer[]>();
+  #idle = new Map<number, DeviceBuffer[]>();
+  /** The pool's own idle buffers while an arena is open. */
+  #outside: Map<number, DeviceBuffer[]> | null = null;
   readonly #beforeDestroy: () => void;
   #nextId = 1;
   #liveBytes = 0;
@@ -159,6 +161,31 @@ export class BufferPool {
     this.#liveBytes -= buffer.byteLength;
     this.#idleBytes += buffer.byteLength;
     this.#buffers--;
+  }
+
+  /** From now on, buffers are taken from and given back to a set of their own. */
+  openArena(): void {
+    if (this.#outside) throw new Error("Cannot capture: another capture is open");
+    this.#outside = this.#idle;
+    this.#idle = new Map();
+  }
+
+  /** Ends that; the buffers given back stay reserved, and count as live. */
+  closeArena(): DeviceBuffer[] {
+    const reserved = [...this.#idle.values()].flat();
+    this.#idle = this.#outside!;
+    this.#outside = null;
+    for (const { byteLength } of reserved) {
+      this.#idleBytes -= byteLength;
+      this.#liveBytes += byteLength;
+      this.#buffers++;
+    }
+    return reserved;
+  }
+
+  /** Gives reserved buffers back for reuse. */
+  returnArena(reserved: readonly DeviceBuffer[]): void {
+    for (const buffer of reserved) this.release(buffer);
   }
 
   /** Destroys idle buffers, those longest unused first, until at most `keepBytes` remain idle. */

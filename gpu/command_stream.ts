@@ -78,6 +78,8 @@ export class CommandStream {
   /** Dispatches appended, and submissions made, since the device was made. */
   dispatches = 0;
   submissions = 0;
+  /** Told of each submission and its parameters: the seam of capture. */
+  onSubmit: ((commands: readonly Command[], params: Uint8Array<ArrayBuffer>) => void) | null = null;
   /** How submissions are encoded. */
   encode: Encoder = encodeInPasses;
 
@@ -150,16 +152,27 @@ export class CommandStream {
   /** Submits what is appended; nothing to do if nothing is. */
   submit(): void {
     if (this.#commands.length === 0) return;
-    if (this.#slots > 0) {
-      const bytes = new Uint8Array(this.#words.buffer, 0, this.#slots * this.#slotBytes);
-      this.#device.queue.writeBuffer(this.uniform, 0, bytes);
-    }
-    const encoder = this.#device.createCommandEncoder();
-    this.encode(encoder, this.#commands);
-    this.#device.queue.submit([encoder.finish()]);
+    const commands = this.#commands;
+    const params = new Uint8Array(this.#words.buffer, 0, this.#slots * this.#slotBytes);
     this.#commands = [];
     this.#slots = 0;
     this.#work = 0;
+    this.#send(commands, params);
+    this.onSubmit?.(commands, params.slice());
+  }
+
+  /** Submits commands of an earlier submission again, with the parameters they had. */
+  submitRecorded(commands: readonly Command[], params: Uint8Array<ArrayBuffer>): void {
+    if (commands.length === 0) return;
+    for (const command of commands) if (command.kind === "dispatch") this.dispatches++;
+    this.#send(commands, params);
+  }
+
+  #send(commands: readonly Command[], params: Uint8Array<ArrayBuffer>): void {
+    if (params.byteLength > 0) this.#device.queue.writeBuffer(this.uniform, 0, params);
+    const encoder = this.#device.createCommandEncoder();
+    this.encode(encoder, commands);
+    this.#device.queue.submit([encoder.finish()]);
     this.epoch++;
     this.submissions++;
   }

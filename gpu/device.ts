@@ -6,8 +6,10 @@
 
 import type { KernelSpec } from "../kernels/kernel_spec.ts";
 import { BufferPool, type BufferView, type DeviceBuffer, type MemoryReport } from "./buffer_pool.ts";
+import { Capture } from "./capture.ts";
 import { CommandStream } from "./command_stream.ts";
 import { DeviceLostError, GpuError, NoAdapterError, OutOfDeviceMemoryError } from "./errors.ts";
+import { narrowLimits } from "./limits.ts";
 import { PipelineCache } from "./pipeline_cache.ts";
 import { Readback } from "./readback.ts";
 
@@ -30,7 +32,7 @@ export interface DeviceOptions {
   gpu?: GPU;
   /** Which adapter to ask for; default `"high-performance"`. */
   powerPreference?: GPUPowerPreference;
-  /** Wanted limits; each becomes the smaller of this, our own wish and the adapter's. */
+  /** Wanted limits; each becomes the smaller of this, our own wish and the adapter's (or the adopted device's). */
   limits?: Partial<Record<NegotiatedLimit, number>>;
   /** Limit of the byte ledger, live and idle; default none. */
   memoryLimitBytes?: number;
@@ -92,15 +94,17 @@ export class Device {
   readonly #readback: Readback;
   #poison: Error | null = null;
   #writtenBytes = 0;
+  #capture: Capture | null = null;
 
-  private constructor(gpuDevice: GPUDevice, info: GPUAdapterInfo | undefined, memoryLimitBytes: number) {
+  private constructor(gpuDevice: GPUDevice, info: GPUAdapterInfo | undefined, options: DeviceOptions) {
     this.gpuDevice = gpuDevice;
-    this.limits = gpuDevice.limits;
+    this.limits = narrowLimits(gpuDevice.limits, options.limits);
     this.features = new Set(gpuDevice.features as Iterable<string>);
     const names = [info?.description, info?.device, info?.vendor];
     this.adapterName = names.find((name) => name) ?? "unknown adapter";
     this.isFallback = info?.isFallbackAdapter ?? /llvmpipe|swiftshader|basic render/i.test(this.adapterName);
     this.#stream = new CommandStream(gpuDevice, WORK_BUDGET);
+    const { memoryLimitBytes = Infinity } = options;
     this.#pool = new BufferPool(gpuDevice, memoryLimitBytes, () => this.#stream.submit());
     this.#pipelines = new PipelineCache(gpuDevice, this.#stream.uniform);
     this.#readback = new Readback(gpuDevice, this.#stream);
@@ -121,8 +125,7 @@ export class Device {
    * @throws {NoAdapterError} if there is no WebGPU or no adapter
    */
   static async create(options: DeviceOptions = {}): Promise<Device> {
-    const memoryLimit = options.memoryLimitBytes ?? Infinity;
-    if (options.device) return new Device(options.device, options.device.adapterInfo, memoryLimit);
+    if (options.device) return new Device(options.device, options.device.adapterInfo, options);
     const gpu = options.gpu ?? globalThis.navigator?.gpu;
     const adapter = options.adapter ??
       await gpu?.requestAdapter({ powerPreference: options.powerPreference ?? "high-performance" });
@@ -140,7 +143,7 @@ export class Device {
     }
     const requiredFeatures = WANTED_FEATURES.filter((name) => adapter.features.has(name)) as GPUFeatureName[];
     const device = await adapter.requestDevice({ label: "@peft/webgpu", requiredLimits, requiredFeatures });
-    return new Device(device, adapter.info, memoryLimit);
+    return new Device(device, adapter.info, options);
   }
 
   /** The byte ledger. */
@@ -232,11 +235,19 @@ export class Device {
     this.#stream.copy(source, target.buffer.gpuBuffer, target.offset);
   }
 
-  /** Writes host bytes to `view` (multiples of 4 bytes), in order with the commands appended before. */
-  write(view: BufferView, data: ArrayBufferView<ArrayBuffer>): void {
+  /**
+   * Writes host bytes to `view` (multiples of 4 bytes), in order with the commands appended before.
+   * @param refresh bytes of each later replay, if this happens in a captured step; default the same again
+   */
+  write(
+    view: BufferView,
+    data: ArrayBufferView<ArrayBuffer>,
+    refresh?: () => ArrayBufferView<ArrayBuffer>,
+  ): void {
     this.#checkHealth();
     if (this.#stream.hasPending(view.buffer)) this.#stream.submit();
     const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+    this.#capture?.recordWrite(view, bytes, refresh);
     const tail = bytes.byteLength % 4;
     const body = tail === 0 ? bytes : bytes.subarray(0, bytes.byteLength - tail);
     const queue = this.gpuDevice.queue;
@@ -283,6 +294,21 @@ export class Device {
     this.submit();
     await this.gpuDevice.queue.onSubmittedWorkDone();
     await this.#settle();
+  }
+
+  /**
+   * Runs `body` and records its dispatches and writes, so that they can be replayed. `body` must not read back.
+   * @internal `captureStep` is the public name
+   */
+  capture<T>(body: () => T): { result: T; capture: Capture } {
+    this.#checkHealth();
+    const capture = this.#capture = new Capture(this.gpuDevice, this.#stream, this.#pool);
+    try {
+      return { result: body(), capture };
+    } finally {
+      this.#capture = null;
+      capture.close();
+    }
   }
 
   /** @internal The command stream: the seam of the profiler and of step capture. */

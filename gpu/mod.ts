@@ -3,6 +3,7 @@
  * @module
  */
 
+export type { Capture } from "./capture.ts";
 export type { BufferView, DeviceBuffer, MemoryReport } from "./buffer_pool.ts";
 export {
   currentDevice,

@@ -108,7 +108,7 @@ export class GPT2Model extends Module {
     if ((inputs.inputIds === undefined) === (inputsEmbeds === undefined)) {
       throw new TypeError("Cannot run GPT-2: either inputIds or inputsEmbeds is required");
     }
-    if (this.training) this.#random.step++;
+    if (this.training) this.#random.advance();
     let cache = inputs.pastKeyValues;
     const hidden = tidy(() => {
       const ids = inputs.inputIds && toIdTensor("inputIds", inputs.inputIds, config.vocabSize, device);

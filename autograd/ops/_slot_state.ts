@@ -61,14 +61,22 @@ export class SlotState {
 
   /**
    * Writes the values of the coming step; in order with commands appended before.
-   * @param rowOf eight numbers for each tensor
+   * @param rowOf eight numbers for each tensor   @param advance counts the step, when a captured step is replayed
    */
-  writeHyper(rowOf: (index: number) => readonly number[]): void {
+  writeHyper(rowOf: (index: number) => readonly number[], advance?: () => void): void {
+    this.#fillHyper(rowOf);
+    this.#hyper.write(this.#host, () => {
+      advance?.();
+      return this.#fillHyper(rowOf);
+    });
+  }
+
+  #fillHyper(rowOf: (index: number) => readonly number[]): Float32Array<ArrayBuffer> {
     this.#host.set([1, 0, 0, 0]);
     for (const { pieces, row } of this.#packs) {
       pieces.forEach(({ index }, i) => this.#host.set(rowOf(index), 4 + ROW_SIZE * (row + i)));
     }
-    this.#hyper.write(this.#host);
+    return this.#host;
   }
 
   /**
