@@ -88,31 +88,18 @@ export class AdamW implements Optimizer {
     return this.#states.parts.reduce((sum, { state }) => sum + state.launches, 0);
   }
 
-  step(options: StepOptions = {}): void {
+  step({ clip }: StepOptions = {}): void {
     this.#states.add(this.#params.flatMap(({ grad }, index) => grad ? [index] : []));
-    this.prepare();
-    this.launch(options);
-  }
-
-  /** @internal The host's half of a step: counts it and writes the numbers that change. A replay repeats it. */
-  prepare(): void {
     for (const { state, indices } of this.#states.parts) {
-      const stepping = indices.filter((index) => this.#params[index].grad);
-      const advance = () => {
-        for (const index of stepping) this.#steps[index]++;
-      };
-      advance();
-      state.prepare((slot) => {
+      const grads = indices.map((index) => this.#params[index].grad);
+      const active = indices.filter((_, slot) => grads[slot] !== null);
+      if (active.length === 0) continue;
+      const values = (slot: number) => {
         const { lr, betas, eps, weightDecay } = this.#groupOf[indices[slot]];
         return { lr, betas, eps, weightDecay, step: Math.max(1, this.#steps[indices[slot]]) };
-      }, advance);
-    }
-  }
-
-  /** @internal The device's half of a step. */
-  launch({ clip }: StepOptions = {}): void {
-    for (const { state, indices } of this.#states.parts) {
-      state.launch(indices.map((index) => this.#params[index].grad), clip);
+      };
+      state.prepare(() => active.forEach((index) => this.#steps[index]++), values);
+      state.launch(grads, clip);
     }
   }
 

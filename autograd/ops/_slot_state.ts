@@ -60,23 +60,20 @@ export class SlotState {
   }
 
   /**
-   * Writes the values of the coming step; in order with commands appended before.
-   * @param rowOf eight numbers for each tensor   @param advance counts the step, when a captured step is replayed
+   * Writes the values of the coming step, in order with commands appended before. A replay of a captured step does it
+   * again.
+   * @param advance counts the step   @param rowOf eight numbers for each tensor, asked for after it
    */
-  writeHyper(rowOf: (index: number) => readonly number[], advance?: () => void): void {
-    this.#fillHyper(rowOf);
-    this.#hyper.write(this.#host, () => {
-      advance?.();
-      return this.#fillHyper(rowOf);
-    });
-  }
-
-  #fillHyper(rowOf: (index: number) => readonly number[]): Float32Array<ArrayBuffer> {
-    this.#host.set([1, 0, 0, 0]);
-    for (const { pieces, row } of this.#packs) {
-      pieces.forEach(({ index }, i) => this.#host.set(rowOf(index), 4 + ROW_SIZE * (row + i)));
-    }
-    return this.#host;
+  writeHyper(advance: () => void, rowOf: (index: number) => readonly number[]): void {
+    const values = () => {
+      advance();
+      this.#host.set([1, 0, 0, 0]);
+      for (const { pieces, row } of this.#packs) {
+        pieces.forEach(({ index }, i) => this.#host.set(rowOf(index), 4 + ROW_SIZE * (row + i)));
+      }
+      return this.#host;
+    };
+    this.#hyper.write(values(), values);
   }
 
   /**

@@ -32,16 +32,16 @@ export class AdamWState {
   }
 
   /**
-   * Writes the numbers of the coming step, computed in float64; the half of a step that a replay repeats on the host,
-   * after `advance`.
+   * Writes the numbers of the coming step, computed in float64; a replay of a captured step does it again.
+   * @param advance counts the step; `valuesOf` is asked after it
    */
-  prepare(valuesOf: (index: number) => AdamWValues, advance?: () => void): void {
-    this.#state.writeHyper((index) => {
+  prepare(advance: () => void, valuesOf: (index: number) => AdamWValues): void {
+    this.#state.writeHyper(advance, (index) => {
       const { lr, betas: [beta1, beta2], eps, weightDecay, step } = valuesOf(index);
       const sqrtCorrection2 = Math.sqrt(1 - beta2 ** step);
       const stepSize = lr / (1 - beta1 ** step);
       return [1 - lr * weightDecay, stepSize, sqrtCorrection2, eps, 1 - beta1, beta2, 1 - beta2, 0];
-    }, advance);
+    });
   }
 
   /**

@@ -31,9 +31,10 @@ export class LossTally {
     this.reset();
   }
 
-  /** Writes the number of the coming step, from 1; the half of `add` that a replay repeats on the host. */
+  /** Writes the number of the coming step, from 1; a replay of a captured step counts on. */
   prepare(step: number): void {
-    this.#step.write(Uint32Array.of(step));
+    let next = step;
+    this.#step.write(Uint32Array.of(step), () => Uint32Array.of(++next));
   }
 
   /** Adds a step's loss (one element) and looks at its gradient norm, as in `clip` of `gradNorm()`. */

@@ -37,15 +37,15 @@ export class SGDState {
     return this.#state.launches;
   }
 
-  /** Writes the numbers of the coming step. */
-  prepare(valuesOf: (index: number) => SGDValues, advance?: () => void): void {
-    this.#state.writeHyper((index) => {
+  /** Writes the numbers of the coming step; arguments as those of `AdamWState.prepare`. */
+  prepare(advance: () => void, valuesOf: (index: number) => SGDValues): void {
+    this.#state.writeHyper(advance, (index) => {
       const { lr, momentum, dampening, weightDecay, nesterov, first } = valuesOf(index);
       const [keep, take] = first ? [0, 1] : [momentum, 1 - dampening];
       const own = nesterov || momentum === 0 ? 1 : 0;
       const past = nesterov ? momentum : momentum === 0 ? 0 : 1;
       return [lr, weightDecay, keep, take, own, past, 0, 0];
-    }, advance);
+    });
   }
 
   /** Updates the tensors; arguments as those of `AdamWState.launch`. */

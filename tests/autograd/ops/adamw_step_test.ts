@@ -31,7 +31,7 @@ async function check(device: Device, sizes: number[], steps: number[], scale = 1
   }));
   for (const step of steps) {
     const grads = sizes.map((size, i) => randomValues(1000 * step + i, size).map((g) => g * scale));
-    state.prepare(() => ({ ...VALUES, step }));
+    state.prepare(() => {}, () => ({ ...VALUES, step }));
     const tensors = grads.map((grad) => Tensor.from(grad, { device }));
     state.launch(tensors);
     for (const tensor of tensors) tensor.dispose();
@@ -67,7 +67,7 @@ Deno.test("AdamWState stays finite and close where the squares of gradients are 
   const param = Tensor.from(Float32Array.of(1, -1, 0.5, 2), { device });
   const state = new AdamWState([param]);
   const grad = Float32Array.of(1e-20, -1e-21, 3e-23, 1e-30);
-  state.prepare(() => ({ ...VALUES, step: 1 }));
+  state.prepare(() => {}, () => ({ ...VALUES, step: 1 }));
   using tensor = Tensor.from(grad, { device });
   state.launch([tensor]);
   const p = Float64Array.of(1, -1, 0.5, 2);
@@ -126,7 +126,7 @@ Deno.test("AdamWState leaves tensors without a gradient as they are, and their n
   const params = values.map((value) => Tensor.from(value, { device }));
   const state = new AdamWState(params);
   const grad = randomValues(9, 6);
-  state.prepare(() => ({ ...VALUES, step: 1 }));
+  state.prepare(() => {}, () => ({ ...VALUES, step: 1 }));
   using tensor = Tensor.from(grad, { device });
   state.launch([null, tensor, null]);
   const p = Float64Array.from(values[1]);

@@ -34,7 +34,7 @@ for (const values of CASES) {
     }));
     for (let step = 0; step < 3; step++) {
       const now = { ...values, first: step === 0 };
-      state.prepare(() => now);
+      state.prepare(() => {}, () => now);
       const grads = sizes.map((size, i) => randomValues(100 * step + i + 50, size));
       const tensors = grads.map((grad) => Tensor.from(grad, { device }));
       state.launch(tensors);
@@ -57,7 +57,7 @@ Deno.test("SGDState without momentum keeps nothing for the elements", async () =
   using grad = Tensor.from(randomValues(2, 100_000), { device });
   const before = device.memory.liveBytes;
   const state = new SGDState([param], false);
-  state.prepare(() => ({ ...BASE, first: true }));
+  state.prepare(() => {}, () => ({ ...BASE, first: true }));
   state.launch([grad]);
   assertEquals(device.memory.liveBytes - before, 256);
   assertEquals(await state.read(0), null);
