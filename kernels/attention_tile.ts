@@ -340,7 +340,7 @@ export function attentionTile(stage: keyof typeof stages, options: AttentionOpti
     name: attentionName(stage, options),
     buffers,
     params: ATTENTION_PARAMS,
-    tuning: { WORKGROUP_SIZE: 8 },
+    tuning: { WORKGROUP_SIZE: 64 },
     grid: attentionGrid(options, length),
     wgsl: `${attentionDeclarations(options, buffers)}
 

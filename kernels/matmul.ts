@@ -46,6 +46,7 @@ const PLAIN: MatmulOptions = {
   tileN: 8,
   lanesM: 1,
   lanesN: 8,
+  lanesK: 1,
   tileK: 4,
   anyK: false,
   extension: "none",
@@ -62,6 +63,7 @@ const SHARED: Partial<MatmulOptions> = {
   tileN: 8,
   lanesM: 16,
   lanesN: 16,
+  lanesK: 1,
   tileK: 16,
 };
 
@@ -85,6 +87,7 @@ export function matmulKernels(): MatmulKernel[] {
     { extension: "nn", vector: SCALAR },
     { tileM: 4, tileN: 16, lanesM: 8, lanesN: 1 },
     { tileM: 1, tileN: 4 },
+    { tileM: 2, tileN: 4, lanesN: 16, lanesK: 8, anyK: true, bias: true },
     SHARED,
     { ...SHARED, vector: SCALAR, anyK: true },
     { ...SHARED, weight: "f16", anyK: true },

@@ -44,6 +44,8 @@ export interface MatmulOptions {
   readonly lanesM: number;
   /** Threads of a workgroup along the columns of y. */
   readonly lanesN: number;
+  /** Threads of a workgroup that share a tile's K steps between them and add up at the end (`register`; else 1). */
+  readonly lanesK: number;
   /** K steps held in shared memory at a time (`shared` only). */
   readonly tileK: number;
   /** Whether K may be other than a multiple of 4 (`register`) or of `tileK` (`shared`). */
@@ -131,7 +133,7 @@ export function matmulName(options: MatmulOptions): string {
     options.layout,
     options.weight,
     `${options.tileM}x${options.tileN}` + (options.variant === "shared" ? `x${options.tileK}` : ""),
-    `wg${options.lanesM}x${options.lanesN}`,
+    `wg${options.lanesM}x${options.lanesN}` + (options.lanesK > 1 ? `x${options.lanesK}` : ""),
     vectors === "" ? "scalar" : `vec4${vectors}`,
   ];
   if (options.anyK) parts.push("anyK");

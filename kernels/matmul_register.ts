@@ -1,8 +1,9 @@
 /**
- * Matrix product without shared memory and without barriers: each thread keeps a tileM x tileN tile of y in registers
+ * Matrix product without shared tiles and without barriers: each thread keeps a tileM x tileN tile of y in registers
  * and walks over K in steps of 4. On software adapters a barrier costs more than re-reading from the cache, and the
  * 8x8 tile reaches 2.5 times the rate of a shared-memory tile there; skinny products (N or M up to 16) and
- * matrix-vector products are the same program with its threads along the long side.
+ * matrix-vector products are the same program with its threads along the long side. Where such a product is too small
+ * to fill hardware, `lanesK` threads share a tile's steps of K and add up once at the end (split K).
  * @module
  */
 import {
@@ -86,15 +87,26 @@ function loopText(options: MatmulOptions, loop: Loop, place: TilePlace): string 
     }
   }
 
-  const fma = (left: (i: number) => string, right: (j: number) => string, indent: string) => {
+  // Steps of K nested in one expression: accumulators are read and written once a turn of the loop.
+  const accumulate = (
+    steps: number,
+    left: (s: number, i: number) => string,
+    right: (s: number, j: number) => string,
+  ) => {
     for (const i of range(tileM)) {
       for (const j of rightGroups) {
-        lines.push(`${indent}acc${i}_${j} = fma(vec4f(${left(i)}), ${right(j)}, acc${i}_${j});`);
+        const sum = range(steps).reduce(
+          (inner, s) => `fma(vec4f(${left(s, i)}), ${right(s, j)}, ${inner})`,
+          `acc${i}_${j}`,
+        );
+        lines.push(`    acc${i}_${j} = ${sum};`);
       }
     }
   };
 
-  lines.push(`  for (var ${p}k4 = 0u; ${p}k4 < ${loop.length} / 4u; ${p}k4++) {`);
+  const { lanesK } = options;
+  const [from, by] = lanesK > 1 ? ["laneK", `${lanesK}u`] : ["0u", "1u"];
+  lines.push(`  for (var ${p}k4 = ${from}; ${p}k4 < ${loop.length} / 4u; ${p}k4 += ${by}) {`);
   const k = `${p}k4`;
   if (loop.layout !== "tn") {
     for (const i of range(tileM)) {
@@ -136,18 +148,19 @@ function loopText(options: MatmulOptions, loop: Loop, place: TilePlace): string 
         : `vec4f(${range(4).map((e) => loop.right(`${p}b${4 * j + e} + ${step} * ${p}ldb`)).join(", ")})`;
       lines.push(`    let w${s}_${j} = ${value};`);
     }
-    fma(
-      (i) => loop.layout === "tn" ? `x${s}_${i >> 2}.${component(i & 3)}` : `x${i}.${component(s)}`,
-      (j) => `w${s}_${j}`,
-      "    ",
-    );
   }
+  accumulate(
+    4,
+    (s, i) => loop.layout === "tn" ? `x${s}_${i >> 2}.${component(i & 3)}` : `x${i}.${component(s)}`,
+    (s, j) => `w${s}_${j}`,
+  );
   lines.push("  }");
 
   if (loop.anyLength) {
     // The last one to three steps, one at a time.
-    lines.push(`  for (var k = ${loop.length} / 4u * 4u; k < ${loop.length}; k++) {`);
-    const scalarLeft = (i: number) =>
+    const [first, turn] = lanesK > 1 ? [" + laneK", `${lanesK}u`] : ["", "1u"];
+    lines.push(`  for (var k = ${loop.length} / 4u * 4u${first}; k < ${loop.length}; k += ${turn}) {`);
+    const left = (i: number) =>
       loop.layout === "tn" ? (loop.vectorLeft ? `x${i >> 2}.${component(i & 3)}` : `x${i}`) : `x${i}`;
     if (loop.layout === "tn" && loop.vectorLeft) {
       for (const g of leftGroups) lines.push(`    let x${g} = ${loop.left(`${p}a${g} + k * ${p}lda`)};`);
@@ -171,7 +184,7 @@ function loopText(options: MatmulOptions, loop: Loop, place: TilePlace): string 
         : `vec4f(${range(4).map((e) => at(4 * j + e)).join(", ")})`;
       lines.push(`    let w${j} = ${value};`);
     }
-    fma(scalarLeft, (j) => `w${j}`, "    ");
+    accumulate(1, (_, i) => left(i), (_, j) => `w${j}`);
     lines.push("  }");
   }
   return lines.join("\n");
@@ -198,8 +211,22 @@ export function extensionText(options: MatmulOptions, place: TilePlace): string 
   return `  // The accumulators continue over the R columns of u.\n${loop}`;
 }
 
+/** The threads of a tile add up what each has of it; the first one goes on. */
+function sumOverLanes({ tileM, tileN, lanesK }: MatmulOptions): string {
+  const cells = range(tileM).flatMap((i) => range(tileN / 4).map((j) => `${i}_${j}`));
+  const write = cells.map((cell, n) => `  partial[lane * ${cells.length}u + ${n}u] = acc${cell};`);
+  const add = cells.map((cell, n) => `    acc${cell} += partial[other * ${cells.length}u + ${n}u];`);
+  return `${write.join("\n")}
+  workgroupBarrier(); // every partial sum is there
+  if (laneK > 0u) { return; }
+  for (var k = 1u; k < ${lanesK}u; k++) {
+    let other = lane + k * laneStep;
+${add.join("\n")}
+  }`;
+}
+
 function registerText(options: MatmulOptions): string {
-  const { tileM, tileN, vector } = options;
+  const { tileM, tileN, lanesM, lanesN, lanesK, vector } = options;
   const accumulators = range(tileM).flatMap((i) =>
     range(tileN / 4).map((j) => `  var acc${i}_${j} = vec4f();`)
   );
@@ -217,23 +244,33 @@ function registerText(options: MatmulOptions): string {
     rightBase: "batchB",
     anyLength: options.anyK,
   }, CONTIGUOUS);
-  return `${matmulDeclarations(options)}
-@compute @workgroup_size(${options.lanesN * options.lanesM})
+  const threads = lanesM * lanesN * lanesK;
+  // Neighbouring threads read neighbouring addresses: steps of K where rows of b run along K, else columns.
+  const lanes = lanesK === 1
+    ? "  let tile = lane;"
+    : options.layout === "nt"
+    ? `  let laneStep = 1u;\n  let laneK = lane % ${lanesK}u;\n  let tile = lane / ${lanesK}u;`
+    : `  let laneStep = ${lanesM * lanesN}u;\n  let laneK = lane / laneStep;\n  let tile = lane % laneStep;`;
+  const partial = `var<workgroup> partial: array<vec4f, ${threads * tileM * tileN / 4}>;`;
+  return `${matmulDeclarations(options)}${lanesK > 1 ? partial : ""}
+@compute @workgroup_size(${threads})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
   // Threads are numbered along x alone: software adapters fill their vector lanes from that dimension.
-  let row = (group.y * ${options.lanesM}u + lane / ${options.lanesN}u) * ${tileM}u;
-  let col = (group.x * ${options.lanesN}u + lane % ${options.lanesN}u) * ${tileN}u;
-  if (row >= params.M || col >= params.N) { return; }
+${lanes}
+  let row = (group.y * ${lanesM}u + tile / ${lanesN}u) * ${tileM}u;
+  let col = (group.x * ${lanesN}u + tile % ${lanesN}u) * ${tileN}u;
+${lanesK > 1 ? "" : "  if (row >= params.M || col >= params.N) { return; }"}
 ${batchOffsets(options)}
 ${accumulators.join("\n")}
 ${main}
 ${extensionText(options, CONTIGUOUS)}
+${lanesK > 1 ? sumOverLanes(options) : ""}
 ${matmulEpilogue(options, CONTIGUOUS)}
 }
 `;
 }
 
-/** The barrier-free kernel for these options. */
+/** The register-tiled kernel for these options. */
 export function matmulRegisterKernel(options: MatmulOptions): MatmulKernel {
   return {
     name: matmulName(options),

