@@ -1,4 +1,4 @@
-import { assert, assertAllClose, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertAllClose, assertThrows } from "@std/assert";
 import {
   crossEntropy,
   type CrossEntropyOptions,
