@@ -41,6 +41,7 @@ export type {
   StepOptions,
 } from "./optimizer.ts";
 export { SGD, type SGDGroup, type SGDOptions } from "./sgd.ts";
+export { formatProgress } from "./progress.ts";
 export type { TrainableModel } from "./trainable_model.ts";
 export type { EvalOutput } from "./evaluate.ts";
 export {

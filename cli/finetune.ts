@@ -1,0 +1,138 @@
+/**
+ * `finetune`: trains a LoRA adapter on a text, and writes it as Python's `peft` reads it.
+ * @module
+ */
+
+import { getPeftModel, LoraConfig, type SchedulerType, TextDataset, Trainer } from "@peft/webgpu";
+import { type Command, UsageError } from "./command.ts";
+import { load, MODEL_FLAGS } from "./loading.ts";
+import { ProgressBar } from "./progress.ts";
+
+const flags = {
+  model: MODEL_FLAGS.model,
+  dtype: MODEL_FLAGS.dtype,
+  data: { type: "text", required: true, help: '.txt, or .jsonl with "text" or "prompt" and "completion"' },
+  "eval-data": {
+    type: "text",
+    help: "Held-out data of the same forms: its loss is printed before and after",
+  },
+  output: { type: "text", required: true, help: "Folder for the adapter" },
+  rank: { type: "integer", default: 8, range: [1, 4096], help: "Rank r" },
+  alpha: { type: "number", default: 16, range: [0, 1e6], help: "Alpha; the adapter is scaled by alpha / r" },
+  dropout: { type: "number", default: 0, range: [0, 1], help: "Dropout of the adapter's input" },
+  targets: {
+    type: "text",
+    default: "c_attn",
+    help: 'Modules to adapt: names with commas between, "all-linear", or a regular expression in slashes',
+  },
+  rslora: { type: "switch", help: "Scale by alpha / sqrt(r)" },
+  epochs: { type: "number", default: 3, range: [0, 1e6], help: "Passes over the data" },
+  "max-steps": {
+    type: "integer",
+    default: -1,
+    range: [-1, 1e9],
+    help: "Optimizer steps; replaces --epochs if positive",
+  },
+  "batch-size": { type: "integer", default: 8, range: [1, 65536], help: "Rows a batch" },
+  accumulation: { type: "integer", default: 1, range: [1, 65536], help: "Batches a step" },
+  "block-size": { type: "integer", default: 128, range: [2, 1024], help: "Tokens a row" },
+  lr: { type: "number", default: 2e-4, range: [0, 10], help: "Learning rate" },
+  schedule: {
+    type: "text",
+    default: "linear",
+    choices: ["linear", "cosine", "constant", "constant_with_warmup"],
+    help: "Learning rate schedule",
+  },
+  warmup: {
+    type: "number",
+    default: 0.03,
+    range: [0, 1],
+    help: "Part of the steps in which the learning rate rises",
+  },
+  "save-steps": {
+    type: "integer",
+    default: 0,
+    range: [0, 1e9],
+    help: "Steps between checkpoints; 0 saves none",
+  },
+  resume: { type: "switch", help: "Go on from the newest checkpoint in --output" },
+  seed: {
+    type: "integer",
+    default: 42,
+    range: [0, Number.MAX_SAFE_INTEGER],
+    help: "Seed of weights, dropout and data order",
+  },
+} as const;
+
+/** Module names, a pattern, or "all-linear". */
+function parseTargets(text: string): string[] | string {
+  const pattern = /^\/(.*)\/$/.exec(text);
+  if (pattern) return pattern[1];
+  return text === "all-linear" ? text : text.split(",").map((name) => name.trim());
+}
+
+/** The command. */
+export const finetune: Command<typeof flags> = {
+  name: "finetune",
+  summary: "Train a LoRA adapter on a text",
+  flags,
+  examples: [
+    "deno task finetune --model gpt2 --data my.txt --output out/adapter",
+    "deno task finetune --model examples/demo/model --data examples/demo/data/pirate.jsonl \\",
+    "  --eval-data examples/demo/data/pirate_held_out.jsonl --targets all-linear --lr 5e-3 --output out/adapter",
+  ],
+  async run(values) {
+    if (values["max-steps"] === 0) {
+      throw new UsageError("Cannot run finetune: --max-steps must be positive or -1, received 0");
+    }
+    const { base, tokenizer } = await load({ ...values, adapter: undefined });
+    const blockSize = Math.min(values["block-size"], base.config.nPositions);
+    const trainDataset = await TextDataset.fromFile(values.data, tokenizer, { blockSize });
+    const evalDataset = values["eval-data"] === undefined
+      ? undefined
+      : await TextDataset.fromFile(values["eval-data"], tokenizer, { blockSize });
+    const config = new LoraConfig({
+      r: values.rank,
+      loraAlpha: values.alpha,
+      loraDropout: values.dropout,
+      targetModules: parseTargets(values.targets),
+      useRslora: values.rslora,
+    });
+    const model = getPeftModel(base, config, "default", { seed: values.seed });
+    model.printTrainableParameters();
+    const checkpoints = values["save-steps"] > 0;
+    const progress = new ProgressBar();
+    const trainer = new Trainer({
+      model,
+      args: {
+        outputDir: checkpoints || values.resume ? values.output : null,
+        saveStrategy: checkpoints ? "steps" : "no",
+        ...(checkpoints ? { saveSteps: values["save-steps"], saveTotalLimit: 2 } : {}),
+        numTrainEpochs: values.epochs,
+        maxSteps: values["max-steps"],
+        perDeviceTrainBatchSize: values["batch-size"],
+        perDeviceEvalBatchSize: values["batch-size"],
+        gradientAccumulationSteps: values.accumulation,
+        learningRate: values.lr,
+        lrSchedulerType: values.schedule as SchedulerType,
+        warmupRatio: values.warmup,
+        loggingSteps: 5,
+        loggingFirstStep: true,
+        seed: values.seed,
+      },
+      trainDataset,
+      evalDataset,
+      tokenizer,
+      callbacks: [progress],
+    });
+    const before = evalDataset ? await trainer.evaluate() : null;
+    const { trainingLoss, globalStep } = await trainer.train({ resumeFromCheckpoint: values.resume });
+    await model.savePretrained(values.output);
+    console.log(`${globalStep} steps, mean loss ${trainingLoss.toFixed(4)}`);
+    if (before) {
+      const after = await trainer.evaluate();
+      console.log(`held-out loss ${before.evalLoss.toFixed(4)} -> ${after.evalLoss.toFixed(4)}`);
+    }
+    console.log(`adapter written to ${values.output}`);
+  },
+};
