@@ -21,13 +21,18 @@ export interface FromPretrainedOptions extends Omit<HubOptions, "onProgress"> {
 }
 
 /** Loads language models, with Hugging Face's name and files. */
-export const AutoModelForCausalLM = {
+export interface AutoModel {
   /**
    * Loads a model in eval mode.
    * @param idOrDir a local folder in Hugging Face's layout, or a hub id such as "gpt2"
    * @throws {Error} if there is no such folder or model
    * @throws {TypeError} listing every tensor that is missing or does not fit
    */
+  fromPretrained(idOrDir: string, options?: FromPretrainedOptions): Promise<GPT2LMHeadModel>;
+}
+
+/** Loads language models, with Hugging Face's name and files. */
+export const AutoModelForCausalLM: AutoModel = {
   async fromPretrained(idOrDir: string, options: FromPretrainedOptions = {}): Promise<GPT2LMHeadModel> {
     const { device, dtype, seed, ...hub } = options;
     const folder = await resolveCheckpointFolder(idOrDir, hub);

@@ -3,7 +3,7 @@
  * @module
  */
 
-export { AutoModelForCausalLM, type FromPretrainedOptions } from "./auto.ts";
+export { type AutoModel, AutoModelForCausalLM, type FromPretrainedOptions } from "./auto.ts";
 export { type GenerateInputs, type GenerateOptions, type Streamer } from "./generation.ts";
 export {
   type CausalLMInputs,

@@ -35,7 +35,10 @@ async function randomGpt2(): Promise<string> {
 }
 
 /** What one LoRA step of 64 tokens takes at most, in bytes, above nothing. */
-async function lorastep(folder: string, dtype: WeightDType): Promise<{ peakBytes: number; losses: number[] }> {
+async function lorastep(
+  folder: string,
+  dtype: WeightDType,
+): Promise<{ peakBytes: number; losses: number[] }> {
   const device = await smallDevice();
   const model = await AutoModelForCausalLM.fromPretrained(folder, { device, dtype });
   const peftModel = getPeftModel(model, new LoraConfig({ r: 8, loraAlpha: 32, loraDropout: 0.1 }));
@@ -73,10 +76,13 @@ Deno.test("GPT-2 small with LoRA has peft's names, counts, logits and fits its b
       assertEquals(named.length, 148 + 24);
       assertEquals(named[0][0], "base_model.model.transformer.wte.weight");
       const trained = named.filter(([, p]) => p.requiresGrad).map(([name]) => name);
-      const expected = Array.from({ length: 12 }, (_, i) =>
-        ["A", "B"].map((part) =>
-          `base_model.model.transformer.h.${i}.attn.c_attn.lora_${part}.default.weight`
-        )).flat();
+      const expected = Array.from(
+        { length: 12 },
+        (_, i) =>
+          ["A", "B"].map((part) =>
+            `base_model.model.transformer.h.${i}.attn.c_attn.lora_${part}.default.weight`
+          ),
+      ).flat();
       assertEquals(trained, expected);
       const lines: string[] = [];
       const { log } = console;
@@ -101,11 +107,14 @@ Deno.test("GPT-2 small with LoRA has peft's names, counts, logits and fits its b
       device.destroy();
     });
     for (const [dtype, limit] of [["float32", 900e6], ["float16", 500e6]] as const) {
-      await t.step(`a LoRA step of 64 tokens with ${dtype} weights stays below ${limit / 1e6} MB`, async () => {
-        const { peakBytes, losses } = await lorastep(folder, dtype);
-        assert(peakBytes < limit, `peak ${peakBytes}`);
-        for (const loss of losses) assert(Math.abs(loss - Math.log(50257)) < 1, `loss ${loss}`);
-      });
+      await t.step(
+        `a LoRA step of 64 tokens with ${dtype} weights stays below ${limit / 1e6} MB`,
+        async () => {
+          const { peakBytes, losses } = await lorastep(folder, dtype);
+          assert(peakBytes < limit, `peak ${peakBytes}`);
+          for (const loss of losses) assert(Math.abs(loss - Math.log(50257)) < 1, `loss ${loss}`);
+        },
+      );
     }
   } finally {
     await Deno.remove(folder, { recursive: true });
