@@ -57,13 +57,21 @@ function close(scope: Set<Disposable>, result: unknown): void {
 /**
  * Runs `body` and disposes every tensor made in it, except those in its result (a tensor, or arrays, plain objects
  * and maps of tensors). What a gradient still needs stays with the tape. Scopes nest.
+ * @throws {TypeError} if `body` is asynchronous: it would go on with tensors that are disposed
  */
 export function tidy<T>(body: () => T): T {
   const scope = new Set<Disposable>();
   scopes.push(scope);
   let result: T | undefined;
   try {
-    return result = body();
+    const value = body();
+    if (value instanceof Promise) {
+      value.catch(() => {}); // it fails soon, on disposed tensors
+      throw new TypeError(
+        "Cannot tidy an asynchronous function: its tensors would be disposed at its first await; tidy the parts between",
+      );
+    }
+    return result = value;
   } finally {
     scopes.splice(scopes.lastIndexOf(scope), 1);
     close(scope, result);

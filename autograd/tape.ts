@@ -146,7 +146,8 @@ function accumulate(present: Tensor | null | undefined, dx: Tensor): Tensor {
 }
 
 function accumulateLeaf(leaf: Tensor, dx: Tensor): void {
-  if (leaf.grad) leaf.grad = accumulate(leaf.grad, dx);
+  if (leaf.isDisposed) dx.dispose();
+  else if (leaf.grad) leaf.grad = accumulate(leaf.grad, dx);
   else if (dx.isShared) { // an optimizer writes into gradients: a leaf's must be its own
     leaf.grad = dx.copy();
     dx.dispose();
@@ -193,11 +194,17 @@ function walk(root: Tensor, order: readonly Node[], seed: Tensor): void {
     root.node,
     Array.from({ length: root.node.outputs }, (_, i) => i === root.outputIndex ? seed : null),
   );
-  for (const node of order) {
-    const dys = arrived.get(node);
-    arrived.delete(node);
-    if (dys?.some((dy) => dy !== null)) propagate(node, dys, arrived);
-    node.free();
+  try {
+    for (const node of order) {
+      const dys = arrived.get(node);
+      if (dys?.some((dy) => dy !== null)) propagate(node, dys, arrived);
+      arrived.delete(node);
+      node.free();
+    }
+  } catch (error) { // a graph that is half consumed is of no use
+    for (const node of order) node.free();
+    for (const dy of [...arrived.values()].flat()) dy?.dispose();
+    throw error;
   }
 }
 

@@ -67,13 +67,20 @@ export class Tensor {
 
   /**
    * A tensor of host values.
-   * @throws {TypeError} if rows are ragged, or the number of values is not that of the shape
+   * @throws {TypeError} if rows are ragged, the number of values is not that of the shape, or gradients are asked for
+   * in another type than float32
    */
   static from(values: NestedArray | TensorData, options: TensorOptions = {}): Tensor {
     const flat = ArrayBuffer.isView(values);
     const dtype = options.dtype ?? (flat ? dtypeOf(values) : "float32");
     const shape = options.shape ?? (flat ? [values.length] : nestedShape(values));
     const data = flat && dtypeOf(values) === dtype ? values : toData(flat ? [...values] : values, dtype);
+    if (options.requiresGrad && dtype !== "float32") refuseGradient(dtype);
+    if (!shape.every((n) => Number.isInteger(n) && n >= 0)) {
+      throw new TypeError(
+        `Cannot make a tensor of shape ${showShape(shape)}: sizes must be integers of at least 0`,
+      );
+    }
     if (data.length !== sizeOf(shape)) {
       throw new TypeError(
         `Cannot make a tensor of shape ${showShape(shape)}: ${
@@ -131,9 +138,7 @@ export class Tensor {
     if (this.#node) {
       throw new TypeError("Cannot set requiresGrad of an op's result: only leaf tensors can; use detach()");
     }
-    if (on && this.dtype !== "float32") {
-      throw new TypeError(`Cannot set requiresGrad of a ${this.dtype} tensor: float32 is required`);
-    }
+    if (on && this.dtype !== "float32") refuseGradient(this.dtype);
     this.#requiresGrad = on;
   }
 
@@ -256,6 +261,10 @@ export function full(device: Device, shape: Shape, value: number): Tensor {
 /** @internal The seed of a backward pass. */
 export function onesLike(tensor: Tensor): Tensor {
   return full(tensor.device, tensor.shape, 1);
+}
+
+function refuseGradient(dtype: DType): never {
+  throw new TypeError(`Cannot set requiresGrad of a ${dtype} tensor: float32 is required`);
 }
 
 function dtypeOf(data: ArrayBufferView): DType {
