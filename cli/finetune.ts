@@ -3,7 +3,14 @@
  * @module
  */
 
-import { getPeftModel, LoraConfig, type SchedulerType, TextDataset, Trainer } from "@peft/webgpu";
+import {
+  AutoTokenizer,
+  getPeftModel,
+  LoraConfig,
+  type SchedulerType,
+  TextDataset,
+  Trainer,
+} from "@peft/webgpu";
 import { type Command, UsageError } from "./command.ts";
 import { load, MODEL_FLAGS } from "./loading.ts";
 import { ProgressBar } from "./progress.ts";
@@ -85,7 +92,8 @@ export const finetune: Command<typeof flags> = {
     if (values["max-steps"] === 0) {
       throw new UsageError("Cannot run finetune: --max-steps must be positive or -1, received 0");
     }
-    const { base, tokenizer } = await load({ ...values, adapter: undefined });
+    const tokenizer = await AutoTokenizer.fromPretrained(values.model);
+    const { base } = await load({ ...values, adapter: undefined });
     const blockSize = Math.min(values["block-size"], base.config.nPositions);
     const trainDataset = await TextDataset.fromFile(values.data, tokenizer, { blockSize });
     const evalDataset = values["eval-data"] === undefined

@@ -3,7 +3,7 @@
  * @module
  */
 
-import type { Streamer } from "@peft/webgpu";
+import { AutoTokenizer, type Streamer } from "@peft/webgpu";
 import type { Command } from "./command.ts";
 import { load, MODEL_FLAGS } from "./loading.ts";
 
@@ -43,7 +43,8 @@ export const generate: Command<typeof flags> = {
     `deno task generate --model examples/demo/model --adapter out/adapter --prompt "Ahoy" --sample --seed 7`,
   ],
   async run(values) {
-    const { tokenizer, model } = await load(values);
+    const tokenizer = await AutoTokenizer.fromPretrained(values.model);
+    const { model } = await load(values);
     const inputs = tokenizer(values.prompt);
     const text = tokenizer.decodeStream({ skipSpecialTokens: true });
     const write = (piece: string) => Deno.stdout.writeSync(new TextEncoder().encode(piece));

@@ -34,12 +34,10 @@ export const info: Command<typeof flags> = {
     );
     console.log(`features    ${[...device.features].join(", ") || "none"}`);
     if (values.model === undefined) return;
-    const { base, model, tokenizer } = await load({ ...values, model: values.model });
+    const { base, model } = await load({ ...values, model: values.model });
     const { nLayer, nHead, nEmbd, nPositions, vocabSize } = base.config;
     console.log(`model       ${values.model}: GPT-2, ${nLayer} layers, ${nHead} heads, ${nEmbd} wide`);
-    console.log(
-      `tokens      vocabulary ${vocabSize} (tokenizer ${tokenizer.vocabSize}), at most ${nPositions} a sequence`,
-    );
+    console.log(`tokens      vocabulary ${vocabSize}, at most ${nPositions} a sequence`);
     let count = 0;
     for (const parameter of base.parameters()) count += parameter.size;
     console.log(

@@ -3,14 +3,7 @@
  * @module
  */
 
-import {
-  AutoModelForCausalLM,
-  AutoTokenizer,
-  type GPT2LMHeadModel,
-  PeftModel,
-  type Tokenizer,
-  type WeightDType,
-} from "@peft/webgpu";
+import { AutoModelForCausalLM, type GPT2LMHeadModel, PeftModel, type WeightDType } from "@peft/webgpu";
 
 /** Flags of every command that loads a model. */
 export const MODEL_FLAGS = {
@@ -30,19 +23,17 @@ export const MODEL_FLAGS = {
 
 /** What the flags name. */
 export interface Loaded {
-  readonly tokenizer: Tokenizer;
   readonly model: GPT2LMHeadModel | PeftModel<GPT2LMHeadModel>;
   readonly base: GPT2LMHeadModel;
 }
 
-/** Loads tokenizer, model and adapter. */
+/** Loads a model and its adapter. */
 export async function load(
   values: { readonly model: string; readonly adapter: string | undefined; readonly dtype: string },
 ): Promise<Loaded> {
-  const tokenizer = await AutoTokenizer.fromPretrained(values.model);
   const base = await AutoModelForCausalLM.fromPretrained(values.model, {
     dtype: values.dtype as WeightDType,
   });
   const model = values.adapter ? await PeftModel.fromPretrained(base, values.adapter) : base;
-  return { tokenizer, base, model };
+  return { base, model };
 }
