@@ -225,8 +225,8 @@ export async function loadCheckpoint(path: string, parts: RunParts): Promise<voi
   state.globalStep = progress.global_step as number;
   state.epoch = progress.epoch as number;
   state.numInputTokensSeen = progress.num_input_tokens_seen as number;
-  state.logHistory = (progress.log_history as Record<string, number>[]).map((entry) =>
-    Object.fromEntries(Object.entries(entry).map(([name, value]) => [camel(name), value])) as LogEntry
+  state.logHistory = (progress.log_history as Record<string, number | null>[]).map((entry) =>
+    Object.fromEntries(Object.entries(entry).map(([name, value]) => [camel(name), value ?? NaN])) as LogEntry
   );
 }
 

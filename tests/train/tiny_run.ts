@@ -11,7 +11,7 @@ export const VOCABULARY = 40;
 export const LENGTH = 16;
 
 /** A small GPT-2 in the default device's memory. */
-export async function tinyModel(dropout = 0, device?: Device): Promise<GPT2LMHeadModel> {
+export async function tinyModel(dropout = 0, device?: Device, seed = 3): Promise<GPT2LMHeadModel> {
   const config = new GPT2Config({
     vocabSize: VOCABULARY,
     nPositions: LENGTH,
@@ -24,7 +24,7 @@ export async function tinyModel(dropout = 0, device?: Device): Promise<GPT2LMHea
     embdPdrop: dropout,
     attnPdrop: dropout,
   });
-  return new GPT2LMHeadModel(config, { device: device ?? await defaultDevice(), seed: 3 });
+  return new GPT2LMHeadModel(config, { device: device ?? await defaultDevice(), seed });
 }
 
 /** Rows that count up in steps of 1 to 3 from a random start. */
