@@ -85,9 +85,14 @@ export class BufferPool {
   #limitBytes: number;
 
   /** `beforeDestroy` runs before idle buffers are destroyed: pending commands that name them are submitted. */
-  constructor(device: GPUDevice, limitBytes: number, beforeDestroy: () => void) {
+  constructor(
+    device: GPUDevice,
+    limits: GPUSupportedLimits,
+    limitBytes: number,
+    beforeDestroy: () => void,
+  ) {
     this.#device = device;
-    this.#maxBufferSize = device.limits.maxBufferSize;
+    this.#maxBufferSize = limits.maxBufferSize;
     this.#limitBytes = limitBytes;
     this.#beforeDestroy = beforeDestroy;
   }

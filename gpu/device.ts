@@ -105,7 +105,7 @@ export class Device {
     this.isFallback = info?.isFallbackAdapter ?? /llvmpipe|swiftshader|basic render/i.test(this.adapterName);
     this.#stream = new CommandStream(gpuDevice, WORK_BUDGET);
     const { memoryLimitBytes = Infinity } = options;
-    this.#pool = new BufferPool(gpuDevice, memoryLimitBytes, () => this.#stream.submit());
+    this.#pool = new BufferPool(gpuDevice, this.limits, memoryLimitBytes, () => this.#stream.submit());
     this.#pipelines = new PipelineCache(gpuDevice, this.#stream.uniform);
     this.#readback = new Readback(gpuDevice, this.#stream);
     gpuDevice.addEventListener("uncapturederror", (event) => {
