@@ -17,6 +17,11 @@ export interface BackwardContext {
   readonly saved: readonly Tensor[];
   /** Whether each input wants a gradient; others may be left null. */
   readonly needs: readonly boolean[];
+  /**
+   * The gradient that other ops have sent to input `i` already, or null. Asking for it is a promise to add it to what is
+   * returned for that input, in the kernel that computes it: one pass over memory less.
+   */
+  readonly arrived: (i: number) => Tensor | null;
 }
 
 /** Gradients of the inputs, in order; null where none is wanted. May return an element of `dys` itself. */
@@ -210,7 +215,18 @@ function walk(root: Tensor, order: readonly Node[], seed: Tensor): void {
 
 function propagate(node: Node, dys: (Tensor | null)[], arrived: Map<Node, (Tensor | null)[]>): void {
   const needs = node.edges.map((edge) => edge !== null);
-  const dxs = tidy(() => node.backward({ dys, saved: node.saved!, needs }).slice());
+  const consumed: Tensor[] = [];
+  const takeArrived = (i: number): Tensor | null => {
+    const edge = node.edges[i];
+    const slots = edge?.kind === "node" ? arrived.get(edge.node) : undefined;
+    const present = edge?.kind === "node" ? slots?.[edge.output] ?? null : null;
+    if (present && edge?.kind === "node") {
+      slots![edge.output] = null;
+      consumed.push(present);
+    }
+    return present;
+  };
+  const dxs = tidy(() => node.backward({ dys, saved: node.saved!, needs, arrived: takeArrived }).slice());
   const taken = new Set<Tensor>(dys.filter((dy) => dy !== null));
   dxs.forEach((dx, i) => {
     const edge = node.edges[i];
@@ -225,5 +241,5 @@ function propagate(node: Node, dys: (Tensor | null)[], arrived: Map<Node, (Tenso
       slots[edge.output] = accumulate(slots[edge.output], own);
     }
   });
-  for (const dy of dys) dy?.dispose();
+  for (const tensor of [...dys, ...consumed]) tensor?.dispose();
 }

@@ -20,9 +20,9 @@ export type LayerNormKernel = KernelSpec<
   "rows" | "cols" | "eps",
   "WORKGROUP_SIZE"
 >;
-/** dx [rows, cols]. */
+/** dx [rows, cols], with or without `addend` [rows, cols]. */
 export type LayerNormBackwardInputKernel = KernelSpec<
-  "x" | "weight" | "stats" | "dy" | "dx",
+  "x" | "weight" | "stats" | "dy" | "dx" | "addend",
   "rows" | "cols",
   "WORKGROUP_SIZE"
 >;
@@ -116,11 +116,17 @@ fn main(${ROW_BUILTINS}) {
   };
 }
 
-function backwardInputKernel(variant: RowVariant, width: 1 | 4): LayerNormBackwardInputKernel {
+function backwardInputKernel(variant: RowVariant, width: 1 | 4, adds: boolean): LayerNormBackwardInputKernel {
   const t = rowText(variant, width);
+  const buffers = { x: "read", weight: "read", stats: "read", dy: "read", dx: "read_write" } as const;
+  const addend = { binding: "", value: "" };
+  if (adds) {
+    addend.binding = `@group(0) @binding(5) var<storage, read> addend: array<${t.cell}>; // [rows, cols]`;
+    addend.value = " + addend[base + i]";
+  }
   return {
-    name: `layerNormBackwardInput${t.name}`,
-    buffers: { x: "read", weight: "read", stats: "read", dy: "read", dx: "read_write" },
+    name: `layerNormBackwardInput${adds ? "Add" : ""}${t.name}`,
+    buffers: (adds ? { ...buffers, addend: "read" } : buffers) as LayerNormBackwardInputKernel["buffers"],
     params: { rows: "u32", cols: "u32" },
     tuning: { WORKGROUP_SIZE: variant === "thread" ? 16 : 128 },
     grid: ({ rows }, { WORKGROUP_SIZE }) => t.grid(rows, WORKGROUP_SIZE),
@@ -132,7 +138,8 @@ struct Params { rows: u32, cols: u32 }
 @group(0) @binding(2) var<storage, read> stats: array<f32>; // [rows, 2]: mean, rstd
 @group(0) @binding(3) var<storage, read> dy: array<${t.cell}>; // [rows, cols]
 @group(0) @binding(4) var<storage, read_write> dx: array<${t.cell}>; // [rows, cols]
-@group(0) @binding(5) var<uniform> params: Params;
+${addend.binding}
+@group(0) @binding(${adds ? 6 : 5}) var<uniform> params: Params;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(${ROW_BUILTINS}) {
@@ -152,7 +159,7 @@ fn main(${ROW_BUILTINS}) {
   let gn_mean = ${t.sum(t.flat("gn_total"))} / f32(params.cols);
   for (var i = lane; i < cells; i += step) {
     let n = (x[base + i] - mean) * rstd;
-    dx[base + i] = rstd * (dy[base + i] * weight[i] - g_mean - n * gn_mean);
+    dx[base + i] = rstd * (dy[base + i] * weight[i] - g_mean - n * gn_mean)${addend.value};
   }
 }
 `,
@@ -173,7 +180,13 @@ export function rowKernels<K>(make: (variant: RowVariant, width: 1 | 4) => K): P
 /** Forward, by variant and cell width. */
 export const layerNormForward: Pair<LayerNormKernel> = rowKernels(forwardKernel);
 /** Gradient of the input, by variant and cell width. */
-export const layerNormBackwardInput: Pair<LayerNormBackwardInputKernel> = rowKernels(backwardInputKernel);
+export const layerNormBackwardInput: Pair<LayerNormBackwardInputKernel> = rowKernels((variant, width) =>
+  backwardInputKernel(variant, width, false)
+);
+/** The same plus `addend`: the gradient that the residual stream brings. */
+export const layerNormBackwardInputAdd: Pair<LayerNormBackwardInputKernel> = rowKernels((variant, width) =>
+  backwardInputKernel(variant, width, true)
+);
 
 /** Partial sums of dweight and dbias over chunks of rows; a reduction over the chunks follows. */
 export const layerNormBackwardParams: KernelSpec<

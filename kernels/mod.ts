@@ -17,7 +17,12 @@ import { dropoutKernel } from "./dropout.ts";
 import { embeddingBackward, embeddingForward, embeddingForwardHalf, embeddingLinks } from "./embedding.ts";
 import { clipGradients, gradNormFinish, gradNormPartials } from "./grad_norm.ts";
 import type { KernelSpec } from "./kernel_spec.ts";
-import { layerNormBackwardInput, layerNormBackwardParams, layerNormForward } from "./layer_norm.ts";
+import {
+  layerNormBackwardInput,
+  layerNormBackwardInputAdd,
+  layerNormBackwardParams,
+  layerNormForward,
+} from "./layer_norm.ts";
 import { matmulKernels } from "./matmul.ts";
 import { tallyLoss } from "./loss_tally.ts";
 import { pointwiseKernels } from "./pointwise.ts";
@@ -29,7 +34,13 @@ import { gatherStrided, scatterStrided } from "./strided_copy.ts";
 
 /** Every kernel, generated variants with their default options included; names are unique. */
 export function allKernels(): KernelSpec[] {
-  const rowFamilies = [layerNormForward, layerNormBackwardInput, softmaxForward, softmaxBackward];
+  const rowFamilies = [
+    layerNormForward,
+    layerNormBackwardInput,
+    layerNormBackwardInputAdd,
+    softmaxForward,
+    softmaxBackward,
+  ];
   const single = [
     ...rowFamilies.flatMap((family) => Object.values(family).flatMap((widths) => Object.values(widths))),
     ...Object.values(reduceKernels),

@@ -10,6 +10,7 @@
 import type { Device } from "../../gpu/mod.ts";
 import {
   layerNormBackwardInput,
+  layerNormBackwardInputAdd,
   layerNormBackwardParams,
   layerNormForward,
   type RowVariant,
@@ -66,15 +67,14 @@ export function layerNorm(x: Tensor, weight: Tensor, bias: Tensor, options: Laye
     inputs: [x, weight, bias],
     saved: [x, weight, stats],
     outputs: [y],
-    backward: ({ dys: [dy], saved: [x, weight, stats], needs }) => {
+    backward: ({ dys: [dy], saved: [x, weight, stats], needs, arrived }) => {
       let dx: Tensor | null = null;
       if (needs[0]) {
+        const addend = arrived(0);
         dx = empty(x.device, x.shape);
-        x.device.dispatch(
-          layerNormBackwardInput[variant][width],
-          { x: x.view, weight: weight.view, stats: stats.view, dy: dy!.view, dx: dx.view },
-          { rows, cols },
-        );
+        const family = addend ? layerNormBackwardInputAdd : layerNormBackwardInput;
+        const views = { x: x.view, weight: weight.view, stats: stats.view, dy: dy!.view, dx: dx.view };
+        x.device.dispatch(family[variant][width], { ...views, addend: (addend ?? dx).view }, { rows, cols });
       }
       if (!needs[1] && !needs[2]) return [dx, null, null];
       const chunk = ROWS_PER_CHUNK;
