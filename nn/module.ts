@@ -76,33 +76,35 @@ export class Module {
 
   /** The module at a path such as `h.0.attn`. @throws {RangeError} if there is none */
   getSubmodule(path: string): Module {
-    // deno-lint-ignore no-this-alias
-    let module: Module = this;
-    let rest = path;
-    while (rest !== "") {
-      let next: [string, Module] | undefined;
-      for (const entry of module.children()) {
-        if (rest === entry[0] || rest.startsWith(`${entry[0]}.`)) next = entry;
-      }
-      if (!next) throw new RangeError(`Cannot find module "${path}": there is no "${rest}" in it`);
-      module = next[1];
-      rest = rest.slice(next[0].length + 1);
-    }
-    return module;
+    return this.#find(path).module;
   }
 
   /** Puts `module` at a path where a module is now. @throws {RangeError} if there is none */
   setSubmodule(path: string, module: Module): void {
-    const old = this.getSubmodule(path);
-    for (const [, parent] of this.namedModules()) {
-      for (const [name, child] of parent.children()) {
-        if (child === old) {
-          parent.setChild(name, module);
-          return;
-        }
+    const { parent, name } = this.#find(path);
+    if (!parent) throw new RangeError(`Cannot replace module "${path}": the root has no place to put it`);
+    parent.setChild(name, module);
+  }
+
+  /** The module at a path, the one above it, and its name there. */
+  #find(path: string): { module: Module; parent: Module | null; name: string } {
+    let found: { module: Module; parent: Module | null; name: string } = {
+      module: this,
+      parent: null,
+      name: "",
+    };
+    let rest = path;
+    while (rest !== "") {
+      const parent = found.module;
+      let next: typeof found | undefined;
+      for (const [name, module] of parent.children()) {
+        if (rest === name || rest.startsWith(`${name}.`)) next = { module, parent, name };
       }
+      if (!next) throw new RangeError(`Cannot find module "${path}": there is no "${rest}" in it`);
+      rest = rest.slice(next.name.length + 1);
+      found = next;
     }
-    throw new RangeError(`Cannot replace module "${path}": the root has no place to put it`);
+    return found;
   }
 
   /** Puts `module` in the place of the child `name`, as `children()` names it. */
@@ -172,12 +174,21 @@ export class Module {
     return { missingKeys, unexpectedKeys };
   }
 
-  /** A module of the same class with parameters of its own; other attributes are shared. */
-  clone(): this {
+  /**
+   * A module of the same class with parameters of its own; other attributes are shared, tied parameters stay tied.
+   * @param copies what each parameter was copied to
+   */
+  clone(copies: Map<Parameter, Parameter> = new Map()): this {
     const copy = Object.create(Object.getPrototypeOf(this));
     const cloned = (value: unknown): unknown => {
-      if (value instanceof Parameter) return new Parameter(untracked(() => value.copy()), value.requiresGrad);
-      if (value instanceof Module) return value.clone();
+      if (value instanceof Parameter) {
+        const present = copies.get(value);
+        if (present) return present;
+        const own = new Parameter(untracked(() => value.copy()), value.requiresGrad);
+        copies.set(value, own);
+        return own;
+      }
+      if (value instanceof Module) return value.clone(copies);
       return Array.isArray(value) ? value.map(cloned) : value;
     };
     for (const [name, value] of Object.entries(this)) copy[name] = cloned(value);
