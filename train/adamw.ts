@@ -63,6 +63,7 @@ export class AdamW implements Optimizer {
   readonly #states: StateParts<AdamWState>;
 
   /**
+   * State is made on the device when a parameter takes its first step.
    * @param params float32 tensors, or groups `{ params, lr?, betas?, eps?, weightDecay? }`
    * @throws {RangeError} for no parameter, or an option out of range
    */

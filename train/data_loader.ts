@@ -89,7 +89,7 @@ export class DataLoader {
   readonly dataset: Dataset;
   readonly #options: Required<DataLoaderOptions>;
 
-  /** @throws {RangeError} for an empty dataset, a batchSize below 1, or nothing left by dropLast */
+  /** Reads nothing yet. @throws {RangeError} for an empty dataset, a batchSize below 1, or nothing left by dropLast */
   constructor(dataset: Dataset, options: DataLoaderOptions) {
     const { batchSize, shuffle = false, seed = 0, dropLast = false, collate = defaultDataCollator() } =
       options;

@@ -51,6 +51,7 @@ export class SGD implements Optimizer {
   readonly #names: readonly string[];
 
   /**
+   * State is made on the device when a parameter takes its first step.
    * @param params float32 tensors, or groups `{ params, lr?, momentum?, … }`
    * @throws {RangeError} for no parameter, or an option out of range
    */

@@ -104,7 +104,10 @@ export class Trainer {
     logHistory: [],
   };
 
-  /** @throws {RangeError} for settings out of range */
+  /**
+   * Does nothing to the model yet.
+   * @throws {RangeError} for settings out of range @throws {TypeError} for evaluations without an evalDataset
+   */
   constructor(options: TrainerOptions) {
     const { args = {}, tokenizer } = options;
     this.model = options.model;

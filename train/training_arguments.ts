@@ -18,7 +18,7 @@ export class TrainingArguments {
   /** Passes over the data; may be a fraction. */
   numTrainEpochs = 3;
   /** Optimizer steps; if positive, it replaces `numTrainEpochs`. */
-  maxSteps = -1;
+  maxSteps: number = -1;
   /** Rows a training batch. */
   perDeviceTrainBatchSize = 8;
   /** Rows an evaluation batch. */
@@ -72,6 +72,7 @@ export class TrainingArguments {
   onNonFinite: "error" | "skip" = "error";
 
   /**
+   * Defaults with `options` in their place.
    * @throws {RangeError} for a value out of range @throws {TypeError} for a name that is no setting
    */
   constructor(options: Partial<TrainingArguments> = {}) {
