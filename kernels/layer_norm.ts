@@ -230,3 +230,38 @@ fn main(${ROW_BUILTINS}) {
 }
 `,
 };
+
+/** Sums the chunks of `layerNormBackwardParams`, in order. */
+export const layerNormParamsSum: KernelSpec<
+  "partial" | "dweight" | "dbias",
+  "chunks" | "cols",
+  "WORKGROUP_SIZE"
+> = {
+  name: "layerNormParamsSum",
+  buffers: { partial: "read", dweight: "read_write", dbias: "read_write" },
+  params: { chunks: "u32", cols: "u32" },
+  tuning: { WORKGROUP_SIZE: 64 },
+  grid: ({ cols }, { WORKGROUP_SIZE }) => [groupsFor(cols, WORKGROUP_SIZE)],
+  wgsl: /* wgsl */ `
+override WORKGROUP_SIZE: u32 = 64u;
+struct Params { chunks: u32, cols: u32 }
+@group(0) @binding(0) var<storage, read> partial: array<f32>; // [chunks, 2, cols]: dweight, dbias
+@group(0) @binding(1) var<storage, read_write> dweight: array<f32>; // [cols]
+@group(0) @binding(2) var<storage, read_write> dbias: array<f32>; // [cols]
+@group(0) @binding(3) var<uniform> params: Params;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(${ROW_BUILTINS}) {
+  let col = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+  if (col >= params.cols) { return; }
+  var weight_total = 0.0;
+  var bias_total = 0.0;
+  for (var part = 0u; part < params.chunks; part++) {
+    weight_total += partial[part * 2u * params.cols + col];
+    bias_total += partial[(part * 2u + 1u) * params.cols + col];
+  }
+  dweight[col] = weight_total;
+  dbias[col] = bias_total;
+}
+`,
+};

@@ -22,6 +22,7 @@ import {
   layerNormBackwardInputAdd,
   layerNormBackwardParams,
   layerNormForward,
+  layerNormParamsSum,
 } from "./layer_norm.ts";
 import { matmulKernels } from "./matmul.ts";
 import { tallyLoss } from "./loss_tally.ts";
@@ -45,6 +46,7 @@ export function allKernels(): KernelSpec[] {
     ...rowFamilies.flatMap((family) => Object.values(family).flatMap((widths) => Object.values(widths))),
     ...Object.values(reduceKernels),
     layerNormBackwardParams,
+    layerNormParamsSum,
     maxReduceHits,
     maxReduceShare,
     gatherStrided,
@@ -65,6 +67,15 @@ export function allKernels(): KernelSpec[] {
     crossEntropyRows,
     crossEntropyGradient,
     attentionAppend,
+    ...[1, 4].flatMap((slots) => [
+      adamwKernel(slots),
+      sgdKernel(slots),
+      sgdMomentumKernel(slots),
+      gradNormPartials(slots),
+      clipGradients(slots),
+    ]),
+    gradNormFinish,
+    tallyLoss,
   ];
   const families = [...matmulKernels(), ...attentionKernelList()];
   return [...pointwiseKernels(), ...[...single, ...families] as unknown as KernelSpec[]];

@@ -13,14 +13,13 @@ import {
   layerNormBackwardInputAdd,
   layerNormBackwardParams,
   layerNormForward,
+  layerNormParamsSum,
   type RowVariant,
 } from "../../kernels/layer_norm.ts";
 import { lastAxisRows, sameShape, showShape } from "../shape.ts";
 import { record } from "../tape.ts";
 import { empty, type Tensor } from "../tensor.ts";
 import { checkFloat } from "./pointwise.ts";
-import { slice } from "./movement.ts";
-import { sumTo } from "./reduce.ts";
 
 /** Rows whose parameter gradients one thread sums. */
 const ROWS_PER_CHUNK = 32;
@@ -77,16 +76,20 @@ export function layerNorm(x: Tensor, weight: Tensor, bias: Tensor, options: Laye
         x.device.dispatch(family[variant][width], { ...views, addend: (addend ?? dx).view }, { rows, cols });
       }
       if (!needs[1] && !needs[2]) return [dx, null, null];
-      const chunk = ROWS_PER_CHUNK;
-      const partial = empty(x.device, [Math.ceil(rows / chunk), 2, cols]);
+      const chunks = Math.ceil(rows / ROWS_PER_CHUNK);
+      const partial = empty(x.device, [chunks, 2, cols]);
       x.device.dispatch(
         layerNormBackwardParams,
         { x: x.view, stats: stats.view, dy: dy!.view, partial: partial.view },
-        { rows, cols, chunk },
+        { rows, cols, chunk: ROWS_PER_CHUNK },
       );
-      const both = sumTo(partial, [1, 2, cols]);
-      const part = (i: number) => slice(both, 1, i, i + 1).alias([cols]);
-      return [dx, needs[1] ? part(0) : null, needs[2] ? part(1) : null];
+      const [dweight, dbias] = [empty(x.device, [cols]), empty(x.device, [cols])];
+      x.device.dispatch(
+        layerNormParamsSum,
+        { partial: partial.view, dweight: dweight.view, dbias: dbias.view },
+        { chunks, cols },
+      );
+      return [dx, needs[1] ? dweight : null, needs[2] ? dbias : null];
     },
   });
   stats.dispose();
