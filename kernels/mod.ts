@@ -67,7 +67,7 @@ export function allKernels(): KernelSpec[] {
     crossEntropyRows,
     crossEntropyGradient,
     attentionAppend,
-    ...[1, 4].flatMap((slots) => [
+    ...[1, 3].flatMap((slots) => [
       adamwKernel(slots),
       sgdKernel(slots),
       sgdMomentumKernel(slots),
