@@ -6,8 +6,9 @@ import {
   assertRejects,
   assertThrows,
 } from "@std/assert";
-import { defaultDevice, multiply, noGrad, Tensor, tidy } from "../../autograd/mod.ts";
+import { defaultDevice, Device, multiply, noGrad, Tensor, tidy } from "../../autograd/mod.ts";
 import type { GPT2LMHeadModel } from "../../model/mod.ts";
+import { OutOfDeviceMemoryError } from "../../gpu/mod.ts";
 import { Module, Parameter } from "../../nn/mod.ts";
 import {
   type Batch,
@@ -330,6 +331,24 @@ Deno.test("Trainer trains what requires a gradient alone, and an optimizer of th
   const changed = Object.keys(before).filter((name) => before[name].some((v, i) => v !== after[name][i]));
   assertEquals(changed, ["transformer.ln_f.weight"]);
   model.dispose();
+});
+
+Deno.test("Trainer gives every byte back when a step runs out of device memory, and can train again", async () => {
+  const device = await Device.create();
+  const model = await tinyModel(0, device);
+  const before = device.memory.liveBytes;
+  const args = { ...BASE, maxSteps: 3 };
+  const trainer = new Trainer({ model, args, trainDataset: countingData(8) });
+  device.memoryLimitBytes = before + 60_000;
+  await assertRejects(() => trainer.train(), OutOfDeviceMemoryError, "Cannot allocate");
+  assertEquals(device.memory.liveBytes, before);
+  assertEquals(trainer.state.globalStep, 0);
+  device.memoryLimitBytes = Infinity;
+  await trainer.train();
+  const { losses, model: other } = await run({ maxSteps: 3 }, 0, countingData(8));
+  assertEquals(trainer.state.logHistory.map(({ loss }) => loss), losses);
+  other.dispose();
+  device.destroy();
 });
 
 Deno.test("Trainer refuses what it cannot train or evaluate, before any step", async () => {
