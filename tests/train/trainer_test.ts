@@ -6,18 +6,10 @@ import {
   assertRejects,
   assertThrows,
 } from "@std/assert";
-import { defaultDevice, Device, multiply, noGrad, Tensor, tidy } from "../../autograd/mod.ts";
+import { defaultDevice, Device, noGrad, tidy } from "../../autograd/mod.ts";
 import type { GPT2LMHeadModel } from "../../model/mod.ts";
 import { OutOfDeviceMemoryError } from "../../gpu/mod.ts";
-import { Module, Parameter } from "../../nn/mod.ts";
-import {
-  type Batch,
-  DataLoader,
-  type Example,
-  Trainer,
-  type TrainerCallback,
-  type TrainingArguments,
-} from "../../train/mod.ts";
+import { type Example, Trainer, type TrainerCallback, type TrainingArguments } from "../../train/mod.ts";
 import { countingData, tinyModel, weightsOf } from "./tiny_run.ts";
 
 const BASE: Partial<TrainingArguments> = { perDeviceTrainBatchSize: 4, learningRate: 3e-3, loggingSteps: 1 };
@@ -217,71 +209,6 @@ Deno.test("Trainer tells callbacks every moment in order, and stops when one ask
   ]);
   model.dispose();
 });
-
-/** loss = w * factor summed over the batch's first ids, with a factor that the ids choose. */
-class Linear extends Module {
-  weight: Parameter;
-  readonly factors: readonly number[];
-  constructor(weight: Parameter, factors: readonly number[]) {
-    super();
-    this.weight = weight;
-    this.factors = factors;
-  }
-  forward({ inputIds }: Batch): { loss: Tensor } {
-    const values = inputIds.map(([id]) => this.factors[id]);
-    const factor = Tensor.from(Float32Array.of(values.reduce((a, b) => a + b)), {
-      device: this.weight.device,
-    });
-    return { loss: tidy(() => multiply(this.weight, factor)) };
-  }
-}
-
-for (const onNonFinite of ["error", "skip"] as const) {
-  Deno.test(`Trainer with onNonFinite "${onNonFinite}" changes no weight in a step whose loss is not finite`, async () => {
-    const device = await defaultDevice();
-    const model = new Linear(Parameter.from([1], { device }), [1, NaN]);
-    const before = device.memory.liveBytes;
-    const data = [0, 0, 1, 0].map((id) => ({ inputIds: [id, id] }));
-    const weights: number[] = [];
-    const losses: number[] = [];
-    const trainer = new Trainer({
-      model,
-      trainDataset: data,
-      args: {
-        ...BASE,
-        perDeviceTrainBatchSize: 1,
-        numTrainEpochs: 1,
-        lrSchedulerType: "constant",
-        onNonFinite,
-      },
-      callbacks: [{
-        onStepEnd: async () => void weights.push(await model.weight.item()),
-        onLog: (_args, _state, _control, { logs }) => void losses.push(logs!.loss),
-      }],
-    });
-    const bad = 1 + [...Array(4).keys()].findIndex((step) => orderOf(data, trainer)[step] === 2);
-    if (onNonFinite === "error") {
-      const error = await assertRejects(() => trainer.train(), Error, "Cannot go on training: a finite loss");
-      assert(error.message.includes(`at step ${bad}, which changed no weight`), error.message);
-      assertEquals(weights.length, bad);
-    } else {
-      await trainer.train();
-      assertEquals(weights.length, 4);
-      assert(losses.every(Number.isFinite));
-    }
-    const steps = [1, ...weights];
-    for (let step = 1; step < steps.length; step++) {
-      assertEquals(steps[step] === steps[step - 1], step === bad, `step ${step}`);
-    }
-    assertEquals(device.memory.liveBytes, before);
-    model.dispose();
-  });
-}
-
-/** The order in which a trainer of seed 42 takes a dataset in its first epoch. */
-function orderOf(data: readonly Example[], trainer: Trainer): number[] {
-  return new DataLoader(data as Example[], { batchSize: 1, shuffle: true, seed: trainer.args.seed }).order(0);
-}
 
 Deno.test("Trainer leaves biases and norms out of weight decay", async () => {
   const model = await tinyModel();
