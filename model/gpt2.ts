@@ -28,6 +28,7 @@ import {
   type LayerNorm,
   Linear,
   Module,
+  type Parameter,
   type Projection,
 } from "../nn/mod.ts";
 import { type AttentionState, attentionState } from "./gpt2_attention.ts";
@@ -109,26 +110,46 @@ export class GPT2Model extends Module {
       throw new TypeError("Cannot run GPT-2: either inputIds or inputsEmbeds is required");
     }
     if (this.training) this.#random.advance();
-    let cache = inputs.pastKeyValues;
-    const hidden = tidy(() => {
-      const ids = inputs.inputIds && toIdTensor("inputIds", inputs.inputIds, config.vocabSize, device);
-      const [batch, length] = (ids ?? inputsEmbeds!).shape;
-      const past = cache?.length ?? 0;
-      if (past + length > config.nPositions) {
-        throw new RangeError(
-          `Cannot run GPT-2 on ${past + length} tokens: at most n_positions ${config.nPositions} are allowed`,
-        );
-      }
-      if (inputs.useCache) cache ??= new KVCache(config, device, batch);
-      const state = attentionState({ batch, length, past, mask: inputs.attentionMask, cache, device });
-      const positions = inputs.positionIds
-        ? toIdTensor("positionIds", inputs.positionIds, config.nPositions, device)
-        : countFrom(past, batch, length, device);
-      const tokens = ids ? this.wte.forward(ids) : inputsEmbeds!;
-      return this.#blocks(add(tokens, this.wpe.forward(positions)), state);
-    });
-    if (cache) cache.length += hidden.shape[1];
-    return { hidden, pastKeyValues: cache };
+    const given = inputs.pastKeyValues;
+    let cache = given;
+    try {
+      const hidden = tidy(() => {
+        const ids = inputs.inputIds && toIdTensor("inputIds", inputs.inputIds, config.vocabSize, device);
+        const [batch, length] = (ids ?? inputsEmbeds!).shape;
+        const past = given?.length ?? 0;
+        if (past + length > config.nPositions) {
+          throw new RangeError(
+            `Cannot run GPT-2 on ${
+              past + length
+            } tokens: at most n_positions ${config.nPositions} are allowed`,
+          );
+        }
+        if (inputs.useCache) cache ??= new KVCache(config, device, batch);
+        const state = attentionState({ batch, length, past, mask: inputs.attentionMask, cache, device });
+        const positions = inputs.positionIds
+          ? this.#positions(inputs.positionIds, batch, length)
+          : countFrom(past, batch, length, device);
+        const tokens = ids ? this.wte.forward(ids) : inputsEmbeds!;
+        return this.#blocks(add(tokens, this.wpe.forward(positions)), state);
+      });
+      if (cache) cache.length += hidden.shape[1];
+      return { hidden, pastKeyValues: cache };
+    } catch (error) {
+      if (cache !== given) cache?.dispose();
+      throw error;
+    }
+  }
+
+  /** Positions of a caller, one row for all or one for each. */
+  #positions(given: TokenIds, batch: number, length: number): Tensor {
+    const positions = toIdTensor("positionIds", given, this.#config.nPositions, this.#random.device);
+    const [rows, columns] = positions.shape;
+    if ((rows !== batch && rows !== 1) || columns !== length) {
+      throw new TypeError(
+        `Cannot use positionIds: the shape of inputIds [${batch}, ${length}] is required, received [${rows}, ${columns}]`,
+      );
+    }
+    return positions;
   }
 
   #blocks(embedded: Tensor, state: AttentionState): Tensor {
@@ -195,15 +216,26 @@ export class GPT2LMHeadModel extends Module {
     super();
     const device = options.device ?? currentDevice();
     const seed = options.seed ?? 0;
-    const parameters = source ?? randomSource(new Initializer(device, seed), config);
+    const make = source ?? randomSource(new Initializer(device, seed), config);
     this.#config = config;
     this.#random = new RandomState(device, seed);
-    this.transformer = new GPT2Model(config, parameters, this.#random);
-    this.lm_head = new Linear(
-      config.tieWordEmbeddings
-        ? this.transformer.wte.weight
-        : parameters([config.vocabSize, config.nEmbd], "normal", true),
-    );
+    const made: Parameter[] = [];
+    const parameters: ParameterSource = (...what) => {
+      const parameter = make(...what);
+      made.push(parameter);
+      return parameter;
+    };
+    try {
+      this.transformer = new GPT2Model(config, parameters, this.#random);
+      this.lm_head = new Linear(
+        config.tieWordEmbeddings
+          ? this.transformer.wte.weight
+          : parameters([config.vocabSize, config.nEmbd], "normal", true),
+      );
+    } catch (error) { // out of memory: nothing of a half-built model stays
+      for (const owner of [...made, this.#random]) owner.dispose();
+      throw error;
+    }
   }
 
   /**
@@ -269,37 +301,21 @@ export class GPT2LMHeadModel extends Module {
   forward(inputs: CausalLMInputs): CausalLMOutput {
     const { labels, numItemsInBatch } = inputs;
     if (labels) this.#checkLabels(inputs, labels);
-    // Written before the blocks are recorded: a write must not overtake commands that use its buffer.
-    const targets = labels && toIdTensor("labels", labels, this.#config.vocabSize, this.device, -100);
-    const { hidden, pastKeyValues } = this.#runBlocks(inputs, targets);
-    if (!targets) {
-      const logits = this.lm_head.forward(hidden);
-      hidden.dispose();
-      return new CausalLMOutput({ logits, pastKeyValues });
-    }
-    const head = this.lm_head;
-    const options = { shiftLabels: true, numItemsInBatch };
-    if (head instanceof Linear && !head.bias) {
-      const loss = linearCrossEntropy(hidden, head.weight, targets, options);
-      targets.dispose();
-      const compute = (hidden: Tensor) => head.forward(hidden);
-      return new CausalLMOutput({ loss, hidden, compute, pastKeyValues });
-    }
-    const logits = head.forward(hidden);
-    const loss = crossEntropy(logits, targets, options);
-    targets.dispose();
-    hidden.dispose();
-    return new CausalLMOutput({ loss, logits, pastKeyValues });
-  }
-
-  /** The transformer's forward; `targets` are freed if it fails. */
-  #runBlocks(inputs: GPT2Inputs, targets: Tensor | undefined): ReturnType<GPT2Model["forward"]> {
-    try {
-      return this.transformer.forward(inputs);
-    } catch (error) {
-      targets?.dispose();
-      throw error;
-    }
+    return tidy(() => {
+      // Written before the blocks are recorded: a write must not overtake commands that use its buffer.
+      const targets = labels && toIdTensor("labels", labels, this.#config.vocabSize, this.device, -100);
+      const { hidden, pastKeyValues } = this.transformer.forward(inputs);
+      const head = this.lm_head;
+      if (!targets) return new CausalLMOutput({ logits: head.forward(hidden), pastKeyValues });
+      const options = { shiftLabels: true, numItemsInBatch };
+      if (head instanceof Linear && !head.bias) {
+        const loss = linearCrossEntropy(hidden, head.weight, targets, options);
+        const compute = (hidden: Tensor) => head.forward(hidden);
+        return new CausalLMOutput({ loss, hidden, compute, pastKeyValues });
+      }
+      const logits = head.forward(hidden);
+      return new CausalLMOutput({ loss: crossEntropy(logits, targets, options), logits, pastKeyValues });
+    });
   }
 
   #checkLabels(inputs: CausalLMInputs, labels: TokenIds): void {

@@ -88,8 +88,16 @@ function check(fields: GPT2ConfigFields): void {
     if (!Number.isInteger(value) || value < 1 || value > MAX_SIZE) refuse(name, "a positive integer", value);
   }
   if (fields.nLayer > 4096) refuse("nLayer", "at most 4096", fields.nLayer);
-  if (fields.nInner !== null && !(Number.isInteger(fields.nInner) && fields.nInner > 0)) {
-    refuse("nInner", "a positive integer or null", fields.nInner);
+  const { nInner } = fields;
+  if (nInner !== null && !(Number.isInteger(nInner) && nInner > 0 && nInner <= MAX_SIZE)) {
+    refuse("nInner", "a positive integer or null", nInner);
+  }
+  for (const name of ["bosTokenId", "eosTokenId", "padTokenId"] as const) {
+    const ids = [fields[name] ?? []].flat();
+    const several = name === "eosTokenId" || !Array.isArray(fields[name]);
+    if (!several || !ids.every(Number.isInteger)) {
+      refuse(name, "a token id", fields[name]);
+    }
   }
   for (const name of ["residPdrop", "embdPdrop", "attnPdrop"] as const) {
     if (!(fields[name] >= 0 && fields[name] <= 1)) refuse(name, "a number from 0 to 1", fields[name]);
