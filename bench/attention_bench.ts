@@ -105,9 +105,9 @@ export async function benchAttention(device: Device, dropout = false): Promise<v
     const decode = await time(device, 20, () => cachedAttention(token, cache, { heads: H, past: T }));
     const rate = (work: number, ms: number) => `${ms.toFixed(2)} ms ${(work / ms / 1e6).toFixed(1)} GFLOP/s`;
     console.log(
-      name.padEnd(14) + `${B}x${T}x${H}x${D}`.padEnd(18) + rate(flops, forward).padEnd(20) +
+      name.padEnd(14) + `${B}x${T}x${H}x${D}`.padEnd(18) + rate(flops, forward).padEnd(23) +
         // dq: scores, dp, dq; dk and dv: scores, dp, dk, dv
-        rate(flops * 4.5, both).padEnd(21) + `${decode.toFixed(3)} ms`,
+        rate(flops * 4.5, both).padEnd(24) + `${decode.toFixed(3)} ms`,
     );
   }
   random.dispose();

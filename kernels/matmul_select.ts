@@ -42,7 +42,7 @@ const narrow = (N: number) => N <= 4 ? 4 : N <= 8 ? 8 : 16;
 function selectForSoftware({ M, N, K }: MatmulShape): MatmulTile {
   if (N <= 16 && M > N) return register(M >= 128 ? 8 : 4, narrow(N), 8, 1);
   if (M <= 4) return register(M, 8, 1, 8);
-  if (M * N * K >= 2 ** 25 && (N % 128 === 0 || N > 512)) return register(8, 16, 1, 8);
+  if (M * N * K >= 2 ** 23 && (N % 128 === 0 || N > 512)) return register(8, 16, 1, 8);
   return register(8, 8, 1, 8);
 }
 
