@@ -13,8 +13,11 @@ export type { AttentionKernel, AttentionOptions, AttentionParam } from "./attent
 
 /** The three kernels of one head size. */
 export interface AttentionKernels {
+  /** q, kv -> o and the log denominators. */
   readonly forward: AttentionKernel;
+  /** dq and delta; before `backwardKeyValue`. */
   readonly backwardQuery: AttentionKernel;
+  /** dk and dv. */
   readonly backwardKeyValue: AttentionKernel;
 }
 
@@ -23,6 +26,7 @@ export type AttentionVariant = AttentionChoice & Pick<AttentionOptions, "vector"
 
 /** How a kernel divides the work. */
 export interface AttentionChoice {
+  /** Which of the two designs. */
   readonly variant: AttentionOptions["variant"];
   /** Rows a thread owns: queries in `forward` and `backwardQuery`, keys in `backwardKeyValue`. */
   readonly rows: Readonly<Record<keyof AttentionKernels, number>>;

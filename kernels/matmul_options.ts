@@ -33,8 +33,11 @@ export interface MatmulVectorAccess {
 export interface MatmulOptions {
   /** `register`: no shared memory, no barriers. `shared`: workgroup tiles for hardware. */
   readonly variant: "register" | "shared";
+  /** Layouts of a and b. */
   readonly layout: MatmulLayout;
+  /** Storage of b. */
   readonly weight: MatmulWeightFormat;
+  /** Which accesses are four wide. */
   readonly vector: MatmulVectorAccess;
   /** Rows of y a thread computes. */
   readonly tileM: number;
@@ -50,11 +53,13 @@ export interface MatmulOptions {
   readonly tileK: number;
   /** Whether K may be other than a multiple of 4 (`register`) or of `tileK` (`shared`). */
   readonly anyK: boolean;
+  /** The LoRA term. */
   readonly extension: MatmulExtension;
   /** y += bias [N]. */
   readonly bias: boolean;
-  /** y = gelu_new(y); with `preActivation` the argument is written too. */
+  /** y = gelu_new(y). */
   readonly gelu: boolean;
+  /** Writes the argument of gelu_new to a buffer of its own. */
   readonly preActivation: boolean;
   /** y += residual [M, N], after the activation. */
   readonly residual: boolean;

@@ -6,10 +6,15 @@ import type { MatmulLayout, MatmulOptions } from "./matmul_options.ts";
 
 /** What the choice depends on. */
 export interface MatmulShape {
+  /** Layouts of the operands. */
   readonly layout: MatmulLayout;
+  /** Rows of y. */
   readonly M: number;
+  /** Columns of y. */
   readonly N: number;
+  /** Size that is summed over. */
   readonly K: number;
+  /** Products in the launch. */
   readonly batch: number;
 }
 
