@@ -29,6 +29,7 @@ import { tallyLoss } from "./loss_tally.ts";
 import { pointwiseKernels } from "./pointwise.ts";
 import { randomFill } from "./random.ts";
 import { maxReduceHits, maxReduceShare, reduceKernels } from "./reduce.ts";
+import { sampleTokens } from "./sample.ts";
 import { sgdKernel, sgdMomentumKernel } from "./sgd.ts";
 import { softmaxBackward, softmaxForward } from "./softmax.ts";
 import { gatherStrided, scatterStrided } from "./strided_copy.ts";
@@ -67,6 +68,7 @@ export function allKernels(): KernelSpec[] {
     crossEntropyRows,
     crossEntropyGradient,
     attentionAppend,
+    sampleTokens,
     ...[1, 3].flatMap((slots) => [
       adamwKernel(slots),
       sgdKernel(slots),

@@ -3,11 +3,11 @@
  * @module
  */
 
-import { HostRandom, noGrad, Tensor } from "../autograd/mod.ts";
+import { noGrad, Tensor, tidy, TokenSampler } from "../autograd/mod.ts";
 import type { GPT2LMHeadModel } from "./gpt2.ts";
 import { checkRows, type TokenIds, toMaskRows } from "./inputs.ts";
 import { KVCache } from "./kv_cache.ts";
-import { chooseToken, resolveSampling, type SamplingOptions } from "./sampling.ts";
+import { resolveSampling, type SamplingOptions } from "./sampling.ts";
 
 /** Rows of prompts, or what a tokenizer returns. Rows of different length are padded on the left. */
 export type GenerateInputs = readonly (readonly number[])[] | {
@@ -101,42 +101,101 @@ export async function generate(
       }`,
     );
   }
-  const random = new HostRandom(options.seed ?? 0);
-  const training = model.training;
-  const ended = rows.map(() => false);
-  const attention = mask?.map((row) => [...row]) ?? null;
   const cache = useCache ? new KVCache(config, model.device, rows.length, prompt + maxNewTokens) : undefined;
+  const sampler = new TokenSampler(model.device, {
+    ...sampling,
+    prompts: rows,
+    vocabSize: config.vocabSize,
+    maxSteps: maxNewTokens,
+    endTokens: eos,
+    padToken: pad,
+    seed: options.seed ?? 0,
+  });
+  const { training } = model;
   try {
     model.eval();
-    for (let step = 0; step < maxNewTokens; step++) {
-      const fresh = cache && step > 0 ? 1 : prompt + step;
-      const positions = attention && positionsOf(attention).map((row) => row.slice(-fresh));
-      const logits = noGrad(() =>
-        model.lastLogits({
-          inputIds: rows.map((row) => row.slice(-fresh)),
-          attentionMask: attention ?? undefined,
-          positionIds: positions ?? undefined,
-          pastKeyValues: cache,
-        })
-      );
-      const values = await logits.data() as Float32Array;
-      logits.dispose();
-      const chosen = rows.map((row, i) => {
-        const own = values.subarray(i * config.vocabSize, (i + 1) * config.vocabSize);
-        return ended[i] ? pad : chooseToken(own, row, sampling, random);
-      });
-      chosen.forEach((token, i) => {
-        rows[i].push(token);
-        attention?.[i].push(1);
-        ended[i] ||= eos.includes(token);
-      });
-      streamer?.put(chosen);
-      if (ended.every(Boolean)) break;
-    }
+    await decode(model, { rows, mask, eos, maxNewTokens, cache, sampler, streamer });
     streamer?.end();
   } finally {
     cache?.dispose();
+    sampler.dispose();
     model.train(training);
   }
   return rows;
+}
+
+/** Time the tokens of one readback should take, in milliseconds: short enough for a reader, long enough to hide it. */
+const BLOCK_MS = 50;
+/** Tokens of one readback at most. */
+const MAX_BLOCK = 32;
+
+/** What a generation works on; `rows` grow. */
+interface Decoding {
+  readonly rows: number[][];
+  readonly mask: readonly (readonly number[])[] | null;
+  readonly eos: readonly number[];
+  readonly maxNewTokens: number;
+  readonly cache: KVCache | undefined;
+  readonly sampler: TokenSampler;
+  readonly streamer: Streamer | undefined;
+}
+
+/**
+ * Appends tokens to every row. Each step's tokens stay on the device as the next step's input; they are read back in
+ * blocks, and the next block is under way before the last one is read. Without a cache, every token is read at once.
+ */
+async function decode(model: GPT2LMHeadModel, job: Decoding): Promise<void> {
+  const { rows, maxNewTokens, cache, sampler } = job;
+  const ended = rows.map(() => false);
+  let block = 1;
+  let reading: Promise<number[][]> | null = null;
+  const take = async (): Promise<boolean> => {
+    const steps = await reading ?? [];
+    for (const tokens of steps) {
+      tokens.forEach((token, i) => {
+        rows[i].push(token);
+        ended[i] ||= job.eos.includes(token);
+      });
+      job.streamer?.put(tokens);
+      if (ended.every(Boolean)) return true;
+    }
+    return false;
+  };
+  for (let done = 0; done < maxNewTokens;) {
+    const begin = performance.now();
+    const until = Math.min(maxNewTokens, done + block);
+    for (let step = done; step < until; step++) recordStep(model, job, step);
+    const next = sampler.read(done, until);
+    next.catch(() => {}); // reported where it is awaited
+    if (await take()) return void await next;
+    reading = next;
+    if (!cache) {
+      if (await take()) return;
+      reading = null;
+    }
+    const tokenMs = (performance.now() - begin) / (until - done);
+    if (cache && done > 0) block = Math.max(1, Math.min(MAX_BLOCK, Math.round(BLOCK_MS / tokenMs)));
+    done = until;
+  }
+  await take();
+}
+
+/** Appends the work of one step: forward of the new tokens, choice of the next ones. */
+function recordStep(model: GPT2LMHeadModel, { rows, mask, cache, sampler }: Decoding, step: number): void {
+  const prompt = mask?.[0].length ?? rows[0].length - (cache ? 0 : step);
+  const fresh = cache && step > 0;
+  const width = fresh ? 1 : cache ? prompt : rows[0].length;
+  const total = cache ? (cache.length + width) : rows[0].length;
+  const attention = mask?.map((row) => [...row, ...new Array<number>(total - row.length).fill(1)]);
+  noGrad(() =>
+    tidy(() => {
+      const logits = model.lastLogits({
+        inputIds: fresh ? sampler.next : rows,
+        attentionMask: attention,
+        positionIds: attention && positionsOf(attention).map((row) => row.slice(-width)),
+        pastKeyValues: cache,
+      });
+      sampler.sample(logits);
+    })
+  );
 }

@@ -39,4 +39,5 @@ export {
   tanh,
 } from "./pointwise.ts";
 export { max, mean, type ReduceOptions, sum } from "./reduce.ts";
+export { type SamplerOptions, TokenSampler } from "./sample.ts";
 export { logSoftmax, softmax } from "./softmax.ts";

@@ -1,6 +1,6 @@
-import { assert, assertAllClose, assertEquals } from "@std/assert";
-import { HostRandom } from "../../autograd/mod.ts";
-import { argmax, chooseToken, resolveSampling, type SamplingOptions } from "../../model/sampling.ts";
+import { assert, assertAllClose, assertEquals, assertThrows } from "@std/assert";
+import { initDevice, Tensor, TokenSampler } from "../../autograd/mod.ts";
+import { resolveSampling, type SamplingOptions } from "../../model/sampling.ts";
 
 /**
  * The distribution that transformers' logits processors leave, in float64: repetition penalty, temperature, top-k
@@ -35,31 +35,54 @@ function distribution(logits: readonly number[], row: readonly number[], options
   return softmax(scores);
 }
 
-const LOGITS = [2, -1, 0.5, 2, 0.4, -3, 1.1, 0.9, -0.2, 1.8];
+const LOGITS = [2, -1, 0.5, 1.9, 0.4, -3, 1.1, 0.9, -0.2, 1.8];
+const TIED = LOGITS.with(3, 2);
 const ROW = [0, 1, 1, 6];
-const DRAWS = 20_000;
+const DRAWS = 1500;
 
-Deno.test("chooseToken() draws from the distribution of transformers' processors", () => {
-  const cases: SamplingOptions[] = [
-    {},
-    { temperature: 0.5 },
-    { temperature: 2.5 },
-    { topK: 3 },
-    { topK: 1 }, // two tokens tie for the first place
-    { topK: 0 },
-    { topK: 100 },
-    { topP: 0.9 },
-    { topP: 0.5 },
-    { topP: 0.01 },
-    { repetitionPenalty: 1.5 },
-    { repetitionPenalty: 0.7, temperature: 1.3, topK: 6, topP: 0.8 },
+/** First tokens that the device chooses for `count` rows of the same logits. */
+async function choose(
+  logits: readonly number[],
+  row: readonly number[],
+  options: SamplingOptions,
+  count: number,
+): Promise<number[]> {
+  const device = await initDevice();
+  const sampler = new TokenSampler(device, {
+    ...resolveSampling(options),
+    prompts: Array.from({ length: count }, () => row),
+    vocabSize: logits.length,
+    maxSteps: 1,
+    endTokens: [],
+    padToken: 0,
+    seed: 3,
+  });
+  using tensor = Tensor.from(Array.from({ length: count }, () => [...logits]), { device });
+  sampler.sample(tensor);
+  const [chosen] = await sampler.read(0, 1);
+  sampler.dispose();
+  return chosen;
+}
+
+Deno.test("TokenSampler draws from the distribution of transformers' processors", async () => {
+  const cases: [SamplingOptions, readonly number[]][] = [
+    [{}, LOGITS],
+    [{ temperature: 0.5 }, LOGITS],
+    [{ temperature: 2.5 }, LOGITS],
+    [{ topK: 3 }, LOGITS],
+    [{ topK: 1 }, TIED],
+    [{ topK: 0 }, TIED],
+    [{ topK: 100 }, LOGITS],
+    [{ topP: 0.9 }, LOGITS],
+    [{ topP: 0.5 }, LOGITS],
+    [{ topP: 0.01 }, LOGITS],
+    [{ repetitionPenalty: 1.5 }, LOGITS],
+    [{ repetitionPenalty: 0.7, temperature: 1.3, topK: 6, topP: 0.8 }, LOGITS],
   ];
-  for (const options of cases) {
-    const sampling = resolveSampling({ doSample: true, ...options });
-    const random = new HostRandom(3);
-    const counts = new Array(LOGITS.length).fill(0);
-    for (let i = 0; i < DRAWS; i++) counts[chooseToken(Float32Array.from(LOGITS), ROW, sampling, random)]++;
-    const expected = distribution(LOGITS, ROW, options);
+  for (const [options, logits] of cases) {
+    const chosen = await choose(logits, ROW, { doSample: true, ...options }, DRAWS);
+    const counts = logits.map((_, id) => chosen.filter((token) => token === id).length);
+    const expected = distribution(logits, ROW, options);
     counts.forEach((count, id) => {
       const p = expected[id];
       const label = `${JSON.stringify(options)}: token ${id} drawn ${count} times, expected ${p * DRAWS}`;
@@ -69,26 +92,47 @@ Deno.test("chooseToken() draws from the distribution of transformers' processors
   }
 });
 
-Deno.test("chooseToken() without sampling takes the maximum, the first on ties, after the penalty", () => {
-  const greedy = resolveSampling({});
-  const random = new HostRandom(0);
-  assertEquals(chooseToken(Float32Array.from(LOGITS), [], greedy, random), 0);
-  assertEquals(argmax([1, 3, 3, 2]), 1);
-  assertEquals(argmax([-5]), 0);
-  const penalised = resolveSampling({ repetitionPenalty: 1.5 });
-  assertEquals(chooseToken(Float32Array.from(LOGITS), [0, 3], penalised, random), 9);
-  assertEquals(chooseToken(Float32Array.of(-1, -1.2), [0], penalised, random), 1, "negative logits fall too");
+Deno.test("TokenSampler without sampling takes the maximum, the first on ties, after the penalty", async () => {
+  assertEquals(await choose(TIED, [], {}, 2), [0, 0]);
+  assertEquals(await choose(TIED, [0, 3], { repetitionPenalty: 1.5 }, 1), [9]);
+  assertEquals(await choose([-1, -1.2], [0], { repetitionPenalty: 1.5 }, 1), [1], "negative logits fall too");
+  const wide = Array.from({ length: 1021 }, (_, i) => Math.sin(i) - (i === 700 ? -3 : 0));
+  assertEquals(await choose(wide, [], {}, 3), [700, 700, 700]);
 });
 
-Deno.test("chooseToken() of a masked vocabulary never draws a hidden token", () => {
-  const sampling = resolveSampling({ doSample: true, topK: 0 });
-  const random = new HostRandom(1);
-  const logits = new Float32Array(50).fill(-Infinity);
-  logits[17] = -2;
-  logits[30] = -2;
-  for (let i = 0; i < 200; i++) {
-    assert([17, 30].includes(chooseToken(logits.slice(), [], sampling, random)));
+Deno.test("TokenSampler never draws a token of no probability, in any part of a large vocabulary", async () => {
+  const logits = new Array(50257).fill(-1e30);
+  const kept = [0, 17, 300, 25_000, 50_256];
+  for (const id of kept) logits[id] = -2;
+  const chosen = await choose(logits, [], { doSample: true, topK: 0 }, 60);
+  assert(chosen.every((id) => kept.includes(id)));
+  assertEquals(new Set(chosen).size, kept.length);
+  const narrowed = await choose(logits, [], { doSample: true, topK: 50, topP: 0.95 }, 20);
+  assert(narrowed.every((id) => kept.includes(id)));
+});
+
+Deno.test("TokenSampler fills up rows that ended and keeps every step's tokens", async () => {
+  const device = await initDevice();
+  const sampler = new TokenSampler(device, {
+    ...resolveSampling({}),
+    prompts: [[0], [0]],
+    vocabSize: 4,
+    maxSteps: 3,
+    endTokens: [2],
+    padToken: 1,
+    seed: 0,
+  });
+  for (
+    const rows of [[[0, 0, 5, 0], [0, 0, 0, 5]], [[5, 0, 0, 0], [5, 0, 0, 0]], [[0, 0, 0, 5], [0, 0, 5, 0]]]
+  ) {
+    using logits = Tensor.from(rows, { device });
+    sampler.sample(logits);
   }
+  assertEquals(await sampler.read(0, 3), [[2, 3], [1, 0], [1, 2]]);
+  assertEquals(await sampler.read(1, 2), [[1, 0]]);
+  using wrong = Tensor.from([[1, 2, 3]], { device });
+  assertThrows(() => sampler.sample(wrong), TypeError, "logits [2, 4] are required, received [1, 3]");
+  sampler.dispose();
 });
 
 Deno.test("resolveSampling() has transformers' defaults", () => {

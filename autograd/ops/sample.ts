@@ -1,0 +1,139 @@
+/**
+ * Choosing the next tokens on the device, so that generation need not read logits back.
+ * @module
+ */
+
+import { sampleTokens } from "../../kernels/sample.ts";
+import type { Device } from "../../gpu/mod.ts";
+import { keep, untracked } from "../scope.ts";
+import { showShape } from "../shape.ts";
+import { empty, full, Tensor } from "../tensor.ts";
+
+/** How tokens are chosen, and when rows end. */
+export interface SamplerOptions {
+  /** Prompts: tokens that the repetition penalty counts as seen. */
+  readonly prompts: readonly (readonly number[])[];
+  /** Number of tokens. */
+  readonly vocabSize: number;
+  /** Tokens to choose at most. */
+  readonly maxSteps: number;
+  /** Draw from the distribution, or take the maximum. */
+  readonly doSample: boolean;
+  /** Divides the logits. */
+  readonly temperature: number;
+  /** Keep the k most likely tokens; 0 keeps all. */
+  readonly topK: number;
+  /** Keep the most likely tokens up to this mass. */
+  readonly topP: number;
+  /** Above 1, tokens that occurred become less likely. */
+  readonly repetitionPenalty: number;
+  /** Tokens that end a row. */
+  readonly endTokens: readonly number[];
+  /** Fills up rows that ended. */
+  readonly padToken: number;
+  /** Seed of the draws. */
+  readonly seed: number;
+}
+
+/** The tokens of a batch, chosen step by step. */
+export class TokenSampler {
+  readonly #options: SamplerOptions;
+  readonly #rows: number;
+  readonly #seen: Tensor;
+  readonly #ended: Tensor;
+  readonly #next: Tensor;
+  readonly #tokens: Tensor;
+  #step = 0;
+
+  constructor(device: Device, options: SamplerOptions) {
+    const { prompts, vocabSize, endTokens, maxSteps } = options;
+    this.#options = options;
+    this.#rows = prompts.length;
+    const make = (tensor: () => Tensor): Tensor => untracked(() => keep(tensor()));
+    this.#seen = make(() => {
+      if (options.repetitionPenalty === 1) return full(device, [this.#rows, vocabSize], 0);
+      const seen = new Uint32Array(this.#rows * vocabSize);
+      prompts.forEach((row, i) => row.forEach((token) => seen[i * vocabSize + token] = 1));
+      return Tensor.from(seen, { device });
+    });
+    const ended = Uint32Array.of(endTokens.length, ...endTokens, ...prompts.map(() => 0));
+    this.#ended = make(() => Tensor.from(ended, { device }));
+    this.#next = make(() => empty(device, [this.#rows, 1], "int32"));
+    this.#tokens = make(() => empty(device, [maxSteps, this.#rows], "int32"));
+  }
+
+  /** The tokens chosen last, int32 [rows, 1]: the next step's input. */
+  get next(): Tensor {
+    return this.#next;
+  }
+
+  /** Steps taken. */
+  get steps(): number {
+    return this.#step;
+  }
+
+  /**
+   * Appends the choice of the next tokens.
+   * @param logits [rows, V]; changed in place by the penalty
+   * @throws {TypeError} for another shape
+   */
+  sample(logits: Tensor): void {
+    const { vocabSize, doSample, temperature, topK, topP, repetitionPenalty, padToken, seed } = this.#options;
+    if (logits.shape.length !== 2 || logits.shape[0] !== this.#rows || logits.shape[1] !== vocabSize) {
+      throw new TypeError(
+        `Cannot sample: logits [${this.#rows}, ${vocabSize}] are required, received ${
+          showShape(logits.shape)
+        }`,
+      );
+    }
+    const views = {
+      logits: logits.view,
+      seen: this.#seen.view,
+      ended: this.#ended.view,
+      next: this.#next.view,
+      tokens: this.#tokens.view,
+    };
+    logits.device.dispatch(sampleTokens, views, {
+      rows: this.#rows,
+      cols: vocabSize,
+      step: this.#step++,
+      seedLow: seed >>> 0,
+      seedHigh: Math.floor(seed / 2 ** 32),
+      topK,
+      padToken,
+      temperature,
+      topP,
+      penalty: repetitionPenalty,
+      doSample: doSample ? 1 : 0,
+    });
+  }
+
+  /**
+   * Reads back the tokens of steps `from` to `to` (exclusive): one row of tokens a step.
+   * @throws {RangeError} if the logits of a row were not finite
+   */
+  async read(from: number, to: number): Promise<number[][]> {
+    const first = Math.floor(from * this.#rows / 64) * 64; // a copy may begin anywhere, a window at 256 bytes
+    const last = to * this.#rows;
+    const bytes = await this.#tokens.device.read(this.#tokens.window(first * 4, (last - first) * 4));
+    const values = new Int32Array(bytes.buffer, bytes.byteOffset, last - first);
+    return Array.from({ length: to - from }, (_, i) => {
+      const at = (from + i) * this.#rows - first;
+      const tokens = [...values.subarray(at, at + this.#rows)];
+      const broken = tokens.indexOf(-1);
+      if (broken >= 0) {
+        throw new RangeError(
+          `Cannot choose the next token: finite logits are required, received others in row ${broken}, step ${
+            from + i
+          }`,
+        );
+      }
+      return tokens;
+    });
+  }
+
+  /** Gives its memory back. */
+  dispose(): void {
+    for (const tensor of [this.#seen, this.#ended, this.#next, this.#tokens]) tensor.dispose();
+  }
+}

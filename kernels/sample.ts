@@ -1,0 +1,188 @@
+/**
+ * The next token of each row of logits, chosen on the device: repetition penalty, temperature, top-k, top-p, then a draw
+ * or the maximum, in the order of `transformers`' logits processors. One workgroup a row.
+ *
+ * Top-k and top-p keep every logit of at least a threshold, found by bisection over the bits of a float in an order that
+ * integers compare (32 passes over the row); ties with the threshold stay, as in `transformers`' top-k. The draw
+ * inverts the cumulative distribution in the order of the vocabulary with one Philox number a row.
+ * @module
+ */
+
+import type { KernelSpec } from "./kernel_spec.ts";
+import { philoxSnippet, workgroupReduceSnippet } from "./snippets.ts";
+
+/**
+ * next[row] of logits [rows, cols]; `seen` marks tokens that occurred, and the chosen one after. tokens is -1 for a row
+ * with a NaN or an infinite logit.
+ */
+export const sampleTokens: KernelSpec<
+  "logits" | "seen" | "ended" | "next" | "tokens",
+  | "rows"
+  | "cols"
+  | "step"
+  | "seedLow"
+  | "seedHigh"
+  | "topK"
+  | "padToken"
+  | "temperature"
+  | "topP"
+  | "penalty"
+  | "doSample",
+  "WORKGROUP_SIZE"
+> = {
+  name: "sampleTokens",
+  buffers: {
+    logits: "read_write",
+    seen: "read_write",
+    ended: "read_write",
+    next: "read_write",
+    tokens: "read_write",
+  },
+  params: {
+    rows: "u32",
+    cols: "u32",
+    step: "u32",
+    seedLow: "u32",
+    seedHigh: "u32",
+    topK: "u32",
+    padToken: "u32",
+    temperature: "f32",
+    topP: "f32",
+    penalty: "f32",
+    doSample: "u32",
+  },
+  tuning: { WORKGROUP_SIZE: 256 },
+  grid: ({ rows }) => [rows, 1],
+  wgsl: /* wgsl */ `
+override WORKGROUP_SIZE: u32 = 256u;
+${workgroupReduceSnippet}
+${philoxSnippet}
+struct Params {
+  rows: u32, cols: u32, step: u32, seedLow: u32, seedHigh: u32, topK: u32, padToken: u32,
+  temperature: f32, topP: f32, penalty: f32, doSample: u32,
+}
+@group(0) @binding(0) var<storage, read_write> logits: array<f32>; // [rows, cols]; penalised in place
+@group(0) @binding(1) var<storage, read_write> seen: array<u32>; // [rows, cols]: 1 where the token occurred
+@group(0) @binding(2) var<storage, read_write> ended: array<u32>; // [endCount + 1 + rows]: see isEnd and rowEnded
+@group(0) @binding(3) var<storage, read_write> next: array<i32>; // [rows]
+@group(0) @binding(4) var<storage, read_write> tokens: array<i32>; // [steps, rows]: this step's row is written
+@group(0) @binding(5) var<uniform> params: Params;
+
+// Monotonous: a < b exactly if ordered(a) < ordered(b).
+fn ordered(v: f32) -> u32 {
+  let bits = bitcast<u32>(v);
+  return select(bits | 0x80000000u, ~bits, (bits & 0x80000000u) != 0u);
+}
+fn fromOrdered(key: u32) -> f32 {
+  return bitcast<f32>(select(~key, key & 0x7fffffffu, (key & 0x80000000u) != 0u));
+}
+
+var<workgroup> chosen: u32;
+var<workgroup> partials: array<f32, WORKGROUP_SIZE>;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(@builtin(workgroup_id) wid: vec3u, @builtin(local_invocation_id) lid: vec3u) {
+  let row = wid.x;
+  let lane = lid.x;
+  let base = row * params.cols;
+
+  // Penalty, and the row's maximum with its first place. NaN and +infinity are told by their bits.
+  var high = -3.4028234663852886e38;
+  var broken = 0.0;
+  for (var i = lane; i < params.cols; i += WORKGROUP_SIZE) {
+    var v = logits[base + i];
+    if (params.penalty != 1.0 && seen[base + i] == 1u) {
+      v = select(v / params.penalty, v * params.penalty, v < 0.0);
+      logits[base + i] = v;
+    }
+    let bits = bitcast<u32>(v);
+    if (bits == 0x7f800000u || (bits & 0x7fffffffu) > 0x7f800000u) { broken = 1.0; }
+    high = max(high, v);
+  }
+  let isBroken = groupMax(lane, broken) > 0.0;
+  let rowMax = groupMax(lane, high);
+  var place = f32(params.cols); // exact: a vocabulary is far below 2^24
+  for (var i = lane; i < params.cols; i += WORKGROUP_SIZE) {
+    if (logits[base + i] == rowMax) { place = min(place, f32(i)); }
+  }
+  let first = u32(-groupMax(lane, -place));
+
+  // Thresholds: the greatest key that at least topK logits reach; then the greatest that topP of the mass reaches.
+  var threshold = 0u;
+  if (params.doSample == 1u && params.topK > 0u && params.topK < params.cols) {
+    for (var bit = 0u; bit < 32u; bit++) {
+      let candidate = threshold | (0x80000000u >> bit);
+      var count = 0.0;
+      for (var i = lane; i < params.cols; i += WORKGROUP_SIZE) {
+        count += select(0.0, 1.0, ordered(logits[base + i]) >= candidate);
+      }
+      if (groupSum(lane, count) >= f32(params.topK)) { threshold = candidate; }
+    }
+  }
+  var mass = 0.0;
+  for (var i = lane; i < params.cols; i += WORKGROUP_SIZE) {
+    let v = logits[base + i];
+    mass += select(0.0, exp((v - rowMax) / params.temperature), ordered(v) >= threshold);
+  }
+  let total = groupSum(lane, mass);
+  if (params.doSample == 1u && params.topP < 1.0) {
+    var nucleus = 0u;
+    for (var bit = 0u; bit < 32u; bit++) {
+      let candidate = nucleus | (0x80000000u >> bit);
+      var reached = 0.0;
+      for (var i = lane; i < params.cols; i += WORKGROUP_SIZE) {
+        let v = logits[base + i];
+        let counts = ordered(v) >= max(candidate, threshold);
+        reached += select(0.0, exp((v - rowMax) / params.temperature), counts);
+      }
+      if (groupSum(lane, reached) >= params.topP * total) { nucleus = candidate; }
+    }
+    threshold = max(threshold, nucleus);
+  }
+
+  // Cumulative distribution in the order of the vocabulary: each lane a run of neighbours.
+  let run = (params.cols + WORKGROUP_SIZE - 1u) / WORKGROUP_SIZE;
+  let start = lane * run;
+  let end = min(start + run, params.cols);
+  var own = 0.0;
+  for (var i = start; i < end; i++) {
+    let v = logits[base + i];
+    own += select(0.0, exp((v - rowMax) / params.temperature), ordered(v) >= threshold);
+  }
+  partials[lane] = own;
+  if (lane == 0u) { chosen = first; }
+  workgroupBarrier(); // partials are complete
+  if (params.doSample == 1u) {
+    var kept = 0.0;
+    for (var i = 0u; i < WORKGROUP_SIZE; i++) { kept += partials[i]; }
+    let bits = philox4x32(vec4u(row, 0u, params.step, 3u), vec2u(params.seedLow, params.seedHigh));
+    var rest = uniform01(bits.x) * kept;
+    for (var i = 0u; i < lane; i++) { rest -= partials[i]; }
+    if (rest >= 0.0 && rest < own) {
+      for (var i = start; i < end; i++) {
+        let v = logits[base + i];
+        let p = select(0.0, exp((v - rowMax) / params.temperature), ordered(v) >= threshold);
+        if (p > 0.0) {
+          chosen = i; // the last kept one where rounding leaves a rest
+          if (rest < p) { break; }
+          rest -= p;
+        }
+      }
+    }
+  }
+  workgroupBarrier(); // the choice is made
+  if (lane == 0u) {
+    // ended: the number of end tokens, the end tokens, then a flag for each row
+    let ends = ended[0];
+    var token = chosen;
+    if (ended[1u + ends + row] == 1u) { token = params.padToken; }
+    for (var i = 0u; i < ends; i++) {
+      if (ended[1u + i] == token) { ended[1u + ends + row] = 1u; }
+    }
+    next[row] = i32(token);
+    tokens[params.step * params.rows + row] = select(i32(token), -1, isBroken);
+    seen[base + min(token, params.cols - 1u)] = 1u;
+  }
+}
+`,
+};
