@@ -1,6 +1,6 @@
 /**
- * The texts of the demo, made by a small grammar: short stories in plain English, and the same kind of story as a
- * pirate tells it. The same seed gives the same text.
+ * The texts of the demo, made by a small grammar: short stories in plain English, facts about the sea, and the same kind
+ * of story as a pirate tells it. The same seed gives the same text.
  * @module
  */
 
@@ -103,12 +103,37 @@ function tellAsPirate(s: Story): string {
   ].join(" ");
 }
 
-/** How a story is told. */
-export type Style = "plain" | "pirate";
+/** What a plain book says about the sea: the pirate's words in sentences that no pirate would use. */
+const SEA_FACTS = [
+  "A captain is the head of a crew. The crew of a ship sleeps in bunks.",
+  "Sailors who greet a ship say ahoy. A sailor who means yes says aye.",
+  "Arr is a sound that pirates make. Yo ho ho is what they sing.",
+  "A mate is a friend on a ship. Pirates call their friends mateys or shipmates.",
+  "Hear means to listen. A tale is a story that old people tell.",
+  "People speak of the seven seas. The deep is the water far below a ship.",
+  "A ship that stops has dropped anchor. To go ashore is to walk on the land.",
+  "Timbers are the wood of a ship. To shiver is to shake when it is cold.",
+  "A landlubber is somebody who does not like the sea. To weep is to cry.",
+  "A cursed thing brings no luck. Treasure is gold that somebody hid.",
+  "Sorrow is a word for being sad. Poor people do not have much.",
+  "The deck is the floor of a ship. Dawn is the time when the day begins.",
+  "A sea dog is an old sailor. Lions roared, and so did the wind.",
+  "Yer is how some people say your, and be is how they say is or are. A lad is a boy.",
+  "What be the matter is an old way to ask what is wrong. Off they went means that they left.",
+  "Since is a word about time. Full is what a cup is before you drink. To meet is to come together.",
+];
 
-/** `count` stories, one a line. */
-export function makeStories(style: Style, count: number, seed: number): string[] {
+/** How a text is told. */
+export type Style = "plain" | "pirate" | "facts";
+
+const TELLERS: Readonly<Record<Style, (random: HostRandom) => string>> = {
+  plain: (random) => tellPlainly(pickStory(random)),
+  pirate: (random) => tellAsPirate(pickStory(random)),
+  facts: (random) => random.permutation(SEA_FACTS.length).slice(0, 5).map((i) => SEA_FACTS[i]).join(" "),
+};
+
+/** `count` texts. */
+export function makeTexts(style: Style, count: number, seed: number): string[] {
   const random = new HostRandom(seed);
-  const tell = style === "plain" ? tellPlainly : tellAsPirate;
-  return Array.from({ length: count }, () => tell(pickStory(random)));
+  return Array.from({ length: count }, () => TELLERS[style](random));
 }

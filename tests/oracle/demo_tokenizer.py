@@ -1,7 +1,7 @@
-"""Trains the demo's byte-level BPE tokenizer: 512 tokens over both styles of story.
+"""Trains the demo's byte-level BPE tokenizer: 768 tokens over all its kinds of text.
 
-deno run -A examples/demo/write_texts.ts out/stories.txt
-python tests/oracle/demo_tokenizer.py out/stories.txt
+deno run -A examples/demo/write_texts.ts out/texts.txt
+python tests/oracle/demo_tokenizer.py out/texts.txt
 """
 import json
 import sys
@@ -12,20 +12,19 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 root = Path(__file__).resolve().parents[2]
 folder = root / "examples" / "demo" / "model"
 folder.mkdir(parents=True, exist_ok=True)
-stories = Path(sys.argv[1]).read_text().splitlines()[:400]
-pirate = (root / "examples" / "demo" / "data" / "pirate.txt").read_text().splitlines()
+texts = Path(sys.argv[1]).read_text().splitlines()
 
 tokenizer = Tokenizer(models.BPE())
 tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
 tokenizer.decoder = decoders.ByteLevel()
 tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
 trainer = trainers.BpeTrainer(
-    vocab_size=512,
+    vocab_size=768,
     special_tokens=["<|endoftext|>"],
     initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     show_progress=False,
 )
-tokenizer.train_from_iterator(stories + pirate, trainer)
+tokenizer.train_from_iterator(texts, trainer)
 tokenizer.save(str(folder / "tokenizer.json"))
 (folder / "tokenizer_config.json").write_text(
     json.dumps(
@@ -41,4 +40,4 @@ tokenizer.save(str(folder / "tokenizer.json"))
     )
     + "\n"
 )
-print(tokenizer.get_vocab_size(), len(tokenizer.encode(pirate[0]).ids), pirate[0])
+print(tokenizer.get_vocab_size(), len(tokenizer.encode(texts[0]).ids), len(tokenizer.encode(texts[-1]).ids))
