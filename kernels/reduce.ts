@@ -7,7 +7,7 @@
 
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
 
-/** How two values combine, as WGSL expressions of `acc` and `v`. */
+/** How two values combine, as WGSL expressions of `acc` and `v`, in any order. */
 export const reduceTable = {
   sum: { start: "0.0", combine: "acc + v" },
   max: {
@@ -45,6 +45,7 @@ struct Params { outer: u32, n: u32, inner: u32, chunk: u32, scale: f32 }
 
 // Told by its bits: comparisons may assume NaN absent.
 fn isNan(v: f32) -> bool { return (bitcast<u32>(v) & 0x7fffffffu) > 0x7f800000u; }
+fn combine(acc: f32, v: f32) -> f32 { return ${combine}; }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
@@ -56,12 +57,25 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   let first = (i / params.inner) % chunks * params.chunk;
   let outer = i / (params.inner * chunks);
   let last = min(first + params.chunk, params.n);
-  var acc = f32(${start});
-  for (var j = first; j < last; j++) {
-    let v = x[(outer * params.n + j) * params.inner + column];
-    acc = ${combine};
+  // Four chains side by side: shorter chains round less, and do not wait for each other.
+  var a = f32(${start});
+  var b = a;
+  var c = a;
+  var d = a;
+  var at = (outer * params.n + first) * params.inner + column;
+  var j = first;
+  for (; j + 3u < last; j += 4u) {
+    a = combine(a, x[at]);
+    b = combine(b, x[at + params.inner]);
+    c = combine(c, x[at + 2u * params.inner]);
+    d = combine(d, x[at + 3u * params.inner]);
+    at += 4u * params.inner;
   }
-  y[i] = acc * params.scale;
+  for (; j < last; j++) {
+    a = combine(a, x[at]);
+    at += params.inner;
+  }
+  y[i] = combine(combine(a, b), combine(c, d)) * params.scale;
 }
 `,
   };
