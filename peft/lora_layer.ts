@@ -139,6 +139,9 @@ export class LoraLayer extends Projection implements TunerLayer {
   deleteAdapter(name: string): void {
     for (const parts of [this.lora_dropout, this.lora_A, this.lora_B]) parts.delete(name);
     this.scaling.delete(name);
+    if (this.scaling.size > 0) return;
+    this.#original?.dispose(); // the last adapter is gone: what is merged stays
+    this.#original = null;
   }
 
   /** A and B by their keys on disk. */
