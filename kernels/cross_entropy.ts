@@ -67,18 +67,18 @@ fn main() { divisor[0] = max(count[0], 1.0); }
 /** Maximum, and sum of exp(logit - maximum), of each row segment. */
 export const crossEntropySegments: KernelSpec<
   "logits" | "segments",
-  "rows" | "cols" | "segmentCount",
+  "rows" | "cols" | "stride" | "segmentCount",
   "WORKGROUP_SIZE"
 > = {
   name: "crossEntropySegments",
   buffers: { logits: "read", segments: "read_write" },
-  params: { rows: "u32", cols: "u32", segmentCount: "u32" },
+  params: { rows: "u32", cols: "u32", stride: "u32", segmentCount: "u32" },
   tuning: { WORKGROUP_SIZE: 16 },
   grid: ({ rows, segmentCount }, { WORKGROUP_SIZE }) => [groupsFor(rows * segmentCount, WORKGROUP_SIZE)],
   wgsl: /* wgsl */ `
 override WORKGROUP_SIZE: u32 = 16u;
-struct Params { rows: u32, cols: u32, segmentCount: u32 }
-@group(0) @binding(0) var<storage, read> logits: array<f32>; // [rows, cols]
+struct Params { rows: u32, cols: u32, stride: u32, segmentCount: u32 }
+@group(0) @binding(0) var<storage, read> logits: array<f32>; // [rows, cols], rows of stride
 @group(0) @binding(1) var<storage, read_write> segments: array<vec2f>; // [rows, segmentCount]: maximum, sum
 @group(0) @binding(2) var<uniform> params: Params;
 
@@ -88,7 +88,7 @@ fn main(${ROW_ARGUMENTS}) {
   if (i >= params.rows * params.segmentCount) { return; }
   let row = i / params.segmentCount;
   let first = (i % params.segmentCount) * ${SEGMENT}u;
-  let base = row * params.cols;
+  let base = row * params.stride;
   let last = min(first + ${SEGMENT}u, params.cols);
   var high = logits[base + first];
   for (var j = first + 1u; j < last; j++) { high = max(high, logits[base + j]); }
@@ -102,7 +102,7 @@ fn main(${ROW_ARGUMENTS}) {
 /** lse and loss of each row; losses are divided by divisor[0] and 0 for rows without a target. */
 export const crossEntropyRows: KernelSpec<
   "logits" | "targets" | "segments" | "divisor" | "lse" | "losses",
-  "rows" | "cols" | "segmentCount",
+  "rows" | "cols" | "stride" | "segmentCount",
   "WORKGROUP_SIZE"
 > = {
   name: "crossEntropyRows",
@@ -114,13 +114,13 @@ export const crossEntropyRows: KernelSpec<
     lse: "read_write",
     losses: "read_write",
   },
-  params: { rows: "u32", cols: "u32", segmentCount: "u32" },
+  params: { rows: "u32", cols: "u32", stride: "u32", segmentCount: "u32" },
   tuning: { WORKGROUP_SIZE: 16 },
   grid: ({ rows }, { WORKGROUP_SIZE }) => [groupsFor(rows, WORKGROUP_SIZE)],
   wgsl: /* wgsl */ `
 override WORKGROUP_SIZE: u32 = 16u;
-struct Params { rows: u32, cols: u32, segmentCount: u32 }
-@group(0) @binding(0) var<storage, read> logits: array<f32>; // [rows, cols]
+struct Params { rows: u32, cols: u32, stride: u32, segmentCount: u32 }
+@group(0) @binding(0) var<storage, read> logits: array<f32>; // [rows, cols], rows of stride
 @group(0) @binding(1) var<storage, read> targets: array<i32>; // [rows]
 @group(0) @binding(2) var<storage, read> segments: array<vec2f>; // [rows, segmentCount]
 @group(0) @binding(3) var<storage, read> divisor: array<f32>; // [1]
@@ -144,7 +144,7 @@ fn main(${ROW_ARGUMENTS}) {
   var loss = 0.0;
   // The difference of two logits is exact where lse - logit has lost bits already, and dividing each row leaves no
   // common rounding error as a factor 1 / divisor would.
-  if (label >= 0) { loss = (log(total) + (high - logits[row * params.cols + u32(label)])) / divisor[0]; }
+  if (label >= 0) { loss = (log(total) + (high - logits[row * params.stride + u32(label)])) / divisor[0]; }
   losses[row] = loss;
 }
 `,
@@ -153,18 +153,18 @@ fn main(${ROW_ARGUMENTS}) {
 /** logits become their gradient. */
 export const crossEntropyGradient: KernelSpec<
   "logits" | "targets" | "lse" | "divisor",
-  "rows" | "cols",
+  "rows" | "cols" | "stride",
   "WORKGROUP_SIZE"
 > = {
   name: "crossEntropyGradient",
   buffers: { logits: "read_write", targets: "read", lse: "read", divisor: "read" },
-  params: { rows: "u32", cols: "u32" },
+  params: { rows: "u32", cols: "u32", stride: "u32" },
   tuning: { WORKGROUP_SIZE: 64 },
   grid: ({ rows, cols }, { WORKGROUP_SIZE }) => [rows * groupsFor(cols, 4 * WORKGROUP_SIZE)],
   wgsl: /* wgsl */ `
 override WORKGROUP_SIZE: u32 = 64u;
-struct Params { rows: u32, cols: u32 }
-@group(0) @binding(0) var<storage, read_write> logits: array<f32>; // [rows, cols]
+struct Params { rows: u32, cols: u32, stride: u32 }
+@group(0) @binding(0) var<storage, read_write> logits: array<f32>; // [rows, cols], rows of stride
 @group(0) @binding(1) var<storage, read> targets: array<i32>; // [rows]
 @group(0) @binding(2) var<storage, read> lse: array<f32>; // [rows]
 @group(0) @binding(3) var<storage, read> divisor: array<f32>; // [1]
@@ -181,7 +181,7 @@ fn main(${ROW_ARGUMENTS}) {
   let factor = select(0.0, 1.0 / divisor[0], label >= 0);
   let shift = lse[row];
   for (var col = first; col < min(first + 4u, params.cols); col++) {
-    let at = row * params.cols + col;
+    let at = row * params.stride + col;
     let hit = select(0.0, 1.0, i32(col) == label);
     logits[at] = (exp(logits[at] - shift) - hit) * factor;
   }

@@ -60,46 +60,31 @@ function prepare(labels: Tensor, options: CrossEntropyOptions): { targets: Tenso
   return { targets, divisor };
 }
 
-/** Losses of `rows` rows from `first` on; with `gradient`, logits become dlogits. */
+/** Losses of `rows` rows of `cols` logits (`stride` apart) from `first` on; with `gradient`, logits become dlogits. */
 function launchRows(
   logits: Tensor,
-  targets: Tensor,
-  divisor: Tensor,
+  { cols, stride }: { readonly cols: number; readonly stride: number },
+  { targets, divisor }: { readonly targets: Tensor; readonly divisor: Tensor },
   losses: Tensor,
   first: number,
   rows: number,
   gradient: boolean,
 ): void {
   const { device } = logits;
-  const cols = logits.shape.at(-1)!;
   const segmentCount = Math.ceil(cols / SEGMENT);
   const segments = empty(device, [rows, segmentCount, 2]);
   const lse = empty(device, [rows]);
-  const window = (tensor: Tensor, width: number) => tensor.window(first * 4, rows * width * 4);
-  const chunk = logits.window(0, rows * cols * 4);
-  device.dispatch(crossEntropySegments, { logits: chunk, segments: segments.view }, {
-    rows,
-    cols,
-    segmentCount,
-  });
-  device.dispatch(crossEntropyRows, {
-    logits: chunk,
-    targets: window(targets, 1),
-    segments: segments.view,
+  const window = (tensor: Tensor) => tensor.window(first * 4, rows * 4);
+  const shared = {
+    logits: logits.window(0, rows * stride * 4),
     divisor: divisor.view,
-    lse: lse.view,
-    losses: window(losses, 1),
-  }, { rows, cols, segmentCount });
-  if (gradient) {
-    const views = { logits: chunk, targets: window(targets, 1), lse: lse.view, divisor: divisor.view };
-    for (let row = 0; row < rows; row += 65535) { // one workgroup row a row of logits
-      const part = Math.min(65535, rows - row);
-      if (part === rows) device.dispatch(crossEntropyGradient, views, { rows, cols });
-      else {throw new RangeError(
-          `Cannot take the gradient of ${rows} rows of logits at once: at most 65535 are allowed`,
-        );}
-    }
-  }
+    targets: window(targets),
+  };
+  const sizes = { rows, cols, stride, segmentCount };
+  device.dispatch(crossEntropySegments, { logits: shared.logits, segments: segments.view }, sizes);
+  const views = { ...shared, segments: segments.view, lse: lse.view, losses: window(losses) };
+  device.dispatch(crossEntropyRows, views, sizes);
+  if (gradient) device.dispatch(crossEntropyGradient, { ...shared, lse: lse.view }, sizes);
 }
 
 /** The sum of all elements as a scalar, outside the tape. */
@@ -128,10 +113,10 @@ export function crossEntropy(logits: Tensor, labels: Tensor, options: CrossEntro
   checkLabels("compute cross-entropy", labels, rows);
   const gradient = wantsGrad(logits);
   const [loss, dlogits] = tidy(() => {
-    const { targets, divisor } = prepare(labels, options);
+    const prepared = prepare(labels, options);
     const losses = empty(logits.device, [rows]);
     const work = gradient ? logits.copy() : logits;
-    launchRows(work, targets, divisor, losses, 0, rows, gradient);
+    launchRows(work, { cols, stride: cols }, prepared, losses, 0, rows, gradient);
     return [total(losses), gradient ? work : null];
   });
   record("crossEntropy", {
@@ -172,20 +157,29 @@ export function linearCrossEntropy(
   const needsHidden = wantsGrad(hidden);
   const needsWeight = wantsGrad(weight);
   const limit = Math.min(CHUNK_BYTES, device.limits.maxStorageBufferBindingSize);
-  const chunk = Math.min(rows, Math.max(64, Math.floor(limit / (vocabulary * 4 * 64)) * 64));
+  const stride = Math.ceil(vocabulary / 4) * 4; // rows of whole vec4f: matmuls load four logits at a time
+  const chunk = Math.min(rows, Math.max(64, Math.floor(limit / (stride * 4 * 64)) * 64));
   const [loss, dhidden, dweight] = tidy(() => {
-    const targets = prepare(labels, options);
+    const prepared = prepare(labels, options);
     const losses = empty(device, [rows]);
-    const logits = empty(device, [chunk, vocabulary]);
+    const logits = empty(device, [chunk, stride]);
     const dhidden = needsHidden ? empty(device, hidden.shape) : null;
     const dweight = needsWeight ? empty(device, weight.shape) : null;
     for (let first = 0; first < rows; first += chunk) {
       const M = Math.min(chunk, rows - first);
       const h = { tensor: hidden, ld: cols, offset: first * cols };
       const w = { tensor: weight, ld: cols };
-      const l = { tensor: logits, ld: vocabulary };
+      const l = { tensor: logits, ld: stride };
       launchMatmul(device, { layout: "nt", M, N: vocabulary, K: cols, a: h, b: w, y: l });
-      launchRows(logits, targets.targets, targets.divisor, losses, first, M, needsHidden || needsWeight);
+      launchRows(
+        logits,
+        { cols: vocabulary, stride },
+        prepared,
+        losses,
+        first,
+        M,
+        needsHidden || needsWeight,
+      );
       if (dhidden) {
         const y = { tensor: dhidden, ld: cols, offset: first * cols };
         launchMatmul(device, { layout: "nn", M, N: cols, K: vocabulary, a: l, b: w, y });
