@@ -5,7 +5,7 @@
  * @module
  */
 
-import { checkFiniteNumber } from "./checks.ts";
+import { checkFiniteNumber, checkFlag, checkLayers, checkNames, checkPatternTable } from "./checks.ts";
 import {
   checkCommon,
   COMMON_DEFAULTS,
@@ -107,6 +107,15 @@ const isRank = (value: unknown): boolean => Number.isInteger(value) && (value as
 function check(fields: LoraConfigFields): void {
   const refuse = (message: string) => refuseConfig("lora", message);
   checkCommon("lora", fields);
+  checkNames("lora", "target_modules", fields.targetModules, true);
+  checkNames("lora", "exclude_modules", fields.excludeModules, true);
+  checkNames("lora", "modules_to_save", fields.modulesToSave, false);
+  checkNames("lora", "layers_pattern", fields.layersPattern, true);
+  checkLayers("lora", "layers_to_transform", fields.layersToTransform);
+  checkFlag("lora", "use_rslora", fields.useRslora);
+  checkFlag("lora", "fan_in_fan_out", fields.fanInFanOut);
+  checkPatternTable("lora", "rank_pattern", fields.rankPattern);
+  checkPatternTable("lora", "alpha_pattern", fields.alphaPattern);
   if (!isRank(fields.r)) {
     refuse(`\`r\` should be a positive integer value but the value passed is ${fields.r}`);
   }
