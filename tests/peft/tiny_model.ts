@@ -1,0 +1,79 @@
+/**
+ * The tiny GPT-2 under LoRA, and what the tests of `peft/` ask of it.
+ * @module
+ */
+import { type Device, noGrad } from "../../autograd/mod.ts";
+import type { GPT2LMHeadModel } from "../../model/mod.ts";
+import type { Module } from "../../nn/mod.ts";
+import type { AdaptableModel } from "../../peft/peft_model.ts";
+import { loadFixture, ownDevice } from "../reference/fixtures.ts";
+
+/** A batch for the tiny model. */
+export const BATCH: { inputIds: number[][]; labels: number[][] } = {
+  inputIds: [[5, 17, 200, 3, 99, 42, 250, 0], [1, 2, 3, 5, 8, 13, 21, 34]],
+  labels: [[5, 17, 200, 3, 99, 42, 250, 0], [1, 2, 3, 5, -100, -100, 21, 34]],
+};
+
+/** The model of fixture gpt2_tiny on a device of its own. */
+export async function tinyModel(
+  dtype: "float32" | "float16" = "float32",
+): Promise<{ device: Device; model: GPT2LMHeadModel }> {
+  const device = await ownDevice();
+  return { device, model: await loadFixture("gpt2_tiny", { device, dtype }) };
+}
+
+/** Logits of the batch. */
+export async function logitsOf(
+  model: { forward: AdaptableModel["forward"] },
+): Promise<Float32Array<ArrayBuffer>> {
+  using output = noGrad(() => model.forward({ inputIds: BATCH.inputIds })) as ReturnType<
+    GPT2LMHeadModel["forward"]
+  >;
+  return await output.logits.data() as Float32Array<ArrayBuffer>;
+}
+
+/** The bytes of every parameter by name. */
+export async function bytesOf(module: Module): Promise<Map<string, string>> {
+  const bytes = new Map<string, string>();
+  for (const [name, parameter] of module.namedParameters()) {
+    const data = await parameter.data();
+    bytes.set(name, new Uint8Array(data.buffer, data.byteOffset, data.byteLength).join());
+  }
+  return bytes;
+}
+
+/** Moves everything that trains away from its start: B is zero there, and the adapter changes nothing. */
+export async function randomise(model: Module, seed = 1): Promise<void> {
+  let state = seed;
+  for (const parameter of model.parameters()) {
+    if (!parameter.requiresGrad) continue;
+    const data = await parameter.data() as Float32Array<ArrayBuffer>;
+    parameter.write(data.map((value) => {
+      state = (state * 1664525 + 1013904223) >>> 0;
+      return value + (state / 2 ** 31 - 1) * 0.3;
+    }));
+  }
+}
+
+/** What a body writes with console.warn; nothing reaches the terminal. */
+export async function warningsOf(body: () => unknown): Promise<string[]> {
+  const { warn } = console;
+  const warnings: string[] = [];
+  console.warn = (...args: unknown[]) => warnings.push(args.join(" "));
+  try {
+    await body();
+  } finally {
+    console.warn = warn;
+  }
+  return warnings;
+}
+
+/** A temporary folder for as long as `body` runs. */
+export async function withFolder(body: (folder: string) => Promise<void>): Promise<void> {
+  const folder = await Deno.makeTempDir();
+  try {
+    await body(folder);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
