@@ -38,6 +38,8 @@ export interface LoraConfigFields extends PeftConfigFields {
   bias: "none" | "all" | "lora_only";
   /** Scale by alpha / sqrt(r) instead of alpha / r; default false. */
   useRslora: boolean;
+  /** Train the length of each output column of the weight apart (DoRA); default false. */
+  useDora: boolean;
   /** Modules trained and saved whole; default null. */
   modulesToSave: readonly string[] | null;
   /**
@@ -66,6 +68,7 @@ const DEFAULTS: LoraConfigFields = {
   excludeModules: null,
   bias: "none",
   useRslora: false,
+  useDora: false,
   modulesToSave: null,
   initLoraWeights: true,
   layersToTransform: null,
@@ -94,7 +97,6 @@ const FIXED: Readonly<Record<string, unknown>> = {
   target_parameters: null,
   trainable_token_indices: null,
   use_bdlora: null,
-  use_dora: false,
   use_qalora: false,
   velora_config: null,
 };

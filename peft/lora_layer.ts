@@ -6,11 +6,15 @@
 import {
   add,
   cast,
+  divide,
   linear,
   loraLinear,
   matmul,
+  multiply,
   noGrad,
+  reshape,
   scale,
+  subtract,
   type Tensor,
   tidy,
   transpose,
@@ -23,12 +27,14 @@ import {
   Dropout,
   Linear,
   ModuleDict,
-  type Parameter,
+  Parameter,
   Projection,
   type ProjectionOptions,
 } from "../nn/mod.ts";
+import { columnNorms, doraForward, DoraMagnitude, type LoraFactors } from "./dora.ts";
 import type { LoraConfig } from "./lora.ts";
 import type { AdapterState, InjectionContext, TunerLayer } from "./method.ts";
+import { OriginalWeights } from "./original_weights.ts";
 import { patternValue } from "./targets.ts";
 
 /** Takes the place of a Conv1D or Linear. Properties carry `peft`'s names. */
@@ -41,10 +47,12 @@ export class LoraLayer extends Projection implements TunerLayer {
   lora_A: ModuleDict<Linear> = new ModuleDict();
   /** B of each adapter, [out, r]. */
   lora_B: ModuleDict<Linear> = new ModuleDict();
+  /** Lengths of the weight's columns, of each DoRA adapter. */
+  lora_magnitude_vector: ModuleDict<DoraMagnitude> = new ModuleDict();
   /** Scaling of each adapter. */
   readonly scaling: Map<string, number> = new Map();
   readonly #state: AdapterState;
-  #original: Tensor | null = null;
+  readonly #original = new OriginalWeights();
 
   /** Wraps a layer; adapters are added after. */
   constructor(base: Conv1D | Linear, state: AdapterState) {
@@ -85,6 +93,12 @@ export class LoraLayer extends Projection implements TunerLayer {
     return this.#state.active.filter((name) => this.lora_A.has(name) && !this.#state.merged.includes(name));
   }
 
+  #factors(name: string): LoraFactors {
+    const { weight, layout } = this.base_layer;
+    const [A, B] = [this.lora_A.get(name)!.weight, this.lora_B.get(name)!.weight];
+    return { weight, layout, A, B, s: this.scaling.get(name)! };
+  }
+
   /** x [..., in] -> [..., out]. */
   forward(x: Tensor, options: ProjectionOptions = {}): Tensor {
     const acting = this.#acting();
@@ -94,22 +108,30 @@ export class LoraLayer extends Projection implements TunerLayer {
       const drop = this.lora_dropout.get(name)!;
       return drop.isActive ? drop.forward(x) : null;
     });
-    const factors = acting.map((name) => ({
-      A: this.lora_A.get(name)!.weight,
-      B: this.lora_B.get(name)!.weight,
-      s: this.scaling.get(name)!,
-    }));
-    if (factors.length === 1) {
+    const factors = acting.map((name) => this.#factors(name));
+    const magnitudes = acting.map((name) => this.lora_magnitude_vector.get(name)?.weight);
+    if (factors.length === 1 && !magnitudes[0]) {
       const [{ A, B, s }] = factors;
       return loraLinear(x, weight, bias, A, B, s, { layout, xDropped: dropped[0], ...options });
     }
-    let y = linear(x, weight, bias, { layout });
-    factors.forEach(({ A, B, s }, i) => {
-      const u = scale(linear(dropped[i] ?? x, A, null), s); // [..., r]
-      y = linear(u, B, null, { residual: y });
+    let y: Tensor | null = null;
+    factors.forEach((own, i) => {
+      const magnitude = magnitudes[i];
+      if (magnitude) {
+        const whole = doraForward(x, bias, own, magnitude, dropped[i]);
+        y = y ? add(y, subtract(whole, linear(x, weight, bias, { layout }))) : whole;
+      } else {
+        const u = scale(linear(dropped[i] ?? x, own.A, null), own.s); // [..., r]
+        y = linear(u, own.B, null, { residual: y ?? linear(x, weight, bias, { layout }) });
+      }
     });
-    if (options.activation) y = activations[options.activation](y);
-    return options.residual ? add(y, options.residual) : y;
+    return this.#finish(y!, options);
+  }
+
+  /** activation(y) + residual. */
+  #finish(y: Tensor, options: ProjectionOptions): Tensor {
+    const activated = options.activation ? activations[options.activation](y) : y;
+    return options.residual ? add(activated, options.residual) : activated;
   }
 
   /** Names of its adapters. */
@@ -132,22 +154,32 @@ export class LoraLayer extends Projection implements TunerLayer {
     this.lora_A.set(name, new Linear(A));
     this.lora_B.set(name, new Linear(B));
     this.scaling.set(name, alpha / (config.useRslora ? Math.sqrt(rank) : rank));
+    if (config.useDora) {
+      const norms = untracked(() => columnNorms(this.#factors(name)));
+      this.lora_magnitude_vector.set(name, new DoraMagnitude(new Parameter(norms)));
+    }
     this.train(this.training);
   }
 
   /** Drops an adapter. */
   deleteAdapter(name: string): void {
-    for (const parts of [this.lora_dropout, this.lora_A, this.lora_B]) parts.delete(name);
+    for (const parts of [this.lora_dropout, this.lora_A, this.lora_B, this.lora_magnitude_vector]) {
+      parts.delete(name);
+    }
     this.scaling.delete(name);
-    if (this.scaling.size > 0) return;
-    this.#original?.dispose(); // the last adapter is gone: what is merged stays
-    this.#original = null;
+    if (this.scaling.size === 0) this.#original.forget(); // the last adapter is gone: what is merged stays
   }
 
-  /** A and B by their keys on disk. */
+  /** A, B and DoRA's lengths by their keys on disk. */
   adapterParameters(name: string): [string, Parameter][] {
     const [A, B] = [this.lora_A.get(name), this.lora_B.get(name)];
-    return A && B ? [["lora_A.weight", A.weight], ["lora_B.weight", B.weight]] : [];
+    if (!A || !B) return [];
+    const magnitude = this.lora_magnitude_vector.get(name);
+    return [
+      ["lora_A.weight", A.weight],
+      ["lora_B.weight", B.weight],
+      ...(magnitude ? [["lora_magnitude_vector", magnitude.weight] as [string, Parameter]] : []),
+    ];
   }
 
   /** What an adapter adds to the base weight, in the base weight's layout. */
@@ -168,22 +200,24 @@ export class LoraLayer extends Projection implements TunerLayer {
   merge(name: string): void {
     if (!this.lora_A.has(name)) return;
     const { weight } = this.base_layer;
-    this.#original ??= untracked(() => weight.copy());
+    this.#original.keep(weight);
     noGrad(() =>
       tidy(() => {
-        const merged = cast(add(cast(weight, "float32"), this.delta(name)), weight.dtype);
-        weight.device.copy(merged.view, weight.view);
+        let merged = add(cast(weight, "float32"), this.delta(name));
+        const magnitude = this.lora_magnitude_vector.get(name)?.weight;
+        if (magnitude) {
+          const g = divide(magnitude, columnNorms(this.#factors(name))); // [out]
+          merged = multiply(merged, this.layout === "conv1d" ? g : reshape(g, [g.size, 1]));
+        }
+        const stored = cast(merged, weight.dtype);
+        weight.device.copy(stored.view, weight.view);
       })
     );
   }
 
   /** Puts the base weight back. */
   unmerge(): void {
-    if (!this.#original) return;
-    const { weight } = this.base_layer;
-    weight.device.copy(this.#original.view, weight.view);
-    this.#original.dispose();
-    this.#original = null;
+    this.#original.restore();
   }
 
   /** The base weight. */
@@ -194,7 +228,6 @@ export class LoraLayer extends Projection implements TunerLayer {
   /** Gives the memory of base and adapters back. */
   override dispose(): void {
     super.dispose();
-    this.#original?.dispose();
-    this.#original = null;
+    this.#original.forget();
   }
 }

@@ -60,6 +60,8 @@ export interface PeftMethod<Config extends PeftConfig = PeftConfig> {
   readonly name: string;
   /** Targets of a model type that names none; null if the user must. */
   readonly defaultTargets: (modelType: string | undefined) => string[] | null;
+  /** Fields that the configuration leaves to the model, filled in; absent: none. */
+  readonly resolve?: (config: Config, modelType: string | undefined) => Partial<Config>;
   /** Reads the fields of an `adapter_config.json`. */
   readonly configFromJSON: (json: Readonly<Record<string, unknown>>) => Config;
   /** Whether it can take the place of a module. */

@@ -18,3 +18,5 @@ export { AdapterState, type InjectionContext, type TunerLayer } from "./method.t
 export { type Layer, ModulesToSaveWrapper } from "./modules_to_save.ts";
 export { type InjectOptions, Tuner } from "./tuner.ts";
 export { NoMatchingModuleError } from "./targets.ts";
+export { IA3Config, type IA3ConfigFields } from "./ia3.ts";
+export { LNTuningConfig, type LNTuningConfigFields } from "./ln_tuning.ts";

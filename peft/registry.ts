@@ -4,12 +4,16 @@
  */
 
 import type { PeftConfig } from "./config.ts";
+import { ia3, type IA3Config } from "./ia3.ts";
+import { lnTuning, type LNTuningConfig } from "./ln_tuning.ts";
 import { lora, type LoraConfig } from "./lora.ts";
 import type { PeftMethod } from "./method.ts";
 import { nearestNames, quoteAll } from "./names.ts";
 
 /** Configuration of each method. */
 export interface PeftConfigs {
+  IA3: IA3Config;
+  LN_TUNING: LNTuningConfig;
   LORA: LoraConfig;
 }
 
@@ -17,7 +21,11 @@ export interface PeftConfigs {
 export type PeftType = keyof PeftConfigs;
 
 /** The methods. */
-export const peftMethods: { readonly [Type in PeftType]: PeftMethod<PeftConfigs[Type]> } = { LORA: lora };
+export const peftMethods: { readonly [Type in PeftType]: PeftMethod<PeftConfigs[Type]> } = {
+  IA3: ia3,
+  LN_TUNING: lnTuning,
+  LORA: lora,
+};
 
 /** The method of a configuration or a file. @throws {RangeError} if there is none */
 export function methodOf(peftType: unknown): PeftMethod<PeftConfig> {

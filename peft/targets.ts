@@ -38,7 +38,8 @@ export class NoMatchingModuleError extends TypeError {
 /** Whether a name is an entry of a list, or ends in one after a dot. */
 const endsIn = (name: string, entry: string) => name === entry || name.endsWith(`.${entry}`);
 
-function matches(name: string, wanted: readonly string[] | string): boolean {
+/** Whether a module's name is one that a list or a pattern means. */
+export function matchesTarget(name: string, wanted: readonly string[] | string): boolean {
   if (typeof wanted === "string") return compilePattern(wanted).fullMatch(name);
   return wanted.some((entry) => endsIn(name, entry));
 }
@@ -83,13 +84,14 @@ export function findTargets(root: Module, fields: TargetFields, rules: TargetRul
   }
   const supported = modules.filter(([, module]) => rules.supports(module)).map(([name]) => name);
   const allLinear = typeof wanted === "string" && wanted.toLowerCase() === "all-linear";
-  const isExcluded = (name: string) => fields.excludeModules ? matches(name, fields.excludeModules) : false;
+  const isExcluded = (name: string) =>
+    fields.excludeModules ? matchesTarget(name, fields.excludeModules) : false;
   const isSaved = (name: string) =>
     (fields.modulesToSave ?? []).some((entry) => `.${name}.`.includes(`.${entry}.`));
   const found: string[] = [];
   let excluded = 0;
   for (const [name, module] of modules) {
-    const hit = allLinear ? rules.isLinear(module) && name !== "lm_head" : matches(name, wanted);
+    const hit = allLinear ? rules.isLinear(module) && name !== "lm_head" : matchesTarget(name, wanted);
     if (!hit || !takesLayer(name, fields)) continue;
     if (isExcluded(name) || isSaved(name)) {
       excluded++;

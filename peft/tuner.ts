@@ -67,19 +67,27 @@ export class Tuner<M extends Module> extends Module {
    * Puts an adapter in; it is neither active nor trainable yet. Nothing changes if it fails.
    * @throws {RangeError} if the name is taken   @throws {TypeError} if its targets match nothing
    */
-  inject(config: PeftConfig, name: string, options: InjectOptions = {}): void {
+  inject(given: PeftConfig, name: string, options: InjectOptions = {}): void {
     if (this.#configs.has(name)) {
       throw new RangeError(`Cannot add adapter "${name}": Adapter with name '${name}' already exists.`);
     }
     if (!/^[^.\s]+$/.test(name)) {
       throw new RangeError(`Cannot add adapter "${name}": a name without dots and spaces is required`);
     }
-    const method = methodOf(config.peftType);
+    const method = methodOf(given.peftType);
     const facts = this.model as ModelFacts;
+    const modelType = facts.config?.modelType;
+    const other = [...this.#configs.values()].find((present) => present.peftType !== given.peftType);
+    if (other) {
+      throw new RangeError(
+        `Cannot add adapter "${name}": Cannot combine adapters with different peft types. Found ${other.peftType} and ${given.peftType}.`,
+      );
+    }
+    const config = withFields(given, method.resolve?.(given, modelType) ?? {});
     this.#checkBiases(config, name);
     const fields: TargetFields = {
       ...config,
-      targetModules: config.targetModules ?? method.defaultTargets(facts.config?.modelType),
+      targetModules: config.targetModules ?? method.defaultTargets(modelType),
     };
     const unwrapped = this.#unwrappedView();
     const paths = findTargets(unwrapped, fields, {
@@ -338,18 +346,20 @@ export class Tuner<M extends Module> extends Module {
   }
 }
 
+/** A configuration of the same class with other values of some fields. */
+function withFields(config: PeftConfig, fields: Partial<PeftConfig>): PeftConfig {
+  return Object.assign(Object.create(Object.getPrototypeOf(config)), config, fields);
+}
+
 /** The configuration as it is saved: full names for "all-linear", the model's defaults, the layout found. */
 function recordTargets(config: PeftConfig, fields: TargetFields, paths: string[], model: Module): PeftConfig {
   const { targetModules } = fields;
   const allLinear = typeof targetModules === "string" && targetModules.toLowerCase() === "all-linear";
   const first = model.getSubmodule(paths[0]);
-  const recorded = Object.assign(Object.create(Object.getPrototypeOf(config)), config, {
-    targetModules: allLinear ? paths : targetModules,
-  });
-  if ("fanInFanOut" in config && "layout" in first) {
-    Object.assign(recorded, { fanInFanOut: first.layout === "conv1d" });
-  }
   const { nameOrPath = null } = (model as { config?: { nameOrPath?: string | null } }).config ?? {};
-  Object.assign(recorded, { baseModelNameOrPath: config.baseModelNameOrPath ?? nameOrPath });
-  return recorded;
+  return withFields(config, {
+    targetModules: allLinear ? paths : targetModules,
+    baseModelNameOrPath: config.baseModelNameOrPath ?? nameOrPath,
+    ...("fanInFanOut" in config && "layout" in first ? { fanInFanOut: first.layout === "conv1d" } : {}),
+  });
 }

@@ -11,7 +11,7 @@ import sys
 import torch
 from fixture import (FIXTURES, adamw_losses, clean_folder, float32_error, loss_and_gradients, max_abs, random_batch,
                      save_expected)
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from transformers import GPT2LMHeadModel
 
 SEED = 4
@@ -51,12 +51,12 @@ def randomise(model: PeftModel, seed: int) -> None:
                 parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.2)
 
 
-def make(name: str, fields: dict, seed: int) -> None:
+def make(name: str, config: PeftConfig, seed: int, made_by: str = "lora") -> None:
+    """Writes tests/fixtures/<name>."""
     torch.manual_seed(seed)
-    config = LoraConfig(task_type="CAUSAL_LM", lora_dropout=0.0, **fields)
     model = get_peft_model(base_model(), config).eval()
     randomise(model, seed)
-    folder = clean_folder(FIXTURES / "lora" / name)
+    folder = clean_folder(FIXTURES / name)
     model.save_pretrained(folder)
     (folder / "README.md").unlink()
 
@@ -78,7 +78,7 @@ def make(name: str, fields: dict, seed: int) -> None:
     tensors = {"logits": logits, "merged.logits": merged_logits[:, -1:]}
     tensors |= {f"grad.{n}": g for n, g in gradients.items()}
     save_expected(folder, tensors, {
-        "made_by": "tests/oracle/lora_fixture.py",
+        "made_by": f"tests/oracle/{made_by}_fixture.py",
         "base": "../../gpt2_tiny",
         "input_ids": ids.tolist(),
         "labels": labels.tolist(),
@@ -98,7 +98,7 @@ def make(name: str, fields: dict, seed: int) -> None:
 
 def main() -> None:
     for i, (name, fields) in enumerate(CASES.items()):
-        make(name, fields, SEED + i)
+        make(f"lora/{name}", LoraConfig(task_type="CAUSAL_LM", lora_dropout=0.0, **fields), SEED + i)
 
 
 if __name__ == "__main__":

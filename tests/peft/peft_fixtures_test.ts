@@ -1,6 +1,6 @@
 import { assert, assertAllClose, assertEquals } from "@std/assert";
 import { noGrad } from "../../autograd/mod.ts";
-import { getPeftModel, type LoraConfig, PeftModel } from "../../peft/mod.ts";
+import { getPeftModel, PeftModel } from "../../peft/mod.ts";
 import { readAdapterConfig } from "../../peft/adapter_files.ts";
 import { AdamW } from "../../train/mod.ts";
 import {
@@ -12,7 +12,7 @@ import {
   ownDevice,
 } from "../reference/fixtures.ts";
 
-/** `expected.json` of a LoRA fixture. */
+/** `expected.json` of a fixture. */
 interface Json {
   input_ids: number[][];
   labels: number[][];
@@ -23,8 +23,11 @@ interface Json {
   greedy: number[][];
 }
 
-const cases = [...Deno.readDirSync(`${FIXTURES}lora`)].map((entry) => entry.name).sort();
-assertEquals(cases.length, 12);
+/** Every adapter that `tests/oracle/{lora,peft_methods}_fixture.py` made: `lora/c_attn`, `methods/ia3`, … */
+const cases = ["lora", "methods"].flatMap((kind) =>
+  [...Deno.readDirSync(`${FIXTURES}${kind}`)].map((entry) => `${kind}/${entry.name}`).sort()
+);
+assert(cases.length >= 18);
 
 /** Runs `body` with a temporary folder. */
 async function withFolder(body: (folder: string) => Promise<void>): Promise<void> {
@@ -37,10 +40,10 @@ async function withFolder(body: (folder: string) => Promise<void>): Promise<void
 }
 
 for (const name of cases) {
-  const folder = `${FIXTURES}lora/${name}`;
+  const folder = `${FIXTURES}${name}`;
 
-  Deno.test(`PeftModel with lora/${name} has peft's parameters, logits, loss, gradients and files`, async () => {
-    const { json, ...expected } = await expectedOf<Json>(`lora/${name}`);
+  Deno.test(`PeftModel with ${name} has peft's parameters, logits, loss, gradients and files`, async () => {
+    const { json, ...expected } = await expectedOf<Json>(name);
     const device = await ownDevice();
     const base = await loadFixture("gpt2_tiny", { device });
     base.config.nameOrPath = "gpt2_tiny";
@@ -73,7 +76,7 @@ for (const name of cases) {
         const text = await Deno.readTextFile(`${path}/adapter_config.json`);
         return JSON.parse(
           text,
-          (key, value) => key === "target_modules" && value?.sort ? value.sort() : value,
+          (key, value) => key.endsWith("_modules") && value?.sort ? value.sort() : value,
         );
       };
       assertEquals(await config(target), await config(folder));
@@ -88,8 +91,8 @@ for (const name of cases) {
     assertEquals(device.memory.liveBytes, 0, "nothing is left of model and adapter");
   });
 
-  Deno.test(`AdamW on lora/${name} has PyTorch's ten losses`, async () => {
-    const { json } = await expectedOf<Json>(`lora/${name}`);
+  Deno.test(`AdamW on ${name} has PyTorch's ten losses`, async () => {
+    const { json } = await expectedOf<Json>(name);
     const device = await ownDevice();
     const model = await PeftModel.fromPretrained(await loadFixture("gpt2_tiny", { device }), folder, {
       isTrainable: true,
@@ -117,9 +120,9 @@ for (const name of cases) {
 
 Deno.test("getPeftModel() with a fixture's configuration makes the same tree as peft", async () => {
   for (const name of cases) {
-    const { json } = await expectedOf<Json>(`lora/${name}`);
+    const { json } = await expectedOf<Json>(name);
     const device = await ownDevice();
-    const config = await readAdapterConfig(`${FIXTURES}lora/${name}`) as LoraConfig;
+    const config = await readAdapterConfig(`${FIXTURES}${name}`);
     const model = getPeftModel(await loadFixture("gpt2_tiny", { device }), config);
     const listed = [...model.namedParameters()].map(([name, p]) => [name, p.requiresGrad]);
     assertEquals(listed, json.named_parameters, name);
