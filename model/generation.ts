@@ -5,6 +5,7 @@
 
 import { noGrad, Tensor, tidy, TokenSampler } from "../autograd/mod.ts";
 import type { GPT2LMHeadModel } from "./gpt2.ts";
+import type { GPT2Inputs } from "./gpt2_model.ts";
 import { checkRows, type TokenIds, toMaskRows } from "./inputs.ts";
 import { KVCache } from "./kv_cache.ts";
 import { resolveSampling, type SamplingOptions } from "./sampling.ts";
@@ -13,6 +14,10 @@ import { resolveSampling, type SamplingOptions } from "./sampling.ts";
 export type GenerateInputs = readonly (readonly number[])[] | {
   readonly inputIds: TokenIds;
   readonly attentionMask?: readonly (readonly number[])[] | Tensor;
+  /** Virtual tokens before every row: see `GPT2Inputs`. */
+  readonly promptEmbeds?: Tensor;
+  /** Virtual keys and values before every row: see `GPT2Inputs`. */
+  readonly prefixKeyValues?: readonly Tensor[];
 };
 
 /** Receives tokens as they are chosen. */
@@ -43,6 +48,7 @@ export interface GenerateOptions extends SamplingOptions {
 function readInputs(inputs: GenerateInputs): {
   rows: number[][];
   mask: readonly (readonly number[])[] | null;
+  virtual: Pick<GPT2Inputs, "promptEmbeds" | "prefixKeyValues">;
 } {
   const given = Array.isArray(inputs)
     ? { inputIds: inputs as number[][] }
@@ -61,7 +67,8 @@ function readInputs(inputs: GenerateInputs): {
       `Cannot generate: prompts must be padded on the left (tokenizer.paddingSide = "left"), row ${padded} ends in padding`,
     );
   }
-  return { rows: inputIds.map((row) => [...row]), mask };
+  const { promptEmbeds, prefixKeyValues } = given as GPT2Inputs;
+  return { rows: inputIds.map((row) => [...row]), mask, virtual: { promptEmbeds, prefixKeyValues } };
 }
 
 /** Positions that skip padding: cumulative sum of the mask minus 1, 0 for padding. */
@@ -87,8 +94,9 @@ export async function generate(
   const sampling = resolveSampling(options);
   const eos = [options.eosTokenId === undefined ? config.eosTokenIds : options.eosTokenId ?? []].flat();
   const pad = options.padTokenId ?? config.padTokenId ?? eos[0] ?? 0;
-  const { rows, mask } = readInputs(inputs);
-  const prompt = rows[0].length;
+  const { rows, mask, virtual } = readInputs(inputs);
+  const virtualTokens = virtual.promptEmbeds?.shape[0] ?? virtual.prefixKeyValues?.[0].shape[0] ?? 0;
+  const prompt = virtualTokens + rows[0].length;
   if (!Number.isInteger(maxNewTokens) || maxNewTokens < 1) {
     throw new RangeError(
       `Cannot generate: maxNewTokens must be a positive integer, received ${maxNewTokens}`,
@@ -114,7 +122,7 @@ export async function generate(
   const { training } = model;
   try {
     model.eval();
-    await decode(model, { rows, mask, eos, maxNewTokens, cache, sampler, streamer });
+    await decode(model, { rows, mask, virtual, eos, maxNewTokens, cache, sampler, streamer });
     streamer?.end();
   } finally {
     cache?.dispose();
@@ -133,6 +141,7 @@ const MAX_BLOCK = 32;
 interface Decoding {
   readonly rows: number[][];
   readonly mask: readonly (readonly number[])[] | null;
+  readonly virtual: Pick<GPT2Inputs, "promptEmbeds" | "prefixKeyValues">;
   readonly eos: readonly number[];
   readonly maxNewTokens: number;
   readonly cache: KVCache | undefined;
@@ -181,11 +190,11 @@ async function decode(model: GPT2LMHeadModel, job: Decoding): Promise<void> {
 }
 
 /** Appends the work of one step: forward of the new tokens, choice of the next ones. */
-function recordStep(model: GPT2LMHeadModel, { rows, mask, cache, sampler }: Decoding, step: number): void {
-  const prompt = mask?.[0].length ?? rows[0].length - (cache ? 0 : step);
+function recordStep(model: GPT2LMHeadModel, job: Decoding, step: number): void {
+  const { rows, mask, virtual, cache, sampler } = job;
   const fresh = cache && step > 0;
-  const width = fresh ? 1 : cache ? prompt : rows[0].length;
-  const total = cache ? (cache.length + width) : rows[0].length;
+  const width = fresh ? 1 : rows[0].length;
+  const total = fresh ? cache.length - cache.virtualTokens + 1 : width;
   const attention = mask?.map((row) => [...row, ...new Array<number>(total - row.length).fill(1)]);
   noGrad(() =>
     tidy(() => {
@@ -194,6 +203,7 @@ function recordStep(model: GPT2LMHeadModel, { rows, mask, cache, sampler }: Deco
         attentionMask: attention,
         positionIds: attention && positionsOf(attention).map((row) => row.slice(-width)),
         pastKeyValues: cache,
+        ...(fresh ? {} : virtual),
       });
       sampler.sample(logits);
     })

@@ -5,7 +5,7 @@
  */
 
 import {
-  add,
+  concat,
   crossEntropy,
   currentDevice,
   type Device,
@@ -21,18 +21,8 @@ import type { FolderInput } from "../io/file_source.ts";
 import { readJsonFrom, writeJson } from "../io/json.ts";
 import { joinPath, makeDirectory } from "../io/files.ts";
 import { save } from "../io/safetensors.ts";
-import {
-  Dropout,
-  Embedding,
-  Initializer,
-  type LayerNorm,
-  Linear,
-  Module,
-  type Parameter,
-  type Projection,
-} from "../nn/mod.ts";
-import { type AttentionState, attentionState } from "./gpt2_attention.ts";
-import { GPT2Block, layerNorm, type ParameterSource, randomSource } from "./gpt2_block.ts";
+import { Initializer, Linear, Module, type Parameter, type Projection } from "../nn/mod.ts";
+import { type ParameterSource, randomSource } from "./gpt2_block.ts";
 import {
   checkpointEntries,
   emptySource,
@@ -41,26 +31,10 @@ import {
   type WeightDType,
 } from "./gpt2_checkpoint.ts";
 import { GPT2Config } from "./gpt2_config.ts";
+import { type GPT2Inputs, GPT2Model } from "./gpt2_model.ts";
 import { generate, type GenerateInputs, type GenerateOptions } from "./generation.ts";
-import { type AttentionMask, checkLabels, checkRows, toIdTensor, type TokenIds } from "./inputs.ts";
-import { KVCache } from "./kv_cache.ts";
+import { checkLabels, checkRows, toIdTensor, type TokenIds } from "./inputs.ts";
 import { CausalLMOutput } from "./output.ts";
-
-/** Arguments of a forward. */
-export interface GPT2Inputs {
-  /** [B, T], 0..V-1. */
-  inputIds?: TokenIds;
-  /** [B, past + T], 1 for tokens and 0 for padding; default all tokens. */
-  attentionMask?: AttentionMask;
-  /** [B, T]; default counts from the cache's length, padding or not. */
-  positionIds?: TokenIds;
-  /** Keys and values of earlier tokens; extended in place. */
-  pastKeyValues?: KVCache;
-  /** Make a cache if none is given; default false. */
-  useCache?: boolean;
-  /** Embedded tokens [B, T, C] in place of ids. */
-  inputsEmbeds?: Tensor;
-}
 
 /** Arguments of a language model's forward. */
 export interface CausalLMInputs extends GPT2Inputs {
@@ -70,103 +44,10 @@ export interface CausalLMInputs extends GPT2Inputs {
   numItemsInBatch?: number;
 }
 
-/** The stack of blocks without the head. */
-export class GPT2Model extends Module {
-  /** Token embedding, [V, C]. */
-  wte: Embedding;
-  /** Position embedding, [n_positions, C]. */
-  wpe: Embedding;
-  /** Dropout of the embedded tokens. */
-  drop: Dropout;
-  /** The blocks. */
-  h: GPT2Block[];
-  /** The last layer norm. */
-  ln_f: LayerNorm;
-  readonly #config: GPT2Config;
-  readonly #random: RandomState;
-
-  /** @internal `GPT2LMHeadModel` makes it. */
-  constructor(config: GPT2Config, source: ParameterSource, random: RandomState) {
-    super();
-    this.#config = config;
-    this.#random = random;
-    this.wte = new Embedding(source([config.vocabSize, config.nEmbd], "normal", true));
-    this.wpe = new Embedding(source([config.nPositions, config.nEmbd], "normal", true));
-    this.drop = new Dropout(config.embdPdrop, random);
-    this.h = Array.from({ length: config.nLayer }, (_, i) => new GPT2Block(config, source, random, i));
-    this.ln_f = layerNorm(source, config);
-  }
-
-  /**
-   * Hidden states after the last layer norm, [B, T, C].
-   * @throws {RangeError} for a token id outside the vocabulary, or more tokens than n_positions
-   * @throws {TypeError} for empty, ragged or differently shaped inputs
-   */
-  forward(inputs: GPT2Inputs): { hidden: Tensor; pastKeyValues?: KVCache } {
-    const config = this.#config;
-    const { device } = this.#random;
-    const { inputsEmbeds } = inputs;
-    if ((inputs.inputIds === undefined) === (inputsEmbeds === undefined)) {
-      throw new TypeError("Cannot run GPT-2: either inputIds or inputsEmbeds is required");
-    }
-    if (this.training) this.#random.advance();
-    const given = inputs.pastKeyValues;
-    let cache = given;
-    try {
-      const hidden = tidy(() => {
-        const ids = inputs.inputIds && toIdTensor("inputIds", inputs.inputIds, config.vocabSize, device);
-        const [batch, length] = (ids ?? inputsEmbeds!).shape;
-        const past = given?.length ?? 0;
-        if (past + length > config.nPositions) {
-          throw new RangeError(
-            `Cannot run GPT-2 on ${
-              past + length
-            } tokens: at most n_positions ${config.nPositions} are allowed`,
-          );
-        }
-        if (inputs.useCache) cache ??= new KVCache(config, device, batch);
-        const state = attentionState({ batch, length, past, mask: inputs.attentionMask, cache, device });
-        const positions = inputs.positionIds
-          ? this.#positions(inputs.positionIds, batch, length)
-          : countFrom(past, batch, length, device);
-        const tokens = ids ? this.wte.forward(ids) : inputsEmbeds!;
-        return this.#blocks(add(tokens, this.wpe.forward(positions)), state);
-      });
-      if (cache) cache.length += hidden.shape[1];
-      return { hidden, pastKeyValues: cache };
-    } catch (error) {
-      if (cache !== given) cache?.dispose();
-      throw error;
-    }
-  }
-
-  /** Positions of a caller, one row for all or one for each. */
-  #positions(given: TokenIds, batch: number, length: number): Tensor {
-    const positions = toIdTensor("positionIds", given, this.#config.nPositions, this.#random.device);
-    const [rows, columns] = positions.shape;
-    if ((rows !== batch && rows !== 1) || columns !== length) {
-      throw new TypeError(
-        `Cannot use positionIds: the shape of inputIds [${batch}, ${length}] is required, received [${rows}, ${columns}]`,
-      );
-    }
-    return positions;
-  }
-
-  #blocks(embedded: Tensor, state: AttentionState): Tensor {
-    let x = this.drop.forward(embedded); // [B, T, C]
-    for (const block of this.h) {
-      const next = block.forward(x, state);
-      x.dispose();
-      x = next;
-    }
-    return this.ln_f.forward(x);
-  }
-}
-
-/** Positions past, past + 1, … for every row. */
-function countFrom(past: number, batch: number, length: number, device: Device): Tensor {
-  const row = Int32Array.from({ length: batch * length }, (_, i) => past + i % length);
-  return Tensor.from(row, { shape: [batch, length], device });
+/** Labels [B, NV + T] that are -100 over NV virtual tokens. */
+function ignoreBefore(labels: Tensor, virtual: number): Tensor {
+  const rows = new Array(labels.shape[0]).fill(new Array(virtual).fill(-100));
+  return concat([Tensor.from(rows, { dtype: "int32", device: labels.device }), labels], 1);
 }
 
 /** Options of `GPT2LMHeadModel`. */
@@ -303,7 +184,10 @@ export class GPT2LMHeadModel extends Module {
     if (labels) this.#checkLabels(inputs, labels);
     return tidy(() => {
       // Written before the blocks are recorded: a write must not overtake commands that use its buffer.
-      const targets = labels && toIdTensor("labels", labels, this.#config.vocabSize, this.device, -100);
+      const given = labels && toIdTensor("labels", labels, this.#config.vocabSize, this.device, -100);
+      const targets = given && inputs.promptEmbeds
+        ? ignoreBefore(given, inputs.promptEmbeds.shape[0])
+        : given;
       const { hidden, pastKeyValues } = this.transformer.forward(inputs);
       const head = this.lm_head;
       if (!targets) return new CausalLMOutput({ logits: head.forward(hidden), pastKeyValues });

@@ -3,13 +3,15 @@
  * @module
  */
 
-import { type Device, empty, keep, type Tensor } from "../autograd/mod.ts";
+import { type Device, empty, keep, type Tensor, writeRows } from "../autograd/mod.ts";
 import type { GPT2Config } from "./gpt2_config.ts";
 
 /** Room for `capacity` tokens of each row, a layer at a time. */
 export class KVCache {
   /** Tokens in it. */
   length = 0;
+  /** Those of them that are virtual: a prefix or a prompt, which a caller's mask does not cover. */
+  virtualTokens = 0;
   /** Tokens there is room for. */
   readonly capacity: number;
   /** Rows. */
@@ -23,6 +25,21 @@ export class KVCache {
     this.capacity = Math.min(capacity, config.nPositions);
     const shape = [batch, this.capacity, 2 * config.nEmbd];
     this.layers = Array.from({ length: config.nLayer }, () => keep(empty(device, shape)));
+  }
+
+  /** Puts the keys and values of a prefix, [NV, 2C] of each layer, in front of every row. @throws {RangeError} if it is not empty */
+  prefill(prefix: readonly Tensor[]): void {
+    const [virtual] = prefix[0].shape;
+    if (this.length > 0 || virtual > this.capacity) {
+      throw new RangeError(
+        `Cannot put a prefix of ${virtual} tokens into the cache: an empty one with room for it is required, received ${this.length} of ${this.capacity}`,
+      );
+    }
+    prefix.forEach((rows, layer) => {
+      for (let b = 0; b < this.batch; b++) writeRows(this.layers[layer], rows, b * this.capacity);
+    });
+    this.length = virtual;
+    this.virtualTokens = virtual;
   }
 
   /** Gives its memory back. */

@@ -7,13 +7,12 @@ export { type AutoModel, AutoModelForCausalLM, type FromPretrainedOptions } from
 export { type GenerateInputs, type GenerateOptions, type Streamer } from "./generation.ts";
 export {
   type CausalLMInputs,
-  type GPT2Inputs,
   GPT2LMHeadModel,
-  GPT2Model,
   type GPT2Options,
   type LoadOptions,
   type LoadProgress,
 } from "./gpt2.ts";
+export { type GPT2Inputs, GPT2Model } from "./gpt2_model.ts";
 export { GPT2Config, type GPT2ConfigFields } from "./gpt2_config.ts";
 export type { WeightDType } from "./gpt2_checkpoint.ts";
 export type { AttentionMask, TokenIds } from "./inputs.ts";

@@ -18,7 +18,7 @@ export {
   type WeightLayout,
 } from "./linear.ts";
 export { matmul, type MatmulOpOptions } from "./matmul.ts";
-export { concat, expand, permute, reshape, slice, transpose } from "./movement.ts";
+export { concat, expand, permute, reshape, slice, transpose, writeRows } from "./movement.ts";
 export {
   add,
   divide,

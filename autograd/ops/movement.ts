@@ -163,6 +163,12 @@ export function concat(tensors: readonly Tensor[], axis: number): Tensor {
   });
 }
 
+/** @internal Overwrites rows of `target` from `firstRow` on with those of `rows` [n, ...]; outside the gradient graph. */
+export function writeRows(target: Tensor, rows: Tensor, firstRow: number): void {
+  const width = sizeOf(rows.shape.slice(1));
+  scatter(rows, target, stridesOf(rows.shape), firstRow * width);
+}
+
 /** x repeated along dimensions of size 1 (and new leading ones) to `shape`. */
 export function expand(x: Tensor, shape: Shape): Tensor {
   checkWords("expand", x);
