@@ -56,11 +56,19 @@ function encodeTimed(device: GPUDevice, encoder: GPUCommandEncoder, commands: re
   return { names, read };
 }
 
+/** Time of one launch, in the order of launching. */
+export interface LaunchTime {
+  /** Name of the kernel. */
+  readonly name: string;
+  /** Its time in milliseconds. */
+  readonly ms: number;
+}
+
 /**
- * Runs `body` and reports where the device spent its time, longest first.
+ * Runs `body` and reports how long each launch took.
  * @throws {TypeError} if the device has no "timestamp-query" feature
  */
-export async function profileKernels(device: Device, body: () => Promise<unknown>): Promise<KernelTime[]> {
+export async function profileLaunches(device: Device, body: () => unknown): Promise<LaunchTime[]> {
   if (!device.features.has("timestamp-query")) {
     throw new TypeError(
       `Cannot profile: the feature "timestamp-query" is required, received none on ${device.adapterName}`,
@@ -77,18 +85,31 @@ export async function profileKernels(device: Device, body: () => Promise<unknown
   } finally {
     stream.encode = before;
   }
-  const totals = new Map<string, { count: number; ns: bigint }>();
+  const launches: LaunchTime[] = [];
   for (const { names, read } of batches) {
     await read.mapAsync(MAP_MODE_READ);
     const stamps = new BigUint64Array(read.getMappedRange());
     names.forEach((name, i) => {
-      const total = totals.get(name) ?? { count: 0, ns: 0n };
-      total.count++;
-      if (stamps[2 * i + 1] > stamps[2 * i]) total.ns += stamps[2 * i + 1] - stamps[2 * i];
-      totals.set(name, total);
+      const [start, end] = [stamps[2 * i], stamps[2 * i + 1]];
+      launches.push({ name, ms: end > start ? Number(end - start) / 1e6 : 0 });
     });
     read.destroy();
   }
-  return [...totals].map(([name, { count, ns }]) => ({ name, count, ms: Number(ns) / 1e6 }))
+  return launches;
+}
+
+/**
+ * Runs `body` and reports where the device spent its time, longest first.
+ * @throws {TypeError} if the device has no "timestamp-query" feature
+ */
+export async function profileKernels(device: Device, body: () => Promise<unknown>): Promise<KernelTime[]> {
+  const totals = new Map<string, { count: number; ms: number }>();
+  for (const { name, ms } of await profileLaunches(device, body)) {
+    const total = totals.get(name) ?? { count: 0, ms: 0 };
+    total.count++;
+    total.ms += ms;
+    totals.set(name, total);
+  }
+  return [...totals].map(([name, { count, ms }]) => ({ name, count, ms }))
     .sort((a, b) => b.ms - a.ms);
 }

@@ -77,6 +77,8 @@ export function matmulKernels(): MatmulKernel[] {
     { vector: SCALAR, anyK: true },
     { weight: "f16" },
     { weight: "f16", vector: SCALAR, anyK: true },
+    { weight: "f16", nativeHalf: true },
+    { weight: "f16", nativeHalf: true, vector: SCALAR, anyK: true },
     { anyK: true, accumulate: true },
     { bias: true, residual: true },
     { bias: true, gelu: true, preActivation: true },

@@ -37,6 +37,8 @@ export interface MatmulOptions {
   readonly layout: MatmulLayout;
   /** Storage of b. */
   readonly weight: MatmulWeightFormat;
+  /** Reads packed halves as WGSL's own f16 (feature "shader-f16") instead of unpacking words; the same numbers. */
+  readonly nativeHalf?: boolean;
   /** Which accesses are four wide. */
   readonly vector: MatmulVectorAccess;
   /** Rows of y a thread computes. */
@@ -127,6 +129,11 @@ export function matmulBuffers(options: MatmulOptions): Record<string, BufferAcce
   return buffers;
 }
 
+/** Whether the program needs the feature "shader-f16". */
+export function usesNativeHalf(options: MatmulOptions): boolean {
+  return options.weight === "f16" && (options.nativeHalf ?? false);
+}
+
 /** The kernel's name: every option that changes the program, so that it is also a key. */
 export function matmulName(options: MatmulOptions): string {
   const { vector } = options;
@@ -136,7 +143,7 @@ export function matmulName(options: MatmulOptions): string {
     "matmul",
     options.variant,
     options.layout,
-    options.weight,
+    usesNativeHalf(options) ? "f16native" : options.weight,
     `${options.tileM}x${options.tileN}` + (options.variant === "shared" ? `x${options.tileK}` : ""),
     `wg${options.lanesM}x${options.lanesN}` + (options.lanesK > 1 ? `x${options.lanesK}` : ""),
     vectors === "" ? "scalar" : `vec4${vectors}`,

@@ -12,6 +12,7 @@ import {
   type MatmulKernel,
   matmulName,
   type MatmulOptions,
+  usesNativeHalf,
 } from "./matmul_options.ts";
 import {
   batchOffsets,
@@ -277,6 +278,7 @@ export function matmulRegisterKernel(options: MatmulOptions): MatmulKernel {
     wgsl: registerText(options),
     buffers: matmulBuffers(options),
     params: MATMUL_PARAMS,
+    features: usesNativeHalf(options) ? ["shader-f16"] : [],
     tuning: {},
     grid: ({ M, N, batch }) => [
       groupsFor(N, options.tileN * options.lanesN),

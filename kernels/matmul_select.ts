@@ -18,11 +18,15 @@ export interface MatmulShape {
   readonly batch: number;
 }
 
-/** The tile shape of a kernel. */
-export type MatmulTile = Pick<
-  MatmulOptions,
-  "variant" | "tileM" | "tileN" | "lanesM" | "lanesN" | "lanesK" | "tileK"
->;
+/** What a choice decides: the tile shape of a kernel, and how it reads its operands. */
+export interface MatmulTile extends
+  Pick<
+    MatmulOptions,
+    "variant" | "tileM" | "tileN" | "lanesM" | "lanesN" | "lanesK" | "tileK" | "nativeHalf"
+  > {
+  /** One number an access, also where four neighbours could be read at once; default false. */
+  readonly scalar?: boolean;
+}
 
 function register(tileM: number, tileN: number, lanesM: number, lanesN: number, lanesK = 1): MatmulTile {
   return { variant: "register", tileM, tileN, lanesM, lanesN, lanesK, tileK: 4 };

@@ -13,6 +13,7 @@ import {
   type MatmulKernel,
   matmulName,
   type MatmulOptions,
+  usesNativeHalf,
 } from "./matmul_options.ts";
 import { extensionText } from "./matmul_register.ts";
 import {
@@ -160,6 +161,7 @@ export function matmulSharedKernel(options: MatmulOptions): MatmulKernel {
     wgsl: sharedText(options),
     buffers: matmulBuffers(options),
     params: MATMUL_PARAMS,
+    features: usesNativeHalf(options) ? ["shader-f16"] : [],
     tuning: {},
     grid: ({ M, N, batch }) => [
       groupsFor(N, options.tileN * options.lanesN),

@@ -3,7 +3,7 @@
  * thread's accumulators into y.
  * @module
  */
-import { MATMUL_PARAMS, matmulBuffers, type MatmulOptions } from "./matmul_options.ts";
+import { MATMUL_PARAMS, matmulBuffers, type MatmulOptions, usesNativeHalf } from "./matmul_options.ts";
 import { geluNewSnippet } from "./snippets.ts";
 
 /** The numbers from 0 to count - 1. */
@@ -38,6 +38,7 @@ function shapeOf(name: string, options: MatmulOptions): string {
 
 function elementType(name: string, options: MatmulOptions): string {
   const { vector } = options;
+  if (name === "b" && usesNativeHalf(options)) return vector.b ? "vec4<f16>" : "f16";
   if (name === "b" && options.weight === "f16") return vector.b ? "vec2u" : "u32";
   const wide = name === "a"
     ? vector.a
@@ -51,9 +52,12 @@ function elementType(name: string, options: MatmulOptions): string {
   return wide ? "vec4f" : "f32";
 }
 
+const numberType = (four: boolean) => four ? "vec4f" : "f32";
+
 /** The uniform struct, the bindings and the functions that read packed halves. */
 export function matmulDeclarations(options: MatmulOptions): string {
-  const lines: string[] = ["struct Params {"];
+  const native = usesNativeHalf(options);
+  const lines: string[] = [...(native ? ["enable f16;"] : []), "struct Params {"];
   for (const [name, type] of Object.entries(MATMUL_PARAMS)) lines.push(`  ${name}: ${type},`);
   lines.push("}");
   const buffers = matmulBuffers(options);
@@ -62,14 +66,17 @@ export function matmulDeclarations(options: MatmulOptions): string {
     lines.push(`@group(0) @binding(${index}) ${declaration} // ${shapeOf(name, options)}`);
   });
   lines.push(`@group(0) @binding(${Object.keys(buffers).length}) var<uniform> params: Params;`);
-  if (options.weight === "f16") {
+  if (native) {
+    const type = numberType(options.vector.b);
+    lines.push(`fn loadB(i: u32) -> ${type} { return ${type}(b[i]); }`);
+  } else if (options.weight === "f16") {
     lines.push(
       options.vector.b
         ? "fn loadB(i: u32) -> vec4f { let w = b[i]; return vec4f(unpack2x16float(w.x), unpack2x16float(w.y)); }"
         : "fn loadB(i: u32) -> f32 { let w = unpack2x16float(b[i >> 1u]); return select(w.x, w.y, (i & 1u) == 1u); }",
     );
   } else {
-    lines.push(`fn loadB(i: u32) -> ${options.vector.b ? "vec4f" : "f32"} { return b[i]; }`);
+    lines.push(`fn loadB(i: u32) -> ${numberType(options.vector.b)} { return b[i]; }`);
   }
   return lines.join("\n") + (options.gelu ? geluNewSnippet : "\n");
 }

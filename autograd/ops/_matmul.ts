@@ -12,6 +12,10 @@ import {
   selectMatmul,
 } from "../../kernels/matmul.ts";
 import type { Tensor } from "../tensor.ts";
+import { tuningOf } from "../tuning.ts";
+
+/** What a launch needs of a device: the tuner puts a recorder in its place. */
+export type MatmulTarget = Pick<Device, "limits" | "isFallback" | "dispatch">;
 
 /** K steps of one launch: 16,384 loop iterations of 4; one software driver stops a shader at 65,535 without a word. */
 const MAX_K = 65536;
@@ -65,7 +69,7 @@ export interface MatmulCall {
     readonly v: Tensor;
     readonly R: number;
   };
-  /** Overrides the choice of `selectMatmul` (benchmarks, tests). */
+  /** Overrides the choice of the tuner and of `selectMatmul` (the tuner itself, benchmarks, tests). */
   readonly tile?: MatmulTile;
 }
 
@@ -106,7 +110,7 @@ function windowOf(
 const four = (...values: number[]) => values.every((value) => value % 4 === 0);
 
 /** Appends the launches of one product. Nothing is launched for an empty y. */
-export function launchMatmul(device: Device, call: MatmulCall): void {
+export function launchMatmul(device: MatmulTarget, call: MatmulCall): void {
   const { layout, M, N, K, a, b, y } = call;
   if (M === 0 || N === 0 || (call.batch?.count ?? 1) === 0) return;
   const limit = device.limits.maxStorageBufferBindingSize;
@@ -144,7 +148,7 @@ interface Block {
   readonly depth: number;
 }
 
-function launchBlock(device: Device, call: MatmulCall, block: Block): void {
+function launchBlock(device: MatmulTarget, call: MatmulCall, block: Block): void {
   const { layout, a, b, y, batch } = call;
   const { m, n, k, rows, columns, depth } = block;
   const first = k === 0;
@@ -155,21 +159,23 @@ function launchBlock(device: Device, call: MatmulCall, block: Block): void {
   const gelu = last && (call.gelu ?? false);
   const preActivation = gelu ? call.preActivation : null;
 
-  const tile = call.tile ??
-    selectMatmul(device, { layout, M: rows, N: columns, K: depth, batch: batch?.count ?? 1 });
+  const weight = b.tensor.dtype === "float16" ? "f16" : "f32";
+  const shape = { layout, M: rows, N: columns, K: depth, batch: batch?.count ?? 1 };
+  const tile = call.tile ?? tuningOf(device)?.matmul(shape, weight) ?? selectMatmul(device, shape);
   const batchFour = batch === undefined ||
     four(batch.aOuter, batch.aInner) && four(batch.bOuter, batch.bInner) && four(batch.yStride);
+  const wide = !tile.scalar;
   const vector = {
-    a: depth > 0 && batchFour && four(a.ld) && (layout !== "tn" || four(rows, tile.tileM)),
-    b: depth > 0 && batchFour && four(b.ld) && (layout === "nt" || four(columns)),
-    y: batchFour && four(y.ld, columns) &&
+    a: wide && depth > 0 && batchFour && four(a.ld) && (layout !== "tn" || four(rows, tile.tileM)),
+    b: wide && depth > 0 && batchFour && four(b.ld) && (layout === "nt" || four(columns)),
+    y: wide && batchFour && four(y.ld, columns) &&
       (extension?.layout !== "nn" || four(extension.v.shape.at(-1) ?? 0)),
-    extension: extension !== undefined && four(extension.R),
+    extension: wide && extension !== undefined && four(extension.R),
   };
   const options: MatmulOptions = {
     ...tile,
     layout,
-    weight: b.tensor.dtype === "float16" ? "f16" : "f32",
+    weight,
     vector,
     anyK: depth % (tile.variant === "shared" ? tile.tileK : 4) !== 0,
     extension: extension?.layout ?? "none",

@@ -15,6 +15,7 @@ import { attentionAppend } from "../../kernels/attention_cache.ts";
 import { sameShape, showShape } from "../shape.ts";
 import { record } from "../tape.ts";
 import { empty, type Tensor } from "../tensor.ts";
+import { tuningOf } from "../tuning.ts";
 import { checkFloat } from "./pointwise.ts";
 
 /** Dropout of attention probabilities. */
@@ -37,7 +38,7 @@ export interface AttentionOptions {
   attentionMask?: Tensor | null;
   /** Default none. */
   dropout?: AttentionDropout | null;
-  /** @internal Overrides the choice of `selectAttention` (benchmarks, tests). */
+  /** @internal Overrides the choice of the tuner and of `selectAttention` (the tuner itself, benchmarks, tests). */
   choice?: AttentionChoice;
 }
 
@@ -231,7 +232,8 @@ function makePlan(x: Tensor, options: AttentionOptions, sizes: Sizes, strides: S
     }
   }
   const headSize = C / heads;
-  const choice = options.choice ?? selectAttention(x.device, Tq);
+  const choice = options.choice ?? tuningOf(x.device)?.attention(Tq, headSize) ??
+    selectAttention(x.device, Tq);
   return {
     ...sizes,
     headSize,

@@ -1,0 +1,124 @@
+/**
+ * The variants of a kernel family that are worth timing for a shape: what a tuner chooses from. Every one computes the
+ * same result up to rounding; which is fastest depends on the adapter.
+ * @module
+ */
+import type { AttentionChoice } from "./attention.ts";
+import type { MatmulWeightFormat } from "./matmul_options.ts";
+import { type MatmulShape, type MatmulTile, selectMatmul } from "./matmul_select.ts";
+import { selectAttention } from "./attention.ts";
+
+/** What the lists depend on: the adapter's class and its optional features. */
+export interface CandidateTarget {
+  /** Whether the adapter is software. */
+  readonly isFallback: boolean;
+  /** Optional WebGPU features of the device. */
+  readonly features: ReadonlySet<string>;
+}
+
+type Grid = readonly [tileM: number, tileN: number, lanesM: number, lanesN: number, lanesK?: number];
+
+const register = ([tileM, tileN, lanesM, lanesN, lanesK = 1]: Grid): MatmulTile => ({
+  variant: "register",
+  tileM,
+  tileN,
+  lanesM,
+  lanesN,
+  lanesK,
+  tileK: 4,
+});
+
+const shared = ([tileM, tileN, lanesM, lanesN, tileK = 16]: Grid): MatmulTile => ({
+  variant: "shared",
+  tileM,
+  tileN,
+  lanesM,
+  lanesN,
+  lanesK: 1,
+  tileK,
+});
+
+/** The name of a choice, such as `register 8x16 of 1x8`: threads' tile, then threads of a workgroup. */
+export function tileName(tile: MatmulTile): string {
+  const size = `${tile.tileM}x${tile.tileN}` + (tile.variant === "shared" ? `x${tile.tileK}` : "");
+  const lanes = `${tile.lanesM}x${tile.lanesN}` + (tile.lanesK > 1 ? `x${tile.lanesK}` : "");
+  return `${tile.variant} ${size} of ${lanes}${tile.scalar ? " scalar" : ""}${tile.nativeHalf ? " f16" : ""}`;
+}
+
+function registerTiles({ isFallback }: CandidateTarget, { M, N, K }: MatmulShape): readonly Grid[] {
+  if (N <= 16 && M > N) { // threads along the rows
+    const width = N <= 4 ? 4 : N <= 8 ? 8 : 16;
+    const tiles: Grid[] = [[8, width, 8, 1], [4, width, 8, 1], [2, width, 8, 1], [8, 4, 8, 1]];
+    if (!isFallback) tiles.push([2, width, 32, 1], [4, width, 8, 1, 8]);
+    if (K >= 256) tiles.push([2, width, 8, 1, 16], [1, width, 8, 1, 8]);
+    return tiles;
+  }
+  if (M <= 4) { // matrix times vector
+    const tiles: Grid[] = [[M, 8, 1, 8], [M, 4, 1, 8], [M, 16, 1, 8], [M, 8, 1, 16], [M, 4, 1, 16, 4]];
+    tiles.push([M, 4, 1, 16, 16]);
+    if (!isFallback) tiles.push([M, 4, 1, 64], [M, 4, 1, 8, 32], [M, 8, 1, 8, 16]);
+    return tiles;
+  }
+  const tiles: Grid[] = [[8, 8, 1, 8], [8, 16, 1, 8], [4, 16, 1, 8], [8, 8, 8, 1], [4, 8, 1, 8]];
+  if (M <= 64) tiles.push([8, 4, 1, 16, 8]);
+  tiles.push([8, 4, 1, 16]);
+  if (!isFallback) tiles.push([8, 8, 8, 8], [4, 8, 8, 8], [4, 4, 8, 8], [8, 4, 4, 32]);
+  return tiles;
+}
+
+function sharedTiles({ isFallback }: CandidateTarget, { M, N }: MatmulShape): readonly Grid[] {
+  if (M <= 4 || N <= 16) return [];
+  const tiles: Grid[] = [[4, 4, 16, 16, 32]];
+  if (M >= 32) tiles.push([8, 8, 16, 16, 16]);
+  if (!isFallback) tiles.push([8, 8, 8, 16, 16], [8, 4, 16, 16, 16], [4, 4, 8, 16, 32], [8, 8, 8, 8, 32]);
+  return tiles;
+}
+
+/** The matrix product variants for a shape; the fixed table's is the first. */
+export function matmulCandidates(
+  target: CandidateTarget,
+  shape: MatmulShape,
+  weight: MatmulWeightFormat,
+): MatmulTile[] {
+  const fixed = selectMatmul(target, shape);
+  const tiles = [
+    fixed,
+    ...registerTiles(target, shape).map(register),
+    ...sharedTiles(target, shape).map(shared),
+    { ...fixed, scalar: true },
+  ];
+  if (weight === "f16" && target.features.has("shader-f16")) tiles.push({ ...fixed, nativeHalf: true });
+  return [...new Map(tiles.map((tile) => [tileName(tile), tile])).values()];
+}
+
+/** The name of a choice, such as `tile rows 8/8/8 of 8`: forward, dq and dk dv rows, then threads of a workgroup. */
+export function attentionChoiceName({ variant, rows, WORKGROUP_SIZE }: AttentionChoice): string {
+  return `${variant} rows ${rows.forward}/${rows.backwardQuery}/${rows.backwardKeyValue} of ${WORKGROUP_SIZE}`;
+}
+
+/** The attention variants for a number of queries; the fixed table's is the first. */
+export function attentionCandidates(target: CandidateTarget, Tq: number): AttentionChoice[] {
+  const choice = (variant: AttentionChoice["variant"], rows: number, keys: number, size: number) => ({
+    variant,
+    rows: { forward: rows, backwardQuery: rows, backwardKeyValue: keys },
+    WORKGROUP_SIZE: size,
+  });
+  const choices = [
+    selectAttention(target, Tq),
+    choice("tile", 8, 8, 8),
+    choice("tile", 8, 8, 4),
+    choice("tile", 8, 8, 16),
+    choice("registers", 1, 1, target.isFallback ? 8 : 64),
+  ];
+  if (Tq === 1) choices.push(choice("tile", 1, 8, 8), choice("tile", 1, 8, 4), choice("tile", 1, 8, 16));
+  if (!target.isFallback) {
+    choices.push(
+      choice("tile", 8, 8, 32),
+      choice("registers", 1, 1, 32),
+      choice("registers", 1, 1, 128),
+      choice("registers", 2, 2, 64),
+      choice("registers", 1, 2, 64),
+    );
+  }
+  return [...new Map(choices.map((each) => [attentionChoiceName(each), each])).values()];
+}
