@@ -221,6 +221,13 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
     return model;
   }
 
+  /** Gives the memory of the model and all its adapters back. */
+  override dispose(): void {
+    for (const [, layer] of this.base_model.layers()) layer.dispose(); // merged layers keep a copy of their base
+    super.dispose();
+    this.base_model.model.dispose();
+  }
+
   /**
    * Writes adapters as Python's `peft` does: "default" into the folder, others into subfolders of their names.
    * @param options `selectedAdapters`: only these
