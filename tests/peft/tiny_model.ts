@@ -2,9 +2,11 @@
  * The tiny GPT-2 under LoRA, and what the tests of `peft/` ask of it.
  * @module
  */
+import { assertNotEquals } from "@std/assert";
 import { type Device, noGrad } from "../../autograd/mod.ts";
 import type { GPT2LMHeadModel } from "../../model/mod.ts";
 import type { Module } from "../../nn/mod.ts";
+import { getPeftModel, LoraConfig, type LoraConfigFields, type PeftModel } from "../../peft/mod.ts";
 import type { AdaptableModel } from "../../peft/peft_model.ts";
 import { loadFixture, ownDevice } from "../reference/fixtures.ts";
 
@@ -34,12 +36,13 @@ export async function logitsOf(
 
 /** The bytes of every parameter by name. */
 export async function bytesOf(module: Module): Promise<Map<string, string>> {
-  const bytes = new Map<string, string>();
-  for (const [name, parameter] of module.namedParameters()) {
-    const data = await parameter.data();
-    bytes.set(name, new Uint8Array(data.buffer, data.byteOffset, data.byteLength).join());
-  }
-  return bytes;
+  const entries = await Promise.all(
+    [...module.namedParameters()].map(async ([name, parameter]): Promise<[string, string]> => {
+      const data = await parameter.data();
+      return [name, new Uint8Array(data.buffer, data.byteOffset, data.byteLength).join()];
+    }),
+  );
+  return new Map(entries);
 }
 
 /** Moves everything that trains away from its start: B is zero there, and the adapter changes nothing. */
@@ -76,4 +79,28 @@ export async function withFolder(body: (folder: string) => Promise<void>): Promi
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
+}
+
+/** The tiny model with an adapter that acts, in eval mode. */
+export async function acting(fields: Partial<LoraConfigFields> = {}): Promise<{
+  device: Device;
+  model: GPT2LMHeadModel;
+  base: Float32Array;
+  baseBytes: Map<string, string>;
+  peftModel: PeftModel<GPT2LMHeadModel>;
+  logits: Float32Array;
+}> {
+  const { device, model } = await tinyModel();
+  const [base, baseBytes] = [await logitsOf(model), await bytesOf(model)];
+  const peftModel = getPeftModel(model, new LoraConfig({ r: 4, loraAlpha: 8, ...fields }));
+  peftModel.eval();
+  await randomise(peftModel);
+  const logits = await logitsOf(peftModel);
+  assertNotEquals(logits, base);
+  return { device, model, base, baseBytes, peftModel, logits };
+}
+
+/** Names of what trains. */
+export function trainedNames(peftModel: PeftModel): string[] {
+  return [...peftModel.namedParameters()].filter(([, p]) => p.requiresGrad).map(([name]) => name);
 }
