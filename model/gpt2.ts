@@ -227,7 +227,12 @@ export class GPT2LMHeadModel extends Module {
   /** Writes `config.json` and `model.safetensors` as `transformers` does. */
   async savePretrained(folder: string): Promise<void> {
     await makeDirectory(folder);
-    await writeJson(await joinPath(folder, "config.json"), this.#config.toJSON());
+    const state = this.stateDict();
+    const tied = state.get("lm_head.weight") === state.get("transformer.wte.weight"); // merging may have untied them
+    await writeJson(await joinPath(folder, "config.json"), {
+      ...this.#config.toJSON(),
+      tie_word_embeddings: tied,
+    });
     const path = await joinPath(folder, "model.safetensors");
     await save(path, checkpointEntries(this.namedParameters()), { format: "pt" });
   }

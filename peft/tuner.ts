@@ -10,6 +10,7 @@ import { AdapterState, type InjectionContext, isTunerLayer, type TunerLayer } fr
 import { ModulesToSaveWrapper } from "./modules_to_save.ts";
 import { methodOf } from "./registry.ts";
 import { findTargets, type TargetFields } from "./targets.ts";
+import { UntiedWeights } from "./untied_weights.ts";
 
 /** How an adapter is put in. */
 export interface InjectOptions {
@@ -33,7 +34,8 @@ export class Tuner<M extends Module> extends Module {
   readonly state: AdapterState = new AdapterState();
   readonly #configs = new Map<string, PeftConfig>();
   /** Whether each parameter of the base trained before it was wrapped. */
-  readonly #trained: ReadonlyMap<Parameter, boolean>;
+  readonly #trained: Map<Parameter, boolean>;
+  readonly #untied = new UntiedWeights();
   #injections = 0;
 
   /** Takes the model in; nothing is replaced yet. */
@@ -239,7 +241,16 @@ export class Tuner<M extends Module> extends Module {
   }
 
   #mergeNow(names: readonly string[]): void {
-    for (const [, layer] of this.layers()) for (const name of names) layer.merge(name);
+    const targets = this.layers().filter(([, layer]) => layer.adapterNames().some((n) => names.includes(n)));
+    for (
+      const [own, shared] of this.#untied.untie(
+        this.model,
+        targets.map(([, layer]) => layer.base_layer),
+      )
+    ) {
+      this.#trained.set(own, this.#trained.get(shared) ?? false);
+    }
+    for (const [, layer] of targets) for (const name of names) layer.merge(name);
     this.state.merged.push(...names);
   }
 
@@ -264,6 +275,7 @@ export class Tuner<M extends Module> extends Module {
       return;
     }
     for (const [, layer] of this.layers()) layer.unmerge();
+    this.#untied.restore();
     this.state.merged = [];
   }
 
@@ -328,6 +340,7 @@ export class Tuner<M extends Module> extends Module {
         }
       }
     });
+    this.#untied.forget();
     this.#configs.clear();
     this.state.active = [];
     this.state.merged = [];

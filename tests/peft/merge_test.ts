@@ -1,7 +1,8 @@
 import { assert, assertAllClose, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { getPeftModel, LoraConfig } from "../../peft/mod.ts";
 import type { LoraLayer } from "../../peft/lora_layer.ts";
-import { acting, bytesOf, logitsOf, tinyModel, trainedNames, warningsOf } from "./tiny_model.ts";
+import { GPT2LMHeadModel } from "../../model/mod.ts";
+import { acting, bytesOf, logitsOf, tinyModel, trainedNames, warningsOf, withFolder } from "./tiny_model.ts";
 
 Deno.test("disableAdapter() gives the base bit for bit, nothing trains in it, and everything is back after", async () => {
   const { peftModel, base, logits } = await acting();
@@ -146,4 +147,42 @@ Deno.test("the base keeps the flags it had before it was wrapped", async () => {
     "transformer.ln_f.weight",
   ]);
   back.dispose();
+});
+
+Deno.test("merging into the tied head, or a copy of it, leaves the embedding alone and survives a save", async () => {
+  const cases = [
+    { targetModules: ["lm_head"] },
+    { targetModules: ["c_attn", "lm_head"] },
+    { modulesToSave: ["lm_head"] },
+    { modulesToSave: ["wte"] },
+  ];
+  for (const fields of cases) {
+    const label = JSON.stringify(fields);
+    const { device, model, peftModel, logits, base, baseBytes } = await acting(fields);
+    const live = device.memory.liveBytes;
+    await peftModel.mergeAdapter({ safeMerge: true });
+    assertAllClose(await logitsOf(peftModel), logits, { rtol: 0, atol: 2e-5, label: `${label} merged` });
+    assertEquals(await peftModel.disableAdapter(() => logitsOf(peftModel)), base);
+    peftModel.unmergeAdapter();
+    assertEquals(await logitsOf(peftModel), logits, `${label} unmerged`);
+    assertEquals(device.memory.liveBytes, live);
+    const merged = await peftModel.mergeAndUnload();
+    assertAllClose(await logitsOf(merged), logits, { rtol: 0, atol: 2e-5, label: `${label} unloaded` });
+    assert([...merged.parameters()].every((p) => p.requiresGrad), label);
+    if (!fields.modulesToSave?.includes("wte")) {
+      assertEquals(
+        (await bytesOf(merged)).get("transformer.wte.weight"),
+        baseBytes.get("transformer.wte.weight"),
+      );
+    }
+    await withFolder(async (folder) => {
+      await merged.savePretrained(folder);
+      const again = await GPT2LMHeadModel.load(folder, { device });
+      assertEquals(again.config.tieWordEmbeddings, false);
+      assertEquals(await logitsOf(again), await logitsOf(merged), `${label} saved and loaded`);
+      again.dispose();
+    });
+    model.dispose();
+    assertEquals(device.memory.liveBytes, 0, label);
+  }
 });
