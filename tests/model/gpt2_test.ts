@@ -63,7 +63,7 @@ Deno.test("forward() gives transformers' logits", async () => {
 
 Deno.test("forward() gives transformers' hidden states after the embeddings, every block and ln_f", async () => {
   const device = model.device;
-  const state = { mask: null, past: 0, cache: undefined };
+  const state = { mask: null, past: 0, cache: undefined, prefix: null };
   const states = noGrad(() =>
     tidy(() => {
       const { transformer: t } = model;
