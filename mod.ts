@@ -110,6 +110,23 @@ export {
 
 export type { BufferAccess, Grid, KernelSpec, ParamType } from "./kernels/kernel_spec.ts";
 
+// Kernels picked by measurement
+export {
+  gpt2SmallShapes,
+  loadTuning,
+  saveTuning,
+  type ShapeOptions,
+  type Standing,
+  tuneKernels,
+  type TuneOptions,
+  type TuningLoad,
+  type TuningResult,
+  type TuningShape,
+  VERSION,
+} from "./autograd/mod.ts";
+export type { MatmulLayout, MatmulWeightFormat } from "./kernels/matmul.ts";
+export { readTuning, tuningPath, writeTuning } from "./io/tuning_file.ts";
+
 // Files
 export {
   type Metadata,

@@ -17,6 +17,11 @@ export {
   wantsGrad,
 } from "./tape.ts";
 export { empty, full, type NestedArray, Tensor, type TensorOptions } from "./tensor.ts";
+export { tuneKernels, type TuneOptions, type TuningResult } from "./tuner.ts";
+export type { Standing } from "./tuner_race.ts";
+export { gpt2SmallShapes, type ShapeOptions, type TuningShape } from "./tuner_shapes.ts";
+export { loadTuning, saveTuning, type TuningLoad } from "./tuning.ts";
+export { VERSION } from "./version.ts";
 export { flatWindows, rowWindows } from "./windows.ts";
 export * from "./ops/mod.ts";
 export { currentDevice, defaultDevice, Device, initDevice } from "../gpu/mod.ts";

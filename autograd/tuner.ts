@@ -1,0 +1,289 @@
+/**
+ * Picks kernel variants for a device by timing them, class of shapes by class. Nothing here runs during training: only a
+ * caller that asks for it waits for the clock.
+ * @module
+ */
+import type { Device } from "../gpu/mod.ts";
+import { type AttentionChoice, attentionKernels } from "../kernels/attention.ts";
+import {
+  attentionCandidates,
+  attentionChoiceName,
+  matmulCandidates,
+  tileName,
+} from "../kernels/candidates.ts";
+import type { MatmulTile } from "../kernels/matmul.ts";
+import type { KernelSpec } from "../kernels/kernel_spec.ts";
+import { launchMatmul, type MatmulCall, type MatmulTarget } from "./ops/_matmul.ts";
+import { cachedAttention, causalSelfAttention } from "./ops/attention.ts";
+import { tidy } from "./scope.ts";
+import { empty, Tensor } from "./tensor.ts";
+import { race, type Racer, type Standing } from "./tuner_race.ts";
+import { gpt2SmallShapes, sampleMatmul, type TuningShape } from "./tuner_shapes.ts";
+import { attentionClass, matmulClass, setTuning, Tuning, tuningOf } from "./tuning.ts";
+
+/** Options of `tuneKernels`. */
+export interface TuneOptions {
+  /** What to measure; default every product and attention of GPT-2 small. */
+  readonly shapes?: readonly TuningShape[];
+  /** Rounds in which the variants take turns; default 5. */
+  readonly rounds?: number;
+  /**
+   * Operations of one timed run: larger products are timed on part of their rows. Default 3e8 on software adapters, where
+   * the parts run one after the other anyway; on hardware no limit.
+   */
+  readonly maxFlops?: number;
+  /** Told of every class as it is done. */
+  readonly onResult?: (result: TuningResult) => void;
+}
+
+/** What was measured for one class of shapes. */
+export interface TuningResult {
+  /** The class, such as `matmul nn f32 M9 N11 K9`. */
+  readonly shapeClass: string;
+  /** The shape it was asked for, such as `c_attn nn f32 512x768x2304`. */
+  readonly shape: string;
+  /** The shape that was timed, where it is a part of that. */
+  readonly timed: string | null;
+  /** Floating-point operations of the timed shape. */
+  readonly flops: number;
+  /** Every variant; the fixed table's is the first. */
+  readonly variants: readonly Standing[];
+  /** Name of the variant that serves from now on. */
+  readonly pick: string;
+  /** Speed of the fixed table's variant over that of the best, 0 to 1. */
+  readonly fixedShare: number;
+}
+
+/** A pick must beat the fixed table's by this much, so that noise does not change kernels. */
+const GAIN = 1.05;
+/** Bytes of an operand of a timed product on software adapters. */
+const MAX_BYTES = 32 * 2 ** 20;
+
+/** Numbers in [-1, 1), always the same; `halves` gives the bits of f16 numbers. */
+class Numbers {
+  #values = new Float32Array(0);
+  #halves = new Uint16Array(0);
+
+  values(count: number): Float32Array<ArrayBuffer> {
+    if (this.#values.length < count) {
+      let state = 1;
+      const next = () => (state = Math.imul(state, 1664525) + 1013904223 | 0) / 2 ** 31;
+      this.#values = Float32Array.from({ length: count }, next);
+    }
+    return this.#values.slice(0, count);
+  }
+
+  /** Bits of numbers whose size is from 0.5 to 1. */
+  halves(count: number): Uint16Array<ArrayBuffer> {
+    if (this.#halves.length < count) {
+      let state = 2;
+      const next = () => (state = Math.imul(state, 1664525) + 1013904223 | 0) >>> 16 & 0x83ff | 0x3800;
+      this.#halves = Uint16Array.from({ length: count }, next);
+    }
+    return this.#halves.slice(0, count);
+  }
+}
+
+/** A computation under the clock: how to run a choice, and what to free. */
+interface Bench<Choice> {
+  readonly flops: number;
+  readonly tolerance: number;
+  racer(choice: Choice, name: string): Racer;
+  dispose(): void;
+}
+
+function matmulBench(
+  device: Device,
+  { layout, weight, M, N, K }: Extract<TuningShape, { kind: "matmul" }>,
+  numbers: Numbers,
+): Bench<MatmulTile> {
+  const [shapeA, shapeB] = [layout === "tn" ? [K, M] : [M, K], layout === "nt" ? [N, K] : [K, N]];
+  const operands = tidy(() => [
+    Tensor.from(numbers.values(M * K), { device, shape: shapeA }),
+    weight === "f16"
+      ? Tensor.from(numbers.halves(N * K), { device, shape: shapeB, dtype: "float16" })
+      : Tensor.from(numbers.values(N * K), { device, shape: shapeB }),
+    empty(device, [M, N]),
+  ]);
+  const [a, b, y] = operands;
+  const call: MatmulCall = {
+    layout,
+    M,
+    N,
+    K,
+    a: { tensor: a, ld: shapeA[1] },
+    b: { tensor: b, ld: shapeB[1] },
+    y: { tensor: y, ld: N },
+  };
+  const unwritten = new Float32Array(M * N).fill(1e30);
+  return {
+    flops: 2 * M * N * K,
+    // What rounding may do to a sum of K terms of at most 1 (reliability.md N6, without its factor 4).
+    tolerance: Math.sqrt(K) * 2 ** -24 * K,
+    racer(tile, name) {
+      const kernels: { kernel: KernelSpec }[] = [];
+      const recorder: MatmulTarget = {
+        limits: device.limits,
+        isFallback: device.isFallback,
+        dispatch: (kernel) => void kernels.push({ kernel: kernel as unknown as KernelSpec }),
+      };
+      launchMatmul(recorder, { ...call, tile });
+      return {
+        name,
+        kernels,
+        launch: () => launchMatmul(device, { ...call, tile }),
+        async results() {
+          device.write(y.view, unwritten);
+          launchMatmul(device, { ...call, tile });
+          return [await y.data()];
+        },
+      };
+    },
+    dispose: () => operands.forEach((tensor) => tensor.dispose()),
+  };
+}
+
+function attentionBench(
+  device: Device,
+  { Tq, Tk, heads, headSize }: Extract<TuningShape, { kind: "attention" }>,
+  numbers: Numbers,
+): Bench<AttentionChoice> {
+  const C = heads * headSize;
+  const cached = Tq < Tk;
+  const qkv = Tensor.from(numbers.values(Tq * 3 * C), { device, shape: [1, Tq, 3 * C] });
+  const other = cached
+    ? Tensor.from(numbers.values(Tk * 2 * C), { device, shape: [1, Tk, 2 * C] })
+    : Tensor.from(numbers.values(Tq * C), { device, shape: [1, Tq, C] });
+  qkv.requiresGrad = !cached;
+  const run = (choice: AttentionChoice): Tensor => {
+    if (cached) return cachedAttention(qkv, other, { heads, past: Tk - Tq, choice });
+    const o = causalSelfAttention(qkv, { heads, choice });
+    o.backward(other);
+    return o;
+  };
+  const dropGradient = () => {
+    qkv.grad?.dispose();
+    qkv.grad = null;
+  };
+  const pairs = cached ? Tq * Tk : Tq * (Tq + 1) / 2;
+  return {
+    flops: 4 * C * pairs * (cached ? 1 : 4.5),
+    tolerance: 2e-5, // of numbers up to about 1
+    racer(choice, name) {
+      const kernels = attentionKernels(headSize, {
+        ...choice,
+        vector: headSize % 4 === 0,
+        mask: false,
+        dropout: false,
+      });
+      const used = cached ? [kernels.forward] : Object.values(kernels);
+      const tuning = { WORKGROUP_SIZE: choice.WORKGROUP_SIZE };
+      return {
+        name,
+        kernels: used.map((kernel) => ({ kernel: kernel as unknown as KernelSpec, tuning })),
+        launch: () => {
+          tidy(() => void run(choice));
+          dropGradient();
+        },
+        async results() {
+          device.trim(); // new buffers hold zeros, not what another variant left in them
+          using o = tidy(() => run(choice));
+          const results = [await o.data(), ...(qkv.grad ? [await qkv.grad.data()] : [])];
+          dropGradient();
+          return results as ArrayLike<number>[];
+        },
+      };
+    },
+    dispose: () => [qkv, other].forEach((tensor) => tensor.dispose()),
+  };
+}
+
+/** Times choices, and keeps the one to use: the best, or the first where the best is hardly better. */
+async function choose<Choice>(
+  device: Device,
+  bench: Bench<Choice>,
+  choices: readonly Choice[],
+  nameOf: (choice: Choice) => string,
+  rounds: number | undefined,
+): Promise<{ variants: Standing[]; pick: Choice | null; fixedShare: number }> {
+  try {
+    const racers = choices.map((choice) => bench.racer(choice, nameOf(choice)));
+    const variants = await race(device, racers, { flops: bench.flops, tolerance: bench.tolerance, rounds });
+    const times = variants.map(({ ms }) => Number.isNaN(ms) ? Infinity : ms);
+    const best = Math.min(...times);
+    if (best === Infinity) return { variants, pick: null, fixedShare: NaN };
+    const pick = choices[times[0] <= best * GAIN ? 0 : times.indexOf(best)];
+    return { variants, pick, fixedShare: best / times[0] };
+  } finally {
+    bench.dispose();
+    device.trim();
+  }
+}
+
+/**
+ * Measures kernel variants on a device and makes it use the best of each class of shapes from now on. Every variant is
+ * checked against the fixed table's before it is timed. Keep the picks with `saveTuning`. A variant may round
+ * differently from another, so runs before and after tuning agree to rounding, not bit for bit; with the same picks
+ * they do. Call it before training or generating, not in between.
+ * @returns what was measured, a result for each class
+ */
+export async function tuneKernels(device: Device, options: TuneOptions = {}): Promise<TuningResult[]> {
+  const { shapes = gpt2SmallShapes(), rounds, onResult } = options;
+  const maxFlops = options.maxFlops ?? (device.isFallback ? 3e8 : Infinity);
+  const maxBytes = maxFlops === Infinity ? device.limits.maxStorageBufferBindingSize * 3 / 4 : MAX_BYTES;
+  const tuning = tuningOf(device) ?? new Tuning();
+  const numbers = new Numbers();
+  const done = new Map<string, TuningResult>();
+  const measured = new Map<string, Awaited<ReturnType<typeof choose<MatmulTile>>>>();
+  for (const shape of shapes) {
+    let result: TuningResult;
+    if (shape.kind === "matmul") {
+      const { layout, weight, name } = shape;
+      const shapeClass = matmulClass({ ...shape, batch: 1 }, weight);
+      if (done.has(shapeClass)) continue;
+      const text = ({ M, N, K }: { M: number; N: number; K: number }) => `${layout} ${weight} ${M}x${K}x${N}`;
+      const part = sampleMatmul(shape, maxFlops, maxBytes);
+      const tiles = matmulCandidates(device, { ...part, batch: 1 }, weight);
+      const key = text(part);
+      const outcome = measured.get(key) ??
+        await choose(device, matmulBench(device, part, numbers), tiles, tileName, rounds);
+      measured.set(key, outcome);
+      if (outcome.pick) tuning.pickMatmul(shapeClass, outcome.pick);
+      result = {
+        shapeClass,
+        shape: `${name} ${text(shape)}`,
+        timed: key === text(shape) ? null : key,
+        flops: 2 * part.M * part.N * part.K,
+        variants: outcome.variants,
+        pick: outcome.pick ? tileName(outcome.pick) : "",
+        fixedShare: outcome.fixedShare,
+      };
+    } else {
+      const { name, Tq, Tk, heads, headSize } = shape;
+      const shapeClass = attentionClass(Tq, headSize);
+      if (done.has(shapeClass)) continue;
+      const bench = attentionBench(device, shape, numbers);
+      const outcome = await choose(
+        device,
+        bench,
+        attentionCandidates(device, Tq),
+        attentionChoiceName,
+        rounds,
+      );
+      if (outcome.pick) tuning.pickAttention(shapeClass, outcome.pick);
+      result = {
+        shapeClass,
+        shape: `${name} ${heads}x${headSize}, ${Tq} queries, ${Tk} keys`,
+        timed: null,
+        flops: bench.flops,
+        variants: outcome.variants,
+        pick: outcome.pick ? attentionChoiceName(outcome.pick) : "",
+        fixedShare: outcome.fixedShare,
+      };
+    }
+    done.set(result.shapeClass, result);
+    onResult?.(result);
+  }
+  setTuning(device, tuning);
+  return [...done.values()];
+}
