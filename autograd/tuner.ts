@@ -25,7 +25,7 @@ import { attentionClass, matmulClass, setTuning, Tuning, tuningOf } from "./tuni
 export interface TuneOptions {
   /** What to measure; default every product and attention of GPT-2 small. */
   readonly shapes?: readonly TuningShape[];
-  /** Rounds in which the variants take turns; default 5. */
+  /** Rounds in which the variants take turns; default 6. */
   readonly rounds?: number;
   /**
    * Operations of one timed run: larger products are timed on part of their rows. Default 3e8 on software adapters, where

@@ -27,7 +27,7 @@ export interface Racer {
 export interface Standing {
   /** The variant's name. */
   readonly name: string;
-  /** Median milliseconds of a run; NaN where it was dropped. */
+  /** Milliseconds of a run, lower quartile; NaN where it was dropped. */
   readonly ms: number;
   /** Why it was dropped before it was timed; null if it was not. */
   readonly dropped: string | null;
@@ -39,17 +39,16 @@ export interface RaceOptions {
   readonly flops: number;
   /** Largest difference from the first variant's results. */
   readonly tolerance: number;
-  /** Rounds of turns; default 5. */
+  /** Rounds of turns; default 6. */
   readonly rounds?: number;
 }
 
 /** A variant this many times slower than the best leaves after the first round, and after each later one. */
-const [FAR, BEHIND] = [2, 1.25];
+const [FAR, BEHIND] = [3, 1.4];
 
-/** The middle of the values. */
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return (sorted[(sorted.length - 1) >> 1] + sorted[sorted.length >> 1]) / 2;
+/** The lower quartile: other programs on the machine only ever make a run longer. */
+function typical(times: readonly number[]): number {
+  return [...times].sort((a, b) => a - b)[times.length >> 2];
 }
 
 /** Where two results differ by more than `tolerance`, in words; null if nowhere. */
@@ -110,20 +109,22 @@ async function timeRound(device: Device, racers: readonly Racer[], repeat: numbe
   }
   const counts: number[] = [];
   const launches = await profileLaunches(device, () => {
-    for (const racer of racers) {
-      const before = device.stats.dispatches;
-      for (let i = 0; i < repeat; i++) racer.launch();
-      counts.push((device.stats.dispatches - before) / repeat);
+    for (let i = 0; i < repeat; i++) {
+      for (const racer of racers) {
+        const before = device.stats.dispatches;
+        racer.launch();
+        counts.push(device.stats.dispatches - before);
+      }
     }
   });
+  const times: number[][] = racers.map(() => []);
   let at = 0;
-  return counts.map((count) =>
-    Array.from({ length: repeat }, () => {
-      let ms = 0;
-      for (let i = 0; i < count; i++) ms += launches[at++].ms;
-      return Math.max(1e-4, ms);
-    })
-  );
+  counts.forEach((count, turn) => {
+    let ms = 0;
+    for (let i = 0; i < count; i++) ms += launches[at++].ms;
+    times[turn % racers.length].push(Math.max(1e-4, ms));
+  });
+  return times;
 }
 
 /**
@@ -133,7 +134,7 @@ async function timeRound(device: Device, racers: readonly Racer[], repeat: numbe
 export async function race(
   device: Device,
   racers: readonly Racer[],
-  { flops, tolerance, rounds = 5 }: RaceOptions,
+  { flops, tolerance, rounds = 6 }: RaceOptions,
 ): Promise<Standing[]> {
   const dropped = new Map<Racer, string>();
   let expected: ArrayLike<number>[] | null = null;
@@ -150,13 +151,13 @@ export async function race(
   for (let round = 0; round < rounds && running.length > 0; round++) {
     const measured = await timeRound(device, running, repeat);
     running.forEach((racer, n) => times.get(racer)!.push(...measured[n]));
-    const best = Math.min(...running.map((racer) => median(times.get(racer)!)));
+    const best = Math.min(...running.map((racer) => typical(times.get(racer)!)));
     const allowed = best * (round === 0 ? FAR : BEHIND);
-    running = running.filter((racer) => racer === racers[0] || median(times.get(racer)!) <= allowed);
+    running = running.filter((racer) => racer === racers[0] || typical(times.get(racer)!) <= allowed);
   }
   return racers.map((racer) => ({
     name: racer.name,
-    ms: times.has(racer) ? median(times.get(racer)!) : NaN,
+    ms: times.has(racer) ? typical(times.get(racer)!) : NaN,
     dropped: dropped.get(racer) ?? (times.has(racer) ? null : "the fixed table's kernel was dropped"),
   }));
 }

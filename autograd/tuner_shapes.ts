@@ -109,7 +109,7 @@ export function sampleMatmul<Shape extends { M: number; N: number; K: number; la
     const fit = Math.max(128, Math.floor(flops / (2 * N * depth)));
     rows = Math.min(M, fit - fit % 32);
   }
-  if (rows <= 128 && N > 2048 && layout !== "tn" && 2 * rows * N * depth > 2 * flops) {
+  if (rows <= 128 && N > 2048 && layout !== "tn" && 2 * rows * N * depth > 4 * flops) {
     N = cut(N, Math.max(2048, Math.floor(flops / (rows * depth))));
   }
   return { ...shape, M: rows, N, K: depth };

@@ -1,6 +1,6 @@
 /**
  * Picks kernel variants for this machine's adapter, prints what was measured and keeps the picks for later runs.
- * Run: deno task tune [--full] [--only TEXT] [--tokens 1,64,512] [--rounds 5] [--file PATH] [--dry-run]
+ * Run: deno task tune [--full] [--only TEXT] [--tokens 1,64,512] [--rounds 6] [--file PATH] [--dry-run]
  * @module
  */
 import { parseArgs } from "node:util";
@@ -16,7 +16,7 @@ const HELP = `Times kernel variants on this machine's adapter and keeps the best
   --full           time whole shapes also on software adapters (about ten minutes)
   --only TEXT      only shapes whose description contains TEXT, such as "c_attn" or "nt f16"
   --tokens LIST    rows of the products; default 1,64,256,512,1024
-  --rounds N       rounds in which the variants take turns; default 5
+  --rounds N       rounds in which the variants take turns; default 6
   --file PATH      where the picks are kept; default in the user's cache folder
   --dry-run        print only`;
 
@@ -62,7 +62,11 @@ const shapes = gpt2SmallShapes({ tokens }).filter((shape) => {
     : shape.name;
   return text.includes(values.only ?? "");
 });
-console.log(`adapter: ${device.adapterName}; GFLOP/s, medians; ${new Date().toISOString().slice(0, 10)}`);
+console.log(
+  `adapter: ${device.adapterName}; GFLOP/s, lower quartile of the times; ${
+    new Date().toISOString().slice(0, 10)
+  }`,
+);
 const start = performance.now();
 const results = await tuneKernels(device, {
   shapes,
