@@ -7,7 +7,8 @@
 import { cachedAttention, causalSelfAttention, RandomState, Tensor, tidy } from "../autograd/mod.ts";
 import { type Device, initDevice } from "../gpu/mod.ts";
 import { selectAttention } from "../kernels/attention.ts";
-import { median } from "./harness.ts";
+import { type Floors, measureFloors } from "./floor_bench.ts";
+import { checkResult, printTable, randomValues, repeatsFor, type Row, timeDevice } from "./harness.ts";
 
 /** Sequences of attention under the clock. */
 interface Case {
@@ -25,15 +26,6 @@ const CASES: readonly Case[] = [
   { name: "GPT-2 small", B: 1, T: 512, H: 12, D: 64 },
 ];
 
-/** Numbers in [-1, 1), always the same. */
-function values(count: number): Float32Array<ArrayBuffer> {
-  let state = 1;
-  return Float32Array.from(
-    { length: count },
-    () => (state = Math.imul(state, 1664525) + 1013904223 | 0) / 2 ** 31,
-  );
-}
-
 /** Compares the output of the last query of the last head with float64. @throws {Error} if it differs */
 function check({ B, T, H, D }: Case, qkv: Float32Array, o: ArrayLike<number>): void {
   const C = H * D;
@@ -45,46 +37,22 @@ function check({ B, T, H, D }: Case, qkv: Float32Array, o: ArrayLike<number>): v
   });
   const weights = scores.map((s) => Math.exp(s - Math.max(...scores)));
   const total = weights.reduce((a, b) => a + b, 0);
-  for (let d = 0; d < D; d++) {
-    const expected = weights.reduce((sum, w, j) => sum + w * qkv[row(j, 2) + d], 0) / total;
-    const actual = o[B * T * C - D + d];
-    if (!(Math.abs(actual - expected) <= 1e-5)) throw new Error(`o must be ${expected}, received ${actual}`);
-  }
+  const first = B * T * C - D;
+  const expected = (at: number) =>
+    weights.reduce((sum, w, j) => sum + w * qkv[row(j, 2) + at - first], 0) / total;
+  checkResult("attention", o, Array.from({ length: D }, (_, d) => first + d), expected, 1e-5);
 }
 
-/** Median milliseconds of `work`, less what waiting costs. */
-async function time(device: Device, repeat: number, work: () => void): Promise<number> {
-  const idle: number[] = [];
-  const times: number[] = [];
-  for (let round = 0; round < 7; round++) {
-    let start = performance.now();
-    await device.sync();
-    idle.push(performance.now() - start);
-    start = performance.now();
-    for (let i = 0; i < repeat; i++) tidy(work);
-    await device.sync();
-    times.push(performance.now() - start);
-  }
-  return Math.max(1e-3, median(times) - median(idle)) / repeat;
-}
-
-/** Checks and times every case; prints a table. */
-export async function benchAttention(device: Device, dropout = false): Promise<void> {
-  console.log(
-    `adapter: ${device.adapterName}; ${selectAttention(device, 64).variant} kernels, dropout ${dropout}`,
-  );
-  console.log(
-    `${"case".padEnd(14)}${
-      "B x T x H x D".padEnd(18)
-    }forward             forward + backward   one token more`,
-  );
+/** Checks and times every case. */
+export async function benchAttention(device: Device, floors: Floors, dropout = false): Promise<Row[]> {
+  const rows: Row[] = [];
   const random = new RandomState(device, 1);
   for (const test of CASES) {
     const { name, B, T, H, D } = test;
     const C = H * D;
-    const data = values(B * T * 3 * C);
+    const data = randomValues(B * T * 3 * C);
     using qkv = Tensor.from(data, { device, shape: [B, T, 3 * C] });
-    using seed = Tensor.from(values(B * T * C), { device, shape: [B, T, C] });
+    using seed = Tensor.from(randomValues(B * T * C), { device, shape: [B, T, C] });
     using plain = causalSelfAttention(qkv, { heads: H });
     check(test, data, await plain.data());
     qkv.requiresGrad = true;
@@ -97,20 +65,37 @@ export async function benchAttention(device: Device, dropout = false): Promise<v
     };
     tidy(step);
     const flops = 4 * B * H * D * T * (T + 1) / 2;
-    const repeat = Math.max(1, Math.round(5e7 / flops));
-    const forward = await time(device, repeat, attend);
-    const both = await time(device, repeat, step);
-    using cache = Tensor.from(values(B * (T + 1) * 2 * C), { device, shape: [B, T + 1, 2 * C] });
-    using token = Tensor.from(values(B * 3 * C), { device, shape: [B, 1, 3 * C] });
-    const decode = await time(device, 20, () => cachedAttention(token, cache, { heads: H, past: T }));
-    const rate = (work: number, ms: number) => `${ms.toFixed(2)} ms ${(work / ms / 1e6).toFixed(1)} GFLOP/s`;
-    console.log(
-      name.padEnd(14) + `${B}x${T}x${H}x${D}`.padEnd(18) + rate(flops, forward).padEnd(23) +
-        // dq: scores, dp, dq; dk and dv: scores, dp, dk, dv
-        rate(flops * 4.5, both).padEnd(24) + `${decode.toFixed(3)} ms`,
+    const repeat = repeatsFor(flops / 5e6);
+    const forward = await timeDevice(device, repeat, () => void attend());
+    const both = await timeDevice(device, repeat, step);
+    using cache = Tensor.from(randomValues(B * (T + 1) * 2 * C), { device, shape: [B, T + 1, 2 * C] });
+    using token = Tensor.from(randomValues(B * 3 * C), { device, shape: [B, 1, 3 * C] });
+    const decode = await timeDevice(
+      device,
+      50,
+      () => void cachedAttention(token, cache, { heads: H, past: T }),
     );
+    // dq: scores, dp, dq; dk and dv: scores, dp, dk, dv; with the forward's two products 4.5 times its work
+    rows.push({
+      case: name,
+      "B x T x H x D": `${B}x${T}x${H}x${D}`,
+      kernels: selectAttention(device, D).variant,
+      "forward ms": forward,
+      "GFLOP/s": flops / forward / 1e6,
+      "times floor": forward * floors.gflops * 1e6 / flops,
+      "forward + backward ms": both,
+      "both GFLOP/s": 4.5 * flops / both / 1e6,
+      "one token more ms": decode,
+    });
   }
   random.dispose();
+  return rows;
 }
 
-if (import.meta.main) await benchAttention(await initDevice(), Deno.args.includes("--dropout"));
+if (import.meta.main) {
+  const device = await initDevice();
+  const { floors } = await measureFloors(device);
+  const dropout = Deno.args.includes("--dropout");
+  const title = `Attention on ${device.adapterName}, dropout ${dropout}`;
+  printTable(title, await benchAttention(device, floors, dropout));
+}

@@ -4,14 +4,15 @@
  * Run: deno run -A bench/matmul_bench.ts [--half]   (frozen weights as packed f16)
  * @module
  */
-import { empty, Tensor, tidy } from "../autograd/mod.ts";
+import { empty, keep, Tensor, tidy } from "../autograd/mod.ts";
 import { launchMatmul, type MatmulCall } from "../autograd/ops/_matmul.ts";
 import { type Device, initDevice } from "../gpu/mod.ts";
 import { type MatmulLayout, type MatmulTile, selectMatmul } from "../kernels/matmul.ts";
-import { median } from "./harness.ts";
+import { type Floors, measureFloors } from "./floor_bench.ts";
+import { checkResult, printTable, repeatsFor, type Row, sampleIndices, timeDevice } from "./harness.ts";
 
 /** A product under the clock. */
-interface Case {
+export interface ProductCase {
   readonly name: string;
   readonly layout: MatmulLayout;
   readonly M: number;
@@ -20,7 +21,8 @@ interface Case {
 }
 
 const TOKENS = 512;
-const CASES: readonly Case[] = [
+/** Squares, and the products of GPT-2 small with 512 tokens. */
+export const GPT2_PRODUCTS: readonly ProductCase[] = [
   { name: "256^3", layout: "nn", M: 256, N: 256, K: 256 },
   { name: "512^3", layout: "nn", M: 512, N: 512, K: 512 },
   { name: "1024^3", layout: "nn", M: 1024, N: 1024, K: 1024 },
@@ -67,14 +69,13 @@ function halves(data: Float32Array): Uint16Array<ArrayBuffer> {
 }
 
 /** Compares 64 elements of y with float64 sums. @throws {Error} if one differs */
-function check(
-  { name, layout, M, N, K }: Case,
+export function checkProduct(
+  { name, layout, M, N, K }: ProductCase,
   a: Float32Array,
   b: Float32Array,
   y: ArrayLike<number>,
 ): void {
-  for (let sample = 0; sample < 64; sample++) {
-    const at = sample === 63 ? M * N - 1 : Math.floor(M * N * sample / 63);
+  const terms = (at: number) => {
     const [m, n] = [Math.floor(at / N), at % N];
     let sum = 0;
     let magnitude = 0;
@@ -83,38 +84,20 @@ function check(
       sum += term;
       magnitude += Math.abs(term);
     }
-    if (!(Math.abs(y[at] - sum) <= 4 * Math.sqrt(K) * 2 ** -24 * magnitude)) {
-      throw new Error(`${name}: y[${m}, ${n}] must be ${sum}, received ${y[at]}`);
-    }
-  }
+    return { sum, magnitude };
+  };
+  const allowed = (at: number) => 4 * Math.sqrt(K) * 2 ** -24 * terms(at).magnitude;
+  checkResult(name, y, sampleIndices(M * N, 64), (at) => terms(at).sum, allowed);
 }
 
-/** Milliseconds of one product, median of `rounds` submissions of enough of them to outweigh the wait. */
-async function time(device: Device, call: MatmulCall, rounds: number): Promise<number> {
-  const idle: number[] = [];
-  for (let i = 0; i < 5; i++) { // what a submission costs by itself
-    const start = performance.now();
-    await device.sync();
-    idle.push(performance.now() - start);
-  }
-  const repeat = Math.max(1, Math.round(4e8 / (2 * call.M * call.N * call.K)));
-  const times: number[] = [];
-  for (let round = 0; round < rounds; round++) {
-    const start = performance.now();
-    for (let i = 0; i < repeat; i++) launchMatmul(device, call);
-    await device.sync();
-    times.push(Math.max(1e-3, performance.now() - start - median(idle)) / repeat);
-  }
-  return median(times);
-}
-
-/** Checks and times every case; prints a table. */
-export async function benchMatmul(device: Device, half = false): Promise<void> {
-  console.log(`adapter: ${device.adapterName}; right operand ${half ? "packed f16" : "f32"}`);
-  console.log(
-    `${"product".padEnd(22)}${"shape".padEnd(22)}${"kernel".padEnd(26)}${"ms".padStart(9)} GFLOP/s`,
-  );
-  for (const test of CASES) {
+/** Checks and times `cases`; `half` packs the right operand as float16. */
+export async function benchMatmul(
+  device: Device,
+  floors: Floors,
+  { half = false, cases = GPT2_PRODUCTS }: { half?: boolean; cases?: readonly ProductCase[] } = {},
+): Promise<Row[]> {
+  const rows: Row[] = [];
+  for (const test of cases) {
     const { name, layout, M, N, K } = test;
     const shapeB = layout === "nt" ? [N, K] : [K, N];
     if (half && (layout === "tn" || shapeB[1] % 2 !== 0)) continue;
@@ -124,29 +107,42 @@ export async function benchMatmul(device: Device, half = false): Promise<void> {
       M,
       N,
       K,
-      a: { tensor: Tensor.from(a, { device, shape: [M, K] }), ld: layout === "tn" ? M : K },
+      a: { tensor: keep(Tensor.from(a, { device, shape: [M, K] })), ld: layout === "tn" ? M : K },
       b: {
-        tensor: half
-          ? Tensor.from(halves(b), { device, shape: shapeB, dtype: "float16" })
-          : Tensor.from(b, { device, shape: shapeB }),
+        tensor: keep(
+          half
+            ? Tensor.from(halves(b), { device, shape: shapeB, dtype: "float16" })
+            : Tensor.from(b, { device, shape: shapeB }),
+        ),
         ld: shapeB[1],
       },
-      y: { tensor: empty(device, [M, N]), ld: N },
+      y: { tensor: keep(empty(device, [M, N])), ld: N },
     }));
     launchMatmul(device, call);
-    check(test, a, b, await call.y.tensor.data());
-    const ms = await time(device, call, 7);
-    const tile = tileName(selectMatmul(device, { layout, M, N, K, batch: 1 }));
-    const rate = (2 * M * N * K / ms / 1e6).toFixed(1);
-    const shape = `${layout} ${M}x${K}x${N}`;
-    console.log(
-      `${name.padEnd(22)}${shape.padEnd(22)}${tile.padEnd(26)}${ms.toFixed(3).padStart(9)} ${
-        rate.padStart(7)
-      }`,
-    );
+    checkProduct(test, a, b, await call.y.tensor.data());
+    const flops = 2 * M * N * K;
+    const ms = await timeDevice(device, repeatsFor(flops / 1.5e7), () => launchMatmul(device, call));
+    const bytes = 4 * (M * K + M * N) + (half ? 2 : 4) * K * N;
+    const floorMs = Math.max(flops / floors.gflops, bytes / floors.smallGBs) / 1e6;
+    rows.push({
+      product: name,
+      shape: `${layout} ${M}x${K}x${N}`,
+      kernel: tileName(selectMatmul(device, { layout, M, N, K, batch: 1 })),
+      ms,
+      "GFLOP/s": flops / ms / 1e6,
+      "GB/s": bytes / ms / 1e6,
+      "times floor": ms / floorMs,
+    });
     for (const { tensor } of [call.a, call.b, call.y]) tensor.dispose();
     device.trim();
   }
+  return rows;
 }
 
-if (import.meta.main) await benchMatmul(await initDevice(), Deno.args.includes("--half"));
+if (import.meta.main) {
+  const device = await initDevice();
+  const { floors } = await measureFloors(device);
+  const half = Deno.args.includes("--half");
+  const title = `Products on ${device.adapterName}, right operand ${half ? "packed f16" : "f32"}`;
+  printTable(title, await benchMatmul(device, floors, { half }));
+}

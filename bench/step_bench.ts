@@ -1,144 +1,153 @@
 /**
- * The training step: time, dispatches, JavaScript time, bytes, for the small GPT that peers are measured on and, with
- * `--large`, for GPT-2 small with LoRA. Losses are compared with a second run before any time is printed.
- * Run: deno run -A bench/step_bench.ts [--large] [--profile]
+ * The training step, eager and captured: time, dispatches, JavaScript a dispatch, bytes, time by kernel. Losses are
+ * compared with a second run, and captured with eager, before any time is printed.
+ * Run: deno run -A bench/step_bench.ts [--large | --long]
  * @module
  */
-
-import { tidy } from "../autograd/mod.ts";
 import { type Device, initDevice } from "../gpu/mod.ts";
-import { encodeInPasses } from "../gpu/command_stream.ts";
-import { GPT2Config, GPT2LMHeadModel } from "../model/mod.ts";
-import type { Module } from "../nn/mod.ts";
-import { getPeftModel, LoraConfig } from "../peft/mod.ts";
-import { AdamW } from "../train/adamw.ts";
-import { median } from "./harness.ts";
+import { profileKernels } from "../gpu/profiler.ts";
+import { makeStep, SMALL_BATCH, SMALL_CASES, type StepCase } from "./gpt_cases.ts";
+import { median, printTable, type Row } from "./harness.ts";
+import { ownTime } from "./host_time.ts";
 
-/** A model under the clock. */
-interface Case {
-  readonly name: string;
-  readonly config: Partial<ConstructorParameters<typeof GPT2Config>[0]>;
-  readonly batch: number;
-  readonly length: number;
-  readonly lora: boolean;
-  readonly steps: number;
+/** Median milliseconds of JavaScript of a launch with its submission. */
+async function hostTime(device: Device, launch: () => void, rounds: number): Promise<number> {
+  const times: number[] = [];
+  for (let i = 0; i < rounds; i++) {
+    await device.sync();
+    const start = performance.now();
+    launch();
+    device.submit();
+    times.push(performance.now() - start);
+  }
+  await device.sync();
+  return median(times);
 }
 
-/** The GPT that jax-js, tfjs and torchlette were timed on (shared/reference/peers.md). */
-const SMALL = {
-  nLayer: 2,
-  nEmbd: 128,
-  nHead: 4,
-  vocabSize: 512,
-  nPositions: 64,
-  bosTokenId: 0,
-  eosTokenId: 0,
-};
-const NO_DROPOUT = { residPdrop: 0, embdPdrop: 0, attnPdrop: 0 };
-
-const CASES: readonly Case[] = [
-  { name: "small GPT, all weights, 4 x 64", config: SMALL, batch: 4, length: 64, lora: false, steps: 24 },
-  { name: "small GPT, LoRA r=8 c_attn, 4 x 64", config: SMALL, batch: 4, length: 64, lora: true, steps: 24 },
-];
-const LARGE: readonly Case[] = [
-  { name: "GPT-2 small, LoRA r=8 c_attn, 1 x 64", config: {}, batch: 1, length: 64, lora: true, steps: 4 },
-];
-
-/** One optimizer step; returns the loss. */
-function makeStep(
-  model: Module & { forward: GPT2LMHeadModel["forward"] },
-  ids: number[][],
-): () => Promise<number> {
-  const optimizer = new AdamW([...model.parameters()].filter((p) => p.requiresGrad), { lr: 1e-3 });
-  return async () => {
-    const loss = tidy(() => {
-      const output = model.forward({ inputIds: ids, labels: ids });
-      output.loss!.backward();
-      return output.loss!;
-    });
-    optimizer.step();
-    optimizer.zeroGrad();
-    const value = await loss.item();
-    loss.dispose();
-    return value;
+/** Steps of a case: losses, milliseconds of each, and the row of its figures. */
+async function measure(
+  device: Device,
+  test: StepCase,
+  captured: boolean,
+): Promise<{ losses: number[]; row: Row }> {
+  device.trim();
+  const step = makeStep(device, test, captured);
+  const losses: number[] = [];
+  const times: number[] = [];
+  const submissions: number[] = [];
+  let before = device.stats;
+  for (let i = 0; i < test.steps; i++) {
+    if (i === 1) device.resetPeakMemory();
+    before = device.stats;
+    const start = performance.now();
+    losses.push(await step.run());
+    times.push(performance.now() - start);
+    submissions.push(device.stats.submissions - before.submissions);
+  }
+  const after = device.stats;
+  const dispatches = after.dispatches - before.dispatches;
+  const { peakBytes, liveBytes } = device.memory;
+  const launch = () => {
+    const loss = step.launch();
+    if (!captured) loss.dispose();
+  };
+  const rounds = Math.min(12, test.steps);
+  const host = await hostTime(device, launch, rounds);
+  const ours = ownTime(device, launch, rounds);
+  step.dispose();
+  device.trim();
+  const perDispatch = (ms: number) => 1000 * ms / dispatches;
+  return {
+    losses,
+    row: {
+      step: `${test.name}, ${captured ? "captured" : "eager"}`,
+      ms: median(times.slice(2)),
+      "first ms": times[0],
+      dispatches,
+      submissions: median(submissions.slice(2)),
+      "new bind groups": after.bindGroupMisses - before.bindGroupMisses,
+      "our us/dispatch": perDispatch(ours),
+      "driver us/dispatch": perDispatch(host - ours),
+      "peak MB": peakBytes / 1e6,
+      "live MB": liveBytes / 1e6,
+      loss: `${losses[0].toFixed(4)} -> ${losses.at(-1)!.toFixed(4)}`,
+    },
   };
 }
 
-function build(device: Device, test: Case): { model: Module; step: () => Promise<number> } {
-  const base = new GPT2LMHeadModel(new GPT2Config({ ...test.config, ...NO_DROPOUT }), { device, seed: 1 });
-  const { vocabSize } = base.config;
-  const ids = Array.from(
-    { length: test.batch },
-    (_, b) => Array.from({ length: test.length }, (_, t) => (b * 7919 + t * t * 31 + t) % vocabSize),
-  );
-  const model = test.lora
-    ? getPeftModel(base, new LoraConfig({ r: 8, loraAlpha: 16, targetModules: ["c_attn"] }))
-    : base.train();
-  return { model, step: makeStep(model, ids) };
+/** Refuses figures of runs that differ. */
+export function requireEqualLosses(name: string, a: readonly number[], b: readonly number[]): void {
+  const at = a.findIndex((loss, i) => !(loss === b[i]));
+  if (at >= 0) throw new Error(`Cannot time ${name}: loss ${at} is ${a[at]} and ${b[at]} in two runs`);
 }
 
-/** Runs a case twice for its losses, then prints its figures. */
-async function measure(device: Device, test: Case): Promise<void> {
-  const runs: number[][] = [];
-  for (let run = 0; run < 2; run++) {
-    const { model, step } = build(device, test);
-    const losses: number[] = [];
-    const start = performance.now();
-    losses.push(await step());
-    const first = performance.now() - start;
-    device.resetPeakMemory();
-    const times: number[] = [];
-    const recording: number[] = [];
-    const encoding: number[] = [];
-    const { stream } = device;
-    let before = device.stats;
-    for (let i = 1; i < test.steps; i++) {
-      before = device.stats;
-      const at = performance.now();
-      let encodeMs = 0;
-      stream.encode = (encoder, commands) => {
-        const from = performance.now();
-        encodeInPasses(encoder, commands);
-        encodeMs += performance.now() - from;
-      };
-      const pending = step();
-      recording.push(performance.now() - at);
-      losses.push(await pending);
-      times.push(performance.now() - at);
-      encoding.push(encodeMs);
-    }
-    const after = device.stats;
-    runs.push(losses);
-    if (run === 1) {
-      if (runs[0].some((loss, i) => loss !== runs[1][i])) {
-        throw new Error(`${test.name}: two runs differ in their losses`);
-      }
-      const dispatches = after.dispatches - before.dispatches;
-      console.log(`${test.name}`);
-      console.log(
-        `  step ${median(times).toFixed(1)} ms (first ${first.toFixed(0)} ms), ${dispatches} dispatches, ${
-          after.submissions - before.submissions
-        } submissions, ${after.bindGroupMisses - before.bindGroupMisses} new bind groups`,
-      );
-      console.log(
-        `  peak ${(device.memory.peakBytes / 1e6).toFixed(1)} MB, live ${
-          (device.memory.liveBytes / 1e6).toFixed(1)
-        } MB; loss ${losses[0].toFixed(4)} -> ${losses.at(-1)!.toFixed(4)}, equal in two runs`,
-      );
-      const perDispatch = (ms: number) => `${(1000 * ms / dispatches).toFixed(1)} us`;
-      console.log(
-        `  JavaScript per dispatch: ${perDispatch(median(recording))} to record, ${
-          perDispatch(median(encoding))
-        } to encode`,
-      );
-    }
-    model.dispose();
-    device.trim();
-  }
+/** Eager twice, captured once; the losses of the three are equal bit for bit, or it throws. */
+export async function benchStep(device: Device, test: StepCase): Promise<Row[]> {
+  const first = await measure(device, test, false);
+  const eager = await measure(device, test, false);
+  const captured = await measure(device, test, true);
+  requireEqualLosses(test.name, first.losses, eager.losses);
+  requireEqualLosses(`${test.name}, captured`, eager.losses, captured.losses);
+  return [eager.row, captured.row];
+}
+
+/** Time by kernel of one step after the third, longest first; nothing if the adapter has no timestamps. */
+export async function profileStep(device: Device, test: StepCase): Promise<Row[]> {
+  if (!device.features.has("timestamp-query")) return [];
+  const step = makeStep(device, test, false);
+  for (let i = 0; i < 2; i++) await step.run();
+  const rounds = test.steps > 8 ? 5 : 1;
+  const times = await profileKernels(device, async () => {
+    for (let i = 0; i < rounds; i++) await step.run();
+  });
+  step.dispose();
+  device.trim();
+  const total = times.reduce((sum, { ms }) => sum + ms, 0);
+  return times.map(({ name, count, ms }) => ({
+    kernel: name,
+    launches: count / rounds,
+    ms: ms / rounds,
+    "% of step": 100 * ms / total,
+    "us a launch": 1000 * ms / count,
+  }));
+}
+
+/** GPT-2 small with LoRA at 4 x 512 tokens: bytes. Takes minutes on software. */
+export const LONG: StepCase = {
+  ...SMALL_BATCH,
+  name: "GPT-2 small, LoRA r=8 c_attn, 4 x 512",
+  batch: 4,
+  length: 512,
+};
+
+/** Peak bytes of the second step of a case, the weights among them. */
+export async function measurePeak(device: Device, test: StepCase): Promise<Row> {
+  const step = makeStep(device, test, false);
+  await step.run();
+  device.trim();
+  device.resetPeakMemory();
+  const start = performance.now();
+  const loss = await step.run();
+  const row: Row = {
+    step: test.name,
+    ms: performance.now() - start,
+    "peak MB": device.memory.peakBytes / 1e6,
+    "live MB": device.memory.liveBytes / 1e6,
+    loss: loss.toFixed(4),
+  };
+  step.dispose();
+  device.trim();
+  return row;
 }
 
 if (import.meta.main) {
   const device = await initDevice();
-  console.log(`adapter: ${device.adapterName}`);
-  for (const test of Deno.args.includes("--large") ? LARGE : CASES) await measure(device, test);
+  const { args } = Deno;
+  if (args.includes("--long")) printTable(device.adapterName, [await measurePeak(device, LONG)]);
+  else {
+    for (const test of args.includes("--large") ? [SMALL_BATCH] : SMALL_CASES) {
+      printTable(`Step on ${device.adapterName}`, await benchStep(device, test));
+      printTable(`Time by kernel, ${test.name}`, await profileStep(device, test));
+    }
+  }
 }
