@@ -7,6 +7,7 @@
  */
 
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
+import { keepNanSnippet } from "./snippets.ts";
 
 /** Columns one thread of `crossEntropySegments` reads. */
 export const SEGMENT = 512;
@@ -77,6 +78,7 @@ export const crossEntropySegments: KernelSpec<
   grid: ({ rows, segmentCount }, { WORKGROUP_SIZE }) => [groupsFor(rows * segmentCount, WORKGROUP_SIZE)],
   wgsl: /* wgsl */ `
 override WORKGROUP_SIZE: u32 = 16u;
+${keepNanSnippet}
 struct Params { rows: u32, cols: u32, stride: u32, segmentCount: u32 }
 @group(0) @binding(0) var<storage, read> logits: array<f32>; // [rows, cols], rows of stride
 @group(0) @binding(1) var<storage, read_write> segments: array<vec2f>; // [rows, segmentCount]: maximum, sum
@@ -90,10 +92,10 @@ fn main(${ROW_ARGUMENTS}) {
   let first = (i % params.segmentCount) * ${SEGMENT}u;
   let base = row * params.stride;
   let last = min(first + ${SEGMENT}u, params.cols);
-  var high = logits[base + first];
-  for (var j = first + 1u; j < last; j++) { high = max(high, logits[base + j]); }
+  var high = -3.4028234663852886e38; // not the first logit: a segment of -infinity alone counts for nothing
+  for (var j = first; j < last; j++) { high = max(high, logits[base + j]); }
   var total = 0.0;
-  for (var j = first; j < last; j++) { total += exp(logits[base + j] - high); }
+  for (var j = first; j < last; j++) { total += expKeep(logits[base + j] - high); }
   segments[i] = vec2f(high, total);
 }
 `,
@@ -119,6 +121,7 @@ export const crossEntropyRows: KernelSpec<
   grid: ({ rows }, { WORKGROUP_SIZE }) => [groupsFor(rows, WORKGROUP_SIZE)],
   wgsl: /* wgsl */ `
 override WORKGROUP_SIZE: u32 = 16u;
+${keepNanSnippet}
 struct Params { rows: u32, cols: u32, stride: u32, segmentCount: u32 }
 @group(0) @binding(0) var<storage, read> logits: array<f32>; // [rows, cols], rows of stride
 @group(0) @binding(1) var<storage, read> targets: array<i32>; // [rows]
@@ -137,14 +140,15 @@ fn main(${ROW_ARGUMENTS}) {
   for (var i = 1u; i < params.segmentCount; i++) { high = max(high, segments[base + i].x); }
   var total = 0.0;
   for (var i = 0u; i < params.segmentCount; i++) {
-    total += segments[base + i].y * exp(segments[base + i].x - high);
+    total += segments[base + i].y * expKeep(segments[base + i].x - high);
   }
-  lse[row] = high + log(total);
+  let logTotal = logKeep(total);
+  lse[row] = high + logTotal;
   let label = targets[row];
   var loss = 0.0;
   // The difference of two logits is exact where lse - logit has lost bits already, and dividing each row leaves no
   // common rounding error as a factor 1 / divisor would.
-  if (label >= 0) { loss = (log(total) + (high - logits[row * params.stride + u32(label)])) / divisor[0]; }
+  if (label >= 0) { loss = (logTotal + (high - logits[row * params.stride + u32(label)])) / divisor[0]; }
   losses[row] = loss;
 }
 `,
@@ -163,6 +167,7 @@ export const crossEntropyGradient: KernelSpec<
   grid: ({ rows, cols }, { WORKGROUP_SIZE }) => [rows * groupsFor(cols, 4 * WORKGROUP_SIZE)],
   wgsl: /* wgsl */ `
 override WORKGROUP_SIZE: u32 = 64u;
+${keepNanSnippet}
 struct Params { rows: u32, cols: u32, stride: u32 }
 @group(0) @binding(0) var<storage, read_write> logits: array<f32>; // [rows, cols], rows of stride
 @group(0) @binding(1) var<storage, read> targets: array<i32>; // [rows]
@@ -183,7 +188,7 @@ fn main(${ROW_ARGUMENTS}) {
   for (var col = first; col < min(first + 4u, params.cols); col++) {
     let at = row * params.stride + col;
     let hit = select(0.0, 1.0, i32(col) == label);
-    logits[at] = (exp(logits[at] - shift) - hit) * factor;
+    logits[at] = (expKeep(logits[at] - shift) - hit) * factor;
   }
 }
 `,

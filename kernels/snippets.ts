@@ -79,6 +79,18 @@ fn uniform01(bits: u32) -> f32 { return f32(bits >> 8u) * 5.9604644775390625e-8;
 `;
 
 /**
+ * `expKeep(v)` and `logKeep(v)` for f32, `expKeep4(v)` for vec4f: exp and log that give NaN for NaN. One driver's builtins
+ * make infinity and numbers of it, and a loss that should be NaN would look sound. NaN is told by its bits.
+ */
+export const keepNanSnippet: string = /* wgsl */ `
+fn expKeep(v: f32) -> f32 { return select(exp(v), v, (bitcast<u32>(v) & 0x7fffffffu) > 0x7f800000u); }
+fn expKeep4(v: vec4f) -> vec4f {
+  return select(exp(v), v, (bitcast<vec4u>(v) & vec4u(0x7fffffffu)) > vec4u(0x7f800000u));
+}
+fn logKeep(v: f32) -> f32 { return select(log(v), v, (bitcast<u32>(v) & 0x7fffffffu) > 0x7f800000u); }
+`;
+
+/**
  * `groupSum(lane, v)` and `groupMax(lane, v)` over the `WORKGROUP_SIZE` invocations of a workgroup (a power of two),
  * as a tree in a fixed order. Every invocation must call them; the result reaches all.
  */

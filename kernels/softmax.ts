@@ -5,6 +5,7 @@
  */
 
 import type { KernelSpec } from "./kernel_spec.ts";
+import { keepNanSnippet } from "./snippets.ts";
 import { ROW_BUILTINS, rowKernels, rowText, type RowVariant } from "./layer_norm.ts";
 
 /** y [rows, cols]; LOG = 1 gives log-softmax. */
@@ -14,6 +15,7 @@ export type SoftmaxBackwardKernel = KernelSpec<"y" | "dy" | "dx", "rows" | "cols
 
 function forwardKernel(variant: RowVariant, width: 1 | 4): SoftmaxKernel {
   const t = rowText(variant, width);
+  const exp = width === 4 ? "expKeep4" : "expKeep";
   const top = width === 4 ? "max(max(high.x, high.y), max(high.z, high.w))" : "high";
   return {
     name: `softmaxForward${t.name}`,
@@ -22,7 +24,7 @@ function forwardKernel(variant: RowVariant, width: 1 | 4): SoftmaxKernel {
     tuning: { WORKGROUP_SIZE: variant === "thread" ? 16 : 128, LOG: 0 },
     grid: ({ rows }, { WORKGROUP_SIZE }) => t.grid(rows, WORKGROUP_SIZE),
     wgsl: /* wgsl */ `
-${t.prelude}
+${t.prelude}${keepNanSnippet}
 override LOG: u32 = 0u;
 struct Params { rows: u32, cols: u32 }
 @group(0) @binding(0) var<storage, read> x: array<${t.cell}>; // [rows, cols]
@@ -39,7 +41,7 @@ fn main(${ROW_BUILTINS}) {
   let rowMax = ${t.max(top)};
   var total = ${t.cell}(0.0);
   for (var i = lane; i < cells; i += step) {
-    let e = exp(x[base + i] - rowMax);
+    let e = ${exp}(x[base + i] - rowMax);
     total += e;
     if (LOG == 0u) { y[base + i] = e; }
   }
@@ -48,7 +50,7 @@ fn main(${ROW_BUILTINS}) {
     let factor = 1.0 / rowSum;
     for (var i = lane; i < cells; i += step) { y[base + i] *= factor; }
   } else {
-    let shift = rowMax + log(rowSum);
+    let shift = rowMax + logKeep(rowSum);
     for (var i = lane; i < cells; i += step) { y[base + i] = x[base + i] - shift; }
   }
 }
@@ -58,6 +60,7 @@ fn main(${ROW_BUILTINS}) {
 
 function backwardKernel(variant: RowVariant, width: 1 | 4): SoftmaxBackwardKernel {
   const t = rowText(variant, width);
+  const exp = width === 4 ? "expKeep4" : "expKeep";
   return {
     name: `softmaxBackward${t.name}`,
     buffers: { y: "read", dy: "read", dx: "read_write" },
@@ -65,7 +68,7 @@ function backwardKernel(variant: RowVariant, width: 1 | 4): SoftmaxBackwardKerne
     tuning: { WORKGROUP_SIZE: variant === "thread" ? 16 : 128, LOG: 0 },
     grid: ({ rows }, { WORKGROUP_SIZE }) => t.grid(rows, WORKGROUP_SIZE),
     wgsl: /* wgsl */ `
-${t.prelude}
+${t.prelude}${keepNanSnippet}
 override LOG: u32 = 0u;
 struct Params { rows: u32, cols: u32 }
 @group(0) @binding(0) var<storage, read> y: array<${t.cell}>; // [rows, cols]
@@ -88,7 +91,7 @@ fn main(${ROW_BUILTINS}) {
     if (LOG == 0u) {
       dx[base + i] = y[base + i] * (dy[base + i] - rowSum);
     } else {
-      dx[base + i] = dy[base + i] - exp(y[base + i]) * rowSum;
+      dx[base + i] = dy[base + i] - ${exp}(y[base + i]) * rowSum;
     }
   }
 }
