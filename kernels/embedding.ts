@@ -90,7 +90,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
 `,
 };
 
-/** dtable[id] = sum of dy over the places of the id, in order; rows of ids that do not occur are not written. */
+/** dtable[id] += sum of dy over the places of the id, in order; rows of ids that do not occur are not written. */
 export const embeddingBackward: KernelSpec<
   "ids" | "next" | "dy" | "dtable",
   "count" | "cols" | "firstRow" | "tableRows",
@@ -125,7 +125,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
     total += dy[place * params.cols + col];
     place = next[place] & 0x7fffffffu;
   }
-  dtable[row * params.cols + col] = total;
+  dtable[row * params.cols + col] += total;
 }
 `,
 };

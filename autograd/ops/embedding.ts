@@ -16,6 +16,9 @@ import { record } from "../tape.ts";
 import { empty, full, type Tensor } from "../tensor.ts";
 import { rowWindows } from "../windows.ts";
 
+/** Places of ids whose gradients one launch sums: a thread loops over all of them at most twice. */
+const CHUNK = 16_384;
+
 /**
  * Looks up rows.
  * @param ids int32 [...]; values must be from 0 to V - 1 (checked where ids come from the host)
@@ -41,12 +44,18 @@ export function embedding(ids: Tensor, table: Tensor): Tensor {
     outputs: [y],
     backward: ({ dys: [dy], saved: [ids] }) => {
       const dtable = full(ids.device, [rows, cols], 0);
-      const next = empty(ids.device, [ids.size], "uint32");
-      ids.device.dispatch(embeddingLinks, { ids: ids.view, next: next.view }, { count: ids.size });
-      for (const { first, count, view } of rowWindows(dtable, rows, cols * 4)) {
-        const params = { count: ids.size, cols, firstRow: first, tableRows: count };
-        const views = { ids: ids.view, next: next.view, dy: dy!.view, dtable: view };
-        ids.device.dispatch(embeddingBackward, views, params);
+      const { device } = ids;
+      for (let from = 0; from < ids.size; from += CHUNK) {
+        const count = Math.min(CHUNK, ids.size - from);
+        const part = ids.window(from * 4, count * 4);
+        const next = empty(device, [count], "uint32");
+        device.dispatch(embeddingLinks, { ids: part, next: next.view }, { count });
+        const source = { ids: part, next: next.view, dy: dy!.window(from * cols * 4, count * cols * 4) };
+        for (const { first, count: tableRows, view } of rowWindows(dtable, rows, cols * 4)) {
+          const params = { count, cols, firstRow: first, tableRows };
+          device.dispatch(embeddingBackward, { ...source, dtable: view }, params);
+        }
+        next.dispose();
       }
       return [dtable];
     },

@@ -57,6 +57,13 @@ Deno.test("embedding() sums 509 places of one id in a fixed order, bit for bit t
   assertEquals(await second.data(), await first.data());
 });
 
+Deno.test("embedding() sums the gradient of 70,001 ids, more than one launch may loop over", async () => {
+  // llvmpipe ends a shader silently after 65,535 iterations.
+  const device = await defaultDevice();
+  await check(device, new Array(70_001).fill(1), 3, 1);
+  await check(device, Array.from({ length: 20_000 }, (_, i) => i), 20_000, 2);
+});
+
 Deno.test("embedding() reads a packed float16 table, also with an odd number of ids", async () => {
   const device = await defaultDevice();
   const [rows, cols] = [37, 6];
