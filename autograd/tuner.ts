@@ -239,11 +239,11 @@ export async function tuneKernels(device: Device, options: TuneOptions = {}): Pr
     let result: TuningResult;
     if (shape.kind === "matmul") {
       const { layout, weight, name } = shape;
-      const shapeClass = matmulClass({ ...shape, batch: 1 }, weight);
+      const shapeClass = matmulClass({ ...shape, batch: 1 });
       if (done.has(shapeClass)) continue;
       const text = ({ M, N, K }: { M: number; N: number; K: number }) => `${layout} ${weight} ${M}x${K}x${N}`;
       const part = sampleMatmul(shape, maxFlops, maxBytes);
-      const tiles = matmulCandidates(device, { ...part, batch: 1 }, weight);
+      const tiles = matmulCandidates(device, { ...part, batch: 1 });
       const key = text(part);
       const outcome = measured.get(key) ??
         await choose(device, matmulBench(device, part, numbers), tiles, tileName, rounds);

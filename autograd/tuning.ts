@@ -8,7 +8,6 @@ import { driverFacts } from "../gpu/driver_facts.ts";
 import type { Device } from "../gpu/mod.ts";
 import type { AttentionChoice } from "../kernels/attention.ts";
 import type { MatmulShape, MatmulTile } from "../kernels/matmul.ts";
-import type { MatmulWeightFormat } from "../kernels/matmul_options.ts";
 import { checkAttentionChoice, checkMatmulTile } from "./tuning_check.ts";
 import { VERSION } from "./version.ts";
 
@@ -20,7 +19,7 @@ const bucket = (size: number) => Math.floor(Math.log2(Math.max(1, size)));
  * The class of a product: layout, storage of b, the powers of two below M, N and K, and whether rows fall on four
  * neighbours. `matmul nn f32 M9 N11 K9` is 512 to 1,023 rows of 2,048 to 4,095 columns.
  */
-export function matmulClass({ layout, M, N, K }: MatmulShape, weight: MatmulWeightFormat): string {
+export function matmulClass({ layout, M, N, K, weight = "f32" }: MatmulShape): string {
   const odd = N % 4 === 0 && K % 4 === 0 ? "" : " odd";
   return `matmul ${layout} ${weight} M${bucket(M)} N${bucket(N)} K${bucket(K)}${odd}`;
 }
@@ -36,9 +35,9 @@ export class Tuning {
   readonly #choices = new Map<string, AttentionChoice>();
 
   /** The tile picked for a product's class; batched products have none. */
-  matmul(shape: MatmulShape, weight: MatmulWeightFormat): MatmulTile | undefined {
+  matmul(shape: MatmulShape): MatmulTile | undefined {
     if (this.#tiles.size === 0 || shape.batch !== 1) return undefined;
-    return this.#tiles.get(matmulClass(shape, weight));
+    return this.#tiles.get(matmulClass(shape));
   }
 
   /** The division of work picked for an attention's class. */

@@ -29,7 +29,7 @@ export function checkMatmulTile(where: string, value: unknown): MatmulTile {
   const shared = variant === "shared";
   const tile = {
     variant,
-    tileM: oneOf(where, fields, "tileM", shared ? [4, 8] : [1, 2, 3, 4, 8]),
+    tileM: oneOf(where, fields, "tileM", shared ? [4, 8] : [1, 2, 3, 4, 8, 16]),
     tileN: oneOf(where, fields, "tileN", shared ? [4, 8] : [4, 8, 16]),
     lanesM: oneOf(where, fields, "lanesM", POWERS),
     lanesN: oneOf(where, fields, "lanesN", POWERS),

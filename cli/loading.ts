@@ -3,7 +3,14 @@
  * @module
  */
 
-import { AutoModelForCausalLM, type GPT2LMHeadModel, PeftModel, type WeightDType } from "@peft/webgpu";
+import {
+  AutoModelForCausalLM,
+  type GPT2LMHeadModel,
+  loadTuning,
+  PeftModel,
+  readTuning,
+  type WeightDType,
+} from "@peft/webgpu";
 
 /** Flags of every command that loads a model. */
 export const MODEL_FLAGS = {
@@ -27,13 +34,15 @@ export interface Loaded {
   readonly base: GPT2LMHeadModel;
 }
 
-/** Loads a model and its adapter. */
+/** Loads a model and its adapter, and the kernel picks that `deno task tune` kept for this adapter, if any. */
 export async function load(
   values: { readonly model: string; readonly adapter: string | undefined; readonly dtype: string },
 ): Promise<Loaded> {
   const base = await AutoModelForCausalLM.fromPretrained(values.model, {
     dtype: values.dtype as WeightDType,
   });
+  const [{ device }] = base.parameters();
+  loadTuning(device, await readTuning(device.adapterName));
   const model = values.adapter ? await PeftModel.fromPretrained(base, values.adapter) : base;
   return { base, model };
 }

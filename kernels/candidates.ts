@@ -4,7 +4,6 @@
  * @module
  */
 import type { AttentionChoice } from "./attention.ts";
-import type { MatmulWeightFormat } from "./matmul_options.ts";
 import { type MatmulShape, type MatmulTile, selectMatmul } from "./matmul_select.ts";
 import { selectAttention } from "./attention.ts";
 
@@ -62,6 +61,7 @@ function registerTiles({ isFallback }: CandidateTarget, { M, N, K }: MatmulShape
   const tiles: Grid[] = [[8, 8, 1, 8], [8, 16, 1, 8], [4, 16, 1, 8], [8, 8, 8, 1], [4, 8, 1, 8]];
   if (M <= 64) tiles.push([8, 4, 1, 16, 8]);
   tiles.push([8, 4, 1, 16]);
+  if (isFallback && M >= 16) tiles.push([16, 16, 1, 8]);
   if (!isFallback) tiles.push([8, 8, 8, 8], [4, 8, 8, 8], [4, 4, 8, 8], [8, 4, 4, 32]);
   return tiles;
 }
@@ -75,11 +75,7 @@ function sharedTiles({ isFallback }: CandidateTarget, { M, N }: MatmulShape): re
 }
 
 /** The matrix product variants for a shape; the fixed table's is the first. */
-export function matmulCandidates(
-  target: CandidateTarget,
-  shape: MatmulShape,
-  weight: MatmulWeightFormat,
-): MatmulTile[] {
+export function matmulCandidates(target: CandidateTarget, shape: MatmulShape): MatmulTile[] {
   const fixed = selectMatmul(target, shape);
   const tiles = [
     fixed,
@@ -87,7 +83,7 @@ export function matmulCandidates(
     ...sharedTiles(target, shape).map(shared),
     { ...fixed, scalar: true },
   ];
-  if (weight === "f16" && target.features.has("shader-f16")) tiles.push({ ...fixed, nativeHalf: true });
+  if (shape.weight === "f16" && target.features.has("shader-f16")) tiles.push({ ...fixed, nativeHalf: true });
   return [...new Map(tiles.map((tile) => [tileName(tile), tile])).values()];
 }
 

@@ -88,6 +88,7 @@ export function matmulKernels(): MatmulKernel[] {
     { extension: "nn" },
     { extension: "nn", vector: SCALAR },
     { tileM: 4, tileN: 16, lanesM: 8, lanesN: 1 },
+    { tileM: 16, tileN: 16 },
     { tileM: 1, tileN: 4 },
     { tileM: 2, tileN: 4, lanesN: 16, lanesK: 8, anyK: true, bias: true },
     SHARED,

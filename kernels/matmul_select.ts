@@ -2,7 +2,7 @@
  * Which matrix product kernel serves which adapter and shape. One place, so that a tuner can replace its answers.
  * @module
  */
-import type { MatmulLayout, MatmulOptions } from "./matmul_options.ts";
+import type { MatmulLayout, MatmulOptions, MatmulWeightFormat } from "./matmul_options.ts";
 
 /** What the choice depends on. */
 export interface MatmulShape {
@@ -16,6 +16,8 @@ export interface MatmulShape {
   readonly K: number;
   /** Products in the launch. */
   readonly batch: number;
+  /** Storage of the right operand; default f32. */
+  readonly weight?: MatmulWeightFormat;
 }
 
 /** What a choice decides: the tile shape of a kernel, and how it reads its operands. */
@@ -45,13 +47,19 @@ export function selectMatmul(device: { readonly isFallback: boolean }, shape: Ma
 const narrow = (N: number) => N <= 4 ? 4 : N <= 8 ? 8 : 16;
 
 /**
- * 8 threads a workgroup fill one vector of the software adapter; a thread's tile is what its loads are shared by. The
- * wider tile is faster but takes longer to compile, which small products do not win back.
+ * 8 threads a workgroup fill one vector of the software adapter; a thread's tile is what its loads are shared by. Larger
+ * tiles are faster (8x8 to 16x16: 1.3 to 1.6 times) but take longer to compile (0.2 s to 0.7 s), which small products do
+ * not win back. Measured figures: docs/tuning.md.
  */
-function selectForSoftware({ M, N, K }: MatmulShape): MatmulTile {
-  if (N <= 16 && M > N) return register(M >= 128 ? 8 : 4, narrow(N), 8, 1);
-  if (M <= 4) return register(M, 8, 1, 8);
-  if (M * N * K >= 2 ** 23 && (N % 128 === 0 || N > 512)) return register(8, 16, 1, 8);
+function selectForSoftware({ layout, M, N, K, weight }: MatmulShape): MatmulTile {
+  if (N <= 16 && M > N) return register(M >= 64 ? 8 : 4, narrow(N), 8, 1);
+  // A row of b that lies along the threads is half as long in f16: twice the columns a thread.
+  if (M <= 4) return register(M, layout !== "nt" && weight === "f16" && N >= 512 ? 16 : 8, 1, 8);
+  const work = M * N * K;
+  if (N % 128 === 0 || N > 512) {
+    if (work >= 2 ** 25 && (M >= 128 || M >= 64 && M % 16 === 0)) return register(16, 16, 1, 8);
+    if (work >= 2 ** 23) return register(8, 16, 1, 8);
+  }
   return register(8, 8, 1, 8);
 }
 

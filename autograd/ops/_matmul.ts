@@ -160,8 +160,8 @@ function launchBlock(device: MatmulTarget, call: MatmulCall, block: Block): void
   const preActivation = gelu ? call.preActivation : null;
 
   const weight = b.tensor.dtype === "float16" ? "f16" : "f32";
-  const shape = { layout, M: rows, N: columns, K: depth, batch: batch?.count ?? 1 };
-  const tile = call.tile ?? tuningOf(device)?.matmul(shape, weight) ?? selectMatmul(device, shape);
+  const shape = { layout, M: rows, N: columns, K: depth, batch: batch?.count ?? 1, weight } as const;
+  const tile = call.tile ?? tuningOf(device)?.matmul(shape) ?? selectMatmul(device, shape);
   const batchFour = batch === undefined ||
     four(batch.aOuter, batch.aInner) && four(batch.bOuter, batch.bInner) && four(batch.yStride);
   const wide = !tile.scalar;

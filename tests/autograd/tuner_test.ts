@@ -87,7 +87,7 @@ Deno.test("loadTuning() makes products and attention launch the picks, and only 
     WORKGROUP_SIZE: 32,
   };
   const picks = {
-    [matmulClass({ layout: "nt", M: 20, N: 24, K: 16, batch: 1 }, "f32")]: PICK,
+    [matmulClass({ layout: "nt", M: 20, N: 24, K: 16, batch: 1 })]: PICK,
     [attentionClass(5, 4)]: choice,
   };
   assertEquals(loadTuning(device, textWith(device, picks)), { picks: 2, ignored: null });
@@ -373,8 +373,8 @@ Deno.test("VERSION is the version in deno.json", async () => {
 Deno.test("Tuning gives no tile for batched products", () => {
   const tuning = new Tuning();
   const shape = { layout: "nn", M: 8, N: 8, K: 8 } as const;
-  tuning.pickMatmul(matmulClass({ ...shape, batch: 1 }, "f32"), PICK);
-  assertEquals(tuning.matmul({ ...shape, batch: 1 }, "f32"), PICK);
-  assertEquals(tuning.matmul({ ...shape, batch: 2 }, "f32"), undefined);
-  assertEquals(tuning.matmul({ ...shape, batch: 1 }, "f16"), undefined);
+  tuning.pickMatmul(matmulClass({ ...shape, batch: 1 }), PICK);
+  assertEquals(tuning.matmul({ ...shape, batch: 1 }), PICK);
+  assertEquals(tuning.matmul({ ...shape, batch: 2 }), undefined);
+  assertEquals(tuning.matmul({ ...shape, batch: 1, weight: "f16" }), undefined);
 });

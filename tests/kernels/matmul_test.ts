@@ -13,6 +13,7 @@ import {
 const TILES: Record<string, MatmulTile> = {
   register: { variant: "register", tileM: 8, tileN: 8, lanesM: 1, lanesN: 8, lanesK: 1, tileK: 4 },
   registerWide: { variant: "register", tileM: 4, tileN: 16, lanesM: 8, lanesN: 1, lanesK: 1, tileK: 4 },
+  registerLarge: { variant: "register", tileM: 16, tileN: 16, lanesM: 1, lanesN: 8, lanesK: 1, tileK: 4 },
   registerSmall: { variant: "register", tileM: 2, tileN: 4, lanesM: 1, lanesN: 8, lanesK: 1, tileK: 4 },
   sharedSmall: { variant: "shared", tileM: 4, tileN: 4, lanesM: 2, lanesN: 4, lanesK: 1, tileK: 8 },
   registerSplit: { variant: "register", tileM: 4, tileN: 4, lanesM: 2, lanesN: 4, lanesK: 8, tileK: 4 },
@@ -139,6 +140,12 @@ Deno.test("matmulKernel() agrees with the float64 reference for every variant, l
       await check({ layout, M: 17, N: 31, K: 13, tile });
     }
   }
+});
+
+Deno.test("matmulKernel() agrees with the float64 reference in the largest tile", async () => {
+  const tile = TILES.registerLarge;
+  for (const layout of LAYOUTS) await check({ layout, M: 36, N: 148, K: 20, tile });
+  await check({ layout: "nt", M: 17, N: 31, K: 13, tile, bias: true, residual: true });
 });
 
 Deno.test("matmulKernel() adds what its epilogue is asked to, in every variant", async () => {
