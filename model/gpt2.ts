@@ -174,6 +174,17 @@ export class GPT2LMHeadModel extends Module {
     return this.#random.device;
   }
 
+  /** What virtual tokens are made for (`peft/prompt_host.ts`). */
+  get promptFacts(): {
+    tokenDim: number;
+    numLayers: number;
+    numAttentionHeads: number;
+    embeddings: Parameter;
+  } {
+    const { nEmbd: tokenDim, nLayer: numLayers, nHead: numAttentionHeads } = this.#config;
+    return { tokenDim, numLayers, numAttentionHeads, embeddings: this.transformer.wte.weight };
+  }
+
   /**
    * Logits [B, T, V], and with labels the loss; then logits are computed only if they are read.
    * @throws {RangeError} for an id outside the vocabulary, more tokens than n_positions, or no label at all

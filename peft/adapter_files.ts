@@ -3,7 +3,7 @@
  * @module
  */
 
-import { type Shape, showShape } from "../autograd/mod.ts";
+import { type Shape, showShape, type Tensor } from "../autograd/mod.ts";
 import { openFolder } from "../io/open_file.ts";
 import type { FolderInput } from "../io/file_source.ts";
 import { joinPath, makeDirectory } from "../io/files.ts";
@@ -12,14 +12,11 @@ import { writeFileAtomic } from "../io/atomic_file.ts";
 import { openSafetensors, type SafetensorsDtype, save, toFloat32 } from "../io/safetensors.ts";
 import { mismatchError, type Parameter } from "../nn/mod.ts";
 import type { PeftConfig } from "./config.ts";
-import { methodOf } from "./registry.ts";
+import { readConfig } from "./registry.ts";
 
 /** Names of the files. */
 const CONFIG_FILE = "adapter_config.json";
 const WEIGHTS_FILE = "adapter_model.safetensors";
-
-/** Prefix of every key on disk: the model inside a PEFT model. */
-export const KEY_PREFIX = "base_model.model.";
 
 /** Values of an adapter, by their keys on disk. */
 export type AdapterValues = ReadonlyMap<
@@ -30,19 +27,19 @@ export type AdapterValues = ReadonlyMap<
 /** Dtypes of adapter tensors that are read; all become float32. */
 const READABLE: ReadonlySet<string> = new Set(["F32", "F16", "BF16", "F64"]);
 
-/** Writes an adapter's folder; keys get the prefix. */
+/** Writes an adapter's folder. */
 export async function writeAdapter(
   folder: string,
   config: PeftConfig,
-  state: ReadonlyMap<string, Parameter>,
+  tensors: ReadonlyMap<string, Tensor>,
 ): Promise<void> {
   await makeDirectory(folder);
   const entries: Record<
     string,
     { dtype: SafetensorsDtype; shape: Shape; data: () => Promise<ArrayBufferView> }
   > = {};
-  for (const [key, parameter] of state) {
-    entries[KEY_PREFIX + key] = { dtype: "F32", shape: parameter.shape, data: () => parameter.data() };
+  for (const [key, tensor] of tensors) {
+    entries[key] = { dtype: "F32", shape: tensor.shape, data: () => tensor.data() };
   }
   await save(await joinPath(folder, WEIGHTS_FILE), entries, { format: "pt" });
   await writeJson(await joinPath(folder, CONFIG_FILE), { ...config.toJSON(), inference_mode: true });
@@ -52,7 +49,7 @@ export async function writeAdapter(
 function modelCard(config: PeftConfig): string {
   const base = config.baseModelNameOrPath;
   return `---\n${base ? `base_model: ${JSON.stringify(base)}\n` : ""}library_name: peft\n---\n\n` +
-    `A ${methodOf(config.peftType).name} adapter${base ? ` for ${base}` : ""}, trained with @peft/webgpu.\n`;
+    `A ${config.peftType} adapter${base ? ` for ${base}` : ""}, trained with @peft/webgpu.\n`;
 }
 
 /** Reads an adapter's configuration. @throws {Error} if the folder has none */
@@ -62,7 +59,7 @@ export async function readAdapterConfig(folder: FolderInput): Promise<PeftConfig
   if (!json) {
     throw new Error(`Cannot load adapter "${source.name}": Can't find '${CONFIG_FILE}' at '${source.name}'`);
   }
-  return methodOf(json.peft_type).configFromJSON(json);
+  return readConfig(json);
 }
 
 /** Reads an adapter's tensors; the file is checked whole before anything is returned. */
@@ -108,15 +105,15 @@ export function applyAdapterValues(
   const lines: string[] = [];
   const missingKeys: string[] = [];
   for (const [key, parameter] of state) {
-    const value = values.get(KEY_PREFIX + key);
-    if (!value) missingKeys.push(KEY_PREFIX + key);
+    const value = values.get(key);
+    if (!value) missingKeys.push(key);
     else if (showShape(value.shape) !== showShape(parameter.shape)) {
       lines.push(
-        `"${KEY_PREFIX + key}" expected ${showShape(parameter.shape)}, found ${showShape(value.shape)}`,
+        `"${key}" expected ${showShape(parameter.shape)}, found ${showShape(value.shape)}`,
       );
     }
   }
-  const known = new Set([...state.keys()].map((key) => KEY_PREFIX + key));
+  const known = new Set(state.keys());
   const unexpectedKeys = [...values.keys()].filter((key) => !known.has(key));
   if (options.strict ?? true) {
     lines.push(...missingKeys.map((key) => `"${key}" is missing`));
@@ -132,7 +129,7 @@ export function applyAdapterValues(
     );
   }
   for (const [key, parameter] of state) {
-    const value = values.get(KEY_PREFIX + key);
+    const value = values.get(key);
     if (value) parameter.write(value.data);
   }
   return { missingKeys, unexpectedKeys };

@@ -120,3 +120,8 @@ function isOn(value: unknown): boolean {
   if (value === null || value === undefined || value === false) return false;
   return typeof value !== "object" || Object.keys(value).length > 0;
 }
+
+/** A configuration of the same class with other values of some fields. */
+export function withFields<C extends PeftConfig>(config: C, fields: Partial<C>): C {
+  return Object.assign(Object.create(Object.getPrototypeOf(config)), config, fields);
+}

@@ -16,7 +16,19 @@ export {
 export { LoraLayer } from "./lora_layer.ts";
 export { AdapterState, type InjectionContext, type TunerLayer } from "./method.ts";
 export { type Layer, ModulesToSaveWrapper } from "./modules_to_save.ts";
-export { type InjectOptions, Tuner } from "./tuner.ts";
+export type { AdapterHost, InjectOptions, LoadedKeys } from "./adapter_host.ts";
+export type { AdapterValues } from "./adapter_files.ts";
+export { VirtualTokenEncoder } from "./prompt_encoder.ts";
+export {
+  PrefixTuningConfig,
+  type PrefixTuningConfigFields,
+  PromptEncoderConfig,
+  type PromptEncoderConfigFields,
+  type PromptLearningFields,
+  PromptTuningConfig,
+  type PromptTuningConfigFields,
+} from "./prompt_learning.ts";
+export { Tuner } from "./tuner.ts";
 export { NoMatchingModuleError } from "./targets.ts";
 export { IA3Config, type IA3ConfigFields } from "./ia3.ts";
 export { LNTuningConfig, type LNTuningConfigFields } from "./ln_tuning.ts";

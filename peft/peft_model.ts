@@ -5,10 +5,14 @@
 
 import { joinPath } from "../io/files.ts";
 import { resolveModelFolder } from "../io/hub.ts";
-import { Module } from "../nn/mod.ts";
-import { applyAdapterValues, readAdapterConfig, readAdapterValues, writeAdapter } from "./adapter_files.ts";
+import { Module, type ModuleDict, Parameter } from "../nn/mod.ts";
+import { readAdapterConfig, readAdapterValues, writeAdapter } from "./adapter_files.ts";
 import type { PeftConfig } from "./config.ts";
-import { type InjectOptions, Tuner } from "./tuner.ts";
+import type { AdapterHost, InjectOptions } from "./adapter_host.ts";
+import type { VirtualTokenEncoder } from "./prompt_encoder.ts";
+import { PromptHost } from "./prompt_host.ts";
+import { isPromptLearning } from "./prompt_learning.ts";
+import { Tuner } from "./tuner.ts";
 
 /** A model that can be adapted: any module tree with a forward. */
 export type AdaptableModel = Module & {
@@ -38,13 +42,24 @@ export interface LoadAdapterOptions {
 /** Files of an adapter. */
 const ADAPTER_FILES = ["adapter_config.json", "adapter_model.safetensors"];
 
+/** The folder of an adapter: a local one, or downloaded. */
+function adapterFolder(
+  dirOrId: string,
+  { revision, cacheDir, localFilesOnly }: LoadAdapterOptions,
+): Promise<string> {
+  return resolveModelFolder(dirOrId, { files: ADAPTER_FILES, revision, cacheDir, localFilesOnly });
+}
+
 /** A model whose modules carry adapters. Its base was changed in place. */
 export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module {
-  /** Holds the model: parameters are named `base_model.model.…`. */
-  base_model: Tuner<M>;
+  /** Holds the model: parameters are named `base_model.model.…`; with virtual tokens, the model itself. */
+  base_model: Tuner<M> | M;
+  /** Encoders of virtual tokens by adapter; null for other methods. */
+  prompt_encoder: ModuleDict<VirtualTokenEncoder> | null = null;
+  readonly #host: AdapterHost<M>;
 
   /** @internal Use `getPeftModel` or `PeftModel.fromPretrained`. */
-  constructor(model: M) {
+  constructor(model: M, config: PeftConfig) {
     super();
     for (const [path, module] of model.namedModules()) {
       if ("adapterParameters" in module) {
@@ -53,7 +68,12 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
         );
       }
     }
-    this.base_model = new Tuner(model);
+    if (isPromptLearning(config)) {
+      const host = new PromptHost(model);
+      this.#host = host;
+      this.base_model = model;
+      this.prompt_encoder = host.encoders;
+    } else this.#host = this.base_model = new Tuner(model);
     this.training = model.training;
   }
 
@@ -68,52 +88,58 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
     options: LoadAdapterOptions & { adapterName?: string } = {},
   ): Promise<PeftModel<M>> {
     const { adapterName = "default" } = options;
-    const peftModel = new PeftModel(model);
+    const folder = await adapterFolder(dirOrId, options);
+    const peftModel = new PeftModel(model, await readAdapterConfig(folder));
     try {
-      await peftModel.loadAdapter(dirOrId, adapterName, options);
-      peftModel.base_model.activate([adapterName], options.isTrainable ?? false);
+      await peftModel.loadAdapter(folder, adapterName, options);
+      peftModel.#host.activate([adapterName], options.isTrainable ?? false);
     } catch (error) {
-      peftModel.base_model.restoreGradients();
+      peftModel.#host.restoreGradients();
       throw error;
     }
     return peftModel.train(options.isTrainable ?? false);
   }
 
+  /** @internal Adds the first adapter, which trains. */
+  start(config: PeftConfig, adapterName: string, options: InjectOptions): void {
+    this.#host.inject(config, adapterName, options);
+    this.#host.activate([adapterName], true);
+  }
+
   /** The model without its wrapper, adapters included. */
   getBaseModel(): M {
-    return this.base_model.model;
+    return this.#host.model;
   }
 
   /** Configurations by adapter name. */
   get peftConfig(): Readonly<Record<string, PeftConfig>> {
-    return Object.fromEntries(this.base_model.configs);
+    return Object.fromEntries(this.#host.configs);
   }
 
   /** Names of the adapters that act. */
   get activeAdapters(): readonly string[] {
-    return this.base_model.state.active;
+    return this.#host.state.active;
   }
 
   /** Where the model's dropout draws from. */
   get random(): M extends { random: infer R } ? R : undefined {
-    return (this.base_model.model as unknown as { random: never }).random;
+    return (this.#host.model as unknown as { random: never }).random;
   }
 
   /** The model's configuration. */
   get config(): M extends { config: infer C } ? C : undefined {
-    return (this.base_model.model as unknown as { config: never }).config;
+    return (this.#host.model as unknown as { config: never }).config;
   }
 
   /** The model's forward, through the adapters. */
   forward(inputs: ForwardInputs<M>): ReturnType<M["forward"]> {
-    return this.base_model.model.forward(inputs) as ReturnType<M["forward"]>;
+    return this.#host.forward(inputs) as ReturnType<M["forward"]>;
   }
 
   /** The model's generate, through the adapters. */
   generate(...args: Parameters<Generate<M>>): ReturnType<Generate<M>> {
-    const model = this.base_model.model as unknown as { generate?: (...args: unknown[]) => unknown };
-    if (!model.generate) throw new TypeError("Cannot generate: the base model has no generate()");
-    return model.generate(...args) as ReturnType<Generate<M>>;
+    const [inputs, options] = args as unknown[];
+    return this.#host.generate(inputs, options) as ReturnType<Generate<M>>;
   }
 
   /** Numbers of parameters: those that train, and all. */
@@ -137,41 +163,41 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
 
   /** Adds an adapter that is neither active nor trainable. */
   addAdapter(adapterName: string, config: PeftConfig, options: InjectOptions = {}): void {
-    const { state } = this.base_model;
+    const { state } = this.#host;
     const trainable = this.#trainableNames();
-    this.base_model.inject(config, adapterName, options);
-    this.base_model.applyGradients(state.disabled ? [] : trainable);
+    this.#host.inject(config, adapterName, options);
+    this.#host.applyGradients(state.disabled ? [] : trainable);
   }
 
   /** Makes one adapter act and train, and the others rest. */
   setAdapter(adapterName: string | readonly string[]): void {
     const names = typeof adapterName === "string" ? [adapterName] : adapterName;
-    for (const name of names) this.base_model.checkName(name);
-    if (this.base_model.state.merged.length > 0) {
+    for (const name of names) this.#host.checkName(name);
+    if (this.#host.state.merged.length > 0) {
       console.warn("Adapter cannot be set when the model is merged. Unmerging the model first.");
-      this.base_model.unmerge();
+      this.#host.unmerge();
     }
-    this.base_model.activate(names, true);
+    this.#host.activate(names, true);
   }
 
   /** Drops an adapter and its memory. */
   deleteAdapter(adapterName: string): void {
     const trainable = this.#trainableNames().filter((name) => name !== adapterName);
     const wasActive = this.activeAdapters.includes(adapterName);
-    this.base_model.remove(adapterName);
-    const [next] = this.base_model.configs.keys();
+    this.#host.remove(adapterName);
+    const [next] = this.#host.configs.keys();
     if (wasActive && this.activeAdapters.length === 0 && next !== undefined) {
       console.warn(
         `Adapter ${adapterName} was active which is now deleted. Setting active adapter to ${next}.`,
       );
-      this.base_model.activate([next], trainable.length > 0 || this.training);
-    } else this.base_model.applyGradients(trainable);
+      this.#host.activate([next], trainable.length > 0 || this.training);
+    } else this.#host.applyGradients(trainable);
   }
 
   /** Adapters that have a parameter that trains. */
   #trainableNames(): string[] {
-    return [...this.base_model.configs.keys()].filter((name) =>
-      [...this.base_model.adapterState(name).values()].some((parameter) => parameter.requiresGrad)
+    return [...this.#host.configs.keys()].filter((name) =>
+      [...this.#host.adapterState(name).values()].some((parameter) => parameter.requiresGrad)
     );
   }
 
@@ -180,13 +206,13 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
    * The adapters are on again afterwards, also after an exception; `body` may be asynchronous.
    */
   disableAdapter<T>(body: () => T): T {
-    const biased = [...this.base_model.configs.values()].some((config) => (config.bias ?? "none") !== "none");
+    const biased = [...this.#host.configs.values()].some((config) => (config.bias ?? "none") !== "none");
     if (biased) {
       console.warn(
         "Careful, disabling adapter layers with bias configured to be other than 'none' does not produce the same output as the base model would without adaption.",
       );
     }
-    return this.base_model.disabled(body);
+    return this.#host.disabled(body);
   }
 
   /**
@@ -194,38 +220,38 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
    * @throws {RangeError} with `safeMerge`, if a merged weight is not finite; the base is as it was then
    */
   async mergeAdapter(options: { adapterNames?: readonly string[]; safeMerge?: boolean } = {}): Promise<void> {
-    await this.base_model.merge(options.adapterNames ?? this.activeAdapters, options.safeMerge ?? false);
+    await this.#host.merge(options.adapterNames ?? this.activeAdapters, options.safeMerge ?? false);
   }
 
   /** Takes merged changes out of the base weights, bit for bit. */
   unmergeAdapter(): void {
-    this.base_model.unmerge();
+    this.#host.unmerge();
   }
 
   /** Merges the active adapters and returns the base model, free of adapters. */
   async mergeAndUnload(options: { adapterNames?: readonly string[]; safeMerge?: boolean } = {}): Promise<M> {
     const names = options.adapterNames ?? this.activeAdapters;
-    if (names.some((name) => !this.base_model.state.merged.includes(name))) {
+    if (names.some((name) => !this.#host.state.merged.includes(name))) {
       await this.mergeAdapter({ ...options, adapterNames: names });
     }
-    const model = this.base_model.unload(true);
-    this.base_model.restoreGradients();
+    const model = this.#host.unload(true);
+    this.#host.restoreGradients();
     return model;
   }
 
   /** Returns the base model as it was, free of adapters. */
   unload(): M {
-    if (this.base_model.state.merged.length > 0) this.base_model.unmerge();
-    const model = this.base_model.unload(false);
-    this.base_model.restoreGradients();
+    if (this.#host.state.merged.length > 0) this.#host.unmerge();
+    const model = this.#host.unload(false);
+    this.#host.restoreGradients();
     return model;
   }
 
   /** Gives the memory of the model and all its adapters back. */
   override dispose(): void {
-    for (const [, layer] of this.base_model.layers()) layer.dispose(); // merged layers keep a copy of their base
+    this.#host.disposeAdapters();
     super.dispose();
-    this.base_model.model.dispose();
+    this.#host.model.dispose();
   }
 
   /**
@@ -236,11 +262,16 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
     folder: string,
     options: { selectedAdapters?: readonly string[] } = {},
   ): Promise<void> {
-    const names = options.selectedAdapters ?? [...this.base_model.configs.keys()];
-    for (const name of names) this.base_model.checkName(name);
+    const names = options.selectedAdapters ?? [...this.#host.configs.keys()];
+    for (const name of names) this.#host.checkName(name);
     for (const name of names) {
       const target = name === "default" ? folder : await joinPath(folder, name);
-      await writeAdapter(target, this.base_model.configs.get(name)!, this.base_model.adapterState(name));
+      const tensors = this.#host.savedTensors(name);
+      try {
+        await writeAdapter(target, this.#host.configs.get(name)!, tensors);
+      } finally {
+        for (const tensor of tensors.values()) if (!(tensor instanceof Parameter)) tensor.dispose();
+      }
     }
   }
 
@@ -253,24 +284,18 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
     adapterName: string,
     options: LoadAdapterOptions = {},
   ): Promise<{ missingKeys: string[]; unexpectedKeys: string[] }> {
-    const { revision, cacheDir, localFilesOnly } = options;
-    const folder = await resolveModelFolder(dirOrId, {
-      files: ADAPTER_FILES,
-      revision,
-      cacheDir,
-      localFilesOnly,
-    });
+    const folder = await adapterFolder(dirOrId, options);
     const config = await readAdapterConfig(folder);
     const { name, values } = await readAdapterValues(folder);
     const trainable = this.#trainableNames();
-    this.base_model.inject(config, adapterName, { partly: "warn" });
+    this.#host.inject(config, adapterName, { partly: "warn" });
     try {
-      const result = applyAdapterValues(name, this.base_model.adapterState(adapterName), values, options);
-      this.base_model.applyGradients(options.isTrainable ? [...trainable, adapterName] : trainable);
+      const result = this.#host.loadValues(adapterName, name, values, options);
+      this.#host.applyGradients(options.isTrainable ? [...trainable, adapterName] : trainable);
       return result;
     } catch (error) {
-      this.base_model.remove(adapterName);
-      this.base_model.applyGradients(trainable);
+      this.#host.remove(adapterName);
+      this.#host.applyGradients(trainable);
       throw error;
     }
   }
@@ -286,8 +311,7 @@ export function getPeftModel<M extends AdaptableModel>(
   adapterName = "default",
   options: InjectOptions = {},
 ): PeftModel<M> {
-  const peftModel = new PeftModel(model);
-  peftModel.base_model.inject(config, adapterName, options);
-  peftModel.base_model.activate([adapterName], true);
+  const peftModel = new PeftModel(model, config);
+  peftModel.start(config, adapterName, options);
   return peftModel.train();
 }

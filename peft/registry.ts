@@ -9,6 +9,7 @@ import { lnTuning, type LNTuningConfig } from "./ln_tuning.ts";
 import { lora, type LoraConfig } from "./lora.ts";
 import type { PeftMethod } from "./method.ts";
 import { nearestNames, quoteAll } from "./names.ts";
+import { promptLearningConfigs } from "./prompt_learning.ts";
 
 /** Configuration of each method. */
 export interface PeftConfigs {
@@ -27,10 +28,22 @@ export const peftMethods: { readonly [Type in PeftType]: PeftMethod<PeftConfigs[
   LORA: lora,
 };
 
+/** The configuration of an `adapter_config.json`. @throws {RangeError} if its method is not here */
+export function readConfig(json: Readonly<Record<string, unknown>>): PeftConfig {
+  const type = json.peft_type;
+  if (typeof type === "string" && Object.hasOwn(promptLearningConfigs, type)) {
+    return promptLearningConfigs[type as keyof typeof promptLearningConfigs](json);
+  }
+  return methodOf(type).configFromJSON(json);
+}
+
 /** The method of a configuration or a file. @throws {RangeError} if there is none */
 export function methodOf(peftType: unknown): PeftMethod<PeftConfig> {
   if (typeof peftType !== "string" || !Object.hasOwn(peftMethods, peftType)) {
-    const near = nearestNames(String(peftType), Object.keys(peftMethods));
+    const near = nearestNames(String(peftType), [
+      ...Object.keys(peftMethods),
+      ...Object.keys(promptLearningConfigs),
+    ]);
     throw new RangeError(
       `Cannot use peft_type ${JSON.stringify(peftType)}: the methods here are ${quoteAll(near)}`,
     );

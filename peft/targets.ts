@@ -122,6 +122,23 @@ export function findTargets(root: Module, fields: TargetFields, rules: TargetRul
   return found;
 }
 
+/**
+ * Paths of the modules that train whole: every path that is an entry or ends in one.
+ * @throws {TypeError} if an entry matches nothing
+ */
+export function findModulesToSave(root: Module, entries: readonly string[]): string[] {
+  const paths = [...root.namedModules()].map(([path]) => path);
+  const found = new Set<string>();
+  for (const entry of entries) {
+    const hits = paths.filter((path) => endsIn(path, entry));
+    if (hits.length === 0) {
+      throw new TypeError(`Cannot add the adapter: modulesToSave entry "${entry}" matches no module`);
+    }
+    for (const hit of hits) found.add(hit);
+  }
+  return [...found];
+}
+
 function reportUnmatched(
   names: readonly string[],
   wanted: readonly string[],

@@ -3,22 +3,21 @@
  * @module
  */
 
-import { noGrad, RandomState } from "../autograd/mod.ts";
+import { noGrad, RandomState, type Tensor } from "../autograd/mod.ts";
 import { Conv1D, Initializer, Linear, Module, type Parameter } from "../nn/mod.ts";
-import type { PeftConfig } from "./config.ts";
+import type { AdapterHost, InjectOptions, LoadedKeys } from "./adapter_host.ts";
+import { type AdapterValues, applyAdapterValues } from "./adapter_files.ts";
+import { type PeftConfig, withFields } from "./config.ts";
 import { AdapterState, type InjectionContext, isTunerLayer, type TunerLayer } from "./method.ts";
 import { ModulesToSaveWrapper } from "./modules_to_save.ts";
+import { isPromptLearning } from "./prompt_learning.ts";
 import { methodOf } from "./registry.ts";
-import { findTargets, type TargetFields } from "./targets.ts";
+import { recordTargets } from "./recorded_config.ts";
+import { findModulesToSave, findTargets, type TargetFields } from "./targets.ts";
 import { UntiedWeights } from "./untied_weights.ts";
 
-/** How an adapter is put in. */
-export interface InjectOptions {
-  /** Seed of its initial values; default 0. */
-  seed?: number;
-  /** Entries of targetModules that match nothing: default "error"; "warn" for files made elsewhere. */
-  partly?: "error" | "warn";
-}
+/** Prefix of every key on disk: the model inside a PEFT model. */
+const KEY_PREFIX = "base_model.model.";
 
 /** What a model may have that a tuner uses: GPT-2 has both. */
 interface ModelFacts {
@@ -27,7 +26,7 @@ interface ModelFacts {
 }
 
 /** The tree `base_model` of a PEFT model: the wrapped model is its `model`. */
-export class Tuner<M extends Module> extends Module {
+export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
   /** The model, its target modules replaced. */
   model: M;
   /** Which adapters are active, merged, or off. */
@@ -76,6 +75,12 @@ export class Tuner<M extends Module> extends Module {
     if (!/^[^.\s]+$/.test(name)) {
       throw new RangeError(`Cannot add adapter "${name}": a name without dots and spaces is required`);
     }
+    if (isPromptLearning(given)) {
+      const [present] = this.#configs.values();
+      throw new RangeError(
+        `Cannot add adapter "${name}": Cannot combine adapters with different peft types. Found ${present?.peftType} and ${given.peftType}.`,
+      );
+    }
     const method = methodOf(given.peftType);
     const facts = this.model as ModelFacts;
     const modelType = facts.config?.modelType;
@@ -98,7 +103,7 @@ export class Tuner<M extends Module> extends Module {
       isLinear: (module) => module instanceof Conv1D || module instanceof Linear || isTunerLayer(module),
       partly: options.partly ?? "error",
     });
-    const whole = this.#findSaved(config);
+    const whole = findModulesToSave(this.model, config.modulesToSave ?? []);
     const device = [...this.model.parameters()][0].device;
     const init = new Initializer(device, (options.seed ?? 0) + this.#injections++);
     const random = facts.random ?? new RandomState(device, options.seed ?? 0);
@@ -136,21 +141,6 @@ export class Tuner<M extends Module> extends Module {
     return view;
   }
 
-  /** Paths of the modules that train whole: `peft` takes every path that ends in an entry. */
-  #findSaved(config: PeftConfig): string[] {
-    const entries = config.modulesToSave ?? [];
-    const paths = [...this.model.namedModules()].map(([path]) => path);
-    const found = new Set<string>();
-    for (const entry of entries) {
-      const hits = paths.filter((path) => path === entry || path.endsWith(`.${entry}`));
-      if (hits.length === 0) {
-        throw new TypeError(`Cannot add the adapter: modulesToSave entry "${entry}" matches no module`);
-      }
-      for (const hit of hits) found.add(hit);
-    }
-    return [...found];
-  }
-
   /** Only one adapter may train biases: the base has them once. */
   #checkBiases(config: PeftConfig, name: string): void {
     if ((config.bias ?? "none") === "none") return;
@@ -163,20 +153,46 @@ export class Tuner<M extends Module> extends Module {
     }
   }
 
-  /** An adapter's parameters by their keys on disk, without `base_model.model.` */
+  /** An adapter's parameters by their keys on disk. */
   adapterState(name: string): Map<string, Parameter> {
     const state = new Map<string, Parameter>();
     for (const [path, layer] of this.layers()) {
-      for (const [key, parameter] of layer.adapterParameters(name)) state.set(`${path}.${key}`, parameter);
+      for (const [key, parameter] of layer.adapterParameters(name)) {
+        state.set(`${KEY_PREFIX}${path}.${key}`, parameter);
+      }
     }
     const { bias = "none" } = this.#configs.get(name) ?? {};
     if (bias !== "none") {
-      for (const [path, parameter] of this.#biases(bias, name)) state.set(path, parameter);
+      for (const [path, parameter] of this.#biases(bias, name)) state.set(KEY_PREFIX + path, parameter);
     }
     for (const [path, wrapper] of this.savedModules()) {
-      for (const [key, parameter] of wrapper.adapterParameters(name)) state.set(`${path}.${key}`, parameter);
+      for (const [key, parameter] of wrapper.adapterParameters(name)) {
+        state.set(`${KEY_PREFIX}${path}.${key}`, parameter);
+      }
     }
     return state;
+  }
+
+  /** What is written of an adapter: its parameters. */
+  savedTensors(name: string): Map<string, Tensor> {
+    return this.adapterState(name);
+  }
+
+  /** Copies a file's values into an adapter. @throws {TypeError} listing every mismatch */
+  loadValues(name: string, file: string, values: AdapterValues, options: { strict?: boolean }): LoadedKeys {
+    return applyAdapterValues(file, this.adapterState(name), values, options);
+  }
+
+  /** The model's forward, through the adapters. */
+  forward(inputs: object): unknown {
+    return (this.model as unknown as { forward(inputs: object): unknown }).forward(inputs);
+  }
+
+  /** The model's generate, through the adapters. @throws {TypeError} if it has none */
+  generate(inputs: unknown, options: unknown): unknown {
+    const model = this.model as unknown as { generate?(inputs: unknown, options: unknown): unknown };
+    if (!model.generate) throw new TypeError("Cannot generate: the base model has no generate()");
+    return model.generate(inputs, options);
   }
 
   /** Biases of the base that an adapter trains. */
@@ -353,26 +369,13 @@ export class Tuner<M extends Module> extends Module {
     return [...module.parameters()].some((parameter) => present.has(parameter));
   }
 
+  /** Gives the memory of every layer with adapters back: merged ones keep a copy of their base. */
+  disposeAdapters(): void {
+    for (const [, layer] of this.layers()) layer.dispose();
+  }
+
   /** Gives the base's parameters the flags they had before they were wrapped. */
   restoreGradients(): void {
     for (const [parameter, on] of this.#trained) if (!parameter.isDisposed) parameter.requiresGrad = on;
   }
-}
-
-/** A configuration of the same class with other values of some fields. */
-function withFields(config: PeftConfig, fields: Partial<PeftConfig>): PeftConfig {
-  return Object.assign(Object.create(Object.getPrototypeOf(config)), config, fields);
-}
-
-/** The configuration as it is saved: full names for "all-linear", the model's defaults, the layout found. */
-function recordTargets(config: PeftConfig, fields: TargetFields, paths: string[], model: Module): PeftConfig {
-  const { targetModules } = fields;
-  const allLinear = typeof targetModules === "string" && targetModules.toLowerCase() === "all-linear";
-  const first = model.getSubmodule(paths[0]);
-  const { nameOrPath = null } = (model as { config?: { nameOrPath?: string | null } }).config ?? {};
-  return withFields(config, {
-    targetModules: allLinear ? paths : targetModules,
-    baseModelNameOrPath: config.baseModelNameOrPath ?? nameOrPath,
-    ...("fanInFanOut" in config && "layout" in first ? { fanInFanOut: first.layout === "conv1d" } : {}),
-  });
 }

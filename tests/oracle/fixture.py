@@ -60,6 +60,8 @@ def random_batch(vocab_size: int, batch: int, length: int, seed: int) -> tuple[t
 
 def causal_lm_loss(logits: torch.Tensor, labels: torch.Tensor, num_items: int | None = None) -> torch.Tensor:
     """transformers' ForCausalLMLoss without its cast to float32, which would lose the float64 digits."""
+    virtual = logits.shape[1] - labels.shape[1]  # positions of virtual tokens have no label
+    labels = F.pad(labels, (virtual, 0), value=-100)
     flat, shifted = logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten()
     if num_items is None:
         return F.cross_entropy(flat, shifted, ignore_index=-100)

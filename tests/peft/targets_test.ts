@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { getPeftModel, LoraConfig, NoMatchingModuleError } from "../../peft/mod.ts";
+import { getPeftModel, LoraConfig, NoMatchingModuleError, Tuner } from "../../peft/mod.ts";
 import { expectedOf, FIXTURES, loadFixture, ownDevice } from "../reference/fixtures.ts";
 
 /** Names of peft's configuration fields here. */
@@ -25,8 +25,9 @@ const device = await ownDevice();
 
 /** Modules that hold adapters. */
 function adapted(config: LoraConfig, model: Awaited<ReturnType<typeof loadFixture>>): string[] {
-  const peftModel = getPeftModel(model, config);
-  return peftModel.base_model.layers().map(([path]) => path);
+  const { base_model: tuner } = getPeftModel(model, config);
+  assert(tuner instanceof Tuner);
+  return tuner.layers().map(([path]) => path);
 }
 
 assertEquals(cases.length, 32);

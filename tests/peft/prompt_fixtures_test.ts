@@ -1,0 +1,220 @@
+/**
+ * Virtual tokens (prefix tuning, prompt tuning, P-tuning) against what Python's peft computes with the same ones.
+ * @module
+ */
+
+import { assert, assertAllClose, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { noGrad, tidy } from "../../autograd/mod.ts";
+import { safetensors } from "../../io/safetensors.ts";
+import { readAdapterConfig } from "../../peft/adapter_files.ts";
+import {
+  getPeftModel,
+  LoraConfig,
+  PeftModel,
+  PrefixTuningConfig,
+  PromptEncoderConfig,
+  PromptTuningConfig,
+} from "../../peft/mod.ts";
+import { AdamW } from "../../train/mod.ts";
+import {
+  assertGradients,
+  assertNear,
+  expectedOf,
+  FIXTURES,
+  loadFixture,
+  ownDevice,
+} from "../reference/fixtures.ts";
+
+/** `expected.json` of a fixture. */
+interface Json {
+  input_ids: number[][];
+  labels: number[][];
+  padded_mask: number[][];
+  loss: number;
+  named_parameters: [string, boolean][];
+  nb_trainable_parameters: [number, number];
+  adamw: { lr: number; weight_decay: number; betas: [number, number]; eps: number; losses: number[] };
+  greedy: number[][];
+}
+
+const cases = [...Deno.readDirSync(`${FIXTURES}prompt`)].map((entry) => entry.name).sort();
+assertEquals(cases.length, 4);
+
+/** A trainable model with the fixture's parameters. */
+async function trainableModel(name: string) {
+  const expected = await expectedOf<Json>(`prompt/${name}`);
+  const device = await ownDevice();
+  const base = await loadFixture("gpt2_tiny", { device });
+  const model = getPeftModel(base, await readAdapterConfig(`${FIXTURES}prompt/${name}`)).eval();
+  for (const [path, parameter] of model.namedParameters()) {
+    if (parameter.requiresGrad) parameter.write(Float32Array.from(expected.tensor(`param.${path}`)));
+  }
+  return { model, base, device, expected };
+}
+
+for (const name of cases) {
+  const folder = `${FIXTURES}prompt/${name}`;
+
+  Deno.test(`PeftModel.fromPretrained() of prompt/${name} gives peft's logits, tokens and file`, async () => {
+    const { json, ...expected } = await expectedOf<Json>(`prompt/${name}`);
+    const device = await ownDevice();
+    const base = await loadFixture("gpt2_tiny", { device });
+    base.config.nameOrPath = "gpt2_tiny";
+    const model = await PeftModel.fromPretrained(base, folder);
+    assertEquals(model.getNbTrainableParameters()[0], 0);
+    using logits = noGrad(() => tidy(() => model.forward({ inputIds: json.input_ids }).logits));
+    await assertNear(logits, expected.tensor("logits"), 2e-5, "logits");
+    const greedy = { maxNewTokens: 10, eosTokenId: null };
+    const prompt = [json.input_ids[0].slice(0, 5)];
+    assertEquals(await model.generate(prompt, greedy), json.greedy);
+    assertEquals(await model.generate(prompt, { ...greedy, useCache: false }), json.greedy, "recomputed");
+    const padded = { inputIds: [[0, 0, ...prompt[0]]], attentionMask: [[0, 0, 1, 1, 1, 1, 1]] };
+    assertEquals((await model.generate(padded, greedy))[0].slice(2), json.greedy[0], "padded on the left");
+
+    const target = await Deno.makeTempDir();
+    await model.savePretrained(target);
+    const file = (path: string) => Deno.readFile(`${path}/adapter_model.safetensors`);
+    assertEquals(await file(target), await file(folder), "byte for byte peft's tensors");
+    const config = async (path: string) => JSON.parse(await Deno.readTextFile(`${path}/adapter_config.json`));
+    assertEquals(await config(target), await config(folder));
+    await Deno.remove(target, { recursive: true });
+    logits.dispose();
+    model.dispose();
+    assertEquals(device.memory.liveBytes, 0, "nothing is left of model and adapter");
+  });
+
+  Deno.test(`prompt/${name} trains as in peft, and on from our own file`, async () => {
+    const { model, device, expected: { json, ...expected } } = await trainableModel(name);
+    assertEquals(
+      [...model.namedParameters()].map(([path, p]) => [path, p.requiresGrad]),
+      json.named_parameters,
+    );
+    assertEquals(model.getNbTrainableParameters(), json.nb_trainable_parameters);
+    const inputs = { inputIds: json.input_ids, labels: json.labels };
+    const output = model.forward(inputs);
+    await assertNear(output.logits, expected.tensor("logits"), 2e-5, "logits");
+    assertAllClose([await output.loss!.item()], [json.loss], { rtol: 0, atol: 1e-6, label: "loss" });
+    output.loss!.backward();
+    await assertGradients(model.namedParameters(), { json, ...expected });
+    output.dispose();
+
+    const target = await Deno.makeTempDir();
+    await model.savePretrained(target);
+    const again = await PeftModel.fromPretrained(await loadFixture("gpt2_tiny", { device }), target, {
+      isTrainable: true,
+    });
+    await Deno.remove(target, { recursive: true });
+    const { lr, betas, eps, weight_decay: weightDecay } = json.adamw;
+    const trained = [...again.eval().parameters()].filter((p) => p.requiresGrad);
+    const optimizer = new AdamW(trained, { lr, betas, eps, weightDecay });
+    const losses: number[] = [];
+    for (let step = 0; step < 10; step++) {
+      using output = again.forward(inputs);
+      losses.push(await output.loss!.item());
+      output.loss!.backward();
+      optimizer.step();
+      optimizer.zeroGrad();
+    }
+    assertAllClose(losses, json.adamw.losses, { rtol: 0, atol: 1e-5 });
+  });
+
+  Deno.test(`prompt/${name} keeps its tokens' logits beside padding on the right`, async () => {
+    const { model, expected: { json, ...expected } } = await trainableModel(name);
+    const wanted = expected.tensor("padded.logits"); // row 1 without its padding
+    using logits = noGrad(() =>
+      tidy(() => model.forward({ inputIds: json.input_ids, attentionMask: json.padded_mask }).logits)
+    );
+    const values = await logits.data();
+    const row = logits.shape[1] * logits.shape[2];
+    assertAllClose(values.subarray(row, row + wanted.length), wanted, { rtol: 0, atol: 2e-5 });
+    model.dispose();
+  });
+}
+
+Deno.test("virtual tokens: disabled is the base bit for bit, and the base is never changed", async () => {
+  const { model, base, expected: { json } } = await trainableModel("prefix");
+  const logits = async (run: () => { logits: { data(): Promise<ArrayLike<number>> } }) =>
+    Array.from(await noGrad(() => run().logits).data());
+  const plain = await logits(() => base.forward({ inputIds: json.input_ids }));
+  assertEquals(
+    await model.disableAdapter(() => logits(() => model.forward({ inputIds: json.input_ids }))),
+    plain,
+  );
+  assert((await logits(() => model.forward({ inputIds: json.input_ids }))).some((v, i) => v !== plain[i]));
+  assert(model.unload() === base);
+  assertEquals(await logits(() => base.forward({ inputIds: json.input_ids })), plain);
+});
+
+Deno.test("PromptTuningConfig starts from random tokens, sampled ones, or a text's", async () => {
+  const device = await ownDevice();
+  const base = await loadFixture("gpt2_tiny", { device });
+  const { data } = { data: await base.transformer.wte.weight.data() };
+  const width = base.config.nEmbd;
+  const rowOf = (id: number) => Array.from(data.subarray(id * width, (id + 1) * width));
+  const make = (
+    fields: ConstructorParameters<typeof PromptTuningConfig>[0],
+    encode?: (text: string) => number[],
+  ) => getPeftModel(base, new PromptTuningConfig({ numVirtualTokens: 5, ...fields }), "default", { encode });
+  const table = async (model: ReturnType<typeof make>) => {
+    const values = await model.prompt_encoder!.get("default")!.embedding.weight.data();
+    const rows = Array.from({ length: 5 }, (_, i) => Array.from(values.subarray(i * width, (i + 1) * width)));
+    model.unload();
+    return rows;
+  };
+  const text = {
+    promptTuningInit: "TEXT",
+    promptTuningInitText: "abc",
+    tokenizerNameOrPath: "gpt2",
+  } as const;
+  assertEquals(await table(make(text, () => [7, 9])), [7, 9, 7, 9, 7].map(rowOf));
+  assertThrows(() => make(text), RangeError, "a text to start from needs");
+  const all = Array.from({ length: base.config.vocabSize }, (_, id) => rowOf(id).join());
+  for (const row of await table(make({ promptTuningInit: "SAMPLE_VOCAB" }))) assert(all.includes(row.join()));
+  const random = (await table(make({}))).flat();
+  const variance = random.reduce((sum, v) => sum + v * v, 0) / random.length;
+  assert(Math.abs(variance - 1) < 0.4, `variance ${variance}`);
+});
+
+Deno.test("virtual tokens refuse what does not fit, and leave the model as it was", async () => {
+  assertThrows(
+    () => new PrefixTuningConfig({}),
+    RangeError,
+    "num_virtual_tokens must be a positive integer, received 0",
+  );
+  assertThrows(
+    () => new PromptEncoderConfig({ numVirtualTokens: 2, encoderReparameterizationType: "LSTM" }),
+    RangeError,
+    'encoder_reparameterization_type must be "MLP"',
+  );
+  const text = { numVirtualTokens: 2, promptTuningInit: "TEXT" } as const;
+  assertThrows(() => new PromptTuningConfig(text), RangeError, "tokenizer_name_or_path can't be None");
+  const device = await ownDevice();
+  const base = await loadFixture("gpt2_tiny", { device });
+  const { liveBytes } = device.memory;
+  const names = [...base.namedParameters()].map(([name, p]) => `${name} ${p.requiresGrad}`);
+  assertThrows(
+    () => getPeftModel(base, new PrefixTuningConfig({ numVirtualTokens: 2, numLayers: 7 })),
+    TypeError,
+    "numLayers must be the model's 3, received 7",
+  );
+  const target = await Deno.makeTempDir();
+  await Deno.copyFile(`${FIXTURES}prompt/prompt/adapter_config.json`, `${target}/adapter_config.json`);
+  const wrong = { dtype: "F32" as const, shape: [5, 4], data: new Float32Array(20) };
+  await safetensors.save(`${target}/adapter_model.safetensors`, { prompt_embeddings: wrong, other: wrong });
+  await assertRejects(
+    () => PeftModel.fromPretrained(base, target),
+    TypeError,
+    '"prompt_embeddings" expected [5, 48], found [5, 4]; "other" is unexpected',
+  );
+  await Deno.remove(target, { recursive: true });
+  await assertRejects(
+    () => PeftModel.fromPretrained(base, `${FIXTURES}prompt/p_tuning`, { isTrainable: true }),
+    TypeError,
+    "Cannot set a prompt learning adapter to trainable when loading pretrained adapter",
+  );
+  assertEquals([...base.namedParameters()].map(([name, p]) => `${name} ${p.requiresGrad}`), names);
+  assertEquals(device.memory.liveBytes, liveBytes);
+  const model = getPeftModel(base, new PromptTuningConfig({ numVirtualTokens: 2 }));
+  assertThrows(() => model.addAdapter("other", new LoraConfig()), RangeError, "Cannot combine adapters");
+  await assertRejects(() => model.mergeAdapter(), TypeError, "virtual tokens are no weights");
+});
