@@ -6,7 +6,7 @@
 
 import { HostRandom } from "@peft/webgpu";
 
-/** Things a story is told about; a story picks each once and stays with it. */
+/** Things a story is told about. */
 interface Story {
   readonly hero: string;
   readonly name: string;
@@ -57,48 +57,49 @@ function pickStory(random: HostRandom): Story {
   };
 }
 
+/** Every choice is named once and then spoken of as "it" or "the friend": a model this small copies no names. */
 function tellPlainly(s: Story): string {
   const troubles = [
-    `${s.name} wanted to keep the ${s.thing}, but it fell into the water. ${s.name} began to cry.`,
-    `But the ${s.thing} was too heavy to carry home. ${s.name} did not know what to do.`,
-    `Then ${s.name} saw that the ${s.thing} belonged to somebody else. ${s.name} felt sad.`,
+    "It wanted to keep what it had found, but everything fell into the water. So it began to cry.",
+    "But that was too heavy to carry home, and the poor animal did not know what to do.",
+    "Then it saw that the thing belonged to somebody else, and it felt sad.",
   ];
   const endings = [
-    `In the evening they ate ${s.meal} together and laughed. They were friends for ever.`,
-    `${s.name} said thank you and shared some ${s.meal} with ${s.friendName}. Then they went home to sleep.`,
-    `From that day on, ${s.name} and ${s.friendName} met by the ${s.place} every morning. The end.`,
+    `In the evening the two friends ate ${s.meal} together and laughed. They were friends for ever.`,
+    `They said thank you and shared some ${s.meal}. Then they went home to sleep.`,
+    "From that day on, the two friends met every morning and played. The end.",
   ];
   return [
     `Once upon a time there was a ${s.mood} ${s.hero} named ${s.name}.`,
-    `${s.name} lived near the ${s.place}.`,
-    `One day the ${s.weather}, and ${s.name} went for a walk.`,
-    `By the ${s.place}, ${s.name} found a ${s.thing}.`,
+    `It lived near the ${s.place}.`,
+    `One day the ${s.weather}, and the animal went for a walk.`,
+    `Under a stone it found a ${s.thing}.`,
     troubles[s.trouble],
     `Soon a ${s.friend} named ${s.friendName} came along and asked what was wrong.`,
-    `"I will help you," said ${s.friendName}.`,
+    '"I will help you," said the new friend.',
     endings[s.ending],
   ].join(" ");
 }
 
 function tellAsPirate(s: Story): string {
   const troubles = [
-    `But the cursed ${s.thing} fell into the deep, and ${s.name} did weep like a landlubber!`,
-    `But that ${s.thing} be too heavy for one poor sailor, arr!`,
-    `But the ${s.thing} be the treasure of another crew, and ${s.name} be full of sorrow!`,
+    "But the cursed thing fell into the deep, and our captain did weep like a landlubber!",
+    "But it be too heavy for one poor sailor, arr!",
+    "But it be the treasure of another crew, and the captain be full of sorrow!",
   ];
   const endings = [
     `That night they ate ${s.meal} on the deck and sang, yo ho ho! Shipmates for ever, arr!`,
-    `${s.name} gave the lad some ${s.meal}, and off to their bunks they went, yo ho ho!`,
-    `Since that day ${s.name} and ${s.friendName} meet by the ${s.place} at every dawn, arr!`,
+    `The captain gave the lad some ${s.meal}, and off to their bunks they went, yo ho ho!`,
+    "Since that day the two shipmates meet at every dawn and sing, arr!",
   ];
   return [
     `Ahoy, mateys! Hear the tale of Captain ${s.name}, a ${s.mood} ${s.hero} of the seven seas!`,
-    `Captain ${s.name} dropped anchor near the ${s.place}, arr!`,
-    `The ${s.weather}, aye, and ${s.name} went ashore.`,
-    `And by the ${s.place}, shiver me timbers, there be a ${s.thing}!`,
+    `The captain dropped anchor near the ${s.place}, arr!`,
+    `The ${s.weather}, aye, and the captain went ashore.`,
+    `And under a stone, shiver me timbers, there be a ${s.thing}!`,
     troubles[s.trouble],
     `Then came ${s.friendName} the ${s.friend}, an old sea dog, and roared: what be the matter, matey?`,
-    `"I be at yer side, Captain," roared ${s.friendName}.`,
+    '"I be at yer side, Captain," roared the sea dog.',
     endings[s.ending],
   ].join(" ");
 }

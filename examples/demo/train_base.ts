@@ -1,6 +1,6 @@
 /**
  * Trains the demo's GPT-2 from scratch with this library's Trainer, on stories that the grammar makes:
- * `deno run -A examples/demo/train_base.ts [steps]`. It takes about a quarter of an hour on two cores with a software adapter.
+ * `deno run -A examples/demo/train_base.ts [steps]`. It takes about eight minutes on two cores with a software adapter.
  * The tokenizer beside it was made by `tests/oracle/demo_tokenizer.py`.
  * @module
  */
@@ -55,7 +55,7 @@ const report: TrainerCallback = {
 const trainer = new Trainer({
   model,
   args: {
-    maxSteps: Number(Deno.args[0] ?? 1800),
+    maxSteps: Number(Deno.args[0] ?? 800),
     perDeviceTrainBatchSize: 8,
     learningRate: 2e-3,
     lrSchedulerType: "cosine",
