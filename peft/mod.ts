@@ -32,3 +32,4 @@ export { Tuner } from "./tuner.ts";
 export { NoMatchingModuleError } from "./targets.ts";
 export { IA3Config, type IA3ConfigFields } from "./ia3.ts";
 export { LNTuningConfig, type LNTuningConfigFields } from "./ln_tuning.ts";
+export { DoraMagnitude } from "./dora.ts";
