@@ -109,24 +109,26 @@ export async function generate(
       }`,
     );
   }
-  const cache = useCache ? new KVCache(config, model.device, rows.length, prompt + maxNewTokens) : undefined;
-  const sampler = new TokenSampler(model.device, {
-    ...sampling,
-    prompts: rows,
-    vocabSize: config.vocabSize,
-    maxSteps: maxNewTokens,
-    endTokens: eos,
-    padToken: pad,
-    seed: options.seed ?? 0,
-  });
+  let cache: KVCache | undefined;
+  let sampler: TokenSampler | undefined;
   const { training } = model;
   try {
+    if (useCache) cache = new KVCache(config, model.device, rows.length, prompt + maxNewTokens);
+    sampler = new TokenSampler(model.device, {
+      ...sampling,
+      prompts: rows,
+      vocabSize: config.vocabSize,
+      maxSteps: maxNewTokens,
+      endTokens: eos,
+      padToken: pad,
+      seed: options.seed ?? 0,
+    });
     model.eval();
     await decode(model, { rows, mask, virtual, eos, maxNewTokens, cache, sampler, streamer });
     streamer?.end();
   } finally {
     cache?.dispose();
-    sampler.dispose();
+    sampler?.dispose();
     model.train(training);
   }
   return rows;

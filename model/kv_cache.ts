@@ -3,7 +3,7 @@
  * @module
  */
 
-import { type Device, empty, keep, type Tensor, writeRows } from "../autograd/mod.ts";
+import { type Device, empty, keep, type Tensor, tidy, writeRows } from "../autograd/mod.ts";
 import type { GPT2Config } from "./gpt2_config.ts";
 
 /** Room for `capacity` tokens of each row, a layer at a time. */
@@ -24,7 +24,8 @@ export class KVCache {
     this.batch = batch;
     this.capacity = Math.min(capacity, config.nPositions);
     const shape = [batch, this.capacity, 2 * config.nEmbd];
-    this.layers = Array.from({ length: config.nLayer }, () => keep(empty(device, shape)));
+    // A scope frees the layers before if one does not fit; then they are the cache's.
+    this.layers = tidy(() => Array.from({ length: config.nLayer }, () => empty(device, shape))).map(keep);
   }
 
   /** Puts the keys and values of a prefix, [NV, 2C] of each layer, in front of every row. @throws {RangeError} if it is not empty */

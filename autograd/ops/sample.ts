@@ -5,7 +5,7 @@
 
 import { sampleTokens } from "../../kernels/sample.ts";
 import type { Device } from "../../gpu/mod.ts";
-import { keep, untracked } from "../scope.ts";
+import { tidy, untracked } from "../scope.ts";
 import { showShape } from "../shape.ts";
 import { empty, full, Tensor } from "../tensor.ts";
 
@@ -49,17 +49,18 @@ export class TokenSampler {
     const { prompts, vocabSize, endTokens, maxSteps } = options;
     this.#options = options;
     this.#rows = prompts.length;
-    const make = (tensor: () => Tensor): Tensor => untracked(() => keep(tensor()));
-    this.#seen = make(() => {
-      if (options.repetitionPenalty === 1) return full(device, [this.#rows, vocabSize], 0);
-      const seen = new Uint32Array(this.#rows * vocabSize);
-      prompts.forEach((row, i) => row.forEach((token) => seen[i * vocabSize + token] = 1));
-      return Tensor.from(seen, { device });
-    });
+    const seen = new Uint32Array(options.repetitionPenalty === 1 ? 0 : this.#rows * vocabSize);
+    if (seen.length > 0) prompts.forEach((row, i) => row.forEach((token) => seen[i * vocabSize + token] = 1));
     const ended = Uint32Array.of(endTokens.length, ...endTokens, ...prompts.map(() => 0));
-    this.#ended = make(() => Tensor.from(ended, { device }));
-    this.#next = make(() => empty(device, [this.#rows, 1], "int32"));
-    this.#tokens = make(() => empty(device, [maxSteps, this.#rows], "int32"));
+    // A scope frees the first ones if a later one does not fit; then they are the sampler's.
+    [this.#seen, this.#ended, this.#next, this.#tokens] = untracked(() =>
+      tidy(() => [
+        seen.length > 0 ? Tensor.from(seen, { device }) : full(device, [this.#rows, vocabSize], 0),
+        Tensor.from(ended, { device }),
+        empty(device, [this.#rows, 1], "int32"),
+        empty(device, [maxSteps, this.#rows], "int32"),
+      ])
+    );
   }
 
   /** The tokens chosen last, int32 [rows, 1]: the next step's input. */
