@@ -139,7 +139,10 @@ export class PrefixTuningConfig implements PeftConfig {
   /** "PREFIX_TUNING". */
   readonly peftType = "PREFIX_TUNING";
 
-  /** @throws {RangeError} for a value outside its range, or without `numVirtualTokens` */
+  /**
+   * Missing fields take `peft`'s defaults.
+   * @throws {RangeError} for a value outside its range, or without `numVirtualTokens`
+   */
   constructor(fields: Partial<PrefixTuningConfigFields>) {
     const all = checked("prefix_tuning", PREFIX, fields);
     if (all.initWeights !== null && all.initWeights !== "zero") {
@@ -167,7 +170,10 @@ export class PromptTuningConfig implements PeftConfig {
   /** "PROMPT_TUNING". */
   readonly peftType = "PROMPT_TUNING";
 
-  /** @throws {RangeError} for a value outside its range, or without `numVirtualTokens` */
+  /**
+   * Missing fields take `peft`'s defaults.
+   * @throws {RangeError} for a value outside its range, or without `numVirtualTokens`
+   */
   constructor(fields: Partial<PromptTuningConfigFields>) {
     const all = checked("prompt_tuning", PROMPT, fields);
     if (!["RANDOM", "SAMPLE_VOCAB", "TEXT"].includes(all.promptTuningInit)) {
@@ -207,7 +213,10 @@ export class PromptEncoderConfig implements PeftConfig {
   /** "P_TUNING". */
   readonly peftType = "P_TUNING";
 
-  /** @throws {RangeError} for a value outside its range, or without `numVirtualTokens` */
+  /**
+   * Missing fields take `peft`'s defaults.
+   * @throws {RangeError} for a value outside its range, or without `numVirtualTokens`
+   */
   constructor(fields: Partial<PromptEncoderConfigFields>) {
     const all = checked("p_tuning", P_TUNING, fields);
     if (all.encoderReparameterizationType !== "MLP") {
