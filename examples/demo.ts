@@ -30,7 +30,7 @@ Usage: ./run demo [flags]
   --data <file>               .txt or .jsonl to learn; default: pirate stories
   --eval-data <file>          Held-out data; default: more pirate stories, or none with --data
   --prompt <text>             Text that the samples continue
-  --steps <n>                 Optimizer steps; default 80
+  --steps <n>                 Optimizer steps; default 150
   --batch-size <n>            Rows a step; default 8
   --lr <number>               Learning rate; default 0.004, or 0.0002 with --model
   --output <folder>           Default: out/demo
@@ -83,7 +83,7 @@ function readSettings(args: string[]): Settings | null {
       : values.data
       ? ["Once upon a time"]
       : ["Once upon a time", "Ahoy"],
-    steps: number("steps", 80),
+    steps: number("steps", 150),
     batchSize: number("batch-size", 8),
     learningRate: number("lr", values.model ? 2e-4 : 4e-3),
     output: values.output ?? "out/demo",
