@@ -5,14 +5,9 @@
 
 export type { PeftConfig, PeftConfigFields } from "./config.ts";
 export { LoraConfig, type LoraConfigFields, type LoraInit } from "./lora.ts";
-export {
-  type AdaptableModel,
-  type ForwardInputs,
-  type Generate,
-  getPeftModel,
-  type LoadAdapterOptions,
-  PeftModel,
-} from "./peft_model.ts";
+export { getPeftModel, PeftModel } from "./peft_model.ts";
+export type { AdaptableModel, ForwardInputs, Generate } from "./adaptable_model.ts";
+export type { LoadAdapterOptions } from "./adapter_folder.ts";
 export { LoraLayer } from "./lora_layer.ts";
 export { AdapterState, type InjectionContext, type TunerLayer } from "./method.ts";
 export { type Layer, ModulesToSaveWrapper } from "./modules_to_save.ts";

@@ -4,8 +4,9 @@
  */
 
 import { joinPath } from "../io/files.ts";
-import { resolveModelFolder } from "../io/hub.ts";
 import { Module, type ModuleDict, Parameter } from "../nn/mod.ts";
+import type { AdaptableModel, ForwardInputs, Generate } from "./adaptable_model.ts";
+import { adapterFolder, type LoadAdapterOptions } from "./adapter_folder.ts";
 import { readAdapterConfig, readAdapterValues, writeAdapter } from "./adapter_files.ts";
 import type { PeftConfig } from "./config.ts";
 import type { AdapterHost, InjectOptions } from "./adapter_host.ts";
@@ -13,42 +14,6 @@ import type { VirtualTokenEncoder } from "./prompt_encoder.ts";
 import { PromptHost } from "./prompt_host.ts";
 import { isPromptLearning } from "./prompt_learning.ts";
 import { Tuner } from "./tuner.ts";
-
-/** A model that can be adapted: any module tree with a forward. */
-export type AdaptableModel = Module & {
-  // deno-lint-ignore no-explicit-any -- each model has inputs of its own
-  forward(inputs: any): unknown;
-};
-
-/** What a model's forward takes. */
-export type ForwardInputs<M extends AdaptableModel> = Parameters<M["forward"]>[0];
-/** What a model's generate takes and gives; never where it has none. */
-export type Generate<M> = M extends { generate: infer G extends (...args: never[]) => unknown } ? G : never;
-
-/** Options of loading an adapter. */
-export interface LoadAdapterOptions {
-  /** Whether it trains; default false: frozen, in eval mode. */
-  isTrainable?: boolean;
-  /** Whether a missing or unexpected key is an error (default) or a warning. */
-  strict?: boolean;
-  /** Branch, tag or commit on the hub; default "main". */
-  revision?: string;
-  /** Where downloads are kept; default Hugging Face's cache. */
-  cacheDir?: string;
-  /** Never ask the network; default false. */
-  localFilesOnly?: boolean;
-}
-
-/** Files of an adapter. */
-const ADAPTER_FILES = ["adapter_config.json", "adapter_model.safetensors"];
-
-/** The folder of an adapter: a local one, or downloaded. */
-function adapterFolder(
-  dirOrId: string,
-  { revision, cacheDir, localFilesOnly }: LoadAdapterOptions,
-): Promise<string> {
-  return resolveModelFolder(dirOrId, { files: ADAPTER_FILES, revision, cacheDir, localFilesOnly });
-}
 
 /** A model whose modules carry adapters. Its base was changed in place. */
 export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module {

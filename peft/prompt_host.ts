@@ -3,26 +3,18 @@
  * @module
  */
 
-import { embedding, HostRandom, noGrad, slice, Tensor, tidy, untracked } from "../autograd/mod.ts";
+import { noGrad, slice, type Tensor, tidy, untracked } from "../autograd/mod.ts";
 import { Initializer, mismatchError, type Module, ModuleDict, Parameter } from "../nn/mod.ts";
+import { checkName, checkNewName, mixedTypes } from "./adapter_names.ts";
+import { withAdaptersOff } from "./adapters_off.ts";
 import type { AdapterHost, InjectOptions, LoadedKeys } from "./adapter_host.ts";
 import type { AdapterValues } from "./adapter_files.ts";
-import { type PeftConfig, refuseConfig, withFields } from "./config.ts";
+import { type PeftConfig, withFields } from "./config.ts";
+import { GradientFlags } from "./gradient_flags.ts";
 import { AdapterState } from "./method.ts";
-import { torchLinear, VirtualTokenEncoder } from "./prompt_encoder.ts";
-import { isPromptLearning, type PromptLearningConfig, type PromptTuningConfig } from "./prompt_learning.ts";
-
-/** What a model tells of itself so that virtual tokens can be made for it. */
-export interface PromptFacts {
-  /** Width of the model. */
-  readonly tokenDim: number;
-  /** Number of blocks. */
-  readonly numLayers: number;
-  /** Attention heads. */
-  readonly numAttentionHeads: number;
-  /** Token embeddings, [V, C]. */
-  readonly embeddings: Parameter;
-}
+import { VirtualTokenEncoder } from "./prompt_encoder.ts";
+import { makeEncoder, type PromptFacts } from "./prompt_init.ts";
+import { isPromptLearning, type PromptLearningConfig } from "./prompt_learning.ts";
 
 /** A model that takes `promptEmbeds` and `prefixKeyValues`. */
 interface PromptableModel {
@@ -43,7 +35,7 @@ export class PromptHost<M extends Module> implements AdapterHost<M> {
   /** Encoders by adapter: `prompt_encoder.default` of the PEFT model. */
   readonly encoders: ModuleDict<VirtualTokenEncoder> = new ModuleDict();
   readonly #configs = new Map<string, PromptLearningConfig>();
-  readonly #trained: ReadonlyMap<Parameter, boolean>;
+  readonly #trained: GradientFlags;
   #injections = 0;
 
   /** @throws {TypeError} if the model takes no virtual tokens */
@@ -54,7 +46,7 @@ export class PromptHost<M extends Module> implements AdapterHost<M> {
       );
     }
     this.model = model;
-    this.#trained = new Map([...model.parameters()].map((parameter) => [parameter, parameter.requiresGrad]));
+    this.#trained = new GradientFlags(model.parameters());
   }
 
   get configs(): ReadonlyMap<string, PeftConfig> {
@@ -66,14 +58,10 @@ export class PromptHost<M extends Module> implements AdapterHost<M> {
   }
 
   inject(given: PeftConfig, name: string, options: InjectOptions = {}): void {
-    if (this.#configs.has(name)) {
-      throw new RangeError(`Cannot add adapter "${name}": Adapter with name '${name}' already exists.`);
-    }
+    checkNewName(this.#configs, name);
     const [other] = this.#configs.values();
     if (!isPromptLearning(given) || (other && other.peftType !== given.peftType)) {
-      throw new RangeError(
-        `Cannot add adapter "${name}": Cannot combine adapters with different peft types. Found ${other?.peftType} and ${given.peftType}.`,
-      );
+      throw mixedTypes(name, other, given);
     }
     const facts = this.#promptable.promptFacts;
     for (const key of ["tokenDim", "numLayers", "numAttentionHeads"] as const) {
@@ -180,13 +168,7 @@ export class PromptHost<M extends Module> implements AdapterHost<M> {
   }
 
   checkName(name: string): void {
-    if (!this.#configs.has(name)) {
-      throw new RangeError(
-        `Cannot use adapter "${name}": Adapter ${name} does not exist, adapters here are ${
-          [...this.#configs.keys()].map((n) => JSON.stringify(n)).join(", ")
-        }`,
-      );
-    }
+    checkName(this.#configs, name);
   }
 
   activate(names: readonly string[], trainable: boolean): void {
@@ -213,24 +195,7 @@ export class PromptHost<M extends Module> implements AdapterHost<M> {
   unmerge(): void {}
 
   disabled<T>(body: () => T): T {
-    const before = this.state.disabled;
-    const trained = [...this.encoders.parameters()].map((p): [Parameter, boolean] => [p, p.requiresGrad]);
-    this.state.disabled = true;
-    for (const [parameter] of trained) parameter.requiresGrad = false;
-    const restore = () => {
-      this.state.disabled = before;
-      for (const [parameter, on] of trained) parameter.requiresGrad = on;
-    };
-    let result: T;
-    try {
-      result = body();
-    } catch (error) {
-      restore();
-      throw error;
-    }
-    if (result instanceof Promise) return result.finally(restore) as T;
-    restore();
-    return result;
+    return withAdaptersOff(this.state, this.encoders.parameters(), body);
   }
 
   remove(name: string): void {
@@ -250,7 +215,7 @@ export class PromptHost<M extends Module> implements AdapterHost<M> {
   }
 
   restoreGradients(): void {
-    for (const [parameter, on] of this.#trained) if (!parameter.isDisposed) parameter.requiresGrad = on;
+    this.#trained.restore();
   }
 
   /** What the active adapter puts before every row, as inputs of the model. */
@@ -283,73 +248,4 @@ export class PromptHost<M extends Module> implements AdapterHost<M> {
       for (const tensor of own) if (tensor && !(tensor instanceof Parameter)) tensor.dispose();
     }
   }
-}
-
-/** A fresh encoder with `peft`'s initial values. */
-function makeEncoder(
-  config: PromptLearningConfig,
-  facts: PromptFacts,
-  init: Initializer,
-  options: InjectOptions,
-): VirtualTokenEncoder {
-  const { numVirtualTokens: count } = config;
-  const { tokenDim: width, numLayers } = facts;
-  switch (config.peftType) {
-    case "PREFIX_TUNING": {
-      const all = 2 * numLayers * width;
-      if (!config.prefixProjection) {
-        const zero = config.initWeights === "zero";
-        return new VirtualTokenEncoder(zero ? init.constant([count, all], 0) : init.normal([count, all], 1));
-      }
-      const hidden = config.encoderHiddenSize!;
-      const table = init.normal([count, width], 1);
-      return new VirtualTokenEncoder(table, "transform", [
-        torchLinear(init, width, hidden),
-        torchLinear(init, hidden, all),
-      ]);
-    }
-    case "P_TUNING": {
-      const hidden = config.encoderHiddenSize!;
-      const table = init.normal([count, width], 1);
-      const sizes = [[width, hidden], [hidden, hidden], [hidden, width]];
-      return new VirtualTokenEncoder(
-        table,
-        "mlp_head",
-        sizes.map(([from, to]) => torchLinear(init, from, to)),
-      );
-    }
-    case "PROMPT_TUNING":
-      return new VirtualTokenEncoder(promptTable(config, facts, init, options));
-  }
-}
-
-function promptTable(
-  config: PromptTuningConfig,
-  { tokenDim, embeddings }: PromptFacts,
-  init: Initializer,
-  options: InjectOptions,
-): Parameter {
-  const { numVirtualTokens: count, promptTuningInit } = config;
-  if (promptTuningInit === "RANDOM") return init.normal([count, tokenDim], 1);
-  let ids: number[];
-  if (promptTuningInit === "SAMPLE_VOCAB") {
-    const random = new HostRandom(init.seed);
-    ids = Array.from({ length: count }, () => random.integer(embeddings.shape[0]));
-  } else {
-    const encoded = options.encode?.(config.promptTuningInitText!) ?? [];
-    if (encoded.length === 0) {
-      refuseConfig(
-        "prompt_tuning",
-        `a text to start from needs getPeftModel(..., { encode: tokenizer.encode }), received none`,
-      );
-    }
-    ids = Array.from({ length: count }, (_, i) => encoded[i % encoded.length]); // repeated or cut, as in peft
-  }
-  const { device } = embeddings;
-  return new Parameter(untracked(() =>
-    noGrad(() => {
-      using rows = Tensor.from(Int32Array.from(ids), { device });
-      return embedding(rows, embeddings);
-    })
-  ));
 }

@@ -5,16 +5,20 @@
 
 import { noGrad, RandomState, type Tensor } from "../autograd/mod.ts";
 import { Conv1D, Initializer, Linear, Module, type Parameter } from "../nn/mod.ts";
+import { savedModules, tunerLayers, unwrappedView } from "./adapted_tree.ts";
 import type { AdapterHost, InjectOptions, LoadedKeys } from "./adapter_host.ts";
+import { checkName, checkNewName, mixedTypes } from "./adapter_names.ts";
+import { withAdaptersOff } from "./adapters_off.ts";
 import { type AdapterValues, applyAdapterValues } from "./adapter_files.ts";
 import { type PeftConfig, withFields } from "./config.ts";
+import { GradientFlags } from "./gradient_flags.ts";
+import { Merging } from "./merging.ts";
 import { AdapterState, type InjectionContext, isTunerLayer, type TunerLayer } from "./method.ts";
 import { ModulesToSaveWrapper } from "./modules_to_save.ts";
 import { isPromptLearning } from "./prompt_learning.ts";
 import { methodOf } from "./registry.ts";
 import { recordTargets } from "./recorded_config.ts";
 import { findModulesToSave, findTargets, type TargetFields } from "./targets.ts";
-import { UntiedWeights } from "./untied_weights.ts";
 
 /** Prefix of every key on disk: the model inside a PEFT model. */
 const KEY_PREFIX = "base_model.model.";
@@ -33,8 +37,8 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
   readonly state: AdapterState = new AdapterState();
   readonly #configs = new Map<string, PeftConfig>();
   /** Whether each parameter of the base trained before it was wrapped. */
-  readonly #trained: Map<Parameter, boolean>;
-  readonly #untied = new UntiedWeights();
+  readonly #trained: GradientFlags;
+  readonly #merging: Merging;
   #injections = 0;
 
   /** Takes the model in; nothing is replaced yet. */
@@ -42,7 +46,8 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
     super();
     this.model = model;
     this.training = model.training;
-    this.#trained = new Map([...model.parameters()].map((parameter) => [parameter, parameter.requiresGrad]));
+    this.#trained = new GradientFlags(model.parameters());
+    this.#merging = new Merging(model, this.state, this.#trained);
   }
 
   /** Configurations of the adapters by name. */
@@ -52,16 +57,12 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
 
   /** Every layer that holds adapters, with its path. */
   layers(): [path: string, layer: TunerLayer][] {
-    return [...this.model.namedModules()].filter((entry): entry is [string, TunerLayer & Module] =>
-      isTunerLayer(entry[1])
-    );
+    return tunerLayers(this.model);
   }
 
   /** Every module that adapters train whole, with its path. */
   savedModules(): [path: string, wrapper: ModulesToSaveWrapper][] {
-    return [...this.model.namedModules()].filter((entry): entry is [string, ModulesToSaveWrapper] =>
-      entry[1] instanceof ModulesToSaveWrapper
-    );
+    return savedModules(this.model);
   }
 
   /**
@@ -69,34 +70,20 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
    * @throws {RangeError} if the name is taken   @throws {TypeError} if its targets match nothing
    */
   inject(given: PeftConfig, name: string, options: InjectOptions = {}): void {
-    if (this.#configs.has(name)) {
-      throw new RangeError(`Cannot add adapter "${name}": Adapter with name '${name}' already exists.`);
-    }
-    if (!/^[^.\s]+$/.test(name)) {
-      throw new RangeError(`Cannot add adapter "${name}": a name without dots and spaces is required`);
-    }
-    if (isPromptLearning(given)) {
-      const [present] = this.#configs.values();
-      throw new RangeError(
-        `Cannot add adapter "${name}": Cannot combine adapters with different peft types. Found ${present?.peftType} and ${given.peftType}.`,
-      );
-    }
+    checkNewName(this.#configs, name);
+    if (isPromptLearning(given)) throw mixedTypes(name, [...this.#configs.values()][0], given);
     const method = methodOf(given.peftType);
     const facts = this.model as ModelFacts;
     const modelType = facts.config?.modelType;
     const other = [...this.#configs.values()].find((present) => present.peftType !== given.peftType);
-    if (other) {
-      throw new RangeError(
-        `Cannot add adapter "${name}": Cannot combine adapters with different peft types. Found ${other.peftType} and ${given.peftType}.`,
-      );
-    }
+    if (other) throw mixedTypes(name, other, given);
     const config = withFields(given, method.resolve?.(given, modelType) ?? {});
     this.#checkBiases(config, name);
     const fields: TargetFields = {
       ...config,
       targetModules: config.targetModules ?? method.defaultTargets(modelType),
     };
-    const unwrapped = this.#unwrappedView();
+    const unwrapped = unwrappedView(this.model);
     const paths = findTargets(unwrapped, fields, {
       method: method.name,
       supports: (module) => method.supports(module),
@@ -124,21 +111,6 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
     }
     this.#configs.set(name, recordTargets(config, fields, paths, this.model));
     for (const [, parameter] of this.adapterState(name)) parameter.requiresGrad = false;
-  }
-
-  /** The model as target matching sees it: adapters' own modules are not candidates. */
-  #unwrappedView(): Module {
-    const { model } = this;
-    const inside = new Set<string>();
-    for (const [path, layer] of [...this.layers(), ...this.savedModules()]) {
-      for (const [below] of (layer as Module).namedModules(path)) if (below !== path) inside.add(below);
-    }
-    if (inside.size === 0) return model;
-    const view = Object.create(model) as Module;
-    view.namedModules = function* () {
-      for (const entry of model.namedModules()) if (!inside.has(entry[0])) yield entry;
-    };
-    return view;
   }
 
   /** Only one adapter may train biases: the base has them once. */
@@ -223,102 +195,27 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
 
   /** Fails for an adapter that is not there. */
   checkName(name: string): void {
-    if (!this.#configs.has(name)) {
-      throw new RangeError(
-        `Cannot use adapter "${name}": Adapter ${name} does not exist, adapters here are ${
-          [...this.#configs.keys()].map((n) => JSON.stringify(n)).join(", ")
-        }`,
-      );
-    }
+    checkName(this.#configs, name);
   }
 
   /** Adds the change of adapters to the base weights. With `safe`, NaN and infinity are found and nothing is changed. */
   async merge(names: readonly string[], safe: boolean): Promise<void> {
-    const fresh = names.filter((name) => !this.state.merged.includes(name));
-    for (const name of fresh) this.checkName(name);
-    if (fresh.length === 0) {
-      console.warn("All adapters are already merged, nothing to do.");
-      return;
-    }
-    const before = [...this.state.merged];
-    this.#mergeNow(fresh);
-    if (safe) {
-      const broken = await this.#firstBroken();
-      if (broken !== null) {
-        this.unmerge();
-        if (before.length > 0) this.#mergeNow(before);
-        throw new RangeError(
-          `Cannot merge: NaNs detected in the merged weights. The adapter ${
-            fresh.join(", ")
-          } seems to be broken (${broken})`,
-        );
-      }
-    }
-  }
-
-  #mergeNow(names: readonly string[]): void {
-    const targets = this.layers().filter(([, layer]) => layer.adapterNames().some((n) => names.includes(n)));
-    for (
-      const [own, shared] of this.#untied.untie(
-        this.model,
-        targets.map(([, layer]) => layer.base_layer),
-      )
-    ) {
-      this.#trained.set(own, this.#trained.get(shared) ?? false);
-    }
-    for (const [, layer] of targets) for (const name of names) layer.merge(name);
-    this.state.merged.push(...names);
-  }
-
-  /** Path of the first layer with a merged weight that is not finite. */
-  async #firstBroken(): Promise<string | null> {
-    for (const [path, layer] of this.layers()) {
-      for (const weight of layer.mergedWeights()) {
-        const values = await weight.data();
-        const bad = weight.dtype === "float16"
-          ? (values as Uint16Array).some((bits) => (bits & 0x7c00) === 0x7c00)
-          : (values as Float32Array).some((value) => !Number.isFinite(value));
-        if (bad) return path;
-      }
-    }
-    return null;
+    for (const name of names) this.checkName(name);
+    await this.#merging.merge(names, safe);
   }
 
   /** Takes every merged change out of the base weights, bit for bit. */
   unmerge(): void {
-    if (this.state.merged.length === 0) {
-      console.warn("Already unmerged. Nothing to do.");
-      return;
-    }
-    for (const [, layer] of this.layers()) layer.unmerge();
-    this.#untied.restore();
-    this.state.merged = [];
+    this.#merging.unmerge();
   }
 
   /** Runs `body` with every adapter off and nothing merged, whatever happens in it. */
   disabled<T>(body: () => T): T {
-    const { state } = this;
-    const before = state.disabled;
-    const merged = [...state.merged];
-    const trained = [...this.model.parameters()].map((p): [Parameter, boolean] => [p, p.requiresGrad]);
+    const merged = [...this.state.merged];
     if (merged.length > 0) this.unmerge();
-    state.disabled = true;
-    for (const [parameter] of trained) parameter.requiresGrad = false;
-    const restore = () => {
-      state.disabled = before;
-      for (const [parameter, on] of trained) parameter.requiresGrad = on;
-      if (merged.length > 0) this.#mergeNow(merged);
-    };
-    let result: T;
-    try {
-      result = body();
-    } catch (error) {
-      restore();
-      throw error;
-    }
-    if (result instanceof Promise) return result.finally(restore) as T;
-    restore();
-    return result;
+    return withAdaptersOff(this.state, this.model.parameters(), body, () => {
+      if (merged.length > 0) this.#merging.mergeNow(merged);
+    });
   }
 
   /** Drops an adapter; layers left without one get their base module back. */
@@ -356,10 +253,9 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
         }
       }
     });
-    this.#untied.forget();
+    this.#merging.finish();
     this.#configs.clear();
     this.state.active = [];
-    this.state.merged = [];
     return this.model;
   }
 
@@ -376,6 +272,6 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
 
   /** Gives the base's parameters the flags they had before they were wrapped. */
   restoreGradients(): void {
-    for (const [parameter, on] of this.#trained) if (!parameter.isDisposed) parameter.requiresGrad = on;
+    this.#trained.restore();
   }
 }

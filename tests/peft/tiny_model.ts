@@ -6,8 +6,13 @@ import { assertNotEquals } from "@std/assert";
 import { type Device, noGrad } from "../../autograd/mod.ts";
 import type { GPT2LMHeadModel } from "../../model/mod.ts";
 import type { Module } from "../../nn/mod.ts";
-import { getPeftModel, LoraConfig, type LoraConfigFields, type PeftModel } from "../../peft/mod.ts";
-import type { AdaptableModel } from "../../peft/peft_model.ts";
+import {
+  type AdaptableModel,
+  getPeftModel,
+  LoraConfig,
+  type LoraConfigFields,
+  type PeftModel,
+} from "../../peft/mod.ts";
 import { loadFixture, ownDevice } from "../reference/fixtures.ts";
 
 /** A batch for the tiny model. */

@@ -1,0 +1,17 @@
+/**
+ * What a PEFT model asks of the model it wraps.
+ * @module
+ */
+
+import type { Module } from "../nn/mod.ts";
+
+/** A model that can be adapted: any module tree with a forward. */
+export type AdaptableModel = Module & {
+  // deno-lint-ignore no-explicit-any -- each model has inputs of its own
+  forward(inputs: any): unknown;
+};
+
+/** What a model's forward takes. */
+export type ForwardInputs<M extends AdaptableModel> = Parameters<M["forward"]>[0];
+/** What a model's generate takes and gives; never where it has none. */
+export type Generate<M> = M extends { generate: infer G extends (...args: never[]) => unknown } ? G : never;

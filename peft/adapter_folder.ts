@@ -1,0 +1,31 @@
+/**
+ * Where an adapter's files come from, and how they are taken.
+ * @module
+ */
+
+import { resolveModelFolder } from "../io/hub.ts";
+
+/** Options of loading an adapter. */
+export interface LoadAdapterOptions {
+  /** Whether it trains; default false: frozen, in eval mode. */
+  isTrainable?: boolean;
+  /** Whether a missing or unexpected key is an error (default) or a warning. */
+  strict?: boolean;
+  /** Branch, tag or commit on the hub; default "main". */
+  revision?: string;
+  /** Where downloads are kept; default Hugging Face's cache. */
+  cacheDir?: string;
+  /** Never ask the network; default false. */
+  localFilesOnly?: boolean;
+}
+
+/** Files of an adapter. */
+const ADAPTER_FILES = ["adapter_config.json", "adapter_model.safetensors"];
+
+/** The folder of an adapter: a local one, or downloaded. */
+export function adapterFolder(
+  dirOrId: string,
+  { revision, cacheDir, localFilesOnly }: LoadAdapterOptions,
+): Promise<string> {
+  return resolveModelFolder(dirOrId, { files: ADAPTER_FILES, revision, cacheDir, localFilesOnly });
+}

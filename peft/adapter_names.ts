@@ -1,0 +1,38 @@
+/**
+ * Names of the adapters of one model: which may be given, and which are there.
+ * @module
+ */
+
+import type { PeftConfig } from "./config.ts";
+import { quoteAll } from "./names.ts";
+
+/** Adapters by name. */
+export type AdapterConfigs = ReadonlyMap<string, PeftConfig>;
+
+/** @throws {RangeError} if the name is taken, or no name */
+export function checkNewName(configs: AdapterConfigs, name: string): void {
+  if (configs.has(name)) {
+    throw new RangeError(`Cannot add adapter "${name}": Adapter with name '${name}' already exists.`);
+  }
+  if (!/^[^.\s]+$/.test(name)) {
+    throw new RangeError(`Cannot add adapter "${name}": a name without dots and spaces is required`);
+  }
+}
+
+/** @throws {RangeError} if no adapter has the name */
+export function checkName(configs: AdapterConfigs, name: string): void {
+  if (!configs.has(name)) {
+    throw new RangeError(
+      `Cannot use adapter "${name}": Adapter ${name} does not exist, adapters here are ${
+        quoteAll(configs.keys())
+      }`,
+    );
+  }
+}
+
+/** The refusal of a second method beside a first one. */
+export function mixedTypes(name: string, first: PeftConfig | undefined, second: PeftConfig): RangeError {
+  return new RangeError(
+    `Cannot add adapter "${name}": Cannot combine adapters with different peft types. Found ${first?.peftType} and ${second.peftType}.`,
+  );
+}
