@@ -27,12 +27,14 @@ import {
 import { matmulKernels } from "./matmul.ts";
 import { tallyLoss } from "./loss_tally.ts";
 import { pointwiseKernels } from "./pointwise.ts";
+import { qrForm, qrReduce, qrUnpack } from "./qr.ts";
 import { randomFill } from "./random.ts";
 import { maxReduceHits, maxReduceShare, reduceKernels } from "./reduce.ts";
 import { sampleTokens } from "./sample.ts";
 import { sgdKernel, sgdMomentumKernel } from "./sgd.ts";
 import { softmaxBackward, softmaxForward } from "./softmax.ts";
 import { gatherStrided, scatterStrided } from "./strided_copy.ts";
+import { svdLengths, svdRotate, svdSort } from "./svd.ts";
 
 /** Every kernel, generated variants with their default options included; names are unique. */
 export function allKernels(): KernelSpec[] {
@@ -78,6 +80,12 @@ export function allKernels(): KernelSpec[] {
     ]),
     gradNormFinish,
     tallyLoss,
+    ...Object.values(svdRotate).flatMap((widths) => Object.values(widths)),
+    ...Object.values(svdLengths),
+    svdSort,
+    ...Object.values(qrReduce),
+    ...Object.values(qrForm),
+    qrUnpack,
   ];
   const families = [...matmulKernels(), ...attentionKernelList()];
   return [...pointwiseKernels(), ...[...single, ...families] as unknown as KernelSpec[]];

@@ -38,6 +38,8 @@ export {
   subtract,
   tanh,
 } from "./pointwise.ts";
+export { qr } from "./qr.ts";
 export { max, mean, type ReduceOptions, sum } from "./reduce.ts";
 export { type SamplerOptions, TokenSampler } from "./sample.ts";
 export { logSoftmax, softmax } from "./softmax.ts";
+export { type Svd, svd, svdLowrank } from "./svd.ts";

@@ -1,0 +1,150 @@
+/**
+ * QR decomposition by Householder reflections H = I - 2 v v^T / |v|^2, with the signs of LAPACK's `geqrf` and `orgqr`.
+ * Columns are kept as rows. `panel` holds R above the diagonal and below it the tails of the vectors v; `pivots` holds
+ * the diagonal of R; the head of v is what stays on the diagonal minus the pivot.
+ *
+ * Variants as in layer_norm.ts: a thread a column without barriers, or a workgroup a column.
+ * @module
+ */
+
+import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
+import { ROW_BUILTINS, rowText, type RowVariant } from "./layer_norm.ts";
+
+type RowFamily<Kernel> = Readonly<Record<RowVariant, Kernel>>;
+
+/** WGSL of y -= 2 (v . y) / |v|^2 v for the column of `target` that starts at `base`; needs `head` and `pivot`. */
+function reflection(variant: RowVariant, target: "panel" | "q", pivot: string): string {
+  const t = rowText(variant, 1);
+  return `
+  let own = params.column * params.m;
+  let alpha = panel[own + params.column];
+  let y = ${target}[base + params.column]; // read before a lane writes it
+  var squares = 0.0;
+  var products = 0.0;
+  for (var i = params.column + 1u + lane; i < params.m; i += step) {
+    let v = panel[own + i];
+    squares += v * v;
+    products += v * ${target}[base + i];
+  }
+  let tail = ${t.sum("squares")};
+  let meet = ${t.sum("products")};
+  ${pivot}
+  if (tail == 0.0) { return; } // nothing below the diagonal: no reflection
+  let head = alpha - pivot;
+  let factor = 2.0 * (meet + head * y) / (tail + head * head);
+  for (var i = params.column + 1u + lane; i < params.m; i += step) {
+    ${target}[base + i] -= factor * panel[own + i];
+  }
+  if (lane == 0u) { ${target}[base + params.column] = y - factor * head; }`;
+}
+
+/** Finds the pivot of column `column` of panel [n, m] and reflects the columns after it; rows: n - column. */
+export type QrReduceKernel = KernelSpec<"panel" | "pivots", "rows" | "m" | "column", "WORKGROUP_SIZE">;
+
+function reduceKernel(variant: RowVariant): QrReduceKernel {
+  const t = rowText(variant, 1);
+  return {
+    name: `qrReduce${t.name}`,
+    buffers: { panel: "read_write", pivots: "read_write" },
+    params: { rows: "u32", m: "u32", column: "u32" },
+    tuning: { WORKGROUP_SIZE: variant === "thread" ? 16 : 128 },
+    grid: ({ rows }, { WORKGROUP_SIZE }) => t.grid(rows, WORKGROUP_SIZE),
+    wgsl: /* wgsl */ `
+${t.prelude}
+struct Params { rows: u32, m: u32, column: u32 }
+@group(0) @binding(0) var<storage, read_write> panel: array<f32>; // [n, m]
+@group(0) @binding(1) var<storage, read_write> pivots: array<f32>; // [n]
+@group(0) @binding(2) var<uniform> params: Params;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(${ROW_BUILTINS}) {
+  ${t.open}
+  let base = (params.column + row) * params.m;
+  ${
+      reflection(
+        variant,
+        "panel",
+        `let length = sqrt(alpha * alpha + tail);
+  let pivot = select(select(length, -length, alpha >= 0.0), alpha, tail == 0.0);
+  if (row == 0u) { // the column itself stays as it is, for the others read it
+    if (lane == 0u) { pivots[params.column] = pivot; }
+    return;
+  }`,
+      )
+    }
+}
+`,
+  };
+}
+
+/** Reflects columns `column`.. of q [n, m] by the vector of that column; called from the last column to the first. */
+export type QrFormKernel = KernelSpec<"panel" | "pivots" | "q", "rows" | "m" | "column", "WORKGROUP_SIZE">;
+
+function formKernel(variant: RowVariant): QrFormKernel {
+  const t = rowText(variant, 1);
+  return {
+    name: `qrForm${t.name}`,
+    buffers: { panel: "read", pivots: "read", q: "read_write" },
+    params: { rows: "u32", m: "u32", column: "u32" },
+    tuning: { WORKGROUP_SIZE: variant === "thread" ? 16 : 128 },
+    grid: ({ rows }, { WORKGROUP_SIZE }) => t.grid(rows, WORKGROUP_SIZE),
+    wgsl: /* wgsl */ `
+${t.prelude}
+struct Params { rows: u32, m: u32, column: u32 }
+@group(0) @binding(0) var<storage, read> panel: array<f32>; // [n, m]
+@group(0) @binding(1) var<storage, read> pivots: array<f32>; // [n]
+@group(0) @binding(2) var<storage, read_write> q: array<f32>; // [n, m], at first the identity
+@group(0) @binding(3) var<uniform> params: Params;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(${ROW_BUILTINS}) {
+  ${t.open}
+  let base = (params.column + row) * params.m;
+  ${reflection(variant, "q", "let pivot = pivots[params.column];")}
+}
+`,
+  };
+}
+
+/** One step of the decomposition, by variant. */
+export const qrReduce: RowFamily<QrReduceKernel> = {
+  thread: reduceKernel("thread"),
+  workgroup: reduceKernel("workgroup"),
+};
+
+/** One step of forming Q, by variant. */
+export const qrForm: RowFamily<QrFormKernel> = {
+  thread: formKernel("thread"),
+  workgroup: formKernel("workgroup"),
+};
+
+/** R [n, n] from panel and pivots, and the first n columns of the identity as rows of q [n, m]. */
+export const qrUnpack: KernelSpec<"panel" | "pivots" | "r" | "q", "n" | "m", "WORKGROUP_SIZE"> = {
+  name: "qrUnpack",
+  buffers: { panel: "read", pivots: "read", r: "read_write", q: "read_write" },
+  params: { n: "u32", m: "u32" },
+  tuning: { WORKGROUP_SIZE: 64 },
+  grid: ({ n, m }, { WORKGROUP_SIZE }) => [groupsFor(n * m, WORKGROUP_SIZE)],
+  wgsl: /* wgsl */ `
+override WORKGROUP_SIZE: u32 = 64u;
+struct Params { n: u32, m: u32 }
+@group(0) @binding(0) var<storage, read> panel: array<f32>; // [n, m]
+@group(0) @binding(1) var<storage, read> pivots: array<f32>; // [n]
+@group(0) @binding(2) var<storage, read_write> r: array<f32>; // [n, n]
+@group(0) @binding(3) var<storage, read_write> q: array<f32>; // [n, m]
+@group(0) @binding(4) var<uniform> params: Params;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
+  @builtin(local_invocation_id) lid: vec3u) {
+  let i = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+  if (i >= params.n * params.m) { return; }
+  let column = i / params.m;
+  let row = i % params.m;
+  q[i] = select(0.0, 1.0, row == column);
+  if (row >= params.n) { return; }
+  let above = select(0.0, panel[i], row < column);
+  r[row * params.n + column] = select(above, pivots[column], row == column);
+}
+`,
+};
