@@ -12,6 +12,7 @@ import { SMALL_BATCH, SMALL_CASES } from "./gpt_cases.ts";
 import { formatTable, jsonPath, type Row } from "./harness.ts";
 import { benchLoading } from "./loading_bench.ts";
 import { benchMatmul } from "./matmul_bench.ts";
+import { benchMixedBatches } from "./mixed_batch_bench.ts";
 import { benchOps } from "./op_bench.ts";
 import { benchStart } from "./start_bench.ts";
 import { benchStep, LONG, measurePeak, profileStep } from "./step_bench.ts";
@@ -40,6 +41,7 @@ const SECTIONS: readonly Section[] = [
   ...stepSections,
   { key: "start", title: "First step of the small GPT in a fresh process", run: () => benchStart() },
   { key: "generation", title: "Greedy generation", run: benchGenerations },
+  { key: "mixed", title: "Four adapters in one batch of 4 x 64 tokens", run: benchMixedBatches },
   { key: "loading", title: "Loading GPT-2 small", run: benchLoading },
 ];
 

@@ -26,6 +26,7 @@ import {
 } from "./layer_norm.ts";
 import { matmulKernels } from "./matmul.ts";
 import { tallyLoss } from "./loss_tally.ts";
+import { mixedLoraKernels } from "./mixed_lora.ts";
 import { pointwiseKernels } from "./pointwise.ts";
 import { qrForm, qrReduce, qrUnpack } from "./qr.ts";
 import { randomFill } from "./random.ts";
@@ -87,6 +88,6 @@ export function allKernels(): KernelSpec[] {
     ...Object.values(qrForm),
     qrUnpack,
   ];
-  const families = [...matmulKernels(), ...attentionKernelList()];
+  const families = [...matmulKernels(), ...mixedLoraKernels(), ...attentionKernelList()];
   return [...pointwiseKernels(), ...[...single, ...families] as unknown as KernelSpec[]];
 }

@@ -10,6 +10,7 @@ import {
   linear,
   loraLinear,
   matmul,
+  mixedLoraLinear,
   multiply,
   noGrad,
   reshape,
@@ -33,12 +34,14 @@ import {
 } from "../nn/mod.ts";
 import { columnNorms, doraForward, DoraMagnitude, type LoraFactors } from "./dora.ts";
 import type { LoraConfig } from "./lora.ts";
-import type { AdapterState, InjectionContext, TunerLayer } from "./method.ts";
+import { LoraScaling } from "./lora_scaling.ts";
+import type { LowRankFactors, LowRankLayer } from "./low_rank.ts";
+import type { AdapterState, InjectionContext } from "./method.ts";
 import { OriginalWeights } from "./original_weights.ts";
 import { patternValue } from "./targets.ts";
 
 /** Takes the place of a Conv1D or Linear. Properties carry `peft`'s names. */
-export class LoraLayer extends Projection implements TunerLayer {
+export class LoraLayer extends Projection implements LowRankLayer {
   /** The layer it replaced. */
   base_layer: Conv1D | Linear;
   /** Dropout of each adapter's input. */
@@ -50,7 +53,7 @@ export class LoraLayer extends Projection implements TunerLayer {
   /** Lengths of the weight's columns, of each DoRA adapter. */
   lora_magnitude_vector: ModuleDict<DoraMagnitude> = new ModuleDict();
   /** Scaling of each adapter. */
-  readonly scaling: Map<string, number> = new Map();
+  readonly scaling: LoraScaling = new LoraScaling();
   readonly #state: AdapterState;
   readonly #original = new OriginalWeights();
 
@@ -89,7 +92,7 @@ export class LoraLayer extends Projection implements TunerLayer {
 
   /** Adapters that act on this layer and are not merged into it. */
   #acting(): string[] {
-    if (this.#state.disabled) return [];
+    if (this.#state.disabled || this.#state.mixed) return [];
     return this.#state.active.filter((name) => this.lora_A.has(name) && !this.#state.merged.includes(name));
   }
 
@@ -101,6 +104,11 @@ export class LoraLayer extends Projection implements TunerLayer {
 
   /** x [..., in] -> [..., out]. */
   forward(x: Tensor, options: ProjectionOptions = {}): Tensor {
+    const stack = this.#state.disabled ? null : this.#state.mixed?.stackOf(this);
+    if (stack) {
+      const { weight, bias, layout } = this.base_layer;
+      return mixedLoraLinear(x, weight, bias, stack, { layout, ...options });
+    }
     const acting = this.#acting();
     if (acting.length === 0) return this.base_layer.forward(x, options);
     const { weight, bias, layout } = this.base_layer;
@@ -153,7 +161,7 @@ export class LoraLayer extends Projection implements TunerLayer {
     this.lora_dropout.set(name, new Dropout(config.loraDropout, random));
     this.lora_A.set(name, new Linear(A));
     this.lora_B.set(name, new Linear(B));
-    this.scaling.set(name, alpha / (config.useRslora ? Math.sqrt(rank) : rank));
+    this.scaling.start(name, alpha / (config.useRslora ? Math.sqrt(rank) : rank));
     if (config.useDora) {
       const norms = untracked(() => columnNorms(this.#factors(name)));
       this.lora_magnitude_vector.set(name, new DoraMagnitude(new Parameter(norms)));
@@ -180,6 +188,27 @@ export class LoraLayer extends Projection implements TunerLayer {
       ["lora_B.weight", B.weight],
       ...(magnitude ? [["lora_magnitude_vector", magnitude.weight] as [string, Parameter]] : []),
     ];
+  }
+
+  /** An adapter's A and B. */
+  lowRank(name: string): LowRankFactors | null {
+    const [A, B] = [this.lora_A.get(name)?.weight, this.lora_B.get(name)?.weight];
+    return A && B ? { A, B, bias: null, hasMagnitude: this.lora_magnitude_vector.has(name) } : null;
+  }
+
+  /** Sets an adapter's scaling to `factor` times its initial one. A captured step keeps the one it was captured with. */
+  setScale(name: string, factor: number): void {
+    this.scaling.setScale(name, factor);
+  }
+
+  /** Multiplies the scaling of the active adapters. */
+  scaleLayer(factor: number): void {
+    this.scaling.scale(this.#state.active, factor);
+  }
+
+  /** Divides the scaling of the active adapters, or without a factor puts it back to the initial one. */
+  unscaleLayer(factor?: number): void {
+    this.scaling.unscale(this.#state.active, factor);
   }
 
   /** What an adapter adds to the base weight, in the base weight's layout. */

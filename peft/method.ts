@@ -6,6 +6,7 @@
 import type { Device, RandomState } from "../autograd/mod.ts";
 import type { Initializer, Module, Parameter } from "../nn/mod.ts";
 import type { PeftConfig } from "./config.ts";
+import type { MixedBatch } from "./mixed_batch.ts";
 
 /** What the adapters of one model share: which are active, merged, or switched off. */
 export class AdapterState {
@@ -15,6 +16,8 @@ export class AdapterState {
   merged: string[] = [];
   /** Whether every adapter is switched off. */
   disabled = false;
+  /** The batch under way whose rows have adapters of their own; null for the active ones everywhere. */
+  mixed: MixedBatch | null = null;
 }
 
 /** What a method may use while it makes parameters. */

@@ -6,7 +6,7 @@
 export type { PeftConfig, PeftConfigFields } from "./config.ts";
 export { LoraConfig, type LoraConfigFields, type LoraInit } from "./lora.ts";
 export { getPeftModel, PeftModel } from "./peft_model.ts";
-export type { AdaptableModel, ForwardInputs, Generate } from "./adaptable_model.ts";
+export type { AdaptableModel, AdapterRows, ForwardInputs, Generate } from "./adaptable_model.ts";
 export type { LoadAdapterOptions } from "./adapter_folder.ts";
 export { LoraLayer } from "./lora_layer.ts";
 export { AdapterState, type InjectionContext, type TunerLayer } from "./method.ts";

@@ -3,12 +3,18 @@
  * @module
  */
 
-import type { Tensor } from "../autograd/mod.ts";
+import { concat, showShape, slice, type Tensor, tidy } from "../autograd/mod.ts";
 import { Module, ModuleDict, type Parameter } from "../nn/mod.ts";
 import type { AdapterState } from "./method.ts";
 
 /** A layer of one tensor in and one out, with options it understands. */
 export type Layer = Module & { forward(x: Tensor, ...rest: unknown[]): Tensor };
+
+/** Options of a layer for some of the rows: a residual is as long as the input. */
+function partOfOptions(options: unknown, part: (tensor: Tensor) => Tensor): unknown {
+  const { residual } = (options ?? {}) as { residual?: Tensor | null };
+  return residual ? { ...options as object, residual: part(residual) } : options;
+}
 
 /** Stands in the place of a module, and uses the copy of the active adapter. */
 export class ModulesToSaveWrapper extends Module {
@@ -33,9 +39,29 @@ export class ModulesToSaveWrapper extends Module {
     return name === undefined ? this.original_module : this.modules_to_save.get(name)!;
   }
 
-  /** What the acting module computes. */
+  /** What the acting module computes; in a mixed batch, each sample by the copy of its own adapter. */
   forward(x: Tensor, ...rest: unknown[]): Tensor {
-    return this.acting.forward(x, ...rest);
+    const { mixed, disabled } = this.#state;
+    if (!mixed || disabled) return this.acting.forward(x, ...rest);
+    const modules = mixed.names.map((name) => this.modules_to_save.get(name) ?? this.original_module);
+    if (modules.every((module) => module === modules[0])) return modules[0].forward(x, ...rest);
+    const rows = x.shape[0] / modules.length;
+    if (!Number.isInteger(rows)) {
+      throw new TypeError(
+        `Cannot mix adapters: ${modules.length} samples are required of modules trained whole, received ${
+          showShape(x.shape)
+        }`,
+      );
+    }
+    return tidy(() => {
+      const parts: Tensor[] = [];
+      for (let from = 0, to = 1; from < modules.length; from = to) {
+        for (to = from + 1; to < modules.length && modules[to] === modules[from];) to++;
+        const part = (tensor: Tensor) => slice(tensor, 0, from * rows, to * rows);
+        parts.push(modules[from].forward(part(x), ...rest.map((value) => partOfOptions(value, part))));
+      }
+      return concat(parts, 0);
+    });
   }
 
   /** Makes an adapter's copy. */

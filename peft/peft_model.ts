@@ -5,7 +5,7 @@
 
 import { joinPath } from "../io/files.ts";
 import { Module, type ModuleDict, Parameter } from "../nn/mod.ts";
-import type { AdaptableModel, ForwardInputs, Generate } from "./adaptable_model.ts";
+import type { AdaptableModel, AdapterRows, ForwardInputs, Generate } from "./adaptable_model.ts";
 import { adapterFolder, type LoadAdapterOptions } from "./adapter_folder.ts";
 import { readAdapterConfig, readAdapterValues, writeAdapter } from "./adapter_files.ts";
 import type { PeftConfig } from "./config.ts";
@@ -96,14 +96,21 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
     return (this.#host.model as unknown as { config: never }).config;
   }
 
-  /** The model's forward, through the adapters. */
-  forward(inputs: ForwardInputs<M>): ReturnType<M["forward"]> {
+  /**
+   * The model's forward, through the adapters. `adapterNames` gives each row of the batch an adapter of its own, or
+   * "__base__" for none: LoRA in eval mode, one launch a layer for all of them, without gradients.
+   * @throws {RangeError} if there are not as many names as rows, one is unknown, the model trains, adapters are merged or
+   *   use DoRA
+   */
+  forward(inputs: ForwardInputs<M> & AdapterRows): ReturnType<M["forward"]> {
     return this.#host.forward(inputs) as ReturnType<M["forward"]>;
   }
 
-  /** The model's generate, through the adapters. */
-  generate(...args: Parameters<Generate<M>>): ReturnType<Generate<M>> {
-    const [inputs, options] = args as unknown[];
+  /** The model's generate, through the adapters; `adapterNames` as in `forward`. */
+  generate(
+    inputs: Parameters<Generate<M>>[0],
+    options?: Parameters<Generate<M>>[1] & AdapterRows,
+  ): ReturnType<Generate<M>> {
     return this.#host.generate(inputs, options) as ReturnType<Generate<M>>;
   }
 

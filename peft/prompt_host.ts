@@ -235,10 +235,12 @@ export class PromptHost<M extends Module> implements AdapterHost<M> {
   }
 
   forward(inputs: object): unknown {
+    refuseRows(inputs);
     return tidy(() => this.#promptable.forward({ ...inputs, ...this.#virtualInputs() }));
   }
 
   async generate(inputs: unknown, options: unknown): Promise<unknown> {
+    refuseRows(options);
     const given = Array.isArray(inputs) ? { inputIds: inputs } : inputs as object;
     const virtual = untracked(() => noGrad(() => tidy(() => this.#virtualInputs())));
     try {
@@ -247,5 +249,12 @@ export class PromptHost<M extends Module> implements AdapterHost<M> {
       const own = [virtual.promptEmbeds, ...virtual.prefixKeyValues ?? []];
       for (const tensor of own) if (tensor && !(tensor instanceof Parameter)) tensor.dispose();
     }
+  }
+}
+
+/** Virtual tokens are the same for every row. */
+function refuseRows(given: unknown): void {
+  if ((given as { adapterNames?: unknown } | undefined)?.adapterNames) {
+    throw new TypeError("Cannot mix adapters: LoRA adapters are required, received virtual tokens");
   }
 }

@@ -14,6 +14,7 @@ import { type PeftConfig, withFields } from "./config.ts";
 import { GradientFlags } from "./gradient_flags.ts";
 import { Merging } from "./merging.ts";
 import { AdapterState, type InjectionContext, isTunerLayer, type TunerLayer } from "./method.ts";
+import { checkMixedBatch, withRows } from "./mixed_batch.ts";
 import { ModulesToSaveWrapper } from "./modules_to_save.ts";
 import { isPromptLearning } from "./prompt_learning.ts";
 import { methodOf } from "./registry.ts";
@@ -155,16 +156,25 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
     return applyAdapterValues(file, this.adapterState(name), values, options);
   }
 
-  /** The model's forward, through the adapters. */
+  /** The model's forward, through the adapters; with `adapterNames`, each row through its own. */
   forward(inputs: object): unknown {
-    return (this.model as unknown as { forward(inputs: object): unknown }).forward(inputs);
+    const model = this.model as unknown as { forward(inputs: object): unknown };
+    const { adapterNames, ...rest } = inputs as { adapterNames?: readonly string[] };
+    return this.#withRows(adapterNames, rest, () => model.forward(adapterNames ? rest : inputs));
   }
 
   /** The model's generate, through the adapters. @throws {TypeError} if it has none */
   generate(inputs: unknown, options: unknown): unknown {
     const model = this.model as unknown as { generate?(inputs: unknown, options: unknown): unknown };
     if (!model.generate) throw new TypeError("Cannot generate: the base model has no generate()");
-    return model.generate(inputs, options);
+    const { adapterNames, ...rest } = (options ?? {}) as { adapterNames?: readonly string[] };
+    const run = () => model.generate!(inputs, adapterNames ? rest : options);
+    return adapterNames ? this.#withRows(adapterNames, inputs, run) : run();
+  }
+
+  #withRows<T>(names: readonly string[] | undefined, inputs: unknown, body: () => T): T {
+    if (names) checkMixedBatch(this.model, this.state, this.#configs.keys(), { names, inputs });
+    return names || this.state.mixed ? withRows(this.state, names ?? null, body) : body();
   }
 
   /** Biases of the base that an adapter trains. */

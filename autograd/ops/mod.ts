@@ -18,6 +18,7 @@ export {
   type WeightLayout,
 } from "./linear.ts";
 export { matmul, type MatmulOpOptions } from "./matmul.ts";
+export { type LoraFactorPair, mixedLoraLinear, type StackedLora, stackLora } from "./mixed_lora.ts";
 export { concat, expand, permute, reshape, slice, transpose, writeRows } from "./movement.ts";
 export {
   add,

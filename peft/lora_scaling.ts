@@ -1,0 +1,54 @@
+/**
+ * Scalings of a LoRA layer's adapters: where they start, and how they are changed afterwards.
+ * @module
+ */
+
+/** Scaling by adapter; `get` is the one in use. */
+export class LoraScaling extends Map<string, number> {
+  readonly #initial = new Map<string, number>();
+
+  /** A new adapter's scaling: alpha / r, or alpha / sqrt(r) for rsLoRA. */
+  start(name: string, scaling: number): void {
+    this.#initial.set(name, scaling);
+    this.set(name, scaling);
+  }
+
+  /** The scaling an adapter started with; 1 for one that is not here. */
+  initial(name: string): number {
+    return this.#initial.get(name) ?? 1;
+  }
+
+  /** Sets an adapter's scaling to `factor` times its initial one (`peft`'s `set_scale`); nothing if it is not here. */
+  setScale(name: string, factor: number): void {
+    if (this.has(name)) this.set(name, factor * this.initial(name));
+  }
+
+  /** Multiplies the scaling of adapters (`scale_layer`). */
+  scale(names: Iterable<string>, factor: number): void {
+    for (const name of names) if (this.has(name)) this.set(name, this.get(name)! * factor);
+  }
+
+  /** Divides the scaling of adapters, or without a factor puts it back to where it started (`unscale_layer`). */
+  unscale(names: Iterable<string>, factor?: number): void {
+    for (const name of names) {
+      if (this.has(name)) {
+        this.set(name, factor === undefined ? this.initial(name) : this.get(name)! / factor);
+      }
+    }
+  }
+
+  /** Renames an adapter. */
+  rename(from: string, to: string): void {
+    if (!this.has(from)) return;
+    const [now, initial] = [this.get(from)!, this.initial(from)];
+    this.delete(from);
+    this.start(to, initial);
+    this.set(to, now);
+  }
+
+  /** Forgets an adapter. */
+  override delete(name: string): boolean {
+    this.#initial.delete(name);
+    return super.delete(name);
+  }
+}

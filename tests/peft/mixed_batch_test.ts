@@ -1,0 +1,209 @@
+import { assert, assertAllClose, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { noGrad } from "../../autograd/mod.ts";
+import type { GPT2LMHeadModel } from "../../model/mod.ts";
+import {
+  getPeftModel,
+  IA3Config,
+  LoraConfig,
+  type LoraConfigFields,
+  type PeftModel,
+  PromptTuningConfig,
+} from "../../peft/mod.ts";
+import { acting, bytesOf, randomise, tinyModel } from "./tiny_model.ts";
+
+const IDS = [[5, 17, 200, 3, 99], [1, 2, 3, 5, 8], [7, 7, 9, 200, 1], [250, 11, 12, 13, 0]];
+
+type Model = PeftModel<GPT2LMHeadModel>;
+
+/** Adds an adapter with values of its own; "default" stays active. */
+async function addOne(model: Model, name: string, fields: Partial<LoraConfigFields>, seed: number) {
+  model.addAdapter(name, new LoraConfig(fields));
+  model.setAdapter(name);
+  await randomise(model, seed);
+  model.setAdapter("default");
+}
+
+/** Three adapters of different ranks, scalings and targets beside the default one. */
+async function several(fields: Partial<LoraConfigFields> = {}) {
+  const made = await acting({ targetModules: ["c_attn", "mlp.c_proj"], ...fields });
+  await addOne(made.peftModel, "wide", { r: 7, loraAlpha: 3, targetModules: ["c_attn", "c_fc"] }, 3);
+  await addOne(made.peftModel, "head", { r: 2, useRslora: true, targetModules: ["c_attn", "lm_head"] }, 4);
+  return made;
+}
+
+/** Logits of one row under one adapter alone. */
+async function alone(model: Model, name: string, row: number[]): Promise<ArrayLike<number>> {
+  const run = async () => {
+    using output = noGrad(() => model.forward({ inputIds: [row] }));
+    return await output.logits.data();
+  };
+  if (name === "__base__") return await model.disableAdapter(run);
+  const before = [...model.activeAdapters];
+  model.setAdapter(name);
+  const logits = await run();
+  model.setAdapter(before);
+  return logits;
+}
+
+/** Holds each row of a mixed batch against its adapter alone. */
+async function assertRows(model: Model, adapterNames: string[], label: string): Promise<void> {
+  using output = model.forward({ inputIds: IDS.slice(0, adapterNames.length), adapterNames });
+  const logits = await output.logits.data() as Float32Array;
+  const size = logits.length / adapterNames.length;
+  for (const [i, name] of adapterNames.entries()) {
+    const own = logits.slice(i * size, (i + 1) * size);
+    assertAllClose(own, await alone(model, name, IDS[i]), {
+      rtol: 0,
+      atol: 1e-6,
+      label: `${label}: ${name}`,
+    });
+  }
+}
+
+Deno.test("forward() with adapterNames gives each row its adapter's logits: ranks, scalings, targets and base differ", async () => {
+  const { device, peftModel } = await several();
+  const live = device.memory.liveBytes;
+  await assertRows(peftModel, ["wide", "__base__", "default", "head"], "all");
+  await assertRows(peftModel, ["head", "head", "wide", "head"], "two");
+  await assertRows(peftModel, ["__base__", "__base__"], "base alone");
+  assertEquals(device.memory.liveBytes, live, "the copied factors are given back");
+  assertEquals(peftModel.activeAdapters, ["default"]);
+  peftModel.dispose();
+  assertEquals(device.memory.liveBytes, 0);
+});
+
+Deno.test("forward() with adapterNames launches as often for four adapters as for one", async () => {
+  const { device, peftModel } = await acting();
+  for (const [i, name] of ["a", "b", "c"].entries()) await addOne(peftModel, name, { r: 4 }, i + 3);
+  const launches = (adapterNames: string[]) => {
+    const before = device.stats.dispatches;
+    peftModel.forward({ inputIds: IDS, adapterNames }).dispose();
+    return device.stats.dispatches - before;
+  };
+  const one = launches(["a", "a", "a", "a"]);
+  assertEquals(launches(["a", "b", "c", "default"]), one);
+  peftModel.dispose();
+});
+
+Deno.test("forward() with adapterNames and labels has the loss of the rows, and no gradient", async () => {
+  const { peftModel } = await several();
+  const adapterNames = ["wide", "default"];
+  const labels = IDS.slice(0, 2);
+  using mixed = peftModel.forward({ inputIds: labels, labels, adapterNames });
+  const losses: number[] = [];
+  for (const [i, name] of adapterNames.entries()) {
+    peftModel.setAdapter(name);
+    using output = peftModel.forward({ inputIds: [IDS[i]], labels: [IDS[i]] });
+    losses.push(await output.loss!.item());
+  }
+  assertAllClose([await mixed.loss!.item()], [(losses[0] + losses[1]) / 2], { rtol: 0, atol: 1e-6 });
+  assert(!mixed.loss!.requiresGrad);
+  peftModel.dispose();
+});
+
+Deno.test("generate() with adapterNames continues each row as its adapter alone, also padded and without a cache", async () => {
+  const { device, peftModel } = await several();
+  const live = device.memory.liveBytes;
+  const adapterNames = ["wide", "__base__", "default", "head"];
+  const options = { maxNewTokens: 6, eosTokenId: null };
+  for (const useCache of [true, false]) {
+    const mixed = await peftModel.generate(IDS, { ...options, useCache, adapterNames });
+    for (const [i, name] of adapterNames.entries()) {
+      const run = () => peftModel.generate([IDS[i]], { ...options, useCache });
+      if (name !== "__base__") peftModel.setAdapter(name);
+      const [row] = await (name === "__base__" ? peftModel.disableAdapter(run) : run());
+      assertEquals(mixed[i], row, `${name}, cache ${useCache}`);
+    }
+  }
+  peftModel.setAdapter("default");
+  const padded = {
+    inputIds: [[0, 0, 5, 17, 200], IDS[1]],
+    attentionMask: [[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]],
+  };
+  const mixed = await peftModel.generate(padded, { ...options, adapterNames: ["wide", "head"] });
+  peftModel.setAdapter("wide");
+  const [own] = await peftModel.generate([[5, 17, 200]], options);
+  assertEquals(mixed[0].slice(2), own);
+  assertEquals(device.memory.liveBytes, live);
+  peftModel.dispose();
+});
+
+Deno.test("a forward while a mixed generation runs sees the active adapters, and a second mixed one is refused", async () => {
+  const { peftModel } = await several();
+  const before = await alone(peftModel, "default", IDS[0]);
+  const adapterNames = ["wide", "head"];
+  const running = peftModel.generate(IDS.slice(0, 2), { maxNewTokens: 4, eosTokenId: null, adapterNames });
+  assertEquals(await alone(peftModel, "default", IDS[0]), before);
+  assertThrows(
+    () => peftModel.forward({ inputIds: IDS.slice(0, 2), adapterNames }),
+    RangeError,
+    "another generation with adapterNames is under way",
+  );
+  await running;
+  await assertRows(peftModel, adapterNames, "afterwards");
+  peftModel.dispose();
+});
+
+Deno.test("a mixed batch runs each row through its adapter's copy of a module trained whole", async () => {
+  const { peftModel } = await acting({ modulesToSave: ["ln_f"] });
+  await addOne(peftModel, "other", {
+    r: 2,
+    targetModules: ["c_fc"],
+    modulesToSave: ["ln_f", "h.1.mlp.c_proj"],
+  }, 6);
+  await addOne(peftModel, "plain", { r: 2 }, 7);
+  await assertRows(peftModel, ["other", "plain", "default", "default"], "copies");
+  peftModel.dispose();
+});
+
+Deno.test("adapterNames that cannot be mixed are errors of peft's words that change nothing", async () => {
+  const { peftModel } = await several();
+  const inputIds = IDS.slice(0, 2);
+  const before = await bytesOf(peftModel);
+  const refuse = (adapterNames: string[], message: string, model: Model = peftModel) =>
+    assertThrows(
+      () => model.forward({ inputIds, adapterNames }),
+      RangeError,
+      `Cannot mix adapters: ${message}`,
+    );
+  refuse(
+    ["default"],
+    "Length of `adapter_names` should be the same as the number of inputs, but got 1 and 2 respectively.",
+  );
+  refuse(["default", "nope"], "Trying to infer with non-existing adapter(s): nope");
+  peftModel.train();
+  refuse(["default", "wide"], "Cannot pass `adapter_names` when the model is in training mode.");
+  peftModel.eval();
+  await peftModel.mergeAdapter();
+  refuse(
+    ["default", "wide"],
+    "Cannot pass `adapter_names` when there are merged adapters, please call `unmerge_adapter` first.",
+  );
+  peftModel.unmergeAdapter();
+  peftModel.addAdapter("dora", new LoraConfig({ r: 2, useDora: true, targetModules: ["c_fc"] }));
+  refuse(["default", "dora"], "Cannot pass `adapter_names` when DoRA is enabled.");
+  peftModel.deleteAdapter("dora");
+  assertThrows(
+    () => peftModel.generate(IDS, { adapterNames: ["default"] }),
+    RangeError,
+    "but got 1 and 4 respectively",
+  );
+  assertEquals(await bytesOf(peftModel), before);
+  await assertRows(peftModel, ["wide", "default"], "still works");
+  peftModel.dispose();
+});
+
+Deno.test("adapterNames of other methods than LoRA are refused", async () => {
+  for (const config of [new IA3Config(), new PromptTuningConfig({ numVirtualTokens: 2 })]) {
+    const { model } = await tinyModel();
+    const peftModel = getPeftModel(model, config).eval();
+    assertThrows(
+      () => peftModel.forward({ inputIds: IDS, adapterNames: ["default", "default", "default", "default"] }),
+      TypeError,
+      "Cannot mix adapters: LoRA adapters are required",
+    );
+    const generating = async () => await peftModel.generate(IDS, { adapterNames: IDS.map(() => "default") });
+    await assertRejects(generating, TypeError, "Cannot mix adapters: LoRA adapters are required");
+    peftModel.dispose();
+  }
+});
