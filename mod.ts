@@ -61,6 +61,7 @@ export {
   silu,
   slice,
   softmax,
+  type StackedLora,
   type StepInput,
   subtract,
   sum,

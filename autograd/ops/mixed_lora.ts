@@ -35,7 +35,9 @@ export interface StackedLora {
   readonly A: Tensor;
   /** Every B and its bias, one after the other. */
   readonly B: Tensor;
+  /** Size of the layer's input. */
   readonly inFeatures: number;
+  /** Size of its output. */
   readonly outFeatures: number;
 }
 
