@@ -61,16 +61,16 @@ export class Capture {
     this.#reserved = this.#pool.closeArena();
   }
 
-  /** Does the recorded work again. */
+  /** Does the recorded work again. Its last submission is left open, so that a read of its result joins it. */
   replay(): void {
-    this.#stream.submit();
     for (const { writes, commands, params } of this.#segments) {
+      this.#stream.submit(); // writes do not wait for commands that are appended
       for (const { view, data, refresh } of writes) {
         const fresh = refresh?.();
         const bytes = fresh ? new Uint8Array(fresh.buffer, fresh.byteOffset, fresh.byteLength) : data;
         this.#device.queue.writeBuffer(view.buffer.gpuBuffer, view.offset, bytes);
       }
-      this.#stream.submitRecorded(commands, params);
+      this.#stream.appendRecorded(commands, params);
     }
   }
 

@@ -73,6 +73,8 @@ export class CommandStream {
   #commands: Command[] = [];
   #slots = 0;
   #work = 0;
+  /** Whether commands wait whose buffers do not know of it: those of an earlier submission. */
+  #hasRecorded = false;
   /** Number of the submission being collected. */
   epoch = 0;
   /** Dispatches appended, and submissions made, since the device was made. */
@@ -99,7 +101,7 @@ export class CommandStream {
 
   /** Whether commands wait that use `buffer`. */
   hasPending(buffer: DeviceBuffer): boolean {
-    return buffer.lastUse === this.epoch && this.#commands.length > 0;
+    return this.#commands.length > 0 && (this.#hasRecorded || buffer.lastUse === this.epoch);
   }
 
   /** Makes room for one more parameter slot; called before anything of a dispatch is computed. */
@@ -157,15 +159,19 @@ export class CommandStream {
     this.#commands = [];
     this.#slots = 0;
     this.#work = 0;
+    this.#hasRecorded = false;
     this.#send(commands, params);
     this.onSubmit?.(commands, params.slice());
   }
 
-  /** Submits commands of an earlier submission again, with the parameters they had. */
-  submitRecorded(commands: readonly Command[], params: Uint8Array<ArrayBuffer>): void {
+  /** Appends all commands of an earlier submission again, with the parameters they had, to a stream that is empty. */
+  appendRecorded(commands: readonly Command[], params: Uint8Array<ArrayBuffer>): void {
     if (commands.length === 0) return;
     for (const command of commands) if (command.kind === "dispatch") this.dispatches++;
-    this.#send(commands, params);
+    this.#commands = commands.slice();
+    new Uint8Array(this.#words.buffer).set(params);
+    this.#slots = params.byteLength / this.#slotBytes;
+    this.#hasRecorded = true;
   }
 
   #send(commands: readonly Command[], params: Uint8Array<ArrayBuffer>): void {

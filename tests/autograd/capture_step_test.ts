@@ -106,6 +106,28 @@ Deno.test("captureStep() replays without new bind groups, buffers or live bytes"
   assertEquals(device.memory.liveBytes, liveBytes);
 });
 
+Deno.test("captureStep() makes one submission a step whose result is read", async () => {
+  const device = await initDevice();
+  const step = captureStep(device, makeStep(device).step);
+  for (let i = 0; i < 3; i++) await step({ inputIds: batch(i) }).item();
+  const { submissions } = device.stats;
+  for (let i = 3; i < 6; i++) await step({ inputIds: batch(i) }).item();
+  assertEquals(device.stats.submissions - submissions, 3);
+});
+
+Deno.test("captureStep() gives each replay its own inputs when no result is read in between", async () => {
+  const device = await initDevice();
+  const batches = Array.from({ length: 7 }, (_, i) => batch(i));
+  const expected = await eagerLosses(device, makeStep(device).step, batches);
+  const step = captureStep(device, makeStep(device).step);
+  let last = NaN;
+  for (const [i, inputIds] of batches.entries()) {
+    const loss = step({ inputIds });
+    if (i === batches.length - 1) last = await loss.item();
+  }
+  assertEquals(last, expected.at(-1));
+});
+
 Deno.test("captureStep() keeps its buffers from tensors made between replays", async () => {
   const device = await initDevice();
   const batches = Array.from({ length: 6 }, (_, i) => batch(i));
