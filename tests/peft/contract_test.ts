@@ -1,0 +1,329 @@
+/**
+ * The contract of a PEFT method, every method against every check: one line in `CASES` runs them all, and a method of
+ * the registry without one does not compile.
+ * @module
+ */
+import {
+  assert,
+  assertAllClose,
+  assertEquals,
+  assertNotEquals,
+  assertRejects,
+  assertThrows,
+} from "@std/assert";
+import { captureStep, noGrad, type Tensor, tidy } from "../../autograd/mod.ts";
+import { safetensors } from "../../io/safetensors.ts";
+import type { GPT2LMHeadModel } from "../../model/mod.ts";
+import type { Parameter } from "../../nn/mod.ts";
+import type { PeftConfig } from "../../peft/config.ts";
+import {
+  getPeftModel,
+  IA3Config,
+  LNTuningConfig,
+  LoraConfig,
+  NoMatchingModuleError,
+  PeftModel,
+  PrefixTuningConfig,
+  PromptEncoderConfig,
+  PromptTuningConfig,
+} from "../../peft/mod.ts";
+import type { promptLearningConfigs } from "../../peft/prompt_learning.ts";
+import type { PeftType } from "../../peft/registry.ts";
+import { AdamW } from "../../train/mod.ts";
+import { BATCH, bytesOf, logitsOf, randomise, tinyModel, withFolder } from "./tiny_model.ts";
+
+/** One configuration of a method, and what the method promises of it. */
+interface Case {
+  readonly config: () => PeftConfig;
+  /** What a fresh adapter does to the logits. */
+  readonly start: "nothing" | "changes them";
+  /** Whether it can be merged into the base's weights. */
+  readonly merges: boolean;
+  /** The same with targets that no module has; absent where a method has no targets. */
+  readonly unmatched?: () => PeftConfig;
+}
+
+const nothing = ["nothing_like_this"];
+
+/** Methods by their names in files. */
+const CASES: Record<PeftType | keyof typeof promptLearningConfigs, Readonly<Record<string, Case>>> = {
+  LORA: {
+    "LoRA": {
+      config: () => new LoraConfig({ r: 4, loraAlpha: 8, targetModules: ["c_attn", "c_fc"] }),
+      start: "nothing",
+      merges: true,
+      unmatched: () => new LoraConfig({ targetModules: nothing }),
+    },
+    "DoRA": {
+      config: () => new LoraConfig({ r: 4, loraAlpha: 8, targetModules: "all-linear", useDora: true }),
+      start: "nothing",
+      merges: true,
+    },
+    "rsLoRA": {
+      config: () => new LoraConfig({ r: 4, loraAlpha: 8, useRslora: true, initLoraWeights: "gaussian" }),
+      start: "nothing",
+      merges: true,
+    },
+  },
+  IA3: {
+    "(IA)^3": {
+      config: () => new IA3Config(),
+      start: "nothing",
+      merges: true,
+      unmatched: () => new IA3Config({ targetModules: nothing, feedforwardModules: nothing }),
+    },
+  },
+  LN_TUNING: {
+    "LN tuning": {
+      config: () => new LNTuningConfig(),
+      start: "nothing",
+      merges: true,
+      unmatched: () => new LNTuningConfig({ targetModules: nothing }),
+    },
+  },
+  PREFIX_TUNING: {
+    "prefix tuning": {
+      config: () => new PrefixTuningConfig({ numVirtualTokens: 3 }),
+      start: "changes them",
+      merges: false,
+    },
+    "prefix tuning with projection": {
+      config: () =>
+        new PrefixTuningConfig({ numVirtualTokens: 3, prefixProjection: true, encoderHiddenSize: 20 }),
+      start: "changes them",
+      merges: false,
+    },
+  },
+  PROMPT_TUNING: {
+    "prompt tuning": {
+      config: () => new PromptTuningConfig({ numVirtualTokens: 3 }),
+      start: "changes them",
+      merges: false,
+    },
+  },
+  P_TUNING: {
+    "P-tuning": {
+      config: () => new PromptEncoderConfig({ numVirtualTokens: 3, encoderHiddenSize: 20 }),
+      start: "changes them",
+      merges: false,
+    },
+  },
+};
+
+/** A tiny model under a fresh adapter, in eval mode, and what the base was. */
+async function wrapped({ config }: Case, dtype: "float32" | "float16" = "float32") {
+  const { device, model } = await tinyModel(dtype);
+  const baseParameters = [...model.namedParameters()];
+  const [base, baseBytes] = [await logitsOf(model), await bytesOf(model)];
+  const peftModel = getPeftModel(model, config()).eval();
+  return { device, model, peftModel, base, baseBytes, baseParameters };
+}
+
+/** Bytes of parameters by the names they had before an adapter was put in. */
+async function bytesOfAll(parameters: readonly [string, Parameter][]): Promise<Map<string, string>> {
+  const named = { namedParameters: () => parameters[Symbol.iterator]() };
+  return await bytesOf(named as unknown as Parameters<typeof bytesOf>[0]);
+}
+
+/** The same model with an adapter that was moved away from its start. */
+async function acting(test: Case) {
+  const all = await wrapped(test);
+  await randomise(all.peftModel);
+  return { ...all, logits: await logitsOf(all.peftModel) };
+}
+
+const trainable = (model: PeftModel) => [...model.parameters()].filter((p) => p.requiresGrad);
+
+/** One optimizer step; its loss. */
+function stepOf(model: PeftModel<GPT2LMHeadModel>, optimizer: AdamW) {
+  return (inputIds: number[][] | Tensor): Tensor => {
+    const loss = tidy(() => {
+      const { loss } = model.forward({ inputIds, labels: inputIds });
+      loss!.backward();
+      return loss!;
+    });
+    optimizer.step();
+    optimizer.zeroGrad();
+    return loss;
+  };
+}
+
+/** Losses of a few steps from the same start. */
+async function losses(test: Case, steps: number, captured: boolean): Promise<number[]> {
+  const { model } = await tinyModel();
+  const peftModel = getPeftModel(model, test.config()).eval();
+  const optimizer = new AdamW(trainable(peftModel), { lr: 1e-2 });
+  const step = stepOf(peftModel, optimizer);
+  const replay = captureStep(model.device, ({ inputIds }: { inputIds: Tensor }) => step(inputIds));
+  const values: number[] = [];
+  for (let i = 0; i < steps; i++) {
+    const loss = captured ? replay({ inputIds: BATCH.inputIds }) : step(BATCH.inputIds);
+    values.push(await loss.item());
+    if (!captured) loss.dispose();
+  }
+  optimizer.dispose();
+  return values;
+}
+
+const CHECKS: Readonly<Record<string, (test: Case) => Promise<void>>> = {
+  "starts as the identity, or as documented": async (test) => {
+    const { peftModel, base } = await wrapped(test);
+    const logits = await logitsOf(peftModel);
+    if (test.start === "nothing") assertAllClose(logits, base, { rtol: 0, atol: 1e-5 });
+    else assertNotEquals(logits, base);
+    peftModel.dispose();
+  },
+
+  "trains its own parameters alone, all of them, and the base keeps every byte": async (test) => {
+    const { peftModel, baseParameters, baseBytes } = await wrapped(test);
+    const before = await bytesOf(peftModel);
+    const optimizer = new AdamW(trainable(peftModel), { lr: 1e-2 });
+    const step = stepOf(peftModel, optimizer);
+    const values: number[] = [];
+    for (let i = 0; i < 8; i++) {
+      using loss = step(BATCH.inputIds);
+      values.push(await loss.item());
+    }
+    assert(values.at(-1)! < values[0], `the loss falls, received ${values}`);
+    assertEquals(await bytesOfAll(baseParameters), baseBytes);
+    const after = await bytesOf(peftModel);
+    for (const [name, parameter] of peftModel.namedParameters()) {
+      assertEquals(after.get(name) !== before.get(name), parameter.requiresGrad, name);
+    }
+    peftModel.dispose();
+  },
+
+  "is saved without its name, and loads to the same logits": async (test) => {
+    const { peftModel, logits } = await acting(test);
+    await withFolder(async (folder) => {
+      await peftModel.savePretrained(folder);
+      const file = await safetensors.load(`${folder}/adapter_model.safetensors`);
+      for (const key of file.keys()) assert(!/(^|\.)default(\.|$)/.test(key), key);
+      const { model } = await tinyModel();
+      const loaded = await PeftModel.fromPretrained(model, folder, { adapterName: "other" });
+      assertEquals(trainable(loaded), []);
+      assertEquals(loaded.training, false);
+      assertAllClose(await logitsOf(loaded), logits, { rtol: 0, atol: 1e-6 });
+      loaded.dispose();
+      const again = await PeftModel.fromPretrained((await tinyModel()).model, folder, { isTrainable: true });
+      assertEquals(trainable(again).length, trainable(peftModel).length);
+      again.dispose();
+    });
+    peftModel.dispose();
+  },
+
+  "merges to what it computes unmerged, and unmerges to the base's bytes; or refuses": async (test) => {
+    const { peftModel, logits, baseParameters, baseBytes, base, model } = await acting(test);
+    if (!test.merges) {
+      await assertRejects(() => peftModel.mergeAdapter(), Error, "Cannot merge");
+      assertEquals(await logitsOf(peftModel), logits);
+      return peftModel.dispose();
+    }
+    for (const safeMerge of [false, true]) {
+      await peftModel.mergeAdapter({ safeMerge });
+      assertAllClose(await logitsOf(peftModel), logits, { rtol: 0, atol: 1e-5 });
+      peftModel.unmergeAdapter();
+      assertEquals(await bytesOfAll(baseParameters), baseBytes);
+      assertEquals(await logitsOf(peftModel), logits);
+    }
+    const plain = await peftModel.mergeAndUnload();
+    assertEquals(plain, model);
+    assertAllClose(await logitsOf(plain), logits, { rtol: 0, atol: 1e-5 });
+    assertNotEquals(await logitsOf(plain), base);
+    plain.dispose();
+  },
+
+  "switched off is the base bit for bit, also after an exception": async (test) => {
+    const { peftModel, logits, base } = await acting(test);
+    assertNotEquals(logits, base);
+    assertEquals(await peftModel.disableAdapter(() => logitsOf(peftModel)), base);
+    assertThrows(() =>
+      peftModel.disableAdapter(() => {
+        throw new RangeError("stop");
+      }), RangeError);
+    assertEquals(await logitsOf(peftModel), logits);
+    peftModel.dispose();
+  },
+
+  "lists candidates where no target matches, and changes nothing": async ({ unmatched }) => {
+    if (!unmatched) return;
+    const { model } = await tinyModel();
+    const [names, bytes] = [[...model.namedModules()].map(([name]) => name), await bytesOf(model)];
+    const error = assertThrows(() => getPeftModel(model, unmatched()), NoMatchingModuleError);
+    assert(/"(ln_1|c_attn|wte)"/.test(error.message), error.message);
+    assertEquals([...model.namedModules()].map(([name]) => name), names);
+    assertEquals(await bytesOf(model), bytes);
+    model.dispose();
+  },
+
+  "lives beside a second adapter of its kind, and goes without a trace": async (test) => {
+    const { device, peftModel, model, logits, base, baseParameters, baseBytes } = await acting(test);
+    const live = device.memory.liveBytes;
+    peftModel.addAdapter("second", test.config(), { seed: 5 });
+    assertEquals(peftModel.activeAdapters, ["default"]);
+    assertEquals(await logitsOf(peftModel), logits, "one that rests changes nothing");
+    peftModel.setAdapter("second");
+    await randomise(peftModel, 7);
+    const second = await logitsOf(peftModel);
+    assertNotEquals(second, logits);
+    peftModel.setAdapter("default");
+    assertEquals(await logitsOf(peftModel), logits);
+    peftModel.deleteAdapter("second");
+    assertEquals(await logitsOf(peftModel), logits);
+    assertEquals(device.memory.liveBytes, live);
+    const plain = peftModel.unload();
+    assertEquals(plain, model);
+    assertEquals(await logitsOf(plain), base);
+    assertEquals(await bytesOfAll(baseParameters), baseBytes);
+    assertEquals([...plain.namedParameters()].map(([name]) => name), baseParameters.map(([name]) => name));
+    plain.dispose();
+    assertEquals(device.memory.liveBytes, 0);
+  },
+
+  "works over frozen float16 weights": async (test) => {
+    const { peftModel, base } = await wrapped(test, "float16");
+    const logits = await logitsOf(peftModel);
+    if (test.start === "nothing") assertAllClose(logits, base, { rtol: 0, atol: 1e-5 });
+    await randomise(peftModel);
+    assertNotEquals(await logitsOf(peftModel), base);
+    assertEquals(await peftModel.disableAdapter(() => logitsOf(peftModel)), base);
+    peftModel.dispose();
+  },
+
+  "generates the same tokens with and without the cache": async (test) => {
+    const { peftModel } = await acting(test);
+    const prompts = BATCH.inputIds.map((row) => row.slice(0, 4));
+    const options = { maxNewTokens: 6, eosTokenId: null };
+    const cached = await peftModel.generate(prompts, options);
+    assertEquals(await peftModel.generate(prompts, { ...options, useCache: false }), cached);
+    peftModel.dispose();
+  },
+
+  "gives the same losses bit for bit from a captured step": async (test) => {
+    const eager = await losses(test, 5, false);
+    assertEquals(await losses(test, 5, true), eager);
+    assertEquals(new Set(eager).size, eager.length);
+  },
+
+  "has no gradient for the base, and for each of its own": async (test) => {
+    const { peftModel, baseParameters } = await acting(test);
+    const { loss } = noGrad(() => peftModel.forward({ inputIds: BATCH.inputIds, labels: BATCH.labels }));
+    loss!.dispose();
+    const output = peftModel.forward({ inputIds: BATCH.inputIds, labels: BATCH.labels });
+    output.loss!.backward();
+    for (const [name, parameter] of baseParameters) assertEquals(parameter.grad, null, name);
+    for (const [name, parameter] of peftModel.namedParameters()) {
+      assertEquals(parameter.grad !== null, parameter.requiresGrad, name);
+    }
+    output.dispose();
+    peftModel.dispose();
+  },
+};
+
+for (const cases of Object.values(CASES)) {
+  for (const [name, test] of Object.entries(cases)) {
+    for (const [criterion, check] of Object.entries(CHECKS)) {
+      Deno.test(`${name} ${criterion}`, () => check(test));
+    }
+  }
+}
