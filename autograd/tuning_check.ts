@@ -35,6 +35,7 @@ export function checkMatmulTile(where: string, value: unknown): MatmulTile {
     lanesN: oneOf(where, fields, "lanesN", POWERS),
     lanesK: oneOf(where, fields, "lanesK", shared ? [1] : POWERS),
     tileK: oneOf(where, fields, "tileK", [4, 8, 16, 32, 64]),
+    ...(fields.ahead === undefined ? {} : { ahead: oneOf(where, fields, "ahead", [true, false]) }),
     ...(fields.scalar === undefined ? {} : { scalar: oneOf(where, fields, "scalar", [true, false]) }),
     ...(fields.nativeHalf === undefined
       ? {}

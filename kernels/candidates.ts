@@ -41,7 +41,10 @@ const shared = ([tileM, tileN, lanesM, lanesN, tileK = 16]: Grid): MatmulTile =>
 export function tileName(tile: MatmulTile): string {
   const size = `${tile.tileM}x${tile.tileN}` + (tile.variant === "shared" ? `x${tile.tileK}` : "");
   const lanes = `${tile.lanesM}x${tile.lanesN}` + (tile.lanesK > 1 ? `x${tile.lanesK}` : "");
-  return `${tile.variant} ${size} of ${lanes}${tile.scalar ? " scalar" : ""}${tile.nativeHalf ? " f16" : ""}`;
+  const ahead = tile.ahead ? " ahead" : "";
+  return `${tile.variant} ${size} of ${lanes}${ahead}${tile.scalar ? " scalar" : ""}${
+    tile.nativeHalf ? " f16" : ""
+  }`;
 }
 
 function registerTiles({ isFallback }: CandidateTarget, { M, N, K }: MatmulShape): readonly Grid[] {
@@ -80,7 +83,7 @@ export function matmulCandidates(target: CandidateTarget, shape: MatmulShape): M
   const tiles = [
     fixed,
     ...registerTiles(target, shape).map(register),
-    ...sharedTiles(target, shape).map(shared),
+    ...sharedTiles(target, shape).map(shared).flatMap((tile) => [tile, { ...tile, ahead: true }]),
     { ...fixed, scalar: true },
   ];
   if (shape.weight === "f16" && target.features.has("shader-f16")) tiles.push({ ...fixed, nativeHalf: true });

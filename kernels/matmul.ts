@@ -93,6 +93,8 @@ export function matmulKernels(): MatmulKernel[] {
     { tileM: 2, tileN: 4, lanesN: 16, lanesK: 8, anyK: true, bias: true },
     SHARED,
     { ...SHARED, vector: SCALAR, anyK: true },
+    { ...SHARED, ahead: true },
+    { ...SHARED, ahead: true, vector: SCALAR, anyK: true, bias: true },
     { ...SHARED, weight: "f16", anyK: true },
     { ...SHARED, extension: "nt", bias: true, gelu: true, preActivation: true },
     { ...SHARED, extension: "nn", vector: SCALAR, bias: true, gelu: true, residual: true },

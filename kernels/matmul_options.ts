@@ -53,6 +53,8 @@ export interface MatmulOptions {
   readonly lanesK: number;
   /** K steps held in shared memory at a time (`shared` only). */
   readonly tileK: number;
+  /** Reads the next step's tiles into registers while it multiplies (`shared` only); default false. */
+  readonly ahead?: boolean;
   /** Whether K may be other than a multiple of 4 (`register`) or of `tileK` (`shared`). */
   readonly anyK: boolean;
   /** The LoRA term. */
@@ -148,6 +150,7 @@ export function matmulName(options: MatmulOptions): string {
     `wg${options.lanesM}x${options.lanesN}` + (options.lanesK > 1 ? `x${options.lanesK}` : ""),
     vectors === "" ? "scalar" : `vec4${vectors}`,
   ];
+  if (options.ahead) parts.push("ahead");
   if (options.anyK) parts.push("anyK");
   if (options.extension !== "none") parts.push(`lora_${options.extension}`);
   if (options.accumulate) parts.push("accumulate");

@@ -24,7 +24,7 @@ export interface MatmulShape {
 export interface MatmulTile extends
   Pick<
     MatmulOptions,
-    "variant" | "tileM" | "tileN" | "lanesM" | "lanesN" | "lanesK" | "tileK" | "nativeHalf"
+    "variant" | "tileM" | "tileN" | "lanesM" | "lanesN" | "lanesK" | "tileK" | "ahead" | "nativeHalf"
   > {
   /** One number an access, also where four neighbours could be read at once; default false. */
   readonly scalar?: boolean;
@@ -54,7 +54,9 @@ const narrow = (N: number) => N <= 4 ? 4 : N <= 8 ? 8 : 16;
 function selectForSoftware({ layout, M, N, K, weight }: MatmulShape): MatmulTile {
   if (N <= 16 && M > N) return register(M >= 128 ? 8 : 4, narrow(N), 8, 1);
   // A row of b that lies along the threads is half as long in f16: twice the columns a thread.
-  if (M <= 4) return register(M, N <= 16 ? 4 : layout !== "nt" && weight === "f16" && N >= 512 ? 16 : 8, 1, 8);
+  if (M <= 4) {
+    return register(M, N <= 16 ? 4 : layout !== "nt" && weight === "f16" && N >= 512 ? 16 : 8, 1, 8);
+  }
   const work = M * N * K;
   if (N % 128 === 0 || N > 512) {
     if (work >= 2 ** 25 && (M >= 128 || M >= 64 && M % 16 === 0)) return register(16, 16, 1, 8);

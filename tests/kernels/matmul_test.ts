@@ -19,6 +19,8 @@ const TILES: Record<string, MatmulTile> = {
   registerSplit: { variant: "register", tileM: 4, tileN: 4, lanesM: 2, lanesN: 4, lanesK: 8, tileK: 4 },
   shared: { variant: "shared", tileM: 4, tileN: 8, lanesM: 4, lanesN: 4, lanesK: 1, tileK: 16 },
 };
+TILES.sharedAhead = { ...TILES.shared, ahead: true };
+TILES.sharedSmallAhead = { ...TILES.sharedSmall, ahead: true }; // its last round of loads is not full
 const LAYOUTS: readonly MatmulLayout[] = ["nn", "nt", "tn"];
 
 interface Case {
@@ -131,7 +133,8 @@ async function check(test: Case): Promise<void> {
 }
 
 Deno.test("matmulKernel() agrees with the float64 reference for every variant, layout and operand format", async () => {
-  for (const tile of [TILES.register, TILES.registerWide, TILES.registerSplit, TILES.shared]) {
+  const { register, registerWide, registerSplit, shared, sharedAhead, sharedSmallAhead } = TILES;
+  for (const tile of [register, registerWide, registerSplit, shared, sharedAhead, sharedSmallAhead]) {
     for (const layout of LAYOUTS) {
       for (const half of tile.lanesM === 8 ? [false] : [false, true]) {
         await check({ layout, M: 36, N: 44, K: 20, tile, half }); // four-wide access, partial tiles
@@ -161,7 +164,7 @@ Deno.test("matmulKernel() adds what its epilogue is asked to, in every variant",
     { extension: "nn", R: 5, accumulate: true, padding: 1 },
     { extension: "nt", R: 4, bias: true, gelu: true, preActivation: true },
   ];
-  for (const tile of [TILES.registerSmall, TILES.sharedSmall]) {
+  for (const tile of [TILES.registerSmall, TILES.sharedSmall, TILES.sharedSmallAhead]) {
     for (const epilogue of epilogues) {
       await check({ layout: "nn", M: 21, N: 40, K: 32, tile, ...epilogue });
       await check({ layout: "nt", M: 9, N: 19, K: 12, tile, ...epilogue });
