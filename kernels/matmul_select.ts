@@ -48,8 +48,8 @@ const narrow = (N: number) => N <= 4 ? 4 : N <= 8 ? 8 : 16;
 
 /**
  * 8 threads a workgroup fill one vector of the software adapter; a thread's tile is what its loads are shared by. Larger
- * tiles are faster (8x8 to 16x16: 1.3 to 1.6 times) but take longer to compile (0.2 s to 0.7 s), which small products do
- * not win back. Measured figures: docs/tuning.md.
+ * tiles are faster (8x8 to 16x16: 1.3 to 1.6 times, on both software adapters) but take longer to compile (0.2 s to
+ * 0.7 s), which the smallest products do not win back. Measured figures: docs/tuning.md.
  */
 function selectForSoftware({ layout, M, N, K, weight }: MatmulShape): MatmulTile {
   if (N <= 16 && M > N) return register(M >= 128 ? 8 : 4, narrow(N), 8, 1);
@@ -59,7 +59,7 @@ function selectForSoftware({ layout, M, N, K, weight }: MatmulShape): MatmulTile
   }
   const work = M * N * K;
   if (N % 128 === 0 || N > 512) {
-    if (work >= 2 ** 25 && (M >= 128 || M >= 64 && M % 16 === 0)) return register(16, 16, 1, 8);
+    if (work >= 2 ** 22 && (M >= 128 || M >= 64 && M % 16 === 0)) return register(16, 16, 1, 8);
     if (work >= 2 ** 23) return register(8, 16, 1, 8);
   }
   return register(8, 8, 1, 8);
