@@ -31,3 +31,5 @@ export { NoMatchingModuleError } from "./targets.ts";
 export { IA3Config, type IA3ConfigFields } from "./ia3.ts";
 export { LNTuningConfig, type LNTuningConfigFields } from "./ln_tuning.ts";
 export { DoraMagnitude } from "./dora.ts";
+export type { CombinationType, WeightedAdapterOptions } from "./weighted_lora.ts";
+export type { CombineRule, MajoritySignMethod } from "./combine.ts";

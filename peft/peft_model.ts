@@ -14,6 +14,8 @@ import type { VirtualTokenEncoder } from "./prompt_encoder.ts";
 import { PromptHost } from "./prompt_host.ts";
 import { isPromptLearning } from "./prompt_learning.ts";
 import { Tuner } from "./tuner.ts";
+import { addWeightedAdapter } from "./weighted_adapter.ts";
+import type { WeightedAdapterOptions } from "./weighted_lora.ts";
 
 /** A model whose modules carry adapters. Its base was changed in place. */
 export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module {
@@ -135,10 +137,29 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
 
   /** Adds an adapter that is neither active nor trainable. */
   addAdapter(adapterName: string, config: PeftConfig, options: InjectOptions = {}): void {
-    const { state } = this.#host;
-    const trainable = this.#trainableNames();
     this.#host.inject(config, adapterName, options);
-    this.#host.applyGradients(state.disabled ? [] : trainable);
+  }
+
+  /**
+   * Adds an adapter made of others (LoRA or IA3); it neither acts nor trains until `setAdapter`.
+   * @param weights one for each adapter; negative ones subtract
+   * @param options how LoRA adapters become one; default their weighted sum cut to the largest rank ("svd")
+   * @throws {RangeError} for an unknown type or adapter, a name that is taken, ranks that differ where they must not, a
+   *   missing density, or DoRA; the model is as it was then
+   */
+  async addWeightedAdapter(
+    adapters: readonly string[],
+    weights: readonly number[],
+    adapterName: string,
+    options: WeightedAdapterOptions = {},
+  ): Promise<void> {
+    await addWeightedAdapter(this.#tuner("add a weighted adapter"), adapters, weights, adapterName, options);
+  }
+
+  /** The part that holds wrapped layers. @throws {TypeError} if the adapters are virtual tokens */
+  #tuner(action: string): Tuner<M> {
+    if (this.#host instanceof Tuner) return this.#host;
+    throw new TypeError(`Cannot ${action}: adapters that wrap layers are required, received virtual tokens`);
   }
 
   /** Makes one adapter act and train, and the others rest. */
