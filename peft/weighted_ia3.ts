@@ -38,15 +38,10 @@ export async function planWeightedIA3(
     );
     sums.push([layer, sum]);
   }
-  const [first] = adapters;
-  const feedforward = [
-    ...new Set(adapters.flatMap(({ config }) => [config.feedforwardModules ?? []].flat())),
-  ];
-  const config = withFields(first.config, {
-    ...unionTargets(model, adapters),
-    feedforwardModules: typeof first.config.feedforwardModules === "string"
-      ? feedforward.map((pattern) => `(${pattern})`).join("|")
-      : feedforward,
+  const targets = unionTargets(model, adapters);
+  const config = withFields(adapters[0].config, {
+    ...targets,
+    feedforwardModules: uniteFeedforward(adapters.map(({ config }) => config.feedforwardModules), targets),
     initIa3Weights: true,
   });
   return {

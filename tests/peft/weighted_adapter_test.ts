@@ -8,7 +8,7 @@ import {
   LNTuningConfig,
   LoraConfig,
   type LoraConfigFields,
-  LoraLayer,
+  type LoraLayer,
   PeftModel,
   PrefixTuningConfig,
   type WeightedAdapterOptions,
