@@ -13,10 +13,13 @@ import {
   meanDivisor,
   shiftLabels,
 } from "./cross_entropy.ts";
+import { addDiagonalKernel } from "./diagonal.ts";
 import { dropoutKernel } from "./dropout.ts";
 import { embeddingBackward, embeddingForward, embeddingForwardHalf, embeddingLinks } from "./embedding.ts";
 import { clipGradients, gradNormFinish, gradNormPartials } from "./grad_norm.ts";
 import type { KernelSpec } from "./kernel_spec.ts";
+import { importanceKernel } from "./importance.ts";
+import { invertStep } from "./invert.ts";
 import {
   layerNormBackwardInput,
   layerNormBackwardInputAdd,
@@ -87,6 +90,9 @@ export function allKernels(): KernelSpec[] {
     ...Object.values(qrReduce),
     ...Object.values(qrForm),
     qrUnpack,
+    importanceKernel,
+    invertStep,
+    addDiagonalKernel,
   ];
   const families = [...matmulKernels(), ...mixedLoraKernels(), ...attentionKernelList()];
   return [...pointwiseKernels(), ...[...single, ...families] as unknown as KernelSpec[]];

@@ -71,6 +71,8 @@ export interface AdapterHost<M extends Module> {
   restoreGradients(): void;
   /** The model's forward, through the adapters. */
   forward(inputs: object): unknown;
+  /** What a method does after an optimizer step; absent where none does anything. */
+  updateAndAllocate?(step: number): Promise<void>;
   /** The model's generate, through the adapters. */
   generate(inputs: unknown, options: unknown): unknown;
 }

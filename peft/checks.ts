@@ -4,6 +4,7 @@
  */
 
 import { refuseConfig } from "./config.ts";
+import type { TargetFields } from "./targets.ts";
 
 /** Fails unless `value` is a finite number from `low` to `high`. @throws {RangeError} */
 export function checkFiniteNumber(
@@ -14,7 +15,11 @@ export function checkFiniteNumber(
   high: number = Infinity,
 ): void {
   if (typeof value === "number" && Number.isFinite(value) && value >= low && value <= high) return;
-  const range = high === Infinity ? `a number of at least ${low}` : `a number from ${low} to ${high}`;
+  const range = low === -Infinity
+    ? "a finite number"
+    : high === Infinity
+    ? `a number of at least ${low}`
+    : `a number from ${low} to ${high}`;
   refuseConfig(method, `${name} must be ${range}, received ${value}`);
 }
 
@@ -50,5 +55,46 @@ export function checkLayers(method: string, name: string, value: unknown): void 
 export function checkPatternTable(method: string, name: string, value: unknown): void {
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     refuseConfig(method, `${name} must map patterns to numbers, received ${JSON.stringify(value)}`);
+  }
+}
+
+/** Fails unless `value` is an integer of at least `low`. @throws {RangeError} */
+export function checkInteger(method: string, name: string, value: unknown, low: number): void {
+  if (!Number.isInteger(value) || (value as number) < low) {
+    refuseConfig(method, `${name} must be an integer of at least ${low}, received ${JSON.stringify(value)}`);
+  }
+}
+
+/** Fails unless `value` is a positive integer, in `peft`'s words for a rank. @throws {RangeError} */
+export function checkRank(method: string, name: string, value: unknown): void {
+  if (Number.isInteger(value) && (value as number) > 0) return;
+  refuseConfig(method, `\`${name}\` should be a positive integer value but the value passed is ${value}`);
+}
+
+/** Fails unless `value` is one of `choices`. @throws {RangeError} */
+export function checkChoice(method: string, name: string, value: unknown, choices: readonly unknown[]): void {
+  if (choices.includes(value)) return;
+  const shown = choices.map((choice) => JSON.stringify(choice));
+  refuseConfig(
+    method,
+    `${name} must be ${shown.slice(0, -1).join(", ")} or ${shown.at(-1)}, received ${JSON.stringify(value)}`,
+  );
+}
+
+/** Checks the fields that choose modules, by `peft`'s rules. @throws {RangeError} for a wrong value or combination */
+export function checkTargets(method: string, fields: TargetFields): void {
+  checkNames(method, "target_modules", fields.targetModules, true);
+  checkNames(method, "exclude_modules", fields.excludeModules ?? null, true);
+  checkNames(method, "modules_to_save", fields.modulesToSave, false);
+  checkNames(method, "layers_pattern", fields.layersPattern ?? null, true);
+  checkLayers(method, "layers_to_transform", fields.layersToTransform ?? null);
+  if ((fields.layersToTransform ?? null) !== null && typeof fields.targetModules === "string") {
+    refuseConfig(method, "`layers_to_transform` cannot be used when `target_modules` is a str.");
+  }
+  if ((fields.layersPattern ?? null) !== null && (fields.layersToTransform ?? null) === null) {
+    refuseConfig(
+      method,
+      "When `layers_pattern` is specified, `layers_to_transform` must also be specified. ",
+    );
   }
 }

@@ -37,19 +37,50 @@ export interface PeftConfig extends PeftConfigFields {
   /** Modules trained and saved whole beside the adapter. */
   modulesToSave?: readonly string[] | null;
   /** Which biases of the base train too. */
-  bias?: "none" | "all" | "lora_only";
+  bias?: "none" | "all" | `${string}_only`;
   /** The fields of `adapter_config.json`. */
   toJSON(): Record<string, unknown>;
 }
 
-/** camelCase to snake_case, with `peft`'s spelling of `lora_A`-like names left to the methods. */
+/** Fields that `peft` spells in camelCase too. */
+const VERBATIM: ReadonlySet<string> = new Set(["deltaT"]);
+
+/** camelCase to `peft`'s snake_case. */
 export function snakeCase(name: string): string {
-  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+  return VERBATIM.has(name) ? name : name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
 
 /** Refuses a value of a configuration. */
 export function refuseConfig(method: string, message: string): never {
   throw new RangeError(`Cannot configure ${method}: ${message}`);
+}
+
+/**
+ * All fields of a configuration, those that are not given at their defaults.
+ * @throws {RangeError} for a field the method does not have, or a wrong common field
+ */
+export function completeFields<Fields extends PeftConfigFields>(
+  method: string,
+  given: Partial<Fields>,
+  defaults: Fields,
+): Fields {
+  const unknown = Object.keys(given).filter((name) => !Object.hasOwn(defaults, name));
+  if (unknown.length > 0) {
+    refuseConfig(method, `fields are ${Object.keys(defaults).join(", ")}, received ${unknown.join(", ")}`);
+  }
+  const all = { ...defaults, ...given };
+  checkCommon(method, all);
+  return all;
+}
+
+/** The values of a configuration's fields: what `configToJSON` writes. */
+export function fieldsOf<Fields extends object>(
+  config: Fields,
+  defaults: Fields,
+): Record<string, unknown> {
+  return Object.fromEntries(
+    (Object.keys(defaults) as (keyof Fields & string)[]).map((name) => [name, config[name]]),
+  );
 }
 
 /** Defaults of the common fields. */
@@ -90,8 +121,8 @@ export function configToJSON(
 
 /**
  * Fields of a configuration file by their names here.
- * @param defaults every field the method has   @param fixed fields of the file that must keep these values
- * @throws {RangeError} if a fixed field has another value
+ * @param defaults every field the method has   @param fixed fields of the file that must keep these values or be off
+ * @throws {RangeError} if a fixed field asks for something else
  */
 export function configFromJSON<Fields extends object>(
   method: string,
@@ -106,7 +137,10 @@ export function configFromJSON<Fields extends object>(
     const name = known.get(key);
     if (name !== undefined) fields[name] = value;
     else if (Object.hasOwn(fixed, key)) {
-      if (isOn(value)) refuseConfig(method, `${key} is not supported, received ${JSON.stringify(value)}`);
+      const idle = JSON.stringify(value) === JSON.stringify(fixed[key]);
+      if (isOn(value) && !idle) {
+        refuseConfig(method, `${key} is not supported, received ${JSON.stringify(value)}`);
+      }
     } else if (!["peft_type", "peft_version", "auto_mapping"].includes(key)) unknown.push(key);
   }
   if (unknown.length > 0) {

@@ -3,7 +3,7 @@
  * @module
  */
 
-import type { Device, RandomState } from "../autograd/mod.ts";
+import type { Device, RandomState, Tensor } from "../autograd/mod.ts";
 import type { Initializer, Module, Parameter } from "../nn/mod.ts";
 import type { PeftConfig } from "./config.ts";
 import type { MixedBatch } from "./mixed_batch.ts";
@@ -30,6 +30,35 @@ export interface InjectionContext {
   readonly random: RandomState;
   /** What all adapters of the model share. */
   readonly state: AdapterState;
+  /** What this adapter keeps beside its layers, if its method does. */
+  readonly companion?: AdapterCompanion;
+}
+
+/** What an adapter keeps beside its layers: VeRA's projections, AdaLoRA's budget. */
+export interface AdapterCompanion {
+  /** Frozen tensors that the layers share, by the keys on disk that a file holds besides the layers' parameters. */
+  readonly shared?: ReadonlyMap<string, Parameter>;
+  /** What is written in place of the layers' parameters; the caller disposes what is no parameter. */
+  savedTensors?(state: ReadonlyMap<string, Parameter>): Map<string, Tensor>;
+  /** A scalar that is added to the model's loss while the adapter acts and trains. */
+  extraLoss?(): Tensor;
+  /** After an optimizer step; gives the fields of the configuration that changed. */
+  updateAndAllocate?(step: number): Promise<Partial<PeftConfig>>;
+  /** Gives its memory back. */
+  dispose(): void;
+}
+
+/** The companion of the adapter that is being made. @throws {TypeError} if it is of another class */
+export function companionOf<T extends AdapterCompanion>(
+  { companion }: Pick<InjectionContext, "companion">,
+  type: new (...args: never[]) => T,
+): T {
+  if (companion instanceof type) return companion;
+  throw new TypeError(
+    `Cannot make an adapter: a companion of class ${type.name} is required, received ${
+      companion?.constructor.name ?? "none"
+    }`,
+  );
 }
 
 /** A module that stands in the place of a base module and holds adapters by name. */
@@ -67,6 +96,14 @@ export interface PeftMethod<Config extends PeftConfig = PeftConfig> {
   readonly resolve?: (config: Config, modelType: string | undefined) => Partial<Config>;
   /** Reads the fields of an `adapter_config.json`. */
   readonly configFromJSON: (json: Readonly<Record<string, unknown>>) => Config;
+  /** Why an adapter cannot stand beside those that are there, or null; absent: it always can. */
+  readonly conflict?: (config: Config, others: readonly Config[]) => string | null;
+  /** Makes what an adapter keeps beside its layers; `targets` are the modules it takes. Absent: nothing. */
+  readonly companion?: (
+    config: Config,
+    targets: readonly Module[],
+    context: InjectionContext,
+  ) => AdapterCompanion;
   /** Whether it can take the place of a module. */
   readonly supports: (module: Module) => boolean;
   /** Wraps a module; adapters are added after. */

@@ -4,6 +4,8 @@
  */
 
 export type { PeftConfig, PeftConfigFields } from "./config.ts";
+export { AdaLoraConfig, type AdaLoraConfigFields, type RankPattern } from "./adalora.ts";
+export { AdaptedLinear } from "./adapted_linear.ts";
 export { LoraConfig, type LoraConfigFields, type LoraInit } from "./lora.ts";
 export { getPeftModel, PeftModel } from "./peft_model.ts";
 export type { AdaptableModel, AdapterRows, ForwardInputs, Generate } from "./adaptable_model.ts";
@@ -12,7 +14,7 @@ export { LoraLayer } from "./lora_layer.ts";
 export { LoraScaling } from "./lora_scaling.ts";
 export type { LowRankFactors, LowRankLayer } from "./low_rank.ts";
 export { MixedBatch } from "./mixed_batch.ts";
-export { AdapterState, type InjectionContext, type TunerLayer } from "./method.ts";
+export { type AdapterCompanion, AdapterState, type InjectionContext, type TunerLayer } from "./method.ts";
 export { type Layer, ModulesToSaveWrapper } from "./modules_to_save.ts";
 export type { AdapterHost, InjectOptions, LoadedKeys } from "./adapter_host.ts";
 export type { AdapterValues } from "./adapter_files.ts";
@@ -33,3 +35,10 @@ export { LNTuningConfig, type LNTuningConfigFields } from "./ln_tuning.ts";
 export { DoraMagnitude } from "./dora.ts";
 export type { CombinationType, WeightedAdapterOptions } from "./weighted_lora.ts";
 export type { CombineRule, MajoritySignMethod } from "./combine.ts";
+export { VeraConfig, type VeraConfigFields } from "./vera.ts";
+export { LoHaConfig, type LoHaConfigFields } from "./loha.ts";
+export { LoKrConfig, type LoKrConfigFields, type LoKrInit } from "./lokr.ts";
+export type { LycorisFields } from "./lycoris.ts";
+export { OFTConfig, type OFTConfigFields } from "./oft.ts";
+export { BOFTConfig, type BOFTConfigFields } from "./boft.ts";
+export { FourierFTConfig, type FourierFTConfigFields } from "./fourierft.ts";

@@ -8,7 +8,8 @@ import { Module, type ModuleDict, Parameter } from "../nn/mod.ts";
 import type { AdaptableModel, AdapterRows, ForwardInputs, Generate } from "./adaptable_model.ts";
 import { adapterFolder, type LoadAdapterOptions } from "./adapter_folder.ts";
 import { readAdapterConfig, readAdapterValues, writeAdapter } from "./adapter_files.ts";
-import type { PeftConfig } from "./config.ts";
+import { noBudget } from "./companions.ts";
+import { type PeftConfig, withFields } from "./config.ts";
 import type { AdapterHost, InjectOptions } from "./adapter_host.ts";
 import type { VirtualTokenEncoder } from "./prompt_encoder.ts";
 import { PromptHost } from "./prompt_host.ts";
@@ -106,6 +107,16 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
    */
   forward(inputs: ForwardInputs<M> & AdapterRows): ReturnType<M["forward"]> {
     return this.#host.forward(inputs) as ReturnType<M["forward"]>;
+  }
+
+  /**
+   * AdaLoRA: takes note of the gradients, and cuts ranks to the budget of the step. After `optimizer.step()`, before
+   * `zeroGrad()`, with every step from 0 or 1 on.
+   * @throws {RangeError} if no adapter that trains is AdaLoRA's, or there are no gradients
+   */
+  async updateAndAllocate(step: number): Promise<void> {
+    if (!this.#host.updateAndAllocate) throw noBudget();
+    await this.#host.updateAndAllocate(step);
   }
 
   /** The model's generate, through the adapters; `adapterNames` as in `forward`. */
@@ -278,7 +289,8 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
     options: LoadAdapterOptions = {},
   ): Promise<{ missingKeys: string[]; unexpectedKeys: string[] }> {
     const folder = await adapterFolder(dirOrId, options);
-    const config = await readAdapterConfig(folder);
+    const inferenceMode = !(options.isTrainable ?? false);
+    const config = withFields(await readAdapterConfig(folder), { inferenceMode });
     const { name, values } = await readAdapterValues(folder);
     const trainable = this.#trainableNames();
     this.#host.inject(config, adapterName, { partly: "warn" });

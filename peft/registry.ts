@@ -3,19 +3,33 @@
  * @module
  */
 
+import { adalora, type AdaLoraConfig } from "./adalora.ts";
+import { boft, type BOFTConfig } from "./boft.ts";
 import type { PeftConfig } from "./config.ts";
+import { fourierft, type FourierFTConfig } from "./fourierft.ts";
 import { ia3, type IA3Config } from "./ia3.ts";
 import { lnTuning, type LNTuningConfig } from "./ln_tuning.ts";
+import { loha, type LoHaConfig } from "./loha.ts";
+import { lokr, type LoKrConfig } from "./lokr.ts";
 import { lora, type LoraConfig } from "./lora.ts";
 import type { PeftMethod } from "./method.ts";
 import { nearestNames, quoteAll } from "./names.ts";
+import { oft, type OFTConfig } from "./oft.ts";
 import { promptLearningConfigs } from "./prompt_learning.ts";
+import { vera, type VeraConfig } from "./vera.ts";
 
 /** Configuration of each method. */
 export interface PeftConfigs {
+  ADALORA: AdaLoraConfig;
+  BOFT: BOFTConfig;
+  FOURIERFT: FourierFTConfig;
   IA3: IA3Config;
   LN_TUNING: LNTuningConfig;
+  LOHA: LoHaConfig;
+  LOKR: LoKrConfig;
   LORA: LoraConfig;
+  OFT: OFTConfig;
+  VERA: VeraConfig;
 }
 
 /** Name of a method in files. */
@@ -23,9 +37,16 @@ export type PeftType = keyof PeftConfigs;
 
 /** The methods. */
 export const peftMethods: { readonly [Type in PeftType]: PeftMethod<PeftConfigs[Type]> } = {
+  ADALORA: adalora,
+  BOFT: boft,
+  FOURIERFT: fourierft,
   IA3: ia3,
   LN_TUNING: lnTuning,
+  LOHA: loha,
+  LOKR: lokr,
   LORA: lora,
+  OFT: oft,
+  VERA: vera,
 };
 
 /** The configuration of an `adapter_config.json`. @throws {RangeError} if its method is not here */

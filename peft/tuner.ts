@@ -13,6 +13,7 @@ import { type AdapterValues, applyAdapterValues } from "./adapter_files.ts";
 import { type PeftConfig, withFields } from "./config.ts";
 import { GradientFlags } from "./gradient_flags.ts";
 import { Merging } from "./merging.ts";
+import { Companions } from "./companions.ts";
 import { AdapterState, type InjectionContext, isTunerLayer, type TunerLayer } from "./method.ts";
 import { checkMixedBatch, withRows } from "./mixed_batch.ts";
 import { ModulesToSaveWrapper } from "./modules_to_save.ts";
@@ -40,6 +41,7 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
   /** Whether each parameter of the base trained before it was wrapped. */
   readonly #trained: GradientFlags;
   readonly #merging: Merging;
+  readonly #companions = new Companions();
   #injections = 0;
 
   /** Takes the model in; nothing is replaced yet. */
@@ -80,6 +82,8 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
     if (other) throw mixedTypes(name, other, given);
     const config = withFields(given, method.resolve?.(given, modelType) ?? {});
     this.#checkBiases(config, name);
+    const conflict = method.conflict?.(config, [...this.#configs.values()]);
+    if (conflict) throw new RangeError(`Cannot add adapter "${name}": ${conflict}`);
     const fields: TargetFields = {
       ...config,
       targetModules: config.targetModules ?? method.defaultTargets(modelType),
@@ -95,20 +99,29 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
     const device = [...this.model.parameters()][0].device;
     const init = new Initializer(device, (options.seed ?? 0) + this.#injections++);
     const random = facts.random ?? new RandomState(device, options.seed ?? 0);
-    const context: InjectionContext = { device, init, random, state: this.state };
-    for (const path of paths) {
-      const present = this.model.getSubmodule(path);
-      let layer: TunerLayer;
-      if (isTunerLayer(present)) layer = present;
-      else this.model.setSubmodule(path, layer = method.wrap(present, this.state));
-      layer.addAdapter(name, config, path, context);
-    }
-    for (const path of whole) {
-      let wrapper = this.model.getSubmodule(path);
-      if (!(wrapper instanceof ModulesToSaveWrapper)) {
-        this.model.setSubmodule(path, wrapper = new ModulesToSaveWrapper(wrapper, this.state));
+    const base: InjectionContext = { device, init, random, state: this.state };
+    const targets = paths.map((path) => this.model.getSubmodule(path));
+    const companion = method.companion?.(config, targets, base);
+    const context = { ...base, companion };
+    this.#companions.set(name, companion);
+    try {
+      for (const path of paths) {
+        const present = this.model.getSubmodule(path);
+        let layer: TunerLayer;
+        if (isTunerLayer(present)) layer = present;
+        else this.model.setSubmodule(path, layer = method.wrap(present, this.state));
+        layer.addAdapter(name, config, path, context);
       }
-      (wrapper as ModulesToSaveWrapper).addAdapter(name);
+      for (const path of whole) {
+        let wrapper = this.model.getSubmodule(path);
+        if (!(wrapper instanceof ModulesToSaveWrapper)) {
+          this.model.setSubmodule(path, wrapper = new ModulesToSaveWrapper(wrapper, this.state));
+        }
+        (wrapper as ModulesToSaveWrapper).addAdapter(name);
+      }
+    } catch (error) {
+      this.#discard(name);
+      throw error;
     }
     this.#configs.set(name, recordTargets(config, fields, paths, this.model));
     for (const [, parameter] of this.adapterState(name)) parameter.requiresGrad = false;
@@ -148,19 +161,28 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
 
   /** What is written of an adapter: its parameters. */
   savedTensors(name: string): Map<string, Tensor> {
-    return this.adapterState(name);
+    return this.#companions.savedTensors(name, this.adapterState(name));
   }
 
   /** Copies a file's values into an adapter. @throws {TypeError} listing every mismatch */
   loadValues(name: string, file: string, values: AdapterValues, options: { strict?: boolean }): LoadedKeys {
-    return applyAdapterValues(file, this.adapterState(name), values, options);
+    const state = new Map([...this.adapterState(name), ...this.#companions.shared(name)]);
+    return applyAdapterValues(file, state, values, options);
   }
 
   /** The model's forward, through the adapters; with `adapterNames`, each row through its own. */
   forward(inputs: object): unknown {
     const model = this.model as unknown as { forward(inputs: object): unknown };
     const { adapterNames, ...rest } = inputs as { adapterNames?: readonly string[] };
-    return this.#withRows(adapterNames, rest, () => model.forward(adapterNames ? rest : inputs));
+    const output = this.#withRows(adapterNames, rest, () => model.forward(adapterNames ? rest : inputs));
+    return this.#companions.addLosses(output, this.#configs, this.state);
+  }
+
+  /** What a method does after an optimizer step. @throws {RangeError} if no adapter here does anything */
+  async updateAndAllocate(step: number): Promise<void> {
+    for (const [name, fields] of await this.#companions.updateAndAllocate(step, this.#configs)) {
+      this.#configs.set(name, withFields(this.#configs.get(name)!, fields));
+    }
   }
 
   /** The model's generate, through the adapters. @throws {TypeError} if it has none */
@@ -178,7 +200,7 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
   }
 
   /** Biases of the base that an adapter trains. */
-  #biases(bias: "all" | "lora_only", name: string): [string, Parameter][] {
+  #biases(bias: string, name: string): [string, Parameter][] {
     const adapted = this.layers().filter(([, layer]) => layer.adapterNames().includes(name)).map(([path]) =>
       path
     );
@@ -236,10 +258,16 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
         `Cannot delete adapter(s) ['${name}'] while they are merged. Please unmerge them first.`,
       );
     }
+    this.#discard(name);
+    this.state.active = this.state.active.filter((active) => active !== name);
+  }
+
+  /** Takes all parts of an adapter out of the tree. */
+  #discard(name: string): void {
     for (const [, layer] of this.layers()) layer.deleteAdapter(name);
     for (const [, wrapper] of this.savedModules()) wrapper.modules_to_save.delete(name);
     this.#configs.delete(name);
-    this.state.active = this.state.active.filter((active) => active !== name);
+    this.#companions.delete(name);
     for (const [path, layer] of this.layers()) {
       if (layer.adapterNames().length === 0) this.model.setSubmodule(path, layer.base_layer);
     }
@@ -264,6 +292,7 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
       }
     });
     this.#merging.finish();
+    this.#companions.clear();
     this.#configs.clear();
     this.state.active = [];
     return this.model;
@@ -278,6 +307,7 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
   /** Gives the memory of every layer with adapters back: merged ones keep a copy of their base. */
   disposeAdapters(): void {
     for (const [, layer] of this.layers()) layer.dispose();
+    this.#companions.clear();
   }
 
   /** Gives the base's parameters the flags they had before they were wrapped. */

@@ -5,10 +5,13 @@
 
 export { attention, cachedAttention, causalSelfAttention } from "./attention.ts";
 export { cast } from "./cast.ts";
+export { cayley } from "./cayley.ts";
 export { crossEntropy, type CrossEntropyOptions, linearCrossEntropy } from "./cross_entropy.ts";
+export { addDiagonal } from "./diagonal.ts";
 export { drawNormal, drawUniform } from "./draw.ts";
 export { checkDropout, dropout } from "./dropout.ts";
 export { embedding } from "./embedding.ts";
+export { type Importance, updateImportance } from "./importance.ts";
 export { layerNorm, type LayerNormOptions } from "./layer_norm.ts";
 export {
   linear,

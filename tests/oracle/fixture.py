@@ -68,11 +68,20 @@ def causal_lm_loss(logits: torch.Tensor, labels: torch.Tensor, num_items: int | 
     return F.cross_entropy(flat, shifted, ignore_index=-100, reduction="sum") / num_items
 
 
+def forward_loss(model, ids, labels, **inputs) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits and loss; what AdaLoRA adds to the loss comes from peft itself."""
+    if any(config.peft_type == "ADALORA" for config in getattr(model, "peft_config", {}).values()):
+        model.get_base_model().loss_function = lambda logits, labels, **_: causal_lm_loss(logits, labels)
+        output = model(input_ids=ids, labels=labels, **inputs)
+        return output.logits, output.loss
+    logits = model(input_ids=ids, **inputs).logits
+    return logits, causal_lm_loss(logits, labels)
+
+
 def loss_and_gradients(model, ids, labels, **inputs) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
     """Logits, loss, and the gradient of every parameter that trains, by its name."""
     model.zero_grad(set_to_none=True)
-    logits = model(input_ids=ids, **inputs).logits
-    loss = causal_lm_loss(logits, labels)
+    logits, loss = forward_loss(model, ids, labels, **inputs)
     loss.backward()
     return logits.detach(), loss.detach(), {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
 
@@ -84,7 +93,7 @@ def adamw_losses(model, ids, labels, steps=10, lr=1e-3, weight_decay=0.01) -> li
     losses = []
     for _ in range(steps):
         optimizer.zero_grad()
-        loss = causal_lm_loss(model(input_ids=ids).logits, labels)
+        _, loss = forward_loss(model, ids, labels)
         losses.append(loss.item())
         loss.backward()
         optimizer.step()

@@ -51,7 +51,7 @@ def randomise(model: PeftModel, seed: int) -> None:
                 parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.2)
 
 
-def make(name: str, config: PeftConfig, seed: int, made_by: str = "lora") -> None:
+def make(name: str, config: PeftConfig, seed: int, made_by: str = "lora", base_model=base_model) -> None:
     """Writes tests/fixtures/<name>."""
     torch.manual_seed(seed)
     model = get_peft_model(base_model(), config).eval()

@@ -1,0 +1,40 @@
+/**
+ * AdaLoRA's importance of every number of a parameter, smoothed over steps (Zhang et al. 2023, arXiv:2303.10512, eq. 9, 10):
+ *   ipt = |p g|,   s = beta1 s + (1 - beta1) ipt,   u = beta2 u + (1 - beta2) |ipt - s|
+ * @module
+ */
+
+import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
+
+/** Updates s and u in place. */
+export const importanceKernel: KernelSpec<
+  "p" | "g" | "s" | "u",
+  "size" | "beta1" | "beta2",
+  "WORKGROUP_SIZE"
+> = {
+  name: "importance",
+  buffers: { p: "read", g: "read", s: "read_write", u: "read_write" },
+  params: { size: "u32", beta1: "f32", beta2: "f32" },
+  tuning: { WORKGROUP_SIZE: 64 },
+  grid: ({ size }, { WORKGROUP_SIZE }) => [groupsFor(size, WORKGROUP_SIZE)],
+  wgsl: /* wgsl */ `
+override WORKGROUP_SIZE: u32 = 64u;
+struct Params { size: u32, beta1: f32, beta2: f32 }
+@group(0) @binding(0) var<storage, read> p: array<f32>; // [size]
+@group(0) @binding(1) var<storage, read> g: array<f32>; // [size]
+@group(0) @binding(2) var<storage, read_write> s: array<f32>; // [size]: smoothed importance
+@group(0) @binding(3) var<storage, read_write> u: array<f32>; // [size]: smoothed uncertainty
+@group(0) @binding(4) var<uniform> params: Params;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
+  @builtin(local_invocation_id) lid: vec3u) {
+  let i = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+  if (i >= params.size) { return; }
+  let ipt = abs(p[i] * g[i]);
+  let mean = params.beta1 * s[i] + (1.0 - params.beta1) * ipt;
+  s[i] = mean;
+  u[i] = params.beta2 * u[i] + (1.0 - params.beta2) * abs(ipt - mean);
+}
+`,
+};

@@ -1,0 +1,78 @@
+/**
+ * What the adapters of one model keep beside their layers, and what a PEFT model does with it.
+ * @module
+ */
+
+import { add, type Tensor, tidy } from "../autograd/mod.ts";
+import type { Parameter } from "../nn/mod.ts";
+import type { PeftConfig } from "./config.ts";
+import type { AdapterCompanion, AdapterState } from "./method.ts";
+
+/** Why `updateAndAllocate` has nothing to do. */
+export function noBudget(): RangeError {
+  return new RangeError(
+    "Cannot update and allocate: an AdaLoRA adapter that trains is required, received none",
+  );
+}
+
+/** Companions by adapter; most adapters have none. */
+export class Companions {
+  readonly #items = new Map<string, AdapterCompanion>();
+
+  /** Takes one in. */
+  set(name: string, companion: AdapterCompanion | undefined): void {
+    if (companion) this.#items.set(name, companion);
+  }
+
+  /** Frozen tensors of an adapter's file besides its layers' parameters. */
+  shared(name: string): ReadonlyMap<string, Parameter> {
+    return this.#items.get(name)?.shared ?? new Map();
+  }
+
+  /** What is written of an adapter with these parameters. */
+  savedTensors(name: string, state: ReadonlyMap<string, Parameter>): Map<string, Tensor> {
+    const saved = this.#items.get(name)?.savedTensors?.(state) ?? new Map(state);
+    return new Map([...saved, ...this.shared(name)]);
+  }
+
+  /** A model's output, its loss with what adapters add to it that act and train. */
+  addLosses(output: unknown, configs: ReadonlyMap<string, PeftConfig>, state: AdapterState): unknown {
+    const target = output as { loss?: Tensor };
+    if (!target.loss || state.disabled) return output;
+    for (const name of state.active) {
+      const companion = this.#items.get(name);
+      if (!companion?.extraLoss || configs.get(name)?.inferenceMode) continue;
+      const before: Tensor = target.loss;
+      target.loss = tidy((): Tensor => add(before, companion.extraLoss!()));
+      before.dispose(); // the tape holds what it needs
+    }
+    return output;
+  }
+
+  /** The fields that changed, by adapter. @throws {RangeError} if no adapter here has a budget and trains */
+  async updateAndAllocate(
+    step: number,
+    configs: ReadonlyMap<string, PeftConfig>,
+  ): Promise<[name: string, fields: Partial<PeftConfig>][]> {
+    const training = [...this.#items].filter(([name, companion]) =>
+      companion.updateAndAllocate && !configs.get(name)?.inferenceMode
+    );
+    if (training.length === 0) throw noBudget();
+    const changes: [string, Partial<PeftConfig>][] = [];
+    for (const [name, companion] of training) {
+      changes.push([name, await companion.updateAndAllocate!(step)]);
+    }
+    return changes;
+  }
+
+  /** Drops an adapter's. */
+  delete(name: string): void {
+    this.#items.get(name)?.dispose();
+    this.#items.delete(name);
+  }
+
+  /** Drops all. */
+  clear(): void {
+    for (const name of [...this.#items.keys()]) this.delete(name);
+  }
+}

@@ -1,0 +1,214 @@
+import { assert, assertAllClose, assertEquals, assertNotEquals, assertThrows } from "@std/assert";
+import { noGrad, RandomState, Tensor, transpose, untracked } from "../../autograd/mod.ts";
+import type { GPT2LMHeadModel } from "../../model/mod.ts";
+import { Conv1D, Linear, Parameter } from "../../nn/mod.ts";
+import {
+  AdaLoraConfig,
+  BOFTConfig,
+  FourierFTConfig,
+  getPeftModel,
+  LoHaConfig,
+  LoKrConfig,
+  OFTConfig,
+  type PeftConfig,
+  PeftModel,
+  VeraConfig,
+} from "../../peft/mod.ts";
+import { companionOf } from "../../peft/method.ts";
+import { VeraProjections } from "../../peft/vera_layer.ts";
+import { dropChange } from "../../peft/weight_change.ts";
+import { expectedOf, FIXTURES, loadFixture, ownDevice } from "../reference/fixtures.ts";
+import { BATCH, bytesOf, logitsOf, randomise, tinyModel, warningsOf } from "./tiny_model.ts";
+
+/** A configuration of each method of `AdaptedLinear` that starts as the identity. */
+const configs: Record<string, () => PeftConfig> = {
+  adalora: () => new AdaLoraConfig({ initR: 3, targetR: 2, totalStep: 9, inferenceMode: true }),
+  vera: () => new VeraConfig({ r: 5, targetModules: "all-linear" }),
+  "vera by default": () => new VeraConfig(),
+  loha: () => new LoHaConfig({ r: 2, targetModules: "all-linear" }),
+  lokr: () => new LoKrConfig({ r: 2, decomposeBoth: true, targetModules: "all-linear" }),
+  "lokr like lycoris": () => new LoKrConfig({ r: 30, initWeights: "lycoris" }),
+  oft: () => new OFTConfig({ oftBlockSize: 8, targetModules: "all-linear" }),
+  "oft exactly": () => new OFTConfig({ r: 3, oftBlockSize: 0, useCayleyNeumann: false, blockShare: true }),
+  boft: () => new BOFTConfig({ boftNButterflyFactor: 2, targetModules: "all-linear" }),
+  "fourierft by default": () => new FourierFTConfig({ initWeights: true }),
+};
+
+for (const [name, makeConfig] of Object.entries(configs)) {
+  Deno.test(`PeftModel with ${name} starts as the base, merges to the same, and leaves the base bit for bit`, async () => {
+    const { device, model } = await tinyModel();
+    const [base, baseBytes] = [await logitsOf(model), await bytesOf(model)];
+    const peftModel = getPeftModel(model, makeConfig());
+    peftModel.eval();
+    assertAllClose(await logitsOf(peftModel), base, { rtol: 0, atol: 1e-5, label: "fresh" });
+    await randomise(peftModel, 1);
+    const logits = await logitsOf(peftModel);
+    assertNotEquals(logits, base);
+
+    assertEquals(await peftModel.disableAdapter(() => logitsOf(peftModel)), base);
+    await peftModel.mergeAdapter({ safeMerge: true });
+    assertAllClose(await logitsOf(peftModel), logits, { rtol: 0, atol: 1e-5, label: "merged" });
+    assertEquals(await peftModel.disableAdapter(() => logitsOf(peftModel)), base, "disabled while merged");
+    peftModel.unmergeAdapter();
+    assertEquals(await logitsOf(peftModel), logits);
+
+    peftModel.addAdapter("other", makeConfig(), { seed: 5 });
+    assertEquals(await logitsOf(peftModel), logits, "an adapter that is not active changes nothing");
+    peftModel.setAdapter("other");
+    await randomise(peftModel, 2);
+    peftModel.setAdapter(["default", "other"]);
+    const both = await logitsOf(peftModel);
+    assertNotEquals(both, logits);
+    await peftModel.mergeAdapter();
+    assertAllClose(await logitsOf(peftModel), both, { rtol: 0, atol: 2e-5, label: "both merged" });
+    peftModel.unmergeAdapter();
+    await peftModel.mergeAdapter({ adapterNames: ["default"] });
+    assertAllClose(await logitsOf(peftModel), both, { rtol: 0, atol: 2e-5, label: "one merged, one not" });
+    peftModel.unmergeAdapter();
+    await warningsOf(() => peftModel.deleteAdapter("other"));
+    assertEquals(peftModel.activeAdapters, ["default"]);
+    assertEquals(await logitsOf(peftModel), logits);
+
+    const unloaded = peftModel.unload();
+    assertEquals(await bytesOf(unloaded), baseBytes);
+    unloaded.dispose();
+    assertEquals(device.memory.liveBytes, 0);
+  });
+
+  Deno.test(`PeftModel with ${name} trains on a float16 base, and only its own parameters`, async () => {
+    const { model } = await tinyModel("float16");
+    const before = await bytesOf(model);
+    const peftModel = getPeftModel(model, makeConfig());
+    await randomise(peftModel, 1);
+    using output = peftModel.forward(BATCH);
+    output.loss!.backward();
+    const trained = [...peftModel.namedParameters()].filter(([, p]) => p.requiresGrad);
+    assert(trained.length > 0);
+    for (const [name, parameter] of trained) {
+      const grad = await parameter.grad!.data() as Float32Array;
+      assert(grad.every(Number.isFinite) && grad.some((g) => g !== 0), name);
+    }
+    const logits = await logitsOf(peftModel.eval());
+    await peftModel.mergeAdapter();
+    assertAllClose(await logitsOf(peftModel), logits, {
+      rtol: 0,
+      atol: 0.1,
+      label: "merged into half precision",
+    });
+    assertEquals(await bytesOf(peftModel.unload()), before);
+    model.dispose();
+  });
+}
+
+/** The same model with a Linear of the transposed weight for each Conv1D. */
+function withLinears(model: GPT2LMHeadModel): GPT2LMHeadModel {
+  for (const [path, module] of [...model.namedModules()]) {
+    if (!(module instanceof Conv1D)) continue;
+    const weight = new Parameter(untracked(() => noGrad(() => transpose(module.weight))));
+    module.weight.dispose();
+    model.setSubmodule(path, new Linear(weight, module.bias));
+  }
+  return model;
+}
+
+for (
+  const name of [
+    "adalora_some",
+    "vera_drawn",
+    "fourierft_some",
+    "loha_patterns",
+    "lokr",
+    "oft",
+    "boft_butterfly",
+  ]
+) {
+  Deno.test(`PeftModel with ${name} computes the same on Linear as on Conv1D`, async () => {
+    const expected = await expectedOf<{ input_ids: number[][] }>(`methods/${name}`);
+    const model = withLinears(await loadFixture("gpt2_tiny", { device: await ownDevice() }));
+    const peftModel = await PeftModel.fromPretrained(model, `${FIXTURES}methods/${name}`);
+    const logitsNow = async () => {
+      using output = noGrad(() => peftModel.forward({ inputIds: expected.json.input_ids }));
+      return await output.logits.data();
+    };
+    const logits = expected.tensor("logits");
+    assertAllClose(await logitsNow(), logits, { rtol: 0, atol: 2e-5, label: "logits" });
+    await peftModel.mergeAdapter();
+    assertAllClose(await logitsNow(), logits, { rtol: 0, atol: 2e-5, label: "merged logits" });
+    peftModel.dispose();
+  });
+}
+
+Deno.test("VeraConfig with other projections than those of the adapters present is refused", async () => {
+  const { model } = await tinyModel();
+  const peftModel = getPeftModel(model, new VeraConfig({ r: 4 }));
+  assertThrows(
+    () => peftModel.addAdapter("b", new VeraConfig({ r: 4, projectionPrngKey: 1 })),
+    RangeError,
+    'Cannot add adapter "b": Vera PRNG initialisation key must be the same for all adapters. Got config.projection_prng_key=1 but previous config had 0.',
+  );
+  assertThrows(
+    () => peftModel.addAdapter("b", new VeraConfig({ r: 4, saveProjection: false })),
+    RangeError,
+    "VeRA projection weights must be saved for all adapters or none",
+  );
+  assertEquals(Object.keys(peftModel.peftConfig), ["default"]);
+  peftModel.dispose();
+});
+
+Deno.test("companionOf() refuses a companion of another class", () => {
+  assertThrows(
+    () => companionOf({}, VeraProjections),
+    TypeError,
+    "Cannot make an adapter: a companion of class VeraProjections is required, received none",
+  );
+});
+
+Deno.test("dropChange() drops output features and whole layers", async () => {
+  const device = await ownDevice();
+  const random = new RandomState(device, 3);
+  const [inputs, outputs] = [3, 200];
+  for (const layout of ["conv1d", "linear"] as const) {
+    const shape = layout === "conv1d" ? [inputs, outputs] : [outputs, inputs];
+    using change = Tensor.from(new Float32Array(inputs * outputs).fill(1), { shape, device });
+    const at = (data: ArrayLike<number>, input: number, output: number) =>
+      data[layout === "conv1d" ? input * outputs + output : output * inputs + input];
+    for (const rankScale of [false, true]) {
+      using dropped = dropChange(change, layout, { rank: 0.25, rankScale, module: 0, random });
+      const data = await dropped.data();
+      const kept = Array.from({ length: outputs }, (_, o) => at(data, 0, o)).filter((v) => v !== 0);
+      assert(kept.length > 120 && kept.length < 180, `${kept.length} of 200 are kept`);
+      const value = rankScale ? outputs / kept.length : 1;
+      for (let o = 0; o < outputs; o++) {
+        const column = [0, 1, 2].map((i) => at(data, i, o));
+        assertAllClose(column, column[0] === 0 ? [0, 0, 0] : [value, value, value], { rtol: 1e-6, atol: 0 });
+      }
+    }
+    const means: number[] = [];
+    for (let i = 0; i < 40; i++) {
+      using dropped = dropChange(change, layout, { rank: 0, rankScale: false, module: 0.5, random });
+      means.push((await dropped.data())[0]);
+    }
+    assertEquals([...new Set(means.map(Math.round))].sort(), [0, 1], "all or nothing, both happen");
+  }
+  random.dispose();
+});
+
+Deno.test("LoHa, LoKr, AdaLoRA and VeRA drop out while training alone", async () => {
+  const dropping: PeftConfig[] = [
+    new LoHaConfig({ r: 2, rankDropout: 0.5, initWeights: false }),
+    new LoKrConfig({ r: 2, moduleDropout: 1, initWeights: false }),
+    new AdaLoraConfig({ initR: 2, totalStep: 5, loraDropout: 0.5, initLoraWeights: false }),
+    new VeraConfig({ r: 4, veraDropout: 0.5, initWeights: false }),
+  ];
+  for (const config of dropping) {
+    const { model } = await tinyModel();
+    const base = await logitsOf(model);
+    const peftModel = getPeftModel(model, config);
+    const training = await logitsOf(peftModel);
+    const evaluated = await logitsOf(peftModel.eval());
+    assertNotEquals(training, evaluated, config.peftType);
+    assertEquals(await logitsOf(peftModel), evaluated, config.peftType);
+    if (config.peftType === "LOKR") assertAllClose(training, base, { rtol: 0, atol: 1e-5 });
+    peftModel.dispose();
+  }
+});
