@@ -17,15 +17,22 @@ import type { GPT2LMHeadModel } from "../../model/mod.ts";
 import type { Parameter } from "../../nn/mod.ts";
 import type { PeftConfig } from "../../peft/config.ts";
 import {
+  AdaLoraConfig,
+  BOFTConfig,
+  FourierFTConfig,
   getPeftModel,
   IA3Config,
   LNTuningConfig,
+  LoHaConfig,
+  LoKrConfig,
   LoraConfig,
   NoMatchingModuleError,
+  OFTConfig,
   PeftModel,
   PrefixTuningConfig,
   PromptEncoderConfig,
   PromptTuningConfig,
+  VeraConfig,
 } from "../../peft/mod.ts";
 import type { promptLearningConfigs } from "../../peft/prompt_learning.ts";
 import type { PeftType } from "../../peft/registry.ts";
@@ -79,6 +86,67 @@ const CASES: Record<PeftType | keyof typeof promptLearningConfigs, Readonly<Reco
       start: "nothing",
       merges: true,
       unmatched: () => new LNTuningConfig({ targetModules: nothing }),
+    },
+  },
+  ADALORA: {
+    "AdaLoRA": {
+      config: () => new AdaLoraConfig({ initR: 3, targetR: 2, totalStep: 9, inferenceMode: true }),
+      start: "nothing",
+      merges: true,
+      unmatched: () => new AdaLoraConfig({ totalStep: 9, targetModules: nothing }),
+    },
+  },
+  VERA: {
+    "VeRA": {
+      config: () => new VeraConfig({ r: 6, targetModules: ["c_attn", "mlp.c_proj"] }),
+      start: "nothing",
+      merges: true,
+      unmatched: () => new VeraConfig({ targetModules: nothing }),
+    },
+  },
+  LOHA: {
+    "LoHa": {
+      config: () => new LoHaConfig({ r: 2, targetModules: ["c_attn", "c_fc"] }),
+      start: "nothing",
+      merges: true,
+      unmatched: () => new LoHaConfig({ targetModules: nothing }),
+    },
+  },
+  LOKR: {
+    "LoKr": {
+      config: () => new LoKrConfig({ r: 2, decomposeBoth: true, targetModules: ["c_attn", "mlp.c_proj"] }),
+      start: "nothing",
+      merges: true,
+      unmatched: () => new LoKrConfig({ targetModules: nothing }),
+    },
+  },
+  OFT: {
+    "OFT": {
+      config: () => new OFTConfig({ oftBlockSize: 8, targetModules: ["c_attn", "c_fc"] }),
+      start: "nothing",
+      merges: true,
+      unmatched: () => new OFTConfig({ targetModules: nothing }),
+    },
+    "exact OFT with one shared block": {
+      config: () => new OFTConfig({ r: 4, oftBlockSize: 0, useCayleyNeumann: false, blockShare: true }),
+      start: "nothing",
+      merges: true,
+    },
+  },
+  BOFT: {
+    "BOFT": {
+      config: () => new BOFTConfig({ boftNButterflyFactor: 2, targetModules: ["c_attn", "mlp.c_proj"] }),
+      start: "nothing",
+      merges: true,
+      unmatched: () => new BOFTConfig({ targetModules: nothing }),
+    },
+  },
+  FOURIERFT: {
+    "FourierFT": {
+      config: () => new FourierFTConfig({ nFrequency: 50 }),
+      start: "changes them",
+      merges: true,
+      unmatched: () => new FourierFTConfig({ targetModules: nothing }),
     },
   },
   PREFIX_TUNING: {
