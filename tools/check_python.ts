@@ -1,7 +1,7 @@
 /**
- * Proves that Python loads what this library writes: trains LoRA adapters on tests/fixtures/gpt2_tiny, saves them, and
+ * Proves that Python loads what this library writes: trains adapters on tests/fixtures/gpt2_tiny, saves them, and
  * lets tests/oracle/check_ours.py load them with transformers and peft and compare the logits. Not part of CI, since it
- * needs Python with tests/oracle/requirements.txt. Run: `PYTHON=.venv/bin/python deno task python`.
+ * needs Python with tests/oracle/requirements.txt. Run: `PYTHON=.venv/bin/python deno task python [case...]`.
  * @module
  */
 
@@ -22,18 +22,48 @@ const CASES: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   layers: { r: 2, targetModules: ["c_attn"], layersToTransform: [1] },
 };
 
+/** Configurations of other methods, by the name of their class: those that `peft` has on GPT-2's Conv1D. */
+const OTHERS: Readonly<Record<string, readonly [config: string, fields: Readonly<Record<string, unknown>>]>> =
+  {
+    adalora: ["AdaLoraConfig", {
+      initR: 4,
+      targetR: 2,
+      totalStep: 3,
+      targetModules: ["c_attn", "mlp.c_proj"],
+    }],
+    vera: ["VeraConfig", { r: 5, targetModules: ["c_fc", "mlp.c_proj"] }],
+    vera_drawn: ["VeraConfig", {
+      r: 5,
+      saveProjection: false,
+      projectionPrngKey: 3,
+      targetModules: "all-linear",
+    }],
+    fourierft: ["FourierFTConfig", {
+      nFrequency: 60,
+      nFrequencyPattern: { c_attn: 20 },
+      targetModules: "all-linear",
+    }],
+    ia3: ["IA3Config", {}],
+    ln_tuning: ["LNTuningConfig", {}],
+  };
+
 /** Trains and saves one adapter, and returns what Python says of it; empty when it agrees. */
-async function checkCase(fields: Readonly<Record<string, unknown>>, folder: string): Promise<string> {
+async function checkCase(
+  config: string,
+  fields: Readonly<Record<string, unknown>>,
+  folder: string,
+): Promise<string> {
   // A computed name: this file type-checks before the library is complete.
   const lib = await import(`${ROOT}mod.ts`);
   const model = await lib.AutoModelForCausalLM.fromPretrained(MODEL);
-  const peftModel = lib.getPeftModel(model, new lib.LoraConfig({ taskType: "CAUSAL_LM", ...fields }));
+  const peftModel = lib.getPeftModel(model, new lib[config]({ taskType: "CAUSAL_LM", ...fields }));
   const trainable = [...peftModel.parameters()].filter((parameter) => parameter.requiresGrad);
   const optimizer = new lib.AdamW(trainable, { lr: 0.05 });
   for (let step = 0; step < 3; step++) {
-    optimizer.zeroGrad();
     peftModel.forward({ inputIds: INPUT_IDS, labels: INPUT_IDS }).loss.backward();
     optimizer.step();
+    if (config === "AdaLoraConfig") await peftModel.updateAndAllocate(step + 1);
+    optimizer.zeroGrad();
   }
   peftModel.eval();
   await peftModel.savePretrained(folder);
@@ -56,13 +86,18 @@ async function checkCase(fields: Readonly<Record<string, unknown>>, folder: stri
 
 if (import.meta.main) {
   let failed = 0;
-  for (const [name, fields] of Object.entries(CASES)) {
+  const lora = Object.entries(CASES).map(([name, fields]) => [name, ["LoraConfig", fields]] as const);
+  const all = [...lora, ...Object.entries(OTHERS)];
+  const wanted = all.filter(([name]) => Deno.args.length === 0 || Deno.args.includes(name));
+  for (const [name, [config, fields]] of wanted) {
     const folder = await Deno.makeTempDir();
-    const problem = await checkCase(fields, folder).finally(() => Deno.remove(folder, { recursive: true }));
+    const problem = await checkCase(config, fields, folder).finally(() =>
+      Deno.remove(folder, { recursive: true })
+    );
     console.log(`${name} ... ${problem === "" ? "ok" : "FAILED"}`);
     if (problem !== "") console.log(problem);
     if (problem !== "") failed++;
   }
-  console.log(`${Object.keys(CASES).length - failed} passed, ${failed} failed`);
+  console.log(`${wanted.length - failed} passed, ${failed} failed`);
   Deno.exit(failed === 0 ? 0 : 1);
 }

@@ -9,6 +9,7 @@ Prints what was loaded, writes or compares logits, and exits with 1 where keys o
 
 import argparse
 import json
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -40,6 +41,8 @@ def main() -> int:
     # A missing adapter key is a warning in Python and a failure here.
     warnings.simplefilter("error", UserWarning)
     warnings.filterwarnings("ignore", message=".*fan_in_fan_out.*")
+    warnings.filterwarnings("ignore", message="Specified to not .* vera_A and vera_B")  # drawn again from the seed
+    warnings.filterwarnings("ignore", message="Unsupported layer type .*LayerNorm")  # peft's own LN tuning
     warnings.filterwarnings("ignore", category=FutureWarning)
     logging.disable_progress_bar()
     model, info = AutoModelForCausalLM.from_pretrained(
@@ -48,7 +51,8 @@ def main() -> int:
     if args.adapter:
         model = PeftModel.from_pretrained(model, args.adapter)
         saved = load_file(args.adapter / "adapter_model.safetensors")
-        live = {n.replace(".default.", ".").replace(".modules_to_save", ""): p for n, p in model.named_parameters()}
+        live = {re.sub(r"\.default(?=\.|$)", "", n).replace(".modules_to_save", ""): p for n, p in
+                [*model.named_parameters(), *model.named_buffers(remove_duplicate=False)]}
         unknown = sorted(name for name in saved if name not in live)
         different = sorted(n for n, t in saved.items() if n in live and not torch.equal(live[n], t.float()))
         report |= {k: v for k, v in [("adapter_unknown", unknown), ("adapter_not_loaded", different)] if v}
