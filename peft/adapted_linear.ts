@@ -105,7 +105,7 @@ export class AdaptedLinear<Config extends PeftConfig = PeftConfig> extends Proje
       : active.filter((name) => this.#adapters.has(name) && !merged.includes(name));
     if (acting.length === 0) return this.base_layer.forward(x, options);
     const { weight, bias, layout } = this.base_layer;
-    let call: LinearCall = { x, weight, bias, layout, terms: [], gain: null };
+    let call: LinearCall = { x, weight, bias, layout, terms: [], added: null, gain: null };
     // The last first: what an adapter does to the input comes before what those merged or active earlier do.
     for (const name of acting.toReversed()) call = this.#adapters.get(name)!.apply(call, this.training);
     return runLinear(call, options);

@@ -14,7 +14,6 @@ import {
   scale,
   Tensor,
   TorchGenerator,
-  transpose,
   untracked,
 } from "../autograd/mod.ts";
 import type { Parameter } from "../nn/mod.ts";
@@ -24,6 +23,7 @@ import type { FourierFTConfig } from "./fourierft.ts";
 import type { LinearCall } from "./linear_call.ts";
 import { type AdapterCompanion, companionOf, type InjectionContext } from "./method.ts";
 import { compilePattern } from "./pattern.ts";
+import { addToWeight } from "./weight_change.ts";
 
 /** U and V of layers of one size. */
 interface Waves {
@@ -139,17 +139,28 @@ class FourierAdapter implements LinearAdapter {
     return multiply(this.#waves.U, concat([c, c], 0));
   }
 
+  /** dW, stored as the base weight. */
+  #change(): Tensor {
+    const left = this.#left();
+    const product = this.#facts.layout === "conv1d"
+      ? matmul(this.#waves.V, left, { transposeA: true, transposeB: true }) // [in, out]
+      : matmul(left, this.#waves.V); // [out, in]
+    return scale(product, this.#s);
+  }
+
+  /** Few rows go through the two tables one after the other; for many it takes less work to make dW first. */
   apply(call: LinearCall): LinearCall {
+    const { inFeatures, outFeatures } = this.#facts;
+    const rows = call.x.size / inFeatures;
+    if (rows * (inFeatures + outFeatures) > inFeatures * outFeatures) {
+      return addToWeight(call, this.#change());
+    }
     const term = { A: this.#waves.V, B: this.#left(), s: this.#s, xDropped: null };
     return { ...call, terms: [...call.terms, term] };
   }
 
   mergedWeight(weight: Tensor): Tensor {
-    const left = this.#left();
-    const delta = this.#facts.layout === "conv1d"
-      ? matmul(transpose(this.#waves.V), transpose(left)) // [in, out]
-      : matmul(left, this.#waves.V); // [out, in]
-    return add(weight, scale(delta, this.#s));
+    return add(weight, this.#change());
   }
 }
 

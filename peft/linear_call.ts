@@ -1,6 +1,6 @@
 /**
  * What an adapted linear layer computes:
- *   y = g (x W + sum over terms of s (xd A^T) B^T) + b
+ *   y = g (x W + sum over terms of s (xd A^T) B^T + added) + b
  * Adapters change the parts; one function runs the whole in as few kernels as it takes.
  * @module
  */
@@ -32,25 +32,28 @@ export interface LinearCall {
   readonly layout: WeightLayout;
   /** Changes of low rank. */
   readonly terms: readonly LowRankTerm[];
+  /** A change of the output that is computed already, [..., out], or null. */
+  readonly added: Tensor | null;
   /** Factors [out] of everything but the bias, or null. */
   readonly gain: Tensor | null;
 }
 
 /** y [..., out] of a call, activated and with the residual added. */
-export function runLinear(call: LinearCall, options: ProjectionOptions): Tensor {
-  const { x, weight, bias, layout, terms, gain } = call;
-  if (!gain && terms.length === 0) return linear(x, weight, bias, { layout, ...options });
-  if (!gain && terms.length === 1) {
+export function runLinear(call: LinearCall, { activation, residual }: ProjectionOptions): Tensor {
+  const { x, weight, bias, layout, terms, added, gain } = call;
+  if (!gain && terms.length <= 1 && !(added && (activation || residual))) {
+    const options = { layout, activation, residual: added ?? residual };
+    if (terms.length === 0) return linear(x, weight, bias, options);
     const [{ A, B, s, xDropped }] = terms;
-    return loraLinear(x, weight, bias, A, B, s, { layout, xDropped, ...options });
+    return loraLinear(x, weight, bias, A, B, s, { ...options, xDropped });
   }
-  let y = linear(x, weight, gain ? null : bias, { layout });
+  let y = linear(x, weight, gain ? null : bias, { layout, residual: added });
   for (const { A, B, s, xDropped } of terms) {
     const u = scale(linear(xDropped ?? x, A, null), s); // [..., R]
     y = linear(u, B, null, { residual: y });
   }
   if (gain) y = multiply(y, gain);
   if (gain && bias) y = add(y, bias);
-  if (options.activation) y = activations[options.activation](y);
-  return options.residual ? add(y, options.residual) : y;
+  if (activation) y = activations[activation](y);
+  return residual ? add(y, residual) : y;
 }

@@ -2,13 +2,15 @@
  * LoHa (Hyeon-Woo et al. 2022, arXiv:2108.06098, as LyCORIS has it): the change of a weight is the elementwise product of
  * two matrices of low rank.
  *   dW = alpha / r (w1_a w1_b) * (w2_a w2_b)   with w_a [out, r], w_b [r, in];   y = x (W + dW^T) + b
+ * As a sum, it has rank r^2: dW = B A with A [r r, in] and B [out, r r] of products of rows and columns; up to r^2 = in
+ * and out that takes less work than dW.
  * Fields, defaults, initial values and keys are those of Hugging Face's `peft` 0.21, whose own does not take GPT-2's
  * Conv1D (https://github.com/huggingface/peft/issues/3767): here it does, as if it were the Linear it stands for.
  * @module
  */
 
 import { AdaptedLinear, isLinearTarget, type LinearAdapter, type LinearFacts } from "./adapted_linear.ts";
-import { add, matmul, multiply, scale, type Tensor } from "../autograd/mod.ts";
+import { add, matmul, multiply, reshape, scale, type Tensor } from "../autograd/mod.ts";
 import type { Conv1D, Linear, Parameter } from "../nn/mod.ts";
 import { checkFlag } from "./checks.ts";
 import {
@@ -23,7 +25,7 @@ import type { LinearCall } from "./linear_call.ts";
 import { checkLycoris, LYCORIS_DEFAULTS, type LycorisFields } from "./lycoris.ts";
 import type { InjectionContext, PeftMethod } from "./method.ts";
 import { patternValue } from "./targets.ts";
-import { addToWeight, type ChangeDropout, dropChange } from "./weight_change.ts";
+import { addToWeight, type ChangeDropout, dropFactors } from "./weight_change.ts";
 
 /** Fields of a LoHa configuration. */
 export interface LoHaConfigFields extends LycorisFields {
@@ -97,9 +99,28 @@ class LoHaAdapter implements LinearAdapter {
     return scale(multiply(left, right), this.#s);
   }
 
+  /** dW as a product of two matrices of rank r^2. */
+  #factors(): { A: Tensor; B: Tensor } {
+    const { hada_w1_a: a1, hada_w1_b: b1, hada_w2_a: a2, hada_w2_b: b2 } = this.parameters;
+    const [r, inFeatures] = b1.shape;
+    const [outFeatures] = a1.shape;
+    const rows = multiply(reshape(b1, [r, 1, inFeatures]), reshape(b2, [1, r, inFeatures]));
+    const columns = multiply(reshape(a1, [outFeatures, r, 1]), reshape(a2, [outFeatures, 1, r]));
+    return { A: reshape(rows, [r * r, inFeatures]), B: reshape(columns, [outFeatures, r * r]) };
+  }
+
   apply(call: LinearCall, training: boolean): LinearCall {
-    const change = this.#change();
-    return addToWeight(call, training ? dropChange(change, this.#facts.layout, this.#dropout) : change);
+    const { layout, inFeatures, outFeatures } = this.#facts;
+    const r = this.parameters.hada_w1_b.shape[0];
+    const factors = training ? dropFactors(outFeatures, this.#dropout) : null; // [out] or [1]
+    if (r * r > Math.min(inFeatures, outFeatures)) {
+      const change = this.#change();
+      if (!factors) return addToWeight(call, change);
+      return addToWeight(call, multiply(change, layout === "conv1d" ? factors : reshape(factors, [-1, 1])));
+    }
+    const { A, B } = this.#factors();
+    const term = { A, B: factors ? multiply(B, reshape(factors, [-1, 1])) : B, s: this.#s, xDropped: null };
+    return { ...call, terms: [...call.terms, term] };
   }
 
   mergedWeight(weight: Tensor): Tensor {

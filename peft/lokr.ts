@@ -2,12 +2,13 @@
  * LoKr (Edalati et al. 2022, arXiv:2212.10650, as LyCORIS has it): the change of a weight is a Kronecker product.
  *   dW = alpha / r (w1 kron w2),  out = a b, in = c d,  w1 [a, c], w2 [b, d];   y = x (W + dW^T) + b
  * w2 is w2_a w2_b of rank r where r < max(b, d) / 2; with `decomposeBoth`, w1 likewise.
+ * A forward never makes dW: x dW^T is x, seen as [c, d], times w2^T from the right and w1 from the left.
  * Fields, defaults, initial values and keys are those of Hugging Face's `peft` 0.21, whose own does not take GPT-2's
  * Conv1D (https://github.com/huggingface/peft/issues/3767): here it does, as if it were the Linear it stands for.
  * @module
  */
 
-import { add, matmul, multiply, reshape, scale, type Tensor, transpose } from "../autograd/mod.ts";
+import { add, matmul, multiply, permute, reshape, scale, type Tensor, transpose } from "../autograd/mod.ts";
 import type { Conv1D, Initializer, Linear, Parameter } from "../nn/mod.ts";
 import { AdaptedLinear, isLinearTarget, type LinearAdapter, type LinearFacts } from "./adapted_linear.ts";
 import { checkChoice, checkFlag } from "./checks.ts";
@@ -24,7 +25,7 @@ import type { LinearCall } from "./linear_call.ts";
 import { checkLycoris, LYCORIS_DEFAULTS, type LycorisFields } from "./lycoris.ts";
 import type { InjectionContext, PeftMethod } from "./method.ts";
 import { patternValue } from "./targets.ts";
-import { addToWeight, type ChangeDropout, dropChange } from "./weight_change.ts";
+import { type ChangeDropout, dropFactors } from "./weight_change.ts";
 
 /** Initial values: w1 zero (true), everything uniform (false, for tests), or w2 zero ("lycoris"). */
 export type LoKrInit = boolean | "lycoris";
@@ -150,9 +151,23 @@ class LoKrAdapter implements LinearAdapter {
     return scale(reshape(product, shape), this.#s);
   }
 
+  /** x dW^T, [..., out]. */
+  #changeOf(x: Tensor): Tensor {
+    const [w1, w2] = [this.#factor("lokr_w1"), this.#factor("lokr_w2")]; // [a, c], [b, d]
+    const [[a, c], [b, d]] = [w1.shape, w2.shape];
+    const rows = x.size / (c * d);
+    const right = matmul(reshape(x, [rows * c, d]), w2, { transposeB: true }); // [rows c, b]
+    const turned = reshape(permute(reshape(right, [rows, c, b]), [0, 2, 1]), [rows * b, c]);
+    const left = matmul(turned, scale(w1, this.#s), { transposeB: true }); // [rows b, a]
+    const y = permute(reshape(left, [rows, b, a]), [0, 2, 1]); // [rows, a, b]
+    return reshape(y, [...x.shape.slice(0, -1), a * b]);
+  }
+
   apply(call: LinearCall, training: boolean): LinearCall {
-    const change = this.#change();
-    return addToWeight(call, training ? dropChange(change, this.#facts.layout, this.#dropout) : change);
+    const change = this.#changeOf(call.x);
+    const factors = training ? dropFactors(this.#facts.outFeatures, this.#dropout) : null;
+    const own = factors ? multiply(change, factors) : change;
+    return { ...call, added: call.added ? add(call.added, own) : own };
   }
 
   mergedWeight(weight: Tensor): Tensor {

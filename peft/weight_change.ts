@@ -1,6 +1,6 @@
 /**
- * Adapters whose change is a whole matrix, dW: LoHa and LoKr. y = x (W + dW) + b in one product; while training, dW may
- * lose rows ("rank dropout") or be left out ("module dropout").
+ * Changes of a weight that may lose output features ("rank dropout") or be left out whole ("module dropout") while
+ * training, and changes that are whole matrices.
  * @module
  */
 
@@ -13,14 +13,12 @@ import {
   mean,
   multiply,
   type RandomState,
-  reshape,
   scale,
   type Tensor,
-  type WeightLayout,
 } from "../autograd/mod.ts";
 import type { LinearCall } from "./linear_call.ts";
 
-/** A call whose weight has a change added to it. */
+/** A call whose weight has a change added to it, stored like it: one product with both. */
 export function addToWeight(call: LinearCall, change: Tensor): LinearCall {
   return { ...call, weight: add(cast(call.weight, "float32"), change) };
 }
@@ -37,20 +35,16 @@ export interface ChangeDropout {
   readonly random: RandomState;
 }
 
-/** `change`, stored by `layout`, after dropout. */
-export function dropChange(change: Tensor, layout: WeightLayout, options: ChangeDropout): Tensor {
+/** Factors of a change for each output feature, [out] or [1]; null where nothing is dropped. */
+export function dropFactors(outFeatures: number, options: ChangeDropout): Tensor | null {
   const { rank, rankScale, module, random } = options;
-  let result = change;
-  if (rank > 0) {
-    const features = change.shape[layout === "conv1d" ? 1 : 0];
-    const mask = keepMask(change, [features], rank, random); // ones and zeros
-    const factors = rankScale ? divide(mask, mean(mask)) : mask;
-    result = multiply(result, layout === "conv1d" ? factors : reshape(factors, [features, 1]));
-  }
-  return module > 0 ? multiply(result, keepMask(change, [1], module, random)) : result;
+  const features = rank > 0 ? keepMask(outFeatures, rank, random) : null;
+  const scaled = features && rankScale ? divide(features, mean(features)) : features;
+  const whole = module > 0 ? keepMask(1, module, random) : null;
+  return scaled && whole ? multiply(scaled, whole) : scaled ?? whole;
 }
 
 /** Ones, and zeros with probability p. */
-function keepMask({ device }: Tensor, shape: readonly number[], p: number, random: RandomState): Tensor {
-  return scale(dropout(full(device, shape, 1), p, random), 1 - p);
+function keepMask(size: number, p: number, random: RandomState): Tensor {
+  return scale(dropout(full(random.device, [size], 1), p, random), 1 - p);
 }

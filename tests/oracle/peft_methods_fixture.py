@@ -44,6 +44,7 @@ LINEAR_CASES = {
     "loha": (130, LoHaConfig(r=2, alpha=4, **TASK)),
     "loha_patterns": (131, LoHaConfig(r=2, alpha=4, target_modules=["c_fc", "attn.c_proj"], rank_pattern={"c_fc": 1},
                                       alpha_pattern={"attn.c_proj": 3}, **TASK)),
+    "loha_high": (138, LoHaConfig(r=7, alpha=7, target_modules=["attn.c_proj"], layers_to_transform=[0, 2], **TASK)),
     "lokr": (132, LoKrConfig(r=2, alpha=4, decompose_both=True, **TASK)),
     "lokr_whole": (133, LoKrConfig(r=12, alpha=6, decompose_factor=3, target_modules=["attn.c_proj", "mlp.c_proj"], **TASK)),
     "oft": (134, OFTConfig(oft_block_size=8, **TASK)),

@@ -1,5 +1,5 @@
-import { assert, assertAllClose, assertEquals, assertNotEquals, assertThrows } from "@std/assert";
-import { noGrad, RandomState, Tensor, transpose, untracked } from "../../autograd/mod.ts";
+import { assert, assertAllClose, assertEquals, assertNotEquals, assertThrows, relativeL2 } from "@std/assert";
+import { noGrad, RandomState, tidy, transpose, untracked } from "../../autograd/mod.ts";
 import type { GPT2LMHeadModel } from "../../model/mod.ts";
 import { Conv1D, Linear, Parameter } from "../../nn/mod.ts";
 import {
@@ -16,7 +16,7 @@ import {
 } from "../../peft/mod.ts";
 import { companionOf } from "../../peft/method.ts";
 import { VeraProjections } from "../../peft/vera_layer.ts";
-import { dropChange } from "../../peft/weight_change.ts";
+import { dropFactors } from "../../peft/weight_change.ts";
 import { expectedOf, FIXTURES, loadFixture, ownDevice } from "../reference/fixtures.ts";
 import { BATCH, bytesOf, logitsOf, randomise, tinyModel, warningsOf } from "./tiny_model.ts";
 
@@ -26,6 +26,7 @@ const configs: Record<string, () => PeftConfig> = {
   vera: () => new VeraConfig({ r: 5, targetModules: "all-linear" }),
   "vera by default": () => new VeraConfig(),
   loha: () => new LoHaConfig({ r: 2, targetModules: "all-linear" }),
+  "loha of a high rank": () => new LoHaConfig({ r: 8, initWeights: true }),
   lokr: () => new LoKrConfig({ r: 2, decomposeBoth: true, targetModules: "all-linear" }),
   "lokr like lycoris": () => new LoKrConfig({ r: 30, initWeights: "lycoris" }),
   oft: () => new OFTConfig({ oftBlockSize: 8, targetModules: "all-linear" }),
@@ -163,39 +164,35 @@ Deno.test("companionOf() refuses a companion of another class", () => {
   );
 });
 
-Deno.test("dropChange() drops output features and whole layers", async () => {
+Deno.test("dropFactors() drops output features and whole layers", async () => {
   const device = await ownDevice();
   const random = new RandomState(device, 3);
-  const [inputs, outputs] = [3, 200];
-  for (const layout of ["conv1d", "linear"] as const) {
-    const shape = layout === "conv1d" ? [inputs, outputs] : [outputs, inputs];
-    using change = Tensor.from(new Float32Array(inputs * outputs).fill(1), { shape, device });
-    const at = (data: ArrayLike<number>, input: number, output: number) =>
-      data[layout === "conv1d" ? input * outputs + output : output * inputs + input];
-    for (const rankScale of [false, true]) {
-      using dropped = dropChange(change, layout, { rank: 0.25, rankScale, module: 0, random });
-      const data = await dropped.data();
-      const kept = Array.from({ length: outputs }, (_, o) => at(data, 0, o)).filter((v) => v !== 0);
-      assert(kept.length > 120 && kept.length < 180, `${kept.length} of 200 are kept`);
-      const value = rankScale ? outputs / kept.length : 1;
-      for (let o = 0; o < outputs; o++) {
-        const column = [0, 1, 2].map((i) => at(data, i, o));
-        assertAllClose(column, column[0] === 0 ? [0, 0, 0] : [value, value, value], { rtol: 1e-6, atol: 0 });
-      }
-    }
-    const means: number[] = [];
-    for (let i = 0; i < 40; i++) {
-      using dropped = dropChange(change, layout, { rank: 0, rankScale: false, module: 0.5, random });
-      means.push((await dropped.data())[0]);
-    }
-    assertEquals([...new Set(means.map(Math.round))].sort(), [0, 1], "all or nothing, both happen");
+  const outputs = 200;
+  for (const rankScale of [false, true]) {
+    using factors = tidy(() => dropFactors(outputs, { rank: 0.25, rankScale, module: 0, random }))!;
+    const data = await factors.data() as Float32Array<ArrayBuffer>;
+    const kept = data.filter((v) => v !== 0);
+    assert(kept.length > 120 && kept.length < 180, `${kept.length} of 200 are kept`);
+    const value = rankScale ? outputs / kept.length : 1;
+    assertAllClose(kept, kept.map(() => value), { rtol: 1e-6, atol: 0 });
   }
+  const seen: number[] = [];
+  for (let i = 0; i < 40; i++) {
+    using factors = tidy(() => dropFactors(outputs, { rank: 0, rankScale: false, module: 0.5, random }))!;
+    assertEquals([...factors.shape], [1]);
+    seen.push(await factors.item());
+  }
+  assertEquals([...new Set(seen)].sort(), [0, 1], "all or nothing, both happen");
+  using both = tidy(() => dropFactors(outputs, { rank: 0.5, rankScale: false, module: 1, random }))!;
+  assertEquals([...await both.data()], new Array(outputs).fill(0));
+  assertEquals(dropFactors(outputs, { rank: 0, rankScale: true, module: 0, random }), null);
   random.dispose();
 });
 
 Deno.test("LoHa, LoKr, AdaLoRA and VeRA drop out while training alone", async () => {
   const dropping: PeftConfig[] = [
     new LoHaConfig({ r: 2, rankDropout: 0.5, initWeights: false }),
+    new LoHaConfig({ r: 8, rankDropout: 0.5, moduleDropout: 0.1, initWeights: false }),
     new LoKrConfig({ r: 2, moduleDropout: 1, initWeights: false }),
     new AdaLoraConfig({ initR: 2, totalStep: 5, loraDropout: 0.5, initLoraWeights: false }),
     new VeraConfig({ r: 4, veraDropout: 0.5, initWeights: false }),
@@ -211,4 +208,34 @@ Deno.test("LoHa, LoKr, AdaLoRA and VeRA drop out while training alone", async ()
     if (config.peftType === "LOKR") assertAllClose(training, base, { rtol: 0, atol: 1e-5 });
     peftModel.dispose();
   }
+});
+
+Deno.test("FourierFT gives many rows, for which it makes the change first, what it gives few", async () => {
+  const { model } = await tinyModel();
+  const peftModel = getPeftModel(model, new FourierFTConfig({ nFrequency: 80, targetModules: "all-linear" }));
+  const repeated = (times: number) => ({
+    inputIds: Array.from({ length: times }, () => BATCH.inputIds).flat(),
+    labels: Array.from({ length: times }, () => BATCH.labels).flat(),
+  });
+  const results: { loss: number; gradients: Map<string, Float32Array> }[] = [];
+  for (const times of [1, 6]) { // 16 and 96 rows; the change comes first from 24 to 39 rows on, by layer
+    using output = peftModel.forward(repeated(times));
+    const loss = await output.loss!.item();
+    output.loss!.backward();
+    const gradients = new Map<string, Float32Array>();
+    for (const [name, parameter] of peftModel.namedParameters()) {
+      if (!parameter.grad) continue;
+      gradients.set(name, await parameter.grad.data() as Float32Array);
+      parameter.grad.dispose();
+      parameter.grad = null;
+    }
+    results.push({ loss, gradients });
+  }
+  const [few, many] = results;
+  assertAllClose([many.loss], [few.loss], { rtol: 0, atol: 2e-6 });
+  assertEquals(few.gradients.size, 12);
+  for (const [name, gradient] of few.gradients) {
+    assert(relativeL2(many.gradients.get(name)!, gradient) < 1e-5, name);
+  }
+  peftModel.dispose();
 });
