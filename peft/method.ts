@@ -38,6 +38,8 @@ export interface InjectionContext {
 export interface AdapterCompanion {
   /** Frozen tensors that the layers share, by the keys on disk that a file holds besides the layers' parameters. */
   readonly shared?: ReadonlyMap<string, Parameter>;
+  /** Fields of the configuration that the model decides. */
+  readonly fields?: Partial<PeftConfig>;
   /** What is written in place of the layers' parameters; the caller disposes what is no parameter. */
   savedTensors?(state: ReadonlyMap<string, Parameter>): Map<string, Tensor>;
   /** A scalar that is added to the model's loss while the adapter acts and trains. */
@@ -98,10 +100,10 @@ export interface PeftMethod<Config extends PeftConfig = PeftConfig> {
   readonly configFromJSON: (json: Readonly<Record<string, unknown>>) => Config;
   /** Why an adapter cannot stand beside those that are there, or null; absent: it always can. */
   readonly conflict?: (config: Config, others: readonly Config[]) => string | null;
-  /** Makes what an adapter keeps beside its layers; `targets` are the modules it takes. Absent: nothing. */
+  /** Makes what an adapter keeps beside its layers; `targets` are the modules it takes, by path. Absent: nothing. */
   readonly companion?: (
     config: Config,
-    targets: readonly Module[],
+    targets: ReadonlyMap<string, Module>,
     context: InjectionContext,
   ) => AdapterCompanion;
   /** Whether it can take the place of a module. */

@@ -42,3 +42,4 @@ export type { LycorisFields } from "./lycoris.ts";
 export { OFTConfig, type OFTConfigFields } from "./oft.ts";
 export { BOFTConfig, type BOFTConfigFields } from "./boft.ts";
 export { FourierFTConfig, type FourierFTConfigFields } from "./fourierft.ts";
+export { BitFitConfig, type BitFitConfigFields } from "./bitfit.ts";

@@ -4,6 +4,7 @@
  */
 
 import { adalora, type AdaLoraConfig } from "./adalora.ts";
+import { bitfit, type BitFitConfig, isBitFit } from "./bitfit.ts";
 import { boft, type BOFTConfig } from "./boft.ts";
 import type { PeftConfig } from "./config.ts";
 import { fourierft, type FourierFTConfig } from "./fourierft.ts";
@@ -21,6 +22,7 @@ import { vera, type VeraConfig } from "./vera.ts";
 /** Configuration of each method. */
 export interface PeftConfigs {
   ADALORA: AdaLoraConfig;
+  BITFIT: BitFitConfig;
   BOFT: BOFTConfig;
   FOURIERFT: FourierFTConfig;
   IA3: IA3Config;
@@ -38,6 +40,7 @@ export type PeftType = keyof PeftConfigs;
 /** The methods. */
 export const peftMethods: { readonly [Type in PeftType]: PeftMethod<PeftConfigs[Type]> } = {
   ADALORA: adalora,
+  BITFIT: bitfit,
   BOFT: boft,
   FOURIERFT: fourierft,
   IA3: ia3,
@@ -55,7 +58,7 @@ export function readConfig(json: Readonly<Record<string, unknown>>): PeftConfig 
   if (typeof type === "string" && Object.hasOwn(promptLearningConfigs, type)) {
     return promptLearningConfigs[type as keyof typeof promptLearningConfigs](json);
   }
-  return methodOf(type).configFromJSON(json);
+  return methodOf(isBitFit(json) ? "BITFIT" : type).configFromJSON(json);
 }
 
 /** The method of a configuration or a file. @throws {RangeError} if there is none */

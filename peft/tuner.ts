@@ -100,7 +100,7 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
     const init = new Initializer(device, (options.seed ?? 0) + this.#injections++);
     const random = facts.random ?? new RandomState(device, options.seed ?? 0);
     const base: InjectionContext = { device, init, random, state: this.state };
-    const targets = paths.map((path) => this.model.getSubmodule(path));
+    const targets = new Map(paths.map((path) => [path, this.model.getSubmodule(path)]));
     const companion = method.companion?.(config, targets, base);
     const context = { ...base, companion };
     this.#companions.set(name, companion);
@@ -123,7 +123,8 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
       this.#discard(name);
       throw error;
     }
-    this.#configs.set(name, recordTargets(config, fields, paths, this.model));
+    const recorded = recordTargets(config, fields, paths, this.model);
+    this.#configs.set(name, withFields(recorded, companion?.fields ?? {}));
     for (const [, parameter] of this.adapterState(name)) parameter.requiresGrad = false;
   }
 

@@ -37,7 +37,7 @@ export class VeraProjections implements AdapterCompanion {
   /** Draws A, then B, as PyTorch does from this seed. */
   constructor(
     { r, projectionPrngKey, saveProjection }: VeraConfig,
-    targets: readonly Module[],
+    targets: ReadonlyMap<string, Module>,
     device: Device,
   ) {
     const generator = new TorchGenerator(projectionPrngKey);
@@ -47,7 +47,7 @@ export class VeraProjections implements AdapterCompanion {
       parameter.requiresGrad = false;
       return parameter;
     };
-    const layers = targets as readonly Projection[];
+    const layers = [...targets.values()] as Projection[];
     this.A = draw(r, Math.max(...layers.map(({ inFeatures }) => inFeatures)));
     this.B = draw(Math.max(...layers.map(({ outFeatures }) => outFeatures)), r);
     this.shared = new Map(

@@ -88,6 +88,9 @@ def main() -> None:
     make_all({name: (100 + i, config) for i, (name, config) in enumerate(CASES.items())}, base_model)
     make_all(MORE_CASES, base_model)
     make_all(LINEAR_CASES, linear_base)
+    if not wanted or "bitfit" in wanted:  # what BitFit is in peft's terms; our own tree has other names
+        config = LoraConfig(r=1, lora_alpha=0, bias="all", target_modules=["transformer.h.0.attn.c_attn"], **TASK)
+        make("bitfit", config, SEED + 140, "peft_methods")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import type { Parameter } from "../../nn/mod.ts";
 import type { PeftConfig } from "../../peft/config.ts";
 import {
   AdaLoraConfig,
+  BitFitConfig,
   BOFTConfig,
   FourierFTConfig,
   getPeftModel,
@@ -133,6 +134,7 @@ const CASES: Record<PeftType | keyof typeof promptLearningConfigs, Readonly<Reco
       merges: true,
     },
   },
+  BITFIT: { "BitFit": { config: () => new BitFitConfig(), start: "nothing", merges: true } },
   BOFT: {
     "BOFT": {
       config: () => new BOFTConfig({ boftNButterflyFactor: 2, targetModules: ["c_attn", "mlp.c_proj"] }),

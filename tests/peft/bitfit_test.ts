@@ -1,0 +1,123 @@
+import { assert, assertAllClose, assertEquals, assertThrows, relativeL2 } from "@std/assert";
+import { noGrad } from "../../autograd/mod.ts";
+import { BitFitConfig, getPeftModel, LoraConfig, PeftModel } from "../../peft/mod.ts";
+import { readConfig } from "../../peft/registry.ts";
+import { AdamW } from "../../train/mod.ts";
+import { expectedOf, FIXTURES, loadFixture, ownDevice } from "../reference/fixtures.ts";
+import { logitsOf, randomise, tinyModel, trainedNames, withFolder } from "./tiny_model.ts";
+
+/** `expected.json` of `tests/fixtures/bitfit`, which peft made as a LoRA of alpha 0 with every bias. */
+interface Json {
+  input_ids: number[][];
+  labels: number[][];
+  loss: number;
+  adamw: { lr: number; weight_decay: number; losses: number[] };
+  greedy: number[][];
+}
+
+const FOLDER = `${FIXTURES}bitfit`;
+
+Deno.test("PeftModel with BitFit has the numbers and files of peft's LoRA of alpha 0 with every bias", async () => {
+  const { json, ...expected } = await expectedOf<Json>("bitfit");
+  const device = await ownDevice();
+  const base = await loadFixture("gpt2_tiny", { device });
+  base.config.nameOrPath = "gpt2_tiny";
+  const model = await PeftModel.fromPretrained(base, FOLDER, { isTrainable: true });
+  model.eval();
+  assert(model.peftConfig.default instanceof BitFitConfig);
+  const output = model.forward({ inputIds: json.input_ids, labels: json.labels });
+  assertAllClose(await output.logits.data(), expected.tensor("logits"), { rtol: 0, atol: 2e-5 });
+  assertAllClose([await output.loss!.item()], [json.loss], { rtol: 0, atol: 1e-6 });
+  output.loss!.backward();
+  const gradients = expected.names.filter((name) => name.startsWith("grad.") && name.endsWith("bias"));
+  assertEquals(gradients.length, 19, "6 of each of 3 blocks, and ln_f's");
+  const parameters = new Map(model.namedParameters());
+  for (const name of gradients) {
+    const path = name.slice("grad.".length).replace(/(\.base_layer)?\.bias$/, ".bitfit_bias.default");
+    const grad = await parameters.get(path)!.grad!.data();
+    assert(relativeL2(grad, expected.tensor(name)) < 1e-5, name);
+  }
+  assertEquals(trainedNames(model).length, gradients.length);
+  output.dispose();
+  const options = { maxNewTokens: 10, eosTokenId: null };
+  assertEquals(await model.generate([json.input_ids[0].slice(0, 5)], options), json.greedy);
+  await withFolder(async (folder) => {
+    await model.savePretrained(folder);
+    const bytes = (path: string) => Deno.readFile(`${path}/adapter_model.safetensors`);
+    assertEquals(await bytes(folder), await bytes(FOLDER), "byte for byte peft's tensors");
+    const config = async (path: string) => JSON.parse(await Deno.readTextFile(`${path}/adapter_config.json`));
+    assertEquals(await config(folder), await config(FOLDER));
+  });
+  const merged = await model.mergeAndUnload({ safeMerge: true });
+  using last = noGrad(() => merged.lastLogits({ inputIds: json.input_ids }));
+  assertAllClose(await last.data(), expected.tensor("merged.logits"), { rtol: 0, atol: 2e-5 });
+  last.dispose();
+  merged.dispose();
+  assertEquals(device.memory.liveBytes, 0);
+});
+
+Deno.test("AdamW on BitFit has PyTorch's ten losses", async () => {
+  const { json } = await expectedOf<Json>("bitfit");
+  const base = await loadFixture("gpt2_tiny", { device: await ownDevice() });
+  const model = (await PeftModel.fromPretrained(base, FOLDER, { isTrainable: true })).eval();
+  const { lr, weight_decay: weightDecay } = json.adamw;
+  const optimizer = new AdamW([...model.parameters()].filter((p) => p.requiresGrad), { lr, weightDecay });
+  const losses: number[] = [];
+  for (let step = 0; step < 10; step++) {
+    using output = model.forward({ inputIds: json.input_ids, labels: json.labels });
+    losses.push(await output.loss!.item());
+    output.loss!.backward();
+    optimizer.step();
+    optimizer.zeroGrad();
+  }
+  assertAllClose(losses, json.adamw.losses, { rtol: 0, atol: 1e-5 });
+  model.dispose();
+});
+
+Deno.test("BitFitConfig of a new adapter trains every bias and saves a file of that form", async () => {
+  const { model: base } = await tinyModel();
+  const biases = [...base.namedParameters()].filter(([name]) => name.endsWith(".bias"));
+  const model = getPeftModel(base, new BitFitConfig({ modulesToSave: null }));
+  assertEquals(model.getNbTrainableParameters()[0], biases.reduce((sum, [, { size }]) => sum + size, 0));
+  await randomise(model);
+  const logits = await logitsOf(model.eval());
+  await withFolder(async (folder) => {
+    await model.savePretrained(folder);
+    const config = JSON.parse(await Deno.readTextFile(`${folder}/adapter_config.json`));
+    assertEquals(config.peft_type, "LORA");
+    assertEquals(config.target_modules, ["transformer.h.0.attn.c_attn"]);
+    const again = await PeftModel.fromPretrained((await tinyModel()).model, folder);
+    assertEquals(await logitsOf(again), logits);
+    again.dispose();
+  });
+  model.addAdapter("other", new BitFitConfig());
+  model.setAdapter(["default", "other"]);
+  assertThrows(
+    () => model.forward({ inputIds: [[1, 2]] }),
+    RangeError,
+    "Cannot run bitfit: one active adapter is required, received default, other",
+  );
+  model.dispose();
+});
+
+Deno.test("readConfig() takes only a LoRA of rank 1, alpha 0 and every bias for BitFit", () => {
+  const json = new BitFitConfig({ carrier: "c_attn" }).toJSON();
+  assert(readConfig(json) instanceof BitFitConfig);
+  for (
+    const other of [{ r: 2 }, { lora_alpha: 1 }, { bias: "lora_only" }, { target_modules: ["a", "b"] }, {
+      alpha_pattern: { a: 1 },
+    }]
+  ) {
+    assert(readConfig({ ...json, ...other }) instanceof LoraConfig, JSON.stringify(other));
+  }
+});
+
+Deno.test("BitFitConfig refuses a carrier that has no weight matrix", async () => {
+  const { model } = await tinyModel();
+  assertThrows(
+    () => getPeftModel(model, new BitFitConfig({ carrier: "ln_1" })),
+    TypeError,
+    'Cannot apply bitfit: a carrier with a weight matrix is required, received "ln_1"',
+  );
+  model.dispose();
+});
