@@ -16,6 +16,7 @@ import {
   Module,
   type Parameter,
   type Projection,
+  SubBlock,
 } from "../nn/mod.ts";
 import type { GPT2Config } from "./gpt2_config.ts";
 import { attend, type AttentionState } from "./gpt2_attention.ts";
@@ -48,14 +49,15 @@ export function layerNorm(source: ParameterSource, config: GPT2Config): LayerNor
   return new LayerNorm(source(shape, "ones", false), source(shape, "zeros", false), config.layerNormEpsilon);
 }
 
-/** residual + drop(projection(x)), in the projection's own kernel where dropout is inactive. */
-function projectAndAdd(projection: Projection, x: Tensor, drop: Dropout, residual: Tensor): Tensor {
-  if (!drop.isActive) return projection.forward(x, { residual });
-  return add(residual, drop.forward(projection.forward(x)));
+/** residual + drop(projection(x)), in the projection's own kernel where dropout is inactive; null adds nothing. */
+function projectAndAdd(projection: Projection, x: Tensor, drop: Dropout, residual: Tensor | null): Tensor {
+  if (!drop.isActive) return projection.forward(x, residual ? { residual } : {});
+  const y = drop.forward(projection.forward(x));
+  return residual ? add(residual, y) : y;
 }
 
 /** Causal self-attention with several heads. */
-export class GPT2Attention extends Module {
+export class GPT2Attention extends SubBlock {
   /** [C, 3C]: queries, keys and values. */
   c_attn: Projection;
   /** [C, C] */
@@ -85,8 +87,13 @@ export class GPT2Attention extends Module {
       (config.scaleAttnByInverseLayerIdx ? layer + 1 : 1);
   }
 
+  /** Size of the last axis. */
+  get hiddenSize(): number {
+    return this.c_proj.outFeatures;
+  }
+
   /** @internal residual + attention(x), x and residual [B, T, C]. */
-  forward(x: Tensor, residual: Tensor, state: AttentionState): Tensor {
+  forward(x: Tensor, residual: Tensor | null, state: AttentionState): Tensor {
     const qkv = this.c_attn.forward(x); // [B, T, 3C]
     const mixed = attend(qkv, this.heads, this.scale, this.layer, this.attn_dropout, state); // [B, T, C]
     return projectAndAdd(this.c_proj, mixed, this.resid_dropout, residual);
@@ -107,7 +114,7 @@ export class Activation extends Module {
 }
 
 /** Two projections with an activation between. */
-export class GPT2MLP extends Module {
+export class GPT2MLP extends SubBlock {
   /** [C, I] */
   c_fc: Projection;
   /** [I, C] */
@@ -126,8 +133,13 @@ export class GPT2MLP extends Module {
     this.dropout = new Dropout(config.residPdrop, random);
   }
 
+  /** Size of the last axis. */
+  get hiddenSize(): number {
+    return this.c_proj.outFeatures;
+  }
+
   /** residual + MLP(x), x and residual [B, T, C]. */
-  forward(x: Tensor, residual: Tensor): Tensor {
+  forward(x: Tensor, residual: Tensor | null): Tensor {
     const inner = GELU_NEW_NAMES.has(this.act.activation) // [B, T, I]
       ? this.c_fc.forward(x, { activation: "gelu_new" })
       : this.act.forward(this.c_fc.forward(x));

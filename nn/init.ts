@@ -3,7 +3,16 @@
  * @module
  */
 
-import { type Device, drawNormal, drawUniform, full, type Shape, untracked } from "../autograd/mod.ts";
+import {
+  type Device,
+  drawNormal,
+  drawUniform,
+  full,
+  HostRandom,
+  type Shape,
+  Tensor,
+  untracked,
+} from "../autograd/mod.ts";
 import { Parameter } from "./parameter.ts";
 
 /** Draws parameters one after another from one seed: the same seed and order give the same weights. */
@@ -28,6 +37,18 @@ export class Initializer {
   /** Uniform in [-bound, bound). */
   uniform(shape: Shape, bound: number): Parameter {
     return new Parameter(untracked(() => drawUniform(this.device, shape, bound, this.seed, this.#call++)));
+  }
+
+  /** Normal with mean 0, without what lies beyond `bound` (`torch.nn.init.trunc_normal_`); drawn on the host. */
+  truncatedNormal(shape: Shape, std: number, bound: number): Parameter {
+    const random = new HostRandom((this.seed + this.#call++ * 2 ** 32) % 2 ** 53);
+    const size = shape.reduce((a, b) => a * b, 1);
+    const values = Float32Array.from({ length: size }, () => {
+      let value = std * random.normal();
+      while (Math.abs(value) > bound) value = std * random.normal();
+      return value;
+    });
+    return new Parameter(untracked(() => Tensor.from(values, { device: this.device, shape })));
   }
 
   /** One value everywhere. */

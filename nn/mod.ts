@@ -20,3 +20,4 @@ export {
 } from "./module.ts";
 export { Parameter } from "./parameter.ts";
 export { Projection, type ProjectionOptions } from "./projection.ts";
+export { SubBlock } from "./sub_block.ts";

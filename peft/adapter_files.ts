@@ -11,12 +11,12 @@ import { readJsonFrom, writeJson } from "../io/json.ts";
 import { writeFileAtomic } from "../io/atomic_file.ts";
 import { openSafetensors, type SafetensorsDtype, save, toFloat32 } from "../io/safetensors.ts";
 import { mismatchError, type Parameter } from "../nn/mod.ts";
+import type { AdapterFormat } from "./adapter_format.ts";
 import type { PeftConfig } from "./config.ts";
-import { readConfig } from "./registry.ts";
+import { formatOf, readConfig } from "./registry.ts";
 
-/** Names of the files. */
+/** Name of the file with the configuration, in every format. */
 const CONFIG_FILE = "adapter_config.json";
-const WEIGHTS_FILE = "adapter_model.safetensors";
 
 /** Values of an adapter, by their keys on disk. */
 export type AdapterValues = ReadonlyMap<
@@ -32,23 +32,29 @@ export async function writeAdapter(
   folder: string,
   config: PeftConfig,
   tensors: ReadonlyMap<string, Tensor>,
+  adapterName: string,
 ): Promise<void> {
   await makeDirectory(folder);
+  const format = formatOf(config);
   const entries: Record<
     string,
     { dtype: SafetensorsDtype; shape: Shape; data: () => Promise<ArrayBufferView> }
   > = {};
   for (const [key, tensor] of tensors) {
-    entries[key] = { dtype: "F32", shape: tensor.shape, data: () => tensor.data() };
+    entries[format.toDisk(key, adapterName)] = {
+      dtype: "F32",
+      shape: tensor.shape,
+      data: () => tensor.data(),
+    };
   }
-  await save(await joinPath(folder, WEIGHTS_FILE), entries, { format: "pt" });
-  await writeJson(await joinPath(folder, CONFIG_FILE), { ...config.toJSON(), inference_mode: true });
-  await writeFileAtomic(await joinPath(folder, "README.md"), modelCard(config));
+  await save(await joinPath(folder, format.weightsFile), entries, format.metadata);
+  await writeJson(await joinPath(folder, CONFIG_FILE), format.configOf(config, adapterName));
+  await writeFileAtomic(await joinPath(folder, "README.md"), modelCard(config, format));
 }
 
-function modelCard(config: PeftConfig): string {
+function modelCard(config: PeftConfig, { library }: AdapterFormat): string {
   const base = config.baseModelNameOrPath;
-  return `---\n${base ? `base_model: ${JSON.stringify(base)}\n` : ""}library_name: peft\n---\n\n` +
+  return `---\n${base ? `base_model: ${JSON.stringify(base)}\n` : ""}library_name: ${library}\n---\n\n` +
     `A ${config.peftType} adapter${base ? ` for ${base}` : ""}, trained with @peft/webgpu.\n`;
 }
 
@@ -65,13 +71,16 @@ export async function readAdapterConfig(folder: FolderInput): Promise<PeftConfig
 /** Reads an adapter's tensors; the file is checked whole before anything is returned. */
 export async function readAdapterValues(
   folder: FolderInput,
+  config: PeftConfig,
 ): Promise<{ name: string; values: AdapterValues }> {
   const source = openFolder(folder);
-  const file = await source.open(WEIGHTS_FILE);
+  const { weightsFile, pickleFile, fromDisk } = formatOf(config);
+  const file = await source.open(weightsFile);
   if (!file) {
-    throw new Error(
-      `Cannot load adapter "${source.name}": ${WEIGHTS_FILE} is required, received a folder without it`,
-    );
+    const pickle = await source.open(pickleFile);
+    await pickle?.close();
+    const received = pickle ? `${pickleFile}, a pickle file, which is never opened` : "a folder without it";
+    throw new Error(`Cannot load adapter "${source.name}": ${weightsFile} is required, received ${received}`);
   }
   const reader = await openSafetensors(file);
   try {
@@ -83,7 +92,7 @@ export async function readAdapterValues(
           `Cannot load adapter "${reader.name}": "${name}" must be F32, F16 or BF16, found ${dtype}`,
         );
       }
-      values.set(name, { shape, data: toFloat32(dtype, await reader.read(name)) });
+      values.set(fromDisk(name, config), { shape, data: toFloat32(dtype, await reader.read(name)) });
     }
     return { name: reader.name, values };
   } finally {

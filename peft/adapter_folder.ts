@@ -4,6 +4,8 @@
  */
 
 import { resolveModelFolder } from "../io/hub.ts";
+import { peftFormat } from "./adapter_format.ts";
+import { hubFormat } from "./bottleneck_format.ts";
 
 /** Options of loading an adapter. */
 export interface LoadAdapterOptions {
@@ -19,13 +21,15 @@ export interface LoadAdapterOptions {
   localFilesOnly?: boolean;
 }
 
-/** Files of an adapter. */
-const ADAPTER_FILES = ["adapter_config.json", "adapter_model.safetensors"];
+/** Files of an adapter: the configuration, and tensors in `peft`'s layout or AdapterHub's. */
+const FILES = ["adapter_config.json"];
+const OPTIONAL_FILES = [peftFormat.weightsFile, hubFormat.weightsFile];
 
 /** The folder of an adapter: a local one, or downloaded. */
 export function adapterFolder(
   dirOrId: string,
   { revision, cacheDir, localFilesOnly }: LoadAdapterOptions,
 ): Promise<string> {
-  return resolveModelFolder(dirOrId, { files: ADAPTER_FILES, revision, cacheDir, localFilesOnly });
+  const files = { files: FILES, optionalFiles: OPTIONAL_FILES };
+  return resolveModelFolder(dirOrId, { ...files, revision, cacheDir, localFilesOnly });
 }

@@ -5,6 +5,7 @@
 
 import type { Device, RandomState, Tensor } from "../autograd/mod.ts";
 import type { Initializer, Module, Parameter } from "../nn/mod.ts";
+import type { AdapterFormat } from "./adapter_format.ts";
 import type { PeftConfig } from "./config.ts";
 import type { MixedBatch } from "./mixed_batch.ts";
 
@@ -95,7 +96,7 @@ export interface PeftMethod<Config extends PeftConfig = PeftConfig> {
   /** Targets of a model type that names none; null if the user must. */
   readonly defaultTargets: (modelType: string | undefined) => string[] | null;
   /** Fields that the configuration leaves to the model, filled in; absent: none. */
-  readonly resolve?: (config: Config, modelType: string | undefined) => Partial<Config>;
+  readonly resolve?: (config: Config, modelType: string | undefined, model: Module) => Partial<Config>;
   /** Reads the fields of an `adapter_config.json`. */
   readonly configFromJSON: (json: Readonly<Record<string, unknown>>) => Config;
   /** Why an adapter cannot stand beside those that are there, or null; absent: it always can. */
@@ -108,6 +109,10 @@ export interface PeftMethod<Config extends PeftConfig = PeftConfig> {
   ) => AdapterCompanion;
   /** Whether it can take the place of a module. */
   readonly supports: (module: Module) => boolean;
+  /** Why its change cannot be merged into base weights; absent: it can. */
+  readonly unmergeable?: string;
+  /** How its adapters lie in folders; absent: as `peft`'s. */
+  readonly format?: AdapterFormat;
   /** Wraps a module; adapters are added after. */
   readonly wrap: (module: Module, state: AdapterState) => TunerLayer;
 }

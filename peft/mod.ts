@@ -43,3 +43,7 @@ export { OFTConfig, type OFTConfigFields } from "./oft.ts";
 export { BOFTConfig, type BOFTConfigFields } from "./boft.ts";
 export { FourierFTConfig, type FourierFTConfigFields } from "./fourierft.ts";
 export { BitFitConfig, type BitFitConfigFields } from "./bitfit.ts";
+export { BottleneckConfig, type BottleneckConfigFields } from "./bottleneck.ts";
+export { BottleneckAdapter } from "./bottleneck_adapter.ts";
+export type { BottleneckOrigin } from "./bottleneck_format.ts";
+export { BottleneckLayer } from "./bottleneck_layer.ts";

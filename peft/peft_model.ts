@@ -272,7 +272,7 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
       const target = name === "default" ? folder : await joinPath(folder, name);
       const tensors = this.#host.savedTensors(name);
       try {
-        await writeAdapter(target, this.#host.configs.get(name)!, tensors);
+        await writeAdapter(target, this.#host.configs.get(name)!, tensors, name);
       } finally {
         for (const tensor of tensors.values()) if (!(tensor instanceof Parameter)) tensor.dispose();
       }
@@ -291,7 +291,7 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
     const folder = await adapterFolder(dirOrId, options);
     const inferenceMode = !(options.isTrainable ?? false);
     const config = withFields(await readAdapterConfig(folder), { inferenceMode });
-    const { name, values } = await readAdapterValues(folder);
+    const { name, values } = await readAdapterValues(folder, config);
     const trainable = this.#trainableNames();
     this.#host.inject(config, adapterName, { partly: "warn" });
     try {

@@ -3,9 +3,11 @@
  * @module
  */
 
+import { type AdapterFormat, peftFormat } from "./adapter_format.ts";
 import { adalora, type AdaLoraConfig } from "./adalora.ts";
 import { bitfit, type BitFitConfig, isBitFit } from "./bitfit.ts";
 import { boft, type BOFTConfig } from "./boft.ts";
+import { bottleneck, BottleneckConfig } from "./bottleneck.ts";
 import type { PeftConfig } from "./config.ts";
 import { fourierft, type FourierFTConfig } from "./fourierft.ts";
 import { ia3, type IA3Config } from "./ia3.ts";
@@ -16,7 +18,7 @@ import { lora, type LoraConfig } from "./lora.ts";
 import type { PeftMethod } from "./method.ts";
 import { nearestNames, quoteAll } from "./names.ts";
 import { oft, type OFTConfig } from "./oft.ts";
-import { promptLearningConfigs } from "./prompt_learning.ts";
+import { isPromptLearning, promptLearningConfigs } from "./prompt_learning.ts";
 import { vera, type VeraConfig } from "./vera.ts";
 
 /** Configuration of each method. */
@@ -24,6 +26,7 @@ export interface PeftConfigs {
   ADALORA: AdaLoraConfig;
   BITFIT: BitFitConfig;
   BOFT: BOFTConfig;
+  BOTTLENECK: BottleneckConfig;
   FOURIERFT: FourierFTConfig;
   IA3: IA3Config;
   LN_TUNING: LNTuningConfig;
@@ -42,6 +45,7 @@ export const peftMethods: { readonly [Type in PeftType]: PeftMethod<PeftConfigs[
   ADALORA: adalora,
   BITFIT: bitfit,
   BOFT: boft,
+  BOTTLENECK: bottleneck,
   FOURIERFT: fourierft,
   IA3: ia3,
   LN_TUNING: lnTuning,
@@ -55,10 +59,18 @@ export const peftMethods: { readonly [Type in PeftType]: PeftMethod<PeftConfigs[
 /** The configuration of an `adapter_config.json`. @throws {RangeError} if its method is not here */
 export function readConfig(json: Readonly<Record<string, unknown>>): PeftConfig {
   const type = json.peft_type;
+  if (type === undefined && typeof json.config === "object" && json.config !== null) { // AdapterHub's file
+    return BottleneckConfig.fromJSON(json);
+  }
   if (typeof type === "string" && Object.hasOwn(promptLearningConfigs, type)) {
     return promptLearningConfigs[type as keyof typeof promptLearningConfigs](json);
   }
   return methodOf(isBitFit(json) ? "BITFIT" : type).configFromJSON(json);
+}
+
+/** How adapters of a configuration lie in folders. */
+export function formatOf(config: PeftConfig): AdapterFormat {
+  return isPromptLearning(config) ? peftFormat : methodOf(config.peftType).format ?? peftFormat;
 }
 
 /** The method of a configuration or a file. @throws {RangeError} if there is none */

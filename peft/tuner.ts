@@ -80,7 +80,7 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
     const modelType = facts.config?.modelType;
     const other = [...this.#configs.values()].find((present) => present.peftType !== given.peftType);
     if (other) throw mixedTypes(name, other, given);
-    const config = withFields(given, method.resolve?.(given, modelType) ?? {});
+    const config = withFields(given, method.resolve?.(given, modelType, this.model) ?? {});
     this.#checkBiases(config, name);
     const conflict = method.conflict?.(config, [...this.#configs.values()]);
     if (conflict) throw new RangeError(`Cannot add adapter "${name}": ${conflict}`);
@@ -233,7 +233,11 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
 
   /** Adds the change of adapters to the base weights. With `safe`, NaN and infinity are found and nothing is changed. */
   async merge(names: readonly string[], safe: boolean): Promise<void> {
-    for (const name of names) this.checkName(name);
+    for (const name of names) {
+      this.checkName(name);
+      const { name: method, unmergeable } = methodOf(this.#configs.get(name)!.peftType);
+      if (unmergeable !== undefined) throw new RangeError(`Cannot merge ${method} "${name}": ${unmergeable}`);
+    }
     await this.#merging.merge(names, safe);
   }
 

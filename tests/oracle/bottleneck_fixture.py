@@ -1,0 +1,81 @@
+"""Makes tests/fixtures/bottleneck/<case>: adapters saved by AdapterHub's `adapters`, and what it computes with them.
+
+In an environment of its own (requirements_adapters.txt). Run: python tests/oracle/bottleneck_fixture.py
+"""
+
+import copy
+import json
+
+import adapters
+import torch
+from adapters import BnConfig, DoubleSeqBnConfig, ParBnConfig, SeqBnConfig
+from fixture import (FIXTURES, adamw_losses, clean_folder, float32_error, loss_and_gradients, random_batch,
+                     save_expected)
+from safetensors.torch import save_file
+from transformers import GPT2LMHeadModel
+
+SEED = 41
+LEARNING_RATE = 5e-3
+NAME = "pirate"
+
+CASES = {
+    "seq_bn": SeqBnConfig(),
+    "double_seq_bn": DoubleSeqBnConfig(),
+    "par_bn": ParBnConfig(reduction_factor=6),
+    "scaled_par_bn": ParBnConfig(reduction_factor=8, scaling="learned", init_weights="bert"),
+    "norms": SeqBnConfig(ln_before=True, ln_after=True, adapter_residual_before_ln=True, non_linearity="gelu_new",
+                         mh_adapter=True, init_weights="houlsby"),
+    "uneven": BnConfig(mh_adapter=True, output_adapter=True, reduction_factor={"0": 12, "default": 5.5}, leave_out=[1],
+                       non_linearity="tanh", scaling="channel", original_ln_before=True, residual_before_ln=False,
+                       ln_after=True),
+    "no_stream": SeqBnConfig(original_ln_after=False, residual_before_ln=False, non_linearity="leakyrelu", scaling=0.5),
+}
+
+
+def make(case: str, config: BnConfig, seed: int) -> None:
+    torch.manual_seed(seed)
+    model = GPT2LMHeadModel.from_pretrained(FIXTURES / "gpt2_tiny", attn_implementation="eager").eval()
+    model.name_or_path = model.config._name_or_path = "gpt2_tiny"
+    adapters.init(model)
+    model.add_adapter(NAME, config=config)
+    model.train_adapter(NAME)
+    model.eval()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.2)
+    folder = clean_folder(FIXTURES / "bottleneck" / case)
+    try:
+        model.save_adapter(str(folder), NAME, with_head=False, use_safetensors=True)
+    except RuntimeError as error:  # a norm on the input stands in the state dict twice, which safetensors refuses
+        assert "share memory" in str(error) and config.ln_before, error
+        state = {k: v.clone() for k, v in model.state_dict().items() if f".adapters.{NAME}." in k}
+        save_file(state, folder / "adapter.safetensors")
+    ids, labels = random_batch(257, 2, 12, seed)
+    model64 = copy.deepcopy(model).double()
+    logits, loss, gradients = loss_and_gradients(model64, ids, labels)
+    # A deep copy of an `adapters` model keeps its setup in the original: each run starts from the file's values.
+    generated = model.generate(input_ids=ids[:1, :5], attention_mask=torch.ones(1, 5, dtype=torch.long),
+                               do_sample=False, max_new_tokens=10, eos_token_id=None, pad_token_id=0)
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    save_expected(folder, {"logits": logits} | {f"grad.{n}": g for n, g in gradients.items()}, {
+        "made_by": "tests/oracle/bottleneck_fixture.py",
+        "base": "../../gpt2_tiny",
+        "input_ids": ids.tolist(),
+        "labels": labels.tolist(),
+        "loss": loss.item(),
+        "trainable": trainable,
+        "adamw": {"lr": LEARNING_RATE, "weight_decay": 0.01, "betas": [0.9, 0.999], "eps": 1e-8,
+                  "losses": adamw_losses(copy.deepcopy(model64), ids, labels, lr=LEARNING_RATE)},
+        "greedy": generated.tolist(),
+        "float32_error": float32_error(model, model64, ids, labels),
+    })
+    error = json.loads((folder / "expected.json").read_text())["float32_error"]
+    size = sum(f.stat().st_size for f in folder.iterdir())
+    print(f"{case}: {trainable} train, loss {loss.item():.6f}, {size} bytes, float32 error {error}")
+
+
+if __name__ == "__main__":
+    for i, (case, config) in enumerate(CASES.items()):
+        make(case, config, SEED + i)
