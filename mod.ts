@@ -89,6 +89,7 @@ export {
   Projection,
   type ProjectionOptions,
   type StateDict,
+  SubBlock,
 } from "./nn/mod.ts";
 
 // The device
