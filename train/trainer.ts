@@ -209,6 +209,8 @@ export class Trainer {
       seen++;
       if (window.length < gradientAccumulationSteps && seen < loader.length) continue;
       run.step(window);
+      await this.#emit("onOptimizerStep");
+      run.finishStep(window);
       window = [];
       state.epoch = epoch + seen / loader.length;
       await this.#afterStep(run, seen === loader.length);

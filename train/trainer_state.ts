@@ -68,6 +68,8 @@ export type CallbackMoment = (
 export interface TrainerCallback {
   /** Before the first step. */
   onTrainBegin?: CallbackMoment;
+  /** Between each optimizer step and the end of its gradients; `state.globalStep` counts the steps before it. */
+  onOptimizerStep?: CallbackMoment;
   /** After each optimizer step; the device may still be at work on it. */
   onStepEnd?: CallbackMoment;
   /** After each epoch. */

@@ -123,7 +123,7 @@ export class TrainingRun implements RunParts {
     this.#startTokens = this.state.numInputTokensSeen;
   }
 
-  /** Forward, backward and update of one optimizer step on `batches`; nothing waits for the device. */
+  /** Forward, backward and update of one optimizer step on `batches`; gradients stay. Nothing waits for the device. */
   step(batches: readonly Batch[]): void {
     const { state } = this;
     const number = state.globalStep + 1;
@@ -142,10 +142,15 @@ export class TrainingRun implements RunParts {
       this.#tally.prepare(number);
       this.#tally.add(loss, clip);
     });
+  }
+
+  /** Ends the step of `batches`: gradients go, the counters go on. */
+  finishStep(batches: readonly Batch[]): void {
+    const { state } = this;
     this.scheduler.step();
     this.optimizer.zeroGrad();
     for (const batch of batches) state.numInputTokensSeen += countTokens(batch);
-    state.globalStep = number;
+    state.globalStep++;
     state.tokensPerSecond = (state.numInputTokensSeen - this.#startTokens) / this.#seconds();
     this.unread++;
   }

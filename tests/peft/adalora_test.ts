@@ -2,7 +2,7 @@ import { assert, assertAllClose, assertEquals, assertRejects, assertThrows } fro
 import { load } from "../../io/safetensors.ts";
 import { AdaLoraConfig, getPeftModel, LoraConfig, PeftModel } from "../../peft/mod.ts";
 import { readAdapterConfig } from "../../peft/adapter_files.ts";
-import { AdamW } from "../../train/mod.ts";
+import { AdamW, Trainer } from "../../train/mod.ts";
 import { FIXTURES, loadFixture, ownDevice } from "../reference/fixtures.ts";
 import { BATCH, logitsOf, randomise, tinyModel, warningsOf, withFolder } from "./tiny_model.ts";
 
@@ -209,4 +209,59 @@ Deno.test("AdaLoraConfig warns of the rank it does not use", async () => {
   assertEquals(warnings, [
     "`r` is not used in AdaLora and will be ignored. Use `initR` for the initial rank.",
   ]);
+});
+
+Deno.test("Trainer's onOptimizerStep is the moment for updateAndAllocate()", async () => {
+  const steps = 8;
+  const config = () =>
+    new AdaLoraConfig({
+      initR: 3,
+      targetR: 1,
+      tinit: 1,
+      tfinal: 1,
+      totalStep: steps - 1,
+      initLoraWeights: false,
+    });
+  const inputIds = BATCH.inputIds;
+  const wanted = getPeftModel((await tinyModel()).model, config());
+  const optimizer = new AdamW([...wanted.parameters()].filter((p) => p.requiresGrad), {
+    lr: 1e-2,
+    weightDecay: 0,
+  });
+  for (let step = 0; step < steps; step++) {
+    using output = wanted.forward({ inputIds, labels: inputIds });
+    output.loss!.backward();
+    optimizer.step();
+    await wanted.updateAndAllocate(step);
+    optimizer.zeroGrad();
+  }
+  optimizer.dispose();
+
+  const model = getPeftModel((await tinyModel()).model, config());
+  const seen: number[] = [];
+  const trainer = new Trainer({
+    model,
+    args: {
+      maxSteps: steps,
+      perDeviceTrainBatchSize: 2,
+      learningRate: 1e-2,
+      lrSchedulerType: "constant",
+      maxGradNorm: 0,
+    },
+    trainDataset: inputIds.map((row) => ({ inputIds: row })),
+    callbacks: [{
+      onOptimizerStep: (_args, { globalStep }) => {
+        seen.push(globalStep);
+        return model.updateAndAllocate(globalStep);
+      },
+    }],
+  });
+  await trainer.train();
+  assertEquals(seen, Array.from({ length: steps }, (_, step) => step));
+  const patternOf = (model: PeftModel) => (model.peftConfig.default as AdaLoraConfig).rankPattern!;
+  assertEquals(patternOf(model), patternOf(wanted));
+  const left = Object.values(patternOf(model)).flat().filter((left) => left).length;
+  assertEquals(left, 3, "one of three layers on average");
+  model.dispose();
+  wanted.dispose();
 });
