@@ -19,6 +19,7 @@ export * from "./model/mod.ts";
 
 // Adapters
 export * from "./peft/mod.ts";
+export { type AutoPeftModel, AutoPeftModelForCausalLM, type AutoPeftOptions } from "./auto_peft.ts";
 
 // Training
 export * from "./train/mod.ts";

@@ -236,6 +236,13 @@ export class ModuleDict<M extends Module = Module> extends Module {
     this.#items.delete(name);
   }
 
+  /** Renames an entry in its place. */
+  rename(from: string, to: string): void {
+    const entries = [...this.#items].map(([name, item]) => [name === from ? to : name, item] as const);
+    this.#items.clear();
+    for (const [name, item] of entries) this.#items.set(name, item);
+  }
+
   /** The names, in order of insertion. */
   keys(): string[] {
     return [...this.#items.keys()];
@@ -270,6 +277,13 @@ export class ParameterDict extends Module {
   delete(name: string): void {
     this.#items.get(name)?.dispose();
     this.#items.delete(name);
+  }
+
+  /** Renames an entry in its place. */
+  rename(from: string, to: string): void {
+    const entries = [...this.#items].map(([name, item]) => [name === from ? to : name, item] as const);
+    this.#items.clear();
+    for (const [name, item] of entries) this.#items.set(name, item);
   }
 
   /** The names, in order of insertion. */

@@ -102,26 +102,28 @@ export async function readAdapterValues(
 
 /**
  * Copies values into an adapter's parameters.
- * @param options `strict` (default): a key that is missing or unexpected is an error; otherwise it is a warning
+ * @param options `strict` (default): a key that is missing or unexpected is an error; otherwise it is a warning.
+ *   `ignoreMismatchedSizes`: tensors of another shape are left out with a warning
  * @throws {TypeError} listing every mismatch; nothing is copied then
  */
 export function applyAdapterValues(
   name: string,
   state: ReadonlyMap<string, Parameter>,
   values: AdapterValues,
-  options: { strict?: boolean } = {},
+  options: { strict?: boolean; ignoreMismatchedSizes?: boolean } = {},
 ): { missingKeys: string[]; unexpectedKeys: string[] } {
   const lines: string[] = [];
   const missingKeys: string[] = [];
+  const mismatched = new Map<string, string>();
   for (const [key, parameter] of state) {
     const value = values.get(key);
     if (!value) missingKeys.push(key);
     else if (showShape(value.shape) !== showShape(parameter.shape)) {
-      lines.push(
-        `"${key}" expected ${showShape(parameter.shape)}, found ${showShape(value.shape)}`,
-      );
+      mismatched.set(key, `expected ${showShape(parameter.shape)}, found ${showShape(value.shape)}`);
     }
   }
+  const differences = [...mismatched].map(([key, what]) => `"${key}" ${what}`);
+  if (!options.ignoreMismatchedSizes) lines.push(...differences);
   const known = new Set(state.keys());
   const unexpectedKeys = [...values.keys()].filter((key) => !known.has(key));
   if (options.strict ?? true) {
@@ -137,9 +139,16 @@ export function applyAdapterValues(
       `Found unexpected adapter keys while loading the checkpoint: [${unexpectedKeys.join(", ")}]`,
     );
   }
+  if (mismatched.size > 0) {
+    console.warn(
+      `Some weights of the adapter were not loaded because the shapes did not match: ${
+        differences.join("; ")
+      }`,
+    );
+  }
   for (const [key, parameter] of state) {
     const value = values.get(key);
-    if (value) parameter.write(value.data);
+    if (value && !mismatched.has(key)) parameter.write(value.data);
   }
   return { missingKeys, unexpectedKeys };
 }

@@ -13,6 +13,8 @@ export interface LoadAdapterOptions {
   isTrainable?: boolean;
   /** Whether a missing or unexpected key is an error (default) or a warning. */
   strict?: boolean;
+  /** Whether a tensor of another shape is left out with a warning; default false: an error. */
+  ignoreMismatchedSizes?: boolean;
   /** Branch, tag or commit on the hub; default "main". */
   revision?: string;
   /** Where downloads are kept; default Hugging Face's cache. */

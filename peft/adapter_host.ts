@@ -47,7 +47,7 @@ export interface AdapterHost<M extends Module> {
     name: string,
     file: string,
     values: AdapterValues,
-    options: { strict?: boolean; isTrainable?: boolean },
+    options: { strict?: boolean; isTrainable?: boolean; ignoreMismatchedSizes?: boolean },
   ): LoadedKeys;
   /** Makes adapters act, in order; with `trainable`, their parameters train and no others. */
   activate(names: readonly string[], trainable: boolean): void;
@@ -63,6 +63,10 @@ export interface AdapterHost<M extends Module> {
   disabled<T>(body: () => T): T;
   /** Drops an adapter. */
   remove(name: string): void;
+  /** Gives an adapter another name. */
+  rename(from: string, to: string): void;
+  /** Switches every adapter off until it is switched on again; what is merged is unmerged. */
+  setEnabled(on: boolean): void;
   /** Frees the adapters and returns the model. */
   unload(keepSaved: boolean): M;
   /** Gives the memory of the adapters back, and what they keep of the base. */

@@ -38,3 +38,22 @@ export function withAdaptersOff<T>(
   restore();
   return result;
 }
+
+/** Adapters that are off until they are switched on again. */
+export class AdapterSwitch {
+  #flags: GradientFlags | null = null;
+
+  /** Switches off: nothing of `parameters` trains. On: what trained before trains again. */
+  set(state: AdapterState, parameters: Iterable<Parameter>, on: boolean): void {
+    if (state.disabled === !on) return;
+    state.disabled = !on;
+    if (on) {
+      this.#flags?.restore();
+      this.#flags = null;
+      return;
+    }
+    const all = [...parameters];
+    this.#flags = new GradientFlags(all);
+    for (const parameter of all) parameter.requiresGrad = false;
+  }
+}

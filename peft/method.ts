@@ -19,6 +19,13 @@ export class AdapterState {
   disabled = false;
   /** The batch under way whose rows have adapters of their own; null for the active ones everywhere. */
   mixed: MixedBatch | null = null;
+
+  /** Gives an adapter another name. */
+  rename(from: string, to: string): void {
+    const renamed = (name: string) => name === from ? to : name;
+    this.active = this.active.map(renamed);
+    this.merged = this.merged.map(renamed);
+  }
 }
 
 /** What a method may use while it makes parameters. */
@@ -64,7 +71,10 @@ export function companionOf<T extends AdapterCompanion>(
   );
 }
 
-/** A module that stands in the place of a base module and holds adapters by name. */
+/**
+ * A module that stands in the place of a base module and holds adapters by name: in properties that are `ModuleDict`s,
+ * `ParameterDict`s or maps keyed by them, where `renameAdapter` finds them.
+ */
 export interface TunerLayer extends Module {
   /** The module it replaced. */
   readonly base_layer: Module;

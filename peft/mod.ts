@@ -3,9 +3,10 @@
  * @module
  */
 
-export type { PeftConfig, PeftConfigFields } from "./config.ts";
 export { AdaLoraConfig, type AdaLoraConfigFields, type RankPattern } from "./adalora.ts";
 export { AdaptedLinear } from "./adapted_linear.ts";
+export type { PeftConfigFields } from "./config.ts";
+export { PeftConfig, type PeftConfigReader } from "./peft_config.ts";
 export { LoraConfig, type LoraConfigFields, type LoraInit } from "./lora.ts";
 export { getPeftModel, PeftModel } from "./peft_model.ts";
 export type { AdaptableModel, AdapterRows, ForwardInputs, Generate } from "./adaptable_model.ts";
@@ -47,3 +48,15 @@ export { BottleneckConfig, type BottleneckConfigFields } from "./bottleneck.ts";
 export { BottleneckAdapter } from "./bottleneck_adapter.ts";
 export type { BottleneckOrigin } from "./bottleneck_format.ts";
 export { BottleneckLayer } from "./bottleneck_layer.ts";
+export { deleteAdapter, injectAdapterInModel, setAdapter, setRequiresGrad } from "./functional.ts";
+export { rescaleAdapterScale } from "./scale_adapters.ts";
+export { getPeftModelStateDict, setPeftModelStateDict, type SetStateDictOptions } from "./state_dict.ts";
+export {
+  getLayerStatus,
+  getModelStatus,
+  type TrainingStatus,
+  type TunerLayerStatus,
+  type TunerModelStatus,
+} from "./status.ts";
+export { hotswapAdapter, type HotswapOptions } from "./hotswap.ts";
+export { extractLora, type ExtractLoraOptions } from "./extract_lora.ts";

@@ -14,6 +14,10 @@ import type { AdapterHost, InjectOptions } from "./adapter_host.ts";
 import type { VirtualTokenEncoder } from "./prompt_encoder.ts";
 import { PromptHost } from "./prompt_host.ts";
 import { isPromptLearning } from "./prompt_learning.ts";
+import { registerHost, tunerOf } from "./hosts.ts";
+import { setScale } from "./scale_adapters.ts";
+import { getLayerStatus, getModelStatus, type TunerLayerStatus, type TunerModelStatus } from "./status.ts";
+import { deleteFrom, setActive, setGradients, warnOfBiases } from "./switch_adapters.ts";
 import { Tuner } from "./tuner.ts";
 import { addWeightedAdapter } from "./weighted_adapter.ts";
 import type { WeightedAdapterOptions } from "./weighted_lora.ts";
@@ -43,6 +47,7 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
       this.prompt_encoder = host.encoders;
     } else this.#host = this.base_model = new Tuner(model);
     this.training = model.training;
+    registerHost(this, this.#host);
   }
 
   /**
@@ -164,45 +169,67 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
     adapterName: string,
     options: WeightedAdapterOptions = {},
   ): Promise<void> {
-    await addWeightedAdapter(this.#tuner("add a weighted adapter"), adapters, weights, adapterName, options);
-  }
-
-  /** The part that holds wrapped layers. @throws {TypeError} if the adapters are virtual tokens */
-  #tuner(action: string): Tuner<M> {
-    if (this.#host instanceof Tuner) return this.#host;
-    throw new TypeError(`Cannot ${action}: adapters that wrap layers are required, received virtual tokens`);
-  }
-
-  /** Makes one adapter act and train, and the others rest. */
-  setAdapter(adapterName: string | readonly string[]): void {
-    const names = typeof adapterName === "string" ? [adapterName] : adapterName;
-    for (const name of names) this.#host.checkName(name);
-    if (this.#host.state.merged.length > 0) {
-      console.warn("Adapter cannot be set when the model is merged. Unmerging the model first.");
-      this.#host.unmerge();
-    }
-    this.#host.activate(names, true);
-  }
-
-  /** Drops an adapter and its memory. */
-  deleteAdapter(adapterName: string): void {
-    const trainable = this.#trainableNames().filter((name) => name !== adapterName);
-    const wasActive = this.activeAdapters.includes(adapterName);
-    this.#host.remove(adapterName);
-    const [next] = this.#host.configs.keys();
-    if (wasActive && this.activeAdapters.length === 0 && next !== undefined) {
-      console.warn(
-        `Adapter ${adapterName} was active which is now deleted. Setting active adapter to ${next}.`,
-      );
-      this.#host.activate([next], trainable.length > 0 || this.training);
-    } else this.#host.applyGradients(trainable);
-  }
-
-  /** Adapters that have a parameter that trains. */
-  #trainableNames(): string[] {
-    return [...this.#host.configs.keys()].filter((name) =>
-      [...this.#host.adapterState(name).values()].some((parameter) => parameter.requiresGrad)
+    await addWeightedAdapter(
+      tunerOf(this, "add a weighted adapter"),
+      adapters,
+      weights,
+      adapterName,
+      options,
     );
+  }
+
+  /**
+   * Makes one adapter (or several, summed) act and train, and the others rest; what is merged is unmerged first.
+   * @param options `inferenceMode`: they act without training
+   */
+  setAdapter(adapterName: string | readonly string[], options: { inferenceMode?: boolean } = {}): void {
+    setActive(this.#host, adapterName, options.inferenceMode);
+  }
+
+  /** Drops an adapter and its memory. @throws {RangeError} if it is unknown or merged */
+  deleteAdapter(adapterName: string): void {
+    deleteFrom(this.#host, adapterName, this.training);
+  }
+
+  /** Gives an adapter another name, in place. @throws {RangeError} if it is unknown, or the new name is taken */
+  renameAdapter(adapterName: string, newName: string): void {
+    this.#host.rename(adapterName, newName);
+  }
+
+  /** Switches the training of adapters on or off, and of nothing else. */
+  setRequiresGrad(adapterNames: string | readonly string[], requiresGrad = true): void {
+    setGradients(this.#host, adapterNames, requiresGrad);
+  }
+
+  /** Switches every adapter off until `enableAdapterLayers()`; merged ones are unmerged. */
+  disableAdapterLayers(): void {
+    warnOfBiases(this.#host);
+    this.#host.setEnabled(false);
+  }
+
+  /** Switches the adapters on again; what trained before trains again. */
+  enableAdapterLayers(): void {
+    this.#host.setEnabled(true);
+  }
+
+  /**
+   * Sets the scaling of a LoRA adapter to `factor` times its initial one, in every layer. A step captured before keeps
+   * the scaling it was captured with.
+   * @throws {RangeError} if the adapter is unknown, or not LoRA
+   */
+  setScale(adapterName: string, factor: number): void {
+    this.#host.checkName(adapterName);
+    setScale(this, adapterName, factor);
+  }
+
+  /** What each layer with adapters holds, and in which state. */
+  getLayerStatus(): TunerLayerStatus[] {
+    return getLayerStatus(this);
+  }
+
+  /** The state of the whole model; "irregular" where its layers differ. */
+  getModelStatus(): TunerModelStatus {
+    return getModelStatus(this);
   }
 
   /**
@@ -210,12 +237,7 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
    * The adapters are on again afterwards, also after an exception; `body` may be asynchronous.
    */
   disableAdapter<T>(body: () => T): T {
-    const biased = [...this.#host.configs.values()].some((config) => (config.bias ?? "none") !== "none");
-    if (biased) {
-      console.warn(
-        "Careful, disabling adapter layers with bias configured to be other than 'none' does not produce the same output as the base model would without adaption.",
-      );
-    }
+    warnOfBiases(this.#host);
     return this.#host.disabled(body);
   }
 
@@ -292,15 +314,13 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
     const inferenceMode = !(options.isTrainable ?? false);
     const config = withFields(await readAdapterConfig(folder), { inferenceMode });
     const { name, values } = await readAdapterValues(folder, config);
-    const trainable = this.#trainableNames();
     this.#host.inject(config, adapterName, { partly: "warn" });
     try {
       const result = this.#host.loadValues(adapterName, name, values, options);
-      this.#host.applyGradients(options.isTrainable ? [...trainable, adapterName] : trainable);
+      if (options.isTrainable) setGradients(this.#host, adapterName, true);
       return result;
     } catch (error) {
       this.#host.remove(adapterName);
-      this.#host.applyGradients(trainable);
       throw error;
     }
   }

@@ -6,7 +6,7 @@
 import { noGrad, slice, type Tensor, tidy, untracked } from "../autograd/mod.ts";
 import { Initializer, mismatchError, type Module, ModuleDict, Parameter } from "../nn/mod.ts";
 import { checkName, checkNewName, mixedTypes } from "./adapter_names.ts";
-import { withAdaptersOff } from "./adapters_off.ts";
+import { AdapterSwitch, withAdaptersOff } from "./adapters_off.ts";
 import type { AdapterHost, InjectOptions, LoadedKeys } from "./adapter_host.ts";
 import type { AdapterValues } from "./adapter_files.ts";
 import { type PeftConfig, withFields } from "./config.ts";
@@ -15,6 +15,7 @@ import { AdapterState } from "./method.ts";
 import { VirtualTokenEncoder } from "./prompt_encoder.ts";
 import { makeEncoder, type PromptFacts } from "./prompt_init.ts";
 import { isPromptLearning, type PromptLearningConfig } from "./prompt_learning.ts";
+import { renameKey } from "./rename_adapter.ts";
 
 /** A model that takes `promptEmbeds` and `prefixKeyValues`. */
 interface PromptableModel {
@@ -36,6 +37,7 @@ export class PromptHost<M extends Module> implements AdapterHost<M> {
   readonly encoders: ModuleDict<VirtualTokenEncoder> = new ModuleDict();
   readonly #configs = new Map<string, PromptLearningConfig>();
   readonly #trained: GradientFlags;
+  readonly #switch = new AdapterSwitch();
   #injections = 0;
 
   /** @throws {TypeError} if the model takes no virtual tokens */
@@ -196,6 +198,18 @@ export class PromptHost<M extends Module> implements AdapterHost<M> {
 
   disabled<T>(body: () => T): T {
     return withAdaptersOff(this.state, this.encoders.parameters(), body);
+  }
+
+  setEnabled(on: boolean): void {
+    this.#switch.set(this.state, this.encoders.parameters(), on);
+  }
+
+  rename(from: string, to: string): void {
+    this.checkName(from);
+    checkNewName(this.#configs, to);
+    this.encoders.rename(from, to);
+    renameKey(this.#configs, from, to);
+    this.state.rename(from, to);
   }
 
   remove(name: string): void {

@@ -8,7 +8,7 @@ import { Conv1D, Initializer, Linear, Module, type Parameter } from "../nn/mod.t
 import { savedModules, tunerLayers, unwrappedView } from "./adapted_tree.ts";
 import type { AdapterHost, InjectOptions, LoadedKeys } from "./adapter_host.ts";
 import { checkName, checkNewName, mixedTypes } from "./adapter_names.ts";
-import { withAdaptersOff } from "./adapters_off.ts";
+import { AdapterSwitch, withAdaptersOff } from "./adapters_off.ts";
 import { type AdapterValues, applyAdapterValues } from "./adapter_files.ts";
 import { type PeftConfig, withFields } from "./config.ts";
 import { GradientFlags } from "./gradient_flags.ts";
@@ -18,12 +18,14 @@ import { AdapterState, type InjectionContext, isTunerLayer, type TunerLayer } fr
 import { checkMixedBatch, withRows } from "./mixed_batch.ts";
 import { ModulesToSaveWrapper } from "./modules_to_save.ts";
 import { isPromptLearning } from "./prompt_learning.ts";
+import { renameIn, renameKey } from "./rename_adapter.ts";
 import { methodOf } from "./registry.ts";
 import { recordTargets } from "./recorded_config.ts";
+import { matchKeys } from "./match_keys.ts";
 import { findModulesToSave, findTargets, type TargetFields } from "./targets.ts";
 
 /** Prefix of every key on disk: the model inside a PEFT model. */
-const KEY_PREFIX = "base_model.model.";
+export const KEY_PREFIX = "base_model.model.";
 
 /** What a model may have that a tuner uses: GPT-2 has both. */
 interface ModelFacts {
@@ -37,20 +39,36 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
   model: M;
   /** Which adapters are active, merged, or off. */
   readonly state: AdapterState = new AdapterState();
+  readonly #keyPrefix: string;
   readonly #configs = new Map<string, PeftConfig>();
   /** Whether each parameter of the base trained before it was wrapped. */
   readonly #trained: GradientFlags;
   readonly #merging: Merging;
   readonly #companions = new Companions();
+  readonly #switch = new AdapterSwitch();
   #injections = 0;
 
-  /** Takes the model in; nothing is replaced yet. */
-  constructor(model: M) {
+  /**
+   * Takes the model in; nothing is replaced yet.
+   * @param keyPrefix what keys on disk begin with: "base_model.model." of a PEFT model
+   */
+  constructor(model: M, keyPrefix = KEY_PREFIX) {
     super();
     this.model = model;
+    this.#keyPrefix = keyPrefix;
     this.training = model.training;
     this.#trained = new GradientFlags(model.parameters());
     this.#merging = new Merging(model, this.state, this.#trained);
+  }
+
+  /** Whether it stands in a PEFT model; else its adapters are injected in a model that is used as it is. */
+  get wrapsModel(): boolean {
+    return this.#keyPrefix !== "";
+  }
+
+  /** What keys on disk begin with. */
+  get keyPrefix(): string {
+    return this.#keyPrefix;
   }
 
   /** Configurations of the adapters by name. */
@@ -145,16 +163,16 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
     const state = new Map<string, Parameter>();
     for (const [path, layer] of this.layers()) {
       for (const [key, parameter] of layer.adapterParameters(name)) {
-        state.set(`${KEY_PREFIX}${path}.${key}`, parameter);
+        state.set(`${this.#keyPrefix}${path}.${key}`, parameter);
       }
     }
     const { bias = "none" } = this.#configs.get(name) ?? {};
     if (bias !== "none") {
-      for (const [path, parameter] of this.#biases(bias, name)) state.set(KEY_PREFIX + path, parameter);
+      for (const [path, parameter] of this.#biases(bias, name)) state.set(this.#keyPrefix + path, parameter);
     }
     for (const [path, wrapper] of this.savedModules()) {
       for (const [key, parameter] of wrapper.adapterParameters(name)) {
-        state.set(`${KEY_PREFIX}${path}.${key}`, parameter);
+        state.set(`${this.#keyPrefix}${path}.${key}`, parameter);
       }
     }
     return state;
@@ -166,9 +184,15 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
   }
 
   /** Copies a file's values into an adapter. @throws {TypeError} listing every mismatch */
-  loadValues(name: string, file: string, values: AdapterValues, options: { strict?: boolean }): LoadedKeys {
+  loadValues(
+    name: string,
+    file: string,
+    values: AdapterValues,
+    options: { strict?: boolean; ignoreMismatchedSizes?: boolean },
+  ): LoadedKeys {
     const state = new Map([...this.adapterState(name), ...this.#companions.shared(name)]);
-    return applyAdapterValues(file, state, values, options);
+    const matched = matchKeys(values, new Set(state.keys()), name, this.wrapsModel ? [] : [KEY_PREFIX]);
+    return applyAdapterValues(file, state, matched, options);
   }
 
   /** The model's forward, through the adapters; with `adapterNames`, each row through its own. */
@@ -253,6 +277,22 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
     return withAdaptersOff(this.state, this.model.parameters(), body, () => {
       if (merged.length > 0) this.#merging.mergeNow(merged);
     });
+  }
+
+  /** Switches every adapter off until it is switched on again; what is merged is unmerged. */
+  setEnabled(on: boolean): void {
+    if (!on && this.state.merged.length > 0) this.unmerge();
+    this.#switch.set(this.state, this.model.parameters(), on);
+  }
+
+  /** Gives an adapter another name. @throws {RangeError} if there is none, or the new name is taken */
+  rename(from: string, to: string): void {
+    this.checkName(from);
+    checkNewName(this.#configs, to);
+    for (const [, layer] of this.layers()) renameIn(layer, from, to);
+    for (const [, wrapper] of this.savedModules()) renameIn(wrapper, from, to);
+    renameKey(this.#configs, from, to);
+    this.state.rename(from, to);
   }
 
   /** Drops an adapter; layers left without one get their base module back. */

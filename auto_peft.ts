@@ -1,0 +1,53 @@
+/**
+ * A base model and its adapter by the adapter's folder alone.
+ * @module
+ */
+
+import { AutoModelForCausalLM, type FromPretrainedOptions, type GPT2LMHeadModel } from "./model/mod.ts";
+import { type LoadAdapterOptions, PeftConfig, PeftModel } from "./peft/mod.ts";
+
+/** Options of `AutoPeftModelForCausalLM.fromPretrained`: of the base model, and of the adapter. */
+export interface AutoPeftOptions
+  extends Omit<FromPretrainedOptions, "revision">, Omit<LoadAdapterOptions, "revision"> {
+  /** Name of the adapter; default "default". */
+  adapterName?: string;
+  /** Branch, tag or commit of the adapter on the hub; that of the base stands in the adapter's configuration. */
+  revision?: string;
+}
+
+/** Loads adapters with the model they are for, with Hugging Face's name. */
+export interface AutoPeftModel {
+  /**
+   * Loads the base model that the adapter's configuration names, and the adapter into it.
+   * @param dirOrId a folder that `savePretrained` (here or in Python) wrote, or a hub id
+   * @throws {RangeError} if the configuration names no base model
+   * @throws {TypeError} listing every tensor that does not fit
+   */
+  fromPretrained(dirOrId: string, options?: AutoPeftOptions): Promise<PeftModel<GPT2LMHeadModel>>;
+}
+
+/** Loads adapters with the model they are for, with Hugging Face's name. */
+export const AutoPeftModelForCausalLM: AutoPeftModel = {
+  async fromPretrained(dirOrId: string, options: AutoPeftOptions = {}): Promise<PeftModel<GPT2LMHeadModel>> {
+    const { adapterName, isTrainable, strict, ignoreMismatchedSizes, revision, ...shared } = options;
+    const { cacheDir, localFilesOnly } = shared;
+    const config = await PeftConfig.fromPretrained(dirOrId, { revision, cacheDir, localFilesOnly });
+    const { baseModelNameOrPath } = config;
+    if (!baseModelNameOrPath) {
+      throw new RangeError(
+        `Cannot load "${dirOrId}" with its base: base_model_name_or_path is required in adapter_config.json, received none; load the base and use PeftModel.fromPretrained()`,
+      );
+    }
+    const base = await AutoModelForCausalLM.fromPretrained(baseModelNameOrPath, {
+      ...shared,
+      revision: config.revision ?? undefined,
+    });
+    try {
+      const how = { adapterName, isTrainable, strict, ignoreMismatchedSizes };
+      return await PeftModel.fromPretrained(base, dirOrId, { ...how, revision, cacheDir, localFilesOnly });
+    } catch (error) {
+      base.dispose();
+      throw error;
+    }
+  },
+};
