@@ -18,6 +18,7 @@ import {
 import type { PeftConfig } from "./config.ts";
 import { type LinearCall, runLinear } from "./linear_call.ts";
 import type { AdapterState, InjectionContext, TunerLayer } from "./method.ts";
+import { renameKey } from "./rename_adapter.ts";
 import { OriginalWeights } from "./original_weights.ts";
 
 /** The layer that an adapter is made for. */
@@ -148,6 +149,12 @@ export class AdaptedLinear<Config extends PeftConfig = PeftConfig> extends Proje
     for (const part of this.#parts.values()) part.delete(name);
     this.#adapters.delete(name);
     if (this.#adapters.size === 0) this.#original.forget(); // the last adapter is gone: what is merged stays
+  }
+
+  /** Gives an adapter another name. */
+  renameAdapter(from: string, to: string): void {
+    renameKey(this.#adapters, from, to);
+    for (const part of this.#parts.values()) part.rename(from, to);
   }
 
   /** What trains, by keys on disk. */

@@ -7,6 +7,7 @@ import { add, type Tensor, tidy } from "../autograd/mod.ts";
 import type { Parameter } from "../nn/mod.ts";
 import type { PeftConfig } from "./config.ts";
 import type { AdapterCompanion, AdapterState } from "./method.ts";
+import { renameKey } from "./rename_adapter.ts";
 
 /** Why `updateAndAllocate` has nothing to do. */
 export function noBudget(): RangeError {
@@ -63,6 +64,11 @@ export class Companions {
       changes.push([name, await companion.updateAndAllocate!(step)]);
     }
     return changes;
+  }
+
+  /** Gives an adapter another name. */
+  rename(from: string, to: string): void {
+    renameKey(this.#items, from, to);
   }
 
   /** Drops an adapter's. */

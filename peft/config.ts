@@ -3,6 +3,8 @@
  * @module
  */
 
+import { adapterFolder, type LoadAdapterOptions } from "./adapter_folder.ts";
+
 /** Fields that every configuration file has. */
 export interface PeftConfigFields {
   /** What the model is for; default "CAUSAL_LM". */
@@ -41,6 +43,24 @@ export interface PeftConfig extends PeftConfigFields {
   /** The fields of `adapter_config.json`. */
   toJSON(): Record<string, unknown>;
 }
+
+/** Reads configurations, with Hugging Face's name. */
+export interface PeftConfigReader {
+  /**
+   * Reads `adapter_config.json` into the class of its method: a `LoraConfig`, an `IA3Config`, …
+   * @param dirOrId a local folder, or a hub id
+   * @throws {Error} if there is no such file   @throws {RangeError} if its method or a field's value is not supported
+   */
+  fromPretrained(dirOrId: string, options?: LoadAdapterOptions): Promise<PeftConfig>;
+}
+
+/** Reads configurations, with Hugging Face's name. */
+export const PeftConfig: PeftConfigReader = {
+  async fromPretrained(dirOrId: string, options: LoadAdapterOptions = {}): Promise<PeftConfig> {
+    const { readAdapterConfig } = await import("./adapter_files.ts"); // late: it knows the methods, which need this file
+    return await readAdapterConfig(await adapterFolder(dirOrId, options));
+  },
+};
 
 /** Fields that `peft` spells in camelCase too. */
 const VERBATIM: ReadonlySet<string> = new Set(["deltaT"]);

@@ -84,6 +84,9 @@ function differenceOf(path: string, layer: LowRankLayer, tuned: Module): Tensor 
       }`,
     );
   }
+  if (own.device !== other.device) {
+    throw new TypeError("Cannot extract LoRA: both models must be on the same device, received two devices");
+  }
   const { layout } = layer.base_layer as { layout?: string };
   return noGrad(() =>
     tidy(() => {

@@ -9,6 +9,7 @@ import type { InjectOptions } from "./adapter_host.ts";
 import type { PeftConfig } from "./config.ts";
 import { findHost, hostOf, registerHost } from "./hosts.ts";
 import { isPromptLearning } from "./prompt_learning.ts";
+import { methodOf } from "./registry.ts";
 import { deleteFrom, setActive, setGradients } from "./switch_adapters.ts";
 import { tunerLayers } from "./adapted_tree.ts";
 import { Tuner } from "./tuner.ts";
@@ -34,6 +35,11 @@ export function injectAdapterInModel<M extends Module>(
   if (isPromptLearning(config)) {
     throw new RangeError(
       "Cannot inject the adapter: `create_and_replace` does not support prompt learning, adaption prompt and shadow yet.",
+    );
+  }
+  if (methodOf(config.peftType).companion) {
+    throw new RangeError(
+      `Cannot inject the adapter: \`inject_adapter_in_model\` does not support ${config.peftType} because it uses shared state stored on the tuner. Please use \`get_peft_model\` instead.`,
     );
   }
   const present = findHost(model);

@@ -27,6 +27,7 @@ import {
 import type { IA3Config } from "./ia3.ts";
 import type { AdapterState, InjectionContext, TunerLayer } from "./method.ts";
 import { OriginalWeights } from "./original_weights.ts";
+import { renameIn } from "./rename_adapter.ts";
 import { matchesTarget } from "./targets.ts";
 
 /** Takes the place of a Conv1D or Linear. Properties carry `peft`'s names. */
@@ -115,6 +116,11 @@ export class IA3Layer extends Projection implements TunerLayer {
   deleteAdapter(name: string): void {
     this.ia3_l.delete(name);
     if (this.ia3_l.keys().length === 0) this.#original.forget();
+  }
+
+  /** Gives an adapter another name. */
+  renameAdapter(from: string, to: string): void {
+    renameIn(this, from, to);
   }
 
   /** The factors by their key on disk. */

@@ -16,6 +16,7 @@ import {
   refuseConfig,
 } from "./config.ts";
 import type { AdapterState, PeftMethod, TunerLayer } from "./method.ts";
+import { renameIn } from "./rename_adapter.ts";
 import { OriginalWeights } from "./original_weights.ts";
 
 /** Fields of an LN tuning configuration. */
@@ -114,6 +115,11 @@ export class LNTuningLayer extends Module implements TunerLayer {
   deleteAdapter(name: string): void {
     this.ln_tuning_layers.delete(name);
     if (this.ln_tuning_layers.keys().length === 0) this.#original.forget();
+  }
+
+  /** Gives an adapter another name. */
+  renameAdapter(from: string, to: string): void {
+    renameIn(this, from, to);
   }
 
   /** Weight and bias by their keys on disk. */

@@ -38,6 +38,7 @@ import { LoraScaling } from "./lora_scaling.ts";
 import type { LowRankFactors, LowRankLayer } from "./low_rank.ts";
 import type { AdapterState, InjectionContext } from "./method.ts";
 import { OriginalWeights } from "./original_weights.ts";
+import { renameIn } from "./rename_adapter.ts";
 import { patternValue } from "./targets.ts";
 
 /** Takes the place of a Conv1D or Linear. Properties carry `peft`'s names. */
@@ -176,6 +177,11 @@ export class LoraLayer extends Projection implements LowRankLayer {
     }
     this.scaling.delete(name);
     if (this.scaling.size === 0) this.#original.forget(); // the last adapter is gone: what is merged stays
+  }
+
+  /** Gives an adapter another name. */
+  renameAdapter(from: string, to: string): void {
+    renameIn(this, from, to);
   }
 
   /** A, B and DoRA's lengths by their keys on disk. */

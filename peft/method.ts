@@ -71,10 +71,7 @@ export function companionOf<T extends AdapterCompanion>(
   );
 }
 
-/**
- * A module that stands in the place of a base module and holds adapters by name: in properties that are `ModuleDict`s,
- * `ParameterDict`s or maps keyed by them, where `renameAdapter` finds them.
- */
+/** A module that stands in the place of a base module and holds adapters by name. */
 export interface TunerLayer extends Module {
   /** The module it replaced. */
   readonly base_layer: Module;
@@ -84,6 +81,8 @@ export interface TunerLayer extends Module {
   addAdapter(name: string, config: PeftConfig, path: string, context: InjectionContext): void;
   /** Drops an adapter and its memory. */
   deleteAdapter(name: string): void;
+  /** Gives an adapter another name; `renameIn` does it where all its dictionaries are properties. */
+  renameAdapter(from: string, to: string): void;
   /** An adapter's parameters by their keys on disk, relative to this module: `lora_A.weight`. */
   adapterParameters(name: string): [key: string, parameter: Parameter][];
   /** Adds an adapter's change to the base weights. */

@@ -5,8 +5,7 @@
 
 export { AdaLoraConfig, type AdaLoraConfigFields, type RankPattern } from "./adalora.ts";
 export { AdaptedLinear } from "./adapted_linear.ts";
-export type { PeftConfigFields } from "./config.ts";
-export { PeftConfig, type PeftConfigReader } from "./peft_config.ts";
+export { PeftConfig, type PeftConfigFields, type PeftConfigReader } from "./config.ts";
 export { LoraConfig, type LoraConfigFields, type LoraInit } from "./lora.ts";
 export { getPeftModel, PeftModel } from "./peft_model.ts";
 export type { AdaptableModel, AdapterRows, ForwardInputs, Generate } from "./adaptable_model.ts";

@@ -70,6 +70,11 @@ export class ModulesToSaveWrapper extends Module {
     this.modules_to_save.set(name, copy.requiresGrad_(true));
   }
 
+  /** Gives an adapter another name. */
+  renameAdapter(from: string, to: string): void {
+    this.modules_to_save.rename(from, to);
+  }
+
   /** An adapter's parameters by their keys on disk, relative to this module. */
   adapterParameters(name: string): [string, Parameter][] {
     return [...(this.modules_to_save.get(name)?.namedParameters() ?? [])];

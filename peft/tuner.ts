@@ -18,7 +18,7 @@ import { AdapterState, type InjectionContext, isTunerLayer, type TunerLayer } fr
 import { checkMixedBatch, withRows } from "./mixed_batch.ts";
 import { ModulesToSaveWrapper } from "./modules_to_save.ts";
 import { isPromptLearning } from "./prompt_learning.ts";
-import { renameIn, renameKey } from "./rename_adapter.ts";
+import { renameKey } from "./rename_adapter.ts";
 import { methodOf } from "./registry.ts";
 import { recordTargets } from "./recorded_config.ts";
 import { matchKeys } from "./match_keys.ts";
@@ -289,8 +289,9 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
   rename(from: string, to: string): void {
     this.checkName(from);
     checkNewName(this.#configs, to);
-    for (const [, layer] of this.layers()) renameIn(layer, from, to);
-    for (const [, wrapper] of this.savedModules()) renameIn(wrapper, from, to);
+    for (const [, layer] of this.layers()) layer.renameAdapter(from, to);
+    for (const [, wrapper] of this.savedModules()) wrapper.renameAdapter(from, to);
+    this.#companions.rename(from, to);
     renameKey(this.#configs, from, to);
     this.state.rename(from, to);
   }
