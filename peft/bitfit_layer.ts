@@ -22,6 +22,7 @@ import {
   type TunerLayer,
 } from "./method.ts";
 import { OriginalWeights } from "./original_weights.ts";
+import { renameKey } from "./rename_adapter.ts";
 import { matchesTarget } from "./targets.ts";
 
 /** A layer that has a bias. */
@@ -123,6 +124,12 @@ export class BitFitLayer extends Module implements TunerLayer {
     this.bitfit_bias.delete(name);
     this.#keys.delete(name);
     if (this.bitfit_bias.keys().length === 0) this.#original.forget();
+  }
+
+  /** Gives an adapter another name. */
+  renameAdapter(from: string, to: string): void {
+    this.bitfit_bias.rename(from, to);
+    renameKey(this.#keys, from, to);
   }
 
   /** The bias by its key on disk. */

@@ -8,6 +8,7 @@ import { ModuleDict, type Parameter, SubBlock } from "../nn/mod.ts";
 import { BottleneckAdapter } from "./bottleneck_adapter.ts";
 import type { BottleneckConfig } from "./bottleneck.ts";
 import type { AdapterState, InjectionContext, TunerLayer } from "./method.ts";
+import { renameIn } from "./rename_adapter.ts";
 
 /** Takes the place of a part of a block. Several active adapters act one after the other, as AdapterHub's `Stack`. */
 export class BottleneckLayer extends SubBlock implements TunerLayer {
@@ -71,6 +72,11 @@ export class BottleneckLayer extends SubBlock implements TunerLayer {
     const width = Math.max(1, Math.trunc(Math.floor(this.hiddenSize / factor)));
     this.adapters.set(name, new BottleneckAdapter(config, this.hiddenSize, width, context));
     this.train(this.training);
+  }
+
+  /** Gives an adapter another name. */
+  renameAdapter(from: string, to: string): void {
+    renameIn(this, from, to);
   }
 
   /** Drops an adapter. */

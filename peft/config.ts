@@ -3,7 +3,7 @@
  * @module
  */
 
-import { adapterFolder, type LoadAdapterOptions } from "./adapter_folder.ts";
+import type { LoadAdapterOptions } from "./adapter_folder.ts";
 
 /** Fields that every configuration file has. */
 export interface PeftConfigFields {
@@ -57,8 +57,8 @@ export interface PeftConfigReader {
 /** Reads configurations, with Hugging Face's name. */
 export const PeftConfig: PeftConfigReader = {
   async fromPretrained(dirOrId: string, options: LoadAdapterOptions = {}): Promise<PeftConfig> {
-    const { readAdapterConfig } = await import("./adapter_files.ts"); // late: it knows the methods, which need this file
-    return await readAdapterConfig(await adapterFolder(dirOrId, options));
+    const { loadConfig } = await import("./load_config.ts"); // late: it knows the methods, which need this file
+    return await loadConfig(dirOrId, options);
   },
 };
 

@@ -44,7 +44,7 @@ export async function hotswapAdapter(
   tuner.checkName(adapterName);
   const folder = await adapterFolder(dirOrId, options);
   const config = await readAdapterConfig(folder);
-  const { values } = await readAdapterValues(folder);
+  const { values } = await readAdapterValues(folder, config);
   tuner.checkName(adapterName);
   const current = tuner.configs.get(adapterName)!;
   checkCompatible(current, config);

@@ -1,5 +1,7 @@
 import { assert, assertAllClose, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import {
+  BitFitConfig,
+  BottleneckConfig,
   getPeftModel,
   LNTuningConfig,
   LoraConfig,
@@ -80,6 +82,25 @@ Deno.test("renameAdapter() of every method keeps logits, merged logits and file"
       await peftModel.mergeAdapter();
       assertAllClose(await logitsOf(peftModel), logits, { rtol: 0, atol: 2e-5, label: folder });
     }
+    peftModel.dispose();
+  }
+});
+
+Deno.test("renameAdapter() of BitFit and bottleneck adapters keeps logits and what loads again", async () => {
+  for (const config of [new BitFitConfig(), new BottleneckConfig({ mhAdapter: true })]) {
+    const { model } = await tinyModel();
+    const peftModel = getPeftModel(model, config).eval();
+    await randomise(peftModel);
+    const logits = await logitsOf(peftModel);
+    peftModel.renameAdapter("default", "english");
+    assertEquals(await logitsOf(peftModel), logits);
+    await withFolder(async (folder) => {
+      await peftModel.savePretrained(folder);
+      const { model: other } = await tinyModel();
+      const again = await PeftModel.fromPretrained(other, `${folder}/english`);
+      assertEquals(await logitsOf(again), logits);
+      again.dispose();
+    });
     peftModel.dispose();
   }
 });
