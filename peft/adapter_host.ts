@@ -8,7 +8,7 @@ import type { Tensor } from "../autograd/mod.ts";
 import type { Module, Parameter } from "../nn/mod.ts";
 import type { AdapterValues } from "./adapter_files.ts";
 import type { PeftConfig } from "./config.ts";
-import type { AdapterState } from "./method.ts";
+import type { AdapterState, TrainingState } from "./method.ts";
 
 /** How an adapter is put in. */
 export interface InjectOptions {
@@ -77,6 +77,10 @@ export interface AdapterHost<M extends Module> {
   forward(inputs: object): unknown;
   /** What a method does after an optimizer step; absent where none does anything. */
   updateAndAllocate?(step: number): Promise<void>;
+  /** What training goes on from besides the parameters; absent where there is nothing. */
+  trainingState?(): Promise<TrainingState>;
+  /** Goes on from there. */
+  loadTrainingState?(state: TrainingState): void;
   /** The model's generate, through the adapters. */
   generate(inputs: unknown, options: unknown): unknown;
 }

@@ -6,7 +6,7 @@
 import { add, type Tensor, tidy } from "../autograd/mod.ts";
 import type { Parameter } from "../nn/mod.ts";
 import type { PeftConfig } from "./config.ts";
-import type { AdapterCompanion, AdapterState } from "./method.ts";
+import type { AdapterCompanion, AdapterState, TrainingState } from "./method.ts";
 import { renameKey } from "./rename_adapter.ts";
 
 /** Why `updateAndAllocate` has nothing to do. */
@@ -69,6 +69,25 @@ export class Companions {
   /** Gives an adapter another name. */
   rename(from: string, to: string): void {
     renameKey(this.#items, from, to);
+  }
+
+  /** What training goes on from besides the parameters, by `<adapter>.<name>`. */
+  async trainingState(): Promise<TrainingState> {
+    const all = new Map<string, Float32Array<ArrayBuffer>>();
+    for (const [adapter, companion] of this.#items) {
+      for (const [name, data] of await companion.trainingState?.() ?? []) all.set(`${adapter}.${name}`, data);
+    }
+    return all;
+  }
+
+  /** Goes on from there; the fields that changed, by adapter. */
+  loadTrainingState(state: TrainingState): [name: string, fields: Partial<PeftConfig>][] {
+    return [...this.#items].flatMap(([adapter, companion]) => {
+      if (!companion.loadTrainingState) return [];
+      const own = [...state].filter(([name]) => name.startsWith(`${adapter}.`));
+      const entries = own.map(([name, data]) => [name.slice(adapter.length + 1), data] as const);
+      return [[adapter, companion.loadTrainingState(new Map(entries))] as [string, Partial<PeftConfig>]];
+    });
   }
 
   /** Drops an adapter's. */

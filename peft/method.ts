@@ -54,9 +54,16 @@ export interface AdapterCompanion {
   extraLoss?(): Tensor;
   /** After an optimizer step; gives the fields of the configuration that changed. */
   updateAndAllocate?(step: number): Promise<Partial<PeftConfig>>;
+  /** What training goes on from besides the parameters, by names of its own: for the Trainer's checkpoints. */
+  trainingState?(): Promise<TrainingState>;
+  /** Goes on from there; gives the fields of the configuration that changed. */
+  loadTrainingState?(state: TrainingState): Partial<PeftConfig>;
   /** Gives its memory back. */
   dispose(): void;
 }
+
+/** Numbers by name. */
+export type TrainingState = ReadonlyMap<string, Float32Array<ArrayBuffer>>;
 
 /** The companion of the adapter that is being made. @throws {TypeError} if it is of another class */
 export function companionOf<T extends AdapterCompanion>(

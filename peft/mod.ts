@@ -14,7 +14,13 @@ export { LoraLayer } from "./lora_layer.ts";
 export { LoraScaling } from "./lora_scaling.ts";
 export type { LowRankFactors, LowRankLayer } from "./low_rank.ts";
 export { MixedBatch } from "./mixed_batch.ts";
-export { type AdapterCompanion, AdapterState, type InjectionContext, type TunerLayer } from "./method.ts";
+export {
+  type AdapterCompanion,
+  AdapterState,
+  type InjectionContext,
+  type TrainingState,
+  type TunerLayer,
+} from "./method.ts";
 export { type Layer, ModulesToSaveWrapper } from "./modules_to_save.ts";
 export type { AdapterHost, InjectOptions, LoadedKeys } from "./adapter_host.ts";
 export type { AdapterValues } from "./adapter_files.ts";

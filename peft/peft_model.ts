@@ -11,6 +11,7 @@ import { readAdapterConfig, readAdapterValues, writeAdapter } from "./adapter_fi
 import { noBudget } from "./companions.ts";
 import { type PeftConfig, withFields } from "./config.ts";
 import type { AdapterHost, InjectOptions } from "./adapter_host.ts";
+import type { TrainingState } from "./method.ts";
 import type { VirtualTokenEncoder } from "./prompt_encoder.ts";
 import { PromptHost } from "./prompt_host.ts";
 import { isPromptLearning } from "./prompt_learning.ts";
@@ -122,6 +123,16 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
   async updateAndAllocate(step: number): Promise<void> {
     if (!this.#host.updateAndAllocate) throw noBudget();
     await this.#host.updateAndAllocate(step);
+  }
+
+  /** @internal For the Trainer's checkpoints: what training goes on from besides the parameters. */
+  async trainingState(): Promise<TrainingState> {
+    return await this.#host.trainingState?.() ?? new Map();
+  }
+
+  /** @internal Goes on from there. */
+  loadTrainingState(state: TrainingState): void {
+    this.#host.loadTrainingState?.(state);
   }
 
   /** The model's generate, through the adapters; `adapterNames` as in `forward`. */

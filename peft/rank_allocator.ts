@@ -21,6 +21,7 @@ import {
   square,
   sum,
   Tensor,
+  type TensorData,
   tidy,
   transpose,
   untracked,
@@ -29,10 +30,13 @@ import {
 import type { Parameter } from "../nn/mod.ts";
 import type { AdaLoraConfig, RankPattern } from "./adalora.ts";
 import type { AdaLoraAdapter } from "./adalora_layer.ts";
-import type { AdapterCompanion } from "./method.ts";
+import type { AdapterCompanion, TrainingState } from "./method.ts";
 
 /** Prefix of every key on disk. */
 const KEY_PREFIX = "base_model.model.";
+
+/** What is smoothed of each parameter. */
+const SMOOTHED = ["sensitivity", "uncertainty"] as const;
 
 /** Spreads the rank of one adapter over its layers. */
 export class RankAllocator implements AdapterCompanion {
@@ -109,14 +113,19 @@ export class RankAllocator implements AdapterCompanion {
             "Cannot update AdaLoRA's importance: gradients are required, call updateAndAllocate() after backward() and before zeroGrad()",
           );
         }
-        let importance = this.#importance.get(parameter);
-        if (!importance) {
-          const zeros = () => untracked(() => full(parameter.device, parameter.shape, 0));
-          this.#importance.set(parameter, importance = { sensitivity: zeros(), uncertainty: zeros() });
-        }
-        updateImportance(parameter, parameter.grad, importance, beta1, beta2);
+        updateImportance(parameter, parameter.grad, this.#importanceOf(parameter), beta1, beta2);
       }
     }
+  }
+
+  /** What is smoothed of a parameter; zeros at first. */
+  #importanceOf(parameter: Parameter): Importance {
+    let importance = this.#importance.get(parameter);
+    if (!importance) {
+      const zeros = () => untracked(() => full(parameter.device, parameter.shape, 0));
+      this.#importance.set(parameter, importance = { sensitivity: zeros(), uncertainty: zeros() });
+    }
+    return importance;
   }
 
   /** The score of every singular value of a layer, [r]. */
@@ -176,6 +185,42 @@ export class RankAllocator implements AdapterCompanion {
       saved.set(`${prefix}.lora_B`, selectColumns(B, rows));
     }
     return saved;
+  }
+
+  /** Importance of every parameter, and which singular values are left. */
+  async trainingState(): Promise<TrainingState> {
+    const entries: [string, Promise<TensorData>][] = [];
+    for (const [path, { parameters }] of this.#layers) {
+      for (const [key, parameter] of Object.entries(parameters)) {
+        const importance = this.#importance.get(parameter);
+        if (!importance) continue;
+        for (const name of SMOOTHED) entries.push([`${path}.${key}.${name}`, importance[name].data()]);
+      }
+    }
+    const state = new Map<string, Float32Array<ArrayBuffer>>();
+    for (const [name, data] of entries) state.set(name, await data as Float32Array<ArrayBuffer>);
+    for (const [key, mask] of Object.entries(this.#pattern ?? {})) {
+      state.set(`${key}.left`, Float32Array.from(mask, Number));
+    }
+    return state;
+  }
+
+  /** Goes on from there. */
+  loadTrainingState(state: TrainingState): Partial<AdaLoraConfig> {
+    this.#forgetImportance();
+    const pattern: Record<string, boolean[]> = {};
+    for (const [path, { parameters }] of this.#layers) {
+      for (const [key, parameter] of Object.entries(parameters)) {
+        for (const name of SMOOTHED) {
+          const data = state.get(`${path}.${key}.${name}`);
+          if (data) this.#importanceOf(parameter)[name].write(data);
+        }
+      }
+      const left = state.get(`${path}.lora_E.left`);
+      if (left) pattern[`${path}.lora_E`] = Array.from(left, (value) => value === 1);
+    }
+    if (Object.keys(pattern).length > 0) this.#pattern = pattern;
+    return { rankPattern: this.#pattern };
   }
 
   #forgetImportance(): void {

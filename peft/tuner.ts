@@ -14,7 +14,13 @@ import { type PeftConfig, withFields } from "./config.ts";
 import { GradientFlags } from "./gradient_flags.ts";
 import { Merging } from "./merging.ts";
 import { Companions } from "./companions.ts";
-import { AdapterState, type InjectionContext, isTunerLayer, type TunerLayer } from "./method.ts";
+import {
+  AdapterState,
+  type InjectionContext,
+  isTunerLayer,
+  type TrainingState,
+  type TunerLayer,
+} from "./method.ts";
 import { checkMixedBatch, withRows } from "./mixed_batch.ts";
 import { ModulesToSaveWrapper } from "./modules_to_save.ts";
 import { isPromptLearning } from "./prompt_learning.ts";
@@ -205,7 +211,21 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
 
   /** What a method does after an optimizer step. @throws {RangeError} if no adapter here does anything */
   async updateAndAllocate(step: number): Promise<void> {
-    for (const [name, fields] of await this.#companions.updateAndAllocate(step, this.#configs)) {
+    this.#changeConfigs(await this.#companions.updateAndAllocate(step, this.#configs));
+  }
+
+  /** What training goes on from besides the parameters. */
+  async trainingState(): Promise<TrainingState> {
+    return await this.#companions.trainingState();
+  }
+
+  /** Goes on from there. */
+  loadTrainingState(state: TrainingState): void {
+    this.#changeConfigs(this.#companions.loadTrainingState(state));
+  }
+
+  #changeConfigs(changes: readonly [name: string, fields: Partial<PeftConfig>][]): void {
+    for (const [name, fields] of changes) {
       this.#configs.set(name, withFields(this.#configs.get(name)!, fields));
     }
   }

@@ -50,6 +50,7 @@ export interface DataOrder {
 const NAME = /^checkpoint-(\d+)$/;
 const OPTIMIZER = "optimizer.safetensors";
 const TRAINABLE = "trainable.safetensors";
+const MODEL_STATE = "model_state.safetensors";
 
 const floats = (data: Uint8Array<ArrayBuffer>) =>
   new Float32Array(data.buffer, data.byteOffset, data.length / 4);
@@ -65,6 +66,27 @@ async function missingParameters(folder: string, model: TrainableModel): Promise
   }
   await file.close();
   return missing;
+}
+
+/** What the model keeps for training besides parameters; no file where there is nothing. */
+async function saveModelState(path: string, model: TrainableModel): Promise<void> {
+  const state = await model.trainingState?.() ?? new Map<string, Float32Array<ArrayBuffer>>();
+  if (state.size === 0) return;
+  const entries = [...state].map(([name, data]): [string, SafetensorsInput] => [
+    name,
+    { dtype: "F32", shape: [data.length], data },
+  ]);
+  await save(path, new Map(entries), {});
+}
+
+async function loadModelState(path: string, model: TrainableModel): Promise<void> {
+  const state = new Map<string, Float32Array<ArrayBuffer>>();
+  if (await exists(path)) {
+    const file = await openSafetensors(path);
+    for (const name of file.names()) state.set(name, floats(await file.read(name)));
+    await file.close();
+  }
+  model.loadTrainingState?.(state);
 }
 
 async function saveOptimizer(path: string, optimizer: Optimizer): Promise<void> {
@@ -139,6 +161,7 @@ export async function saveCheckpoint(
       ]);
       await save(await joinPath(folder, TRAINABLE), new Map(entries), { format: "pt" });
     }
+    await saveModelState(await joinPath(folder, MODEL_STATE), model);
     await saveOptimizer(await joinPath(folder, OPTIMIZER), optimizer);
     await writeJson(await joinPath(folder, "scheduler.json"), scheduler.stateDict());
     await writeJson(await joinPath(folder, "rng_state.json"), {
@@ -214,6 +237,7 @@ export async function loadCheckpoint(path: string, parts: RunParts): Promise<voi
     );
   }
   await loadParameters(path, model);
+  await loadModelState(await joinPath(path, MODEL_STATE), model);
   await loadOptimizer(await joinPath(path, OPTIMIZER), optimizer);
   scheduler.loadStateDict(await read("scheduler.json") as unknown as LRSchedulerState);
   randoms.forEach((random, i) => {

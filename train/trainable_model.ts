@@ -24,6 +24,10 @@ export interface TrainableModel {
   train(mode?: boolean): unknown;
   /** Writes its files. */
   savePretrained?(folder: string): Promise<unknown>;
+  /** What training goes on from besides parameters, by name: AdaLoRA's importance. */
+  trainingState?(): Promise<ReadonlyMap<string, Float32Array<ArrayBuffer>>>;
+  /** Goes on from there. */
+  loadTrainingState?(state: ReadonlyMap<string, Float32Array<ArrayBuffer>>): void;
   /** Where its dropout draws from. */
   readonly random?: unknown;
 }

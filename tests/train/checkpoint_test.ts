@@ -1,8 +1,14 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { defaultDevice, multiply, Tensor, tidy } from "../../autograd/mod.ts";
 import { Module, Parameter } from "../../nn/mod.ts";
-import { getPeftModel, LoraConfig } from "../../peft/mod.ts";
-import { type Batch, type TrainableModel, Trainer, type TrainingArguments } from "../../train/mod.ts";
+import { AdaLoraConfig, getPeftModel, LoraConfig, PeftModel } from "../../peft/mod.ts";
+import {
+  type Batch,
+  type TrainableModel,
+  Trainer,
+  type TrainerCallback,
+  type TrainingArguments,
+} from "../../train/mod.ts";
 import { countingData, inFolder, tinyModel } from "./tiny_run.ts";
 
 /** 9 batches an epoch, so that the fifth step of an epoch has one batch; checkpoints within epochs and between. */
@@ -19,10 +25,17 @@ const ARGS: Partial<TrainingArguments> = {
 };
 const DATA = countingData(18);
 
-/** The base model, or a LoRA adapter on it, with dropout everywhere. */
-async function build(kind: "full" | "lora", initialSeed = 3): Promise<TrainableModel & Module> {
+/** The base model, or an adapter on it, with dropout everywhere. */
+async function build(
+  kind: "full" | "lora" | "adalora",
+  initialSeed = 3,
+): Promise<TrainableModel & Module> {
   const model = await tinyModel(0.2, undefined, initialSeed);
   if (kind === "full") return model;
+  if (kind === "adalora") {
+    const config = { initR: 4, targetR: 1, tinit: 2, tfinal: 4, totalStep: 11, loraDropout: 0.3 };
+    return getPeftModel(model, new AdaLoraConfig(config));
+  }
   return getPeftModel(model, new LoraConfig({ r: 4, targetModules: ["c_attn", "c_proj"], loraDropout: 0.3 }));
 }
 
@@ -34,12 +47,17 @@ const bytesOf = async (folder: string) =>
     ),
   );
 
-for (const kind of ["full", "lora"] as const) {
-  Deno.test(`Trainer resumes a ${kind} run with dropout within an epoch to the same losses, weights and state, bit for bit`, async () => {
+for (const kind of ["full", "lora", "adalora"] as const) {
+  Deno.test(`Trainer resumes a run of ${kind} with dropout within an epoch to the same losses, weights and state, bit for bit`, async () => {
     await inFolder(async (root) => {
       const straight = await build(kind);
+      const callbacksOf = (model: TrainableModel): TrainerCallback[] =>
+        kind === "adalora" && model instanceof PeftModel
+          ? [{ onOptimizerStep: (_args, { globalStep }) => model.updateAndAllocate(globalStep) }]
+          : [];
       const first = new Trainer({
         model: straight,
+        callbacks: callbacksOf(straight),
         trainDataset: DATA,
         args: { ...ARGS, outputDir: `${root}/a` },
       });
@@ -48,7 +66,8 @@ for (const kind of ["full", "lora"] as const) {
       for (const step of [3, 6]) {
         const model = await build(kind, kind === "full" ? 77 : 3); // full weights come from the checkpoint alone
         const outputDir = `${root}/b${step}`;
-        const trainer = new Trainer({ model, trainDataset: DATA, args: { ...ARGS, outputDir } });
+        const callbacks = callbacksOf(model);
+        const trainer = new Trainer({ model, callbacks, trainDataset: DATA, args: { ...ARGS, outputDir } });
         const resumed = await trainer.train({ resumeFromCheckpoint: `${root}/a/checkpoint-${step}` });
         model.dispose();
         assertEquals(trainer.state.logHistory, first.state.logHistory);
@@ -79,7 +98,7 @@ Deno.test("Trainer saves the model's own files, and the weights that those lack"
       "trainer_state.json",
       "training_args.json",
     ];
-    for (const kind of ["full", "lora"] as const) {
+    for (const kind of ["full", "lora", "adalora"] as const) {
       const model = await build(kind);
       const outputDir = `${root}/${kind}`;
       await new Trainer({ model, trainDataset: DATA, args: { ...args, outputDir } }).train();
