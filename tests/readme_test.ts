@@ -87,3 +87,18 @@ Deno.test("the README's second example trains, saves, loads, merges and generate
     await Deno.remove(folder, { recursive: true });
   }
 });
+
+Deno.test("the README's example of several adapters mixes, combines, saves, loads and swaps them", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const block = (await readmeBlocks()).find((text) => text.includes("addWeightedAdapter"))!;
+    const { code, stdout, stderr } = await runBlock(block, folder);
+    assertEquals(code, 0, stderr);
+    const lines = stdout.trim().split("\n");
+    assertStringIncludes(stdout, "Ahoy");
+    assertStringIncludes(stdout, '[ "coast", "land", "sea" ]');
+    assert(/^\[ 3, \d+, \d+ \]$/.test(lines.at(-1)!), stdout);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
