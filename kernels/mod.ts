@@ -27,6 +27,7 @@ import {
   layerNormForward,
   layerNormParamsSum,
 } from "./layer_norm.ts";
+import { lstmCellBackward, lstmCellForward } from "./lstm_cell.ts";
 import { matmulKernels } from "./matmul.ts";
 import { tallyLoss } from "./loss_tally.ts";
 import { mixedLoraKernels } from "./mixed_lora.ts";
@@ -84,6 +85,8 @@ export function allKernels(): KernelSpec[] {
     ]),
     gradNormFinish,
     tallyLoss,
+    lstmCellForward,
+    lstmCellBackward,
     ...Object.values(svdRotate).flatMap((widths) => Object.values(widths)),
     ...Object.values(svdLengths),
     svdSort,

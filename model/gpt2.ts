@@ -180,9 +180,16 @@ export class GPT2LMHeadModel extends Module {
     numLayers: number;
     numAttentionHeads: number;
     embeddings: Parameter;
+    random: RandomState;
   } {
     const { nEmbd: tokenDim, nLayer: numLayers, nHead: numAttentionHeads } = this.#config;
-    return { tokenDim, numLayers, numAttentionHeads, embeddings: this.transformer.wte.weight };
+    return {
+      tokenDim,
+      numLayers,
+      numAttentionHeads,
+      embeddings: this.transformer.wte.weight,
+      random: this.random,
+    };
   }
 
   /**

@@ -5,6 +5,7 @@
  */
 
 import { noGrad, relu, tanh, type Tensor } from "../autograd/mod.ts";
+import type { BidirectionalLstm } from "./lstm.ts";
 import { Embedding, type Initializer, Linear, Module, type Parameter } from "../nn/mod.ts";
 
 /** Virtual tokens as a table, with or without a network behind it. */
@@ -13,14 +14,22 @@ export class VirtualTokenEncoder extends Module {
   embedding: Embedding;
   /** The network's linear layers at the places they have in `torch.nn.Sequential`; others are activations. */
   transform: (Linear | null)[] | null = null;
+  /** A recurrent network before `mlp_head`. */
+  lstm_head: BidirectionalLstm | null = null;
   /** The same for P-tuning. */
   mlp_head: (Linear | null)[] | null = null;
   readonly #activation: (x: Tensor) => Tensor;
 
-  /** `name` is the network's property. */
-  constructor(table: Parameter, name?: "transform" | "mlp_head", layers: readonly Linear[] = []) {
+  /** `name` is the network's property; `lstm` comes before it. */
+  constructor(
+    table: Parameter,
+    name?: "transform" | "mlp_head",
+    layers: readonly Linear[] = [],
+    lstm: BidirectionalLstm | null = null,
+  ) {
     super();
     this.embedding = new Embedding(table);
+    this.lstm_head = lstm;
     this.#activation = name === "transform" ? tanh : relu;
     if (name) this[name] = layers.flatMap((layer, i) => i === 0 ? [layer] : [null, layer]);
   }
@@ -33,7 +42,7 @@ export class VirtualTokenEncoder extends Module {
   /** What the model sees, [NV, width]. */
   forward(): Tensor {
     const layers = (this.transform ?? this.mlp_head ?? []).filter((layer) => layer !== null);
-    let x: Tensor = this.embedding.weight;
+    let x: Tensor = this.lstm_head ? this.lstm_head.forward(this.embedding.weight) : this.embedding.weight;
     layers.forEach((layer, i) => {
       x = layer.forward(i === 0 ? x : this.#activation(x));
     });

@@ -3,10 +3,11 @@
  * @module
  */
 
-import { embedding, HostRandom, noGrad, Tensor, untracked } from "../autograd/mod.ts";
-import { type Initializer, Parameter } from "../nn/mod.ts";
+import { embedding, HostRandom, noGrad, type RandomState, Tensor, untracked } from "../autograd/mod.ts";
+import { Dropout, type Initializer, Parameter } from "../nn/mod.ts";
 import type { InjectOptions } from "./adapter_host.ts";
 import { refuseConfig } from "./config.ts";
+import { BidirectionalLstm } from "./lstm.ts";
 import { torchLinear, VirtualTokenEncoder } from "./prompt_encoder.ts";
 import type { PromptLearningConfig, PromptTuningConfig } from "./prompt_learning.ts";
 
@@ -20,6 +21,8 @@ export interface PromptFacts {
   readonly numAttentionHeads: number;
   /** Token embeddings, [V, C]. */
   readonly embeddings: Parameter;
+  /** Where dropout draws from. */
+  readonly random: RandomState;
 }
 
 /** A fresh encoder with `peft`'s initial values. */
@@ -48,12 +51,20 @@ export function makeEncoder(
     case "P_TUNING": {
       const hidden = config.encoderHiddenSize!;
       const table = init.normal([count, width], 1);
-      const sizes = [[width, hidden], [hidden, hidden], [hidden, width]];
-      return new VirtualTokenEncoder(
-        table,
-        "mlp_head",
-        sizes.map(([from, to]) => torchLinear(init, from, to)),
-      );
+      const isLstm = config.encoderReparameterizationType === "LSTM";
+      const lstm = isLstm
+        ? new BidirectionalLstm(init, {
+          inputSize: width,
+          hiddenSize: hidden,
+          numLayers: config.encoderNumLayers,
+          dropout: new Dropout(config.encoderDropout, facts.random),
+        })
+        : null;
+      const sizes = isLstm
+        ? [[2 * hidden, 2 * hidden], [2 * hidden, width]]
+        : [[width, hidden], [hidden, hidden], [hidden, width]];
+      const layers = sizes.map(([from, to]) => torchLinear(init, from, to));
+      return new VirtualTokenEncoder(table, "mlp_head", layers, lstm);
     }
     case "PROMPT_TUNING":
       return new VirtualTokenEncoder(promptTable(config, facts, init, options));

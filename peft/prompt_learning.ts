@@ -14,6 +14,7 @@ import {
   type PeftConfigFields,
   refuseConfig,
 } from "./config.ts";
+import { checkFiniteNumber } from "./checks.ts";
 
 /** Fields of every prompt learning configuration; null ones are taken from the model. */
 export interface PromptLearningFields extends PeftConfigFields {
@@ -55,7 +56,7 @@ export interface PromptTuningConfigFields extends PromptLearningFields {
 
 /** Fields of P-tuning. */
 export interface PromptEncoderConfigFields extends PromptLearningFields {
-  /** The network behind the table; "LSTM" is not supported yet. */
+  /** The network behind the table: three linear layers, or a bidirectional LSTM and two; default "MLP". */
   encoderReparameterizationType: "MLP" | "LSTM";
   /** Width of the network; null: the model's. */
   encoderHiddenSize: number | null;
@@ -219,12 +220,19 @@ export class PromptEncoderConfig implements PeftConfig {
    */
   constructor(fields: Partial<PromptEncoderConfigFields>) {
     const all = checked("p_tuning", P_TUNING, fields);
-    if (all.encoderReparameterizationType !== "MLP") {
+    if (!["MLP", "LSTM"].includes(all.encoderReparameterizationType)) {
       refuseConfig(
         "p_tuning",
-        `encoder_reparameterization_type must be "MLP", received "${all.encoderReparameterizationType}"`,
+        `encoder_reparameterization_type must be "MLP" or "LSTM", received "${all.encoderReparameterizationType}"`,
       );
     }
+    if (!Number.isInteger(all.encoderNumLayers) || all.encoderNumLayers < 1) {
+      refuseConfig(
+        "p_tuning",
+        `encoder_num_layers must be a positive integer, received ${all.encoderNumLayers}`,
+      );
+    }
+    checkFiniteNumber("p_tuning", "encoder_dropout", all.encoderDropout, 0, 1);
     Object.assign(this, all);
   }
 

@@ -20,6 +20,7 @@ export {
   type LoraLinearOptions,
   type WeightLayout,
 } from "./linear.ts";
+export { lstmCell } from "./lstm_cell.ts";
 export { matmul, type MatmulOpOptions } from "./matmul.ts";
 export { type LoraFactorPair, mixedLoraLinear, type StackedLora, stackLora } from "./mixed_lora.ts";
 export { concat, expand, permute, reshape, slice, transpose, writeRows } from "./movement.ts";

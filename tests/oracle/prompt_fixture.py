@@ -23,6 +23,8 @@ CASES = {
     "prefix_projection": PrefixTuningConfig(num_virtual_tokens=4, prefix_projection=True, encoder_hidden_size=20, **TASK),
     "prompt": PromptTuningConfig(num_virtual_tokens=5, **TASK),
     "p_tuning": PromptEncoderConfig(num_virtual_tokens=4, encoder_hidden_size=24, **TASK),
+    "p_tuning_lstm": PromptEncoderConfig(num_virtual_tokens=5, encoder_hidden_size=10, encoder_num_layers=2,
+                                         encoder_reparameterization_type="LSTM", **TASK),
 }
 
 

@@ -179,5 +179,15 @@ export const CASES: Record<PeftType | keyof typeof promptLearningConfigs, Readon
       start: "changes them",
       merges: false,
     },
+    "P-tuning with an LSTM": {
+      config: () =>
+        new PromptEncoderConfig({
+          numVirtualTokens: 3,
+          encoderHiddenSize: 8,
+          encoderReparameterizationType: "LSTM",
+        }),
+      start: "changes them",
+      merges: false,
+    },
   },
 };

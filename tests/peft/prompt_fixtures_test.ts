@@ -38,7 +38,7 @@ interface Json {
 }
 
 const cases = [...Deno.readDirSync(`${FIXTURES}prompt`)].map((entry) => entry.name).sort();
-assertEquals(cases.length, 4);
+assertEquals(cases.length, 5);
 
 /** A trainable model with the fixture's parameters. */
 async function trainableModel(name: string) {
@@ -175,17 +175,45 @@ Deno.test("PromptTuningConfig starts from random tokens, sampled ones, or a text
   assert(Math.abs(variance - 1) < 0.4, `variance ${variance}`);
 });
 
+Deno.test("P-tuning's LSTM drops out between its layers while training alone, and repeats with seed and step", async () => {
+  const device = await ownDevice();
+  const base = await loadFixture("gpt2_tiny", { device });
+  const config = new PromptEncoderConfig({
+    numVirtualTokens: 3,
+    encoderHiddenSize: 8,
+    encoderReparameterizationType: "LSTM",
+    encoderDropout: 0.5,
+  });
+  const model = getPeftModel(base, config);
+  const inputIds = [[5, 17, 200, 3]];
+  const logits = async (training: boolean) => {
+    model.train(training);
+    base.train(false);
+    base.random.step = 0;
+    using output = noGrad(() => model.forward({ inputIds }));
+    return await output.logits.data();
+  };
+  const [still, dropped] = [await logits(false), await logits(true)];
+  assert(dropped.some((value, i) => Math.abs(value - still[i]) > 1e-4));
+  assertEquals(await logits(true), dropped);
+  assertEquals(await logits(false), still);
+  model.dispose();
+});
+
 Deno.test("virtual tokens refuse what does not fit, and leave the model as it was", async () => {
   assertThrows(
     () => new PrefixTuningConfig({}),
     RangeError,
     "num_virtual_tokens must be a positive integer, received 0",
   );
-  assertThrows(
-    () => new PromptEncoderConfig({ numVirtualTokens: 2, encoderReparameterizationType: "LSTM" }),
-    RangeError,
-    'encoder_reparameterization_type must be "MLP"',
-  );
+  const encoders: [object, string][] = [
+    [{ encoderReparameterizationType: "GRU" }, 'type must be "MLP" or "LSTM", received "GRU"'],
+    [{ encoderNumLayers: 0 }, "encoder_num_layers must be a positive integer, received 0"],
+    [{ encoderDropout: 1.5 }, "encoder_dropout must be a number from 0 to 1, received 1.5"],
+  ];
+  for (const [fields, message] of encoders) {
+    assertThrows(() => new PromptEncoderConfig({ numVirtualTokens: 2, ...fields }), RangeError, message);
+  }
   const text = { numVirtualTokens: 2, promptTuningInit: "TEXT" } as const;
   assertThrows(() => new PromptTuningConfig(text), RangeError, "tokenizer_name_or_path can't be None");
   const device = await ownDevice();
