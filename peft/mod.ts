@@ -24,6 +24,7 @@ export {
 export { type Layer, ModulesToSaveWrapper } from "./modules_to_save.ts";
 export type { AdapterHost, InjectOptions, LoadedKeys } from "./adapter_host.ts";
 export type { AdapterValues } from "./adapter_files.ts";
+export { BidirectionalLstm, type LstmOptions } from "./lstm.ts";
 export { VirtualTokenEncoder } from "./prompt_encoder.ts";
 export {
   PrefixTuningConfig,
