@@ -9,28 +9,34 @@ import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
 /** y[i] = table[ids[i]] for ids in [firstRow, firstRow + tableRows). */
 export type EmbeddingKernel = KernelSpec<
   "ids" | "table" | "y",
-  "count" | "cols" | "firstRow" | "tableRows",
+  "count" | "cols" | "firstRow" | "tableRows" | "rowStride" | "colStride",
   "WORKGROUP_SIZE"
 >;
 
 function forwardKernel(half: boolean): EmbeddingKernel {
   const load = half
-    ? `let at = row * params.cols + col;
-  let both = unpack2x16float(table[at / 2u]);
+    ? `let both = unpack2x16float(table[at / 2u]);
   y[i] = select(both.x, both.y, at % 2u == 1u);`
-    : "y[i] = table[row * params.cols + col];";
+    : "y[i] = table[at];";
   return {
     name: half ? "embeddingForwardHalf" : "embeddingForward",
     buffers: { ids: "read", table: "read", y: "read_write" },
-    params: { count: "u32", cols: "u32", firstRow: "u32", tableRows: "u32" },
+    params: {
+      count: "u32",
+      cols: "u32",
+      firstRow: "u32",
+      tableRows: "u32",
+      rowStride: "u32",
+      colStride: "u32",
+    },
     tuning: { WORKGROUP_SIZE: 64 },
     grid: ({ count, cols }, { WORKGROUP_SIZE }) => [groupsFor(count * cols, WORKGROUP_SIZE)],
     wgsl: /* wgsl */ `
 override WORKGROUP_SIZE: u32 = 64u;
-struct Params { count: u32, cols: u32, firstRow: u32, tableRows: u32 }
+struct Params { count: u32, cols: u32, firstRow: u32, tableRows: u32, rowStride: u32, colStride: u32 }
 @group(0) @binding(0) var<storage, read> ids: array<u32>; // [count]
 @group(0) @binding(1) var<storage, read> table: array<${half ? "u32" : "f32"}>; // [tableRows, cols]${
-      half ? ", packed halves" : ""
+      half ? ", packed halves" : " or [cols, tableRows], by the strides"
     }
 @group(0) @binding(2) var<storage, read_write> y: array<f32>; // [count, cols]
 @group(0) @binding(3) var<uniform> params: Params;
@@ -42,7 +48,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   if (i >= params.count * params.cols) { return; }
   let row = ids[i / params.cols] - params.firstRow; // below firstRow it wraps to a huge number
   if (row >= params.tableRows) { return; }
-  let col = i % params.cols;
+  let at = row * params.rowStride + i % params.cols * params.colStride;
   ${load}
 }
 `,
@@ -93,21 +99,28 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
 /** dtable[id] += sum of dy over the places of the id, in order; rows of ids that do not occur are not written. */
 export const embeddingBackward: KernelSpec<
   "ids" | "next" | "dy" | "dtable",
-  "count" | "cols" | "firstRow" | "tableRows",
+  "count" | "cols" | "firstRow" | "tableRows" | "rowStride" | "colStride",
   "WORKGROUP_SIZE"
 > = {
   name: "embeddingBackward",
   buffers: { ids: "read", next: "read", dy: "read", dtable: "read_write" },
-  params: { count: "u32", cols: "u32", firstRow: "u32", tableRows: "u32" },
+  params: {
+    count: "u32",
+    cols: "u32",
+    firstRow: "u32",
+    tableRows: "u32",
+    rowStride: "u32",
+    colStride: "u32",
+  },
   tuning: { WORKGROUP_SIZE: 64 },
   grid: ({ count, cols }, { WORKGROUP_SIZE }) => [groupsFor(count * cols, WORKGROUP_SIZE)],
   wgsl: /* wgsl */ `
 override WORKGROUP_SIZE: u32 = 64u;
-struct Params { count: u32, cols: u32, firstRow: u32, tableRows: u32 }
+struct Params { count: u32, cols: u32, firstRow: u32, tableRows: u32, rowStride: u32, colStride: u32 }
 @group(0) @binding(0) var<storage, read> ids: array<u32>; // [count]
 @group(0) @binding(1) var<storage, read> next: array<u32>; // [count]
 @group(0) @binding(2) var<storage, read> dy: array<f32>; // [count, cols]
-@group(0) @binding(3) var<storage, read_write> dtable: array<f32>; // [tableRows, cols]
+@group(0) @binding(3) var<storage, read_write> dtable: array<f32>; // [tableRows, cols] or [cols, tableRows], by the strides
 @group(0) @binding(4) var<uniform> params: Params;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -125,7 +138,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
     total += dy[place * params.cols + col];
     place = next[place] & 0x7fffffffu;
   }
-  dtable[row * params.cols + col] += total;
+  dtable[row * params.rowStride + col * params.colStride] += total;
 }
 `,
 };

@@ -210,8 +210,9 @@ export class GPT2LMHeadModel extends Module {
       const head = this.lm_head;
       if (!targets) return new CausalLMOutput({ logits: head.forward(hidden), pastKeyValues });
       const options = { shiftLabels: true, numItemsInBatch };
-      if (head instanceof Linear && !head.bias) {
-        const loss = linearCrossEntropy(hidden, head.weight, targets, options);
+      const weight = head.headWeight();
+      if (weight) {
+        const loss = linearCrossEntropy(hidden, weight, targets, options);
         const compute = (hidden: Tensor) => head.forward(hidden);
         return new CausalLMOutput({ loss, hidden, compute, pastKeyValues });
       }

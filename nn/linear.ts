@@ -38,4 +38,9 @@ export class Linear extends Projection {
   forward(x: Tensor, options: ProjectionOptions = {}): Tensor {
     return linear(x, this.weight, this.bias, { layout: "linear", ...options });
   }
+
+  /** The weight, if there is no bias. */
+  override headWeight(): Tensor | null {
+    return this.bias ? null : this.weight;
+  }
 }

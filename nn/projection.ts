@@ -18,4 +18,12 @@ export abstract class Projection extends Module {
   abstract readonly outFeatures: number;
   /** y = activation(x W + b) + residual; both options default to nothing. */
   abstract forward(x: Tensor, options?: ProjectionOptions): Tensor;
+
+  /**
+   * The weight [out, in] of a layer that computes x W^T and nothing else, for ops that fuse with a head; null otherwise.
+   * Part of the gradient graph; the caller's scope frees it where it was made for the call.
+   */
+  headWeight(): Tensor | null {
+    return null;
+  }
 }

@@ -41,7 +41,7 @@ export interface AdapterHost<M extends Module> {
   /** An adapter's parameters by their keys on disk. */
   adapterState(name: string): Map<string, Parameter>;
   /** What is written of an adapter, by keys on disk; the caller disposes what is no parameter. */
-  savedTensors(name: string): Map<string, Tensor>;
+  savedTensors(name: string, embeddings?: boolean): Map<string, Tensor>;
   /** Copies a file's values into an adapter. @throws {TypeError} listing every mismatch */
   loadValues(
     name: string,

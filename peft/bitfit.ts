@@ -12,7 +12,7 @@ import { Conv1D, LayerNorm, Linear, type Module } from "../nn/mod.ts";
 import { type BiasedLayer, BitFitCarrier, BitFitLayer } from "./bitfit_layer.ts";
 import { checkNames } from "./checks.ts";
 import { COMMON_DEFAULTS, completeFields, type PeftConfig, type PeftConfigFields } from "./config.ts";
-import { LoraConfig } from "./lora.ts";
+import { LoraConfig } from "./lora_config.ts";
 import type { PeftMethod } from "./method.ts";
 
 /** Fields of a BitFit configuration. */

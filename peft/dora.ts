@@ -25,9 +25,9 @@ import {
   type Tensor,
   tidy,
   transpose,
-  type WeightLayout,
 } from "../autograd/mod.ts";
 import { Module, type Parameter } from "../nn/mod.ts";
+import { frozenLinear, type LoraFactors, wholeFactors } from "./lora_factors.ts";
 
 /** The trained lengths of one adapter, under `peft`'s name. */
 export class DoraMagnitude extends Module {
@@ -41,24 +41,12 @@ export class DoraMagnitude extends Module {
   }
 }
 
-/** The factors of one LoRA adapter, with what they belong to. */
-export interface LoraFactors {
-  /** Base weight. */
-  readonly weight: Parameter;
-  /** How the base weight is stored. */
-  readonly layout: WeightLayout;
-  /** [r, in] */
-  readonly A: Parameter;
-  /** [out, r] */
-  readonly B: Parameter;
-  /** Scaling. */
-  readonly s: number;
-}
-
 /** Norms of the output columns of W + s (B A)^T, [out], outside the gradient graph. */
-export function columnNorms({ weight, layout, A, B, s }: LoraFactors): Tensor {
+export function columnNorms(factors: LoraFactors): Tensor {
+  const { weight, layout, s } = factors;
   return noGrad(() =>
     tidy(() => {
+      const { A, B } = wholeFactors(factors);
       const W = cast(weight, "float32");
       const squares = sum(square(W), { axis: layout === "conv1d" ? 0 : 1 }); // [out]
       const AW = layout === "conv1d" ? matmul(A, W) : matmul(A, W, { transposeB: true }); // [r, out]
@@ -78,14 +66,15 @@ export function doraForward(
   magnitude: Parameter,
   xDropped: Tensor | null,
 ): Tensor {
-  const { weight, layout, A, B, s } = factors;
+  const { weight, layout, s } = factors;
   const g = divide(magnitude, columnNorms(factors)); // [out]
   if (!xDropped) {
+    const { A, B } = wholeFactors(factors);
     const y = multiply(loraLinear(x, weight, null, A, B, s, { layout }), g);
     return bias ? add(y, bias) : y;
   }
-  const base = linear(x, weight, bias, { layout });
-  const direction = multiply(linear(xDropped, weight, null, { layout }), subtract(g, 1));
-  const change = multiply(linear(scale(linear(xDropped, A, null), s), B, null), g);
+  const base = frozenLinear(x, bias, factors);
+  const direction = multiply(frozenLinear(xDropped, null, factors), subtract(g, 1));
+  const change = multiply(linear(scale(linear(xDropped, factors.A, null), s), factors.B, null), g);
   return add(base, add(direction, change));
 }

@@ -10,7 +10,7 @@ import { type AdapterValues, readAdapterConfig, readAdapterValues } from "./adap
 import { adapterFolder, type LoadAdapterOptions } from "./adapter_folder.ts";
 import type { PeftConfig } from "./config.ts";
 import { tunerOf } from "./hosts.ts";
-import { LoraConfig } from "./lora.ts";
+import { LoraConfig } from "./lora_config.ts";
 import { isLowRankLayer, type LowRankLayer } from "./low_rank.ts";
 import { matchKeys } from "./match_keys.ts";
 import { patternValue } from "./targets.ts";

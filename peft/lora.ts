@@ -1,186 +1,35 @@
 /**
  * LoRA (Hu et al. 2021, arXiv:2106.09685): y = x W + b + s (drop(x) A^T) B^T with A [r, in] and B [out, r];
  * s = alpha / r, or alpha / sqrt(r) for rsLoRA (Kalajdzievski 2023, arXiv:2312.03732).
- * Fields, defaults, initial values and keys are those of Hugging Face's `peft` 0.21.
+ * Initial values, names and keys are those of Hugging Face's `peft` 0.21.
  * @module
  */
 
-import { checkFiniteNumber, checkFlag, checkLayers, checkNames, checkPatternTable } from "./checks.ts";
-import {
-  checkCommon,
-  COMMON_DEFAULTS,
-  configFromJSON,
-  configToJSON,
-  type PeftConfig,
-  type PeftConfigFields,
-  refuseConfig,
-} from "./config.ts";
-import { Conv1D, Linear } from "../nn/mod.ts";
+import { Conv1D, Embedding, Linear, type Module } from "../nn/mod.ts";
+import { LoraConfig } from "./lora_config.ts";
+import { LoraEmbedding } from "./lora_embedding.ts";
 import { LoraLayer } from "./lora_layer.ts";
-import type { PeftMethod } from "./method.ts";
+import type { AdapterState, PeftMethod, TunerLayer } from "./method.ts";
 
-/** Initial values of A and B. */
-export type LoraInit = boolean | "gaussian";
+/** What can carry LoRA, and what takes its place. */
+const WRAPPERS: readonly [
+  // deno-lint-ignore no-explicit-any -- any constructor: it is only asked what is its instance
+  base: new (...args: any[]) => Module,
+  wrap: (module: Module, state: AdapterState) => TunerLayer,
+][] = [
+  [Conv1D, (module, state) => new LoraLayer(module as Conv1D, state)],
+  [Linear, (module, state) => new LoraLayer(module as Linear, state)],
+  [Embedding, (module, state) => new LoraEmbedding(module as Embedding, state)],
+];
 
-/** Fields of a LoRA configuration. */
-export interface LoraConfigFields extends PeftConfigFields {
-  /** Rank; default 8. */
-  r: number;
-  /** Numerator of the scaling; default 8. */
-  loraAlpha: number;
-  /** Dropout of the adapter's input while training; default 0. */
-  loraDropout: number;
-  /** Modules to adapt: names, a regular expression, "all-linear", or null for the model's default. */
-  targetModules: readonly string[] | string | null;
-  /** Modules to leave out of those; same forms, default null. */
-  excludeModules: readonly string[] | string | null;
-  /** Biases of the base that train too: none, all, or those of adapted modules; default "none". */
-  bias: "none" | "all" | "lora_only";
-  /** Scale by alpha / sqrt(r) instead of alpha / r; default false. */
-  useRslora: boolean;
-  /** Train the length of each output column of the weight apart (DoRA); default false. */
-  useDora: boolean;
-  /** Modules trained and saved whole; default null. */
-  modulesToSave: readonly string[] | null;
-  /**
-   * true: A uniform in ±1/sqrt(in), B zero. "gaussian": A normal with standard deviation 1/r, B zero. false: B uniform
-   * in ±1/sqrt(r) too, so the adapter changes the model at once (for tests). Default true.
-   */
-  initLoraWeights: LoraInit;
-  /** Numbers of the blocks to adapt; null for all. With a list of targets alone. */
-  layersToTransform: number | readonly number[] | null;
-  /** Name of the list of blocks, such as "h", where it cannot be told from the path; default null. */
-  layersPattern: string | readonly string[] | null;
-  /** Ranks of modules whose name matches a pattern; default {}. */
-  rankPattern: Readonly<Record<string, number>>;
-  /** Alphas of modules whose name matches a pattern; default {}. */
-  alphaPattern: Readonly<Record<string, number>>;
-  /** Whether weights are stored [in, out]; told from the module, and written to the file as found. */
-  fanInFanOut: boolean;
-}
-
-const DEFAULTS: LoraConfigFields = {
-  ...COMMON_DEFAULTS,
-  r: 8,
-  loraAlpha: 8,
-  loraDropout: 0,
-  targetModules: null,
-  excludeModules: null,
-  bias: "none",
-  useRslora: false,
-  useDora: false,
-  modulesToSave: null,
-  initLoraWeights: true,
-  layersToTransform: null,
-  layersPattern: null,
-  rankPattern: {},
-  alphaPattern: {},
-  fanInFanOut: false,
-};
-
-/** Fields of the file that ask for nothing here, with the values `peft` writes then. */
-const FIXED: Readonly<Record<string, unknown>> = {
-  alora_invocation_tokens: null,
-  arrow_config: null,
-  corda_config: null,
-  ensure_weight_tying: false,
-  eva_config: null,
-  kasa_config: null,
-  layer_replication: null,
-  loftq_config: {},
-  lora_bias: false,
-  lora_ga_config: null,
-  megatron_config: null,
-  megatron_core: "megatron.core",
-  monteclora_config: null,
-  qalora_group_size: 16,
-  target_parameters: null,
-  trainable_token_indices: null,
-  use_bdlora: null,
-  use_qalora: false,
-  velora_config: null,
-};
-
-/** Fields of FIXED that mean nothing unless another one is set. */
-const IDLE_FIELDS = ["megatron_core", "qalora_group_size"];
-
-const isRank = (value: unknown): boolean => Number.isInteger(value) && (value as number) > 0;
-
-function check(fields: LoraConfigFields): void {
-  const refuse = (message: string) => refuseConfig("lora", message);
-  checkCommon("lora", fields);
-  checkNames("lora", "target_modules", fields.targetModules, true);
-  checkNames("lora", "exclude_modules", fields.excludeModules, true);
-  checkNames("lora", "modules_to_save", fields.modulesToSave, false);
-  checkNames("lora", "layers_pattern", fields.layersPattern, true);
-  checkLayers("lora", "layers_to_transform", fields.layersToTransform);
-  checkFlag("lora", "use_rslora", fields.useRslora);
-  checkFlag("lora", "fan_in_fan_out", fields.fanInFanOut);
-  checkPatternTable("lora", "rank_pattern", fields.rankPattern);
-  checkPatternTable("lora", "alpha_pattern", fields.alphaPattern);
-  if (!isRank(fields.r)) {
-    refuse(`\`r\` should be a positive integer value but the value passed is ${fields.r}`);
-  }
-  for (const [pattern, rank] of Object.entries(fields.rankPattern)) {
-    if (!isRank(rank)) refuse(`rank_pattern of "${pattern}" should be a positive integer, received ${rank}`);
-  }
-  checkFiniteNumber("lora", "lora_alpha", fields.loraAlpha, 0);
-  for (const [pattern, alpha] of Object.entries(fields.alphaPattern)) {
-    checkFiniteNumber("lora", `alpha_pattern of "${pattern}"`, alpha, 0);
-  }
-  checkFiniteNumber("lora", "lora_dropout", fields.loraDropout, 0, 1);
-  if (!["none", "all", "lora_only"].includes(fields.bias)) {
-    refuse(`bias must be "none", "all" or "lora_only", received "${fields.bias}"`);
-  }
-  if (![true, false, "gaussian"].includes(fields.initLoraWeights)) {
-    refuse(`Unknown initialization init_lora_weights=${JSON.stringify(fields.initLoraWeights)}`);
-  }
-  if (fields.layersToTransform !== null && typeof fields.targetModules === "string") {
-    refuse("`layers_to_transform` cannot be used when `target_modules` is a str.");
-  }
-  if (fields.layersPattern !== null && fields.layersToTransform === null) {
-    refuse("When `layers_pattern` is specified, `layers_to_transform` must also be specified.");
-  }
-}
-
-/** A LoRA configuration, with Hugging Face's fields and defaults. */
-export class LoraConfig implements PeftConfig {
-  /** "LORA". */
-  readonly peftType = "LORA";
-
-  /** Missing fields take `peft`'s defaults. @throws {RangeError} for a value outside its range */
-  constructor(fields: Partial<LoraConfigFields> = {}) {
-    const known = Object.keys(DEFAULTS);
-    const unknown = Object.keys(fields).filter((name) => !known.includes(name));
-    if (unknown.length > 0) {
-      refuseConfig("lora", `fields are ${known.join(", ")}, received ${unknown.join(", ")}`);
-    }
-    const all = { ...DEFAULTS, ...fields };
-    check(all);
-    Object.assign(this, all);
-  }
-
-  /** The configuration of an `adapter_config.json`. @throws {RangeError} for an option that is not supported */
-  static fromJSON(json: Readonly<Record<string, unknown>>): LoraConfig {
-    const active = Object.entries(json).filter(([key]) => !IDLE_FIELDS.includes(key));
-    return new LoraConfig(configFromJSON("lora", Object.fromEntries(active), DEFAULTS, FIXED));
-  }
-
-  /** The fields of `adapter_config.json`. */
-  toJSON(): Record<string, unknown> {
-    const names = Object.keys(DEFAULTS) as (keyof LoraConfigFields)[];
-    return configToJSON("LORA", Object.fromEntries(names.map((name) => [name, this[name]])), FIXED);
-  }
-}
-
-/** The fields are properties of the class. */
-export interface LoraConfig extends LoraConfigFields {}
+const wrapperOf = (module: Module) => WRAPPERS.find(([base]) => module instanceof base)?.[1];
 
 /** LoRA, for the registry. */
 export const lora: PeftMethod<LoraConfig> = {
   name: "lora",
   defaultTargets: (modelType) => modelType === "gpt2" ? ["c_attn"] : null,
   configFromJSON: (json) => LoraConfig.fromJSON(json),
-  supports: (module) => module instanceof Conv1D || module instanceof Linear || module instanceof LoraLayer,
-  wrap: (module, state) => new LoraLayer(module as Conv1D | Linear, state),
+  supports: (module) =>
+    wrapperOf(module) !== undefined || module instanceof LoraLayer || module instanceof LoraEmbedding,
+  wrap: (module, state) => wrapperOf(module)!(module, state),
 };

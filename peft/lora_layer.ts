@@ -32,13 +32,15 @@ import {
   Projection,
   type ProjectionOptions,
 } from "../nn/mod.ts";
-import { columnNorms, doraForward, DoraMagnitude, type LoraFactors } from "./dora.ts";
-import type { LoraConfig } from "./lora.ts";
+import { columnNorms, doraForward, DoraMagnitude } from "./dora.ts";
+import type { LoraConfig } from "./lora_config.ts";
+import { frozenLinear, type LoraFactors, type LoraOffset, wholeFactors } from "./lora_factors.ts";
+import { loraStart } from "./lora_init.ts";
 import { LoraScaling } from "./lora_scaling.ts";
 import type { LowRankFactors, LowRankLayer } from "./low_rank.ts";
 import type { AdapterState, InjectionContext } from "./method.ts";
 import { OriginalWeights } from "./original_weights.ts";
-import { renameIn } from "./rename_adapter.ts";
+import { renameIn, renameKey } from "./rename_adapter.ts";
 import { patternValue } from "./targets.ts";
 
 /** Takes the place of a Conv1D or Linear. Properties carry `peft`'s names. */
@@ -55,6 +57,8 @@ export class LoraLayer extends Projection implements LowRankLayer {
   lora_magnitude_vector: ModuleDict<DoraMagnitude> = new ModuleDict();
   /** Scaling of each adapter. */
   readonly scaling: LoraScaling = new LoraScaling();
+  /** What is taken off the weight for each adapter that starts from it (PiSSA, OLoRA). */
+  readonly #offsets = new Map<string, LoraOffset>();
   readonly #state: AdapterState;
   readonly #original = new OriginalWeights();
 
@@ -97,10 +101,23 @@ export class LoraLayer extends Projection implements LowRankLayer {
     return this.#state.active.filter((name) => this.lora_A.has(name) && !this.#state.merged.includes(name));
   }
 
+  /** An adapter's factors, with what they belong to. */
   #factors(name: string): LoraFactors {
     const { weight, layout } = this.base_layer;
     const [A, B] = [this.lora_A.get(name)!.weight, this.lora_B.get(name)!.weight];
-    return { weight, layout, A, B, s: this.scaling.get(name)! };
+    return { weight, layout, A, B, s: this.scaling.get(name)!, offset: this.#offsets.get(name) };
+  }
+
+  /** Bias of the base and of these adapters' B together, or null. */
+  #bias(acting: readonly string[]): Tensor | null {
+    let total: Tensor | null = this.base_layer.bias;
+    for (const name of acting) {
+      const { bias } = this.lora_B.get(name)!;
+      if (!bias) continue;
+      const own = scale(bias, this.scaling.get(name)!);
+      total = total ? add(total, own) : own;
+    }
+    return total;
   }
 
   /** x [..., in] -> [..., out]. */
@@ -112,29 +129,55 @@ export class LoraLayer extends Projection implements LowRankLayer {
     }
     const acting = this.#acting();
     if (acting.length === 0) return this.base_layer.forward(x, options);
-    const { weight, bias, layout } = this.base_layer;
-    const dropped = acting.map((name) => {
+    const { weight, layout } = this.base_layer;
+    const bias = this.#bias(acting);
+    const adapters = acting.map((name) => {
       const drop = this.lora_dropout.get(name)!;
-      return drop.isActive ? drop.forward(x) : null;
+      return {
+        factors: this.#factors(name),
+        magnitude: this.lora_magnitude_vector.get(name)?.weight,
+        dropped: drop.isActive ? drop.forward(x) : null,
+      };
     });
-    const factors = acting.map((name) => this.#factors(name));
-    const magnitudes = acting.map((name) => this.lora_magnitude_vector.get(name)?.weight);
-    if (factors.length === 1 && !magnitudes[0]) {
-      const [{ A, B, s }] = factors;
-      return loraLinear(x, weight, bias, A, B, s, { layout, xDropped: dropped[0], ...options });
+    const [{ factors, magnitude, dropped }] = adapters;
+    if (adapters.length === 1 && !magnitude && !(factors.offset && dropped)) {
+      const { A, B } = wholeFactors(factors);
+      return loraLinear(x, weight, bias, A, B, factors.s, { layout, xDropped: dropped, ...options });
     }
     let y: Tensor | null = null;
-    factors.forEach((own, i) => {
-      const magnitude = magnitudes[i];
+    for (const { factors, magnitude, dropped } of adapters) {
       if (magnitude) {
-        const whole = doraForward(x, bias, own, magnitude, dropped[i]);
+        const whole = doraForward(x, bias, factors, magnitude, dropped);
         y = y ? add(y, subtract(whole, linear(x, weight, bias, { layout }))) : whole;
-      } else {
-        const u = scale(linear(dropped[i] ?? x, own.A, null), own.s); // [..., r]
-        y = linear(u, own.B, null, { residual: y ?? linear(x, weight, bias, { layout }) });
+        continue;
       }
-    });
+      const frozen: Tensor = y ? this.#takeOff(x, factors, y) : frozenLinear(x, bias, factors);
+      const u = scale(linear(dropped ?? x, factors.A, null), factors.s); // [..., r]
+      y = linear(u, factors.B, null, { residual: frozen });
+    }
     return this.#finish(y!, options);
+  }
+
+  /** y without what an adapter takes off the weight. */
+  #takeOff(x: Tensor, { offset, s }: LoraFactors, y: Tensor): Tensor {
+    return offset ? linear(scale(linear(x, offset.A, null), s), offset.B, null, { residual: y }) : y;
+  }
+
+  /**
+   * W + s B A of a layer without bias, for ops that fuse with a head; null where the layer does more than that.
+   * @see Projection.headWeight
+   */
+  override headWeight(): Tensor | null {
+    if (!this.#state.disabled && this.#state.mixed?.stackOf(this)) return null;
+    const acting = this.#acting();
+    if (acting.length === 0) return this.base_layer.headWeight();
+    const [name] = acting;
+    const { weight, layout } = this.base_layer;
+    const plain = acting.length === 1 && layout === "linear" && weight.dtype === "float32" &&
+      !this.#bias(acting) && !this.lora_magnitude_vector.has(name) && !this.lora_dropout.get(name)!.isActive;
+    if (!plain) return null;
+    const { A, B } = wholeFactors(this.#factors(name));
+    return linear(B, scale(A, this.scaling.get(name)!), null, { layout: "conv1d", residual: weight }); // [out, in]
   }
 
   /** activation(y) + residual. */
@@ -152,17 +195,20 @@ export class LoraLayer extends Projection implements LowRankLayer {
   addAdapter(name: string, config: LoraConfig, path: string, { init, random }: InjectionContext): void {
     const rank = patternValue(config.rankPattern, path, config.r);
     const alpha = patternValue(config.alphaPattern, path, config.loraAlpha);
-    const bound = 1 / Math.sqrt(this.inFeatures);
-    const A = config.initLoraWeights === "gaussian"
-      ? init.normal([rank, this.inFeatures], 1 / rank)
-      : init.uniform([rank, this.inFeatures], bound);
-    const B = config.initLoraWeights === false
-      ? init.uniform([this.outFeatures, rank], 1 / Math.sqrt(rank))
-      : init.constant([this.outFeatures, rank], 0);
+    const scaling = alpha / (config.useRslora ? Math.sqrt(rank) : rank);
+    const { weight, layout, inFeatures, outFeatures } = this;
+    const site = { weight, layout, inFeatures, outFeatures, rank, scaling, init };
+    const { A, B, offset } = loraStart(config.initLoraWeights, site);
+    const bias = !config.loraBias
+      ? null
+      : config.initLoraWeights
+      ? init.constant([outFeatures], 0)
+      : init.uniform([outFeatures], 1 / Math.sqrt(rank));
     this.lora_dropout.set(name, new Dropout(config.loraDropout, random));
     this.lora_A.set(name, new Linear(A));
-    this.lora_B.set(name, new Linear(B));
-    this.scaling.start(name, alpha / (config.useRslora ? Math.sqrt(rank) : rank));
+    this.lora_B.set(name, new Linear(B, bias));
+    this.scaling.start(name, scaling);
+    if (offset) this.#offsets.set(name, offset);
     if (config.useDora) {
       const norms = untracked(() => columnNorms(this.#factors(name)));
       this.lora_magnitude_vector.set(name, new DoraMagnitude(new Parameter(norms)));
@@ -176,12 +222,21 @@ export class LoraLayer extends Projection implements LowRankLayer {
       parts.delete(name);
     }
     this.scaling.delete(name);
+    this.#dropOffset(name);
     if (this.scaling.size === 0) this.#original.forget(); // the last adapter is gone: what is merged stays
   }
 
   /** Gives an adapter another name. */
   renameAdapter(from: string, to: string): void {
     renameIn(this, from, to);
+    renameKey(this.#offsets, from, to);
+  }
+
+  #dropOffset(name: string): void {
+    const offset = this.#offsets.get(name);
+    offset?.A.dispose();
+    offset?.B.dispose();
+    this.#offsets.delete(name);
   }
 
   /** A, B and DoRA's lengths by their keys on disk. */
@@ -192,6 +247,7 @@ export class LoraLayer extends Projection implements LowRankLayer {
     return [
       ["lora_A.weight", A.weight],
       ["lora_B.weight", B.weight],
+      ...(B.bias ? [["lora_B.bias", B.bias] as [string, Parameter]] : []),
       ...(magnitude ? [["lora_magnitude_vector", magnitude.weight] as [string, Parameter]] : []),
     ];
   }
@@ -199,7 +255,15 @@ export class LoraLayer extends Projection implements LowRankLayer {
   /** An adapter's A and B. */
   lowRank(name: string): LowRankFactors | null {
     const [A, B] = [this.lora_A.get(name)?.weight, this.lora_B.get(name)?.weight];
-    return A && B ? { A, B, bias: null, hasMagnitude: this.lora_magnitude_vector.has(name) } : null;
+    if (!A || !B) return null;
+    const { bias } = this.lora_B.get(name)!;
+    return {
+      A,
+      B,
+      bias,
+      offset: this.#offsets.get(name),
+      hasMagnitude: this.lora_magnitude_vector.has(name),
+    };
   }
 
   /** Sets an adapter's scaling to `factor` times its initial one. A captured step keeps the one it was captured with. */
@@ -221,8 +285,7 @@ export class LoraLayer extends Projection implements LowRankLayer {
   delta(name: string): Tensor {
     return noGrad(() =>
       tidy(() => {
-        const A = this.lora_A.get(name)!.weight; // [r, in]
-        const B = this.lora_B.get(name)!.weight; // [out, r]
+        const { A, B } = wholeFactors(this.#factors(name)); // [R, in] and [out, R]
         const product = this.layout === "conv1d"
           ? matmul(transpose(A), transpose(B)) // [in, out]
           : matmul(B, A); // [out, in]
@@ -231,11 +294,18 @@ export class LoraLayer extends Projection implements LowRankLayer {
     );
   }
 
-  /** Adds an adapter's change to the base weight; the first merge keeps a copy of it. */
+  /** Why an adapter cannot be merged, or null. */
+  mergeObstacle(name: string): string | null {
+    return this.lora_B.get(name)?.bias && !this.base_layer.bias
+      ? "Impossible to merge LoRA with `lora_bias=True` because the base layer has no bias"
+      : null;
+  }
+
+  /** Adds an adapter's change to the base weight and bias; the first merge keeps a copy of them. */
   merge(name: string): void {
     if (!this.lora_A.has(name)) return;
-    const { weight } = this.base_layer;
-    this.#original.keep(weight);
+    const { weight, bias } = this.base_layer;
+    this.#original.keep(...this.mergedWeights());
     noGrad(() =>
       tidy(() => {
         let merged = add(cast(weight, "float32"), this.delta(name));
@@ -246,6 +316,8 @@ export class LoraLayer extends Projection implements LowRankLayer {
         }
         const stored = cast(merged, weight.dtype);
         weight.device.copy(stored.view, weight.view);
+        const own = this.lora_B.get(name)!.bias;
+        if (own && bias) bias.device.copy(add(bias, scale(own, this.scaling.get(name)!)).view, bias.view);
       })
     );
   }
@@ -255,14 +327,17 @@ export class LoraLayer extends Projection implements LowRankLayer {
     this.#original.restore();
   }
 
-  /** The base weight. */
+  /** The base weight, and the bias where an adapter has one. */
   mergedWeights(): Parameter[] {
-    return [this.base_layer.weight];
+    const { weight, bias } = this.base_layer;
+    const biased = this.lora_B.keys().some((name) => this.lora_B.get(name)!.bias);
+    return bias && biased ? [weight, bias] : [weight];
   }
 
   /** Gives the memory of base and adapters back. */
   override dispose(): void {
     super.dispose();
+    for (const name of [...this.#offsets.keys()]) this.#dropOffset(name);
     this.#original.forget();
   }
 }

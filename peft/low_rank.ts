@@ -4,6 +4,7 @@
  */
 
 import type { Module, Parameter } from "../nn/mod.ts";
+import type { LoraOffset } from "./lora_factors.ts";
 import type { LoraScaling } from "./lora_scaling.ts";
 import { isTunerLayer, type TunerLayer } from "./method.ts";
 
@@ -17,6 +18,8 @@ export interface LowRankFactors {
   readonly bias: Parameter | null;
   /** Whether the lengths of the weight's columns are trained apart (DoRA), so that the change is more than B A. */
   readonly hasMagnitude: boolean;
+  /** What is taken off the weight beside them (PiSSA, OLoRA); absent: nothing. */
+  readonly offset?: LoraOffset;
 }
 
 /** A layer of the LoRA family. */

@@ -25,7 +25,8 @@ export class Merging {
 
   /**
    * Adds the change of adapters to the base weights, those that are not in them yet.
-   * @throws {RangeError} with `safe`, if a merged weight is not finite; nothing is changed then
+   * @throws {RangeError} if an adapter cannot be merged, or with `safe` if a merged weight is not finite; nothing is
+   * changed then
    */
   async merge(names: readonly string[], safe: boolean): Promise<void> {
     const fresh = names.filter((name, i) => !this.#state.merged.includes(name) && names.indexOf(name) === i);
@@ -33,6 +34,7 @@ export class Merging {
       console.warn("All adapters are already merged, nothing to do.");
       return;
     }
+    this.#checkMergeable(fresh);
     const before = [...this.#state.merged];
     this.mergeNow(fresh);
     if (!safe) return;
@@ -45,6 +47,15 @@ export class Merging {
         fresh.join(", ")
       } seems to be broken (${broken})`,
     );
+  }
+
+  #checkMergeable(names: readonly string[]): void {
+    for (const [path, layer] of tunerLayers(this.#model)) {
+      for (const name of names) {
+        const obstacle = layer.mergeObstacle?.(name);
+        if (obstacle) throw new RangeError(`Cannot merge adapter "${name}": ${obstacle} ("${path}")`);
+      }
+    }
   }
 
   /** Adds the change of adapters that are not merged, unchecked. */

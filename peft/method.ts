@@ -92,6 +92,8 @@ export interface TunerLayer extends Module {
   renameAdapter(from: string, to: string): void;
   /** An adapter's parameters by their keys on disk, relative to this module: `lora_A.weight`. */
   adapterParameters(name: string): [key: string, parameter: Parameter][];
+  /** Why an adapter cannot be merged here, or null; absent: never. Asked before anything is merged. */
+  mergeObstacle?(name: string): string | null;
   /** Adds an adapter's change to the base weights. */
   merge(name: string): void;
   /** Takes every merged change out of the base weights again, bit for bit. */

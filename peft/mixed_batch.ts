@@ -6,6 +6,7 @@
 import { noGrad, type StackedLora, stackLora, untracked } from "../autograd/mod.ts";
 import type { Module } from "../nn/mod.ts";
 import { tunerLayers } from "./adapted_tree.ts";
+import { wholeFactors } from "./lora_factors.ts";
 import { isLowRankLayer, type LowRankLayer } from "./low_rank.ts";
 import type { AdapterState } from "./method.ts";
 
@@ -31,7 +32,9 @@ export class MixedBatch {
     if (stack === undefined) {
       const present = [...new Set(this.names)].flatMap((name) => {
         const factors = layer.lowRank(name);
-        return factors ? [{ name, pair: { ...factors, scaling: layer.scaling.get(name)! } }] : [];
+        return factors
+          ? [{ name, pair: { ...factors, ...wholeFactors(factors), scaling: layer.scaling.get(name)! } }]
+          : [];
       });
       const rows = this.names.map((name) => present.findIndex((adapter) => adapter.name === name));
       stack = present.length === 0 ? null : untracked(() => stackLora(present.map(({ pair }) => pair), rows));

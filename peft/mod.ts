@@ -6,10 +6,13 @@
 export { AdaLoraConfig, type AdaLoraConfigFields, type RankPattern } from "./adalora.ts";
 export { AdaptedLinear } from "./adapted_linear.ts";
 export { PeftConfig, type PeftConfigFields, type PeftConfigReader } from "./config.ts";
-export { LoraConfig, type LoraConfigFields, type LoraInit } from "./lora.ts";
+export { LoraConfig, type LoraConfigFields } from "./lora_config.ts";
+export type { LoraInit } from "./lora_init.ts";
 export { getPeftModel, PeftModel } from "./peft_model.ts";
 export type { AdaptableModel, AdapterRows, ForwardInputs, Generate } from "./adaptable_model.ts";
 export type { LoadAdapterOptions } from "./adapter_folder.ts";
+export { LoraEmbedding } from "./lora_embedding.ts";
+export type { LoraOffset } from "./lora_factors.ts";
 export { LoraLayer } from "./lora_layer.ts";
 export { LoraScaling } from "./lora_scaling.ts";
 export type { LowRankFactors, LowRankLayer } from "./low_rank.ts";

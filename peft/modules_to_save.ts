@@ -8,7 +8,10 @@ import { Module, ModuleDict, type Parameter } from "../nn/mod.ts";
 import type { AdapterState } from "./method.ts";
 
 /** A layer of one tensor in and one out, with options it understands. */
-export type Layer = Module & { forward(x: Tensor, ...rest: unknown[]): Tensor };
+export type Layer = Module & {
+  forward(x: Tensor, ...rest: unknown[]): Tensor;
+  headWeight?(): Tensor | null;
+};
 
 /** Options of a layer for some of the rows: a residual is as long as the input. */
 function partOfOptions(options: unknown, part: (tensor: Tensor) => Tensor): unknown {
@@ -62,6 +65,11 @@ export class ModulesToSaveWrapper extends Module {
       }
       return concat(parts, 0);
     });
+  }
+
+  /** The acting module's weight, where it is a plain head (see `Projection`). */
+  headWeight(): Tensor | null {
+    return this.acting.headWeight?.() ?? null;
   }
 
   /** Makes an adapter's copy. */

@@ -293,17 +293,18 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
 
   /**
    * Writes adapters as Python's `peft` does: "default" into the folder, others into subfolders of their names.
-   * @param options `selectedAdapters`: only these
+   * @param options `selectedAdapters`: only these; `saveEmbeddingLayers`: "auto" (default) writes the base's weight of an
+   * adapted head too, as `peft` does, false never
    */
   async savePretrained(
     folder: string,
-    options: { selectedAdapters?: readonly string[] } = {},
+    options: { selectedAdapters?: readonly string[]; saveEmbeddingLayers?: "auto" | false } = {},
   ): Promise<void> {
     const names = options.selectedAdapters ?? [...this.#host.configs.keys()];
     for (const name of names) this.#host.checkName(name);
     for (const name of names) {
       const target = name === "default" ? folder : await joinPath(folder, name);
-      const tensors = this.#host.savedTensors(name);
+      const tensors = this.#host.savedTensors(name, options.saveEmbeddingLayers !== false);
       try {
         await writeAdapter(target, this.#host.configs.get(name)!, tensors, name);
       } finally {

@@ -16,11 +16,12 @@ export function recordTargets(
 ): PeftConfig {
   const { targetModules } = fields;
   const allLinear = typeof targetModules === "string" && targetModules.toLowerCase() === "all-linear";
-  const first = model.getSubmodule(paths[0]);
+  const layouts = paths.map((path) => model.getSubmodule(path)).filter((module) => "layout" in module);
+  const last = layouts.at(-1); // peft sets the flag module by module: the last one's stays
   const { nameOrPath = null } = (model as { config?: { nameOrPath?: string | null } }).config ?? {};
   return withFields(config, {
     targetModules: allLinear ? paths : targetModules,
     baseModelNameOrPath: config.baseModelNameOrPath ?? nameOrPath,
-    ...("fanInFanOut" in config && "layout" in first ? { fanInFanOut: first.layout === "conv1d" } : {}),
+    ...("fanInFanOut" in config && last ? { fanInFanOut: last.layout === "conv1d" } : {}),
   });
 }

@@ -11,6 +11,7 @@ import { checkName, checkNewName, mixedTypes } from "./adapter_names.ts";
 import { AdapterSwitch, withAdaptersOff } from "./adapters_off.ts";
 import { type AdapterValues, applyAdapterValues } from "./adapter_files.ts";
 import { type PeftConfig, withFields } from "./config.ts";
+import { embeddingWeights } from "./embedding_weights.ts";
 import { GradientFlags } from "./gradient_flags.ts";
 import { Merging } from "./merging.ts";
 import { Companions } from "./companions.ts";
@@ -184,9 +185,17 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
     return state;
   }
 
-  /** What is written of an adapter: its parameters. */
-  savedTensors(name: string): Map<string, Tensor> {
-    return this.#companions.savedTensors(name, this.adapterState(name));
+  /** What is written of an adapter: its parameters, and weights of adapted embeddings unless they are not wanted. */
+  savedTensors(name: string, embeddings = true): Map<string, Tensor> {
+    const tensors = this.#companions.savedTensors(name, this.adapterState(name));
+    for (const [key, weight] of embeddings ? this.#embeddings(name) : []) tensors.set(key, weight);
+    return tensors;
+  }
+
+  /** Base weights of embeddings that a file may hold, by their keys on disk. */
+  #embeddings(name: string): [string, Parameter][] {
+    const weights = embeddingWeights(this.model, name, this.#configs.get(name)!);
+    return weights.map(([path, weight]) => [this.#keyPrefix + path, weight]);
   }
 
   /** Copies a file's values into an adapter. @throws {TypeError} listing every mismatch */
@@ -196,8 +205,11 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
     values: AdapterValues,
     options: { strict?: boolean; ignoreMismatchedSizes?: boolean },
   ): LoadedKeys {
-    const state = new Map([...this.adapterState(name), ...this.#companions.shared(name)]);
-    const matched = matchKeys(values, new Set(state.keys()), name, this.wrapsModel ? [] : [KEY_PREFIX]);
+    const own = new Map([...this.adapterState(name), ...this.#companions.shared(name)]);
+    const embeddings = new Map(this.#embeddings(name));
+    const known = new Set([...own.keys(), ...embeddings.keys()]);
+    const matched = matchKeys(values, known, name, this.wrapsModel ? [] : [KEY_PREFIX]);
+    const state = new Map([...own, ...[...embeddings].filter(([key]) => matched.has(key))]);
     return applyAdapterValues(file, state, matched, options);
   }
 

@@ -14,7 +14,7 @@ import { HostRandom } from "../autograd/mod.ts";
 import type { Module } from "../nn/mod.ts";
 import { type CombineOptions, type CombineRule, combineTensors, type MajoritySignMethod } from "./combine.ts";
 import { type PeftConfig, withFields } from "./config.ts";
-import type { LoraConfig } from "./lora.ts";
+import type { LoraConfig } from "./lora_config.ts";
 import { type LowRankFactors, type LowRankLayer, lowRankLayers } from "./low_rank.ts";
 import { quoteAll } from "./names.ts";
 import { changeOf, type FactorValues, joinFactors, readFactors } from "./factor_values.ts";
@@ -167,6 +167,11 @@ export async function planWeightedLora(
     if (parts.some(({ factors }) => factors.hasMagnitude)) {
       throw new RangeError(
         `${ACTION}: adapters without DoRA are required, received one with it in "${path}"`,
+      );
+    }
+    if (parts.some(({ factors }) => factors.offset)) {
+      throw new RangeError(
+        `${ACTION}: plain LoRA is required, received an adapter that starts from the weight of "${path}"; save it with convertToLora`,
       );
     }
     layers.push([layer, await combineLayer(parts, job), await combineBiases(parts)]);

@@ -23,19 +23,24 @@ const CHUNK = 16_384;
  * Looks up rows.
  * @param ids int32 [...]; values must be from 0 to V - 1 (checked where ids come from the host)
  * @param table [V, C], float32, or float16 when frozen
+ * @param options `transposed`: the table is [C, V], and its columns are looked up where they stand
  * @returns float32 [..., C]
  * @throws {TypeError} if ids are not int32 or the table is not a matrix
  */
-export function embedding(ids: Tensor, table: Tensor): Tensor {
+export function embedding(ids: Tensor, table: Tensor, options: { transposed?: boolean } = {}): Tensor {
   if (ids.dtype !== "int32") throw new TypeError(`Cannot embed ${ids.dtype} ids: int32 is required`);
   if (table.shape.length !== 2) {
     throw new TypeError(`Cannot embed in a table of shape ${showShape(table.shape)}: [V, C] is required`);
   }
-  const [rows, cols] = table.shape;
+  const { transposed = false } = options;
+  const [rows, cols] = transposed ? [table.shape[1], table.shape[0]] : table.shape;
+  const strides = transposed ? { rowStride: 1, colStride: rows } : { rowStride: cols, colStride: 1 };
+  const windowsOf = (tensor: Tensor, bytes: number) =>
+    transposed ? [{ first: 0, count: rows, view: tensor.view }] : rowWindows(tensor, rows, cols * bytes);
   const y = empty(ids.device, [...ids.shape, cols]);
   const kernel = table.dtype === "float16" ? embeddingForwardHalf : embeddingForward;
-  for (const { first, count, view } of rowWindows(table, rows, cols * BYTES_PER_ELEMENT[table.dtype])) {
-    const params = { count: ids.size, cols, firstRow: first, tableRows: count };
+  for (const { first, count, view } of windowsOf(table, BYTES_PER_ELEMENT[table.dtype])) {
+    const params = { count: ids.size, cols, firstRow: first, tableRows: count, ...strides };
     ids.device.dispatch(kernel, { ids: ids.view, table: view, y: y.view }, params);
   }
   return record("embedding", {
@@ -43,7 +48,7 @@ export function embedding(ids: Tensor, table: Tensor): Tensor {
     saved: [ids],
     outputs: [y],
     backward: ({ dys: [dy], saved: [ids] }) => {
-      const dtable = full(ids.device, [rows, cols], 0);
+      const dtable = full(ids.device, table.shape, 0);
       const { device } = ids;
       for (let from = 0; from < ids.size; from += CHUNK) {
         const count = Math.min(CHUNK, ids.size - from);
@@ -51,8 +56,8 @@ export function embedding(ids: Tensor, table: Tensor): Tensor {
         const next = empty(device, [count], "uint32");
         device.dispatch(embeddingLinks, { ids: part, next: next.view }, { count });
         const source = { ids: part, next: next.view, dy: dy!.window(from * cols * 4, count * cols * 4) };
-        for (const { first, count: tableRows, view } of rowWindows(dtable, rows, cols * 4)) {
-          const params = { count, cols, firstRow: first, tableRows };
+        for (const { first, count: tableRows, view } of windowsOf(dtable, 4)) {
+          const params = { count, cols, firstRow: first, tableRows, ...strides };
           device.dispatch(embeddingBackward, { ...source, dtable: view }, params);
         }
         next.dispose();

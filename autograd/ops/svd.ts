@@ -21,9 +21,9 @@ import { qr } from "./qr.ts";
 
 /** Most sweeps: matrices up to 768 columns converge within twelve; later ones cost an empty launch a round. */
 const SWEEPS = 14;
-/** Sweeps after `left` was made orthonormal again. */
+/** Sweeps after `left` was made orthonormal again, down to the last bit: vectors of near values depend on it. */
 const POLISHING_SWEEPS = 3;
-/** How far from orthogonal two columns may stay: LAPACK's sqrt(m) eps (`gesvj`). */
+/** Half a unit in the last place. Until the polish columns may stay LAPACK's sqrt(m) eps from orthogonal (`gesvj`). */
 const EPSILON = 2 ** -24;
 
 /** Factors of x = u diag(s) vT, s falling. */
@@ -75,12 +75,12 @@ function rotate(r: Tensor, n: number): { left: Tensor; s: Tensor; right: Tensor 
   const ones = new Float32Array(n * n);
   for (let i = 0; i < n; i++) ones[i * n + i] = 1;
   let work = concat([r, Tensor.from(ones, { shape: [n, n], device })], 1); // [n, 2 n]
-  sweepUntilStill(work, n, SWEEPS);
+  sweepUntilStill(work, n, SWEEPS, Math.sqrt(n) * EPSILON);
   const worn = slice(work, 1, n); // [n, n]
   const gram = matmul(worn, worn, { transposeB: true });
   const left = subtract(scale(worn, 1.5), scale(matmul(gram, worn), 0.5));
   work = concat([matmul(left, r), left], 1);
-  sweepUntilStill(work, n, POLISHING_SWEEPS);
+  sweepUntilStill(work, n, POLISHING_SWEEPS, EPSILON);
   const lengths = empty(device, [n]);
   device.dispatch(svdLengths[variantOf(device)], { work: work.view, s: lengths.view }, { rows: n, m: n });
   const [right, s, turned] = [empty(device, [n, n]), empty(device, [n]), empty(device, [n, n])];
@@ -92,12 +92,12 @@ function rotate(r: Tensor, n: number): { left: Tensor; s: Tensor; right: Tensor 
 const variantOf = (device: Device) => device.isFallback ? "thread" : "workgroup";
 
 /** Turns the first halves of the rows of work [n, 2 n] against each other, every pair once a sweep. */
-function sweepUntilStill(work: Tensor, n: number, sweeps: number): void {
+function sweepUntilStill(work: Tensor, n: number, sweeps: number, tolerance: number): void {
   if (n === 1) return;
   const { device } = work;
   const kernel = svdRotate[variantOf(device)][n % 4 === 0 ? 4 : 1];
   const rows = Math.ceil(n / 2);
-  const sizes = { rows, n, m: n, tolerance: Math.sqrt(n) * EPSILON };
+  const sizes = { rows, n, m: n, tolerance };
   let before = full(device, [1], 1);
   for (let sweep = 0; sweep < sweeps; sweep++) {
     const after = full(device, [1], 0);

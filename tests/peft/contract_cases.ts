@@ -56,6 +56,26 @@ export const CASES: Record<PeftType | keyof typeof promptLearningConfigs, Readon
       start: "nothing",
       merges: true,
     },
+    "LoRA with a bias": {
+      config: () => new LoraConfig({ r: 4, loraAlpha: 8, targetModules: ["c_attn", "c_fc"], loraBias: true }),
+      start: "nothing",
+      merges: true,
+    },
+    "LoRA on embeddings": {
+      config: () => new LoraConfig({ r: 4, loraAlpha: 8, targetModules: ["wte", "wpe", "c_attn"] }),
+      start: "nothing",
+      merges: true,
+    },
+    "PiSSA": {
+      config: () => new LoraConfig({ r: 4, loraAlpha: 8, initLoraWeights: "pissa" }),
+      start: "nothing",
+      merges: true,
+    },
+    "OLoRA": {
+      config: () => new LoraConfig({ r: 4, loraAlpha: 8, targetModules: ["c_fc"], initLoraWeights: "olora" }),
+      start: "nothing",
+      merges: true,
+    },
   },
   BOTTLENECK: {
     "bottleneck adapters (Pfeiffer)": {

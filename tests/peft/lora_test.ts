@@ -239,7 +239,7 @@ Deno.test("LoraConfig.fromJSON() reads what toJSON() writes, warns of unknown fi
     const [json, message] of [
       [{ use_qalora: true }, "use_qalora is not supported, received true"],
       [{ layer_replication: [[0, 2]] }, "layer_replication is not supported, received [[0,2]]"],
-      [{ lora_bias: true }, "lora_bias is not supported"],
+      [{ kasa_config: { a: 1 } }, 'kasa_config is not supported, received {"a":1}'],
       [{ r: 0 }, "`r` should be a positive integer"],
     ] as const
   ) assertThrows(() => LoraConfig.fromJSON({ peft_type: "LORA", ...json }), RangeError, message);

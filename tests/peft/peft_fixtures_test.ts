@@ -23,8 +23,8 @@ interface Json {
   greedy: number[][];
 }
 
-/** Every adapter that `tests/oracle/{lora,peft_methods}_fixture.py` made: `lora/c_attn`, `methods/ia3`, … */
-const cases = ["lora", "methods"].flatMap((kind) =>
+/** Every adapter that `tests/oracle/{lora,lora_variants,peft_methods}_fixture.py` made: `lora/c_attn`, `methods/ia3`, … */
+const cases = ["lora", "lora_variants", "methods"].flatMap((kind) =>
   [...Deno.readDirSync(`${FIXTURES}${kind}`)].map((entry) => `${kind}/${entry.name}`).sort()
 );
 assert(cases.length >= 18);

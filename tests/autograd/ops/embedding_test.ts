@@ -42,6 +42,31 @@ Deno.test("embedding() copies rows and sums the gradient of repeated ids", async
   await check(device, Array.from({ length: 66 }, (_, i) => i % 4), 257, 769, 3);
 });
 
+Deno.test("embedding() looks up the columns of a transposed table and sums their gradient", async () => {
+  const device = await defaultDevice();
+  const ids = [4, 0, 2, 4, 4, 1];
+  for (const [rows, cols] of [[5, 1], [5, 3], [129, 17]]) {
+    const swap = (values: ArrayLike<number>) =>
+      Float64Array.from(values, (_, i) => values[i % cols * rows + Math.floor(i / cols)]);
+    await checkOp({
+      label: `embedding of 6 in columns of [${cols}, ${rows}]`,
+      device,
+      inputs: { table: { data: randomValues(rows, rows * cols), shape: [cols, rows] } },
+      op: ({ table }) =>
+        embedding(Tensor.from(Int32Array.from(ids), { device, shape: [2, 3] }), table, { transposed: true }),
+      shape: [2, 3, cols],
+      reference: ({ table }) => {
+        const { y, gradients } = embeddingReference(ids, cols, { table: swap(table) });
+        const back = (values: Float64Array) =>
+          values.map((_, i) => values[i % rows * cols + Math.floor(i / rows)]);
+        return { y, gradients: (dy) => ({ table: back(gradients(dy).table) }) };
+      },
+      gate: { rtol: 0, atol: 0 }, // a copy
+      gradientGate: { rtol: 1e-6, atol: ids.length * 2 ** -24 },
+    });
+  }
+});
+
 Deno.test("embedding() sums 509 places of one id in a fixed order, bit for bit the same each time", async () => {
   const device = await defaultDevice();
   await check(device, new Array(509).fill(3), 5, 31);
