@@ -260,18 +260,16 @@ function sumOfNorms(group: readonly Tensor[], columns: boolean): Tensor {
 
 /** Rows of a matrix in memory of their own, outside the graph. */
 function selectRows(matrix: Tensor, rows: readonly number[]): Tensor {
-  const { device, shape: [, cols] } = matrix;
-  return untracked(() => {
-    if (rows.length === 0) return Tensor.from(new Float32Array(0), { shape: [0, cols], device });
-    return noGrad(() => tidy(() => embedding(Tensor.from(Int32Array.from(rows), { device }), matrix)));
-  });
+  return untracked(() => noGrad(() => tidy(() => rowsOf(matrix, rows))));
 }
 
 /** Columns of a matrix in memory of their own, outside the graph. */
 function selectColumns(matrix: Tensor, cols: readonly number[]): Tensor {
-  const { device, shape: [rows] } = matrix;
-  return untracked(() => {
-    if (cols.length === 0) return Tensor.from(new Float32Array(0), { shape: [rows, 0], device });
-    return noGrad(() => tidy(() => transpose(selectRows(transpose(matrix), cols))));
-  });
+  return untracked(() => noGrad(() => tidy(() => transpose(rowsOf(transpose(matrix), cols)))));
+}
+
+function rowsOf(matrix: Tensor, rows: readonly number[]): Tensor {
+  const { device, shape: [, cols] } = matrix;
+  if (rows.length === 0) return Tensor.from(new Float32Array(0), { shape: [0, cols], device });
+  return embedding(Tensor.from(Int32Array.from(rows), { device }), matrix);
 }

@@ -261,7 +261,17 @@ Deno.test("Trainer's onOptimizerStep is the moment for updateAndAllocate()", asy
   const patternOf = (model: PeftModel) => (model.peftConfig.default as AdaLoraConfig).rankPattern!;
   assertEquals(patternOf(model), patternOf(wanted));
   const left = Object.values(patternOf(model)).flat().filter((left) => left).length;
-  assertEquals(left, 3, "one of three layers on average");
+  assertEquals(left, 3, "one a layer on average");
+  assert(Object.values(patternOf(model)).some((mask) => mask.every((left) => !left)), "a layer lost all");
+  const logits = await logitsOf(model.eval());
+  await withFolder(async (folder) => {
+    const live = model.getBaseModel().device.memory.liveBytes;
+    await model.savePretrained(folder);
+    assertEquals(model.getBaseModel().device.memory.liveBytes, live);
+    const again = await PeftModel.fromPretrained((await tinyModel()).model, folder);
+    assertAllClose(await logitsOf(again), logits, { rtol: 0, atol: 1e-5 });
+    again.dispose();
+  });
   model.dispose();
   wanted.dispose();
 });
