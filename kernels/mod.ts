@@ -5,6 +5,7 @@
 import { attentionKernelList } from "./attention.ts";
 import { attentionAppend } from "./attention_cache.ts";
 import { adamwKernel } from "./adamw.ts";
+import { blockDropoutKernel } from "./block_dropout.ts";
 import { floatToHalf, floatToInt, halfToFloat, intToFloat } from "./cast.ts";
 import {
   crossEntropyGradient,
@@ -96,6 +97,7 @@ export function allKernels(): KernelSpec[] {
     importanceKernel,
     invertStep,
     addDiagonalKernel,
+    blockDropoutKernel,
   ];
   const families = [...matmulKernels(), ...mixedLoraKernels(), ...attentionKernelList()];
   return [...pointwiseKernels(), ...[...single, ...families] as unknown as KernelSpec[]];

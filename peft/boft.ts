@@ -36,7 +36,7 @@ export interface BOFTConfigFields extends PeftConfigFields {
   targetModules: readonly string[] | string | null;
   /** Modules to leave out of those; same forms, default null. */
   excludeModules: readonly string[] | string | null;
-  /** Share of a factor's blocks that rest while training: not supported above 0 in training. Default 0. */
+  /** Share of the blocks of one factor, chosen anew each time, that rest while training; default 0. */
   boftDropout: number;
   /** Biases of the base that train too: none, all, or those of adapted modules; default "none". */
   bias: "none" | "all" | "boft_only";

@@ -5,10 +5,13 @@
 
 import {
   add,
+  addDiagonal,
+  blockDropout,
   cayley,
   multiply,
   noGrad,
   permute,
+  type RandomState,
   reshape,
   scale,
   slice,
@@ -52,8 +55,9 @@ class BoftAdapter implements LinearAdapter {
   readonly parameters: { readonly boft_R: Parameter; readonly boft_s: Parameter };
   readonly #facts: LinearFacts;
   readonly #p: number;
+  readonly #random: RandomState;
 
-  constructor(config: BOFTConfig, facts: LinearFacts, { init }: InjectionContext) {
+  constructor(config: BOFTConfig, facts: LinearFacts, { init, random }: InjectionContext) {
     const [count, size] = blocksOf(config, facts);
     const shape = [config.boftNButterflyFactor, count, size, size];
     const { outFeatures } = facts;
@@ -62,26 +66,29 @@ class BoftAdapter implements LinearAdapter {
       : { boft_R: init.normal(shape, 0.1), boft_s: aroundOne(init.normal([outFeatures, 1], 0.1)) };
     this.#facts = facts;
     this.#p = config.boftDropout;
+    this.#random = random;
   }
 
-  /** Rotations of each factor, [D, H, H]; factor 0 first. */
-  #rotations(): Tensor[] {
+  /** Rotations of each factor, [D, H, H]; factor 0 first. While training, some of one factor's may rest. */
+  #rotations(training: boolean): Tensor[] {
     const R = this.parameters.boft_R;
     const [factors, count, size] = R.shape;
     const flat = reshape(R, [factors * count, size, size]);
-    const all = cayley(scale(subtract(flat, transpose(flat)), 0.5));
+    let all = cayley(scale(subtract(flat, transpose(flat)), 0.5));
+    const resting = training ? Math.trunc(this.#p * count) : 0;
+    if (resting > 0) {
+      const keep = blockDropout(factors, count, resting, this.#random);
+      const change = multiply(addDiagonal(all, -1), reshape(keep, [factors * count, 1, 1]));
+      all = addDiagonal(change, 1);
+    }
     if (factors === 1) return [all];
     return Array.from({ length: factors }, (_, i) => slice(all, 0, i * count, (i + 1) * count));
   }
 
-  /** @throws {RangeError} in training with dropout, which is not supported */
   apply(call: LinearCall, training: boolean): LinearCall {
-    if (training && this.#p > 0) {
-      throw new RangeError(`Cannot train boft: boft_dropout must be 0 while training, received ${this.#p}`);
-    }
     const { boft_s: s } = this.parameters;
     const own = reshape(s, [s.size]);
-    const x = this.#rotations().reduceRight((x, R, i) => butterfly(x, R, i), call.x); // the last factor first
+    const x = this.#rotations(training).reduceRight((x, R, i) => butterfly(x, R, i), call.x); // the last factor first
     return { ...call, x, gain: call.gain ? multiply(call.gain, own) : own };
   }
 
@@ -90,7 +97,7 @@ class BoftAdapter implements LinearAdapter {
     const { boft_s: s } = this.parameters; // [out, 1]
     const conv1d = this.#facts.layout === "conv1d";
     const rows = conv1d ? transpose(weight) : weight; // [out, in]
-    const turned = this.#rotations().reduce((w, R, i) => butterfly(w, transpose(R), i), rows);
+    const turned = this.#rotations(false).reduce((w, R, i) => butterfly(w, transpose(R), i), rows);
     const scaled = multiply(turned, s);
     return conv1d ? transpose(scaled) : scaled;
   }

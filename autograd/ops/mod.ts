@@ -4,6 +4,7 @@
  */
 
 export { attention, cachedAttention, causalSelfAttention } from "./attention.ts";
+export { blockDropout } from "./block_dropout.ts";
 export { cast } from "./cast.ts";
 export { cayley } from "./cayley.ts";
 export { crossEntropy, type CrossEntropyOptions, linearCrossEntropy } from "./cross_entropy.ts";

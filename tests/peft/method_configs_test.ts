@@ -1,4 +1,4 @@
-import { assert, assertAllClose, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertAllClose, assertEquals, assertNotEquals, assertThrows } from "@std/assert";
 import {
   BOFTConfig,
   FourierFTConfig,
@@ -10,7 +10,7 @@ import {
   VeraConfig,
 } from "../../peft/mod.ts";
 import { factorization } from "../../peft/lokr.ts";
-import { bytesOf, logitsOf, tinyModel, trainedNames, warningsOf } from "./tiny_model.ts";
+import { bytesOf, logitsOf, randomise, tinyModel, trainedNames, warningsOf } from "./tiny_model.ts";
 
 Deno.test("configurations refuse values outside their range, in peft's words where it has some", () => {
   const refused: [make: () => PeftConfig, message: string][] = [
@@ -165,16 +165,24 @@ Deno.test("OFTConfig with coft pulls every forward's entries back to its radius"
   peftModel.dispose();
 });
 
-Deno.test("BOFTConfig with dropout computes, but does not train", async () => {
+Deno.test("BOFTConfig with dropout lets a share of one factor's blocks rest while training", async () => {
   const { model } = await tinyModel();
-  const peftModel = getPeftModel(model, new BOFTConfig({ boftDropout: 0.1 }));
-  assertThrows(
-    () => peftModel.forward({ inputIds: [[1, 2]] }),
-    RangeError,
-    "Cannot train boft: boft_dropout must be 0 while training, received 0.1",
-  );
-  peftModel.eval().forward({ inputIds: [[1, 2]] }).dispose();
-  peftModel.dispose();
+  const base = await logitsOf(model);
+  const peftModel = getPeftModel(model, new BOFTConfig({ boftDropout: 1 }));
+  for (const [name, parameter] of peftModel.namedParameters()) { // rotations alone: scales stay 1
+    if (!name.includes("boft_R")) continue;
+    parameter.write(Float32Array.from({ length: parameter.size }, (_, i) => Math.sin(3 * i)));
+  }
+  assertAllClose(await logitsOf(peftModel), base, { rtol: 0, atol: 1e-5, label: "all blocks rest" });
+  const evaluated = await logitsOf(peftModel.eval());
+  assertNotEquals(evaluated, base);
+  peftModel.unload();
+  const half = getPeftModel(model, new BOFTConfig({ boftDropout: 0.5, boftNButterflyFactor: 2 }));
+  await randomise(half);
+  const [first, second] = [await logitsOf(half), await logitsOf(half)];
+  assertNotEquals(first, second, "others rest the next time");
+  assertEquals(await logitsOf(half.eval()), await logitsOf(half));
+  half.dispose();
 });
 
 Deno.test("factorization() splits as peft does", () => {

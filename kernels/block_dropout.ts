@@ -1,0 +1,50 @@
+/**
+ * Multiplicative dropout (Liu et al. 2024, arXiv:2311.06243): in one of `levels` rows of blocks, chosen at random, exactly
+ * `count` blocks rest. The choice is a function of (seed, step, call): a block rests if fewer than `count` of its row drew
+ * less than it did.
+ * @module
+ */
+
+import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
+import { philoxSnippet } from "./snippets.ts";
+
+/** keep = 0 for blocks that rest, 1 for the others. */
+export const blockDropoutKernel: KernelSpec<
+  "rng" | "keep",
+  "levels" | "blocks" | "count" | "call",
+  "WORKGROUP_SIZE"
+> = {
+  name: "blockDropout",
+  buffers: { rng: "read", keep: "read_write" },
+  params: { levels: "u32", blocks: "u32", count: "u32", call: "u32" },
+  tuning: { WORKGROUP_SIZE: 64 },
+  grid: ({ levels, blocks }, { WORKGROUP_SIZE }) => [groupsFor(levels * blocks, WORKGROUP_SIZE)],
+  wgsl: /* wgsl */ `
+override WORKGROUP_SIZE: u32 = 64u;
+${philoxSnippet}
+struct Params { levels: u32, blocks: u32, count: u32, call: u32 }
+@group(0) @binding(0) var<storage, read> rng: array<u32>; // [4]: seed low, seed high, step, 0
+@group(0) @binding(1) var<storage, read_write> keep: array<f32>; // [levels, blocks]
+@group(0) @binding(2) var<uniform> params: Params;
+
+fn draw(i: u32) -> u32 {
+  return philox4x32(vec4u(i, params.call, rng[2], 0u), vec2u(rng[0], rng[1])).x;
+}
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
+  @builtin(local_invocation_id) lid: vec3u) {
+  let i = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+  if (i >= params.levels * params.blocks) { return; }
+  let block = i % params.blocks;
+  let own = draw(block);
+  var before = 0u; // blocks of the row that drew less
+  for (var j = 0u; j < params.blocks; j++) {
+    let other = draw(j);
+    before += select(0u, 1u, other < own || (other == own && j < block));
+  }
+  let rests = i / params.blocks == draw(0xffffffffu) % params.levels && before < params.count;
+  keep[i] = select(1.0, 0.0, rests);
+}
+`,
+};
