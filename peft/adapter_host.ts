@@ -55,6 +55,8 @@ export interface AdapterHost<M extends Module> {
   applyGradients(names: readonly string[]): void;
   /** Fails for an adapter that is not there. */
   checkName(name: string): void;
+  /** Fails for adapters that are not there or cannot act together. */
+  checkActive(names: readonly string[]): void;
   /** Adds the change of adapters to the base weights. */
   merge(names: readonly string[], safe: boolean): Promise<void>;
   /** Takes every merged change out of the base weights. */

@@ -173,13 +173,17 @@ export class PromptHost<M extends Module> implements AdapterHost<M> {
     checkName(this.#configs, name);
   }
 
-  activate(names: readonly string[], trainable: boolean): void {
+  checkActive(names: readonly string[]): void {
     for (const name of names) this.checkName(name);
     if (names.length > 1) {
       throw new RangeError(
         `Cannot activate ${names.join(", ")}: one adapter of virtual tokens at a time is allowed`,
       );
     }
+  }
+
+  activate(names: readonly string[], trainable: boolean): void {
+    this.checkActive(names);
     this.state.active = [...names];
     this.applyGradients(trainable ? names : []);
   }

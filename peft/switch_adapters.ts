@@ -20,7 +20,10 @@ export function setActive(
   inferenceMode = false,
 ): void {
   const names = typeof adapterName === "string" ? [adapterName] : adapterName;
-  for (const name of names) host.checkName(name);
+  if (names.length === 0) {
+    throw new RangeError("Cannot set adapters: Please specify at least one adapter to set, received none");
+  }
+  host.checkActive(names);
   if (host.state.merged.length > 0) {
     console.warn("Adapter cannot be set when the model is merged. Unmerging the model first.");
     host.unmerge();

@@ -269,9 +269,24 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
 
   /** Makes adapters act, in order; with `trainable`, their parameters train and no others. */
   activate(names: readonly string[], trainable: boolean): void {
-    for (const name of names) this.checkName(name);
+    this.checkActive(names);
     this.state.active = [...names];
     this.applyGradients(trainable ? names : []);
+  }
+
+  /** @throws {RangeError} for an adapter that is not there, or two that train the same module whole */
+  checkActive(names: readonly string[]): void {
+    for (const name of names) this.checkName(name);
+    for (const [path, { modules_to_save: copies }] of this.savedModules()) {
+      const found = names.filter((name) => copies.has(name));
+      if (found.length > 1) {
+        throw new RangeError(
+          `Cannot activate ${
+            names.join(", ")
+          }: Only one adapter can be set at a time for "${path}", which is trained whole, got ${found.length}`,
+        );
+      }
+    }
   }
 
   /** Lets the parameters of these adapters train, and nothing else. */

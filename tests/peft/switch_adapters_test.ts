@@ -170,6 +170,38 @@ Deno.test("setAdapter() with inferenceMode makes an adapter act without training
   peftModel.dispose();
 });
 
+Deno.test("two adapters that train the same module whole cannot act together; nothing changes", async () => {
+  const { peftModel, logits } = await acting({ modulesToSave: ["ln_f"] });
+  peftModel.addAdapter("other", new LoraConfig({ r: 2, modulesToSave: ["ln_f"] }));
+  peftModel.addAdapter("plain", new LoraConfig({ r: 2 }));
+  await peftModel.mergeAdapter();
+  const before = await bytesOf(peftModel);
+  assertThrows(
+    () => peftModel.setAdapter(["default", "other"]),
+    RangeError,
+    'Cannot activate default, other: Only one adapter can be set at a time for "transformer.ln_f", which is trained whole, got 2',
+  );
+  assertThrows(() => peftModel.setAdapter([]), RangeError, "Please specify at least one adapter to set");
+  assertEquals(await bytesOf(peftModel), before, "not even unmerged");
+  peftModel.unmergeAdapter();
+  peftModel.setAdapter(["default", "plain"]);
+  assertAllClose(await logitsOf(peftModel), logits, { rtol: 0, atol: 1e-5 });
+  peftModel.dispose();
+});
+
+Deno.test("generate() takes rows, or what a tokenizer gives, with the same tokens", async () => {
+  const { peftModel } = await acting();
+  const rows = [[5, 17, 200, 3], [1, 2, 3, 5]];
+  const options = { maxNewTokens: 4, eosTokenId: null };
+  const byKeyword = await peftModel.generate(
+    { inputIds: rows, attentionMask: rows.map(() => [1, 1, 1, 1]) },
+    options,
+  );
+  assertEquals(await peftModel.generate(rows, options), byKeyword);
+  assertEquals(await peftModel.generate({ inputIds: rows }, options), byKeyword);
+  peftModel.dispose();
+});
+
 Deno.test("setScale(), scaleLayer() and unscaleLayer() change the scaling from the initial one, as peft's do", async () => {
   const { peftModel, model, base, logits } = await acting({ r: 4, loraAlpha: 6, useRslora: true });
   peftModel.addAdapter("other", new LoraConfig({ r: 2 }));
