@@ -93,6 +93,11 @@ function plan(
   for (const [path, layer] of tuner.layers()) {
     const factors = isLowRankLayer(layer) ? layer.lowRank(name) : null;
     if (!factors) continue;
+    if (factors.offset || startsFromWeight(config)) {
+      throw new RangeError(
+        `${ACTION}: plain LoRA is required, received an adapter that starts from the weight of "${path}" (PiSSA, OLoRA); save it with convertToLora`,
+      );
+    }
     const ratio = scalingOf(config, path) / (layer as LowRankLayer).scaling.initial(name);
     for (const parameter of factors.bias ? [factors.B, factors.bias] : [factors.B]) {
       ratios.set(parameter, ratio);
@@ -104,6 +109,11 @@ function plan(
     const ratio = ratios.get(parameter) ?? 1;
     return [parameter, ratio === 1 ? data : data.map((number) => number * ratio)];
   });
+}
+
+/** Whether the factors at the start were taken off the weight, so that a file holds more than the change. */
+function startsFromWeight({ initLoraWeights: init }: LoraConfig): boolean {
+  return typeof init === "string" && /^(?:pissa|olora)/.test(init);
 }
 
 /** alpha / r of a layer, or alpha / sqrt(r). */

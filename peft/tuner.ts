@@ -3,7 +3,7 @@
  * @module
  */
 
-import { noGrad, RandomState, type Tensor } from "../autograd/mod.ts";
+import { RandomState, type Tensor } from "../autograd/mod.ts";
 import { Conv1D, Initializer, Linear, Module, type Parameter } from "../nn/mod.ts";
 import { savedModules, tunerLayers, unwrappedView } from "./adapted_tree.ts";
 import type { AdapterHost, InjectOptions, LoadedKeys } from "./adapter_host.ts";
@@ -23,8 +23,9 @@ import {
   type TunerLayer,
 } from "./method.ts";
 import { checkMixedBatch, withRows } from "./mixed_batch.ts";
-import { ModulesToSaveWrapper } from "./modules_to_save.ts";
+import type { ModulesToSaveWrapper } from "./modules_to_save.ts";
 import { isPromptLearning } from "./prompt_learning.ts";
+import { placeAdapter, putBasesBack, takeOutAdapter } from "./placement.ts";
 import { renameKey } from "./rename_adapter.ts";
 import { methodOf } from "./registry.ts";
 import { recordTargets } from "./recorded_config.ts";
@@ -130,20 +131,7 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
     const context = { ...base, companion };
     this.#companions.set(name, companion);
     try {
-      for (const path of paths) {
-        const present = this.model.getSubmodule(path);
-        let layer: TunerLayer;
-        if (isTunerLayer(present)) layer = present;
-        else this.model.setSubmodule(path, layer = method.wrap(present, this.state));
-        layer.addAdapter(name, config, path, context);
-      }
-      for (const path of whole) {
-        let wrapper = this.model.getSubmodule(path);
-        if (!(wrapper instanceof ModulesToSaveWrapper)) {
-          this.model.setSubmodule(path, wrapper = new ModulesToSaveWrapper(wrapper, this.state));
-        }
-        (wrapper as ModulesToSaveWrapper).addAdapter(name);
-      }
+      placeAdapter(this.model, name, config, { paths, whole, method, context });
     } catch (error) {
       this.#discard(name);
       throw error;
@@ -274,7 +262,7 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
     this.applyGradients(trainable ? names : []);
   }
 
-  /** @throws {RangeError} for an adapter that is not there, or two that train the same module whole */
+  /** Fails for adapters that cannot act together. @throws {RangeError} if one is not there, or two train the same module whole */
   checkActive(names: readonly string[]): void {
     for (const name of names) this.checkName(name);
     for (const [path, { modules_to_save: copies }] of this.savedModules()) {
@@ -357,44 +345,19 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
 
   /** Takes all parts of an adapter out of the tree. */
   #discard(name: string): void {
-    for (const [, layer] of this.layers()) layer.deleteAdapter(name);
-    for (const [, wrapper] of this.savedModules()) wrapper.modules_to_save.delete(name);
+    takeOutAdapter(this.model, name);
     this.#configs.delete(name);
     this.#companions.delete(name);
-    for (const [path, layer] of this.layers()) {
-      if (layer.adapterNames().length === 0) this.model.setSubmodule(path, layer.base_layer);
-    }
-    for (const [path, wrapper] of this.savedModules()) {
-      if (wrapper.modules_to_save.keys().length === 0) this.model.setSubmodule(path, wrapper.original_module);
-    }
   }
 
   /** Puts the base modules back (with `keepSaved`, the active copies of modules trained whole) and frees the adapters. */
   unload(keepSaved: boolean): M {
-    noGrad(() => {
-      for (const [path, layer] of this.layers()) {
-        this.model.setSubmodule(path, layer.base_layer);
-        for (const name of layer.adapterNames()) layer.deleteAdapter(name);
-      }
-      for (const [path, wrapper] of this.savedModules()) {
-        const kept = keepSaved ? wrapper.acting : wrapper.original_module;
-        this.model.setSubmodule(path, kept);
-        for (const module of [wrapper.original_module, ...wrapper.modules_to_save.children()].flat()) {
-          if (module instanceof Module && module !== kept && !this.#isShared(module)) module.dispose();
-        }
-      }
-    });
+    putBasesBack(this.model, keepSaved);
     this.#merging.finish();
     this.#companions.clear();
     this.#configs.clear();
     this.state.active = [];
     return this.model;
-  }
-
-  /** Whether a replaced module's weights are still in the tree: tied ones are. */
-  #isShared(module: Module): boolean {
-    const present = new Set(this.model.parameters());
-    return [...module.parameters()].some((parameter) => present.has(parameter));
   }
 
   /** Gives the memory of every layer with adapters back: merged ones keep a copy of their base. */

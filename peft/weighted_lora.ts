@@ -185,6 +185,7 @@ export async function planWeightedLora(
     rankPattern: {},
     alphaPattern: {},
     initLoraWeights: true,
+    loraBias: layers.some(([, , bias]) => bias !== null),
   });
   return {
     config,

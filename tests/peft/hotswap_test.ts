@@ -26,6 +26,8 @@ Deno.test("hotswapAdapter() of the same, a smaller rank and another alpha gives 
     ["rsLoRA", { r: 4, useRslora: true }, { r: 2, loraAlpha: 5, useRslora: true }],
     ["rank pattern", { r: 4 }, { r: 4, rankPattern: { "h.1.attn.c_attn": 2 } }],
     ["DoRA", { r: 4, useDora: true }, { r: 2, useDora: true }],
+    ["bias of B", { r: 4, loraBias: true }, { r: 2, loraAlpha: 5, loraBias: true }],
+    ["embeddings", { r: 4, targetModules: ["wte", "c_fc"] }, { r: 3, targetModules: ["wte", "c_fc"] }],
     ["modules trained whole", { r: 4, modulesToSave: ["ln_f"] }, { r: 4, modulesToSave: ["ln_f"] }],
   ];
   for (const [label, own, next] of cases) {
@@ -79,6 +81,10 @@ Deno.test("hotswapAdapter() makes keys that the file lacks zero", async () => {
 Deno.test("hotswapAdapter() refuses what does not fit, in peft's words, and changes nothing", async () => {
   const cases: [Partial<LoraConfigFields>, string][] = [
     [{ useRslora: true }, "Configs are incompatible: for useRslora, false != true"],
+    [
+      { initLoraWeights: "olora" },
+      "plain LoRA is required, received an adapter that starts from the weight of",
+    ],
     [{ loraDropout: 0.5 }, "Configs are incompatible: for loraDropout, 0 != 0.5"],
     [{ alphaPattern: { c_attn: 3 } }, 'Configs are incompatible: for alphaPattern, {} != {"c_attn":3}'],
     [{ useDora: true }, "Configs are incompatible: for useDora, false != true"],

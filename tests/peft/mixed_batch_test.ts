@@ -144,6 +144,26 @@ Deno.test("a forward while a mixed generation runs sees the active adapters, and
   peftModel.dispose();
 });
 
+Deno.test("a mixed batch takes embeddings, biases of B and adapters that start from the weight", async () => {
+  const { peftModel } = await acting({ targetModules: ["c_attn", "wte", "wpe"] });
+  await addOne(peftModel, "biased", { r: 2, loraBias: true, targetModules: ["c_attn", "c_fc"] }, 5);
+  await addOne(peftModel, "tokens", { r: 3, targetModules: ["wte", "c_fc"] }, 6);
+  peftModel.addAdapter("pissa", new LoraConfig({ r: 2, initLoraWeights: "pissa" }));
+  peftModel.setAdapter("pissa");
+  await randomise(peftModel, 8);
+  peftModel.setAdapter("default");
+  await assertRows(peftModel, ["biased", "tokens", "default", "pissa"], "variants");
+  await assertRows(peftModel, ["tokens", "__base__", "tokens", "default"], "embeddings");
+  const adapterNames = ["tokens", "default", "biased", "__base__"];
+  const options = { maxNewTokens: 5, eosTokenId: null };
+  const rows = await peftModel.generate(IDS, { ...options, adapterNames });
+  for (const [i, name] of adapterNames.slice(0, 3).entries()) {
+    peftModel.setAdapter(name);
+    assertEquals([rows[i]], await peftModel.generate([IDS[i]], options), name);
+  }
+  peftModel.dispose();
+});
+
 Deno.test("a mixed batch runs each row through its adapter's copy of a module trained whole", async () => {
   const { peftModel } = await acting({ modulesToSave: ["ln_f"] });
   await addOne(peftModel, "other", {

@@ -131,6 +131,28 @@ Deno.test("cat is exact: 1 and 1 are both active, 1 and -1 of the same adapter a
   peftModel.dispose();
 });
 
+Deno.test("cat and svd are exact with embeddings and biases of B too", async () => {
+  const peftModel = await two({ targetModules: ["wte", "c_fc"] }, { targetModules: ["wte", "c_attn"] });
+  peftModel.setAdapter(["default", "second"]);
+  const both = await logitsOf(peftModel);
+  for (const combinationType of ["cat", "svd"] as const) {
+    await peftModel.addWeightedAdapter(["default", "second"], [1, 1], combinationType, {
+      combinationType,
+      svdRank: 8,
+    });
+    peftModel.setAdapter(combinationType);
+    assertAllClose(await logitsOf(peftModel), both, { rtol: 0, atol: 2e-5, label: combinationType });
+  }
+  peftModel.dispose();
+  const biased = await two({ targetModules: ["c_fc"] }, { targetModules: ["c_attn"], loraBias: true });
+  biased.setAdapter(["default", "second"]);
+  const all = await logitsOf(biased);
+  await biased.addWeightedAdapter(["second", "default"], [1, 1], "sum", { combinationType: "cat" });
+  biased.setAdapter("sum");
+  assertAllClose(await logitsOf(biased), all, { rtol: 0, atol: 1e-5 });
+  biased.dispose();
+});
+
 Deno.test("addWeightedAdapter() of rsLoRA and of rank patterns keeps their scalings", async () => {
   const fields: Partial<LoraConfigFields> = {
     useRslora: true,
@@ -228,6 +250,7 @@ Deno.test("DARE keeps each element with probability density and divides it by th
 Deno.test("addWeightedAdapter() refuses what cannot be combined, in peft's words, and changes nothing", async () => {
   const peftModel = await two({ r: 2 });
   peftModel.addAdapter("dora", new LoraConfig({ r: 4, useDora: true }));
+  peftModel.addAdapter("pissa", new LoraConfig({ r: 4, initLoraWeights: "pissa" }));
   peftModel.addAdapter("pattern", new LoraConfig({ r: 4, targetModules: ".*c_attn" }));
   const before = await bytesOf(peftModel);
   const pair = ["default", "second"];
@@ -259,6 +282,13 @@ Deno.test("addWeightedAdapter() refuses what cannot be combined, in peft's words
       'majoritySignMethod must be "total" or "frequency", received "most"',
     ],
     [["default", "dora"], [1, 1], "x", {}, "adapters without DoRA are required"],
+    [
+      ["default", "pissa"],
+      [1, 1],
+      "x",
+      {},
+      "plain LoRA is required, received an adapter that starts from the weight",
+    ],
     [["default", "pattern"], [1, 1], "x", {}, "follow the same target modules type"],
   ];
   for (const [adapters, weights, name, options, message] of cases) {
@@ -269,7 +299,7 @@ Deno.test("addWeightedAdapter() refuses what cannot be combined, in peft's words
     );
     assert(error instanceof RangeError || error instanceof TypeError, message);
   }
-  assertEquals(Object.keys(peftModel.peftConfig), ["default", "second", "dora", "pattern"]);
+  assertEquals(Object.keys(peftModel.peftConfig), ["default", "second", "dora", "pissa", "pattern"]);
   assertEquals(await bytesOf(peftModel), before);
   assertEquals(
     await warningsOf(() =>

@@ -1,0 +1,79 @@
+/**
+ * Parts of adapters put into a module tree, and taken out again.
+ * @module
+ */
+
+import { noGrad } from "../autograd/mod.ts";
+import { Module } from "../nn/mod.ts";
+import { savedModules, tunerLayers } from "./adapted_tree.ts";
+import type { PeftConfig } from "./config.ts";
+import { type InjectionContext, isTunerLayer, type PeftMethod, type TunerLayer } from "./method.ts";
+import { ModulesToSaveWrapper } from "./modules_to_save.ts";
+
+/** Where an adapter goes, and what makes it. */
+export interface Placement {
+  /** Modules that it adapts. */
+  readonly paths: readonly string[];
+  /** Modules that it trains whole. */
+  readonly whole: readonly string[];
+  readonly method: PeftMethod;
+  readonly context: InjectionContext;
+}
+
+/** Wraps modules that have no adapter yet, and makes the adapter in each. */
+export function placeAdapter(
+  model: Module,
+  name: string,
+  config: PeftConfig,
+  { paths, whole, method, context }: Placement,
+): void {
+  for (const path of paths) {
+    const present = model.getSubmodule(path);
+    let layer: TunerLayer;
+    if (isTunerLayer(present)) layer = present;
+    else model.setSubmodule(path, layer = method.wrap(present, context.state));
+    layer.addAdapter(name, config, path, context);
+  }
+  for (const path of whole) {
+    let wrapper = model.getSubmodule(path);
+    if (!(wrapper instanceof ModulesToSaveWrapper)) {
+      model.setSubmodule(path, wrapper = new ModulesToSaveWrapper(wrapper, context.state));
+    }
+    (wrapper as ModulesToSaveWrapper).addAdapter(name);
+  }
+}
+
+/** Frees an adapter's parts; modules left without an adapter stand in their places again. */
+export function takeOutAdapter(model: Module, name: string): void {
+  for (const [path, layer] of tunerLayers(model)) {
+    layer.deleteAdapter(name);
+    if (layer.adapterNames().length === 0) model.setSubmodule(path, layer.base_layer);
+  }
+  for (const [path, wrapper] of savedModules(model)) {
+    wrapper.modules_to_save.delete(name);
+    if (wrapper.modules_to_save.keys().length === 0) model.setSubmodule(path, wrapper.original_module);
+  }
+}
+
+/** Puts every base module back (with `keepSaved`, the active copies of modules trained whole) and frees the adapters. */
+export function putBasesBack(model: Module, keepSaved: boolean): void {
+  noGrad(() => {
+    for (const [path, layer] of tunerLayers(model)) {
+      model.setSubmodule(path, layer.base_layer);
+      for (const name of layer.adapterNames()) layer.deleteAdapter(name);
+    }
+    for (const [path, wrapper] of savedModules(model)) {
+      const kept = keepSaved ? wrapper.acting : wrapper.original_module;
+      model.setSubmodule(path, kept);
+      for (const module of [wrapper.original_module, ...wrapper.modules_to_save.children()].flat()) {
+        if (module instanceof Module && module !== kept && !isShared(model, module)) module.dispose();
+      }
+    }
+  });
+}
+
+/** Whether a replaced module's weights are still in the tree: tied ones are. */
+function isShared(model: Module, module: Module): boolean {
+  const present = new Set(model.parameters());
+  return [...module.parameters()].some((parameter) => present.has(parameter));
+}
