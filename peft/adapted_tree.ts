@@ -6,6 +6,7 @@
 import type { Module } from "../nn/mod.ts";
 import { isTunerLayer, type TunerLayer } from "./method.ts";
 import { ModulesToSaveWrapper } from "./modules_to_save.ts";
+import { tokenAdapters } from "./token_adapter.ts";
 
 /** Every layer that holds adapters, with its path. */
 export function tunerLayers(root: Module): [path: string, layer: TunerLayer][] {
@@ -24,7 +25,7 @@ export function savedModules(root: Module): [path: string, wrapper: ModulesToSav
 /** The tree as target matching sees it: adapters' own modules are not candidates. */
 export function unwrappedView(root: Module): Module {
   const inside = new Set<string>();
-  for (const [path, layer] of [...tunerLayers(root), ...savedModules(root)]) {
+  for (const [path, layer] of [...tunerLayers(root), ...savedModules(root), ...tokenAdapters(root)]) {
     for (const [below] of (layer as Module).namedModules(path)) if (below !== path) inside.add(below);
   }
   if (inside.size === 0) return root;

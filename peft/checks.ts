@@ -98,3 +98,19 @@ export function checkTargets(method: string, fields: TargetFields): void {
     );
   }
 }
+
+const isTokens = (value: unknown): value is number[] =>
+  Array.isArray(value) && value.length > 0 && new Set(value).size === value.length &&
+  value.every((id) => Number.isInteger(id) && id >= 0);
+
+/** Fails unless `value` is a list of token ids, or with `byModule` null or a table of such lists. @throws {RangeError} */
+export function checkTokenIndices(method: string, name: string, value: unknown, byModule: boolean): void {
+  if (isTokens(value)) return;
+  const table = typeof value === "object" && value !== null && !Array.isArray(value)
+    ? Object.values(value)
+    : [];
+  if (byModule && (value === null || table.length > 0 && table.every(isTokens))) return;
+  const wanted = "a list of different token ids from 0" +
+    (byModule ? ", a table of module names to such, or null" : "");
+  refuseConfig(method, `${name} must be ${wanted}, received ${JSON.stringify(value)}`);
+}

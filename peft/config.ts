@@ -38,6 +38,8 @@ export interface PeftConfig extends PeftConfigFields {
   targetModules?: readonly string[] | string | null;
   /** Modules trained and saved whole beside the adapter. */
   modulesToSave?: readonly string[] | null;
+  /** Tokens whose rows train: of the input embedding, or by module name. */
+  trainableTokenIndices?: readonly number[] | Readonly<Record<string, readonly number[]>> | null;
   /** Which biases of the base train too. */
   bias?: "none" | "all" | `${string}_only`;
   /** The fields of `adapter_config.json`. */

@@ -3,7 +3,14 @@
  * @module
  */
 
-import { checkFiniteNumber, checkFlag, checkLayers, checkNames, checkPatternTable } from "./checks.ts";
+import {
+  checkFiniteNumber,
+  checkFlag,
+  checkLayers,
+  checkNames,
+  checkPatternTable,
+  checkTokenIndices,
+} from "./checks.ts";
 import {
   checkCommon,
   COMMON_DEFAULTS,
@@ -13,6 +20,7 @@ import {
   type PeftConfigFields,
   refuseConfig,
 } from "./config.ts";
+import type { TokenIndices } from "./token_adapter.ts";
 import { checkInit, isNamedInit, type LoraInit } from "./lora_init.ts";
 
 /** Fields of a LoRA configuration. */
@@ -33,6 +41,11 @@ export interface LoraConfigFields extends PeftConfigFields {
   useRslora: boolean;
   /** Train the length of each output column of the weight apart (DoRA); default false. */
   useDora: boolean;
+  /**
+   * Tokens whose rows of the embedding train: ids of the input embedding, or `{ wte: ids, wpe: ids }`. A tied head uses the
+   * same rows. Default null.
+   */
+  trainableTokenIndices: TokenIndices | null;
   /** Modules trained and saved whole; default null. */
   modulesToSave: readonly string[] | null;
   /** Initial values of A and B, see `LoraInit`; default true. */
@@ -62,6 +75,7 @@ const DEFAULTS: LoraConfigFields = {
   useRslora: false,
   useDora: false,
   modulesToSave: null,
+  trainableTokenIndices: null,
   initLoraWeights: true,
   loraBias: false,
   layersToTransform: null,
@@ -87,7 +101,6 @@ const FIXED: Readonly<Record<string, unknown>> = {
   monteclora_config: null,
   qalora_group_size: 16,
   target_parameters: null,
-  trainable_token_indices: null,
   use_bdlora: null,
   use_qalora: false,
   velora_config: null,
@@ -105,6 +118,7 @@ function check(fields: LoraConfigFields): void {
   checkNames("lora", "exclude_modules", fields.excludeModules, true);
   checkNames("lora", "modules_to_save", fields.modulesToSave, false);
   checkNames("lora", "layers_pattern", fields.layersPattern, true);
+  checkTokenIndices("lora", "trainable_token_indices", fields.trainableTokenIndices, true);
   checkLayers("lora", "layers_to_transform", fields.layersToTransform);
   checkFlag("lora", "use_rslora", fields.useRslora);
   checkFlag("lora", "use_dora", fields.useDora);

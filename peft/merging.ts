@@ -52,7 +52,7 @@ export class Merging {
   #checkMergeable(names: readonly string[]): void {
     for (const [path, layer] of tunerLayers(this.#model)) {
       for (const name of names) {
-        const obstacle = layer.mergeObstacle?.(name);
+        const obstacle = layer.mergeObstacle?.(name, names);
         if (obstacle) throw new RangeError(`Cannot merge adapter "${name}": ${obstacle} ("${path}")`);
       }
     }
@@ -63,7 +63,7 @@ export class Merging {
     const targets = tunerLayers(this.#model).filter(([, layer]) =>
       layer.adapterNames().some((n) => names.includes(n))
     );
-    const bases = targets.map(([, layer]) => layer.base_layer);
+    const bases = targets.filter(([, layer]) => !layer.keepsTies).map(([, layer]) => layer.base_layer);
     for (const [own, shared] of this.#untied.untie(this.#model, bases)) this.#flags.inherit(own, shared);
     for (const [, layer] of targets) for (const name of names) layer.merge(name);
     this.#state.merged.push(...names);

@@ -92,8 +92,10 @@ export interface TunerLayer extends Module {
   renameAdapter(from: string, to: string): void;
   /** An adapter's parameters by their keys on disk, relative to this module: `lora_A.weight`. */
   adapterParameters(name: string): [key: string, parameter: Parameter][];
-  /** Why an adapter cannot be merged here, or null; absent: never. Asked before anything is merged. */
-  mergeObstacle?(name: string): string | null;
+  /** Whether modules that share its weight stay tied when it merges; absent: no. */
+  readonly keepsTies?: boolean;
+  /** Why an adapter cannot be merged here together with others, or null; absent: never. Asked before a merge. */
+  mergeObstacle?(name: string, together: readonly string[]): string | null;
   /** Adds an adapter's change to the base weights. */
   merge(name: string): void;
   /** Takes every merged change out of the base weights again, bit for bit. */

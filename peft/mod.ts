@@ -69,3 +69,6 @@ export {
 } from "./status.ts";
 export { hotswapAdapter, type HotswapOptions } from "./hotswap.ts";
 export { extractLora, type ExtractLoraOptions } from "./extract_lora.ts";
+export { TrainableTokensConfig, type TrainableTokensConfigFields } from "./trainable_tokens.ts";
+export { type TokenChoice, TrainableTokensLayer } from "./trainable_tokens_layer.ts";
+export { TokenAdapter, type TokenIndices } from "./token_adapter.ts";

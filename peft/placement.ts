@@ -9,6 +9,7 @@ import { savedModules, tunerLayers } from "./adapted_tree.ts";
 import type { PeftConfig } from "./config.ts";
 import { type InjectionContext, isTunerLayer, type PeftMethod, type TunerLayer } from "./method.ts";
 import { ModulesToSaveWrapper } from "./modules_to_save.ts";
+import { addTokens, dropTokenAdapters, tieTokens } from "./token_adapter.ts";
 
 /** Where an adapter goes, and what makes it. */
 export interface Placement {
@@ -16,6 +17,8 @@ export interface Placement {
   readonly paths: readonly string[];
   /** Modules that it trains whole. */
   readonly whole: readonly string[];
+  /** Embeddings that it trains tokens of. */
+  readonly tokens: ReadonlyMap<string, readonly number[]>;
   readonly method: PeftMethod;
   readonly context: InjectionContext;
 }
@@ -25,7 +28,7 @@ export function placeAdapter(
   model: Module,
   name: string,
   config: PeftConfig,
-  { paths, whole, method, context }: Placement,
+  { paths, whole, tokens, method, context }: Placement,
 ): void {
   for (const path of paths) {
     const present = model.getSubmodule(path);
@@ -41,6 +44,8 @@ export function placeAdapter(
     }
     (wrapper as ModulesToSaveWrapper).addAdapter(name);
   }
+  addTokens(model, name, tokens, context);
+  tieTokens(model, context.state);
 }
 
 /** Frees an adapter's parts; modules left without an adapter stand in their places again. */
@@ -53,6 +58,7 @@ export function takeOutAdapter(model: Module, name: string): void {
     wrapper.modules_to_save.delete(name);
     if (wrapper.modules_to_save.keys().length === 0) model.setSubmodule(path, wrapper.original_module);
   }
+  dropTokenAdapters(model);
 }
 
 /** Puts every base module back (with `keepSaved`, the active copies of modules trained whole) and frees the adapters. */
@@ -62,6 +68,7 @@ export function putBasesBack(model: Module, keepSaved: boolean): void {
       model.setSubmodule(path, layer.base_layer);
       for (const name of layer.adapterNames()) layer.deleteAdapter(name);
     }
+    dropTokenAdapters(model);
     for (const [path, wrapper] of savedModules(model)) {
       const kept = keepSaved ? wrapper.acting : wrapper.original_module;
       model.setSubmodule(path, kept);

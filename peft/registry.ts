@@ -20,6 +20,7 @@ import type { PeftMethod } from "./method.ts";
 import { nearestNames, quoteAll } from "./names.ts";
 import { oft, type OFTConfig } from "./oft.ts";
 import { isPromptLearning, promptLearningConfigs } from "./prompt_learning.ts";
+import { trainableTokens, type TrainableTokensConfig } from "./trainable_tokens.ts";
 import { vera, type VeraConfig } from "./vera.ts";
 
 /** Configuration of each method. */
@@ -35,6 +36,7 @@ export interface PeftConfigs {
   LOKR: LoKrConfig;
   LORA: LoraConfig;
   OFT: OFTConfig;
+  TRAINABLE_TOKENS: TrainableTokensConfig;
   VERA: VeraConfig;
 }
 
@@ -54,6 +56,7 @@ export const peftMethods: { readonly [Type in PeftType]: PeftMethod<PeftConfigs[
   LOKR: lokr,
   LORA: lora,
   OFT: oft,
+  TRAINABLE_TOKENS: trainableTokens,
   VERA: vera,
 };
 

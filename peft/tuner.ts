@@ -31,6 +31,7 @@ import { methodOf } from "./registry.ts";
 import { recordTargets } from "./recorded_config.ts";
 import { matchKeys } from "./match_keys.ts";
 import { findModulesToSave, findTargets, type TargetFields } from "./targets.ts";
+import { checkTokenTargets, findTokenModules } from "./token_adapter.ts";
 
 /** Prefix of every key on disk: the model inside a PEFT model. */
 export const KEY_PREFIX = "base_model.model.";
@@ -122,6 +123,8 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
       partly: options.partly ?? "error",
     });
     const whole = findModulesToSave(this.model, config.modulesToSave ?? []);
+    const tokens = findTokenModules(this.model, config.trainableTokenIndices ?? null);
+    checkTokenTargets([...paths, ...whole], tokens, this.model);
     const device = [...this.model.parameters()][0].device;
     const init = new Initializer(device, (options.seed ?? 0) + this.#injections++);
     const random = facts.random ?? new RandomState(device, options.seed ?? 0);
@@ -131,7 +134,7 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
     const context = { ...base, companion };
     this.#companions.set(name, companion);
     try {
-      placeAdapter(this.model, name, config, { paths, whole, method, context });
+      placeAdapter(this.model, name, config, { paths, whole, tokens, method, context });
     } catch (error) {
       this.#discard(name);
       throw error;

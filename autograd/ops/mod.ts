@@ -46,6 +46,7 @@ export {
 } from "./pointwise.ts";
 export { qr } from "./qr.ts";
 export { max, mean, type ReduceOptions, sum } from "./reduce.ts";
+export { replaceRows } from "./replace_rows.ts";
 export { type SamplerOptions, TokenSampler } from "./sample.ts";
 export { logSoftmax, softmax } from "./softmax.ts";
 export { type Svd, svd, svdLowrank } from "./svd.ts";

@@ -8,13 +8,15 @@ import sys
 
 import torch
 from lora_fixture import SEED, base_model, make
-from peft import LoraConfig
+from peft import LoraConfig, TrainableTokensConfig
 from peft.tuners.lora import LoraLayer
 
 CASES = {
     "bias": dict(target_modules=["c_attn", "c_fc"], lora_bias=True),
     "embeddings": dict(target_modules=["wte", "wpe", "c_attn"]),
     "dora_embedding": dict(target_modules=["wte", "mlp.c_proj"], use_dora=True),
+    "tokens": dict(target_modules=["c_attn"], trainable_token_indices=[200, 3, 4, 11]),
+    "tokens_by_module": dict(target_modules=["mlp.c_proj"], trainable_token_indices={"wpe": [0, 7], "wte": [5, 42]}),
     "lm_head": dict(target_modules=["c_attn", "lm_head"]),
     # rank 3: where the singular values of these weights are farthest apart, so that float32 finds their vectors
     "pissa": dict(r=3, target_modules=["c_attn", "c_fc"], init_lora_weights="pissa"),
@@ -38,6 +40,9 @@ def pissa_in_float64(model64) -> None:
 
 
 def main() -> None:
+    if len(sys.argv) == 1 or "only_tokens" in sys.argv:
+        config = TrainableTokensConfig(token_indices=[200, 3, 4, 11], task_type="CAUSAL_LM")
+        make("lora_variants/only_tokens", config, SEED + 300, "lora_variants")
     for i, (name, fields) in enumerate(CASES.items()):
         if len(sys.argv) > 1 and name not in sys.argv[1:]:
             continue

@@ -19,6 +19,7 @@ import {
   PrefixTuningConfig,
   PromptEncoderConfig,
   PromptTuningConfig,
+  TrainableTokensConfig,
   VeraConfig,
 } from "../../peft/mod.ts";
 import type { promptLearningConfigs } from "../../peft/prompt_learning.ts";
@@ -63,6 +64,11 @@ export const CASES: Record<PeftType | keyof typeof promptLearningConfigs, Readon
     },
     "LoRA on embeddings": {
       config: () => new LoraConfig({ r: 4, loraAlpha: 8, targetModules: ["wte", "wpe", "c_attn"] }),
+      start: "nothing",
+      merges: true,
+    },
+    "LoRA with trained tokens": {
+      config: () => new LoraConfig({ r: 4, trainableTokenIndices: [5, 17, 200] }),
       start: "nothing",
       merges: true,
     },
@@ -117,6 +123,14 @@ export const CASES: Record<PeftType | keyof typeof promptLearningConfigs, Readon
       start: "nothing",
       merges: true,
       unmatched: () => new AdaLoraConfig({ totalStep: 9, targetModules: nothing }),
+    },
+  },
+  TRAINABLE_TOKENS: {
+    "trainable tokens": {
+      config: () => new TrainableTokensConfig({ tokenIndices: [5, 17, 200] }),
+      start: "nothing",
+      merges: true,
+      unmatched: () => new TrainableTokensConfig({ tokenIndices: [5], targetModules: nothing }),
     },
   },
   VERA: {
