@@ -209,4 +209,5 @@ export const adalora: PeftMethod<AdaLoraConfig> = {
   companion: (config) => new RankAllocator(config),
   supports: isLinearTarget,
   wrap: (module, state) => new AdaptedLinear(module as Conv1D | Linear, state, makeAdaLoraAdapter),
+  linear: makeAdaLoraAdapter,
 };

@@ -65,7 +65,9 @@ export class AdaptedLinear<Config extends PeftConfig = PeftConfig> extends Proje
   readonly #make: MakeLinearAdapter<Config>;
   readonly #adapters = new Map<string, LinearAdapter>();
   /** `peft`'s tree: a parameter's name, then the adapter's. */
-  readonly #parts = new Map<string, ParameterDict | ModuleDict<ParameterDict>>();
+  readonly #plain = new Map<string, ParameterDict>();
+  /** The same where the parameter is in a module: its name, the adapter's, and its own. */
+  readonly #nested = new Map<string, ModuleDict<ParameterDict>>();
   readonly #original = new OriginalWeights();
 
   /** Wraps a layer; adapters are added after. */
@@ -95,7 +97,12 @@ export class AdaptedLinear<Config extends PeftConfig = PeftConfig> extends Proje
   /** The base layer, then the parameters of all adapters. */
   override *children(): Generator<[string, Module]> {
     yield ["base_layer", this.base_layer];
-    yield* this.#parts;
+    yield* this.#parts();
+  }
+
+  *#parts(): Generator<[string, ParameterDict | ModuleDict<ParameterDict>]> {
+    yield* this.#plain;
+    yield* this.#nested;
   }
 
   /** x [..., in] -> [..., out]. */
@@ -130,23 +137,22 @@ export class AdaptedLinear<Config extends PeftConfig = PeftConfig> extends Proje
   /** `hada_w1_a` goes to `hada_w1_a.default`, `oft_R.weight` to `oft_R.default.weight`. */
   #place(key: string, name: string, parameter: Parameter): void {
     const [first, rest] = key.split(".");
-    const present = this.#parts.get(first);
     if (rest === undefined) {
-      const part = present instanceof ParameterDict ? present : new ParameterDict();
+      const part = this.#plain.get(first) ?? new ParameterDict();
       part.set(name, parameter);
-      this.#parts.set(first, part);
+      this.#plain.set(first, part);
     } else {
-      const part = present instanceof ModuleDict ? present : new ModuleDict<ParameterDict>();
+      const part = this.#nested.get(first) ?? new ModuleDict<ParameterDict>();
       const inner = part.get(name) ?? new ParameterDict();
       inner.set(rest, parameter);
       part.set(name, inner);
-      this.#parts.set(first, part);
+      this.#nested.set(first, part);
     }
   }
 
   /** Drops an adapter. */
   deleteAdapter(name: string): void {
-    for (const part of this.#parts.values()) part.delete(name);
+    for (const [, part] of this.#parts()) part.delete(name);
     this.#adapters.delete(name);
     if (this.#adapters.size === 0) this.#original.forget(); // the last adapter is gone: what is merged stays
   }
@@ -154,7 +160,7 @@ export class AdaptedLinear<Config extends PeftConfig = PeftConfig> extends Proje
   /** Gives an adapter another name. */
   renameAdapter(from: string, to: string): void {
     renameKey(this.#adapters, from, to);
-    for (const part of this.#parts.values()) part.rename(from, to);
+    for (const [, part] of this.#parts()) part.rename(from, to);
   }
 
   /** What trains, by keys on disk. */

@@ -129,4 +129,5 @@ export const boft: PeftMethod<BOFTConfig> = {
   configFromJSON: (json) => BOFTConfig.fromJSON(json),
   supports: isLinearTarget,
   wrap: (module, state) => new AdaptedLinear(module as Conv1D | Linear, state, makeBoftAdapter),
+  linear: makeBoftAdapter,
 };

@@ -118,4 +118,5 @@ export const fourierft: PeftMethod<FourierFTConfig> = {
   companion: (config, _targets, { device }) => new FourierTables(config.randomLocSeed, device),
   supports: isLinearTarget,
   wrap: (module, state) => new AdaptedLinear(module as Conv1D | Linear, state, makeFourierAdapter),
+  linear: makeFourierAdapter,
 };

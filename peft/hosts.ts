@@ -36,3 +36,10 @@ export function tunerOf(model: Module, action: string): Tuner<Module> {
   if (host instanceof Tuner) return host;
   throw new TypeError(`Cannot ${action}: adapters that wrap layers are required, received virtual tokens`);
 }
+
+/** The same for what works on one method's own layers. @throws {TypeError} for a mixed model too */
+export function unmixedTunerOf(model: Module, action: string): Tuner<Module> {
+  const tuner = tunerOf(model, action);
+  if (!tuner.isMixed) return tuner;
+  throw new TypeError(`Cannot ${action}: a model of one method is required, received a mixed one`);
+}

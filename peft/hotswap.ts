@@ -9,7 +9,7 @@ import type { Module, Parameter } from "../nn/mod.ts";
 import { type AdapterValues, readAdapterConfig, readAdapterValues } from "./adapter_files.ts";
 import { adapterFolder, type LoadAdapterOptions } from "./adapter_folder.ts";
 import type { PeftConfig } from "./config.ts";
-import { tunerOf } from "./hosts.ts";
+import { unmixedTunerOf } from "./hosts.ts";
 import { LoraConfig } from "./lora_config.ts";
 import { isLowRankLayer, type LowRankLayer } from "./low_rank.ts";
 import { matchKeys } from "./match_keys.ts";
@@ -40,7 +40,7 @@ export async function hotswapAdapter(
   adapterName: string,
   options: HotswapOptions = {},
 ): Promise<void> {
-  const tuner = tunerOf(model, "hot-swap the adapter");
+  const tuner = unmixedTunerOf(model, "hot-swap the adapter");
   tuner.checkName(adapterName);
   const folder = await adapterFolder(dirOrId, options);
   const config = await readAdapterConfig(folder);

@@ -9,7 +9,13 @@
  * @module
  */
 
-import { AdaptedLinear, isLinearTarget, type LinearAdapter, type LinearFacts } from "./adapted_linear.ts";
+import {
+  AdaptedLinear,
+  isLinearTarget,
+  type LinearAdapter,
+  type LinearFacts,
+  type MakeLinearAdapter,
+} from "./adapted_linear.ts";
 import { add, matmul, multiply, reshape, scale, type Tensor } from "../autograd/mod.ts";
 import type { Conv1D, Linear, Parameter } from "../nn/mod.ts";
 import { checkFlag } from "./checks.ts";
@@ -128,16 +134,15 @@ class LoHaAdapter implements LinearAdapter {
   }
 }
 
+const makeLoHaAdapter: MakeLinearAdapter<LoHaConfig> = (config, facts, context) =>
+  new LoHaAdapter(config, facts, context);
+
 /** LoHa, for the registry. */
 export const loha: PeftMethod<LoHaConfig> = {
   name: "loha",
   defaultTargets: (modelType) => modelType === "gpt2" ? ["c_attn"] : null,
   configFromJSON: (json) => LoHaConfig.fromJSON(json),
   supports: isLinearTarget,
-  wrap: (module, state) =>
-    new AdaptedLinear<LoHaConfig>(
-      module as Conv1D | Linear,
-      state,
-      (config, facts, context) => new LoHaAdapter(config, facts, context),
-    ),
+  wrap: (module, state) => new AdaptedLinear(module as Conv1D | Linear, state, makeLoHaAdapter),
+  linear: makeLoHaAdapter,
 };

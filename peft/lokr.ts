@@ -10,7 +10,13 @@
 
 import { add, matmul, multiply, permute, reshape, scale, type Tensor, transpose } from "../autograd/mod.ts";
 import type { Conv1D, Initializer, Linear, Parameter } from "../nn/mod.ts";
-import { AdaptedLinear, isLinearTarget, type LinearAdapter, type LinearFacts } from "./adapted_linear.ts";
+import {
+  AdaptedLinear,
+  isLinearTarget,
+  type LinearAdapter,
+  type LinearFacts,
+  type MakeLinearAdapter,
+} from "./adapted_linear.ts";
 import { checkChoice, checkFlag } from "./checks.ts";
 import {
   COMMON_DEFAULTS,
@@ -189,16 +195,15 @@ function factors(
   return { [`${key}_a`]: make([rows, r], zero === "a"), [`${key}_b`]: make([r, cols], zero === "b") };
 }
 
+const makeLoKrAdapter: MakeLinearAdapter<LoKrConfig> = (config, facts, context) =>
+  new LoKrAdapter(config, facts, context);
+
 /** LoKr, for the registry. */
 export const lokr: PeftMethod<LoKrConfig> = {
   name: "lokr",
   defaultTargets: (modelType) => modelType === "gpt2" ? ["c_attn"] : null,
   configFromJSON: (json) => LoKrConfig.fromJSON(json),
   supports: isLinearTarget,
-  wrap: (module, state) =>
-    new AdaptedLinear<LoKrConfig>(
-      module as Conv1D | Linear,
-      state,
-      (config, facts, context) => new LoKrAdapter(config, facts, context),
-    ),
+  wrap: (module, state) => new AdaptedLinear(module as Conv1D | Linear, state, makeLoKrAdapter),
+  linear: makeLoKrAdapter,
 };

@@ -8,6 +8,7 @@
 import { Conv1D, Embedding, Linear, type Module } from "../nn/mod.ts";
 import { LoraConfig } from "./lora_config.ts";
 import { LoraEmbedding } from "./lora_embedding.ts";
+import { makeLoraLinear } from "./lora_linear.ts";
 import { LoraLayer } from "./lora_layer.ts";
 import type { AdapterState, PeftMethod, TunerLayer } from "./method.ts";
 
@@ -32,4 +33,5 @@ export const lora: PeftMethod<LoraConfig> = {
   supports: (module) =>
     wrapperOf(module) !== undefined || module instanceof LoraLayer || module instanceof LoraEmbedding,
   wrap: (module, state) => wrapperOf(module)!(module, state),
+  linear: makeLoraLinear,
 };

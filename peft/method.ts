@@ -5,6 +5,7 @@
 
 import type { Device, RandomState, Tensor } from "../autograd/mod.ts";
 import type { Initializer, Module, Parameter } from "../nn/mod.ts";
+import type { MakeLinearAdapter } from "./adapted_linear.ts";
 import type { AdapterFormat } from "./adapter_format.ts";
 import type { PeftConfig } from "./config.ts";
 import type { MixedBatch } from "./mixed_batch.ts";
@@ -133,6 +134,8 @@ export interface PeftMethod<Config extends PeftConfig = PeftConfig> {
   readonly unmergeable?: string;
   /** How its adapters lie in folders; absent: as `peft`'s. */
   readonly format?: AdapterFormat;
+  /** Makes its adapter of a linear layer that adapters of other methods share; absent: it stands alone. */
+  readonly linear?: MakeLinearAdapter<Config>;
   /** Wraps a module; adapters are added after. */
   readonly wrap: (module: Module, state: AdapterState) => TunerLayer;
 }

@@ -8,7 +8,7 @@ export { AdaptedLinear } from "./adapted_linear.ts";
 export { PeftConfig, type PeftConfigFields, type PeftConfigReader } from "./config.ts";
 export { LoraConfig, type LoraConfigFields } from "./lora_config.ts";
 export type { LoraInit } from "./lora_init.ts";
-export { getPeftModel, PeftModel } from "./peft_model.ts";
+export { getPeftModel, type MixedOption, PeftModel } from "./peft_model.ts";
 export type { AdaptableModel, AdapterRows, ForwardInputs, Generate } from "./adaptable_model.ts";
 export type { LoadAdapterOptions } from "./adapter_folder.ts";
 export { LoraEmbedding } from "./lora_embedding.ts";

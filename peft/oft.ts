@@ -147,4 +147,5 @@ export const oft: PeftMethod<OFTConfig> = {
   companion: (_config, _targets, { device }) => new SkewTables(device),
   supports: isLinearTarget,
   wrap: (module, state) => new AdaptedLinear(module as Conv1D | Linear, state, makeOftAdapter),
+  linear: makeOftAdapter,
 };

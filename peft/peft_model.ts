@@ -15,13 +15,19 @@ import type { TrainingState } from "./method.ts";
 import type { VirtualTokenEncoder } from "./prompt_encoder.ts";
 import { PromptHost } from "./prompt_host.ts";
 import { isPromptLearning } from "./prompt_learning.ts";
-import { registerHost, tunerOf } from "./hosts.ts";
+import { registerHost, unmixedTunerOf } from "./hosts.ts";
 import { setScale } from "./scale_adapters.ts";
 import { getLayerStatus, getModelStatus, type TunerLayerStatus, type TunerModelStatus } from "./status.ts";
 import { deleteFrom, setActive, setGradients, warnOfBiases } from "./switch_adapters.ts";
 import { Tuner } from "./tuner.ts";
 import { addWeightedAdapter } from "./weighted_adapter.ts";
 import type { WeightedAdapterOptions } from "./weighted_lora.ts";
+
+/** Whether adapters of different methods may stand on one model. */
+export interface MixedOption {
+  /** Default false: all adapters are of one method. Then layers hold LoRA as any other method, without its variants. */
+  mixed?: boolean;
+}
 
 /** A model whose modules carry adapters. Its base was changed in place. */
 export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module {
@@ -32,7 +38,7 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
   readonly #host: AdapterHost<M>;
 
   /** @internal Use `getPeftModel` or `PeftModel.fromPretrained`. */
-  constructor(model: M, config: PeftConfig) {
+  constructor(model: M, config: PeftConfig, mixed = false) {
     super();
     for (const [path, module] of model.namedModules()) {
       if ("adapterParameters" in module) {
@@ -41,12 +47,12 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
         );
       }
     }
-    if (isPromptLearning(config)) {
+    if (isPromptLearning(config) && !mixed) {
       const host = new PromptHost(model);
       this.#host = host;
       this.base_model = model;
       this.prompt_encoder = host.encoders;
-    } else this.#host = this.base_model = new Tuner(model);
+    } else this.#host = this.base_model = new Tuner(model, undefined, mixed);
     this.training = model.training;
     registerHost(this, this.#host);
   }
@@ -59,11 +65,11 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
   static async fromPretrained<M extends AdaptableModel>(
     model: M,
     dirOrId: string,
-    options: LoadAdapterOptions & { adapterName?: string } = {},
+    options: LoadAdapterOptions & MixedOption & { adapterName?: string } = {},
   ): Promise<PeftModel<M>> {
     const { adapterName = "default" } = options;
     const folder = await adapterFolder(dirOrId, options);
-    const peftModel = new PeftModel(model, await readAdapterConfig(folder));
+    const peftModel = new PeftModel(model, await readAdapterConfig(folder), options.mixed);
     try {
       await peftModel.loadAdapter(folder, adapterName, options);
       peftModel.#host.activate([adapterName], options.isTrainable ?? false);
@@ -181,7 +187,7 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
     options: WeightedAdapterOptions = {},
   ): Promise<void> {
     await addWeightedAdapter(
-      tunerOf(this, "add a weighted adapter"),
+      unmixedTunerOf(this, "add a weighted adapter"),
       adapters,
       weights,
       adapterName,
@@ -339,16 +345,17 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
 }
 
 /**
- * Wraps a model in place and adds a trainable adapter: only its parameters train.
+ * Wraps a model in place and adds a trainable adapter: only its parameters train. With `mixed`, adapters of other methods
+ * may be added beside it.
  * @throws {TypeError} if the configuration's targets match nothing, or the model has adapters already
  */
 export function getPeftModel<M extends AdaptableModel>(
   model: M,
   config: PeftConfig,
   adapterName = "default",
-  options: InjectOptions = {},
+  options: InjectOptions & MixedOption = {},
 ): PeftModel<M> {
-  const peftModel = new PeftModel(model, config);
+  const peftModel = new PeftModel(model, config, options.mixed);
   peftModel.start(config, adapterName, options);
   return peftModel.train();
 }

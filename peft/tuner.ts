@@ -27,6 +27,7 @@ import type { ModulesToSaveWrapper } from "./modules_to_save.ts";
 import { isPromptLearning } from "./prompt_learning.ts";
 import { placeAdapter, putBasesBack, takeOutAdapter } from "./placement.ts";
 import { renameKey } from "./rename_adapter.ts";
+import { mixedMethod } from "./mixed_methods.ts";
 import { methodOf } from "./registry.ts";
 import { recordTargets } from "./recorded_config.ts";
 import { matchKeys } from "./match_keys.ts";
@@ -46,6 +47,8 @@ interface ModelFacts {
 export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
   /** The model, its target modules replaced. */
   model: M;
+  /** Whether its adapters may be of different methods. */
+  readonly isMixed: boolean;
   /** Which adapters are active, merged, or off. */
   readonly state: AdapterState = new AdapterState();
   readonly #keyPrefix: string;
@@ -60,11 +63,13 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
   /**
    * Takes the model in; nothing is replaced yet.
    * @param keyPrefix what keys on disk begin with: "base_model.model." of a PEFT model
+   * @param mixed whether adapters may be of different methods, those that change linear layers
    */
-  constructor(model: M, keyPrefix = KEY_PREFIX) {
+  constructor(model: M, keyPrefix = KEY_PREFIX, mixed = false) {
     super();
     this.model = model;
     this.#keyPrefix = keyPrefix;
+    this.isMixed = mixed;
     this.training = model.training;
     this.#trained = new GradientFlags(model.parameters());
     this.#merging = new Merging(model, this.state, this.#trained);
@@ -101,15 +106,18 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
    */
   inject(given: PeftConfig, name: string, options: InjectOptions = {}): void {
     checkNewName(this.#configs, name);
-    if (isPromptLearning(given)) throw mixedTypes(name, [...this.#configs.values()][0], given);
-    const method = methodOf(given.peftType);
+    if (!this.isMixed && isPromptLearning(given)) {
+      throw mixedTypes(name, [...this.#configs.values()][0], given);
+    }
+    const method = this.isMixed ? mixedMethod(given, name) : methodOf(given.peftType);
     const facts = this.model as ModelFacts;
     const modelType = facts.config?.modelType;
     const other = [...this.#configs.values()].find((present) => present.peftType !== given.peftType);
-    if (other) throw mixedTypes(name, other, given);
+    if (other && !this.isMixed) throw mixedTypes(name, other, given);
     const config = withFields(given, method.resolve?.(given, modelType, this.model) ?? {});
     this.#checkBiases(config, name);
-    const conflict = method.conflict?.(config, [...this.#configs.values()]);
+    const sameType = [...this.#configs.values()].filter(({ peftType }) => peftType === given.peftType);
+    const conflict = method.conflict?.(config, sameType);
     if (conflict) throw new RangeError(`Cannot add adapter "${name}": ${conflict}`);
     const fields: TargetFields = {
       ...config,

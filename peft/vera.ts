@@ -127,4 +127,5 @@ export const vera: PeftMethod<VeraConfig> = {
   companion: (config, targets, { device }) => new VeraProjections(config, targets, device),
   supports: isLinearTarget,
   wrap: (module, state) => new AdaptedLinear(module as Conv1D | Linear, state, makeVeraAdapter),
+  linear: makeVeraAdapter,
 };
