@@ -9,6 +9,7 @@ import {
   crossEntropy,
   currentDevice,
   type Device,
+  linear,
   linearCrossEntropy,
   RandomState,
   slice,
@@ -21,7 +22,7 @@ import type { FolderInput } from "../io/file_source.ts";
 import { readJsonFrom, writeJson } from "../io/json.ts";
 import { joinPath, makeDirectory } from "../io/files.ts";
 import { save } from "../io/safetensors.ts";
-import { Initializer, Linear, Module, type Parameter, type Projection } from "../nn/mod.ts";
+import { Initializer, Linear, Module, Parameter, type Projection } from "../nn/mod.ts";
 import { type ParameterSource, randomSource } from "./gpt2_block.ts";
 import {
   checkpointEntries,
@@ -213,8 +214,9 @@ export class GPT2LMHeadModel extends Module {
       const weight = head.headWeight();
       if (weight) {
         const loss = linearCrossEntropy(hidden, weight, targets, options);
-        const compute = (hidden: Tensor) => head.forward(hidden);
-        return new CausalLMOutput({ loss, hidden, compute, pastKeyValues });
+        const compute = (hidden: Tensor) => linear(hidden, weight, null); // of this forward, whatever adapters act then
+        const held = weight instanceof Parameter ? undefined : weight;
+        return new CausalLMOutput({ loss, hidden, weight: held, compute, pastKeyValues });
       }
       const logits = head.forward(hidden);
       return new CausalLMOutput({ loss: crossEntropy(logits, targets, options), logits, pastKeyValues });

@@ -15,19 +15,22 @@ export class CausalLMOutput {
   #logits: Tensor | null;
   #compute: (() => Tensor) | null;
   #hidden: Tensor | null;
+  #weight: Tensor | null;
 
-  /** @internal Either `logits`, or `hidden` and how to compute logits from it. */
+  /** @internal Either `logits`, or `hidden` and how to compute logits from it; `weight` is what that needs besides. */
   constructor(parts: {
     loss?: Tensor;
     pastKeyValues?: KVCache;
     logits?: Tensor;
     hidden?: Tensor;
+    weight?: Tensor;
     compute?: (hidden: Tensor) => Tensor;
   }) {
     this.loss = parts.loss;
     this.pastKeyValues = parts.pastKeyValues;
     this.#logits = parts.logits ?? null;
     this.#hidden = parts.hidden ?? null;
+    this.#weight = parts.weight ?? null;
     const { hidden, compute } = parts;
     this.#compute = hidden && compute ? () => compute(hidden) : null;
     if (hidden) parts.loss?.node?.whenFreed.push(() => this.#forget());
@@ -52,7 +55,7 @@ export class CausalLMOutput {
 
   /** @internal For scopes: what lives as long as this output. */
   *ownedTensors(): Generator<Tensor> {
-    for (const tensor of [this.loss, this.#logits, this.#hidden]) if (tensor) yield tensor;
+    for (const tensor of [this.loss, this.#logits, this.#hidden, this.#weight]) if (tensor) yield tensor;
   }
 
   /** Gives the memory of its tensors back; not the cache's. */
@@ -67,8 +70,9 @@ export class CausalLMOutput {
   }
 
   #forget(): void {
-    if (this.#hidden) keep(this.#hidden).dispose();
+    for (const tensor of [this.#hidden, this.#weight]) if (tensor) keep(tensor).dispose();
     this.#hidden = null;
+    this.#weight = null;
     this.#compute = null;
   }
 }

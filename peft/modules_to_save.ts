@@ -69,6 +69,7 @@ export class ModulesToSaveWrapper extends Module {
 
   /** The acting module's weight, where it is a plain head (see `Projection`). */
   headWeight(): Tensor | null {
+    if (this.#state.mixed && !this.#state.disabled) return null; // rows differ
     return this.acting.headWeight?.() ?? null;
   }
 

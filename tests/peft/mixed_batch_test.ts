@@ -9,7 +9,7 @@ import {
   type PeftModel,
   PromptTuningConfig,
 } from "../../peft/mod.ts";
-import { acting, bytesOf, randomise, tinyModel } from "./tiny_model.ts";
+import { acting, BATCH, bytesOf, randomise, tinyModel } from "./tiny_model.ts";
 
 const IDS = [[5, 17, 200, 3, 99], [1, 2, 3, 5, 8], [7, 7, 9, 200, 1], [250, 11, 12, 13, 0]];
 
@@ -99,6 +99,30 @@ Deno.test("forward() with adapterNames and labels has the loss of the rows, and 
   assertAllClose([await mixed.loss!.item()], [(losses[0] + losses[1]) / 2], { rtol: 0, atol: 1e-6 });
   assert(!mixed.loss!.requiresGrad);
   peftModel.dispose();
+});
+
+Deno.test("logits that are read after the forward are those of the adapters that acted in it, also of an adapted head", async () => {
+  for (const fields of [{ targetModules: ["lm_head"] }, { modulesToSave: ["lm_head"] }]) {
+    const { peftModel, base, logits } = await acting(fields);
+    await addOne(peftModel, "plain", { r: 2 }, 5);
+    const read = (output: ReturnType<GPT2LMHeadModel["forward"]>) => output.logits.data();
+    using off = peftModel.disableAdapter(() => peftModel.forward(BATCH));
+    assertAllClose(await read(off), base, { rtol: 0, atol: 1e-6 });
+    using on = peftModel.forward(BATCH);
+    using mixed = peftModel.forward({ ...BATCH, adapterNames: ["plain", "default"] });
+    using none = peftModel.forward({ ...BATCH, adapterNames: ["__base__", "__base__"] });
+    peftModel.setAdapter("plain");
+    assertAllClose(await read(on), logits, { rtol: 0, atol: 1e-5 });
+    assertAllClose(await read(none), base, { rtol: 0, atol: 1e-6 });
+    const half = logits.length / 2;
+    assertAllClose((await read(mixed)).slice(half), logits.slice(half), { rtol: 0, atol: 1e-5 });
+    using plain = peftModel.forward(BATCH);
+    assertAllClose((await read(mixed)).slice(0, half), (await read(plain)).slice(0, half), {
+      rtol: 0,
+      atol: 1e-6,
+    });
+    peftModel.dispose();
+  }
 });
 
 Deno.test("generate() with adapterNames continues each row as its adapter alone, also padded and without a cache", async () => {
