@@ -27,6 +27,21 @@ export interface LoadAdapterOptions {
 const FILES = ["adapter_config.json"];
 const OPTIONAL_FILES = [peftFormat.weightsFile, hubFormat.weightsFile];
 
+/** Options of saving adapters. */
+export interface SaveAdapterOptions {
+  /** Only these; default all. */
+  selectedAdapters?: readonly string[];
+  /** "auto" (default) writes the base's weight of an adapted head too, as `peft` does; false never. */
+  saveEmbeddingLayers?: "auto" | false;
+  /** Writes an adapter that starts from the weight (PiSSA, OLoRA) as plain LoRA of twice the rank; default false. */
+  convertToLora?: boolean;
+  /**
+   * The same, from a folder that the adapter was saved in before training, as `peft` does it. `convertToLora` needs none:
+   * the layers remember where they started.
+   */
+  pathInitialModelForWeightConversion?: string;
+}
+
 /** The folder of an adapter: a local one, or downloaded. */
 export function adapterFolder(
   dirOrId: string,

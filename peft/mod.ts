@@ -10,7 +10,7 @@ export { LoraConfig, type LoraConfigFields } from "./lora_config.ts";
 export type { LoraInit } from "./lora_init.ts";
 export { getPeftModel, type MixedOption, PeftModel } from "./peft_model.ts";
 export type { AdaptableModel, AdapterRows, ForwardInputs, Generate } from "./adaptable_model.ts";
-export type { LoadAdapterOptions } from "./adapter_folder.ts";
+export type { LoadAdapterOptions, SaveAdapterOptions } from "./adapter_folder.ts";
 export { LoraEmbedding } from "./lora_embedding.ts";
 export type { LoraOffset } from "./lora_factors.ts";
 export { LoraLayer } from "./lora_layer.ts";

@@ -6,7 +6,7 @@
 import { joinPath } from "../io/files.ts";
 import { Module, type ModuleDict, Parameter } from "../nn/mod.ts";
 import type { AdaptableModel, AdapterRows, ForwardInputs, Generate } from "./adaptable_model.ts";
-import { adapterFolder, type LoadAdapterOptions } from "./adapter_folder.ts";
+import { adapterFolder, type LoadAdapterOptions, type SaveAdapterOptions } from "./adapter_folder.ts";
 import { readAdapterConfig, readAdapterValues, writeAdapter } from "./adapter_files.ts";
 import { noBudget } from "./companions.ts";
 import { type PeftConfig, withFields } from "./config.ts";
@@ -14,6 +14,7 @@ import type { AdapterHost, InjectOptions } from "./adapter_host.ts";
 import type { TrainingState } from "./method.ts";
 import type { VirtualTokenEncoder } from "./prompt_encoder.ts";
 import { PromptHost } from "./prompt_host.ts";
+import { convertToLora } from "./lora_conversion.ts";
 import { isPromptLearning } from "./prompt_learning.ts";
 import { registerHost, unmixedTunerOf } from "./hosts.ts";
 import { setScale } from "./scale_adapters.ts";
@@ -299,22 +300,24 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
 
   /**
    * Writes adapters as Python's `peft` does: "default" into the folder, others into subfolders of their names.
-   * @param options `selectedAdapters`: only these; `saveEmbeddingLayers`: "auto" (default) writes the base's weight of an
-   * adapted head too, as `peft` does, false never
+   * @throws {TypeError} or {RangeError} for an adapter that cannot be converted; nothing of it is written then
    */
-  async savePretrained(
-    folder: string,
-    options: { selectedAdapters?: readonly string[]; saveEmbeddingLayers?: "auto" | false } = {},
-  ): Promise<void> {
+  async savePretrained(folder: string, options: SaveAdapterOptions = {}): Promise<void> {
     const names = options.selectedAdapters ?? [...this.#host.configs.keys()];
     for (const name of names) this.#host.checkName(name);
     for (const name of names) {
       const target = name === "default" ? folder : await joinPath(folder, name);
-      const tensors = this.#host.savedTensors(name, options.saveEmbeddingLayers !== false);
+      const own = this.#host.savedTensors(name, options.saveEmbeddingLayers !== false);
+      const made = [...own.values()];
       try {
-        await writeAdapter(target, this.#host.configs.get(name)!, tensors, name);
+        const given = { config: this.#host.configs.get(name)!, tensors: own };
+        const initial = options.pathInitialModelForWeightConversion;
+        const converts = options.convertToLora || initial !== undefined;
+        const written = converts ? await convertToLora(this.#host.model, name, given, initial) : given;
+        made.push(...written.tensors.values());
+        await writeAdapter(target, written.config, written.tensors, name);
       } finally {
-        for (const tensor of tensors.values()) if (!(tensor instanceof Parameter)) tensor.dispose();
+        for (const tensor of made) if (!(tensor instanceof Parameter)) tensor.dispose();
       }
     }
   }

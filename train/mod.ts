@@ -4,6 +4,7 @@
  */
 
 export { AdamW, type AdamWGroup, type AdamWOptions } from "./adamw.ts";
+export { createLoraplusOptimizer, type LoraplusOptions } from "./loraplus.ts";
 export { clipGradNorm } from "./clip_grad_norm.ts";
 export {
   type Dataset,
