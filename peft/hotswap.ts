@@ -19,20 +19,21 @@ import { KEY_PREFIX, type Tuner } from "./tuner.ts";
 const ACTION = "Cannot hot-swap the adapter";
 
 /** Fields that change what an adapter computes besides its tensors and its scaling. */
-const SAME_FIELDS = ["useRslora", "loraDropout", "alphaPattern", "useDora"] as const;
+const SAME_FIELDS = ["useRslora", "loraDropout", "alphaPattern", "useDora", "trainableTokenIndices"] as const;
 
 /** Where and how the hub is asked. */
 export type HotswapOptions = Pick<LoadAdapterOptions, "revision" | "cacheDir" | "localFilesOnly">;
 
 /**
- * Replaces the values of a LoRA adapter by those of a file. A smaller rank is filled up with zeros; keys that the file
+ * Replaces the values of a LoRA adapter by those of a file. A smaller rank is filled up with zeros; A and B that the file
  * lacks become zero. Where the new adapter has another scaling, the ratio goes into B, so that the configuration, a
  * captured step and a saved file stay right (`peft` changes the scaling and keeps the old configuration).
  * @param model a `PeftModel`, or a model that `injectAdapterInModel` changed
  * @param dirOrId a folder that `savePretrained` (here or in Python) wrote, or a hub id
  * @throws {RangeError} if there is no such adapter, it is merged, the methods or one of useRslora, loraDropout,
- *   alphaPattern, useDora differ, or the file has keys that the adapter lacks
- * @throws {TypeError} if the file's rank is larger, or another shape does not fit; nothing is changed in any case
+ *   alphaPattern, useDora, trainableTokenIndices differ, or the file has keys that the adapter lacks
+ * @throws {TypeError} if the file's rank is larger, another shape does not fit, or another key than A's and B's is
+ *   missing; nothing is changed in any case
  */
 export async function hotswapAdapter(
   model: Module,
@@ -90,6 +91,7 @@ function plan(
     );
   }
   const ratios = new Map<Parameter, number>();
+  const maybeMissing = new Set<Parameter>();
   for (const [path, layer] of tuner.layers()) {
     const factors = isLowRankLayer(layer) ? layer.lowRank(name) : null;
     if (!factors) continue;
@@ -99,9 +101,18 @@ function plan(
       );
     }
     const ratio = scalingOf(config, path) / (layer as LowRankLayer).scaling.initial(name);
+    for (const parameter of [factors.A, factors.B, factors.bias]) if (parameter) maybeMissing.add(parameter);
     for (const parameter of factors.bias ? [factors.B, factors.bias] : [factors.B]) {
       ratios.set(parameter, ratio);
     }
+  }
+  const missing = [...state].filter(([key, parameter]) => !matched.has(key) && !maybeMissing.has(parameter));
+  if (missing.length > 0) {
+    throw new TypeError(
+      `${ACTION}: keys of A and B alone may be missing, received a file without ${
+        missing.map(([key]) => key).join(", ")
+      }`,
+    );
   }
   return [...state].map(([key, parameter]) => {
     const value = matched.get(key);

@@ -89,6 +89,8 @@ export interface TunerLayer extends Module {
   addAdapter(name: string, config: PeftConfig, path: string, context: InjectionContext): void;
   /** Drops an adapter and its memory. */
   deleteAdapter(name: string): void;
+  /** Whether rows of a batch may use different adapters here; absent: no. */
+  readonly mixesBatches?: boolean;
   /** Gives an adapter another name; `renameIn` does it where all its dictionaries are properties. */
   renameAdapter(from: string, to: string): void;
   /** An adapter's parameters by their keys on disk, relative to this module: `lora_A.weight`. */

@@ -117,7 +117,7 @@ export function checkMixedBatch(
   const wanted = new Set(names);
   for (const [path, layer] of tunerLayers(model)) {
     const here = layer.adapterNames().filter((name) => wanted.has(name));
-    if (here.length > 0 && !isLowRankLayer(layer)) {
+    if (here.length > 0 && !isLowRankLayer(layer) && !layer.mixesBatches) {
       throw new TypeError(`${ACTION}: LoRA adapters are required, "${path}" has others`);
     }
     if (isLowRankLayer(layer) && here.some((name) => layer.lowRank(name)?.hasMagnitude)) {

@@ -3,8 +3,9 @@
  * @module
  */
 
-import { concat, showShape, slice, type Tensor, tidy } from "../autograd/mod.ts";
+import type { Tensor } from "../autograd/mod.ts";
 import { Module, ModuleDict, type Parameter } from "../nn/mod.ts";
+import { bySample } from "./by_sample.ts";
 import type { AdapterState } from "./method.ts";
 
 /** A layer of one tensor in and one out, with options it understands. */
@@ -47,24 +48,11 @@ export class ModulesToSaveWrapper extends Module {
     const { mixed, disabled } = this.#state;
     if (!mixed || disabled) return this.acting.forward(x, ...rest);
     const modules = mixed.names.map((name) => this.modules_to_save.get(name) ?? this.original_module);
-    if (modules.every((module) => module === modules[0])) return modules[0].forward(x, ...rest);
-    const rows = x.shape[0] / modules.length;
-    if (!Number.isInteger(rows)) {
-      throw new TypeError(
-        `Cannot mix adapters: ${modules.length} samples are required of modules trained whole, received ${
-          showShape(x.shape)
-        }`,
-      );
-    }
-    return tidy(() => {
-      const parts: Tensor[] = [];
-      for (let from = 0, to = 1; from < modules.length; from = to) {
-        for (to = from + 1; to < modules.length && modules[to] === modules[from];) to++;
-        const part = (tensor: Tensor) => slice(tensor, 0, from * rows, to * rows);
-        parts.push(modules[from].forward(part(x), ...rest.map((value) => partOfOptions(value, part))));
-      }
-      return concat(parts, 0);
-    });
+    return bySample(
+      x,
+      modules,
+      (module, part) => module.forward(part(x), ...rest.map((value) => partOfOptions(value, part))),
+    );
   }
 
   /** The acting module's weight, where it is a plain head (see `Projection`). */

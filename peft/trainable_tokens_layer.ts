@@ -22,6 +22,7 @@ import {
   untracked,
 } from "../autograd/mod.ts";
 import { Embedding, type Linear, Module, Parameter, ParameterDict } from "../nn/mod.ts";
+import { bySample } from "./by_sample.ts";
 import type { PeftConfig } from "./config.ts";
 import type { AdapterState, InjectionContext, TunerLayer } from "./method.ts";
 import { renameIn } from "./rename_adapter.ts";
@@ -49,6 +50,8 @@ export class TrainableTokensLayer extends Module implements TunerLayer {
   trainable_tokens_delta: ParameterDict;
   /** Merging changes the weight for every module that shares it: they all use these rows. */
   readonly keepsTies = true;
+  /** Each sample may use the rows of another adapter. */
+  readonly mixesBatches = true;
   readonly #state: AdapterState;
   readonly #leader: TrainableTokensLayer | null;
   /** Whether a file holds the rows under this layer's name too. */
@@ -87,7 +90,7 @@ export class TrainableTokensLayer extends Module implements TunerLayer {
    * @throws {RangeError} if two of them have a token in common
    */
   #acting(): string[] {
-    if (this.#state.disabled || this.#state.mixed) return [];
+    if (this.#state.disabled) return [];
     const acting = this.#state.active.filter((name) =>
       this.#tokens.has(name) && !this.#state.merged.includes(name)
     );
@@ -111,11 +114,17 @@ export class TrainableTokensLayer extends Module implements TunerLayer {
 
   /** ids int32 [...] -> [..., C] for an embedding; x [..., C] -> [..., V] for a tied head. */
   forward(x: Tensor): Tensor {
-    return tidy(() => this.#forward(x));
+    const { mixed, disabled } = this.#state;
+    if (!mixed || disabled) return tidy(() => this.#forward(x, this.#acting()));
+    const names = mixed.names.map((name) => this.#tokens.has(name) ? name : null);
+    return bySample(
+      x,
+      names,
+      (name, part) => tidy(() => this.#forward(part(x), name === null ? [] : [name])),
+    );
   }
 
-  #forward(x: Tensor): Tensor {
-    const acting = this.#acting();
+  #forward(x: Tensor, acting: readonly string[]): Tensor {
     if (!(this.base_layer instanceof Embedding)) {
       return acting.length === 0 ? this.base_layer.forward(x) : linear(x, this.#table(acting), null);
     }
@@ -142,6 +151,7 @@ export class TrainableTokensLayer extends Module implements TunerLayer {
   headWeight(): Tensor | null {
     const { base_layer: base } = this;
     if (base instanceof Embedding || base.bias) return null;
+    if (this.#state.mixed && !this.#state.disabled) return null; // rows differ
     const acting = this.#acting();
     return acting.length === 0 ? base.headWeight() : this.#table(acting);
   }

@@ -4,10 +4,11 @@
  */
 
 import type { Module } from "../nn/mod.ts";
-import { savedModules } from "./adapted_tree.ts";
+import { savedModules, tunerLayers } from "./adapted_tree.ts";
 import { checkNewName } from "./adapter_names.ts";
 import type { PeftConfig } from "./config.ts";
 import { quoteAll } from "./names.ts";
+import { TrainableTokensLayer } from "./trainable_tokens_layer.ts";
 import type { Tuner } from "./tuner.ts";
 import { planWeightedIA3 } from "./weighted_ia3.ts";
 import {
@@ -76,6 +77,20 @@ export async function addWeightedAdapter<M extends Module>(
       `${ACTION}: Cannot add weighted adapters if they target the same module with modules_to_save, but found ${shared.length} such instance(s).`,
     );
   }
+  const tokens = tunerLayers(tuner.model).flatMap(([path, layer]) => {
+    const names = layer instanceof TrainableTokensLayer
+      ? adapters.filter((name) => layer.adapterParameters(name).length > 0)
+      : [];
+    return names.length > 0 ? [{ path, layer, names }] : [];
+  });
+  const [common] = tokens.filter(({ names }) => names.length > 1);
+  if (common) {
+    throw new RangeError(
+      `${ACTION}: one adapter at most may train tokens of a module, ${
+        common.names.join(", ")
+      } do of "${common.path}"`,
+    );
+  }
   const { config, write } = await PLANNERS[peftType](tuner.model, weighted, options);
   checkNewName(tuner.configs, adapterName); // another one may have come while the values were read
   tuner.inject(config, adapterName);
@@ -84,5 +99,9 @@ export async function addWeightedAdapter<M extends Module>(
     if (name === undefined) continue;
     const wrapper = tuner.savedModules().find(([at]) => at === path)![1];
     wrapper.modules_to_save.get(adapterName)?.loadStateDict(wrapper.modules_to_save.get(name)!.stateDict());
+  }
+  for (const { layer, names: [name] } of tokens) {
+    const made = new Map(layer.adapterParameters(adapterName));
+    for (const [key, rows] of layer.adapterParameters(name)) rows.device.copy(rows.view, made.get(key)!.view);
   }
 }

@@ -185,6 +185,8 @@ export async function planWeightedLora(
     rankPattern: {},
     alphaPattern: {},
     initLoraWeights: true,
+    trainableTokenIndices: adapters.find(({ config }) => config.trainableTokenIndices)?.config
+      .trainableTokenIndices ?? null,
     loraBias: layers.some(([, , bias]) => bias !== null),
   });
   return {

@@ -28,6 +28,7 @@ Deno.test("hotswapAdapter() of the same, a smaller rank and another alpha gives 
     ["DoRA", { r: 4, useDora: true }, { r: 2, useDora: true }],
     ["bias of B", { r: 4, loraBias: true }, { r: 2, loraAlpha: 5, loraBias: true }],
     ["embeddings", { r: 4, targetModules: ["wte", "c_fc"] }, { r: 3, targetModules: ["wte", "c_fc"] }],
+    ["tokens", { r: 4, trainableTokenIndices: [5, 9] }, { r: 2, trainableTokenIndices: [5, 9] }],
     ["modules trained whole", { r: 4, modulesToSave: ["ln_f"] }, { r: 4, modulesToSave: ["ln_f"] }],
   ];
   for (const [label, own, next] of cases) {
@@ -85,6 +86,7 @@ Deno.test("hotswapAdapter() refuses what does not fit, in peft's words, and chan
       { initLoraWeights: "olora" },
       "plain LoRA is required, received an adapter that starts from the weight of",
     ],
+    [{ trainableTokenIndices: [3] }, "Configs are incompatible: for trainableTokenIndices, null != [3]"],
     [{ loraDropout: 0.5 }, "Configs are incompatible: for loraDropout, 0 != 0.5"],
     [{ alphaPattern: { c_attn: 3 } }, 'Configs are incompatible: for alphaPattern, {} != {"c_attn":3}'],
     [{ useDora: true }, "Configs are incompatible: for useDora, false != true"],
@@ -130,6 +132,13 @@ Deno.test("hotswapAdapter() refuses what does not fit, in peft's words, and chan
     await save(path, Object.fromEntries(file), { format: "pt" });
     assertEquals(await bytesOf(peftModel), before);
     await hotswapAdapter(peftModel, folder, "default");
+    const { peftModel: whole } = await acting({ modulesToSave: ["ln_f"] });
+    await assertRejects(
+      () => hotswapAdapter(whole, folder, "default"),
+      TypeError,
+      "keys of A and B alone may be missing, received a file without base_model.model.transformer.ln_f.weight, ",
+    );
+    whole.dispose();
   });
   peftModel.dispose();
 });

@@ -188,6 +188,24 @@ Deno.test("a mixed batch takes embeddings, biases of B and adapters that start f
   peftModel.dispose();
 });
 
+Deno.test("a mixed batch gives each row its adapter's trained tokens, also in a tied head", async () => {
+  const { peftModel } = await acting({ trainableTokenIndices: [5, 200, 7] });
+  await addOne(peftModel, "others", { r: 2, targetModules: ["c_fc"], trainableTokenIndices: [5, 13] }, 5);
+  await addOne(peftModel, "plain", { r: 2 }, 6);
+  await assertRows(peftModel, ["others", "plain", "default", "__base__"], "tokens");
+  const adapterNames = ["default", "others"];
+  const labels = IDS.slice(0, 2);
+  using mixed = peftModel.forward({ inputIds: labels, labels, adapterNames });
+  const losses: number[] = [];
+  for (const [i, name] of adapterNames.entries()) {
+    peftModel.setAdapter(name);
+    using output = peftModel.forward({ inputIds: [IDS[i]], labels: [IDS[i]] });
+    losses.push(await output.loss!.item());
+  }
+  assertAllClose([await mixed.loss!.item()], [(losses[0] + losses[1]) / 2], { rtol: 0, atol: 1e-6 });
+  peftModel.dispose();
+});
+
 Deno.test("a mixed batch runs each row through its adapter's copy of a module trained whole", async () => {
   const { peftModel } = await acting({ modulesToSave: ["ln_f"] });
   await addOne(peftModel, "other", {

@@ -59,7 +59,7 @@ Deno.test("renameAdapter() keeps logits, flags, order and file, and refuses take
 });
 
 Deno.test("renameAdapter() of every method keeps logits, merged logits and file", async () => {
-  const folders = ["lora", "methods", "prompt"].flatMap((kind) =>
+  const folders = ["lora", "lora_variants", "methods", "prompt"].flatMap((kind) =>
     [...Deno.readDirSync(`${FIXTURES}${kind}`)].map(({ name }) => `${FIXTURES}${kind}/${name}`).sort()
   );
   for (const folder of folders) {

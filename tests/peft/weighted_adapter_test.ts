@@ -212,6 +212,20 @@ Deno.test("a module trained whole by one adapter comes along; by both, the adapt
   peftModel.dispose();
 });
 
+Deno.test("tokens that one adapter trains come along; of two adapters that train tokens, none is made", async () => {
+  const peftModel = await two({}, { trainableTokenIndices: [5, 200] });
+  await peftModel.addWeightedAdapter(["second", "default"], [0, 1], "one", { combinationType: "cat" });
+  const own = await logitsOf(peftModel);
+  peftModel.setAdapter("one");
+  assertAllClose(await logitsOf(peftModel), own, { rtol: 0, atol: 1e-5 });
+  await assertRejects(
+    () => peftModel.addWeightedAdapter(["default", "one"], [1, 1], "two"),
+    RangeError,
+    "one adapter at most may train tokens of a module, default, one do of",
+  );
+  peftModel.dispose();
+});
+
 Deno.test("adapters that narrow their targets down in different ways are united module by module", async () => {
   const peftModel = await two({ layersToTransform: [2] }, { layersToTransform: [0] });
   await peftModel.addWeightedAdapter(["default", "second"], [1, 1], "both", { combinationType: "cat" });
