@@ -21,6 +21,7 @@ import {
   refuseConfig,
 } from "./config.ts";
 import type { TokenIndices } from "./token_adapter.ts";
+import { completeEva, type EvaConfig, evaFromJSON, evaToJSON } from "./eva_config.ts";
 import { checkInit, isNamedInit, type LoraInit } from "./lora_init.ts";
 
 /** Fields of a LoRA configuration. */
@@ -50,6 +51,8 @@ export interface LoraConfigFields extends PeftConfigFields {
   modulesToSave: readonly string[] | null;
   /** Initial values of A and B, see `LoraInit`; default true. */
   initLoraWeights: LoraInit;
+  /** Options of the start "eva"; default null: its defaults. */
+  evaConfig: EvaConfig | null;
   /** Give B a bias that trains; with initLoraWeights true or false alone, without DoRA, not on embeddings. Default false. */
   loraBias: boolean;
   /** Numbers of the blocks to adapt; null for all. With a list of targets alone. */
@@ -64,6 +67,11 @@ export interface LoraConfigFields extends PeftConfigFields {
   fanInFanOut: boolean;
 }
 
+/** What a LoRA configuration is made of: any of its fields, and any of EVA's options. */
+export type LoraConfigInput = Partial<Omit<LoraConfigFields, "evaConfig">> & {
+  evaConfig?: Partial<EvaConfig> | null;
+};
+
 const DEFAULTS: LoraConfigFields = {
   ...COMMON_DEFAULTS,
   r: 8,
@@ -77,6 +85,7 @@ const DEFAULTS: LoraConfigFields = {
   modulesToSave: null,
   trainableTokenIndices: null,
   initLoraWeights: true,
+  evaConfig: null,
   loraBias: false,
   layersToTransform: null,
   layersPattern: null,
@@ -91,7 +100,6 @@ const FIXED: Readonly<Record<string, unknown>> = {
   arrow_config: null,
   corda_config: null,
   ensure_weight_tying: false,
-  eva_config: null,
   kasa_config: null,
   layer_replication: null,
   loftq_config: {},
@@ -163,13 +171,14 @@ export class LoraConfig implements PeftConfig {
   readonly peftType = "LORA";
 
   /** Missing fields take `peft`'s defaults. @throws {RangeError} for a value outside its range */
-  constructor(fields: Partial<LoraConfigFields> = {}) {
+  constructor(fields: LoraConfigInput = {}) {
     const known = Object.keys(DEFAULTS);
     const unknown = Object.keys(fields).filter((name) => !known.includes(name));
     if (unknown.length > 0) {
       refuseConfig("lora", `fields are ${known.join(", ")}, received ${unknown.join(", ")}`);
     }
-    const all = { ...DEFAULTS, ...fields };
+    const given = fields.evaConfig ?? (fields.initLoraWeights === "eva" ? {} : null);
+    const all = { ...DEFAULTS, ...fields, evaConfig: completeEva(given) };
     check(all);
     Object.assign(this, all);
   }
@@ -177,13 +186,18 @@ export class LoraConfig implements PeftConfig {
   /** The configuration of an `adapter_config.json`. @throws {RangeError} for an option that is not supported */
   static fromJSON(json: Readonly<Record<string, unknown>>): LoraConfig {
     const active = Object.entries(json).filter(([key]) => !IDLE_FIELDS.includes(key));
-    return new LoraConfig(configFromJSON("lora", Object.fromEntries(active), DEFAULTS, FIXED));
+    const fields = configFromJSON("lora", Object.fromEntries(active), DEFAULTS, FIXED);
+    return new LoraConfig({
+      ...fields,
+      evaConfig: evaFromJSON(fields.evaConfig ?? null) as EvaConfig | null,
+    });
   }
 
   /** The fields of `adapter_config.json`. */
   toJSON(): Record<string, unknown> {
     const names = Object.keys(DEFAULTS) as (keyof LoraConfigFields)[];
-    return configToJSON("LORA", Object.fromEntries(names.map((name) => [name, this[name]])), FIXED);
+    const fields = Object.fromEntries(names.map((name) => [name, this[name]]));
+    return configToJSON("LORA", { ...fields, evaConfig: evaToJSON(this.evaConfig) }, FIXED);
   }
 }
 

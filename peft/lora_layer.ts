@@ -122,6 +122,7 @@ export class LoraLayer extends Projection implements LowRankLayer {
 
   /** x [..., in] -> [..., out]. */
   forward(x: Tensor, options: ProjectionOptions = {}): Tensor {
+    this.#state.observer?.(this, x);
     const stack = this.#state.disabled ? null : this.#state.mixed?.stackOf(this);
     if (stack) {
       const { weight, bias, layout } = this.base_layer;

@@ -20,6 +20,8 @@ export class AdapterState {
   disabled = false;
   /** The batch under way whose rows have adapters of their own; null for the active ones everywhere. */
   mixed: MixedBatch | null = null;
+  /** Is shown what LoRA layers are given, while something looks at it. */
+  observer: ((layer: Module, x: Tensor) => void) | null = null;
 
   /** Gives an adapter another name. */
   rename(from: string, to: string): void {

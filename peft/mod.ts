@@ -6,7 +6,9 @@
 export { AdaLoraConfig, type AdaLoraConfigFields, type RankPattern } from "./adalora.ts";
 export { AdaptedLinear } from "./adapted_linear.ts";
 export { PeftConfig, type PeftConfigFields, type PeftConfigReader } from "./config.ts";
-export { LoraConfig, type LoraConfigFields } from "./lora_config.ts";
+export { LoraConfig, type LoraConfigFields, type LoraConfigInput } from "./lora_config.ts";
+export { type EvaBatch, initializeLoraEvaWeights } from "./eva.ts";
+export type { EvaConfig } from "./eva_config.ts";
 export type { LoraInit } from "./lora_init.ts";
 export { getPeftModel, type MixedOption, PeftModel } from "./peft_model.ts";
 export type { AdaptableModel, AdapterRows, ForwardInputs, Generate } from "./adaptable_model.ts";
