@@ -19,6 +19,7 @@ import {
   type PeftConfig,
   type PeftConfigFields,
   refuseConfig,
+  snakeCase,
 } from "./config.ts";
 import type { TokenIndices } from "./token_adapter.ts";
 import { completeEva, type EvaConfig, evaFromJSON, evaToJSON } from "./eva_config.ts";
@@ -174,6 +175,11 @@ export class LoraConfig implements PeftConfig {
   constructor(fields: LoraConfigInput = {}) {
     const known = Object.keys(DEFAULTS);
     const unknown = Object.keys(fields).filter((name) => !known.includes(name));
+    const absent = unknown.find((name) => Object.hasOwn(FIXED, snakeCase(name)));
+    if (absent) {
+      const received = JSON.stringify(fields[absent as keyof typeof fields]);
+      refuseConfig("lora", `${snakeCase(absent)} is not supported, received ${received}`);
+    }
     if (unknown.length > 0) {
       refuseConfig("lora", `fields are ${known.join(", ")}, received ${unknown.join(", ")}`);
     }

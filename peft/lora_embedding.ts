@@ -16,14 +16,13 @@ import {
   scale,
   Tensor,
   tidy,
-  transpose,
   untracked,
 } from "../autograd/mod.ts";
 import { type Embedding, Module, ModuleDict, Parameter, ParameterDict } from "../nn/mod.ts";
 import { refuseConfig } from "./config.ts";
 import { columnNorms, DoraMagnitude } from "./dora.ts";
 import type { LoraConfig } from "./lora_config.ts";
-import type { LoraFactors } from "./lora_factors.ts";
+import { changedWeight, type LoraFactors } from "./lora_factors.ts";
 import { LoraScaling } from "./lora_scaling.ts";
 import type { LowRankFactors, LowRankLayer } from "./low_rank.ts";
 import type { AdapterState, InjectionContext } from "./method.ts";
@@ -154,8 +153,7 @@ export class LoraEmbedding extends Module implements LowRankLayer {
 
   /** The table with an adapter's change, [V, C]. */
   #changed(name: string): Tensor {
-    const { A, B, s } = this.#factors(name);
-    const table = linear(transpose(A), scale(B, s), null, { residual: cast(this.weight, "float32") });
+    const table = changedWeight(this.#factors(name));
     const magnitude = this.lora_magnitude_vector.get(name)?.weight;
     return magnitude ? multiply(table, divide(magnitude, columnNorms(this.#factors(name)))) : table;
   }

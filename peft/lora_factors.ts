@@ -3,7 +3,16 @@
  * @module
  */
 
-import { concat, linear, loraLinear, type Tensor, type WeightLayout } from "../autograd/mod.ts";
+import {
+  cast,
+  concat,
+  linear,
+  loraLinear,
+  scale,
+  type Tensor,
+  transpose,
+  type WeightLayout,
+} from "../autograd/mod.ts";
 import type { Parameter } from "../nn/mod.ts";
 
 /** Where an adapter starts that is taken off the weight, so that the layer starts as it was: -s (B0 A0)^T. */
@@ -46,4 +55,14 @@ export function frozenLinear(
 ): Tensor {
   if (!offset) return linear(x, weight, bias, { layout, residual });
   return loraLinear(x, weight, bias, offset.A, offset.B, s, { layout, residual });
+}
+
+/** The weight with what the adapter adds, float32, in the weight's layout; one product, windowed where it must be. */
+export function changedWeight(factors: LoraFactors): Tensor {
+  const { weight, layout, s } = factors;
+  const { A, B } = wholeFactors(factors);
+  const residual = cast(weight, "float32");
+  return layout === "conv1d"
+    ? linear(transpose(A), scale(B, s), null, { residual }) // [in, out]
+    : linear(B, scale(A, s), null, { layout: "conv1d", residual }); // [out, in]
 }

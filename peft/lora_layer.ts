@@ -34,7 +34,13 @@ import {
 } from "../nn/mod.ts";
 import { columnNorms, doraForward, DoraMagnitude } from "./dora.ts";
 import type { LoraConfig } from "./lora_config.ts";
-import { frozenLinear, type LoraFactors, type LoraOffset, wholeFactors } from "./lora_factors.ts";
+import {
+  changedWeight,
+  frozenLinear,
+  type LoraFactors,
+  type LoraOffset,
+  wholeFactors,
+} from "./lora_factors.ts";
 import { loraStart } from "./lora_init.ts";
 import { LoraScaling } from "./lora_scaling.ts";
 import type { LowRankFactors, LowRankLayer } from "./low_rank.ts";
@@ -177,8 +183,7 @@ export class LoraLayer extends Projection implements LowRankLayer {
     const plain = acting.length === 1 && layout === "linear" && weight.dtype === "float32" &&
       !this.#bias(acting) && !this.lora_magnitude_vector.has(name) && !this.lora_dropout.get(name)!.isActive;
     if (!plain) return null;
-    const { A, B } = wholeFactors(this.#factors(name));
-    return linear(B, scale(A, this.scaling.get(name)!), null, { layout: "conv1d", residual: weight }); // [out, in]
+    return changedWeight(this.#factors(name)); // [out, in]
   }
 
   /** activation(y) + residual. */
@@ -309,7 +314,7 @@ export class LoraLayer extends Projection implements LowRankLayer {
     this.#original.keep(...this.mergedWeights());
     noGrad(() =>
       tidy(() => {
-        let merged = add(cast(weight, "float32"), this.delta(name));
+        let merged = changedWeight(this.#factors(name));
         const magnitude = this.lora_magnitude_vector.get(name)?.weight;
         if (magnitude) {
           const g = divide(magnitude, columnNorms(this.#factors(name))); // [out]

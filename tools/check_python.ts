@@ -20,38 +20,57 @@ const CASES: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   modules_to_save: { r: 2, targetModules: ["c_attn"], modulesToSave: ["ln_f"] },
   patterns: { r: 2, targetModules: ["c_attn", "c_fc"], rankPattern: { c_fc: 3 }, alphaPattern: { c_fc: 5 } },
   layers: { r: 2, targetModules: ["c_attn"], layersToTransform: [1] },
+  lora_bias: { r: 2, targetModules: ["c_attn"], loraBias: true },
+  embeddings: { r: 2, targetModules: ["wte", "wpe", "c_fc"] },
+  dora_embedding: { r: 2, targetModules: ["wte"], useDora: true },
+  lm_head: { r: 2, targetModules: ["lm_head", "c_attn"] },
+  tokens: { r: 2, targetModules: ["c_attn"], trainableTokenIndices: [207, 60, 61] },
+  orthogonal: { r: 2, targetModules: ["c_attn"], initLoraWeights: "orthogonal" },
+  eva: { r: 2, targetModules: ["c_attn"], initLoraWeights: "eva" },
 };
 
 /** Configurations of other methods, by the name of their class: those that `peft` has on GPT-2's Conv1D. */
-const OTHERS: Readonly<Record<string, readonly [config: string, fields: Readonly<Record<string, unknown>>]>> =
-  {
-    adalora: ["AdaLoraConfig", {
-      initR: 4,
-      targetR: 2,
-      totalStep: 3,
-      targetModules: ["c_attn", "mlp.c_proj"],
-    }],
-    vera: ["VeraConfig", { r: 5, targetModules: ["c_fc", "mlp.c_proj"] }],
-    vera_drawn: ["VeraConfig", {
-      r: 5,
-      saveProjection: false,
-      projectionPrngKey: 3,
-      targetModules: "all-linear",
-    }],
-    fourierft: ["FourierFTConfig", {
-      nFrequency: 60,
-      nFrequencyPattern: { c_attn: 20 },
-      targetModules: "all-linear",
-    }],
-    ia3: ["IA3Config", {}],
-    ln_tuning: ["LNTuningConfig", {}],
-  };
+const OTHERS: Readonly<
+  Record<
+    string,
+    readonly [
+      config: string,
+      fields: Readonly<Record<string, unknown>>,
+      save?: Readonly<Record<string, unknown>>,
+    ]
+  >
+> = {
+  pissa_converted: ["LoraConfig", { r: 2, initLoraWeights: "pissa" }, { convertToLora: true }],
+  olora_converted: ["LoraConfig", { r: 2, initLoraWeights: "olora" }, { convertToLora: true }],
+  only_tokens: ["TrainableTokensConfig", { tokenIndices: [207, 60, 61] }],
+  adalora: ["AdaLoraConfig", {
+    initR: 4,
+    targetR: 2,
+    totalStep: 3,
+    targetModules: ["c_attn", "mlp.c_proj"],
+  }],
+  vera: ["VeraConfig", { r: 5, targetModules: ["c_fc", "mlp.c_proj"] }],
+  vera_drawn: ["VeraConfig", {
+    r: 5,
+    saveProjection: false,
+    projectionPrngKey: 3,
+    targetModules: "all-linear",
+  }],
+  fourierft: ["FourierFTConfig", {
+    nFrequency: 60,
+    nFrequencyPattern: { c_attn: 20 },
+    targetModules: "all-linear",
+  }],
+  ia3: ["IA3Config", {}],
+  ln_tuning: ["LNTuningConfig", {}],
+};
 
 /** Trains and saves one adapter, and returns what Python says of it; empty when it agrees. */
 async function checkCase(
   config: string,
   fields: Readonly<Record<string, unknown>>,
   folder: string,
+  save: Readonly<Record<string, unknown>> = {},
 ): Promise<string> {
   // A computed name: this file type-checks before the library is complete.
   const lib = await import(`${ROOT}mod.ts`);
@@ -66,7 +85,7 @@ async function checkCase(
     optimizer.zeroGrad();
   }
   peftModel.eval();
-  await peftModel.savePretrained(folder);
+  await peftModel.savePretrained(folder, save);
   const { logits } = peftModel.forward({ inputIds: INPUT_IDS });
   const compare = `${folder}/logits.safetensors`;
   await lib.safetensors.save(compare, {
@@ -86,12 +105,12 @@ async function checkCase(
 
 if (import.meta.main) {
   let failed = 0;
-  const lora = Object.entries(CASES).map(([name, fields]) => [name, ["LoraConfig", fields]] as const);
+  const lora = Object.entries(CASES).map(([name, fields]) => [name, ["LoraConfig", fields, {}]] as const);
   const all = [...lora, ...Object.entries(OTHERS)];
   const wanted = all.filter(([name]) => Deno.args.length === 0 || Deno.args.includes(name));
-  for (const [name, [config, fields]] of wanted) {
+  for (const [name, [config, fields, save]] of wanted) {
     const folder = await Deno.makeTempDir();
-    const problem = await checkCase(config, fields, folder).finally(() =>
+    const problem = await checkCase(config, fields, folder, save).finally(() =>
       Deno.remove(folder, { recursive: true })
     );
     console.log(`${name} ... ${problem === "" ? "ok" : "FAILED"}`);

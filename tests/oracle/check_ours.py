@@ -43,6 +43,7 @@ def main() -> int:
     warnings.filterwarnings("ignore", message=".*fan_in_fan_out.*")
     warnings.filterwarnings("ignore", message="Specified to not .* vera_A and vera_B")  # drawn again from the seed
     warnings.filterwarnings("ignore", message="Unsupported layer type .*LayerNorm")  # peft's own LN tuning
+    warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings=True` and a tied layer")
     warnings.filterwarnings("ignore", category=FutureWarning)
     logging.disable_progress_bar()
     model, info = AutoModelForCausalLM.from_pretrained(
@@ -51,8 +52,9 @@ def main() -> int:
     if args.adapter:
         model = PeftModel.from_pretrained(model, args.adapter)
         saved = load_file(args.adapter / "adapter_model.safetensors")
-        live = {re.sub(r"\.default(?=\.|$)", "", n).replace(".modules_to_save", ""): p for n, p in
-                [*model.named_parameters(), *model.named_buffers(remove_duplicate=False)]}
+        live = {re.sub(r"\.default(?=\.|$)", "", n).replace(".modules_to_save", "").replace("magnitude_vector.weight", "magnitude_vector"): p
+                for n, p in
+                [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]}
         unknown = sorted(name for name in saved if name not in live)
         different = sorted(n for n, t in saved.items() if n in live and not torch.equal(live[n], t.float()))
         report |= {k: v for k, v in [("adapter_unknown", unknown), ("adapter_not_loaded", different)] if v}

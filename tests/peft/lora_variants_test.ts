@@ -221,6 +221,8 @@ const BAD: [Record<string, unknown>, string][] = [
   [{ initLoraWeights: "corda" }, 'init_lora_weights="corda" is not supported: use pissa, or eva'],
   [{ initLoraWeights: "lora_ga" }, 'init_lora_weights="lora_ga" is not supported'],
   [{ initLoraWeights: "mica" }, 'init_lora_weights="mica" is not supported'],
+  [{ layerReplication: [[0, 2], [1, 3]] }, "layer_replication is not supported, received [[0,2],[1,3]]"],
+  [{ useQalora: true }, "use_qalora is not supported, received true"],
   [{ loraBias: "yes" }, 'lora_bias must be true or false, received "yes"'],
   [{ useDora: 1 }, "use_dora must be true or false, received 1"],
   [
