@@ -6,6 +6,9 @@
 import { Embedding, type Module } from "../nn/mod.ts";
 import { savedModules, tunerLayers } from "./adapted_tree.ts";
 import { hostOf, tunerOf } from "./hosts.ts";
+import type { TunerLayer } from "./method.ts";
+import type { ModulesToSaveWrapper } from "./modules_to_save.ts";
+import { TrainableTokensLayer } from "./trainable_tokens_layer.ts";
 
 /** Whether parameters train: all, none, or some of them. */
 export type TrainingStatus = boolean | "irregular";
@@ -118,26 +121,32 @@ export function getLayerStatus(model: Module): TunerLayerStatus[] {
     );
   }
   return layers.map(([path, layer]) => {
+    const here = "modules_to_save" in layer ? layer.modules_to_save.keys() : layer.adapterNames();
+    const names = known.filter((name) => here.includes(name));
     const parameters = Object.fromEntries(
-      known.map((name) => [name, layer.adapterParameters(name).map(([, parameter]) => parameter)] as const)
-        .filter(([, list]) => list.length > 0),
+      names.map((name) => [name, layer.adapterParameters(name).map(([, parameter]) => parameter)] as const)
+        .filter(([, list]) => list.length > 0), // a tied layer uses those of another one
     );
-    const names = Object.keys(parameters);
-    const isLayer = "base_layer" in layer;
-    const type = configs.get(names[0])?.peftType ?? "";
-    const kind = isLayer && layer.base_layer instanceof Embedding ? "Embedding" : "Linear";
     return {
       name: prefix + path,
-      moduleType: isLayer ? LAYER_TYPES[type] ?? `${type.toLowerCase()}.${kind}` : layer.constructor.name,
+      moduleType: moduleTypeOf(layer, configs.get(names[0])?.peftType ?? ""),
       enabled: !state.disabled,
       activeAdapters: [...state.active],
-      mergedAdapters: isLayer ? state.merged.filter((name) => names.includes(name)) : [],
+      mergedAdapters: "base_layer" in layer ? state.merged.filter((name) => names.includes(name)) : [],
       requiresGrad: byKey([parameters], ([list]) => consistent(list.map((p) => p.requiresGrad))),
       availableAdapters: names.toSorted(),
       devices: byKey([parameters], () => ["webgpu"]),
       quantizationBackend: null,
     };
   });
+}
+
+/** `peft`'s name of a layer's class. */
+function moduleTypeOf(layer: TunerLayer | ModulesToSaveWrapper, peftType: string): string {
+  if (!("base_layer" in layer)) return "ModulesToSaveWrapper";
+  if (layer instanceof TrainableTokensLayer) return "TrainableTokensLayer";
+  const kind = layer.base_layer instanceof Embedding ? "Embedding" : "Linear";
+  return LAYER_TYPES[peftType] ?? `${peftType.toLowerCase()}.${kind}`;
 }
 
 /**

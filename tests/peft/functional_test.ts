@@ -1,4 +1,11 @@
-import { assert, assertAllClose, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import {
+  assert,
+  assertAllClose,
+  assertEquals,
+  assertNotEquals,
+  assertRejects,
+  assertThrows,
+} from "@std/assert";
 import { cast, type Tensor } from "../../autograd/mod.ts";
 import {
   deleteAdapter,
@@ -16,7 +23,7 @@ import {
   VeraConfig,
 } from "../../peft/mod.ts";
 import { FIXTURES } from "../reference/fixtures.ts";
-import { acting, bytesOf, logitsOf, tinyModel, warningsOf, withFolder } from "./tiny_model.ts";
+import { acting, bytesOf, logitsOf, randomise, tinyModel, warningsOf, withFolder } from "./tiny_model.ts";
 
 const FIELDS = { r: 4, loraAlpha: 8 };
 
@@ -120,6 +127,33 @@ Deno.test("getPeftModelStateDict() and setPeftModelStateDict() carry virtual tok
   for (const tensor of state.values()) tensor.dispose();
   first.dispose();
   second.dispose();
+});
+
+Deno.test("the state dict of each method's adapter makes the same adapter of a fresh one", async () => {
+  const folders = [
+    "lora/bias_all",
+    "lora_variants/tokens",
+    "methods/ia3",
+    "methods/ln_tuning_some",
+    "methods/vera",
+  ];
+  for (
+    const folder of [...folders, "methods/lokr", "methods/adalora_some", "methods/boft", "prompt/p_tuning"]
+  ) {
+    const { model } = await tinyModel();
+    const loaded = await PeftModel.fromPretrained(model, `${FIXTURES}${folder}`);
+    const logits = await logitsOf(loaded);
+    const state = getPeftModelStateDict(loaded);
+    const { model: other } = await tinyModel();
+    const fresh = await PeftModel.fromPretrained(other, `${FIXTURES}${folder}`, { adapterName: "fresh" });
+    fresh.setRequiresGrad("fresh");
+    await randomise(fresh);
+    assertNotEquals(await logitsOf(fresh), logits, folder);
+    await setPeftModelStateDict(fresh, state, { adapterName: "fresh" });
+    assertEquals(await logitsOf(fresh), logits, folder);
+    loaded.dispose();
+    fresh.dispose();
+  }
 });
 
 Deno.test("injectAdapterInModel() adapts the model itself: it acts, trains alone, and has plain keys", async () => {

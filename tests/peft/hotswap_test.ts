@@ -69,6 +69,17 @@ Deno.test("a captured step goes on with the adapter that is hot-swapped in", asy
   });
 });
 
+Deno.test("hotswapAdapter() takes a model with an injected adapter", async () => {
+  await withFolder(async (folder) => {
+    const wanted = await saved(folder, { r: 2, loraAlpha: 8 });
+    const { model } = await tinyModel();
+    injectAdapterInModel(new LoraConfig({ r: 4, loraAlpha: 8 }), model);
+    await hotswapAdapter(model, folder, "default");
+    assertAllClose(await logitsOf(model), wanted, { rtol: 0, atol: 2e-6 });
+    model.dispose();
+  });
+});
+
 Deno.test("hotswapAdapter() makes keys that the file lacks zero", async () => {
   await withFolder(async (folder) => {
     const wanted = await saved(folder, { r: 4, loraAlpha: 8, layersToTransform: [1] });

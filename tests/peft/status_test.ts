@@ -80,6 +80,20 @@ Deno.test("getModelStatus() counts modules trained whole, names other methods, a
   assertEquals(peftModel.getModelStatus().adapterModelType, "LNTuningModel");
   peftModel.dispose();
 
+  const { model: tokens } = await tinyModel();
+  const withTokens = getPeftModel(
+    tokens,
+    new LoraConfig({ r: 2, targetModules: ["wpe"], trainableTokenIndices: [1] }),
+  );
+  const found = withTokens.getLayerStatus().map(({ name, moduleType }) => [name, moduleType]);
+  assertEquals(found, [
+    ["model.transformer.wte.token_adapter", "TrainableTokensLayer"],
+    ["model.transformer.wpe", "lora.Embedding"],
+    ["model.lm_head.token_adapter", "TrainableTokensLayer"],
+  ]);
+  assertEquals(withTokens.getModelStatus().requiresGrad, { default: true });
+  withTokens.dispose();
+
   const { model: injected } = await tinyModel();
   injectAdapterInModel(new LoraConfig({ r: 2 }), injected);
   const status: TunerModelStatus = getModelStatus(injected);
