@@ -1,6 +1,14 @@
 import { assert, assertAllClose, assertEquals, assertRejects } from "@std/assert";
 import { captureStep, noGrad, type Tensor, tidy } from "../../autograd/mod.ts";
-import { getPeftModel, hotswapAdapter, IA3Config, type LoraConfigFields, PeftModel } from "../../peft/mod.ts";
+import {
+  getPeftModel,
+  hotswapAdapter,
+  IA3Config,
+  injectAdapterInModel,
+  LoraConfig,
+  type LoraConfigFields,
+  PeftModel,
+} from "../../peft/mod.ts";
 import { load, save } from "../../io/safetensors.ts";
 import { acting, BATCH, bytesOf, logitsOf, tinyModel, withFolder } from "./tiny_model.ts";
 
