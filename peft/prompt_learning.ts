@@ -14,7 +14,7 @@ import {
   type PeftConfigFields,
   refuseConfig,
 } from "./config.ts";
-import { checkFiniteNumber } from "./checks.ts";
+import { checkFiniteNumber, checkFlag, checkInteger } from "./checks.ts";
 
 /** Fields of every prompt learning configuration; null ones are taken from the model. */
 export interface PromptLearningFields extends PeftConfigFields {
@@ -135,6 +135,11 @@ function toFile(peftType: string, defaults: object, config: object): Record<stri
   );
 }
 
+/** Fails for a width of the encoder that no layer can have; null is the model's. */
+function checkHiddenSize(method: string, size: number | null): void {
+  if (size !== null) checkInteger(method, "encoder_hidden_size", size, 1);
+}
+
 /** A prefix tuning configuration, with Hugging Face's fields and defaults. */
 export class PrefixTuningConfig implements PeftConfig {
   /** "PREFIX_TUNING". */
@@ -149,6 +154,8 @@ export class PrefixTuningConfig implements PeftConfig {
     if (all.initWeights !== null && all.initWeights !== "zero") {
       refuseConfig("prefix_tuning", `init_weights must be "zero" or null, received "${all.initWeights}"`);
     }
+    checkFlag("prefix_tuning", "prefix_projection", all.prefixProjection);
+    checkHiddenSize("prefix_tuning", all.encoderHiddenSize);
     Object.assign(this, all);
   }
 
@@ -233,6 +240,7 @@ export class PromptEncoderConfig implements PeftConfig {
       );
     }
     checkFiniteNumber("p_tuning", "encoder_dropout", all.encoderDropout, 0, 1);
+    checkHiddenSize("p_tuning", all.encoderHiddenSize);
     Object.assign(this, all);
   }
 

@@ -80,12 +80,11 @@ export function formatOf(config: PeftConfig): AdapterFormat {
 /** The method of a configuration or a file. @throws {RangeError} if there is none */
 export function methodOf(peftType: unknown): PeftMethod<PeftConfig> {
   if (typeof peftType !== "string" || !Object.hasOwn(peftMethods, peftType)) {
-    const near = nearestNames(String(peftType), [
-      ...Object.keys(peftMethods),
-      ...Object.keys(promptLearningConfigs),
-    ]);
+    const all = [...Object.keys(peftMethods), ...Object.keys(promptLearningConfigs)];
     throw new RangeError(
-      `Cannot use peft_type ${JSON.stringify(peftType)}: the methods here are ${quoteAll(near)}`,
+      `Cannot use peft_type ${JSON.stringify(peftType)}: the methods here are ${
+        quoteAll(nearestNames(String(peftType), all, all.length))
+      }`,
     );
   }
   return peftMethods[peftType as PeftType] as unknown as PeftMethod<PeftConfig>;
