@@ -88,8 +88,8 @@ class ShardedReader implements TensorReader {
     return this.#fileOf(name).read(name);
   }
 
-  readChunks(name: string, maxBytes: number): AsyncIterableIterator<Bytes> {
-    return this.#fileOf(name).readChunks(name, maxBytes);
+  readChunks(name: string, maxBytes: number, room?: Bytes): AsyncIterableIterator<Bytes> {
+    return this.#fileOf(name).readChunks(name, maxBytes, room);
   }
 
   async close(): Promise<void> {

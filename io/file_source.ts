@@ -18,9 +18,10 @@ export interface FileSource {
   /**
    * The bytes [offset, offset + length).
    *
+   * @param room may be used for the bytes, if it has room: then they are good until it is used again.
    * @throws {RangeError} when the range is not inside the file, and an Error when the file has become shorter.
    */
-  read(offset: number, length: number): Promise<Bytes>;
+  read(offset: number, length: number, room?: Bytes): Promise<Bytes>;
   /** Releases the handle; later reads fail. */
   close(): Promise<void>;
 }
@@ -87,12 +88,13 @@ export function blobSource(blob: Blob, name: string): FileSource {
   };
 }
 
-/** The bytes of a source in pieces of at most `maxBytes`, in order. */
+/** The bytes of a source in pieces of at most `maxBytes`, in order; with `room`, each is good until the next. */
 export async function* chunksOf(
   source: FileSource,
   offset: number,
   length: number,
   maxBytes: number,
+  room?: Bytes,
 ): AsyncIterableIterator<Bytes> {
   if (!(Number.isSafeInteger(maxBytes) && maxBytes > 0)) {
     throw new RangeError(
@@ -100,6 +102,6 @@ export async function* chunksOf(
     );
   }
   for (let at = 0; at < length; at += maxBytes) {
-    yield await source.read(offset + at, Math.min(maxBytes, length - at));
+    yield await source.read(offset + at, Math.min(maxBytes, length - at), room);
   }
 }

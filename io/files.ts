@@ -44,9 +44,11 @@ export async function openForRead(path: string): Promise<FileSource> {
     return {
       name: path,
       size,
-      async read(offset, length) {
+      async read(offset, length, room) {
         checkRange(path, size, offset, length);
-        const bytes: Bytes = new Uint8Array(length);
+        const bytes: Bytes = room && room.length >= length
+          ? room.subarray(0, length)
+          : new Uint8Array(length);
         for (let at = 0; at < length;) {
           let bytesRead: number;
           try {

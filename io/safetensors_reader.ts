@@ -38,8 +38,11 @@ export interface TensorReader {
   info(name: string): TensorInfo;
   /** All bytes of a tensor. */
   read(name: string): Promise<Bytes>;
-  /** The bytes of a tensor in pieces of at most `maxBytes`, for tensors larger than one wants in memory. */
-  readChunks(name: string, maxBytes: number): AsyncIterableIterator<Bytes>;
+  /**
+   * The bytes of a tensor in pieces of at most `maxBytes`, for tensors larger than one wants in memory. With `room`, a piece
+   * may lie in it: it is good until the next is asked for.
+   */
+  readChunks(name: string, maxBytes: number, room?: Bytes): AsyncIterableIterator<Bytes>;
   /** Releases the file; later reads fail. */
   close(): Promise<void>;
 }
@@ -98,11 +101,12 @@ export class SafetensorsFile implements TensorReader {
   /**
    * The bytes of a tensor in order, in pieces of at most `maxBytes`; the last may be shorter.
    *
+   * @param room may be used for the pieces: each is good until the next is asked for.
    * @throws {RangeError} when there is no such tensor, or `maxBytes` is not a positive integer.
    */
-  readChunks(name: string, maxBytes: number): AsyncIterableIterator<Bytes> {
+  readChunks(name: string, maxBytes: number, room?: Bytes): AsyncIterableIterator<Bytes> {
     const { offset, byteLength } = this.#placed(name);
-    return chunksOf(this.#source, offset, byteLength, maxBytes);
+    return chunksOf(this.#source, offset, byteLength, maxBytes, room);
   }
 
   /** Releases the file. */

@@ -26,6 +26,7 @@ import { Initializer, Linear, Module, Parameter, type Projection } from "../nn/m
 import { type ParameterSource, randomSource } from "./gpt2_block.ts";
 import {
   checkpointEntries,
+  CHUNK_BYTES,
   emptySource,
   matchCheckpoint,
   streamTensor,
@@ -145,9 +146,10 @@ export class GPT2LMHeadModel extends Module {
       );
       try {
         const parameters = new Map(model.namedParameters());
+        const room = new Uint8Array(CHUNK_BYTES);
         let loaded = 0;
         for (const [path, name] of names) {
-          await streamTensor(reader, name, parameters.get(path)!);
+          await streamTensor(reader, name, parameters.get(path)!, room);
           options.onProgress?.({ loaded: ++loaded, total: names.size, name: path });
         }
       } catch (error) {

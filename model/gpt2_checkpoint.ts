@@ -15,8 +15,8 @@ import type { GPT2Config } from "./gpt2_config.ts";
 /** How frozen weights are stored on the device. */
 export type WeightDType = "float32" | "float16";
 
-/** Host bytes of a tensor in flight while loading. */
-const CHUNK_BYTES = 16 * 2 ** 20;
+/** Host bytes of a tensor in flight while loading: one buffer for all, since fresh memory costs as much as the read. */
+export const CHUNK_BYTES = 8 * 2 ** 20;
 
 /** Dtypes that are read; others are refused. */
 const READABLE: ReadonlySet<string> = new Set(["F32", "F16", "BF16", "F64"]);
@@ -96,12 +96,20 @@ export function emptySource(device: Device, dtype: WeightDType): ParameterSource
   };
 }
 
-/** Streams one tensor of a file into a parameter, converting as the parameter's dtype wants. */
-export async function streamTensor(reader: TensorReader, name: string, parameter: Parameter): Promise<void> {
+/**
+ * Streams one tensor of a file into a parameter, converting as the parameter's dtype wants.
+ * @param room CHUNK_BYTES bytes, used anew for each piece
+ */
+export async function streamTensor(
+  reader: TensorReader,
+  name: string,
+  parameter: Parameter,
+  room: Uint8Array<ArrayBuffer>,
+): Promise<void> {
   const { dtype } = reader.info(name);
   const wanted: SafetensorsDtype = parameter.dtype === "float16" ? "F16" : "F32";
   let at = 0;
-  for await (const chunk of reader.readChunks(name, CHUNK_BYTES)) {
+  for await (const chunk of reader.readChunks(name, CHUNK_BYTES, room)) {
     const bytes = dtype === wanted
       ? chunk
       : wanted === "F32"

@@ -89,6 +89,21 @@ Deno.test("openSafetensors() reads path, bytes, Blob and source alike", async ()
   }
 });
 
+Deno.test("readChunks() puts a file's pieces into the room it is given, and into fresh memory where that is too small", async () => {
+  const file = await openSafetensors(FIXTURE);
+  const whole = await file.read("f32");
+  for (const size of [8, 4]) {
+    const room = new Uint8Array(size);
+    const chunks: number[] = [];
+    for await (const chunk of file.readChunks("f32", 8, room)) {
+      assertEquals(chunk.buffer === room.buffer, chunk.length <= size);
+      chunks.push(...chunk);
+    }
+    assertEquals(chunks, [...whole]);
+  }
+  await file.close();
+});
+
 Deno.test("openSafetensors() reads the header and one chunk, nothing more", async () => {
   const data = new Uint8Array(1 << 20).map((_, i) => i);
   const bytes = serialize({ w: { dtype: "U8", shape: [data.length], data } });
