@@ -29,6 +29,7 @@ import {
   PrefixTuningConfig,
   PromptEncoderConfig,
   PromptTuningConfig,
+  TrainableTokensConfig,
   VeraConfig,
 } from "../peft/mod.ts";
 import { isPromptLearning } from "../peft/prompt_learning.ts";
@@ -53,6 +54,22 @@ const CASES: readonly MethodCase[] = [
     fixtures: /^$/,
   },
   { name: "DoRA r=8", config: () => new LoraConfig({ useDora: true }), fixtures: /^methods\/dora/ },
+  {
+    name: "PiSSA r=8 (4 iterations)",
+    config: () => new LoraConfig({ initLoraWeights: "pissa_niter_4" }),
+    fixtures: /^lora_variants\/pissa/,
+  },
+  { name: "OLoRA r=8", config: () => new LoraConfig({ initLoraWeights: "olora" }), fixtures: /^$/ },
+  {
+    name: "LoRA r=8 on wte",
+    config: () => new LoraConfig({ targetModules: ["wte"] }),
+    fixtures: /^lora_variants\/(embeddings|dora_embedding)/,
+  },
+  {
+    name: "10 trained tokens",
+    config: () => new TrainableTokensConfig({ tokenIndices: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9] }),
+    fixtures: /^lora_variants\/.*token/,
+  },
   {
     name: "AdaLoRA 12 to 8",
     config: () => new AdaLoraConfig({ totalStep: 100 }),
@@ -111,7 +128,12 @@ const CASES: readonly MethodCase[] = [
   {
     name: "P-tuning (MLP), 20 tokens",
     config: () => new PromptEncoderConfig({ numVirtualTokens: 20 }),
-    fixtures: /^prompt\/p_tuning/,
+    fixtures: /^prompt\/p_tuning$/,
+  },
+  {
+    name: "P-tuning (LSTM), 20 tokens",
+    config: () => new PromptEncoderConfig({ numVirtualTokens: 20, encoderReparameterizationType: "LSTM" }),
+    fixtures: /^prompt\/p_tuning_lstm/,
   },
 ];
 
@@ -215,7 +237,7 @@ async function fixtureErrors(device: Device, folder: string): Promise<[number, n
 
 /** Folders of adapters in tests/fixtures. */
 function fixtureFolders(): string[] {
-  return ["lora", "methods", "prompt", "bottleneck"].flatMap((kind) =>
+  return ["lora", "lora_variants", "methods", "prompt", "bottleneck"].flatMap((kind) =>
     [...Deno.readDirSync(FIXTURES + kind)].filter(({ isDirectory }) => isDirectory).map(({ name }) =>
       `${kind}/${name}`
     )
