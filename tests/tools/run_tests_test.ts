@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { readCounts } from "../../tools/run_tests.ts";
+import { judge, readCounts } from "../../tools/run_tests.ts";
 
 Deno.test("readCounts() reads the closing line of deno test, colours and steps included", () => {
   const cases: [output: string, passed: number, failed: number][] = [
@@ -15,4 +15,19 @@ Deno.test("readCounts() reads the closing line of deno test, colours and steps i
 Deno.test("readCounts() counts ignored tests, and a run without a closing line, as failed", () => {
   assertEquals(readCounts("ok | 2 passed | 0 failed | 3 ignored (4ms)\n"), { passed: 2, failed: 3 });
   assertEquals(readCounts("error: Type checking failed.\n"), { passed: 0, failed: 1 });
+});
+
+Deno.test("judge() counts a process that ends badly as a failure, but for an abort after all tests have passed", () => {
+  const passed = { passed: 3, failed: 0 };
+  const ends = (code: number, signal: Deno.Signal | null) => ({ code, signal });
+  assertEquals(judge(passed, ends(0, null)), { ...passed, note: "" });
+  assertEquals(judge(passed, ends(1, null)), { passed: 3, failed: 1, note: "the process ended with code 1" });
+  assertEquals(judge(passed, ends(137, "SIGKILL")).failed, 1);
+  const abort = ends(134, "SIGABRT");
+  assertEquals(judge(passed, abort), {
+    ...passed,
+    note: "note: the process ended with SIGABRT after all its tests had passed",
+  });
+  assertEquals(judge({ passed: 0, failed: 0 }, abort).failed, 1);
+  assertEquals(judge(readCounts("ok so far\n"), abort).failed, 1, "aborted before its closing line");
 });
