@@ -18,7 +18,7 @@ import {
 import type { PeftConfig } from "./config.ts";
 import { type LinearCall, runLinear } from "./linear_call.ts";
 import type { AdapterState, InjectionContext, TunerLayer } from "./method.ts";
-import { renameKey } from "./rename_adapter.ts";
+import { renameKey } from "./operations/rename_adapter.ts";
 import { OriginalWeights } from "./original_weights.ts";
 
 /** The layer that an adapter is made for. */

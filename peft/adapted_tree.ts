@@ -6,7 +6,7 @@
 import type { Module } from "../nn/mod.ts";
 import { isTunerLayer, type TunerLayer } from "./method.ts";
 import { ModulesToSaveWrapper } from "./modules_to_save.ts";
-import { tokenAdapters } from "./token_adapter.ts";
+import { tokenAdapters } from "./lora/token_adapter.ts";
 
 /** Every layer that holds adapters, with its path. */
 export function tunerLayers(root: Module): [path: string, layer: TunerLayer][] {

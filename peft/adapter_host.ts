@@ -6,7 +6,7 @@
 
 import type { Tensor } from "../autograd/mod.ts";
 import type { Module, Parameter } from "../nn/mod.ts";
-import type { AdapterValues } from "./adapter_files.ts";
+import type { AdapterValues } from "./files/adapter_files.ts";
 import type { PeftConfig } from "./config.ts";
 import type { AdapterState, TrainingState } from "./method.ts";
 

@@ -7,7 +7,7 @@ import { add, type Tensor, tidy } from "../autograd/mod.ts";
 import type { Parameter } from "../nn/mod.ts";
 import type { PeftConfig } from "./config.ts";
 import type { AdapterCompanion, AdapterState, TrainingState } from "./method.ts";
-import { renameKey } from "./rename_adapter.ts";
+import { renameKey } from "./operations/rename_adapter.ts";
 
 /** Why `updateAndAllocate` has nothing to do. */
 export function noBudget(): RangeError {

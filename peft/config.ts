@@ -3,7 +3,7 @@
  * @module
  */
 
-import type { LoadAdapterOptions } from "./adapter_folder.ts";
+import type { LoadAdapterOptions } from "./files/adapter_folder.ts";
 
 /** Fields that every configuration file has. */
 export interface PeftConfigFields {
@@ -59,7 +59,7 @@ export interface PeftConfigReader {
 /** Reads configurations, with Hugging Face's name. */
 export const PeftConfig: PeftConfigReader = {
   async fromPretrained(dirOrId: string, options: LoadAdapterOptions = {}): Promise<PeftConfig> {
-    const { loadConfig } = await import("./load_config.ts"); // late: it knows the methods, which need this file
+    const { loadConfig } = await import("./files/load_config.ts"); // late: it knows the methods, which need this file
     return await loadConfig(dirOrId, options);
   },
 };

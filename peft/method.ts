@@ -6,9 +6,9 @@
 import type { Device, RandomState, Tensor } from "../autograd/mod.ts";
 import type { Initializer, Module, Parameter } from "../nn/mod.ts";
 import type { MakeLinearAdapter } from "./adapted_linear.ts";
-import type { AdapterFormat } from "./adapter_format.ts";
+import type { AdapterFormat } from "./files/adapter_format.ts";
 import type { PeftConfig } from "./config.ts";
-import type { MixedBatch } from "./mixed_batch.ts";
+import type { MixedBatch } from "./operations/mixed_batch.ts";
 
 /** What the adapters of one model share: which are active, merged, or switched off. */
 export class AdapterState {

@@ -6,23 +6,28 @@
 import { joinPath } from "../io/files.ts";
 import { Module, type ModuleDict, Parameter } from "../nn/mod.ts";
 import type { AdaptableModel, AdapterRows, ForwardInputs, Generate } from "./adaptable_model.ts";
-import { adapterFolder, type LoadAdapterOptions, type SaveAdapterOptions } from "./adapter_folder.ts";
-import { readAdapterConfig, readAdapterValues, writeAdapter } from "./adapter_files.ts";
+import { adapterFolder, type LoadAdapterOptions, type SaveAdapterOptions } from "./files/adapter_folder.ts";
+import { readAdapterConfig, readAdapterValues, writeAdapter } from "./files/adapter_files.ts";
 import { noBudget } from "./companions.ts";
 import { type PeftConfig, withFields } from "./config.ts";
 import type { AdapterHost, InjectOptions } from "./adapter_host.ts";
 import type { TrainingState } from "./method.ts";
-import type { VirtualTokenEncoder } from "./prompt_encoder.ts";
-import { PromptHost } from "./prompt_host.ts";
-import { convertToLora } from "./lora_conversion.ts";
-import { isPromptLearning } from "./prompt_learning.ts";
+import type { VirtualTokenEncoder } from "./virtual_tokens/prompt_encoder.ts";
+import { PromptHost } from "./virtual_tokens/prompt_host.ts";
+import { convertToLora } from "./lora/lora_conversion.ts";
+import { isPromptLearning } from "./virtual_tokens/prompt_learning.ts";
 import { registerHost, unmixedTunerOf } from "./hosts.ts";
-import { setScale } from "./scale_adapters.ts";
-import { getLayerStatus, getModelStatus, type TunerLayerStatus, type TunerModelStatus } from "./status.ts";
-import { deleteFrom, setActive, setGradients, warnOfBiases } from "./switch_adapters.ts";
+import { setScale } from "./operations/scale_adapters.ts";
+import {
+  getLayerStatus,
+  getModelStatus,
+  type TunerLayerStatus,
+  type TunerModelStatus,
+} from "./operations/status.ts";
+import { deleteFrom, setActive, setGradients, warnOfBiases } from "./operations/switch_adapters.ts";
 import { Tuner } from "./tuner.ts";
-import { addWeightedAdapter } from "./weighted_adapter.ts";
-import type { WeightedAdapterOptions } from "./weighted_lora.ts";
+import { addWeightedAdapter } from "./operations/weighted_adapter.ts";
+import type { WeightedAdapterOptions } from "./operations/weighted_lora.ts";
 
 /** Whether adapters of different methods may stand on one model. */
 export interface MixedOption {

@@ -9,7 +9,7 @@ import { savedModules, tunerLayers } from "./adapted_tree.ts";
 import type { PeftConfig } from "./config.ts";
 import { type InjectionContext, isTunerLayer, type PeftMethod, type TunerLayer } from "./method.ts";
 import { ModulesToSaveWrapper } from "./modules_to_save.ts";
-import { addTokens, dropTokenAdapters, tieTokens } from "./token_adapter.ts";
+import { addTokens, dropTokenAdapters, tieTokens } from "./lora/token_adapter.ts";
 
 /** Where an adapter goes, and what makes it. */
 export interface Placement {

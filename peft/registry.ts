@@ -3,25 +3,25 @@
  * @module
  */
 
-import { type AdapterFormat, peftFormat } from "./adapter_format.ts";
-import { adalora, type AdaLoraConfig } from "./adalora.ts";
-import { bitfit, type BitFitConfig, isBitFit } from "./bitfit.ts";
-import { boft, type BOFTConfig } from "./boft.ts";
-import { bottleneck, BottleneckConfig } from "./bottleneck.ts";
+import { type AdapterFormat, peftFormat } from "./files/adapter_format.ts";
+import { adalora, type AdaLoraConfig } from "./methods/adalora.ts";
+import { bitfit, type BitFitConfig, isBitFit } from "./methods/bitfit.ts";
+import { boft, type BOFTConfig } from "./methods/boft.ts";
+import { bottleneck, BottleneckConfig } from "./bottleneck/bottleneck.ts";
 import type { PeftConfig } from "./config.ts";
-import { fourierft, type FourierFTConfig } from "./fourierft.ts";
-import { ia3, type IA3Config } from "./ia3.ts";
-import { lnTuning, type LNTuningConfig } from "./ln_tuning.ts";
-import { loha, type LoHaConfig } from "./loha.ts";
-import { lokr, type LoKrConfig } from "./lokr.ts";
-import { lora } from "./lora.ts";
-import type { LoraConfig } from "./lora_config.ts";
+import { fourierft, type FourierFTConfig } from "./methods/fourierft.ts";
+import { ia3, type IA3Config } from "./methods/ia3.ts";
+import { lnTuning, type LNTuningConfig } from "./methods/ln_tuning.ts";
+import { loha, type LoHaConfig } from "./methods/loha.ts";
+import { lokr, type LoKrConfig } from "./methods/lokr.ts";
+import { lora } from "./lora/lora.ts";
+import type { LoraConfig } from "./lora/lora_config.ts";
 import type { PeftMethod } from "./method.ts";
 import { nearestNames, quoteAll } from "./names.ts";
-import { oft, type OFTConfig } from "./oft.ts";
-import { isPromptLearning, promptLearningConfigs } from "./prompt_learning.ts";
-import { trainableTokens, type TrainableTokensConfig } from "./trainable_tokens.ts";
-import { vera, type VeraConfig } from "./vera.ts";
+import { oft, type OFTConfig } from "./methods/oft.ts";
+import { isPromptLearning, promptLearningConfigs } from "./virtual_tokens/prompt_learning.ts";
+import { trainableTokens, type TrainableTokensConfig } from "./lora/trainable_tokens.ts";
+import { vera, type VeraConfig } from "./methods/vera.ts";
 
 /** Configuration of each method. */
 export interface PeftConfigs {

@@ -8,12 +8,12 @@ import { Conv1D, Initializer, Linear, Module, type Parameter } from "../nn/mod.t
 import { savedModules, tunerLayers, unwrappedView } from "./adapted_tree.ts";
 import type { AdapterHost, InjectOptions, LoadedKeys } from "./adapter_host.ts";
 import { checkName, checkNewName, mixedTypes } from "./adapter_names.ts";
-import { AdapterSwitch, withAdaptersOff } from "./adapters_off.ts";
-import { type AdapterValues, applyAdapterValues } from "./adapter_files.ts";
+import { AdapterSwitch, withAdaptersOff } from "./operations/adapters_off.ts";
+import { type AdapterValues, applyAdapterValues } from "./files/adapter_files.ts";
 import { type PeftConfig, withFields } from "./config.ts";
-import { embeddingWeights } from "./embedding_weights.ts";
+import { embeddingWeights } from "./lora/embedding_weights.ts";
 import { GradientFlags } from "./gradient_flags.ts";
-import { Merging } from "./merging.ts";
+import { Merging } from "./operations/merging.ts";
 import { Companions } from "./companions.ts";
 import {
   AdapterState,
@@ -22,17 +22,17 @@ import {
   type TrainingState,
   type TunerLayer,
 } from "./method.ts";
-import { checkMixedBatch, withRows } from "./mixed_batch.ts";
+import { checkMixedBatch, withRows } from "./operations/mixed_batch.ts";
 import type { ModulesToSaveWrapper } from "./modules_to_save.ts";
-import { isPromptLearning } from "./prompt_learning.ts";
+import { isPromptLearning } from "./virtual_tokens/prompt_learning.ts";
 import { placeAdapter, putBasesBack, takeOutAdapter } from "./placement.ts";
-import { renameKey } from "./rename_adapter.ts";
-import { mixedMethod } from "./mixed_methods.ts";
+import { renameKey } from "./operations/rename_adapter.ts";
+import { mixedMethod } from "./operations/mixed_methods.ts";
 import { methodOf } from "./registry.ts";
-import { recordTargets } from "./recorded_config.ts";
-import { matchKeys } from "./match_keys.ts";
+import { recordTargets } from "./files/recorded_config.ts";
+import { matchKeys } from "./files/match_keys.ts";
 import { findModulesToSave, findTargets, type TargetFields } from "./targets.ts";
-import { checkTokenTargets, findTokenModules } from "./token_adapter.ts";
+import { checkTokenTargets, findTokenModules } from "./lora/token_adapter.ts";
 
 /** Prefix of every key on disk: the model inside a PEFT model. */
 export const KEY_PREFIX = "base_model.model.";

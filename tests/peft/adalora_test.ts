@@ -1,7 +1,7 @@
 import { assert, assertAllClose, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { load } from "../../io/safetensors.ts";
 import { AdaLoraConfig, getPeftModel, LoraConfig, PeftModel } from "../../peft/mod.ts";
-import { readAdapterConfig } from "../../peft/adapter_files.ts";
+import { readAdapterConfig } from "../../peft/files/adapter_files.ts";
 import { AdamW, Trainer } from "../../train/mod.ts";
 import { FIXTURES, loadFixture, ownDevice } from "../reference/fixtures.ts";
 import { BATCH, logitsOf, randomise, tinyModel, warningsOf, withFolder } from "./tiny_model.ts";

@@ -22,7 +22,7 @@ import {
   TrainableTokensConfig,
   VeraConfig,
 } from "../../peft/mod.ts";
-import type { promptLearningConfigs } from "../../peft/prompt_learning.ts";
+import type { promptLearningConfigs } from "../../peft/virtual_tokens/prompt_learning.ts";
 import type { PeftType } from "../../peft/registry.ts";
 
 /** One configuration of a method, and what the method promises of it. */

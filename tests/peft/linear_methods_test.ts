@@ -15,8 +15,8 @@ import {
   VeraConfig,
 } from "../../peft/mod.ts";
 import { companionOf } from "../../peft/method.ts";
-import { VeraProjections } from "../../peft/vera_layer.ts";
-import { dropFactors } from "../../peft/weight_change.ts";
+import { VeraProjections } from "../../peft/methods/vera_layer.ts";
+import { dropFactors } from "../../peft/methods/weight_change.ts";
 import { expectedOf, FIXTURES, loadFixture, ownDevice } from "../reference/fixtures.ts";
 import { BATCH, bytesOf, logitsOf, randomise, tinyModel, warningsOf } from "./tiny_model.ts";
 

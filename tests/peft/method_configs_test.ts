@@ -9,7 +9,7 @@ import {
   type PeftConfig,
   VeraConfig,
 } from "../../peft/mod.ts";
-import { factorization } from "../../peft/lokr.ts";
+import { factorization } from "../../peft/methods/lokr.ts";
 import { bytesOf, logitsOf, randomise, tinyModel, trainedNames, warningsOf } from "./tiny_model.ts";
 
 Deno.test("configurations refuse values outside their range, in peft's words where it has some", () => {

@@ -1,7 +1,7 @@
 import { assert, assertAllClose, assertEquals } from "@std/assert";
 import { noGrad } from "../../autograd/mod.ts";
 import { getPeftModel, PeftModel } from "../../peft/mod.ts";
-import { readAdapterConfig } from "../../peft/adapter_files.ts";
+import { readAdapterConfig } from "../../peft/files/adapter_files.ts";
 import { AdamW } from "../../train/mod.ts";
 import {
   assertGradients,

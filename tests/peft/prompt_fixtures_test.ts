@@ -6,7 +6,7 @@
 import { assert, assertAllClose, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { noGrad, tidy } from "../../autograd/mod.ts";
 import { safetensors } from "../../io/safetensors.ts";
-import { readAdapterConfig } from "../../peft/adapter_files.ts";
+import { readAdapterConfig } from "../../peft/files/adapter_files.ts";
 import {
   getPeftModel,
   LoraConfig,

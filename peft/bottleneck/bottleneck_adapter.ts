@@ -1,0 +1,138 @@
+/**
+ * One bottleneck adapter: u = s up(act(down(norm(z)))), and how u joins what it is put beside.
+ * @module
+ */
+
+import { add, multiply, negate, relu, scale, subtract, type Tensor } from "../../autograd/mod.ts";
+import {
+  type ActivationName,
+  activations,
+  Dropout,
+  Initializer,
+  LayerNorm,
+  Linear,
+  Module,
+  Parameter,
+} from "../../nn/mod.ts";
+import type { BottleneckConfig } from "./bottleneck.ts";
+import { refuseConfig } from "../config.ts";
+import type { InjectionContext } from "../method.ts";
+
+/** AdapterHub's own activation beside those of `transformers`: slope 0.01 below zero. */
+const leakyRelu = (x: Tensor): Tensor => subtract(relu(x), scale(relu(negate(x)), 0.01));
+
+const functions: Readonly<Record<string, (x: Tensor) => Tensor>> = { ...activations, leakyrelu: leakyRelu };
+
+/** Fails for an activation that is not here. @throws {RangeError} */
+export function checkActivation(name: string): asserts name is ActivationName | "leakyrelu" {
+  if (typeof name !== "string" || !Object.hasOwn(functions, name.toLowerCase())) {
+    refuseConfig(
+      "bottleneck",
+      `non_linearity must be one of ${Object.keys(functions).join(", ")}, received ${JSON.stringify(name)}`,
+    );
+  }
+}
+
+/** The parameters of one adapter. Properties carry AdapterHub's names. */
+export class BottleneckAdapter extends Module {
+  /** On the input, [C]; null without `lnBefore`. The same module as `adapter_down.0` then. */
+  adapter_norm_before: LayerNorm | null;
+  /** The factor of the output: a number, or [1] or [C] that trains. */
+  scaling: number | Parameter;
+  /** [LayerNorm,] Linear C -> D. */
+  adapter_down: Module[];
+  /** Linear D -> C. */
+  adapter_up: Linear;
+  /** On the output, [C]; null without `lnAfter`. */
+  adapter_norm_after: LayerNorm | null;
+  /** Dropout of the output. */
+  dropout: Dropout;
+  /** The configuration it was made of. */
+  readonly config: BottleneckConfig;
+  readonly #activation: (x: Tensor) => Tensor;
+
+  /** `size` is the width C of the model, `width` that of the bottleneck, D. */
+  constructor(config: BottleneckConfig, size: number, width: number, context: InjectionContext) {
+    super();
+    const { device, random } = context;
+    const seed = config.initWeightsSeed;
+    const init = seed === null ? context.init : new Initializer(device, seed);
+    const linear = (rows: number, columns: number, up: boolean): Linear => {
+      const weight = {
+        bert: () => init.normal([rows, columns], 0.02),
+        mam_adapter: () =>
+          up ? init.constant([rows, columns], 0) : init.uniform([rows, columns], 1 / Math.sqrt(columns)),
+        houlsby: () => init.truncatedNormal([rows, columns], 0.01, 0.02),
+      }[config.initWeights]();
+      return new Linear(weight, init.constant([rows], 0));
+    };
+    const norm = () => new LayerNorm(init.constant([size], 1), init.constant([size], 0));
+    this.config = config;
+    this.adapter_norm_before = config.lnBefore ? norm() : null;
+    const trained = { learned: 1, channel: size }[config.scaling as string];
+    this.scaling = trained === undefined ? config.scaling as number : init.constant([trained], 1);
+    this.adapter_down = [
+      ...(this.adapter_norm_before ? [this.adapter_norm_before] : []),
+      linear(width, size, false),
+    ];
+    this.adapter_up = linear(size, width, true);
+    this.adapter_norm_after = config.lnAfter ? norm() : null;
+    this.dropout = new Dropout(config.dropout, random);
+    this.#activation = functions[config.nonLinearity.toLowerCase()];
+  }
+
+  /** up(act(down(norm(z)))) without factor, [B, T, C] -> [B, T, C]; `residual` is added in the product's own kernel. */
+  #network(z: Tensor, residual: Tensor | null): Tensor {
+    const down = this.adapter_down.at(-1) as Linear;
+    const input = this.adapter_norm_before ? this.adapter_norm_before.forward(z) : z;
+    return this.adapter_up.forward(this.#activation(down.forward(input)), residual ? { residual } : {});
+  }
+
+  /** residual + drop(s up(act(down(norm(z))))). */
+  #update(z: Tensor, residual: Tensor | null): Tensor {
+    if (this.scaling === 1 && !this.dropout.isActive) return this.#network(z, residual);
+    const up = this.#network(z, null);
+    const scaled = this.scaling instanceof Parameter ? multiply(up, this.scaling) : scale(up, this.scaling);
+    const u = this.dropout.forward(scaled);
+    return residual ? add(u, residual) : u;
+  }
+
+  /**
+   * Whether the whole is `update` of one input, added to one residual: everything but an output norm and the unusual
+   * residual connections.
+   */
+  get isPlain(): boolean {
+    const { isParallel, originalLnAfter, residualBeforeLn } = this.config;
+    return originalLnAfter && this.adapter_norm_after === null && (isParallel || residualBeforeLn);
+  }
+
+  /** For a plain adapter beside its block part: y + u, what the part adds its own output to. @param y the stream */
+  beside(y: Tensor): Tensor {
+    return this.#update(y, y);
+  }
+
+  /** For a plain adapter behind its block part: h + u with h = f + y. */
+  behind(f: Tensor | null, h: Tensor): Tensor {
+    return this.#update(this.config.originalLnBefore ? h : f!, h);
+  }
+
+  /**
+   * What stands for the part's output f afterwards, the stream y not added yet; AdapterHub's `pre_forward` and `forward`
+   * for a block without a layer norm after its parts. f and y [B, T, C].
+   */
+  forward(f: Tensor, y: Tensor): Tensor {
+    const { isParallel, originalLnBefore, residualBeforeLn, adapterResidualBeforeLn } = this.config;
+    const z = isParallel ? y : originalLnBefore ? add(f, y) : f;
+    const residual = isParallel || residualBeforeLn ? f : z;
+    const norm = this.adapter_norm_after;
+    if (!norm) return this.#update(z, residual);
+    if (adapterResidualBeforeLn && !isParallel) return norm.forward(this.#update(z, residual));
+    return add(norm.forward(this.#update(z, null)), residual);
+  }
+
+  /** The parameters by their keys on disk; a norm on the input stands there under both its names. */
+  keys(): [string, Parameter][] {
+    const before = [...(this.adapter_norm_before?.namedParameters("adapter_down.0") ?? [])];
+    return [...this.namedParameters(), ...before];
+  }
+}

@@ -1,0 +1,102 @@
+/**
+ * A part of a block (attention or MLP) with bottleneck adapters behind or beside it.
+ * @module
+ */
+
+import { add, type Tensor } from "../../autograd/mod.ts";
+import { ModuleDict, type Parameter, SubBlock } from "../../nn/mod.ts";
+import { BottleneckAdapter } from "./bottleneck_adapter.ts";
+import type { BottleneckConfig } from "./bottleneck.ts";
+import type { AdapterState, InjectionContext, TunerLayer } from "../method.ts";
+import { renameIn } from "../operations/rename_adapter.ts";
+
+/** Takes the place of a part of a block. Several active adapters act one after the other, as AdapterHub's `Stack`. */
+export class BottleneckLayer extends SubBlock implements TunerLayer {
+  /** The part it replaced. */
+  base_layer: SubBlock;
+  /** The adapters by name. */
+  adapters: ModuleDict<BottleneckAdapter> = new ModuleDict();
+  readonly #state: AdapterState;
+
+  /** Wraps a part; adapters are added after. */
+  constructor(base: SubBlock, state: AdapterState) {
+    super();
+    this.base_layer = base;
+    this.training = base.training;
+    this.#state = state;
+  }
+
+  /** Size of the last axis. */
+  get hiddenSize(): number {
+    return this.base_layer.hiddenSize;
+  }
+
+  /** x (after the block's layer norm) and the stream `residual` [B, T, C] -> the stream after this part. */
+  forward(x: Tensor, residual: Tensor | null, ...rest: unknown[]): Tensor {
+    const { active, disabled } = this.#state;
+    const acting = disabled ? [] : active.flatMap((name) => this.adapters.get(name) ?? []);
+    if (acting.length === 0 || residual === null) return this.base_layer.forward(x, residual, ...rest);
+    const [first] = acting;
+    if (acting.length === 1 && first.isPlain) { // fewer passes over [B, T, C], the same numbers up to rounding
+      if (first.config.isParallel) return this.base_layer.forward(x, first.beside(residual), ...rest);
+      if (first.config.originalLnBefore) {
+        return first.behind(null, this.base_layer.forward(x, residual, ...rest));
+      }
+      const f = this.base_layer.forward(x, null, ...rest);
+      return first.behind(f, add(f, residual));
+    }
+    const f = acting.reduce(
+      (f, adapter) => adapter.forward(f, residual),
+      this.base_layer.forward(x, null, ...rest),
+    );
+    return acting.at(-1)!.config.originalLnAfter ? add(f, residual) : f;
+  }
+
+  /** Names of its adapters. */
+  adapterNames(): string[] {
+    return this.adapters.keys();
+  }
+
+  /** Makes an adapter's network. @throws {RangeError} if its reduction factors name neither this block nor a default */
+  addAdapter(name: string, config: BottleneckConfig, path: string, context: InjectionContext): void {
+    const block = path.split(".").find((part) => /^\d+$/.test(part)) ?? "0";
+    const factors = config.reductionFactor;
+    const factor = typeof factors === "number" ? factors : factors[block] ?? factors.default;
+    if (factor === undefined) {
+      throw new RangeError(
+        `Cannot add adapter "${name}": reduction_factor must name block ${block} or a "default", received ${
+          Object.keys(factors).join(", ")
+        }`,
+      );
+    }
+    const width = Math.max(1, Math.trunc(Math.floor(this.hiddenSize / factor)));
+    this.adapters.set(name, new BottleneckAdapter(config, this.hiddenSize, width, context));
+    this.train(this.training);
+  }
+
+  /** Gives an adapter another name. */
+  renameAdapter(from: string, to: string): void {
+    renameIn(this, from, to);
+  }
+
+  /** Drops an adapter. */
+  deleteAdapter(name: string): void {
+    this.adapters.delete(name);
+  }
+
+  /** An adapter's parameters by their keys below it on disk. */
+  adapterParameters(name: string): [string, Parameter][] {
+    return this.adapters.get(name)?.keys() ?? [];
+  }
+
+  /** Nothing can be merged: the method says so before. */
+  merge(): void {}
+
+  /** Nothing was merged. */
+  unmerge(): void {}
+
+  /** No base weight changes. */
+  mergedWeights(): Parameter[] {
+    return [];
+  }
+}

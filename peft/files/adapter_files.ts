@@ -1,0 +1,154 @@
+/**
+ * Adapter folders as Python's `peft` writes and reads them: `adapter_config.json` and `adapter_model.safetensors`.
+ * @module
+ */
+
+import { type Shape, showShape, type Tensor } from "../../autograd/mod.ts";
+import { openFolder } from "../../io/open_file.ts";
+import type { FolderInput } from "../../io/file_source.ts";
+import { joinPath, makeDirectory } from "../../io/files.ts";
+import { readJsonFrom, writeJson } from "../../io/json.ts";
+import { writeFileAtomic } from "../../io/atomic_file.ts";
+import { openSafetensors, type SafetensorsDtype, save, toFloat32 } from "../../io/safetensors.ts";
+import { mismatchError, type Parameter } from "../../nn/mod.ts";
+import type { AdapterFormat } from "./adapter_format.ts";
+import type { PeftConfig } from "../config.ts";
+import { formatOf, readConfig } from "../registry.ts";
+
+/** Name of the file with the configuration, in every format. */
+const CONFIG_FILE = "adapter_config.json";
+
+/** Values of an adapter, by their keys on disk. */
+export type AdapterValues = ReadonlyMap<
+  string,
+  { readonly shape: Shape; readonly data: Float32Array<ArrayBuffer> }
+>;
+
+/** Dtypes of adapter tensors that are read; all become float32. */
+const READABLE: ReadonlySet<string> = new Set(["F32", "F16", "BF16", "F64"]);
+
+/** Writes an adapter's folder. */
+export async function writeAdapter(
+  folder: string,
+  config: PeftConfig,
+  tensors: ReadonlyMap<string, Tensor>,
+  adapterName: string,
+): Promise<void> {
+  await makeDirectory(folder);
+  const format = formatOf(config);
+  const entries: Record<
+    string,
+    { dtype: SafetensorsDtype; shape: Shape; data: () => Promise<ArrayBufferView> }
+  > = {};
+  for (const [key, tensor] of tensors) {
+    entries[format.toDisk(key, adapterName)] = {
+      dtype: "F32",
+      shape: tensor.shape,
+      data: () => tensor.data(),
+    };
+  }
+  await save(await joinPath(folder, format.weightsFile), entries, format.metadata);
+  await writeJson(await joinPath(folder, CONFIG_FILE), format.configOf(config, adapterName));
+  await writeFileAtomic(await joinPath(folder, "README.md"), modelCard(config, format));
+}
+
+function modelCard(config: PeftConfig, { library }: AdapterFormat): string {
+  const base = config.baseModelNameOrPath;
+  return `---\n${base ? `base_model: ${JSON.stringify(base)}\n` : ""}library_name: ${library}\n---\n\n` +
+    `A ${config.peftType} adapter${base ? ` for ${base}` : ""}, trained with @peft/webgpu.\n`;
+}
+
+/** Reads an adapter's configuration. @throws {Error} if the folder has none */
+export async function readAdapterConfig(folder: FolderInput): Promise<PeftConfig> {
+  const source = openFolder(folder);
+  const json = await readJsonFrom(source, CONFIG_FILE);
+  if (!json) {
+    throw new Error(`Cannot load adapter "${source.name}": Can't find '${CONFIG_FILE}' at '${source.name}'`);
+  }
+  return readConfig(json);
+}
+
+/** Reads an adapter's tensors; the file is checked whole before anything is returned. */
+export async function readAdapterValues(
+  folder: FolderInput,
+  config: PeftConfig,
+): Promise<{ name: string; values: AdapterValues }> {
+  const source = openFolder(folder);
+  const { weightsFile, pickleFile, fromDisk } = formatOf(config);
+  const file = await source.open(weightsFile);
+  if (!file) {
+    const pickle = await source.open(pickleFile);
+    await pickle?.close();
+    const received = pickle ? `${pickleFile}, a pickle file, which is never opened` : "a folder without it";
+    throw new Error(`Cannot load adapter "${source.name}": ${weightsFile} is required, received ${received}`);
+  }
+  const reader = await openSafetensors(file);
+  try {
+    const values = new Map<string, { shape: Shape; data: Float32Array<ArrayBuffer> }>();
+    for (const name of reader.names()) {
+      const { dtype, shape } = reader.info(name);
+      if (!READABLE.has(dtype)) {
+        throw new TypeError(
+          `Cannot load adapter "${reader.name}": "${name}" must be F32, F16 or BF16, found ${dtype}`,
+        );
+      }
+      values.set(fromDisk(name, config), { shape, data: toFloat32(dtype, await reader.read(name)) });
+    }
+    return { name: reader.name, values };
+  } finally {
+    await reader.close();
+  }
+}
+
+/**
+ * Copies values into an adapter's parameters.
+ * @param options `strict` (default): a key that is missing or unexpected is an error; otherwise it is a warning.
+ *   `ignoreMismatchedSizes`: tensors of another shape are left out with a warning
+ * @throws {TypeError} listing every mismatch; nothing is copied then
+ */
+export function applyAdapterValues(
+  name: string,
+  state: ReadonlyMap<string, Parameter>,
+  values: AdapterValues,
+  options: { strict?: boolean; ignoreMismatchedSizes?: boolean } = {},
+): { missingKeys: string[]; unexpectedKeys: string[] } {
+  const lines: string[] = [];
+  const missingKeys: string[] = [];
+  const mismatched = new Map<string, string>();
+  for (const [key, parameter] of state) {
+    const value = values.get(key);
+    if (!value) missingKeys.push(key);
+    else if (showShape(value.shape) !== showShape(parameter.shape)) {
+      mismatched.set(key, `expected ${showShape(parameter.shape)}, found ${showShape(value.shape)}`);
+    }
+  }
+  const differences = [...mismatched].map(([key, what]) => `"${key}" ${what}`);
+  if (!options.ignoreMismatchedSizes) lines.push(...differences);
+  const known = new Set(state.keys());
+  const unexpectedKeys = [...values.keys()].filter((key) => !known.has(key));
+  if (options.strict ?? true) {
+    lines.push(...missingKeys.map((key) => `"${key}" is missing`));
+    lines.push(...unexpectedKeys.map((key) => `"${key}" is unexpected`));
+  }
+  if (lines.length > 0) throw mismatchError(`Cannot load adapter "${name}"`, lines);
+  if (missingKeys.length > 0) {
+    console.warn(`Found missing adapter keys while loading the checkpoint: [${missingKeys.join(", ")}]`);
+  }
+  if (unexpectedKeys.length > 0) {
+    console.warn(
+      `Found unexpected adapter keys while loading the checkpoint: [${unexpectedKeys.join(", ")}]`,
+    );
+  }
+  if (mismatched.size > 0) {
+    console.warn(
+      `Some weights of the adapter were not loaded because the shapes did not match: ${
+        differences.join("; ")
+      }`,
+    );
+  }
+  for (const [key, parameter] of state) {
+    const value = values.get(key);
+    if (value && !mismatched.has(key)) parameter.write(value.data);
+  }
+  return { missingKeys, unexpectedKeys };
+}

@@ -1,0 +1,52 @@
+/**
+ * Where an adapter's files come from, and how they are taken.
+ * @module
+ */
+
+import { resolveModelFolder } from "../../io/hub.ts";
+import { peftFormat } from "./adapter_format.ts";
+import { hubFormat } from "../bottleneck/bottleneck_format.ts";
+
+/** Options of loading an adapter. */
+export interface LoadAdapterOptions {
+  /** Whether it trains; default false: frozen, in eval mode. */
+  isTrainable?: boolean;
+  /** Whether a missing or unexpected key is an error (default) or a warning. */
+  strict?: boolean;
+  /** Whether a tensor of another shape is left out with a warning; default false: an error. */
+  ignoreMismatchedSizes?: boolean;
+  /** Branch, tag or commit on the hub; default "main". */
+  revision?: string;
+  /** Where downloads are kept; default Hugging Face's cache. */
+  cacheDir?: string;
+  /** Never ask the network; default false. */
+  localFilesOnly?: boolean;
+}
+
+/** Files of an adapter: the configuration, and tensors in `peft`'s layout or AdapterHub's. */
+const FILES = ["adapter_config.json"];
+const OPTIONAL_FILES = [peftFormat.weightsFile, hubFormat.weightsFile];
+
+/** Options of saving adapters. */
+export interface SaveAdapterOptions {
+  /** Only these; default all. */
+  selectedAdapters?: readonly string[];
+  /** "auto" (default) writes the base's weight of an adapted head too, as `peft` does; false never. */
+  saveEmbeddingLayers?: "auto" | false;
+  /** Writes an adapter that starts from the weight (PiSSA, OLoRA) as plain LoRA of twice the rank; default false. */
+  convertToLora?: boolean;
+  /**
+   * The same, from a folder that the adapter was saved in before training, as `peft` does it. `convertToLora` needs none:
+   * the layers remember where they started.
+   */
+  pathInitialModelForWeightConversion?: string;
+}
+
+/** The folder of an adapter: a local one, or downloaded. */
+export function adapterFolder(
+  dirOrId: string,
+  { revision, cacheDir, localFilesOnly }: LoadAdapterOptions,
+): Promise<string> {
+  const files = { files: FILES, optionalFiles: OPTIONAL_FILES };
+  return resolveModelFolder(dirOrId, { ...files, revision, cacheDir, localFilesOnly });
+}

@@ -1,0 +1,35 @@
+/**
+ * How an adapter lies in a folder: names of its files, and its keys there.
+ * @module
+ */
+
+import type { PeftConfig } from "../config.ts";
+
+/** One layout of adapter folders. */
+export interface AdapterFormat {
+  /** Name of the file with the tensors. */
+  readonly weightsFile: string;
+  /** Metadata of that file. */
+  readonly metadata: Record<string, string> | undefined;
+  /** A file with pickled tensors that stands in its place elsewhere, for the message. */
+  readonly pickleFile: string;
+  /** What a model card calls the library. */
+  readonly library: string;
+  /** What `adapter_config.json` says of an adapter. */
+  configOf(config: PeftConfig, adapterName: string): Record<string, unknown>;
+  /** A key on disk for a key such as `base_model.model.transformer.h.0.attn.c_attn.lora_A.weight`. */
+  toDisk(key: string, adapterName: string): string;
+  /** The other way round, for a file with this configuration. */
+  fromDisk(key: string, config: PeftConfig): string;
+}
+
+/** `peft`'s. */
+export const peftFormat: AdapterFormat = {
+  weightsFile: "adapter_model.safetensors",
+  metadata: { format: "pt" },
+  pickleFile: "adapter_model.bin",
+  library: "peft",
+  configOf: (config) => ({ ...config.toJSON(), inference_mode: true }),
+  toDisk: (key) => key,
+  fromDisk: (key) => key,
+};

@@ -1,0 +1,13 @@
+/**
+ * An adapter's configuration by folder or hub id.
+ * @module
+ */
+
+import { readAdapterConfig } from "./adapter_files.ts";
+import { adapterFolder, type LoadAdapterOptions } from "./adapter_folder.ts";
+import type { PeftConfig } from "../config.ts";
+
+/** Reads the configuration of a local folder or a hub id. @throws {Error} if there is none */
+export async function loadConfig(dirOrId: string, options: LoadAdapterOptions): Promise<PeftConfig> {
+  return await readAdapterConfig(await adapterFolder(dirOrId, options));
+}

@@ -1,0 +1,68 @@
+/**
+ * The factors of one LoRA adapter of one layer, and what they add to its weight: s (B A)^T.
+ * @module
+ */
+
+import {
+  cast,
+  concat,
+  linear,
+  loraLinear,
+  scale,
+  type Tensor,
+  transpose,
+  type WeightLayout,
+} from "../../autograd/mod.ts";
+import type { Parameter } from "../../nn/mod.ts";
+
+/** Where an adapter starts that is taken off the weight, so that the layer starts as it was: -s (B0 A0)^T. */
+export interface LoraOffset {
+  /** A0, [r, in] */
+  readonly A: Tensor;
+  /** -B0, [out, r] */
+  readonly B: Tensor;
+}
+
+/** The factors of one adapter, with what they belong to. */
+export interface LoraFactors {
+  /** Base weight. */
+  readonly weight: Parameter;
+  /** How the base weight is stored. */
+  readonly layout: WeightLayout;
+  /** [r, in] */
+  readonly A: Parameter;
+  /** [out, r] */
+  readonly B: Parameter;
+  /** Scaling. */
+  readonly s: number;
+  /** Frozen factors beside them (PiSSA, OLoRA). */
+  readonly offset?: LoraOffset;
+}
+
+/** A [R, in] and B [out, R] of everything the adapter adds, its offset included (R = 2 r then). */
+export function wholeFactors(
+  { A, B, offset }: Pick<LoraFactors, "A" | "B" | "offset">,
+): { A: Tensor; B: Tensor } {
+  return offset ? { A: concat([A, offset.A], 0), B: concat([B, offset.B], 1) } : { A, B };
+}
+
+/** What the layer computes of x [..., in] without what trains of the adapter. */
+export function frozenLinear(
+  x: Tensor,
+  bias: Tensor | null,
+  { weight, layout, s, offset }: LoraFactors,
+  residual: Tensor | null = null,
+): Tensor {
+  if (!offset) return linear(x, weight, bias, { layout, residual });
+  return loraLinear(x, weight, bias, offset.A, offset.B, s, { layout, residual });
+}
+
+/** The weight with what the adapter adds, float32, in the weight's layout; one product, windowed where it must be. */
+export function changedWeight(factors: LoraFactors): Tensor {
+  const { weight, layout, s } = factors;
+  const { A, B } = wholeFactors(factors);
+  const residual = cast(weight, "float32");
+  return layout === "conv1d"
+    ? linear(transpose(A), scale(B, s), null, { residual }) // [in, out]
+    : linear(B, scale(A, s), null, { layout: "conv1d", residual }); // [out, in]
+}

@@ -1,0 +1,220 @@
+/**
+ * Initial values of LoRA's A and B, one strategy a name.
+ * @module
+ */
+
+import {
+  cast,
+  matmul,
+  multiply,
+  negate,
+  noGrad,
+  qr,
+  reshape,
+  scale,
+  slice,
+  sqrt,
+  type Svd,
+  svd,
+  svdLowrank,
+  type Tensor,
+  tidy,
+  transpose,
+  untracked,
+  type WeightLayout,
+} from "../../autograd/mod.ts";
+import { type Initializer, Parameter } from "../../nn/mod.ts";
+import { refuseConfig } from "../config.ts";
+import type { LoraOffset } from "./lora_factors.ts";
+
+/**
+ * Initial values of A [r, in] and B [out, r]:
+ * - true: A uniform in ±1/sqrt(in), B zero
+ * - false: B uniform in ±1/sqrt(r) too, so that the adapter changes the model at once (for tests)
+ * - "gaussian": A normal with standard deviation 1/r, B zero
+ * - "orthogonal": A and B random with B A = 0, r even (https://datta0.github.io/posts/rethink-lora-init)
+ * - "pissa": the r largest singular values of the weight and their vectors, which are taken off it (Meng et al. 2024,
+ *   arXiv:2404.02948); "pissa_niter_N": found by N subspace iterations, quicker on large weights
+ * - "olora": the first r columns of Q and rows of R of the weight, which are taken off it (Büyükakyüz 2024,
+ *   arXiv:2406.01775)
+ * - "eva": as true, until `initializeLoraEvaWeights` sets A from the data (Paischer et al. 2024, arXiv:2410.07170)
+ */
+export type LoraInit =
+  | boolean
+  | "gaussian"
+  | "orthogonal"
+  | "pissa"
+  | `pissa_niter_${number}`
+  | "olora"
+  | "eva";
+
+/** Where an adapter is put in. */
+export interface LoraSite {
+  /** Base weight. */
+  readonly weight: Parameter;
+  /** How it is stored. */
+  readonly layout: WeightLayout;
+  /** Size of the input. */
+  readonly inFeatures: number;
+  /** Size of the output. */
+  readonly outFeatures: number;
+  /** r */
+  readonly rank: number;
+  /** s */
+  readonly scaling: number;
+  /** Where random numbers come from. */
+  readonly init: Initializer;
+}
+
+/** How an adapter starts. */
+export interface LoraStart {
+  /** [r, in] */
+  readonly A: Parameter;
+  /** [out, r] */
+  readonly B: Parameter;
+  /** What is taken off the weight for it. */
+  readonly offset?: LoraOffset;
+}
+
+const uniformA = ({ rank, inFeatures, init }: LoraSite) =>
+  init.uniform([rank, inFeatures], 1 / Math.sqrt(inFeatures));
+const zeroB = ({ rank, outFeatures, init }: LoraSite) => init.constant([outFeatures, rank], 0);
+
+/** The weight as [out, in], float32. */
+function outByIn({ weight, layout }: LoraSite): Tensor {
+  const W = cast(weight, "float32");
+  return layout === "conv1d" ? transpose(W) : W;
+}
+
+/** Tensors that outlive the scopes they are made in. */
+function kept<Made extends Record<string, Tensor>>(body: () => Made): Made {
+  return untracked(() => noGrad(() => tidy(body)));
+}
+
+/** An adapter that starts at s B A, taken off the weight. */
+function takenOff(body: () => { A: Tensor; B: Tensor }): LoraStart {
+  const { A, B, negative } = kept(() => {
+    const { A, B } = body();
+    return { A, B, negative: negate(B) };
+  });
+  const copy = (tensor: Tensor) => new Parameter(untracked(() => tensor.copy()));
+  return { A: copy(A), B: new Parameter(B), offset: { A, B: negative } };
+}
+
+/** A = diag(sqrt(S / s)) V^T and B = U diag(sqrt(S / s)) of the first r singular values. */
+function fromSingularValues({ rank, scaling }: LoraSite, { u, s, vT }: Svd): { A: Tensor; B: Tensor } {
+  const roots = sqrt(scale(slice(s, 0, 0, rank), 1 / scaling)); // [r]
+  return {
+    A: multiply(reshape(roots, [rank, 1]), slice(vT, 0, 0, rank)),
+    B: multiply(slice(u, 1, 0, rank), roots),
+  };
+}
+
+function checkRank(name: string, { rank, inFeatures, outFeatures }: LoraSite, most: number): void {
+  if (rank > most) {
+    refuseConfig(
+      "lora",
+      `init_lora_weights="${name}" needs a rank of at most ${most} for a weight [${inFeatures}, ${outFeatures}], received ${rank}`,
+    );
+  }
+}
+
+function orthogonal(site: LoraSite): LoraStart {
+  const { rank, inFeatures, outFeatures, init } = site;
+  checkEven(rank);
+  const half = rank / 2;
+  const random = [[rank, rank], [half, inFeatures], [half, outFeatures]].map((shape) =>
+    init.normal(shape, 1)
+  );
+  const { A, B } = kept(() => {
+    const rows = reshape(qr(random[0]).q, [half, 2, rank]); // rows 2 i and 2 i + 1 of Q side by side
+    const [odd, even] = [0, 1].map((i) => reshape(slice(rows, 1, i, i + 1), [half, rank]));
+    return {
+      A: scale(matmul(odd, random[1], { transposeA: true }), 0.1),
+      B: scale(matmul(random[2], even, { transposeA: true }), 0.1),
+    };
+  });
+  for (const parameter of random) parameter.dispose();
+  return { A: new Parameter(A), B: new Parameter(B) };
+}
+
+function olora(site: LoraSite): LoraStart {
+  const { rank, outFeatures, inFeatures } = site;
+  checkRank("olora", site, Math.min(outFeatures, inFeatures));
+  return takenOff(() => {
+    const W = outByIn(site); // [out, in]
+    const { q } = qr(slice(W, 1, 0, rank)); // the first columns of Q need no others
+    return { A: matmul(q, W, { transposeA: true }), B: q };
+  });
+}
+
+function pissa(site: LoraSite, iterations: number | null): LoraStart {
+  const { rank, inFeatures, outFeatures, init } = site;
+  checkRank("pissa", site, Math.min(inFeatures, outFeatures));
+  return takenOff(() => {
+    const W = outByIn(site);
+    const parts = iterations === null ? svd(W) : svdLowrank(W, rank, { iterations, seed: init.seed });
+    return fromSingularValues(site, parts);
+  });
+}
+
+/** A strategy for each name; a number at the end of the name is its argument. */
+const STARTS: Readonly<Record<string, (site: LoraSite, argument: number | null) => LoraStart>> = {
+  gaussian: (site) => ({ A: site.init.normal([site.rank, site.inFeatures], 1 / site.rank), B: zeroB(site) }),
+  orthogonal,
+  pissa: (site) => pissa(site, null),
+  pissa_niter_: pissa,
+  olora,
+  eva: (site) => ({ A: uniformA(site), B: zeroB(site) }),
+};
+
+/** Initialisations of `peft` that are not here, and why. */
+const ABSENT: Readonly<Record<string, string>> = {
+  loftq: "it starts from a quantised base, and the weights here are not quantised",
+  corda: "use pissa, or eva to start from data",
+  lora_ga: "use pissa, or eva to start from data",
+  mica: "use pissa",
+};
+
+/** `pissa_niter_16` -> [`pissa_niter_`, 16]. */
+function parse(name: string): [key: string, argument: number | null] {
+  const [, key, digits] = /^(.*?)(\d*)$/.exec(name)!;
+  return [key, digits === "" ? null : Number(digits)];
+}
+
+/** Whether initial values are chosen by name. */
+export function isNamedInit(value: LoraInit): value is Exclude<LoraInit, boolean> {
+  return typeof value === "string";
+}
+
+function checkEven(rank: number): void {
+  if (rank % 2 !== 0) {
+    refuseConfig("lora", `Orthogonal initialization requires the LoRA rank to be even, got ${rank} instead.`);
+  }
+}
+
+/** Fails for initial values that are not here, or that the rank rules out. @throws {RangeError} */
+export function checkInit(value: LoraInit, rank: number): void {
+  if (typeof value === "boolean") return;
+  const given: unknown = value;
+  if (typeof given === "string") {
+    const why = Object.hasOwn(ABSENT, given) ? ABSENT[given] : undefined;
+    if (why) refuseConfig("lora", `init_lora_weights="${given}" is not supported: ${why}`);
+    const [key, argument] = parse(given);
+    if (Object.hasOwn(STARTS, key) && key.endsWith("_") === (argument !== null)) {
+      if (key === "orthogonal") checkEven(rank);
+      return;
+    }
+  }
+  refuseConfig("lora", `Unknown initialization init_lora_weights=${JSON.stringify(given)}`);
+}
+
+/** The start of an adapter of a linear layer. @throws {RangeError} if the rank does not fit the layer */
+export function loraStart(value: LoraInit, site: LoraSite): LoraStart {
+  if (isNamedInit(value)) {
+    const [key, argument] = parse(value);
+    return STARTS[key](site, argument);
+  }
+  const B = value ? zeroB(site) : site.init.uniform([site.outFeatures, site.rank], 1 / Math.sqrt(site.rank));
+  return { A: uniformA(site), B };
+}

@@ -1,0 +1,91 @@
+/**
+ * AdaLoRA's adapter of one linear layer.
+ * @module
+ */
+
+import {
+  add,
+  dropout,
+  matmul,
+  multiply,
+  type RandomState,
+  scale,
+  type Tensor,
+  transpose,
+  type WeightLayout,
+} from "../../autograd/mod.ts";
+import { Parameter } from "../../nn/mod.ts";
+import type { AdaLoraConfig } from "./adalora.ts";
+import type { LinearAdapter, LinearFacts } from "../adapted_linear.ts";
+import type { LinearCall } from "../linear_call.ts";
+import { companionOf, type InjectionContext } from "../method.ts";
+import { RankAllocator } from "./rank_allocator.ts";
+
+/** What one layer holds: singular vectors and values, and what they are scaled by. */
+export class AdaLoraAdapter implements LinearAdapter {
+  /** [r, in] */
+  readonly A: Parameter;
+  /** [out, r] */
+  readonly B: Parameter;
+  /** [r, 1] */
+  readonly E: Parameter;
+  readonly parameters: Readonly<Record<string, Parameter>>;
+  readonly constants: Readonly<Record<string, Parameter>>;
+  readonly #s: number;
+  readonly #p: number;
+  readonly #random: RandomState;
+  readonly #layout: WeightLayout;
+
+  /** A layer whose rank was cut already gets the rank that is left, and the scaling it had. */
+  constructor(config: AdaLoraConfig, facts: LinearFacts, { device, init, random }: InjectionContext) {
+    const { path, inFeatures, outFeatures, layout } = facts;
+    const { initR, loraAlpha, initLoraWeights, rankPattern, loraDropout } = config;
+    const rank = rankPattern?.[`${path}.lora_E`]?.filter((left) => left).length ?? initR;
+    const std = initLoraWeights ? 0.02 : 1;
+    const make = (shape: number[], std: number) =>
+      rank === 0
+        ? Parameter.from(new Float32Array(0), { shape, device })
+        : std === 0
+        ? init.constant(shape, 0)
+        : init.normal(shape, std);
+    this.A = make([rank, inFeatures], std);
+    this.B = make([outFeatures, rank], std);
+    this.E = make([rank, 1], initLoraWeights ? 0 : 1);
+    this.parameters = { lora_A: this.A, lora_B: this.B, lora_E: this.E };
+    this.constants = { ranknum: init.constant([1], initR) };
+    this.constants.ranknum.requiresGrad = false;
+    this.#s = (loraAlpha > 0 ? loraAlpha : rank) / (initR + 1e-5);
+    this.#p = loraDropout;
+    this.#random = random;
+    this.#layout = layout;
+  }
+
+  /** Adds s (drop(x) (A E)^T) B^T. */
+  apply(call: LinearCall, training: boolean): LinearCall {
+    if (this.E.size === 0) return call;
+    const xDropped = training && this.#p > 0 ? dropout(call.x, this.#p, this.#random) : null;
+    const term = { A: multiply(this.A, this.E), B: this.B, s: this.#s, xDropped };
+    return { ...call, terms: [...call.terms, term] };
+  }
+
+  /** W + s (B A E)^T. */
+  mergedWeight(weight: Tensor): Tensor {
+    if (this.E.size === 0) return weight;
+    const scaled = multiply(this.A, this.E); // [r, in]
+    const delta = this.#layout === "conv1d"
+      ? matmul(transpose(scaled), transpose(this.B)) // [in, out]
+      : matmul(this.B, scaled); // [out, in]
+    return add(weight, scale(delta, this.#s));
+  }
+}
+
+/** Makes a layer's adapter, known to the allocator of its ranks. */
+export function makeAdaLoraAdapter(
+  config: AdaLoraConfig,
+  facts: LinearFacts,
+  context: InjectionContext,
+): AdaLoraAdapter {
+  const adapter = new AdaLoraAdapter(config, facts, context);
+  companionOf(context, RankAllocator).register(facts.path, adapter);
+  return adapter;
+}

@@ -1,0 +1,165 @@
+/**
+ * LN tuning (Zhao et al. 2024, arXiv:2312.11420): copies of layer norms train, everything else is frozen. Fields and keys
+ * are those of Hugging Face's `peft` 0.21. One adapter acts at a time.
+ * @module
+ */
+
+import type { Tensor } from "../../autograd/mod.ts";
+import { LayerNorm, Module, ModuleDict, type Parameter } from "../../nn/mod.ts";
+import {
+  checkCommon,
+  COMMON_DEFAULTS,
+  configFromJSON,
+  configToJSON,
+  type PeftConfig,
+  type PeftConfigFields,
+  refuseConfig,
+} from "../config.ts";
+import type { AdapterState, PeftMethod, TunerLayer } from "../method.ts";
+import { renameIn } from "../operations/rename_adapter.ts";
+import { OriginalWeights } from "../original_weights.ts";
+
+/** Fields of an LN tuning configuration. */
+export interface LNTuningConfigFields extends PeftConfigFields {
+  /** Layer norms to train; null: `["ln_1", "ln_2", "ln_f"]` for GPT-2. */
+  targetModules: readonly string[] | string | null;
+  /** Layer norms to leave out of those; default null. */
+  excludeModules: readonly string[] | string | null;
+  /** Modules trained and saved whole; default null. */
+  modulesToSave: readonly string[] | null;
+}
+
+const DEFAULTS: LNTuningConfigFields = {
+  ...COMMON_DEFAULTS,
+  targetModules: null,
+  excludeModules: null,
+  modulesToSave: null,
+};
+
+/** An LN tuning configuration, with Hugging Face's fields and defaults. */
+export class LNTuningConfig implements PeftConfig {
+  /** "LN_TUNING". */
+  readonly peftType = "LN_TUNING";
+
+  /** Missing fields take `peft`'s defaults. @throws {RangeError} for a value outside its range */
+  constructor(fields: Partial<LNTuningConfigFields> = {}) {
+    const unknown = Object.keys(fields).filter((name) => !Object.hasOwn(DEFAULTS, name));
+    if (unknown.length > 0) {
+      refuseConfig(
+        "ln_tuning",
+        `fields are ${Object.keys(DEFAULTS).join(", ")}, received ${unknown.join(", ")}`,
+      );
+    }
+    const all = { ...DEFAULTS, ...fields };
+    checkCommon("ln_tuning", all);
+    Object.assign(this, all);
+  }
+
+  /** The configuration of an `adapter_config.json`. */
+  static fromJSON(json: Readonly<Record<string, unknown>>): LNTuningConfig {
+    return new LNTuningConfig(configFromJSON("ln_tuning", json, DEFAULTS, {}));
+  }
+
+  /** The fields of `adapter_config.json`. */
+  toJSON(): Record<string, unknown> {
+    const names = Object.keys(DEFAULTS) as (keyof LNTuningConfigFields)[];
+    return configToJSON("LN_TUNING", Object.fromEntries(names.map((name) => [name, this[name]])), {});
+  }
+}
+
+/** The fields are properties of the class. */
+export interface LNTuningConfig extends LNTuningConfigFields {}
+
+/** Takes the place of a LayerNorm; the active adapter's copy acts instead of it. */
+export class LNTuningLayer extends Module implements TunerLayer {
+  /** The layer norm it replaced. */
+  base_layer: LayerNorm;
+  /** Trained copies by adapter. */
+  ln_tuning_layers: ModuleDict<LayerNorm> = new ModuleDict();
+  readonly #state: AdapterState;
+  readonly #original = new OriginalWeights();
+
+  /** Wraps a layer norm; adapters are added after. */
+  constructor(base: LayerNorm, state: AdapterState) {
+    super();
+    this.base_layer = base;
+    this.training = base.training;
+    this.#state = state;
+  }
+
+  /** x [..., C] -> [..., C]. @throws {RangeError} if two adapters with a copy are active */
+  forward(x: Tensor): Tensor {
+    const { active, merged, disabled } = this.#state;
+    const acting = disabled
+      ? []
+      : active.filter((name) => this.ln_tuning_layers.has(name) && !merged.includes(name));
+    if (acting.length > 1) {
+      throw new RangeError(
+        `Cannot run ln_tuning: one active adapter a layer norm is required, received ${acting.join(", ")}`,
+      );
+    }
+    return (acting.length === 1 ? this.ln_tuning_layers.get(acting[0])! : this.base_layer).forward(x);
+  }
+
+  /** Names of its adapters. */
+  adapterNames(): string[] {
+    return this.ln_tuning_layers.keys();
+  }
+
+  /** Copies the layer norm: a fresh adapter changes nothing. */
+  addAdapter(name: string): void {
+    this.ln_tuning_layers.set(name, this.base_layer.clone());
+  }
+
+  /** Drops an adapter. */
+  deleteAdapter(name: string): void {
+    this.ln_tuning_layers.delete(name);
+    if (this.ln_tuning_layers.keys().length === 0) this.#original.forget();
+  }
+
+  /** Gives an adapter another name. */
+  renameAdapter(from: string, to: string): void {
+    renameIn(this, from, to);
+  }
+
+  /** Weight and bias by their keys on disk. */
+  adapterParameters(name: string): [string, Parameter][] {
+    const copy = this.ln_tuning_layers.get(name);
+    return copy ? [["ln_tuning_layers.weight", copy.weight], ["ln_tuning_layers.bias", copy.bias]] : [];
+  }
+
+  /** Writes an adapter's values into the base layer norm. */
+  merge(name: string): void {
+    const copy = this.ln_tuning_layers.get(name);
+    if (!copy) return;
+    const { weight, bias } = this.base_layer;
+    this.#original.keep(weight, bias);
+    weight.device.copy(copy.weight.view, weight.view);
+    bias.device.copy(copy.bias.view, bias.view);
+  }
+
+  /** Puts the base layer norm back, bit for bit. */
+  unmerge(): void {
+    this.#original.restore();
+  }
+
+  /** What `merge` changes. */
+  mergedWeights(): Parameter[] {
+    return [this.base_layer.weight, this.base_layer.bias];
+  }
+
+  /** Gives the memory of base and adapters back. */
+  override dispose(): void {
+    super.dispose();
+    this.#original.forget();
+  }
+}
+
+/** LN tuning, for the registry. */
+export const lnTuning: PeftMethod<LNTuningConfig> = {
+  name: "ln_tuning",
+  defaultTargets: (modelType) => modelType === "gpt2" ? ["ln_1", "ln_2", "ln_f"] : null,
+  configFromJSON: (json) => LNTuningConfig.fromJSON(json),
+  supports: (module) => module instanceof LayerNorm || module instanceof LNTuningLayer,
+  wrap: (module, state) => new LNTuningLayer(module as LayerNorm, state),
+};

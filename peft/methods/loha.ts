@@ -1,0 +1,148 @@
+/**
+ * LoHa (Hyeon-Woo et al. 2022, arXiv:2108.06098, as LyCORIS has it): the change of a weight is the elementwise product of
+ * two matrices of low rank.
+ *   dW = alpha / r (w1_a w1_b) * (w2_a w2_b)   with w_a [out, r], w_b [r, in];   y = x (W + dW^T) + b
+ * As a sum, it has rank r^2: dW = B A with A [r r, in] and B [out, r r] of products of rows and columns; up to r^2 = in
+ * and out that takes less work than dW.
+ * Fields, defaults, initial values and keys are those of Hugging Face's `peft` 0.21, whose own does not take GPT-2's
+ * Conv1D (https://github.com/huggingface/peft/issues/3767): here it does, as if it were the Linear it stands for.
+ * @module
+ */
+
+import {
+  AdaptedLinear,
+  isLinearTarget,
+  type LinearAdapter,
+  type LinearFacts,
+  type MakeLinearAdapter,
+} from "../adapted_linear.ts";
+import { add, matmul, multiply, reshape, scale, type Tensor } from "../../autograd/mod.ts";
+import type { Conv1D, Linear, Parameter } from "../../nn/mod.ts";
+import { checkFlag } from "../checks.ts";
+import {
+  COMMON_DEFAULTS,
+  completeFields,
+  configFromJSON,
+  configToJSON,
+  fieldsOf,
+  type PeftConfig,
+} from "../config.ts";
+import type { LinearCall } from "../linear_call.ts";
+import { checkLycoris, LYCORIS_DEFAULTS, type LycorisFields } from "./lycoris.ts";
+import type { InjectionContext, PeftMethod } from "../method.ts";
+import { patternValue } from "../targets.ts";
+import { addToWeight, type ChangeDropout, dropFactors } from "./weight_change.ts";
+
+/** Fields of a LoHa configuration. */
+export interface LoHaConfigFields extends LycorisFields {
+  /** true: w2_b zero, the others uniform in ±1/sqrt(columns). false: all uniform, for tests. Default true. */
+  initWeights: boolean;
+}
+
+const DEFAULTS: LoHaConfigFields = { ...COMMON_DEFAULTS, ...LYCORIS_DEFAULTS, initWeights: true };
+
+/** Fields of the file that concern convolutions. */
+const FIXED = { use_effective_conv2d: false };
+
+/** A LoHa configuration, with Hugging Face's fields and defaults. */
+export class LoHaConfig implements PeftConfig {
+  /** "LOHA". */
+  readonly peftType = "LOHA";
+
+  /** Missing fields take `peft`'s defaults. @throws {RangeError} for a value outside its range */
+  constructor(fields: Partial<LoHaConfigFields> = {}) {
+    const all = completeFields("loha", fields, DEFAULTS);
+    checkLycoris("loha", all);
+    checkFlag("loha", "init_weights", all.initWeights);
+    Object.assign(this, all);
+  }
+
+  /** The configuration of an `adapter_config.json`. @throws {RangeError} for an option that is not supported */
+  static fromJSON(json: Readonly<Record<string, unknown>>): LoHaConfig {
+    return new LoHaConfig(configFromJSON("loha", json, DEFAULTS, FIXED));
+  }
+
+  /** The fields of `adapter_config.json`. */
+  toJSON(): Record<string, unknown> {
+    return configToJSON("LOHA", fieldsOf<LoHaConfigFields>(this, DEFAULTS), FIXED);
+  }
+}
+
+/** The fields are properties of the class. */
+export interface LoHaConfig extends LoHaConfigFields {}
+
+/** Four factors of one layer. */
+class LoHaAdapter implements LinearAdapter {
+  readonly parameters: Readonly<
+    Record<"hada_w1_a" | "hada_w1_b" | "hada_w2_a" | "hada_w2_b", Parameter>
+  >;
+  readonly #s: number;
+  readonly #facts: LinearFacts;
+  readonly #dropout: ChangeDropout;
+
+  constructor(config: LoHaConfig, facts: LinearFacts, { init, random }: InjectionContext) {
+    const { path, inFeatures, outFeatures } = facts;
+    const r = patternValue(config.rankPattern, path, config.r);
+    const uniform = (rows: number, cols: number) => init.uniform([rows, cols], 1 / Math.sqrt(cols));
+    this.parameters = {
+      hada_w1_a: uniform(outFeatures, r),
+      hada_w1_b: uniform(r, inFeatures),
+      hada_w2_a: uniform(outFeatures, r),
+      hada_w2_b: config.initWeights ? init.constant([r, inFeatures], 0) : uniform(r, inFeatures),
+    };
+    this.#s = patternValue(config.alphaPattern, path, config.alpha) / r;
+    this.#facts = facts;
+    this.#dropout = { rank: config.rankDropout, rankScale: true, module: config.moduleDropout, random };
+  }
+
+  /** dW, stored as the base weight. */
+  #change(): Tensor {
+    const { hada_w1_a: a1, hada_w1_b: b1, hada_w2_a: a2, hada_w2_b: b2 } = this.parameters;
+    const both = { transposeA: true, transposeB: true };
+    const [left, right] = this.#facts.layout === "conv1d"
+      ? [matmul(b1, a1, both), matmul(b2, a2, both)] // [in, out]
+      : [matmul(a1, b1), matmul(a2, b2)]; // [out, in]
+    return scale(multiply(left, right), this.#s);
+  }
+
+  /** dW as a product of two matrices of rank r^2. */
+  #factors(): { A: Tensor; B: Tensor } {
+    const { hada_w1_a: a1, hada_w1_b: b1, hada_w2_a: a2, hada_w2_b: b2 } = this.parameters;
+    const [r, inFeatures] = b1.shape;
+    const [outFeatures] = a1.shape;
+    const rows = multiply(reshape(b1, [r, 1, inFeatures]), reshape(b2, [1, r, inFeatures]));
+    const columns = multiply(reshape(a1, [outFeatures, r, 1]), reshape(a2, [outFeatures, 1, r]));
+    return { A: reshape(rows, [r * r, inFeatures]), B: reshape(columns, [outFeatures, r * r]) };
+  }
+
+  apply(call: LinearCall, training: boolean): LinearCall {
+    const { layout, inFeatures, outFeatures } = this.#facts;
+    const r = this.parameters.hada_w1_b.shape[0];
+    const factors = training ? dropFactors(outFeatures, this.#dropout) : null; // [out] or [1]
+    if (r * r > Math.min(inFeatures, outFeatures)) {
+      const change = this.#change();
+      if (!factors) return addToWeight(call, change);
+      return addToWeight(call, multiply(change, layout === "conv1d" ? factors : reshape(factors, [-1, 1])));
+    }
+    const { A, B } = this.#factors();
+    const term = { A, B: factors ? multiply(B, reshape(factors, [-1, 1])) : B, s: this.#s, xDropped: null };
+    return { ...call, terms: [...call.terms, term] };
+  }
+
+  mergedWeight(weight: Tensor): Tensor {
+    return add(weight, this.#change());
+  }
+}
+
+const makeLoHaAdapter: MakeLinearAdapter<LoHaConfig> = (config, facts, context) =>
+  new LoHaAdapter(config, facts, context);
+
+/** LoHa, for the registry. */
+export const loha: PeftMethod<LoHaConfig> = {
+  name: "loha",
+  defaultTargets: (modelType) => modelType === "gpt2" ? ["c_attn"] : null,
+  configFromJSON: (json) => LoHaConfig.fromJSON(json),
+  supports: isLinearTarget,
+  wrap: (module, state) => new AdaptedLinear(module as Conv1D | Linear, state, makeLoHaAdapter),
+  linear: makeLoHaAdapter,
+};

@@ -1,0 +1,82 @@
+/**
+ * Adapters in a model that is used as it is, without a `PeftModel` around it (`peft.functional`). The functions that
+ * switch adapters take a `PeftModel` too.
+ * @module
+ */
+
+import type { Module } from "../../nn/mod.ts";
+import type { InjectOptions } from "../adapter_host.ts";
+import type { PeftConfig } from "../config.ts";
+import { findHost, hostOf, registerHost } from "../hosts.ts";
+import { isPromptLearning } from "../virtual_tokens/prompt_learning.ts";
+import { methodOf } from "../registry.ts";
+import { deleteFrom, setActive, setGradients } from "./switch_adapters.ts";
+import { tunerLayers } from "../adapted_tree.ts";
+import { Tuner } from "../tuner.ts";
+
+/**
+ * Puts an adapter into a model in place and returns the model: the adapter acts and trains, everything else is frozen.
+ * Its keys on disk have no `base_model.model.` in front; `setPeftModelStateDict` takes both forms. Further calls add
+ * further adapters.
+ *
+ * ```ts ignore
+ * injectAdapterInModel(new LoraConfig({ targetModules: ["c_attn"] }), model);
+ * await setPeftModelStateDict(model, stateDict);
+ * ```
+ * @throws {TypeError} if the configuration's targets match nothing, or a `PeftModel` holds the model
+ * @throws {RangeError} for virtual tokens, a name that is taken, or a second method
+ */
+export function injectAdapterInModel<M extends Module>(
+  config: PeftConfig,
+  model: M,
+  adapterName = "default",
+  options: InjectOptions = {},
+): M {
+  if (isPromptLearning(config)) {
+    throw new RangeError(
+      "Cannot inject the adapter: `create_and_replace` does not support prompt learning, adaption prompt and shadow yet.",
+    );
+  }
+  if (methodOf(config.peftType).companion) {
+    throw new RangeError(
+      `Cannot inject the adapter: \`inject_adapter_in_model\` does not support ${config.peftType} because it uses shared state stored on the tuner. Please use \`get_peft_model\` instead.`,
+    );
+  }
+  const present = findHost(model);
+  const held = present ? undefined : tunerLayers(model)[0];
+  if (held) {
+    throw new TypeError(
+      `Cannot inject the adapter: "${
+        held[0]
+      }" has adapters already; use addAdapter() of the PeftModel it is in`,
+    );
+  }
+  const host = present ?? new Tuner(model, "");
+  host.inject(config, adapterName, options);
+  registerHost(model, host);
+  setActive(host, adapterName);
+  return model;
+}
+
+/** Makes one adapter (or several, summed) act, and train unless `inferenceMode`. */
+export function setAdapter(
+  model: Module,
+  adapterName: string | readonly string[],
+  options: { inferenceMode?: boolean } = {},
+): void {
+  setActive(hostOf(model, "set an adapter"), adapterName, options.inferenceMode);
+}
+
+/** Drops an adapter and its memory. @throws {RangeError} if it is unknown or merged */
+export function deleteAdapter(model: Module, adapterName: string): void {
+  deleteFrom(hostOf(model, "delete an adapter"), adapterName, model.training);
+}
+
+/** Switches the training of adapters on or off, and of nothing else. */
+export function setRequiresGrad(
+  model: Module,
+  adapterNames: string | readonly string[],
+  requiresGrad = true,
+): void {
+  setGradients(hostOf(model, "set what trains"), adapterNames, requiresGrad);
+}

@@ -1,0 +1,159 @@
+/**
+ * Another LoRA adapter in the place of one that is there: the same name, the same buffers, nothing compiled anew, so
+ * that captured steps go on with the new values (`peft`'s `hotswap_adapter`).
+ * @module
+ */
+
+import { sameShape, showShape } from "../../autograd/mod.ts";
+import type { Module, Parameter } from "../../nn/mod.ts";
+import { type AdapterValues, readAdapterConfig, readAdapterValues } from "../files/adapter_files.ts";
+import { adapterFolder, type LoadAdapterOptions } from "../files/adapter_folder.ts";
+import type { PeftConfig } from "../config.ts";
+import { unmixedTunerOf } from "../hosts.ts";
+import { LoraConfig } from "../lora/lora_config.ts";
+import { isLowRankLayer, type LowRankLayer } from "../lora/low_rank.ts";
+import { matchKeys } from "../files/match_keys.ts";
+import { patternValue } from "../targets.ts";
+import { KEY_PREFIX, type Tuner } from "../tuner.ts";
+
+const ACTION = "Cannot hot-swap the adapter";
+
+/** Fields that change what an adapter computes besides its tensors and its scaling. */
+const SAME_FIELDS = ["useRslora", "loraDropout", "alphaPattern", "useDora", "trainableTokenIndices"] as const;
+
+/** Where and how the hub is asked. */
+export type HotswapOptions = Pick<LoadAdapterOptions, "revision" | "cacheDir" | "localFilesOnly">;
+
+/**
+ * Replaces the values of a LoRA adapter by those of a file. A smaller rank is filled up with zeros; A and B that the file
+ * lacks become zero. Where the new adapter has another scaling, the ratio goes into B, so that the configuration, a
+ * captured step and a saved file stay right (`peft` changes the scaling and keeps the old configuration).
+ * @param model a `PeftModel`, or a model that `injectAdapterInModel` changed
+ * @param dirOrId a folder that `savePretrained` (here or in Python) wrote, or a hub id
+ * @throws {RangeError} if there is no such adapter, it is merged, the methods or one of useRslora, loraDropout,
+ *   alphaPattern, useDora, trainableTokenIndices differ, or the file has keys that the adapter lacks
+ * @throws {TypeError} if the file's rank is larger, another shape does not fit, or another key than A's and B's is
+ *   missing; nothing is changed in any case
+ */
+export async function hotswapAdapter(
+  model: Module,
+  dirOrId: string,
+  adapterName: string,
+  options: HotswapOptions = {},
+): Promise<void> {
+  const tuner = unmixedTunerOf(model, "hot-swap the adapter");
+  tuner.checkName(adapterName);
+  const folder = await adapterFolder(dirOrId, options);
+  const config = await readAdapterConfig(folder);
+  const { values } = await readAdapterValues(folder, config);
+  tuner.checkName(adapterName);
+  const current = tuner.configs.get(adapterName)!;
+  checkCompatible(current, config);
+  if (tuner.state.merged.includes(adapterName)) {
+    throw new RangeError(`${ACTION}: "${adapterName}" is merged, call unmergeAdapter() first`);
+  }
+  for (const [parameter, data] of plan(tuner, adapterName, config as LoraConfig, values)) {
+    parameter.write(data);
+  }
+}
+
+/** @throws {RangeError} with the first difference that matters */
+function checkCompatible(current: PeftConfig, next: PeftConfig): void {
+  if (current.peftType !== next.peftType) {
+    throw new RangeError(
+      `${ACTION}: Incompatible PEFT types found: ${current.peftType} and ${next.peftType}`,
+    );
+  }
+  if (!(current instanceof LoraConfig && next instanceof LoraConfig)) {
+    throw new RangeError(`${ACTION}: Hotswapping only supports LORA but ${current.peftType} was passed.`);
+  }
+  for (const field of SAME_FIELDS) {
+    const [a, b] = [JSON.stringify(current[field]), JSON.stringify(next[field])];
+    if (a !== b) throw new RangeError(`${ACTION}: Configs are incompatible: for ${field}, ${a} != ${b}`);
+  }
+}
+
+type Writes = [Parameter, Float32Array<ArrayBuffer>][];
+
+/** What is written where; nothing is written yet. */
+function plan(
+  tuner: Tuner<Module>,
+  name: string,
+  config: LoraConfig,
+  values: AdapterValues,
+): Writes {
+  const state = tuner.adapterState(name);
+  const matched = matchKeys(values, new Set(state.keys()), name, tuner.wrapsModel ? [] : [KEY_PREFIX]);
+  const unexpected = [...matched.keys()].filter((key) => !state.has(key));
+  if (unexpected.length > 0) {
+    throw new RangeError(
+      `${ACTION}: Hot swapping the adapter did not succeed, unexpected keys found: ${unexpected.join(", ")}.`,
+    );
+  }
+  const ratios = new Map<Parameter, number>();
+  const maybeMissing = new Set<Parameter>();
+  for (const [path, layer] of tuner.layers()) {
+    const factors = isLowRankLayer(layer) ? layer.lowRank(name) : null;
+    if (!factors) continue;
+    if (factors.offset || startsFromWeight(config)) {
+      throw new RangeError(
+        `${ACTION}: plain LoRA is required, received an adapter that starts from the weight of "${path}" (PiSSA, OLoRA); save it with convertToLora`,
+      );
+    }
+    const ratio = scalingOf(config, path) / (layer as LowRankLayer).scaling.initial(name);
+    for (const parameter of [factors.A, factors.B, factors.bias]) if (parameter) maybeMissing.add(parameter);
+    for (const parameter of factors.bias ? [factors.B, factors.bias] : [factors.B]) {
+      ratios.set(parameter, ratio);
+    }
+  }
+  const missing = [...state].filter(([key, parameter]) => !matched.has(key) && !maybeMissing.has(parameter));
+  if (missing.length > 0) {
+    throw new TypeError(
+      `${ACTION}: keys of A and B alone may be missing, received a file without ${
+        missing.map(([key]) => key).join(", ")
+      }`,
+    );
+  }
+  return [...state].map(([key, parameter]) => {
+    const value = matched.get(key);
+    const data = value ? fill(key, parameter, value) : new Float32Array(parameter.size);
+    const ratio = ratios.get(parameter) ?? 1;
+    return [parameter, ratio === 1 ? data : data.map((number) => number * ratio)];
+  });
+}
+
+/** Whether the factors at the start were taken off the weight, so that a file holds more than the change. */
+function startsFromWeight({ initLoraWeights: init }: LoraConfig): boolean {
+  return typeof init === "string" && /^(?:pissa|olora)/.test(init);
+}
+
+/** alpha / r of a layer, or alpha / sqrt(r). */
+function scalingOf({ rankPattern, alphaPattern, r, loraAlpha, useRslora }: LoraConfig, path: string): number {
+  const rank = patternValue(rankPattern, path, r);
+  return patternValue(alphaPattern, path, loraAlpha) / (useRslora ? Math.sqrt(rank) : rank);
+}
+
+/** A file's tensor in the shape of a parameter, zeros after its last row or column. */
+function fill(
+  key: string,
+  { shape, size }: Parameter,
+  value: AdapterValues extends ReadonlyMap<string, infer V> ? V : never,
+): Float32Array<ArrayBuffer> {
+  if (sameShape(shape, value.shape)) return value.data;
+  const fits = shape.length === 2 && value.shape.length === 2 &&
+    value.shape.every((length, axis) => length <= shape[axis]) &&
+    value.shape.some((length, axis) => length === shape[axis]);
+  if (!fits) {
+    throw new TypeError(
+      `${ACTION}: Incompatible shapes found for LoRA weights ${key}: ${showShape(shape)} vs ${
+        showShape(value.shape)
+      }. Load the adapter of the largest rank first`,
+    );
+  }
+  const data = new Float32Array(size);
+  const [rows, columns] = value.shape;
+  for (let row = 0; row < rows; row++) {
+    data.set(value.data.subarray(row * columns, (row + 1) * columns), row * shape[1]);
+  }
+  return data;
+}

@@ -1,0 +1,102 @@
+/**
+ * Changes of adapters in the base weights, and out again.
+ * @module
+ */
+
+import type { Module } from "../../nn/mod.ts";
+import { tunerLayers } from "../adapted_tree.ts";
+import type { GradientFlags } from "../gradient_flags.ts";
+import type { AdapterState } from "../method.ts";
+import { UntiedWeights } from "../untied_weights.ts";
+
+/** Merges adapters of one model. */
+export class Merging {
+  readonly #model: Module;
+  readonly #state: AdapterState;
+  readonly #flags: GradientFlags;
+  readonly #untied = new UntiedWeights();
+
+  /** Nothing is merged yet. */
+  constructor(model: Module, state: AdapterState, flags: GradientFlags) {
+    this.#model = model;
+    this.#state = state;
+    this.#flags = flags;
+  }
+
+  /**
+   * Adds the change of adapters to the base weights, those that are not in them yet.
+   * @throws {RangeError} if an adapter cannot be merged, or with `safe` if a merged weight is not finite; nothing is
+   * changed then
+   */
+  async merge(names: readonly string[], safe: boolean): Promise<void> {
+    const fresh = names.filter((name, i) => !this.#state.merged.includes(name) && names.indexOf(name) === i);
+    if (fresh.length === 0) {
+      console.warn("All adapters are already merged, nothing to do.");
+      return;
+    }
+    this.#checkMergeable(fresh);
+    const before = [...this.#state.merged];
+    this.mergeNow(fresh);
+    if (!safe) return;
+    const broken = await this.#firstBroken();
+    if (broken === null) return;
+    this.unmerge();
+    if (before.length > 0) this.mergeNow(before);
+    throw new RangeError(
+      `Cannot merge: NaNs detected in the merged weights. The adapter ${
+        fresh.join(", ")
+      } seems to be broken (${broken})`,
+    );
+  }
+
+  #checkMergeable(names: readonly string[]): void {
+    for (const [path, layer] of tunerLayers(this.#model)) {
+      for (const name of names) {
+        const obstacle = layer.mergeObstacle?.(name, names);
+        if (obstacle) throw new RangeError(`Cannot merge adapter "${name}": ${obstacle} ("${path}")`);
+      }
+    }
+  }
+
+  /** Adds the change of adapters that are not merged, unchecked. */
+  mergeNow(names: readonly string[]): void {
+    const targets = tunerLayers(this.#model).filter(([, layer]) =>
+      layer.adapterNames().some((n) => names.includes(n))
+    );
+    const bases = targets.filter(([, layer]) => !layer.keepsTies).map(([, layer]) => layer.base_layer);
+    for (const [own, shared] of this.#untied.untie(this.#model, bases)) this.#flags.inherit(own, shared);
+    for (const [, layer] of targets) for (const name of names) layer.merge(name);
+    this.#state.merged.push(...names);
+  }
+
+  /** Path of the first layer with a merged weight that is not finite. */
+  async #firstBroken(): Promise<string | null> {
+    for (const [path, layer] of tunerLayers(this.#model)) {
+      for (const weight of layer.mergedWeights()) {
+        const values = await weight.data();
+        const bad = weight.dtype === "float16"
+          ? (values as Uint16Array).some((bits) => (bits & 0x7c00) === 0x7c00)
+          : (values as Float32Array).some((value) => !Number.isFinite(value));
+        if (bad) return path;
+      }
+    }
+    return null;
+  }
+
+  /** Takes every merged change out of the base weights, bit for bit. */
+  unmerge(): void {
+    if (this.#state.merged.length === 0) {
+      console.warn("Already unmerged. Nothing to do.");
+      return;
+    }
+    for (const [, layer] of tunerLayers(this.#model)) layer.unmerge();
+    this.#untied.restore();
+    this.#state.merged = [];
+  }
+
+  /** Leaves the base weights as they are: what is merged stays. */
+  finish(): void {
+    this.#untied.forget();
+    this.#state.merged = [];
+  }
+}

@@ -1,0 +1,151 @@
+/**
+ * A batch whose rows use different adapters (`peft`'s `adapter_names`): LoRA, in eval mode, nothing merged.
+ * @module
+ */
+
+import { noGrad, type StackedLora, stackLora, untracked } from "../../autograd/mod.ts";
+import type { Module } from "../../nn/mod.ts";
+import { tunerLayers } from "../adapted_tree.ts";
+import { wholeFactors } from "../lora/lora_factors.ts";
+import { isLowRankLayer, type LowRankLayer } from "../lora/low_rank.ts";
+import type { AdapterState } from "../method.ts";
+
+/** The name of no adapter. */
+export const BASE = "__base__";
+
+const ACTION = "Cannot mix adapters";
+
+/** Which adapter each row of a batch uses, with their factors next to each other, layer by layer. */
+export class MixedBatch {
+  /** Adapter of each row, or "__base__". */
+  readonly names: readonly string[];
+  readonly #stacks = new Map<LowRankLayer, StackedLora | null>();
+
+  /** Factors are copied when a layer first asks for them. */
+  constructor(names: readonly string[]) {
+    this.names = names;
+  }
+
+  /** The factors of a layer; null if no row has an adapter there. */
+  stackOf(layer: LowRankLayer): StackedLora | null {
+    let stack = this.#stacks.get(layer);
+    if (stack === undefined) {
+      const present = [...new Set(this.names)].flatMap((name) => {
+        const factors = layer.lowRank(name);
+        return factors
+          ? [{ name, pair: { ...factors, ...wholeFactors(factors), scaling: layer.scaling.get(name)! } }]
+          : [];
+      });
+      const rows = this.names.map((name) => present.findIndex((adapter) => adapter.name === name));
+      stack = present.length === 0 ? null : untracked(() => stackLora(present.map(({ pair }) => pair), rows));
+      this.#stacks.set(layer, stack);
+    }
+    return stack;
+  }
+
+  /** Gives the copies back. */
+  dispose(): void {
+    for (const stack of this.#stacks.values()) {
+      for (const tensor of stack ? [stack.places, stack.A, stack.B] : []) tensor.dispose();
+    }
+    this.#stacks.clear();
+  }
+}
+
+/** Names for the rows of a batch. */
+export interface MixedRequest {
+  /** Adapter of each row, or "__base__". */
+  readonly names: readonly string[];
+  /** What the model is given. */
+  readonly inputs: unknown;
+}
+
+/** Number of rows of what a model is given: ids or embeddings. */
+function rowsOf(inputs: unknown): number | undefined {
+  const { inputIds, inputsEmbeds } = (Array.isArray(inputs) ? { inputIds: inputs } : inputs ?? {}) as {
+    inputIds?: readonly unknown[] | { readonly shape: readonly number[] };
+    inputsEmbeds?: { readonly shape: readonly number[] };
+  };
+  const ids = inputsEmbeds ?? inputIds;
+  return ids === undefined
+    ? undefined
+    : Array.isArray(ids)
+    ? ids.length
+    : "shape" in ids
+    ? ids.shape[0]
+    : undefined;
+}
+
+/**
+ * Checks that the rows of a batch can use these adapters.
+ * @throws {RangeError} for a wrong number of names, an unknown one, training mode, merged adapters, DoRA
+ * @throws {TypeError} if the adapters are not LoRA
+ */
+export function checkMixedBatch(
+  model: Module,
+  { merged, mixed }: AdapterState,
+  known: Iterable<string>,
+  { names, inputs }: MixedRequest,
+): void {
+  if (!Array.isArray(names) || !names.every((name) => typeof name === "string")) {
+    throw new TypeError(`${ACTION}: adapterNames must be a list of names, received ${JSON.stringify(names)}`);
+  }
+  if (model.training) {
+    throw new RangeError(`${ACTION}: Cannot pass \`adapter_names\` when the model is in training mode.`);
+  }
+  const there = new Set([...known, BASE]);
+  const unknown = [...new Set(names)].filter((name) => !there.has(name));
+  if (unknown.length > 0) {
+    throw new RangeError(
+      `${ACTION}: Trying to infer with non-existing adapter(s): ${unknown.sort().join(", ")}`,
+    );
+  }
+  const rows = rowsOf(inputs);
+  if (rows !== undefined && rows !== names.length) {
+    throw new RangeError(
+      `${ACTION}: Length of \`adapter_names\` should be the same as the number of inputs, but got ${names.length} and ${rows} respectively.`,
+    );
+  }
+  if (merged.length > 0) {
+    throw new RangeError(
+      `${ACTION}: Cannot pass \`adapter_names\` when there are merged adapters, please call \`unmerge_adapter\` first.`,
+    );
+  }
+  if (mixed) {
+    throw new RangeError(`${ACTION}: another generation with adapterNames is under way, wait for it`);
+  }
+  const wanted = new Set(names);
+  for (const [path, layer] of tunerLayers(model)) {
+    const here = layer.adapterNames().filter((name) => wanted.has(name));
+    if (here.length > 0 && !isLowRankLayer(layer) && !layer.mixesBatches) {
+      throw new TypeError(`${ACTION}: LoRA adapters are required, "${path}" has others`);
+    }
+    if (isLowRankLayer(layer) && here.some((name) => layer.lowRank(name)?.hasMagnitude)) {
+      throw new RangeError(`${ACTION}: Cannot pass \`adapter_names\` when DoRA is enabled.`);
+    }
+  }
+}
+
+/**
+ * Runs `body` with these adapters for the rows of its batch (null: the active ones, whatever runs around it), without
+ * gradients; `body` may be asynchronous.
+ */
+export function withRows<T>(state: AdapterState, names: readonly string[] | null, body: () => T): T {
+  const before = state.mixed;
+  const batch = names && new MixedBatch(names);
+  state.mixed = batch;
+  const restore = () => {
+    state.mixed = before;
+    batch?.dispose();
+  };
+  let result: T;
+  try {
+    result = batch ? noGrad(body) : body();
+  } catch (error) {
+    restore();
+    throw error;
+  }
+  if (batch && result instanceof Promise) return result.finally(restore) as T;
+  restore();
+  return result;
+}

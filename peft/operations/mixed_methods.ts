@@ -1,0 +1,40 @@
+/**
+ * Adapters of several methods on one model (`peft`'s `PeftMixedModel`): each linear layer holds them side by side. What
+ * adapters add to a weight adds up; what one does to the input comes before what those activated earlier do.
+ * @module
+ */
+
+import { AdaptedLinear, isLinearTarget } from "../adapted_linear.ts";
+import type { Conv1D, Linear } from "../../nn/mod.ts";
+import type { PeftConfig } from "../config.ts";
+import type { PeftMethod } from "../method.ts";
+import { quoteAll } from "../names.ts";
+import { isPromptLearning } from "../virtual_tokens/prompt_learning.ts";
+import { methodOf, peftMethods } from "../registry.ts";
+
+/**
+ * A method as it is put beside others: its layers are those that every method shares.
+ * @throws {RangeError} if the method changes other layers than linear ones, or the configuration asks for what is not
+ * one adapter's own
+ */
+export function mixedMethod(config: PeftConfig, name: string): PeftMethod {
+  const method = isPromptLearning(config) ? null : methodOf(config.peftType);
+  if (!method?.linear) {
+    const able = Object.entries(peftMethods).filter(([, { linear }]) => linear).map(([type]) => type);
+    throw new RangeError(
+      `Cannot add adapter "${name}": The provided \`peft_type\` '${config.peftType}' is not compatible with a mixed model. Compatible types are: ${
+        quoteAll(able)
+      }`,
+    );
+  }
+  return {
+    ...method,
+    supports: isLinearTarget,
+    wrap: (module, state) =>
+      new AdaptedLinear(
+        module as Conv1D | Linear,
+        state,
+        (own, facts, context) => methodOf(own.peftType).linear!(own, facts, context),
+      ),
+  };
+}

@@ -1,0 +1,63 @@
+/**
+ * Scalings of LoRA adapters in all layers of a model.
+ * @module
+ */
+
+import type { Module } from "../../nn/mod.ts";
+import { lowRankLayers } from "../lora/low_rank.ts";
+
+/**
+ * Sets an adapter's scaling to `factor` times its initial one, in every layer.
+ * @throws {RangeError} if no LoRA layer has it, or the factor is not finite
+ */
+export function setScale(model: Module, adapterName: string, factor: number): void {
+  if (!Number.isFinite(factor)) {
+    throw new RangeError(`Cannot scale "${adapterName}": a finite factor is required, received ${factor}`);
+  }
+  const layers = lowRankLayers(model).filter(([, layer]) => layer.scaling.has(adapterName));
+  if (layers.length === 0) {
+    throw new RangeError(
+      `Cannot scale "${adapterName}": scaling is only supported for models with \`LoraLayer\`s`,
+    );
+  }
+  for (const [, layer] of layers) layer.scaling.setScale(adapterName, factor);
+}
+
+/**
+ * Runs `body` with the scaling of every LoRA adapter multiplied, and puts the scalings back, also after an exception;
+ * `body` may be asynchronous. With a multiplier in [0, 1] this is WiSE-FT (Wortsman et al. 2021, arXiv:2109.01903).
+ *
+ * ```ts ignore
+ * const logits = rescaleAdapterScale(peftModel, 0.5, () => peftModel.forward(inputs).logits);
+ * ```
+ * @throws {TypeError} if the multiplier is no number   @throws {RangeError} if the model has no LoRA layer
+ */
+export function rescaleAdapterScale<T>(model: Module, multiplier: number, body: () => T): T {
+  if (typeof multiplier !== "number" || !Number.isFinite(multiplier)) {
+    throw new TypeError(
+      `Cannot rescale adapters: Argument multiplier should be of type float, got ${multiplier}`,
+    );
+  }
+  const layers = lowRankLayers(model).map(([, { scaling }]) => scaling);
+  if (layers.length === 0) {
+    throw new RangeError(
+      "Cannot rescale adapters: scaling is only supported for models with `LoraLayer`s",
+    );
+  }
+  const before = layers.map((scaling) => [...scaling]);
+  for (const scaling of layers) scaling.scale([...scaling.keys()], multiplier);
+  const restore = () =>
+    layers.forEach((scaling, i) => {
+      for (const [name, value] of before[i]) if (scaling.has(name)) scaling.set(name, value);
+    });
+  let result: T;
+  try {
+    result = body();
+  } catch (error) {
+    restore();
+    throw error;
+  }
+  if (result instanceof Promise) return result.finally(restore) as T;
+  restore();
+  return result;
+}

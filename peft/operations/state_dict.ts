@@ -1,0 +1,64 @@
+/**
+ * The parameters of one adapter, by their keys on disk, in memory.
+ * @module
+ */
+
+import type { Tensor } from "../../autograd/mod.ts";
+import { toFloat32 } from "../../io/safetensors.ts";
+import type { Module } from "../../nn/mod.ts";
+import type { LoadedKeys } from "../adapter_host.ts";
+import { hostOf } from "../hosts.ts";
+
+/** Options of `setPeftModelStateDict`. */
+export interface SetStateDictOptions {
+  /** Adapter that takes the values; default "default". */
+  adapterName?: string;
+  /** Whether a missing or unexpected key is an error (default) or a warning. */
+  strict?: boolean;
+  /** Whether a tensor of another shape is left out with a warning; default false: an error. */
+  ignoreMismatchedSizes?: boolean;
+}
+
+/**
+ * What an adapter's file would hold: keys without the adapter's name, such as
+ * `base_model.model.transformer.h.0.attn.c_attn.lora_A.weight`; without `base_model.model.` for a model that
+ * `injectAdapterInModel` changed. Parameters come as they are, not as copies; virtual tokens as a tensor of their own.
+ * @throws {RangeError} if there is no such adapter   @throws {TypeError} if the model has no adapters
+ */
+export function getPeftModelStateDict(
+  model: Module,
+  { adapterName = "default" }: { adapterName?: string } = {},
+): Map<string, Tensor> {
+  const host = hostOf(model, "get the state dict");
+  host.checkName(adapterName);
+  return host.savedTensors(adapterName);
+}
+
+/**
+ * Copies values into an adapter. Keys may carry the adapter's name (`lora_A.default.weight`) and, for injected adapters,
+ * the prefix `base_model.model.`.
+ * @throws {RangeError} if there is no such adapter
+ * @throws {TypeError} listing every key that is missing, unexpected or of another shape; nothing is changed then
+ */
+export async function setPeftModelStateDict(
+  model: Module,
+  stateDict: ReadonlyMap<string, Tensor> | Readonly<Record<string, Tensor>>,
+  { adapterName = "default", ...options }: SetStateDictOptions = {},
+): Promise<LoadedKeys> {
+  const host = hostOf(model, "set the state dict");
+  host.checkName(adapterName);
+  const entries = stateDict instanceof Map ? [...stateDict] : Object.entries(stateDict);
+  const values = await Promise.all(entries.map(async ([key, tensor]) => {
+    if (tensor.dtype !== "float32" && tensor.dtype !== "float16") {
+      throw new TypeError(
+        `Cannot set the state dict: "${key}" must be float32 or float16, received ${tensor.dtype}`,
+      );
+    }
+    const data = await tensor.data();
+    const numbers = tensor.dtype === "float32"
+      ? data as Float32Array<ArrayBuffer>
+      : toFloat32("F16", new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+    return [key, { shape: tensor.shape, data: numbers }] as const;
+  }));
+  return host.loadValues(adapterName, "state dict", new Map(values), options);
+}

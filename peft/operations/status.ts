@@ -1,0 +1,184 @@
+/**
+ * What adapters a model holds and in which state they are (`peft`'s `get_layer_status` and `get_model_status`).
+ * @module
+ */
+
+import { Embedding, type Module } from "../../nn/mod.ts";
+import { savedModules, tunerLayers } from "../adapted_tree.ts";
+import { hostOf, tunerOf } from "../hosts.ts";
+import type { TunerLayer } from "../method.ts";
+import type { ModulesToSaveWrapper } from "../modules_to_save.ts";
+import { TrainableTokensLayer } from "../lora/trainable_tokens_layer.ts";
+
+/** Whether parameters train: all, none, or some of them. */
+export type TrainingStatus = boolean | "irregular";
+
+/** State of one layer with adapters. */
+export interface TunerLayerStatus {
+  /** Path of the layer, such as `model.transformer.h.0.attn.c_attn`. */
+  name: string;
+  /** Kind of the layer in `peft`, such as `lora.Linear`. */
+  moduleType: string;
+  /** Whether its adapters are switched on. */
+  enabled: boolean;
+  /** Names of the active adapters of the model. */
+  activeAdapters: string[];
+  /** Names of the adapters that are in its weights. */
+  mergedAdapters: string[];
+  /** Whether the parameters of each adapter train. */
+  requiresGrad: Record<string, TrainingStatus>;
+  /** Names of its adapters, sorted. */
+  availableAdapters: string[];
+  /** Kinds of devices each adapter is on. */
+  devices: Record<string, string[]>;
+  /** How its base weight is quantised; null. */
+  quantizationBackend: string | null;
+}
+
+/** State of a model with adapters. */
+export interface TunerModelStatus {
+  /** Class of the base model. */
+  baseModelType: string;
+  /** `peft`'s class for the method, such as `LoraModel`; "None" for injected adapters. */
+  adapterModelType: string;
+  /** Method of each adapter; empty for injected ones. */
+  peftTypes: Record<string, string>;
+  /** Numbers that train. */
+  trainableParams: number;
+  /** Numbers in all. */
+  totalParams: number;
+  /** Layers with adapters. */
+  numAdapterLayers: number;
+  /** Whether adapters are switched on. */
+  enabled: TrainingStatus;
+  /** Names of the active adapters. */
+  activeAdapters: string[] | "irregular";
+  /** Names of the merged adapters, sorted; "irregular" if a layer that has one of them has it unmerged. */
+  mergedAdapters: string[] | "irregular";
+  /** Whether the parameters of each adapter train. */
+  requiresGrad: Record<string, TrainingStatus>;
+  /** Names of all adapters, sorted. */
+  availableAdapters: string[];
+  /** Kinds of devices each adapter is on. */
+  devices: Record<string, string[]>;
+  /** How the base is quantised; null. */
+  quantizationBackend: string | null;
+}
+
+/** Names of `peft`'s classes that do not follow from the method's name. */
+const MODEL_TYPES: Readonly<Record<string, string>> = {
+  ADALORA: "AdaLoraModel",
+  FOURIERFT: "FourierFTModel",
+  LN_TUNING: "LNTuningModel",
+  LOHA: "LoHaModel",
+  LOKR: "LoKrModel",
+  LORA: "LoraModel",
+  VERA: "VeraModel",
+};
+const LAYER_TYPES: Readonly<Record<string, string>> = {
+  ADALORA: "adalora.SVDLinear",
+  LN_TUNING: "LNTuningLayer",
+};
+
+/** true, false, or "irregular". */
+function consistent(flags: readonly TrainingStatus[]): TrainingStatus {
+  return flags.every((flag) => flag === true)
+    ? true
+    : flags.every((flag) => flag === false)
+    ? false
+    : "irregular";
+}
+
+/** The values of each key in several records, judged together. */
+function byKey<Value, Result>(
+  records: readonly Readonly<Record<string, Value>>[],
+  judge: (values: Value[]) => Result,
+): Record<string, Result> {
+  const names = new Set(records.flatMap((record) => Object.keys(record)));
+  return Object.fromEntries(
+    [...names].map((name) => [
+      name,
+      judge(records.filter((record) => Object.hasOwn(record, name)).map((record) => record[name])),
+    ]),
+  );
+}
+
+/**
+ * The state of every layer with adapters, in the order of the tree.
+ * @param model a `PeftModel`, or a model that `injectAdapterInModel` changed
+ * @throws {TypeError} if it has no adapters, or virtual tokens
+ */
+export function getLayerStatus(model: Module): TunerLayerStatus[] {
+  const { model: tree, state, configs, wrapsModel } = tunerOf(model, "tell the status of layers");
+  const prefix = wrapsModel ? "model." : "";
+  const known = [...configs.keys()];
+  const layers = [...tunerLayers(tree), ...savedModules(tree)];
+  const order = new Map([...tree.namedModules()].map(([path], i) => [path, i]));
+  layers.sort(([a], [b]) => order.get(a)! - order.get(b)!);
+  if (layers.length === 0) {
+    throw new TypeError(
+      "Cannot tell the status of layers: No adapter layers found in the model, please ensure that it's a PEFT model or that you have PEFT adapters injected in the model.",
+    );
+  }
+  return layers.map(([path, layer]) => {
+    const here = "modules_to_save" in layer ? layer.modules_to_save.keys() : layer.adapterNames();
+    const names = known.filter((name) => here.includes(name));
+    const parameters = Object.fromEntries(
+      names.map((name) => [name, layer.adapterParameters(name).map(([, parameter]) => parameter)] as const)
+        .filter(([, list]) => list.length > 0), // a tied layer uses those of another one
+    );
+    return {
+      name: prefix + path,
+      moduleType: moduleTypeOf(layer, configs.get(names[0])?.peftType ?? ""),
+      enabled: !state.disabled,
+      activeAdapters: [...state.active],
+      mergedAdapters: "base_layer" in layer ? state.merged.filter((name) => names.includes(name)) : [],
+      requiresGrad: byKey([parameters], ([list]) => consistent(list.map((p) => p.requiresGrad))),
+      availableAdapters: names.toSorted(),
+      devices: byKey([parameters], () => ["webgpu"]),
+      quantizationBackend: null,
+    };
+  });
+}
+
+/** `peft`'s name of a layer's class. */
+function moduleTypeOf(layer: TunerLayer | ModulesToSaveWrapper, peftType: string): string {
+  if (!("base_layer" in layer)) return "ModulesToSaveWrapper";
+  if (layer instanceof TrainableTokensLayer) return "TrainableTokensLayer";
+  const kind = layer.base_layer instanceof Embedding ? "Embedding" : "Linear";
+  return LAYER_TYPES[peftType] ?? `${peftType.toLowerCase()}.${kind}`;
+}
+
+/**
+ * The state of a model with adapters.
+ * @param model a `PeftModel`, or a model that `injectAdapterInModel` changed
+ * @throws {TypeError} if it has no adapters, or virtual tokens
+ */
+export function getModelStatus(model: Module): TunerModelStatus {
+  const layers = getLayerStatus(model);
+  const { model: base, state, configs } = hostOf(model, "tell the status of the model");
+  const wrapped = base !== model;
+  const types = Object.fromEntries([...configs].map(([name, { peftType }]) => [name, peftType]));
+  const [first] = Object.values(types);
+  const parameters = [...model.parameters()];
+  const count = (list: typeof parameters) => list.reduce((sum, { size }) => sum + size, 0);
+  const merged = [...new Set(layers.flatMap(({ mergedAdapters }) => mergedAdapters))].sort();
+  const half = layers.some(({ mergedAdapters, availableAdapters }) =>
+    availableAdapters.some((name) => merged.includes(name) && !mergedAdapters.includes(name))
+  );
+  return {
+    baseModelType: base.constructor.name,
+    adapterModelType: wrapped ? MODEL_TYPES[first] ?? `${first}Model` : "None",
+    peftTypes: wrapped ? types : {},
+    trainableParams: count(parameters.filter((parameter) => parameter.requiresGrad)),
+    totalParams: count(parameters),
+    numAdapterLayers: layers.length,
+    enabled: !state.disabled,
+    activeAdapters: [...state.active],
+    mergedAdapters: half ? "irregular" : merged,
+    requiresGrad: byKey(layers.map(({ requiresGrad }) => requiresGrad), consistent),
+    availableAdapters: [...new Set(layers.flatMap(({ availableAdapters }) => availableAdapters))].sort(),
+    devices: byKey(layers.map(({ devices }) => devices), (lists) => [...new Set(lists.flat())].sort()),
+    quantizationBackend: null,
+  };
+}

@@ -1,0 +1,70 @@
+/**
+ * An (IA)^3 adapter made of others: its factors are the weighted sum of theirs.
+ * @module
+ */
+
+import type { Module } from "../../nn/mod.ts";
+import { tunerLayers } from "../adapted_tree.ts";
+import { withFields } from "../config.ts";
+import type { IA3Config } from "../methods/ia3.ts";
+import { IA3Layer } from "../methods/ia3_layer.ts";
+import { matchesTarget, type TargetFields } from "../targets.ts";
+import { unionTargets } from "./union_targets.ts";
+import type { Weighted, WeightedAdapterOptions, WeightedPlan } from "./weighted_lora.ts";
+
+/** Computes the new adapter; the model is not changed yet. @throws {RangeError} for options, which are LoRA's */
+export async function planWeightedIA3(
+  model: Module,
+  adapters: readonly Weighted<IA3Config>[],
+  options: WeightedAdapterOptions,
+): Promise<WeightedPlan> {
+  const given = Object.keys(options);
+  if (given.length > 0) {
+    throw new RangeError(
+      `Cannot add a weighted adapter: IA3 takes adapters, weights and a name, received ${
+        given.join(", ")
+      } too`,
+    );
+  }
+  const sums: [IA3Layer, Float32Array<ArrayBuffer>][] = [];
+  for (const [, layer] of tunerLayers(model)) {
+    if (!(layer instanceof IA3Layer)) continue;
+    const parts = adapters.filter(({ name }) => layer.ia3_l.has(name));
+    if (parts.length === 0) continue;
+    const values = await Promise.all(parts.map(({ name }) => layer.ia3_l.get(name)!.data()));
+    const sum = Float32Array.from(
+      values[0],
+      (_, i) => parts.reduce((total, { weight }, k) => total + weight * values[k][i], 0),
+    );
+    sums.push([layer, sum]);
+  }
+  const targets = unionTargets(model, adapters);
+  const config = withFields(adapters[0].config, {
+    ...targets,
+    feedforwardModules: uniteFeedforward(adapters.map(({ config }) => config.feedforwardModules), targets),
+    initIa3Weights: true,
+  });
+  return {
+    config,
+    write: (name) => {
+      for (const [layer, sum] of sums) layer.ia3_l.get(name)!.write(sum);
+    },
+  };
+}
+
+/** Modules scaled at their input, as entries of the united targets where those are a list. */
+function uniteFeedforward(
+  all: readonly IA3Config["feedforwardModules"][],
+  { targetModules }: TargetFields,
+): IA3Config["feedforwardModules"] {
+  const given = all.map((entry) => entry ?? []);
+  const patterns = given.filter((entry) => typeof entry === "string");
+  if (patterns.length > 0 && patterns.length < given.length) {
+    throw new TypeError(
+      "Cannot add a weighted adapter: All adapter configs should have the same type for target and feedforward modules.",
+    );
+  }
+  if (patterns.length > 0) return [...new Set(patterns)].map((pattern) => `(${pattern})`).join("|");
+  const united = [...new Set(given.flat())];
+  return Array.isArray(targetModules) ? targetModules.filter((path) => matchesTarget(path, united)) : united;
+}

@@ -1,0 +1,278 @@
+/**
+ * Holds adapters that are virtual tokens, and hands the active one's to the model.
+ * @module
+ */
+
+import { noGrad, slice, type Tensor, tidy, untracked } from "../../autograd/mod.ts";
+import { Initializer, mismatchError, type Module, ModuleDict, Parameter } from "../../nn/mod.ts";
+import { checkName, checkNewName, mixedTypes } from "../adapter_names.ts";
+import { AdapterSwitch, withAdaptersOff } from "../operations/adapters_off.ts";
+import type { AdapterHost, InjectOptions, LoadedKeys } from "../adapter_host.ts";
+import type { AdapterValues } from "../files/adapter_files.ts";
+import { type PeftConfig, withFields } from "../config.ts";
+import { GradientFlags } from "../gradient_flags.ts";
+import { AdapterState } from "../method.ts";
+import { VirtualTokenEncoder } from "./prompt_encoder.ts";
+import { makeEncoder, type PromptFacts } from "./prompt_init.ts";
+import { isPromptLearning, type PromptLearningConfig } from "./prompt_learning.ts";
+import { renameKey } from "../operations/rename_adapter.ts";
+
+/** A model that takes `promptEmbeds` and `prefixKeyValues`. */
+interface PromptableModel {
+  readonly promptFacts: PromptFacts;
+  readonly config?: { readonly nameOrPath?: string | null };
+  forward(inputs: object): unknown;
+  generate(inputs: object, options: unknown): Promise<unknown>;
+}
+
+/** Key of the virtual tokens in Python's files; what trains them stands beside it under keys that Python ignores. */
+const EMBEDDINGS_KEY = "prompt_embeddings";
+const ENCODER_PREFIX = "prompt_encoder.";
+
+/** Virtual tokens of one model, by adapter. */
+export class PromptHost<M extends Module> implements AdapterHost<M> {
+  readonly model: M;
+  readonly state: AdapterState = new AdapterState();
+  /** Encoders by adapter: `prompt_encoder.default` of the PEFT model. */
+  readonly encoders: ModuleDict<VirtualTokenEncoder> = new ModuleDict();
+  readonly #configs = new Map<string, PromptLearningConfig>();
+  readonly #trained: GradientFlags;
+  readonly #switch = new AdapterSwitch();
+  #injections = 0;
+
+  /** @throws {TypeError} if the model takes no virtual tokens */
+  constructor(model: M) {
+    if (!("promptFacts" in model)) {
+      throw new TypeError(
+        `Cannot add virtual tokens: a model with promptFacts is required, received ${model.constructor.name}`,
+      );
+    }
+    this.model = model;
+    this.#trained = new GradientFlags(model.parameters());
+  }
+
+  get configs(): ReadonlyMap<string, PeftConfig> {
+    return this.#configs;
+  }
+
+  get #promptable(): PromptableModel {
+    return this.model as unknown as PromptableModel;
+  }
+
+  inject(given: PeftConfig, name: string, options: InjectOptions = {}): void {
+    checkNewName(this.#configs, name);
+    const [other] = this.#configs.values();
+    if (!isPromptLearning(given) || (other && other.peftType !== given.peftType)) {
+      throw mixedTypes(name, other, given);
+    }
+    const facts = this.#promptable.promptFacts;
+    for (const key of ["tokenDim", "numLayers", "numAttentionHeads"] as const) {
+      if (given[key] !== null && given[key] !== facts[key]) {
+        throw new TypeError(
+          `Cannot add adapter "${name}": ${key} must be the model's ${facts[key]}, received ${given[key]}`,
+        );
+      }
+    }
+    const { tokenDim, numLayers, numAttentionHeads } = facts;
+    const config = withFields(given, {
+      ...{ tokenDim, numLayers, numAttentionHeads, numTransformerSubmodules: 1 },
+      ...("encoderHiddenSize" in given ? { encoderHiddenSize: given.encoderHiddenSize ?? tokenDim } : {}),
+      baseModelNameOrPath: given.baseModelNameOrPath ?? this.#promptable.config?.nameOrPath ?? null,
+    } as Partial<PromptLearningConfig>);
+    const init = new Initializer(facts.embeddings.device, (options.seed ?? 0) + this.#injections++);
+    const encoder = makeEncoder(config, facts, init, options);
+    encoder.requiresGrad_(false);
+    this.encoders.set(name, encoder);
+    this.#configs.set(name, config);
+  }
+
+  adapterState(name: string): Map<string, Parameter> {
+    const encoder = this.encoders.get(name);
+    return new Map(encoder ? encoder.namedParameters() : []);
+  }
+
+  savedTensors(name: string): Map<string, Tensor> {
+    const encoder = this.encoders.get(name)!;
+    const saved = new Map<string, Tensor>([[EMBEDDINGS_KEY, untracked(() => encoder.snapshot())]]);
+    if (!encoder.isPlain) {
+      for (const [key, parameter] of encoder.namedParameters()) saved.set(ENCODER_PREFIX + key, parameter);
+    }
+    return saved;
+  }
+
+  loadValues(
+    name: string,
+    file: string,
+    values: AdapterValues,
+    { strict = true, isTrainable = false }: { strict?: boolean; isTrainable?: boolean },
+  ): LoadedKeys {
+    const action = `Cannot load adapter "${file}"`;
+    const encoder = this.encoders.get(name)!;
+    const parameters = new Map<string, Parameter>(encoder.namedParameters());
+    const embeddings = values.get(EMBEDDINGS_KEY);
+    const width = this.#width(this.#configs.get(name)!);
+    const { numVirtualTokens } = this.#configs.get(name)!;
+    const lines: string[] = [];
+    if (!embeddings) lines.push(`"${EMBEDDINGS_KEY}" is missing`);
+    else if (embeddings.shape.join() !== [numVirtualTokens, width].join()) {
+      lines.push(
+        `"${EMBEDDINGS_KEY}" expected [${numVirtualTokens}, ${width}], found [${
+          embeddings.shape.join(", ")
+        }]`,
+      );
+    }
+    const own = [...values.keys()].filter((key) => key.startsWith(ENCODER_PREFIX));
+    const unexpectedKeys = [...values.keys()].filter((key) =>
+      key !== EMBEDDINGS_KEY && !parameters.has(key.slice(ENCODER_PREFIX.length))
+    );
+    if (strict) lines.push(...unexpectedKeys.map((key) => `"${key}" is unexpected`));
+    const whole = !encoder.isPlain && own.length > 0;
+    if (whole) {
+      for (const [key, { shape }] of parameters) {
+        const found = values.get(ENCODER_PREFIX + key);
+        if (found?.shape.join() !== shape.join()) {
+          lines.push(
+            `"${ENCODER_PREFIX + key}" expected [${shape.join(", ")}], found ${
+              found ? `[${found.shape.join(", ")}]` : "none"
+            }`,
+          );
+        }
+      }
+    } else if (isTrainable && !encoder.isPlain) {
+      throw new TypeError(
+        `${action}: Cannot set a prompt learning adapter to trainable when loading pretrained adapter. Its file holds the virtual tokens without the network that made them`,
+      );
+    }
+    if (lines.length > 0) throw mismatchError(action, lines);
+    if (whole) {
+      for (const [key, parameter] of parameters) parameter.write(values.get(ENCODER_PREFIX + key)!.data);
+    } else this.#setPlain(name, encoder, embeddings!.data, [numVirtualTokens, width]);
+    return { missingKeys: [], unexpectedKeys };
+  }
+
+  /** Virtual tokens as they stand in the file, without a network. */
+  #setPlain(
+    name: string,
+    encoder: VirtualTokenEncoder,
+    data: Float32Array<ArrayBuffer>,
+    shape: number[],
+  ): void {
+    if (encoder.isPlain) return encoder.embedding.weight.write(data);
+    const { device } = encoder.embedding.weight;
+    this.encoders.delete(name);
+    this.encoders.set(name, new VirtualTokenEncoder(Parameter.from(data, { shape, device })));
+  }
+
+  /** Numbers of a virtual token. */
+  #width(config: PromptLearningConfig): number {
+    const { tokenDim, numLayers } = this.#promptable.promptFacts;
+    return config.peftType === "PREFIX_TUNING" ? 2 * numLayers * tokenDim : tokenDim;
+  }
+
+  checkName(name: string): void {
+    checkName(this.#configs, name);
+  }
+
+  checkActive(names: readonly string[]): void {
+    for (const name of names) this.checkName(name);
+    if (names.length > 1) {
+      throw new RangeError(
+        `Cannot activate ${names.join(", ")}: one adapter of virtual tokens at a time is allowed`,
+      );
+    }
+  }
+
+  activate(names: readonly string[], trainable: boolean): void {
+    this.checkActive(names);
+    this.state.active = [...names];
+    this.applyGradients(trainable ? names : []);
+  }
+
+  applyGradients(names: readonly string[]): void {
+    for (const parameter of this.model.parameters()) parameter.requiresGrad = false;
+    for (const parameter of this.encoders.parameters()) parameter.requiresGrad = false;
+    for (const name of names) this.encoders.get(name)!.requiresGrad_(true);
+  }
+
+  merge(): Promise<void> {
+    return Promise.reject(new TypeError("Cannot merge: virtual tokens are no weights of the base model"));
+  }
+
+  unmerge(): void {}
+
+  disabled<T>(body: () => T): T {
+    return withAdaptersOff(this.state, this.encoders.parameters(), body);
+  }
+
+  setEnabled(on: boolean): void {
+    this.#switch.set(this.state, this.encoders.parameters(), on);
+  }
+
+  rename(from: string, to: string): void {
+    this.checkName(from);
+    checkNewName(this.#configs, to);
+    this.encoders.rename(from, to);
+    renameKey(this.#configs, from, to);
+    this.state.rename(from, to);
+  }
+
+  remove(name: string): void {
+    this.checkName(name);
+    this.encoders.delete(name);
+    this.#configs.delete(name);
+    this.state.active = this.state.active.filter((active) => active !== name);
+  }
+
+  unload(): M {
+    for (const name of [...this.#configs.keys()]) this.remove(name);
+    return this.model;
+  }
+
+  disposeAdapters(): void {
+    this.encoders.dispose();
+  }
+
+  restoreGradients(): void {
+    this.#trained.restore();
+  }
+
+  /** What the active adapter puts before every row, as inputs of the model. */
+  #virtualInputs(): { promptEmbeds?: Tensor; prefixKeyValues?: Tensor[] } {
+    const [name] = this.state.active;
+    if (this.state.disabled || name === undefined) return {};
+    const tokens = this.encoders.get(name)!.forward();
+    if (this.#configs.get(name)!.peftType !== "PREFIX_TUNING") return { promptEmbeds: tokens };
+    const { numLayers, tokenDim } = this.#promptable.promptFacts;
+    const width = 2 * tokenDim; // a layer's keys, then its values
+    return {
+      prefixKeyValues: Array.from(
+        { length: numLayers },
+        (_, i) => slice(tokens, 1, i * width, (i + 1) * width),
+      ),
+    };
+  }
+
+  forward(inputs: object): unknown {
+    refuseRows(inputs);
+    return tidy(() => this.#promptable.forward({ ...inputs, ...this.#virtualInputs() }));
+  }
+
+  async generate(inputs: unknown, options: unknown): Promise<unknown> {
+    refuseRows(options);
+    const given = Array.isArray(inputs) ? { inputIds: inputs } : inputs as object;
+    const virtual = untracked(() => noGrad(() => tidy(() => this.#virtualInputs())));
+    try {
+      return await this.#promptable.generate({ ...given, ...virtual }, options);
+    } finally {
+      const own = [virtual.promptEmbeds, ...virtual.prefixKeyValues ?? []];
+      for (const tensor of own) if (tensor && !(tensor instanceof Parameter)) tensor.dispose();
+    }
+  }
+}
+
+/** Virtual tokens are the same for every row. */
+function refuseRows(given: unknown): void {
+  if ((given as { adapterNames?: unknown } | undefined)?.adapterNames) {
+    throw new TypeError("Cannot mix adapters: LoRA adapters are required, received virtual tokens");
+  }
+}

@@ -1,0 +1,103 @@
+/**
+ * Initial values of virtual tokens, and the networks that make them.
+ * @module
+ */
+
+import { embedding, HostRandom, noGrad, type RandomState, Tensor, untracked } from "../../autograd/mod.ts";
+import { Dropout, type Initializer, Parameter } from "../../nn/mod.ts";
+import type { InjectOptions } from "../adapter_host.ts";
+import { refuseConfig } from "../config.ts";
+import { BidirectionalLstm } from "./lstm.ts";
+import { torchLinear, VirtualTokenEncoder } from "./prompt_encoder.ts";
+import type { PromptLearningConfig, PromptTuningConfig } from "./prompt_learning.ts";
+
+/** What a model tells of itself so that virtual tokens can be made for it. */
+export interface PromptFacts {
+  /** Width of the model. */
+  readonly tokenDim: number;
+  /** Number of blocks. */
+  readonly numLayers: number;
+  /** Attention heads. */
+  readonly numAttentionHeads: number;
+  /** Token embeddings, [V, C]. */
+  readonly embeddings: Parameter;
+  /** Where dropout draws from. */
+  readonly random: RandomState;
+}
+
+/** A fresh encoder with `peft`'s initial values. */
+export function makeEncoder(
+  config: PromptLearningConfig,
+  facts: PromptFacts,
+  init: Initializer,
+  options: InjectOptions,
+): VirtualTokenEncoder {
+  const { numVirtualTokens: count } = config;
+  const { tokenDim: width, numLayers } = facts;
+  switch (config.peftType) {
+    case "PREFIX_TUNING": {
+      const all = 2 * numLayers * width;
+      if (!config.prefixProjection) {
+        const zero = config.initWeights === "zero";
+        return new VirtualTokenEncoder(zero ? init.constant([count, all], 0) : init.normal([count, all], 1));
+      }
+      const hidden = config.encoderHiddenSize!;
+      const table = init.normal([count, width], 1);
+      return new VirtualTokenEncoder(table, "transform", [
+        torchLinear(init, width, hidden),
+        torchLinear(init, hidden, all),
+      ]);
+    }
+    case "P_TUNING": {
+      const hidden = config.encoderHiddenSize!;
+      const table = init.normal([count, width], 1);
+      const isLstm = config.encoderReparameterizationType === "LSTM";
+      const lstm = isLstm
+        ? new BidirectionalLstm(init, {
+          inputSize: width,
+          hiddenSize: hidden,
+          numLayers: config.encoderNumLayers,
+          dropout: new Dropout(config.encoderDropout, facts.random),
+        })
+        : null;
+      const sizes = isLstm
+        ? [[2 * hidden, 2 * hidden], [2 * hidden, width]]
+        : [[width, hidden], [hidden, hidden], [hidden, width]];
+      const layers = sizes.map(([from, to]) => torchLinear(init, from, to));
+      return new VirtualTokenEncoder(table, "mlp_head", layers, lstm);
+    }
+    case "PROMPT_TUNING":
+      return new VirtualTokenEncoder(promptTable(config, facts, init, options));
+  }
+}
+
+function promptTable(
+  config: PromptTuningConfig,
+  { tokenDim, embeddings }: PromptFacts,
+  init: Initializer,
+  options: InjectOptions,
+): Parameter {
+  const { numVirtualTokens: count, promptTuningInit } = config;
+  if (promptTuningInit === "RANDOM") return init.normal([count, tokenDim], 1);
+  let ids: number[];
+  if (promptTuningInit === "SAMPLE_VOCAB") {
+    const random = new HostRandom(init.seed);
+    ids = Array.from({ length: count }, () => random.integer(embeddings.shape[0]));
+  } else {
+    const encoded = options.encode?.(config.promptTuningInitText!) ?? [];
+    if (encoded.length === 0) {
+      refuseConfig(
+        "prompt_tuning",
+        `a text to start from needs getPeftModel(..., { encode: tokenizer.encode }), received none`,
+      );
+    }
+    ids = Array.from({ length: count }, (_, i) => encoded[i % encoded.length]); // repeated or cut, as in peft
+  }
+  const { device } = embeddings;
+  return new Parameter(untracked(() =>
+    noGrad(() => {
+      using rows = Tensor.from(Int32Array.from(ids), { device });
+      return embedding(rows, embeddings);
+    })
+  ));
+}
