@@ -6,9 +6,9 @@ import { assert, assertAllClose, assertEquals, assertRejects, assertThrows } fro
 import { BottleneckConfig, getPeftModel, PeftModel } from "../../peft/mod.ts";
 import { readAdapterConfig } from "../../peft/files/adapter_files.ts";
 import { hubFormat } from "../../peft/bottleneck/bottleneck_format.ts";
-import { AdamW } from "../../train/mod.ts";
 import { expectedOf, FIXTURES, loadFixture, ownDevice } from "../reference/fixtures.ts";
 import { assertGradients, assertNear } from "../reference/fixtures.ts";
+import { assertTenLosses } from "./ten_losses.ts";
 import { bytesOf, logitsOf, randomise, tinyModel, warningsOf, withFolder } from "./tiny_model.ts";
 
 /** `expected.json` of a fixture. */
@@ -72,18 +72,7 @@ for (const name of cases) {
   Deno.test(`AdamW on bottleneck/${name} has PyTorch's ten losses`, async () => {
     const { json } = await expectedOf<Json>(`bottleneck/${name}`);
     const model = await loaded(name);
-    const { lr, betas, eps, weight_decay: weightDecay } = json.adamw;
-    const trained = [...model.parameters()].filter((p) => p.requiresGrad);
-    const optimizer = new AdamW(trained, { lr, betas, eps, weightDecay });
-    const losses: number[] = [];
-    for (let step = 0; step < 10; step++) {
-      using output = model.forward({ inputIds: json.input_ids, labels: json.labels });
-      losses.push(await output.loss!.item());
-      output.loss!.backward();
-      optimizer.step();
-      optimizer.zeroGrad();
-    }
-    assertAllClose(losses, json.adamw.losses, { rtol: 0, atol: 1e-5 });
+    await assertTenLosses(model, json);
     model.dispose();
   });
 }

@@ -2,7 +2,6 @@ import { assert, assertAllClose, assertEquals } from "@std/assert";
 import { noGrad } from "../../autograd/mod.ts";
 import { getPeftModel, PeftModel } from "../../peft/mod.ts";
 import { readAdapterConfig } from "../../peft/files/adapter_files.ts";
-import { AdamW } from "../../train/mod.ts";
 import {
   assertGradients,
   assertNear,
@@ -11,6 +10,7 @@ import {
   loadFixture,
   ownDevice,
 } from "../reference/fixtures.ts";
+import { assertTenLosses } from "./ten_losses.ts";
 
 /** `expected.json` of a fixture. */
 interface Json {
@@ -98,22 +98,7 @@ for (const name of cases) {
       isTrainable: true,
     });
     model.eval();
-    const { lr, betas, eps, weight_decay: weightDecay } = json.adamw;
-    const optimizer = new AdamW([...model.parameters()].filter((p) => p.requiresGrad), {
-      lr,
-      betas,
-      eps,
-      weightDecay,
-    });
-    const losses: number[] = [];
-    for (let step = 0; step < 10; step++) {
-      using output = model.forward({ inputIds: json.input_ids, labels: json.labels });
-      losses.push(await output.loss!.item());
-      output.loss!.backward();
-      optimizer.step();
-      optimizer.zeroGrad();
-    }
-    assertAllClose(losses, json.adamw.losses, { rtol: 0, atol: 1e-5 });
+    await assertTenLosses(model, json);
     model.dispose();
   });
 }

@@ -15,7 +15,6 @@ import {
   PromptEncoderConfig,
   PromptTuningConfig,
 } from "../../peft/mod.ts";
-import { AdamW } from "../../train/mod.ts";
 import {
   assertGradients,
   assertNear,
@@ -24,6 +23,7 @@ import {
   loadFixture,
   ownDevice,
 } from "../reference/fixtures.ts";
+import { assertTenLosses } from "./ten_losses.ts";
 
 /** `expected.json` of a fixture. */
 interface Json {
@@ -104,18 +104,7 @@ for (const name of cases) {
       isTrainable: true,
     });
     await Deno.remove(target, { recursive: true });
-    const { lr, betas, eps, weight_decay: weightDecay } = json.adamw;
-    const trained = [...again.eval().parameters()].filter((p) => p.requiresGrad);
-    const optimizer = new AdamW(trained, { lr, betas, eps, weightDecay });
-    const losses: number[] = [];
-    for (let step = 0; step < 10; step++) {
-      using output = again.forward(inputs);
-      losses.push(await output.loss!.item());
-      output.loss!.backward();
-      optimizer.step();
-      optimizer.zeroGrad();
-    }
-    assertAllClose(losses, json.adamw.losses, { rtol: 0, atol: 1e-5 });
+    await assertTenLosses(again.eval(), json);
   });
 
   Deno.test(`prompt/${name} keeps its tokens' logits beside padding on the right`, async () => {
