@@ -4,6 +4,7 @@
  */
 
 import { noGrad, Tensor, tidy, TokenSampler } from "../autograd/mod.ts";
+import { beamSearch } from "./beam_search.ts";
 import type { GPT2LMHeadModel } from "./gpt2.ts";
 import type { GPT2Inputs } from "./gpt2_model.ts";
 import { checkRows, type TokenIds, toMaskRows } from "./inputs.ts";
@@ -40,8 +41,14 @@ export interface GenerateOptions extends SamplingOptions {
   seed?: number;
   /** Called with each new token. */
   streamer?: Streamer;
-  /** Keep keys and values instead of computing them again; default true. */
+  /** Keep keys and values instead of computing them again; default true. Beam search computes them again. */
   useCache?: boolean;
+  /** Running sequences of beam search; default 1: none. */
+  numBeams?: number;
+  /** Beam search: power of the length that scores of ended sequences are divided by; default 1. */
+  lengthPenalty?: number;
+  /** Beam search: stop a row as soon as `numBeams` sequences have ended; default false. */
+  earlyStopping?: boolean;
 }
 
 /** Prompts as rows and mask rows (null: no padding). */
@@ -109,6 +116,15 @@ export async function generate(
       }`,
     );
   }
+  if (options.numBeams !== undefined && options.numBeams !== 1) {
+    return await searchBeams(model, { rows, mask, virtual }, {
+      ...options,
+      eos,
+      pad,
+      maxNewTokens,
+      sampling,
+    });
+  }
   let cache: KVCache | undefined;
   let sampler: TokenSampler | undefined;
   const { training } = model;
@@ -132,6 +148,54 @@ export async function generate(
     model.train(training);
   }
   return rows;
+}
+
+/** Beam search over prompts. @throws {RangeError} for options it cannot go with, or out of range */
+async function searchBeams(
+  model: GPT2LMHeadModel,
+  { rows, mask, virtual }: Pick<Decoding, "rows" | "mask" | "virtual">,
+  options: GenerateOptions & {
+    eos: readonly number[];
+    pad: number;
+    maxNewTokens: number;
+    sampling: Required<SamplingOptions>;
+  },
+): Promise<number[][]> {
+  const { numBeams = 1, lengthPenalty = 1, earlyStopping = false, sampling, streamer } = options;
+  if (!Number.isInteger(numBeams) || numBeams < 1) {
+    throw new RangeError(`Cannot generate: numBeams must be a positive integer, received ${numBeams}`);
+  }
+  if (!Number.isFinite(lengthPenalty)) {
+    throw new RangeError(`Cannot generate: lengthPenalty must be a number, received ${lengthPenalty}`);
+  }
+  if (sampling.doSample || streamer) {
+    throw new RangeError(
+      `Cannot generate: beam search chooses by score and streams nothing, received ${
+        sampling.doSample ? "doSample" : "a streamer"
+      }`,
+    );
+  }
+  const masks = mask?.flatMap((row) => Array.from({ length: numBeams }, () => row));
+  const { training } = model;
+  model.eval();
+  try {
+    return await beamSearch(rows, (sequences) => {
+      const attention = masks?.map((row, i) => [
+        ...row,
+        ...new Array<number>(sequences[i].length - row.length).fill(1),
+      ]);
+      return tidy(() =>
+        model.lastLogits({
+          inputIds: sequences,
+          attentionMask: attention,
+          positionIds: attention && positionsOf(attention),
+          ...virtual,
+        })
+      );
+    }, { ...options, numBeams, lengthPenalty, earlyStopping, repetitionPenalty: sampling.repetitionPenalty });
+  } finally {
+    model.train(training);
+  }
 }
 
 /** Time the tokens of one readback should take, in milliseconds: short enough for a reader, long enough to hide it. */

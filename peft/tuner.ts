@@ -247,12 +247,20 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
     if (!model.generate) throw new TypeError("Cannot generate: the base model has no generate()");
     const { adapterNames, ...rest } = (options ?? {}) as { adapterNames?: readonly string[] };
     const run = () => model.generate!(inputs, adapterNames ? rest : options);
-    return adapterNames ? this.#withRows(adapterNames, inputs, run) : run();
+    if (!adapterNames) return run();
+    this.#checkRows(adapterNames, inputs);
+    const { numBeams = 1 } = rest as { numBeams?: number };
+    const rows = adapterNames.flatMap((name) => new Array<string>(numBeams).fill(name));
+    return withRows(this.state, rows, run);
   }
 
   #withRows<T>(names: readonly string[] | undefined, inputs: unknown, body: () => T): T {
-    if (names) checkMixedBatch(this.model, this.state, this.#configs.keys(), { names, inputs });
+    if (names) this.#checkRows(names, inputs);
     return names || this.state.mixed ? withRows(this.state, names ?? null, body) : body();
+  }
+
+  #checkRows(names: readonly string[], inputs: unknown): void {
+    checkMixedBatch(this.model, this.state, this.#configs.keys(), { names, inputs });
   }
 
   /** Biases of the base that an adapter trains. */
