@@ -6,7 +6,7 @@
 import { environment } from "./_node.ts";
 import { parseWeightMap } from "./checkpoint.ts";
 import { isDirectory, makeDirectory } from "./files.ts";
-import { defaultCacheDir, isCommit, ModelCache, storedToken } from "./hub_cache.ts";
+import { cleanToken, defaultCacheDir, isCommit, ModelCache, storedToken } from "./hub_cache.ts";
 import { lookUpCommit, lookUpFiles } from "./hub_api.ts";
 import { downloadBlob, hasBlob, type HubProgress } from "./hub_download.ts";
 import { HubError } from "./hub_errors.ts";
@@ -66,7 +66,7 @@ async function connect(options: HubOptions): Promise<HubConnection> {
   return {
     hubUrl: (options.hubUrl ?? environment("HF_ENDPOINT") ?? HUB_URL).replace(/\/+$/, ""),
     fetch: options.fetch ?? fetch,
-    token: options.token ?? await storedToken(),
+    token: cleanToken(options.token ?? await storedToken() ?? ""),
     timeouts: { connectMs: 10_000, stallMs: 30_000, retryMs: 500, ...options.timeouts },
   };
 }

@@ -35,16 +35,31 @@ export async function defaultCacheDir(): Promise<string> {
     path.join(await hubHome(), "hub");
 }
 
+/**
+ * A token as it can stand in a header: without line breaks and the white space around it, as Python's huggingface_hub
+ * cleans it (`_clean_token`); undefined for one that is empty.
+ *
+ * @throws {RangeError} for any other character that no header may hold; the message does not show the token.
+ */
+export function cleanToken(token: string): string | undefined {
+  const clean = token.replaceAll(/[\r\n]/g, "").trim();
+  if (/^[\x21-\x7e]*$/.test(clean)) return clean || undefined;
+  throw new RangeError(
+    "Cannot use the hub's access token: printable ASCII characters without spaces are required, received others; " +
+      "check HF_TOKEN, the stored login, or the token option",
+  );
+}
+
 /** The user's access token: HF_TOKEN, or the file that `hf auth login` writes; undefined when there is none. */
 export async function storedToken(): Promise<string | undefined> {
   const variable = environment("HF_TOKEN");
-  if (variable) return variable.trim();
+  if (variable) return variable;
   try {
     const { path } = await host();
     const bytes = await readFile(environment("HF_TOKEN_PATH") ?? path.join(await hubHome(), "token"), {
       maxBytes: 4096,
     });
-    return new TextDecoder().decode(bytes).trim() || undefined;
+    return new TextDecoder().decode(bytes);
   } catch {
     return undefined; // not logged in, or no permission to look
   }

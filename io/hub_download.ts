@@ -103,9 +103,8 @@ async function claim(blob: string): Promise<string> {
   return own;
 }
 
-/** One try's outcome: whether bytes arrived, and what ended it early. */
+/** What ended a try early; empty when the body ended by itself. */
 interface Try {
-  progress: boolean;
   error?: HubError;
   retryAfter?: string | null;
 }
@@ -117,6 +116,8 @@ class Download {
   #handle: FileHandle;
   #onProgress?: (progress: HubProgress) => void;
   #at = 0;
+  /** The furthest byte that any try reached: only a byte beyond it is progress, or restarts would go on for ever. */
+  #reached = 0;
   #hash!: Hash;
 
   constructor(
@@ -140,9 +141,12 @@ class Download {
     this.#at = present <= size ? present : 0;
     if (this.#at !== present) await this.#handle.truncate(0);
     this.#hash = await hashPrefix(this.#file, this.#handle, this.#at);
+    this.#reached = this.#at;
     let idle = 0;
     while (this.#at < size) {
-      const { progress, error, retryAfter } = await this.#attempt();
+      const { error, retryAfter } = await this.#attempt();
+      const progress = this.#at > this.#reached;
+      this.#reached = Math.max(this.#reached, this.#at);
       if (this.#at >= size) break;
       if (error && error.failure !== "offline" && !isTransient(error.status ?? 0)) throw error;
       idle = progress ? 0 : idle + 1;
@@ -177,23 +181,23 @@ class Download {
       if (response.status !== 200 && response.status !== 206) {
         await response.body?.cancel();
         if (response.status === 416 && from > 0) {
+          this.#checkTotal(response.headers.get("Content-Range"));
           await this.#restart();
-          return { progress: false };
+          return {};
         }
         const error = statusError(
           response.status,
           `${quote(path)} from ${this.#connection.hubUrl}`,
           this.#connection.hubUrl,
         );
-        return { progress: false, error, retryAfter: response.headers.get("Retry-After") };
+        return { error, retryAfter: response.headers.get("Retry-After") };
       }
       if (response.status === 200 && from > 0) await this.#restart();
       if (response.status === 206 && !this.#continues(response.headers.get("Content-Range"))) {
         await response.body?.cancel();
         await this.#restart();
-        return { progress: false };
+        return {};
       }
-      const start = this.#at;
       for await (const piece of bodyOf(response, this.#connection.timeouts.stallMs)) {
         if (this.#at + piece.length > size) {
           abort.abort();
@@ -204,11 +208,25 @@ class Download {
         }
         await this.#write(piece);
       }
-      return { progress: this.#at > start && this.#at > from };
+      return {};
     } catch (error) {
       if (!(error instanceof HubError)) throw error;
-      return { progress: this.#at > from, error };
+      return { error };
     }
+  }
+
+  /**
+   * Refuses a file whose server says that it has another size than the hub announced (`bytes *\/300000` beside 416).
+   *
+   * @throws {HubError} "bad-answer"
+   */
+  #checkTotal(range: string | null): void {
+    const total = /^bytes \*\/(\d+)$/.exec(range ?? "")?.[1];
+    if (total === undefined || Number(total) === this.#file.size) return;
+    throw new HubError(
+      "bad-answer",
+      `Cannot download ${quote(this.#file.path)}: ${this.#file.size} bytes were announced, received ${total}`,
+    );
   }
 
   /** True when a Content-Range starts where the file on disk ends. */

@@ -20,6 +20,43 @@ export class JsonFileError extends SyntaxError {
   override name = "JsonFileError";
 }
 
+/** Levels of nesting that are still read, as `strict_json.ts` and serde_json do. */
+const MAX_DEPTH = 127;
+
+/** The deepest nesting of objects and arrays in a JSON text. */
+function depthOf(text: string): number {
+  let depth = 0;
+  let deepest = 0;
+  for (let at = 0; at < text.length; at++) {
+    switch (text[at]) {
+      case '"':
+        for (at++; at < text.length && text[at] !== '"'; at++) if (text[at] === "\\") at++;
+        break;
+      case "{":
+      case "[":
+        deepest = Math.max(deepest, ++depth);
+        break;
+      case "}":
+      case "]":
+        depth--;
+    }
+  }
+  return deepest;
+}
+
+/**
+ * `JSON.parse` for texts from outside: nesting that would overflow the stack of whoever walks the value is refused.
+ *
+ * @throws {SyntaxError} when it is not JSON, or nested more than 127 deep.
+ */
+export function parseJson(text: string): unknown {
+  const depth = depthOf(text);
+  if (depth > MAX_DEPTH) {
+    throw new SyntaxError(`values nested ${depth} deep, at most ${MAX_DEPTH} are allowed`);
+  }
+  return JSON.parse(text);
+}
+
 async function parse(source: FileSource, maxBytes: number): Promise<unknown> {
   try {
     if (source.size > maxBytes) {
@@ -30,7 +67,7 @@ async function parse(source: FileSource, maxBytes: number): Promise<unknown> {
     const bytes = await source.read(0, source.size);
     try {
       // TextDecoder drops a byte order mark, which Windows editors add
-      return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+      return parseJson(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
     } catch (cause) {
       throw new JsonFileError(
         `Cannot read ${quote(source.name)}: valid JSON is required, received ${(cause as Error).message}`,

@@ -6,6 +6,7 @@
  */
 import type { Tokenizer as JsonTokenizer } from "@huggingface/tokenizers";
 import type { JsonObject } from "../io/json.ts";
+import { checkTokenizerJson } from "./tokenizer_check.ts";
 import type { DecodeStream, TokenizerCore } from "./tokenizer_core.ts";
 
 const REPLACEMENT = "\ufffd";
@@ -50,7 +51,8 @@ class JsonCore implements TokenizerCore {
   }
 
   encode(text: string, addSpecialTokens: boolean): number[] {
-    return this.#tokenizer.encode(text, { add_special_tokens: addSpecialTokens }).ids;
+    const { ids } = this.#tokenizer.encode(text, { add_special_tokens: addSpecialTokens });
+    return ids.filter((id: number | undefined) => id !== undefined); // unknown, in a vocabulary without such a token
   }
 
   decode(ids: readonly number[], skipSpecialTokens: boolean): string {
@@ -107,6 +109,7 @@ class JsonCore implements TokenizerCore {
  * @throws {Error} when the contents do not describe a tokenizer.
  */
 export async function loadJsonCore(json: JsonObject, config: JsonObject): Promise<TokenizerCore> {
+  checkTokenizerJson(json);
   const { Tokenizer } = await import("@huggingface/tokenizers");
   const tokenizer = new Tokenizer(json, config);
   useUnicodeSpace(tokenizer.pre_tokenizer);

@@ -283,3 +283,15 @@ Deno.test("openForRead() says what to do in a runtime without a file system", as
     Object.defineProperty(globalThis, "process", { value: process, configurable: true, writable: true });
   }
 });
+
+Deno.test("readJson() refuses values nested more than 127 deep, in arrays, objects and both", async () => {
+  const json = (text: string) => readJson(new TextEncoder().encode(text));
+  assertEquals(JSON.stringify(await json("[".repeat(127) + "]".repeat(127))).length, 254);
+  assertEquals(await json(JSON.stringify({ a: "[".repeat(500) + '\\"{' })), { a: "[".repeat(500) + '\\"{' });
+  for (const [open, close] of [["[", "]"], ['{"a":', "}"], ['[{"a":', "}]"]]) {
+    for (const times of [128, 50_000]) {
+      const text = `${open!.repeat(times)}0${close!.repeat(times)}`;
+      await assertRejects(() => json(text), JsonFileError, "at most 127 are allowed");
+    }
+  }
+});

@@ -1,4 +1,4 @@
-import { assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "@std/path";
 import { resolveModelFolder } from "../../io/hub.ts";
 import {
@@ -158,6 +158,30 @@ Deno.test("resolveModelFolder() gives up after 5 drops without a new byte, and t
     assertEquals(await Deno.readFile(join(folder, "model.safetensors")), WEIGHTS);
     assertEquals(blobsIn(options.cacheDir), [sha256(WEIGHTS)]);
   });
+});
+
+Deno.test("resolveModelFolder() gives up on a file that is shorter than the hub announced", async () => {
+  const short = WEIGHTS.slice(0, 200_000);
+  const beyond: Record<string, () => Response> = {
+    "416 without a size": () => new Response("no", { status: 416 }),
+    "416 with the true size": () =>
+      new Response("no", { status: 416, headers: { "Content-Range": "bytes */200000" } }),
+    "206 without a byte": () =>
+      new Response("", { status: 206, headers: { "Content-Range": "bytes 200000-199999/300000" } }),
+    "the whole file again": () => new Response(short),
+  };
+  for (const [name, answer] of Object.entries(beyond)) {
+    await withHub(async (hub, options) => {
+      hub.trick = (request) => request.headers.has("Range") ? answer() : new Response(short);
+      await assertFails(
+        resolveModelFolder("org/tiny", { ...options, files: ["model.safetensors"] }),
+        "bad-answer",
+        'Cannot download "model.safetensors": 300000 bytes were announced, received',
+      );
+      assert(hub.hits.length <= 12, `${name}: ${hub.hits.length} requests`);
+      assertEquals(blobsIn(options.cacheDir), [], name);
+    });
+  }
 });
 
 Deno.test("resolveModelFolder() starts anew when the continued part is damaged or too long", async () => {

@@ -1,4 +1,5 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { join } from "@std/path";
 import { resolveModelFolder } from "../../io/hub.ts";
 import { assertFails, serveHub, walk, withHub } from "./fake_hub.ts";
 
@@ -23,6 +24,21 @@ Deno.test("resolveModelFolder() stops waiting for a server that stalls or never 
       "offline",
       "no answer within 40 ms",
     );
+  });
+});
+
+Deno.test("resolveModelFolder() takes a token with line breaks, and never shows one that no header can hold", async () => {
+  await withHub(async (hub, options) => {
+    await resolveModelFolder("org/tiny", { ...options, token: " hf_secret\r\n" });
+    assert(hub.requests.length > 0 && hub.requests.every((r) => r.authorization === "Bearer hf_secret"));
+    for (const token of ["hf_secret\u0000x", "hf_s\u00e9cret", "hf_secret \u20ac", "hf secret"]) {
+      const error = await assertRejects(
+        () => resolveModelFolder("org/tiny", { ...options, token, cacheDir: join(options.cacheDir, "new") }),
+        RangeError,
+        "Cannot use the hub's access token",
+      );
+      assert(!/s.?cret/.test(`${error.stack} ${Deno.inspect(error)}`));
+    }
   });
 });
 
