@@ -3,18 +3,7 @@
  * @module
  */
 
-/** Edits that turn one string into the other (Levenshtein 1966). */
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      next[j] = Math.min(row[j] + 1, next[j - 1] + 1, row[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1));
-    }
-    row = next;
-  }
-  return row[b.length];
-}
+import { editDistance } from "../autograd/options.ts";
 
 /** The `count` names nearest to `wanted`, nearest first. */
 export function nearestNames(wanted: string, names: Iterable<string>, count = 5): string[] {
