@@ -86,6 +86,7 @@ export type MatmulParam =
   | "ldc"
   | "ldv"
   | "batch"
+  | "batchFirst"
   | "batchInner"
   | "aOuter"
   | "aInner"
@@ -108,6 +109,7 @@ export const MATMUL_PARAMS: Readonly<Record<MatmulParam, ParamType>> = {
   ldc: "u32",
   ldv: "u32",
   batch: "u32",
+  batchFirst: "u32",
   batchInner: "u32",
   aOuter: "u32",
   aInner: "u32",

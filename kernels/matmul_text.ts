@@ -85,11 +85,12 @@ export function matmulDeclarations(options: MatmulOptions): string {
 export function batchOffsets(options: MatmulOptions): string {
   const { vector } = options;
   return `
-  let outer = group.z / params.batchInner;
-  let inner = group.z % params.batchInner;
+  let product = params.batchFirst + group.z;
+  let outer = product / params.batchInner;
+  let inner = product % params.batchInner;
   let batchA = (outer * params.aOuter + inner * params.aInner)${vector.a ? " / 4u" : ""};
   let batchB = (outer * params.bOuter + inner * params.bInner)${vector.b ? " / 4u" : ""};
-  let batchY = group.z * params.yBatch${vector.y ? " / 4u" : ""};`;
+  let batchY = product * params.yBatch${vector.y ? " / 4u" : ""};`;
 }
 
 /**

@@ -22,6 +22,9 @@ const MAX_K = 65536;
 /** Rows of y of one launch: 65,535 workgroups of 4 rows at least. */
 const MAX_M = 262080;
 
+/** Products of one launch: the grid's third dimension. */
+const MAX_BATCH = 65535;
+
 /** A matrix in a tensor: rows of `ld` elements from `offset` on (elements, a multiple of 64). */
 export interface MatmulOperand {
   readonly tensor: Tensor;
@@ -107,14 +110,50 @@ function windowOf(
   return operand.tensor.window(start, Math.max(4, Math.min(bytes, operand.tensor.view.size - start)));
 }
 
+/** A batched operand from the block of its first matrix on: the others' blocks lie whole batch strides further. */
+function restOf(operand: MatmulOperand, row: number, column: number): BufferView {
+  const start = ((operand.offset ?? 0) + row * operand.ld + column) * bytesPer(operand);
+  return operand.tensor.window(start, operand.tensor.view.size - start);
+}
+
 const four = (...values: number[]) => values.every((value) => value % 4 === 0);
+
+/** Whether an operand of a batch is more than one binding may hold. */
+function isTooLarge(operand: MatmulOperand, limit: number): boolean {
+  return operand.tensor.view.size - (operand.offset ?? 0) * bytesPer(operand) > limit;
+}
+
+/** The product of each batch by itself: for operands that cannot be bound whole. */
+function launchEach(device: MatmulTarget, call: MatmulCall, batch: MatmulBatch): void {
+  const at = (operand: MatmulOperand, elements: number): MatmulOperand => {
+    const offset = (operand.offset ?? 0) + elements;
+    if (offset % 64 === 0) return { ...operand, offset };
+    throw new RangeError(
+      `Cannot multiply batches of over ${device.limits.maxStorageBufferBindingSize} bytes: matrices at multiples ` +
+        `of 64 elements are required, received one at element ${offset}`,
+    );
+  };
+  for (let i = 0; i < batch.count; i++) {
+    const [outer, inner] = [Math.floor(i / batch.inner), i % batch.inner];
+    launchMatmul(device, {
+      ...call,
+      batch: undefined,
+      a: at(call.a, outer * batch.aOuter + inner * batch.aInner),
+      b: at(call.b, outer * batch.bOuter + inner * batch.bInner),
+      y: at(call.y, i * batch.yStride),
+    });
+  }
+}
 
 /** Appends the launches of one product. Nothing is launched for an empty y. */
 export function launchMatmul(device: MatmulTarget, call: MatmulCall): void {
-  const { layout, M, N, K, a, b, y } = call;
-  if (M === 0 || N === 0 || (call.batch?.count ?? 1) === 0) return;
+  const { layout, M, N, K, a, b, y, batch } = call;
+  if (M === 0 || N === 0 || (batch?.count ?? 1) === 0) return;
   const limit = device.limits.maxStorageBufferBindingSize;
-  const whole = call.batch !== undefined && call.batch.count > 1;
+  const whole = batch !== undefined && batch.count > 1;
+  if (whole && [a, b, y].some((operand) => isTooLarge(operand, limit))) {
+    return launchEach(device, call, batch);
+  }
   let [stepM, stepN, stepK] = [Math.min(M, MAX_M), N, Math.min(Math.max(K, 1), MAX_K)];
   if (!whole) {
     stepM = Math.min(stepM, rowsThatFit(y, stepM, N, limit));
@@ -126,14 +165,18 @@ export function launchMatmul(device: MatmulTarget, call: MatmulCall): void {
   for (let m = 0; m < M; m += stepM) {
     for (let n = 0; n < N; n += stepN) {
       for (let k = 0; k === 0 || k < K; k += stepK) {
-        launchBlock(device, call, {
-          m,
-          n,
-          k,
-          rows: Math.min(stepM, M - m),
-          columns: Math.min(stepN, N - n),
-          depth: Math.min(stepK, K - k),
-        });
+        for (let first = 0; first < (batch?.count ?? 1); first += MAX_BATCH) {
+          launchBlock(device, call, {
+            m,
+            n,
+            k,
+            rows: Math.min(stepM, M - m),
+            columns: Math.min(stepN, N - n),
+            depth: Math.min(stepK, K - k),
+            first,
+            count: Math.min(MAX_BATCH, (batch?.count ?? 1) - first),
+          });
+        }
       }
     }
   }
@@ -146,21 +189,24 @@ interface Block {
   readonly rows: number;
   readonly columns: number;
   readonly depth: number;
+  /** Products: the first one of the batch, and how many. */
+  readonly first: number;
+  readonly count: number;
 }
 
 function launchBlock(device: MatmulTarget, call: MatmulCall, block: Block): void {
   const { layout, a, b, y, batch } = call;
-  const { m, n, k, rows, columns, depth } = block;
-  const first = k === 0;
+  const { m, n, k, rows, columns, depth, count } = block;
+  const begins = k === 0;
   const last = k + depth >= call.K;
-  const extension = first ? call.extension : undefined;
+  const extension = begins ? call.extension : undefined;
   const bias = last ? call.bias : null;
   const residual = last ? call.residual : null;
   const gelu = last && (call.gelu ?? false);
   const preActivation = gelu ? call.preActivation : null;
 
   const weight = b.tensor.dtype === "float16" ? "f16" : "f32";
-  const shape = { layout, M: rows, N: columns, K: depth, batch: batch?.count ?? 1, weight } as const;
+  const shape = { layout, M: rows, N: columns, K: depth, batch: count, weight } as const;
   const tile = call.tile ?? tuningOf(device)?.matmul(shape) ?? selectMatmul(device, shape);
   const batchFour = batch === undefined ||
     four(batch.aOuter, batch.aInner) && four(batch.bOuter, batch.bInner) && four(batch.yStride);
@@ -183,13 +229,12 @@ function launchBlock(device: MatmulTarget, call: MatmulCall, block: Block): void
     gelu,
     preActivation: Boolean(preActivation),
     residual: Boolean(residual),
-    accumulate: (call.accumulate ?? false) || !first,
+    accumulate: (call.accumulate ?? false) || !begins,
   };
 
-  const count = batch?.count ?? 1;
-  const single = count === 1;
+  const single = (batch?.count ?? 1) === 1;
   const at = (operand: MatmulOperand, row: number, column: number, r: number, c: number): BufferView =>
-    single ? windowOf(operand, row, column, r, c) : operand.tensor.view;
+    single ? windowOf(operand, row, column, r, c) : restOf(operand, row, column);
   const buffers: Record<string, BufferView> = {
     a: layout === "tn" ? at(a, k, m, depth, rows) : at(a, m, k, rows, depth),
     b: layout === "nt" ? at(b, n, k, columns, depth) : at(b, k, n, depth, columns),
@@ -222,6 +267,7 @@ function launchBlock(device: MatmulTarget, call: MatmulCall, block: Block): void
       ldc: y.ld,
       ldv,
       batch: count,
+      batchFirst: block.first,
       batchInner: Math.max(1, batch?.inner ?? 1),
       aOuter: batch?.aOuter ?? 0,
       aInner: batch?.aInner ?? 0,

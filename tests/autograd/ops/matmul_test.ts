@@ -1,5 +1,6 @@
 import { assertAllClose, assertEquals, assertThrows } from "@std/assert";
 import { defaultDevice, matmul, Tensor, tidy } from "../../../autograd/mod.ts";
+import { Device } from "../../../gpu/mod.ts";
 import { matmulReference, randomValues } from "../../reference/matmul.ts";
 
 interface Case {
@@ -125,4 +126,61 @@ Deno.test("matmul() fails with both shapes when they do not fit", async () => {
     const ids = Tensor.from(new Int32Array(4), { device, shape: [2, 2] });
     assertThrows(() => matmul(ids, zeros(2, 2)), TypeError, "float32 is required");
   });
+});
+
+/** Every batch of a [.., M, K] b [.., K, N] with small whole numbers, whose sums float32 holds exactly. */
+async function checkExactly(test: Case, names: readonly ("y" | "da" | "db")[]): Promise<void> {
+  const device = await defaultDevice();
+  const whole = (seed: number, count: number) => randomValues(seed, count).map((v) => Math.round(2 * v));
+  const a = whole(1, sizeOf(test.a));
+  const b = whole(2, sizeOf(test.b));
+  using ta = Tensor.from(a, { device, shape: test.a, requiresGrad: true });
+  using tb = Tensor.from(b, { device, shape: test.b, requiresGrad: true });
+  using y = matmul(ta, tb, test);
+  const dy = whole(3, y.size);
+  using seed = Tensor.from(dy, { device, shape: y.shape });
+  y.backward(seed);
+  const actual = { y: await y.data(), da: await ta.grad!.data(), db: await tb.grad!.data() };
+  const expected = reference(a, b, dy, test);
+  for (const name of names) {
+    const wrong = actual[name].findIndex((value, i) => value !== expected[name][i]);
+    assertEquals(wrong, -1, `${JSON.stringify(test)}: ${name} differs at ${wrong}`);
+  }
+}
+
+Deno.test("matmul() of batches is exact where K or M takes several launches, in every layout", async () => {
+  const [K, M] = [65536 + 68, 262080 + 68];
+  await checkExactly({ a: [2, 2, K], b: [2, K, 4] }, ["y", "da", "db"]);
+  await checkExactly({ a: [3, 2, K], b: [3, 4, K], transposeB: true }, ["y", "da", "db"]);
+  await checkExactly({ a: [2, 1, K, 2], b: [1, 2, K, 3], transposeA: true }, ["y", "da", "db"]);
+  await checkExactly({ a: [2, M, 2], b: [2, 2, 4] }, ["y", "da", "db"]);
+  await checkExactly({ a: [2, 1, M], b: [2, 1, 3], transposeA: true }, ["y", "da", "db"]);
+});
+
+Deno.test("matmul() multiplies more batches than a grid's third dimension holds", async () => {
+  await checkExactly({ a: [65537, 1, 2], b: [65537, 2, 1] }, ["y", "da", "db"]);
+  await checkExactly({ a: [3, 32768, 1, 2], b: [3, 1, 2, 1] }, ["y", "da", "db"]);
+});
+
+Deno.test("matmul() multiplies batches of over the binding limit one by one, or says what they need", async () => {
+  const whole = await defaultDevice();
+  const device = await Device.create({
+    device: whole.gpuDevice,
+    limits: { maxStorageBufferBindingSize: 1 << 16 },
+  });
+  const a = randomValues(1, 3 * 64 * 128);
+  const b = randomValues(2, 3 * 128 * 16);
+  using ta = Tensor.from(a, { device, shape: [3, 64, 128] });
+  using tb = Tensor.from(b, { device, shape: [3, 128, 16] });
+  using y = matmul(ta, tb);
+  const test = { a: [3, 64, 128], b: [3, 128, 16] };
+  const expected = reference(a, b, new Float32Array(y.size), test).y;
+  assertAllClose(await y.data(), expected, { rtol: 1e-5, atol: 1e-5 });
+  using odd = Tensor.from(randomValues(3, 3 * 63 * 127), { device, shape: [3, 63, 127] });
+  using other = Tensor.from(randomValues(3, 127 * 3), { device, shape: [3, 127, 1] });
+  assertThrows(
+    () => matmul(odd, other),
+    RangeError,
+    "Cannot multiply batches of over 65536 bytes: matrices at multiples of 64 elements are required",
+  );
 });
