@@ -6,6 +6,7 @@
 export { AdaLoraConfig, type AdaLoraConfigFields, type RankPattern } from "./methods/adalora.ts";
 export { AdaptedLinear } from "./adapted_linear.ts";
 export { PeftConfig, type PeftConfigFields, type PeftConfigReader } from "./config.ts";
+export { describeConfig } from "./describe_config.ts";
 export { LoraConfig, type LoraConfigFields, type LoraConfigInput } from "./lora/lora_config.ts";
 export { type EvaBatch, initializeLoraEvaWeights } from "./lora/eva.ts";
 export type { EvaConfig } from "./lora/eva_config.ts";
