@@ -17,7 +17,9 @@ import {
 } from "../nn/mod.ts";
 import type { PeftConfig } from "./config.ts";
 import { type LinearCall, runLinear } from "./linear_call.ts";
-import type { AdapterState, InjectionContext, TunerLayer } from "./method.ts";
+import { partOfOptions } from "./by_sample.ts";
+import type { AdapterState } from "./adapter_state.ts";
+import type { InjectionContext, TunerLayer } from "./method.ts";
 import { renameKey } from "./operations/rename_adapter.ts";
 import { OriginalWeights } from "./original_weights.ts";
 
@@ -107,10 +109,14 @@ export class AdaptedLinear<Config extends PeftConfig = PeftConfig> extends Proje
 
   /** x [..., in] -> [..., out]. */
   forward(x: Tensor, options: ProjectionOptions = {}): Tensor {
-    const { active, merged, disabled } = this.#state;
-    const acting = disabled
-      ? []
-      : active.filter((name) => this.#adapters.has(name) && !merged.includes(name));
+    return this.#state.forRows(
+      x,
+      (name) => this.#adapters.has(name),
+      (acting, part) => this.#run(part(x), acting, partOfOptions(options, part)),
+    );
+  }
+
+  #run(x: Tensor, acting: readonly string[], options: ProjectionOptions): Tensor {
     if (acting.length === 0) return this.base_layer.forward(x, options);
     const { weight, bias, layout } = this.base_layer;
     let call: LinearCall = { x, weight, bias, layout, terms: [], added: null, gain: null };

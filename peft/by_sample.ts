@@ -5,6 +5,12 @@
 
 import { concat, showShape, slice, type Tensor, tidy } from "../autograd/mod.ts";
 
+/** Options of a layer for some of the rows: a residual is as long as the input. */
+export function partOfOptions<Options>(options: Options, part: (tensor: Tensor) => Tensor): Options {
+  const { residual } = (options ?? {}) as { residual?: Tensor | null };
+  return residual ? { ...options, residual: part(residual) } : options;
+}
+
 /**
  * Runs a layer on each group of neighbouring samples with the same key, and puts the results together.
  * @param x [samples ..., ...]   @param keys one for each sample

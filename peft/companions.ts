@@ -6,7 +6,8 @@
 import { add, type Tensor, tidy } from "../autograd/mod.ts";
 import type { Parameter } from "../nn/mod.ts";
 import type { PeftConfig } from "./config.ts";
-import type { AdapterCompanion, AdapterState, TrainingState } from "./method.ts";
+import type { AdapterState } from "./adapter_state.ts";
+import type { AdapterCompanion, TrainingState } from "./method.ts";
 import { renameKey } from "./operations/rename_adapter.ts";
 
 /** Why `updateAndAllocate` has nothing to do. */
@@ -39,7 +40,7 @@ export class Companions {
   /** A model's output, its loss with what adapters add to it that act and train. */
   addLosses(output: unknown, configs: ReadonlyMap<string, PeftConfig>, state: AdapterState): unknown {
     const target = output as { loss?: Tensor };
-    if (!target.loss || state.disabled) return output;
+    if (!target.loss || state.disabled || state.rows) return output; // rows of a mixed batch do not train
     for (const name of state.active) {
       const companion = this.#items.get(name);
       if (!companion?.extraLoss || configs.get(name)?.inferenceMode) continue;

@@ -6,30 +6,9 @@
 import type { Device, RandomState, Tensor } from "../autograd/mod.ts";
 import type { Initializer, Module, Parameter } from "../nn/mod.ts";
 import type { MakeLinearAdapter } from "./adapted_linear.ts";
+import type { AdapterState } from "./adapter_state.ts";
 import type { AdapterFormat } from "./files/adapter_format.ts";
 import type { PeftConfig } from "./config.ts";
-import type { MixedBatch } from "./operations/mixed_batch.ts";
-
-/** What the adapters of one model share: which are active, merged, or switched off. */
-export class AdapterState {
-  /** Names of the adapters that act, in order. */
-  active: string[] = [];
-  /** Names of the adapters whose change is in the base weights. */
-  merged: string[] = [];
-  /** Whether every adapter is switched off. */
-  disabled = false;
-  /** The batch under way whose rows have adapters of their own; null for the active ones everywhere. */
-  mixed: MixedBatch | null = null;
-  /** Is shown what LoRA layers are given, while something looks at it. */
-  observer: ((layer: Module, x: Tensor) => void) | null = null;
-
-  /** Gives an adapter another name. */
-  rename(from: string, to: string): void {
-    const renamed = (name: string) => name === from ? to : name;
-    this.active = this.active.map(renamed);
-    this.merged = this.merged.map(renamed);
-  }
-}
 
 /** What a method may use while it makes parameters. */
 export interface InjectionContext {
@@ -91,8 +70,6 @@ export interface TunerLayer extends Module {
   addAdapter(name: string, config: PeftConfig, path: string, context: InjectionContext): void;
   /** Drops an adapter and its memory. */
   deleteAdapter(name: string): void;
-  /** Whether rows of a batch may use different adapters here; absent: no. */
-  readonly mixesBatches?: boolean;
   /** Gives an adapter another name; `renameIn` does it where all its dictionaries are properties. */
   renameAdapter(from: string, to: string): void;
   /** An adapter's parameters by their keys on disk, relative to this module: `lora_A.weight`. */

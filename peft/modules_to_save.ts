@@ -5,20 +5,14 @@
 
 import type { Tensor } from "../autograd/mod.ts";
 import { Module, ModuleDict, type Parameter } from "../nn/mod.ts";
-import { bySample } from "./by_sample.ts";
-import type { AdapterState } from "./method.ts";
+import { partOfOptions } from "./by_sample.ts";
+import type { AdapterState } from "./adapter_state.ts";
 
 /** A layer of one tensor in and one out, with options it understands. */
 export type Layer = Module & {
   forward(x: Tensor, ...rest: unknown[]): Tensor;
   headWeight?(): Tensor | null;
 };
-
-/** Options of a layer for some of the rows: a residual is as long as the input. */
-function partOfOptions(options: unknown, part: (tensor: Tensor) => Tensor): unknown {
-  const { residual } = (options ?? {}) as { residual?: Tensor | null };
-  return residual ? { ...options as object, residual: part(residual) } : options;
-}
 
 /** Stands in the place of a module, and uses the copy of the active adapter. */
 export class ModulesToSaveWrapper extends Module {
@@ -36,28 +30,30 @@ export class ModulesToSaveWrapper extends Module {
     this.#state = state;
   }
 
-  /** The copy that acts, or the original. */
+  /** The copy of the first active adapter that has one, or the original. A merged adapter's copy acts too. */
   get acting(): Layer {
-    if (this.#state.disabled) return this.original_module;
-    const name = this.#state.active.find((adapter) => this.modules_to_save.has(adapter));
+    return this.#copyOf(this.#state.disabled ? [] : this.#state.active);
+  }
+
+  #copyOf(names: readonly string[]): Layer {
+    const name = names.find((adapter) => this.modules_to_save.has(adapter));
     return name === undefined ? this.original_module : this.modules_to_save.get(name)!;
   }
 
   /** What the acting module computes; in a mixed batch, each sample by the copy of its own adapter. */
   forward(x: Tensor, ...rest: unknown[]): Tensor {
-    const { mixed, disabled } = this.#state;
-    if (!mixed || disabled) return this.acting.forward(x, ...rest);
-    const modules = mixed.names.map((name) => this.modules_to_save.get(name) ?? this.original_module);
-    return bySample(
+    if (!this.#state.rows) return this.acting.forward(x, ...rest);
+    return this.#state.forRows(
       x,
-      modules,
-      (module, part) => module.forward(part(x), ...rest.map((value) => partOfOptions(value, part))),
+      (name) => this.modules_to_save.has(name),
+      (names, part) =>
+        this.#copyOf(names).forward(part(x), ...rest.map((value) => partOfOptions(value, part))),
     );
   }
 
   /** The acting module's weight, where it is a plain head (see `Projection`). */
   headWeight(): Tensor | null {
-    if (this.#state.mixed && !this.#state.disabled) return null; // rows differ
+    if (this.#state.rows) return null; // rows differ
     return this.acting.headWeight?.() ?? null;
   }
 

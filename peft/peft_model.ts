@@ -119,7 +119,8 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
 
   /**
    * The model's forward, through the adapters. `adapterNames` gives each row of the batch an adapter of its own, or
-   * "__base__" for none: LoRA in eval mode, one launch a layer for all of them, without gradients.
+   * "__base__" for none, in eval mode and without gradients: LoRA layers run all rows at once, other methods once per
+   * group of rows with the same adapter.
    * @throws {RangeError} if there are not as many names as rows, one is unknown, the model trains, adapters are merged or
    *   use DoRA
    */

@@ -15,13 +15,8 @@ import { embeddingWeights } from "./lora/embedding_weights.ts";
 import { GradientFlags } from "./gradient_flags.ts";
 import { Merging } from "./operations/merging.ts";
 import { Companions } from "./companions.ts";
-import {
-  AdapterState,
-  type InjectionContext,
-  isTunerLayer,
-  type TrainingState,
-  type TunerLayer,
-} from "./method.ts";
+import { AdapterState } from "./adapter_state.ts";
+import { type InjectionContext, isTunerLayer, type TrainingState, type TunerLayer } from "./method.ts";
 import { checkMixedBatch, withRows } from "./operations/mixed_batch.ts";
 import type { ModulesToSaveWrapper } from "./modules_to_save.ts";
 import { isPromptLearning } from "./virtual_tokens/prompt_learning.ts";

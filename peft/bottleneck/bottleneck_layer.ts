@@ -7,7 +7,8 @@ import { add, type Tensor } from "../../autograd/mod.ts";
 import { ModuleDict, type Parameter, SubBlock } from "../../nn/mod.ts";
 import { BottleneckAdapter } from "./bottleneck_adapter.ts";
 import type { BottleneckConfig } from "./bottleneck.ts";
-import type { AdapterState, InjectionContext, TunerLayer } from "../method.ts";
+import type { AdapterState } from "../adapter_state.ts";
+import type { InjectionContext, TunerLayer } from "../method.ts";
 import { renameIn } from "../operations/rename_adapter.ts";
 
 /** Takes the place of a part of a block. Several active adapters act one after the other, as AdapterHub's `Stack`. */
@@ -33,9 +34,14 @@ export class BottleneckLayer extends SubBlock implements TunerLayer {
 
   /** x (after the block's layer norm) and the stream `residual` [B, T, C] -> the stream after this part. */
   forward(x: Tensor, residual: Tensor | null, ...rest: unknown[]): Tensor {
-    const { active, disabled } = this.#state;
-    const acting = disabled ? [] : active.flatMap((name) => this.adapters.get(name) ?? []);
-    if (acting.length === 0 || residual === null) return this.base_layer.forward(x, residual, ...rest);
+    const has = (name: string) => this.adapters.has(name);
+    if (this.#state.rows && residual !== null) {
+      const f = this.base_layer.forward(x, null, ...rest); // the part itself is the same for all rows
+      return this.#state.forRows(f, has, (names, part) => this.#behind(part(f), part(residual), names));
+    }
+    const names = this.#state.acting(has);
+    if (names.length === 0 || residual === null) return this.base_layer.forward(x, residual, ...rest);
+    const acting = names.map((name) => this.adapters.get(name)!);
     const [first] = acting;
     if (acting.length === 1 && first.isPlain) { // fewer passes over [B, T, C], the same numbers up to rounding
       if (first.config.isParallel) return this.base_layer.forward(x, first.beside(residual), ...rest);
@@ -45,11 +51,14 @@ export class BottleneckLayer extends SubBlock implements TunerLayer {
       const f = this.base_layer.forward(x, null, ...rest);
       return first.behind(f, add(f, residual));
     }
-    const f = acting.reduce(
-      (f, adapter) => adapter.forward(f, residual),
-      this.base_layer.forward(x, null, ...rest),
-    );
-    return acting.at(-1)!.config.originalLnAfter ? add(f, residual) : f;
+    return this.#behind(this.base_layer.forward(x, null, ...rest), residual, names);
+  }
+
+  /** The part's output f after these adapters, the stream added; f + residual without any. */
+  #behind(f: Tensor, residual: Tensor, names: readonly string[]): Tensor {
+    const acting = names.map((name) => this.adapters.get(name)!);
+    const changed = acting.reduce((f, adapter) => adapter.forward(f, residual), f);
+    return acting.at(-1)?.config.originalLnAfter ?? true ? add(changed, residual) : changed;
   }
 
   /** Names of its adapters. */

@@ -10,7 +10,8 @@ import { LoraConfig } from "./lora_config.ts";
 import { LoraEmbedding } from "./lora_embedding.ts";
 import { makeLoraLinear } from "./lora_linear.ts";
 import { LoraLayer } from "./lora_layer.ts";
-import type { AdapterState, PeftMethod, TunerLayer } from "../method.ts";
+import type { AdapterState } from "../adapter_state.ts";
+import type { PeftMethod, TunerLayer } from "../method.ts";
 
 /** What can carry LoRA, and what takes its place. */
 const WRAPPERS: readonly [

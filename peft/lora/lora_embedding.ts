@@ -25,7 +25,8 @@ import type { LoraConfig } from "./lora_config.ts";
 import { changedWeight, type LoraFactors } from "./lora_factors.ts";
 import { LoraScaling } from "./lora_scaling.ts";
 import type { LowRankFactors, LowRankLayer } from "./low_rank.ts";
-import type { AdapterState, InjectionContext } from "../method.ts";
+import type { AdapterState } from "../adapter_state.ts";
+import type { InjectionContext } from "../method.ts";
 import { OriginalWeights } from "../original_weights.ts";
 import { renameIn } from "../operations/rename_adapter.ts";
 import { patternValue } from "../targets.ts";
@@ -60,10 +61,7 @@ export class LoraEmbedding extends Module implements LowRankLayer {
 
   /** Adapters that act on this layer and are not merged into it. */
   #acting(): string[] {
-    if (this.#state.disabled || this.#state.mixed) return [];
-    return this.#state.active.filter((name) =>
-      this.lora_embedding_A.has(name) && !this.#state.merged.includes(name)
-    );
+    return this.#state.acting((name) => this.lora_embedding_A.has(name));
   }
 
   /** The table as a Conv1D's weight from ids to channels. */
@@ -75,7 +73,8 @@ export class LoraEmbedding extends Module implements LowRankLayer {
   /** ids int32 [...] -> [..., C]. */
   forward(ids: Tensor): Tensor {
     let y = this.base_layer.forward(ids);
-    if (this.#state.mixed && !this.#state.disabled) return this.#mixed(ids, y, this.#state.mixed.names);
+    const { rows } = this.#state;
+    if (rows) return this.#mixed(ids, y, rows.names);
     for (const name of this.#acting()) {
       const { A, B, s } = this.#factors(name);
       y = linear(scale(embedding(ids, A, { transposed: true }), s), B, null, { residual: y });

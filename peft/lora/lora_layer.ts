@@ -44,7 +44,8 @@ import {
 import { loraStart } from "./lora_init.ts";
 import { LoraScaling } from "./lora_scaling.ts";
 import type { LowRankFactors, LowRankLayer } from "./low_rank.ts";
-import type { AdapterState, InjectionContext } from "../method.ts";
+import type { AdapterState } from "../adapter_state.ts";
+import type { InjectionContext } from "../method.ts";
 import { OriginalWeights } from "../original_weights.ts";
 import { renameIn, renameKey } from "../operations/rename_adapter.ts";
 import { patternValue } from "../targets.ts";
@@ -103,8 +104,7 @@ export class LoraLayer extends Projection implements LowRankLayer {
 
   /** Adapters that act on this layer and are not merged into it. */
   #acting(): string[] {
-    if (this.#state.disabled || this.#state.mixed) return [];
-    return this.#state.active.filter((name) => this.lora_A.has(name) && !this.#state.merged.includes(name));
+    return this.#state.acting((name) => this.lora_A.has(name));
   }
 
   /** An adapter's factors, with what they belong to. */
@@ -129,7 +129,7 @@ export class LoraLayer extends Projection implements LowRankLayer {
   /** x [..., in] -> [..., out]. */
   forward(x: Tensor, options: ProjectionOptions = {}): Tensor {
     this.#state.observer?.(this, x);
-    const stack = this.#state.disabled ? null : this.#state.mixed?.stackOf(this);
+    const stack = this.#state.rows?.stackOf(this);
     if (stack) {
       const { weight, bias, layout } = this.base_layer;
       return mixedLoraLinear(x, weight, bias, stack, { layout, ...options });
@@ -175,7 +175,7 @@ export class LoraLayer extends Projection implements LowRankLayer {
    * @see Projection.headWeight
    */
   override headWeight(): Tensor | null {
-    if (!this.#state.disabled && this.#state.mixed?.stackOf(this)) return null;
+    if (this.#state.rows?.stackOf(this)) return null; // rows differ
     const acting = this.#acting();
     if (acting.length === 0) return this.base_layer.headWeight();
     const [name] = acting;

@@ -6,7 +6,8 @@
 
 import type { Tensor } from "../../autograd/mod.ts";
 import { Embedding, Linear, Module, type Parameter } from "../../nn/mod.ts";
-import type { AdapterState, InjectionContext } from "../method.ts";
+import type { AdapterState } from "../adapter_state.ts";
+import type { InjectionContext } from "../method.ts";
 import { findModulesToSave } from "../targets.ts";
 import { TrainableTokensLayer } from "./trainable_tokens_layer.ts";
 

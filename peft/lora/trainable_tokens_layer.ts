@@ -22,9 +22,9 @@ import {
   untracked,
 } from "../../autograd/mod.ts";
 import { Embedding, type Linear, Module, Parameter, ParameterDict } from "../../nn/mod.ts";
-import { bySample } from "../by_sample.ts";
 import type { PeftConfig } from "../config.ts";
-import type { AdapterState, InjectionContext, TunerLayer } from "../method.ts";
+import type { AdapterState } from "../adapter_state.ts";
+import type { InjectionContext, TunerLayer } from "../method.ts";
 import { renameIn } from "../operations/rename_adapter.ts";
 
 /** What an adapter needs to say of its tokens. */
@@ -50,8 +50,6 @@ export class TrainableTokensLayer extends Module implements TunerLayer {
   trainable_tokens_delta: ParameterDict;
   /** Merging changes the weight for every module that shares it: they all use these rows. */
   readonly keepsTies = true;
-  /** Each sample may use the rows of another adapter. */
-  readonly mixesBatches = true;
   readonly #state: AdapterState;
   readonly #leader: TrainableTokensLayer | null;
   /** Whether a file holds the rows under this layer's name too. */
@@ -90,10 +88,7 @@ export class TrainableTokensLayer extends Module implements TunerLayer {
    * @throws {RangeError} if two of them have a token in common
    */
   #acting(): string[] {
-    if (this.#state.disabled) return [];
-    const acting = this.#state.active.filter((name) =>
-      this.#tokens.has(name) && !this.#state.merged.includes(name)
-    );
+    const acting = this.#state.acting((name) => this.#tokens.has(name));
     const clash = this.#overlap(acting);
     if (clash) throw new RangeError(`Cannot use the adapters together: ${clash}`);
     return acting;
@@ -114,14 +109,9 @@ export class TrainableTokensLayer extends Module implements TunerLayer {
 
   /** ids int32 [...] -> [..., C] for an embedding; x [..., C] -> [..., V] for a tied head. */
   forward(x: Tensor): Tensor {
-    const { mixed, disabled } = this.#state;
-    if (!mixed || disabled) return tidy(() => this.#forward(x, this.#acting()));
-    const names = mixed.names.map((name) => this.#tokens.has(name) ? name : null);
-    return bySample(
-      x,
-      names,
-      (name, part) => tidy(() => this.#forward(part(x), name === null ? [] : [name])),
-    );
+    if (!this.#state.rows) return tidy(() => this.#forward(x, this.#acting()));
+    const has = (name: string) => this.#tokens.has(name);
+    return this.#state.forRows(x, has, (acting, part) => tidy(() => this.#forward(part(x), acting)));
   }
 
   #forward(x: Tensor, acting: readonly string[]): Tensor {
@@ -151,7 +141,7 @@ export class TrainableTokensLayer extends Module implements TunerLayer {
   headWeight(): Tensor | null {
     const { base_layer: base } = this;
     if (base instanceof Embedding || base.bias) return null;
-    if (this.#state.mixed && !this.#state.disabled) return null; // rows differ
+    if (this.#state.rows) return null; // rows differ
     const acting = this.#acting();
     return acting.length === 0 ? base.headWeight() : this.#table(acting);
   }

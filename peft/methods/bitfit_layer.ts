@@ -14,13 +14,9 @@ import {
   type ProjectionOptions,
 } from "../../nn/mod.ts";
 import type { BitFitConfig } from "./bitfit.ts";
-import {
-  type AdapterCompanion,
-  type AdapterState,
-  companionOf,
-  type InjectionContext,
-  type TunerLayer,
-} from "../method.ts";
+import { partOfOptions } from "../by_sample.ts";
+import type { AdapterState } from "../adapter_state.ts";
+import { type AdapterCompanion, companionOf, type InjectionContext, type TunerLayer } from "../method.ts";
 import { OriginalWeights } from "../original_weights.ts";
 import { renameKey } from "../operations/rename_adapter.ts";
 import { matchesTarget } from "../targets.ts";
@@ -90,10 +86,14 @@ export class BitFitLayer extends Module implements TunerLayer {
 
   /** What the layer computes, with the acting bias. @throws {RangeError} if two adapters are active */
   forward(x: Tensor, options: ProjectionOptions = {}): Tensor {
-    const { active, merged, disabled } = this.#state;
-    const acting = disabled
-      ? []
-      : active.filter((name) => this.bitfit_bias.has(name) && !merged.includes(name));
+    return this.#state.forRows(
+      x,
+      (name) => this.bitfit_bias.has(name),
+      (acting, part) => this.#run(part(x), acting, partOfOptions(options, part)),
+    );
+  }
+
+  #run(x: Tensor, acting: readonly string[], options: ProjectionOptions): Tensor {
     if (acting.length > 1) {
       throw new RangeError(
         `Cannot run bitfit: one active adapter is required, received ${acting.join(", ")}`,

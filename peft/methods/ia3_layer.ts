@@ -25,7 +25,9 @@ import {
   type ProjectionOptions,
 } from "../../nn/mod.ts";
 import type { IA3Config } from "./ia3.ts";
-import type { AdapterState, InjectionContext, TunerLayer } from "../method.ts";
+import { partOfOptions } from "../by_sample.ts";
+import type { AdapterState } from "../adapter_state.ts";
+import type { InjectionContext, TunerLayer } from "../method.ts";
 import { OriginalWeights } from "../original_weights.ts";
 import { renameIn } from "../operations/rename_adapter.ts";
 import { matchesTarget } from "../targets.ts";
@@ -63,12 +65,8 @@ export class IA3Layer extends Projection implements TunerLayer {
     return this.base_layer.layout;
   }
 
-  /** The product of the acting adapters' factors as one row, or null. */
-  #factor(): Tensor | null {
-    if (this.#state.disabled) return null;
-    const acting = this.#state.active.filter((name) =>
-      this.ia3_l.has(name) && !this.#state.merged.includes(name)
-    );
+  /** The product of these adapters' factors as one row, or null. */
+  #factor(acting: readonly string[]): Tensor | null {
     const rows = acting.map((name) => this.#row(name));
     return rows.length === 0 ? null : rows.reduce((product, row) => multiply(product, row));
   }
@@ -81,7 +79,15 @@ export class IA3Layer extends Projection implements TunerLayer {
 
   /** x [..., in] -> [..., out]. */
   forward(x: Tensor, options: ProjectionOptions = {}): Tensor {
-    const l = this.#factor();
+    return this.#state.forRows(
+      x,
+      (name) => this.ia3_l.has(name),
+      (acting, part) => this.#run(part(x), acting, partOfOptions(options, part)),
+    );
+  }
+
+  #run(x: Tensor, acting: readonly string[], options: ProjectionOptions): Tensor {
+    const l = this.#factor(acting);
     if (!l) return this.base_layer.forward(x, options);
     if (this.#feedforward) return this.base_layer.forward(multiply(x, l), options);
     const y = multiply(this.base_layer.forward(x), l);

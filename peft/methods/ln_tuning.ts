@@ -15,7 +15,8 @@ import {
   type PeftConfigFields,
   refuseConfig,
 } from "../config.ts";
-import type { AdapterState, PeftMethod, TunerLayer } from "../method.ts";
+import type { AdapterState } from "../adapter_state.ts";
+import type { PeftMethod, TunerLayer } from "../method.ts";
 import { renameIn } from "../operations/rename_adapter.ts";
 import { OriginalWeights } from "../original_weights.ts";
 
@@ -89,16 +90,17 @@ export class LNTuningLayer extends Module implements TunerLayer {
 
   /** x [..., C] -> [..., C]. @throws {RangeError} if two adapters with a copy are active */
   forward(x: Tensor): Tensor {
-    const { active, merged, disabled } = this.#state;
-    const acting = disabled
-      ? []
-      : active.filter((name) => this.ln_tuning_layers.has(name) && !merged.includes(name));
-    if (acting.length > 1) {
-      throw new RangeError(
-        `Cannot run ln_tuning: one active adapter a layer norm is required, received ${acting.join(", ")}`,
-      );
-    }
-    return (acting.length === 1 ? this.ln_tuning_layers.get(acting[0])! : this.base_layer).forward(x);
+    return this.#state.forRows(x, (name) => this.ln_tuning_layers.has(name), (acting, part) => {
+      if (acting.length > 1) {
+        throw new RangeError(
+          `Cannot run ln_tuning: one active adapter per layer norm is required, received ${
+            acting.join(", ")
+          }`,
+        );
+      }
+      const norm = acting.length === 1 ? this.ln_tuning_layers.get(acting[0])! : this.base_layer;
+      return norm.forward(part(x));
+    });
   }
 
   /** Names of its adapters. */

@@ -5,7 +5,7 @@
 
 import type { Parameter } from "../../nn/mod.ts";
 import { GradientFlags } from "../gradient_flags.ts";
-import type { AdapterState } from "../method.ts";
+import type { AdapterState } from "../adapter_state.ts";
 
 /**
  * Runs `body` with every adapter off and nothing of `parameters` trainable; afterwards, also after an exception or a

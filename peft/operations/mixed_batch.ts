@@ -1,5 +1,6 @@
 /**
- * A batch whose rows use different adapters (`peft`'s `adapter_names`): LoRA, in eval mode, nothing merged.
+ * A batch whose rows use different adapters (`peft`'s `adapter_names`), in eval mode, nothing merged. LoRA runs all rows
+ * in one launch; other methods, which `peft` cannot mix, run group by group (`AdapterState.forRows`).
  * @module
  */
 
@@ -8,7 +9,7 @@ import type { Module } from "../../nn/mod.ts";
 import { tunerLayers } from "../adapted_tree.ts";
 import { wholeFactors } from "../lora/lora_factors.ts";
 import { isLowRankLayer, type LowRankLayer } from "../lora/low_rank.ts";
-import type { AdapterState } from "../method.ts";
+import type { AdapterState } from "../adapter_state.ts";
 
 /** The name of no adapter. */
 export const BASE = "__base__";
@@ -79,7 +80,7 @@ function rowsOf(inputs: unknown): number | undefined {
 /**
  * Checks that the rows of a batch can use these adapters.
  * @throws {RangeError} for a wrong number of names, an unknown one, training mode, merged adapters, DoRA
- * @throws {TypeError} if the adapters are not LoRA
+ * @throws {TypeError} if the names are no list of names
  */
 export function checkMixedBatch(
   model: Module,
@@ -115,12 +116,10 @@ export function checkMixedBatch(
     throw new RangeError(`${ACTION}: another generation with adapterNames is under way, wait for it`);
   }
   const wanted = new Set(names);
-  for (const [path, layer] of tunerLayers(model)) {
+  for (const [, layer] of tunerLayers(model)) {
+    if (!isLowRankLayer(layer)) continue;
     const here = layer.adapterNames().filter((name) => wanted.has(name));
-    if (here.length > 0 && !isLowRankLayer(layer) && !layer.mixesBatches) {
-      throw new TypeError(`${ACTION}: LoRA adapters are required, "${path}" has others`);
-    }
-    if (isLowRankLayer(layer) && here.some((name) => layer.lowRank(name)?.hasMagnitude)) {
+    if (here.some((name) => layer.lowRank(name)?.hasMagnitude)) {
       throw new RangeError(`${ACTION}: Cannot pass \`adapter_names\` when DoRA is enabled.`);
     }
   }

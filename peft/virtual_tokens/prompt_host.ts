@@ -11,7 +11,7 @@ import type { AdapterHost, InjectOptions, LoadedKeys } from "../adapter_host.ts"
 import type { AdapterValues } from "../files/adapter_files.ts";
 import { type PeftConfig, withFields } from "../config.ts";
 import { GradientFlags } from "../gradient_flags.ts";
-import { AdapterState } from "../method.ts";
+import { AdapterState } from "../adapter_state.ts";
 import { VirtualTokenEncoder } from "./prompt_encoder.ts";
 import { makeEncoder, type PromptFacts } from "./prompt_init.ts";
 import { isPromptLearning, type PromptLearningConfig } from "./prompt_learning.ts";
@@ -273,6 +273,8 @@ export class PromptHost<M extends Module> implements AdapterHost<M> {
 /** Virtual tokens are the same for every row. */
 function refuseRows(given: unknown): void {
   if ((given as { adapterNames?: unknown } | undefined)?.adapterNames) {
-    throw new TypeError("Cannot mix adapters: LoRA adapters are required, received virtual tokens");
+    throw new TypeError(
+      "Cannot mix adapters: adapters that wrap layers are required, received virtual tokens",
+    );
   }
 }

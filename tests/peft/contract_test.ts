@@ -77,6 +77,42 @@ async function losses(test: Case, steps: number, captured: boolean): Promise<num
   return values;
 }
 
+/** Logits [T, V] of one row of the batch under one adapter alone, or under none. */
+async function rowAlone(
+  peftModel: PeftModel<GPT2LMHeadModel>,
+  name: string,
+  row: number[],
+): Promise<Float32Array> {
+  const run = async () => {
+    using output = noGrad(() => peftModel.forward({ inputIds: [row] }));
+    return await output.logits.data() as Float32Array;
+  };
+  if (name === "__base__") return await peftModel.disableAdapter(run);
+  peftModel.setAdapter(name, { inferenceMode: true });
+  return await run();
+}
+
+/** The words of a refusal of mixed batches, by method; all others mix. */
+const UNMIXABLE: Readonly<Record<string, string>> = {
+  "DoRA": "Cannot mix adapters: Cannot pass `adapter_names` when DoRA is enabled.",
+  PREFIX_TUNING: "Cannot mix adapters: adapters that wrap layers are required, received virtual tokens",
+  PROMPT_TUNING: "Cannot mix adapters: adapters that wrap layers are required, received virtual tokens",
+  P_TUNING: "Cannot mix adapters: adapters that wrap layers are required, received virtual tokens",
+};
+
+/** A case's name. */
+function nameOf(test: Case): string {
+  for (const cases of Object.values(CASES)) {
+    for (const [name, other] of Object.entries(cases)) if (other === test) return name;
+  }
+  throw new Error("the case is not listed");
+}
+
+/** Whether rows of a batch may use different adapters of a case. */
+function mixes(test: Case): boolean {
+  return !(nameOf(test) in UNMIXABLE || test.config().peftType in UNMIXABLE);
+}
+
 const CHECKS: Readonly<Record<string, (test: Case) => Promise<void>>> = {
   "starts as the identity, or as documented": async (test) => {
     const { peftModel, base } = await wrapped(test);
@@ -126,13 +162,15 @@ const CHECKS: Readonly<Record<string, (test: Case) => Promise<void>>> = {
     peftModel.dispose();
   },
 
-  "merges to what it computes unmerged, and unmerges to the base's bytes; or refuses": async (test) => {
+  "refuses to merge, and goes on": async (test) => {
+    const { peftModel, logits } = await acting(test);
+    await assertRejects(() => peftModel.mergeAdapter(), Error, "Cannot merge");
+    assertEquals(await logitsOf(peftModel), logits);
+    peftModel.dispose();
+  },
+
+  "merges to what it computes unmerged, and unmerges to the base's bytes": async (test) => {
     const { peftModel, logits, baseParameters, baseBytes, base, model } = await acting(test);
-    if (!test.merges) {
-      await assertRejects(() => peftModel.mergeAdapter(), Error, "Cannot merge");
-      assertEquals(await logitsOf(peftModel), logits);
-      return peftModel.dispose();
-    }
     for (const safeMerge of [false, true]) {
       await peftModel.mergeAdapter({ safeMerge });
       assertAllClose(await logitsOf(peftModel), logits, { rtol: 0, atol: 1e-5 });
@@ -160,10 +198,9 @@ const CHECKS: Readonly<Record<string, (test: Case) => Promise<void>>> = {
   },
 
   "lists candidates where no target matches, and changes nothing": async ({ unmatched }) => {
-    if (!unmatched) return;
     const { model } = await tinyModel();
     const [names, bytes] = [[...model.namedModules()].map(([name]) => name), await bytesOf(model)];
-    const error = assertThrows(() => getPeftModel(model, unmatched()), NoMatchingModuleError);
+    const error = assertThrows(() => getPeftModel(model, unmatched!()), NoMatchingModuleError);
     assert(/"(ln_1|c_attn|wte)"/.test(error.message), error.message);
     assertEquals([...model.namedModules()].map(([name]) => name), names);
     assertEquals(await bytesOf(model), bytes);
@@ -192,6 +229,37 @@ const CHECKS: Readonly<Record<string, (test: Case) => Promise<void>>> = {
     assertEquals([...plain.namedParameters()].map(([name]) => name), baseParameters.map(([name]) => name));
     plain.dispose();
     assertEquals(device.memory.liveBytes, 0);
+  },
+
+  "gives each row of a mixed batch its own adapter's logits, and base rows the base's": async (test) => {
+    const { peftModel } = await acting(test);
+    peftModel.addAdapter("second", test.config(), { seed: 5 });
+    peftModel.setAdapter("second");
+    await randomise(peftModel, 7);
+    for (const names of [["__base__", "__base__"], ["second", "__base__"], ["default", "second"]]) {
+      peftModel.setAdapter("default", { inferenceMode: true });
+      using output = peftModel.forward({ inputIds: BATCH.inputIds, adapterNames: names });
+      const logits = await output.logits.data() as Float32Array;
+      const size = logits.length / names.length;
+      for (const [i, name] of names.entries()) {
+        const own = await rowAlone(peftModel, name, BATCH.inputIds[i]);
+        const label = `${names}: row ${i}`;
+        assertAllClose(logits.slice(i * size, (i + 1) * size), own, { rtol: 0, atol: 2e-6, label });
+      }
+    }
+    peftModel.dispose();
+  },
+
+  "refuses rows with adapters of their own by name, and goes on": async (test) => {
+    const { peftModel, logits } = await acting(test);
+    const error = assertThrows(
+      () => peftModel.forward({ inputIds: BATCH.inputIds, adapterNames: ["default", "__base__"] }),
+      Error,
+    );
+    const { peftType } = test.config();
+    assertEquals(error.message, UNMIXABLE[peftType] ?? UNMIXABLE[nameOf(test)]);
+    assertEquals(await logitsOf(peftModel), logits);
+    peftModel.dispose();
   },
 
   "works over frozen float16 weights": async (test) => {
@@ -234,9 +302,23 @@ const CHECKS: Readonly<Record<string, (test: Case) => Promise<void>>> = {
   },
 };
 
+/** Which cases a check is for; one that is not listed is for all of them. */
+const APPLIES: Readonly<Record<string, (test: Case) => boolean>> = {
+  "refuses to merge, and goes on": ({ merges }) => !merges,
+  "merges to what it computes unmerged, and unmerges to the base's bytes": ({ merges }) => merges,
+  "lists candidates where no target matches, and changes nothing": ({ unmatched }) => unmatched !== undefined,
+  "gives each row of a mixed batch its own adapter's logits, and base rows the base's": mixes,
+  "refuses rows with adapters of their own by name, and goes on": (test) => !mixes(test),
+};
+
+for (const criterion of Object.keys(APPLIES)) {
+  if (!(criterion in CHECKS)) throw new Error(`there is no check "${criterion}"`);
+}
+
 for (const cases of Object.values(CASES)) {
   for (const [name, test] of Object.entries(cases)) {
     for (const [criterion, check] of Object.entries(CHECKS)) {
+      if (!(APPLIES[criterion]?.(test) ?? true)) continue;
       Deno.test(`${name} ${criterion}`, () => check(test));
     }
   }

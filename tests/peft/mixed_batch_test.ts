@@ -2,6 +2,7 @@ import { assert, assertAllClose, assertEquals, assertRejects, assertThrows } fro
 import { noGrad } from "../../autograd/mod.ts";
 import type { GPT2LMHeadModel } from "../../model/mod.ts";
 import {
+  BottleneckConfig,
   getPeftModel,
   IA3Config,
   LoraConfig,
@@ -255,17 +256,33 @@ Deno.test("adapterNames that cannot be mixed are errors of peft's words that cha
   peftModel.dispose();
 });
 
-Deno.test("adapterNames of other methods than LoRA are refused", async () => {
-  for (const config of [new IA3Config(), new PromptTuningConfig({ numVirtualTokens: 2 })]) {
+Deno.test("adapterNames of virtual tokens are refused", async () => {
+  const { model } = await tinyModel();
+  const peftModel = getPeftModel(model, new PromptTuningConfig({ numVirtualTokens: 2 })).eval();
+  const message = "Cannot mix adapters: adapters that wrap layers are required, received virtual tokens";
+  const adapterNames = IDS.map(() => "default");
+  assertThrows(() => peftModel.forward({ inputIds: IDS, adapterNames }), TypeError, message);
+  await assertRejects(() => peftModel.generate(IDS, { adapterNames }), TypeError, message);
+  peftModel.dispose();
+});
+
+Deno.test("a mixed batch of (IA)^3 and bottleneck adapters generates each row as its adapter alone", async () => {
+  for (const config of [new IA3Config(), BottleneckConfig.named("double_seq_bn", { reductionFactor: 4 })]) {
     const { model } = await tinyModel();
     const peftModel = getPeftModel(model, config).eval();
-    assertThrows(
-      () => peftModel.forward({ inputIds: IDS, adapterNames: ["default", "default", "default", "default"] }),
-      TypeError,
-      "Cannot mix adapters: LoRA adapters are required",
-    );
-    const generating = async () => await peftModel.generate(IDS, { adapterNames: IDS.map(() => "default") });
-    await assertRejects(generating, TypeError, "Cannot mix adapters: LoRA adapters are required");
+    await randomise(peftModel, 2);
+    peftModel.addAdapter("other", config, { seed: 3 });
+    peftModel.setAdapter("other");
+    await randomise(peftModel, 4);
+    const options = { maxNewTokens: 5, eosTokenId: null };
+    const adapterNames = ["other", "__base__", "default", "default"];
+    const rows = await peftModel.generate(IDS, { ...options, adapterNames });
+    for (const [i, name] of adapterNames.entries()) {
+      const run = () => peftModel.generate([IDS[i]], options);
+      if (name !== "__base__") peftModel.setAdapter(name);
+      const [row] = await (name === "__base__" ? peftModel.disableAdapter(run) : run());
+      assertEquals(rows[i], row, `${config.peftType}: ${name}`);
+    }
     peftModel.dispose();
   }
 });

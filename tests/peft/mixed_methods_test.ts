@@ -227,11 +227,21 @@ Deno.test("a mixed model refuses what stands alone, and leaves the model as it w
     TypeError,
     "Cannot hot-swap the adapter: a model of one method is required, received a mixed one",
   );
-  model.eval();
-  assertThrows(
-    () => model.forward({ ...BATCH, adapterNames: ["a", "b"] }),
-    TypeError,
-    "Cannot mix adapters: LoRA adapters are required",
-  );
+  model.dispose();
+});
+
+Deno.test("a mixed model gives each row of a batch the adapter of its own method", async () => {
+  const { model: base } = await tinyModel();
+  const model = getPeftModel(base, new LoraConfig({ r: 2 }), "a", { mixed: true }).eval();
+  await randomise(model, 3);
+  model.addAdapter("b", new OFTConfig({ oftBlockSize: 8 }));
+  model.setAdapter("b");
+  await randomise(model, 4);
+  using mixed = model.forward({ inputIds: BATCH.inputIds, adapterNames: ["b", "a"] });
+  const logits = await mixed.logits.data() as Float32Array;
+  const half = logits.length / 2;
+  assertAllClose(logits.slice(0, half), (await logitsOf(model)).slice(0, half), { rtol: 0, atol: 2e-6 });
+  model.setAdapter("a");
+  assertAllClose(logits.slice(half), (await logitsOf(model)).slice(half), { rtol: 0, atol: 2e-6 });
   model.dispose();
 });

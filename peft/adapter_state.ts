@@ -1,0 +1,65 @@
+/**
+ * What the adapters of one model share, and the one answer to which of them act in a layer.
+ * @module
+ */
+
+import type { Tensor } from "../autograd/mod.ts";
+import type { Module } from "../nn/mod.ts";
+import { bySample } from "./by_sample.ts";
+import type { MixedBatch } from "./operations/mixed_batch.ts";
+
+/** Cuts a group's rows out of a tensor as long as the batch. */
+export type PartOf = (tensor: Tensor) => Tensor;
+
+/** What the adapters of one model share: which are active, merged, or switched off. */
+export class AdapterState {
+  /** Names of the adapters that act, in order. */
+  active: string[] = [];
+  /** Names of the adapters whose change is in the base weights. */
+  merged: string[] = [];
+  /** Whether every adapter is switched off. */
+  disabled = false;
+  /** The batch under way whose rows have adapters of their own; null for the active ones everywhere. */
+  mixed: MixedBatch | null = null;
+  /** Is shown what LoRA layers are given, while something looks at it. */
+  observer: ((layer: Module, x: Tensor) => void) | null = null;
+
+  /** The batch under way whose rows differ; null if none is, or every adapter is off. */
+  get rows(): MixedBatch | null {
+    return this.disabled ? null : this.mixed;
+  }
+
+  /**
+   * The adapters that act in a layer on every row of the batch, in order: active, in the layer, not merged, not off.
+   * None in a batch whose rows differ: see `forRows`.
+   * @param has whether the layer holds an adapter
+   */
+  acting(has: (name: string) => boolean): string[] {
+    if (this.disabled || this.mixed) return [];
+    return this.active.filter((name) => has(name) && !this.merged.includes(name));
+  }
+
+  /**
+   * Runs a layer with the adapters that act in it: once for the whole batch, or where rows have adapters of their own,
+   * once for each group of neighbouring rows with the same one ("__base__": with none).
+   * @param x [rows ..., ...]   @param has whether the layer holds an adapter
+   * @throws {TypeError} if x is not as many rows as the batch
+   */
+  forRows(
+    x: Tensor,
+    has: (name: string) => boolean,
+    run: (acting: readonly string[], part: PartOf) => Tensor,
+  ): Tensor {
+    const { rows } = this;
+    if (!rows) return run(this.acting(has), (tensor) => tensor);
+    const names = rows.names.map((name) => has(name) ? name : null);
+    return bySample(x, names, (name, part) => run(name === null ? [] : [name], part));
+  }
+
+  /** Gives an adapter another name. */
+  rename(from: string, to: string): void {
+    const renamed = (name: string) => name === from ? to : name;
+    this.active = this.active.map(renamed);
+    this.merged = this.merged.map(renamed);
+  }
+}
