@@ -57,6 +57,7 @@ export {
   relu,
   reshape,
   scale,
+  setSeed,
   type Shape,
   sigmoid,
   silu,
@@ -144,5 +145,7 @@ export {
   type TensorInfo,
   type TensorReader,
 } from "./io/safetensors.ts";
+export { checkWritableFolder } from "./io/files.ts";
+export { memoryFolder, urlFolder } from "./io/open_file.ts";
 export type { Bytes, FileInput, FileSource, FolderInput, FolderSource } from "./io/file_source.ts";
 export { HubError, type HubFailure, type HubOptions, type HubProgress, type HubTimeouts } from "./io/hub.ts";

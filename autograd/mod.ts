@@ -5,7 +5,7 @@
 
 export { captureStep, type StepInput } from "./capture_step.ts";
 export * from "./dtype.ts";
-export { HostRandom, RandomState } from "./random.ts";
+export { defaultSeed, HostRandom, RandomState, setSeed } from "./random.ts";
 export { TorchGenerator } from "./torch_generator.ts";
 export { keep, tidy, untracked } from "./scope.ts";
 export { sameShape, type Shape, showShape, sizeOf } from "./shape.ts";

@@ -8,6 +8,22 @@ import type { Device } from "../gpu/mod.ts";
 import { untracked } from "./scope.ts";
 import { empty, type Tensor } from "./tensor.ts";
 
+let seedOfAll = 0;
+
+/**
+ * Sets the seed that models, adapters, sampling and data loaders start from where they are given none, as `set_seed` of
+ * `transformers` does; 0 before the first call. What exists already keeps its own.
+ * @param seed an integer from 0 to 2^53 - 1 @throws {RangeError} otherwise
+ */
+export function setSeed(seed: number): void {
+  seedOfAll = checkSeed(seed);
+}
+
+/** The seed that `setSeed` set, or 0. */
+export function defaultSeed(): number {
+  return seedOfAll;
+}
+
 /** One stream of random numbers. */
 export class RandomState {
   #tensor: Tensor;

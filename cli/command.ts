@@ -22,6 +22,8 @@ export interface Flag {
   readonly choices?: readonly string[];
   /** Least and greatest number. */
   readonly range?: readonly [low: number, high: number];
+  /** A switch without which this flag would be ignored: giving it alone is a mistake. */
+  readonly needs?: string;
 }
 
 /** Flags by name, without the dashes. */
@@ -67,7 +69,7 @@ export function helpText(command: Command): string {
   return [
     `${command.summary}`,
     "",
-    `Usage: deno task ${command.name} [flags]`,
+    `Usage: ./run ${command.name} [flags]`,
     "",
     ...lines,
     "",
@@ -107,6 +109,11 @@ export function parseFlags<F extends Flags>(command: Command<F>, args: string[])
   const values: Record<string, string | number | boolean | undefined> = {};
   for (const [name, flag] of Object.entries(command.flags)) {
     const value = given[name];
+    if (value !== undefined && flag.needs && !given[flag.needs]) {
+      throw new UsageError(
+        `Cannot run ${command.name}: --${name} needs --${flag.needs}, without which it has no effect`,
+      );
+    }
     if (value === undefined) {
       if (flag.required) {
         throw new UsageError(`Cannot run ${command.name}: --${name} is required; see ${command.name} --help`);

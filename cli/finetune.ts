@@ -4,7 +4,8 @@
  */
 
 import {
-  AutoTokenizer,
+  checkWritableFolder,
+  getLastCheckpoint,
   getPeftModel,
   LoraConfig,
   type SchedulerType,
@@ -14,9 +15,10 @@ import {
 import { type Command, UsageError } from "./command.ts";
 import { load, MODEL_FLAGS } from "./loading.ts";
 import { ProgressBar } from "./progress.ts";
+import { InterruptedError, interruptible } from "./interrupt.ts";
 
 const flags = {
-  model: MODEL_FLAGS.model,
+  model: { ...MODEL_FLAGS.model, required: true, help: "Model folder in Hugging Face's layout, or a hub id" },
   dtype: MODEL_FLAGS.dtype,
   data: { type: "text", required: true, help: '.txt, or .jsonl with "text" or "prompt" and "completion"' },
   "eval-data": {
@@ -40,9 +42,9 @@ const flags = {
     range: [-1, 1e9],
     help: "Optimizer steps; replaces --epochs if positive",
   },
-  "batch-size": { type: "integer", default: 8, range: [1, 65536], help: "Rows a batch" },
-  accumulation: { type: "integer", default: 1, range: [1, 65536], help: "Batches a step" },
-  "block-size": { type: "integer", default: 128, range: [2, 1024], help: "Tokens a row" },
+  "batch-size": { type: "integer", default: 8, range: [1, 65536], help: "Rows per batch" },
+  accumulation: { type: "integer", default: 1, range: [1, 65536], help: "Batches per optimizer step" },
+  "block-size": { type: "integer", default: 128, range: [2, 1024], help: "Tokens per row" },
   lr: { type: "number", default: 2e-4, range: [0, 10], help: "Learning rate" },
   schedule: {
     type: "text",
@@ -60,9 +62,9 @@ const flags = {
     type: "integer",
     default: 0,
     range: [0, 1e9],
-    help: "Steps between checkpoints; 0 saves none",
+    help: "Steps between checkpoints; 0 saves one only on Ctrl-C",
   },
-  resume: { type: "switch", help: "Go on from the newest checkpoint in --output" },
+  resume: { type: "switch", help: "Go on from the newest checkpoint in --output, if there is one" },
   seed: {
     type: "integer",
     default: 42,
@@ -84,16 +86,16 @@ export const finetune: Command<typeof flags> = {
   summary: "Train a LoRA adapter on a text",
   flags,
   examples: [
-    "deno task finetune --model gpt2 --data my.txt --output out/adapter",
-    "deno task finetune --model examples/demo/model --data examples/demo/data/pirate.jsonl \\",
+    "./run finetune --model gpt2 --data my.txt --output out/adapter",
+    "./run finetune --model examples/demo/model --data examples/demo/data/pirate.jsonl \\",
     "  --eval-data examples/demo/data/pirate_held_out.jsonl --targets all-linear --lr 5e-3 --output out/adapter",
   ],
   async run(values) {
     if (values["max-steps"] === 0) {
       throw new UsageError("Cannot run finetune: --max-steps must be positive or -1, received 0");
     }
-    const tokenizer = await AutoTokenizer.fromPretrained(values.model);
-    const { base } = await load({ ...values, adapter: undefined });
+    await checkWritableFolder(values.output, "run finetune: --output");
+    const { base, tokenizer } = await load("finetune", { model: values.model, dtype: values.dtype });
     const blockSize = Math.min(values["block-size"], base.config.nPositions);
     const trainDataset = await TextDataset.fromFile(values.data, tokenizer, { blockSize });
     const evalDataset = values["eval-data"] === undefined
@@ -109,11 +111,19 @@ export const finetune: Command<typeof flags> = {
     const model = getPeftModel(base, config, "default", { seed: values.seed });
     model.printTrainableParameters();
     const checkpoints = values["save-steps"] > 0;
+    const checkpoint = values.resume ? await getLastCheckpoint(values.output) : null;
+    if (values.resume) {
+      console.log(
+        checkpoint
+          ? `going on from ${checkpoint}`
+          : `no checkpoint in ${values.output}: training starts from the beginning`,
+      );
+    }
     const progress = new ProgressBar();
     const trainer = new Trainer({
       model,
       args: {
-        outputDir: checkpoints || values.resume ? values.output : null,
+        outputDir: values.output,
         saveStrategy: checkpoints ? "steps" : "no",
         ...(checkpoints ? { saveSteps: values["save-steps"], saveTotalLimit: 2 } : {}),
         numTrainEpochs: values.epochs,
@@ -126,6 +136,7 @@ export const finetune: Command<typeof flags> = {
         warmupRatio: values.warmup,
         loggingSteps: 5,
         loggingFirstStep: true,
+        reportTo: "none",
         seed: values.seed,
       },
       trainDataset,
@@ -134,7 +145,19 @@ export const finetune: Command<typeof flags> = {
       callbacks: [progress],
     });
     const before = evalDataset ? await trainer.evaluate() : null;
-    const { trainingLoss, globalStep } = await trainer.train({ resumeFromCheckpoint: values.resume });
+    const result = await interruptible(
+      "stopping after this step, to save a checkpoint; press Ctrl-C again to stop at once",
+      (signal) => trainer.train({ resumeFromCheckpoint: checkpoint ?? false, signal }),
+    );
+    const { trainingLoss, globalStep, aborted } = result;
+    if (aborted) {
+      console.log(
+        result.checkpoint
+          ? `stopped after step ${globalStep}; checkpoint written to ${result.checkpoint}; give the same command with --resume to go on`
+          : "stopped before the first step; nothing was written",
+      );
+      throw new InterruptedError();
+    }
     await model.savePretrained(values.output);
     console.log(`${globalStep} steps, mean loss ${trainingLoss.toFixed(4)}`);
     if (before) {

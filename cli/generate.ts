@@ -3,7 +3,7 @@
  * @module
  */
 
-import { AutoTokenizer, type Streamer } from "@peft/webgpu";
+import type { Streamer } from "@peft/webgpu";
 import type { Command } from "./command.ts";
 import { load, MODEL_FLAGS } from "./loading.ts";
 
@@ -12,17 +12,19 @@ const flags = {
   prompt: { type: "text", required: true, help: "Text to continue" },
   "max-new-tokens": { type: "integer", default: 50, range: [1, 1e6], help: "Tokens to add at most" },
   sample: { type: "switch", help: "Draw tokens instead of taking the most likely one" },
-  temperature: { type: "number", default: 1, help: "Divides the logits, with --sample" },
+  temperature: { type: "number", default: 1, needs: "sample", help: "Divides the logits, with --sample" },
   "top-k": {
     type: "integer",
     default: 50,
     range: [0, 1e9],
+    needs: "sample",
     help: "Keep the k most likely tokens, with --sample",
   },
   "top-p": {
     type: "number",
     default: 1,
     range: [0, 1],
+    needs: "sample",
     help: "Keep the most likely tokens up to this mass, with --sample",
   },
   "repetition-penalty": {
@@ -30,7 +32,13 @@ const flags = {
     default: 1,
     help: "Above 1, tokens that occurred become less likely",
   },
-  seed: { type: "integer", default: 0, range: [0, Number.MAX_SAFE_INTEGER], help: "Seed of --sample" },
+  seed: {
+    type: "integer",
+    default: 0,
+    range: [0, Number.MAX_SAFE_INTEGER],
+    needs: "sample",
+    help: "Seed of --sample",
+  },
 } as const;
 
 /** The command. */
@@ -39,12 +47,11 @@ export const generate: Command<typeof flags> = {
   summary: "Continue a prompt, with or without an adapter",
   flags,
   examples: [
-    `deno task generate --model gpt2 --prompt "Hello, PEFT!"`,
-    `deno task generate --model examples/demo/model --adapter out/adapter --prompt "Ahoy" --sample --seed 7`,
+    `./run generate --model gpt2 --prompt "Hello, PEFT!"`,
+    `./run generate --adapter out/adapter --prompt "Ahoy" --sample --temperature 0.7 --seed 7`,
   ],
   async run(values) {
-    const tokenizer = await AutoTokenizer.fromPretrained(values.model);
-    const { model } = await load(values);
+    const { model, tokenizer } = await load("generate", values);
     const inputs = tokenizer(values.prompt);
     const text = tokenizer.decodeStream({ skipSpecialTokens: true });
     const write = (piece: string) => Deno.stdout.writeSync(new TextEncoder().encode(piece));

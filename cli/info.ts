@@ -9,7 +9,10 @@ import { load, MODEL_FLAGS } from "./loading.ts";
 
 const flags = {
   ...MODEL_FLAGS,
-  model: { type: "text", help: "Model folder or hub id; without it, the device alone is shown" },
+  model: {
+    type: "text",
+    help: "Model folder or hub id; default: the base that --adapter names, or without it the device alone",
+  },
   parameters: { type: "switch", help: "List every parameter with its shape, and whether it trains" },
 } as const;
 
@@ -21,23 +24,23 @@ export const info: Command<typeof flags> = {
   summary: "Show a model, an adapter, and the device",
   flags,
   examples: [
-    "deno task info",
-    "deno task info --model examples/demo/model --adapter out/adapter --parameters",
+    "./run info",
+    "./run info --model examples/demo/model --adapter out/adapter --parameters",
   ],
   async run(values) {
     const device = await initDevice();
     console.log(`device      ${device.adapterName}${device.isFallback ? " (software)" : ""}`);
     console.log(
-      `limits      ${megabytes(device.limits.maxStorageBufferBindingSize)} a binding, ${
+      `limits      ${megabytes(device.limits.maxStorageBufferBindingSize)} per binding, ${
         megabytes(device.limits.maxBufferSize)
-      } a buffer`,
+      } per buffer`,
     );
     console.log(`features    ${[...device.features].join(", ") || "none"}`);
-    if (values.model === undefined) return;
-    const { base, model } = await load({ ...values, model: values.model });
+    if (values.model === undefined && values.adapter === undefined) return;
+    const { base, model, baseName } = await load("info", values);
     const { nLayer, nHead, nEmbd, nPositions, vocabSize } = base.config;
-    console.log(`model       ${values.model}: GPT-2, ${nLayer} layers, ${nHead} heads, ${nEmbd} wide`);
-    console.log(`tokens      vocabulary ${vocabSize}, at most ${nPositions} a sequence`);
+    console.log(`model       ${baseName}: GPT-2, ${nLayer} layers, ${nHead} heads, ${nEmbd} wide`);
+    console.log(`tokens      vocabulary ${vocabSize}, at most ${nPositions} per sequence`);
     let count = 0;
     for (const parameter of base.parameters()) count += parameter.size;
     console.log(

@@ -5,21 +5,26 @@
 
 import {
   AutoModelForCausalLM,
+  AutoTokenizer,
   type GPT2LMHeadModel,
   loadTuning,
+  PeftConfig,
   PeftModel,
   readTuning,
+  type Tokenizer,
   type WeightDType,
 } from "@peft/webgpu";
+import { UsageError } from "./command.ts";
+import { LoadingLine } from "./loading_line.ts";
 
 /** Flags of every command that loads a model. */
 export const MODEL_FLAGS = {
   model: {
     type: "text",
-    required: true,
-    help: "Model folder in Hugging Face's layout, or a hub id such as gpt2",
+    help:
+      "Model folder in Hugging Face's layout, or a hub id such as gpt2; default: the base that --adapter names",
   },
-  adapter: { type: "text", help: "Adapter folder (adapter_config.json and adapter_model.safetensors)" },
+  adapter: { type: "text", help: "Adapter folder (adapter_config.json and its weights), or a hub id" },
   dtype: {
     type: "text",
     default: "float32",
@@ -28,21 +33,44 @@ export const MODEL_FLAGS = {
   },
 } as const;
 
+/** Values of {@linkcode MODEL_FLAGS}. */
+export interface ModelValues {
+  readonly model: string | undefined;
+  readonly adapter?: string;
+  readonly dtype: string;
+}
+
 /** What the flags name. */
 export interface Loaded {
   readonly model: GPT2LMHeadModel | PeftModel<GPT2LMHeadModel>;
   readonly base: GPT2LMHeadModel;
+  readonly tokenizer: Tokenizer;
+  /** Folder or hub id of the base. */
+  readonly baseName: string;
 }
 
-/** Loads a model and its adapter, and the kernel picks that `deno task tune` kept for this adapter, if any. */
-export async function load(
-  values: { readonly model: string; readonly adapter: string | undefined; readonly dtype: string },
-): Promise<Loaded> {
-  const base = await AutoModelForCausalLM.fromPretrained(values.model, {
+/** The base model: `--model`, else what the adapter's configuration names. @throws {UsageError} if neither says it */
+export async function baseName(command: string, { model, adapter }: ModelValues): Promise<string> {
+  if (model !== undefined) return model;
+  if (adapter === undefined) throw new UsageError(`Cannot run ${command}: --model or --adapter is required`);
+  const { baseModelNameOrPath } = await PeftConfig.fromPretrained(adapter);
+  if (baseModelNameOrPath) return baseModelNameOrPath;
+  throw new UsageError(
+    `Cannot run ${command}: --model is required, since the adapter "${adapter}" does not name its base model`,
+  );
+}
+
+/** Loads a model with its tokenizer and adapter, and the kernel picks that `deno task tune` kept for this adapter. */
+export async function load(command: string, values: ModelValues): Promise<Loaded> {
+  const name = await baseName(command, values);
+  using line = new LoadingLine();
+  const tokenizer = await AutoTokenizer.fromPretrained(name, { onProgress: line.show });
+  const base = await AutoModelForCausalLM.fromPretrained(name, {
     dtype: values.dtype as WeightDType,
+    onProgress: line.show,
   });
   const [{ device }] = base.parameters();
   loadTuning(device, await readTuning(device.adapterName));
   const model = values.adapter ? await PeftModel.fromPretrained(base, values.adapter) : base;
-  return { base, model };
+  return { base, model, tokenizer, baseName: name };
 }

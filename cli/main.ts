@@ -1,6 +1,6 @@
 /**
  * The command line: `finetune`, `generate`, `info`. Exit codes: 0 done, 1 a mistake in what was asked (flags, files,
- * data), 2 anything else (no GPU adapter, a failed device, a defect of this library).
+ * data, permissions), 2 anything else (no GPU adapter, a failed device, a defect of this library), 130 after Ctrl-C.
  * @module
  */
 
@@ -8,17 +8,18 @@ import { type Command, helpText, parseFlags, UsageError } from "./command.ts";
 import { finetune } from "./finetune.ts";
 import { generate } from "./generate.ts";
 import { info } from "./info.ts";
+import { INTERRUPTED, InterruptedError } from "./interrupt.ts";
 
 const COMMANDS = { finetune, generate, info } as const;
 
 const HELP = [
   "Parameter-efficient fine-tuning of GPT-2 on WebGPU.",
   "",
-  "Usage: deno task <command> [flags]",
+  "Usage: ./run <command> [flags]",
   "",
   ...Object.values(COMMANDS).map((command) => `  ${command.name.padEnd(10)} ${command.summary}`),
   "",
-  "deno task <command> --help shows a command's flags.",
+  "./run <command> --help shows a command's flags.",
 ].join("\n");
 
 /** Names of errors that say what is wrong with the request, not with the program. */
@@ -35,11 +36,34 @@ const USER_ERRORS: ReadonlySet<string> = new Set([
   "CheckpointError",
 ]);
 
-/** Whether an error was made on purpose, with a message for the user: they all begin alike. */
-function isUserError(error: unknown): error is Error {
+/** Messages of JavaScript itself that begin as ours do: they tell of a defect. */
+const ENGINE_MESSAGE =
+  /^Cannot (?:read|set) propert|^Cannot (?:access|convert|destructure|redefine|define|delete|assign|add|mix|create|freeze) /;
+
+/**
+ * Whether an error was made on purpose, with a message for the user: `Cannot <action>: <what is required>`. A
+ * permission that Deno was not given is the user's to give.
+ */
+export function isUserError(error: unknown): error is Error {
   if (!(error instanceof Error)) return false;
-  return error instanceof UsageError ||
-    error.message.startsWith("Cannot ") && (USER_ERRORS.has(error.name) || error.name === "Error");
+  if (error instanceof UsageError || error instanceof Deno.errors.NotCapable) return true;
+  return /^Cannot [^]+?: /.test(error.message) && !ENGINE_MESSAGE.test(error.message) &&
+    (USER_ERRORS.has(error.name) || error.name === "Error");
+}
+
+/** The first line of what a failed command prints. */
+function errorLine(error: unknown): string {
+  const message = error instanceof Error ? error.message : String(error);
+  return error instanceof Deno.errors.NotCapable ? `Cannot go on: ${message}` : message;
+}
+
+/** Whether PEFT_WEBGPU_TRACE asks for stacks; no where the environment may not be read. */
+function wantsTrace(): boolean {
+  try {
+    return Deno.env.has("PEFT_WEBGPU_TRACE");
+  } catch {
+    return false;
+  }
 }
 
 /** Runs a command line and returns its exit code. */
@@ -61,9 +85,9 @@ export async function main(args: string[]): Promise<number> {
     else await command.run(values);
     return 0;
   } catch (error) {
-    const message = error instanceof Error ? error.message : String(error);
-    console.error(`error: ${message}`);
-    if (Deno.env.get("PEFT_WEBGPU_TRACE")) console.error(error);
+    if (error instanceof InterruptedError) return INTERRUPTED;
+    console.error(`error: ${errorLine(error)}`);
+    if (wantsTrace()) console.error(error);
     return isUserError(error) ? 1 : 2;
   }
 }

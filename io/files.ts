@@ -125,6 +125,39 @@ export async function makeDirectory(path: string): Promise<void> {
   }
 }
 
+/**
+ * Checks that a path is, or can become, a folder in which this process may write; makes nothing that stays. Long work
+ * whose result goes there begins with this.
+ *
+ * @param action what needs it, such as `train`, for the message.
+ * @throws {Error} naming the path and what stands in the way
+ */
+export async function checkWritableFolder(folder: string, action: string): Promise<void> {
+  const { fs, path, crypto } = await host();
+  const refuse = (why: string, cause?: unknown): never => {
+    throw new Error(
+      `Cannot ${action}: a folder that can be written to is required, received ${quote(folder)}${why}`,
+      {
+        cause,
+      },
+    );
+  };
+  if (folder.trim() === "") refuse("");
+  let existing = path.resolve(folder);
+  let kind = await kindOf(existing);
+  while (kind === undefined && path.dirname(existing) !== existing) {
+    kind = await kindOf(existing = path.dirname(existing));
+  }
+  if (kind !== "folder") refuse(`; ${quote(existing)} is not a folder`);
+  const probe = path.join(existing, `.write-check-${crypto.randomBytes(4).toString("hex")}`);
+  try { // permissions, read-only file systems, quotas: only a try tells
+    await fs.writeFile(probe, "", { flag: "wx" });
+    await fs.rm(probe);
+  } catch (cause) {
+    refuse(`; ${quote(existing)} cannot be written to: ${(cause as Error).message}`, cause);
+  }
+}
+
 /** The names in a folder, sorted; [] when the folder is not there. */
 export async function listDirectory(path: string): Promise<string[]> {
   const { fs } = await host();

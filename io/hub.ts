@@ -45,6 +45,8 @@ export interface HubOptions {
 
 /** Options of {@linkcode resolveModelFolder}. */
 export interface ResolveOptions extends HubOptions {
+  /** What messages call it; default "model". */
+  kind?: "model" | "adapter";
   /** Files that must be there. */
   files?: readonly string[];
   /** Files that are taken where they are. */
@@ -171,7 +173,7 @@ export async function resolveModelFolder(idOrDir: string, options: ResolveOption
     const reason = looksLikePath(idOrDir)
       ? "no such folder"
       : 'a folder or a hub id such as "gpt2" or "org/name" is required';
-    throw new Error(`Cannot find model folder ${quote(idOrDir)}: ${reason}`);
+    throw new Error(`Cannot find ${options.kind ?? "model"} folder ${quote(idOrDir)}: ${reason}`);
   }
   const revision = options.revision ?? "main";
   const wanted: Wanted = { required: options.files ?? [], optional: options.optionalFiles ?? [] };

@@ -1,5 +1,5 @@
 /**
- * Where the results of `tuneKernels` are kept between runs: a file in the user's cache folder, one an adapter, or a
+ * Where the results of `tuneKernels` are kept between runs: a file in the user's cache folder, one per adapter, or a
  * browser's localStorage under the same name.
  * @module
  */
@@ -59,6 +59,8 @@ export async function readTuning(adapterName: string, path?: string): Promise<st
     if (!await exists(place)) return null;
     return new TextDecoder().decode(await readFile(place, { maxBytes: MAX_BYTES }));
   } catch (error) {
+    // Deno without permission to look into the user's folder: nobody asked for the results
+    if (path === undefined && (error as Error).name === "NotCapable") return null;
     console.warn(`Cannot use the tuning results: ${(error as Error).message}`);
     return null;
   }

@@ -3,7 +3,7 @@
  * @module
  */
 
-import { noGrad, Tensor, tidy, TokenSampler } from "../autograd/mod.ts";
+import { defaultSeed, noGrad, Tensor, tidy, TokenSampler } from "../autograd/mod.ts";
 import { beamSearch } from "./beam_search.ts";
 import type { GPT2LMHeadModel } from "./gpt2.ts";
 import type { GPT2Inputs } from "./gpt2_model.ts";
@@ -137,7 +137,7 @@ export async function generate(
       maxSteps: maxNewTokens,
       endTokens: eos,
       padToken: pad,
-      seed: options.seed ?? 0,
+      seed: options.seed ?? defaultSeed(),
     });
     model.eval();
     await decode(model, { rows, mask, virtual, eos, maxNewTokens, cache, sampler, streamer });

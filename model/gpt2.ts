@@ -8,6 +8,7 @@ import {
   concat,
   crossEntropy,
   currentDevice,
+  defaultSeed,
   type Device,
   linear,
   linearCrossEntropy,
@@ -98,7 +99,7 @@ export class GPT2LMHeadModel extends Module {
   constructor(config: GPT2Config, options: GPT2Options = {}, source?: ParameterSource) {
     super();
     const device = options.device ?? currentDevice();
-    const seed = options.seed ?? 0;
+    const seed = options.seed ?? defaultSeed();
     const make = source ?? randomSource(new Initializer(device, seed), config);
     this.#config = config;
     this.#random = new RandomState(device, seed);

@@ -3,7 +3,7 @@
  * @module
  */
 
-import { RandomState, type Tensor } from "../autograd/mod.ts";
+import { defaultSeed, RandomState, type Tensor } from "../autograd/mod.ts";
 import { Conv1D, Initializer, Linear, Module, type Parameter } from "../nn/mod.ts";
 import { savedModules, tunerLayers, unwrappedView } from "./adapted_tree.ts";
 import type { AdapterHost, InjectOptions, LoadedKeys } from "./adapter_host.ts";
@@ -129,8 +129,8 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
     const tokens = findTokenModules(this.model, config.trainableTokenIndices ?? null);
     checkTokenTargets([...paths, ...whole], tokens, this.model);
     const device = [...this.model.parameters()][0].device;
-    const init = new Initializer(device, (options.seed ?? 0) + this.#injections++);
-    const random = facts.random ?? new RandomState(device, options.seed ?? 0);
+    const init = new Initializer(device, (options.seed ?? defaultSeed()) + this.#injections++);
+    const random = facts.random ?? new RandomState(device, options.seed ?? defaultSeed());
     const base: InjectionContext = { device, init, random, state: this.state };
     const targets = new Map(paths.map((path) => [path, this.model.getSubmodule(path)]));
     const companion = method.companion?.(config, targets, base);

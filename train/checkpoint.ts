@@ -13,7 +13,7 @@ import type { Parameter } from "../nn/mod.ts";
 import type { LRScheduler, LRSchedulerState } from "./lr_scheduler.ts";
 import type { GroupState, Optimizer, OptimizerStateDict } from "./optimizer.ts";
 import { randomStates, type TrainableModel, trainableParameters } from "./trainable_model.ts";
-import type { LogEntry, TrainerState } from "./trainer_state.ts";
+import type { LogEntry, TrainerCallback, TrainerState } from "./trainer_state.ts";
 import type { TrainingArguments } from "./training_arguments.ts";
 
 /** What a checkpoint holds and a resumed run takes over. */
@@ -26,6 +26,8 @@ export interface RunParts {
   readonly losses: LossSums;
   /** What the order of the data depends on. */
   readonly data: DataOrder;
+  /** Followers whose state is kept too. */
+  readonly callbacks?: readonly TrainerCallback[];
 }
 
 /** Sums of losses on the host. */
@@ -121,9 +123,16 @@ async function loadOptimizer(path: string, optimizer: Optimizer): Promise<void> 
 }
 
 /** `trainer_state.json`, by Hugging Face's names. */
-function stateFile(state: TrainerState, args: TrainingArguments): Record<string, unknown> {
+function stateFile(
+  state: TrainerState,
+  args: TrainingArguments,
+  callbacks: readonly TrainerCallback[],
+): Record<string, unknown> {
   const snake = (name: string) => name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
   return {
+    best_global_step: state.bestGlobalStep,
+    best_metric: state.bestMetric,
+    best_model_checkpoint: state.bestModelCheckpoint,
     epoch: state.epoch,
     eval_steps: args.evalSteps ?? args.loggingSteps,
     global_step: state.globalStep,
@@ -135,6 +144,12 @@ function stateFile(state: TrainerState, args: TrainingArguments): Record<string,
     num_input_tokens_seen: state.numInputTokensSeen,
     num_train_epochs: state.numTrainEpochs,
     save_steps: args.saveSteps,
+    stateful_callbacks: Object.fromEntries(
+      callbacks.flatMap(({ name }, i) => {
+        const kept = callbacks[i].stateDict?.();
+        return kept && name ? [[name, kept]] : [];
+      }),
+    ),
     train_batch_size: args.perDeviceTrainBatchSize,
   };
 }
@@ -150,6 +165,7 @@ export async function saveCheckpoint(
 ): Promise<string> {
   const { model, optimizer, scheduler, state, losses, data } = parts;
   const path = await joinPath(outputDir, `checkpoint-${state.globalStep}`);
+  if (state.bestGlobalStep === state.globalStep) state.bestModelCheckpoint = path;
   const about = { format: "@peft/webgpu checkpoint", version: 1, global_step: state.globalStep };
   await writeFolderAtomic(path, async (folder) => {
     await model.savePretrained?.(folder);
@@ -169,12 +185,18 @@ export async function saveCheckpoint(
       data,
       losses,
     });
-    await writeJson(await joinPath(folder, "trainer_state.json"), stateFile(state, args));
+    await writeJson(
+      await joinPath(folder, "trainer_state.json"),
+      stateFile(state, args, parts.callbacks ?? []),
+    );
     await writeJson(await joinPath(folder, "training_args.json"), args.toJSON());
   }, about);
   if (args.saveTotalLimit !== null) {
     const steps = await checkpointSteps(outputDir);
-    const surplus = steps.filter((step) => step !== state.globalStep).slice(args.saveTotalLimit - 1);
+    const kept = new Set([state.globalStep, ...args.loadBestModelAtEnd ? [state.bestGlobalStep] : []]);
+    const surplus = steps.filter((step) => !kept.has(step)).slice(
+      Math.max(0, args.saveTotalLimit - kept.size),
+    );
     for (const step of surplus) await removeFolder(await joinPath(outputDir, `checkpoint-${step}`));
   }
   return path;
@@ -188,9 +210,9 @@ async function checkpointSteps(outputDir: string): Promise<number[]> {
 
 /**
  * The newest checkpoint of a folder whose files are as its manifest says; damaged ones are passed over with a warning.
- * @throws {Error} if there is none
+ * @returns its path, or null where there is none
  */
-export async function findCheckpoint(outputDir: string): Promise<string> {
+export async function getLastCheckpoint(outputDir: string): Promise<string | null> {
   for (const step of await checkpointSteps(outputDir)) {
     const path = await joinPath(outputDir, `checkpoint-${step}`);
     try {
@@ -200,6 +222,13 @@ export async function findCheckpoint(outputDir: string): Promise<string> {
       console.warn(`${(error as Error).message}; trying the checkpoint before it`);
     }
   }
+  return null;
+}
+
+/** The same. @throws {Error} where there is none */
+export async function findCheckpoint(outputDir: string): Promise<string> {
+  const path = await getLastCheckpoint(outputDir);
+  if (path !== null) return path;
   throw new Error(
     `Cannot resume from "${outputDir}": at least one whole checkpoint is required, received none`,
   );
@@ -249,12 +278,21 @@ export async function loadCheckpoint(path: string, parts: RunParts): Promise<voi
   state.globalStep = progress.global_step as number;
   state.epoch = progress.epoch as number;
   state.numInputTokensSeen = progress.num_input_tokens_seen as number;
+  state.bestMetric = progress.best_metric as number | null ?? null;
+  state.bestGlobalStep = progress.best_global_step as number | null ?? null;
+  state.bestModelCheckpoint = progress.best_model_checkpoint as string | null ?? null;
+  const kept = progress.stateful_callbacks as Record<string, Record<string, unknown>> | undefined;
+  for (const callback of parts.callbacks ?? []) {
+    const own = callback.name === undefined ? undefined : kept?.[callback.name];
+    if (own) callback.loadStateDict?.(own);
+  }
   state.logHistory = (progress.log_history as Record<string, number | null>[]).map((entry) =>
     Object.fromEntries(Object.entries(entry).map(([name, value]) => [camel(name), value ?? NaN])) as LogEntry
   );
 }
 
-async function loadParameters(path: string, model: TrainableModel): Promise<void> {
+/** Puts the parameters that train where a checkpoint has them. @throws {TypeError} for one that is missing or does not fit */
+export async function loadParameters(path: string, model: TrainableModel): Promise<void> {
   const parameters = trainableParameters(model);
   const left = new Set(parameters.keys());
   for (const name of ["model.safetensors", TRAINABLE]) {

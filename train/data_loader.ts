@@ -3,7 +3,8 @@
  * @module
  */
 
-import { HostRandom } from "../autograd/mod.ts";
+import { defaultSeed, HostRandom } from "../autograd/mod.ts";
+import { checkOptions } from "../autograd/options.ts";
 import type { Dataset, Example } from "./data.ts";
 
 /** Rows of equal length. */
@@ -71,7 +72,7 @@ export function defaultDataCollator(padTokenId = 0): DataCollator {
 
 /** Options of `DataLoader`. */
 export interface DataLoaderOptions {
-  /** Examples a batch. */
+  /** Examples per batch. */
   batchSize: number;
   /** A new order each epoch; default false. */
   shuffle?: boolean;
@@ -83,16 +84,34 @@ export interface DataLoaderOptions {
   collate?: DataCollator;
 }
 
-/** Batches of a dataset. */
-export class DataLoader {
+/**
+ * Batches of a dataset. Each iteration is one epoch, with an order of its own where the loader shuffles.
+ *
+ * @example
+ * ```ts
+ * import { DataLoader, type Dataset } from "@peft/webgpu";
+ *
+ * declare const dataset: Dataset;
+ * const loader = new DataLoader(dataset, { batchSize: 4, shuffle: true, seed: 1 });
+ * for (const { inputIds, labels } of loader) console.log(inputIds.length, labels.length);
+ * ```
+ */
+export class DataLoader implements Iterable<Batch> {
   /** The examples. */
   readonly dataset: Dataset;
   readonly #options: Required<DataLoaderOptions>;
+  #epoch = 0;
 
   /** Reads nothing yet. @throws {RangeError} for an empty dataset, a batchSize below 1, or nothing left by dropLast */
   constructor(dataset: Dataset, options: DataLoaderOptions) {
-    const { batchSize, shuffle = false, seed = 0, dropLast = false, collate = defaultDataCollator() } =
-      options;
+    checkOptions("make batches", options, ["batchSize", "shuffle", "seed", "dropLast", "collate"]);
+    const {
+      batchSize,
+      shuffle = false,
+      seed = defaultSeed(),
+      dropLast = false,
+      collate = defaultDataCollator(),
+    } = options;
     this.dataset = dataset;
     this.#options = { batchSize, shuffle, seed, dropLast, collate };
     if (!Number.isInteger(batchSize) || batchSize < 1) {
@@ -112,11 +131,16 @@ export class DataLoader {
     }
   }
 
-  /** Batches an epoch. */
+  /** Batches per epoch. */
   get length(): number {
     const { batchSize, dropLast } = this.#options;
     const count = this.dataset.length / batchSize;
     return dropLast ? Math.floor(count) : Math.ceil(count);
+  }
+
+  /** The batches of the next epoch. */
+  [Symbol.iterator](): Generator<Batch> {
+    return this.batches(this.#epoch++);
   }
 
   /** Numbers of the examples in the order of an epoch. */

@@ -5,14 +5,15 @@
 
 import { concat, keep, noGrad, reshape, type Tensor, tidy } from "../autograd/mod.ts";
 import { countItems, type DataLoader } from "./data_loader.ts";
-import { lossOf, type TrainableModel } from "./trainable_model.ts";
+import type { PredictionCollector } from "./metrics.ts";
+import { forwardWithLoss, logitsOf, type TrainableModel } from "./trainable_model.ts";
 
 /** Losses that are read back together. */
 const READ_TOGETHER = 32;
 
 /** Result of `Trainer.evaluate()`. */
 export interface EvalOutput {
-  /** Mean loss of a label. */
+  /** Mean loss per label. */
   readonly evalLoss: number;
   /** exp(evalLoss) */
   readonly perplexity: number;
@@ -20,13 +21,19 @@ export interface EvalOutput {
   readonly evalRuntime: number;
   /** Labels that counted. */
   readonly evalTokens: number;
+  /** Measures of `computeMetrics`, as `evalAccuracy`. */
+  readonly metrics: Readonly<Record<string, number>>;
 }
 
 /**
  * Evaluates in eval mode; every label counts once, however batches are cut. The model's mode is as before afterwards.
  * @throws {RangeError} if there is no label at all
  */
-export async function evaluateLoss(model: TrainableModel, loader: DataLoader): Promise<EvalOutput> {
+export async function evaluateLoss(
+  model: TrainableModel,
+  loader: DataLoader,
+  collector: PredictionCollector | null = null,
+): Promise<EvalOutput> {
   const begin = performance.now();
   const { training } = model;
   let sum = 0;
@@ -45,8 +52,17 @@ export async function evaluateLoss(model: TrainableModel, loader: DataLoader): P
     for (const batch of loader.batches(0)) {
       const items = countItems(batch);
       if (items === 0) continue;
-      const loss = tidy(() => noGrad(() => lossOf(model, batch, items).detach()));
+      const { loss, logits } = tidy(() =>
+        noGrad(() => {
+          const output = forwardWithLoss(model, batch, items);
+          return { loss: output.loss.detach(), logits: collector ? logitsOf(output) : null };
+        })
+      );
       open.push({ loss: keep(loss), items });
+      if (logits) {
+        await collector!.add(logits, batch);
+        logits.dispose();
+      }
       evalTokens += items;
       if (open.length === READ_TOGETHER) await read();
     }
@@ -66,5 +82,6 @@ export async function evaluateLoss(model: TrainableModel, loader: DataLoader): P
     perplexity: Math.exp(evalLoss),
     evalRuntime: (performance.now() - begin) / 1000,
     evalTokens,
+    metrics: collector?.metrics() ?? {},
   };
 }

@@ -43,7 +43,10 @@ export type {
 } from "./optimizer.ts";
 export { SGD, type SGDGroup, type SGDOptions } from "./sgd.ts";
 export { formatProgress } from "./progress.ts";
-export type { TrainableModel } from "./trainable_model.ts";
+export { getLastCheckpoint } from "./checkpoint.ts";
+export { EarlyStoppingCallback, type EarlyStoppingOptions } from "./early_stopping.ts";
+export type { ComputeMetrics, EvalPrediction, PreprocessLogits, RowPrediction } from "./metrics.ts";
+export type { ModelOutput, TrainableModel } from "./trainable_model.ts";
 export type { EvalOutput } from "./evaluate.ts";
 export {
   Trainer,

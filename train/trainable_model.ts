@@ -7,6 +7,14 @@ import { RandomState, type Tensor } from "../autograd/mod.ts";
 import { Dropout, LayerNorm, type Module, type Parameter } from "../nn/mod.ts";
 import type { Batch } from "./data_loader.ts";
 
+/** What a model's forward returns, as far as training looks at it. */
+export interface ModelOutput {
+  /** A scalar. */
+  readonly loss?: Tensor;
+  /** [B, T, V]; read for `computeMetrics` alone. */
+  readonly logits?: Tensor;
+}
+
 /** A model that computes its own loss. */
 export interface TrainableModel {
   /** Whether dropout is active. */
@@ -15,7 +23,7 @@ export interface TrainableModel {
    * The loss of a batch: the sum over its labels (each predicted from the tokens before it, so that the first of a row
    * counts for nothing) divided by `numItemsInBatch`.
    */
-  forward(inputs: Batch & { numItemsInBatch: number }): { readonly loss?: Tensor };
+  forward(inputs: Batch & { numItemsInBatch: number }): ModelOutput;
   /** Its parameters by name. */
   namedParameters(): Iterable<[string, Parameter]>;
   /** Its modules by path. */
@@ -32,11 +40,26 @@ export interface TrainableModel {
   readonly random?: unknown;
 }
 
+/** The output of a batch. @throws {TypeError} if it has no loss */
+export function forwardWithLoss(
+  model: TrainableModel,
+  batch: Batch,
+  numItemsInBatch: number,
+): ModelOutput & { readonly loss: Tensor } {
+  const output = model.forward({ ...batch, numItemsInBatch });
+  if (output.loss) return output as ModelOutput & { readonly loss: Tensor };
+  throw new TypeError("Cannot train: the model's forward() must return a loss, received none");
+}
+
 /** The loss of a batch. @throws {TypeError} if the model returns none */
 export function lossOf(model: TrainableModel, batch: Batch, numItemsInBatch: number): Tensor {
-  const { loss } = model.forward({ ...batch, numItemsInBatch });
-  if (loss) return loss;
-  throw new TypeError("Cannot train: the model's forward() must return a loss, received none");
+  return forwardWithLoss(model, batch, numItemsInBatch).loss;
+}
+
+/** The logits of an output. @throws {TypeError} if there are none */
+export function logitsOf({ logits }: ModelOutput): Tensor {
+  if (logits) return logits;
+  throw new TypeError("Cannot compute metrics: the model's forward() must return logits, received none");
 }
 
 /** Parameters that train, by name. */

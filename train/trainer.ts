@@ -3,18 +3,25 @@
  * @module
  */
 
-import { joinPath, makeDirectory } from "../io/files.ts";
+import { checkOptions } from "../autograd/options.ts";
+import { checkWritableFolder, joinPath, makeDirectory } from "../io/files.ts";
 import { writeJson } from "../io/json.ts";
-import { findCheckpoint, loadCheckpoint, saveCheckpoint } from "./checkpoint.ts";
+import { noteBest } from "./best_model.ts";
+import { findCheckpoint, loadCheckpoint, loadParameters, saveCheckpoint } from "./checkpoint.ts";
 import type { Dataset } from "./data.ts";
 import { type Batch, type DataCollator, DataLoader, defaultDataCollator } from "./data_loader.ts";
+import { ConsoleReport } from "./console_report.ts";
 import { type EvalOutput, evaluateLoss } from "./evaluate.ts";
 import type { LRScheduler } from "./lr_scheduler.ts";
+import { type ComputeMetrics, PredictionCollector, type PreprocessLogits } from "./metrics.ts";
 import type { Optimizer } from "./optimizer.ts";
 import type { TrainableModel } from "./trainable_model.ts";
 import type { CallbackExtra, TrainerCallback, TrainerControl, TrainerState } from "./trainer_state.ts";
 import { TrainingArguments } from "./training_arguments.ts";
 import { TrainingRun } from "./training_run.ts";
+
+/** Moments at which callbacks are called. */
+type Moment = Exclude<keyof TrainerCallback, "name" | "stateDict" | "loadStateDict">;
 
 /** Steps after which losses are read back in any case, so that the host never runs far ahead of the device. */
 const READ_STEPS = 16;
@@ -47,12 +54,31 @@ export interface TrainerOptions {
   callbacks?: readonly TrainerCallback[];
   /** In place of those that `args` describe; null leaves one of the two to `args`. */
   optimizers?: readonly [Optimizer | null, LRScheduler | null];
+  /** Measures beside the loss, of everything that an evaluation predicts. */
+  computeMetrics?: ComputeMetrics;
+  /** What `computeMetrics` is given of each batch's logits; default all of them. */
+  preprocessLogitsForMetrics?: PreprocessLogits;
 }
+
+const OPTION_NAMES = [
+  "model",
+  "args",
+  "trainDataset",
+  "evalDataset",
+  "tokenizer",
+  "dataCollator",
+  "callbacks",
+  "optimizers",
+  "computeMetrics",
+  "preprocessLogitsForMetrics",
+] as const satisfies readonly (keyof TrainerOptions)[];
 
 /** Options of `Trainer.train()`. */
 export interface TrainOptions {
   /** Folder of a checkpoint, or true for the newest whole one of `outputDir`; default false: from the beginning. */
   resumeFromCheckpoint?: string | boolean;
+  /** Ends the run after the step in progress, with a checkpoint if there is an `outputDir`. */
+  signal?: AbortSignal;
 }
 
 /** Result of `Trainer.train()`. */
@@ -61,7 +87,11 @@ export interface TrainOutput {
   readonly globalStep: number;
   /** Mean loss of all steps. */
   readonly trainingLoss: number;
-  /** `trainLoss`, `trainRuntime` in seconds, samples, steps and tokens a second, `epoch`. */
+  /** Whether `signal` ended it. */
+  readonly aborted: boolean;
+  /** The checkpoint that was written because of that. */
+  readonly checkpoint: string | null;
+  /** `trainLoss`, `trainRuntime` in seconds, samples, steps and tokens per second, `epoch`. */
   readonly metrics: Readonly<Record<string, number>>;
 }
 
@@ -102,13 +132,18 @@ export class Trainer {
     numInputTokensSeen: 0,
     tokensPerSecond: 0,
     logHistory: [],
+    bestMetric: null,
+    bestGlobalStep: null,
+    bestModelCheckpoint: null,
   };
 
   /**
    * Does nothing to the model yet.
-   * @throws {RangeError} for settings out of range @throws {TypeError} for evaluations without an evalDataset
+   * @throws {RangeError} for settings out of range
+   * @throws {TypeError} for an option that does not exist, and for evaluations without an evalDataset
    */
   constructor(options: TrainerOptions) {
+    checkOptions("make a trainer", options, OPTION_NAMES);
     const { args = {}, tokenizer } = options;
     this.model = options.model;
     this.args = args instanceof TrainingArguments ? args : new TrainingArguments(args);
@@ -116,6 +151,7 @@ export class Trainer {
     this.#collate = options.dataCollator ??
       defaultDataCollator(tokenizer?.padTokenId ?? tokenizer?.eosTokenId ?? 0);
     this.#callbacks = [...options.callbacks ?? []];
+    if (this.args.reportTo === "console") this.#callbacks.push(new ConsoleReport());
     if (this.args.evalStrategy !== "no" && !options.evalDataset) {
       throw new TypeError(
         `Cannot make a trainer: an evalDataset is required with evalStrategy "${this.args.evalStrategy}", received none`,
@@ -138,31 +174,44 @@ export class Trainer {
    * @throws {RangeError} for an empty dataset @throws {TypeError} if no parameter trains, or the checkpoint is of
    * another model or data @throws {Error} for a loss or gradient that is not finite, naming the step
    */
-  async train({ resumeFromCheckpoint = false }: TrainOptions = {}): Promise<TrainOutput> {
+  async train(options: TrainOptions = {}): Promise<TrainOutput> {
+    checkOptions("train", options, ["resumeFromCheckpoint", "signal"]);
+    const { resumeFromCheckpoint = false, signal } = options;
     const { trainDataset: dataset, optimizers: [optimizer, scheduler] = [null, null] } = this.#options;
     if (!dataset) throw new TypeError("Cannot train: a trainDataset is required, received none");
     const { model, args } = this;
+    if (args.outputDir !== null) await checkWritableFolder(args.outputDir, "train");
     const control = this.#control;
     for (const name of Object.keys(control) as (keyof TrainerControl)[]) control[name] = false;
     const run = new TrainingRun({ model, args, dataset, collate: this.#collate, optimizer, scheduler });
+    const parts = { ...run.parts, callbacks: this.#callbacks };
     this.#state = run.state;
     try {
       if (resumeFromCheckpoint !== false) {
         const newest = resumeFromCheckpoint === true;
         const path = newest ? await findCheckpoint(this.#outputDir("resume")) : resumeFromCheckpoint;
-        await loadCheckpoint(path, run);
+        await loadCheckpoint(path, parts);
       }
       run.start();
       model.train(true);
       await this.#emit("onTrainBegin");
-      while (run.state.globalStep < run.state.maxSteps && !control.shouldTrainingStop) {
-        await this.#runEpoch(run);
+      while (run.state.globalStep < run.state.maxSteps && !control.shouldTrainingStop && !signal?.aborted) {
+        await this.#runEpoch(run, signal);
       }
       await run.readLosses();
+      const aborted = signal?.aborted === true && run.state.globalStep < run.state.maxSteps;
+      let checkpoint: string | null = null;
+      if (aborted && args.outputDir !== null && run.state.globalStep > 0) {
+        checkpoint = await this.#save(run);
+      }
+      if (args.loadBestModelAtEnd && !aborted && run.state.bestModelCheckpoint !== null) {
+        await loadParameters(run.state.bestModelCheckpoint, model);
+      }
       run.closeWindow();
       const metrics = run.metrics();
       await this.#emit("onTrainEnd", { logs: metrics });
-      return { globalStep: run.state.globalStep, trainingLoss: metrics.trainLoss, metrics };
+      const { globalStep } = run.state;
+      return { globalStep, trainingLoss: metrics.trainLoss, aborted, checkpoint, metrics };
     } finally {
       run.dispose();
     }
@@ -179,7 +228,11 @@ export class Trainer {
       batchSize: this.args.perDeviceEvalBatchSize,
       collate: this.#collate,
     });
-    return await evaluateLoss(this.model, loader);
+    const { computeMetrics, preprocessLogitsForMetrics } = this.#options;
+    const collector = computeMetrics
+      ? new PredictionCollector(computeMetrics, preprocessLogitsForMetrics)
+      : null;
+    return await evaluateLoss(this.model, loader, collector);
   }
 
   /** Writes the model's and the tokenizer's files and the settings; default to `outputDir`. */
@@ -198,7 +251,7 @@ export class Trainer {
     throw new TypeError(`Cannot ${action}: outputDir is required, received none`);
   }
 
-  async #runEpoch(run: TrainingRun): Promise<void> {
+  async #runEpoch(run: TrainingRun, signal: AbortSignal | undefined): Promise<void> {
     const { state, loader } = run;
     const { gradientAccumulationSteps } = this.args;
     const epoch = Math.floor(state.globalStep / run.stepsPerEpoch);
@@ -214,7 +267,8 @@ export class Trainer {
       window = [];
       state.epoch = epoch + seen / loader.length;
       await this.#afterStep(run, seen === loader.length);
-      if (this.#control.shouldTrainingStop || state.globalStep >= state.maxSteps) return;
+      const stops = this.#control.shouldTrainingStop || signal?.aborted;
+      if (stops || state.globalStep >= state.maxSteps) return;
     }
   }
 
@@ -240,13 +294,19 @@ export class Trainer {
       await this.#log({ loss, gradNorm: run.gradNorm, learningRate: run.learningRate }, "onLog");
     }
     if (shouldEvaluate) {
-      const { evalLoss, perplexity, evalRuntime } = await this.evaluate();
-      await this.#log({ evalLoss, perplexity, evalRuntime }, "onEvaluate");
+      const { evalLoss, perplexity, evalRuntime, metrics } = await this.evaluate();
+      const logs = { evalLoss, perplexity, ...metrics, evalRuntime };
+      await this.#log(logs, "onEvaluate");
+      noteBest(args, state, logs);
     }
-    if (shouldSave) {
-      const checkpoint = await saveCheckpoint(this.#outputDir("save a checkpoint"), args, run);
-      await this.#emit("onSave", { checkpoint });
-    }
+    if (shouldSave) await this.#save(run);
+  }
+
+  async #save(run: TrainingRun): Promise<string> {
+    const parts = { ...run.parts, callbacks: this.#callbacks };
+    const checkpoint = await saveCheckpoint(this.#outputDir("save a checkpoint"), this.args, parts);
+    await this.#emit("onSave", { checkpoint });
+    return checkpoint;
   }
 
   async #log(logs: Record<string, number>, moment: "onLog" | "onEvaluate"): Promise<void> {
@@ -255,7 +315,7 @@ export class Trainer {
     await this.#emit(moment, { logs });
   }
 
-  async #emit(moment: keyof TrainerCallback, extra: Omit<CallbackExtra, "model"> = {}): Promise<void> {
+  async #emit(moment: Moment, extra: Omit<CallbackExtra, "model"> = {}): Promise<void> {
     for (const callback of this.#callbacks) {
       await callback[moment]?.(this.args, this.#state, this.#control, { model: this.model, ...extra });
     }

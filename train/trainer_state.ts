@@ -28,10 +28,16 @@ export interface TrainerState {
   numTrainEpochs: number;
   /** Input tokens without padding, since the beginning of the run, also before it was resumed. */
   numInputTokensSeen: number;
-  /** Tokens a second since `train()` was called. */
+  /** Tokens per second since `train()` was called. */
   tokensPerSecond: number;
   /** Every log. */
   logHistory: LogEntry[];
+  /** The best `metricForBestModel` so far; null before the first evaluation. */
+  bestMetric: number | null;
+  /** Step of that evaluation; null before it. */
+  bestGlobalStep: number | null;
+  /** Checkpoint of that step; null until it is saved. */
+  bestModelCheckpoint: string | null;
 }
 
 /** What a callback may ask for; each is done once and cleared, but a stop. */
@@ -66,6 +72,12 @@ export type CallbackMoment = (
 
 /** Follows a run; every moment is optional. */
 export interface TrainerCallback {
+  /** Name under which a checkpoint keeps the state below; needed with it. */
+  readonly name?: string;
+  /** What a resumed run goes on from: plain JSON. */
+  stateDict?(): Record<string, unknown>;
+  /** Goes on from there. */
+  loadStateDict?(state: Record<string, unknown>): void;
   /** Before the first step. */
   onTrainBegin?: CallbackMoment;
   /** Between each optimizer step and the end of its gradients; `state.globalStep` counts the steps before it. */

@@ -3,6 +3,7 @@
  * @module
  */
 
+import { checkOptions } from "../autograd/options.ts";
 import { checkSchedulerType, type SchedulerType } from "./lr_scheduler.ts";
 
 /** When something happens during training. */
@@ -10,6 +11,11 @@ export type IntervalStrategy = "no" | "steps" | "epoch";
 
 /** Optimizers that the Trainer makes itself. */
 export type OptimizerName = "adamw_torch" | "sgd";
+
+/** The name of a measure in logs: `accuracy` is logged as `evalAccuracy`. */
+export function evalName(metric: string): string {
+  return /^eval[A-Z_]/.test(metric) ? metric : `eval${metric[0]?.toUpperCase() ?? ""}${metric.slice(1)}`;
+}
 
 /** Settings of `Trainer`; defaults are those of `transformers.TrainingArguments` but where it says otherwise. */
 export class TrainingArguments {
@@ -19,9 +25,9 @@ export class TrainingArguments {
   numTrainEpochs = 3;
   /** Optimizer steps; if positive, it replaces `numTrainEpochs`. */
   maxSteps: number = -1;
-  /** Rows a training batch. */
+  /** Rows per training batch. */
   perDeviceTrainBatchSize = 8;
-  /** Rows an evaluation batch. */
+  /** Rows per evaluation batch. */
   perDeviceEvalBatchSize = 8;
   /** Batches whose gradients are added up before a step. */
   gradientAccumulationSteps = 1;
@@ -59,6 +65,17 @@ export class TrainingArguments {
   saveSteps = 500;
   /** Checkpoints kept, the newest; null for all. */
   saveTotalLimit: number | null = null;
+  /**
+   * Load the checkpoint with the best `metricForBestModel` when training ends; evaluations and checkpoints must then be
+   * due at the same steps.
+   */
+  loadBestModelAtEnd = false;
+  /** The measure of the best checkpoint, such as "evalLoss"; null: "evalLoss" with `loadBestModelAtEnd`. */
+  metricForBestModel: string | null = null;
+  /** Whether more is better; null: false for a name that ends in "loss", else true. */
+  greaterIsBetter: boolean | null = null;
+  /** Where the Trainer reports by itself: lines with `console.log`, or nowhere. */
+  reportTo: "console" | "none" = "console";
   /** Seed of dropout and of the order of the data. */
   seed = 42;
   /** Leave out the last batch of an epoch if it is not full. */
@@ -77,15 +94,13 @@ export class TrainingArguments {
    */
   constructor(options: Partial<TrainingArguments> = {}) {
     const fail = (name: string, required: string, received: unknown): never => {
-      const shown = typeof received === "string" ? `"${received}"` : String(received);
+      const shown = typeof received === "string" && !received.startsWith('"')
+        ? `"${received}"`
+        : String(received);
       throw new RangeError(`Cannot make training arguments: ${name} must be ${required}, received ${shown}`);
     };
+    checkOptions("make training arguments", options, Object.keys(this));
     for (const [name, value] of Object.entries(options)) {
-      if (!Object.hasOwn(this, name)) {
-        const camel = name.replaceAll(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
-        const cure = Object.hasOwn(this, camel) ? `; the name is "${camel}"` : "";
-        throw new TypeError(`Cannot make training arguments: there is no setting "${name}"${cure}`);
-      }
       if (value !== undefined) Object.assign(this, { [name]: value });
     }
     if (this.outputDir === null) {
@@ -130,6 +145,26 @@ export class TrainingArguments {
     number("warmupRatio", 0, 1);
     for (const name of ["loggingStrategy", "evalStrategy", "saveStrategy"] as const) {
       oneOf(name, ["no", "steps", "epoch"]);
+    }
+    oneOf("reportTo", ["console", "none"]);
+    if (this.loadBestModelAtEnd) {
+      this.metricForBestModel ??= "evalLoss";
+      if (this.saveStrategy !== this.evalStrategy || this.evalStrategy === "no") {
+        const { evalStrategy, saveStrategy } = this;
+        fail(
+          "loadBestModelAtEnd",
+          "used with the same evalStrategy and saveStrategy",
+          `"${evalStrategy}" and "${saveStrategy}"`,
+        );
+      }
+      const evalSteps = this.evalSteps ?? this.loggingSteps;
+      if (this.saveStrategy === "steps" && this.saveSteps % evalSteps !== 0) {
+        fail("saveSteps", `a multiple of evalSteps (${evalSteps}) with loadBestModelAtEnd`, this.saveSteps);
+      }
+    }
+    if (this.metricForBestModel !== null) {
+      this.metricForBestModel = evalName(this.metricForBestModel);
+      this.greaterIsBetter ??= !/loss$/i.test(this.metricForBestModel);
     }
     oneOf("optim", ["adamw_torch", "sgd"]);
     oneOf("onNonFinite", ["error", "skip"]);

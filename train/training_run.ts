@@ -104,6 +104,9 @@ export class TrainingRun implements RunParts {
       numInputTokensSeen: 0,
       tokensPerSecond: 0,
       logHistory: [],
+      bestMetric: null,
+      bestGlobalStep: null,
+      bestModelCheckpoint: null,
     };
     for (const random of randomStates(model)) random.seed = args.seed;
     this.#zeroGrad();
@@ -115,6 +118,12 @@ export class TrainingRun implements RunParts {
     });
     this.device = this.#parameters[0].device;
     this.#tally = new LossTally(this.device);
+  }
+
+  /** What a checkpoint takes of it. */
+  get parts(): RunParts {
+    const { model, optimizer, scheduler, state, losses, data } = this;
+    return { model, optimizer, scheduler, state, losses, data };
   }
 
   /** Counts speed from here on: after the state was restored, before the first step. */

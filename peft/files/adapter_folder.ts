@@ -47,6 +47,6 @@ export function adapterFolder(
   dirOrId: string,
   { revision, cacheDir, localFilesOnly }: LoadAdapterOptions,
 ): Promise<string> {
-  const files = { files: FILES, optionalFiles: OPTIONAL_FILES };
+  const files = { files: FILES, optionalFiles: OPTIONAL_FILES, kind: "adapter" as const };
   return resolveModelFolder(dirOrId, { ...files, revision, cacheDir, localFilesOnly });
 }

@@ -10,7 +10,7 @@
  * @module
  */
 
-import { HostRandom } from "../../autograd/mod.ts";
+import { defaultSeed, HostRandom } from "../../autograd/mod.ts";
 import type { Module } from "../../nn/mod.ts";
 import { type CombineOptions, type CombineRule, combineTensors, type MajoritySignMethod } from "./combine.ts";
 import { type PeftConfig, withFields } from "../config.ts";
@@ -154,7 +154,7 @@ export async function planWeightedLora(
     combine: {
       density: options.density ?? 1,
       majoritySignMethod: options.majoritySignMethod ?? "total",
-      random: new HostRandom(options.seed ?? 0),
+      random: new HostRandom(options.seed ?? defaultSeed()),
     },
   };
   const layers: [LowRankLayer, FactorValues, Float32Array<ArrayBuffer> | null][] = [];

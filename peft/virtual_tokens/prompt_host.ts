@@ -3,7 +3,7 @@
  * @module
  */
 
-import { noGrad, slice, type Tensor, tidy, untracked } from "../../autograd/mod.ts";
+import { defaultSeed, noGrad, slice, type Tensor, tidy, untracked } from "../../autograd/mod.ts";
 import { Initializer, mismatchError, type Module, ModuleDict, Parameter } from "../../nn/mod.ts";
 import { checkName, checkNewName, mixedTypes } from "../adapter_names.ts";
 import { AdapterSwitch, withAdaptersOff } from "../operations/adapters_off.ts";
@@ -79,7 +79,10 @@ export class PromptHost<M extends Module> implements AdapterHost<M> {
       ...("encoderHiddenSize" in given ? { encoderHiddenSize: given.encoderHiddenSize ?? tokenDim } : {}),
       baseModelNameOrPath: given.baseModelNameOrPath ?? this.#promptable.config?.nameOrPath ?? null,
     } as Partial<PromptLearningConfig>);
-    const init = new Initializer(facts.embeddings.device, (options.seed ?? 0) + this.#injections++);
+    const init = new Initializer(
+      facts.embeddings.device,
+      (options.seed ?? defaultSeed()) + this.#injections++,
+    );
     const encoder = makeEncoder(config, facts, init, options);
     encoder.requiresGrad_(false);
     this.encoders.set(name, encoder);

@@ -6,6 +6,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { parseFlags, UsageError } from "../../cli/command.ts";
 import { finetune } from "../../cli/finetune.ts";
+import { isUserError } from "../../cli/main.ts";
 
 const root = new URL("../../", import.meta.url).pathname;
 const MODEL = `${root}examples/demo/model`;
@@ -149,4 +150,146 @@ Deno.test("finetune, info and generate work together on the demo's model", async
   assert(first.stdout.startsWith("Ahoy") && first.stdout.length > 10, first.stdout);
   assertEquals((await run([...args, "--sample", "--seed", "3"])).stdout, first.stdout);
   await Deno.remove(folder, { recursive: true });
+});
+
+Deno.test("isUserError() tells mistakes of the user from defects, whatever the class", () => {
+  const caught = (body: () => unknown): unknown => {
+    try {
+      body();
+    } catch (error) {
+      return error;
+    }
+  };
+  const nothing = JSON.parse("null");
+  const defects = [
+    caught(() => nothing.length),
+    caught(() => nothing["a: b"]),
+    caught(() => (nothing.a = 1)),
+    caught(() => {
+      const { a } = nothing;
+      return a;
+    }),
+    caught(() => Object.defineProperty(Object.freeze({}), "a", { value: 1 })),
+    caught(() => Object.defineProperty(Object.defineProperty({}, "a", { value: 1 }), "a", { value: 2 })),
+    caught(() => 1n + (1 as unknown as bigint)),
+    new Error("no such thing"),
+    "text",
+  ];
+  for (const defect of defects) assertEquals(isUserError(defect), false, String(defect));
+  for (
+    const mistake of [
+      new TypeError('Cannot apply lora: targetModules ["a"] match no module'),
+      new Error('Cannot open "C:\\x": no such file or folder'),
+      new Deno.errors.NotCapable("Requires env access"),
+      new UsageError("anything"),
+    ]
+  ) assertEquals(isUserError(mistake), true, String(mistake));
+});
+
+Deno.test("the command line without permissions prints help, and one line that names what is missing", async () => {
+  const plain = async (args: string[]) => {
+    const child = new Deno.Command(Deno.execPath(), {
+      args: [
+        "run",
+        "--no-prompt",
+        "--no-check",
+        "--config",
+        `${root}deno.json`,
+        `${root}cli/main.ts`,
+        ...args,
+      ],
+    });
+    const { code, stdout, stderr } = await child.output();
+    return { code, out: new TextDecoder().decode(stdout), err: new TextDecoder().decode(stderr) };
+  };
+  const help = await plain(["--help"]);
+  assertEquals([help.code, help.out.includes("./run <command> --help")], [0, true], help.err);
+  const info = await plain(["info", "--model", MODEL]);
+  assertEquals(info.code, 1, info.err);
+  const lines = info.err.trim().split("\n").filter((line) => line.startsWith("error: "));
+  assertEquals(lines.length, 1, info.err);
+  assertMatch(lines[0], /--allow-read/);
+  assert(!/^\s+at /m.test(info.err), info.err);
+});
+
+Deno.test("finetune checks --output before it loads anything", async () => {
+  const folder = await Deno.makeTempDir();
+  await Deno.writeTextFile(`${folder}/file`, "kept");
+  for (const output of [`${folder}/file`, `${folder}/file/below`, ""]) {
+    await fails(
+      ["finetune", "--model", `${folder}/none`, "--data", `${folder}/none`, "--output", output],
+      1,
+      /Cannot run finetune: --output: a folder that can be written to is required, received/,
+    );
+  }
+  assertEquals(await Deno.readTextFile(`${folder}/file`), "kept");
+  await Deno.remove(folder, { recursive: true });
+});
+
+Deno.test("Ctrl-C saves a checkpoint and says how to go on; --resume does, or says that there is none", async () => {
+  const folder = await Deno.makeTempDir();
+  const args = [
+    ...["finetune", "--model", MODEL, "--data", `${root}examples/demo/data/pirate.jsonl`],
+    ...["--output", `${folder}/out`, "--batch-size", "1", "--block-size", "32"],
+  ];
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--no-check", "--config", `${root}deno.json`, `${root}cli/main.ts`, ...args]
+      .concat("--max-steps", "100000"),
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const reading = new Response(child.stdout).text();
+  let errorText = "";
+  const decoder = new TextDecoder();
+  let asked = false;
+  for await (const chunk of child.stderr) {
+    errorText += decoder.decode(chunk, { stream: true });
+    if (!asked && /step [1-9]/.test(errorText)) { // the first step is done: the kernels are compiled
+      asked = true;
+      child.kill("SIGINT");
+    }
+  }
+  const text = await reading;
+  const { code } = await child.status;
+  assertEquals(code, 130, text + errorText);
+  assertMatch(
+    errorText,
+    /stopping after this step, to save a checkpoint; press Ctrl-C again to stop at once/,
+  );
+  const [, step, path] =
+    /stopped after step (\d+); checkpoint written to (\S+); give the same command with --resume/
+      .exec(text)!;
+  assertEquals(path, `${folder}/out/checkpoint-${step}`);
+  const steps = String(Number(step) + 2);
+  const resumed = await run([...args, "--max-steps", steps, "--resume"]);
+  assertEquals(resumed.code, 0, resumed.stderr);
+  assertStringIncludes(resumed.stdout, `going on from ${path}`);
+  assertStringIncludes(resumed.stdout, `${steps} steps, mean loss`);
+
+  const fresh = await run([
+    ...args.map((arg) => arg === `${folder}/out` ? `${folder}/new` : arg),
+    "--max-steps",
+    "1",
+    "--resume",
+  ]);
+  assertEquals(fresh.code, 0, fresh.stderr);
+  assertStringIncludes(fresh.stdout, `no checkpoint in ${folder}/new: training starts from the beginning`);
+  await Deno.remove(folder, { recursive: true });
+});
+
+Deno.test("generate refuses what --sample alone makes use of, and names a missing adapter as one", async () => {
+  for (const flag of ["--temperature", "--top-k", "--top-p", "--seed"]) {
+    await fails(
+      ["generate", "--model", MODEL, "--prompt", "a", flag, "1"],
+      1,
+      new RegExp(`Cannot run generate: ${flag} needs --sample, without which it has no effect`),
+    );
+  }
+  await fails(["generate", "--prompt", "a"], 1, /Cannot run generate: --model or --adapter is required/);
+  await fails(
+    ["generate", "--adapter", "./none", "--prompt", "a"],
+    1,
+    /Cannot find adapter folder "\.\/none"/,
+  );
+  await fails(["info", "--adapter", "./none"], 1, /Cannot find adapter folder "\.\/none"/);
 });

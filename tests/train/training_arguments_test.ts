@@ -41,8 +41,8 @@ Deno.test("TrainingArguments has Hugging Face's defaults and names, and checks v
     [{ evalStrategy: "always" }, `evalStrategy must be "no" or "steps" or "epoch", received "always"`],
     [{ saveStrategy: "epoch" }, `outputDir must be a folder when saveStrategy is "epoch", received null`],
     [{ lrSchedulerType: "step" }, `Cannot make schedule "step"`],
-    [{ learning_rate: 1 }, `there is no setting "learning_rate"; the name is "learningRate"`],
-    [{ speed: 1 }, `there is no setting "speed"`],
+    [{ learning_rate: 1 }, `unknown option "learning_rate", did you mean "learningRate"?`],
+    [{ speed: 1 }, `unknown option "speed", did you mean "seed"?`],
   ];
   for (const [options, message] of bad) {
     assertThrows(() => new TrainingArguments(options as Partial<TrainingArguments>), Error, message);

@@ -1,0 +1,77 @@
+/**
+ * Ends training when it no longer helps.
+ * @module
+ */
+
+import { isBetter } from "./best_model.ts";
+import type { CallbackExtra, TrainerCallback, TrainerControl, TrainerState } from "./trainer_state.ts";
+import type { TrainingArguments } from "./training_arguments.ts";
+
+/** Options of `EarlyStoppingCallback`. */
+export interface EarlyStoppingOptions {
+  /** Evaluations in a row that may be no better; default 1. */
+  earlyStoppingPatience?: number;
+  /** By how much an evaluation must be better to count; default 0. */
+  earlyStoppingThreshold?: number;
+}
+
+/**
+ * Stops training after `earlyStoppingPatience` evaluations in a row whose `metricForBestModel` is no better, as the
+ * callback of `transformers` does. Its count is part of checkpoints.
+ */
+export class EarlyStoppingCallback implements TrainerCallback {
+  /** Its name in checkpoints. */
+  readonly name = "EarlyStoppingCallback";
+  readonly #patience: number;
+  readonly #threshold: number;
+  #count = 0;
+
+  /** Starts at no count. @throws {RangeError} for a patience below 1 or a threshold below 0 */
+  constructor({ earlyStoppingPatience = 1, earlyStoppingThreshold = 0 }: EarlyStoppingOptions = {}) {
+    if (!Number.isInteger(earlyStoppingPatience) || earlyStoppingPatience < 1) {
+      throw new RangeError(
+        `Cannot stop early: earlyStoppingPatience must be an integer of at least 1, received ${earlyStoppingPatience}`,
+      );
+    }
+    if (!(earlyStoppingThreshold >= 0)) {
+      throw new RangeError(
+        `Cannot stop early: earlyStoppingThreshold must be at least 0, received ${earlyStoppingThreshold}`,
+      );
+    }
+    this.#patience = earlyStoppingPatience;
+    this.#threshold = earlyStoppingThreshold;
+  }
+
+  /** The count of evaluations that were no better. */
+  stateDict(): Record<string, unknown> {
+    return { early_stopping_patience_counter: this.#count };
+  }
+
+  /** Goes on with a count. */
+  loadStateDict(state: Record<string, unknown>): void {
+    this.#count = Number(state.early_stopping_patience_counter ?? 0);
+  }
+
+  /** Checks that there is something to follow. @throws {TypeError} if nothing is evaluated, or no measure is named */
+  onTrainBegin(args: TrainingArguments): void {
+    if (args.evalStrategy !== "no" && args.metricForBestModel !== null) return;
+    throw new TypeError(
+      'Cannot stop early: evalStrategy "steps" or "epoch" and metricForBestModel (such as "evalLoss") are required',
+    );
+  }
+
+  /** Counts evaluations that are no better than the best one before. */
+  onEvaluate(
+    args: TrainingArguments,
+    state: Readonly<TrainerState>,
+    control: TrainerControl,
+    { logs }: CallbackExtra,
+  ): void {
+    const value = logs?.[args.metricForBestModel!];
+    if (value === undefined) return;
+    const better = isBetter(args, value, state.bestMetric) &&
+      (state.bestMetric === null || Math.abs(value - state.bestMetric) > this.#threshold);
+    this.#count = better ? 0 : this.#count + 1;
+    if (this.#count >= this.#patience) control.shouldTrainingStop = true;
+  }
+}
