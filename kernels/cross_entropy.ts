@@ -49,7 +49,7 @@ fn main(${ROW_ARGUMENTS}) {
 `,
 };
 
-/** divisor[0] = max(count[0], 1). */
+/** divisor[0] = count[0], or NaN for a count of 0: the mean of no losses is 0 / 0. */
 export const meanDivisor: KernelSpec<"count" | "divisor"> = {
   name: "meanDivisor",
   buffers: { count: "read", divisor: "read_write" },
@@ -58,10 +58,10 @@ export const meanDivisor: KernelSpec<"count" | "divisor"> = {
   grid: () => [1],
   wgsl: /* wgsl */ `
 @group(0) @binding(0) var<storage, read> count: array<f32>; // [1]: rows with a target
-@group(0) @binding(1) var<storage, read_write> divisor: array<f32>; // [1]
+@group(0) @binding(1) var<storage, read_write> divisor: array<u32>; // [1]: bits
 
 @compute @workgroup_size(1)
-fn main() { divisor[0] = max(count[0], 1.0); }
+fn main() { divisor[0] = select(0x7fc00000u, bitcast<u32>(count[0]), count[0] > 0.0); }
 `,
 };
 
@@ -126,7 +126,7 @@ struct Params { rows: u32, cols: u32, stride: u32, segmentCount: u32 }
 @group(0) @binding(0) var<storage, read> logits: array<f32>; // [rows, cols], rows of stride
 @group(0) @binding(1) var<storage, read> targets: array<i32>; // [rows]
 @group(0) @binding(2) var<storage, read> segments: array<vec2f>; // [rows, segmentCount]
-@group(0) @binding(3) var<storage, read> divisor: array<f32>; // [1]
+@group(0) @binding(3) var<storage, read> divisor: array<f32>; // [1]; NaN where no row counts
 @group(0) @binding(4) var<storage, read_write> lse: array<f32>; // [rows]
 @group(0) @binding(5) var<storage, read_write> losses: array<f32>; // [rows]
 @group(0) @binding(6) var<uniform> params: Params;
@@ -145,7 +145,7 @@ fn main(${ROW_ARGUMENTS}) {
   let logTotal = logKeep(total);
   lse[row] = high + logTotal;
   let label = targets[row];
-  var loss = 0.0;
+  var loss = select(0.0, divisor[0], (bitcast<u32>(divisor[0]) & 0x7fffffffu) > 0x7f800000u);
   // The difference of two logits is exact where lse - logit has lost bits already, and dividing each row leaves no
   // common rounding error as a factor 1 / divisor would.
   if (label >= 0) { loss = (logTotal + (high - logits[row * params.stride + u32(label)])) / divisor[0]; }

@@ -167,8 +167,8 @@ export const binaryTable = {
   subtract: "p - q",
   multiply: "p * q",
   divide: "p / q",
-  /** -p / (q * q), times dy: the denominator's gradient without dy. */
-  divideByDenominator: "-p / (q * q)",
+  /** Times dy the denominator's gradient. Not -p / (q * q): q * q leaves float32's range long before the result does. */
+  divideByDenominator: "-(p / q) / q",
 } as const;
 
 /** Name of a binary op. */

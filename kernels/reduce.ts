@@ -7,11 +7,13 @@
 
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
 
-/** How two values combine, as WGSL expressions of `acc` and `v`, in any order. */
+/** What is taken of an element `v`, and how two such values combine, in any order, as WGSL expressions. */
 export const reduceTable = {
-  sum: { start: "0.0", combine: "acc + v" },
+  sum: { start: "0.0", take: "v", combine: "acc + v" },
+  sumSquares: { start: "0.0", take: "v * v", combine: "acc + v" },
   max: {
     start: "-3.4028234663852886e38",
+    take: "v",
     combine: "select(select(max(acc, v), v, isNan(v)), acc, isNan(acc))",
   },
 } as const;
@@ -27,7 +29,7 @@ export type ReduceKernel = KernelSpec<
 >;
 
 function reduceKernel(name: ReduceName): ReduceKernel {
-  const { start, combine } = reduceTable[name];
+  const { start, take, combine } = reduceTable[name];
   return {
     name: `${name}Reduce`,
     buffers: { x: "read", y: "read_write" },
@@ -45,6 +47,7 @@ struct Params { outer: u32, n: u32, inner: u32, chunk: u32, scale: f32 }
 
 // Told by its bits: comparisons may assume NaN absent.
 fn isNan(v: f32) -> bool { return (bitcast<u32>(v) & 0x7fffffffu) > 0x7f800000u; }
+fn take(v: f32) -> f32 { return ${take}; }
 fn combine(acc: f32, v: f32) -> f32 { return ${combine}; }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -65,14 +68,14 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   var at = (outer * params.n + first) * params.inner + column;
   var j = first;
   for (; j + 3u < last; j += 4u) {
-    a = combine(a, x[at]);
-    b = combine(b, x[at + params.inner]);
-    c = combine(c, x[at + 2u * params.inner]);
-    d = combine(d, x[at + 3u * params.inner]);
+    a = combine(a, take(x[at]));
+    b = combine(b, take(x[at + params.inner]));
+    c = combine(c, take(x[at + 2u * params.inner]));
+    d = combine(d, take(x[at + 3u * params.inner]));
     at += 4u * params.inner;
   }
   for (; j < last; j++) {
-    a = combine(a, x[at]);
+    a = combine(a, take(x[at]));
     at += params.inner;
   }
   y[i] = combine(combine(a, b), combine(c, d)) * params.scale;
@@ -84,6 +87,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
 /** Kernel of each reduction. */
 export const reduceKernels: Readonly<Record<ReduceName, ReduceKernel>> = {
   sum: reduceKernel("sum"),
+  sumSquares: reduceKernel("sumSquares"),
   max: reduceKernel("max"),
 };
 

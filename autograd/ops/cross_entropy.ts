@@ -3,7 +3,8 @@
  *   loss = sum over rows of weight (lse(logits_i) - logits_i[target_i])
  *   dlogits = weight (softmax(logits) - onehot(target)),   dhidden = dlogits W,   dW = dlogits^T hidden
  * weight is 1 / (rows with a target) for the mean, 1 / numItems when the caller counts items, and 1 for the sum.
- * Rows with the label ignore_index (-100) count for nothing.
+ * Rows with the label ignore_index (-100) count for nothing. The mean of no rows is NaN with a gradient of 0, as
+ * PyTorch's; the sum, and the sum divided by the caller's count, is 0.
  * @module
  */
 
@@ -28,7 +29,7 @@ const CHUNK_BYTES = 32 * 2 ** 20;
 
 /** How the losses of the rows become one number. */
 export interface CrossEntropyOptions {
-  /** Default `"mean"` over the rows with a target. */
+  /** Default `"mean"` over the rows with a target; NaN if there is none. */
   reduction?: "mean" | "sum";
   /** Divides the sum by this instead: the count of items in a whole accumulated batch, as Hugging Face's Trainer does. */
   numItemsInBatch?: number;

@@ -45,7 +45,7 @@ export {
   tanh,
 } from "./pointwise.ts";
 export { qr } from "./qr.ts";
-export { max, mean, type ReduceOptions, sum } from "./reduce.ts";
+export { max, mean, type ReduceOptions, sum, sumSquares } from "./reduce.ts";
 export { replaceRows } from "./replace_rows.ts";
 export { type SamplerOptions, TokenSampler } from "./sample.ts";
 export { logSoftmax, softmax } from "./softmax.ts";

@@ -34,7 +34,7 @@ function reduceMiddle(
     scale: last ? factor : 1,
   });
   if (last) return y;
-  const total = reduceMiddle(name, y, outer, count, inner, factor);
+  const total = reduceMiddle(name === "sumSquares" ? "sum" : name, y, outer, count, inner, factor);
   y.dispose();
   return total;
 }
@@ -51,7 +51,8 @@ function reduceAxes(name: ReduceName, x: Tensor, axes: readonly number[], factor
   }
   runs.forEach(([from, to], i) => {
     const [outer, n, inner] = [shape.slice(0, from), shape.slice(from, to), shape.slice(to)].map(sizeOf);
-    const reduced = reduceMiddle(name, y, outer, n, inner, i === runs.length - 1 ? factor : 1);
+    const taken = name === "sumSquares" && i > 0 ? "sum" : name; // squares are taken once
+    const reduced = reduceMiddle(taken, y, outer, n, inner, i === runs.length - 1 ? factor : 1);
     if (y !== x) y.dispose();
     y = reduced;
     shape = shape.map((size, axis) => axis >= from && axis < to ? 1 : size);
@@ -103,6 +104,21 @@ function reduceLinear(
 /** The sum over `axis`. */
 export function sum(x: Tensor, options: ReduceOptions = {}): Tensor {
   return reduceLinear("sum", x, options, () => 1);
+}
+
+/** The sum of x^2 over one axis, without x^2 in memory. Records no gradient. */
+export function sumSquares(x: Tensor, options: { axis: number }): Tensor {
+  if (x.dtype !== "float32") {
+    throw new TypeError(`Cannot sum squares of a ${x.dtype} tensor: float32 is required`);
+  }
+  const { axes, result } = plan("sum squares of", x.shape, options);
+  if (x.size === 0) {
+    throw new RangeError(`Cannot sum squares of an empty tensor of shape ${showShape(x.shape)}`);
+  }
+  const total = reduceAxes("sumSquares", x, axes, 1);
+  const y = total.alias(result);
+  total.dispose();
+  return y;
 }
 
 /** The mean over `axis`. */

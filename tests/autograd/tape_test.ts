@@ -361,3 +361,19 @@ Deno.test("backward() twice over the same graph made anew gives bit-identical gr
   const x = Float64Array.from({ length: 1021 }, (_, i) => Math.fround(Math.sin(i)));
   assertAllClose(await gradient(), x.map((v) => 3 * v * v + 0.5 * v), { rtol: 1e-5, atol: 1e-6 });
 });
+
+Deno.test("backward() does not add into a gradient that another branch still holds", async () => {
+  // add() sends one gradient to x and to y; what w sends to x afterwards must not reach y.
+  const device = await defaultDevice();
+  using c = Tensor.from([1], { device, requiresGrad: true });
+  using d = Tensor.from([1], { device, requiresGrad: true });
+  using loss = tidy(() => {
+    const x = scale(c, 1);
+    const y = scale(d, 1);
+    const w = scale(x, 10);
+    const z = add(x, y);
+    return sum(add(w, z));
+  });
+  loss.backward();
+  assertEquals([await values(c.grad), await values(d.grad)], [[11], [1]]);
+});

@@ -1,5 +1,5 @@
 import { assert, assertAllClose, assertEquals, assertThrows } from "@std/assert";
-import { initDevice, Tensor, TokenSampler } from "../../autograd/mod.ts";
+import { exp, initDevice, Tensor, TokenSampler } from "../../autograd/mod.ts";
 import { resolveSampling, type SamplingOptions } from "../../model/sampling.ts";
 
 /**
@@ -90,6 +90,23 @@ Deno.test("TokenSampler draws from the distribution of transformers' processors"
       else assert(Math.abs(count - p * DRAWS) <= 5 * Math.sqrt(DRAWS * p * (1 - p)) + 1, label);
     });
   }
+});
+
+Deno.test("TokenSampler leaves out the next token where the ones before it reach exactly topP", async () => {
+  const device = await initDevice();
+  using x = Tensor.from([-1], { device });
+  using e = exp(x);
+  const [mass] = await e.data(); // of the second token, as this driver computes it
+  const total = Math.fround(1 + mass);
+  // Of the numbers float32 has near 1 / total, the one whose product with it rounds to the first token's mass, 1.
+  const near = Math.fround(1 / total);
+  const topP = [-2, -1, 0, 1, 2].map((n) => Math.fround(near + n * 2 ** -24))
+    .find((p) => Math.fround(p * total) === 1);
+  assert(topP !== undefined);
+  const first = await choose([0, -1], [], { doSample: true, topK: 0, topP }, 100);
+  assertEquals(new Set(first), new Set([0]));
+  const both = await choose([0, -1], [], { doSample: true, topK: 0, topP: topP + 1e-6 }, 100);
+  assertEquals(new Set(both), new Set([0, 1]));
 });
 
 Deno.test("TokenSampler without sampling takes the maximum, the first on ties, after the penalty", async () => {

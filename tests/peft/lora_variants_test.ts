@@ -9,6 +9,7 @@ import {
   PeftModel,
 } from "../../peft/mod.ts";
 import type { LoraEmbedding } from "../../peft/mod.ts";
+import { columnNorms } from "../../peft/lora/dora.ts";
 import { upperTriangle } from "../reference/svd.ts";
 import { BATCH, bytesOf, logitsOf, randomise, tinyModel, withFolder } from "./tiny_model.ts";
 
@@ -264,4 +265,40 @@ Deno.test("an adapter that one layer cannot take leaves the model as it was, to 
   }
   assertEquals(await bytesOf(model), before);
   model.dispose();
+});
+
+Deno.test("DoRA's norms keep their digits where the adapter nearly cancels the weight, and pass NaN on", async () => {
+  for (const targetModules of [["c_attn"], ["lm_head"]]) { // both weight layouts
+    const { peftModel, device, model } = await adapted({ useDora: true, targetModules });
+    const host = targetModules[0] === "lm_head" ? model.lm_head : model.transformer.h[0].attn.c_attn;
+    const layer = host as unknown as LoraLayer;
+    const [A, B] = [layer.lora_A.get("default")!.weight, layer.lora_B.get("default")!.weight];
+    const [rank, inFeatures] = A.shape;
+    const outFeatures = B.shape[0];
+    // B A is of rank 1 with whole numbers, so that s (B A)^T is exact; the weight is what cancels it but for a speck.
+    const a = Float32Array.from({ length: rank * inFeatures }, (_, i) => i < inFeatures ? 1 + i % 5 : 0);
+    const b = Float32Array.from({ length: outFeatures * rank }, (_, i) => i % rank === 0 ? 1 + i % 7 : 0);
+    const s = 2;
+    const speck = 2 ** -12;
+    const weight = Float32Array.from({ length: inFeatures * outFeatures }, (_, at) => {
+      const conv1d = layer.layout === "conv1d";
+      const [i, o] = conv1d
+        ? [Math.floor(at / outFeatures), at % outFeatures]
+        : [at % inFeatures, Math.floor(at / inFeatures)];
+      return -s * a[i] * b[o * rank] + speck;
+    });
+    const norms = async () => {
+      for (const [tensor, data] of [[A, a], [B, b], [layer.weight, weight]] as const) {
+        device.write(tensor.view, data);
+      }
+      using n = columnNorms({ weight: layer.weight, layout: layer.layout, A, B, s });
+      return await n.data();
+    };
+    const expected = new Float64Array(outFeatures).fill(speck * Math.sqrt(inFeatures));
+    assertAllClose(await norms(), expected, { rtol: 1e-6, atol: 0, label: `${targetModules}` });
+    b[rank] = NaN; // the second output column's factor
+    const broken = await norms();
+    assert(Number.isNaN(broken[1]) && !Number.isNaN(broken[0]), `received ${broken.slice(0, 3)}`);
+    peftModel.dispose();
+  }
 });

@@ -31,9 +31,9 @@ export function crossEntropyReference(
   const rows = targets.length;
   const cols = logits.length / rows;
   const counted = targets.filter((target) => target !== null).length;
-  const divisor = test.numItems ?? (test.sum ? 1 : Math.max(1, counted));
+  const divisor = test.numItems ?? (test.sum ? 1 : counted);
   const dlogits = new Float64Array(logits.length);
-  let loss = 0;
+  let loss = 0 / divisor; // NaN for the mean of no rows
   targets.forEach((target, r) => {
     if (target === null) return;
     let high = -Infinity;

@@ -5,7 +5,7 @@ import {
   cachedAttention,
   causalSelfAttention,
 } from "../../../autograd/ops/attention.ts";
-import { defaultDevice, type Device, noGrad, Tensor, tidy } from "../../../autograd/mod.ts";
+import { defaultDevice, Device, noGrad, Tensor, tidy } from "../../../autograd/mod.ts";
 import { type AttentionCase, attentionReference, philoxReference } from "../../reference/attention.ts";
 import { selectAttention } from "../../../kernels/attention.ts";
 import { randomValues } from "../../reference/matmul.ts";
@@ -34,6 +34,8 @@ interface Case {
   scale?: number;
   /** Multiplies q: scores far apart. */
   stretch?: number;
+  /** Bytes that may be bound; default the device's limit. */
+  limit?: number;
   /** Kernels for hardware instead of those for this adapter. */
   hardware?: boolean;
 }
@@ -49,7 +51,11 @@ function columns(x: ArrayLike<number>, width: number, from: number, to: number):
 }
 
 async function check(test: Case, wrong = 1): Promise<void> {
-  const device = await defaultDevice();
+  const whole = await defaultDevice();
+  const device = test.limit === undefined ? whole : await Device.create({
+    device: whole.gpuDevice,
+    limits: { maxStorageBufferBindingSize: test.limit },
+  });
   const { B, H, D, T, prefix, mask, p = 0, scale = 1 / Math.sqrt(D), stretch = 1 } = test;
   const C = H * D;
   const Tk = T + (prefix ?? 0);
@@ -148,6 +154,15 @@ Deno.test("causalSelfAttention() and attention() agree with the reference on the
   await check({ B: 2, H: 2, D: 5, T: 9, mask: [..."000000000101010101"].map(Number), hardware: true });
   await check({ B: 1, H: 3, D: 5, T: 13, p: 0.6, mask: [..."1111111011111"].map(Number), hardware: true });
   await check({ B: 2, H: 2, D: 12, T: 9, prefix: 5, hardware: true });
+});
+
+Deno.test("attention over the binding limit reads each sequence's own mask, draws and statistics", async () => {
+  const mask = [..."11101111" + "01111111" + "11110111" + "11011111" + "10111110"].map(Number);
+  for (const hardware of [false, true]) {
+    // 8 x 48 numbers a sequence: two sequences of 1,536 bytes in one binding of 4 KiB.
+    await check({ B: 5, H: 2, D: 8, T: 8, mask, p: 0.3, limit: 4096, hardware });
+    await check({ B: 5, H: 2, D: 8, T: 6, prefix: 2, mask, p: 0.3, limit: 4096, hardware });
+  }
 });
 
 Deno.test("causalSelfAttention() with a scale 1% off fails the comparison", async () => {

@@ -1,4 +1,4 @@
-import { assert, assertAllClose, assertThrows } from "@std/assert";
+import { assert, assertAllClose, assertEquals, assertThrows } from "@std/assert";
 import {
   crossEntropy,
   type CrossEntropyOptions,
@@ -62,7 +62,37 @@ Deno.test("crossEntropy() takes every way to sum, shift and ignore", async () =>
   await check(17, { labels, shiftLength: 4, sum: true });
   await check(17, { labels, shiftLength: 12, numItems: 3 });
   await check(17, { labels: labels.map((l) => l === -100 ? 3 : l), ignoreIndex: 3 });
-  await check(17, { labels: new Array(5).fill(-100) }, true); // nothing to predict: 0, and no gradient
+});
+
+Deno.test("crossEntropy() and linearCrossEntropy() of ignored labels alone: the mean is NaN, sums are 0, gradients are 0", async () => {
+  const device = await defaultDevice();
+  // torch.nn.functional.cross_entropy divides by the number of targets: 0 / 0, while ignored rows get no gradient.
+  const cases: [CrossEntropyOptions, number][] = [
+    [{}, NaN],
+    [{ shiftLabels: true }, NaN],
+    [{ reduction: "sum" }, 0],
+    [{ numItemsInBatch: 7 }, 0],
+  ];
+  for (const [options, expected] of cases) {
+    using labels = Tensor.from(new Int32Array(6).fill(-100), { device, shape: [2, 3] });
+    using logits = Tensor.from(randomValues(1, 6 * 17), { device, shape: [2, 3, 17], requiresGrad: true });
+    using loss = crossEntropy(logits, labels, options);
+    assertEquals(await loss.item(), expected, JSON.stringify(options));
+    loss.backward();
+    assertEquals([...await logits.grad!.data()].map(Math.abs), new Array(6 * 17).fill(0));
+    using hidden = Tensor.from(randomValues(2, 6 * 8), { device, shape: [2, 3, 8], requiresGrad: true });
+    using weight = Tensor.from(randomValues(3, 17 * 8), { device, shape: [17, 8], requiresGrad: true });
+    using head = linearCrossEntropy(hidden, weight, labels, options);
+    assertEquals(await head.item(), expected, JSON.stringify(options));
+    head.backward();
+    for (const { grad } of [hidden, weight]) assert((await grad!.data()).every((v) => v === 0));
+  }
+  using one = Tensor.from(Int32Array.of(-100, 3, -100), { device });
+  using logits = Tensor.from(randomValues(1, 3 * 17), { device, shape: [3, 17] });
+  using loss = crossEntropy(logits, one);
+  assertAllClose([await loss.item()], [
+    crossEntropyReference(randomValues(1, 3 * 17), { labels: [-100, 3, -100] }).loss,
+  ], { rtol: 2e-6, label: "one row of three counts" });
 });
 
 Deno.test("crossEntropy() of steep, equal and huge logits is finite and right", async () => {

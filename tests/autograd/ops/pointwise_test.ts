@@ -297,3 +297,18 @@ Deno.test("pointwise ops refuse other dtypes and shapes that do not broadcast", 
     assertThrows(() => add(wide, tall), TypeError, "at most four separate dimensions are supported");
   });
 });
+
+Deno.test("divide() gives the denominator's gradient also where its square leaves float32's range", async () => {
+  const device = await defaultDevice();
+  const p = Float32Array.of(1e-30, 2e25, -3e-20, 4e30);
+  const q = Float32Array.of(1e-25, 1e30, 1e-30, -2e20);
+  using tp = Tensor.from(p, { device, requiresGrad: true });
+  using tq = Tensor.from(q, { device, requiresGrad: true });
+  using y = divide(tp, tq);
+  using ones = Tensor.from([1, 1, 1, 1], { device });
+  y.backward(ones);
+  const expected = Float64Array.from(p, (v, i) => -v / q[i] / q[i]);
+  expected[2] = Infinity; // 3e40 is over float32's range
+  assertAllClose(await tq.grad!.data(), expected, { rtol: 1e-6, atol: 0 });
+  assertAllClose(await tp.grad!.data(), Float64Array.from(q, (v) => 1 / v), { rtol: 1e-6, atol: 0 });
+});

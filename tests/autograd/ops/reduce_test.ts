@@ -1,5 +1,5 @@
 import { assertAllClose, assertEquals, assertThrows } from "@std/assert";
-import { defaultDevice, max, mean, sum, Tensor, tidy } from "../../../autograd/mod.ts";
+import { defaultDevice, max, mean, sum, sumSquares, Tensor, tidy } from "../../../autograd/mod.ts";
 import { checkOp } from "../../reference/check_op.ts";
 import { randomValues } from "../../reference/matmul.ts";
 import { stretchedIndices } from "../../reference/pointwise.ts";
@@ -152,5 +152,29 @@ Deno.test("sum(), mean() and max() refuse empty tensors, other dtypes and axes t
       RangeError,
       "Cannot sum: the axis must be from -1 to 0, received 1",
     );
+  });
+});
+
+Deno.test("sumSquares() agrees with the float64 reference over any axis, also past one launch", async () => {
+  const device = await defaultDevice();
+  for (
+    const [shape, axis] of [[[5, 7, 3], 0], [[5, 7, 3], 1], [[2, 3], -1], [[1021, 3], 0], [
+      [2, 66_000],
+      1,
+    ]] as const
+  ) {
+    const { to, result } = target({ shape: [...shape], axis });
+    const data = randomValues(3, sizeOf(shape));
+    const expected = new Float64Array(sizeOf(result));
+    to.forEach((at, i) => expected[at] += data[i] ** 2);
+    using y = tidy(() => sumSquares(Tensor.from(data, { device, shape }), { axis }));
+    assertEquals(y.shape, result);
+    assertAllClose(await y.data(), expected, { rtol: 2e-6, label: `[${shape}] over ${axis}` });
+  }
+  tidy(() => {
+    const ids = Tensor.from(Int32Array.of(1, 2), { device });
+    assertThrows(() => sumSquares(ids, { axis: 0 }), TypeError, "Cannot sum squares of a int32 tensor");
+    const none = Tensor.from(new Float32Array(0), { device, shape: [0, 2] });
+    assertThrows(() => sumSquares(none, { axis: 0 }), RangeError, "Cannot sum squares of an empty tensor");
   });
 });
