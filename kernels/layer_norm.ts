@@ -34,7 +34,7 @@ interface RowText {
   readonly width: 1 | 4;
   /** Declarations before the body. */
   readonly prelude: string;
-  /** Start of main: defines `row`, `lane`, `step`, and `active` (whether the row exists). */
+  /** Start of main: defines `row`, `lane` and `step`, and ends what has no row. */
   readonly open: string;
   /** WGSL that sums `v` over the row's invocations. */
   readonly sum: (v: string) => string;
@@ -58,9 +58,10 @@ export function rowText(variant: RowVariant, width: 1 | 4): RowText {
   let lane = 0u;
   let step = 1u;
   if (row >= params.rows) { return; }`
-      : `let row = min(wid.x + wid.y * nwg.x, params.rows - 1u); // surplus workgroups repeat the last row
+      : `let row = wid.x + wid.y * nwg.x;
   let lane = lid.x;
-  let step = WORKGROUP_SIZE;`,
+  let step = WORKGROUP_SIZE;
+  if (row >= params.rows) { return; } // of a folded grid, and uniform: all threads of a workgroup leave`,
     sum: (v) => thread ? v : `groupSum(lane, ${v})`,
     max: (v) => thread ? v : `groupMax(lane, ${v})`,
     flat: (v) => width === 4 ? `dot(${v}, vec4f(1.0))` : v,

@@ -52,7 +52,7 @@ export const sampleTokens: KernelSpec<
     doSample: "u32",
   },
   tuning: { WORKGROUP_SIZE: 256 },
-  grid: ({ rows }) => [rows, 1],
+  grid: ({ rows }) => [rows],
   wgsl: /* wgsl */ `
 override WORKGROUP_SIZE: u32 = 256u;
 ${workgroupReduceSnippet}
@@ -81,8 +81,10 @@ var<workgroup> chosen: u32;
 var<workgroup> partials: array<f32, WORKGROUP_SIZE>;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(workgroup_id) wid: vec3u, @builtin(local_invocation_id) lid: vec3u) {
-  let row = wid.x;
+fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
+  @builtin(local_invocation_id) lid: vec3u) {
+  let row = wid.x + wid.y * nwg.x;
+  if (row >= params.rows) { return; } // uniform: all threads of a workgroup leave
   let lane = lid.x;
   let base = row * params.cols;
 
