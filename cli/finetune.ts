@@ -13,7 +13,7 @@ import {
   Trainer,
 } from "@peft/webgpu";
 import { type Command, UsageError } from "./command.ts";
-import { load, MODEL_FLAGS } from "./loading.ts";
+import { load, loadTokenizer, MODEL_FLAGS } from "./loading.ts";
 import { ProgressBar } from "./progress.ts";
 import { InterruptedError, interruptible } from "./interrupt.ts";
 
@@ -95,7 +95,8 @@ export const finetune: Command<typeof flags> = {
       throw new UsageError("Cannot run finetune: --max-steps must be positive or -1, received 0");
     }
     await checkWritableFolder(values.output, "run finetune: --output");
-    const { base, tokenizer } = await load("finetune", { model: values.model, dtype: values.dtype });
+    const tokenizer = await loadTokenizer(values.model);
+    const { base } = await load("finetune", { model: values.model, dtype: values.dtype });
     const blockSize = Math.min(values["block-size"], base.config.nPositions);
     const trainDataset = await TextDataset.fromFile(values.data, tokenizer, { blockSize });
     const evalDataset = values["eval-data"] === undefined

@@ -5,7 +5,7 @@
 
 import type { Streamer } from "@peft/webgpu";
 import type { Command } from "./command.ts";
-import { load, MODEL_FLAGS } from "./loading.ts";
+import { load, loadTokenizer, MODEL_FLAGS } from "./loading.ts";
 
 const flags = {
   ...MODEL_FLAGS,
@@ -51,7 +51,8 @@ export const generate: Command<typeof flags> = {
     `./run generate --adapter out/adapter --prompt "Ahoy" --sample --temperature 0.7 --seed 7`,
   ],
   async run(values) {
-    const { model, tokenizer } = await load("generate", values);
+    const { model, baseName } = await load("generate", values);
+    const tokenizer = await loadTokenizer(baseName);
     const inputs = tokenizer(values.prompt);
     const text = tokenizer.decodeStream({ skipSpecialTokens: true });
     const write = (piece: string) => Deno.stdout.writeSync(new TextEncoder().encode(piece));

@@ -3,7 +3,7 @@
  * @module
  */
 
-import { initDevice, PeftModel } from "@peft/webgpu";
+import { describeConfig, initDevice, PeftModel } from "@peft/webgpu";
 import type { Command } from "./command.ts";
 import { load, MODEL_FLAGS } from "./loading.ts";
 
@@ -47,12 +47,9 @@ export const info: Command<typeof flags> = {
       `parameters  ${count.toLocaleString("en-US")}, ${megabytes(device.memory.liveBytes)} on the device`,
     );
     if (model instanceof PeftModel) {
-      const config = model.peftConfig.default.toJSON();
-      console.log(`adapter     ${values.adapter}: ${config.peft_type}`);
-      for (const key of ["r", "lora_alpha", "lora_dropout", "target_modules", "bias", "modules_to_save"]) {
-        if (config[key] !== null && config[key] !== undefined) {
-          console.log(`  ${key.padEnd(16)}${JSON.stringify(config[key])}`);
-        }
+      console.log(`adapter     ${values.adapter}`);
+      for (const [label, value] of describeConfig(model.peftConfig.default)) {
+        console.log(`  ${label.padEnd(16)} ${value}`);
       }
       model.setAdapter("default");
       model.printTrainableParameters();

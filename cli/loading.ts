@@ -44,7 +44,6 @@ export interface ModelValues {
 export interface Loaded {
   readonly model: GPT2LMHeadModel | PeftModel<GPT2LMHeadModel>;
   readonly base: GPT2LMHeadModel;
-  readonly tokenizer: Tokenizer;
   /** Folder or hub id of the base. */
   readonly baseName: string;
 }
@@ -60,11 +59,16 @@ export async function baseName(command: string, { model, adapter }: ModelValues)
   );
 }
 
-/** Loads a model with its tokenizer and adapter, and the kernel picks that `deno task tune` kept for this adapter. */
+/** Loads the tokenizer of a base model. */
+export async function loadTokenizer(name: string): Promise<Tokenizer> {
+  using line = new LoadingLine();
+  return await AutoTokenizer.fromPretrained(name, { onProgress: line.show });
+}
+
+/** Loads a model and its adapter, and the kernel picks that `deno task tune` kept for this adapter. */
 export async function load(command: string, values: ModelValues): Promise<Loaded> {
   const name = await baseName(command, values);
   using line = new LoadingLine();
-  const tokenizer = await AutoTokenizer.fromPretrained(name, { onProgress: line.show });
   const base = await AutoModelForCausalLM.fromPretrained(name, {
     dtype: values.dtype as WeightDType,
     onProgress: line.show,
@@ -72,5 +76,5 @@ export async function load(command: string, values: ModelValues): Promise<Loaded
   const [{ device }] = base.parameters();
   loadTuning(device, await readTuning(device.adapterName));
   const model = values.adapter ? await PeftModel.fromPretrained(base, values.adapter) : base;
-  return { base, model, tokenizer, baseName: name };
+  return { base, model, baseName: name };
 }

@@ -293,3 +293,42 @@ Deno.test("generate refuses what --sample alone makes use of, and names a missin
   );
   await fails(["info", "--adapter", "./none"], 1, /Cannot find adapter folder "\.\/none"/);
 });
+
+Deno.test("info describes adapters of every kind, and finds the base by the adapter's file", async () => {
+  const tiny = `${root}tests/fixtures/gpt2_tiny`;
+  for (
+    const [folder, lines] of [
+      ["bottleneck/seq_bn", ["method", "reduction_factor"]],
+      ["adapters/first", ["method           LoRA", "r                "]],
+    ] as const
+  ) {
+    const { code, stdout, stderr } = await run([
+      ...["info", "--model", tiny, "--adapter", `${root}tests/fixtures/${folder}`],
+    ]);
+    assertEquals(code, 0, stderr);
+    assert(!stdout.includes("undefined") && !stdout.includes("null"), stdout);
+    for (const line of lines) assertStringIncludes(stdout, line);
+  }
+  const copy = await Deno.makeTempDir();
+  for (const name of ["adapter_config.json", "adapter_model.safetensors"]) {
+    await Deno.copyFile(`${root}tests/fixtures/adapters/first/${name}`, `${copy}/${name}`);
+  }
+  const config = JSON.parse(await Deno.readTextFile(`${copy}/adapter_config.json`));
+  const write = (base: string | null) =>
+    Deno.writeTextFile(
+      `${copy}/adapter_config.json`,
+      JSON.stringify({ ...config, base_model_name_or_path: base }),
+    );
+  await write(tiny);
+  const alone = await run(["info", "--adapter", copy]);
+  assertEquals(alone.code, 0, alone.stderr);
+  assertStringIncludes(alone.stdout, `model       ${tiny}: GPT-2`);
+  assertStringIncludes(alone.stdout, `adapter     ${copy}`);
+  await write(null);
+  await fails(
+    ["info", "--adapter", copy],
+    1,
+    /--model is required, since the adapter ".*" does not name its base/,
+  );
+  await Deno.remove(copy, { recursive: true });
+});

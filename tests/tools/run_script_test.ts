@@ -2,13 +2,14 @@ import { assert, assertEquals } from "@std/assert";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 /** What the script itself calls; everything else comes from the stubs of a test. */
-const SYSTEM_TOOLS = ["dirname", "grep", "uname", "mktemp", "rm", "id", "env"];
+const SYSTEM_TOOLS = ["dirname", "grep", "uname", "mktemp", "rm", "id", "env", "cat", "sed"];
 
 /** Runs ./run with nothing on PATH but `stubs` (name to shell lines) and the tools it needs. */
 async function runScript(
   args: string[],
   stubs: Record<string, string>,
   env: Record<string, string> = {},
+  cwd: string = ROOT,
 ): Promise<{ code: number; stdout: string; stderr: string }> {
   const folder = await Deno.makeTempDir();
   try {
@@ -30,6 +31,7 @@ async function runScript(
       args: [`${ROOT}run`, ...args],
       clearEnv: true,
       env: { PATH: folder, ...env },
+      cwd,
     }).output();
     const decoder = new TextDecoder();
     return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
@@ -44,7 +46,7 @@ Deno.test("./run gives the task and its arguments to the deno on PATH", async ()
   const { code, stdout, stderr } = await runScript(["info", "a folder", "--json"], { deno: DENO });
   assertEquals({ code, stdout, stderr }, {
     code: 0,
-    stdout: "deno: task --quiet info a folder --json\n",
+    stdout: `deno: run --quiet -A --config ${ROOT}deno.json ${ROOT}cli/main.ts info a folder --json\n`,
     stderr: "",
   });
 });
@@ -56,7 +58,12 @@ Deno.test("./run takes npx where deno is missing or old", async () => {
   for (const stubs of cases) {
     const { code, stdout } = await runScript(["info"], stubs);
     assertEquals(code, 0);
-    assert(/^npx: -y --prefer-offline deno@2\.\S+ task --quiet info\n$/.test(stdout), stdout);
+    assert(
+      /^npx: -y --prefer-offline deno@2\.\S+ run --quiet -A --config \S+ \S+cli\/main\.ts info\n$/.test(
+        stdout,
+      ),
+      stdout,
+    );
   }
 });
 
@@ -84,8 +91,26 @@ Deno.test("./run sets XDG_RUNTIME_DIR to a folder for what computes, and removes
   assertEquals(kept.stdout, `${ROOT}\n`);
 });
 
-Deno.test("./run without a task prints its usage and fails", async () => {
+Deno.test("./run without a command prints its usage and fails; --help and --version are its own", async () => {
   const { code, stdout } = await runScript([], { deno: DENO });
   assertEquals(code, 2);
-  assert(stdout.startsWith("usage: ./run demo | test"), stdout);
+  assert(stdout.startsWith("Usage: ./run <command>"), stdout);
+  for (const flag of ["--help", "-h", "help"]) {
+    assertEquals(await runScript([flag], { deno: DENO }), { code: 0, stdout, stderr: "" });
+  }
+  const { version } = JSON.parse(await Deno.readTextFile(`${ROOT}deno.json`));
+  assertEquals((await runScript(["--version"], {})).stdout, `@peft/webgpu ${version}\n`);
+  const unknown = await runScript(["--quick"], { deno: DENO });
+  assertEquals([unknown.code, unknown.stdout], [2, ""]);
+  assert(unknown.stderr.includes('Cannot run "--quick"'), unknown.stderr);
+});
+
+Deno.test("./run keeps the caller's folder for a command's paths, and runs tasks in the repository", async () => {
+  const deno = 'if [ "$1" = --version ]; then echo "deno 2.9.6"; else pwd -P; fi';
+  const folder = await Deno.realPath(await Deno.makeTempDir());
+  const there = { deno };
+  assertEquals((await runScript(["info", "--model", "x"], there, {}, folder)).stdout, `${folder}\n`);
+  const root = await Deno.realPath(ROOT);
+  assertEquals((await runScript(["bundle"], there, {}, folder)).stdout, `${root}\n`);
+  await Deno.remove(folder, { recursive: true });
 });
