@@ -231,9 +231,12 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
   }
 
   #changeConfigs(changes: readonly [name: string, fields: Partial<PeftConfig>][]): void {
-    for (const [name, fields] of changes) {
-      this.#configs.set(name, withFields(this.#configs.get(name)!, fields));
-    }
+    for (const [name, fields] of changes) this.changeConfig(name, fields);
+  }
+
+  /** @internal Other values of some fields of an adapter's configuration. */
+  changeConfig<C extends PeftConfig>(name: string, fields: Partial<C>): void {
+    this.#configs.set(name, withFields(this.#configs.get(name)! as C, fields));
   }
 
   /** The model's generate, through the adapters. @throws {TypeError} if it has none */

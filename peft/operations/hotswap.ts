@@ -8,7 +8,7 @@ import { sameShape, showShape } from "../../autograd/mod.ts";
 import type { Module, Parameter } from "../../nn/mod.ts";
 import { type AdapterValues, readAdapterConfig, readAdapterValues } from "../files/adapter_files.ts";
 import { adapterFolder, type LoadAdapterOptions } from "../files/adapter_folder.ts";
-import type { PeftConfig } from "../config.ts";
+import { type PeftConfig, withFields } from "../config.ts";
 import { unmixedTunerOf } from "../hosts.ts";
 import { LoraConfig } from "../lora/lora_config.ts";
 import { isLowRankLayer, type LowRankLayer } from "../lora/low_rank.ts";
@@ -27,7 +27,8 @@ export type HotswapOptions = Pick<LoadAdapterOptions, "revision" | "cacheDir" | 
 /**
  * Replaces the values of a LoRA adapter by those of a file. A smaller rank is filled up with zeros; A and B that the file
  * lacks become zero. Where the new adapter has another scaling, the ratio goes into B, so that the configuration, a
- * captured step and a saved file stay right (`peft` changes the scaling and keeps the old configuration).
+ * captured step and a saved file stay right (`peft` changes the scaling and keeps the old configuration). An adapter of
+ * alpha 0 takes the new alpha instead: a step captured before keeps its scaling of 0.
  * @param model a `PeftModel`, or a model that `injectAdapterInModel` changed
  * @param dirOrId a folder that `savePretrained` (here or in Python) wrote, or a hub id
  * @throws {RangeError} if there is no such adapter, it is merged, the methods or one of useRslora, loraDropout,
@@ -52,9 +53,16 @@ export async function hotswapAdapter(
   if (tuner.state.merged.includes(adapterName)) {
     throw new RangeError(`${ACTION}: "${adapterName}" is merged, call unmergeAdapter() first`);
   }
-  for (const [parameter, data] of plan(tuner, adapterName, config as LoraConfig, values)) {
-    parameter.write(data);
-  }
+  const revived = withAlpha(current as LoraConfig, config as LoraConfig);
+  const { writes, scalings } = plan(tuner, adapterName, revived, config as LoraConfig, values);
+  for (const [parameter, data] of writes) parameter.write(data);
+  for (const [layer, scaling] of scalings) layer.scaling.start(adapterName, scaling);
+  if (revived !== current) tuner.changeConfig<LoraConfig>(adapterName, { loraAlpha: revived.loraAlpha });
+}
+
+/** The present configuration; one of alpha 0, whose scaling no ratio can change, with the new alpha. */
+function withAlpha(current: LoraConfig, { loraAlpha }: LoraConfig): LoraConfig {
+  return current.loraAlpha === 0 && loraAlpha !== 0 ? withFields(current, { loraAlpha }) : current;
 }
 
 /** @throws {RangeError} with the first difference that matters */
@@ -73,15 +81,22 @@ function checkCompatible(current: PeftConfig, next: PeftConfig): void {
   }
 }
 
-type Writes = [Parameter, Float32Array<ArrayBuffer>][];
+/** What a swap changes; nothing is written yet. */
+interface SwapPlan {
+  /** New values. */
+  readonly writes: [Parameter, Float32Array<ArrayBuffer>][];
+  /** Scalings of layers whose alpha was 0. */
+  readonly scalings: [LowRankLayer, number][];
+}
 
-/** What is written where; nothing is written yet. */
+/** What is written where. @param own the configuration afterwards   @param config that of the file */
 function plan(
   tuner: Tuner<Module>,
   name: string,
+  own: LoraConfig,
   config: LoraConfig,
   values: AdapterValues,
-): Writes {
+): SwapPlan {
   const state = tuner.adapterState(name);
   const matched = matchKeys(values, new Set(state.keys()), name, tuner.wrapsModel ? [] : [KEY_PREFIX]);
   const unexpected = [...matched.keys()].filter((key) => !state.has(key));
@@ -91,6 +106,7 @@ function plan(
     );
   }
   const ratios = new Map<Parameter, number>();
+  const scalings: [LowRankLayer, number][] = [];
   const maybeMissing = new Set<Parameter>();
   for (const [path, layer] of tuner.layers()) {
     const factors = isLowRankLayer(layer) ? layer.lowRank(name) : null;
@@ -100,7 +116,10 @@ function plan(
         `${ACTION}: plain LoRA is required, received an adapter that starts from the weight of "${path}" (PiSSA, OLoRA); save it with convertToLora`,
       );
     }
-    const ratio = scalingOf(config, path) / (layer as LowRankLayer).scaling.initial(name);
+    const { scaling } = layer as LowRankLayer;
+    let present = scaling.initial(name);
+    if (present === 0) scalings.push([layer as LowRankLayer, present = scalingOf(own, path)]);
+    const ratio = present === 0 ? 1 : scalingOf(config, path) / present; // 0 by a pattern of both: nothing acts
     for (const parameter of [factors.A, factors.B, factors.bias]) if (parameter) maybeMissing.add(parameter);
     for (const parameter of factors.bias ? [factors.B, factors.bias] : [factors.B]) {
       ratios.set(parameter, ratio);
@@ -114,12 +133,13 @@ function plan(
       }`,
     );
   }
-  return [...state].map(([key, parameter]) => {
+  const writes = [...state].map(([key, parameter]): SwapPlan["writes"][number] => {
     const value = matched.get(key);
     const data = value ? fill(key, parameter, value) : new Float32Array(parameter.size);
     const ratio = ratios.get(parameter) ?? 1;
     return [parameter, ratio === 1 ? data : data.map((number) => number * ratio)];
   });
+  return { writes, scalings };
 }
 
 /** Whether the factors at the start were taken off the weight, so that a file holds more than the change. */

@@ -10,7 +10,7 @@ import {
   PeftModel,
 } from "../../peft/mod.ts";
 import { load, save } from "../../io/safetensors.ts";
-import { acting, BATCH, bytesOf, logitsOf, tinyModel, withFolder } from "./tiny_model.ts";
+import { acting, BATCH, bytesOf, logitsOf, randomise, tinyModel, withFolder } from "./tiny_model.ts";
 
 /** Saves an adapter of other values and gives its logits. */
 async function saved(folder: string, fields: Partial<LoraConfigFields>, seed = 7): Promise<Float32Array> {
@@ -33,6 +33,10 @@ Deno.test("hotswapAdapter() of the same, a smaller rank and another alpha gives 
     ["another alpha", { r: 4, loraAlpha: 8 }, { r: 3, loraAlpha: 7 }],
     ["rsLoRA", { r: 4, useRslora: true }, { r: 2, loraAlpha: 5, useRslora: true }],
     ["rank pattern", { r: 4 }, { r: 4, rankPattern: { "h.1.attn.c_attn": 2 } }],
+    ["alpha pattern", { r: 4, alphaPattern: { "h.1.attn.c_attn": 3 } }, {
+      r: 2,
+      alphaPattern: { "h.1.attn.c_attn": 3 },
+    }],
     ["DoRA", { r: 4, useDora: true }, { r: 2, useDora: true }],
     ["bias of B", { r: 4, loraBias: true }, { r: 2, loraAlpha: 5, loraBias: true }],
     ["embeddings", { r: 4, targetModules: ["wte", "c_fc"] }, { r: 3, targetModules: ["wte", "c_fc"] }],
@@ -59,6 +63,48 @@ Deno.test("hotswapAdapter() of the same, a smaller rank and another alpha gives 
       peftModel.dispose();
     });
   }
+});
+
+Deno.test("hotswapAdapter() into and out of adapters of alpha 0 gives the new adapter's logits, also once saved", async () => {
+  const pattern = { alphaPattern: { "h.0.attn.c_attn": 0 } };
+  const cases: [string, Partial<LoraConfigFields>, Partial<LoraConfigFields>][] = [
+    ["from alpha 0", { r: 4, loraAlpha: 0 }, { r: 2, loraAlpha: 3 }],
+    ["from alpha 0, some layers of another rank", { r: 4, loraAlpha: 0 }, {
+      r: 4,
+      loraAlpha: 3,
+      rankPattern: { "h.1.attn.c_attn": 2 },
+    }],
+    ["0 by a pattern of both", { r: 4, ...pattern }, { r: 3, ...pattern }],
+    ["0 by a pattern and everywhere", { r: 4, loraAlpha: 0, ...pattern }, { r: 3, ...pattern }],
+  ];
+  const made = async (fields: Partial<LoraConfigFields>) =>
+    getPeftModel((await tinyModel()).model, new LoraConfig(fields)).eval();
+  for (const [label, own, next] of cases) {
+    await withFolder(async (folder) => {
+      const wanted = await saved(folder, next);
+      const peftModel = await made(own);
+      await hotswapAdapter(peftModel, folder, "default");
+      assertAllClose(await logitsOf(peftModel), wanted, { rtol: 0, atol: 2e-6, label });
+      await peftModel.savePretrained(`${folder}/again`);
+      const again = await PeftModel.fromPretrained((await tinyModel()).model, `${folder}/again`);
+      assertAllClose(await logitsOf(again), wanted, { rtol: 0, atol: 2e-6, label: `${label}, saved` });
+      again.dispose();
+      peftModel.dispose();
+    });
+  }
+  await withFolder(async (folder) => {
+    const silent = await made({ r: 4, loraAlpha: 0 });
+    const base = await logitsOf(silent);
+    await silent.savePretrained(folder);
+    silent.dispose();
+    for (const own of [{ r: 4, loraAlpha: 8 }, { r: 4, loraAlpha: 0 }]) {
+      const peftModel = await made(own);
+      await randomise(peftModel);
+      await hotswapAdapter(peftModel, folder, "default");
+      assertAllClose(await logitsOf(peftModel), base, { rtol: 0, atol: 1e-6 });
+      peftModel.dispose();
+    }
+  });
 });
 
 Deno.test("a captured step goes on with the adapter that is hot-swapped in", async () => {

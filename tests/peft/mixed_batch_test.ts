@@ -9,6 +9,7 @@ import {
   type LoraConfigFields,
   type PeftModel,
   PromptTuningConfig,
+  rescaleAdapterScale,
 } from "../../peft/mod.ts";
 import { acting, BATCH, bytesOf, randomise, tinyModel } from "./tiny_model.ts";
 
@@ -166,6 +167,21 @@ Deno.test("a forward while a mixed generation runs sees the active adapters, and
   );
   await running;
   await assertRows(peftModel, adapterNames, "afterwards");
+  peftModel.dispose();
+});
+
+Deno.test("a mixed batch uses the scalings as they are now, not those the adapters started with", async () => {
+  const { peftModel } = await several({ targetModules: ["c_attn", "wte", "mlp.c_proj"] });
+  peftModel.setScale("default", 3);
+  peftModel.setScale("wide", 0.25);
+  await assertRows(peftModel, ["default", "wide", "head", "__base__"], "set");
+  peftModel.setScale("default", 1);
+  const plain = await alone(peftModel, "default", IDS[0]);
+  const rescaled = await rescaleAdapterScale(peftModel, 0.5, async () => {
+    await assertRows(peftModel, ["default", "wide", "head", "__base__"], "rescaled");
+    return await alone(peftModel, "default", IDS[0]);
+  });
+  assert([...plain as Float32Array].some((value, i) => Math.abs(value - rescaled[i]) > 1e-3));
   peftModel.dispose();
 });
 
