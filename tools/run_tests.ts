@@ -2,7 +2,8 @@
  * Runs every check and every test, and closes with `N passed, N failed`; each check counts as one.
  *
  * `deno task test` runs all; `--quick` the static checks alone; `--filter NAME` or paths of test files the chosen tests
- * alone. Children run one after another: software adapters use every core.
+ * alone. Test files run in processes of their own, two at a time, so that none sees another's memory; the large ones run
+ * with nothing beside them.
  * @module
  */
 import { checkLayers } from "./check_layers.ts";
@@ -42,20 +43,52 @@ export function readCounts(output: string): Counts {
   return { passed: Number(closing[1]), failed: Number(closing[2]) + Number(closing[3] ?? 0) };
 }
 
-/**
- * What a finished `deno test` counts for. A process that ends badly though no test failed counts as one failure, unless
- * it was the driver's abort at exit: after the closing line of a whole run, by a signal (seen in about 3 of 90 runs on
- * llvmpipe, in its teardown).
- */
+/** What a finished `deno test` counts for. A process that ends badly though no test failed counts as one failure. */
 export function judge(
   counts: Counts,
   { code, signal }: { readonly code: number; readonly signal: Deno.Signal | null },
 ): Counts & { readonly note: string } {
   if (code === 0 || counts.failed > 0) return { ...counts, note: "" };
-  if (counts.passed > 0 && (signal === "SIGABRT" || signal === "SIGSEGV")) {
-    return { ...counts, note: `note: the process ended with ${signal} after all its tests had passed` };
-  }
   return { ...counts, failed: 1, note: `the process ended with ${signal ?? `code ${code}`}` };
+}
+
+/** Test files that one process runs. */
+export interface TestGroup {
+  readonly name: string;
+  readonly files: readonly string[];
+}
+
+/** Files that take gigabytes, or measure memory or time: each runs alone. */
+const ALONE: ReadonlySet<string> = new Set([
+  "tests/model/gpt2_small_test.ts",
+  "tests/model/memory_limit_test.ts",
+  "tests/peft/large_tables_test.ts",
+  "tests/readme_test.ts",
+  "tests/browser/browser_test.ts",
+  "tests/examples/demo_test.ts",
+]);
+/** Folders with many quick files: a process each would cost more than their tests. */
+const GROUPED = ["tests/io", "tests/tools", "tests/nn", "tests/bench", "tests/autograd/ops"];
+
+/** Cuts test files into processes: those of quick folders together, the others alone, and some with nothing beside them. */
+export function groupTests(
+  files: readonly string[],
+  chosen: readonly string[],
+): { together: TestGroup[]; alone: TestGroup[] } {
+  const wanted = files.filter((file) =>
+    chosen.length === 0 ||
+    chosen.some((path) => file === path || file.startsWith(`${path.replace(/\/+$/, "")}/`))
+  );
+  const groups = new Map<string, string[]>();
+  for (const file of wanted) {
+    const name = GROUPED.find((folder) => file.startsWith(`${folder}/`)) ?? file;
+    groups.set(name, [...groups.get(name) ?? [], file]);
+  }
+  const all = [...groups].map(([name, members]): TestGroup => ({ name, files: members }));
+  return {
+    together: all.filter(({ name }) => !ALONE.has(name)),
+    alone: all.filter(({ name }) => ALONE.has(name)),
+  };
 }
 
 /** A check that runs Deno with arguments and holds when it exits with 0. */
@@ -127,39 +160,70 @@ async function runCheck(check: Check): Promise<boolean> {
   return problem === "";
 }
 
-/** Runs `deno test` with its output passed through, and counts from its closing line. */
-async function runDenoTest(args: readonly string[]): Promise<Counts> {
+/** A child's whole output, and how it ended. */
+async function runDenoTest(
+  args: readonly string[],
+  env: Record<string, string>,
+): Promise<Counts & { text: string }> {
   const child = new Deno.Command(Deno.execPath(), {
     args: ["test", "-A", HEAP, ...args],
     cwd: ROOT,
-    env: Deno.stdout.isTerminal() ? { FORCE_COLOR: "1" } : {},
+    env: { ...Deno.stdout.isTerminal() ? { FORCE_COLOR: "1" } : {}, ...env },
     stdin: "null",
     stdout: "piped",
+    stderr: "piped",
   }).spawn();
-  let text = "";
-  const decoder = new TextDecoder();
-  for await (const chunk of child.stdout) {
-    await Deno.stdout.write(chunk);
-    text += decoder.decode(chunk, { stream: true });
-  }
-  const { note, ...counts } = judge(readCounts(text), await child.status);
-  if (note !== "") console.log(note);
-  return counts;
+  const [out, err] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+  ]);
+  const { note, ...counts } = judge(readCounts(out), await child.status);
+  return { ...counts, text: `${out}${counts.failed > 0 ? err : ""}${note === "" ? "" : `${note}\n`}` };
+}
+
+/** Runs groups of test files, `jobs` at a time; prints each group's output when it is done. */
+async function runGroups(
+  groups: readonly TestGroup[],
+  extra: readonly string[],
+  jobs: number,
+): Promise<Counts> {
+  const total: Counts = { passed: 0, failed: 0 };
+  const waiting = [...groups];
+  const worker = async (env: Record<string, string>) => {
+    for (let group = waiting.shift(); group; group = waiting.shift()) {
+      const start = performance.now();
+      const { text, passed, failed } = await runDenoTest([...extra, ...group.files], env);
+      console.log(text.trimEnd());
+      console.log(`${group.name}: ${((performance.now() - start) / 1000).toFixed(0)} s`);
+      total.passed += passed;
+      total.failed += failed;
+    }
+  };
+  // Two software adapters at once serve each other best with a thread each.
+  const env: Record<string, string> = jobs > 1 ? { LP_NUM_THREADS: "1" } : {};
+  await Promise.all(Array.from({ length: jobs }, () => worker(env)));
+  return total;
 }
 
 async function main(args: readonly string[]): Promise<number> {
+  const paths = args.filter((arg) => arg.startsWith("tests"));
   const chosen = args.filter((arg) => arg !== "--quick");
   const quick = chosen.length < args.length;
+  const extra = chosen.filter((arg) => !paths.includes(arg));
   const total: Counts = { passed: 0, failed: 0 };
   const checks = chosen.length > 0 ? [] : quick ? staticChecks() : [...staticChecks(), adapterCheck];
   for (const check of checks) total[await runCheck(check) ? "passed" : "failed"]++;
   if (!quick) {
     const start = performance.now();
-    const paths = chosen.some((arg) => arg.startsWith("tests")) ? [] : ["tests"];
-    const counts = await runDenoTest([...chosen, ...paths]);
+    const { together, alone } = groupTests(await listFiles(ROOT, /_test\.ts$/, ["tests"]), paths);
+    const jobs = Math.max(1, Math.min(2, navigator.hardwareConcurrency));
+    const flags = chosen.length > 0 ? extra : ["--no-check"]; // the whole tree was checked already
+    for (const [groups, at] of [[together, jobs], [alone, 1]] as const) {
+      const counts = await runGroups(groups, flags, at);
+      total.passed += counts.passed;
+      total.failed += counts.failed;
+    }
     console.log(`tests took ${((performance.now() - start) / 1000).toFixed(0)} s`);
-    total.passed += counts.passed;
-    total.failed += counts.failed;
   }
   console.log(`${total.passed} passed, ${total.failed} failed`);
   return total.failed === 0 && total.passed > 0 ? 0 : 1;

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { judge, readCounts } from "../../tools/run_tests.ts";
+import { groupTests, judge, readCounts } from "../../tools/run_tests.ts";
 
 Deno.test("readCounts() reads the closing line of deno test, colours and steps included", () => {
   const cases: [output: string, passed: number, failed: number][] = [
@@ -17,17 +17,35 @@ Deno.test("readCounts() counts ignored tests, and a run without a closing line, 
   assertEquals(readCounts("error: Type checking failed.\n"), { passed: 0, failed: 1 });
 });
 
-Deno.test("judge() counts a process that ends badly as a failure, but for an abort after all tests have passed", () => {
+Deno.test("judge() counts a process that ends badly as a failure, also after all its tests have passed", () => {
   const passed = { passed: 3, failed: 0 };
   const ends = (code: number, signal: Deno.Signal | null) => ({ code, signal });
   assertEquals(judge(passed, ends(0, null)), { ...passed, note: "" });
   assertEquals(judge(passed, ends(1, null)), { passed: 3, failed: 1, note: "the process ended with code 1" });
-  assertEquals(judge(passed, ends(137, "SIGKILL")).failed, 1);
-  const abort = ends(134, "SIGABRT");
-  assertEquals(judge(passed, abort), {
-    ...passed,
-    note: "note: the process ended with SIGABRT after all its tests had passed",
-  });
-  assertEquals(judge({ passed: 0, failed: 0 }, abort).failed, 1);
-  assertEquals(judge(readCounts("ok so far\n"), abort).failed, 1, "aborted before its closing line");
+  for (const [code, signal] of [[134, "SIGABRT"], [139, "SIGSEGV"], [137, "SIGKILL"]] as const) {
+    const judged = judge(passed, ends(code, signal));
+    assertEquals(judged, { passed: 3, failed: 1, note: `the process ended with ${signal}` });
+  }
+  assertEquals(judge({ passed: 2, failed: 1 }, ends(1, null)), { passed: 2, failed: 1, note: "" });
+});
+
+Deno.test("groupTests() takes every file once, quick folders together, large files alone", () => {
+  const files = [
+    "tests/io/a_test.ts",
+    "tests/io/b_test.ts",
+    "tests/kernels/c_test.ts",
+    "tests/kernels/d_test.ts",
+    "tests/model/gpt2_small_test.ts",
+  ];
+  const { together, alone } = groupTests(files, []);
+  assertEquals(together.map(({ files }) => files.length), [2, 1, 1]);
+  assertEquals(alone.map(({ name }) => name), ["tests/model/gpt2_small_test.ts"]);
+  assertEquals([...together, ...alone].flatMap((group) => group.files).sort(), files);
+  assertEquals(groupTests(files, ["tests/kernels/"]).together.map(({ name }) => name), [
+    "tests/kernels/c_test.ts",
+    "tests/kernels/d_test.ts",
+  ]);
+  assertEquals(groupTests(files, ["tests/io/b_test.ts"]).together, [
+    { name: "tests/io", files: ["tests/io/b_test.ts"] },
+  ]);
 });
