@@ -27,6 +27,7 @@ export * from "./train/mod.ts";
 // Tensors and modules, for models and training loops of one's own
 export {
   add,
+  type CapturedStep,
   captureStep,
   cast,
   concat,

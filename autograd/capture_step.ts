@@ -5,23 +5,181 @@
 
 import type { Capture, Device } from "../gpu/mod.ts";
 import { keep, untracked } from "./scope.ts";
+import { settingsKey } from "./settings.ts";
 import { nestedShape, type Shape, showShape } from "./shape.ts";
-import { Tensor } from "./tensor.ts";
+import { flatIntegers, StepInputValues } from "./step_inputs.ts";
+import { isRecording, watchLeaves } from "./tape.ts";
+import { type Storage, Tensor } from "./tensor.ts";
 
 /** One input of a step: rows of integers on the host. */
 export type StepInput = readonly (readonly number[])[];
 
-/** A step for inputs of one set of shapes. */
-interface Recorded<Name extends string> {
-  readonly inputs: Readonly<Record<Name, Tensor>>;
-  capture: Capture | null;
-  result: Tensor;
+/** A step that is recorded and replayed; made by `captureStep`. */
+export interface CapturedStep<Name extends string> {
+  /** Does the step on `inputs`; the result is overwritten by the next call. */
+  (inputs: Readonly<Record<Name, StepInput>>): Tensor;
+  /** Gives its memory back; a later call records anew. */
+  dispose(): void;
 }
 
-/** Shapes a step is kept recorded for; the oldest is forgotten beyond. */
-const MAX_SHAPES = 8;
+/** Records kept, and bytes that all but the latest may reserve; those longest unused are forgotten beyond. */
+const MAX_RECORDS = 8;
+const MAX_RESERVED_BYTES = 256 * 2 ** 20;
 
-const flatten = (rows: StepInput) => Int32Array.from(rows.flat());
+/** The gradient of a leaf around a recorded step. */
+interface LeafGradient {
+  readonly leaf: Tensor;
+  /** Its memory that the record needs to find, null for no gradient, undefined where what was there does not matter. */
+  readonly before: Storage | null | undefined;
+  /** What the step leaves. */
+  readonly after: Tensor | null;
+}
+
+interface Input {
+  readonly tensor: Tensor;
+  readonly known: StepInputValues;
+}
+
+/** The step for inputs of one set of shapes, under one set of settings. */
+class RecordedStep<Name extends string> {
+  readonly #device: Device;
+  readonly #body: (inputs: Readonly<Record<Name, Tensor>>) => Tensor;
+  readonly #inputs: ReadonlyMap<Name, Input>;
+  /** Leaves that got a gradient when the step last ran. */
+  #leaves = new Set<Tensor>();
+  /** Whether it ran since something changed, so that what it makes only once is there. */
+  #isWarm = false;
+  #capture: Capture | null = null;
+  #gradients: LeafGradient[] = [];
+  #result: Tensor | null = null;
+  #shown: Tensor | null = null;
+
+  constructor(
+    device: Device,
+    body: (inputs: Readonly<Record<Name, Tensor>>) => Tensor,
+    values: ReadonlyMap<Name, { data: Int32Array<ArrayBuffer>; shape: Shape }>,
+  ) {
+    this.#device = device;
+    this.#body = body;
+    this.#inputs = untracked(() =>
+      new Map([...values].map(([name, { data, shape }]) => {
+        const tensor = Tensor.from(data, { shape, device });
+        return [name, { tensor, known: new StepInputValues(tensor, data) }];
+      }))
+    );
+  }
+
+  /** Bytes kept for its replays. */
+  get reservedBytes(): number {
+    return this.#capture?.reservedBytes ?? 0;
+  }
+
+  /** Takes the inputs of the coming step. @throws what the step itself would throw for them; nothing is taken then */
+  write(values: ReadonlyMap<Name, { data: Int32Array<ArrayBuffer> }>): void {
+    if (this.#capture) { for (const [name, { data }] of values) this.#inputs.get(name)!.known.check(data); }
+    for (const [name, { data }] of values) {
+      const { tensor, known } = this.#inputs.get(name)!;
+      tensor.write(data);
+      known.values = data;
+    }
+  }
+
+  /** Whether the coming step will be replayed. */
+  get isReplayable(): boolean {
+    return this.#capture !== null && this.#capture.isCurrent &&
+      this.#gradients.every(({ leaf, before }) =>
+        before === undefined || (leaf.grad === null ? before === null : leaf.grad.storage === before)
+      );
+  }
+
+  /** Does the step. */
+  run(): Tensor {
+    if (this.isReplayable) {
+      this.#device.replay(this.#capture!);
+      for (const { leaf, after } of this.#gradients) placeGradient(leaf, after);
+    } else {
+      if (this.#capture) this.forget();
+      this.#takeResult(this.#isWarm ? this.#record() : this.#runBody());
+      this.#isWarm = true;
+    }
+    if (this.#shown!.isDisposed) this.#shown = untracked(() => this.#result!.alias());
+    return this.#shown!;
+  }
+
+  #takeResult(result: Tensor): void {
+    this.#shown?.dispose();
+    this.#result?.dispose();
+    this.#result = result;
+    this.#shown = untracked(() => result.alias());
+  }
+
+  #runBody(watch: (leaf: Tensor) => void = () => {}): Tensor {
+    const inputs = Object.fromEntries([...this.#inputs].map(([name, { tensor }]) => [name, tensor]));
+    const leaves = new Set<Tensor>();
+    const watchAll = (leaf: Tensor) => {
+      if (!leaves.has(leaf)) watch(leaf);
+      leaves.add(leaf);
+    };
+    const result = watchLeaves(
+      watchAll,
+      () => untracked(() => this.#body(inputs as Record<Name, Tensor>)),
+    );
+    this.#leaves = leaves;
+    if (result instanceof Tensor) return keep(result);
+    throw new TypeError("Cannot capture a step: its body must return one tensor, at once");
+  }
+
+  #record(): Tensor {
+    const memory = (leaf: Tensor) => leaf.grad?.storage ?? null;
+    const atStart = new Map([...this.#leaves].map((leaf) => [leaf, memory(leaf)]));
+    const atFirst = new Map<Tensor, Storage | null>();
+    const { result, capture } = this.#device.capture(() =>
+      this.#runBody((leaf) => atFirst.set(leaf, memory(leaf)))
+    );
+    if (!capture.isCurrent) {
+      capture.dispose();
+      return result;
+    }
+    this.#capture = capture;
+    this.#gradients = [...atFirst].map(([leaf, first]) => {
+      const start = atStart.get(leaf) ?? first;
+      const before = start !== null && first === null ? undefined : start;
+      return { leaf, before, after: leaf.grad && untracked(() => leaf.grad!.alias()) };
+    });
+    return result;
+  }
+
+  /** Drops the record, not the inputs. */
+  forget(): void {
+    for (const { after } of this.#gradients) after?.dispose();
+    this.#gradients = [];
+    this.#capture?.dispose();
+    this.#capture = null;
+    this.#isWarm = false;
+  }
+
+  dispose(): void {
+    this.forget();
+    this.#shown?.dispose();
+    this.#result?.dispose();
+    for (const { tensor } of this.#inputs.values()) tensor.dispose();
+  }
+}
+
+/** Makes `gradient`'s memory the gradient of `leaf`. */
+function placeGradient(leaf: Tensor, gradient: Tensor | null): void {
+  if (leaf.grad?.storage === gradient?.storage) return;
+  leaf.grad?.dispose();
+  leaf.grad = gradient && untracked(() => gradient.alias());
+}
+
+/** Steps that nobody can call any more give their memory back. */
+const forgotten = new FinalizationRegistry<Map<string, RecordedStep<string>>>(disposeAll);
+
+function disposeAll(records: Map<string, RecordedStep<string>>): void {
+  for (const record of records.values()) record.dispose();
+  records.clear();
+}
 
 /**
  * Makes a step that is recorded and then replayed. `body` gets its inputs as int32 tensors and returns one tensor, such
@@ -30,7 +188,12 @@ const flatten = (rows: StepInput) => Int32Array.from(rows.flat());
  * step number and learning rate, the seeds of dropout.
  *
  * For inputs of new shapes, the first call runs `body`, the second runs and records it, later ones replay the record;
- * the numbers are the same bit for bit. The returned tensor is overwritten by the next call and belongs to the step.
+ * the numbers are the same bit for bit. So it goes again after a change of what a record depends on: train or eval
+ * mode, `requiresGrad`, which adapters act and how they are scaled, `noGrad`, a tensor that is disposed, a gradient
+ * that is kept where there was none. The returned tensor is overwritten by the next call and belongs to the step.
+ *
+ * A call throws a RangeError for inputs that are not 32-bit integers, and what the model throws for ids outside its
+ * vocabulary, in replays too.
  *
  * @example
  * ```ts
@@ -53,43 +216,44 @@ const flatten = (rows: StepInput) => Int32Array.from(rows.flat());
 export function captureStep<Name extends string>(
   device: Device,
   body: (inputs: Readonly<Record<Name, Tensor>>) => Tensor,
-): (inputs: Readonly<Record<Name, StepInput>>) => Tensor {
-  const records = new Map<string, Recorded<Name>>();
-  const run = (inputs: Readonly<Record<Name, Tensor>>): Tensor => untracked(() => keep(body(inputs)));
-  return (given) => {
-    const names = Object.keys(given).sort() as Name[];
-    const shapes: Shape[] = names.map((name) => nestedShape(given[name]));
-    const key = names.map((name, i) => `${name} ${showShape(shapes[i])}`).join(", ");
-    const present = records.get(key);
-    if (!present) {
-      if (records.size === MAX_SHAPES) forget(records);
-      const inputs = Object.fromEntries(
-        names.map((name, i) => [
-          name,
-          untracked(() => Tensor.from(flatten(given[name]), { shape: shapes[i], device })),
-        ]),
-      ) as Record<Name, Tensor>;
-      const result = run(inputs);
-      records.set(key, { inputs, capture: null, result });
+): CapturedStep<Name> {
+  const records = new Map<string, RecordedStep<Name>>();
+  const step = (given: Readonly<Record<Name, StepInput>>): Tensor => {
+    if (device.recording) throw new TypeError("Cannot run a captured step in the body of another one");
+    const values = new Map(
+      (Object.keys(given) as Name[]).sort().map((name) => {
+        const shape = nestedShape(given[name]);
+        return [name, { data: flatIntegers(name, given[name], shape), shape }];
+      }),
+    );
+    const shapes = [...values].map(([name, { shape }]) => `${name} ${showShape(shape)}`).join(", ");
+    const key = `${settingsKey()} ${isRecording()} ${shapes}`;
+    let record = records.get(key);
+    if (record) record.write(values);
+    else record = new RecordedStep(device, body, values);
+    records.delete(key); // the latest comes last
+    if (!record.isReplayable) makeRoom(records);
+    try {
+      const result = record.run();
+      records.set(key, record);
       return result;
+    } catch (error) {
+      record.dispose();
+      throw error;
     }
-    for (const name of names) present.inputs[name].write(flatten(given[name]));
-    if (present.capture) present.capture.replay();
-    else {
-      present.result.dispose();
-      const { result, capture } = device.capture(() => run(present.inputs));
-      present.result = result;
-      present.capture = capture;
-    }
-    return present.result;
   };
+  forgotten.register(step, records);
+  return Object.assign(step, { dispose: () => disposeAll(records) });
 }
 
-/** Drops the oldest record. */
-function forget<Name extends string>(records: Map<string, Recorded<Name>>): void {
-  const [[key, { inputs, capture, result }]] = records;
-  result.dispose();
-  capture?.dispose();
-  for (const tensor of Object.values<Tensor>(inputs)) tensor.dispose();
-  records.delete(key);
+/** Forgets the records longest unused, so that one more may be made. */
+function makeRoom<Name extends string>(records: Map<string, RecordedStep<Name>>): void {
+  let reserved = 0;
+  for (const record of records.values()) reserved += record.reservedBytes;
+  for (const [key, record] of records) {
+    if (records.size < MAX_RECORDS && reserved <= MAX_RESERVED_BYTES) return;
+    reserved -= record.reservedBytes;
+    record.dispose();
+    records.delete(key);
+  }
 }

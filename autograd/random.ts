@@ -30,12 +30,14 @@ export class RandomState {
   #seed: number;
   #step = 0;
   #call = 0;
+  /** The recording in which its last change was made. */
+  #changedIn: Device["recording"] = null;
 
   /** `seed` is an integer from 0 to 2^53 - 1. @throws {RangeError} otherwise */
   constructor(device: Device, seed: number) {
     this.#seed = checkSeed(seed);
     this.#tensor = untracked(() => empty(device, [4], "uint32"));
-    this.#write();
+    this.#tensor.write(this.#words());
   }
 
   /** The device it lives on. */
@@ -55,10 +57,11 @@ export class RandomState {
 
   /** Starts another stream. */
   set seed(seed: number) {
-    this.#seed = checkSeed(seed);
-    this.#step = 0;
-    this.#call = 0;
-    this.#write();
+    checkSeed(seed);
+    this.#change(() => {
+      this.#seed = seed;
+      this.#step = 0;
+    });
   }
 
   /** The step: one more for each training forward. Setting it resumes there. */
@@ -67,23 +70,18 @@ export class RandomState {
   }
 
   set step(step: number) {
-    this.#step = step;
-    this.#call = 0;
-    this.#write();
+    this.#change(() => this.#step = step);
   }
 
   /** Goes on to the next step; a replay of a captured step does so too. */
   advance(): void {
-    this.#step++;
-    this.#call = 0;
-    this.#write(() => {
-      this.#step++;
-      return this.#words();
-    });
+    this.#change(() => this.#step++);
   }
 
   /** Number of the next random op in this step. */
   nextCall(): number {
+    const { recording } = this.device;
+    if (recording && recording !== this.#changedIn) recording.spoil(); // another number in each step
     return this.#call++;
   }
 
@@ -96,13 +94,22 @@ export class RandomState {
     return Uint32Array.of(this.#seed >>> 0, Math.floor(this.#seed / 2 ** 32), this.#step, 0);
   }
 
-  #write(refresh?: () => Uint32Array<ArrayBuffer>): void {
+  /** Makes a change here and on the device; a replay of a captured step makes it again. */
+  #change(change: () => void): void {
+    change();
+    this.#call = 0;
     if (this.#tensor.isShared) { // a backward pass that is still to come reads the old step
       const { device } = this.#tensor;
       this.#tensor.dispose();
       this.#tensor = untracked(() => empty(device, [4], "uint32"));
     }
-    this.#tensor.write(this.#words(), refresh);
+    this.#tensor.write(this.#words(), () => {
+      change();
+      return this.#words();
+    });
+    this.#changedIn = this.device.recording;
+    // A replay writes to this tensor, so nobody else may still have to read it then.
+    this.#changedIn?.require(() => this.#tensor.isDisposed || this.#tensor.isShared ? NaN : this.#tensor);
   }
 }
 

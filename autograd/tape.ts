@@ -37,6 +37,7 @@ export interface Recording {
 }
 
 let recording = true;
+let watcher: ((leaf: Tensor) => void) | null = null;
 let lastId = 0;
 
 /** Where a gradient goes: to an op's output or to a leaf tensor. */
@@ -102,6 +103,17 @@ export function noGrad<T>(body: () => T): T {
   }
 }
 
+/** Runs `body` and tells of each leaf before its gradient is added to. */
+export function watchLeaves<T>(watch: (leaf: Tensor) => void, body: () => T): T {
+  const before = watcher;
+  watcher = watch;
+  try {
+    return body();
+  } finally {
+    watcher = before;
+  }
+}
+
 /** Whether ops are being recorded. */
 export function isRecording(): boolean {
   return recording;
@@ -151,6 +163,7 @@ function accumulate(present: Tensor | null | undefined, dx: Tensor): Tensor {
 }
 
 function accumulateLeaf(leaf: Tensor, dx: Tensor): void {
+  watcher?.(leaf);
   if (leaf.isDisposed) dx.dispose();
   else if (leaf.grad) leaf.grad = accumulate(leaf.grad, dx);
   else if (dx.isShared) { // an optimizer writes into gradients: a leaf's must be its own

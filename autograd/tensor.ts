@@ -7,6 +7,7 @@ import { type BufferView, currentDevice, type Device, type DeviceBuffer, Dispose
 import { fillKernel } from "../kernels/pointwise.ts";
 import { BYTES_PER_ELEMENT, type DType, type TensorData, viewAs } from "./dtype.ts";
 import { track } from "./scope.ts";
+import { noteSetting } from "./settings.ts";
 import { nestedShape, type Shape, showShape, sizeOf } from "./shape.ts";
 import { backward, type Node } from "./tape.ts";
 import { flatWindows } from "./windows.ts";
@@ -90,7 +91,7 @@ export class Tensor {
     }
     const tensor = empty(options.device ?? currentDevice(), shape, dtype);
     if (data.length > 0) tensor.write(data);
-    tensor.requiresGrad = options.requiresGrad ?? false;
+    tensor.#requiresGrad = options.requiresGrad ?? false;
     return tensor;
   }
 
@@ -139,6 +140,7 @@ export class Tensor {
       throw new TypeError("Cannot set requiresGrad of an op's result: only leaf tensors can; use detach()");
     }
     if (on && this.dtype !== "float32") refuseGradient(this.dtype);
+    noteSetting(this, "requiresGrad", this.#requiresGrad, on);
     this.#requiresGrad = on;
   }
 

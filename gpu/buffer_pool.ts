@@ -20,6 +20,16 @@ export interface DeviceBuffer {
   lastUse: number;
   /** Called when the buffer is destroyed, so that caches drop what they hold of it. */
   readonly onDestroy: (() => void)[];
+  /** @internal Who goes on using it after its owner gave it back. */
+  readonly holders: Set<BufferHolder>;
+}
+
+/** Uses buffers that it does not own, over and over: a captured step. */
+export interface BufferHolder {
+  /** Told when the owner of a buffer gives it back; the buffer keeps its contents until the holder lets it go. */
+  whenReleased(buffer: DeviceBuffer): void;
+  /** Asked for memory when there is none left: lets everything go, unless it is at work. */
+  giveUp(): void;
 }
 
 /** A byte range of a device buffer. `offset` is a multiple of 256, `size` is exact. */
@@ -48,7 +58,7 @@ export interface MemoryReport {
 
 const STORAGE_USAGE = BUFFER_USAGE.STORAGE | BUFFER_USAGE.COPY_SRC | BUFFER_USAGE.COPY_DST;
 /** Idle bytes that are always tolerated before the oldest idle buffers are given back. */
-const IDLE_FLOOR_BYTES = 256 * 2 ** 20;
+export const IDLE_FLOOR_BYTES: number = 256 * 2 ** 20;
 
 /** Smallest size class that holds `byteLength`: eight classes a doubling, multiples of 256, at most 12.5 % waste. */
 export function sizeClass(byteLength: number): number {
@@ -69,13 +79,24 @@ function insertDescending(list: DeviceBuffer[], buffer: DeviceBuffer): void {
   list.splice(low, 0, buffer);
 }
 
+function put(idle: Map<number, DeviceBuffer[]>, buffer: DeviceBuffer): void {
+  let list = idle.get(buffer.byteLength);
+  if (!list) idle.set(buffer.byteLength, list = []);
+  insertDescending(list, buffer);
+}
+
 /** The storage buffers of one device. */
 export class BufferPool {
   readonly #device: GPUDevice;
   readonly #maxBufferSize: number;
   #idle = new Map<number, DeviceBuffer[]>();
-  /** The pool's own idle buffers while an arena is open. */
-  #outside: Map<number, DeviceBuffer[]> | null = null;
+  /** Given back while a recording is open: what it takes and gives back stays its own. They count as in use. */
+  #arena: Map<number, DeviceBuffer[]> | null = null;
+  /** Given back by their owners, but held. They count as in use. */
+  readonly #parked = new Set<DeviceBuffer>();
+  /** Everyone that holds buffers, least recently used first. */
+  readonly #holders = new Set<BufferHolder>();
+  readonly #idleFloorBytes: number;
   readonly #beforeDestroy: () => void;
   #nextId = 1;
   #liveBytes = 0;
@@ -90,7 +111,9 @@ export class BufferPool {
     limits: GPUSupportedLimits,
     limitBytes: number,
     beforeDestroy: () => void,
+    idleFloorBytes: number = IDLE_FLOOR_BYTES,
   ) {
+    this.#idleFloorBytes = idleFloorBytes;
     this.#device = device;
     this.#maxBufferSize = limits.maxBufferSize;
     this.#limitBytes = limitBytes;
@@ -126,8 +149,9 @@ export class BufferPool {
     const bytes = byteLength > this.#maxBufferSize
       ? byteLength
       : Math.min(sizeClass(byteLength), this.#maxBufferSize);
-    const list = this.#idle.get(bytes);
-    const reused = list?.pop();
+    const again = this.#arena?.get(bytes)?.pop();
+    if (again) return again;
+    const reused = this.#idle.get(bytes)?.pop();
     if (reused) {
       this.#idleBytes -= bytes;
       this.#liveBytes += bytes;
@@ -139,8 +163,8 @@ export class BufferPool {
         `Cannot allocate a buffer of ${byteLength} bytes: the device's largest buffer is ${this.#maxBufferSize} bytes`,
       );
     }
-    const idleTolerated = IDLE_FLOOR_BYTES + this.#liveBytes / 4;
-    if (this.#idleBytes + this.#liveBytes + bytes > this.#limitBytes) this.trim(0);
+    const idleTolerated = this.#idleFloorBytes + this.#liveBytes / 4;
+    if (this.#idleBytes + this.#liveBytes + bytes > this.#limitBytes) this.#makeRoom(bytes);
     else if (this.#idleBytes > idleTolerated) this.trim(idleTolerated / 2);
     if (this.#liveBytes + bytes > this.#limitBytes) {
       throw new OutOfDeviceMemoryError(
@@ -155,42 +179,82 @@ export class BufferPool {
     this.#liveBytes += bytes;
     this.#buffers++;
     this.#peakBytes = Math.max(this.#peakBytes, this.#liveBytes + this.#idleBytes);
-    return { id: this.#nextId++, gpuBuffer, byteLength: bytes, lastUse: -1, onDestroy: [] };
+    return {
+      id: this.#nextId++,
+      gpuBuffer,
+      byteLength: bytes,
+      lastUse: -1,
+      onDestroy: [],
+      holders: new Set(),
+    };
   }
 
-  /** Gives a buffer back for reuse. */
+  /** Gives a buffer back for reuse, once nobody holds it. */
   release(buffer: DeviceBuffer): void {
-    let list = this.#idle.get(buffer.byteLength);
-    if (!list) this.#idle.set(buffer.byteLength, list = []);
-    insertDescending(list, buffer);
+    if (buffer.holders.size > 0) {
+      this.#parked.add(buffer);
+      for (const holder of buffer.holders) holder.whenReleased(buffer);
+    } else if (this.#arena) put(this.#arena, buffer);
+    else this.#retire(buffer);
+  }
+
+  /** From now on, buffers that are given back are kept for this recording. One can be open at a time. */
+  openArena(): void {
+    if (this.#arena) throw new Error("Cannot capture: another capture is open");
+    this.#arena = new Map();
+  }
+
+  /**
+   * Ends that: `holder` holds the buffers in `used`, those it gave back itself among them; the others are free.
+   * @returns false if the recording's buffers were needed meanwhile: then it holds nothing
+   */
+  closeArena(holder: BufferHolder, used: Iterable<DeviceBuffer>): boolean {
+    if (!this.#arena) return false;
+    for (const buffer of used) buffer.holders.add(holder);
+    this.#holders.add(holder);
+    const returned = [...this.#arena.values()].flat();
+    this.#arena = null;
+    for (const buffer of returned) {
+      if (buffer.holders.size > 0) this.#parked.add(buffer);
+      else this.#retire(buffer);
+    }
+    return true;
+  }
+
+  /** Lets the buffers of a holder go: those that their owners gave back are free for reuse. */
+  letGo(holder: BufferHolder, used: Iterable<DeviceBuffer>): void {
+    this.#holders.delete(holder);
+    for (const buffer of used) {
+      buffer.holders.delete(holder);
+      if (buffer.holders.size === 0 && this.#parked.delete(buffer)) this.#retire(buffer);
+    }
+  }
+
+  /** Notes that a holder is in use: it is asked last for its memory. */
+  touch(holder: BufferHolder): void {
+    if (this.#holders.delete(holder)) this.#holders.add(holder);
+  }
+
+  #retire(buffer: DeviceBuffer): void {
+    put(this.#idle, buffer);
     this.#liveBytes -= buffer.byteLength;
     this.#idleBytes += buffer.byteLength;
     this.#buffers--;
   }
 
-  /** From now on, buffers are taken from and given back to a set of their own. */
-  openArena(): void {
-    if (this.#outside) throw new Error("Cannot capture: another capture is open");
-    this.#outside = this.#idle;
-    this.#idle = new Map();
-  }
-
-  /** Ends that; the buffers given back stay reserved, and count as live. */
-  closeArena(): DeviceBuffer[] {
-    const reserved = [...this.#idle.values()].flat();
-    this.#idle = this.#outside!;
-    this.#outside = null;
-    for (const { byteLength } of reserved) {
-      this.#idleBytes -= byteLength;
-      this.#liveBytes += byteLength;
-      this.#buffers++;
+  /** Makes room for `bytes` within the limit, if it can: idle buffers go first, then what holders and the arena keep. */
+  #makeRoom(bytes: number): void {
+    this.trim(0);
+    for (const holder of [...this.#holders]) {
+      if (this.#liveBytes + bytes <= this.#limitBytes) return;
+      holder.giveUp();
+      this.trim(0);
     }
-    return reserved;
-  }
-
-  /** Gives reserved buffers back for reuse. */
-  returnArena(reserved: readonly DeviceBuffer[]): void {
-    for (const buffer of reserved) this.release(buffer);
+    if (this.#liveBytes + bytes <= this.#limitBytes || !this.#arena) return;
+    const returned = [...this.#arena.values()].flat();
+    this.#arena = null;
+    for (const buffer of returned) this.#retire(buffer);
+    this.trim(0);
   }
 
   /** Destroys idle buffers, those longest unused first, until at most `keepBytes` remain idle. */

@@ -1,10 +1,10 @@
 /**
  * A recorded stretch of work that is replayed without the code that made it: the same dispatches on the same buffers,
- * with host writes made anew. The buffers that the work took and gave back stay reserved for it.
+ * with host writes made anew. It holds every buffer that it uses, so that none of them becomes somebody else's.
  * @module
  */
 
-import type { BufferPool, BufferView, DeviceBuffer } from "./buffer_pool.ts";
+import type { BufferHolder, BufferPool, BufferView, DeviceBuffer } from "./buffer_pool.ts";
 import type { Command, CommandStream } from "./command_stream.ts";
 
 /** Bytes from the host; `refresh` gives those of the next replay. */
@@ -22,13 +22,18 @@ interface Segment {
 }
 
 /** Collects writes and submissions while it is open; replays them when it is closed. */
-export class Capture {
+export class Capture implements BufferHolder {
   readonly #device: GPUDevice;
   readonly #stream: CommandStream;
   readonly #pool: BufferPool;
   readonly #segments: Segment[] = [];
   #writes: RecordedWrite[] = [];
-  #reserved: readonly DeviceBuffer[] | null = null;
+  /** Every buffer of the recorded work, and those of them that were taken while it was open. */
+  readonly #used = new Set<DeviceBuffer>();
+  readonly #own = new Set<DeviceBuffer>();
+  /** What the recorded work depends on beside buffers, as it was at the end. */
+  readonly #conditions: { readonly read: () => unknown; value: unknown }[] = [];
+  #state: "open" | "current" | "stale" = "open";
 
   constructor(device: GPUDevice, stream: CommandStream, pool: BufferPool) {
     this.#device = device;
@@ -42,13 +47,39 @@ export class Capture {
     };
   }
 
+  /** Notes that the work uses a buffer. */
+  use(buffer: DeviceBuffer): void {
+    this.#used.add(buffer);
+  }
+
+  /** Notes that a buffer was taken from the pool by the work itself. */
+  own(buffer: DeviceBuffer): void {
+    this.#own.add(buffer);
+  }
+
+  /** Notes that a buffer was given back: one that the work found there and used will be missing next time. */
+  giveBack(buffer: DeviceBuffer): void {
+    if (this.#used.has(buffer) && !this.#own.has(buffer)) this.spoil();
+  }
+
   /** Notes a host write. */
   recordWrite(
     view: BufferView,
     data: Uint8Array<ArrayBuffer>,
     refresh?: () => ArrayBufferView<ArrayBuffer>,
   ): void {
+    this.#used.add(view.buffer);
     this.#writes.push({ view, data: refresh ? data : data.slice(), refresh });
+  }
+
+  /** The work may be replayed as long as `read()` gives what it gives at the end of the recording. */
+  require(read: () => unknown): void {
+    this.#conditions.push({ read, value: undefined });
+  }
+
+  /** The work cannot be replayed: it made something lasting that the next step finds there. */
+  spoil(): void {
+    this.require(() => NaN); // differs from itself
   }
 
   /** Ends the recording. */
@@ -58,11 +89,44 @@ export class Capture {
       this.#segments.push({ writes: this.#writes, commands: [], params: new Uint8Array(0) });
     }
     this.#stream.onSubmit = null;
-    this.#reserved = this.#pool.closeArena();
+    const holds = this.#pool.closeArena(this, this.#used);
+    for (const condition of this.#conditions) condition.value = condition.read();
+    this.#state = holds ? "current" : "stale";
+    if (!holds) this.#segments.length = 0;
+  }
+
+  /** Ends a recording that failed: everything goes back. */
+  abort(): void {
+    this.close();
+    this.dispose();
+  }
+
+  /** Whether a replay does what the recorded code would do now: nothing that it depends on has changed. */
+  get isCurrent(): boolean {
+    return this.#state === "current" && this.#conditions.every(({ read, value }) => read() === value);
+  }
+
+  /** Bytes of the buffers that nobody but this capture needs. */
+  get reservedBytes(): number {
+    let bytes = 0;
+    for (const buffer of this.#own) if (this.#used.has(buffer)) bytes += buffer.byteLength;
+    return bytes;
+  }
+
+  /** @internal A buffer that the work found there is gone: the recorded code would find another one, or fail. */
+  whenReleased(buffer: DeviceBuffer): void {
+    if (!this.#own.has(buffer)) this.#state = "stale";
+  }
+
+  /** @internal Gives its memory up for others. */
+  giveUp(): void {
+    this.dispose();
   }
 
   /** Does the recorded work again. Its last submission is left open, so that a read of its result joins it. */
   replay(): void {
+    if (this.#state !== "current") throw new Error("Cannot replay a captured step: it was given up");
+    this.#pool.touch(this);
     for (const { writes, commands, params } of this.#segments) {
       this.#stream.submit(); // writes do not wait for commands that are appended
       for (const { view, data, refresh } of writes) {
@@ -74,10 +138,14 @@ export class Capture {
     }
   }
 
-  /** Gives the reserved buffers back; it cannot be replayed after. */
+  /** Lets its buffers go; it cannot be replayed after. */
   dispose(): void {
+    if (this.#state === "open") return;
+    this.#state = "stale";
     this.#segments.length = 0;
-    if (this.#reserved) this.#pool.returnArena(this.#reserved);
-    this.#reserved = null;
+    this.#conditions.length = 0;
+    this.#pool.letGo(this, this.#used);
+    this.#used.clear();
+    this.#own.clear();
   }
 }

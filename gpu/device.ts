@@ -36,6 +36,8 @@ export interface DeviceOptions {
   limits?: Partial<Record<NegotiatedLimit, number>>;
   /** Limit of the byte ledger, live and idle; default none. */
   memoryLimitBytes?: number;
+  /** Bytes that are kept for reuse in any case; a quarter of those in use may be kept on top. Default 256 MiB. */
+  idleFloorBytes?: number;
 }
 
 /** Limits beyond WebGPU's defaults that kernels make use of; each is negotiated down to the adapter's. */
@@ -105,7 +107,13 @@ export class Device {
     this.isFallback = info?.isFallbackAdapter ?? /llvmpipe|swiftshader|basic render/i.test(this.adapterName);
     this.#stream = new CommandStream(gpuDevice, WORK_BUDGET);
     const { memoryLimitBytes = Infinity } = options;
-    this.#pool = new BufferPool(gpuDevice, this.limits, memoryLimitBytes, () => this.#stream.submit());
+    this.#pool = new BufferPool(
+      gpuDevice,
+      this.limits,
+      memoryLimitBytes,
+      () => this.#stream.submit(),
+      options.idleFloorBytes,
+    );
     this.#pipelines = new PipelineCache(gpuDevice, this.#stream.uniform);
     this.#readback = new Readback(gpuDevice, this.#stream);
     gpuDevice.addEventListener("uncapturederror", (event) => {
@@ -183,11 +191,14 @@ export class Device {
    */
   acquire(byteLength: number): DeviceBuffer {
     this.#checkHealth();
-    return this.#pool.acquire(byteLength);
+    const buffer = this.#pool.acquire(byteLength);
+    this.#capture?.own(buffer);
+    return buffer;
   }
 
   /** Gives a buffer back; commands already appended may still use it. */
   release(buffer: DeviceBuffer): void {
+    this.#capture?.giveBack(buffer);
     this.#pool.release(buffer);
   }
 
@@ -223,6 +234,7 @@ export class Device {
         );
       }
       view.buffer.lastUse = this.#stream.epoch;
+      this.#capture?.use(view.buffer);
       views.push(view);
     }
     this.#stream.dispatch(compiled, this.#pipelines.bindGroup(compiled, views), params, x, y, gridZ, work);
@@ -232,6 +244,8 @@ export class Device {
   copy(source: BufferView, target: BufferView): void {
     this.#checkHealth();
     target.buffer.lastUse = this.#stream.epoch;
+    this.#capture?.use(source.buffer);
+    this.#capture?.use(target.buffer);
     this.#stream.copy(source, target.buffer.gpuBuffer, target.offset);
   }
 
@@ -271,6 +285,9 @@ export class Device {
    */
   async read(view: BufferView): Promise<Uint8Array<ArrayBuffer>> {
     this.#checkHealth();
+    if (this.#capture) {
+      throw new TypeError("Cannot read from the device in a captured step: read its result after the step");
+    }
     let bytes: Uint8Array<ArrayBuffer>;
     try {
       bytes = await this.#readback.read(view);
@@ -303,12 +320,28 @@ export class Device {
   capture<T>(body: () => T): { result: T; capture: Capture } {
     this.#checkHealth();
     const capture = this.#capture = new Capture(this.gpuDevice, this.#stream, this.#pool);
+    let result: T;
     try {
-      return { result: body(), capture };
-    } finally {
+      result = body();
+    } catch (error) {
       this.#capture = null;
-      capture.close();
+      capture.abort();
+      throw error;
     }
+    this.#capture = null;
+    capture.close();
+    return { result, capture };
+  }
+
+  /** @internal Does recorded work again, without waiting. */
+  replay(capture: Capture): void {
+    this.#checkHealth();
+    capture.replay();
+  }
+
+  /** @internal The recording that is open, which is told what its replays depend on. */
+  get recording(): Capture | null {
+    return this.#capture;
   }
 
   /** @internal The command stream: the seam of the profiler and of step capture. */
@@ -331,32 +364,4 @@ export class Device {
     if (compileError) this.#poison = compileError;
     this.#checkHealth();
   }
-}
-
-let current: Device | null = null;
-
-/**
- * Makes the default device, or adopts a caller's, and returns it. Without it, the first asynchronous use makes one.
- * @throws {NoAdapterError} if there is no WebGPU or no adapter
- */
-export async function initDevice(options: DeviceOptions = {}): Promise<Device> {
-  return current = await Device.create(options);
-}
-
-let pending: Promise<Device> | null = null;
-
-/** The default device, made on first use. */
-export function defaultDevice(): Promise<Device> {
-  if (current) return Promise.resolve(current);
-  return pending ??= initDevice().finally(() => pending = null);
-}
-
-/** The default device that an earlier `initDevice()` made. */
-export function currentDevice(): Device {
-  if (!current) {
-    throw new TypeError(
-      "Cannot use the default device: none is made yet, await initDevice() first or pass { device }",
-    );
-  }
-  return current;
 }

@@ -5,13 +5,6 @@
 
 export type { Capture } from "./capture.ts";
 export type { BufferView, DeviceBuffer, MemoryReport } from "./buffer_pool.ts";
-export {
-  currentDevice,
-  defaultDevice,
-  Device,
-  type DeviceOptions,
-  type DeviceStats,
-  initDevice,
-  type NegotiatedLimit,
-} from "./device.ts";
+export { currentDevice, defaultDevice, initDevice } from "./default_device.ts";
+export { Device, type DeviceOptions, type DeviceStats, type NegotiatedLimit } from "./device.ts";
 export * from "./errors.ts";

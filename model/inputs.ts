@@ -5,6 +5,7 @@
 
 import { type Device, Tensor } from "../autograd/mod.ts";
 import { showShape } from "../autograd/mod.ts";
+import { checkStepInput } from "../autograd/step_inputs.ts";
 
 /** Rows of token ids on the host, or an int32 tensor [B, T]. */
 export type TokenIds = readonly (readonly number[])[] | Tensor;
@@ -32,6 +33,14 @@ export function checkRows(
     );
   }
   return [rows.length, length];
+}
+
+/** Values of an int32 tensor [B, T] in rows. */
+function rowsOf(values: Int32Array, length: number): number[][] {
+  return Array.from(
+    { length: values.length / length },
+    (_, i) => [...values.subarray(i * length, (i + 1) * length)],
+  );
 }
 
 /** Fails at the first value that is not an integer from 0 to `limit` - 1, or `allowed`. */
@@ -74,6 +83,12 @@ export function toIdTensor(
         }`,
       );
     }
+    const length = ids.shape[1];
+    checkStepInput(
+      ids,
+      `${name} ${limit} ${allowed}`,
+      (values) => checkRange(name, rowsOf(values, length), limit, allowed),
+    );
     return ids.alias();
   }
   const shape = checkRows(name, ids);
@@ -91,13 +106,16 @@ export function checkLabels(labels: TokenIds, batch: number, length: number): vo
       }`,
     );
   }
-  if (
-    !(labels instanceof Tensor) && labels.every((row) => row.every((label, t) => t === 0 || label === -100))
-  ) {
-    throw new RangeError(
-      "Cannot compute the loss: at least one label after the first of its row is required, all others being -100",
-    );
-  }
+  if (labels instanceof Tensor) {
+    checkStepInput(labels, "labels", (values) => checkAnyLabel(rowsOf(values, length)));
+  } else checkAnyLabel(labels);
+}
+
+function checkAnyLabel(labels: readonly (readonly number[])[]): void {
+  if (labels.some((row) => row.some((label, t) => t > 0 && label !== -100))) return;
+  throw new RangeError(
+    "Cannot compute the loss: at least one label after the first of its row is required, all others being -100",
+  );
 }
 
 /** Rows of the mask on the host, or null where every token counts. @throws {TypeError} for another shape */

@@ -4,20 +4,31 @@
  */
 
 import { checkDropout, dropout, type RandomState, type Tensor } from "../autograd/mod.ts";
+import { noteSetting } from "../autograd/settings.ts";
 import { Module } from "./module.ts";
 
 /** x [...] -> [...]; the same tensor in eval mode or at p = 0. */
 export class Dropout extends Module {
-  /** Probability of zeroing an element. */
-  p: number;
+  // Not a private name: `clone()` copies what it finds.
+  private probability: number;
   /** Where its random numbers come from, shared by the whole model. */
   readonly random: RandomState;
 
   /** `random` is the model's. @throws {RangeError} unless 0 <= p <= 1 */
   constructor(p: number, random: RandomState) {
     super();
-    this.p = checkDropout("dropout", p);
+    this.probability = checkDropout("dropout", p);
     this.random = random;
+  }
+
+  /** Probability of zeroing an element. */
+  get p(): number {
+    return this.probability;
+  }
+
+  set p(p: number) {
+    noteSetting(this, "p", this.probability, checkDropout("dropout", p));
+    this.probability = p;
   }
 
   /** Whether `forward` changes anything. */

@@ -4,6 +4,7 @@
  */
 
 import { sameShape, showShape, type Tensor, untracked } from "../autograd/mod.ts";
+import { noteSetting } from "../autograd/settings.ts";
 import { Parameter } from "./parameter.ts";
 
 /** Names to tensors, in the order of the tree. */
@@ -31,8 +32,18 @@ const join = (prefix: string, name: string) => prefix === "" ? name : `${prefix}
 
 /** A node of the tree. Attributes that are parameters, modules or arrays of modules are its parts. */
 export class Module {
+  // Not a private name: `clone()` copies what it finds.
+  private isTraining = true;
+
   /** Whether dropout is active. New modules train. */
-  training = true;
+  get training(): boolean {
+    return this.isTraining;
+  }
+
+  set training(on: boolean) {
+    noteSetting(this, "training", this.isTraining, on);
+    this.isTraining = on;
+  }
 
   /** Its own parameters by name. */
   *ownParameters(): Generator<[string, Parameter]> {
@@ -111,8 +122,10 @@ export class Module {
   setChild(name: string, module: Module): void {
     const [key, index] = name.split(".");
     const parts = this as unknown as Record<string, Module | Module[]>;
-    if (index === undefined) parts[key] = module;
-    else (parts[key] as Module[])[Number(index)] = module;
+    const list = index === undefined ? null : parts[key] as Module[];
+    noteSetting(this, name, list ? list[Number(index)] : parts[key], module);
+    if (list) list[Number(index)] = module;
+    else parts[key] = module;
   }
 
   /** Switches dropout on, here and below. */

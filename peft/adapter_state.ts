@@ -4,6 +4,7 @@
  */
 
 import type { Tensor } from "../autograd/mod.ts";
+import { noteSetting } from "../autograd/settings.ts";
 import type { Module } from "../nn/mod.ts";
 import { bySample } from "./by_sample.ts";
 import type { MixedBatch } from "./operations/mixed_batch.ts";
@@ -13,16 +14,61 @@ export type PartOf = (tensor: Tensor) => Tensor;
 
 /** What the adapters of one model share: which are active, merged, or switched off. */
 export class AdapterState {
+  #active: readonly string[] = [];
+  #merged: readonly string[] = [];
+  #disabled = false;
+  #mixed: MixedBatch | null = null;
+  #observer: ((layer: Module, x: Tensor) => void) | null = null;
+
   /** Names of the adapters that act, in order. */
-  active: string[] = [];
+  get active(): readonly string[] {
+    return this.#active;
+  }
+
+  set active(names: readonly string[]) {
+    noteSetting(this, "active", this.#active, names);
+    this.#active = names;
+  }
+
   /** Names of the adapters whose change is in the base weights. */
-  merged: string[] = [];
+  get merged(): readonly string[] {
+    return this.#merged;
+  }
+
+  set merged(names: readonly string[]) {
+    noteSetting(this, "merged", this.#merged, names);
+    this.#merged = names;
+  }
+
   /** Whether every adapter is switched off. */
-  disabled = false;
+  get disabled(): boolean {
+    return this.#disabled;
+  }
+
+  set disabled(off: boolean) {
+    noteSetting(this, "disabled", this.#disabled, off);
+    this.#disabled = off;
+  }
+
   /** The batch under way whose rows have adapters of their own; null for the active ones everywhere. */
-  mixed: MixedBatch | null = null;
+  get mixed(): MixedBatch | null {
+    return this.#mixed;
+  }
+
+  set mixed(batch: MixedBatch | null) {
+    noteSetting(this, "mixed", this.#mixed, batch);
+    this.#mixed = batch;
+  }
+
   /** Is shown what LoRA layers are given, while something looks at it. */
-  observer: ((layer: Module, x: Tensor) => void) | null = null;
+  get observer(): ((layer: Module, x: Tensor) => void) | null {
+    return this.#observer;
+  }
+
+  set observer(observer: ((layer: Module, x: Tensor) => void) | null) {
+    noteSetting(this, "observer", this.#observer !== null, observer !== null);
+    this.#observer = observer;
+  }
 
   /** The batch under way whose rows differ; null if none is, or every adapter is off. */
   get rows(): MixedBatch | null {

@@ -134,6 +134,7 @@ export class SlotState {
 
   #stateOf(pack: number): Tensor {
     const shape = [this.#blocks, 4 * this.#packs[pack].total];
+    if (!this.#states[pack]) this.device.recording?.spoil(); // a replay would make it zero again
     return this.#states[pack] ??= untracked(() => full(this.device, shape, 0));
   }
 

@@ -3,6 +3,8 @@
  * @module
  */
 
+import { noteSetting } from "../../autograd/settings.ts";
+
 /** Scaling by adapter; `get` is the one in use. */
 export class LoraScaling extends Map<string, number> {
   readonly #initial = new Map<string, number>();
@@ -11,6 +13,12 @@ export class LoraScaling extends Map<string, number> {
   start(name: string, scaling: number): void {
     this.#initial.set(name, scaling);
     this.set(name, scaling);
+  }
+
+  /** Sets the scaling in use. */
+  override set(name: string, scaling: number): this {
+    noteSetting(this, name, this.get(name), scaling);
+    return super.set(name, scaling);
   }
 
   /** The scaling an adapter started with; 1 for one that is not here. */

@@ -66,7 +66,7 @@ export class Merging {
     const bases = targets.filter(([, layer]) => !layer.keepsTies).map(([, layer]) => layer.base_layer);
     for (const [own, shared] of this.#untied.untie(this.#model, bases)) this.#flags.inherit(own, shared);
     for (const [, layer] of targets) for (const name of names) layer.merge(name);
-    this.#state.merged.push(...names);
+    this.#state.merged = [...this.#state.merged, ...names];
   }
 
   /** Path of the first layer with a merged weight that is not finite. */

@@ -1,0 +1,34 @@
+/**
+ * The device that is used where a caller names none.
+ * @module
+ */
+
+import { Device, type DeviceOptions } from "./device.ts";
+
+let current: Device | null = null;
+
+/**
+ * Makes the default device, or adopts a caller's, and returns it. Without it, the first asynchronous use makes one.
+ * @throws {NoAdapterError} if there is no WebGPU or no adapter
+ */
+export async function initDevice(options: DeviceOptions = {}): Promise<Device> {
+  return current = await Device.create(options);
+}
+
+let pending: Promise<Device> | null = null;
+
+/** The default device, made on first use. */
+export function defaultDevice(): Promise<Device> {
+  if (current) return Promise.resolve(current);
+  return pending ??= initDevice().finally(() => pending = null);
+}
+
+/** The default device that an earlier `initDevice()` made. */
+export function currentDevice(): Device {
+  if (!current) {
+    throw new TypeError(
+      "Cannot use the default device: none is made yet, await initDevice() first or pass { device }",
+    );
+  }
+  return current;
+}

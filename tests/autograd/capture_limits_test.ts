@@ -1,0 +1,498 @@
+/** What a captured step depends on: it is replayed only where that does what its code would do. */
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+import { assert, assertEquals, assertNotEquals, assertThrows } from "@std/assert";
+import {
+  AdamW,
+  captureStep,
+  Device,
+  Dropout,
+  getPeftModel,
+  GPT2Config,
+  GPT2LMHeadModel,
+  initDevice,
+  LoraConfig,
+  noGrad,
+  type PeftModel,
+  Tensor,
+  tidy,
+} from "@peft/webgpu";
+import { add, full, multiply, RandomState, scale, sum } from "../../autograd/mod.ts";
+
+const CONFIG = {
+  nLayer: 2,
+  nEmbd: 16,
+  nHead: 2,
+  vocabSize: 40,
+  nPositions: 16,
+  bosTokenId: 0,
+  eosTokenId: 0,
+};
+
+async function freshDevice(options: { memoryLimitBytes?: number; idleFloorBytes?: number } = {}) {
+  return await Device.create({ device: (await initDevice()).gpuDevice, ...options });
+}
+
+interface Made {
+  device: Device;
+  peftModel: PeftModel<GPT2LMHeadModel>;
+  optimizer: AdamW;
+  trained: Tensor[];
+}
+
+/** The same seeds give the same model. */
+function make(device: Device, config: Partial<typeof CONFIG> = {}, loraDropout = 0.1): Made {
+  const base = new GPT2LMHeadModel(new GPT2Config({ ...CONFIG, ...config }), { device, seed: 1 });
+  const peftModel = getPeftModel(base, new LoraConfig({ r: 4, loraDropout, targetModules: ["c_attn"] }));
+  const trained = [...peftModel.parameters()].filter((parameter) => parameter.requiresGrad);
+  return { device, peftModel, trained, optimizer: new AdamW(trained, { lr: 1e-2 }) };
+}
+
+type Step = (inputs: { inputIds: Tensor }) => Tensor;
+
+const wholeStep = ({ peftModel, optimizer }: Made): Step => ({ inputIds }) => {
+  const loss = tidy(() => {
+    const { loss } = peftModel.forward({ inputIds, labels: inputIds });
+    loss!.backward();
+    return loss!;
+  });
+  optimizer.step();
+  optimizer.zeroGrad();
+  return loss;
+};
+
+const batch = (seed: number, rows = 2, length = 12, vocabulary = 40) =>
+  Array.from(
+    { length: rows },
+    (_, b) => Array.from({ length }, (_, t) => (b * 7 + t * t * 3 + seed * 5) % vocabulary),
+  );
+
+interface Trial {
+  body?: (made: Made) => Step;
+  config?: Partial<typeof CONFIG>;
+  loraDropout?: number;
+  /** Done after step `i`, which counts from 0. */
+  between?: (made: Made, i: number) => unknown;
+  steps?: number;
+}
+
+/** Losses and trained values of an eager and of a captured run of the same steps. */
+async function bothRuns(
+  { body = wholeStep, config, loraDropout, between, steps = 7 }: Trial,
+  device?: Device,
+) {
+  device ??= await freshDevice();
+  const runs: { losses: number[]; values: Float32Array[]; replays: number }[] = [];
+  for (const captured of [false, true]) {
+    const made = make(device, config, loraDropout);
+    const eager = body(made);
+    let calls = 0;
+    const step = captureStep(device, (inputs: { inputIds: Tensor }) => (calls++, eager(inputs)));
+    const losses: number[] = [];
+    for (let i = 0; i < steps; i++) {
+      if (captured) losses.push(await step({ inputIds: batch(i) }).item());
+      else {
+        using inputIds = Tensor.from(batch(i), { dtype: "int32", device });
+        using loss = eager({ inputIds });
+        losses.push(await loss.item());
+      }
+      await between?.(made, i);
+    }
+    const values = await Promise.all(made.trained.filter((t) => !t.isDisposed).map((t) => t.data()));
+    runs.push({ losses, values: values as Float32Array[], replays: captured ? steps - calls : 0 });
+    step.dispose();
+    made.optimizer.dispose();
+    made.peftModel.dispose();
+  }
+  const [eager, captured] = runs;
+  assertEquals(captured.losses, eager.losses);
+  assertEquals(captured.values, eager.values);
+  return captured;
+}
+
+Deno.test("a record keeps its buffers when the pool trims idle ones while it is made", async () => {
+  const device = await freshDevice({ idleFloorBytes: 0 });
+  const { replays } = await bothRuns({ config: { nEmbd: 64 }, steps: 5 }, device);
+  assertEquals(replays, 3);
+  await device.sync();
+});
+
+Deno.test("a record of more than 256 MiB of buffers given back is replayed", async () => {
+  const device = await freshDevice();
+  const sizes = [7, 8, 9, 10, 11].map((millions) => millions * 2 ** 20);
+  const source = Tensor.from([1], { device });
+  const step = captureStep(device, () =>
+    tidy(() =>
+      sizes.map((size) => {
+        using ones = add(full(device, [size], 0), source);
+        using twos = scale(ones, 2);
+        return sum(twos);
+      }).reduce((a, b) => add(a, b))
+    ));
+  const expected = 2 * sizes.reduce((a, b) => a + b);
+  for (let i = 0; i < 4; i++) assertEquals(await step({}).item(), expected);
+  assert(device.memory.liveBytes > 300 * 2 ** 20, "the record holds its buffers");
+  step.dispose();
+  source.dispose();
+  device.trim();
+  assertEquals(device.memory.liveBytes, 0);
+});
+
+Deno.test("captureStep() replays whole steps, and bodies without tidy whose tensors are collected", async () => {
+  assertEquals((await bothRuns({})).replays, 5);
+  setFlagsFromString("--expose-gc");
+  const gc: () => void = runInNewContext("gc");
+  const strangers: Tensor[] = [];
+  const { replays } = await bothRuns({
+    body: ({ peftModel, optimizer }) => ({ inputIds }) => {
+      const { loss } = peftModel.forward({ inputIds, labels: inputIds });
+      loss!.backward();
+      optimizer.step();
+      optimizer.zeroGrad();
+      return loss!;
+    },
+    between: async ({ device }, i) => {
+      if (i < 2) return;
+      gc();
+      await new Promise((resolve) => setTimeout(resolve, 10));
+      for (const size of [64, 384, 1152, 3000]) {
+        strangers.push(Tensor.from(new Float32Array(size).fill(7), { device }));
+      }
+    },
+  });
+  assertEquals(replays, 5);
+  for (const tensor of strangers) assert((await tensor.data()).every((value) => value === 7));
+});
+
+Deno.test("captureStep() goes on as its code would after optimizer.dispose(), which makes new moments", async () => {
+  const strangers: Tensor[] = [];
+  const { replays } = await bothRuns({
+    between: ({ optimizer, device }, i) => {
+      if (i !== 0 && i !== 3) return; // before it is recorded, and after
+      optimizer.dispose();
+      for (const size of [16, 64, 128, 256, 512, 1024]) {
+        for (let n = 0; n < 4; n++) strangers.push(Tensor.from(new Float32Array(size).fill(7), { device }));
+      }
+    },
+    steps: 8,
+  });
+  assert(replays > 0);
+  for (const tensor of strangers) assert((await tensor.data()).every((value) => value === 7));
+});
+
+Deno.test("captureStep() never updates another tensor in the place of one that was disposed", async () => {
+  const device = await freshDevice();
+  const w = Tensor.from([1, 2, 3, 4], { device, requiresGrad: true });
+  const optimizer = new AdamW([w], { lr: 0.1 });
+  const step = captureStep(device, ({ ids }: { ids: Tensor }) => {
+    assertEquals(ids.dtype, "int32");
+    const loss = tidy(() => {
+      const loss = sum(multiply(w, w));
+      loss.backward();
+      return loss;
+    });
+    optimizer.step();
+    optimizer.zeroGrad();
+    return loss;
+  });
+  for (let i = 0; i < 4; i++) await step({ ids: [[i]] }).item();
+  w.dispose();
+  const strangers = Array.from({ length: 8 }, () => Tensor.from([100, 100, 100, 100], { device }));
+  assertThrows(() => step({ ids: [[5]] }), Error, "it was disposed");
+  assertThrows(() => step({ ids: [[5]] }), Error, "it was disposed");
+  for (const tensor of strangers) assertEquals([...await tensor.data()], [100, 100, 100, 100]);
+});
+
+Deno.test("captureStep() goes on as its code would after an adapter is deleted", async () => {
+  const { replays } = await bothRuns({
+    between: ({ peftModel }, i) => {
+      if (i === 0) peftModel.addAdapter("other", new LoraConfig({ r: 2, targetModules: ["c_fc"] }));
+      if (i === 4) peftModel.deleteAdapter("other");
+    },
+    body: ({ peftModel, trained, optimizer }) => (inputs) => {
+      peftModel.setAdapter("default");
+      assert(trained.length > 0);
+      return wholeStep({ peftModel, optimizer } as Made)(inputs);
+    },
+    steps: 9,
+  });
+  assert(replays > 0);
+});
+
+Deno.test("captureStep() leaves gradients as its code would: zeroed outside, kept, or zeroed first", async () => {
+  const grad = ({ peftModel }: Made, inputIds: Tensor) =>
+    tidy(() => {
+      const { loss } = peftModel.forward({ inputIds, labels: inputIds });
+      loss!.backward();
+      return loss!;
+    });
+  const update = ({ optimizer }: Made) => {
+    optimizer.step();
+    optimizer.zeroGrad();
+  };
+  const outside = await bothRuns({ body: (made) => ({ inputIds }) => grad(made, inputIds), between: update });
+  assertEquals(outside.replays, 5, "zeroed and used outside");
+  const first = await bothRuns({
+    body: (made) => ({ inputIds }) => {
+      made.optimizer.zeroGrad();
+      const loss = grad(made, inputIds);
+      made.optimizer.step();
+      return loss;
+    },
+    between: ({ optimizer }, i) => i === 4 && optimizer.zeroGrad(),
+  });
+  assertEquals(first.replays, 5, "zeroed first");
+  const kept = await bothRuns({
+    body: (made) => ({ inputIds }) => {
+      const loss = grad(made, inputIds);
+      made.optimizer.step();
+      return loss;
+    },
+  });
+  assertEquals(kept.replays, 5, "never zeroed");
+  const every = await bothRuns({
+    body: (made) => ({ inputIds }) => grad(made, inputIds),
+    between: (made, i) => i % 3 === 2 && update(made),
+    steps: 9,
+  });
+  assert(every.replays >= 0, "zeroed after every third");
+  const stepFirst = await bothRuns({
+    body: (made) => ({ inputIds }) => {
+      made.optimizer.step();
+      made.optimizer.zeroGrad();
+      return tidy(() => noGrad(() => made.peftModel.forward({ inputIds, labels: inputIds }).loss!));
+    },
+    between: (made, i) => {
+      using inputIds = Tensor.from(batch(i), { dtype: "int32", device: made.device });
+      grad(made, inputIds).dispose();
+    },
+  });
+  assertEquals(stepFirst.replays, 0, "gradients come from outside");
+});
+
+Deno.test("captureStep() draws as its code would with dropout graphs alive between steps", async () => {
+  const alive: Tensor[] = [];
+  const strangers: Tensor[] = [];
+  await bothRuns({
+    between: async ({ peftModel, device }, i) => {
+      if (i === 2 || i === 3) {
+        for (let n = 0; n < 2; n++) {
+          const { loss } = peftModel.forward({ inputIds: batch(n), labels: batch(n) });
+          alive.push(loss!);
+        }
+      }
+      if (i === 4) {
+        for (const loss of alive.splice(0)) {
+          loss.backward(); // with the masks of its own forward
+          loss.dispose();
+        }
+        for (let n = 0; n < 20; n++) strangers.push(Tensor.from([7, 7, 7, 7], { device }));
+      }
+      await device.sync();
+    },
+    steps: 8,
+  });
+  for (const tensor of strangers) assertEquals([...await tensor.data()], [7, 7, 7, 7]);
+});
+
+Deno.test("captureStep() draws new numbers in each step where nothing advances the random state", async () => {
+  const device = await freshDevice();
+  const random = new RandomState(device, 1);
+  const dropout = new Dropout(0.5, random);
+  const x = Tensor.from(new Float32Array(256).fill(1), { device });
+  const step = captureStep(device, (_: Record<"ids", Tensor>) => dropout.forward(x));
+  const seen = new Set<string>();
+  for (let i = 0; i < 5; i++) seen.add((await step({ ids: [[1]] }).data()).join());
+  assertEquals(seen.size, 5);
+});
+
+Deno.test("captureStep() follows settings: adapters off, switched, merged, scaled; train and eval; requiresGrad", async () => {
+  const changes: [string, (made: Made) => unknown, (made: Made) => unknown][] = [
+    [
+      "disableAdapterLayers()",
+      ({ peftModel }) => peftModel.disableAdapterLayers(),
+      ({ peftModel }) => peftModel.enableAdapterLayers(),
+    ],
+    [
+      "setAdapter()",
+      ({ peftModel }) => peftModel.setAdapter("other"),
+      ({ peftModel }) => peftModel.setAdapter("default"),
+    ],
+    [
+      "mergeAdapter()",
+      ({ peftModel }) => peftModel.mergeAdapter(),
+      ({ peftModel }) => peftModel.unmergeAdapter(),
+    ],
+    ["eval()", ({ peftModel }) => peftModel.eval(), ({ peftModel }) => peftModel.train()],
+    [
+      "requiresGrad",
+      ({ trained }) => trained[0].requiresGrad = false,
+      ({ trained }) => trained[0].requiresGrad = true,
+    ],
+  ];
+  for (const [label, change, back] of changes) {
+    const device = await freshDevice();
+    const outcomes: number[][] = [];
+    for (const captured of [false, true]) {
+      const made = make(device);
+      made.peftModel.addAdapter(
+        "other",
+        new LoraConfig({ r: 2, initLoraWeights: false, targetModules: ["c_fc"] }),
+      );
+      made.peftModel.setAdapter("default");
+      // The gradient's path is part of the step, but nothing is updated: every step differs by settings alone.
+      let calls = 0;
+      const body: Step = ({ inputIds }) => {
+        calls++;
+        return tidy(() => {
+          const { loss } = made.peftModel.forward({ inputIds, labels: inputIds });
+          return scale(loss!, 1).detach();
+        });
+      };
+      const step = captureStep(device, body);
+      const losses: number[] = [];
+      for (let i = 0; i < 12; i++) {
+        if (i === 4) await change(made);
+        if (i === 8) await back(made);
+        if (captured) losses.push(await step({ inputIds: batch(0) }).item());
+        else {
+          using inputIds = Tensor.from(batch(0), { dtype: "int32", device });
+          using loss = body({ inputIds });
+          losses.push(await loss.item());
+        }
+      }
+      if (captured) assertEquals(calls, 4, `${label}: one record for each of two settings`);
+      outcomes.push(losses);
+      made.peftModel.dispose();
+    }
+    assertEquals(outcomes[1], outcomes[0], label);
+    if (label !== "requiresGrad" && label !== "mergeAdapter()") {
+      assertNotEquals(outcomes[0][4], outcomes[0][3], label);
+    }
+  }
+});
+
+Deno.test("captureStep() keeps records under noGrad apart", async () => {
+  const made = make(await freshDevice());
+  const step = captureStep(made.device, ({ inputIds }: { inputIds: Tensor }) => {
+    const { loss } = made.peftModel.forward({ inputIds, labels: inputIds });
+    if (loss!.requiresGrad) loss!.backward();
+    return loss!;
+  });
+  for (let i = 0; i < 3; i++) noGrad(() => step({ inputIds: batch(0) }));
+  assertEquals(made.trained[0].grad, null);
+  for (let i = 0; i < 3; i++) step({ inputIds: batch(0) });
+  assert(made.trained[0].grad !== null);
+});
+
+Deno.test("a body that throws gives its memory back, and the step goes on after it", async () => {
+  const device = await freshDevice();
+  const made = make(device);
+  const whole = wholeStep(made);
+  let fail = false;
+  const step = captureStep(device, (inputs: { inputIds: Tensor }) =>
+    tidy(() => {
+      const loss = tidy(() => made.peftModel.forward({ ...inputs, labels: inputs.inputIds }).loss!);
+      if (fail) throw new Error("on purpose");
+      loss.dispose();
+      return whole(inputs);
+    }));
+  await step({ inputIds: batch(0) }).item();
+  const { liveBytes } = device.memory;
+  fail = true;
+  for (let i = 0; i < 6; i++) assertThrows(() => step({ inputIds: batch(i) }), Error, "on purpose");
+  assert(device.memory.liveBytes <= liveBytes, `${device.memory.liveBytes} of ${liveBytes}`);
+  fail = false;
+  for (let i = 0; i < 4; i++) assert(Number.isFinite(await step({ inputIds: batch(i) }).item()));
+});
+
+Deno.test("captureStep() checks ids in every call, before anything is changed", async () => {
+  const device = await freshDevice();
+  const made = make(device);
+  const step = captureStep(device, wholeStep(made));
+  const bad: [number, string][] = [
+    [99, "Cannot use labels: integers from 0 to 39 or -100 are required, received 99 at [1, 3]"],
+    [-7, "Cannot use labels: integers from 0 to 39 or -100 are required, received -7 at [1, 3]"],
+    [1.5, 'Cannot run a captured step: 32-bit integers are required as "inputIds", received 1.5'],
+    [NaN, 'Cannot run a captured step: 32-bit integers are required as "inputIds", received NaN'],
+    [2 ** 31, 'Cannot run a captured step: 32-bit integers are required as "inputIds", received 2147483648'],
+  ];
+  for (let i = 0; i < 5; i++) {
+    for (const [id, message] of bad) {
+      const inputIds = batch(i);
+      inputIds[1][3] = id;
+      const before = await made.trained[1].data();
+      assertThrows(() => step({ inputIds }), RangeError, message);
+      assertEquals(await made.trained[1].data(), before);
+    }
+    await step({ inputIds: batch(i) }).item();
+  }
+});
+
+Deno.test("captureStep() refuses a batch without a label in replays", async () => {
+  const made = make(await freshDevice());
+  const step = captureStep(
+    made.device,
+    ({ inputIds, labels }: { inputIds: Tensor; labels: Tensor }) =>
+      tidy(() => noGrad(() => made.peftModel.forward({ inputIds, labels }).loss!)),
+  );
+  for (let i = 0; i < 3; i++) await step({ inputIds: batch(i), labels: batch(i) }).item();
+  const labels = batch(0).map((row) => row.map(() => -100));
+  assertThrows(() => step({ inputIds: batch(0), labels }), RangeError, "at least one label");
+});
+
+Deno.test("captureStep() refuses to read back, to be nested, and a body that gives no tensor", async () => {
+  const device = await freshDevice();
+  const x = Tensor.from([1, 2], { device });
+  const inner = captureStep(device, () => scale(x, 2));
+  inner({});
+  const nested = captureStep(device, () => inner({}));
+  nested({});
+  assertThrows(() => nested({}), TypeError, "Cannot run a captured step in the body of another one");
+  const asynchronous = captureStep(device, (() => Promise.resolve(x)) as unknown as () => Tensor);
+  assertThrows(() => asynchronous({}), TypeError, "Cannot capture a step: its body must return one tensor");
+  let failure: Promise<string> | undefined;
+  const reading = captureStep(device, () => {
+    failure = x.data().then(() => "read", (error) => error.message);
+    return scale(x, 2);
+  });
+  reading({});
+  assertEquals(await failure, "read");
+  reading({});
+  assertEquals(
+    await failure,
+    "Cannot read from the device in a captured step: read its result after the step",
+  );
+});
+
+Deno.test("captureStep() bounds what several shapes reserve, and gives it up when memory is short", async () => {
+  const device = await freshDevice();
+  const made = make(device, { nEmbd: 64 }, 0);
+  const step = captureStep(device, wholeStep(made));
+  const lengths = [16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3];
+  let most = 0;
+  for (const length of lengths) {
+    for (let i = 0; i < 3; i++) await step({ inputIds: batch(i, 8, length) }).item();
+    device.trim();
+    most = Math.max(most, device.memory.liveBytes);
+  }
+  const reserved = device.memory.liveBytes;
+  device.memoryLimitBytes = most + 1e5;
+  const big = device.acquire(reserved >> 1); // records give way
+  assert(device.memory.liveBytes <= most + 1e5);
+  device.release(big);
+  device.memoryLimitBytes = Infinity;
+  assert(Number.isFinite(await step({ inputIds: batch(0, 8, 16) }).item()));
+  step.dispose();
+  device.trim();
+  assert(device.memory.liveBytes < reserved / 2, `${device.memory.liveBytes} of ${reserved}`);
+});
+
+Deno.test("captureStep() gives its result again after the caller disposed it", async () => {
+  const made = make(await freshDevice());
+  const step = captureStep(made.device, wholeStep(made));
+  for (let i = 0; i < 5; i++) {
+    using loss = step({ inputIds: batch(i) });
+    assert(Number.isFinite(await loss.item()));
+  }
+});
