@@ -4,6 +4,7 @@
  */
 
 import { defaultSeed, noGrad, Tensor, tidy, TokenSampler } from "../autograd/mod.ts";
+import { inEvalMode } from "../nn/mod.ts";
 import { beamSearch } from "./beam_search.ts";
 import type { GPT2LMHeadModel } from "./gpt2.ts";
 import type { GPT2Inputs } from "./gpt2_model.ts";
@@ -49,6 +50,8 @@ export interface GenerateOptions extends SamplingOptions {
   lengthPenalty?: number;
   /** Beam search: stop a row as soon as `numBeams` sequences have ended; default false. */
   earlyStopping?: boolean;
+  /** @internal Runs each forward: adapters set what it depends on for as long as it runs. Default: calls it. */
+  runStep?: <T>(step: () => T) => T;
 }
 
 /** Prompts as rows and mask rows (null: no padding). */
@@ -127,7 +130,7 @@ export async function generate(
   }
   let cache: KVCache | undefined;
   let sampler: TokenSampler | undefined;
-  const { training } = model;
+  const { runStep = (step) => step() } = options;
   try {
     if (useCache) cache = new KVCache(config, model.device, rows.length, prompt + maxNewTokens);
     sampler = new TokenSampler(model.device, {
@@ -139,13 +142,11 @@ export async function generate(
       padToken: pad,
       seed: options.seed ?? defaultSeed(),
     });
-    model.eval();
-    await decode(model, { rows, mask, virtual, eos, maxNewTokens, cache, sampler, streamer });
+    await decode(model, { rows, mask, virtual, eos, maxNewTokens, cache, sampler, streamer, runStep });
     streamer?.end();
   } finally {
     cache?.dispose();
     sampler?.dispose();
-    model.train(training);
   }
   return rows;
 }
@@ -176,26 +177,21 @@ async function searchBeams(
     );
   }
   const masks = mask?.flatMap((row) => Array.from({ length: numBeams }, () => row));
-  const { training } = model;
-  model.eval();
-  try {
-    return await beamSearch(rows, (sequences) => {
-      const attention = masks?.map((row, i) => [
-        ...row,
-        ...new Array<number>(sequences[i].length - row.length).fill(1),
-      ]);
-      return tidy(() =>
-        model.lastLogits({
-          inputIds: sequences,
-          attentionMask: attention,
-          positionIds: attention && positionsOf(attention),
-          ...virtual,
-        })
-      );
-    }, { ...options, numBeams, lengthPenalty, earlyStopping, repetitionPenalty: sampling.repetitionPenalty });
-  } finally {
-    model.train(training);
-  }
+  const { runStep = (step) => step() } = options;
+  return await beamSearch(rows, (sequences) => {
+    const attention = masks?.map((row, i) => [
+      ...row,
+      ...new Array<number>(sequences[i].length - row.length).fill(1),
+    ]);
+    const forward = () =>
+      model.lastLogits({
+        inputIds: sequences,
+        attentionMask: attention,
+        positionIds: attention && positionsOf(attention),
+        ...virtual,
+      });
+    return inEvalMode(() => runStep(() => tidy(forward)));
+  }, { ...options, numBeams, lengthPenalty, earlyStopping, repetitionPenalty: sampling.repetitionPenalty });
 }
 
 /** Time the tokens of one readback should take, in milliseconds: short enough for a reader, long enough to hide it. */
@@ -213,6 +209,7 @@ interface Decoding {
   readonly cache: KVCache | undefined;
   readonly sampler: TokenSampler;
   readonly streamer: Streamer | undefined;
+  readonly runStep: <T>(step: () => T) => T;
 }
 
 /**
@@ -262,7 +259,7 @@ function recordStep(model: GPT2LMHeadModel, job: Decoding, step: number): void {
   const width = fresh ? 1 : rows[0].length;
   const total = fresh ? cache.length - cache.virtualTokens + 1 : width;
   const attention = mask?.map((row) => [...row, ...new Array<number>(total - row.length).fill(1)]);
-  noGrad(() =>
+  const forward = () =>
     tidy(() => {
       const logits = model.lastLogits({
         inputIds: fresh ? sampler.next : rows,
@@ -272,6 +269,6 @@ function recordStep(model: GPT2LMHeadModel, job: Decoding, step: number): void {
         ...(fresh ? {} : virtual),
       });
       sampler.sample(logits);
-    })
-  );
+    });
+  inEvalMode(() => job.runStep(() => noGrad(forward)));
 }

@@ -11,6 +11,7 @@ export { Initializer } from "./init.ts";
 export { LayerNorm } from "./layer_norm.ts";
 export { Linear } from "./linear.ts";
 export {
+  inEvalMode,
   type LoadResult,
   mismatchError,
   Module,

@@ -30,14 +30,31 @@ export function mismatchError(action: string, lines: readonly string[]): TypeErr
 
 const join = (prefix: string, name: string) => prefix === "" ? name : `${prefix}.${name}`;
 
+/** Functions that run every module in eval mode, one inside the other. */
+let evaluations = 0;
+const EVALUATION = {};
+
+/**
+ * Runs `body` with every module in eval mode, whatever `training` says, and leaves them as they are. `body` must not be
+ * asynchronous: the mode holds for what it computes at once.
+ */
+export function inEvalMode<T>(body: () => T): T {
+  if (++evaluations === 1) noteSetting(EVALUATION, "on", false, true);
+  try {
+    return body();
+  } finally {
+    if (--evaluations === 0) noteSetting(EVALUATION, "on", true, false);
+  }
+}
+
 /** A node of the tree. Attributes that are parameters, modules or arrays of modules are its parts. */
 export class Module {
   // Not a private name: `clone()` copies what it finds.
   private isTraining = true;
 
-  /** Whether dropout is active. New modules train. */
+  /** Whether dropout is active: not in `inEvalMode`. New modules train. */
   get training(): boolean {
-    return this.isTraining;
+    return this.isTraining && evaluations === 0;
   }
 
   set training(on: boolean) {

@@ -64,6 +64,10 @@ export interface AdapterHost<M extends Module> {
   unmerge(): void;
   /** Runs `body` with every adapter off. */
   disabled<T>(body: () => T): T;
+  /** Whether adapters are off until they are switched on. */
+  readonly isHeldOff: boolean;
+  /** Runs a change of what trains; while adapters are off it comes true once they are on again. */
+  changeTraining<T>(body: () => T): T;
   /** Drops an adapter. */
   remove(name: string): void;
   /** Gives an adapter another name. */
@@ -84,6 +88,6 @@ export interface AdapterHost<M extends Module> {
   trainingState?(): Promise<TrainingState>;
   /** Goes on from there. */
   loadTrainingState?(state: TrainingState): void;
-  /** The model's generate, through the adapters. */
-  generate(inputs: unknown, options: unknown): unknown;
+  /** The model's generate, with the adapters that act when it is called. */
+  generate(inputs: unknown, options: unknown): Promise<unknown>;
 }

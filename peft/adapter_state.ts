@@ -12,12 +12,35 @@ import type { MixedBatch } from "./operations/mixed_batch.ts";
 /** Cuts a group's rows out of a tensor as long as the batch. */
 export type PartOf = (tensor: Tensor) => Tensor;
 
+/** Scalings that are multiplied for as long as a function runs. */
+export interface Rescale {
+  /** What they are multiplied by. */
+  readonly factor: number;
+  /** The scalings: one of each LoRA layer. */
+  readonly scalings: ReadonlySet<object>;
+  /** The paths of those layers. */
+  readonly layers: string;
+}
+
+/** What decides which adapters act in a forward, at one moment: a call keeps it from its begin to its end. */
+export interface AdapterCall {
+  /** Names of the adapters that act, in order. */
+  readonly active: readonly string[];
+  /** Whether every adapter is switched off. */
+  readonly disabled: boolean;
+  /** The batch whose rows have adapters of their own, or null. */
+  readonly mixed: MixedBatch | null;
+  /** Scalings that are multiplied. */
+  readonly rescales: readonly Rescale[];
+}
+
 /** What the adapters of one model share: which are active, merged, or switched off. */
 export class AdapterState {
   #active: readonly string[] = [];
   #merged: readonly string[] = [];
   #disabled = false;
   #mixed: MixedBatch | null = null;
+  #rescales: readonly Rescale[] = [];
   #observer: ((layer: Module, x: Tensor) => void) | null = null;
 
   /** Names of the adapters that act, in order. */
@@ -50,7 +73,7 @@ export class AdapterState {
     this.#disabled = off;
   }
 
-  /** The batch under way whose rows have adapters of their own; null for the active ones everywhere. */
+  /** The batch of the forward that runs, if its rows have adapters of their own; null for the active ones everywhere. */
   get mixed(): MixedBatch | null {
     return this.#mixed;
   }
@@ -58,6 +81,17 @@ export class AdapterState {
   set mixed(batch: MixedBatch | null) {
     noteSetting(this, "mixed", this.#mixed, batch);
     this.#mixed = batch;
+  }
+
+  /** Scalings that are multiplied for as long as functions run. */
+  get rescales(): readonly Rescale[] {
+    return this.#rescales;
+  }
+
+  set rescales(rescales: readonly Rescale[]) {
+    const show = (all: readonly Rescale[]) => all.map(({ factor, layers }) => `${factor} ${layers}`);
+    noteSetting(this, "rescales", show(this.#rescales), show(rescales));
+    this.#rescales = rescales;
   }
 
   /** Is shown what LoRA layers are given, while something looks at it. */
@@ -68,6 +102,30 @@ export class AdapterState {
   set observer(observer: ((layer: Module, x: Tensor) => void) | null) {
     noteSetting(this, "observer", this.#observer !== null, observer !== null);
     this.#observer = observer;
+  }
+
+  /** What decides which adapters act now. */
+  get call(): AdapterCall {
+    const { active, disabled, mixed, rescales } = this;
+    return { active, disabled, mixed, rescales };
+  }
+
+  /** Runs `body`, which must not be asynchronous, as a call was when it began; then all is as it is now. */
+  during<T>(call: AdapterCall, body: () => T): T {
+    const before = this.call;
+    this.#set(call);
+    try {
+      return body();
+    } finally {
+      this.#set(before);
+    }
+  }
+
+  #set({ active, disabled, mixed, rescales }: AdapterCall): void {
+    if (active !== this.#active) this.active = active;
+    if (disabled !== this.#disabled) this.disabled = disabled;
+    if (mixed !== this.#mixed) this.mixed = mixed;
+    if (rescales !== this.#rescales) this.rescales = rescales;
   }
 
   /** The batch under way whose rows differ; null if none is, or every adapter is off. */

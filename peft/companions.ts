@@ -40,7 +40,7 @@ export class Companions {
   /** A model's output, its loss with what adapters add to it that act and train. */
   addLosses(output: unknown, configs: ReadonlyMap<string, PeftConfig>, state: AdapterState): unknown {
     const target = output as { loss?: Tensor };
-    if (!target.loss || state.disabled || state.rows) return output; // rows of a mixed batch do not train
+    if (!target.loss || state.disabled) return output;
     for (const name of state.active) {
       const companion = this.#items.get(name);
       if (!companion?.extraLoss || configs.get(name)?.inferenceMode) continue;

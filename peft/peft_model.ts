@@ -225,7 +225,10 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
     setGradients(this.#host, adapterNames, requiresGrad);
   }
 
-  /** Switches every adapter off until `enableAdapterLayers()`; merged ones are unmerged. */
+  /**
+   * Switches every adapter off until `enableAdapterLayers()`; merged ones are unmerged. `setAdapter()` meanwhile chooses
+   * what acts and trains from then on.
+   */
   disableAdapterLayers(): void {
     warnOfBiases(this.#host);
     this.#host.setEnabled(false);
@@ -258,7 +261,9 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
 
   /**
    * Runs `body` with every adapter off: the base model, bit for bit (biases that were trained stay trained).
-   * The adapters are on again afterwards, also after an exception; `body` may be asynchronous.
+   * The adapters are on again afterwards, also after an exception; `body` may be asynchronous. Where calls overlap or
+   * nest, adapters are on again once all have ended. What is merged is merged again then, unless other adapters were
+   * set meanwhile.
    */
   disableAdapter<T>(body: () => T): T {
     warnOfBiases(this.#host);
@@ -267,7 +272,8 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
 
   /**
    * Adds the change of adapters (default: the active ones) to the base weights.
-   * @throws {RangeError} with `safeMerge`, if a merged weight is not finite; the base is as it was then
+   * @throws {RangeError} while adapters are switched off (`peft` merges, and the next forward unmerges); with `safeMerge`,
+   * if a merged weight is not finite; the base is as it was then
    */
   async mergeAdapter(options: { adapterNames?: readonly string[]; safeMerge?: boolean } = {}): Promise<void> {
     await this.#host.merge(options.adapterNames ?? this.activeAdapters, options.safeMerge ?? false);
@@ -278,11 +284,18 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
     this.#host.unmerge();
   }
 
-  /** Merges the active adapters and returns the base model, free of adapters. */
+  /** Merges the active adapters, also where they are switched off, and returns the base model, free of adapters. */
   async mergeAndUnload(options: { adapterNames?: readonly string[]; safeMerge?: boolean } = {}): Promise<M> {
     const names = options.adapterNames ?? this.activeAdapters;
-    if (names.some((name) => !this.#host.state.merged.includes(name))) {
-      await this.mergeAdapter({ ...options, adapterNames: names });
+    const { isHeldOff } = this.#host;
+    try {
+      if (isHeldOff) this.#host.setEnabled(true);
+      if (names.some((name) => !this.#host.state.merged.includes(name))) {
+        await this.mergeAdapter({ ...options, adapterNames: names });
+      }
+    } catch (error) {
+      if (isHeldOff) this.#host.setEnabled(false);
+      throw error;
     }
     const model = this.#host.unload(true);
     this.#host.restoreGradients();

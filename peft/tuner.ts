@@ -8,7 +8,7 @@ import { Conv1D, Initializer, Linear, Module, type Parameter } from "../nn/mod.t
 import { savedModules, tunerLayers, unwrappedView } from "./adapted_tree.ts";
 import type { AdapterHost, InjectOptions, LoadedKeys } from "./adapter_host.ts";
 import { checkName, checkNewName, mixedTypes } from "./adapter_names.ts";
-import { AdapterSwitch, withAdaptersOff } from "./operations/adapters_off.ts";
+import { AdapterSwitch } from "./operations/adapters_off.ts";
 import { type AdapterValues, applyAdapterValues } from "./files/adapter_files.ts";
 import { type PeftConfig, withFields } from "./config.ts";
 import { embeddingWeights } from "./lora/embedding_weights.ts";
@@ -17,7 +17,7 @@ import { Merging } from "./operations/merging.ts";
 import { Companions } from "./companions.ts";
 import { AdapterState } from "./adapter_state.ts";
 import { type InjectionContext, isTunerLayer, type TrainingState, type TunerLayer } from "./method.ts";
-import { checkMixedBatch, withRows } from "./operations/mixed_batch.ts";
+import { runForward, runGenerate } from "./operations/run_model.ts";
 import type { ModulesToSaveWrapper } from "./modules_to_save.ts";
 import { isPromptLearning } from "./virtual_tokens/prompt_learning.ts";
 import { placeAdapter, putBasesBack, takeOutAdapter } from "./placement.ts";
@@ -52,7 +52,7 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
   readonly #trained: GradientFlags;
   readonly #merging: Merging;
   readonly #companions = new Companions();
-  readonly #switch = new AdapterSwitch();
+  readonly #switch: AdapterSwitch;
   #injections = 0;
 
   /**
@@ -68,6 +68,10 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
     this.training = model.training;
     this.#trained = new GradientFlags(model.parameters());
     this.#merging = new Merging(model, this.state, this.#trained);
+    this.#switch = new AdapterSwitch(this.state, () => model.parameters(), {
+      off: (scoped) => this.#merging.suspend(scoped),
+      on: () => this.#merging.resume(),
+    });
   }
 
   /** Whether it stands in a PEFT model; else its adapters are injected in a model that is used as it is. */
@@ -137,7 +141,9 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
     const context = { ...base, companion };
     this.#companions.set(name, companion);
     try {
-      placeAdapter(this.model, name, config, { paths, whole, tokens, method, context });
+      this.changeTraining(() =>
+        placeAdapter(this.model, name, config, { paths, whole, tokens, method, context })
+      );
     } catch (error) {
       this.#discard(name);
       throw error;
@@ -209,10 +215,9 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
 
   /** The model's forward, through the adapters; with `adapterNames`, each row through its own. */
   forward(inputs: object): unknown {
-    const model = this.model as unknown as { forward(inputs: object): unknown };
-    const { adapterNames, ...rest } = inputs as { adapterNames?: readonly string[] };
-    const output = this.#withRows(adapterNames, rest, () => model.forward(adapterNames ? rest : inputs));
-    return this.#companions.addLosses(output, this.#configs, this.state);
+    const output = runForward(this, inputs);
+    const { adapterNames } = inputs as { adapterNames?: readonly string[] };
+    return adapterNames ? output : this.#companions.addLosses(output, this.#configs, this.state);
   }
 
   /** What a method does after an optimizer step. @throws {RangeError} if no adapter here does anything */
@@ -239,26 +244,9 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
     this.#configs.set(name, withFields(this.#configs.get(name)! as C, fields));
   }
 
-  /** The model's generate, through the adapters. @throws {TypeError} if it has none */
-  generate(inputs: unknown, options: unknown): unknown {
-    const model = this.model as unknown as { generate?(inputs: unknown, options: unknown): unknown };
-    if (!model.generate) throw new TypeError("Cannot generate: the base model has no generate()");
-    const { adapterNames, ...rest } = (options ?? {}) as { adapterNames?: readonly string[] };
-    const run = () => model.generate!(inputs, adapterNames ? rest : options);
-    if (!adapterNames) return run();
-    this.#checkRows(adapterNames, inputs);
-    const { numBeams = 1 } = rest as { numBeams?: number };
-    const rows = adapterNames.flatMap((name) => new Array<string>(numBeams).fill(name));
-    return withRows(this.state, rows, run);
-  }
-
-  #withRows<T>(names: readonly string[] | undefined, inputs: unknown, body: () => T): T {
-    if (names) this.#checkRows(names, inputs);
-    return names || this.state.mixed ? withRows(this.state, names ?? null, body) : body();
-  }
-
-  #checkRows(names: readonly string[], inputs: unknown): void {
-    checkMixedBatch(this.model, this.state, this.#configs.keys(), { names, inputs });
+  /** The model's generate, with the adapters that act when it is called. @throws {TypeError} if it has none */
+  generate(inputs: unknown, options: unknown): Promise<unknown> {
+    return runGenerate(this, inputs, options);
   }
 
   /** Biases of the base that an adapter trains. */
@@ -275,6 +263,7 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
   /** Makes adapters act, in order; with `trainable`, their parameters train and no others. */
   activate(names: readonly string[], trainable: boolean): void {
     this.checkActive(names);
+    this.#merging.forgetSuspended();
     this.state.active = [...names];
     this.applyGradients(trainable ? names : []);
   }
@@ -296,10 +285,12 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
 
   /** Lets the parameters of these adapters train, and nothing else. */
   applyGradients(names: readonly string[]): void {
-    for (const parameter of this.model.parameters()) parameter.requiresGrad = false;
-    for (const name of names) {
-      for (const parameter of this.adapterState(name).values()) parameter.requiresGrad = true;
-    }
+    this.changeTraining(() => {
+      for (const parameter of this.model.parameters()) parameter.requiresGrad = false;
+      for (const name of names) {
+        for (const parameter of this.adapterState(name).values()) parameter.requiresGrad = true;
+      }
+    });
   }
 
   /** Fails for an adapter that is not there. */
@@ -314,6 +305,15 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
       const { name: method, unmergeable } = methodOf(this.#configs.get(name)!.peftType);
       if (unmergeable !== undefined) throw new RangeError(`Cannot merge ${method} "${name}": ${unmergeable}`);
     }
+    if (this.state.disabled) {
+      throw new RangeError(
+        `Cannot merge: adapters that are switched on are required; ${
+          this.#switch.isScoped
+            ? "merge after disableAdapter() has ended"
+            : "call enableAdapterLayers() first"
+        }`,
+      );
+    }
     await this.#merging.merge(names, safe);
   }
 
@@ -324,17 +324,22 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
 
   /** Runs `body` with every adapter off and nothing merged, whatever happens in it. */
   disabled<T>(body: () => T): T {
-    const merged = [...this.state.merged];
-    if (merged.length > 0) this.unmerge();
-    return withAdaptersOff(this.state, this.model.parameters(), body, () => {
-      if (merged.length > 0) this.#merging.mergeNow(merged);
-    });
+    return this.#switch.during(body);
   }
 
   /** Switches every adapter off until it is switched on again; what is merged is unmerged. */
   setEnabled(on: boolean): void {
-    if (!on && this.state.merged.length > 0) this.unmerge();
-    this.#switch.set(this.state, this.model.parameters(), on);
+    this.#switch.set(on);
+  }
+
+  /** Whether adapters are off until they are switched on. */
+  get isHeldOff(): boolean {
+    return this.#switch.isHeld;
+  }
+
+  /** Runs a change of what trains; while adapters are off it comes true once they are on again. */
+  changeTraining<T>(body: () => T): T {
+    return this.#switch.change(body);
   }
 
   /** Gives an adapter another name. @throws {RangeError} if there is none, or the new name is taken */
@@ -345,13 +350,14 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
     for (const [, wrapper] of this.savedModules()) wrapper.renameAdapter(from, to);
     this.#companions.rename(from, to);
     renameKey(this.#configs, from, to);
+    this.#merging.rename(from, to);
     this.state.rename(from, to);
   }
 
   /** Drops an adapter; layers left without one get their base module back. */
   remove(name: string): void {
     this.checkName(name);
-    if (this.state.merged.includes(name)) {
+    if (this.#merging.isMerged(name)) {
       throw new RangeError(
         `Cannot delete adapter(s) ['${name}'] while they are merged. Please unmerge them first.`,
       );
@@ -369,6 +375,7 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
 
   /** Puts the base modules back (with `keepSaved`, the active copies of modules trained whole) and frees the adapters. */
   unload(keepSaved: boolean): M {
+    this.#switch.end();
     putBasesBack(this.model, keepSaved);
     this.#merging.finish();
     this.#companions.clear();

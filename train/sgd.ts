@@ -79,20 +79,17 @@ export class SGD implements Optimizer {
   }
 
   step({ clip }: StepOptions = {}): void {
-    for (const { state, indices, grads, active } of this.#states.prepareStep(clip !== undefined)) {
+    this.#states.add(this.#params.flatMap(({ grad }, index) => grad ? [index] : []));
+    for (const { state, indices } of this.#states.parts) {
+      const grads = indices.map((index) => this.#params[index].grad);
+      const active = indices.filter((_, slot) => grads[slot] !== null);
+      if (active.length === 0) continue;
       const values = (slot: number) => {
         const { lr, momentum, dampening, weightDecay, nesterov } = this.#groupOf[indices[slot]];
-        return {
-          lr,
-          momentum,
-          dampening,
-          weightDecay,
-          nesterov,
-          step: Math.max(1, this.#steps[indices[slot]]),
-        };
+        const first = this.#steps[indices[slot]] <= 1;
+        return { lr, momentum, dampening, weightDecay, nesterov, first };
       };
-      const advance = () => active.forEach((index) => this.#steps[index]++);
-      state.prepare(advance, values, grads.map((grad) => grad !== null));
+      state.prepare(() => active.forEach((index) => this.#steps[index]++), values);
       state.launch(grads, clip);
     }
   }
@@ -105,17 +102,13 @@ export class SGD implements Optimizer {
   }
 
   async stateDict(): Promise<OptimizerStateDict> {
-    const steps = [...this.#steps];
-    const [skipped, ...read] = await Promise.all([
-      this.#states.readSkipped(),
-      ...steps.map((_, index) => {
-        const place = this.#states.place(index);
-        return this.#names.length > 0 && place ? place.state.read(place.slot) : null;
-      }),
-    ]);
+    const read = await Promise.all(this.#params.map((_, index) => {
+      const place = this.#states.place(index);
+      return this.#names.length > 0 && place ? place.state.read(place.slot) : null;
+    }));
     const state: OptimizerStateDict["state"] = new Map();
-    read.forEach((buffer, index) => {
-      const step = steps[index] - skipped[index];
+    this.#steps.forEach((step, index) => {
+      const buffer = read[index];
       if (step > 0) state.set(index, { step, buffers: buffer ? { momentum_buffer: buffer } : {} });
     });
     return { state, paramGroups: groupStates(this.paramGroups) };

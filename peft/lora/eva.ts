@@ -23,6 +23,7 @@ import {
   tidy,
   untracked,
 } from "../../autograd/mod.ts";
+import { inEvalMode } from "../../nn/mod.ts";
 import type { AdaptableModel } from "../adaptable_model.ts";
 import { withFields } from "../config.ts";
 import { completeEva, type EvaConfig } from "./eva_config.ts";
@@ -155,8 +156,6 @@ async function gather(
 ): Promise<Map<LoraLayer, InputStatistics>> {
   const found = new Map([...layers.keys()].map((layer) => [layer, new InputStatistics()]));
   const { model, state } = tuner;
-  const wasTraining = model.training;
-  model.eval();
   try {
     for await (const batch of batches) {
       const kept = keptPositions(batch, eva);
@@ -166,22 +165,25 @@ async function gather(
       const weights = untracked(() =>
         Tensor.from(Float32Array.from(kept), { shape: [kept.length, 1], device })
       );
-      state.observer = (layer, x) => found.get(layer as LoraLayer)?.add(x, weights, count);
       const { inputIds, attentionMask } = batch;
-      noGrad(() =>
-        tidy(() => {
-          tuner.disabled(() => model.forward({ inputIds, attentionMask }));
-        })
-      );
-      weights.dispose();
+      state.observer = (layer, x) => found.get(layer as LoraLayer)?.add(x, weights, count);
+      try {
+        inEvalMode(() =>
+          noGrad(() =>
+            tidy(() => {
+              tuner.disabled(() => model.forward({ inputIds, attentionMask }));
+            })
+          )
+        );
+      } finally {
+        state.observer = null; // other forwards may run before the next batch
+        weights.dispose();
+      }
     }
     return found;
   } catch (error) {
     for (const statistics of found.values()) statistics.dispose();
     throw error;
-  } finally {
-    state.observer = null;
-    model.train(wasTraining);
   }
 }
 
@@ -270,16 +272,18 @@ export async function initializeLoraEvaWeights(
 
 /** Makes a fresh adapter anew under its name, as active and as trainable as it was. */
 function restart(tuner: Tuner<AdaptableModel>, name: string, config: LoraConfig): void {
-  const active = [...tuner.state.active];
-  const trained = [...tuner.adapterState(name).values()].some((parameter) => parameter.requiresGrad);
-  const flags = [...tuner.model.parameters()].map((parameter) =>
-    [parameter, parameter.requiresGrad] as const
-  );
-  tuner.remove(name);
-  tuner.inject(config, name);
-  tuner.state.active = active;
-  for (const [parameter, on] of flags) if (!parameter.isDisposed) parameter.requiresGrad = on;
-  for (const parameter of tuner.adapterState(name).values()) parameter.requiresGrad = trained;
+  tuner.changeTraining(() => {
+    const active = [...tuner.state.active];
+    const trained = [...tuner.adapterState(name).values()].some((parameter) => parameter.requiresGrad);
+    const flags = [...tuner.model.parameters()].map((parameter) =>
+      [parameter, parameter.requiresGrad] as const
+    );
+    tuner.remove(name);
+    tuner.inject(config, name);
+    tuner.state.active = active;
+    for (const [parameter, on] of flags) if (!parameter.isDisposed) parameter.requiresGrad = on;
+    for (const parameter of tuner.adapterState(name).values()) parameter.requiresGrad = trained;
+  });
 }
 
 /** A [r, in] = the first r components, whitened if asked. */

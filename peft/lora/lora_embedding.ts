@@ -42,7 +42,7 @@ export class LoraEmbedding extends Module implements LowRankLayer {
   /** Lengths of the table's columns, of each DoRA adapter. */
   lora_magnitude_vector: ModuleDict<DoraMagnitude> = new ModuleDict();
   /** Scaling of each adapter. */
-  readonly scaling: LoraScaling = new LoraScaling();
+  readonly scaling: LoraScaling;
   readonly #state: AdapterState;
   readonly #original = new OriginalWeights();
 
@@ -52,11 +52,17 @@ export class LoraEmbedding extends Module implements LowRankLayer {
     this.base_layer = base;
     this.training = base.training;
     this.#state = state;
+    this.scaling = new LoraScaling(state);
   }
 
   /** The base table [V, C], merged or not. */
   get weight(): Parameter {
     return this.base_layer.weight;
+  }
+
+  /** What all adapters of the model share. */
+  get adapterState(): AdapterState {
+    return this.#state;
   }
 
   /** Adapters that act on this layer and are not merged into it. */

@@ -63,7 +63,7 @@ export class LoraLayer extends Projection implements LowRankLayer {
   /** Lengths of the weight's columns, of each DoRA adapter. */
   lora_magnitude_vector: ModuleDict<DoraMagnitude> = new ModuleDict();
   /** Scaling of each adapter. */
-  readonly scaling: LoraScaling = new LoraScaling();
+  readonly scaling: LoraScaling;
   /** What is taken off the weight for each adapter that starts from it (PiSSA, OLoRA). */
   readonly #offsets = new Map<string, LoraOffset>();
   readonly #state: AdapterState;
@@ -75,6 +75,7 @@ export class LoraLayer extends Projection implements LowRankLayer {
     this.base_layer = base;
     this.training = base.training;
     this.#state = state;
+    this.scaling = new LoraScaling(state);
   }
 
   /** Size of the last axis of the input. */
@@ -100,6 +101,11 @@ export class LoraLayer extends Projection implements LowRankLayer {
   /** How the base weight is stored. */
   get layout(): WeightLayout {
     return this.base_layer.layout;
+  }
+
+  /** What all adapters of the model share. */
+  get adapterState(): AdapterState {
+    return this.#state;
   }
 
   /** Adapters that act on this layer and are not merged into it. */

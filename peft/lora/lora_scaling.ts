@@ -4,10 +4,26 @@
  */
 
 import { noteSetting } from "../../autograd/settings.ts";
+import type { AdapterState } from "../adapter_state.ts";
 
 /** Scaling by adapter; `get` is the one in use. */
 export class LoraScaling extends Map<string, number> {
   readonly #initial = new Map<string, number>();
+  readonly #state: Pick<AdapterState, "rescales"> | null;
+
+  /** @param state knows for how long scalings are multiplied; null: never */
+  constructor(state: Pick<AdapterState, "rescales"> | null = null) {
+    super();
+    this.#state = state;
+  }
+
+  /** The scaling in use: what was set, multiplied by what `rescaleAdapterScale` asks for while it runs. */
+  override get(name: string): number | undefined {
+    let scaling = super.get(name);
+    if (scaling === undefined) return undefined;
+    for (const { factor, scalings } of this.#state?.rescales ?? []) if (scalings.has(this)) scaling *= factor;
+    return scaling;
+  }
 
   /** A new adapter's scaling: alpha / r, or alpha / sqrt(r) for rsLoRA. */
   start(name: string, scaling: number): void {
@@ -17,7 +33,7 @@ export class LoraScaling extends Map<string, number> {
 
   /** Sets the scaling in use. */
   override set(name: string, scaling: number): this {
-    noteSetting(this, name, this.get(name), scaling);
+    noteSetting(this, name, super.get(name), scaling);
     return super.set(name, scaling);
   }
 
@@ -33,14 +49,14 @@ export class LoraScaling extends Map<string, number> {
 
   /** Multiplies the scaling of adapters (`scale_layer`). */
   scale(names: Iterable<string>, factor: number): void {
-    for (const name of names) if (this.has(name)) this.set(name, this.get(name)! * factor);
+    for (const name of names) if (this.has(name)) this.set(name, super.get(name)! * factor);
   }
 
   /** Divides the scaling of adapters, or without a factor puts it back to where it started (`unscale_layer`). */
   unscale(names: Iterable<string>, factor?: number): void {
     for (const name of names) {
       if (this.has(name)) {
-        this.set(name, factor === undefined ? this.initial(name) : this.get(name)! / factor);
+        this.set(name, factor === undefined ? this.initial(name) : super.get(name)! / factor);
       }
     }
   }
@@ -48,7 +64,7 @@ export class LoraScaling extends Map<string, number> {
   /** Renames an adapter. */
   rename(from: string, to: string): void {
     if (!this.has(from)) return;
-    const [now, initial] = [this.get(from)!, this.initial(from)];
+    const [now, initial] = [super.get(from)!, this.initial(from)];
     this.delete(from);
     this.start(to, initial);
     this.set(to, now);

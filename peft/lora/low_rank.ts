@@ -5,6 +5,7 @@
 
 import type { Module, Parameter } from "../../nn/mod.ts";
 import type { LoraOffset } from "./lora_factors.ts";
+import type { AdapterState } from "../adapter_state.ts";
 import type { LoraScaling } from "./lora_scaling.ts";
 import { isTunerLayer, type TunerLayer } from "../method.ts";
 
@@ -26,6 +27,8 @@ export interface LowRankFactors {
 export interface LowRankLayer extends TunerLayer {
   /** Scaling of each adapter. */
   readonly scaling: LoraScaling;
+  /** What all adapters of the model share. */
+  readonly adapterState: AdapterState;
   /** An adapter's factors; null if it is not in this layer. */
   lowRank(name: string): LowRankFactors | null;
 }

@@ -1,59 +1,115 @@
 /**
- * The base model under its adapters, for as long as a function runs.
+ * Adapters that are switched off: for as long as functions run, or until they are switched on again.
  * @module
  */
 
 import type { Parameter } from "../../nn/mod.ts";
-import { GradientFlags } from "../gradient_flags.ts";
 import type { AdapterState } from "../adapter_state.ts";
+import { GradientFlags } from "../gradient_flags.ts";
 
-/**
- * Runs `body` with every adapter off and nothing of `parameters` trainable; afterwards, also after an exception or a
- * rejection, all is as it was, and `restored` is called.
- */
-export function withAdaptersOff<T>(
-  state: AdapterState,
-  parameters: Iterable<Parameter>,
-  body: () => T,
-  restored: () => void = () => {},
-): T {
-  const before = state.disabled;
-  const all = [...parameters];
-  const flags = new GradientFlags(all);
-  state.disabled = true;
-  for (const parameter of all) parameter.requiresGrad = false;
-  const restore = () => {
-    state.disabled = before;
-    flags.restore();
-    restored();
-  };
-  let result: T;
-  try {
-    result = body();
-  } catch (error) {
-    restore();
-    throw error;
-  }
-  if (result instanceof Promise) return result.finally(restore) as T;
-  restore();
-  return result;
+/** What else happens when adapters go off and come on again. */
+export interface SwitchEvents {
+  /** They go off; `scoped` if for a function that runs. */
+  off?(scoped: boolean): void;
+  /** They are on again. */
+  on?(): void;
 }
 
-/** Adapters that are off until they are switched on again. */
+/**
+ * The switch of one model's adapters. They are off while `disableAdapterLayers()` holds or any `disableAdapter()` runs,
+ * however many overlap; what trained before trains again once none does.
+ */
 export class AdapterSwitch {
+  readonly #state: AdapterState;
+  readonly #parameters: () => Iterable<Parameter>;
+  readonly #events: SwitchEvents;
+  /** What trains once the adapters are on again; null while they are on. */
   #flags: GradientFlags | null = null;
+  #running = 0;
+  #held = false;
+  #changing = false;
 
-  /** Switches off: nothing of `parameters` trains. On: what trained before trains again. */
-  set(state: AdapterState, parameters: Iterable<Parameter>, on: boolean): void {
-    if (state.disabled === !on) return;
-    state.disabled = !on;
-    if (on) {
-      this.#flags?.restore();
-      this.#flags = null;
-      return;
+  /** @param parameters what must not train while adapters are off */
+  constructor(state: AdapterState, parameters: () => Iterable<Parameter>, events: SwitchEvents = {}) {
+    this.#state = state;
+    this.#parameters = parameters;
+    this.#events = events;
+  }
+
+  /** Whether a function runs that wants the adapters off. */
+  get isScoped(): boolean {
+    return this.#running > 0;
+  }
+
+  /** Whether they are off until they are switched on. */
+  get isHeld(): boolean {
+    return this.#held;
+  }
+
+  /** Switches off until it is called with `true`. */
+  set(on: boolean): void {
+    this.#held = !on;
+    this.#update(false);
+  }
+
+  /** Runs `body` with every adapter off, whatever happens in it; it may be asynchronous. */
+  during<T>(body: () => T): T {
+    this.#running++;
+    let result: T;
+    try {
+      this.#update(true);
+      result = body();
+    } catch (error) {
+      this.#leave();
+      throw error;
     }
-    const all = [...parameters];
+    if (result instanceof Promise) return result.finally(() => this.#leave()) as T;
+    this.#leave();
+    return result;
+  }
+
+  #leave(): void {
+    this.#running--;
+    this.#update(true);
+  }
+
+  /** Runs a change of parameters or of what trains. While adapters are off it comes true once they are on again. */
+  change<T>(body: () => T): T {
+    if (!this.#flags || this.#changing) return body();
+    this.#changing = true;
+    this.#flags.restore();
+    try {
+      return body();
+    } finally {
+      this.#changing = false;
+      this.#freeze();
+    }
+  }
+
+  /** The adapters are gone: nothing is put back any more. */
+  end(): void {
+    this.#flags = null;
+    this.#held = false;
+    this.#state.disabled = false;
+  }
+
+  #freeze(): void {
+    const all = [...this.#parameters()];
     this.#flags = new GradientFlags(all);
     for (const parameter of all) parameter.requiresGrad = false;
+  }
+
+  #update(scoped: boolean): void {
+    const off = this.#held || this.#running > 0;
+    if (off && !this.#flags && !this.#state.disabled) {
+      this.#events.off?.(scoped);
+      this.#state.disabled = true;
+      this.#freeze();
+    } else if (!off && this.#flags) {
+      this.#state.disabled = false;
+      this.#flags.restore();
+      this.#flags = null;
+      this.#events.on?.();
+    }
   }
 }

@@ -15,6 +15,8 @@ export class Merging {
   readonly #state: AdapterState;
   readonly #flags: GradientFlags;
   readonly #untied = new UntiedWeights();
+  /** Adapters that are merged again once they are on. */
+  #suspended: string[] = [];
 
   /** Nothing is merged yet. */
   constructor(model: Module, state: AdapterState, flags: GradientFlags) {
@@ -40,8 +42,11 @@ export class Merging {
     if (!safe) return;
     const broken = await this.#firstBroken();
     if (broken === null) return;
-    this.unmerge();
-    if (before.length > 0) this.mergeNow(before);
+    if (this.#state.disabled) this.#suspended = before; // switched off while the values were read
+    else {
+      this.unmerge();
+      if (before.length > 0) this.mergeNow(before);
+    }
     throw new RangeError(
       `Cannot merge: NaNs detected in the merged weights. The adapter ${
         fresh.join(", ")
@@ -94,8 +99,37 @@ export class Merging {
     this.#state.merged = [];
   }
 
+  /** Takes merged changes out while adapters are off; with `again`, `resume` puts them back in. */
+  suspend(again: boolean): void {
+    this.#suspended = again ? [...this.#state.merged] : [];
+    if (this.#state.merged.length > 0) this.unmerge();
+  }
+
+  /** The adapters are on again. */
+  resume(): void {
+    const names = this.#suspended;
+    this.#suspended = [];
+    if (names.length > 0) this.mergeNow(names);
+  }
+
+  /** Other adapters act now: none is merged again. */
+  forgetSuspended(): void {
+    this.#suspended = [];
+  }
+
+  /** Whether an adapter is in the base weights, or will be once it is on again. */
+  isMerged(name: string): boolean {
+    return this.#state.merged.includes(name) || this.#suspended.includes(name);
+  }
+
+  /** Gives an adapter another name. */
+  rename(from: string, to: string): void {
+    this.#suspended = this.#suspended.map((name) => name === from ? to : name);
+  }
+
   /** Leaves the base weights as they are: what is merged stays. */
   finish(): void {
+    this.#suspended = [];
     this.#untied.forget();
     this.#state.merged = [];
   }

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { noGrad, type StackedLora, stackLora, untracked } from "../../autograd/mod.ts";
+import { type StackedLora, stackLora, untracked } from "../../autograd/mod.ts";
 import type { Module } from "../../nn/mod.ts";
 import { tunerLayers } from "../adapted_tree.ts";
 import { wholeFactors } from "../lora/lora_factors.ts";
@@ -84,7 +84,7 @@ function rowsOf(inputs: unknown): number | undefined {
  */
 export function checkMixedBatch(
   model: Module,
-  { merged, mixed }: AdapterState,
+  { merged }: AdapterState,
   known: Iterable<string>,
   { names, inputs }: MixedRequest,
 ): void {
@@ -112,9 +112,6 @@ export function checkMixedBatch(
       `${ACTION}: Cannot pass \`adapter_names\` when there are merged adapters, please call \`unmerge_adapter\` first.`,
     );
   }
-  if (mixed) {
-    throw new RangeError(`${ACTION}: another generation with adapterNames is under way, wait for it`);
-  }
   const wanted = new Set(names);
   for (const [, layer] of tunerLayers(model)) {
     if (!isLowRankLayer(layer)) continue;
@@ -123,28 +120,4 @@ export function checkMixedBatch(
       throw new RangeError(`${ACTION}: Cannot pass \`adapter_names\` when DoRA is enabled.`);
     }
   }
-}
-
-/**
- * Runs `body` with these adapters for the rows of its batch (null: the active ones, whatever runs around it), without
- * gradients; `body` may be asynchronous.
- */
-export function withRows<T>(state: AdapterState, names: readonly string[] | null, body: () => T): T {
-  const before = state.mixed;
-  const batch = names && new MixedBatch(names);
-  state.mixed = batch;
-  const restore = () => {
-    state.mixed = before;
-    batch?.dispose();
-  };
-  let result: T;
-  try {
-    result = batch ? noGrad(body) : body();
-  } catch (error) {
-    restore();
-    throw error;
-  }
-  if (batch && result instanceof Promise) return result.finally(restore) as T;
-  restore();
-  return result;
 }

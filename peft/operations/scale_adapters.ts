@@ -4,6 +4,7 @@
  */
 
 import type { Module } from "../../nn/mod.ts";
+import type { Rescale } from "../adapter_state.ts";
 import { lowRankLayers } from "../lora/low_rank.ts";
 
 /**
@@ -24,8 +25,9 @@ export function setScale(model: Module, adapterName: string, factor: number): vo
 }
 
 /**
- * Runs `body` with the scaling of every LoRA adapter multiplied, and puts the scalings back, also after an exception;
- * `body` may be asynchronous. With a multiplier in [0, 1] this is WiSE-FT (Wortsman et al. 2021, arXiv:2109.01903).
+ * Runs `body` with the scaling of every LoRA adapter multiplied, also after an exception no longer than that; `body` may
+ * be asynchronous. Where calls overlap, their factors multiply, as those of nested ones do; a generation keeps those it
+ * began with. With a multiplier in [0, 1] this is WiSE-FT (Wortsman et al. 2021, arXiv:2109.01903).
  *
  * ```ts ignore
  * const logits = rescaleAdapterScale(peftModel, 0.5, () => peftModel.forward(inputs).logits);
@@ -38,26 +40,31 @@ export function rescaleAdapterScale<T>(model: Module, multiplier: number, body: 
       `Cannot rescale adapters: Argument multiplier should be of type float, got ${multiplier}`,
     );
   }
-  const layers = lowRankLayers(model).map(([, { scaling }]) => scaling);
+  const found = lowRankLayers(model);
+  const layers = found.map(([, layer]) => layer);
   if (layers.length === 0) {
     throw new RangeError(
       "Cannot rescale adapters: scaling is only supported for models with `LoraLayer`s",
     );
   }
-  const before = layers.map((scaling) => [...scaling]);
-  for (const scaling of layers) scaling.scale([...scaling.keys()], multiplier);
-  const restore = () =>
-    layers.forEach((scaling, i) => {
-      for (const [name, value] of before[i]) if (scaling.has(name)) scaling.set(name, value);
-    });
+  const rescale: Rescale = {
+    factor: multiplier,
+    scalings: new Set(layers.map(({ scaling }) => scaling)),
+    layers: found.map(([path]) => path).join(" "),
+  };
+  const states = new Set(layers.map(({ adapterState }) => adapterState));
+  for (const state of states) state.rescales = [...state.rescales, rescale];
+  const end = () => {
+    for (const state of states) state.rescales = state.rescales.filter((other) => other !== rescale);
+  };
   let result: T;
   try {
     result = body();
   } catch (error) {
-    restore();
+    end();
     throw error;
   }
-  if (result instanceof Promise) return result.finally(restore) as T;
-  restore();
+  if (result instanceof Promise) return result.finally(end) as T;
+  end();
   return result;
 }

@@ -8,8 +8,10 @@ import type { AdapterHost } from "../adapter_host.ts";
 
 /** Adapters that have a parameter that trains. */
 export function trainableNames(host: AdapterHost<Module>): string[] {
-  return [...host.configs.keys()].filter((name) =>
-    [...host.adapterState(name).values()].some((parameter) => parameter.requiresGrad)
+  return host.changeTraining(() =>
+    [...host.configs.keys()].filter((name) =>
+      [...host.adapterState(name).values()].some((parameter) => parameter.requiresGrad)
+    )
   );
 }
 
@@ -53,9 +55,11 @@ export function setGradients(
 ): void {
   const names = [adapterNames].flat();
   for (const name of names) host.checkName(name);
-  for (const name of names) {
-    for (const parameter of host.adapterState(name).values()) parameter.requiresGrad = requiresGrad;
-  }
+  host.changeTraining(() => {
+    for (const name of names) {
+      for (const parameter of host.adapterState(name).values()) parameter.requiresGrad = requiresGrad;
+    }
+  });
 }
 
 const BIAS_WARNING =

@@ -6,7 +6,7 @@
 import { defaultSeed, noGrad, slice, type Tensor, tidy, untracked } from "../../autograd/mod.ts";
 import { Initializer, mismatchError, type Module, ModuleDict, Parameter } from "../../nn/mod.ts";
 import { checkName, checkNewName, mixedTypes } from "../adapter_names.ts";
-import { AdapterSwitch, withAdaptersOff } from "../operations/adapters_off.ts";
+import { AdapterSwitch } from "../operations/adapters_off.ts";
 import type { AdapterHost, InjectOptions, LoadedKeys } from "../adapter_host.ts";
 import type { AdapterValues } from "../files/adapter_files.ts";
 import { type PeftConfig, withFields } from "../config.ts";
@@ -37,7 +37,7 @@ export class PromptHost<M extends Module> implements AdapterHost<M> {
   readonly encoders: ModuleDict<VirtualTokenEncoder> = new ModuleDict();
   readonly #configs = new Map<string, PromptLearningConfig>();
   readonly #trained: GradientFlags;
-  readonly #switch = new AdapterSwitch();
+  readonly #switch = new AdapterSwitch(this.state, () => this.encoders.parameters());
   #injections = 0;
 
   /** @throws {TypeError} if the model takes no virtual tokens */
@@ -192,9 +192,11 @@ export class PromptHost<M extends Module> implements AdapterHost<M> {
   }
 
   applyGradients(names: readonly string[]): void {
-    for (const parameter of this.model.parameters()) parameter.requiresGrad = false;
-    for (const parameter of this.encoders.parameters()) parameter.requiresGrad = false;
-    for (const name of names) this.encoders.get(name)!.requiresGrad_(true);
+    this.changeTraining(() => {
+      for (const parameter of this.model.parameters()) parameter.requiresGrad = false;
+      for (const parameter of this.encoders.parameters()) parameter.requiresGrad = false;
+      for (const name of names) this.encoders.get(name)!.requiresGrad_(true);
+    });
   }
 
   merge(): Promise<void> {
@@ -204,11 +206,19 @@ export class PromptHost<M extends Module> implements AdapterHost<M> {
   unmerge(): void {}
 
   disabled<T>(body: () => T): T {
-    return withAdaptersOff(this.state, this.encoders.parameters(), body);
+    return this.#switch.during(body);
   }
 
   setEnabled(on: boolean): void {
-    this.#switch.set(this.state, this.encoders.parameters(), on);
+    this.#switch.set(on);
+  }
+
+  get isHeldOff(): boolean {
+    return this.#switch.isHeld;
+  }
+
+  changeTraining<T>(body: () => T): T {
+    return this.#switch.change(body);
   }
 
   rename(from: string, to: string): void {
@@ -227,6 +237,7 @@ export class PromptHost<M extends Module> implements AdapterHost<M> {
   }
 
   unload(): M {
+    this.#switch.end();
     for (const name of [...this.#configs.keys()]) this.remove(name);
     return this.model;
   }

@@ -2,9 +2,113 @@
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { assert, assertEquals, assertNotEquals, assertThrows } from "@std/assert";
-import { AdamW, captureStep, Dropout, LoraConfig, noGrad, Tensor, tidy } from "@peft/webgpu";
+import {
+  AdamW,
+  captureStep,
+  Device,
+  Dropout,
+  getPeftModel,
+  GPT2Config,
+  GPT2LMHeadModel,
+  initDevice,
+  LoraConfig,
+  noGrad,
+  type PeftModel,
+  Tensor,
+  tidy,
+} from "@peft/webgpu";
 import { add, full, multiply, RandomState, scale, sum } from "../../autograd/mod.ts";
-import { batch, bothRuns, freshDevice, type Made, make, type Step, wholeStep } from "./captured_runs.ts";
+
+const CONFIG = {
+  nLayer: 2,
+  nEmbd: 16,
+  nHead: 2,
+  vocabSize: 40,
+  nPositions: 16,
+  bosTokenId: 0,
+  eosTokenId: 0,
+};
+
+async function freshDevice(options: { memoryLimitBytes?: number; idleFloorBytes?: number } = {}) {
+  return await Device.create({ device: (await initDevice()).gpuDevice, ...options });
+}
+
+interface Made {
+  device: Device;
+  peftModel: PeftModel<GPT2LMHeadModel>;
+  optimizer: AdamW;
+  trained: Tensor[];
+}
+
+/** The same seeds give the same model. */
+function make(device: Device, config: Partial<typeof CONFIG> = {}, loraDropout = 0.1): Made {
+  const base = new GPT2LMHeadModel(new GPT2Config({ ...CONFIG, ...config }), { device, seed: 1 });
+  const peftModel = getPeftModel(base, new LoraConfig({ r: 4, loraDropout, targetModules: ["c_attn"] }));
+  const trained = [...peftModel.parameters()].filter((parameter) => parameter.requiresGrad);
+  return { device, peftModel, trained, optimizer: new AdamW(trained, { lr: 1e-2 }) };
+}
+
+type Step = (inputs: { inputIds: Tensor }) => Tensor;
+
+const wholeStep = ({ peftModel, optimizer }: Made): Step => ({ inputIds }) => {
+  const loss = tidy(() => {
+    const { loss } = peftModel.forward({ inputIds, labels: inputIds });
+    loss!.backward();
+    return loss!;
+  });
+  optimizer.step();
+  optimizer.zeroGrad();
+  return loss;
+};
+
+const batch = (seed: number, rows = 2, length = 12, vocabulary = 40) =>
+  Array.from(
+    { length: rows },
+    (_, b) => Array.from({ length }, (_, t) => (b * 7 + t * t * 3 + seed * 5) % vocabulary),
+  );
+
+interface Trial {
+  body?: (made: Made) => Step;
+  config?: Partial<typeof CONFIG>;
+  loraDropout?: number;
+  /** Done after step `i`, which counts from 0. */
+  between?: (made: Made, i: number) => unknown;
+  steps?: number;
+}
+
+/** Losses and trained values of an eager and of a captured run of the same steps. */
+async function bothRuns(
+  { body = wholeStep, config, loraDropout, between, steps = 7 }: Trial,
+  device?: Device,
+) {
+  device ??= await freshDevice();
+  const runs: { losses: number[]; values: Float32Array[]; replays: number }[] = [];
+  for (const captured of [false, true]) {
+    const made = make(device, config, loraDropout);
+    const eager = body(made);
+    let calls = 0;
+    const step = captureStep(device, (inputs: { inputIds: Tensor }) => (calls++, eager(inputs)));
+    const losses: number[] = [];
+    for (let i = 0; i < steps; i++) {
+      if (captured) losses.push(await step({ inputIds: batch(i) }).item());
+      else {
+        using inputIds = Tensor.from(batch(i), { dtype: "int32", device });
+        using loss = eager({ inputIds });
+        losses.push(await loss.item());
+      }
+      await between?.(made, i);
+    }
+    const values = await Promise.all(made.trained.filter((t) => !t.isDisposed).map((t) => t.data()));
+    runs.push({ losses, values: values as Float32Array[], replays: captured ? steps - calls : 0 });
+    step.dispose();
+    made.optimizer.dispose();
+    made.peftModel.dispose();
+  }
+  const [eager, captured] = runs;
+  assertEquals(captured.losses, eager.losses);
+  assertEquals(captured.values, eager.values);
+  return captured;
+}
 
 Deno.test("a record keeps its buffers when the pool trims idle ones while it is made", async () => {
   const device = await freshDevice({ idleFloorBytes: 0 });
@@ -300,6 +404,65 @@ Deno.test("a body that throws gives its memory back, and the step goes on after 
   assert(device.memory.liveBytes <= liveBytes, `${device.memory.liveBytes} of ${liveBytes}`);
   fail = false;
   for (let i = 0; i < 4; i++) assert(Number.isFinite(await step({ inputIds: batch(i) }).item()));
+});
+
+Deno.test("captureStep() checks ids in every call, before anything is changed", async () => {
+  const device = await freshDevice();
+  const made = make(device);
+  const step = captureStep(device, wholeStep(made));
+  const bad: [number, string][] = [
+    [99, "Cannot use labels: integers from 0 to 39 or -100 are required, received 99 at [1, 3]"],
+    [-7, "Cannot use labels: integers from 0 to 39 or -100 are required, received -7 at [1, 3]"],
+    [1.5, 'Cannot run a captured step: 32-bit integers are required as "inputIds", received 1.5'],
+    [NaN, 'Cannot run a captured step: 32-bit integers are required as "inputIds", received NaN'],
+    [2 ** 31, 'Cannot run a captured step: 32-bit integers are required as "inputIds", received 2147483648'],
+  ];
+  for (let i = 0; i < 5; i++) {
+    for (const [id, message] of bad) {
+      const inputIds = batch(i);
+      inputIds[1][3] = id;
+      const before = await made.trained[1].data();
+      assertThrows(() => step({ inputIds }), RangeError, message);
+      assertEquals(await made.trained[1].data(), before);
+    }
+    await step({ inputIds: batch(i) }).item();
+  }
+});
+
+Deno.test("captureStep() refuses a batch without a label in replays", async () => {
+  const made = make(await freshDevice());
+  const step = captureStep(
+    made.device,
+    ({ inputIds, labels }: { inputIds: Tensor; labels: Tensor }) =>
+      tidy(() => noGrad(() => made.peftModel.forward({ inputIds, labels }).loss!)),
+  );
+  for (let i = 0; i < 3; i++) await step({ inputIds: batch(i), labels: batch(i) }).item();
+  const labels = batch(0).map((row) => row.map(() => -100));
+  assertThrows(() => step({ inputIds: batch(0), labels }), RangeError, "at least one label");
+});
+
+Deno.test("captureStep() refuses to read back, to be nested, and a body that gives no tensor", async () => {
+  const device = await freshDevice();
+  const x = Tensor.from([1, 2], { device });
+  const inner = captureStep(device, () => scale(x, 2));
+  inner({});
+  const nested = captureStep(device, () => inner({}));
+  nested({});
+  assertThrows(() => nested({}), TypeError, "Cannot run a captured step in the body of another one");
+  const asynchronous = captureStep(device, (() => Promise.resolve(x)) as unknown as () => Tensor);
+  assertThrows(() => asynchronous({}), TypeError, "Cannot capture a step: its body must return one tensor");
+  let failure: Promise<string> | undefined;
+  const reading = captureStep(device, () => {
+    failure = x.data().then(() => "read", (error) => error.message);
+    return scale(x, 2);
+  });
+  reading({});
+  assertEquals(await failure, "read");
+  reading({});
+  assertEquals(
+    await failure,
+    "Cannot read from the device in a captured step: read its result after the step",
+  );
 });
 
 Deno.test("captureStep() bounds what several shapes reserve, and gives it up when memory is short", async () => {

@@ -1,0 +1,80 @@
+/**
+ * The model's forward and generation through its adapters. Which adapters act is decided when a call begins, and holds
+ * for all of it: it is set for each step that runs at once, never across an await, so that calls side by side see their
+ * own adapters.
+ * @module
+ */
+
+import { noGrad } from "../../autograd/mod.ts";
+import type { Module } from "../../nn/mod.ts";
+import type { AdapterCall, AdapterState } from "../adapter_state.ts";
+import type { PeftConfig } from "../config.ts";
+import { BASE, checkMixedBatch, MixedBatch } from "./mixed_batch.ts";
+
+/** A model under adapters. */
+interface Adapted {
+  readonly model: Module;
+  readonly state: AdapterState;
+  readonly configs: ReadonlyMap<string, PeftConfig>;
+}
+
+/** @throws {RangeError} if an adapter of the call was deleted or renamed */
+function checkPresent({ configs }: Adapted, { active, disabled, mixed }: AdapterCall): void {
+  if (disabled) return;
+  const gone = (mixed?.names ?? active).find((name) => name !== BASE && !configs.has(name));
+  if (gone !== undefined) {
+    throw new RangeError(`Cannot go on generating: adapter "${gone}" was deleted or renamed meanwhile`);
+  }
+}
+
+/** Checks the names of the rows, if any are given. @throws as `checkMixedBatch` */
+function batchOf(
+  { model, state, configs }: Adapted,
+  names: readonly string[] | undefined,
+  inputs: unknown,
+  beams = 1,
+): MixedBatch | null {
+  if (names === undefined || names === null) return null;
+  checkMixedBatch(model, state, configs.keys(), { names, inputs });
+  return new MixedBatch(names.flatMap((name) => new Array<string>(beams).fill(name)));
+}
+
+/** The model's forward; with `adapterNames`, each row through its own adapter and without gradients. */
+export function runForward(adapted: Adapted, inputs: object): unknown {
+  const model = adapted.model as unknown as { forward(inputs: object): unknown };
+  const { adapterNames, ...rest } = inputs as { adapterNames?: readonly string[] };
+  const mixed = batchOf(adapted, adapterNames, rest);
+  if (!mixed) return model.forward(rest);
+  try {
+    return adapted.state.during({ ...adapted.state.call, mixed }, () => noGrad(() => model.forward(rest)));
+  } finally {
+    mixed.dispose();
+  }
+}
+
+/**
+ * The model's generate, which runs each of its steps through `runStep`: with the adapters that act when it is called, or
+ * each row's own.
+ * @throws {TypeError} if the model has no generate()
+ */
+export async function runGenerate(adapted: Adapted, inputs: unknown, options: unknown): Promise<unknown> {
+  const model = adapted.model as unknown as {
+    generate?(inputs: unknown, options: unknown): Promise<unknown>;
+  };
+  if (!model.generate) throw new TypeError("Cannot generate: the base model has no generate()");
+  const { adapterNames, ...rest } = (options ?? {}) as {
+    adapterNames?: readonly string[];
+    numBeams?: number;
+  };
+  const mixed = batchOf(adapted, adapterNames, inputs, rest.numBeams);
+  const call = { ...adapted.state.call, mixed };
+  const runStep = <T>(step: () => T): T => {
+    checkPresent(adapted, call);
+    return adapted.state.during(call, mixed ? () => noGrad(step) : step);
+  };
+  try {
+    return await model.generate(inputs, { ...rest, runStep });
+  } finally {
+    mixed?.dispose();
+  }
+}
