@@ -57,7 +57,7 @@ function queryBody(options: AttentionOptions): string {
     emit(
       `    let s${r} = vec4f(${range(4).map((e) => dotText(options, `q${r}`, `k${e}`)).join(",\n      ")});`,
     );
-    emit(`    let p${r} = select(vec4f(0.0), exp(min(s${r} - logSum${r}, vec4f(0.0))), valid${r});`);
+    emit(`    let p${r} = select(vec4f(0.0), exp(s${r} - logSum${r}), valid${r});`);
     emit(
       `    var dp${r} = vec4f(${range(4).map((e) => dotText(options, `g${r}`, `v${e}`)).join(",\n      ")});`,
     );
@@ -132,7 +132,7 @@ function keyBody(options: AttentionOptions): string {
   for (const r of range(rows)) {
     emit(`    let s${r} = ${dotText(options, "q", `k${r}`)};`);
     const valid = `shown${r} && j${r} <= params.past + i`;
-    emit(`    let p${r} = select(0.0, exp(min(s${r} - logSum, 0.0)), ${valid});`);
+    emit(`    let p${r} = select(0.0, exp(s${r} - logSum), ${valid});`);
     // Blocks of keys begin at multiples of `rows`, which divides 4.
     const factor = dropout ? ` * keep[${rows === 4 ? `${r}u` : `(first + ${r}u) % 4u`}]` : "";
     emit(`    let dp${r} = (${dotText(options, "g", `v${r}`)})${factor};`);

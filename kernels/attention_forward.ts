@@ -22,7 +22,7 @@ import {
 } from "./attention_options.ts";
 
 function body(options: AttentionOptions): string {
-  const { rows, dropout } = options;
+  const { rows, dropout, mask } = options;
   const lines: string[] = [];
   const emit = (line: string) => {
     if (line !== "") lines.push(line);
@@ -36,6 +36,7 @@ function body(options: AttentionOptions): string {
     for (const d of groups(options)) emit(`  var o${r}_${d} = vec4f();`);
     emit(`  var most${r} = -3.4028234e38;`);
     emit(`  var sum${r} = 0.0;`);
+    if (mask) emit(`  var sees${r} = false;`);
   }
   emit(`  let limit = min(params.past + first + ${rows}u, params.Tk);`);
   emit("  for (var j = 0u; j < limit; j += 4u) {");
@@ -52,10 +53,11 @@ function body(options: AttentionOptions): string {
     emit(`    let seen${r} = select(vec4f(-3.4028234e38), s${r}, valid${r});`);
     emit(`    let next${r} = max(most${r}, max(max(seen${r}.x, seen${r}.y), max(seen${r}.z, seen${r}.w)));`);
     // A hidden key has weight 0 even where every key so far is hidden and next is -3.4e38.
-    emit(`    var p${r} = select(vec4f(0.0), exp(min(s${r} - next${r}, vec4f(0.0))), valid${r});`);
+    emit(`    var p${r} = select(vec4f(0.0), exp(s${r} - next${r}), valid${r});`);
     emit(`    let shrink${r} = exp(most${r} - next${r});`);
     emit(`    sum${r} = sum${r} * shrink${r} + (p${r}.x + p${r}.y) + (p${r}.z + p${r}.w);`);
     emit(`    most${r} = next${r};`);
+    if (mask) emit(`    sees${r} = sees${r} || any(valid${r});`);
     if (dropout) emit(`    p${r} *= keepFactors(statHead + i${r}, j / 4u);`);
   }
   for (const e of range(4)) emit(`    let v${e} = vHead + min(j + ${e}u, params.Tk - 1u) * kvRow;`);
@@ -69,12 +71,12 @@ function body(options: AttentionOptions): string {
   emit("  }");
   for (const r of range(rows)) {
     emit(`  if (first + ${r}u < params.Tq) {`);
-    // A query that sees no key gives zeros.
-    emit(`    let inverse = select(0.0, 1.0 / sum${r}, sum${r} > 0.0);`);
+    const sees = mask ? `sees${r}` : "true";
+    emit(`    let inverse = inverseOf(sum${r}, ${sees});`);
     for (const d of groups(options)) {
       emit("    " + store(options, "o", `oHead + i${r} * oRow`, d, `o${r}_${d} * inverse`));
     }
-    emit(`    stats[statHead + i${r}] = most${r} + log(max(sum${r}, 1e-30));`);
+    emit(`    stats[statHead + i${r}] = logSumOf(most${r}, sum${r}, ${sees});`);
     emit("  }");
   }
   return lines.join("\n");

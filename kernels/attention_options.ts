@@ -132,6 +132,19 @@ export function attentionDeclarations(
     );
   });
   lines.push(`@group(0) @binding(${Object.keys(buffers).length}) var<uniform> params: Params;`);
+  lines.push(`
+// Weights are exp(score - maximum) without a guard such as min(x, 0), which would make a weight of 1 of NaN. A driver's
+// exp gives NaN or infinity for NaN, so that the sum tells of a NaN or infinite score, by its bits.
+fn isBad(sum: f32, sees: bool) -> bool { // a sum of 0 is softmax's 0 / 0, every score -infinity, or no key to see
+  let bits = bitcast<u32>(sum) & 0x7fffffffu;
+  return bits >= 0x7f800000u || (bits == 0u && sees);
+}
+fn inverseOf(sum: f32, sees: bool) -> f32 { // a query that sees no key gives zeros
+  return select(select(1.0 / sum, 0.0, sum == 0.0), bitcast<f32>(params.Tk | 0x7fc00000u), isBad(sum, sees));
+}
+fn logSumOf(most: f32, sum: f32, sees: bool) -> f32 { // NaN, so that the gradients are
+  return select(most + log(max(sum, 1e-30)), bitcast<f32>(params.Tk | 0x7fc00000u), isBad(sum, sees));
+}`);
   if (options.dropout) {
     lines.push(philoxSnippet);
     lines.push(`

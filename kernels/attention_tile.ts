@@ -150,6 +150,7 @@ function forwardBody(options: AttentionOptions): string[] {
   const rows = range(options.rows);
   const lines = queryRows(options);
   for (const r of rows) lines.push(`  var most${r} = -3.4028234e38;`, `  var sum${r} = 0.0;`);
+  if (options.mask) { for (const r of rows) lines.push(`  var sees${r} = false;`); }
   lines.push(`  let limit = min(params.past + first + ${options.rows}u, params.Tk);`);
   lines.push(`  for (var j = 0u; j < limit; j += ${STEP}u) {`);
   lines.push(...keyColumns());
@@ -171,9 +172,10 @@ function forwardBody(options: AttentionOptions): string[] {
     lines.push(`    most${r} = next${r};`);
     for (const g of range(STEP / 4)) {
       // A hidden key has weight 0 even where every key so far is hidden and next is -3.4e38.
-      const weight = `exp(min(t${r}_${g} - next${r}, vec4f(0.0)))`;
+      const weight = `exp(t${r}_${g} - next${r})`;
       lines.push(`    var p${r}_${g} = select(vec4f(0.0), ${weight}, valid${r}_${g});`);
     }
+    if (options.mask) lines.push(`    sees${r} = sees${r} || any(valid${r}_0 | valid${r}_1);`);
     lines.push(`    let total${r} = p${r}_0 + p${r}_1;`);
     lines.push(
       `    sum${r} = sum${r} * shrink${r} + (total${r}.x + total${r}.y) + (total${r}.z + total${r}.w);`,
@@ -191,9 +193,9 @@ function forwardBody(options: AttentionOptions): string[] {
   );
   lines.push("  }");
   for (const r of rows) {
-    // A query that sees no key gives zeros.
-    lines.push(`  let inverse${r} = select(0.0, 1.0 / sum${r}, sum${r} > 0.0);`);
-    lines.push(`  if (own${r}) { stats[statHead + i${r}] = most${r} + log(max(sum${r}, 1e-30)); }`);
+    const sees = options.mask ? `sees${r}` : "true";
+    lines.push(`  let inverse${r} = inverseOf(sum${r}, ${sees});`);
+    lines.push(`  if (own${r}) { stats[statHead + i${r}] = logSumOf(most${r}, sum${r}, ${sees}); }`);
   }
   lines.push("  for (var d = 0u; d < depth; d++) {");
   for (const r of rows) lines.push(`    if (own${r}) { o[o${r} + d] *= inverse${r}; }`);
@@ -221,7 +223,7 @@ function backwardQueryBody(options: AttentionOptions): string[] {
   if (options.dropout) lines.push(...keepLoop(options.rows, "min(first + n, params.Tq - 1u)", "j / 4u"));
   for (const r of rows) {
     for (const g of range(STEP / 4)) {
-      const weight = `exp(min(params.scale * s${r}_${g} - logSum${r}, vec4f(0.0)))`;
+      const weight = `exp(params.scale * s${r}_${g} - logSum${r})`;
       lines.push(`    let p${r}_${g} = select(vec4f(0.0), ${weight}, valid${r}_${g});`);
       const kept = options.dropout ? ` * ${keepVector(g, r)}` : "";
       lines.push(`    let ds${r}_${g} = params.scale * p${r}_${g} * (dp${r}_${g}${kept} - delta${r});`);
@@ -289,7 +291,7 @@ function backwardKeyValueBody(options: AttentionOptions): string[] {
     for (const g of range(STEP / 4)) {
       const sees = `(vec4u(j${r}) <= query_${g} + vec4u(params.past)) & (query_${g} < vec4u(params.Tq))`;
       lines.push(`    let valid${r}_${g} = ${sees} & vec4<bool>(shown${r});`);
-      const weight = `exp(min(params.scale * s${r}_${g} - logSum_${g}, vec4f(0.0)))`;
+      const weight = `exp(params.scale * s${r}_${g} - logSum_${g})`;
       lines.push(`    let p${r}_${g} = select(vec4f(0.0), ${weight}, valid${r}_${g});`);
       if (options.dropout) {
         // Key first + r is bit (first + r) % 4 of each query's draw; blocks of 8 begin at multiples of 4.

@@ -39,6 +39,7 @@ import { maxReduceHits, maxReduceShare, reduceKernels } from "./reduce.ts";
 import { sampleTokens } from "./sample.ts";
 import { sgdKernel, sgdMomentumKernel } from "./sgd.ts";
 import { softmaxBackward, softmaxForward } from "./softmax.ts";
+import { adamwCorrections, sgdFirstStep } from "./step_counts.ts";
 import { gatherStrided, scatterStrided } from "./strided_copy.ts";
 import { svdLengths, svdRotate, svdSort } from "./svd.ts";
 
@@ -77,6 +78,8 @@ export function allKernels(): KernelSpec[] {
     crossEntropyGradient,
     attentionAppend,
     sampleTokens,
+    adamwCorrections,
+    sgdFirstStep,
     ...[1, 3].flatMap((slots) => [
       adamwKernel(slots),
       sgdKernel(slots),

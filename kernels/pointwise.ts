@@ -5,7 +5,7 @@
  */
 
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
-import { geluNewSnippet, tanhSnippet } from "./snippets.ts";
+import { geluNewSnippet, keepNanSnippet, tanhSnippet } from "./snippets.ts";
 
 /** A pointwise function of one number. */
 export interface UnaryRow {
@@ -46,15 +46,15 @@ export const unaryTable = {
   addScalar: { value: "v + params.c", derivative: "1.0" },
   square: { value: "v * v", derivative: "2.0 * v" },
   sqrt: { value: "sqrt(v)", derivative: "0.5 / sqrt(v)" },
-  exp: { value: "exp(v)", derivative: "exp(v)" },
-  log: { value: "log(v)", derivative: "1.0 / v" },
+  exp: { value: "expKeep(v)", derivative: "expKeep(v)", snippets: keepNanSnippet },
+  log: { value: "logKeep(v)", derivative: "1.0 / v", snippets: keepNanSnippet },
   relu: {
     value: `select(max(v, 0.0), v, ${isNan("v")})`,
-    derivative: "select(0.0, 1.0, v > 0.0)",
+    derivative: `select(0.0, 1.0, v > 0.0 || ${isNan("v")})`, // PyTorch lets the gradient of NaN pass
   },
   sigmoid: {
     value: `select(sigmoid(v), v, ${isNan("v")})`,
-    derivative: "sigmoid(v) * sigmoid(-v)",
+    derivative: `select(sigmoid(v) * sigmoid(-v), v, ${isNan("v")})`,
     snippets: sigmoidSnippet,
   },
   silu: {

@@ -12,7 +12,7 @@ export const reduceTable = {
   sum: { start: "0.0", take: "v", combine: "acc + v" },
   sumSquares: { start: "0.0", take: "v * v", combine: "acc + v" },
   max: {
-    start: "-3.4028234663852886e38",
+    start: "bitcast<f32>(max(params.outer, 0xff800000u))", // -infinity, which WGSL lets no constant be
     take: "v",
     combine: "select(select(max(acc, v), v, isNan(v)), acc, isNan(acc))",
   },

@@ -79,15 +79,20 @@ fn uniform01(bits: u32) -> f32 { return f32(bits >> 8u) * 5.9604644775390625e-8;
 `;
 
 /**
- * `expKeep(v)` and `logKeep(v)` for f32, `expKeep4(v)` for vec4f: exp and log that give NaN for NaN. One driver's builtins
- * make infinity and numbers of it, and a loss that should be NaN would look sound. NaN is told by its bits.
+ * `expKeep(v)` and `logKeep(v)` for f32, `expKeep4(v)` for vec4f: exp and log that give NaN for NaN, log also NaN below 0
+ * and -infinity at 0. Drivers' builtins make numbers of these (exp(NaN) infinity, log(-1000) 6.9), and a loss that should
+ * be NaN would look sound. All is told by bits: comparisons may assume NaN absent.
  */
 export const keepNanSnippet: string = /* wgsl */ `
 fn expKeep(v: f32) -> f32 { return select(exp(v), v, (bitcast<u32>(v) & 0x7fffffffu) > 0x7f800000u); }
 fn expKeep4(v: vec4f) -> vec4f {
   return select(exp(v), v, (bitcast<vec4u>(v) & vec4u(0x7fffffffu)) > vec4u(0x7f800000u));
 }
-fn logKeep(v: f32) -> f32 { return select(log(v), v, (bitcast<u32>(v) & 0x7fffffffu) > 0x7f800000u); }
+fn logKeep(v: f32) -> f32 {
+  let bits = bitcast<u32>(v);
+  let low = bitcast<f32>(bits | select(0x7fc00000u, 0xff800000u, (bits << 1u) == 0u)); // NaN, or -infinity for 0
+  return select(log(v), low, bits > 0x7f800000u || bits == 0u);
+}
 `;
 
 /**

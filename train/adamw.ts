@@ -41,7 +41,8 @@ const BUFFERS = ["exp_avg", "exp_avg_sq"] as const;
  * p *= 1 - lr wd;  m += (1 - beta1) (g - m);  v = beta2 v + (1 - beta2) g^2;
  * p -= lr / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + eps)
  *
- * Parameters without a gradient are left alone and their t does not advance. All parameters are updated in few launches.
+ * Parameters without a gradient are left alone and their t does not advance, nor does it in a step whose gradient norm
+ * is not finite. All parameters are updated in few launches.
  *
  * @example
  * ```ts
@@ -90,16 +91,13 @@ export class AdamW implements Optimizer {
   }
 
   step({ clip }: StepOptions = {}): void {
-    this.#states.add(this.#params.flatMap(({ grad }, index) => grad ? [index] : []));
-    for (const { state, indices } of this.#states.parts) {
-      const grads = indices.map((index) => this.#params[index].grad);
-      const active = indices.filter((_, slot) => grads[slot] !== null);
-      if (active.length === 0) continue;
+    for (const { state, indices, grads, active } of this.#states.prepareStep(clip !== undefined)) {
       const values = (slot: number) => {
         const { lr, betas, eps, weightDecay } = this.#groupOf[indices[slot]];
         return { lr, betas, eps, weightDecay, step: Math.max(1, this.#steps[indices[slot]]) };
       };
-      state.prepare(() => active.forEach((index) => this.#steps[index]++), values);
+      const advance = () => active.forEach((index) => this.#steps[index]++);
+      state.prepare(advance, values, grads.map((grad) => grad !== null));
       state.launch(grads, clip);
     }
   }
@@ -112,15 +110,19 @@ export class AdamW implements Optimizer {
   }
 
   async stateDict(): Promise<OptimizerStateDict> {
-    const read = await Promise.all(this.#params.map((_, index) => {
-      const place = this.#states.place(index);
-      return place && this.#steps[index] > 0 ? place.state.read(place.slot) : null;
-    }));
+    const steps = [...this.#steps];
+    const [skipped, ...read] = await Promise.all([
+      this.#states.readSkipped(),
+      ...steps.map((step, index) => {
+        const place = this.#states.place(index);
+        return place && step > 0 ? place.state.read(place.slot) : null;
+      }),
+    ]);
     const state: OptimizerStateDict["state"] = new Map();
     read.forEach((moments, index) => {
-      if (!moments) return;
-      const buffers = { exp_avg: moments.m, exp_avg_sq: moments.v };
-      state.set(index, { step: this.#steps[index], buffers });
+      const step = steps[index] - skipped[index];
+      if (!moments || step === 0) return;
+      state.set(index, { step, buffers: { exp_avg: moments.m, exp_avg_sq: moments.v } });
     });
     return { state, paramGroups: groupStates(this.paramGroups) };
   }

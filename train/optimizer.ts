@@ -3,7 +3,7 @@
  * @module
  */
 
-import { Tensor } from "../autograd/mod.ts";
+import { Tensor, tidy } from "../autograd/mod.ts";
 
 /** Options of `step()`. */
 export interface StepOptions {
@@ -110,8 +110,25 @@ export function checkOption(action: string, name: string, value: number, low: nu
   throw new RangeError(`Cannot ${action}: ${name} must be ${range}, received ${value}`);
 }
 
+/** What `StateParts` needs of a state. */
+interface PartState {
+  reserve(grads: readonly (Tensor | null)[], clipped: boolean): () => Tensor[];
+  readSkipped(): Promise<number[]>;
+  dispose(): void;
+}
+
+/** One state in a step. */
+export interface ActivePart<S> {
+  readonly state: S;
+  /** Numbers of its parameters, and their gradients. */
+  readonly indices: readonly number[];
+  readonly grads: readonly (Tensor | null)[];
+  /** Numbers of those that have a gradient. */
+  readonly active: readonly number[];
+}
+
 /** @internal State on the device for the parameters that took a step, made for those that are new to it together. */
-export class StateParts<S extends { dispose(): void }> {
+export class StateParts<S extends PartState> {
   readonly #params: readonly Tensor[];
   readonly #make: (params: Tensor[]) => S;
   readonly #parts: { readonly state: S; readonly indices: readonly number[] }[] = [];
@@ -120,6 +137,31 @@ export class StateParts<S extends { dispose(): void }> {
   constructor(params: readonly Tensor[], make: (params: Tensor[]) => S) {
     this.#params = params;
     this.#make = make;
+  }
+
+  /**
+   * The states of parameters that have a gradient now, with all the memory that the step takes.
+   * @throws {OutOfDeviceMemoryError} before anything is changed
+   */
+  prepareStep(clipped: boolean): ActivePart<S>[] {
+    this.add(this.#params.flatMap(({ grad }, index) => grad ? [index] : []));
+    const parts = this.#parts.map(({ state, indices }) => {
+      const grads = indices.map((index) => this.#params[index].grad);
+      return { state, indices, grads, active: indices.filter((_, slot) => grads[slot] !== null) };
+    }).filter(({ active }) => active.length > 0);
+    const claims = parts.map(({ state, grads }) => state.reserve(grads, clipped));
+    tidy(() => void claims.map((claim) => claim())); // taken together and given back: the launches find it idle
+    return parts;
+  }
+
+  /** Steps of each parameter that were skipped on the device. */
+  async readSkipped(): Promise<number[]> {
+    const skipped = this.#params.map(() => 0);
+    await Promise.all(this.#parts.map(async ({ state, indices }) => {
+      const counts = await state.readSkipped();
+      indices.forEach((index, slot) => skipped[index] = counts[slot]);
+    }));
+    return skipped;
   }
 
   /** Makes state for those of `indices` that have none. */

@@ -79,17 +79,20 @@ export class SGD implements Optimizer {
   }
 
   step({ clip }: StepOptions = {}): void {
-    this.#states.add(this.#params.flatMap(({ grad }, index) => grad ? [index] : []));
-    for (const { state, indices } of this.#states.parts) {
-      const grads = indices.map((index) => this.#params[index].grad);
-      const active = indices.filter((_, slot) => grads[slot] !== null);
-      if (active.length === 0) continue;
+    for (const { state, indices, grads, active } of this.#states.prepareStep(clip !== undefined)) {
       const values = (slot: number) => {
         const { lr, momentum, dampening, weightDecay, nesterov } = this.#groupOf[indices[slot]];
-        const first = this.#steps[indices[slot]] <= 1;
-        return { lr, momentum, dampening, weightDecay, nesterov, first };
+        return {
+          lr,
+          momentum,
+          dampening,
+          weightDecay,
+          nesterov,
+          step: Math.max(1, this.#steps[indices[slot]]),
+        };
       };
-      state.prepare(() => active.forEach((index) => this.#steps[index]++), values);
+      const advance = () => active.forEach((index) => this.#steps[index]++);
+      state.prepare(advance, values, grads.map((grad) => grad !== null));
       state.launch(grads, clip);
     }
   }
@@ -102,13 +105,17 @@ export class SGD implements Optimizer {
   }
 
   async stateDict(): Promise<OptimizerStateDict> {
-    const read = await Promise.all(this.#params.map((_, index) => {
-      const place = this.#states.place(index);
-      return this.#names.length > 0 && place ? place.state.read(place.slot) : null;
-    }));
+    const steps = [...this.#steps];
+    const [skipped, ...read] = await Promise.all([
+      this.#states.readSkipped(),
+      ...steps.map((_, index) => {
+        const place = this.#states.place(index);
+        return this.#names.length > 0 && place ? place.state.read(place.slot) : null;
+      }),
+    ]);
     const state: OptimizerStateDict["state"] = new Map();
-    this.#steps.forEach((step, index) => {
-      const buffer = read[index];
+    read.forEach((buffer, index) => {
+      const step = steps[index] - skipped[index];
       if (step > 0) state.set(index, { step, buffers: buffer ? { momentum_buffer: buffer } : {} });
     });
     return { state, paramGroups: groupStates(this.paramGroups) };

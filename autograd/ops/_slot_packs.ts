@@ -117,6 +117,17 @@ function windowOf(tensor: Tensor, { start, size }: Piece): BufferView {
   return tensor.window(start * 4, vectorsOf(size) * 16);
 }
 
+/** What slots without work bind in a launch: ranges of their own, as each could write. None if all have work. */
+export function spareTensors(
+  device: Device,
+  { slots, pieces }: SlotPack,
+  present: readonly boolean[],
+  each: number,
+): Tensor[] {
+  if (slots === pieces.length && !present.includes(false)) return [];
+  return Array.from({ length: each }, () => empty(device, [slots * PIECE_STEP]));
+}
+
 /**
  * Appends one launch.
  * @returns its number of workgroups; 0 if every slot was left out
@@ -128,10 +139,7 @@ export function launchSlots(device: Device, launch: SlotLaunch): number {
   const present = pieces.map(({ index }) => prefixes.every((prefix) => each[prefix][index] !== null));
   if (!present.includes(true)) return 0;
   const buffers: Record<string, BufferView> = { ...launch.shared };
-  const spares: Tensor[] = [];
-  const missing = slots > pieces.length || present.includes(false);
-  // A slot without work still binds something: ranges of its own where it could write.
-  if (missing) { for (const _ of prefixes) spares.push(empty(device, [slots * PIECE_STEP])); }
+  const spares = spareTensors(device, pack, present, prefixes.length);
   for (let i = 0; i < slots; i++) {
     prefixes.forEach((prefix, k) => {
       const start = prefix === written ? i * 256 : 0;

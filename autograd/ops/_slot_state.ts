@@ -4,16 +4,25 @@
  */
 
 import type { Device } from "../../gpu/mod.ts";
+import type { StepCountKernel } from "../../kernels/step_counts.ts";
 import type { SlotKernel } from "../../kernels/tensor_slots.ts";
 import { showShape } from "../shape.ts";
-import { full, type Tensor } from "../tensor.ts";
+import { empty, full, type Tensor } from "../tensor.ts";
 import { untracked } from "../scope.ts";
-import { launchSlots, packTensors, type SlotPack } from "./_slot_packs.ts";
+import { launchSlots, packTensors, type SlotPack, spareTensors } from "./_slot_packs.ts";
 
 /** Threads a workgroup, each of one vec4: the kernels' default. */
 const VECTORS_PER_GROUP = 64;
 /** Numbers of a slot in `hyper`. */
 const ROW_SIZE = 8;
+
+function zeroCounts(device: Device, rows: number): Tensor {
+  return untracked(() => {
+    const counts = empty(device, [rows], "uint32");
+    counts.write(new Uint32Array(rows));
+    return counts;
+  });
+}
 
 /** Per-element state in blocks ([block, element] of each launch), made when a launch first needs it. */
 export class SlotState {
@@ -23,12 +32,17 @@ export class SlotState {
   readonly #states: (Tensor | null)[];
   readonly #hyper: Tensor;
   readonly #host: Float32Array<ArrayBuffer>;
+  readonly #correction: StepCountKernel | null;
+  /** What `#correction` reads, float32 [rows, 4]; and steps skipped, uint32 [rows]: made with the first clipped step. */
+  #counts: Tensor | null = null;
+  #skipped: Tensor | null = null;
 
   /**
    * @param params float32 tensors of one device   @param blocks numbers kept for each element
+   * @param correction what depends on the number of steps that were not skipped
    * @throws {TypeError} for a tensor that is not float32, or on another device
    */
-  constructor(action: string, params: readonly Tensor[], blocks: number) {
+  constructor(action: string, params: readonly Tensor[], blocks: number, correction: StepCountKernel | null) {
     if (params.length === 0) throw new RangeError(`Cannot ${action}: at least one tensor is required`);
     const { device } = params[0];
     for (const { dtype, shape, device: other } of params) {
@@ -41,6 +55,7 @@ export class SlotState {
     }
     this.#params = params;
     this.#blocks = blocks;
+    this.#correction = correction;
     const buffers = { each: 2, shared: blocks > 0 ? 2 : 1, blocks };
     this.#packs = packTensors(device, params.map((param) => param.size), buffers);
     this.#states = this.#packs.map(() => null);
@@ -60,11 +75,45 @@ export class SlotState {
   }
 
   /**
+   * Makes the state that a step needs, so that `writeHyper` and `launch` need none that may be refused.
+   * @returns how to make sure of the memory that the launches take and give back, asked for once all states are made
+   * @throws {OutOfDeviceMemoryError} before anything is changed
+   */
+  reserve(grads: readonly (Tensor | null)[], clipped: boolean): () => Tensor[] {
+    const { device } = this;
+    const present = this.#packs.map(({ pieces }) => pieces.map(({ index }) => grads[index] !== null));
+    if (this.#blocks > 0) present.forEach((some, i) => some.includes(true) && this.#stateOf(i));
+    if (clipped && this.#correction && !this.#skipped) {
+      device.recording?.spoil(); // a replay would make it zero again
+      const rows = (this.#host.length - 4) / ROW_SIZE;
+      const counts = untracked(() => full(device, [rows, 4], 0));
+      try {
+        this.#skipped = zeroCounts(device, rows);
+        this.#counts = counts;
+      } catch (error) {
+        counts.dispose();
+        throw error;
+      }
+    }
+    return () =>
+      this.#packs.flatMap((pack, i) =>
+        present[i].includes(true) ? spareTensors(device, pack, present[i], 2) : []
+      );
+  }
+
+  /**
    * Writes the values of the coming step, in order with commands appended before. A replay of a captured step does it
    * again.
    * @param advance counts the step   @param rowOf eight numbers for each tensor, asked for after it
+   * @param countsOf four numbers for each tensor that the correction reads, the step's number first
+   * @param active tensors that have a gradient; default all
    */
-  writeHyper(advance: () => void, rowOf: (index: number) => readonly number[]): void {
+  writeHyper(
+    advance: () => void,
+    rowOf: (index: number) => readonly number[],
+    countsOf: (index: number) => readonly number[],
+    active: readonly boolean[] = this.#params.map(() => true),
+  ): void {
     const values = () => {
       advance();
       this.#host.set([1, 0, 0, 0]);
@@ -74,6 +123,15 @@ export class SlotState {
       return this.#host;
     };
     this.#hyper.write(values(), values);
+    if (!this.#counts) return;
+    const counts = new Float32Array(this.#counts.size);
+    const fill = () => {
+      for (const { pieces, row } of this.#packs) {
+        pieces.forEach(({ index }, i) => active[index] && counts.set(countsOf(index), 4 * (row + i)));
+      }
+      return counts;
+    };
+    this.#counts.write(fill(), fill);
   }
 
   /**
@@ -87,6 +145,13 @@ export class SlotState {
   ): void {
     const { device } = this;
     if (clip) device.copy(clip.view, this.#hyper.window(0, 8));
+    if (this.#skipped && this.#counts && this.#correction) {
+      device.dispatch(
+        this.#correction,
+        { counts: this.#counts.view, hyper: this.#hyper.view, skipped: this.#skipped.view },
+        { rows: this.#skipped.size },
+      );
+    }
     this.#packs.forEach((pack, i) => {
       if (pack.pieces.every(({ index }) => grads[index] === null)) return;
       const { total, row } = pack;
@@ -102,6 +167,16 @@ export class SlotState {
         vectorsPerGroup: VECTORS_PER_GROUP,
       });
     });
+  }
+
+  /** Steps of each tensor that changed nothing, because the gradient norm was not finite. */
+  async readSkipped(): Promise<number[]> {
+    const counts = this.#params.map(() => 0);
+    const rows = await this.#skipped?.data();
+    for (const { pieces, row } of this.#packs) {
+      if (rows) pieces.forEach(({ index }, i) => counts[index] = rows[row + i]);
+    }
+    return counts;
   }
 
   /** Each block of tensor `index`, read back; null where no step has touched it. */
@@ -130,6 +205,9 @@ export class SlotState {
     for (const state of this.#states) state?.dispose();
     this.#states.fill(null);
     this.#hyper.dispose();
+    this.#counts?.dispose();
+    this.#skipped?.dispose();
+    this.#counts = this.#skipped = null;
   }
 
   #stateOf(pack: number): Tensor {

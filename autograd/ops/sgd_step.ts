@@ -4,6 +4,7 @@
  */
 
 import { sgdKernel, sgdMomentumKernel } from "../../kernels/sgd.ts";
+import { sgdFirstStep } from "../../kernels/step_counts.ts";
 import type { Tensor } from "../tensor.ts";
 import { SlotState } from "./_slot_state.ts";
 
@@ -14,8 +15,8 @@ export interface SGDValues {
   readonly dampening: number;
   readonly weightDecay: number;
   readonly nesterov: boolean;
-  /** Whether the tensor has no momentum buffer yet: it becomes the gradient itself. */
-  readonly first: boolean;
+  /** Its number from 1: in the first one, the momentum buffer becomes the gradient itself. */
+  readonly step: number;
 }
 
 /** Momentum buffers of a list of tensors. */
@@ -28,7 +29,7 @@ export class SGDState {
    * @throws {TypeError} for a tensor that is not float32 @throws {RangeError} for no tensor
    */
   constructor(params: readonly Tensor[], hasMomentum: boolean) {
-    this.#state = new SlotState("make SGD", params, hasMomentum ? 1 : 0);
+    this.#state = new SlotState("make SGD", params, hasMomentum ? 1 : 0, hasMomentum ? sgdFirstStep : null);
     this.#kernel = hasMomentum ? sgdMomentumKernel : sgdKernel;
   }
 
@@ -37,15 +38,28 @@ export class SGDState {
     return this.#state.launches;
   }
 
+  /** Makes what a step on `grads` needs: see `SlotState.reserve`. */
+  reserve(grads: readonly (Tensor | null)[], clipped: boolean): () => Tensor[] {
+    return this.#state.reserve(grads, clipped);
+  }
+
   /** Writes the numbers of the coming step; arguments as those of `AdamWState.prepare`. */
-  prepare(advance: () => void, valuesOf: (index: number) => SGDValues): void {
+  prepare(advance: () => void, valuesOf: (index: number) => SGDValues, active?: readonly boolean[]): void {
     this.#state.writeHyper(advance, (index) => {
-      const { lr, momentum, dampening, weightDecay, nesterov, first } = valuesOf(index);
-      const [keep, take] = first ? [0, 1] : [momentum, 1 - dampening];
+      const { lr, momentum, dampening, weightDecay, nesterov, step } = valuesOf(index);
+      const [keep, take] = step <= 1 ? [0, 1] : [momentum, 1 - dampening];
       const own = nesterov || momentum === 0 ? 1 : 0;
       const past = nesterov ? momentum : momentum === 0 ? 0 : 1;
       return [lr, weightDecay, keep, take, own, past, 0, 0];
-    });
+    }, (index) => {
+      const { momentum, dampening, step } = valuesOf(index);
+      return [step, momentum, 1 - dampening, 0];
+    }, active);
+  }
+
+  /** Steps of each tensor that were skipped; they count where there is momentum. */
+  readSkipped(): Promise<number[]> {
+    return this.#state.readSkipped();
   }
 
   /** Updates the tensors; arguments as those of `AdamWState.launch`. */

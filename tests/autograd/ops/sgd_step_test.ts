@@ -14,7 +14,7 @@ function reference(p: Float64Array, g: ArrayLike<number>, buffer: Float64Array |
 }
 
 const BASE = { lr: 0.1, momentum: 0, dampening: 0, weightDecay: 0, nesterov: false };
-const CASES: Omit<SGDValues, "first">[] = [
+const CASES: Omit<SGDValues, "step">[] = [
   BASE,
   { ...BASE, weightDecay: 0.2 },
   { ...BASE, momentum: 0.9 },
@@ -33,7 +33,7 @@ for (const values of CASES) {
       buffer: null as Float64Array | null,
     }));
     for (let step = 0; step < 3; step++) {
-      const now = { ...values, first: step === 0 };
+      const now = { ...values, step: step + 1 };
       state.prepare(() => {}, () => now);
       const grads = sizes.map((size, i) => randomValues(100 * step + i + 50, size));
       const tensors = grads.map((grad) => Tensor.from(grad, { device }));
@@ -57,7 +57,7 @@ Deno.test("SGDState without momentum keeps nothing for the elements", async () =
   using grad = Tensor.from(randomValues(2, 100_000), { device });
   const before = device.memory.liveBytes;
   const state = new SGDState([param], false);
-  state.prepare(() => {}, () => ({ ...BASE, first: true }));
+  state.prepare(() => {}, () => ({ ...BASE, step: 1 }));
   state.launch([grad]);
   assertEquals(device.memory.liveBytes - before, 256);
   assertEquals(await state.read(0), null);

@@ -1,0 +1,81 @@
+/**
+ * Corrects what an optimizer's step number decides by the steps that were skipped. The host counts every step; a step
+ * whose gradient norm is not finite changes nothing, and whether it does is known on the device alone.
+ *   adamwCorrections: lr / (1 - beta1^t) and sqrt(1 - beta2^t)    sgdFirstStep: whether there is a momentum buffer
+ * with t = the host's count - skipped steps. One thread a row of `hyper`, as kernels/adamw.ts and kernels/sgd.ts read it.
+ * @module
+ */
+
+import { notFiniteSnippet } from "./adamw.ts";
+import type { KernelSpec } from "./kernel_spec.ts";
+
+const WORKGROUP_SIZE = 64;
+
+/** A kernel that corrects the rows of an optimizer. */
+export type StepCountKernel = KernelSpec<"counts" | "hyper" | "skipped", "rows">;
+
+const HEAD = (comment: string) => /* wgsl */ `
+struct Params { rows: u32 }
+
+@group(0) @binding(0) var<storage, read> counts: array<vec4f>; // [rows]: step number (0: no gradient), ${comment}
+@group(0) @binding(1) var<storage, read_write> hyper: array<vec4f>; // [1 + 2 rows]: clip and norm, then two vectors a row
+@group(0) @binding(2) var<storage, read_write> skipped: array<u32>; // [rows]
+@group(0) @binding(3) var<uniform> params: Params;
+
+${notFiniteSnippet.trim()}
+`;
+
+const BEGIN = /* wgsl */ `
+  let row = id.x;
+  if (row >= params.rows || counts[row].x == 0.0) { return; }
+  if (notFinite(hyper[0].y)) {
+    skipped[row]++;
+    return;
+  }
+  let t = counts[row].x - f32(skipped[row]);
+`;
+
+function stepCountKernel(name: string, comment: string, functions: string, body: string): StepCountKernel {
+  return {
+    name,
+    buffers: { counts: "read", hyper: "read_write", skipped: "read_write" },
+    params: { rows: "u32" },
+    tuning: {},
+    grid: ({ rows }) => [Math.ceil(rows / WORKGROUP_SIZE)],
+    wgsl: `${HEAD(comment)}${functions}
+@compute @workgroup_size(${WORKGROUP_SIZE})
+fn main(@builtin(global_invocation_id) id: vec3u) {
+  ${BEGIN.trim()}
+${body}}
+`,
+  };
+}
+
+/** Of AdamW: `counts` holds the step number, lr, ln(beta1) and ln(beta2). */
+export const adamwCorrections: StepCountKernel = stepCountKernel(
+  "adamwCorrections",
+  "lr, ln beta1, ln beta2",
+  /* wgsl */ `
+// 1 - exp(x) for x <= 0; by its series near 0, where the difference would lose its digits
+fn complement(x: f32) -> f32 {
+  if (x < -0.5) { return 1.0 - exp(x); }
+  var sum = 1.0;
+  for (var n = 10.0; n > 1.0; n -= 1.0) { sum = 1.0 + x / n * sum; }
+  return -x * sum;
+}
+`,
+  `  hyper[1u + 2u * row].y = counts[row].y / complement(t * counts[row].z);
+  hyper[1u + 2u * row].z = sqrt(complement(t * counts[row].w));
+`,
+);
+
+/** Of SGD with momentum: the first step takes the gradient whole. */
+export const sgdFirstStep: StepCountKernel = stepCountKernel(
+  "sgdFirstStep",
+  "momentum, 1 - dampening, 0",
+  "",
+  `  let first = t <= 1.0;
+  hyper[1u + 2u * row].z = select(counts[row].y, 0.0, first);
+  hyper[1u + 2u * row].w = select(counts[row].z, 1.0, first);
+`,
+);
