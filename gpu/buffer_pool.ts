@@ -18,10 +18,18 @@ export interface DeviceBuffer {
   readonly byteLength: number;
   /** Number of the last submission that uses it; a host write must not overtake that submission's commands. */
   lastUse: number;
-  /** Called when the buffer is destroyed, so that caches drop what they hold of it. */
-  readonly onDestroy: (() => void)[];
+  /** @internal What caches hold of it: told when the buffer is destroyed. */
+  readonly dependents: Set<BufferDependent>;
+  /** @internal The pool it came from: a buffer of another device cannot be used. */
+  readonly pool: BufferPool;
   /** @internal Who goes on using it after its owner gave it back. */
   readonly holders: Set<BufferHolder>;
+}
+
+/** Something made of a buffer, such as a bind group. */
+export interface BufferDependent {
+  /** Drops it from its cache, and from the buffers that know of it. */
+  forget(): void;
 }
 
 /** Uses buffers that it does not own, over and over: a captured step. */
@@ -184,8 +192,9 @@ export class BufferPool {
       gpuBuffer,
       byteLength: bytes,
       lastUse: -1,
-      onDestroy: [],
+      dependents: new Set(),
       holders: new Set(),
+      pool: this,
     };
   }
 
@@ -267,7 +276,7 @@ export class BufferPool {
       const list = this.#idle.get(buffer.byteLength)!;
       list.splice(list.indexOf(buffer), 1);
       this.#idleBytes -= buffer.byteLength;
-      for (const forget of buffer.onDestroy) forget();
+      for (const dependent of [...buffer.dependents]) dependent.forget();
       buffer.gpuBuffer.destroy();
     }
   }

@@ -65,6 +65,8 @@ export interface DeviceStats {
   readonly bindGroupHits: number;
   /** Bind groups made. */
   readonly bindGroupMisses: number;
+  /** Bind groups kept for reuse, a bounded number. */
+  readonly bindGroups: number;
   /** Kernels compiled. */
   readonly pipelines: number;
 }
@@ -181,6 +183,7 @@ export class Device {
       submissions: this.#stream.submissions,
       bindGroupHits: this.#pipelines.bindGroupHits,
       bindGroupMisses: this.#pipelines.bindGroupMisses,
+      bindGroups: this.#pipelines.bindGroups,
       pipelines: this.#pipelines.pipelines,
     };
   }

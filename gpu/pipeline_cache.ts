@@ -4,7 +4,7 @@
  */
 
 import type { KernelSpec } from "../kernels/kernel_spec.ts";
-import type { BufferView, DeviceBuffer } from "./buffer_pool.ts";
+import type { BufferDependent, BufferView, DeviceBuffer } from "./buffer_pool.ts";
 import { ShaderCompileError } from "./errors.ts";
 import { SHADER_STAGE_COMPUTE } from "./flags.ts";
 
@@ -18,7 +18,34 @@ export interface CompiledKernel {
   /** Entries of `kernel.params` in field order. */
   readonly params: readonly (readonly [name: string, type: string])[];
   readonly tuning: Readonly<Record<string, number>>;
-  readonly bindGroups: Map<string, GPUBindGroup>;
+  readonly bindGroups: Map<string, CachedGroup>;
+}
+
+/** Bind groups kept: several times what a training step of GPT-2 uses. The half longest unused is dropped beyond. */
+const MAX_BIND_GROUPS = 8192;
+
+/** A bind group with its place in the caches. */
+class CachedGroup implements BufferDependent {
+  /** When it was last used, on the cache's clock. */
+  usedAt = 0;
+
+  constructor(
+    readonly group: GPUBindGroup,
+    readonly key: string,
+    readonly compiled: CompiledKernel,
+    readonly buffers: ReadonlySet<DeviceBuffer>,
+    readonly all: Set<CachedGroup>,
+  ) {
+    all.add(this);
+    compiled.bindGroups.set(key, this);
+    for (const buffer of buffers) buffer.dependents.add(this);
+  }
+
+  forget(): void {
+    this.all.delete(this);
+    this.compiled.bindGroups.delete(this.key);
+    for (const buffer of this.buffers) buffer.dependents.delete(this);
+  }
 }
 
 /** Lines of context shown around a compile error. */
@@ -38,6 +65,8 @@ export class PipelineCache {
   readonly #uniform: GPUBuffer;
   readonly #compiled = new Map<KernelSpec, Map<string, CompiledKernel>>();
   readonly #reports: Promise<ShaderCompileError | null>[] = [];
+  readonly #groups = new Set<CachedGroup>();
+  #clock = 0;
   /** Bind groups found in the cache, and made, since the device was made. */
   bindGroupHits = 0;
   bindGroupMisses = 0;
@@ -113,7 +142,8 @@ export class PipelineCache {
     const cached = compiled.bindGroups.get(key);
     if (cached) {
       this.bindGroupHits++;
-      return cached;
+      cached.usedAt = ++this.#clock;
+      return cached.group;
     }
     this.bindGroupMisses++;
     const entries: GPUBindGroupEntry[] = views.map(({ buffer, offset, size }, binding) => ({
@@ -129,11 +159,19 @@ export class PipelineCache {
       layout: compiled.layout,
       entries,
     });
-    compiled.bindGroups.set(key, group);
-    const forget = () => compiled.bindGroups.delete(key);
-    for (const buffer of new Set<DeviceBuffer>(views.map((view) => view.buffer))) {
-      buffer.onDestroy.push(forget);
-    }
+    if (this.#groups.size >= MAX_BIND_GROUPS) this.#dropOldest(MAX_BIND_GROUPS / 2);
+    const buffers = new Set(views.map((view) => view.buffer));
+    new CachedGroup(group, key, compiled, buffers, this.#groups).usedAt = ++this.#clock;
     return group;
+  }
+
+  /** Bind groups in the cache. */
+  get bindGroups(): number {
+    return this.#groups.size;
+  }
+
+  #dropOldest(count: number): void {
+    const oldestFirst = [...this.#groups].sort((a, b) => a.usedAt - b.usedAt);
+    for (const group of oldestFirst.slice(0, count)) group.forget();
   }
 }

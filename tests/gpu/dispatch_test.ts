@@ -147,3 +147,22 @@ Deno.test("bind groups are dropped with their buffers", async () => {
   await launch(2); // another buffer: the old bind group would write into a destroyed one
   assertEquals(device.stats.bindGroupMisses, 2);
 });
+
+Deno.test("bind groups are bounded in number, and the latest stay", async () => {
+  const device = await freshDevice();
+  const windows = 9000;
+  const y = device.acquire(256 * windows);
+  const store = (i: number) =>
+    device.dispatch(storeKernel, { y: { buffer: y, offset: 256 * i, size: 4 } }, { at: 0, value: i });
+  for (let i = 0; i < windows; i++) store(i);
+  assert(device.stats.bindGroups <= 8192, `${device.stats.bindGroups}`);
+  assertEquals(y.dependents.size, device.stats.bindGroups);
+  const { bindGroupMisses } = device.stats;
+  for (let i = windows - 4000; i < windows; i++) store(i);
+  assertEquals(device.stats.bindGroupMisses, bindGroupMisses);
+  const values = await download(device, { buffer: y, offset: 0, size: 256 * windows });
+  for (let i = 0; i < windows; i++) assertEquals(values[64 * i], i);
+  device.release(y);
+  device.trim();
+  assertEquals(device.stats.bindGroups, 0);
+});
