@@ -3,6 +3,8 @@
  * @module
  */
 
+import type { FolderInput } from "./io/file_source.ts";
+import { nameOfFolder } from "./io/hub.ts";
 import { AutoModelForCausalLM, type FromPretrainedOptions, type GPT2LMHeadModel } from "./model/mod.ts";
 import { type LoadAdapterOptions, PeftConfig, PeftModel } from "./peft/mod.ts";
 
@@ -19,23 +21,28 @@ export interface AutoPeftOptions
 export interface AutoPeftModel {
   /**
    * Loads the base model that the adapter's configuration names, and the adapter into it.
-   * @param dirOrId a folder that `savePretrained` (here or in Python) wrote, or a hub id
+   * @param dirOrId a folder that `savePretrained` (here or in Python) wrote (a path, a URL, files or a folder source), or a hub id
    * @throws {RangeError} if the configuration names no base model
    * @throws {TypeError} listing every tensor that does not fit
    */
-  fromPretrained(dirOrId: string, options?: AutoPeftOptions): Promise<PeftModel<GPT2LMHeadModel>>;
+  fromPretrained(dirOrId: FolderInput, options?: AutoPeftOptions): Promise<PeftModel<GPT2LMHeadModel>>;
 }
 
 /** Loads adapters with the model they are for, with Hugging Face's name. */
 export const AutoPeftModelForCausalLM: AutoPeftModel = {
-  async fromPretrained(dirOrId: string, options: AutoPeftOptions = {}): Promise<PeftModel<GPT2LMHeadModel>> {
+  async fromPretrained(
+    dirOrId: FolderInput,
+    options: AutoPeftOptions = {},
+  ): Promise<PeftModel<GPT2LMHeadModel>> {
     const { adapterName, isTrainable, strict, ignoreMismatchedSizes, revision, ...shared } = options;
     const { cacheDir, localFilesOnly } = shared;
     const config = await PeftConfig.fromPretrained(dirOrId, { revision, cacheDir, localFilesOnly });
     const { baseModelNameOrPath } = config;
     if (!baseModelNameOrPath) {
       throw new RangeError(
-        `Cannot load "${dirOrId}" with its base: base_model_name_or_path is required in adapter_config.json, received none; load the base and use PeftModel.fromPretrained()`,
+        `Cannot load "${
+          nameOfFolder(dirOrId)
+        }" with its base: base_model_name_or_path is required in adapter_config.json, received none; load the base and use PeftModel.fromPretrained()`,
       );
     }
     const base = await AutoModelForCausalLM.fromPretrained(baseModelNameOrPath, {

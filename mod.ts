@@ -147,6 +147,14 @@ export {
   type TensorReader,
 } from "./io/safetensors.ts";
 export { checkWritableFolder } from "./io/files.ts";
+export type { FolderOutput, MemoryFolder } from "./io/folder_target.ts";
 export { memoryFolder, urlFolder } from "./io/open_file.ts";
-export type { Bytes, FileInput, FileSource, FolderInput, FolderSource } from "./io/file_source.ts";
+export type {
+  Bytes,
+  DirectoryHandle,
+  FileInput,
+  FileSource,
+  FolderInput,
+  FolderSource,
+} from "./io/file_source.ts";
 export { HubError, type HubFailure, type HubOptions, type HubProgress, type HubTimeouts } from "./io/hub.ts";

@@ -42,8 +42,24 @@ export interface FolderSource {
   open(path: string, options?: { inside?: boolean }): Promise<FileSource | undefined>;
 }
 
-/** Anything {@linkcode openFolder} turns into a {@linkcode FolderSource}; a string is a path. */
-export type FolderInput = string | FolderSource;
+/** A folder that a user dropped on a page or picked, as far as it is used (`FileSystemDirectoryHandle`). */
+export interface DirectoryHandle {
+  /** "directory". */
+  readonly kind: "directory";
+  /** Its own name. */
+  readonly name: string;
+  /** A folder in it; rejects with a NotFoundError or TypeMismatchError where there is none. */
+  getDirectoryHandle(name: string): Promise<DirectoryHandle>;
+  /** A file in it; rejects likewise. */
+  getFileHandle(name: string): Promise<{ getFile(): Promise<File> }>;
+}
+
+/**
+ * Anything {@linkcode openFolder} turns into a {@linkcode FolderSource}: a path, a URL prefix (a `URL`, or a string that
+ * begins with `http:` or `https:`), files that a user picked (a `FileList` or `File[]`), a dropped folder's handle, or a
+ * source such as `memoryFolder` and `urlFolder` make.
+ */
+export type FolderInput = string | URL | ArrayLike<File> | DirectoryHandle | FolderSource;
 
 /**
  * Checks a read of [offset, offset + length) against the size of a source.

@@ -12,7 +12,8 @@ import { downloadBlob, hasBlob, type HubProgress } from "./hub_download.ts";
 import { HubError } from "./hub_errors.ts";
 import type { HubConnection, HubTimeouts } from "./hub_fetch.ts";
 import { readJsonFrom } from "./json.ts";
-import { openFolder } from "./open_file.ts";
+import { isWebAddress, openFolder } from "./open_file.ts";
+import type { FolderInput, FolderSource } from "./file_source.ts";
 import { checkRelativePath, quote } from "./relative_path.ts";
 
 export { HubError, type HubProgress, type HubTimeouts };
@@ -211,6 +212,21 @@ export async function resolveModelFolder(idOrDir: string, options: ResolveOption
   }
 }
 
+/** What messages and model cards call an input: a path, id or address as given, else the source's name. */
+export function nameOfFolder(input: FolderInput): string {
+  return typeof input === "string" ? input : openFolder(input).name;
+}
+
+/**
+ * {@linkcode resolveModelFolder} for any input: only a path or hub id is looked up, everything else is opened as it is.
+ *
+ * @throws as {@linkcode resolveModelFolder}, and Error where a hub id is given in a runtime without a file system
+ */
+export async function resolveFolder(input: FolderInput, options: ResolveOptions = {}): Promise<FolderSource> {
+  if (typeof input !== "string" || isWebAddress(input)) return openFolder(input);
+  return openFolder(await resolveModelFolder(input, options));
+}
+
 /**
  * {@linkcode resolveModelFolder} for a model's configuration and weights: `config.json`, and `model.safetensors` or all
  * shards that its index lists.
@@ -219,9 +235,11 @@ export async function resolveModelFolder(idOrDir: string, options: ResolveOption
  * @throws as {@linkcode resolveModelFolder}, and SafetensorsError when the index is not valid.
  */
 export async function resolveCheckpointFolder(
-  idOrDir: string,
+  input: FolderInput,
   options: ResolveOptions = {},
-): Promise<string> {
+): Promise<FolderSource> {
+  if (typeof input !== "string" || isWebAddress(input)) return openFolder(input);
+  const idOrDir = input;
   const files = ["config.json", ...options.files ?? []];
   const index = "model.safetensors.index.json";
   const optionalFiles = [
@@ -235,7 +253,9 @@ export async function resolveCheckpointFolder(
   const single = await source.open("model.safetensors");
   await single?.close();
   const weights = single ? undefined : await readJsonFrom(source, index);
-  if (!weights || folder === idOrDir) return folder;
+  if (!weights || folder === idOrDir) return source;
   const shards = [...new Set(parseWeightMap(weights, `${folder}/${index}`).values())];
-  return await resolveModelFolder(idOrDir, { ...options, files: [...files, ...shards], optionalFiles });
+  return openFolder(
+    await resolveModelFolder(idOrDir, { ...options, files: [...files, ...shards], optionalFiles }),
+  );
 }

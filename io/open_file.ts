@@ -6,6 +6,7 @@
 import {
   blobSource,
   type Bytes,
+  type DirectoryHandle,
   type FileInput,
   type FileSource,
   type FolderInput,
@@ -13,6 +14,7 @@ import {
   memorySource,
 } from "./file_source.ts";
 import { openFolderAt, openForRead } from "./files.ts";
+import type { MemoryFolder } from "./folder_target.ts";
 import { checkRelativePath, quote } from "./relative_path.ts";
 
 /**
@@ -44,19 +46,86 @@ export async function readAll(input: FileInput): Promise<Bytes> {
   }
 }
 
-/** Opens a folder by path; a {@linkcode FolderSource} is returned as it is. */
-export function openFolder(input: FolderInput): FolderSource {
-  return typeof input === "string" ? openFolderAt(input) : input;
+/** Whether a text is the address of a folder on a server, and neither a path nor a hub id. */
+export function isWebAddress(text: string): boolean {
+  return /^https?:\/\//i.test(text);
 }
 
-/** A folder of files in memory: names to bytes or Blobs, for example the files a user dropped on a page. */
+/**
+ * Opens a folder by path, URL, picked files or a dropped folder's handle; a {@linkcode FolderSource} is returned as it is.
+ *
+ * @throws {TypeError} for anything else
+ */
+export function openFolder(input: FolderInput): FolderSource {
+  if (typeof input === "string") return isWebAddress(input) ? urlFolder(input) : openFolderAt(input);
+  if (input instanceof URL) {
+    if (input.protocol !== "file:") return urlFolder(input);
+    return openFolderAt(decodeURIComponent(input.pathname.replace(/^\/(?=[a-zA-Z]:)/, "")));
+  }
+  if (typeof input === "object" && input !== null) {
+    if ("open" in input && typeof input.open === "function") return input;
+    if ("getFileHandle" in input) return handleFolder(input);
+    if ("length" in input) return filesFolder(Array.from(input));
+  }
+  throw new TypeError(
+    `Cannot open a folder: a path, a URL, a list of files or a folder source is required, received ${
+      input === null ? "null" : typeof input
+    }`,
+  );
+}
+
+/** Files that a user picked; those of `<input webkitdirectory>` are named below the folder that was picked. */
+function filesFolder(files: readonly File[]): FolderSource {
+  const entries = new Map<string, FileInput>();
+  for (const file of files) {
+    const below = file.webkitRelativePath?.split("/").slice(1).join("/");
+    entries.set(below || file.name, file);
+  }
+  const folder = files[0]?.webkitRelativePath?.split("/")[0];
+  return memoryFolder(entries, folder || "picked files");
+}
+
+/** A folder that was dropped on a page. */
+function handleFolder(handle: DirectoryHandle): FolderSource {
+  return {
+    name: handle.name,
+    async open(path) {
+      const parts = checkRelativePath(path, `open a file of ${quote(handle.name)}`).split("/");
+      try {
+        let folder = handle;
+        for (const part of parts.slice(0, -1)) folder = await folder.getDirectoryHandle(part);
+        const file = await (await folder.getFileHandle(parts.at(-1)!)).getFile();
+        return blobSource(file, `${handle.name}/${path}`);
+      } catch (error) {
+        const { name } = error as { name?: string };
+        if (name === "NotFoundError" || name === "TypeMismatchError") return undefined;
+        throw error;
+      }
+    },
+  };
+}
+
+/**
+ * A folder in memory: relative paths to bytes or Blobs. `savePretrained` writes to it, and `fromPretrained` reads it.
+ *
+ * @example
+ * ```ts
+ * import { memoryFolder, type PeftModel } from "@peft/webgpu";
+ *
+ * declare const peftModel: PeftModel;
+ * const folder = memoryFolder();
+ * await peftModel.savePretrained(folder);
+ * for (const [path, bytes] of folder.files) console.log(path, bytes);
+ * ```
+ */
 export function memoryFolder(
-  files: ReadonlyMap<string, FileInput> | Readonly<Record<string, FileInput>>,
+  files: ReadonlyMap<string, FileInput> | Readonly<Record<string, FileInput>> = {},
   name = "files in memory",
-): FolderSource {
-  const entries = new Map(files instanceof Map ? files : Object.entries(files));
+): MemoryFolder {
+  const entries = new Map<string, FileInput>(files instanceof Map ? files : Object.entries(files));
   return {
     name,
+    files: entries,
     open(path) {
       const input = entries.get(checkRelativePath(path, `open a file of ${quote(name)}`));
       return input === undefined ? Promise.resolve(undefined) : openFile(input, `${name}/${path}`);

@@ -96,6 +96,18 @@ export function serialize(entries: SafetensorsInputs, metadata?: Metadata): Byte
 }
 
 /**
+ * The bytes of a safetensors file in pieces, in order; only one tensor whose data is a function is in memory at a time.
+ *
+ * @throws {TypeError} as {@linkcode serialize}
+ */
+export function safetensorsPieces(
+  entries: SafetensorsInputs,
+  metadata?: Metadata,
+): AsyncIterable<Uint8Array> {
+  return pieces(plan(entries, metadata));
+}
+
+/**
  * Writes tensors to a file, crash-safe: the old file or the whole new one, never a part. Only one tensor whose data is
  * a function is in memory at a time.
  *
@@ -105,5 +117,5 @@ export function serialize(entries: SafetensorsInputs, metadata?: Metadata): Byte
  * @throws {TypeError} as {@linkcode serialize}; an Error when the file cannot be written.
  */
 export async function save(path: string, entries: SafetensorsInputs, metadata?: Metadata): Promise<void> {
-  await writeFileAtomic(path, pieces(plan(entries, metadata)));
+  await writeFileAtomic(path, safetensorsPieces(entries, metadata));
 }

@@ -4,7 +4,8 @@
  */
 
 import { defaultDevice, type Device } from "../autograd/mod.ts";
-import { type HubOptions, type HubProgress, resolveCheckpointFolder } from "../io/hub.ts";
+import type { FolderInput } from "../io/file_source.ts";
+import { type HubOptions, type HubProgress, nameOfFolder, resolveCheckpointFolder } from "../io/hub.ts";
 import type { WeightDType } from "./gpt2_checkpoint.ts";
 import { GPT2LMHeadModel, type LoadProgress } from "./gpt2.ts";
 
@@ -24,16 +25,17 @@ export interface FromPretrainedOptions extends Omit<HubOptions, "onProgress"> {
 export interface AutoModel {
   /**
    * Loads a model in eval mode.
-   * @param idOrDir a local folder in Hugging Face's layout, or a hub id such as "gpt2"
+   * @param idOrDir a folder in Hugging Face's layout (a path, a URL, files that a user picked or dropped, or one in
+   *   memory), or a hub id such as "gpt2"
    * @throws {Error} if there is no such folder or model
    * @throws {TypeError} listing every tensor that is missing or does not fit
    */
-  fromPretrained(idOrDir: string, options?: FromPretrainedOptions): Promise<GPT2LMHeadModel>;
+  fromPretrained(idOrDir: FolderInput, options?: FromPretrainedOptions): Promise<GPT2LMHeadModel>;
 }
 
 /** Loads language models, with Hugging Face's name and files. */
 export const AutoModelForCausalLM: AutoModel = {
-  async fromPretrained(idOrDir: string, options: FromPretrainedOptions = {}): Promise<GPT2LMHeadModel> {
+  async fromPretrained(idOrDir: FolderInput, options: FromPretrainedOptions = {}): Promise<GPT2LMHeadModel> {
     const { device, dtype, seed, ...hub } = options;
     const folder = await resolveCheckpointFolder(idOrDir, hub);
     const model = await GPT2LMHeadModel.load(folder, {
@@ -42,7 +44,7 @@ export const AutoModelForCausalLM: AutoModel = {
       seed,
       onProgress: options.onProgress,
     });
-    model.config.nameOrPath = idOrDir;
+    model.config.nameOrPath = nameOfFolder(idOrDir);
     return model;
   },
 };

@@ -20,9 +20,9 @@ import {
 import { openCheckpoint } from "../io/checkpoint.ts";
 import { openFolder } from "../io/open_file.ts";
 import type { FolderInput } from "../io/file_source.ts";
-import { readJsonFrom, writeJson } from "../io/json.ts";
-import { joinPath, makeDirectory } from "../io/files.ts";
-import { save } from "../io/safetensors.ts";
+import { type FolderOutput, openTarget, writeJsonTo } from "../io/folder_target.ts";
+import { readJsonFrom } from "../io/json.ts";
+import { safetensorsPieces } from "../io/safetensors.ts";
 import { Initializer, Linear, Module, Parameter, type Projection } from "../nn/mod.ts";
 import { type ParameterSource, randomSource } from "./gpt2_block.ts";
 import {
@@ -249,16 +249,16 @@ export class GPT2LMHeadModel extends Module {
   }
 
   /** Writes `config.json` and `model.safetensors` as `transformers` does. */
-  async savePretrained(folder: string): Promise<void> {
-    await makeDirectory(folder);
+  async savePretrained(folder: FolderOutput): Promise<void> {
+    const target = openTarget(folder, "save the model");
     const state = this.stateDict();
     const tied = state.get("lm_head.weight") === state.get("transformer.wte.weight"); // merging may have untied them
-    await writeJson(await joinPath(folder, "config.json"), {
+    await writeJsonTo(target, "config.json", {
       ...this.#config.toJSON(),
       tie_word_embeddings: tied,
     });
-    const path = await joinPath(folder, "model.safetensors");
-    await save(path, checkpointEntries(this.namedParameters()), { format: "pt" });
+    const entries = checkpointEntries(this.namedParameters());
+    await target.write("model.safetensors", safetensorsPieces(entries, { format: "pt" }));
   }
 
   /** Gives the memory of every parameter back. */

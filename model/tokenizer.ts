@@ -3,12 +3,11 @@
  *
  * @module
  */
-import { writeFileAtomic } from "../io/atomic_file.ts";
 import type { FolderInput, FolderSource } from "../io/file_source.ts";
-import { isDirectory, joinPath, makeDirectory } from "../io/files.ts";
-import { type HubOptions, resolveModelFolder } from "../io/hub.ts";
-import { type JsonObject, writeJson } from "../io/json.ts";
-import { openFolder } from "../io/open_file.ts";
+import { isDirectory } from "../io/files.ts";
+import { type FolderOutput, openTarget, writeJsonTo } from "../io/folder_target.ts";
+import { type HubOptions, resolveFolder } from "../io/hub.ts";
+import type { JsonObject } from "../io/json.ts";
 import { quote } from "../io/relative_path.ts";
 import { encodeBatch, type EncodeOptions, type Encoding } from "./tokenizer_batch.ts";
 import type { DecodeStream, TokenizerCore } from "./tokenizer_core.ts";
@@ -53,7 +52,7 @@ export interface Tokenizer {
    *
    * @throws {Error} when the folder cannot be written.
    */
-  savePretrained(folder: string): Promise<void>;
+  savePretrained(folder: FolderOutput): Promise<void>;
   /** Number of ids: one more than the greatest. */
   readonly vocabSize: number;
   /** The greatest number of tokens the model takes; Infinity when not known. */
@@ -89,9 +88,9 @@ function createTokenizer(core: TokenizerCore, settings: TokenizerSettings, confi
     },
     tokenToId: (token) => core.idOf(token),
     async savePretrained(folder) {
-      await makeDirectory(folder);
-      await writeFileAtomic(await joinPath(folder, "tokenizer.json"), core.toJson());
-      await writeJson(await joinPath(folder, "tokenizer_config.json"), settingsFile(core, config, settings));
+      const target = openTarget(folder, "save the tokenizer");
+      await target.write("tokenizer.json", core.toJson());
+      await writeJsonTo(target, "tokenizer_config.json", settingsFile(core, config, settings));
     },
     vocabSize,
     modelMaxLength: settings.modelMaxLength,
@@ -142,8 +141,8 @@ export class AutoTokenizer {
   /**
    * The tokenizer of a model.
    *
-   * @param source a folder with `tokenizer.json` (or GPT-2's `vocab.json` and `merges.txt`), a folder source, or a hub
-   * id. The id "gpt2" needs no download: its vocabulary is embedded.
+   * @param source a folder with `tokenizer.json` (or GPT-2's `vocab.json` and `merges.txt`): a path, a URL, files that a
+   * user picked or dropped, or one in memory; or a hub id. The id "gpt2" needs no download: its vocabulary is embedded.
    * @param options hub options: revision, cacheDir, localFilesOnly, …
    * @throws {Error} when the folder has no tokenizer or the hub cannot give it.
    * @example
@@ -154,12 +153,10 @@ export class AutoTokenizer {
    * ```
    */
   static async fromPretrained(source: FolderInput, options: HubOptions = {}): Promise<Tokenizer> {
-    if (typeof source !== "string") return await fromFolder(source);
-    if (GPT2_IDS.has(source) && !(await isLocalFolder(source))) {
+    if (typeof source === "string" && GPT2_IDS.has(source) && !(await isLocalFolder(source))) {
       const { core, settings, config } = await gpt2Tokenizer();
       return createTokenizer(core, settings, config);
     }
-    const folder = await resolveModelFolder(source, { ...options, optionalFiles: TOKENIZER_FILES });
-    return await fromFolder(openFolder(folder));
+    return await fromFolder(await resolveFolder(source, { ...options, optionalFiles: TOKENIZER_FILES }));
   }
 }

@@ -9,6 +9,7 @@
  * @module
  */
 import { byteString, mergeBytes, printable } from "./byte_pair.ts";
+import { missingPackage } from "./tokenizer_json.ts";
 import type { DecodeStream, TokenizerCore } from "./tokenizer_core.ts";
 
 /** The one special token of GPT-2: beginning, end and separator of texts. */
@@ -161,5 +162,11 @@ let loaded: Promise<TokenizerCore> | undefined;
 
 /** GPT-2's vocabulary, loaded once. */
 export function loadGpt2Core(): Promise<TokenizerCore> {
-  return loaded ??= import("gpt-tokenizer/bpeRanks/r50k_base").then((ranks) => new Gpt2Core(ranks.default));
+  return loaded ??= import("gpt-tokenizer/bpeRanks/r50k_base").then(
+    (ranks) => new Gpt2Core(ranks.default),
+    (cause) => {
+      loaded = undefined; // a later call may find it
+      throw missingPackage("gpt-tokenizer", "peft_webgpu_gpt2_vocabulary.js", cause);
+    },
+  );
 }

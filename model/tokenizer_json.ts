@@ -29,6 +29,15 @@ function useUnicodeSpace(step: unknown): void {
   if (Array.isArray(tokenizers)) tokenizers.forEach(useUnicodeSpace);
 }
 
+/** The error where a package that is loaded on first use is not there; `part` is its file beside the browser bundle. */
+export function missingPackage(name: string, part: string, cause: unknown): Error {
+  return new Error(
+    `Cannot load a tokenizer: the npm package "${name}" is required, or beside the browser bundle its file ${part}; ` +
+      `received: ${cause instanceof Error ? cause.message : String(cause)}`,
+    { cause },
+  );
+}
+
 class JsonCore implements TokenizerCore {
   readonly vocabSize: number;
   #tokenizer: JsonTokenizer;
@@ -110,7 +119,9 @@ class JsonCore implements TokenizerCore {
  */
 export async function loadJsonCore(json: JsonObject, config: JsonObject): Promise<TokenizerCore> {
   checkTokenizerJson(json);
-  const { Tokenizer } = await import("@huggingface/tokenizers");
+  const { Tokenizer } = await import("@huggingface/tokenizers").catch((cause) => {
+    throw missingPackage("@huggingface/tokenizers", "peft_webgpu_tokenizers.js", cause);
+  });
   const tokenizer = new Tokenizer(json, config);
   useUnicodeSpace(tokenizer.pre_tokenizer);
   return new JsonCore(tokenizer, json, config);

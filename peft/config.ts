@@ -3,6 +3,7 @@
  * @module
  */
 
+import type { FolderInput } from "../io/file_source.ts";
 import type { LoadAdapterOptions } from "./files/adapter_folder.ts";
 
 /** Fields that every configuration file has. */
@@ -50,15 +51,15 @@ export interface PeftConfig extends PeftConfigFields {
 export interface PeftConfigReader {
   /**
    * Reads `adapter_config.json` into the class of its method: a `LoraConfig`, an `IA3Config`, …
-   * @param dirOrId a local folder, or a hub id
+   * @param dirOrId a folder (a path, a URL, picked or dropped files, or one in memory), or a hub id
    * @throws {Error} if there is no such file   @throws {RangeError} if its method or a field's value is not supported
    */
-  fromPretrained(dirOrId: string, options?: LoadAdapterOptions): Promise<PeftConfig>;
+  fromPretrained(dirOrId: FolderInput, options?: LoadAdapterOptions): Promise<PeftConfig>;
 }
 
 /** Reads configurations, with Hugging Face's name. */
 export const PeftConfig: PeftConfigReader = {
-  async fromPretrained(dirOrId: string, options: LoadAdapterOptions = {}): Promise<PeftConfig> {
+  async fromPretrained(dirOrId: FolderInput, options: LoadAdapterOptions = {}): Promise<PeftConfig> {
     const { loadConfig } = await import("./files/load_config.ts"); // late: it knows the methods, which need this file
     return await loadConfig(dirOrId, options);
   },

@@ -3,7 +3,8 @@
  * @module
  */
 
-import { joinPath } from "../io/files.ts";
+import type { FolderInput } from "../io/file_source.ts";
+import { type FolderOutput, openTarget } from "../io/folder_target.ts";
 import { Module, type ModuleDict, Parameter } from "../nn/mod.ts";
 import type { AdaptableModel, AdapterRows, ForwardInputs, Generate } from "./adaptable_model.ts";
 import { adapterFolder, type LoadAdapterOptions, type SaveAdapterOptions } from "./files/adapter_folder.ts";
@@ -65,12 +66,12 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
 
   /**
    * Loads an adapter into a model; frozen and in eval mode unless `isTrainable`.
-   * @param dirOrId a folder that `savePretrained` (here or in Python) wrote, or a hub id
+   * @param dirOrId a folder that `savePretrained` (here or in Python) wrote (a path, a URL, files or a folder source), or a hub id
    * @throws {TypeError} listing every tensor that does not fit; the model is as it was then
    */
   static async fromPretrained<M extends AdaptableModel>(
     model: M,
-    dirOrId: string,
+    dirOrId: FolderInput,
     options: LoadAdapterOptions & MixedOption & { adapterName?: string } = {},
   ): Promise<PeftModel<M>> {
     const { adapterName = "default" } = options;
@@ -321,11 +322,12 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
    * Writes adapters as Python's `peft` does: "default" into the folder, others into subfolders of their names.
    * @throws {TypeError} or {RangeError} for an adapter that cannot be converted; nothing of it is written then
    */
-  async savePretrained(folder: string, options: SaveAdapterOptions = {}): Promise<void> {
+  async savePretrained(folder: FolderOutput, options: SaveAdapterOptions = {}): Promise<void> {
+    const root = openTarget(folder, "save adapters");
     const names = options.selectedAdapters ?? [...this.#host.configs.keys()];
     for (const name of names) this.#host.checkName(name);
     for (const name of names) {
-      const target = name === "default" ? folder : await joinPath(folder, name);
+      const target = name === "default" ? root : root.folder(name);
       const own = this.#host.savedTensors(name, options.saveEmbeddingLayers !== false);
       const made = [...own.values()];
       try {
@@ -346,7 +348,7 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
    * @throws {TypeError} listing every tensor that does not fit; the model is as it was then
    */
   async loadAdapter(
-    dirOrId: string,
+    dirOrId: FolderInput,
     adapterName: string,
     options: LoadAdapterOptions = {},
   ): Promise<{ missingKeys: string[]; unexpectedKeys: string[] }> {

@@ -1,7 +1,8 @@
 /**
- * Bundles mod.ts for browsers with esbuild: dist/peft_webgpu.js, one ES module with a source map. npm packages and
- * `node:` modules, which the core reaches by dynamic import alone, stay outside. Fails where the result still names
- * Deno or Node, or imports anything at load time. Run: `deno task bundle`.
+ * Bundles mod.ts for browsers with esbuild: dist/peft_webgpu.js, one ES module with a source map, and beside it the two
+ * packages that tokenizers need, each loaded on first use. Other npm packages and `node:` modules, which the core
+ * reaches by dynamic import alone, stay outside. Fails where the result still names Deno or Node, or imports anything
+ * at load time. Run: `deno task bundle`.
  * @module
  */
 import * as esbuild from "esbuild";
@@ -17,6 +18,8 @@ export interface Bundle {
   readonly byteLength: number;
   /** Bytes of `code` after gzip. */
   readonly gzipLength: number;
+  /** Modules that belong beside it, by file name: what tokenizers load on first use. */
+  readonly parts: ReadonlyMap<string, string>;
   /** What keeps it from running in a browser; empty when it does. */
   readonly problems: readonly string[];
 }
@@ -33,32 +36,104 @@ export function findRuntimeNames(code: string): string[] {
   });
 }
 
+/** Packages that go with the bundle, by the specifier that the source imports: file name, and package in deno.json. */
+const PARTS: Readonly<Record<string, { readonly file: string; readonly entry: string }>> = {
+  "@huggingface/tokenizers": { file: "peft_webgpu_tokenizers.js", entry: "@huggingface/tokenizers" },
+  "gpt-tokenizer/bpeRanks/r50k_base": { file: "peft_webgpu_gpt2_vocabulary.js", entry: "gpt-tokenizer/" },
+};
+
+/** Options that every file of the bundle shares. */
+const COMMON = {
+  bundle: true,
+  write: false,
+  minify: true,
+  format: "esm",
+  platform: "browser",
+  target: "es2022",
+  // `using` and top-level await are what older browsers lack: the first is lowered, the second refused.
+  supported: { "top-level-await": false },
+  logLevel: "silent",
+} as const satisfies esbuild.BuildOptions;
+
+/** Runs Deno and gives what it prints. */
+async function runDeno(args: string[]): Promise<string> {
+  const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), { args, stdin: "null" })
+    .output();
+  if (!success) {
+    throw new Error(`Cannot bundle: deno ${args[0]} failed: ${new TextDecoder().decode(stderr).trim()}`);
+  }
+  return new TextDecoder().decode(stdout);
+}
+
+/** A folder in which esbuild finds the packages of {@linkcode PARTS}: links into Deno's cache. */
+async function linkPackages(imports: Readonly<Record<string, string>>): Promise<string> {
+  const { npmCache } = JSON.parse(await runDeno(["info", "--json"])) as { npmCache: string };
+  const folder = await Deno.makeTempDir();
+  for (const { entry } of Object.values(PARTS)) {
+    const [, name, version] = /^npm:\/?((?:@[^/]+\/)?[^@/]+)@([^/]+)/.exec(imports[entry])!;
+    await runDeno(["cache", "--quiet", `npm:${name}@${version}`]);
+    for (const registry of Deno.readDirSync(npmCache)) {
+      const path = `${npmCache}/${registry.name}/${name}/${version}`;
+      if (!await Deno.stat(path).then((info) => info.isDirectory, () => false)) continue;
+      await Deno.mkdir(`${folder}/${name.split("/").slice(0, -1).join("/")}`, { recursive: true });
+      await Deno.symlink(path, `${folder}/${name}`);
+      break;
+    }
+  }
+  return folder;
+}
+
+/** Text of each part. */
+async function bundleParts(imports: Readonly<Record<string, string>>): Promise<Map<string, string>> {
+  const folder = await linkPackages(imports);
+  try {
+    const parts = new Map<string, string>();
+    for (const [specifier, { file }] of Object.entries(PARTS)) {
+      const { outputFiles } = await esbuild.build({
+        ...COMMON,
+        stdin: {
+          resolveDir: folder,
+          contents:
+            `export * from "${specifier}"; import * as all from "${specifier}"; export default all.default;`,
+        },
+        nodePaths: [folder],
+      });
+      parts.set(file, outputFiles[0].text);
+    }
+    return parts;
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
 /**
  * Bundles one entry point for browsers.
  * @param entry path of the TypeScript file, such as `mod.ts`
+ * @param options `parts`: also bundle what tokenizers load on first use; default true
  * @throws Error with esbuild's messages where a file cannot be read or parsed, or awaits at top level
  */
-export async function bundle(entry: string): Promise<Bundle> {
+export async function bundle(entry: string, options: { parts?: boolean } = {}): Promise<Bundle> {
   const { imports } = JSON.parse(await Deno.readTextFile(new URL("../deno.json", import.meta.url)));
   const packages = Object.entries(imports as Record<string, string>)
     .filter(([, target]) => target.startsWith("npm:"))
     .map(([name]) => name.endsWith("/") ? `${name}*` : name);
   const result = await esbuild.build({
+    ...COMMON,
     entryPoints: [entry],
     outfile: "peft_webgpu.js",
-    bundle: true,
-    write: false,
     metafile: true,
-    minify: true,
     sourcemap: "linked",
-    format: "esm",
-    platform: "browser",
-    target: "es2022",
-    // `using` and top-level await are what older browsers lack: the first is lowered, the second refused.
-    supported: { "top-level-await": false },
     external: ["node:*", ...packages],
-    logLevel: "silent",
+    plugins: [{
+      name: "parts",
+      setup: (build) => {
+        build.onResolve({ filter: /./ }, ({ path }) => {
+          return Object.hasOwn(PARTS, path) ? { path: `./${PARTS[path].file}`, external: true } : undefined;
+        });
+      },
+    }],
   });
+  const parts = options.parts ?? true ? await bundleParts(imports) : new Map<string, string>();
   await esbuild.stop();
   const text = (suffix: string) => result.outputFiles.find((f) => f.path.endsWith(suffix))!.text;
   const code = text(".js");
@@ -68,26 +143,31 @@ export async function bundle(entry: string): Promise<Bundle> {
     .flatMap((output) => output.imports)
     .filter((record) => record.external && record.kind !== "dynamic-import")
     .map((record) => `imports "${record.path}" at load time`);
+  const inParts = [...parts].flatMap(([file, part]) =>
+    findRuntimeNames(part).map((problem) => `${problem} (in ${file})`)
+  );
   return {
     code,
     map: text(".js.map"),
     byteLength: bytes.length,
     gzipLength: (await new Response(zipped).arrayBuffer()).byteLength,
-    problems: [...staticImports, ...findRuntimeNames(code)],
+    parts,
+    problems: [...staticImports, ...findRuntimeNames(code), ...inParts],
   };
 }
 
 if (import.meta.main) {
   const root = new URL("../", import.meta.url).pathname;
-  const { code, map, byteLength, gzipLength, problems } = await bundle(`${root}mod.ts`);
+  const { code, map, byteLength, gzipLength, parts, problems } = await bundle(`${root}mod.ts`);
   await Deno.mkdir(`${root}dist`, { recursive: true });
   await Deno.writeTextFile(`${root}dist/peft_webgpu.js`, code);
   await Deno.writeTextFile(`${root}dist/peft_webgpu.js.map`, map);
+  for (const [file, text] of parts) await Deno.writeTextFile(`${root}dist/${file}`, text);
   for (const problem of problems) console.error(`dist/peft_webgpu.js ${problem}`);
   console.log(
     `dist/peft_webgpu.js: ${byteLength.toLocaleString("en")} bytes, ${
       gzipLength.toLocaleString("en")
-    } gzipped`,
+    } gzipped; beside it, loaded when a tokenizer is: ${[...parts.keys()].join(", ")}`,
   );
   Deno.exit(problems.length === 0 ? 0 : 1);
 }

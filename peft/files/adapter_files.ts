@@ -6,17 +6,24 @@
 import { type Shape, showShape, type Tensor } from "../../autograd/mod.ts";
 import { openFolder } from "../../io/open_file.ts";
 import type { FolderInput } from "../../io/file_source.ts";
-import { joinPath, makeDirectory } from "../../io/files.ts";
-import { readJsonFrom, writeJson } from "../../io/json.ts";
-import { writeFileAtomic } from "../../io/atomic_file.ts";
-import { openSafetensors, type SafetensorsDtype, save, toFloat32 } from "../../io/safetensors.ts";
+import { type FolderTarget, writeJsonTo } from "../../io/folder_target.ts";
+import { readJsonFrom } from "../../io/json.ts";
+import {
+  openSafetensors,
+  type SafetensorsDtype,
+  safetensorsPieces,
+  toFloat32,
+} from "../../io/safetensors.ts";
 import { mismatchError, type Parameter } from "../../nn/mod.ts";
-import type { AdapterFormat } from "./adapter_format.ts";
+import { modelCard } from "./model_card.ts";
 import type { PeftConfig } from "../config.ts";
 import { formatOf, readConfig } from "../registry.ts";
 
 /** Name of the file with the configuration, in every format. */
 const CONFIG_FILE = "adapter_config.json";
+
+/** Name of the model card. */
+const CARD_FILE = "README.md";
 
 /** Values of an adapter, by their keys on disk. */
 export type AdapterValues = ReadonlyMap<
@@ -29,12 +36,11 @@ const READABLE: ReadonlySet<string> = new Set(["F32", "F16", "BF16", "F64"]);
 
 /** Writes an adapter's folder. */
 export async function writeAdapter(
-  folder: string,
+  target: FolderTarget,
   config: PeftConfig,
   tensors: ReadonlyMap<string, Tensor>,
   adapterName: string,
 ): Promise<void> {
-  await makeDirectory(folder);
   const format = formatOf(config);
   const entries: Record<
     string,
@@ -47,15 +53,14 @@ export async function writeAdapter(
       data: () => tensor.data(),
     };
   }
-  await save(await joinPath(folder, format.weightsFile), entries, format.metadata);
-  await writeJson(await joinPath(folder, CONFIG_FILE), format.configOf(config, adapterName));
-  await writeFileAtomic(await joinPath(folder, "README.md"), modelCard(config, format));
-}
-
-function modelCard(config: PeftConfig, { library }: AdapterFormat): string {
-  const base = config.baseModelNameOrPath;
-  return `---\n${base ? `base_model: ${JSON.stringify(base)}\n` : ""}library_name: ${library}\n---\n\n` +
-    `A ${config.peftType} adapter${base ? ` for ${base}` : ""}, trained with @peft/webgpu.\n`;
+  await target.write(format.weightsFile, safetensorsPieces(entries, format.metadata));
+  await writeJsonTo(target, CONFIG_FILE, format.configOf(config, adapterName));
+  const baseModel = config.baseModelNameOrPath || null;
+  const summary = `A ${config.peftType} adapter${
+    baseModel ? ` for ${baseModel}` : ""
+  }, trained with @peft/webgpu.`;
+  const card = modelCard({ baseModel, library: format.library, summary }, await target.readText(CARD_FILE));
+  await target.write(CARD_FILE, card);
 }
 
 /** Reads an adapter's configuration. @throws {Error} if the folder has none */

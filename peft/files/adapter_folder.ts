@@ -3,7 +3,8 @@
  * @module
  */
 
-import { resolveModelFolder } from "../../io/hub.ts";
+import type { FolderInput, FolderSource } from "../../io/file_source.ts";
+import { resolveFolder } from "../../io/hub.ts";
 import { peftFormat } from "./adapter_format.ts";
 import { hubFormat } from "../bottleneck/bottleneck_format.ts";
 
@@ -42,11 +43,11 @@ export interface SaveAdapterOptions {
   pathInitialModelForWeightConversion?: string;
 }
 
-/** The folder of an adapter: a local one, or downloaded. */
+/** The folder of an adapter: a local one, one that was handed over, or downloaded. */
 export function adapterFolder(
-  dirOrId: string,
+  dirOrId: FolderInput,
   { revision, cacheDir, localFilesOnly }: LoadAdapterOptions,
-): Promise<string> {
+): Promise<FolderSource> {
   const files = { files: FILES, optionalFiles: OPTIONAL_FILES, kind: "adapter" as const };
-  return resolveModelFolder(dirOrId, { ...files, revision, cacheDir, localFilesOnly });
+  return resolveFolder(dirOrId, { ...files, revision, cacheDir, localFilesOnly });
 }

@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { FolderInput } from "../../io/file_source.ts";
 import { sameShape, showShape } from "../../autograd/mod.ts";
 import type { Module, Parameter } from "../../nn/mod.ts";
 import { type AdapterValues, readAdapterConfig, readAdapterValues } from "../files/adapter_files.ts";
@@ -30,7 +31,7 @@ export type HotswapOptions = Pick<LoadAdapterOptions, "revision" | "cacheDir" | 
  * captured step and a saved file stay right (`peft` changes the scaling and keeps the old configuration). An adapter of
  * alpha 0 takes the new alpha instead: a step captured before keeps its scaling of 0.
  * @param model a `PeftModel`, or a model that `injectAdapterInModel` changed
- * @param dirOrId a folder that `savePretrained` (here or in Python) wrote, or a hub id
+ * @param dirOrId a folder that `savePretrained` (here or in Python) wrote (a path, a URL, files or a folder source), or a hub id
  * @throws {RangeError} if there is no such adapter, it is merged, the methods or one of useRslora, loraDropout,
  *   alphaPattern, useDora, trainableTokenIndices differ, or the file has keys that the adapter lacks
  * @throws {TypeError} if the file's rank is larger, another shape does not fit, or another key than A's and B's is
@@ -38,7 +39,7 @@ export type HotswapOptions = Pick<LoadAdapterOptions, "revision" | "cacheDir" | 
  */
 export async function hotswapAdapter(
   model: Module,
-  dirOrId: string,
+  dirOrId: FolderInput,
   adapterName: string,
   options: HotswapOptions = {},
 ): Promise<void> {

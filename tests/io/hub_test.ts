@@ -245,7 +245,7 @@ Deno.test("resolveCheckpointFolder() fetches the shards that an index lists", as
       "model.safetensors.index.json",
       encoder.encode('{"weight_map":{"w1":"1.safetensors","w2":"2.safetensors"}}'),
     );
-    const folder = await resolveCheckpointFolder("org/tiny", options);
+    const { name: folder } = await resolveCheckpointFolder("org/tiny", options);
     assertEquals(await Deno.readFile(join(folder, "2.safetensors")), shard(2));
     assertEquals(await resolveCheckpointFolder("org/tiny", { ...options, localFilesOnly: true }), folder);
     assertEquals(await resolveCheckpointFolder(folder), folder);
@@ -260,7 +260,7 @@ Deno.test("resolveCheckpointFolder() fetches the shards that an index lists", as
 
 Deno.test("resolveCheckpointFolder() takes the one weights file", async () => {
   await withHub(async (hub, { files: _, ...options }) => {
-    const folder = await resolveCheckpointFolder("org/tiny", options);
+    const { name: folder } = await resolveCheckpointFolder("org/tiny", options);
     assertEquals(await Deno.readFile(join(folder, "model.safetensors")), WEIGHTS);
     assertEquals(hub.hits, FILES);
   });

@@ -5,7 +5,7 @@ async function bundleText(files: Record<string, string>): Promise<Awaited<Return
   const root = await Deno.makeTempDir();
   try {
     for (const [name, text] of Object.entries(files)) await Deno.writeTextFile(`${root}/${name}`, text);
-    return await bundle(`${root}/mod.ts`);
+    return await bundle(`${root}/mod.ts`, { parts: false });
   } finally {
     await Deno.remove(root, { recursive: true });
   }

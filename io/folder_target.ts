@@ -1,0 +1,100 @@
+/**
+ * Where a folder of files is written: on disk, crash-safe file by file, or in memory.
+ *
+ * @module
+ */
+import { type Chunks, writeFileAtomic } from "./atomic_file.ts";
+import type { Bytes, FileInput, FileSource, FolderSource } from "./file_source.ts";
+import { joinPath, makeDirectory, openFolderAt } from "./files.ts";
+import { readAll } from "./open_file.ts";
+import { checkRelativePath, quote } from "./relative_path.ts";
+
+/** A folder in memory: what is written to it can be read from it, and `files` holds it all. */
+export interface MemoryFolder extends FolderSource {
+  /** Relative path to contents; what was written is bytes. */
+  readonly files: Map<string, FileInput>;
+}
+
+/** Anything that `savePretrained` writes to: a path, or a folder that `memoryFolder()` made. */
+export type FolderOutput = string | MemoryFolder;
+
+/** A folder open for writing. */
+export interface FolderTarget {
+  /** What error messages call it. */
+  readonly name: string;
+  /** Writes a file, whole or not at all. `path` is relative, with "/". @throws {Error} naming the file and the reason */
+  write(path: string, chunks: Chunks): Promise<void>;
+  /** The text of a file that is there; undefined where there is none. */
+  readText(path: string): Promise<string | undefined>;
+  /** A folder in it. */
+  folder(path: string): FolderTarget;
+}
+
+async function textOf(source: FileSource | undefined): Promise<string | undefined> {
+  return source && new TextDecoder().decode(await readAll(source));
+}
+
+async function collect(chunks: Chunks): Promise<Bytes> {
+  const pieces: Uint8Array[] = [];
+  if (typeof chunks === "string") pieces.push(new TextEncoder().encode(chunks));
+  else if (chunks instanceof Uint8Array) pieces.push(chunks);
+  else for await (const chunk of chunks) pieces.push(chunk.slice());
+  const bytes = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const piece of pieces) {
+    bytes.set(piece, at);
+    at += piece.length;
+  }
+  return bytes;
+}
+
+function memoryTarget(memory: MemoryFolder, prefix: string): FolderTarget {
+  const name = prefix === "" ? memory.name : `${memory.name}/${prefix.slice(0, -1)}`;
+  const full = (path: string) => prefix + checkRelativePath(path, `write to ${quote(name)}`);
+  return {
+    name,
+    async write(path, chunks) {
+      const place = full(path);
+      memory.files.set(place, await collect(chunks));
+    },
+    readText: async (path) => await textOf(await memory.open(full(path))),
+    folder: (path) => memoryTarget(memory, `${full(path)}/`),
+  };
+}
+
+function diskTarget(folder: string): FolderTarget {
+  return {
+    name: folder,
+    async write(path, chunks) {
+      checkRelativePath(path, `write to ${quote(folder)}`);
+      await makeDirectory(folder);
+      await writeFileAtomic(await joinPath(folder, path), chunks);
+    },
+    readText: async (path) => await textOf(await openFolderAt(folder).open(path)),
+    folder: (path) =>
+      diskTarget(`${folder.replace(/[/\\]+$/, "")}/${checkRelativePath(path, "write a folder")}`),
+  };
+}
+
+/**
+ * Opens a folder for writing; nothing is made until the first file.
+ *
+ * @param action what needs it, such as `save the model`, for the message.
+ * @throws {TypeError} for an empty path, and for what is neither a path nor a folder in memory
+ */
+export function openTarget(output: FolderOutput, action: string): FolderTarget {
+  if (typeof output === "string" && output.trim() !== "") return diskTarget(output);
+  if (typeof output === "object" && output !== null && output.files instanceof Map) {
+    return memoryTarget(output, "");
+  }
+  throw new TypeError(
+    `Cannot ${action}: the path of a folder or a memoryFolder() is required, received ${
+      typeof output === "string" ? quote(output) : String(output)
+    }`,
+  );
+}
+
+/** Writes a value as JSON with two spaces and a final newline, as Hugging Face's writers do. */
+export async function writeJsonTo(target: FolderTarget, path: string, value: unknown): Promise<void> {
+  await target.write(path, `${JSON.stringify(value, null, 2)}\n`);
+}
