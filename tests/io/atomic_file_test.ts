@@ -1,3 +1,4 @@
+import process from "node:process";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "@std/path";
 import { writeFileAtomic } from "../../io/atomic_file.ts";
@@ -155,5 +156,56 @@ Deno.test("writeFileAtomic() leaves the old or the new file under kill -9, and a
     }
     await writeFileAtomic(path, "end");
     assertEquals(namesIn(folder), ["child.ts", "model.bin"]);
+  });
+});
+
+Deno.test("writeFileAtomic() opens a new file alone, and syncs it before the rename and the folder after it", async () => {
+  await inFolder(async (folder) => {
+    const path = join(folder, "f");
+    const fs = process.getBuiltinModule("fs/promises");
+    const { open, rename } = fs;
+    const events: string[] = [];
+    fs.open = async (place, flags, mode) => {
+      const handle = await open(place, flags, mode);
+      const what = String(place) === folder ? "folder" : "file";
+      events.push(`open ${what} ${flags}`);
+      const sync = handle.sync.bind(handle);
+      handle.sync = async () => {
+        events.push(`sync ${what}`);
+        await sync();
+      };
+      return handle;
+    };
+    fs.rename = async (from, to) => {
+      events.push("rename");
+      await rename(from, to);
+    };
+    try {
+      await writeFileAtomic(path, "text");
+    } finally {
+      fs.open = open;
+      fs.rename = rename;
+    }
+    assertEquals(events, ["open file wx", "sync file", "rename", "open folder r", "sync folder"]);
+    assertEquals(await Deno.readTextFile(path), "text");
+  });
+});
+
+Deno.test("writeFileAtomic() writes into no file that another process put at its temporary place", async () => {
+  await inFolder(async (folder) => {
+    const path = join(folder, "f");
+    const crypto = process.getBuiltinModule("crypto");
+    const { randomBytes } = crypto;
+    const name = randomBytes(8);
+    const taken = join(folder, `.f.${name.toString("hex")}.tmp`);
+    await Deno.symlink(join(folder, "victim"), taken);
+    await Deno.writeTextFile(join(folder, "victim"), "kept");
+    crypto.randomBytes = (() => name) as unknown as typeof randomBytes;
+    try {
+      await assertRejects(() => writeFileAtomic(path, "text"), Error, "Cannot write");
+    } finally {
+      crypto.randomBytes = randomBytes;
+    }
+    assertEquals(await Deno.readTextFile(join(folder, "victim")), "kept");
   });
 });

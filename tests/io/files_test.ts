@@ -295,3 +295,22 @@ Deno.test("readJson() refuses values nested more than 127 deep, in arrays, objec
     }
   }
 });
+
+Deno.test("openFolder() refuses a link into a folder whose name only begins like its own", async () => {
+  await inFolder(async (folder) => {
+    await Deno.mkdir(join(folder, "model"));
+    await Deno.mkdir(join(folder, "model-of-others"));
+    await Deno.writeTextFile(join(folder, "model-of-others", "secret"), "secret");
+    await Deno.symlink(join(folder, "model-of-others", "secret"), join(folder, "model", "weights"));
+    const source = openFolder(join(folder, "model"));
+    await assertRejects(
+      () => source.open("weights", { inside: true }),
+      RangeError,
+      "a link that leads out of it",
+    );
+    await Deno.writeTextFile(join(folder, "model", "own"), "own");
+    const own = await source.open("own", { inside: true });
+    assertEquals(own!.size, 3);
+    await own!.close();
+  });
+});

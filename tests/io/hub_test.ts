@@ -247,8 +247,11 @@ Deno.test("resolveCheckpointFolder() fetches the shards that an index lists", as
     );
     const { name: folder } = await resolveCheckpointFolder("org/tiny", options);
     assertEquals(await Deno.readFile(join(folder, "2.safetensors")), shard(2));
-    assertEquals(await resolveCheckpointFolder("org/tiny", { ...options, localFilesOnly: true }), folder);
-    assertEquals(await resolveCheckpointFolder(folder), folder);
+    assertEquals(
+      (await resolveCheckpointFolder("org/tiny", { ...options, localFilesOnly: true })).name,
+      folder,
+    );
+    assertEquals((await resolveCheckpointFolder(folder)).name, folder);
     hub.files.set("model.safetensors.index.json", encoder.encode('{"weight_map":{"w1":"../1.safetensors"}}'));
     await assertRejects(
       () => resolveCheckpointFolder("org/tiny", { ...options, cacheDir: `${options.cacheDir}/2` }),
