@@ -20,7 +20,7 @@ export { LoraLayer } from "./lora/lora_layer.ts";
 export { LoraScaling } from "./lora/lora_scaling.ts";
 export type { LowRankFactors, LowRankLayer } from "./lora/low_rank.ts";
 export { MixedBatch } from "./operations/mixed_batch.ts";
-export { AdapterState } from "./adapter_state.ts";
+export { type AdapterCall, AdapterState, type PartOf, type Rescale } from "./adapter_state.ts";
 export {
   type AdapterCompanion,
   type InjectionContext,

@@ -11,7 +11,7 @@ export class LoraScaling extends Map<string, number> {
   readonly #initial = new Map<string, number>();
   readonly #state: Pick<AdapterState, "rescales"> | null;
 
-  /** @param state knows for how long scalings are multiplied; null: never */
+  /** No adapter yet. @param state knows for how long scalings are multiplied; null: never */
   constructor(state: Pick<AdapterState, "rescales"> | null = null) {
     super();
     this.#state = state;
