@@ -1,6 +1,7 @@
-import { assert, assertAllClose, assertEquals } from "@std/assert";
+import { assert, assertAllClose, assertEquals, assertStringIncludes } from "@std/assert";
 import { bundle } from "../../tools/bundle.ts";
 import { runInPage } from "./chromium.ts";
+import type { teachInPage } from "./teach_in_page.js";
 import { trainLora } from "./train_lora.js";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
@@ -56,4 +57,43 @@ Deno.test("the browser bundle trains a LoRA in a page, with the losses of Deno",
   // Same seed, another WebGPU implementation (Dawn) and driver (SwiftShader): rounding alone may differ.
   const here = await trainLora(await import(`${ROOT}mod.ts`));
   assertAllClose(value.losses, here.losses, { rtol: 0, atol: 1e-4 });
+});
+
+Deno.test("a page does what the README teaches: URL, tokenizers, Trainer, an adapter in memory", async () => {
+  const { code, parts } = await bundle(`${ROOT}mod.ts`);
+  const script = 'import * as lib from "/peft_webgpu.js"; import { teachInPage } from "/teach_in_page.js";' +
+    'export const run = () => teachInPage(lib, new URL("/files/", location.href));';
+  const { value, messages } = await runInPage<Awaited<ReturnType<typeof teachInPage>>>(script, {
+    files: {
+      "/peft_webgpu.js": code,
+      ...Object.fromEntries([...parts].map(([name, text]) => [`/${name}`, text])),
+      "/teach_in_page.js": await Deno.readTextFile(new URL("teach_in_page.js", import.meta.url)),
+    },
+    folder: `${ROOT}examples/demo/model/`,
+  });
+  const { text, merged, withoutFiles, ...rest } = value as Record<string, unknown>;
+  assertEquals(rest, {
+    globalStep: 2,
+    lines: 4, // the beginning, two logs, the end
+    files: ["README.md", "adapter_config.json", "adapter_model.safetensors"],
+    gpt2: [15496, 11, 18468, 9792, 0],
+  });
+  assert(String(text).startsWith("Ahoy") && String(text).length > 6, String(text));
+  assertEquals(merged, text);
+  assertStringIncludes(String(withoutFiles), "a file system is required");
+  // The server has no special_tokens_map.json, and the page's console notes each 404.
+  assertEquals(messages.filter((message) => !message.includes("404")), []);
+});
+
+Deno.test("a page without the bundle's parts is told which file a tokenizer needs", async () => {
+  const { code } = await bundle(`${ROOT}mod.ts`, { parts: false });
+  const script = 'import * as lib from "/peft_webgpu.js"; export const run = async () => [' +
+    'await lib.AutoTokenizer.fromPretrained("gpt2").catch((error) => error.message),' +
+    'await lib.AutoTokenizer.fromPretrained(new URL("/files/", location.href)).catch((error) => error.message)];';
+  const { value } = await runInPage<string[]>(script, {
+    files: { "/peft_webgpu.js": code },
+    folder: `${ROOT}examples/demo/model/`,
+  });
+  assertStringIncludes(value[0], "beside the browser bundle its file peft_webgpu_gpt2_vocabulary.js");
+  assertStringIncludes(value[1], "beside the browser bundle its file peft_webgpu_tokenizers.js");
 });

@@ -43,4 +43,6 @@ Deno.test("bundle() rejects top-level await", async () => {
 
 Deno.test("findRuntimeNames() ignores properties and strings", () => {
   assertEquals(findRuntimeNames('a.process(); b = { process: 1 }; c = "Deno"; d = `require ${e}`;'), []);
+  assertEquals(findRuntimeNames("class A { require(a, b) { return a; } }"), []);
+  assertEquals(findRuntimeNames("if (require(a)) { b(); }").length, 1);
 });
