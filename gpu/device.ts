@@ -8,7 +8,8 @@ import type { KernelSpec } from "../kernels/kernel_spec.ts";
 import { BufferPool, type BufferView, type DeviceBuffer, type MemoryReport } from "./buffer_pool.ts";
 import { Capture } from "./capture.ts";
 import { CommandStream } from "./command_stream.ts";
-import { DeviceLostError, GpuError, NoAdapterError, OutOfDeviceMemoryError } from "./errors.ts";
+import { DeviceHealth } from "./device_health.ts";
+import { findAdapter } from "./find_adapter.ts";
 import { narrowLimits } from "./limits.ts";
 import { PipelineCache } from "./pipeline_cache.ts";
 import { Readback } from "./readback.ts";
@@ -96,7 +97,9 @@ export class Device {
   readonly #stream: CommandStream;
   readonly #pipelines: PipelineCache;
   readonly #readback: Readback;
-  #poison: Error | null = null;
+  readonly #health: DeviceHealth;
+  /** The npm package `webgpu` ends the process when its entry point is collected before its devices. */
+  readonly #keptAlive: readonly unknown[];
   #writtenBytes = 0;
   #capture: Capture | null = null;
 
@@ -118,34 +121,21 @@ export class Device {
     );
     this.#pipelines = new PipelineCache(gpuDevice, this.#stream.uniform);
     this.#readback = new Readback(gpuDevice, this.#stream);
-    gpuDevice.addEventListener("uncapturederror", (event) => {
-      const { error } = event as GPUUncapturedErrorEvent;
-      const Kind = /OutOfMemory/.test(error.constructor.name) ? OutOfDeviceMemoryError : GpuError;
-      this.#poison ??= new Kind(`Cannot trust the device's results: WebGPU reported "${error.message}"`);
-    });
-    gpuDevice.lost.then((lost) => {
-      this.#poison ??= new DeviceLostError(
-        `Cannot use the device: it is lost (${lost.reason}) ${lost.message}`.trimEnd(),
-      );
-    });
+    this.#health = new DeviceHealth(gpuDevice);
+    this.#keptAlive = [options.gpu, options.adapter];
   }
 
   /**
    * Adopts the caller's device, or makes one with limits negotiated as min(wanted, adapter's).
-   * @throws {NoAdapterError} if there is no WebGPU or no adapter
+   * @throws {NoAdapterError} if there is no WebGPU or no adapter @throws {DeviceLostError} if the device is lost already
    */
   static async create(options: DeviceOptions = {}): Promise<Device> {
-    if (options.device) return new Device(options.device, options.device.adapterInfo, options);
-    const gpu = options.gpu ?? globalThis.navigator?.gpu;
-    const adapter = options.adapter ??
-      await gpu?.requestAdapter({ powerPreference: options.powerPreference ?? "high-performance" });
-    if (!adapter) {
-      throw new NoAdapterError(
-        gpu
-          ? "Cannot find a WebGPU adapter: a GPU driver is required, or a software one (Debian: apt-get install mesa-vulkan-drivers)"
-          : "Cannot find WebGPU: Deno, a browser with WebGPU, or a caller's own GPUDevice is required",
-      );
+    if (options.device) {
+      const adopted = new Device(options.device, options.device.adapterInfo, options);
+      await adopted.#health.checkNew();
+      return adopted;
     }
+    const adapter = options.adapter ?? await findAdapter(options);
     const requiredLimits: Record<string, number> = {};
     for (const name of Object.keys(WANTED_LIMITS) as NegotiatedLimit[]) {
       const wanted = Math.min(WANTED_LIMITS[name], options.limits?.[name] ?? Infinity);
@@ -153,7 +143,9 @@ export class Device {
     }
     const requiredFeatures = WANTED_FEATURES.filter((name) => adapter.features.has(name)) as GPUFeatureName[];
     const device = await adapter.requestDevice({ label: "@peft/webgpu", requiredLimits, requiredFeatures });
-    return new Device(device, adapter.info, options);
+    const made = new Device(device, adapter.info, { ...options, adapter });
+    await made.#health.checkNew();
+    return made;
   }
 
   /** The byte ledger. */
@@ -202,6 +194,7 @@ export class Device {
   /** Gives a buffer back; commands already appended may still use it. */
   release(buffer: DeviceBuffer): void {
     this.#capture?.giveBack(buffer);
+    this.#checkOwn(buffer, "give a buffer back");
     this.#pool.release(buffer);
   }
 
@@ -236,6 +229,7 @@ export class Device {
           `Cannot bind "${name}" of kernel "${kernel.name}": at most ${this.limits.maxStorageBufferBindingSize} bytes a binding are allowed, received ${view.size}`,
         );
       }
+      this.#checkOwn(view.buffer, `run "${kernel.name}"`);
       view.buffer.lastUse = this.#stream.epoch;
       this.#capture?.use(view.buffer);
       views.push(view);
@@ -246,6 +240,8 @@ export class Device {
   /** Appends a copy of `source` to the start of `target`; sizes in multiples of 4 bytes. */
   copy(source: BufferView, target: BufferView): void {
     this.#checkHealth();
+    this.#checkOwn(source.buffer, "copy");
+    this.#checkOwn(target.buffer, "copy");
     target.buffer.lastUse = this.#stream.epoch;
     this.#capture?.use(source.buffer);
     this.#capture?.use(target.buffer);
@@ -262,6 +258,7 @@ export class Device {
     refresh?: () => ArrayBufferView<ArrayBuffer>,
   ): void {
     this.#checkHealth();
+    this.#checkOwn(view.buffer, "write");
     if (this.#stream.hasPending(view.buffer)) this.#stream.submit();
     const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
     this.#capture?.recordWrite(view, bytes, refresh);
@@ -291,13 +288,13 @@ export class Device {
     if (this.#capture) {
       throw new TypeError("Cannot read from the device in a captured step: read its result after the step");
     }
+    this.#checkOwn(view.buffer, "read");
     let bytes: Uint8Array<ArrayBuffer>;
     try {
       bytes = await this.#readback.read(view);
     } catch (error) {
       await this.#settle();
-      throw this.#poison ??
-        new GpuError(`Cannot read from the device: ${(error as Error).message}`, { cause: error });
+      return await this.#health.explain("read from the device", error);
     }
     await this.#settle();
     return bytes;
@@ -312,7 +309,12 @@ export class Device {
   /** Waits until the device is idle. Throws what poisoned it. */
   async sync(): Promise<void> {
     this.submit();
-    await this.gpuDevice.queue.onSubmittedWorkDone();
+    try {
+      await this.gpuDevice.queue.onSubmittedWorkDone();
+    } catch (error) {
+      await this.#settle();
+      await this.#health.explain("wait for the device", error);
+    }
     await this.#settle();
   }
 
@@ -347,6 +349,11 @@ export class Device {
     return this.#capture;
   }
 
+  /** @internal Throws what went wrong, and a DeviceLostError if an error's text says so. */
+  checkText(text: string): void {
+    this.#health.checkText(text);
+  }
+
   /** @internal The command stream: the seam of the profiler and of step capture. */
   get stream(): CommandStream {
     return this.#stream;
@@ -354,17 +361,21 @@ export class Device {
 
   /** Destroys the device and all its buffers. */
   destroy(): void {
-    this.#poison ??= new DeviceLostError("Cannot use the device: it was destroyed");
+    this.#health.destroy();
     this.gpuDevice.destroy();
   }
 
   #checkHealth(): void {
-    if (this.#poison) throw this.#poison;
+    this.#health.check();
   }
 
   async #settle(): Promise<void> {
-    const compileError = await this.#pipelines.compileError();
-    if (compileError) this.#poison = compileError;
-    this.#checkHealth();
+    await this.#health.settle(await this.#pipelines.compileError());
+  }
+
+  /** Fails for a buffer of another device, which WebGPU would refuse only later, for good. */
+  #checkOwn(buffer: DeviceBuffer, action: string): void {
+    if (buffer.pool === this.#pool) return;
+    throw new TypeError(`Cannot ${action}: all tensors must be on one device, received tensors of two`);
   }
 }

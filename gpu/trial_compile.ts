@@ -6,7 +6,7 @@ import type { KernelSpec } from "../kernels/kernel_spec.ts";
 import type { Device } from "./device.ts";
 import { SHADER_STAGE_COMPUTE } from "./flags.ts";
 
-/** Whether a device takes a kernel: null, or in words why not. */
+/** Whether a device takes a kernel: null, or in words why not. @throws {DeviceLostError} if the device is lost */
 export async function trialCompile(
   device: Device,
   kernel: KernelSpec,
@@ -39,8 +39,9 @@ export async function trialCompile(
   gpuDevice.createComputePipeline({ label, layout, compute: { module, entryPoint: "main", constants } });
   const refused = gpuDevice.popErrorScope();
   const message = (await report)?.messages.find(({ type }) => type === "error");
-  const error = await refused;
+  const error = await refused.catch((error: Error) => error);
   if (!message && !error) return null;
+  device.checkText(`${message?.message} ${error?.message}`);
   const text = message?.message || error?.message || "no reason given";
   return text.split("\n").map((line) => line.trim()).filter((line) => line !== "").slice(0, 2).join(" ");
 }
