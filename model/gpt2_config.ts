@@ -81,6 +81,9 @@ function refuse(name: string, wanted: string, value: unknown): never {
 /** Largest size a field may have: enough for any real model, small enough to refuse a bomb before allocation. */
 const MAX_SIZE = 2 ** 24;
 
+/** Greatest token id: ids are int32 on the device. */
+const MAX_ID = 2 ** 31 - 1;
+
 function check(fields: GPT2ConfigFields): void {
   const sizes = ["vocabSize", "nPositions", "nEmbd", "nLayer", "nHead"] as const;
   for (const name of sizes) {
@@ -95,8 +98,11 @@ function check(fields: GPT2ConfigFields): void {
   for (const name of ["bosTokenId", "eosTokenId", "padTokenId"] as const) {
     const ids = [fields[name] ?? []].flat();
     const several = name === "eosTokenId" || !Array.isArray(fields[name]);
-    if (!several || !ids.every(Number.isInteger)) {
+    if (!several || !ids.every((id) => Number.isInteger(id) && id >= -MAX_ID && id <= MAX_ID)) {
       refuse(name, "a token id", fields[name]);
+    }
+    if (ids.some((id) => id < 0)) { // as transformers: some models say -1 for none
+      console.warn(`\`${snakeCase(name)}\` should be positive but got ${ids}: it is taken for none.`);
     }
   }
   for (const name of ["residPdrop", "embdPdrop", "attnPdrop"] as const) {
@@ -168,9 +174,9 @@ export class GPT2Config {
     return this.nInner ?? 4 * this.nEmbd;
   }
 
-  /** Tokens that end a text. */
+  /** Tokens that end a text; negative ids are none. */
   get eosTokenIds(): number[] {
-    return this.eosTokenId === null ? [] : [this.eosTokenId].flat();
+    return [this.eosTokenId ?? []].flat().filter((id) => id >= 0);
   }
 }
 

@@ -114,8 +114,19 @@ export const COMMON_DEFAULTS: PeftConfigFields = {
   revision: null,
 };
 
-/** Fails for a task type `peft` does not have. */
+/** Fails for a task type `peft` does not have, and for common fields of another type. */
 export function checkCommon(method: string, fields: PeftConfigFields): void {
+  if (typeof fields.inferenceMode !== "boolean") {
+    refuseConfig(
+      method,
+      `inference_mode must be true or false, received ${JSON.stringify(fields.inferenceMode)}`,
+    );
+  }
+  for (const name of ["baseModelNameOrPath", "revision"] as const) {
+    const value = fields[name];
+    if (value === null || value === undefined || typeof value === "string") continue;
+    refuseConfig(method, `${snakeCase(name)} must be a string or null, received ${JSON.stringify(value)}`);
+  }
   if (fields.taskType !== null && !TASK_TYPES.includes(fields.taskType)) {
     refuseConfig(
       method,

@@ -15,6 +15,7 @@ import {
   checkFiniteNumber,
   checkFlag,
   checkInteger,
+  checkPatternTable,
   checkRank,
   checkTargets,
 } from "../checks.ts";
@@ -161,6 +162,7 @@ function check(fields: AdaLoraConfigFields): void {
       "The supplied schedule values don't allow for a budgeting phase. Decrease `tfinal`/`tinit` or increase `total_step`.",
     );
   }
+  if (fields.rankPattern !== null) checkPatternTable("adalora", "rank_pattern", fields.rankPattern);
   for (const [path, mask] of Object.entries(fields.rankPattern ?? {})) {
     const fits = Array.isArray(mask) && mask.length === fields.initR &&
       mask.every((left) => typeof left === "boolean");

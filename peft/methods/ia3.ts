@@ -14,7 +14,7 @@ import {
   type PeftConfigFields,
   refuseConfig,
 } from "../config.ts";
-import { checkFlag } from "../checks.ts";
+import { checkFlag, checkNames, checkTargets } from "../checks.ts";
 import { Conv1D, Linear } from "../../nn/mod.ts";
 import { IA3Layer } from "./ia3_layer.ts";
 import type { PeftMethod } from "../method.ts";
@@ -58,6 +58,8 @@ export class IA3Config implements PeftConfig {
     }
     const all = { ...DEFAULTS, ...fields };
     checkCommon("ia3", all);
+    checkTargets("ia3", all);
+    checkNames("ia3", "feedforward_modules", all.feedforwardModules, true);
     checkFlag("ia3", "fan_in_fan_out", all.fanInFanOut);
     checkFlag("ia3", "init_ia3_weights", all.initIa3Weights);
     const { targetModules: targets, feedforwardModules: feedforward } = all;

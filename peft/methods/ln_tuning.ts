@@ -15,6 +15,7 @@ import {
   type PeftConfigFields,
   refuseConfig,
 } from "../config.ts";
+import { checkTargets } from "../checks.ts";
 import type { AdapterState } from "../adapter_state.ts";
 import type { PeftMethod, TunerLayer } from "../method.ts";
 import { renameIn } from "../operations/rename_adapter.ts";
@@ -53,6 +54,7 @@ export class LNTuningConfig implements PeftConfig {
     }
     const all = { ...DEFAULTS, ...fields };
     checkCommon("ln_tuning", all);
+    checkTargets("ln_tuning", all);
     Object.assign(this, all);
   }
 

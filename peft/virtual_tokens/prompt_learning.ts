@@ -13,6 +13,7 @@ import {
   type PeftConfig,
   type PeftConfigFields,
   refuseConfig,
+  snakeCase,
 } from "../config.ts";
 import { checkFiniteNumber, checkFlag, checkInteger } from "../checks.ts";
 
@@ -117,10 +118,16 @@ function checked<Fields extends PromptLearningFields>(
       `num_virtual_tokens must be a positive integer, received ${fields.numVirtualTokens}`,
     );
   }
+  for (const name of ["tokenDim", "numTransformerSubmodules", "numAttentionHeads", "numLayers"] as const) {
+    const value = fields[name];
+    if (value !== null) checkInteger(method, snakeCase(name), value, 1);
+  }
   if (fields.modulesToSave !== null) {
     refuseConfig(
       method,
-      `modules_to_save is not supported with virtual tokens, received ${fields.modulesToSave}`,
+      `modules_to_save is not supported with virtual tokens, received ${
+        JSON.stringify(fields.modulesToSave)
+      }`,
     );
   }
   return fields;
@@ -188,6 +195,20 @@ export class PromptTuningConfig implements PeftConfig {
       refuseConfig(
         "prompt_tuning",
         `prompt_tuning_init must be "RANDOM", "SAMPLE_VOCAB" or "TEXT", received "${all.promptTuningInit}"`,
+      );
+    }
+    for (const name of ["promptTuningInitText", "tokenizerNameOrPath"] as const) {
+      if (all[name] === null || typeof all[name] === "string") continue;
+      refuseConfig(
+        "prompt_tuning",
+        `${snakeCase(name)} must be a string or null, received ${JSON.stringify(all[name])}`,
+      );
+    }
+    const { tokenizerKwargs } = all;
+    if (typeof tokenizerKwargs !== "object" || Array.isArray(tokenizerKwargs)) {
+      refuseConfig(
+        "prompt_tuning",
+        `tokenizer_kwargs must be a table or null, received ${JSON.stringify(tokenizerKwargs)}`,
       );
     }
     if (all.promptTuningInit === "TEXT" && !all.tokenizerNameOrPath) {

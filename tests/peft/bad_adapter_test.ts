@@ -171,6 +171,43 @@ const CHECKS: Readonly<Record<string, (test: Case, type: string) => Promise<void
     assert(tried > 0);
     return Promise.resolve();
   },
+
+  "with lists, patterns and common fields of another kind in its file is refused by the field's name": (
+    test,
+  ) => {
+    const json = jsonOf(test);
+    const inner = typeof json.config === "object" ? json.config as Record<string, unknown> : null;
+    const hostile: unknown[] = [5, -1, true, { a: [1] }, [null], [[]], [{}]];
+    let tried = 0;
+    for (const field of Object.keys({ ...json, ...inner })) {
+      const values = /^(?:target_modules|exclude_modules|modules_to_save|feedforward_modules)$/.test(field)
+        ? hostile
+        : /^layers_(?:pattern|to_transform)$/.test(field)
+        ? hostile.filter((value) => value !== 5)
+        : /_pattern$/.test(field)
+        ? [5, true, "x", [1], { a: "x" }]
+        : /^(?:base_model_name_or_path|revision|tokenizer_name_or_path|prompt_tuning_init_text)$/.test(field)
+        ? hostile
+        : /^(?:token_dim|num_layers|num_attention_heads|num_transformer_submodules)$/.test(field)
+        ? [-1, true, "x", [1], {}]
+        : [];
+      for (const value of values) {
+        const wrong = inner && Object.hasOwn(inner, field)
+          ? { ...json, config: { ...inner, [field]: value } }
+          : { ...json, [field]: value };
+        const error = assertThrows(
+          () => readConfig(wrong),
+          RangeError,
+          undefined,
+          `${field} ${JSON.stringify(value)}`,
+        );
+        assert(error.message.includes(field), `${field}: ${error.message}`);
+        tried++;
+      }
+    }
+    assert(tried > 0);
+    return Promise.resolve();
+  },
 };
 
 /** Which cases a check is for; one that is not listed is for all of them. */
@@ -184,6 +221,11 @@ const APPLIES: Readonly<Record<string, (test: Case, type: string) => boolean>> =
     typeof jsonOf(test).config !== "object" && type !== "BITFIT",
   "with a field of another type in its file is refused by the field's name": (_test, type) =>
     !["BITFIT", "LN_TUNING"].includes(type),
+  // AdapterHub's file has no such fields.
+  "with lists, patterns and common fields of another kind in its file is refused by the field's name": (
+    _test,
+    type,
+  ) => !["BOTTLENECK", "BITFIT"].includes(type),
 };
 
 for (const criterion of Object.keys(APPLIES)) {
