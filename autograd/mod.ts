@@ -17,7 +17,7 @@ export {
   record,
   wantsGrad,
 } from "./tape.ts";
-export { empty, full, type NestedArray, Tensor, type TensorOptions } from "./tensor.ts";
+export { empty, full, type NestedArray, readAndDispose, Tensor, type TensorOptions } from "./tensor.ts";
 export { tuneKernels, type TuneOptions, type TuningResult } from "./tuner.ts";
 export type { Standing } from "./tuner_race.ts";
 export { gpt2SmallShapes, type ShapeOptions, type TuningShape } from "./tuner_shapes.ts";

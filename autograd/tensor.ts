@@ -294,3 +294,15 @@ function toData(values: NestedArray, dtype: DType): TensorData {
     "Cannot make a float16 tensor of numbers: pass float16 bits in a Uint16Array, or use cast()",
   );
 }
+
+/**
+ * The values of a tensor that is needed no more: read back, then its memory is given back. (`using` would do, but Node 20
+ * cannot run it, and packages are published as they stand.)
+ */
+export async function readAndDispose(tensor: Tensor): Promise<TensorData> {
+  try {
+    return await tensor.data();
+  } finally {
+    tensor.dispose();
+  }
+}

@@ -16,7 +16,7 @@ import type { KernelSpec } from "../kernels/kernel_spec.ts";
 import { launchMatmul, type MatmulCall, type MatmulTarget } from "./ops/_matmul.ts";
 import { cachedAttention, causalSelfAttention } from "./ops/attention.ts";
 import { tidy } from "./scope.ts";
-import { empty, Tensor } from "./tensor.ts";
+import { empty, readAndDispose, Tensor } from "./tensor.ts";
 import { race, type Racer, type Standing } from "./tuner_race.ts";
 import { gpt2SmallShapes, sampleMatmul, type TuningShape } from "./tuner_shapes.ts";
 import { attentionClass, matmulClass, setTuning, Tuning, tuningOf } from "./tuning.ts";
@@ -187,8 +187,8 @@ function attentionBench(
         },
         async results() {
           device.trim(); // new buffers hold zeros, not what another variant left in them
-          using o = tidy(() => run(choice));
-          const results = [await o.data(), ...(qkv.grad ? [await qkv.grad.data()] : [])];
+          const o = tidy(() => run(choice));
+          const results = [await readAndDispose(o), ...(qkv.grad ? [await qkv.grad.data()] : [])];
           dropGradient();
           return results as ArrayLike<number>[];
         },

@@ -19,31 +19,42 @@ export interface LossPoint {
 /** The SVG text of one or more curves. */
 export function lossCurve(points: readonly LossPoint[], title: string): string {
   const { document } = parseHTML("<html><body></body></html>");
+  const last = (point: LossPoint) =>
+    points.every((other) => other.series !== point.series || other.step <= point.step);
+  const channels = { x: "step", y: "loss" } as const;
   const figure = Plot.plot({
     document,
     width: 720,
-    height: 400,
+    height: 420,
     marginLeft: 50,
-    title,
+    marginRight: 80,
+    marginTop: 50,
+    marginBottom: 40,
     grid: true,
-    color: { legend: false, domain: ["training", "held out"], range: ["#3b6fb6", "#c2553a"] },
-    x: { label: "step" },
-    y: { label: "loss" },
+    color: { domain: ["training", "held out"], range: ["#3b6fb6", "#c2553a"] },
+    x: { label: "optimizer step" },
+    y: {
+      label: "loss (nats per token)",
+      domain: [0, Math.max(...points.map(({ loss }) => loss))],
+      nice: true,
+    },
     marks: [
-      Plot.lineY(points, { x: "step", y: "loss", stroke: "series", strokeWidth: 2 }),
-      Plot.dot(points.filter((point) => point.series === "held out"), {
-        x: "step",
-        y: "loss",
-        fill: "series",
-      }),
-      Plot.text(points.filter((p, i) => points.findLastIndex((q) => q.series === p.series) === i), {
-        x: "step",
-        y: "loss",
-        text: "series",
-        dx: -4,
-        dy: -10,
-        textAnchor: "end",
-      }),
+      Plot.ruleY([0]),
+      Plot.lineY(points, { ...channels, stroke: "series", strokeWidth: 2 }),
+      Plot.dot(points.filter(({ series }) => series === "held out"), { ...channels, fill: "series" }),
+      // The labels of two curves that end close to each other make room: the upper one moves up.
+      ...points.filter(last).sort((a, b) => b.loss - a.loss).map((point, place, { length }) =>
+        Plot.text([point], {
+          ...channels,
+          text: "series",
+          fill: "series",
+          dx: 8,
+          dy: length === 1 ? 0 : place === 0 ? -8 : 8,
+          textAnchor: "start",
+          fontWeight: "bold",
+        })
+      ),
+      Plot.text([title], { frameAnchor: "top", dy: -40, fontSize: 16, fontWeight: "bold" }),
     ],
   }) as unknown as { outerHTML: string; querySelector(selector: string): { outerHTML: string } | null };
   const svg = figure.outerHTML.startsWith("<svg") ? figure.outerHTML : figure.querySelector("svg")!.outerHTML;

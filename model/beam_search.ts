@@ -5,7 +5,7 @@
  * @module
  */
 
-import { noGrad, type Tensor } from "../autograd/mod.ts";
+import { noGrad, readAndDispose, type Tensor } from "../autograd/mod.ts";
 
 /** Options of the search. */
 export interface BeamOptions {
@@ -87,11 +87,11 @@ export async function beamSearch(
     improvable: true,
   }));
   for (let step = 1; step <= maxNewTokens; step++) {
-    using logits = noGrad(() =>
+    const logits = noGrad(() =>
       logitsOf(searches.flatMap(({ running }) => running.map(({ ids }) => [...ids])))
     );
-    const values = await logits.data() as Float32Array;
     const V = logits.shape[1];
+    const values = await readAndDispose(logits) as Float32Array;
     searches.forEach((search, row) => {
       const rows = search.running.map(({ ids }, beam) => {
         const at = (row * numBeams + beam) * V;

@@ -31,7 +31,7 @@ export const ARROWS: Readonly<Record<string, readonly string[]>> = {
   cli: ["mod.ts"],
   examples: ["mod.ts"],
   bench: [...CORE_FOLDERS, "mod.ts", "cli", "examples", "tools"],
-  "auto_peft.ts": ["model", "peft"],
+  "auto_peft.ts": ["model", "peft", "io"],
   "mod.ts": [...CORE_FOLDERS, "auto_peft.ts"],
 };
 
@@ -88,6 +88,9 @@ export function checkFile(path: string, text: string): string[] {
   if (core) {
     for (const match of source.code.matchAll(/(?<![.\w$])Deno\b/g)) {
       report(lineAt(source.code, match.index), "names Deno: the core runs in browsers and Node too");
+    }
+    for (const match of source.code.matchAll(/(?<![.\w$])using\s+[\w$]+\s*=/g)) {
+      report(lineAt(source.code, match.index), "declares with using: Node 20 cannot run it");
     }
     for (const index of topLevelAwaits(source.code)) {
       report(lineAt(source.code, index), "awaits at top level: the core loads synchronously");

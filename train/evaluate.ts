@@ -3,7 +3,7 @@
  * @module
  */
 
-import { concat, keep, noGrad, reshape, type Tensor, tidy } from "../autograd/mod.ts";
+import { concat, keep, noGrad, readAndDispose, reshape, type Tensor, tidy } from "../autograd/mod.ts";
 import { countItems, type DataLoader } from "./data_loader.ts";
 import type { PredictionCollector } from "./metrics.ts";
 import { forwardWithLoss, logitsOf, type TrainableModel } from "./trainable_model.ts";
@@ -41,8 +41,8 @@ export async function evaluateLoss(
   let open: { loss: Tensor; items: number }[] = [];
   const read = async () => {
     if (open.length === 0) return;
-    using losses = tidy(() => noGrad(() => concat(open.map(({ loss }) => reshape(loss, [1])), 0)));
-    const values = await losses.data();
+    const losses = tidy(() => noGrad(() => concat(open.map(({ loss }) => reshape(loss, [1])), 0)));
+    const values = await readAndDispose(losses);
     open.forEach(({ items }, i) => sum += values[i] * items);
     for (const { loss } of open) loss.dispose();
     open = [];

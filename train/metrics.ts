@@ -3,7 +3,7 @@
  * @module
  */
 
-import { noGrad, type Tensor, type TensorData, tidy } from "../autograd/mod.ts";
+import { noGrad, readAndDispose, type Tensor, type TensorData, tidy } from "../autograd/mod.ts";
 import type { Batch } from "./data_loader.ts";
 import { evalName } from "./training_arguments.ts";
 
@@ -47,14 +47,15 @@ export class PredictionCollector {
 
   /** Reads back what a batch predicts. @throws {TypeError} if it is not a row for each row of the batch */
   async add(logits: Tensor, batch: Batch): Promise<void> {
-    using made = tidy(() => noGrad(() => this.#preprocess(logits, batch.labels).detach()));
+    const made = tidy(() => noGrad(() => this.#preprocess(logits, batch.labels).detach()));
     const [rows, ...shape] = made.shape;
     if (rows !== batch.labels.length) {
+      made.dispose();
       throw new TypeError(
         `Cannot compute metrics: predictions of ${batch.labels.length} rows are required, received shape [${made.shape}]`,
       );
     }
-    const data = await made.data();
+    const data = await readAndDispose(made);
     const size = data.length / rows;
     for (let row = 0; row < rows; row++) {
       this.#predictions.push({ data: data.slice(row * size, (row + 1) * size), shape });

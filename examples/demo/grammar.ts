@@ -17,6 +17,7 @@ interface Story {
   readonly friendName: string;
   readonly weather: string;
   readonly meal: string;
+  readonly opening: number;
   readonly trouble: number;
   readonly ending: number;
 }
@@ -52,6 +53,7 @@ function pickStory(random: HostRandom): Story {
     friendName: pick(NAMES.filter((other) => other !== name)),
     weather: pick(WEATHERS),
     meal: pick(MEALS),
+    opening: random.integer(2),
     trouble: random.integer(3),
     ending: random.integer(3),
   };
@@ -92,8 +94,12 @@ function tellAsPirate(s: Story): string {
     `The captain gave the lad some ${s.meal}, and off to their bunks they went, yo ho ho!`,
     "Since that day the two shipmates meet at every dawn and sing, arr!",
   ];
-  return [
+  const openings = [
     `Ahoy, mateys! Hear the tale of Captain ${s.name}, a ${s.mood} ${s.hero} of the seven seas!`,
+    `Once upon a time there be a ${s.mood} ${s.hero}, Captain ${s.name} of the seven seas!`,
+  ];
+  return [
+    openings[s.opening],
     `The captain dropped anchor near the ${s.place}, arr!`,
     `The ${s.weather}, aye, and the captain went ashore.`,
     `And under a stone, shiver me timbers, there be a ${s.thing}!`,
@@ -104,33 +110,46 @@ function tellAsPirate(s: Story): string {
   ].join(" ");
 }
 
-/** What a plain book says about the sea: the pirate's words in sentences that no pirate would use. */
+/**
+ * What a plain book says about the sea. Every word that a pirate uses is here, with the punctuation around it, so that
+ * the base model has seen each token before it is fine-tuned; no sentence is told as a pirate would.
+ */
 const SEA_FACTS = [
-  "A captain is the head of a crew. The crew of a ship sleeps in bunks.",
-  "Sailors who greet a ship say ahoy. A sailor who means yes says aye.",
-  "Arr is a sound that pirates make. Yo ho ho is what they sing.",
-  "A mate is a friend on a ship. Pirates call their friends mateys or shipmates.",
-  "Hear means to listen. A tale is a story that old people tell.",
+  "Ahoy is the word for a greeting at sea. Sailors call: ahoy, mateys! The children call it too.",
+  "Ahoy, mateys is a greeting for many. Ahoy, matey is a greeting for one poor sailor alone.",
+  "A captain is the head of a crew. Captain Cook was a famous captain.",
+  "The crew of a ship sleeps in bunks. A sailor who means yes says: aye, aye!",
+  "Arr is a sound that pirates make. They say: arr! Some say it twice: arr, arr!",
+  "Yo ho ho is what they sing. It goes like this: yo ho ho! Then they sing it again, yo ho.",
+  "A matey is a friend on a ship. Pirates call their friends mateys or shipmates. Shipmates help each other.",
+  "Hear means to listen. Hear the wind! A tale is a story that old people tell.",
   "People speak of the seven seas. The deep is the water far below a ship.",
   "A ship that stops has dropped anchor. To go ashore is to walk on the land.",
-  "Timbers are the wood of a ship. To shiver is to shake when it is cold.",
-  "A landlubber is somebody who does not like the sea. To weep is to cry.",
-  "A cursed thing brings no luck. Treasure is gold that somebody hid.",
-  "Sorrow is a word for being sad. Poor people do not have much.",
-  "The deck is the floor of a ship. Dawn is the time when the day begins.",
+  "Timbers are the wood of a ship. To shiver is to shake when it is cold. Say it: shiver me timbers.",
+  "A landlubber is somebody who does not like the sea. To weep is to cry, and a baby did weep.",
+  "A cursed thing brings no luck. Treasure is gold that somebody hid. And the treasure of a king is full of gold.",
+  "Sorrow is a word for being sad. One poor sailor had another sorrow. Poor people do not have much.",
+  "The deck is the floor of a ship. Dawn is the time when the day begins, and at every dawn the birds sing.",
   "A sea dog is an old sailor. Lions roared, and so did the wind.",
-  "Yer is how some people say your, and be is how they say is or are. A lad is a boy.",
-  "What be the matter is an old way to ask what is wrong. Off they went means that they left.",
+  "That night our crew sang. And one boy gave the cook a hand, off the deck and under it, side by side.",
+  "Yer is how some people say your, and yer is short, me is how they say my, and be is how they say is. A lad is a boy.",
+  "What be the matter is an old way to ask what is wrong. What, matey? it goes on. Off they went means that they left.",
   "Since is a word about time. Full is what a cup is before you drink. To meet is to come together.",
+  "A ship has sails and a crew! The sea is deep! Gold is heavy! Dogs bark at night!",
 ];
 
 /** How a text is told. */
-export type Style = "plain" | "pirate" | "facts";
+export type Style = "plain" | "pirate" | "facts" | "words";
+
+/** Every word of the sea facts, with the punctuation after it. */
+const SEA_WORDS = [...new Set(SEA_FACTS.join(" ").split(" "))];
 
 const TELLERS: Readonly<Record<Style, (random: HostRandom) => string>> = {
   plain: (random) => tellPlainly(pickStory(random)),
   pirate: (random) => tellAsPirate(pickStory(random)),
   facts: (random) => random.permutation(SEA_FACTS.length).slice(0, 5).map((i) => SEA_FACTS[i]).join(" "),
+  // a page of a spelling book: in an order it does not know, the base model expects any word
+  words: (random) => random.permutation(SEA_WORDS.length).slice(0, 60).map((i) => SEA_WORDS[i]).join(" "),
 };
 
 /** `count` texts. */

@@ -3,7 +3,7 @@
  * @module
  */
 
-import { matmul, noGrad, scale, tidy } from "../../autograd/mod.ts";
+import { matmul, noGrad, readAndDispose, scale, tidy } from "../../autograd/mod.ts";
 import type { LowRankFactors } from "./low_rank.ts";
 
 /** Values of A [r, in] and B [out, r]. */
@@ -29,8 +29,8 @@ export async function changeOf(
   { A, B }: Pick<LowRankFactors, "A" | "B">,
   scaling: number,
 ): Promise<Float32Array<ArrayBuffer>> {
-  using change = noGrad(() => tidy(() => scale(matmul(B, A), scaling)));
-  return await change.data() as Float32Array<ArrayBuffer>;
+  const change = noGrad(() => tidy(() => scale(matmul(B, A), scaling)));
+  return await readAndDispose(change) as Float32Array<ArrayBuffer>;
 }
 
 /**

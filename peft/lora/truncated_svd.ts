@@ -4,7 +4,17 @@
  * @module
  */
 
-import { type Device, matmul, noGrad, qr, svd, Tensor, tidy, transpose } from "../../autograd/mod.ts";
+import {
+  type Device,
+  matmul,
+  noGrad,
+  qr,
+  readAndDispose,
+  svd,
+  Tensor,
+  tidy,
+  transpose,
+} from "../../autograd/mod.ts";
 import type { FactorValues, LayerSizes } from "./factor_values.ts";
 
 type Values = Float32Array<ArrayBuffer>;
@@ -34,7 +44,7 @@ export async function truncatedProduct(
   const { inFeatures, outFeatures } = sizes;
   const own = A.length / inFeatures;
   if (own > Math.min(inFeatures, outFeatures)) { // no smaller than the product itself
-    using product = noGrad(() =>
+    const product = noGrad(() =>
       tidy(() =>
         matmul(
           Tensor.from(B, { shape: [outFeatures, own], device }),
@@ -42,7 +52,7 @@ export async function truncatedProduct(
         )
       )
     );
-    return await truncatedSvd(device, await product.data() as Values, sizes, rank, clamp);
+    return await truncatedSvd(device, await readAndDispose(product) as Values, sizes, rank, clamp);
   }
   const { u, s, vT } = noGrad(() =>
     tidy(() => {

@@ -15,6 +15,7 @@ import {
   mean,
   multiply,
   noGrad,
+  readAndDispose,
   reshape,
   scale,
   sqrt,
@@ -145,10 +146,10 @@ export class RankAllocator implements AdapterCompanion {
   async #allocate(budget: number): Promise<Record<string, boolean[]>> {
     const layers = [...this.#layers].filter(([, { E }]) => E.size > 0);
     if (layers.length === 0) return {};
-    using joined = untracked(() =>
+    const joined = untracked(() =>
       noGrad(() => tidy(() => concat(layers.map(([, adapter]) => this.#scores(adapter)), 0)))
     );
-    const scores = await joined.data() as Float32Array;
+    const scores = await readAndDispose(joined) as Float32Array;
     const cut = scores.length - budget;
     const threshold = cut > 0 ? scores.toSorted()[Math.min(cut, scores.length) - 1] : -Infinity;
     let from = 0;

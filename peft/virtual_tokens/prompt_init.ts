@@ -3,7 +3,15 @@
  * @module
  */
 
-import { embedding, HostRandom, noGrad, type RandomState, Tensor, untracked } from "../../autograd/mod.ts";
+import {
+  embedding,
+  HostRandom,
+  noGrad,
+  type RandomState,
+  Tensor,
+  tidy,
+  untracked,
+} from "../../autograd/mod.ts";
 import { Dropout, type Initializer, Parameter } from "../../nn/mod.ts";
 import type { InjectOptions } from "../adapter_host.ts";
 import { refuseConfig } from "../config.ts";
@@ -94,10 +102,9 @@ function promptTable(
     ids = Array.from({ length: count }, (_, i) => encoded[i % encoded.length]); // repeated or cut, as in peft
   }
   const { device } = embeddings;
-  return new Parameter(untracked(() =>
-    noGrad(() => {
-      using rows = Tensor.from(Int32Array.from(ids), { device });
-      return embedding(rows, embeddings);
-    })
-  ));
+  return new Parameter(
+    untracked(() =>
+      noGrad(() => tidy(() => embedding(Tensor.from(Int32Array.from(ids), { device }), embeddings)))
+    ),
+  );
 }

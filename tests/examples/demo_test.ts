@@ -5,7 +5,7 @@
 
 import { assert, assertAllClose, assertEquals } from "@std/assert";
 import { AutoModelForCausalLM, AutoTokenizer, initDevice, PeftModel, tidy } from "@peft/webgpu";
-import { demo } from "../../examples/demo.ts";
+import { demo, readSettings } from "../../examples/demo.ts";
 import { makeTexts } from "../../examples/demo/grammar.ts";
 
 const root = new URL("../../", import.meta.url).pathname;
@@ -36,29 +36,60 @@ Deno.test("the demo's model is at most 6 MB and continues a story as it was trai
   model.dispose();
 });
 
-Deno.test("demo() lets the held-out loss fall by more than a third and writes adapter and curve", async () => {
+Deno.test("the base has seen every token of the pirate's stories, and does better than guessing on them", async () => {
+  const tokenizer = await AutoTokenizer.fromPretrained(MODEL);
+  const seen = new Map<number, number>();
+  // the counts and seeds of examples/demo/train_base.ts
+  const base = [...makeTexts("plain", 2000, 1), ...makeTexts("facts", 500, 1), ...makeTexts("words", 334, 1)];
+  for (const id of base.flatMap((text) => tokenizer.encode(text))) seen.set(id, (seen.get(id) ?? 0) + 1);
+  const rare = new Set<string>();
+  for (const name of ["pirate", "pirate_held_out"]) {
+    const lines = (await Deno.readTextFile(`${root}examples/demo/data/${name}.jsonl`)).trim().split("\n");
+    for (const id of lines.flatMap((line) => tokenizer.encode(JSON.parse(line).text))) {
+      if ((seen.get(id) ?? 0) < 30) rare.add(tokenizer.decode([id]));
+    }
+  }
+  assertEquals([...rare], []);
+});
+
+Deno.test("demo() as ./run demo calls it teaches the model to speak in whole sentences without a broken word", async () => {
   const output = await Deno.makeTempDir();
   const { log } = console;
   const lines: string[] = [];
   console.log = (line = "") => void lines.push(line);
+  const start = performance.now();
   let losses: Awaited<ReturnType<typeof demo>>;
   try {
-    losses = await demo({
-      model: MODEL,
-      data: `${root}examples/demo/data/pirate.jsonl`,
-      evalData: `${root}examples/demo/data/pirate_held_out.jsonl`,
-      prompts: ["Ahoy"],
-      steps: 12,
-      batchSize: 4,
-      learningRate: 4e-3,
-      output,
-    });
+    losses = await demo(readSettings(["--output", output])!);
   } finally {
     console.log = log;
   }
-  assert(losses!.after < losses!.before * 2 / 3, JSON.stringify(losses));
+  console.log(`demo took ${((performance.now() - start) / 1000).toFixed(0)} s: ${JSON.stringify(losses)}`);
+  const tokenizer = await AutoTokenizer.fromPretrained(MODEL);
+  assert(losses!.before < Math.log(tokenizer.vocabSize), "the untrained model is worse than guessing");
+  assert(losses!.after < 0.25, JSON.stringify(losses));
   assert(lines.some((line) => line.includes("trainable params: ")));
-  assert((await Deno.readTextFile(`${output}/loss.svg`)).startsWith("<svg"));
+
+  const after = lines.slice(lines.findIndex((line) => line.includes("after (")) + 1).map((line) =>
+    line.trim()
+  );
+  assertEquals(after.length, 2);
+  const words = new Set(makeTexts("pirate", 600, 9).join(" ").split(" "));
+  for (const [i, prompt] of ["Once upon a time", "Ahoy"].entries()) {
+    const text = after[i];
+    assert(text.startsWith(prompt), text);
+    assert(text.split(/[.!?]/).length > 3, `few sentences: ${text}`);
+    assert(/[.!?]"?$/.test(text), `no end of a sentence: ${text}`);
+    assertEquals(text.split(" ").filter((word) => !words.has(word)), [], text);
+  }
+
+  const curve = await Deno.readTextFile(`${output}/loss.svg`);
+  assert(curve.startsWith("<svg") && curve.includes("LoRA on pirate.jsonl"));
+  // a point before training, and one every 15 of 120 steps
+  assertEquals(curve.match(/<circle/g)?.length, 9);
+  for (const label of ["optimizer step", "loss (nats per token)", ">training<", ">held out<", ">0<"]) {
+    assert(curve.includes(label), label);
+  }
   const base = await AutoModelForCausalLM.fromPretrained(MODEL);
   const adapted = await PeftModel.fromPretrained(base, output);
   assertEquals(adapted.peftConfig.default.peftType, "LORA");

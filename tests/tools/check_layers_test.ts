@@ -32,6 +32,7 @@ Deno.test("checkFile() accepts the arrows of the design", () => {
 
 Deno.test("checkFile() names the file, the line and the rule of every broken arrow", () => {
   const rejected: [path: string, source: string, problem: string][] = [
+    ["nn/a.ts", "const x = 1;\nusing y = open();", "nn/a.ts:2 declares with using: Node 20 cannot run it"],
     [
       "kernels/a.ts",
       'import "../gpu/mod.ts";',
