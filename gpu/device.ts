@@ -9,6 +9,7 @@ import { BufferPool, type BufferView, type DeviceBuffer, type MemoryReport } fro
 import { Capture } from "./capture.ts";
 import { CommandStream } from "./command_stream.ts";
 import { DeviceHealth } from "./device_health.ts";
+import { maxLoopIterations } from "./driver_facts.ts";
 import { findAdapter } from "./find_adapter.ts";
 import { narrowLimits } from "./limits.ts";
 import { PipelineCache } from "./pipeline_cache.ts";
@@ -93,6 +94,8 @@ export class Device {
   readonly adapterName: string;
   /** Whether the adapter is software: barrier-free kernels are faster there. */
   readonly isFallback: boolean;
+  /** Loop iterations an invocation may run, all its loops together; Infinity but on one software driver. */
+  readonly maxLoopIterations: number;
   readonly #pool: BufferPool;
   readonly #stream: CommandStream;
   readonly #pipelines: PipelineCache;
@@ -110,6 +113,7 @@ export class Device {
     const names = [info?.description, info?.device, info?.vendor];
     this.adapterName = names.find((name) => name) ?? "unknown adapter";
     this.isFallback = info?.isFallbackAdapter ?? /llvmpipe|swiftshader|basic render/i.test(this.adapterName);
+    this.maxLoopIterations = maxLoopIterations(this.adapterName, this.isFallback);
     this.#stream = new CommandStream(gpuDevice, WORK_BUDGET);
     const { memoryLimitBytes = Infinity } = options;
     this.#pool = new BufferPool(

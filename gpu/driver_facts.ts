@@ -13,6 +13,17 @@ const LIMITS = [
 ] as const;
 
 /**
+ * Loop iterations that one invocation runs, all its loops together, before the driver ends them without an error: 65,535
+ * on Mesa's llvmpipe (`LP_MAX_TGSI_LOOP_ITERATIONS`), and on a software adapter that does not say what it is.
+ * SwiftShader and hardware have no such limit.
+ */
+export function maxLoopIterations(adapterName: string, isFallback: boolean): number {
+  const limited = /llvmpipe/i.test(adapterName) ||
+    isFallback && !/swiftshader|basic render/i.test(adapterName);
+  return limited ? 65535 : Infinity;
+}
+
+/**
  * Facts about driver and compiler in one line: results measured under one line do not hold under another. It names
  * vendor and device ids, the device's features and limits, and the runtime (`Deno/2.9.6`, or the browser).
  */

@@ -7,6 +7,7 @@
 import { attentionBackwardKeyValue, attentionBackwardQuery } from "./attention_backward.ts";
 import { attentionForward } from "./attention_forward.ts";
 import { attentionTile } from "./attention_tile.ts";
+import { PHILOX_LOOP } from "./snippets.ts";
 import { type AttentionKernel, attentionName, type AttentionOptions } from "./attention_options.ts";
 
 export type { AttentionKernel, AttentionOptions, AttentionParam } from "./attention_options.ts";
@@ -61,6 +62,30 @@ export function attentionKernels(size: number, choice: AttentionVariant): Attent
     backwardQuery: once("backwardQuery", { ...options, rows: rows.backwardQuery }),
     backwardKeyValue: once("backwardKeyValue", { ...options, rows: rows.backwardKeyValue }),
   };
+}
+
+/**
+ * How many keys (queries in `backwardKeyValue`) one launch may meet where a driver ends loops after `iterations`: a
+ * multiple of 8, Infinity where it does not. A `tile` meets more in several launches.
+ */
+export function attentionReach(
+  stage: keyof AttentionKernels,
+  { variant, rows, vector, dropout }: Pick<AttentionVariant, "variant" | "rows" | "vector" | "dropout">,
+  headSize: number,
+  iterations: number,
+): number {
+  if (iterations === Infinity) return Infinity;
+  // Every loop counts one iteration more, the one that ends it.
+  const draw = 1 + PHILOX_LOOP;
+  if (variant === "registers") {
+    const meets = stage === "backwardKeyValue" ? 1 : 4; // a turn of the loop
+    const turn = 1 + (dropout ? rows[stage] * draw : 0);
+    return Math.floor((iterations - 1) / turn * meets / 8) * 8;
+  }
+  const depth = vector ? headSize / 4 : headSize;
+  const draws = dropout ? 1 + (stage === "backwardKeyValue" ? 8 : rows[stage]) * (1 + 2 * draw) : 0;
+  const turn = 1 + 2 * (depth + 1) + draws; // scores, draws and results of eight keys
+  return Math.max(1, Math.floor((iterations - 2 * (depth + 1)) / turn)) * 8;
 }
 
 const TILE: AttentionChoice = {

@@ -25,7 +25,8 @@ export interface AttentionOptions {
 /**
  * Parameters of the family; offsets and strides in elements. Query i sees keys j <= past + i. q is [B, Tq, ...] by
  * `qBatch` and `qRow`; keys and values lie in one buffer by `kvBatch` and `kvRow`, from `kOffset` and `vOffset` on;
- * heads are neighbours of D channels. `batch0` numbers the first sequence of this launch among all.
+ * heads are neighbours of D channels. `batch0` numbers the first sequence of this launch among all. Of keys (queries in
+ * dkv) a `tile` meets those from `begin` to `end`, and goes on where the launch before stopped; `registers` meets all.
  */
 export type AttentionParam =
   | "B"
@@ -35,6 +36,8 @@ export type AttentionParam =
   | "Tk"
   | "past"
   | "batch0"
+  | "begin"
+  | "end"
   | "qBatch"
   | "qRow"
   | "kvBatch"
@@ -55,6 +58,8 @@ export const ATTENTION_PARAMS: Readonly<Record<AttentionParam, ParamType>> = {
   Tk: "u32",
   past: "u32",
   batch0: "u32",
+  begin: "u32",
+  end: "u32",
   qBatch: "u32",
   qRow: "u32",
   kvBatch: "u32",

@@ -2,7 +2,8 @@
  * Attention for software adapters: a thread owns a block of queries (or keys) and meets a block of four or eight keys (or
  * queries) at a time, as a register-tiled matrix product with its loop over the channels of the head. Results of the
  * block grow in memory, so one small program serves every head size (unrolled over the channels it would take seconds
- * to compile), and each load serves eight products. Neighbouring threads own the same block of different heads: they
+ * to compile), and each load serves eight products. So the rows can be met in several launches, where a driver limits
+ * the iterations of one: a forward pass leaves its maxima and sums in stats meanwhile. Neighbouring threads own the same block of different heads: they
  * walk equally far under the causal mask.
  * @module
  */
@@ -149,10 +150,21 @@ function keyColumns(): string[] {
 function forwardBody(options: AttentionOptions): string[] {
   const rows = range(options.rows);
   const lines = queryRows(options);
-  for (const r of rows) lines.push(`  var most${r} = -3.4028234e38;`, `  var sum${r} = 0.0;`);
-  if (options.mask) { for (const r of rows) lines.push(`  var sees${r} = false;`); }
-  lines.push(`  let limit = min(params.past + first + ${options.rows}u, params.Tk);`);
-  lines.push(`  for (var j = 0u; j < limit; j += ${STEP}u) {`);
+  // What the launch before left: the maximum, and the sum, -1 for a sum of 0 over keys that are seen.
+  for (const r of rows) {
+    lines.push(`  var most${r} = -3.4028234e38;`, `  var sum${r} = 0.0;`);
+    if (options.mask) lines.push(`  var sees${r} = false;`);
+  }
+  lines.push("  if (params.begin > 0u) {");
+  for (const r of rows) {
+    lines.push(`    most${r} = stats[statHead + i${r}];`);
+    lines.push(`    sum${r} = stats[params.statRows + statHead + i${r}];`);
+    if (options.mask) lines.push(`    sees${r} = (bitcast<u32>(sum${r}) << 1u) != 0u;`);
+    lines.push(`    sum${r} = select(sum${r}, 0.0, sum${r} == -1.0);`);
+  }
+  lines.push("  }");
+  lines.push(`  let limit = min(min(params.past + first + ${options.rows}u, params.Tk), params.end);`);
+  lines.push(`  for (var j = params.begin; j < limit; j += ${STEP}u) {`);
   lines.push(...keyColumns());
   lines.push(
     ...scoreLoop(options, [{ sum: "s", rowBuffer: "q", row: "q", columnBuffer: "kv", column: "k" }]),
@@ -192,6 +204,17 @@ function forwardBody(options: AttentionOptions): string[] {
     ),
   );
   lines.push("  }");
+  lines.push("  if (params.end < params.Tk) {");
+  for (const r of rows) {
+    const sees = options.mask ? `sees${r}` : "true";
+    lines.push(`    if (own${r}) {`);
+    lines.push(`      stats[statHead + i${r}] = most${r};`);
+    lines.push(
+      `      stats[params.statRows + statHead + i${r}] = select(sum${r}, -1.0, sum${r} == 0.0 && ${sees});`,
+    );
+    lines.push("    }");
+  }
+  lines.push("    return;\n  }");
   for (const r of rows) {
     const sees = options.mask ? `sees${r}` : "true";
     lines.push(`  let inverse${r} = inverseOf(sum${r}, ${sees});`);
@@ -210,8 +233,8 @@ function backwardQueryBody(options: AttentionOptions): string[] {
   lines.push("  for (var d = 0u; d < depth; d++) {");
   for (const r of rows) lines.push(`    delta${r} += ${product(options, `dy[o${r} + d]`, `o[o${r} + d]`)};`);
   lines.push("  }");
-  lines.push(`  let limit = min(params.past + first + ${options.rows}u, params.Tk);`);
-  lines.push(`  for (var j = 0u; j < limit; j += ${STEP}u) {`);
+  lines.push(`  let limit = min(min(params.past + first + ${options.rows}u, params.Tk), params.end);`);
+  lines.push(`  for (var j = params.begin; j < limit; j += ${STEP}u) {`);
   lines.push(...keyColumns());
   lines.push(
     ...scoreLoop(options, [
@@ -264,7 +287,8 @@ function backwardKeyValueBody(options: AttentionOptions): string[] {
     );
   }
   lines.push("    }\n  }");
-  lines.push(`  for (var i = start; i < params.Tq; i += ${STEP}u) {`);
+  lines.push("  let last = min(params.end, params.Tq);");
+  lines.push(`  for (var i = max(start, params.begin); i < last; i += ${STEP}u) {`);
   for (const e of range(STEP)) {
     lines.push(`    let i${e} = min(i + ${e}u, params.Tq - 1u);`);
     lines.push(`    let q${e} = qHead + i${e} * qRow;`);
@@ -289,7 +313,7 @@ function backwardKeyValueBody(options: AttentionOptions): string[] {
   if (options.dropout) lines.push(...keepLoop(STEP, "min(i + n, params.Tq - 1u)", "first / 4u"));
   for (const r of rows) {
     for (const g of range(STEP / 4)) {
-      const sees = `(vec4u(j${r}) <= query_${g} + vec4u(params.past)) & (query_${g} < vec4u(params.Tq))`;
+      const sees = `(vec4u(j${r}) <= query_${g} + vec4u(params.past)) & (query_${g} < vec4u(last))`;
       lines.push(`    let valid${r}_${g} = ${sees} & vec4<bool>(shown${r});`);
       const weight = `exp(params.scale * s${r}_${g} - logSum_${g})`;
       lines.push(`    let p${r}_${g} = select(vec4f(0.0), ${weight}, valid${r}_${g});`);

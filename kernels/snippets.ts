@@ -43,6 +43,9 @@ fn geluNew(x: f32) -> f32 { return geluNew4(vec4f(x)).x; }
 fn geluNewDerivative(x: f32) -> f32 { return geluNewDerivative4(vec4f(x)).x; }
 `;
 
+/** Turns of the loop in `philox4x32`. */
+export const PHILOX_LOOP = 5;
+
 /**
  * `philox4x32(counter: vec4u, key: vec2u) -> vec4u`: Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as
  * easy as 1, 2, 3"), and `uniform01(bits: u32) -> f32` in [0, 1) from the upper 24 bits.
@@ -69,7 +72,7 @@ fn philox4x32(counter: vec4u, key: vec2u) -> vec4u {
   let step = vec2u(0x9E3779B9u, 0xBB67AE85u);
   var c = counter;
   var k = key;
-  for (var pair = 0u; pair < 5u; pair++) { // ten rounds
+  for (var pair = 0u; pair < ${PHILOX_LOOP}u; pair++) { // ten rounds
     c = philoxRound(philoxRound(c, k), k + step);
     k += 2u * step;
   }

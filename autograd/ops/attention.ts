@@ -5,17 +5,12 @@
  * @see Vaswani et al. 2017, arXiv:1706.03762; Dao 2022, arXiv:2205.14135
  * @module
  */
-import {
-  type AttentionChoice,
-  attentionKernels,
-  type AttentionParam,
-  selectAttention,
-} from "../../kernels/attention.ts";
+import { type AttentionChoice, attentionKernels, type AttentionParam } from "../../kernels/attention.ts";
 import { attentionAppend } from "../../kernels/attention_cache.ts";
 import { sameShape, showShape } from "../shape.ts";
 import { record } from "../tape.ts";
 import { empty, type Tensor } from "../tensor.ts";
-import { tuningOf } from "../tuning.ts";
+import { type AttentionReach, chooseKernels, eachReach } from "./_attention_reach.ts";
 import { checkFloat } from "./pointwise.ts";
 
 /** Dropout of attention probabilities. */
@@ -47,7 +42,7 @@ export interface AttentionOptions {
  * @param qkv [B, T, 3C]: queries, keys and values side by side, as GPT-2's c_attn gives them
  * @returns [B, T, C]
  * @throws {TypeError} if a shape or dtype does not fit
- * @throws {RangeError} if the dropout probability is not from 0 to 1, or T is over 32,768 (2,978 with dropout)
+ * @throws {RangeError} if the dropout probability is not from 0 to 1
  */
 export function causalSelfAttention(qkv: Tensor, options: AttentionOptions): Tensor {
   const [B, T, width] = checkRank3("qkv", qkv);
@@ -186,7 +181,9 @@ interface Sizes {
 /** A checked call. */
 interface Plan extends Sizes {
   readonly headSize: number;
-  readonly params: Omit<Record<AttentionParam, number>, "B" | "batch0">;
+  readonly params: Omit<Record<AttentionParam, number>, "B" | "batch0" | "begin" | "end">;
+  /** Keys (queries in `backwardKeyValue`) that one launch of a stage may meet. */
+  readonly reach: AttentionReach;
   readonly kernels: ReturnType<typeof attentionKernels>;
   readonly tuning: { readonly WORKGROUP_SIZE: number };
   readonly mask: Tensor | null;
@@ -194,9 +191,6 @@ interface Plan extends Sizes {
   /** What the tape must keep alive besides the operands: mask and random state. */
   readonly extras: Tensor[];
 }
-
-/** Loop iterations one software driver executes are 65,535 in all; a step with dropout takes 11. */
-const MAX_ITERATIONS = 32768;
 
 function makePlan(x: Tensor, options: AttentionOptions, sizes: Sizes, strides: Strides): Plan {
   const { heads, attentionMask = null } = options;
@@ -216,12 +210,6 @@ function makePlan(x: Tensor, options: AttentionOptions, sizes: Sizes, strides: S
     throw new RangeError(`Cannot attend: a dropout probability from 0 to 1 is required, received ${p}`);
   }
   const dropout = p > 0 && rng !== null;
-  const longest = Math.floor(MAX_ITERATIONS / (dropout ? 11 : 1));
-  if (Tk > longest) {
-    throw new RangeError(
-      `Cannot attend: at most ${longest} keys${dropout ? " with dropout" : ""} are supported, received ${Tk}`,
-    );
-  }
   if (attentionMask) {
     if (!["int32", "uint32"].includes(attentionMask.dtype) || !sameShape(attentionMask.shape, [B, Tk])) {
       throw new TypeError(
@@ -232,11 +220,11 @@ function makePlan(x: Tensor, options: AttentionOptions, sizes: Sizes, strides: S
     }
   }
   const headSize = C / heads;
-  const choice = options.choice ?? tuningOf(x.device)?.attention(Tq, headSize) ??
-    selectAttention(x.device, Tq);
+  const { choice, reach } = chooseKernels(x.device, options.choice, sizes, headSize, dropout);
   return {
     ...sizes,
     headSize,
+    reach,
     kernels: attentionKernels(headSize, {
       ...choice,
       vector: headSize % 4 === 0,
@@ -300,7 +288,7 @@ const window = (tensor: Tensor, first: number, count: number, stride: number) =>
 
 function forward(plan: Plan, q: Tensor, kv: Tensor): { o: Tensor; stats: Tensor } {
   const { device } = q;
-  const { B, C, Tq, Tk, params, kernels, tuning, mask, rng, headSize } = plan;
+  const { B, C, Tq, Tk, params, kernels, reach, tuning, mask, rng, headSize } = plan;
   const o = empty(device, [B, Tq, C]);
   const stats = empty(device, [2, B, params.H, Tq]);
   if (o.size === 0) return { o, stats };
@@ -313,8 +301,10 @@ function forward(plan: Plan, q: Tensor, kv: Tensor): { o: Tensor; stats: Tensor 
       ...(mask && { mask: mask.view }),
       ...(rng && { rng: rng.view }),
     };
-    const work = 2 * count * params.H * Tq * Tk * headSize;
-    device.dispatch(kernels.forward, buffers, { ...params, B: count, batch0 }, tuning, work);
+    eachReach(Tk, reach.forward, (range) => {
+      const work = 2 * count * params.H * Tq * (range.end - range.begin) * headSize;
+      device.dispatch(kernels.forward, buffers, { ...params, B: count, batch0, ...range }, tuning, work);
+    });
   });
   return { o, stats };
 }
@@ -331,7 +321,7 @@ interface BackwardTensors {
 
 function backward(plan: Plan, { q, kv, o, stats, dy, dq, dkv }: BackwardTensors): void {
   const { device } = q;
-  const { C, Tq, Tk, params, kernels, tuning, mask, rng, headSize } = plan;
+  const { C, Tq, Tk, params, kernels, reach, tuning, mask, rng, headSize } = plan;
   eachBatch(plan, device, (batch0, count) => {
     const shared = {
       q: window(q, batch0, count, params.qBatch),
@@ -342,16 +332,22 @@ function backward(plan: Plan, { q, kv, o, stats, dy, dq, dkv }: BackwardTensors)
       ...(rng && { rng: rng.view }),
     };
     const values = { ...params, B: count, batch0 };
-    const work = 3 * count * params.H * Tq * Tk * headSize;
     const query = {
       ...shared,
       o: window(o, batch0, count, Tq * C),
       dq: window(dq, batch0, count, params.qBatch),
     };
-    device.dispatch(kernels.backwardQuery, query, values, tuning, work);
+    const work = 3 * count * params.H * headSize;
+    eachReach(Tk, reach.backwardQuery, (range) => {
+      const part = work * Tq * (range.end - range.begin);
+      device.dispatch(kernels.backwardQuery, query, { ...values, ...range }, tuning, part);
+    });
     if (!dkv) return;
     const keyValue = { ...shared, dkv: window(dkv, batch0, count, params.kvBatch) };
-    device.dispatch(kernels.backwardKeyValue, keyValue, values, tuning, work);
+    eachReach(Tq, reach.backwardKeyValue, (range) => {
+      const part = work * Tk * (range.end - range.begin);
+      device.dispatch(kernels.backwardKeyValue, keyValue, { ...values, ...range }, tuning, part);
+    });
   });
 }
 

@@ -1,0 +1,49 @@
+/**
+ * Attention on a driver that ends loops after some iterations: which kernels a call takes, and in how many launches.
+ * @module
+ */
+import type { Device } from "../../gpu/mod.ts";
+import {
+  type AttentionChoice,
+  type AttentionKernels,
+  attentionReach,
+  selectAttention,
+} from "../../kernels/attention.ts";
+import { tuningOf } from "../tuning.ts";
+
+/** Keys (queries in `backwardKeyValue`) that one launch of a stage may meet. */
+export type AttentionReach = Readonly<Record<keyof AttentionKernels, number>>;
+
+const STAGES = ["forward", "backwardQuery", "backwardKeyValue"] as const;
+
+/** The choice of kernels, and how far a launch of each reaches; tiles where `registers`, which take one, do not. */
+export function chooseKernels(
+  device: Device,
+  given: AttentionChoice | undefined,
+  { Tq, Tk }: { readonly Tq: number; readonly Tk: number },
+  headSize: number,
+  dropout: boolean,
+): { choice: AttentionChoice; reach: AttentionReach } {
+  const vector = headSize % 4 === 0;
+  const reachOf = (choice: AttentionChoice) =>
+    Object.fromEntries(
+      STAGES.map((stage) => [
+        stage,
+        attentionReach(stage, { ...choice, vector, dropout }, headSize, device.maxLoopIterations),
+      ]),
+    ) as AttentionReach;
+  const choice = given ?? tuningOf(device)?.attention(Tq, headSize) ?? selectAttention(device, Tq);
+  const reach = reachOf(choice);
+  if (choice.variant === "tile" || STAGES.every((stage) => reach[stage] >= Tk)) return { choice, reach };
+  const tiles = selectAttention({ isFallback: true }, Tq);
+  return { choice: tiles, reach: reachOf(tiles) };
+}
+
+/** Runs `launch` for the rows from 0 to `length`, or for as many at a time as a launch may meet. */
+export function eachReach(
+  length: number,
+  reach: number,
+  launch: (range: { begin: number; end: number }) => void,
+): void {
+  for (let begin = 0; begin < length; begin += reach) launch({ begin, end: Math.min(length, begin + reach) });
+}
