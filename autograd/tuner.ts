@@ -125,6 +125,7 @@ function matmulBench(
       const recorder: MatmulTarget = {
         limits: device.limits,
         isFallback: device.isFallback,
+        maxLoopIterations: device.maxLoopIterations,
         dispatch: (kernel) => void kernels.push({ kernel: kernel as unknown as KernelSpec }),
       };
       launchMatmul(recorder, { ...call, tile });

@@ -15,10 +15,14 @@ import type { Tensor } from "../tensor.ts";
 import { tuningOf } from "../tuning.ts";
 
 /** What a launch needs of a device: the tuner puts a recorder in its place. */
-export type MatmulTarget = Pick<Device, "limits" | "isFallback" | "dispatch">;
+export type MatmulTarget = Pick<Device, "limits" | "isFallback" | "maxLoopIterations" | "dispatch">;
 
-/** K steps of one launch: 16,384 loop iterations of 4; one software driver stops a shader at 65,535 without a word. */
+/**
+ * K steps of one launch where a driver stops a shader at 65,535 loop iterations without a word: 16,384 iterations of the
+ * register tiles, which take 4 at a time, and half the steps for the shared ones, which take 1 and loads between.
+ */
 const MAX_K = 65536;
+const MAX_SHARED_K = 32768;
 /** Rows of y of one launch: 65,535 workgroups of 4 rows at least. */
 const MAX_M = 262080;
 
@@ -150,11 +154,12 @@ export function launchMatmul(device: MatmulTarget, call: MatmulCall): void {
   const { layout, M, N, K, a, b, y, batch } = call;
   if (M === 0 || N === 0 || (batch?.count ?? 1) === 0) return;
   const limit = device.limits.maxStorageBufferBindingSize;
+  const endless = device.maxLoopIterations === Infinity;
   const whole = batch !== undefined && batch.count > 1;
   if (whole && [a, b, y].some((operand) => isTooLarge(operand, limit))) {
     return launchEach(device, call, batch);
   }
-  let [stepM, stepN, stepK] = [Math.min(M, MAX_M), N, Math.min(Math.max(K, 1), MAX_K)];
+  let [stepM, stepN, stepK] = [Math.min(M, MAX_M), N, Math.min(Math.max(K, 1), endless ? Infinity : MAX_K)];
   if (!whole) {
     stepM = Math.min(stepM, rowsThatFit(y, stepM, N, limit));
     if (layout === "tn") stepK = Math.min(stepK, rowsThatFit(a, stepK, M, limit));
@@ -208,6 +213,16 @@ function launchBlock(device: MatmulTarget, call: MatmulCall, block: Block): void
   const weight = b.tensor.dtype === "float16" ? "f16" : "f32";
   const shape = { layout, M: rows, N: columns, K: depth, batch: count, weight } as const;
   const tile = call.tile ?? tuningOf(device)?.matmul(shape) ?? selectMatmul(device, shape);
+  if (tile.variant === "shared" && depth > MAX_SHARED_K && device.maxLoopIterations !== Infinity) {
+    for (let at = 0; at < depth; at += MAX_SHARED_K) {
+      launchBlock(device, { ...call, tile }, {
+        ...block,
+        k: k + at,
+        depth: Math.min(MAX_SHARED_K, depth - at),
+      });
+    }
+    return;
+  }
   const batchFour = batch === undefined ||
     four(batch.aOuter, batch.aInner) && four(batch.bOuter, batch.bInner) && four(batch.yStride);
   const wide = !tile.scalar;

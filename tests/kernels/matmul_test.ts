@@ -179,7 +179,19 @@ Deno.test("selectMatmul() gives kernels that are right from matrix-vector produc
     for (const [M, N, K] of shapes) await check({ layout, M, N, K });
     for (const [M, N, K] of shapes) {
       const tile = selectMatmul({ isFallback: false }, { layout, M, N, K, batch: 1 });
-      if (tile.variant === "register" && K < 1000) await check({ layout, M, N, K, tile });
+      await check({ layout, M, N, K, tile });
+    }
+  }
+});
+
+Deno.test("selectMatmul() gives hardware shared tiles that are right for long shared dimensions", async () => {
+  const few = selectMatmul({ isFallback: false }, { layout: "nn", M: 40, N: 36, K: 1100, batch: 1 });
+  const many = selectMatmul({ isFallback: false }, { layout: "nn", M: 1024, N: 1024, K: 1100, batch: 1 });
+  assertEquals([few.variant, many.variant, few.tileM, many.tileM], ["shared", "shared", 4, 8]);
+  for (const tile of [few, many]) {
+    for (const layout of LAYOUTS) {
+      await check({ layout, M: 40, N: 36, K: 1100, tile, bias: true });
+      await check({ layout, M: 35, N: 33, K: 1037, tile });
     }
   }
 });
@@ -188,6 +200,10 @@ Deno.test("launchMatmul() splits a shared dimension past the loop limit and oper
   const device = await defaultDevice();
   await check({ layout: "nn", M: 2, N: 4, K: 65536 + 100, bias: true, gelu: true });
   await check({ layout: "tn", M: 4, N: 3, K: 65536 + 7, accumulate: true });
+  for (const layout of LAYOUTS) {
+    await check({ layout, M: 4, N: 4, K: 65536 + 68, tile: TILES.shared, bias: true });
+    await check({ layout, M: 3, N: 4, K: 65536, tile: TILES.sharedSmallAhead });
+  }
   // A device that lets 128 KiB be bound: windows over rows of a, b and y, and over K.
   const limits = { maxStorageBufferBindingSize: 1 << 17 };
   const seen: number[] = [];
