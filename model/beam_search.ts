@@ -23,6 +23,8 @@ export interface BeamOptions {
   readonly maxNewTokens: number;
   /** Factor of the log-probabilities of tokens that are there already. */
   readonly repetitionPenalty: number;
+  /** Ends the search. */
+  readonly signal?: AbortSignal;
 }
 
 interface Beam {
@@ -92,6 +94,7 @@ export async function beamSearch(
     );
     const V = logits.shape[1];
     const values = await readAndDispose(logits) as Float32Array;
+    options.signal?.throwIfAborted();
     searches.forEach((search, row) => {
       const rows = search.running.map(({ ids }, beam) => {
         const at = (row * numBeams + beam) * V;

@@ -1,36 +1,21 @@
 /**
- * Text generation with a KV cache on the device (`transformers`' `generate`, greedy search and sampling).
+ * Text generation with a KV cache on the device (`transformers`' `generate`: greedy search, sampling, beam search).
  * @module
  */
 
-import { defaultSeed, noGrad, Tensor, tidy, TokenSampler } from "../autograd/mod.ts";
+import { defaultSeed, tidy, TokenSampler } from "../autograd/mod.ts";
+import { checkOptions } from "../autograd/options.ts";
 import { inEvalMode } from "../nn/mod.ts";
 import { beamSearch } from "./beam_search.ts";
+import { decode, type RunStep, type Streamer } from "./decode.ts";
+import { type GenerateInputs, positionsOf, type Prompts, readPrompts } from "./generate_inputs.ts";
 import type { GPT2LMHeadModel } from "./gpt2.ts";
-import type { GPT2Inputs } from "./gpt2_model.ts";
-import { checkRows, type TokenIds, toMaskRows } from "./inputs.ts";
 import { KVCache } from "./kv_cache.ts";
 import { resolveSampling, type SamplingOptions } from "./sampling.ts";
+import { StopStrings } from "./stop_strings.ts";
+import type { Tokenizer } from "./tokenizer.ts";
 
-/** Rows of prompts, or what a tokenizer returns. Rows of different length are padded on the left. */
-export type GenerateInputs = readonly (readonly number[])[] | {
-  readonly inputIds: TokenIds;
-  readonly attentionMask?: readonly (readonly number[])[] | Tensor;
-  /** Virtual tokens before every row: see `GPT2Inputs`. */
-  readonly promptEmbeds?: Tensor;
-  /** Virtual keys and values before every row: see `GPT2Inputs`. */
-  readonly prefixKeyValues?: readonly Tensor[];
-};
-
-/** Receives tokens as they are chosen. */
-export interface Streamer {
-  /** One new token of each row. */
-  put(tokens: readonly number[]): void;
-  /** No more will come. */
-  end(): void;
-}
-
-/** Options of `generate`. */
+/** Options of `generate`; one that is `undefined` has its default, one that does not exist is refused. */
 export interface GenerateOptions extends SamplingOptions {
   /** New tokens at most; default 20, as in transformers. */
   maxNewTokens?: number;
@@ -38,7 +23,7 @@ export interface GenerateOptions extends SamplingOptions {
   eosTokenId?: number | readonly number[] | null;
   /** Fills up rows that ended; default the configuration's, else the first end token. */
   padTokenId?: number | null;
-  /** Seed of sampling; default 0. */
+  /** Seed of sampling; default that of `setSeed()`, else 0. */
   seed?: number;
   /** Called with each new token. */
   streamer?: Streamer;
@@ -50,61 +35,85 @@ export interface GenerateOptions extends SamplingOptions {
   lengthPenalty?: number;
   /** Beam search: stop a row as soon as `numBeams` sequences have ended; default false. */
   earlyStopping?: boolean;
+  /** Ends the generation after the token under way: it rejects with the signal's reason. */
+  signal?: AbortSignal;
+  /** The model's tokenizer: for prompts that are texts, and for `stopStrings`. */
+  tokenizer?: Tokenizer;
+  /** Texts that end a row where one of them ends in its last token; needs `tokenizer`. */
+  stopStrings?: string | readonly string[];
   /** @internal Runs each forward: adapters set what it depends on for as long as it runs. Default: calls it. */
-  runStep?: <T>(step: () => T) => T;
+  runStep?: RunStep;
 }
 
-/** Prompts as rows and mask rows (null: no padding). */
-function readInputs(inputs: GenerateInputs): {
-  rows: number[][];
-  mask: readonly (readonly number[])[] | null;
-  virtual: Pick<GPT2Inputs, "promptEmbeds" | "prefixKeyValues">;
-} {
-  const given = Array.isArray(inputs)
-    ? { inputIds: inputs as number[][] }
-    : inputs as Exclude<GenerateInputs, readonly (readonly number[])[]>;
-  const { inputIds, attentionMask } = given as { inputIds: TokenIds; attentionMask?: number[][] | Tensor };
-  if (inputIds instanceof Tensor || attentionMask instanceof Tensor) {
-    throw new TypeError(
-      "Cannot generate: inputIds and attentionMask on the host (number[][]) are required, received a tensor",
-    );
+/** Every option; one that is missing does not compile. */
+const OPTIONS: Readonly<Record<keyof GenerateOptions, true>> = {
+  doSample: true,
+  temperature: true,
+  topK: true,
+  topP: true,
+  repetitionPenalty: true,
+  maxNewTokens: true,
+  eosTokenId: true,
+  padTokenId: true,
+  seed: true,
+  streamer: true,
+  useCache: true,
+  numBeams: true,
+  lengthPenalty: true,
+  earlyStopping: true,
+  signal: true,
+  tokenizer: true,
+  stopStrings: true,
+  runStep: true,
+};
+const OPTION_NAMES = Object.keys(OPTIONS).filter((name) => name !== "runStep");
+
+function checkNames(options: GenerateOptions): void {
+  const { runStep: _, ...given } = options;
+  if ("adapterNames" in given && given.adapterNames !== undefined) {
+    throw new TypeError("Cannot generate: adapterNames needs a PeftModel, received a model without adapters");
   }
-  const [batch, length] = checkRows("inputIds", inputIds);
-  const mask = attentionMask ? toMaskRows(attentionMask, batch, length) : null;
-  const padded = mask?.findIndex((row) => row[length - 1] === 0) ?? -1;
-  if (padded >= 0) {
-    throw new RangeError(
-      `Cannot generate: prompts must be padded on the left (tokenizer.paddingSide = "left"), row ${padded} ends in padding`,
-    );
-  }
-  const { promptEmbeds, prefixKeyValues } = given as GPT2Inputs;
-  return { rows: inputIds.map((row) => [...row]), mask, virtual: { promptEmbeds, prefixKeyValues } };
+  checkOptions("generate", given, [...OPTION_NAMES, "adapterNames"]);
 }
 
-/** Positions that skip padding: cumulative sum of the mask minus 1, 0 for padding. */
-function positionsOf(mask: readonly (readonly number[])[]): number[][] {
-  return mask.map((row) => {
-    let count = 0;
-    return row.map((value) => value === 0 ? 0 : count++);
-  });
+/** Fails unless `id` is in the vocabulary. @throws {RangeError} */
+function checkTokenId(name: string, id: number, vocabSize: number): void {
+  if (Number.isInteger(id) && id >= 0 && id < vocabSize) return;
+  throw new RangeError(
+    `Cannot generate: ${name} must be a token id from 0 to ${vocabSize - 1}, received ${id}`,
+  );
 }
 
 /**
  * Continues each row until an end token or `maxNewTokens`; rows that ended are filled up.
  * @returns prompts and new tokens
  * @throws {RangeError} if prompt and new tokens exceed n_positions, or an option is outside its range
+ * @throws {TypeError} for an option that does not exist, or a text without a tokenizer
+ * @throws the reason of `signal`, once it is aborted
  */
 export async function generate(
   model: GPT2LMHeadModel,
   inputs: GenerateInputs,
   options: GenerateOptions = {},
 ): Promise<number[][]> {
+  checkNames(options);
   const { config } = model;
-  const { maxNewTokens = 20, streamer, useCache = true } = options;
+  const { maxNewTokens = 20, streamer, useCache = true, signal, tokenizer, stopStrings } = options;
+  signal?.throwIfAborted();
   const sampling = resolveSampling(options);
   const eos = [options.eosTokenId === undefined ? config.eosTokenIds : options.eosTokenId ?? []].flat();
-  const pad = options.padTokenId ?? config.padTokenId ?? eos[0] ?? 0;
-  const { rows, mask, virtual } = readInputs(inputs);
+  const strange = eos.find((id) => !Number.isInteger(id) || id < 0);
+  if (strange !== undefined) {
+    throw new RangeError(`Cannot generate: eosTokenId must be token ids or null, received ${strange}`);
+  }
+  const { padTokenId } = options;
+  if (padTokenId !== undefined && padTokenId !== null) {
+    checkTokenId("padTokenId", padTokenId, config.vocabSize);
+  }
+  const inVocabulary = (id: number | null | undefined) => (id ?? -1) >= 0 && id! < config.vocabSize;
+  const pad = padTokenId ?? [config.padTokenId, eos[0]].find(inVocabulary) ?? 0;
+  const prompts = readPrompts(inputs, tokenizer, pad);
+  const { rows, mask, virtual } = prompts;
   const virtualTokens = virtual.promptEmbeds?.shape[0] ?? virtual.prefixKeyValues?.[0].shape[0] ?? 0;
   const prompt = virtualTokens + rows[0].length;
   if (!Number.isInteger(maxNewTokens) || maxNewTokens < 1) {
@@ -119,19 +128,15 @@ export async function generate(
       }`,
     );
   }
+  const stop = stopStrings === undefined ? null : new StopStrings(stopStrings, tokenizer);
   if (options.numBeams !== undefined && options.numBeams !== 1) {
-    return await searchBeams(model, { rows, mask, virtual }, {
-      ...options,
-      eos,
-      pad,
-      maxNewTokens,
-      sampling,
-    });
+    return await searchBeams(model, prompts, { ...options, eos, pad, maxNewTokens, sampling });
   }
+  const { runStep = (step) => step() } = options;
   let cache: KVCache | undefined;
   let sampler: TokenSampler | undefined;
-  const { runStep = (step) => step() } = options;
   try {
+    streamer?.begin?.(rows);
     if (useCache) cache = new KVCache(config, model.device, rows.length, prompt + maxNewTokens);
     sampler = new TokenSampler(model.device, {
       ...sampling,
@@ -142,7 +147,9 @@ export async function generate(
       padToken: pad,
       seed: options.seed ?? defaultSeed(),
     });
-    await decode(model, { rows, mask, virtual, eos, maxNewTokens, cache, sampler, streamer, runStep });
+    await decode(model, {
+      ...{ rows, mask, virtual, eos, pad, maxNewTokens, cache, sampler, streamer, stop, signal, runStep },
+    });
     streamer?.end();
   } finally {
     cache?.dispose();
@@ -154,7 +161,7 @@ export async function generate(
 /** Beam search over prompts. @throws {RangeError} for options it cannot go with, or out of range */
 async function searchBeams(
   model: GPT2LMHeadModel,
-  { rows, mask, virtual }: Pick<Decoding, "rows" | "mask" | "virtual">,
+  { rows, mask, virtual }: Prompts,
   options: GenerateOptions & {
     eos: readonly number[];
     pad: number;
@@ -162,12 +169,15 @@ async function searchBeams(
     sampling: Required<SamplingOptions>;
   },
 ): Promise<number[][]> {
-  const { numBeams = 1, lengthPenalty = 1, earlyStopping = false, sampling, streamer } = options;
+  const { numBeams = 1, lengthPenalty = 1, earlyStopping = false, sampling, streamer, stopStrings } = options;
   if (!Number.isInteger(numBeams) || numBeams < 1) {
     throw new RangeError(`Cannot generate: numBeams must be a positive integer, received ${numBeams}`);
   }
   if (!Number.isFinite(lengthPenalty)) {
     throw new RangeError(`Cannot generate: lengthPenalty must be a number, received ${lengthPenalty}`);
+  }
+  if (stopStrings !== undefined) {
+    throw new RangeError("Cannot generate: beam search ends rows by token, received stopStrings");
   }
   if (sampling.doSample || streamer) {
     throw new RangeError(
@@ -192,83 +202,4 @@ async function searchBeams(
       });
     return inEvalMode(() => runStep(() => tidy(forward)));
   }, { ...options, numBeams, lengthPenalty, earlyStopping, repetitionPenalty: sampling.repetitionPenalty });
-}
-
-/** Time the tokens of one readback should take, in milliseconds: short enough for a reader, long enough to hide it. */
-const BLOCK_MS = 50;
-/** Tokens of one readback at most. */
-const MAX_BLOCK = 32;
-
-/** What a generation works on; `rows` grow. */
-interface Decoding {
-  readonly rows: number[][];
-  readonly mask: readonly (readonly number[])[] | null;
-  readonly virtual: Pick<GPT2Inputs, "promptEmbeds" | "prefixKeyValues">;
-  readonly eos: readonly number[];
-  readonly maxNewTokens: number;
-  readonly cache: KVCache | undefined;
-  readonly sampler: TokenSampler;
-  readonly streamer: Streamer | undefined;
-  readonly runStep: <T>(step: () => T) => T;
-}
-
-/**
- * Appends tokens to every row. Each step's tokens stay on the device as the next step's input; they are read back in
- * blocks, and the next block is under way before the last one is read. Without a cache, every token is read at once.
- */
-async function decode(model: GPT2LMHeadModel, job: Decoding): Promise<void> {
-  const { rows, maxNewTokens, cache, sampler } = job;
-  const ended = rows.map(() => false);
-  let block = 1;
-  let reading: Promise<number[][]> | null = null;
-  const take = async (): Promise<boolean> => {
-    const steps = await reading ?? [];
-    for (const tokens of steps) {
-      tokens.forEach((token, i) => {
-        rows[i].push(token);
-        ended[i] ||= job.eos.includes(token);
-      });
-      job.streamer?.put(tokens);
-      if (ended.every(Boolean)) return true;
-    }
-    return false;
-  };
-  for (let done = 0; done < maxNewTokens;) {
-    const begin = performance.now();
-    const until = Math.min(maxNewTokens, done + block);
-    for (let step = done; step < until; step++) recordStep(model, job, step);
-    const next = sampler.read(done, until);
-    next.catch(() => {}); // reported where it is awaited
-    if (await take()) return void await next;
-    reading = next;
-    if (!cache) {
-      if (await take()) return;
-      reading = null;
-    }
-    const tokenMs = (performance.now() - begin) / (until - done);
-    if (cache && done > 0) block = Math.max(1, Math.min(MAX_BLOCK, Math.round(BLOCK_MS / tokenMs)));
-    done = until;
-  }
-  await take();
-}
-
-/** Appends the work of one step: forward of the new tokens, choice of the next ones. */
-function recordStep(model: GPT2LMHeadModel, job: Decoding, step: number): void {
-  const { rows, mask, virtual, cache, sampler } = job;
-  const fresh = cache && step > 0;
-  const width = fresh ? 1 : rows[0].length;
-  const total = fresh ? cache.length - cache.virtualTokens + 1 : width;
-  const attention = mask?.map((row) => [...row, ...new Array<number>(total - row.length).fill(1)]);
-  const forward = () =>
-    tidy(() => {
-      const logits = model.lastLogits({
-        inputIds: fresh ? sampler.next : rows,
-        attentionMask: attention,
-        positionIds: attention && positionsOf(attention).map((row) => row.slice(-width)),
-        pastKeyValues: cache,
-        ...(fresh ? {} : virtual),
-      });
-      sampler.sample(logits);
-    });
-  inEvalMode(() => job.runStep(() => noGrad(forward)));
 }

@@ -35,7 +35,8 @@ import {
 } from "./gpt2_checkpoint.ts";
 import { GPT2Config } from "./gpt2_config.ts";
 import { type GPT2Inputs, GPT2Model } from "./gpt2_model.ts";
-import { generate, type GenerateInputs, type GenerateOptions } from "./generation.ts";
+import type { GenerateInputs } from "./generate_inputs.ts";
+import { generate, type GenerateOptions } from "./generation.ts";
 import { checkLabels, checkRows, toIdTensor, type TokenIds } from "./inputs.ts";
 import { CausalLMOutput } from "./output.ts";
 
@@ -243,7 +244,14 @@ export class GPT2LMHeadModel extends Module {
     });
   }
 
-  /** Continues each row. See `GenerateOptions`. */
+  /**
+   * Continues each row, and gives prompts and new tokens. See `GenerateOptions`.
+   *
+   * ```ts ignore
+   * const [ids] = await model.generate("Once upon a time", { tokenizer, maxNewTokens: 50 });
+   * console.log(tokenizer.decode(ids));
+   * ```
+   */
   generate(inputs: GenerateInputs, options: GenerateOptions = {}): Promise<number[][]> {
     return generate(this, inputs, options);
   }

@@ -4,7 +4,10 @@
  */
 
 export { type AutoModel, AutoModelForCausalLM, type FromPretrainedOptions } from "./auto.ts";
-export { type GenerateInputs, type GenerateOptions, type Streamer } from "./generation.ts";
+export type { RunStep, Streamer } from "./decode.ts";
+export type { GenerateInputs } from "./generate_inputs.ts";
+export type { GenerateOptions } from "./generation.ts";
+export { TextStreamer, type TextStreamerOptions } from "./text_streamer.ts";
 export {
   type CausalLMInputs,
   GPT2LMHeadModel,

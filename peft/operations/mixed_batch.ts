@@ -63,10 +63,13 @@ export interface MixedRequest {
 
 /** Number of rows of what a model is given: ids or embeddings. */
 function rowsOf(inputs: unknown): number | undefined {
-  const { inputIds, inputsEmbeds } = (Array.isArray(inputs) ? { inputIds: inputs } : inputs ?? {}) as {
+  if (typeof inputs === "string") return 1;
+  const { inputIds, inputsEmbeds, text } = (Array.isArray(inputs) ? { inputIds: inputs } : inputs ?? {}) as {
+    text?: string | readonly string[];
     inputIds?: readonly unknown[] | { readonly shape: readonly number[] };
     inputsEmbeds?: { readonly shape: readonly number[] };
   };
+  if (text !== undefined) return [text].flat().length;
   const ids = inputsEmbeds ?? inputIds;
   return ids === undefined
     ? undefined

@@ -273,7 +273,8 @@ export class PromptHost<M extends Module> implements AdapterHost<M> {
 
   async generate(inputs: unknown, options: unknown): Promise<unknown> {
     refuseRows(options);
-    const given = Array.isArray(inputs) ? { inputIds: inputs } : inputs as object;
+    const isText = typeof inputs === "string" || (Array.isArray(inputs) && typeof inputs[0] === "string");
+    const given = isText ? { text: inputs } : Array.isArray(inputs) ? { inputIds: inputs } : inputs as object;
     const virtual = untracked(() => noGrad(() => tidy(() => this.#virtualInputs())));
     try {
       return await this.#promptable.generate({ ...given, ...virtual }, options);
