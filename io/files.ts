@@ -149,12 +149,20 @@ export async function checkWritableFolder(folder: string, action: string): Promi
     kind = await kindOf(existing = path.dirname(existing));
   }
   if (kind !== "folder") refuse(`; ${quote(existing)} is not a folder`);
-  const probe = path.join(existing, `.write-check-${crypto.randomBytes(4).toString("hex")}`);
+  let made: string | undefined;
   try { // permissions, read-only file systems, quotas: only a try tells
+    made = await fs.mkdir(folder, { recursive: true });
+    const probe = path.join(folder, `.write-check-${crypto.randomBytes(4).toString("hex")}`);
     await fs.writeFile(probe, "", { flag: "wx" });
     await fs.rm(probe);
   } catch (cause) {
-    refuse(`; ${quote(existing)} cannot be written to: ${(cause as Error).message}`, cause);
+    refuse(`, where nothing can be written: ${(cause as Error).message}`, cause);
+  } finally {
+    // what was made for the check goes again, the innermost folder first
+    for (let at = path.resolve(folder); made !== undefined; at = path.dirname(at)) {
+      await fs.rmdir(at).catch(() => {});
+      if (at === path.resolve(made)) break;
+    }
   }
 }
 

@@ -48,6 +48,7 @@ const COMMON = {
   bundle: true,
   write: false,
   minify: true,
+  lineLimit: 200, // runtimes print the line of an error
   format: "esm",
   platform: "browser",
   target: "es2022",
@@ -163,6 +164,8 @@ if (import.meta.main) {
   await Deno.mkdir(`${root}dist`, { recursive: true });
   await Deno.writeTextFile(`${root}dist/peft_webgpu.js`, code);
   await Deno.writeTextFile(`${root}dist/peft_webgpu.js.map`, map);
+  // Node takes a .js file for CommonJS where the package.json above it does not say otherwise
+  await Deno.writeTextFile(`${root}dist/package.json`, `${JSON.stringify({ type: "module" })}\n`);
   for (const [file, text] of parts) await Deno.writeTextFile(`${root}dist/${file}`, text);
   for (const problem of problems) console.error(`dist/peft_webgpu.js ${problem}`);
   console.log(

@@ -1,7 +1,15 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { join } from "@std/path";
 import fc from "fast-check";
-import { exists, isDirectory, listDirectory, makeDirectory, openForRead, readFile } from "../../io/files.ts";
+import {
+  checkWritableFolder,
+  exists,
+  isDirectory,
+  listDirectory,
+  makeDirectory,
+  openForRead,
+  readFile,
+} from "../../io/files.ts";
 import { memoryFolder, openFile, openFolder, readAll, urlFolder } from "../../io/open_file.ts";
 import { chunksOf } from "../../io/file_source.ts";
 import { JsonFileError, readJson, readJsonFrom, readJsonObject, writeJson } from "../../io/json.ts";
@@ -312,5 +320,32 @@ Deno.test("openFolder() refuses a link into a folder whose name only begins like
     const own = await source.open("own", { inside: true });
     assertEquals(own!.size, 3);
     await own!.close();
+  });
+});
+
+Deno.test("checkWritableFolder() makes nothing that stays, and names what stands in the way", async () => {
+  await inFolder(async (folder) => {
+    await Deno.mkdir(join(folder, "there"));
+    await Deno.writeTextFile(join(folder, "file"), "kept");
+    for (const name of ["there", "new", join("a", "b", "c"), join("there", "below")]) {
+      await checkWritableFolder(join(folder, name), "train");
+    }
+    assertEquals([...Deno.readDirSync(folder)].map(({ name }) => name).sort(), ["file", "there"]);
+    assertEquals([...Deno.readDirSync(join(folder, "there"))], []);
+    for (const name of ["file", join("file", "below")]) {
+      await assertRejects(
+        () => checkWritableFolder(join(folder, name), "train"),
+        Error,
+        `Cannot train: a folder that can be written to is required, received "${join(folder, name)}"; "${
+          join(folder, "file")
+        }" is not a folder`,
+      );
+    }
+    await assertRejects(() => checkWritableFolder(" ", "train"), Error, 'received " "');
+    await assertRejects(
+      () => checkWritableFolder("/proc/none", "train"),
+      Error,
+      "where nothing can be written: ",
+    );
   });
 });
