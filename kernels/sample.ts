@@ -3,13 +3,19 @@
  * or the maximum, in the order of `transformers`' logits processors. One workgroup a row.
  *
  * Top-k and top-p keep every logit of at least a threshold, found by bisection over the bits of a float in an order that
- * integers compare (32 passes over the row); ties with the threshold stay, as in `transformers`' top-k. The draw
+ * integers compare (16 passes over the row for two bits each; a pass a bit would run into the loop limit of one software
+ * driver at 262,144 words); ties with the threshold stay, as in `transformers`' top-k. The draw
  * inverts the cumulative distribution in the order of the vocabulary with one Philox number a row.
  * @module
  */
 
-import type { KernelSpec } from "./kernel_spec.ts";
+import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
 import { philoxSnippet, workgroupReduceSnippet } from "./snippets.ts";
+
+/** Loop iterations of a thread of `sampleTokens` for a vocabulary. */
+export function sampleIterations(cols: number): number {
+  return 38 * groupsFor(cols, 256) + 2000; // passes over its part of the row; trees, and runs of other threads
+}
 
 /**
  * next[row] of logits [rows, cols]; `seen` marks tokens that occurred, and the chosen one after. tokens is -1 for a row
@@ -77,6 +83,25 @@ fn fromOrdered(key: u32) -> f32 {
   return bitcast<f32>(select(~key, key & 0x7fffffffu, (key & 0x80000000u) != 0u));
 }
 
+// As groupSum, of three numbers at once.
+var<workgroup> groupTriples: array<vec3f, WORKGROUP_SIZE>;
+fn groupSum3(lane: u32, v: vec3f) -> vec3f {
+  groupTriples[lane] = v;
+  workgroupBarrier(); // every cell is written
+  for (var half = WORKGROUP_SIZE / 2u; half > 0u; half /= 2u) {
+    if (lane < half) { groupTriples[lane] += groupTriples[lane + half]; }
+    workgroupBarrier(); // this level is done
+  }
+  let total = groupTriples[0];
+  workgroupBarrier(); // everyone has read before the cells are used again
+  return total;
+}
+// The next two bits of a threshold: the greatest of the candidates whose sum reaches the goal. Sums fall as keys rise.
+fn nextBits(threshold: u32, bit: u32, sums: vec3f, goal: f32) -> u32 {
+  let reached = vec3<bool>(sums >= vec3f(goal));
+  return threshold | (select(select(select(0u, 1u, reached.x), 2u, reached.y), 3u, reached.z) << bit);
+}
+
 var<workgroup> chosen: u32;
 var<workgroup> partials: array<f32, WORKGROUP_SIZE>;
 
@@ -112,13 +137,14 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   // Thresholds: the greatest key that at least topK logits reach; then the greatest that topP of the mass reaches.
   var threshold = 0u;
   if (params.doSample == 1u && params.topK > 0u && params.topK < params.cols) {
-    for (var bit = 0u; bit < 32u; bit++) {
-      let candidate = threshold | (0x80000000u >> bit);
-      var count = 0.0;
+    for (var turn = 0u; turn < 16u; turn++) {
+      let bit = 30u - 2u * turn;
+      let candidates = vec3u(threshold) | (vec3u(1u, 2u, 3u) << vec3u(bit));
+      var counts = vec3f(0.0);
       for (var i = lane; i < params.cols; i += WORKGROUP_SIZE) {
-        count += select(0.0, 1.0, ordered(logits[base + i]) >= candidate);
+        counts += select(vec3f(0.0), vec3f(1.0), vec3u(ordered(logits[base + i])) >= candidates);
       }
-      if (groupSum(lane, count) >= f32(params.topK)) { threshold = candidate; }
+      threshold = nextBits(threshold, bit, groupSum3(lane, counts), f32(params.topK));
     }
   }
   var mass = 0.0;
@@ -129,15 +155,16 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   let total = groupSum(lane, mass);
   if (params.doSample == 1u && params.topP < 1.0) {
     var nucleus = 0u;
-    for (var bit = 0u; bit < 32u; bit++) {
-      let candidate = nucleus | (0x80000000u >> bit);
-      var reached = 0.0;
+    for (var turn = 0u; turn < 16u; turn++) {
+      let bit = 30u - 2u * turn;
+      let candidates = max(vec3u(nucleus) | (vec3u(1u, 2u, 3u) << vec3u(bit)), vec3u(threshold));
+      var masses = vec3f(0.0);
       for (var i = lane; i < params.cols; i += WORKGROUP_SIZE) {
         let v = logits[base + i];
-        let counts = ordered(v) >= max(candidate, threshold);
-        reached += select(0.0, exp((v - rowMax) / params.temperature), counts);
+        let weight = exp((v - rowMax) / params.temperature);
+        masses += select(vec3f(0.0), vec3f(weight), vec3u(ordered(v)) >= candidates);
       }
-      if (groupSum(lane, reached) >= params.topP * total) { nucleus = candidate; }
+      nucleus = nextBits(nucleus, bit, groupSum3(lane, masses), params.topP * total);
     }
     threshold = max(threshold, nucleus);
   }

@@ -3,7 +3,7 @@
  * @module
  */
 
-import { sampleTokens } from "../../kernels/sample.ts";
+import { sampleIterations, sampleTokens } from "../../kernels/sample.ts";
 import type { Device } from "../../gpu/mod.ts";
 import { tidy, untracked } from "../scope.ts";
 import { showShape } from "../shape.ts";
@@ -47,6 +47,12 @@ export class TokenSampler {
 
   constructor(device: Device, options: SamplerOptions) {
     const { prompts, vocabSize, endTokens, maxSteps } = options;
+    if (sampleIterations(vocabSize) > device.maxLoopIterations) {
+      throw new RangeError(
+        `Cannot sample from ${vocabSize} tokens on "${device.adapterName}": this driver ends a shader after ` +
+          `${device.maxLoopIterations} loop iterations, enough for 420000 tokens`,
+      );
+    }
     this.#options = options;
     this.#rows = prompts.length;
     const seen = new Uint32Array(options.repetitionPenalty === 1 ? 0 : this.#rows * vocabSize);

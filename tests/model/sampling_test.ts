@@ -128,6 +128,44 @@ Deno.test("TokenSampler never draws a token of no probability, in any part of a 
   assert(narrowed.every((id) => kept.includes(id)));
 });
 
+Deno.test("TokenSampler keeps to topK and topP in a vocabulary of 262,144 words", async () => {
+  const size = 262_144;
+  const logits = Array.from({ length: size }, (_, i) => 4 * Math.sin(i * 0.37) + (i * 7919 % size) / size);
+  // Likely ones all over the vocabulary, each thread's first and last words among them.
+  const likely = [0, 1023, 1024, 65_535, 65_536, 131_071, 196_608, 261_120, 262_143];
+  likely.forEach((id, n) => logits[id] = 20 - 0.4 * n);
+  const options = { doSample: true, topK: 7, topP: 0.8, temperature: 1.2 };
+  // The distribution of the likely ones alone: topK leaves out all others.
+  const expected = distribution(likely.map((id) => logits[id]), [], options);
+  const count = 60;
+  const chosen = await choose(logits, [], options, count);
+  likely.forEach((id, n) => {
+    const drawn = chosen.filter((token) => token === id).length;
+    const deviation = Math.sqrt(count * expected[n] * (1 - expected[n]));
+    assert(
+      Math.abs(drawn - count * expected[n]) <= 4 * deviation,
+      `${id}: ${drawn} of ${count * expected[n]}`,
+    );
+  });
+  assertEquals(chosen.filter((token) => !likely.includes(token)), []);
+  const device = await initDevice();
+  if (device.maxLoopIterations !== Infinity) {
+    const sampling = {
+      ...resolveSampling(options),
+      prompts: [[0]],
+      maxSteps: 1,
+      endTokens: [],
+      padToken: 0,
+      seed: 0,
+    };
+    assertThrows(
+      () => new TokenSampler(device, { ...sampling, vocabSize: 500_000 }),
+      RangeError,
+      "Cannot sample from 500000 tokens",
+    );
+  }
+});
+
 Deno.test("TokenSampler fills up rows that ended and keeps every step's tokens", async () => {
   const device = await initDevice();
   const sampler = new TokenSampler(device, {
