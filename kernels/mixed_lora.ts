@@ -73,6 +73,22 @@ ${
     }`;
 }
 
+/** Columns a workgroup may compute where a driver ends loops after `iterations`: a multiple of 4. */
+export function mixedLoraColumns(
+  { inFeatures, maxRank, wide }: {
+    readonly inFeatures: number;
+    readonly maxRank: number;
+    readonly wide: boolean;
+  },
+  iterations: number,
+): number {
+  if (iterations === Infinity) return Infinity;
+  const width = wide ? 4 : 1;
+  const passes = Math.max(1, Math.ceil(maxRank / RANKS));
+  const turns = iterations - passes * (inFeatures / width + 8); // left for columns, after A x of each pass
+  return Math.max(1, Math.floor(turns / (maxRank + 2 * passes))) * 64 * width; // 64 threads share them
+}
+
 function text({ wide, tileRows, bias, gelu, residual }: MixedLoraOptions): string {
   const [type, width] = wide ? ["vec4f", 4] : ["f32", 1];
   const rows = Array.from({ length: tileRows }, (_, i) => i);

@@ -21,8 +21,9 @@ import { record } from "../tape.ts";
 import { empty, type Tensor } from "../tensor.ts";
 import { checkFloat } from "./pointwise.ts";
 
-/** Rows whose parameter gradients one thread sums. */
+/** Rows whose parameter gradients one thread sums at least, and more where there would be more chunks than this. */
 const ROWS_PER_CHUNK = 32;
+const MAX_CHUNKS = 16384;
 
 /** @internal Which row kernel suits the device and the width. */
 export function rowKernelChoice(device: Device, cols: number): { variant: RowVariant; width: 1 | 4 } {
@@ -76,12 +77,13 @@ export function layerNorm(x: Tensor, weight: Tensor, bias: Tensor, options: Laye
         x.device.dispatch(family[variant][width], { ...views, addend: (addend ?? dx).view }, { rows, cols });
       }
       if (!needs[1] && !needs[2]) return [dx, null, null];
-      const chunks = Math.ceil(rows / ROWS_PER_CHUNK);
+      const chunk = Math.max(ROWS_PER_CHUNK, Math.ceil(rows / MAX_CHUNKS));
+      const chunks = Math.ceil(rows / chunk);
       const partial = empty(x.device, [chunks, 2, cols]);
       x.device.dispatch(
         layerNormBackwardParams,
         { x: x.view, stats: stats.view, dy: dy!.view, partial: partial.view },
-        { rows, cols, chunk: ROWS_PER_CHUNK },
+        { rows, cols, chunk },
       );
       const [dweight, dbias] = [empty(x.device, [cols]), empty(x.device, [cols])];
       x.device.dispatch(

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { mixedLoraKernel, NO_BIAS, PLACE_WORDS } from "../../kernels/mixed_lora.ts";
+import { mixedLoraColumns, mixedLoraKernel, NO_BIAS, PLACE_WORDS } from "../../kernels/mixed_lora.ts";
 import { sameShape, showShape } from "../shape.ts";
 import { noGrad } from "../tape.ts";
 import { empty, Tensor } from "../tensor.ts";
@@ -126,8 +126,10 @@ export function mixedLoraLinear(
     }
     const y = linear(x, weight, null, { layout });
     const rowsPerSample = rows / samples;
+    const wide = inFeatures % 4 === 0 && outFeatures % 4 === 0;
+    const most = mixedLoraColumns({ inFeatures, maxRank, wide }, device.maxLoopIterations);
     const kernel = mixedLoraKernel({
-      wide: inFeatures % 4 === 0 && outFeatures % 4 === 0,
+      wide,
       tileRows: rowsPerSample === 1 ? 1 : 8,
       bias: bias !== null,
       gelu: activation === "gelu_new",
@@ -145,7 +147,7 @@ export function mixedLoraLinear(
         y: y.view,
       },
       { samples, rowsPerSample, inFeatures, outFeatures, maxRank },
-      { COLUMNS: device.isFallback ? Math.ceil(outFeatures / 4) * 4 : 512 }, // few cores, or many
+      { COLUMNS: device.isFallback ? Math.min(most, Math.ceil(outFeatures / 4) * 4) : 512 }, // few cores, or many
       2 * rows * maxRank * (inFeatures + outFeatures),
     );
     return y;

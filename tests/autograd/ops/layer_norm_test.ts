@@ -159,3 +159,16 @@ Deno.test("layerNorm() refuses a weight or bias of another size, and ids", async
     assertThrows(() => layerNorm(ids, good, good), TypeError, "Cannot normalise a int32 tensor");
   });
 });
+
+Deno.test("layerNorm() counts every row of two million into its parameters' gradients", async () => {
+  const device = await defaultDevice();
+  const [rows, cols] = [2 ** 21 + 100, 2]; // 65,540 chunks of 32 rows: one software driver runs 65,535 iterations
+  using x = Tensor.from(new Float32Array(rows * cols), { device, shape: [rows, cols] });
+  using weight = Tensor.from([1, 1], { device, requiresGrad: true });
+  using bias = Tensor.from([0, 0], { device, requiresGrad: true });
+  using y = layerNorm(x, weight, bias);
+  using dy = Tensor.from(new Float32Array(rows * cols).fill(1), { device, shape: [rows, cols] });
+  y.backward(dy);
+  assertEquals([...await bias.grad!.data()], [rows, rows]);
+  assertEquals([...await weight.grad!.data()], [0, 0]);
+});

@@ -61,6 +61,17 @@ const CASES: Record<string, Case> = {
   "ranks above one pass of workgroup memory": {
     ...{ samples: 2, T: 2, inFeatures: 8, outFeatures: 12, ranks: [130, 65], rows: [0, 1], bias: true },
   },
+  "more iterations than one software driver runs": { // 626 columns a thread times 112
+    ...{
+      samples: 2,
+      T: 1,
+      inFeatures: 8,
+      outFeatures: 40_001,
+      ranks: [112, 2],
+      rows: [0, 1],
+      layout: "linear",
+    },
+  },
   "more columns than a workgroup takes": {
     ...{ samples: 2, T: 2, inFeatures: 8, outFeatures: 1100, ranks: [2, 3], rows: [1, 0], layout: "linear" },
   },
