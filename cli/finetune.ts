@@ -145,6 +145,7 @@ export const finetune: Command<typeof flags> = {
       tokenizer,
       callbacks: [progress],
     });
+    if (evalDataset) console.log(`evaluating ${values["eval-data"]} before training`);
     const before = evalDataset ? await trainer.evaluate() : null;
     const result = await interruptible(
       "stopping after this step, to save a checkpoint; press Ctrl-C again to stop at once",

@@ -4,7 +4,7 @@
  */
 
 import type { Streamer } from "@peft/webgpu";
-import type { Command } from "./command.ts";
+import { type Command, UsageError } from "./command.ts";
 import { load, loadTokenizer, MODEL_FLAGS } from "./loading.ts";
 
 const flags = {
@@ -54,6 +54,11 @@ export const generate: Command<typeof flags> = {
     const { model, baseName } = await load("generate", values);
     const tokenizer = await loadTokenizer(baseName);
     const inputs = tokenizer(values.prompt);
+    if (inputs.inputIds[0].length === 0) {
+      throw new UsageError(
+        `Cannot run generate: --prompt must have at least one token, received "${values.prompt}"`,
+      );
+    }
     const text = tokenizer.decodeStream({ skipSpecialTokens: true });
     const write = (piece: string) => Deno.stdout.writeSync(new TextEncoder().encode(piece));
     const streamer: Streamer = {

@@ -285,6 +285,11 @@ Deno.test("generate refuses what --sample alone makes use of, and names a missin
       new RegExp(`Cannot run generate: ${flag} needs --sample, without which it has no effect`),
     );
   }
+  await fails(
+    ["generate", "--model", MODEL, "--prompt", ""],
+    1,
+    /--prompt must have at least one token, received ""/,
+  );
   await fails(["generate", "--prompt", "a"], 1, /Cannot run generate: --model or --adapter is required/);
   await fails(
     ["generate", "--adapter", "./none", "--prompt", "a"],
