@@ -69,6 +69,69 @@ export async function removeFolder(path: string): Promise<void> {
   await fs.rm(path, { recursive: true, force: true });
 }
 
+/** Paths of the files that a folder's manifest lists, and its own; none where there is no manifest to be read. */
+async function ownFiles(folder: string): Promise<Set<string>> {
+  const { path: paths } = await host();
+  const manifest = await readJsonObject(paths.join(folder, MANIFEST)).catch(() => null);
+  const files = manifest?.files;
+  if (typeof files !== "object" || files === null) return new Set();
+  return new Set([MANIFEST, ...Object.keys(files)]);
+}
+
+/** Files and links below `folder` that are not in `known`, with slashes. */
+async function othersThan(known: ReadonlySet<string>, folder: string, prefix = ""): Promise<string[]> {
+  const { fs, path: paths } = await host();
+  const found: string[] = [];
+  for (const entry of await fs.readdir(folder, { withFileTypes: true })) {
+    const name = `${prefix}${entry.name}`;
+    if (entry.isDirectory()) {
+      found.push(...await othersThan(known, paths.join(folder, entry.name), `${name}/`));
+    } else if (!known.has(name)) found.push(name);
+  }
+  return found;
+}
+
+/** Takes what somebody else put into the old folder over to the new one, but for files that the new one has itself. */
+async function keepOthers(old: string, fresh: string, written: ReadonlySet<string>): Promise<void> {
+  const { fs, path: paths } = await host();
+  const there = await fs.stat(old).catch(() => undefined);
+  if (!there?.isDirectory()) return;
+  for (const name of await othersThan(await ownFiles(old), old)) {
+    if (written.has(name)) continue;
+    const [from, to] = [paths.join(old, name), paths.join(fresh, name)];
+    await fs.mkdir(paths.dirname(to), { recursive: true });
+    if ((await fs.lstat(from)).isSymbolicLink()) await fs.symlink(await fs.readlink(from), to);
+    else {
+      try {
+        await fs.link(from, to); // the file itself under a second name: nothing of it can get lost
+      } catch {
+        await fs.copyFile(from, to); // a file system without hard links
+        await recordOf(to, true);
+      }
+    }
+    await syncDirectory(paths.dirname(to));
+  }
+}
+
+/**
+ * Removes the files of a folder that its manifest lists, and the folder if nothing else is in it. One without a manifest
+ * is somebody else's and stays.
+ * @returns whether the folder is gone
+ */
+export async function removeStagedFolder(folder: string): Promise<boolean> {
+  const { fs, path: paths } = await host();
+  const own = await ownFiles(folder);
+  if (own.size === 0) return false;
+  if ((await othersThan(own, folder)).length === 0) {
+    await removeFolder(folder);
+    return true;
+  }
+  for (const name of own) {
+    if (isSafeRelativePath(name)) await fs.rm(paths.join(folder, name), { force: true });
+  }
+  return false;
+}
+
 async function removeStale(parent: string): Promise<void> {
   const { fs, path } = await host();
   for (const name of await fs.readdir(parent)) {
@@ -81,7 +144,8 @@ async function removeStale(parent: string): Promise<void> {
 
 /**
  * Writes a folder so that a crash at any moment leaves the old one, the new one or none under its name, never a part.
- * On failure nothing of the new folder remains. A folder of that name is replaced.
+ * On failure nothing of the new folder remains. Of a folder of that name, the files that its manifest lists are replaced;
+ * others stay.
  *
  * @param fill writes the files, given the temporary folder's path.
  * @param about fields that the manifest carries besides the files.
@@ -101,6 +165,7 @@ export async function writeFolderAtomic(
     await fs.mkdir(temporary);
     await fill(temporary);
     const files = await syncTree(temporary);
+    await keepOthers(path, temporary, new Set([MANIFEST, ...Object.keys(files)]));
     await writeJson(paths.join(temporary, MANIFEST), { ...about, files });
     await syncDirectory(temporary);
     const old = paths.join(parent, `.tmp-${crypto.randomUUID()}`);

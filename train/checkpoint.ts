@@ -8,7 +8,7 @@
 import { exists, joinPath, listDirectory } from "../io/files.ts";
 import { type JsonObject, readJsonObject, writeJson } from "../io/json.ts";
 import { openSafetensors, type SafetensorsInput, save } from "../io/safetensors.ts";
-import { removeFolder, verifyFolder, writeFolderAtomic } from "../io/staged_folder.ts";
+import { removeStagedFolder, verifyFolder, writeFolderAtomic } from "../io/staged_folder.ts";
 import type { Parameter } from "../nn/mod.ts";
 import type { LRScheduler, LRSchedulerState } from "./lr_scheduler.ts";
 import type { GroupState, Optimizer, OptimizerStateDict } from "./optimizer.ts";
@@ -197,7 +197,7 @@ export async function saveCheckpoint(
     const surplus = steps.filter((step) => !kept.has(step)).slice(
       Math.max(0, args.saveTotalLimit - kept.size),
     );
-    for (const step of surplus) await removeFolder(await joinPath(outputDir, `checkpoint-${step}`));
+    for (const step of surplus) await removeStagedFolder(await joinPath(outputDir, `checkpoint-${step}`));
   }
   return path;
 }

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { removeFolder, verifyFolder, writeFolderAtomic } from "../../io/staged_folder.ts";
+import { removeFolder, removeStagedFolder, verifyFolder, writeFolderAtomic } from "../../io/staged_folder.ts";
 
 async function inFolder(body: (folder: string) => Promise<void>): Promise<void> {
   const folder = await Deno.makeTempDir();
@@ -40,6 +40,59 @@ Deno.test("writeFolderAtomic() replaces a folder whole", async () => {
     assertEquals(names(root), ["out"]);
     assertEquals(names(`${root}/out`), ["d", "manifest.json"]);
     await verifyFolder(`${root}/out`);
+  });
+});
+
+/** Puts files and a link of a user into a folder. */
+async function addOwn(out: string): Promise<void> {
+  await Deno.writeTextFile(`${out}/notes.md`, "mine");
+  await Deno.mkdir(`${out}/b/runs`, { recursive: true });
+  await Deno.writeTextFile(`${out}/b/runs/log`, "mine too");
+  await Deno.symlink("/nowhere", `${out}/link`);
+}
+
+/** Those files are as they were. */
+async function assertOwn(out: string): Promise<void> {
+  assertEquals(await Deno.readTextFile(`${out}/notes.md`), "mine");
+  assertEquals(await Deno.readTextFile(`${out}/b/runs/log`), "mine too");
+  assertEquals(await Deno.readLink(`${out}/link`), "/nowhere");
+}
+
+Deno.test("writeFolderAtomic() keeps what others put into the folder it replaces, also one without a manifest", async () => {
+  await inFolder(async (root) => {
+    await writeFolderAtomic(`${root}/out`, fillWith("old"));
+    await addOwn(`${root}/out`);
+    await writeFolderAtomic(`${root}/out`, (folder) => Deno.writeTextFile(`${folder}/d`, "new"));
+    assertEquals(names(`${root}/out`), ["b", "d", "link", "manifest.json", "notes.md"]);
+    assertEquals(names(`${root}/out/b`), ["runs"]);
+    await assertOwn(`${root}/out`);
+    await verifyFolder(`${root}/out`);
+    await Deno.mkdir(`${root}/theirs`);
+    await addOwn(`${root}/theirs`);
+    await writeFolderAtomic(`${root}/theirs`, fillWith("new"));
+    await assertOwn(`${root}/theirs`);
+    assertEquals(await Deno.readTextFile(`${root}/theirs/b/c`), "new");
+    await writeFolderAtomic(`${root}/theirs`, (folder) => Deno.writeTextFile(`${folder}/notes.md`, "ours"));
+    assertEquals(
+      await Deno.readTextFile(`${root}/theirs/notes.md`),
+      "ours",
+      "a file of the same name is written",
+    );
+  });
+});
+
+Deno.test("removeStagedFolder() removes what its manifest lists alone, and nothing of a folder without one", async () => {
+  await inFolder(async (root) => {
+    await writeFolderAtomic(`${root}/out`, fillWith("x"));
+    await addOwn(`${root}/out`);
+    assertEquals(await removeStagedFolder(`${root}/out`), false);
+    await assertOwn(`${root}/out`);
+    assertEquals(names(`${root}/out`), ["b", "link", "notes.md"]);
+    assertEquals(await removeStagedFolder(`${root}/out`), false);
+    await assertOwn(`${root}/out`);
+    await writeFolderAtomic(`${root}/whole`, fillWith("x"));
+    assertEquals(await removeStagedFolder(`${root}/whole`), true);
+    assertEquals(names(root), ["out"]);
   });
 });
 
