@@ -19,7 +19,7 @@ export function sampleIterations(cols: number): number {
 
 /**
  * next[row] of logits [rows, cols]; `seen` marks tokens that occurred, and the chosen one after. tokens is -1 for a row
- * with a NaN or an infinite logit.
+ * with a NaN or +infinity among its logits, or with nothing but -infinity.
  */
 export const sampleTokens: KernelSpec<
   "logits" | "seen" | "ended" | "next" | "tokens",
@@ -126,13 +126,14 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
     if (bits == 0x7f800000u || (bits & 0x7fffffffu) > 0x7f800000u) { broken = 1.0; }
     high = max(high, v);
   }
-  let isBroken = groupMax(lane, broken) > 0.0;
+  let isBad = groupMax(lane, broken) > 0.0;
   let rowMax = groupMax(lane, high);
   var place = f32(params.cols); // exact: a vocabulary is far below 2^24
   for (var i = lane; i < params.cols; i += WORKGROUP_SIZE) {
     if (logits[base + i] == rowMax) { place = min(place, f32(i)); }
   }
   let first = u32(-groupMax(lane, -place));
+  let isBroken = isBad || first >= params.cols; // also where every logit is -infinity
 
   // Thresholds: the greatest key that at least topK logits reach; then the greatest that topP of the mass reaches.
   var threshold = 0u;
@@ -203,14 +204,14 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   if (lane == 0u) {
     // ended: the number of end tokens, the end tokens, then a flag for each row
     let ends = ended[0];
-    var token = chosen;
+    var token = min(chosen, params.cols - 1u);
     if (ended[1u + ends + row] == 1u) { token = params.padToken; }
     for (var i = 0u; i < ends; i++) {
       if (ended[1u + i] == token) { ended[1u + ends + row] = 1u; }
     }
     next[row] = i32(token);
     tokens[params.step * params.rows + row] = select(i32(token), -1, isBroken);
-    seen[base + min(token, params.cols - 1u)] = 1u;
+    seen[base + min(token, params.cols - 1u)] = 1u; // a padding token may lie outside
   }
 }
 `,

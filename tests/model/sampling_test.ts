@@ -1,4 +1,4 @@
-import { assert, assertAllClose, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertAllClose, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { exp, initDevice, Tensor, TokenSampler } from "../../autograd/mod.ts";
 import { resolveSampling, type SamplingOptions } from "../../model/sampling.ts";
 
@@ -163,6 +163,30 @@ Deno.test("TokenSampler keeps to topK and topP in a vocabulary of 262,144 words"
       RangeError,
       "Cannot sample from 500000 tokens",
     );
+  }
+});
+
+Deno.test("TokenSampler refuses rows with NaN or +infinity and rows of -infinity alone, and takes -infinity in others", async () => {
+  const wide = new Array<number>(600).fill(1);
+  for (const doSample of [false, true]) {
+    for (const bad of [NaN, Infinity]) {
+      for (const place of [0, 3, 599]) {
+        const error = await assertRejects(
+          () => choose(wide.with(place, bad), [], { doSample }, 1),
+          RangeError,
+        );
+        assert(error.message.includes("finite logits are required"), error.message);
+      }
+    }
+    await assertRejects(
+      () => choose(wide.map(() => -Infinity), [], { doSample }, 1),
+      RangeError,
+      "finite logits",
+    );
+    assertEquals(await choose(wide.map((_, i) => i === 300 ? 2 : -Infinity), [], { doSample }, 2), [
+      300,
+      300,
+    ]);
   }
 });
 
