@@ -28,6 +28,7 @@ export * from "./train/mod.ts";
 export {
   add,
   type CapturedStep,
+  type CaptureOptions,
   captureStep,
   cast,
   concat,

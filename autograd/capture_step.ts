@@ -3,7 +3,8 @@
  * @module
  */
 
-import type { Capture, Device } from "../gpu/mod.ts";
+import { type Capture, type Device, isSameWork } from "../gpu/mod.ts";
+import { checkOptions } from "./options.ts";
 import { keep, untracked } from "./scope.ts";
 import { settingsKey } from "./settings.ts";
 import { nestedShape, type Shape, showShape } from "./shape.ts";
@@ -22,9 +23,22 @@ export interface CapturedStep<Name extends string> {
   dispose(): void;
 }
 
-/** Records kept, and bytes that all but the latest may reserve; those longest unused are forgotten beyond. */
+/** Options of `captureStep`. */
+export interface CaptureOptions {
+  /**
+   * Records twice, and replays only if both recordings launch the same kernels with the same numbers; else the step is
+   * never replayed. For steps of which nobody knows that they do the same every time. Default false.
+   */
+  verify?: boolean;
+  /** Bytes that all records but the latest may reserve; those longest unused are forgotten beyond. Default 256 MiB. */
+  maxReservedBytes?: number;
+}
+
+/** Records kept; those longest unused are forgotten beyond. */
 const MAX_RECORDS = 8;
-const MAX_RESERVED_BYTES = 256 * 2 ** 20;
+/** Shapes and settings of which it is kept whether the step may be replayed. */
+const MAX_TRUSTS = 256;
+const DEFAULT_RESERVED_BYTES = 256 * 2 ** 20;
 
 /** The gradient of a leaf around a recorded step. */
 interface LeafGradient {
@@ -40,11 +54,17 @@ interface Input {
   readonly known: StepInputValues;
 }
 
+/** Whether a step does the same work every time, as far as that is known. */
+interface Trust {
+  state: "unknown" | "same" | "differs";
+}
+
 /** The step for inputs of one set of shapes, under one set of settings. */
 class RecordedStep<Name extends string> {
   readonly #device: Device;
   readonly #body: (inputs: Readonly<Record<Name, Tensor>>) => Tensor;
   readonly #inputs: ReadonlyMap<Name, Input>;
+  readonly #trust: Trust;
   /** Leaves that got a gradient when the step last ran. */
   #leaves = new Set<Tensor>();
   /** Whether it ran since something changed, so that what it makes only once is there. */
@@ -58,7 +78,9 @@ class RecordedStep<Name extends string> {
     device: Device,
     body: (inputs: Readonly<Record<Name, Tensor>>) => Tensor,
     values: ReadonlyMap<Name, { data: Int32Array<ArrayBuffer>; shape: Shape }>,
+    trust: Trust,
   ) {
+    this.#trust = trust;
     this.#device = device;
     this.#body = body;
     this.#inputs = untracked(() =>
@@ -86,7 +108,7 @@ class RecordedStep<Name extends string> {
 
   /** Whether the coming step will be replayed. */
   get isReplayable(): boolean {
-    return this.#capture !== null && this.#capture.isCurrent &&
+    return this.#trust.state === "same" && this.#capture !== null && this.#capture.isCurrent &&
       this.#gradients.every(({ leaf, before }) =>
         before === undefined || (leaf.grad === null ? before === null : leaf.grad.storage === before)
       );
@@ -98,9 +120,16 @@ class RecordedStep<Name extends string> {
       this.#device.replay(this.#capture!);
       for (const { leaf, after } of this.#gradients) placeGradient(leaf, after);
     } else {
+      const { state } = this.#trust;
+      const earlier = state === "unknown" && this.#capture?.isCurrent ? this.#capture.work : null;
       if (this.#capture) this.forget();
-      this.#takeResult(this.#isWarm ? this.#record() : this.#runBody());
+      const isWarm = this.#isWarm || earlier !== null;
+      this.#takeResult(isWarm && state !== "differs" ? this.#record() : this.#runBody());
       this.#isWarm = true;
+      if (earlier && this.#capture) {
+        this.#trust.state = isSameWork(earlier, this.#capture.work) ? "same" : "differs";
+        if (this.#trust.state === "differs") this.forget();
+      }
     }
     if (this.#shown!.isDisposed) this.#shown = untracked(() => this.#result!.alias());
     return this.#shown!;
@@ -216,8 +245,12 @@ function disposeAll(records: Map<string, RecordedStep<string>>): void {
 export function captureStep<Name extends string>(
   device: Device,
   body: (inputs: Readonly<Record<Name, Tensor>>) => Tensor,
+  options: CaptureOptions = {},
 ): CapturedStep<Name> {
+  checkOptions("capture a step", options, ["verify", "maxReservedBytes"]);
+  const { verify = false, maxReservedBytes = DEFAULT_RESERVED_BYTES } = options;
   const records = new Map<string, RecordedStep<Name>>();
+  const trusts = new Map<string, Trust>();
   const step = (given: Readonly<Record<Name, StepInput>>): Tensor => {
     if (device.recording) throw new TypeError("Cannot run a captured step in the body of another one");
     const values = new Map(
@@ -230,9 +263,14 @@ export function captureStep<Name extends string>(
     const key = `${settingsKey()} ${isRecording()} ${shapes}`;
     let record = records.get(key);
     if (record) record.write(values);
-    else record = new RecordedStep(device, body, values);
+    else {
+      const trust = trusts.get(key) ?? { state: verify ? "unknown" : "same" };
+      trusts.set(key, trust);
+      if (trusts.size > MAX_TRUSTS) trusts.delete(trusts.keys().next().value!);
+      record = new RecordedStep(device, body, values, trust);
+    }
     records.delete(key); // the latest comes last
-    if (!record.isReplayable) makeRoom(records);
+    if (!record.isReplayable) makeRoom(records, maxReservedBytes);
     try {
       const result = record.run();
       records.set(key, record);
@@ -247,11 +285,14 @@ export function captureStep<Name extends string>(
 }
 
 /** Forgets the records longest unused, so that one more may be made. */
-function makeRoom<Name extends string>(records: Map<string, RecordedStep<Name>>): void {
+function makeRoom<Name extends string>(
+  records: Map<string, RecordedStep<Name>>,
+  maxReservedBytes: number,
+): void {
   let reserved = 0;
   for (const record of records.values()) reserved += record.reservedBytes;
   for (const [key, record] of records) {
-    if (records.size < MAX_RECORDS && reserved <= MAX_RESERVED_BYTES) return;
+    if (records.size < MAX_RECORDS && reserved <= maxReservedBytes) return;
     reserved -= record.reservedBytes;
     record.dispose();
     records.delete(key);

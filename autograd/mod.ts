@@ -3,7 +3,7 @@
  * @module
  */
 
-export { type CapturedStep, captureStep, type StepInput } from "./capture_step.ts";
+export { type CapturedStep, type CaptureOptions, captureStep, type StepInput } from "./capture_step.ts";
 export * from "./dtype.ts";
 export { defaultSeed, HostRandom, RandomState, setSeed } from "./random.ts";
 export { TorchGenerator } from "./torch_generator.ts";

@@ -21,6 +21,33 @@ interface Segment {
   readonly params: Uint8Array<ArrayBuffer>;
 }
 
+/** What a recording does, for comparing: it holds no buffers. */
+export type RecordedWork = readonly Segment[];
+
+function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return a.byteLength === b.byteLength && a.every((byte, i) => byte === b[i]);
+}
+
+function sameCommand(a: Command, b: Command): boolean {
+  if (a.kind === "copy") return b.kind === "copy" && a.size === b.size;
+  return b.kind === "dispatch" && a.compiled === b.compiled && a.x === b.x && a.y === b.y && a.z === b.z;
+}
+
+/** Whether two recordings launch the same kernels with the same numbers, and write the same bytes or fresh ones. */
+export function isSameWork(a: RecordedWork, b: RecordedWork): boolean {
+  return a.length === b.length &&
+    a.every(({ writes, commands, params }, i) =>
+      sameBytes(params, b[i].params) &&
+      commands.length === b[i].commands.length &&
+      commands.every((command, k) => sameCommand(command, b[i].commands[k])) &&
+      writes.length === b[i].writes.length &&
+      writes.every(({ data, refresh }, k) => {
+        const other = b[i].writes[k];
+        return refresh ? other.refresh !== undefined : !other.refresh && sameBytes(data, other.data);
+      })
+    );
+}
+
 /** Collects writes and submissions while it is open; replays them when it is closed. */
 export class Capture implements BufferHolder {
   readonly #device: GPUDevice;
@@ -104,6 +131,11 @@ export class Capture implements BufferHolder {
   /** Whether a replay does what the recorded code would do now: nothing that it depends on has changed. */
   get isCurrent(): boolean {
     return this.#state === "current" && this.#conditions.every(({ read, value }) => read() === value);
+  }
+
+  /** What it does, to compare it with another recording. */
+  get work(): RecordedWork {
+    return this.#segments.slice();
   }
 
   /** Bytes of the buffers that nobody but this capture needs. */

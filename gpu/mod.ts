@@ -3,7 +3,7 @@
  * @module
  */
 
-export type { Capture } from "./capture.ts";
+export { type Capture, isSameWork } from "./capture.ts";
 export type { BufferView, DeviceBuffer, MemoryReport } from "./buffer_pool.ts";
 export { currentDevice, defaultDevice, initDevice } from "./default_device.ts";
 export { Device, type DeviceOptions, type DeviceStats, type NegotiatedLimit } from "./device.ts";

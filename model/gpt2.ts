@@ -197,6 +197,11 @@ export class GPT2LMHeadModel extends Module {
     };
   }
 
+  /** Whether the Trainer may record its steps: not where a subclass has a forward of its own. */
+  get isCapturable(): boolean {
+    return this.forward === GPT2LMHeadModel.prototype.forward;
+  }
+
   /**
    * Logits [B, T, V], and with labels the loss; then logits are computed only if they are read.
    * @throws {RangeError} for an id outside the vocabulary, more tokens than n_positions, or no label at all

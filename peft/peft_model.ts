@@ -118,6 +118,14 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
     return (this.#host.model as unknown as { config: never }).config;
   }
 
+  /** Whether the Trainer may record its steps: where the base allows it, and no adapter changes its ranks on the way. */
+  get isCapturable(): boolean {
+    const { model, configs } = this.#host;
+    return this.forward === PeftModel.prototype.forward &&
+      (model as { isCapturable?: boolean }).isCapturable === true &&
+      ![...configs.values()].some(({ peftType }) => peftType === "ADALORA");
+  }
+
   /**
    * The model's forward, through the adapters. `adapterNames` gives each row of the batch an adapter of its own, or
    * "__base__" for none, in eval mode and without gradients: LoRA layers run all rows at once, other methods once per

@@ -38,6 +38,11 @@ export interface TrainableModel {
   loadTrainingState?(state: ReadonlyMap<string, Float32Array<ArrayBuffer>>): void;
   /** Where its dropout draws from. */
   readonly random?: unknown;
+  /**
+   * Whether `forward` also takes ids and labels as int32 tensors and does the same launches in every step, so that the
+   * Trainer may record a step and replay it (see `captureStep`). Default false.
+   */
+  readonly isCapturable?: boolean;
 }
 
 /** The output of a batch. @throws {TypeError} if it has no loss */

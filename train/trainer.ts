@@ -294,6 +294,7 @@ export class Trainer {
       await this.#log({ loss, gradNorm: run.gradNorm, learningRate: run.learningRate }, "onLog");
     }
     if (shouldEvaluate) {
+      run.forgetRecords();
       const { evalLoss, perplexity, evalRuntime, metrics } = await this.evaluate();
       const logs = { evalLoss, perplexity, ...metrics, evalRuntime };
       await this.#log(logs, "onEvaluate");

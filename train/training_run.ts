@@ -3,7 +3,15 @@
  * @module
  */
 
-import { add, type Device, noGrad, type Tensor, tidy } from "../autograd/mod.ts";
+import {
+  add,
+  type CapturedStep,
+  captureStep,
+  type Device,
+  noGrad,
+  type Tensor,
+  tidy,
+} from "../autograd/mod.ts";
 import { gradNorm } from "../autograd/ops/grad_norm.ts";
 import { LossTally } from "../autograd/ops/loss_tally.ts";
 import { AdamW } from "./adamw.ts";
@@ -44,6 +52,13 @@ function makeOptimizer(model: TrainableModel, args: TrainingArguments): Optimize
   });
 }
 
+/** A batch without padding, on the host or on the device. */
+interface BatchOf<Rows> {
+  readonly inputIds: Rows;
+  readonly labels: Rows;
+  readonly attentionMask?: Rows;
+}
+
 /** A run in progress. */
 export class TrainingRun implements RunParts {
   readonly model: TrainableModel;
@@ -65,6 +80,7 @@ export class TrainingRun implements RunParts {
   readonly #args: TrainingArguments;
   readonly #parameters: readonly Tensor[];
   readonly #tally: LossTally;
+  readonly #captured: CapturedStep<string>;
   readonly #begin = performance.now();
   readonly #ownsOptimizer: boolean;
   #startStep = 0;
@@ -118,6 +134,9 @@ export class TrainingRun implements RunParts {
     });
     this.device = this.#parameters[0].device;
     this.#tally = new LossTally(this.device);
+    // No memory for more than one record: a run needs no more than it would without.
+    const options = { verify: true, maxReservedBytes: 0 };
+    this.#captured = captureStep(this.device, (inputs) => this.#recordedBody(inputs), options);
   }
 
   /** What a checkpoint takes of it. */
@@ -142,15 +161,59 @@ export class TrainingRun implements RunParts {
         `Cannot train step ${number}: at least one label after the first of its row is required, all others being -100`,
       );
     }
-    tidy(() => {
-      const loss = this.#accumulate(batches, items);
-      const grads = this.#parameters.flatMap(({ grad }) => grad ? [grad] : []);
-      const { clip } = gradNorm(grads, this.#args.maxGradNorm > 0 ? this.#args.maxGradNorm : Infinity);
-      this.learningRate = this.optimizer.paramGroups[0].lr;
-      this.optimizer.step({ clip });
-      this.#tally.prepare(number);
-      this.#tally.add(loss, clip);
-    });
+    this.learningRate = this.optimizer.paramGroups[0].lr;
+    const used = batches.filter((batch) => countItems(batch) > 0);
+    const inputs = this.#recordable(used);
+    if (inputs) this.#captured(inputs);
+    else tidy(() => void this.#work(used, items));
+  }
+
+  /**
+   * The batches as inputs of a captured step, or null where one cannot stand for all of their shapes: the model or the
+   * optimizer may do other work in each step, there is a mask, or not all labels count, so that their number differs.
+   */
+  #recordable(batches: readonly Batch[]): Record<string, number[][]> | null {
+    const { model, optimizer } = this;
+    if (!model.isCapturable || !(optimizer instanceof AdamW || optimizer instanceof SGD)) return null;
+    const inputs: Record<string, number[][]> = {};
+    for (const [i, batch] of batches.entries()) {
+      const { inputIds, labels, attentionMask, ...others } = batch;
+      const [rows, length] = [inputIds.length, inputIds[0].length];
+      const isWhole = countItems(batch) === rows * (length - 1) &&
+        labels.every((row) => row.length === length);
+      if (attentionMask || !isWhole || Object.keys(others).length > 0) return null;
+      Object.assign(inputs, { [`inputIds${i}`]: inputIds, [`labels${i}`]: labels });
+    }
+    return inputs;
+  }
+
+  /** A step as `captureStep` runs it. */
+  #recordedBody(inputs: Readonly<Record<string, Tensor>>): Tensor {
+    const count = Object.keys(inputs).length / 2;
+    const batches = Array.from({ length: count }, (_, i) => ({
+      inputIds: inputs[`inputIds${i}`],
+      labels: inputs[`labels${i}`],
+    }));
+    const items = batches.reduce(
+      (sum, { labels: { shape: [rows, length] } }) => sum + rows * (length - 1),
+      0,
+    );
+    return tidy(() => this.#work(batches, items));
+  }
+
+  /** Gives the memory of recorded steps back: before other work, such as an evaluation. */
+  forgetRecords(): void {
+    this.#captured.dispose();
+  }
+
+  #work(batches: readonly BatchOf<number[][] | Tensor>[], items: number): Tensor {
+    const loss = this.#accumulate(batches, items);
+    const grads = this.#parameters.flatMap(({ grad }) => grad ? [grad] : []);
+    const { clip } = gradNorm(grads, this.#args.maxGradNorm > 0 ? this.#args.maxGradNorm : Infinity);
+    this.optimizer.step({ clip });
+    this.#tally.prepare(() => this.state.globalStep + 1);
+    this.#tally.add(loss, clip);
+    return loss;
   }
 
   /** Ends the step of `batches`: gradients go, the counters go on. */
@@ -165,10 +228,10 @@ export class TrainingRun implements RunParts {
   }
 
   /** Adds up the gradients of `batches`, and gives their loss; `items` is the number of their labels. */
-  #accumulate(batches: readonly Batch[], items: number): Tensor {
-    const parts = batches.filter((batch) => countItems(batch) > 0).map((batch) =>
+  #accumulate(batches: readonly BatchOf<number[][] | Tensor>[], items: number): Tensor {
+    const parts = batches.map((batch) =>
       tidy(() => {
-        const loss = lossOf(this.model, batch, items);
+        const loss = lossOf(this.model, batch as Batch, items); // with tensors only if the model takes them
         loss.backward();
         return loss.detach();
       })
@@ -223,6 +286,7 @@ export class TrainingRun implements RunParts {
   /** Gives device memory back, but what the caller owns. */
   dispose(): void {
     this.#zeroGrad();
+    this.#captured.dispose();
     this.#tally.dispose();
     if (this.#ownsOptimizer) this.optimizer.dispose();
   }

@@ -31,10 +31,9 @@ export class LossTally {
     this.reset();
   }
 
-  /** Writes the number of the coming step, from 1; a replay of a captured step counts on. */
-  prepare(step: number): void {
-    let next = step;
-    this.#step.write(Uint32Array.of(step), () => Uint32Array.of(++next));
+  /** Writes the number of the coming step, from 1; a replay of a captured step asks for it again. */
+  prepare(step: () => number): void {
+    this.#step.write(Uint32Array.of(step()), () => Uint32Array.of(step()));
   }
 
   /** Adds a step's loss (one element) and looks at its gradient norm, as in `clip` of `gradNorm()`. */

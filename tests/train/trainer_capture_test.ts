@@ -1,0 +1,171 @@
+/** The Trainer replays recorded steps where it can, with the numbers of steps that are run. */
+import { assert, assertEquals } from "@std/assert";
+import { Tensor } from "../../autograd/mod.ts";
+import { Device, initDevice } from "../../gpu/mod.ts";
+import { AdaLoraConfig, getPeftModel, LoraConfig } from "../../peft/mod.ts";
+import { Trainer, type TrainerCallback, type TrainingArguments } from "../../train/mod.ts";
+import { countingData, inFolder, tinyModel } from "./tiny_run.ts";
+
+interface Run {
+  args?: Partial<TrainingArguments>;
+  dropout?: number;
+  adapter?: "lora" | "adalora" | "none";
+  data?: ReturnType<typeof countingData>;
+  evaluates?: boolean;
+  callbacks?: TrainerCallback[];
+  resume?: boolean;
+}
+
+/** Losses, norms and trained weights of a run, and the launches that were replayed. */
+async function run(options: Run, captured: boolean) {
+  const { args, dropout = 0, adapter = "lora", data = countingData(24), evaluates, callbacks, resume } =
+    options;
+  const device = await Device.create({ device: (await initDevice()).gpuDevice });
+  const base = await tinyModel(dropout, device);
+  const model = adapter === "none" ? base : getPeftModel(
+    base,
+    adapter === "adalora"
+      ? new AdaLoraConfig({
+        initR: 4,
+        targetR: 2,
+        totalStep: 40,
+        tinit: 1,
+        tfinal: 4,
+        targetModules: ["c_attn"],
+      })
+      : new LoraConfig({ r: 4, loraDropout: dropout, targetModules: ["c_attn"] }),
+  );
+  if (!captured) Object.defineProperty(model, "isCapturable", { value: false });
+  const before = device.stats;
+  const trainer = new Trainer({
+    model,
+    trainDataset: data,
+    evalDataset: evaluates ? countingData(6) : undefined,
+    callbacks,
+    args: {
+      perDeviceTrainBatchSize: 4,
+      learningRate: 1e-2,
+      maxSteps: 12,
+      loggingSteps: 1,
+      reportTo: "none",
+      seed: 5,
+      ...args,
+    },
+  });
+  await trainer.train({ resumeFromCheckpoint: resume });
+  const after = device.stats;
+  const ran = after.bindGroupHits + after.bindGroupMisses - before.bindGroupHits - before.bindGroupMisses;
+  const weights: Record<string, number[]> = {};
+  for (const [name, parameter] of model.namedParameters()) {
+    if (parameter.requiresGrad) weights[name] = [...await parameter.data()];
+  }
+  const logs = trainer.state.logHistory.map(({ loss, gradNorm, learningRate, evalLoss }) => ({
+    ...{ loss, gradNorm, learningRate, evalLoss },
+  }));
+  model.dispose();
+  return { logs, weights, replayed: after.dispatches - before.dispatches - ran, launches: ran };
+}
+
+const padded = () =>
+  countingData(24).map(({ inputIds }, i) => ({ inputIds: inputIds.slice(0, i % 3 === 0 ? 10 : 16) }));
+
+const lengths = () =>
+  countingData(24).map(({ inputIds }, i) => ({ inputIds: inputIds.slice(0, i < 12 ? 10 : 16) }));
+
+const CASES: Record<string, Run & { replays: boolean }> = {
+  "LoRA with a schedule": { args: { lrSchedulerType: "cosine", warmupSteps: 4 }, replays: true },
+  "all weights with dropout": { adapter: "none", dropout: 0.1, replays: true },
+  "dropout, accumulation and weight decay": {
+    dropout: 0.1,
+    args: { gradientAccumulationSteps: 2, perDeviceTrainBatchSize: 2, weightDecay: 0.1 },
+    replays: true,
+  },
+  "SGD without clipping": { args: { optim: "sgd", maxGradNorm: 0 }, replays: true },
+  "a last batch of fewer rows": { data: countingData(22), args: { maxSteps: 24 }, replays: true },
+  "evaluation between": { evaluates: true, args: { evalStrategy: "steps", evalSteps: 5 }, replays: true },
+  "several lengths": { data: lengths(), args: { perDeviceTrainBatchSize: 1, maxSteps: 30 }, replays: true },
+  "padded batches": { data: padded(), replays: false },
+  AdaLoRA: {
+    adapter: "adalora",
+    callbacks: [{
+      onOptimizerStep: (_args, state, _control, { model }) =>
+        (model as unknown as { updateAndAllocate(step: number): Promise<void> }).updateAndAllocate(
+          state.globalStep,
+        ),
+    }],
+    replays: false,
+  },
+  "a callback that freezes and scales on the way": {
+    callbacks: [{
+      onStepEnd: (_args, { globalStep }, _control, { model }) => {
+        const [first] = [...model.namedParameters()].filter(([name]) => name.includes("lora_A"));
+        if (globalStep === 4) first[1].requiresGrad = false;
+        if (globalStep === 8) first[1].requiresGrad = true;
+      },
+    }],
+    replays: true,
+  },
+};
+
+for (const [name, { replays, ...options }] of Object.entries(CASES)) {
+  Deno.test(`Trainer trains with recorded steps as without, bit for bit: ${name}`, async () => {
+    const [eager, captured] = [await run(options, false), await run(options, true)];
+    assertEquals(captured.logs, eager.logs);
+    assertEquals(captured.weights, eager.weights);
+    assertEquals(eager.replayed, 0);
+    assertEquals(captured.replayed > 0, replays, `${captured.replayed} launches replayed`);
+    if (name === "LoRA with a schedule") {
+      assert(
+        captured.replayed > 2 * captured.launches,
+        `${captured.replayed} replayed, ${captured.launches} run`,
+      );
+    }
+  });
+}
+
+Deno.test("Trainer resumes with recorded steps as without, bit for bit", async () => {
+  const results: Pick<Awaited<ReturnType<typeof run>>, "logs" | "weights">[] = [];
+  for (const [first, second] of [[false, false], [true, true], [true, false]]) {
+    await inFolder(async (outputDir) => {
+      const args = { outputDir, saveStrategy: "steps" as const, saveSteps: 7, maxSteps: 7 };
+      await run({ dropout: 0.1, args }, first);
+      const { logs, weights } = await run(
+        { dropout: 0.1, args: { ...args, maxSteps: 14 }, resume: true },
+        second,
+      );
+      results.push({ logs, weights });
+    });
+  }
+  assertEquals(results[1], results[0]);
+  assertEquals(results[2], results[0]);
+});
+
+Deno.test("Trainer does not replay a model whose numbers change from step to step on the host", async () => {
+  const device = await Device.create({ device: (await initDevice()).gpuDevice });
+  const model = await tinyModel(0, device);
+  const drop = model.transformer.drop;
+  let calls = 0;
+  drop.forward = (x: Tensor) => {
+    calls++;
+    return x;
+  };
+  const scaled = model.transformer.ln_f;
+  const own = scaled.forward.bind(scaled);
+  scaled.forward = (x: Tensor) => {
+    using factor = Tensor.from([calls], { device });
+    assertEquals(factor.size, 1);
+    return own(x);
+  };
+  const before = device.stats;
+  const trainer = new Trainer({
+    model,
+    trainDataset: countingData(24),
+    args: { perDeviceTrainBatchSize: 4, maxSteps: 6, reportTo: "none" },
+  });
+  await trainer.train();
+  assertEquals(calls, 6);
+  const { dispatches, bindGroupHits, bindGroupMisses } = device.stats;
+  const ran = bindGroupHits + bindGroupMisses - before.bindGroupHits - before.bindGroupMisses;
+  assertEquals(dispatches - before.dispatches, ran);
+  model.dispose();
+});
