@@ -249,8 +249,7 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
   }
 
   /**
-   * Sets the scaling of a LoRA adapter to `factor` times its initial one, in every layer. A step captured before keeps
-   * the scaling it was captured with.
+   * Sets the scaling of a LoRA adapter to `factor` times its initial one, in every layer.
    * @throws {RangeError} if the adapter is unknown, or not LoRA
    */
   setScale(adapterName: string, factor: number): void {

@@ -4,6 +4,7 @@
  */
 
 import { concat, keep, noGrad, readAndDispose, reshape, type Tensor, tidy } from "../autograd/mod.ts";
+import { inEvalMode, Module } from "../nn/mod.ts";
 import { countItems, type DataLoader } from "./data_loader.ts";
 import type { PredictionCollector } from "./metrics.ts";
 import { forwardWithLoss, logitsOf, type TrainableModel } from "./trainable_model.ts";
@@ -25,8 +26,20 @@ export interface EvalOutput {
   readonly metrics: Readonly<Record<string, number>>;
 }
 
+/** Runs a forward in eval mode. The model's modes are as they were before anything else runs. */
+function evaluating<T>(model: TrainableModel, forward: () => T): T {
+  if (model instanceof Module) return inEvalMode(forward);
+  const { training } = model;
+  model.train(false);
+  try {
+    return forward();
+  } finally {
+    model.train(training);
+  }
+}
+
 /**
- * Evaluates in eval mode; every label counts once, however batches are cut. The model's mode is as before afterwards.
+ * Evaluates in eval mode; every label counts once, however batches are cut. What else runs meanwhile keeps its mode.
  * @throws {RangeError} if there is no label at all
  */
 export async function evaluateLoss(
@@ -35,7 +48,6 @@ export async function evaluateLoss(
   collector: PredictionCollector | null = null,
 ): Promise<EvalOutput> {
   const begin = performance.now();
-  const { training } = model;
   let sum = 0;
   let evalTokens = 0;
   let open: { loss: Tensor; items: number }[] = [];
@@ -47,17 +59,17 @@ export async function evaluateLoss(
     for (const { loss } of open) loss.dispose();
     open = [];
   };
-  model.train(false);
   try {
     for (const batch of loader.batches(0)) {
       const items = countItems(batch);
       if (items === 0) continue;
-      const { loss, logits } = tidy(() =>
-        noGrad(() => {
-          const output = forwardWithLoss(model, batch, items);
-          return { loss: output.loss.detach(), logits: collector ? logitsOf(output) : null };
-        })
-      );
+      const { loss, logits } = evaluating(model, () =>
+        tidy(() =>
+          noGrad(() => {
+            const output = forwardWithLoss(model, batch, items);
+            return { loss: output.loss.detach(), logits: collector ? logitsOf(output) : null };
+          })
+        ));
       open.push({ loss: keep(loss), items });
       if (logits) {
         await collector!.add(logits, batch);
@@ -69,7 +81,6 @@ export async function evaluateLoss(
     await read();
   } finally {
     for (const { loss } of open) loss.dispose();
-    model.train(training);
   }
   if (evalTokens === 0) {
     throw new RangeError(

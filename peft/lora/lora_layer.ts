@@ -278,7 +278,7 @@ export class LoraLayer extends Projection implements LowRankLayer {
     };
   }
 
-  /** Sets an adapter's scaling to `factor` times its initial one. A captured step keeps the one it was captured with. */
+  /** Sets an adapter's scaling to `factor` times its initial one. */
   setScale(name: string, factor: number): void {
     this.scaling.setScale(name, factor);
   }

@@ -3,7 +3,7 @@
  * @module
  */
 import { assert, assertAllClose, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
-import { setSeed, tidy } from "../../autograd/mod.ts";
+import { captureStep, noGrad, setSeed, type Tensor, tidy } from "../../autograd/mod.ts";
 import type { GPT2LMHeadModel } from "../../model/mod.ts";
 import {
   getPeftModel,
@@ -12,7 +12,8 @@ import {
   PromptTuningConfig,
   rescaleAdapterScale,
 } from "../../peft/mod.ts";
-import { AdamW } from "../../train/mod.ts";
+import { inEvalMode } from "../../nn/mod.ts";
+import { AdamW, Trainer, TrainingArguments } from "../../train/mod.ts";
 import { acting, BATCH, bytesOf, logitsOf, randomise, tinyModel, trainedNames } from "./tiny_model.ts";
 
 const IDS = [[5, 17, 200, 3], [1, 2, 3, 5]];
@@ -251,4 +252,44 @@ Deno.test("mergeAdapter() while adapters are off is refused and changes nothing;
   const plain = await peftModel.mergeAndUnload();
   assertAllClose(await logitsOf(plain), logits, { rtol: 0, atol: 1e-5 });
   plain.dispose();
+});
+
+Deno.test("a captured step follows what is set for a call: scalings, the mode, adapters that are off", async () => {
+  const { device, model } = await tinyModel();
+  const peftModel = getPeftModel(model, new LoraConfig({ r: 4, loraDropout: 0.5 })).eval();
+  await randomise(peftModel);
+  const step = captureStep(
+    device,
+    () => tidy(() => noGrad(() => peftModel.forward({ inputIds: BATCH.inputIds }).logits as Tensor)),
+  );
+  const check = async (label: string) => {
+    for (let i = 0; i < 3; i++) assertEquals(await (await step({})).data(), await logitsOf(peftModel), label);
+  };
+  await check("plain");
+  await rescaleAdapterScale(peftModel, 0.5, () => check("rescaled"));
+  await peftModel.disableAdapter(() => check("off"));
+  await check("as before");
+  const logits = await logitsOf(peftModel);
+  peftModel.train();
+  assertNotEquals(await (await step({})).data(), logits);
+  assertEquals(await (await inEvalMode(() => step({}))).data(), logits);
+  peftModel.dispose();
+});
+
+Deno.test("evaluating while training runs leaves each module in its mode, also meanwhile", async () => {
+  const { model } = await tinyModel();
+  const peftModel = getPeftModel(model, new LoraConfig({ r: 4, loraDropout: 0.5 }));
+  peftModel.getBaseModel().transformer.h[0].eval();
+  const modes = () => [...peftModel.namedModules()].map(([, { training }]) => training);
+  const before = modes();
+  const args = new TrainingArguments({ outputDir: "unused", perDeviceEvalBatchSize: 1 });
+  const rows = BATCH.inputIds.map((inputIds) => ({ inputIds, labels: inputIds }));
+  const trainer = new Trainer({ model: peftModel, args, evalDataset: rows });
+  const running = trainer.evaluate();
+  assertEquals(modes(), before, "meanwhile");
+  const first = await running;
+  assertEquals(modes(), before);
+  peftModel.eval();
+  assertEquals((await trainer.evaluate()).evalLoss, first.evalLoss);
+  peftModel.dispose();
 });

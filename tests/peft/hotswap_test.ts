@@ -97,6 +97,17 @@ Deno.test("hotswapAdapter() into and out of adapters of alpha 0 gives the new ad
     const base = await logitsOf(silent);
     await silent.savePretrained(folder);
     silent.dispose();
+    await saved(`${folder}/next`, { r: 4, loraAlpha: 3 });
+    const captured = await made({ r: 4, loraAlpha: 0 });
+    const { device } = captured.getBaseModel();
+    const step = captureStep(
+      device,
+      () => tidy(() => noGrad(() => captured.forward({ inputIds: BATCH.inputIds }).logits as Tensor)),
+    );
+    for (let i = 0; i < 2; i++) assertEquals(await (await step({})).data(), base);
+    await hotswapAdapter(captured, `${folder}/next`, "default");
+    for (let i = 0; i < 2; i++) assertEquals(await (await step({})).data(), await logitsOf(captured));
+    captured.dispose();
     for (const own of [{ r: 4, loraAlpha: 8 }, { r: 4, loraAlpha: 0 }]) {
       const peftModel = await made(own);
       await randomise(peftModel);
