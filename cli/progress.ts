@@ -1,5 +1,5 @@
 /**
- * A progress line for training: step, loss, tokens a second, time left.
+ * A progress line for training: step, loss, tokens per second, time left.
  * @module
  */
 

@@ -24,7 +24,7 @@ export interface FolderTarget {
   readonly name: string;
   /** Writes a file, whole or not at all. `path` is relative, with "/". @throws {Error} naming the file and the reason */
   write(path: string, chunks: Chunks): Promise<void>;
-  /** The text of a file that is there; undefined where there is none. */
+  /** The text of a file of the folder; undefined where it has none. */
   readText(path: string): Promise<string | undefined>;
   /** A folder in it. */
   folder(path: string): FolderTarget;

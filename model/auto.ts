@@ -3,7 +3,7 @@
  * @module
  */
 
-import { defaultDevice, type Device } from "../autograd/mod.ts";
+import type { Device } from "../autograd/mod.ts";
 import type { FolderInput } from "../io/file_source.ts";
 import { type HubOptions, type HubProgress, nameOfFolder, resolveCheckpointFolder } from "../io/hub.ts";
 import type { WeightDType } from "./gpt2_checkpoint.ts";
@@ -39,7 +39,7 @@ export const AutoModelForCausalLM: AutoModel = {
     const { device, dtype, seed, ...hub } = options;
     const folder = await resolveCheckpointFolder(idOrDir, hub);
     const model = await GPT2LMHeadModel.load(folder, {
-      device: device ?? await defaultDevice(),
+      device,
       dtype,
       seed,
       onProgress: options.onProgress,

@@ -1,7 +1,7 @@
 /**
  * Beam search as `transformers` does it (`GenerationMixin._beam_search`, version 5): of `numBeams` running sequences a row
  * the best continuations run on, those that end are kept by their mean log-probability. Scores are float64 on the host;
- * every step computes the sequences anew, without a cache.
+ * every step recomputes the sequences, without a cache.
  * @module
  */
 
@@ -21,7 +21,7 @@ export interface BeamOptions {
   readonly pad: number;
   /** New tokens at most. */
   readonly maxNewTokens: number;
-  /** Factor of the log-probabilities of tokens that are there already. */
+  /** Factor of the log-probabilities of tokens that a sequence has already. */
   readonly repetitionPenalty: number;
   /** Ends the search. */
   readonly signal?: AbortSignal;

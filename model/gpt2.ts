@@ -8,6 +8,7 @@ import {
   concat,
   crossEntropy,
   currentDevice,
+  defaultDevice,
   defaultSeed,
   type Device,
   linear,
@@ -64,8 +65,8 @@ export interface GPT2Options {
 
 /** Options of `fromPretrained` for an open folder. */
 export interface LoadOptions {
-  /** Where the weights go. */
-  device: Device;
+  /** Where the weights go; default the default device, made if there is none. */
+  device?: Device;
   /** Storage of weight matrices; float16 weights are frozen. Default "float32". */
   dtype?: WeightDType;
   /** Seed of dropout; default 0. */
@@ -127,7 +128,7 @@ export class GPT2LMHeadModel extends Module {
    * Loads a folder in Hugging Face's layout, in eval mode.
    * @throws {TypeError} listing every missing, unexpected or mis-shaped tensor, before anything is allocated
    */
-  static async load(folder: FolderInput, options: LoadOptions): Promise<GPT2LMHeadModel> {
+  static async load(folder: FolderInput, options: LoadOptions = {}): Promise<GPT2LMHeadModel> {
     const source = openFolder(folder);
     const json = await readJsonFrom(source, "config.json");
     if (!json) {
@@ -140,7 +141,7 @@ export class GPT2LMHeadModel extends Module {
     const reader = await openCheckpoint(source);
     try {
       const names = matchCheckpoint(reader, config);
-      const { device, seed } = options;
+      const { device = await defaultDevice(), seed } = options;
       const model = new GPT2LMHeadModel(
         config,
         { device, seed },

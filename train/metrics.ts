@@ -1,5 +1,5 @@
 /**
- * Measures of one's own in evaluations: what `computeMetrics` is given, and how it is collected.
+ * Your own measures in evaluations: what `computeMetrics` is given, and how it is collected.
  * @module
  */
 

@@ -12,6 +12,7 @@ import {
   type DirectoryHandle,
   type FolderInput,
   getPeftModel,
+  GPT2LMHeadModel,
   LoraConfig,
   memoryFolder,
   PeftModel,
@@ -77,6 +78,12 @@ Deno.test("fromPretrained() takes a path, URLs, picked files, a dropped folder a
   } finally {
     await server.shutdown();
   }
+});
+
+Deno.test("GPT2LMHeadModel.load() needs no device", async () => {
+  const model = await GPT2LMHeadModel.load(MODEL);
+  assertEquals(model.config.nLayer, 4);
+  model.dispose();
 });
 
 Deno.test("fromPretrained() names what a source lacks, and refuses what is none", async () => {
