@@ -1,0 +1,206 @@
+/**
+ * Small changes that make a formula or a guard wrong, with the tests that must notice each. Run by `check_mutants.ts`.
+ * @module
+ */
+
+/** One change of one place. */
+export interface Mutant {
+  readonly file: string;
+  /** Text that occurs once in the file. */
+  readonly search: string;
+  readonly replace: string;
+  /** Test files, quick ones. */
+  readonly tests: readonly string[];
+  /** Part of the names of the tests that count; default all of the files. */
+  readonly filter?: string;
+}
+
+const OPS = "tests/autograd/ops";
+
+/** Every mutant. */
+export const MUTANTS: readonly Mutant[] = [
+  // Gradients and the tape
+  {
+    file: "autograd/tape.ts",
+    search: "if (present.isShared) {",
+    replace: "if (false) {",
+    tests: ["tests/autograd/tape_test.ts"],
+    filter: "another branch still holds",
+  },
+  {
+    file: "kernels/pointwise.ts",
+    search: '"-(p / q) / q"',
+    replace: '"-p / (q * q)"',
+    tests: [`${OPS}/pointwise_test.ts`],
+    filter: "leaves float32's range",
+  },
+  {
+    file: "kernels/snippets.ts",
+    search: "0.134145",
+    replace: "0.044715",
+    tests: [`${OPS}/pointwise_test.ts`],
+    filter: "geluNew() and its gradient",
+  },
+  {
+    file: "kernels/layer_norm.ts",
+    search: " - g_mean - n * gn_mean",
+    replace: " - g_mean",
+    tests: [`${OPS}/layer_norm_test.ts`],
+    filter: "only the gradients that are wanted",
+  },
+  {
+    file: "kernels/softmax.ts",
+    search: "y[base + i] * (dy[base + i] - rowSum)",
+    replace: "y[base + i] * dy[base + i]",
+    tests: [`${OPS}/softmax_test.ts`],
+    filter: "softmax() and its gradient",
+  },
+  {
+    file: "kernels/dropout.ts",
+    search: "1.0 / (1.0 - params.p)",
+    replace: "1.0",
+    tests: [`${OPS}/dropout_test.ts`],
+    filter: "zeros and scales",
+  },
+  // Products
+  {
+    file: "autograd/ops/_matmul.ts",
+    search: "return operand.tensor.window(start, operand.tensor.view.size - start);",
+    replace: "return operand.tensor.view;",
+    tests: [`${OPS}/matmul_test.ts`],
+    filter: "takes several launches",
+  },
+  {
+    file: "kernels/mixed_lora.ts",
+    search: "if (iterations === Infinity) return Infinity;",
+    replace: "if (iterations > 0) return Infinity;",
+    tests: [`${OPS}/mixed_lora_test.ts`],
+    filter: "float64 reference",
+  },
+  // Losses
+  {
+    file: "kernels/cross_entropy.ts",
+    search: "select(0x7fc00000u, bitcast<u32>(count[0]), count[0] > 0.0)",
+    replace: "bitcast<u32>(max(count[0], 1.0))",
+    tests: [`${OPS}/cross_entropy_test.ts`],
+    filter: "ignored labels alone",
+  },
+  {
+    file: "kernels/cross_entropy.ts",
+    search: "let hit = select(0.0, 1.0, i32(col) == label);",
+    replace: "let hit = 0.0;",
+    tests: [`${OPS}/cross_entropy_test.ts`],
+    filter: "every way to sum",
+  },
+  // Attention
+  {
+    file: "autograd/ops/attention.ts",
+    search: "{ ...params, B: count, batch0, ...range }",
+    replace: "{ ...params, B: count, batch0: 0, ...range }",
+    tests: [`${OPS}/attention_test.ts`],
+    filter: "over the binding limit",
+  },
+  {
+    file: "autograd/ops/attention.ts",
+    search: "const values = { ...params, B: count, batch0 };",
+    replace: "const values = { ...params, B: count, batch0: 0 };",
+    tests: [`${OPS}/attention_test.ts`],
+    filter: "over the binding limit",
+  },
+  {
+    file: "kernels/attention_tile.ts",
+    search: "`exp(t${r}_${g} - next${r})`",
+    replace: "`exp(min(t${r}_${g} - next${r}, vec4f(0.0)))`",
+    tests: [`${OPS}/non_finite_test.ts`],
+    filter: "attention passes NaN",
+  },
+  {
+    file: "kernels/attention_tile.ts",
+    search:
+      "for (var j = params.begin; j < limit; j += ${STEP}u) {`);\n  lines.push(...keyColumns());\n  lines.push(\n    ...scoreLoop(options, [{",
+    replace:
+      "for (var j = 0u; j < limit; j += ${STEP}u) {`);\n  lines.push(...keyColumns());\n  lines.push(\n    ...scoreLoop(options, [{",
+    tests: [`${OPS}/attention_test.ts`],
+    filter: "takes several launches",
+  },
+  // Rows, loops and sampling
+  {
+    file: "kernels/layer_norm.ts",
+    search: "if (row >= params.rows) { return; } // of a folded grid",
+    replace: "// of a folded grid",
+    tests: ["tests/kernels/surplus_workgroups_test.ts"],
+  },
+  {
+    file: "kernels/sample.ts",
+    search: "vec3<bool>(sums >= vec3f(goal))",
+    replace: "vec3<bool>(sums > vec3f(goal))",
+    tests: ["tests/model/sampling_test.ts"],
+    filter: "exactly topP",
+  },
+  // Optimizers and schedules
+  {
+    file: "kernels/adamw.ts",
+    search: "(m / (sqrt(v) / rates.z + rates.w))",
+    replace: "(m / (sqrt(v) + rates.w))",
+    tests: [`${OPS}/adamw_step_test.ts`],
+    filter: "fill no vector",
+  },
+  {
+    file: "kernels/grad_norm.ts",
+    search: "min(1.0, params.maxNorm / (length + 1e-6))",
+    replace: "params.maxNorm / (length + 1e-6)",
+    tests: [`${OPS}/grad_norm_test.ts`],
+    filter: "clipping and not clipping",
+  },
+  {
+    file: "train/lr_scheduler.ts",
+    search: "Math.cos(Math.PI * numCycles * 2 * progress)",
+    replace: "Math.cos(Math.PI * numCycles * progress)",
+    tests: ["tests/train/lr_scheduler_test.ts"],
+  },
+  // PEFT
+  {
+    file: "peft/lora/lora_layer.ts",
+    search: "alpha / (config.useRslora ? Math.sqrt(rank) : rank)",
+    replace: "alpha / rank",
+    tests: ["tests/peft/lora_test.ts"],
+    filter: "the scaling is alpha / r",
+  },
+  {
+    file: "peft/operations/mixed_batch.ts",
+    search: "scaling: layer.scaling.get(name)!",
+    replace: "scaling: layer.scaling.initial(name)!",
+    tests: ["tests/peft/mixed_batch_test.ts"],
+    filter: "scalings as they are now",
+  },
+  {
+    file: "peft/operations/hotswap.ts",
+    search: "patternValue(alphaPattern, path, loraAlpha)",
+    replace: "loraAlpha",
+    tests: ["tests/peft/hotswap_test.ts"],
+    filter: "alpha",
+  },
+  // Files
+  {
+    file: "io/files.ts",
+    search: "!real.startsWith(root + path.sep)",
+    replace: "!real.startsWith(root)",
+    tests: ["tests/io/files_test.ts"],
+    filter: "only begins like its own",
+  },
+  {
+    file: "io/atomic_file.ts",
+    search: 'fs.open(temporary, "wx", ',
+    replace: 'fs.open(temporary, "w", ',
+    tests: ["tests/io/atomic_file_test.ts"],
+    filter: "another process put",
+  },
+  {
+    file: "io/atomic_file.ts",
+    search:
+      "      await handle.sync();\n    } finally {\n      await handle.close();\n    }\n    await fs.rename",
+    replace: "    } finally {\n      await handle.close();\n    }\n    await fs.rename",
+    tests: ["tests/io/atomic_file_test.ts"],
+    filter: "syncs it before the rename",
+  },
+];
