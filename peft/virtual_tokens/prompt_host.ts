@@ -4,7 +4,7 @@
  */
 
 import { defaultSeed, noGrad, slice, type Tensor, tidy, untracked } from "../../autograd/mod.ts";
-import { Initializer, mismatchError, type Module, ModuleDict, Parameter } from "../../nn/mod.ts";
+import { inEvalMode, Initializer, mismatchError, type Module, ModuleDict, Parameter } from "../../nn/mod.ts";
 import { checkName, checkNewName, mixedTypes } from "../adapter_names.ts";
 import { AdapterSwitch } from "../operations/adapters_off.ts";
 import type { AdapterHost, InjectOptions, LoadedKeys } from "../adapter_host.ts";
@@ -96,7 +96,10 @@ export class PromptHost<M extends Module> implements AdapterHost<M> {
 
   savedTensors(name: string): Map<string, Tensor> {
     const encoder = this.encoders.get(name)!;
-    const saved = new Map<string, Tensor>([[EMBEDDINGS_KEY, untracked(() => encoder.snapshot())]]);
+    const saved = new Map<string, Tensor>([[
+      EMBEDDINGS_KEY,
+      untracked(() => inEvalMode(() => encoder.snapshot())),
+    ]]);
     if (!encoder.isPlain) {
       for (const [key, parameter] of encoder.namedParameters()) saved.set(ENCODER_PREFIX + key, parameter);
     }
@@ -275,7 +278,7 @@ export class PromptHost<M extends Module> implements AdapterHost<M> {
     refuseRows(options);
     const isText = typeof inputs === "string" || (Array.isArray(inputs) && typeof inputs[0] === "string");
     const given = isText ? { text: inputs } : Array.isArray(inputs) ? { inputIds: inputs } : inputs as object;
-    const virtual = untracked(() => noGrad(() => tidy(() => this.#virtualInputs())));
+    const virtual = untracked(() => inEvalMode(() => noGrad(() => tidy(() => this.#virtualInputs()))));
     try {
       return await this.#promptable.generate({ ...given, ...virtual }, options);
     } finally {

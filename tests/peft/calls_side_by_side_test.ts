@@ -7,8 +7,10 @@ import { captureStep, noGrad, setSeed, type Tensor, tidy } from "../../autograd/
 import type { GPT2LMHeadModel } from "../../model/mod.ts";
 import {
   getPeftModel,
+  getPeftModelStateDict,
   LoraConfig,
   type PeftModel,
+  PromptEncoderConfig,
   PromptTuningConfig,
   rescaleAdapterScale,
 } from "../../peft/mod.ts";
@@ -291,5 +293,31 @@ Deno.test("evaluating while training runs leaves each module in its mode, also m
   assertEquals(modes(), before);
   peftModel.eval();
   assertEquals((await trainer.evaluate()).evalLoss, first.evalLoss);
+  peftModel.dispose();
+});
+
+Deno.test("virtual tokens that are generated with or saved while training are those of eval mode", async () => {
+  const { model } = await tinyModel();
+  const config = new PromptEncoderConfig({
+    numVirtualTokens: 3,
+    encoderHiddenSize: 8,
+    encoderReparameterizationType: "LSTM",
+    encoderDropout: 0.5,
+  });
+  const peftModel = getPeftModel(model, config);
+  await randomise(peftModel, 3);
+  const read = async () => {
+    const values: [string, number[]][] = [];
+    for (const [name, tensor] of getPeftModelStateDict(peftModel)) {
+      values.push([name, [...await tensor.data()]]);
+    }
+    return values;
+  };
+  const [tokens, saved] = [await peftModel.eval().generate(IDS, OPTIONS), await read()];
+  const before = await logitsOf(peftModel);
+  peftModel.train();
+  assertNotEquals(await logitsOf(peftModel), before);
+  assertEquals(await peftModel.generate(IDS, OPTIONS), tokens);
+  assertEquals(await read(), saved);
   peftModel.dispose();
 });
