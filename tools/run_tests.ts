@@ -153,6 +153,13 @@ const adapterCheck: Check = {
   },
 };
 
+/** The long part: each known mistake in a formula or a guard must make a test fail. */
+const mutantCheck = denoCheck("tests notice wrong formulas: deno task mutants", [
+  "run",
+  "-A",
+  "tools/check_mutants.ts",
+]);
+
 async function runCheck(check: Check): Promise<boolean> {
   const start = performance.now();
   const problem = await check.run().catch((error: unknown) => String(error));
@@ -226,6 +233,7 @@ async function main(args: readonly string[]): Promise<number> {
       total.failed += counts.failed;
     }
     console.log(`tests took ${((performance.now() - start) / 1000).toFixed(0)} s`);
+    if (chosen.length === 0) total[await runCheck(mutantCheck) ? "passed" : "failed"]++;
   }
   console.log(`${total.passed} passed, ${total.failed} failed`);
   return total.failed === 0 && total.passed > 0 ? 0 : 1;
