@@ -32,6 +32,8 @@ export interface CaptureOptions {
   verify?: boolean;
   /** Bytes that all records but the latest may reserve; those longest unused are forgotten beyond. Default 256 MiB. */
   maxReservedBytes?: number;
+  /** Never replays a step whose record would take more memory than running it does. Default false. */
+  yields?: boolean;
 }
 
 /** Records kept; those longest unused are forgotten beyond. */
@@ -54,9 +56,9 @@ interface Input {
   readonly known: StepInputValues;
 }
 
-/** Whether a step does the same work every time, as far as that is known. */
+/** Whether a step may be replayed, as far as that is known. */
 interface Trust {
-  state: "unknown" | "same" | "differs";
+  state: "unknown" | "replayable" | "never";
 }
 
 /** The step for inputs of one set of shapes, under one set of settings. */
@@ -65,6 +67,7 @@ class RecordedStep<Name extends string> {
   readonly #body: (inputs: Readonly<Record<Name, Tensor>>) => Tensor;
   readonly #inputs: ReadonlyMap<Name, Input>;
   readonly #trust: Trust;
+  readonly #yields: boolean;
   /** Leaves that got a gradient when the step last ran. */
   #leaves = new Set<Tensor>();
   /** Whether it ran since something changed, so that what it makes only once is there. */
@@ -79,8 +82,10 @@ class RecordedStep<Name extends string> {
     body: (inputs: Readonly<Record<Name, Tensor>>) => Tensor,
     values: ReadonlyMap<Name, { data: Int32Array<ArrayBuffer>; shape: Shape }>,
     trust: Trust,
+    yields: boolean,
   ) {
     this.#trust = trust;
+    this.#yields = yields;
     this.#device = device;
     this.#body = body;
     this.#inputs = untracked(() =>
@@ -108,7 +113,7 @@ class RecordedStep<Name extends string> {
 
   /** Whether the coming step will be replayed. */
   get isReplayable(): boolean {
-    return this.#trust.state === "same" && this.#capture !== null && this.#capture.isCurrent &&
+    return this.#trust.state === "replayable" && this.#capture !== null && this.#capture.isCurrent &&
       this.#gradients.every(({ leaf, before }) =>
         before === undefined || (leaf.grad === null ? before === null : leaf.grad.storage === before)
       );
@@ -124,11 +129,11 @@ class RecordedStep<Name extends string> {
       const earlier = state === "unknown" && this.#capture?.isCurrent ? this.#capture.work : null;
       if (this.#capture) this.forget();
       const isWarm = this.#isWarm || earlier !== null;
-      this.#takeResult(isWarm && state !== "differs" ? this.#record() : this.#runBody());
+      this.#takeResult(isWarm && state !== "never" ? this.#record() : this.#runBody());
       this.#isWarm = true;
       if (earlier && this.#capture) {
-        this.#trust.state = isSameWork(earlier, this.#capture.work) ? "same" : "differs";
-        if (this.#trust.state === "differs") this.forget();
+        this.#trust.state = isSameWork(earlier, this.#capture.work) ? "replayable" : "never";
+        if (this.#trust.state === "never") this.forget();
       }
     }
     if (this.#shown!.isDisposed) this.#shown = untracked(() => this.#result!.alias());
@@ -162,9 +167,11 @@ class RecordedStep<Name extends string> {
     const memory = (leaf: Tensor) => leaf.grad?.storage ?? null;
     const atStart = new Map([...this.#leaves].map((leaf) => [leaf, memory(leaf)]));
     const atFirst = new Map<Tensor, Storage | null>();
-    const { result, capture } = this.#device.capture(() =>
-      this.#runBody((leaf) => atFirst.set(leaf, memory(leaf)))
+    const { result, capture } = this.#device.capture(
+      () => this.#runBody((leaf) => atFirst.set(leaf, memory(leaf))),
+      this.#yields,
     );
+    if (capture.wasGivenUp && this.#yields) this.#trust.state = "never";
     if (!capture.isCurrent) {
       capture.dispose();
       return result;
@@ -247,8 +254,8 @@ export function captureStep<Name extends string>(
   body: (inputs: Readonly<Record<Name, Tensor>>) => Tensor,
   options: CaptureOptions = {},
 ): CapturedStep<Name> {
-  checkOptions("capture a step", options, ["verify", "maxReservedBytes"]);
-  const { verify = false, maxReservedBytes = DEFAULT_RESERVED_BYTES } = options;
+  checkOptions("capture a step", options, ["verify", "maxReservedBytes", "yields"]);
+  const { verify = false, yields = false, maxReservedBytes = DEFAULT_RESERVED_BYTES } = options;
   const records = new Map<string, RecordedStep<Name>>();
   const trusts = new Map<string, Trust>();
   const step = (given: Readonly<Record<Name, StepInput>>): Tensor => {
@@ -264,10 +271,10 @@ export function captureStep<Name extends string>(
     let record = records.get(key);
     if (record) record.write(values);
     else {
-      const trust = trusts.get(key) ?? { state: verify ? "unknown" : "same" };
+      const trust = trusts.get(key) ?? { state: verify ? "unknown" : "replayable" };
       trusts.set(key, trust);
       if (trusts.size > MAX_TRUSTS) trusts.delete(trusts.keys().next().value!);
-      record = new RecordedStep(device, body, values, trust);
+      record = new RecordedStep(device, body, values, trust, yields);
     }
     records.delete(key); // the latest comes last
     if (!record.isReplayable) makeRoom(records, maxReservedBytes);

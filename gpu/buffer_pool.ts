@@ -100,6 +100,8 @@ export class BufferPool {
   #idle = new Map<number, DeviceBuffer[]>();
   /** Given back while a recording is open: what it takes and gives back stays its own. They count as in use. */
   #arena: Map<number, DeviceBuffer[]> | null = null;
+  #arenaBytes = 0;
+  #arenaYields = false;
   /** Given back by their owners, but held. They count as in use. */
   readonly #parked = new Set<DeviceBuffer>();
   /** Everyone that holds buffers, least recently used first. */
@@ -158,7 +160,10 @@ export class BufferPool {
       ? byteLength
       : Math.min(sizeClass(byteLength), this.#maxBufferSize);
     const again = this.#arena?.get(bytes)?.pop();
-    if (again) return again;
+    if (again) {
+      this.#arenaBytes -= bytes;
+      return again;
+    }
     const reused = this.#idle.get(bytes)?.pop();
     if (reused) {
       this.#idleBytes -= bytes;
@@ -171,7 +176,10 @@ export class BufferPool {
         `Cannot allocate a buffer of ${byteLength} bytes: the device's largest buffer is ${this.#maxBufferSize} bytes`,
       );
     }
-    const idleTolerated = this.#idleFloorBytes + this.#liveBytes / 4;
+    if (this.#arena && this.#arenaYields && this.#idleBytes + this.#arenaBytes > this.#idleTolerated) {
+      this.#dissolveArena();
+    }
+    const idleTolerated = this.#idleTolerated;
     if (this.#idleBytes + this.#liveBytes + bytes > this.#limitBytes) this.#makeRoom(bytes);
     else if (this.#idleBytes > idleTolerated) this.trim(idleTolerated / 2);
     if (this.#liveBytes + bytes > this.#limitBytes) {
@@ -203,14 +211,21 @@ export class BufferPool {
     if (buffer.holders.size > 0) {
       this.#parked.add(buffer);
       for (const holder of buffer.holders) holder.whenReleased(buffer);
-    } else if (this.#arena) put(this.#arena, buffer);
-    else this.#retire(buffer);
+    } else if (this.#arena) {
+      put(this.#arena, buffer);
+      this.#arenaBytes += buffer.byteLength;
+    } else this.#retire(buffer);
   }
 
-  /** From now on, buffers that are given back are kept for this recording. One can be open at a time. */
-  openArena(): void {
+  /**
+   * From now on, buffers that are given back are kept for this recording. One can be open at a time.
+   * @param yields whether it ends as soon as it keeps more than the pool would
+   */
+  openArena(yields: boolean): void {
     if (this.#arena) throw new Error("Cannot capture: another capture is open");
     this.#arena = new Map();
+    this.#arenaBytes = 0;
+    this.#arenaYields = yields;
   }
 
   /**
@@ -260,10 +275,21 @@ export class BufferPool {
       this.trim(0);
     }
     if (this.#liveBytes + bytes <= this.#limitBytes || !this.#arena) return;
-    const returned = [...this.#arena.values()].flat();
+    this.#dissolveArena();
+    this.trim(0);
+  }
+
+  /** Bytes that may be idle before the oldest buffers are given back. */
+  get #idleTolerated(): number {
+    const inUse = this.#liveBytes - (this.#arena ? this.#arenaBytes : 0);
+    return this.#idleFloorBytes + inUse / 4;
+  }
+
+  /** Gives the recording up: what it keeps is idle like any other buffer. */
+  #dissolveArena(): void {
+    const returned = [...this.#arena!.values()].flat();
     this.#arena = null;
     for (const buffer of returned) this.#retire(buffer);
-    this.trim(0);
   }
 
   /** Destroys idle buffers, those longest unused first, until at most `keepBytes` remain idle. */

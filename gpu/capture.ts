@@ -60,14 +60,17 @@ export class Capture implements BufferHolder {
   readonly #own = new Set<DeviceBuffer>();
   /** What the recorded work depends on beside buffers, as it was at the end. */
   readonly #conditions: { readonly read: () => unknown; value: unknown }[] = [];
+  /** Whether the pool needed its memory while it was made. */
+  wasGivenUp = false;
   #state: "open" | "current" | "stale" = "open";
 
-  constructor(device: GPUDevice, stream: CommandStream, pool: BufferPool) {
+  /** `yields`: it is given up if it takes more memory than the same work without it. */
+  constructor(device: GPUDevice, stream: CommandStream, pool: BufferPool, yields: boolean) {
     this.#device = device;
     this.#stream = stream;
     this.#pool = pool;
     stream.submit();
-    pool.openArena();
+    pool.openArena(yields);
     stream.onSubmit = (commands, params) => {
       this.#segments.push({ writes: this.#writes, commands, params });
       this.#writes = [];
@@ -119,6 +122,7 @@ export class Capture implements BufferHolder {
     const holds = this.#pool.closeArena(this, this.#used);
     for (const condition of this.#conditions) condition.value = condition.read();
     this.#state = holds ? "current" : "stale";
+    this.wasGivenUp = !holds;
     if (!holds) this.#segments.length = 0;
   }
 

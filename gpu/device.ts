@@ -324,11 +324,12 @@ export class Device {
 
   /**
    * Runs `body` and records its dispatches and writes, so that they can be replayed. `body` must not read back.
+   * @param yields whether the recording is given up if it takes more memory than `body` without it
    * @internal `captureStep` is the public name
    */
-  capture<T>(body: () => T): { result: T; capture: Capture } {
+  capture<T>(body: () => T, yields = false): { result: T; capture: Capture } {
     this.#checkHealth();
-    const capture = this.#capture = new Capture(this.gpuDevice, this.#stream, this.#pool);
+    const capture = this.#capture = new Capture(this.gpuDevice, this.#stream, this.#pool, yields);
     let result: T;
     try {
       result = body();

@@ -134,8 +134,8 @@ export class TrainingRun implements RunParts {
     });
     this.device = this.#parameters[0].device;
     this.#tally = new LossTally(this.device);
-    // No memory for more than one record: a run needs no more than it would without.
-    const options = { verify: true, maxReservedBytes: 0 };
+    // One record at most, and none that is larger than what the pool keeps idle: a run needs no more memory for it.
+    const options = { verify: true, yields: true, maxReservedBytes: 0 };
     this.#captured = captureStep(this.device, (inputs) => this.#recordedBody(inputs), options);
   }
 

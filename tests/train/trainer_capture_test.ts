@@ -14,13 +14,15 @@ interface Run {
   evaluates?: boolean;
   callbacks?: TrainerCallback[];
   resume?: boolean;
+  idleFloorBytes?: number;
 }
 
 /** Losses, norms and trained weights of a run, and the launches that were replayed. */
 async function run(options: Run, captured: boolean) {
   const { args, dropout = 0, adapter = "lora", data = countingData(24), evaluates, callbacks, resume } =
     options;
-  const device = await Device.create({ device: (await initDevice()).gpuDevice });
+  const { idleFloorBytes } = options;
+  const device = await Device.create({ device: (await initDevice()).gpuDevice, idleFloorBytes });
   const base = await tinyModel(dropout, device);
   const model = adapter === "none" ? base : getPeftModel(
     base,
@@ -54,6 +56,7 @@ async function run(options: Run, captured: boolean) {
   });
   await trainer.train({ resumeFromCheckpoint: resume });
   const after = device.stats;
+  const { peakBytes } = device.memory;
   const ran = after.bindGroupHits + after.bindGroupMisses - before.bindGroupHits - before.bindGroupMisses;
   const weights: Record<string, number[]> = {};
   for (const [name, parameter] of model.namedParameters()) {
@@ -63,7 +66,7 @@ async function run(options: Run, captured: boolean) {
     ...{ loss, gradNorm, learningRate, evalLoss },
   }));
   model.dispose();
-  return { logs, weights, replayed: after.dispatches - before.dispatches - ran, launches: ran };
+  return { logs, weights, replayed: after.dispatches - before.dispatches - ran, launches: ran, peakBytes };
 }
 
 const padded = () =>
@@ -71,6 +74,9 @@ const padded = () =>
 
 const lengths = () =>
   countingData(24).map(({ inputIds }, i) => ({ inputIds: inputIds.slice(0, i < 12 ? 10 : 16) }));
+
+/** Bytes of the ids, labels and losses that records keep: a few buffers of 256. */
+const RECORD_INPUTS = 2048;
 
 const CASES: Record<string, Run & { replays: boolean }> = {
   "LoRA with a schedule": { args: { lrSchedulerType: "cosine", warmupSteps: 4 }, replays: true },
@@ -84,6 +90,7 @@ const CASES: Record<string, Run & { replays: boolean }> = {
   "a last batch of fewer rows": { data: countingData(22), args: { maxSteps: 24 }, replays: true },
   "evaluation between": { evaluates: true, args: { evalStrategy: "steps", evalSteps: 5 }, replays: true },
   "several lengths": { data: lengths(), args: { perDeviceTrainBatchSize: 1, maxSteps: 30 }, replays: true },
+  "less memory to keep than a record needs": { idleFloorBytes: 0, replays: false },
   "padded batches": { data: padded(), replays: false },
   AdaLoRA: {
     adapter: "adalora",
@@ -113,6 +120,8 @@ for (const [name, { replays, ...options }] of Object.entries(CASES)) {
     assertEquals(captured.logs, eager.logs);
     assertEquals(captured.weights, eager.weights);
     assertEquals(eager.replayed, 0);
+    const allowed = eager.peakBytes + RECORD_INPUTS;
+    assert(captured.peakBytes <= allowed, `${captured.peakBytes} bytes for ${eager.peakBytes}`);
     assertEquals(captured.replayed > 0, replays, `${captured.replayed} launches replayed`);
     if (name === "LoRA with a schedule") {
       assert(
