@@ -5,20 +5,22 @@
  */
 
 import { blockDropoutKernel } from "../../kernels/block_dropout.ts";
+import { PHILOX_LOOP } from "../../kernels/snippets.ts";
 import type { RandomState } from "../random.ts";
 import { empty, type Tensor } from "../tensor.ts";
 
-/** Blocks of a level: each of them looks at all others. */
-const MAX_BLOCKS = 32_768;
-
 /**
  * keep [levels, blocks]: 0 for `count` blocks of one level, 1 for the others.
- * @throws {RangeError} for more blocks than 32,768, or a count above them
+ * @throws {RangeError} for a count above the blocks, or more blocks than the driver's loops can look at
  */
 export function blockDropout(levels: number, blocks: number, count: number, random: RandomState): Tensor {
-  if (blocks > MAX_BLOCKS || count > blocks) {
+  if (count > blocks) {
+    throw new RangeError(`Cannot drop ${count} of ${blocks} blocks: a count up to the blocks is required`);
+  }
+  const most = Math.floor(random.device.maxLoopIterations / (2 + PHILOX_LOOP)); // each block looks at all
+  if (blocks > most) {
     throw new RangeError(
-      `Cannot drop ${count} of ${blocks} blocks: at most ${MAX_BLOCKS} blocks and a count up to them are required`,
+      `Cannot drop blocks on "${random.device.adapterName}": at most ${most} blocks are required, received ${blocks}`,
     );
   }
   const keep = empty(random.device, [levels, blocks]);

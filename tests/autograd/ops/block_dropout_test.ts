@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertNotEquals, assertThrows } from "@std/assert";
-import { blockDropout, defaultDevice, RandomState } from "../../../autograd/mod.ts";
+import { blockDropout, defaultDevice, Device, RandomState } from "../../../autograd/mod.ts";
 
 Deno.test("blockDropout() lets exactly count blocks of one level rest, and draws anew in every call and step", async () => {
   const random = new RandomState(await defaultDevice(), 11);
@@ -40,12 +40,23 @@ Deno.test("blockDropout() repeats with seed, step and call", async () => {
   assertNotEquals(await draw(1, 2), await draw(1, 3));
 });
 
-Deno.test("blockDropout() refuses a count above the number of blocks", async () => {
+Deno.test("blockDropout() refuses a count above the number of blocks, and blocks beyond a driver's loop limit", async () => {
   const random = new RandomState(await defaultDevice(), 1);
   assertThrows(
     () => blockDropout(1, 3, 4, random),
     RangeError,
-    "Cannot drop 4 of 3 blocks: at most 32768 blocks and a count up to them are required",
+    "Cannot drop 4 of 3 blocks: a count up to the blocks is required",
   );
   random.dispose();
+  const limited = await Device.create({ device: (await defaultDevice()).gpuDevice });
+  Object.defineProperty(limited, "maxLoopIterations", { value: 70 });
+  const state = new RandomState(limited, 1);
+  assertThrows(
+    () => blockDropout(1, 11, 4, state),
+    RangeError,
+    "at most 10 blocks are required, received 11",
+  );
+  Object.defineProperty(limited, "maxLoopIterations", { value: Infinity });
+  blockDropout(1, 2_000, 0, state).dispose(); // hardware has no limit
+  state.dispose();
 });
