@@ -6,6 +6,7 @@
 
 import type { BufferHolder, BufferPool, BufferView, DeviceBuffer } from "./buffer_pool.ts";
 import type { Command, CommandStream } from "./command_stream.ts";
+import { writeBytes } from "./write_bytes.ts";
 
 /** Bytes from the host; `refresh` gives those of the next replay. */
 interface RecordedWrite {
@@ -168,7 +169,7 @@ export class Capture implements BufferHolder {
       for (const { view, data, refresh } of writes) {
         const fresh = refresh?.();
         const bytes = fresh ? new Uint8Array(fresh.buffer, fresh.byteOffset, fresh.byteLength) : data;
-        this.#device.queue.writeBuffer(view.buffer.gpuBuffer, view.offset, bytes);
+        writeBytes(this.#device.queue, view.buffer.gpuBuffer, view.offset, bytes);
       }
       this.#stream.appendRecorded(commands, params);
     }

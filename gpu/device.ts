@@ -14,6 +14,7 @@ import { findAdapter } from "./find_adapter.ts";
 import { narrowLimits } from "./limits.ts";
 import { PipelineCache } from "./pipeline_cache.ts";
 import { Readback } from "./readback.ts";
+import { writeBytes } from "./write_bytes.ts";
 
 /** Limits that `Device.create` negotiates. */
 export type NegotiatedLimit =
@@ -266,15 +267,8 @@ export class Device {
     if (this.#stream.hasPending(view.buffer)) this.#stream.submit();
     const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
     this.#capture?.recordWrite(view, bytes, refresh);
-    const tail = bytes.byteLength % 4;
-    const body = tail === 0 ? bytes : bytes.subarray(0, bytes.byteLength - tail);
     const queue = this.gpuDevice.queue;
-    if (body.byteLength > 0) queue.writeBuffer(view.buffer.gpuBuffer, view.offset, body);
-    if (tail > 0) {
-      const word = new Uint8Array(4);
-      word.set(bytes.subarray(bytes.byteLength - tail));
-      queue.writeBuffer(view.buffer.gpuBuffer, view.offset + body.byteLength, word);
-    }
+    writeBytes(queue, view.buffer.gpuBuffer, view.offset, bytes);
     this.#writtenBytes += bytes.byteLength;
     if (this.#writtenBytes > 64 * 2 ** 20) { // the queue keeps a staging copy of each write until a submission
       this.#stream.submit();

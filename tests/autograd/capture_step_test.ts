@@ -2,6 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import {
   AdamW,
   captureStep,
+  cast,
   type Device,
   getPeftModel,
   GPT2Config,
@@ -9,6 +10,7 @@ import {
   initDevice,
   LoraConfig,
   SGD,
+  sum,
   type Tensor,
   Tensor as TensorClass,
   tidy,
@@ -143,4 +145,17 @@ Deno.test("captureStep() keeps its buffers from tensors made between replays", a
   }
   assertEquals(losses, expected);
   for (const tensor of others) assert((await tensor.data()).every((value) => value === 7));
+});
+
+Deno.test("captureStep() replays host writes of any number of bytes", async () => {
+  const device = await initDevice();
+  for (const count of [1, 2, 3, 5]) {
+    const halves = new Uint16Array(count).fill(0x3c00); // ones
+    const step = captureStep(
+      device,
+      () => tidy(() => sum(cast(TensorClass.from(halves, { device }), "float32"))),
+    );
+    for (let i = 0; i < 4; i++) assertEquals(await step({}).item(), count);
+    step.dispose();
+  }
 });
