@@ -108,6 +108,7 @@ export function makeStep(device: Device, test: StepCase, captured: boolean): Tra
       return value;
     },
     dispose() {
+      replay.dispose();
       optimizer.dispose();
       model.dispose();
     },

@@ -34,7 +34,7 @@ export interface BufferDependent {
 
 /** Uses buffers that it does not own, over and over: a captured step. */
 export interface BufferHolder {
-  /** Told when the owner of a buffer gives it back; the buffer keeps its contents until the holder lets it go. */
+  /** Told when the owner of a buffer gives it back; it is not used by others until the holder lets it go. */
   whenReleased(buffer: DeviceBuffer): void;
   /** Asked for memory when there is none left: lets everything go, unless it is at work. */
   giveUp(): void;
@@ -210,7 +210,7 @@ export class BufferPool {
   release(buffer: DeviceBuffer): void {
     if (buffer.holders.size > 0) {
       this.#parked.add(buffer);
-      for (const holder of buffer.holders) holder.whenReleased(buffer);
+      for (const holder of [...buffer.holders]) holder.whenReleased(buffer);
     } else if (this.#arena) {
       put(this.#arena, buffer);
       this.#arenaBytes += buffer.byteLength;

@@ -152,7 +152,7 @@ export class Capture implements BufferHolder {
 
   /** @internal A buffer that the work found there is gone: the recorded code would find another one, or fail. */
   whenReleased(buffer: DeviceBuffer): void {
-    if (!this.#own.has(buffer)) this.#state = "stale";
+    if (!this.#own.has(buffer)) this.dispose(); // it will never be replayed again
   }
 
   /** @internal Gives its memory up for others. */

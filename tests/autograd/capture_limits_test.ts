@@ -92,7 +92,9 @@ Deno.test("captureStep() never updates another tensor in the place of one that w
     return loss;
   });
   for (let i = 0; i < 4; i++) await step({ ids: [[i]] }).item();
+  const { liveBytes } = device.memory;
   w.dispose();
+  assert(device.memory.liveBytes < liveBytes / 2, `${device.memory.liveBytes} of ${liveBytes} bytes`);
   const strangers = Array.from({ length: 8 }, () => Tensor.from([100, 100, 100, 100], { device }));
   assertThrows(() => step({ ids: [[5]] }), Error, "it was disposed");
   assertThrows(() => step({ ids: [[5]] }), Error, "it was disposed");
