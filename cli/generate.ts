@@ -3,7 +3,7 @@
  * @module
  */
 
-import type { Streamer } from "@peft/webgpu";
+import { TextStreamer } from "@peft/webgpu";
 import { type Command, UsageError } from "./command.ts";
 import { load, loadTokenizer, MODEL_FLAGS } from "./loading.ts";
 
@@ -59,13 +59,6 @@ export const generate: Command<typeof flags> = {
         `Cannot run generate: --prompt must have at least one token, received "${values.prompt}"`,
       );
     }
-    const text = tokenizer.decodeStream({ skipSpecialTokens: true });
-    const write = (piece: string) => Deno.stdout.writeSync(new TextEncoder().encode(piece));
-    const streamer: Streamer = {
-      put: ([token]) => void write(text.push(token)),
-      end: () => void write(`${text.flush()}\n`),
-    };
-    write(values.prompt);
     await model.generate(inputs, {
       maxNewTokens: values["max-new-tokens"],
       doSample: values.sample,
@@ -75,7 +68,7 @@ export const generate: Command<typeof flags> = {
       repetitionPenalty: values["repetition-penalty"],
       seed: values.seed,
       eosTokenId: tokenizer.eosTokenId,
-      streamer,
+      streamer: new TextStreamer(tokenizer, { skipSpecialTokens: true }),
     });
   },
 };

@@ -30,7 +30,7 @@ function setKey(yaml: string, key: string, value: string): string {
 /** The text of a card: a new one, or `existing` with its own part brought up to date. */
 export function modelCard({ baseModel, library, summary }: CardFacts, existing?: string): string {
   const text = existing ?? `---\n---\n\n${summary}\n`;
-  const [matched, found = ""] = /^---\r?\n([^]*?)(?:\r?\n)?---[ \t]*(?:\r?\n|$)/.exec(text) ?? [""];
+  const [matched, found = ""] = /^---\r?\n(?:([^]*?)\r?\n)?---[ \t]*(?:\r?\n|$)/.exec(text) ?? [""];
   let yaml = baseModel === null ? found : setKey(found, "base_model", JSON.stringify(baseModel));
   yaml = setKey(yaml, "library_name", library);
   let body = text.slice(matched.length);

@@ -197,6 +197,11 @@ Deno.test("modelCard() changes its own part alone, in cards of every shape", () 
   assert(/^---\nbase_model: "gpt2"\nlibrary_name: peft\nlanguage: en\n---\n# Card\n/.test(updated), updated);
   assertStringIncludes(updated, "- PEFT 0.21.2\n");
   assertEquals(modelCard(facts, updated), updated);
+  const dashes = modelCard(facts, "---\ntitle: a---\nlicense: mit\n---\nText\n");
+  assert(
+    /^---\ntitle: a---\nlicense: mit\nbase_model: "gpt2"\nlibrary_name: peft\n---\nText\n/.test(dashes),
+    dashes,
+  );
   assertStringIncludes(modelCard(facts, "No front matter.\n"), "\n---\n\nNo front matter.\n");
   assertStringIncludes(
     modelCard({ ...facts, baseModel: null }, python),
