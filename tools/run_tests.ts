@@ -240,6 +240,10 @@ async function main(args: readonly string[]): Promise<number> {
 }
 
 if (import.meta.main) {
+  // Else Deno also loads OpenGL's libEGL, whose clean-up at exit races with threads that end ("double free").
+  if (Deno.build.os === "linux" && !Deno.env.has("DENO_WEBGPU_BACKEND")) {
+    Deno.env.set("DENO_WEBGPU_BACKEND", "vulkan");
+  }
   if (!Deno.env.has("XDG_RUNTIME_DIR") && Deno.build.os === "linux") {
     // Mesa complains on stderr where it is unset; any folder serves.
     Deno.env.set("XDG_RUNTIME_DIR", await Deno.makeTempDir());

@@ -91,6 +91,17 @@ Deno.test("./run sets XDG_RUNTIME_DIR to a folder for what computes, and removes
   assertEquals(kept.stdout, `${ROOT}\n`);
 });
 
+Deno.test("./run lets Deno look for Vulkan adapters alone on Linux, unless the user says otherwise", async () => {
+  if (Deno.build.os !== "linux") return;
+  const deno = 'if [ "$1" = --version ]; then echo "deno 2.9.6"; else echo "$DENO_WEBGPU_BACKEND"; fi';
+  const drivers = { VK_ICD_FILENAMES: "x.json" };
+  assertEquals((await runScript(["info"], { deno }, drivers)).stdout, "vulkan\n");
+  assertEquals(
+    (await runScript(["info"], { deno }, { ...drivers, DENO_WEBGPU_BACKEND: "gl" })).stdout,
+    "gl\n",
+  );
+});
+
 Deno.test("./run without a command prints its usage and fails; --help and --version are its own", async () => {
   const { code, stdout } = await runScript([], { deno: DENO });
   assertEquals(code, 2);
