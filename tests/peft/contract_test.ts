@@ -73,7 +73,9 @@ async function losses(test: Case, steps: number, captured: boolean): Promise<num
     values.push(await loss.item());
     if (!captured) loss.dispose();
   }
+  replay.dispose();
   optimizer.dispose();
+  peftModel.dispose();
   return values;
 }
 
@@ -138,6 +140,7 @@ const CHECKS: Readonly<Record<string, (test: Case) => Promise<void>>> = {
     for (const [name, parameter] of peftModel.namedParameters()) {
       assertEquals(after.get(name) !== before.get(name), parameter.requiresGrad, name);
     }
+    optimizer.dispose();
     peftModel.dispose();
   },
 
@@ -296,6 +299,7 @@ const CHECKS: Readonly<Record<string, (test: Case) => Promise<void>>> = {
     for (const [name, parameter] of baseParameters) assertEquals(parameter.grad, null, name);
     for (const [name, parameter] of peftModel.namedParameters()) {
       assertEquals(parameter.grad !== null, parameter.requiresGrad, name);
+      parameter.grad?.dispose();
     }
     output.dispose();
     peftModel.dispose();
