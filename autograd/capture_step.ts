@@ -19,7 +19,7 @@ export type StepInput = readonly (readonly number[])[];
 export interface CapturedStep<Name extends string> {
   /** Does the step on `inputs`; the result is overwritten by the next call. */
   (inputs: Readonly<Record<Name, StepInput>>): Tensor;
-  /** Gives its memory back; a later call records anew. */
+  /** Gives its memory back; a later call records again. */
   dispose(): void;
 }
 
@@ -70,7 +70,7 @@ class RecordedStep<Name extends string> {
   readonly #yields: boolean;
   /** Leaves that got a gradient when the step last ran. */
   #leaves = new Set<Tensor>();
-  /** Whether it ran since something changed, so that what it makes only once is there. */
+  /** Whether it ran since the last change: what it makes on its first run exists. */
   #isWarm = false;
   #capture: Capture | null = null;
   #gradients: LeafGradient[] = [];
@@ -209,7 +209,7 @@ function placeGradient(leaf: Tensor, gradient: Tensor | null): void {
   leaf.grad = gradient && untracked(() => gradient.alias());
 }
 
-/** Steps that nobody can call any more give their memory back. */
+/** Gives back the memory of steps that nothing refers to any more. */
 const forgotten = new FinalizationRegistry<Map<string, RecordedStep<string>>>(disposeAll);
 
 function disposeAll(records: Map<string, RecordedStep<string>>): void {
@@ -224,7 +224,7 @@ function disposeAll(records: Map<string, RecordedStep<string>>): void {
  * step number and learning rate, the seeds of dropout.
  *
  * For inputs of new shapes, the first call runs `body`, the second runs and records it, later ones replay the record;
- * the numbers are the same bit for bit. So it goes again after a change of what a record depends on: train or eval
+ * the numbers are the same bit for bit. The same happens again after a change of what a record depends on: train or eval
  * mode, `requiresGrad`, which adapters act and how they are scaled, `noGrad`, a tensor that is disposed, a gradient
  * that is kept where there was none. The returned tensor is overwritten by the next call and belongs to the step.
  *

@@ -8,7 +8,7 @@ import type { HubProgress, LoadProgress } from "@peft/webgpu";
 const megabytes = (bytes: number) => (bytes / 1e6).toFixed(1);
 
 /** What one report of progress says. */
-export function describeLoading(progress: LoadProgress | HubProgress): string {
+function describeLoading(progress: LoadProgress | HubProgress): string {
   if ("file" in progress) {
     const { file, loadedBytes, totalBytes } = progress;
     const percent = totalBytes > 0 ? ` (${Math.floor(100 * loadedBytes / totalBytes)} %)` : "";

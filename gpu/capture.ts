@@ -1,6 +1,6 @@
 /**
  * A recorded stretch of work that is replayed without the code that made it: the same dispatches on the same buffers,
- * with host writes made anew. It holds every buffer that it uses, so that none of them becomes somebody else's.
+ * with fresh host writes. It holds every buffer that it uses, so that nothing else gets one of them.
  * @module
  */
 

@@ -71,7 +71,7 @@ async function runTests(
 
 /**
  * Tries every mutant in copies of the tree at `root`.
- * @returns what is wrong, a line each: mutants that the tests do not notice, or that could not be tried
+ * @returns what is wrong, one line per problem: mutants that the tests do not notice, or that could not be tried
  */
 export async function checkMutants(root: string, mutants: readonly Mutant[] = MUTANTS): Promise<string[]> {
   const problems: string[] = [];

@@ -27,7 +27,7 @@ export interface RunParts {
   /** What the order of the data depends on. */
   readonly data: DataOrder;
   /** Followers whose state is kept too. */
-  readonly callbacks?: readonly TrainerCallback[];
+  readonly callbacks: readonly TrainerCallback[];
 }
 
 /** Sums of losses on the host. */
@@ -164,7 +164,7 @@ export async function saveCheckpoint(
   parts: RunParts,
 ): Promise<string> {
   const { model, optimizer, scheduler, state, losses, data } = parts;
-  const path = await joinPath(outputDir, `checkpoint-${state.globalStep}`);
+  const path = await checkpointPath(outputDir, state.globalStep);
   if (state.bestGlobalStep === state.globalStep) state.bestModelCheckpoint = path;
   const about = { format: "@peft/webgpu checkpoint", version: 1, global_step: state.globalStep };
   await writeFolderAtomic(path, async (folder) => {
@@ -185,10 +185,7 @@ export async function saveCheckpoint(
       data,
       losses,
     });
-    await writeJson(
-      await joinPath(folder, "trainer_state.json"),
-      stateFile(state, args, parts.callbacks ?? []),
-    );
+    await writeJson(await joinPath(folder, "trainer_state.json"), stateFile(state, args, parts.callbacks));
     await writeJson(await joinPath(folder, "training_args.json"), args.toJSON());
   }, about);
   if (args.saveTotalLimit !== null) {
@@ -197,9 +194,14 @@ export async function saveCheckpoint(
     const surplus = steps.filter((step) => !kept.has(step)).slice(
       Math.max(0, args.saveTotalLimit - kept.size),
     );
-    for (const step of surplus) await removeStagedFolder(await joinPath(outputDir, `checkpoint-${step}`));
+    for (const step of surplus) await removeStagedFolder(await checkpointPath(outputDir, step));
   }
   return path;
+}
+
+/** Where the checkpoint of a step is. */
+function checkpointPath(outputDir: string, step: number): Promise<string> {
+  return joinPath(outputDir, `checkpoint-${step}`);
 }
 
 /** Steps of the checkpoints in a folder, the newest first. */
@@ -214,7 +216,7 @@ async function checkpointSteps(outputDir: string): Promise<number[]> {
  */
 export async function getLastCheckpoint(outputDir: string): Promise<string | null> {
   for (const step of await checkpointSteps(outputDir)) {
-    const path = await joinPath(outputDir, `checkpoint-${step}`);
+    const path = await checkpointPath(outputDir, step);
     try {
       await verifyFolder(path);
       return path;
@@ -280,9 +282,11 @@ export async function loadCheckpoint(path: string, parts: RunParts): Promise<voi
   state.numInputTokensSeen = progress.num_input_tokens_seen as number;
   state.bestMetric = progress.best_metric as number | null ?? null;
   state.bestGlobalStep = progress.best_global_step as number | null ?? null;
-  state.bestModelCheckpoint = progress.best_model_checkpoint as string | null ?? null;
+  // beside this one, wherever the folder is now
+  const best = progress.best_model_checkpoint === null ? null : state.bestGlobalStep;
+  state.bestModelCheckpoint = best === null ? null : await checkpointPath(await joinPath(path, ".."), best);
   const kept = progress.stateful_callbacks as Record<string, Record<string, unknown>> | undefined;
-  for (const callback of parts.callbacks ?? []) {
+  for (const callback of parts.callbacks) {
     const own = callback.name === undefined ? undefined : kept?.[callback.name];
     if (own) callback.loadStateDict?.(own);
   }

@@ -71,10 +71,7 @@ export async function evaluateLoss(
           })
         ));
       open.push({ loss: keep(loss), items });
-      if (logits) {
-        await collector!.add(logits, batch);
-        logits.dispose();
-      }
+      if (logits) await collector!.add(logits, batch).finally(() => logits.dispose());
       evalTokens += items;
       if (open.length === READ_TOGETHER) await read();
     }

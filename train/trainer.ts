@@ -172,7 +172,8 @@ export class Trainer {
   /**
    * Trains, from the beginning or from a checkpoint.
    * @throws {RangeError} for an empty dataset @throws {TypeError} if no parameter trains, or the checkpoint is of
-   * another model or data @throws {Error} for a loss or gradient that is not finite, naming the step
+   * another model or data @throws {Error} for an outputDir that cannot be written to, before the first step, and for a
+   * loss or gradient that is not finite, naming the step
    */
   async train(options: TrainOptions = {}): Promise<TrainOutput> {
     checkOptions("train", options, ["resumeFromCheckpoint", "signal"]);
@@ -183,14 +184,16 @@ export class Trainer {
     if (args.outputDir !== null) await checkWritableFolder(args.outputDir, "train");
     const control = this.#control;
     for (const name of Object.keys(control) as (keyof TrainerControl)[]) control[name] = false;
-    const run = new TrainingRun({ model, args, dataset, collate: this.#collate, optimizer, scheduler });
-    const parts = { ...run.parts, callbacks: this.#callbacks };
+    const run = new TrainingRun({
+      ...{ model, args, dataset, collate: this.#collate, optimizer, scheduler },
+      callbacks: this.#callbacks,
+    });
     this.#state = run.state;
     try {
       if (resumeFromCheckpoint !== false) {
         const newest = resumeFromCheckpoint === true;
         const path = newest ? await findCheckpoint(this.#outputDir("resume")) : resumeFromCheckpoint;
-        await loadCheckpoint(path, parts);
+        await loadCheckpoint(path, run);
       }
       run.start();
       model.train(true);
@@ -304,8 +307,7 @@ export class Trainer {
   }
 
   async #save(run: TrainingRun): Promise<string> {
-    const parts = { ...run.parts, callbacks: this.#callbacks };
-    const checkpoint = await saveCheckpoint(this.#outputDir("save a checkpoint"), this.args, parts);
+    const checkpoint = await saveCheckpoint(this.#outputDir("save a checkpoint"), this.args, run);
     await this.#emit("onSave", { checkpoint });
     return checkpoint;
   }

@@ -28,7 +28,7 @@ import {
   type TrainableModel,
   trainableParameters,
 } from "./trainable_model.ts";
-import type { TrainerState } from "./trainer_state.ts";
+import type { TrainerCallback, TrainerState } from "./trainer_state.ts";
 import type { TrainingArguments } from "./training_arguments.ts";
 
 /** What a run is made of. */
@@ -40,6 +40,8 @@ export interface RunOptions {
   /** Those of the caller; null for those that `args` describe. */
   readonly optimizer: Optimizer | null;
   readonly scheduler: LRScheduler | null;
+  /** Followers whose state a checkpoint keeps. */
+  readonly callbacks: readonly TrainerCallback[];
 }
 
 function makeOptimizer(model: TrainableModel, args: TrainingArguments): Optimizer {
@@ -65,6 +67,7 @@ export class TrainingRun implements RunParts {
   readonly optimizer: Optimizer;
   readonly scheduler: LRScheduler;
   readonly data: DataOrder;
+  readonly callbacks: readonly TrainerCallback[];
   readonly losses: LossSums = { sinceLog: 0, loggedStep: 0, total: 0 };
   readonly state: TrainerState;
   readonly loader: DataLoader;
@@ -87,8 +90,9 @@ export class TrainingRun implements RunParts {
   #startTokens = 0;
 
   /** @throws {RangeError} for an empty dataset @throws {TypeError} if no parameter trains */
-  constructor({ model, args, dataset, collate, optimizer, scheduler }: RunOptions) {
+  constructor({ model, args, dataset, collate, optimizer, scheduler, callbacks }: RunOptions) {
     this.model = model;
+    this.callbacks = callbacks;
     this.#args = args;
     this.#parameters = [...trainableParameters(model).values()];
     if (this.#parameters.length === 0) {
@@ -137,12 +141,6 @@ export class TrainingRun implements RunParts {
     // One record at most, and none that is larger than what the pool keeps idle: a run needs no more memory for it.
     const options = { verify: true, yields: true, maxReservedBytes: 0 };
     this.#captured = captureStep(this.device, (inputs) => this.#recordedBody(inputs), options);
-  }
-
-  /** What a checkpoint takes of it. */
-  get parts(): RunParts {
-    const { model, optimizer, scheduler, state, losses, data } = this;
-    return { model, optimizer, scheduler, state, losses, data };
   }
 
   /** Counts speed from here on: after the state was restored, before the first step. */

@@ -29,7 +29,7 @@ export type HotswapOptions = Pick<LoadAdapterOptions, "revision" | "cacheDir" | 
  * Replaces the values of a LoRA adapter by those of a file. A smaller rank is filled up with zeros; A and B that the file
  * lacks become zero. Where the new adapter has another scaling, the ratio goes into B, so that the configuration, a
  * captured step and a saved file stay right (`peft` changes the scaling and keeps the old configuration). An adapter of
- * alpha 0 takes the new alpha instead, for which a captured step is recorded anew.
+ * alpha 0 takes the new alpha instead, for which a captured step is recorded again.
  * @param model a `PeftModel`, or a model that `injectAdapterInModel` changed
  * @param dirOrId a folder that `savePretrained` (here or in Python) wrote (a path, a URL, files or a folder source), or a hub id
  * @throws {RangeError} if there is no such adapter, it is merged, the methods or one of useRslora, loraDropout,

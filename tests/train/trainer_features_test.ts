@@ -156,6 +156,37 @@ Deno.test("EarlyStoppingCallback stops after the patience, keeps its count in ch
   });
 });
 
+Deno.test("the best model comes back from a folder that was moved between two runs", async () => {
+  await inFolder(async (folder) => {
+    const settings = {
+      ...args,
+      learningRate: 0.5, // worse with every step: the first checkpoint is the best
+      evalStrategy: "steps",
+      evalSteps: 1,
+      saveStrategy: "steps",
+      saveSteps: 1,
+      loadBestModelAtEnd: true,
+    } as const;
+    const run = async (outputDir: string, maxSteps: number, resume: boolean) => {
+      const model = await tinyModel();
+      const data = { trainDataset: dataset, evalDataset: dataset };
+      const trainer = new Trainer({ model, args: { ...settings, outputDir, maxSteps }, ...data });
+      await trainer.train({ resumeFromCheckpoint: resume });
+      const weights = await weightsOf(model);
+      model.dispose();
+      return { weights, best: trainer.state.bestGlobalStep };
+    };
+    const first = await run(join(folder, "old"), 2, false);
+    await Deno.rename(join(folder, "old"), join(folder, "new"));
+    const second = await run(join(folder, "new"), 4, true);
+    assert(
+      first.best !== null && first.best <= 2 && second.best === first.best,
+      JSON.stringify([first.best, second.best]),
+    );
+    assertEquals(second.weights, first.weights);
+  });
+});
+
 Deno.test("EarlyStoppingCallback refuses a run without evaluations, and bad settings", async () => {
   const model = await tinyModel();
   const trainer = new Trainer({
