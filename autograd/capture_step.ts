@@ -4,7 +4,7 @@
  */
 
 import { type Capture, type Device, isSameWork } from "../gpu/mod.ts";
-import { checkOptions } from "./options.ts";
+import { checkOptions } from "../options/names.ts";
 import { keep, untracked } from "./scope.ts";
 import { settingsKey } from "./settings.ts";
 import { nestedShape, type Shape, showShape } from "./shape.ts";

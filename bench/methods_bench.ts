@@ -11,7 +11,7 @@ import { load } from "../io/safetensors.ts";
 import { GPT2Config, GPT2LMHeadModel } from "../model/mod.ts";
 import { readAdapterConfig } from "../peft/files/adapter_files.ts";
 import { hubFormat } from "../peft/bottleneck/bottleneck_format.ts";
-import type { PeftConfig } from "../peft/config.ts";
+import type { PeftConfig } from "../peft/config/peft_config.ts";
 import {
   AdaLoraConfig,
   BitFitConfig,

@@ -4,7 +4,7 @@
  */
 
 import { defaultSeed, tidy, TokenSampler } from "../autograd/mod.ts";
-import { checkOptions } from "../autograd/options.ts";
+import { checkOptions } from "../options/names.ts";
 import { inEvalMode } from "../nn/mod.ts";
 import { beamSearch } from "./beam_search.ts";
 import { decode, type RunStep, type Streamer } from "./decode.ts";

@@ -15,7 +15,7 @@ import {
   Projection,
   type ProjectionOptions,
 } from "../nn/mod.ts";
-import type { PeftConfig } from "./config.ts";
+import type { PeftConfig } from "./config/peft_config.ts";
 import { type LinearCall, runLinear } from "./linear_call.ts";
 import { partOfOptions } from "./by_sample.ts";
 import type { AdapterState } from "./adapter_state.ts";

@@ -8,7 +8,7 @@ import type { Initializer, Module, Parameter } from "../nn/mod.ts";
 import type { MakeLinearAdapter } from "./adapted_linear.ts";
 import type { AdapterState } from "./adapter_state.ts";
 import type { AdapterFormat } from "./files/adapter_format.ts";
-import type { PeftConfig } from "./config.ts";
+import type { PeftConfig } from "./config/peft_config.ts";
 
 /** What a method may use while it makes parameters. */
 export interface InjectionContext {

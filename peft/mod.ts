@@ -3,14 +3,17 @@
  * @module
  */
 
-export { AdaLoraConfig, type AdaLoraConfigFields, type RankPattern } from "./methods/adalora.ts";
+export { AdaLoraConfig, type AdaLoraConfigFields, type RankPattern } from "./methods/adalora_config.ts";
 export { AdaptedLinear } from "./adapted_linear.ts";
-export { PeftConfig, type PeftConfigFields, type PeftConfigReader } from "./config.ts";
+export type { BlockwiseFields, PeftConfigFields, TargetedFields } from "./config/peft_config.ts";
+export { type ConfigClass, MethodConfig } from "./config/method_config.ts";
+export { PeftConfig, type PeftConfigReader } from "./files/peft_config.ts";
+export type { PeftConfig as AdapterConfig } from "./config/peft_config.ts"; // the type behind PeftConfig
 export { describeConfig } from "./describe_config.ts";
 export { LoraConfig, type LoraConfigFields, type LoraConfigInput } from "./lora/lora_config.ts";
 export { type EvaBatch, initializeLoraEvaWeights } from "./lora/eva.ts";
 export type { EvaConfig } from "./lora/eva_config.ts";
-export type { LoraInit } from "./lora/lora_init.ts";
+export type { LoraInit } from "./lora/lora_config.ts";
 export { getPeftModel, type MixedOption, PeftModel } from "./peft_model.ts";
 export type { AdaptableModel, AdapterRows, ForwardInputs, Generate } from "./adaptable_model.ts";
 export type { LoadAdapterOptions, SaveAdapterOptions } from "./files/adapter_folder.ts";
@@ -32,33 +35,31 @@ export type { AdapterHost, InjectOptions, LoadedKeys } from "./adapter_host.ts";
 export type { AdapterValues } from "./files/adapter_files.ts";
 export { BidirectionalLstm, type LstmOptions } from "./virtual_tokens/lstm.ts";
 export { VirtualTokenEncoder } from "./virtual_tokens/prompt_encoder.ts";
+export { PrefixTuningConfig, type PrefixTuningConfigFields } from "./virtual_tokens/prefix_tuning_config.ts";
 export {
-  PrefixTuningConfig,
-  type PrefixTuningConfigFields,
   PromptEncoderConfig,
   type PromptEncoderConfigFields,
-  type PromptLearningFields,
-  PromptTuningConfig,
-  type PromptTuningConfigFields,
-} from "./virtual_tokens/prompt_learning.ts";
+} from "./virtual_tokens/prompt_encoder_config.ts";
+export type { PromptLearningFields } from "./virtual_tokens/virtual_token_options.ts";
+export { PromptTuningConfig, type PromptTuningConfigFields } from "./virtual_tokens/prompt_tuning_config.ts";
 export { Tuner } from "./tuner.ts";
 export { NoMatchingModuleError } from "./targets.ts";
-export { IA3Config, type IA3ConfigFields } from "./methods/ia3.ts";
-export { LNTuningConfig, type LNTuningConfigFields } from "./methods/ln_tuning.ts";
+export { IA3Config, type IA3ConfigFields } from "./methods/ia3_config.ts";
+export { LNTuningConfig, type LNTuningConfigFields } from "./methods/ln_tuning_config.ts";
 export { DoraMagnitude } from "./lora/dora.ts";
 export type { CombinationType, WeightedAdapterOptions } from "./operations/weighted_lora.ts";
 export type { CombineRule, MajoritySignMethod } from "./operations/combine.ts";
-export { VeraConfig, type VeraConfigFields } from "./methods/vera.ts";
-export { LoHaConfig, type LoHaConfigFields } from "./methods/loha.ts";
-export { LoKrConfig, type LoKrConfigFields, type LoKrInit } from "./methods/lokr.ts";
+export { VeraConfig, type VeraConfigFields } from "./methods/vera_config.ts";
+export { LoHaConfig, type LoHaConfigFields } from "./methods/loha_config.ts";
+export { LoKrConfig, type LoKrConfigFields, type LoKrInit } from "./methods/lokr_config.ts";
 export type { LycorisFields } from "./methods/lycoris.ts";
-export { OFTConfig, type OFTConfigFields } from "./methods/oft.ts";
-export { BOFTConfig, type BOFTConfigFields } from "./methods/boft.ts";
-export { FourierFTConfig, type FourierFTConfigFields } from "./methods/fourierft.ts";
-export { BitFitConfig, type BitFitConfigFields } from "./methods/bitfit.ts";
-export { BottleneckConfig, type BottleneckConfigFields } from "./bottleneck/bottleneck.ts";
+export { OFTConfig, type OFTConfigFields } from "./methods/oft_config.ts";
+export { BOFTConfig, type BOFTConfigFields } from "./methods/boft_config.ts";
+export { FourierFTConfig, type FourierFTConfigFields } from "./methods/fourierft_config.ts";
+export { BitFitConfig, type BitFitConfigFields } from "./methods/bitfit_config.ts";
+export { BottleneckConfig, type BottleneckConfigFields } from "./bottleneck/bottleneck_config.ts";
 export { BottleneckAdapter } from "./bottleneck/bottleneck_adapter.ts";
-export type { BottleneckOrigin } from "./bottleneck/bottleneck_format.ts";
+export type { BottleneckOrigin } from "./bottleneck/hub_config.ts";
 export { BottleneckLayer } from "./bottleneck/bottleneck_layer.ts";
 export { deleteAdapter, injectAdapterInModel, setAdapter, setRequiresGrad } from "./operations/functional.ts";
 export { rescaleAdapterScale } from "./operations/scale_adapters.ts";
@@ -76,6 +77,7 @@ export {
 } from "./operations/status.ts";
 export { hotswapAdapter, type HotswapOptions } from "./operations/hotswap.ts";
 export { extractLora, type ExtractLoraOptions } from "./lora/extract_lora.ts";
-export { TrainableTokensConfig, type TrainableTokensConfigFields } from "./lora/trainable_tokens.ts";
+export { TrainableTokensConfig, type TrainableTokensConfigFields } from "./lora/trainable_tokens_config.ts";
 export { type TokenChoice, TrainableTokensLayer } from "./lora/trainable_tokens_layer.ts";
-export { TokenAdapter, type TokenIndices } from "./lora/token_adapter.ts";
+export { TokenAdapter } from "./lora/token_adapter.ts";
+export type { TokenIndices } from "./lora/lora_config.ts";

@@ -10,7 +10,7 @@ import type { AdaptableModel, AdapterRows, ForwardInputs, Generate } from "./ada
 import { adapterFolder, type LoadAdapterOptions, type SaveAdapterOptions } from "./files/adapter_folder.ts";
 import { readAdapterConfig, readAdapterValues, writeAdapter } from "./files/adapter_files.ts";
 import { noBudget } from "./companions.ts";
-import { type PeftConfig, withFields } from "./config.ts";
+import { type PeftConfig, withFields } from "./config/peft_config.ts";
 import type { AdapterHost, InjectOptions } from "./adapter_host.ts";
 import type { TrainingState } from "./method.ts";
 import type { VirtualTokenEncoder } from "./virtual_tokens/prompt_encoder.ts";

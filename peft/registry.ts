@@ -4,24 +4,36 @@
  */
 
 import { type AdapterFormat, peftFormat } from "./files/adapter_format.ts";
-import { adalora, type AdaLoraConfig } from "./methods/adalora.ts";
-import { bitfit, type BitFitConfig, isBitFit } from "./methods/bitfit.ts";
-import { boft, type BOFTConfig } from "./methods/boft.ts";
-import { bottleneck, BottleneckConfig } from "./bottleneck/bottleneck.ts";
-import type { PeftConfig } from "./config.ts";
-import { fourierft, type FourierFTConfig } from "./methods/fourierft.ts";
-import { ia3, type IA3Config } from "./methods/ia3.ts";
-import { lnTuning, type LNTuningConfig } from "./methods/ln_tuning.ts";
-import { loha, type LoHaConfig } from "./methods/loha.ts";
-import { lokr, type LoKrConfig } from "./methods/lokr.ts";
+import { adalora } from "./methods/adalora.ts";
+import type { AdaLoraConfig } from "./methods/adalora_config.ts";
+import { bitfit } from "./methods/bitfit.ts";
+import { type BitFitConfig, isBitFit } from "./methods/bitfit_config.ts";
+import { boft } from "./methods/boft.ts";
+import type { BOFTConfig } from "./methods/boft_config.ts";
+import { bottleneck } from "./bottleneck/bottleneck.ts";
+import { BottleneckConfig } from "./bottleneck/bottleneck_config.ts";
+import type { PeftConfig } from "./config/peft_config.ts";
+import { fourierft } from "./methods/fourierft.ts";
+import type { FourierFTConfig } from "./methods/fourierft_config.ts";
+import { ia3 } from "./methods/ia3.ts";
+import type { IA3Config } from "./methods/ia3_config.ts";
+import { lnTuning } from "./methods/ln_tuning.ts";
+import type { LNTuningConfig } from "./methods/ln_tuning_config.ts";
+import { loha } from "./methods/loha.ts";
+import type { LoHaConfig } from "./methods/loha_config.ts";
+import { lokr } from "./methods/lokr.ts";
+import type { LoKrConfig } from "./methods/lokr_config.ts";
 import { lora } from "./lora/lora.ts";
 import type { LoraConfig } from "./lora/lora_config.ts";
 import type { PeftMethod } from "./method.ts";
 import { nearestNames, quoteAll } from "./names.ts";
-import { oft, type OFTConfig } from "./methods/oft.ts";
+import { oft } from "./methods/oft.ts";
+import type { OFTConfig } from "./methods/oft_config.ts";
 import { isPromptLearning, promptLearningConfigs } from "./virtual_tokens/prompt_learning.ts";
-import { trainableTokens, type TrainableTokensConfig } from "./lora/trainable_tokens.ts";
-import { vera, type VeraConfig } from "./methods/vera.ts";
+import { trainableTokens } from "./lora/trainable_tokens.ts";
+import type { TrainableTokensConfig } from "./lora/trainable_tokens_config.ts";
+import { vera } from "./methods/vera.ts";
+import type { VeraConfig } from "./methods/vera_config.ts";
 
 /** Configuration of each method. */
 export interface PeftConfigs {

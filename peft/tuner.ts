@@ -10,7 +10,7 @@ import type { AdapterHost, InjectOptions, LoadedKeys } from "./adapter_host.ts";
 import { checkName, checkNewName, mixedTypes } from "./adapter_names.ts";
 import { AdapterSwitch } from "./operations/adapters_off.ts";
 import { type AdapterValues, applyAdapterValues } from "./files/adapter_files.ts";
-import { type PeftConfig, withFields } from "./config.ts";
+import { type PeftConfig, withFields } from "./config/peft_config.ts";
 import { embeddingWeights } from "./lora/embedding_weights.ts";
 import { GradientFlags } from "./gradient_flags.ts";
 import { Merging } from "./operations/merging.ts";

@@ -8,6 +8,7 @@ import { listFiles } from "./list_files.ts";
 
 /** Folders whose files run in any WebGPU runtime, browsers included. */
 export const CORE_FOLDERS: readonly string[] = [
+  "options",
   "kernels",
   "gpu",
   "autograd",
@@ -20,15 +21,16 @@ export const CORE_FOLDERS: readonly string[] = [
 
 /** What the files of each folder may import, besides their own folder. `types:` allows type imports alone. */
 export const ARROWS: Readonly<Record<string, readonly string[]>> = {
+  options: [],
   kernels: [],
   gpu: ["types:kernels"],
-  autograd: ["gpu", "kernels"],
+  autograd: ["gpu", "kernels", "options"],
   io: [],
-  nn: ["autograd"],
-  model: ["nn", "autograd", "io"],
-  peft: ["nn", "autograd", "io"],
-  train: ["nn", "autograd", "io"],
-  cli: ["mod.ts"],
+  nn: ["autograd", "options"],
+  model: ["nn", "autograd", "io", "options"],
+  peft: ["nn", "autograd", "io", "options"],
+  train: ["nn", "autograd", "io", "options"],
+  cli: ["mod.ts", "options"],
   examples: ["mod.ts"],
   bench: [...CORE_FOLDERS, "mod.ts", "cli", "examples", "tools"],
   "auto_peft.ts": ["model", "peft", "io"],

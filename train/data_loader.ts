@@ -4,7 +4,7 @@
  */
 
 import { defaultSeed, HostRandom } from "../autograd/mod.ts";
-import { checkOptions } from "../autograd/options.ts";
+import { checkOptions } from "../options/names.ts";
 import type { Dataset, Example } from "./data.ts";
 
 /** Rows of equal length. */

@@ -3,7 +3,7 @@
  * @module
  */
 
-import { checkOptions } from "../autograd/options.ts";
+import { checkOptions } from "../options/names.ts";
 import { checkWritableFolder, joinPath, makeDirectory } from "../io/files.ts";
 import { writeJson } from "../io/json.ts";
 import { noteBest } from "./best_model.ts";

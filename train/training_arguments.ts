@@ -3,7 +3,7 @@
  * @module
  */
 
-import { checkOptions } from "../autograd/options.ts";
+import { checkOptions } from "../options/names.ts";
 import { checkSchedulerType, type SchedulerType } from "./lr_scheduler.ts";
 
 /** When something happens during training. */

@@ -4,34 +4,14 @@
  */
 
 import { add, multiply, negate, relu, scale, subtract, type Tensor } from "../../autograd/mod.ts";
-import {
-  type ActivationName,
-  activations,
-  Dropout,
-  Initializer,
-  LayerNorm,
-  Linear,
-  Module,
-  Parameter,
-} from "../../nn/mod.ts";
-import type { BottleneckConfig } from "./bottleneck.ts";
-import { refuseConfig } from "../config.ts";
+import { activations, Dropout, Initializer, LayerNorm, Linear, Module, Parameter } from "../../nn/mod.ts";
+import type { BottleneckConfig } from "./bottleneck_config.ts";
 import type { InjectionContext } from "../method.ts";
 
 /** AdapterHub's own activation beside those of `transformers`: slope 0.01 below zero. */
 const leakyRelu = (x: Tensor): Tensor => subtract(relu(x), scale(relu(negate(x)), 0.01));
 
 const functions: Readonly<Record<string, (x: Tensor) => Tensor>> = { ...activations, leakyrelu: leakyRelu };
-
-/** Fails for an activation that is not here. @throws {RangeError} */
-export function checkActivation(name: string): asserts name is ActivationName | "leakyrelu" {
-  if (typeof name !== "string" || !Object.hasOwn(functions, name.toLowerCase())) {
-    refuseConfig(
-      "bottleneck",
-      `non_linearity must be one of ${Object.keys(functions).join(", ")}, received ${JSON.stringify(name)}`,
-    );
-  }
-}
 
 /** The parameters of one adapter. Properties carry AdapterHub's names. */
 export class BottleneckAdapter extends Module {

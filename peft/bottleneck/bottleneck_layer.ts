@@ -6,7 +6,7 @@
 import { add, type Tensor } from "../../autograd/mod.ts";
 import { ModuleDict, type Parameter, SubBlock } from "../../nn/mod.ts";
 import { BottleneckAdapter } from "./bottleneck_adapter.ts";
-import type { BottleneckConfig } from "./bottleneck.ts";
+import type { BottleneckConfig } from "./bottleneck_config.ts";
 import type { AdapterState } from "../adapter_state.ts";
 import type { InjectionContext, TunerLayer } from "../method.ts";
 import { renameIn } from "../operations/rename_adapter.ts";

@@ -16,7 +16,7 @@ import {
 } from "../../io/safetensors.ts";
 import { mismatchError, type Parameter } from "../../nn/mod.ts";
 import { modelCard } from "./model_card.ts";
-import type { PeftConfig } from "../config.ts";
+import type { PeftConfig } from "../config/peft_config.ts";
 import { formatOf, readConfig } from "../registry.ts";
 
 /** Name of the file with the configuration, in every format. */

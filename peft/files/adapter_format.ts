@@ -3,7 +3,7 @@
  * @module
  */
 
-import type { PeftConfig } from "../config.ts";
+import type { PeftConfig } from "../config/peft_config.ts";
 
 /** One layout of adapter folders. */
 export interface AdapterFormat {

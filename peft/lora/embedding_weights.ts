@@ -6,7 +6,7 @@
 
 import { Embedding, Linear, type Module, type Parameter } from "../../nn/mod.ts";
 import { tunerLayers } from "../adapted_tree.ts";
-import type { PeftConfig } from "../config.ts";
+import type { PeftConfig } from "../config/peft_config.ts";
 import { matchesTarget } from "../targets.ts";
 
 /** What `peft` calls an embedding layer and GPT-2 has (`EMBEDDING_LAYER_NAMES`). */

@@ -25,7 +25,7 @@ import {
 } from "../../autograd/mod.ts";
 import { inEvalMode } from "../../nn/mod.ts";
 import type { AdaptableModel } from "../adaptable_model.ts";
-import { withFields } from "../config.ts";
+import { withFields } from "../config/peft_config.ts";
 import { completeEva, type EvaConfig } from "./eva_config.ts";
 import { LoraConfig } from "./lora_config.ts";
 import { LoraLayer } from "./lora_layer.ts";

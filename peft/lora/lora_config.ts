@@ -3,40 +3,53 @@
  * @module
  */
 
+import { flag, number, type Rule, rule } from "../../options/rules.ts";
+import { option } from "../../options/table.ts";
 import {
-  checkFiniteNumber,
-  checkFlag,
-  checkLayers,
-  checkNames,
-  checkPatternTable,
-  checkTokenIndices,
-} from "../checks.ts";
-import {
-  checkCommon,
-  COMMON_DEFAULTS,
-  configFromJSON,
-  configToJSON,
-  type PeftConfig,
-  type PeftConfigFields,
-  refuseConfig,
-  snakeCase,
-} from "../config.ts";
-import type { TokenIndices } from "./token_adapter.ts";
+  BLOCKWISE_OPTIONS,
+  COMMON_OPTIONS,
+  type ConfigClass,
+  MethodConfig,
+  type MethodTable,
+  readFields,
+} from "../config/method_config.ts";
+import { type BlockwiseFields, refuseConfig } from "../config/peft_config.ts";
+import { alphaTable, bias, probability, rank, rankTable, tokensByModule } from "../config/rules.ts";
 import { completeEva, type EvaConfig, evaFromJSON, evaToJSON } from "./eva_config.ts";
-import { checkInit, isNamedInit, type LoraInit } from "./lora_init.ts";
+import { LORA_IGNORED, LORA_UNSUPPORTED } from "./lora_file.ts";
+
+/** Ids of the input embedding, or of modules by the ends of their names. */
+export type TokenIndices = readonly number[] | Readonly<Record<string, readonly number[]>>;
+
+/**
+ * Initial values of A [r, in] and B [out, r]:
+ * - true: A uniform in ±1/sqrt(in), B zero
+ * - false: B uniform in ±1/sqrt(r) too, so that the adapter changes the model at once (for tests)
+ * - "gaussian": A normal with standard deviation 1/r, B zero
+ * - "orthogonal": A and B random with B A = 0, r even (https://datta0.github.io/posts/rethink-lora-init)
+ * - "pissa": the r largest singular values of the weight and their vectors, which are taken off it (Meng et al. 2024,
+ *   arXiv:2404.02948); "pissa_niter_N": found by N subspace iterations, quicker on large weights
+ * - "olora": the first r columns of Q and rows of R of the weight, which are taken off it (Büyükakyüz 2024,
+ *   arXiv:2406.01775)
+ * - "eva": as true, until `initializeLoraEvaWeights` sets A from the data (Paischer et al. 2024, arXiv:2410.07170)
+ */
+export type LoraInit =
+  | boolean
+  | "gaussian"
+  | "orthogonal"
+  | "pissa"
+  | `pissa_niter_${number}`
+  | "olora"
+  | "eva";
 
 /** Fields of a LoRA configuration. */
-export interface LoraConfigFields extends PeftConfigFields {
+export interface LoraConfigFields extends BlockwiseFields {
   /** Rank; default 8. */
   r: number;
   /** Numerator of the scaling; default 8. */
   loraAlpha: number;
   /** Dropout of the adapter's input while training; default 0. */
   loraDropout: number;
-  /** Modules to adapt: names, a regular expression, "all-linear", or null for the model's default. */
-  targetModules: readonly string[] | string | null;
-  /** Modules to leave out of those; same forms, default null. */
-  excludeModules: readonly string[] | string | null;
   /** Biases of the base that train too: none, all, or those of adapted modules; default "none". */
   bias: "none" | "all" | "lora_only";
   /** Scale by alpha / sqrt(r) instead of alpha / r; default false. */
@@ -48,18 +61,12 @@ export interface LoraConfigFields extends PeftConfigFields {
    * same rows. Default null.
    */
   trainableTokenIndices: TokenIndices | null;
-  /** Modules trained and saved whole; default null. */
-  modulesToSave: readonly string[] | null;
   /** Initial values of A and B, see `LoraInit`; default true. */
   initLoraWeights: LoraInit;
   /** Options of the start "eva"; default null: its defaults. */
   evaConfig: EvaConfig | null;
   /** Give B a bias that trains; with initLoraWeights true or false alone, without DoRA, not on embeddings. Default false. */
   loraBias: boolean;
-  /** Numbers of the blocks to adapt; null for all. With a list of targets alone. */
-  layersToTransform: number | readonly number[] | null;
-  /** Name of the list of blocks, such as "h", where it cannot be told from the path; default null. */
-  layersPattern: string | readonly string[] | null;
   /** Ranks of modules whose name matches a pattern; default {}. */
   rankPattern: Readonly<Record<string, number>>;
   /** Alphas of modules whose name matches a pattern; default {}. */
@@ -73,137 +80,117 @@ export type LoraConfigInput = Partial<Omit<LoraConfigFields, "evaConfig">> & {
   evaConfig?: Partial<EvaConfig> | null;
 };
 
-const DEFAULTS: LoraConfigFields = {
-  ...COMMON_DEFAULTS,
-  r: 8,
-  loraAlpha: 8,
-  loraDropout: 0,
-  targetModules: null,
-  excludeModules: null,
-  bias: "none",
-  useRslora: false,
-  useDora: false,
-  modulesToSave: null,
-  trainableTokenIndices: null,
-  initLoraWeights: true,
-  evaConfig: null,
-  loraBias: false,
-  layersToTransform: null,
-  layersPattern: null,
-  rankPattern: {},
-  alphaPattern: {},
-  fanInFanOut: false,
+/** Named initial values; a name that ends in "_" has a number after it. */
+const NAMED_INITS = ["gaussian", "orthogonal", "pissa", "pissa_niter_", "olora", "eva"] as const;
+
+/** Initial values that `peft` has beside them, and why they are not supported. */
+const ABSENT_INITS: Readonly<Record<string, string>> = {
+  loftq: "it starts from a quantised base, and the weights here are not quantised",
+  corda: "use pissa, or eva to start from data",
+  lora_ga: "use pissa, or eva to start from data",
+  mica: "use pissa",
 };
 
-/** Fields of the file that ask for nothing here, with the values `peft` writes then. */
-const FIXED: Readonly<Record<string, unknown>> = {
-  alora_invocation_tokens: null,
-  arrow_config: null,
-  corda_config: null,
-  ensure_weight_tying: false,
-  kasa_config: null,
-  layer_replication: null,
-  loftq_config: {},
-  lora_ga_config: null,
-  megatron_config: null,
-  megatron_core: "megatron.core",
-  monteclora_config: null,
-  qalora_group_size: 16,
-  target_parameters: null,
-  use_bdlora: null,
-  use_qalora: false,
-  velora_config: null,
-};
+/** `pissa_niter_16` as [`pissa_niter_`, 16]; null for a name that is not supported. */
+export function parseInit(
+  name: string,
+): readonly [name: (typeof NAMED_INITS)[number], argument: number | null] | null {
+  const [, key, digits] = /^([^]*?)(\d*)$/.exec(name)!;
+  const found = NAMED_INITS.find((init) => init === key);
+  if (found === undefined || found.endsWith("_") !== (digits !== "")) return null;
+  return [found, digits === "" ? null : Number(digits)];
+}
 
-/** Fields of FIXED that mean nothing unless another one is set. */
-const IDLE_FIELDS = ["megatron_core", "qalora_group_size"];
+/** Whether initial values are chosen by name. */
+export function isNamedInit(value: LoraInit): value is Exclude<LoraInit, boolean> {
+  return typeof value === "string";
+}
 
-const isRank = (value: unknown): boolean => Number.isInteger(value) && (value as number) > 0;
-
-function check(fields: LoraConfigFields): void {
-  const refuse = (message: string) => refuseConfig("lora", message);
-  checkCommon("lora", fields);
-  checkNames("lora", "target_modules", fields.targetModules, true);
-  checkNames("lora", "exclude_modules", fields.excludeModules, true);
-  checkNames("lora", "modules_to_save", fields.modulesToSave, false);
-  checkNames("lora", "layers_pattern", fields.layersPattern, true);
-  checkTokenIndices("lora", "trainable_token_indices", fields.trainableTokenIndices, true);
-  checkLayers("lora", "layers_to_transform", fields.layersToTransform);
-  checkFlag("lora", "use_rslora", fields.useRslora);
-  checkFlag("lora", "use_dora", fields.useDora);
-  checkFlag("lora", "lora_bias", fields.loraBias);
-  checkFlag("lora", "fan_in_fan_out", fields.fanInFanOut);
-  checkPatternTable("lora", "rank_pattern", fields.rankPattern);
-  checkPatternTable("lora", "alpha_pattern", fields.alphaPattern);
-  if (!isRank(fields.r)) {
-    refuse(`\`r\` should be a positive integer value but the value passed is ${fields.r}`);
-  }
-  for (const [pattern, rank] of Object.entries(fields.rankPattern)) {
-    if (!isRank(rank)) refuse(`rank_pattern of "${pattern}" should be a positive integer, received ${rank}`);
-  }
-  checkFiniteNumber("lora", "lora_alpha", fields.loraAlpha, 0);
-  for (const [pattern, alpha] of Object.entries(fields.alphaPattern)) {
-    checkFiniteNumber("lora", `alpha_pattern of "${pattern}"`, alpha, 0);
-  }
-  checkFiniteNumber("lora", "lora_dropout", fields.loraDropout, 0, 1);
-  if (!["none", "all", "lora_only"].includes(fields.bias)) {
-    refuse(`bias must be "none", "all" or "lora_only", received "${fields.bias}"`);
-  }
-  checkInit(fields.initLoraWeights, fields.r);
-  if (fields.loraBias && isNamedInit(fields.initLoraWeights)) {
-    refuse(
-      `The argument lora_bias=True is only supported with init_lora_weights=True or False, got init_lora_weights=${fields.initLoraWeights} instead.`,
-    );
-  }
-  if (fields.loraBias && fields.useDora) {
-    refuse("The argument lora_bias=True is not supported for DoRA, please pass use_dora=False");
-  }
-  if (fields.layersToTransform !== null && typeof fields.targetModules === "string") {
-    refuse("`layers_to_transform` cannot be used when `target_modules` is a str.");
-  }
-  if (fields.layersPattern !== null && fields.layersToTransform === null) {
-    refuse("When `layers_pattern` is specified, `layers_to_transform` must also be specified.");
+/** Fails for an odd rank, which the start "orthogonal" cannot have. @throws {RangeError} */
+export function checkEvenRank(rank: number): void {
+  if (rank % 2 !== 0) {
+    refuseConfig("lora", `Orthogonal initialization requires the LoRA rank to be even, got ${rank} instead.`);
   }
 }
 
+const init: Rule<LoraInit> = {
+  ...rule<LoraInit>(
+    "a supported start",
+    (value) => typeof value === "boolean" || typeof value === "string" && parseInit(value) !== null,
+  ),
+  message: (name, value) =>
+    typeof value === "string" && Object.hasOwn(ABSENT_INITS, value)
+      ? `${name}="${value}" is not supported: ${ABSENT_INITS[value]}`
+      : `Unknown initialization ${name}=${JSON.stringify(value)}`,
+};
+
+const TABLE: MethodTable<LoraConfigFields> = {
+  method: "lora",
+  title: "LoRA",
+  peftType: "LORA",
+  options: {
+    ...COMMON_OPTIONS,
+    r: option(8, rank, { inSummary: "always" }),
+    loraAlpha: option(8, number(0), { inSummary: "always" }),
+    loraDropout: option(0, probability, { inSummary: "changed" }),
+    useRslora: option(false, flag, { inSummary: "changed" }),
+    useDora: option(false, flag, { inSummary: "changed" }),
+    loraBias: option(false, flag, { inSummary: "changed" }),
+    initLoraWeights: option<LoraInit>(true, init, { inSummary: "changed" }),
+    evaConfig: option<EvaConfig | null>(null, rule("a table of options or null", () => true)), // see completeEva
+    rankPattern: option({}, rankTable, { inSummary: "changed" }),
+    alphaPattern: option({}, alphaTable, { inSummary: "changed" }),
+    trainableTokenIndices: option<TokenIndices | null>(null, tokensByModule, { inSummary: "changed" }),
+    bias: option("none", bias("lora_only"), { inSummary: "changed" }),
+    fanInFanOut: option(false, flag),
+    ...BLOCKWISE_OPTIONS,
+  },
+  unsupported: LORA_UNSUPPORTED,
+  ignored: LORA_IGNORED,
+  check: (fields, refuse) => {
+    if (fields.initLoraWeights === "orthogonal") checkEvenRank(fields.r);
+    if (fields.loraBias && isNamedInit(fields.initLoraWeights)) {
+      refuse(
+        `The argument lora_bias=True is only supported with init_lora_weights=True or False, got init_lora_weights=${fields.initLoraWeights} instead.`,
+      );
+    }
+    if (fields.loraBias && fields.useDora) {
+      refuse("The argument lora_bias=True is not supported for DoRA, please pass use_dora=False");
+    }
+  },
+};
+
 /** A LoRA configuration, with Hugging Face's fields and defaults. */
-export class LoraConfig implements PeftConfig {
+export class LoraConfig extends MethodConfig<LoraConfigFields> {
   /** "LORA". */
   readonly peftType = "LORA";
 
-  /** Missing fields take `peft`'s defaults. @throws {RangeError} for a value outside its range */
+  /** @internal */
+  override get table(): MethodTable<LoraConfigFields> {
+    return TABLE;
+  }
+
+  /** Fields that are not given take `peft`'s defaults. @throws {RangeError} for a value outside its range */
   constructor(fields: LoraConfigInput = {}) {
-    const known = Object.keys(DEFAULTS);
-    const unknown = Object.keys(fields).filter((name) => !known.includes(name));
-    const absent = unknown.find((name) => Object.hasOwn(FIXED, snakeCase(name)));
-    if (absent) {
-      const received = JSON.stringify(fields[absent as keyof typeof fields]);
-      refuseConfig("lora", `${snakeCase(absent)} is not supported, received ${received}`);
-    }
-    if (unknown.length > 0) {
-      refuseConfig("lora", `fields are ${known.join(", ")}, received ${unknown.join(", ")}`);
-    }
-    const given = fields.evaConfig ?? (fields.initLoraWeights === "eva" ? {} : null);
-    const all = { ...DEFAULTS, ...fields, evaConfig: completeEva(given) };
-    check(all);
-    Object.assign(this, all);
+    const eva = fields.evaConfig ?? (fields.initLoraWeights === "eva" ? {} : null);
+    super({ ...fields, evaConfig: completeEva(eva) });
   }
 
-  /** The configuration of an `adapter_config.json`. @throws {RangeError} for an option that is not supported */
-  static fromJSON(json: Readonly<Record<string, unknown>>): LoraConfig {
-    const active = Object.entries(json).filter(([key]) => !IDLE_FIELDS.includes(key));
-    const fields = configFromJSON("lora", Object.fromEntries(active), DEFAULTS, FIXED);
-    return new LoraConfig({
-      ...fields,
-      evaConfig: evaFromJSON(fields.evaConfig ?? null) as EvaConfig | null,
-    });
+  /**
+   * The configuration that an `adapter_config.json` holds.
+   * @throws {RangeError} for an entry that asks for what is not supported, or a value that LoRA cannot have
+   */
+  static override fromJSON<C extends MethodConfig>(
+    this: ConfigClass<C>,
+    json: Readonly<Record<string, unknown>>,
+  ): C {
+    const fields = readFields(TABLE, json);
+    return new this({ ...fields, evaConfig: evaFromJSON(fields.evaConfig ?? null) } as never);
   }
 
-  /** The fields of `adapter_config.json`. */
-  toJSON(): Record<string, unknown> {
-    const names = Object.keys(DEFAULTS) as (keyof LoraConfigFields)[];
-    const fields = Object.fromEntries(names.map((name) => [name, this[name]]));
-    return configToJSON("LORA", { ...fields, evaConfig: evaToJSON(this.evaConfig) }, FIXED);
+  /** The entries of `adapter_config.json`. */
+  override toJSON(): Record<string, unknown> {
+    return { ...super.toJSON(), eva_config: evaToJSON(this.evaConfig) };
   }
 }
 

@@ -9,7 +9,7 @@
 import { concat, full, negate, Tensor, tidy, untracked } from "../../autograd/mod.ts";
 import type { Module } from "../../nn/mod.ts";
 import { readAdapterConfig, readAdapterValues } from "../files/adapter_files.ts";
-import { type PeftConfig, withFields } from "../config.ts";
+import { type PeftConfig, withFields } from "../config/peft_config.ts";
 import { LoraConfig } from "./lora_config.ts";
 import { lowRankLayers } from "./low_rank.ts";
 import { KEY_PREFIX } from "../tuner.ts";

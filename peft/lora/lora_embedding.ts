@@ -19,7 +19,7 @@ import {
   untracked,
 } from "../../autograd/mod.ts";
 import { type Embedding, Module, ModuleDict, Parameter, ParameterDict } from "../../nn/mod.ts";
-import { refuseConfig } from "../config.ts";
+import { refuseConfig } from "../config/peft_config.ts";
 import { columnNorms, DoraMagnitude } from "./dora.ts";
 import type { LoraConfig } from "./lora_config.ts";
 import { changedWeight, type LoraFactors } from "./lora_factors.ts";

@@ -1,5 +1,5 @@
 /**
- * Initial values of LoRA's A and B, one strategy a name.
+ * Initial values of LoRA's A and B, one strategy for each name.
  * @module
  */
 
@@ -24,29 +24,9 @@ import {
   type WeightLayout,
 } from "../../autograd/mod.ts";
 import { type Initializer, Parameter } from "../../nn/mod.ts";
-import { refuseConfig } from "../config.ts";
+import { refuseConfig } from "../config/peft_config.ts";
+import { checkEvenRank, isNamedInit, type LoraInit, parseInit } from "./lora_config.ts";
 import type { LoraOffset } from "./lora_factors.ts";
-
-/**
- * Initial values of A [r, in] and B [out, r]:
- * - true: A uniform in ±1/sqrt(in), B zero
- * - false: B uniform in ±1/sqrt(r) too, so that the adapter changes the model at once (for tests)
- * - "gaussian": A normal with standard deviation 1/r, B zero
- * - "orthogonal": A and B random with B A = 0, r even (https://datta0.github.io/posts/rethink-lora-init)
- * - "pissa": the r largest singular values of the weight and their vectors, which are taken off it (Meng et al. 2024,
- *   arXiv:2404.02948); "pissa_niter_N": found by N subspace iterations, quicker on large weights
- * - "olora": the first r columns of Q and rows of R of the weight, which are taken off it (Büyükakyüz 2024,
- *   arXiv:2406.01775)
- * - "eva": as true, until `initializeLoraEvaWeights` sets A from the data (Paischer et al. 2024, arXiv:2410.07170)
- */
-export type LoraInit =
-  | boolean
-  | "gaussian"
-  | "orthogonal"
-  | "pissa"
-  | `pissa_niter_${number}`
-  | "olora"
-  | "eva";
 
 /** Where an adapter is put in. */
 export interface LoraSite {
@@ -121,7 +101,7 @@ function checkRank(name: string, { rank, inFeatures, outFeatures }: LoraSite, mo
 
 function orthogonal(site: LoraSite): LoraStart {
   const { rank, inFeatures, outFeatures, init } = site;
-  checkEven(rank);
+  checkEvenRank(rank);
   const half = rank / 2;
   const random = [[rank, rank], [half, inFeatures], [half, outFeatures]].map((shape) =>
     init.normal(shape, 1)
@@ -159,7 +139,9 @@ function pissa(site: LoraSite, iterations: number | null): LoraStart {
 }
 
 /** A strategy for each name; a number at the end of the name is its argument. */
-const STARTS: Readonly<Record<string, (site: LoraSite, argument: number | null) => LoraStart>> = {
+const STARTS: Readonly<
+  Record<NonNullable<ReturnType<typeof parseInit>>[0], (site: LoraSite, argument: number | null) => LoraStart>
+> = {
   gaussian: (site) => ({ A: site.init.normal([site.rank, site.inFeatures], 1 / site.rank), B: zeroB(site) }),
   orthogonal,
   pissa: (site) => pissa(site, null),
@@ -168,52 +150,11 @@ const STARTS: Readonly<Record<string, (site: LoraSite, argument: number | null) 
   eva: (site) => ({ A: uniformA(site), B: zeroB(site) }),
 };
 
-/** Initialisations of `peft` that are not here, and why. */
-const ABSENT: Readonly<Record<string, string>> = {
-  loftq: "it starts from a quantised base, and the weights here are not quantised",
-  corda: "use pissa, or eva to start from data",
-  lora_ga: "use pissa, or eva to start from data",
-  mica: "use pissa",
-};
-
-/** `pissa_niter_16` -> [`pissa_niter_`, 16]. */
-function parse(name: string): [key: string, argument: number | null] {
-  const [, key, digits] = /^(.*?)(\d*)$/.exec(name)!;
-  return [key, digits === "" ? null : Number(digits)];
-}
-
-/** Whether initial values are chosen by name. */
-export function isNamedInit(value: LoraInit): value is Exclude<LoraInit, boolean> {
-  return typeof value === "string";
-}
-
-function checkEven(rank: number): void {
-  if (rank % 2 !== 0) {
-    refuseConfig("lora", `Orthogonal initialization requires the LoRA rank to be even, got ${rank} instead.`);
-  }
-}
-
-/** Fails for initial values that are not here, or that the rank rules out. @throws {RangeError} */
-export function checkInit(value: LoraInit, rank: number): void {
-  if (typeof value === "boolean") return;
-  const given: unknown = value;
-  if (typeof given === "string") {
-    const why = Object.hasOwn(ABSENT, given) ? ABSENT[given] : undefined;
-    if (why) refuseConfig("lora", `init_lora_weights="${given}" is not supported: ${why}`);
-    const [key, argument] = parse(given);
-    if (Object.hasOwn(STARTS, key) && key.endsWith("_") === (argument !== null)) {
-      if (key === "orthogonal") checkEven(rank);
-      return;
-    }
-  }
-  refuseConfig("lora", `Unknown initialization init_lora_weights=${JSON.stringify(given)}`);
-}
-
 /** The start of an adapter of a linear layer. @throws {RangeError} if the rank does not fit the layer */
 export function loraStart(value: LoraInit, site: LoraSite): LoraStart {
   if (isNamedInit(value)) {
-    const [key, argument] = parse(value);
-    return STARTS[key](site, argument);
+    const [name, argument] = parseInit(value)!;
+    return STARTS[name](site, argument);
   }
   const B = value ? zeroB(site) : site.init.uniform([site.outFeatures, site.rank], 1 / Math.sqrt(site.rank));
   return { A: uniformA(site), B };

@@ -22,7 +22,7 @@ import {
   untracked,
 } from "../../autograd/mod.ts";
 import { Embedding, type Linear, Module, Parameter, ParameterDict } from "../../nn/mod.ts";
-import type { PeftConfig } from "../config.ts";
+import type { PeftConfig } from "../config/peft_config.ts";
 import type { AdapterState } from "../adapter_state.ts";
 import type { InjectionContext, TunerLayer } from "../method.ts";
 import { renameIn } from "../operations/rename_adapter.ts";

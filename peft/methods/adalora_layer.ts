@@ -15,7 +15,7 @@ import {
   type WeightLayout,
 } from "../../autograd/mod.ts";
 import { Parameter } from "../../nn/mod.ts";
-import type { AdaLoraConfig } from "./adalora.ts";
+import type { AdaLoraConfig } from "./adalora_config.ts";
 import type { LinearAdapter, LinearFacts } from "../adapted_linear.ts";
 import type { LinearCall } from "../linear_call.ts";
 import { companionOf, type InjectionContext } from "../method.ts";

@@ -13,7 +13,7 @@ import {
   ParameterDict,
   type ProjectionOptions,
 } from "../../nn/mod.ts";
-import type { BitFitConfig } from "./bitfit.ts";
+import type { BitFitConfig } from "./bitfit_config.ts";
 import { partOfOptions } from "../by_sample.ts";
 import type { AdapterState } from "../adapter_state.ts";
 import { type AdapterCompanion, companionOf, type InjectionContext, type TunerLayer } from "../method.ts";

@@ -22,8 +22,8 @@ import {
 } from "../../autograd/mod.ts";
 import { Parameter } from "../../nn/mod.ts";
 import type { LinearAdapter, LinearFacts } from "../adapted_linear.ts";
-import type { BOFTConfig } from "./boft.ts";
-import { refuseConfig } from "../config.ts";
+import type { BOFTConfig } from "./boft_config.ts";
+import { refuseConfig } from "../config/peft_config.ts";
 import type { LinearCall } from "../linear_call.ts";
 import type { InjectionContext } from "../method.ts";
 import { rotateBlocks } from "./rotation.ts";

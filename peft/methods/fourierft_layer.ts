@@ -18,8 +18,8 @@ import {
 } from "../../autograd/mod.ts";
 import type { Parameter } from "../../nn/mod.ts";
 import type { LinearAdapter, LinearFacts } from "../adapted_linear.ts";
-import { refuseConfig } from "../config.ts";
-import type { FourierFTConfig } from "./fourierft.ts";
+import { refuseConfig } from "../config/peft_config.ts";
+import type { FourierFTConfig } from "./fourierft_config.ts";
 import type { LinearCall } from "../linear_call.ts";
 import { type AdapterCompanion, companionOf, type InjectionContext } from "../method.ts";
 import { compilePattern } from "../pattern.ts";

@@ -24,7 +24,7 @@ import {
   Projection,
   type ProjectionOptions,
 } from "../../nn/mod.ts";
-import type { IA3Config } from "./ia3.ts";
+import type { IA3Config } from "./ia3_config.ts";
 import { partOfOptions } from "../by_sample.ts";
 import type { AdapterState } from "../adapter_state.ts";
 import type { InjectionContext, TunerLayer } from "../method.ts";

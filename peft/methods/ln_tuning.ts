@@ -4,74 +4,13 @@
  * @module
  */
 
+import { LNTuningConfig } from "./ln_tuning_config.ts";
 import type { Tensor } from "../../autograd/mod.ts";
 import { LayerNorm, Module, ModuleDict, type Parameter } from "../../nn/mod.ts";
-import {
-  checkCommon,
-  COMMON_DEFAULTS,
-  configFromJSON,
-  configToJSON,
-  type PeftConfig,
-  type PeftConfigFields,
-  refuseConfig,
-} from "../config.ts";
-import { checkTargets } from "../checks.ts";
 import type { AdapterState } from "../adapter_state.ts";
 import type { PeftMethod, TunerLayer } from "../method.ts";
 import { renameIn } from "../operations/rename_adapter.ts";
 import { OriginalWeights } from "../original_weights.ts";
-
-/** Fields of an LN tuning configuration. */
-export interface LNTuningConfigFields extends PeftConfigFields {
-  /** Layer norms to train; null: `["ln_1", "ln_2", "ln_f"]` for GPT-2. */
-  targetModules: readonly string[] | string | null;
-  /** Layer norms to leave out of those; default null. */
-  excludeModules: readonly string[] | string | null;
-  /** Modules trained and saved whole; default null. */
-  modulesToSave: readonly string[] | null;
-}
-
-const DEFAULTS: LNTuningConfigFields = {
-  ...COMMON_DEFAULTS,
-  targetModules: null,
-  excludeModules: null,
-  modulesToSave: null,
-};
-
-/** An LN tuning configuration, with Hugging Face's fields and defaults. */
-export class LNTuningConfig implements PeftConfig {
-  /** "LN_TUNING". */
-  readonly peftType = "LN_TUNING";
-
-  /** Missing fields take `peft`'s defaults. @throws {RangeError} for a value outside its range */
-  constructor(fields: Partial<LNTuningConfigFields> = {}) {
-    const unknown = Object.keys(fields).filter((name) => !Object.hasOwn(DEFAULTS, name));
-    if (unknown.length > 0) {
-      refuseConfig(
-        "ln_tuning",
-        `fields are ${Object.keys(DEFAULTS).join(", ")}, received ${unknown.join(", ")}`,
-      );
-    }
-    const all = { ...DEFAULTS, ...fields };
-    checkCommon("ln_tuning", all);
-    checkTargets("ln_tuning", all);
-    Object.assign(this, all);
-  }
-
-  /** The configuration of an `adapter_config.json`. */
-  static fromJSON(json: Readonly<Record<string, unknown>>): LNTuningConfig {
-    return new LNTuningConfig(configFromJSON("ln_tuning", json, DEFAULTS, {}));
-  }
-
-  /** The fields of `adapter_config.json`. */
-  toJSON(): Record<string, unknown> {
-    const names = Object.keys(DEFAULTS) as (keyof LNTuningConfigFields)[];
-    return configToJSON("LN_TUNING", Object.fromEntries(names.map((name) => [name, this[name]])), {});
-  }
-}
-
-/** The fields are properties of the class. */
-export interface LNTuningConfig extends LNTuningConfigFields {}
 
 /** Takes the place of a LayerNorm; the active adapter's copy acts instead of it. */
 export class LNTuningLayer extends Module implements TunerLayer {

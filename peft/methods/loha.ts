@@ -9,6 +9,7 @@
  * @module
  */
 
+import { LoHaConfig } from "./loha_config.ts";
 import {
   AdaptedLinear,
   isLinearTarget,
@@ -18,58 +19,10 @@ import {
 } from "../adapted_linear.ts";
 import { add, matmul, multiply, reshape, scale, type Tensor } from "../../autograd/mod.ts";
 import type { Conv1D, Linear, Parameter } from "../../nn/mod.ts";
-import { checkFlag } from "../checks.ts";
-import {
-  COMMON_DEFAULTS,
-  completeFields,
-  configFromJSON,
-  configToJSON,
-  fieldsOf,
-  type PeftConfig,
-} from "../config.ts";
 import type { LinearCall } from "../linear_call.ts";
-import { checkLycoris, LYCORIS_DEFAULTS, type LycorisFields } from "./lycoris.ts";
 import type { InjectionContext, PeftMethod } from "../method.ts";
 import { patternValue } from "../targets.ts";
 import { addToWeight, type ChangeDropout, dropFactors } from "./weight_change.ts";
-
-/** Fields of a LoHa configuration. */
-export interface LoHaConfigFields extends LycorisFields {
-  /** true: w2_b zero, the others uniform in ±1/sqrt(columns). false: all uniform, for tests. Default true. */
-  initWeights: boolean;
-}
-
-const DEFAULTS: LoHaConfigFields = { ...COMMON_DEFAULTS, ...LYCORIS_DEFAULTS, initWeights: true };
-
-/** Fields of the file that concern convolutions. */
-const FIXED = { use_effective_conv2d: false };
-
-/** A LoHa configuration, with Hugging Face's fields and defaults. */
-export class LoHaConfig implements PeftConfig {
-  /** "LOHA". */
-  readonly peftType = "LOHA";
-
-  /** Missing fields take `peft`'s defaults. @throws {RangeError} for a value outside its range */
-  constructor(fields: Partial<LoHaConfigFields> = {}) {
-    const all = completeFields("loha", fields, DEFAULTS);
-    checkLycoris("loha", all);
-    checkFlag("loha", "init_weights", all.initWeights);
-    Object.assign(this, all);
-  }
-
-  /** The configuration of an `adapter_config.json`. @throws {RangeError} for an option that is not supported */
-  static fromJSON(json: Readonly<Record<string, unknown>>): LoHaConfig {
-    return new LoHaConfig(configFromJSON("loha", json, DEFAULTS, FIXED));
-  }
-
-  /** The fields of `adapter_config.json`. */
-  toJSON(): Record<string, unknown> {
-    return configToJSON("LOHA", fieldsOf<LoHaConfigFields>(this, DEFAULTS), FIXED);
-  }
-}
-
-/** The fields are properties of the class. */
-export interface LoHaConfig extends LoHaConfigFields {}
 
 /** Four factors of one layer. */
 class LoHaAdapter implements LinearAdapter {

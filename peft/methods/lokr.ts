@@ -8,6 +8,7 @@
  * @module
  */
 
+import { LoKrConfig } from "./lokr_config.ts";
 import {
   add,
   matmul,
@@ -26,81 +27,10 @@ import {
   type LinearFacts,
   type MakeLinearAdapter,
 } from "../adapted_linear.ts";
-import { checkChoice, checkFlag } from "../checks.ts";
-import {
-  COMMON_DEFAULTS,
-  completeFields,
-  configFromJSON,
-  configToJSON,
-  fieldsOf,
-  type PeftConfig,
-  refuseConfig,
-} from "../config.ts";
 import type { LinearCall } from "../linear_call.ts";
-import { checkLycoris, LYCORIS_DEFAULTS, type LycorisFields } from "./lycoris.ts";
 import type { InjectionContext, PeftMethod } from "../method.ts";
 import { patternValue } from "../targets.ts";
 import { type ChangeDropout, dropFactors } from "./weight_change.ts";
-
-/** Initial values: w1 zero (true), everything uniform (false, for tests), or w2 zero ("lycoris"). */
-export type LoKrInit = boolean | "lycoris";
-
-/** Fields of a LoKr configuration. */
-export interface LoKrConfigFields extends LycorisFields {
-  /** Whether w1 may be of low rank too; default false. */
-  decomposeBoth: boolean;
-  /** Size that sides are split by where it divides them; -1: as near to a square as it goes. Default -1. */
-  decomposeFactor: number;
-  /** Whether rank dropout scales up what is left; default false. */
-  rankDropoutScale: boolean;
-  /** Initial values; default true. */
-  initWeights: LoKrInit;
-}
-
-const DEFAULTS: LoKrConfigFields = {
-  ...COMMON_DEFAULTS,
-  ...LYCORIS_DEFAULTS,
-  decomposeBoth: false,
-  decomposeFactor: -1,
-  rankDropoutScale: false,
-  initWeights: true,
-};
-
-/** Fields of the file that concern convolutions. */
-const FIXED = { use_effective_conv2d: false };
-
-/** A LoKr configuration, with Hugging Face's fields and defaults. */
-export class LoKrConfig implements PeftConfig {
-  /** "LOKR". */
-  readonly peftType = "LOKR";
-
-  /** Missing fields take `peft`'s defaults. @throws {RangeError} for a value outside its range */
-  constructor(fields: Partial<LoKrConfigFields> = {}) {
-    const all = completeFields("lokr", fields, DEFAULTS);
-    checkLycoris("lokr", all);
-    checkFlag("lokr", "decompose_both", all.decomposeBoth);
-    checkFlag("lokr", "rank_dropout_scale", all.rankDropoutScale);
-    checkChoice("lokr", "init_weights", all.initWeights, [true, false, "lycoris"]);
-    const { decomposeFactor: factor } = all;
-    if (factor !== -1 && !(Number.isInteger(factor) && factor > 0)) {
-      refuseConfig("lokr", `decompose_factor must be -1 or a positive integer, received ${factor}`);
-    }
-    Object.assign(this, all);
-  }
-
-  /** The configuration of an `adapter_config.json`. @throws {RangeError} for an option that is not supported */
-  static fromJSON(json: Readonly<Record<string, unknown>>): LoKrConfig {
-    return new LoKrConfig(configFromJSON("lokr", json, DEFAULTS, FIXED));
-  }
-
-  /** The fields of `adapter_config.json`. */
-  toJSON(): Record<string, unknown> {
-    return configToJSON("LOKR", fieldsOf<LoKrConfigFields>(this, DEFAULTS), FIXED);
-  }
-}
-
-/** The fields are properties of the class. */
-export interface LoKrConfig extends LoKrConfigFields {}
 
 /** A size as a product m n with m <= n: by `factor` where it divides it, else of near divisors, m at most `factor`. */
 export function factorization(size: number, factor: number): [m: number, n: number] {

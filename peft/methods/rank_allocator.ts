@@ -29,7 +29,7 @@ import {
   updateImportance,
 } from "../../autograd/mod.ts";
 import type { Parameter } from "../../nn/mod.ts";
-import type { AdaLoraConfig, RankPattern } from "./adalora.ts";
+import type { AdaLoraConfig, RankPattern } from "./adalora_config.ts";
 import type { AdaLoraAdapter } from "./adalora_layer.ts";
 import type { AdapterCompanion, TrainingState } from "../method.ts";
 

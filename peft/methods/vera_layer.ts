@@ -21,7 +21,7 @@ import { type Module, Parameter, type Projection } from "../../nn/mod.ts";
 import type { LinearAdapter, LinearFacts } from "../adapted_linear.ts";
 import type { LinearCall } from "../linear_call.ts";
 import { type AdapterCompanion, companionOf, type InjectionContext } from "../method.ts";
-import type { VeraConfig } from "./vera.ts";
+import type { VeraConfig } from "./vera_config.ts";
 
 /** Kaiming's bound for relu (He et al. 2015): sqrt(2) sqrt(3 / fan_in), in `peft`'s order of operations. */
 const boundOf = (fanIn: number) => Math.sqrt(3) * (Math.SQRT2 / Math.sqrt(fanIn));

@@ -6,7 +6,7 @@
 
 import type { Module } from "../../nn/mod.ts";
 import type { InjectOptions } from "../adapter_host.ts";
-import type { PeftConfig } from "../config.ts";
+import type { PeftConfig } from "../config/peft_config.ts";
 import { findHost, hostOf, registerHost } from "../hosts.ts";
 import { isPromptLearning } from "../virtual_tokens/prompt_learning.ts";
 import { methodOf } from "../registry.ts";

@@ -9,7 +9,7 @@ import { sameShape, showShape } from "../../autograd/mod.ts";
 import type { Module, Parameter } from "../../nn/mod.ts";
 import { type AdapterValues, readAdapterConfig, readAdapterValues } from "../files/adapter_files.ts";
 import { adapterFolder, type LoadAdapterOptions } from "../files/adapter_folder.ts";
-import { type PeftConfig, withFields } from "../config.ts";
+import { type PeftConfig, withFields } from "../config/peft_config.ts";
 import { unmixedTunerOf } from "../hosts.ts";
 import { LoraConfig } from "../lora/lora_config.ts";
 import { isLowRankLayer, type LowRankLayer } from "../lora/low_rank.ts";

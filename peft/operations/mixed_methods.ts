@@ -6,7 +6,7 @@
 
 import { AdaptedLinear, isLinearTarget } from "../adapted_linear.ts";
 import type { Conv1D, Linear } from "../../nn/mod.ts";
-import type { PeftConfig } from "../config.ts";
+import type { PeftConfig } from "../config/peft_config.ts";
 import type { PeftMethod } from "../method.ts";
 import { quoteAll } from "../names.ts";
 import { isPromptLearning } from "../virtual_tokens/prompt_learning.ts";

@@ -5,7 +5,7 @@
 
 import type { Module } from "../../nn/mod.ts";
 import { tunerLayers } from "../adapted_tree.ts";
-import type { PeftConfig } from "../config.ts";
+import type { PeftConfig } from "../config/peft_config.ts";
 import type { TargetFields } from "../targets.ts";
 
 type Adapter = { readonly name: string; readonly config: PeftConfig & TargetFields };

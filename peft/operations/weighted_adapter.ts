@@ -6,7 +6,7 @@
 import type { Module } from "../../nn/mod.ts";
 import { savedModules, tunerLayers } from "../adapted_tree.ts";
 import { checkNewName } from "../adapter_names.ts";
-import type { PeftConfig } from "../config.ts";
+import type { PeftConfig } from "../config/peft_config.ts";
 import { quoteAll } from "../names.ts";
 import { TrainableTokensLayer } from "../lora/trainable_tokens_layer.ts";
 import type { Tuner } from "../tuner.ts";

@@ -5,8 +5,8 @@
 
 import type { Module } from "../../nn/mod.ts";
 import { tunerLayers } from "../adapted_tree.ts";
-import { withFields } from "../config.ts";
-import type { IA3Config } from "../methods/ia3.ts";
+import { withFields } from "../config/peft_config.ts";
+import type { IA3Config } from "../methods/ia3_config.ts";
 import { IA3Layer } from "../methods/ia3_layer.ts";
 import { matchesTarget, type TargetFields } from "../targets.ts";
 import { unionTargets } from "./union_targets.ts";

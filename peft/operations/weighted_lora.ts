@@ -13,7 +13,7 @@
 import { defaultSeed, HostRandom } from "../../autograd/mod.ts";
 import type { Module } from "../../nn/mod.ts";
 import { type CombineOptions, type CombineRule, combineTensors, type MajoritySignMethod } from "./combine.ts";
-import { type PeftConfig, withFields } from "../config.ts";
+import { type PeftConfig, withFields } from "../config/peft_config.ts";
 import type { LoraConfig } from "../lora/lora_config.ts";
 import { type LowRankFactors, type LowRankLayer, lowRankLayers } from "../lora/low_rank.ts";
 import { quoteAll } from "../names.ts";

@@ -9,7 +9,7 @@ import { checkName, checkNewName, mixedTypes } from "../adapter_names.ts";
 import { AdapterSwitch } from "../operations/adapters_off.ts";
 import type { AdapterHost, InjectOptions, LoadedKeys } from "../adapter_host.ts";
 import type { AdapterValues } from "../files/adapter_files.ts";
-import { type PeftConfig, withFields } from "../config.ts";
+import { type PeftConfig, withFields } from "../config/peft_config.ts";
 import { GradientFlags } from "../gradient_flags.ts";
 import { AdapterState } from "../adapter_state.ts";
 import { VirtualTokenEncoder } from "./prompt_encoder.ts";

@@ -14,10 +14,11 @@ import {
 } from "../../autograd/mod.ts";
 import { Dropout, type Initializer, Parameter } from "../../nn/mod.ts";
 import type { InjectOptions } from "../adapter_host.ts";
-import { refuseConfig } from "../config.ts";
+import { refuseConfig } from "../config/peft_config.ts";
 import { BidirectionalLstm } from "./lstm.ts";
 import { torchLinear, VirtualTokenEncoder } from "./prompt_encoder.ts";
-import type { PromptLearningConfig, PromptTuningConfig } from "./prompt_learning.ts";
+import type { PromptLearningConfig } from "./prompt_learning.ts";
+import type { PromptTuningConfig } from "./prompt_tuning_config.ts";
 
 /** What a model tells of itself so that virtual tokens can be made for it. */
 export interface PromptFacts {

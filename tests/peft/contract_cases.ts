@@ -3,7 +3,7 @@
  * compile.
  * @module
  */
-import type { PeftConfig } from "../../peft/config.ts";
+import type { PeftConfig } from "../../peft/config/peft_config.ts";
 import {
   AdaLoraConfig,
   BitFitConfig,

@@ -31,6 +31,7 @@ Deno.test("describeConfig() names the method, its sizes, the variants it asks fo
     ["reduction_factor", "2"],
     ["non_linearity", "relu"],
     ["scaling", "4"],
+    ["mh_adapter", "false"],
     ["output_adapter", "true"],
     ["is_parallel", "true"],
   ]);

@@ -168,12 +168,12 @@ Deno.test("new LoraConfig() has EVA's defaults where EVA is asked for, and refus
   assertEquals(LoraConfig.fromJSON(config.toJSON()), config);
   assertEquals(new LoraConfig({ initLoraWeights: "eva" }).evaConfig!.rho, 2);
   const bad: [Record<string, unknown>, string][] = [
-    [{ rho: 0.5 }, "eva_config: `rho` must be >= 1.0, received 0.5"],
+    [{ rho: 0.5 }, "eva_config: rho must be a number of at least 1, received 0.5"],
     [{ tau: 2 }, "eva_config: tau must be a number from 0 to 1, received 2"],
     [{ whiten: 1 }, "eva_config: whiten must be true or false, received 1"],
     [{ useLabelMask: "no" }, "eva_config: use_label_mask must be true or false"],
     [{ adjustScalingFactors: 0 }, "eva_config: adjust_scaling_factors must be true or false, received 0"],
-    [{ labelMaskValue: "x" }, "eva_config: label_mask_value must be a number"],
+    [{ labelMaskValue: "x" }, "eva_config: label_mask_value must be a finite number"],
     [{ ro: 2 }, "options of eva_config are rho, tau"],
   ];
   for (const [evaConfig, message] of bad) {

@@ -193,7 +193,10 @@ const BAD: [Record<string, unknown>, string][] = [
   [{ loraDropout: -0.1 }, "lora_dropout must be a number from 0 to 1, received -0.1"],
   [{ bias: "some" }, 'bias must be "none", "all" or "lora_only", received "some"'],
   [{ initLoraWeights: "foo" }, 'Unknown initialization init_lora_weights="foo"'],
-  [{ rankPattern: { c_attn: 0 } }, 'rank_pattern of "c_attn" should be a positive integer, received 0'],
+  [
+    { rankPattern: { c_attn: 0 } },
+    '`rank_pattern of "c_attn"` should be a positive integer value but the value passed is 0',
+  ],
   [
     { alphaPattern: { c_attn: NaN } },
     'alpha_pattern of "c_attn" must be a number of at least 0, received NaN',

@@ -1,5 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { checkOptions } from "../../autograd/options.ts";
+import { checkOptions } from "../../options/names.ts";
 
 const KNOWN = ["maxNewTokens", "doSample", "topK", "topP", "stopStrings", "device"];
 

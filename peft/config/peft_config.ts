@@ -1,0 +1,60 @@
+/**
+ * What every adapter configuration is: Hugging Face's fields, camelCase here and snake_case in `adapter_config.json`.
+ * @module
+ */
+
+/** Fields that every configuration file has. */
+export interface PeftConfigFields {
+  /** What the model is for; default "CAUSAL_LM". */
+  taskType: string | null;
+  /** Whether the adapter is frozen when loaded; written as true. */
+  inferenceMode: boolean;
+  /** Folder or hub id of the base model. */
+  baseModelNameOrPath: string | null;
+  /** Branch, tag or commit of the base model. */
+  revision: string | null;
+}
+
+/** Fields of methods that choose modules by name. */
+export interface TargetedFields extends PeftConfigFields {
+  /** Modules to adapt: names, a regular expression, "all-linear", or null for the model's default. */
+  targetModules: readonly string[] | string | null;
+  /** Modules to leave out of those; same forms, default null. */
+  excludeModules: readonly string[] | string | null;
+  /** Modules trained and saved whole; default null. */
+  modulesToSave: readonly string[] | null;
+}
+
+/** Fields of methods that can be limited to some blocks. */
+export interface BlockwiseFields extends TargetedFields {
+  /** Numbers of the blocks to adapt; null for all. With a list of targets alone. */
+  layersToTransform: number | readonly number[] | null;
+  /** Name of the list of blocks, such as "h", where it cannot be told from the path; default null. */
+  layersPattern: string | readonly string[] | null;
+}
+
+/** A configuration of one adapter. */
+export interface PeftConfig extends PeftConfigFields {
+  /** Name of the method in files, such as "LORA". */
+  readonly peftType: string;
+  /** Module names, a regular expression, "all-linear", or null for the model's default. */
+  targetModules?: readonly string[] | string | null;
+  /** Modules trained and saved whole beside the adapter. */
+  modulesToSave?: readonly string[] | null;
+  /** Tokens whose rows train: of the input embedding, or by module name. */
+  trainableTokenIndices?: readonly number[] | Readonly<Record<string, readonly number[]>> | null;
+  /** Which biases of the base train too. */
+  bias?: "none" | "all" | `${string}_only`;
+  /** The fields of `adapter_config.json`. */
+  toJSON(): Record<string, unknown>;
+}
+
+/** Refuses a value of a configuration. @throws {RangeError} `Cannot configure <method>: <message>` */
+export function refuseConfig(method: string, message: string): never {
+  throw new RangeError(`Cannot configure ${method}: ${message}`);
+}
+
+/** A configuration of the same class with other values of some fields. */
+export function withFields<C extends PeftConfig>(config: C, fields: Partial<C>): C {
+  return Object.assign(Object.create(Object.getPrototypeOf(config)), config, fields);
+}

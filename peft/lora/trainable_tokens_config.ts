@@ -1,0 +1,46 @@
+/**
+ * The configuration of trainable tokens, with the fields and defaults of Hugging Face's `peft` 0.21.
+ * @module
+ */
+
+import { flag } from "../../options/rules.ts";
+import { option } from "../../options/table.ts";
+import { COMMON_OPTIONS, MethodConfig, type MethodTable, TARGET_OPTIONS } from "../config/method_config.ts";
+import type { PeftConfigFields } from "../config/peft_config.ts";
+import { tokens } from "../config/rules.ts";
+
+/** Fields of a trainable tokens configuration. */
+export interface TrainableTokensConfigFields extends PeftConfigFields {
+  /** Ids of the tokens; required. */
+  tokenIndices: readonly number[];
+  /** Embeddings: names, a regular expression, or null for the model's input embedding. */
+  targetModules: readonly string[] | string | null;
+  /** Start from the base's rows; default true. Otherwise from normal numbers. */
+  initWeights: boolean;
+}
+
+const TABLE: MethodTable<TrainableTokensConfigFields> = {
+  method: "trainable tokens",
+  title: "trainable tokens",
+  peftType: "TRAINABLE_TOKENS",
+  options: {
+    ...COMMON_OPTIONS,
+    tokenIndices: option<readonly number[]>([], tokens, { inSummary: "always" }),
+    targetModules: TARGET_OPTIONS.targetModules,
+    initWeights: option(true, flag),
+  },
+};
+
+/** A trainable tokens configuration, with Hugging Face's fields and defaults. */
+export class TrainableTokensConfig extends MethodConfig<TrainableTokensConfigFields> {
+  /** "TRAINABLE_TOKENS". */
+  readonly peftType = "TRAINABLE_TOKENS";
+
+  /** @internal */
+  override get table(): MethodTable<TrainableTokensConfigFields> {
+    return TABLE;
+  }
+}
+
+/** The fields are properties of the class. */
+export interface TrainableTokensConfig extends TrainableTokensConfigFields {}

@@ -1,0 +1,53 @@
+/**
+ * The configuration of (IA)^3, with the fields and defaults of Hugging Face's `peft` 0.21.
+ * @module
+ */
+
+import { flag } from "../../options/rules.ts";
+import { option } from "../../options/table.ts";
+import { COMMON_OPTIONS, MethodConfig, type MethodTable, TARGET_OPTIONS } from "../config/method_config.ts";
+import type { TargetedFields } from "../config/peft_config.ts";
+import { names } from "../config/rules.ts";
+
+/** Fields of an (IA)^3 configuration. */
+export interface IA3ConfigFields extends TargetedFields {
+  /** Those of them whose inputs are scaled; null: `["mlp.c_proj"]` for GPT-2 with default targets. */
+  feedforwardModules: readonly string[] | string | null;
+  /** Whether weights are stored [in, out]; told from the module. */
+  fanInFanOut: boolean;
+  /** Start with factors of 1; false draws them from N(0, 1), for tests. Default true. */
+  initIa3Weights: boolean;
+}
+
+const TABLE: MethodTable<IA3ConfigFields> = {
+  method: "ia3",
+  title: "(IA)^3",
+  peftType: "IA3",
+  options: {
+    ...COMMON_OPTIONS,
+    feedforwardModules: option(null, names("pattern"), { inSummary: "changed" }),
+    fanInFanOut: option(false, flag),
+    initIa3Weights: option(true, flag),
+    ...TARGET_OPTIONS,
+  },
+  check: ({ targetModules: targets, feedforwardModules: feedforward }, refuse) => {
+    if (!Array.isArray(targets) || !Array.isArray(feedforward)) return;
+    if (!feedforward.every((name) => targets.includes(name))) {
+      refuse("`feedforward_modules` should be a subset of `target_modules`");
+    }
+  },
+};
+
+/** An (IA)^3 configuration, with Hugging Face's fields and defaults. */
+export class IA3Config extends MethodConfig<IA3ConfigFields> {
+  /** "IA3". */
+  readonly peftType = "IA3";
+
+  /** @internal */
+  override get table(): MethodTable<IA3ConfigFields> {
+    return TABLE;
+  }
+}
+
+/** The fields are properties of the class. */
+export interface IA3Config extends IA3ConfigFields {}

@@ -1,0 +1,31 @@
+/**
+ * The configuration of LN tuning, with the fields and defaults of Hugging Face's `peft` 0.21.
+ * @module
+ */
+
+import { MethodConfig, type MethodTable, TARGET_OPTIONS } from "../config/method_config.ts";
+import type { TargetedFields } from "../config/peft_config.ts";
+
+/** Fields of an LN tuning configuration; without targets, every layer norm of the model trains. */
+export interface LNTuningConfigFields extends TargetedFields {}
+
+const TABLE: MethodTable<LNTuningConfigFields> = {
+  method: "ln_tuning",
+  title: "LN tuning",
+  peftType: "LN_TUNING",
+  options: TARGET_OPTIONS,
+};
+
+/** An LN tuning configuration, with Hugging Face's fields and defaults. */
+export class LNTuningConfig extends MethodConfig<LNTuningConfigFields> {
+  /** "LN_TUNING". */
+  readonly peftType = "LN_TUNING";
+
+  /** @internal */
+  override get table(): MethodTable<LNTuningConfigFields> {
+    return TABLE;
+  }
+}
+
+/** The fields are properties of the class. */
+export interface LNTuningConfig extends LNTuningConfigFields {}

@@ -1,0 +1,40 @@
+/**
+ * The configuration of LoHa, with the fields and defaults of Hugging Face's `peft` 0.21.
+ * @module
+ */
+
+import { flag } from "../../options/rules.ts";
+import { option } from "../../options/table.ts";
+import { MethodConfig, type MethodTable } from "../config/method_config.ts";
+import { LYCORIS_OPTIONS, type LycorisFields } from "./lycoris.ts";
+
+/** Fields of a LoHa configuration. */
+export interface LoHaConfigFields extends LycorisFields {
+  /** true: w2_b zero, the others uniform in ±1/sqrt(columns). false: all uniform, for tests. Default true. */
+  initWeights: boolean;
+}
+
+const TABLE: MethodTable<LoHaConfigFields> = {
+  method: "loha",
+  title: "LoHa",
+  peftType: "LOHA",
+  options: {
+    ...LYCORIS_OPTIONS,
+    initWeights: option(true, flag),
+  },
+  unsupported: { use_effective_conv2d: false },
+};
+
+/** A LoHa configuration, with Hugging Face's fields and defaults. */
+export class LoHaConfig extends MethodConfig<LoHaConfigFields> {
+  /** "LOHA". */
+  readonly peftType = "LOHA";
+
+  /** @internal */
+  override get table(): MethodTable<LoHaConfigFields> {
+    return TABLE;
+  }
+}
+
+/** The fields are properties of the class. */
+export interface LoHaConfig extends LoHaConfigFields {}

@@ -1,0 +1,57 @@
+/**
+ * The configuration of LoKr, with the fields and defaults of Hugging Face's `peft` 0.21.
+ * @module
+ */
+
+import { choice, flag, type Rule, rule } from "../../options/rules.ts";
+import { option } from "../../options/table.ts";
+import { MethodConfig, type MethodTable } from "../config/method_config.ts";
+import { LYCORIS_OPTIONS, type LycorisFields } from "./lycoris.ts";
+
+/** Initial values: w1 zero (true), everything uniform (false, for tests), or w2 zero ("lycoris"). */
+export type LoKrInit = boolean | "lycoris";
+
+/** Fields of a LoKr configuration. */
+export interface LoKrConfigFields extends LycorisFields {
+  /** Whether w1 may be of low rank too; default false. */
+  decomposeBoth: boolean;
+  /** Size that sides are split by where it divides them; -1: as near to a square as it goes. Default -1. */
+  decomposeFactor: number;
+  /** Whether rank dropout scales up what is left; default false. */
+  rankDropoutScale: boolean;
+  /** Initial values; default true. */
+  initWeights: LoKrInit;
+}
+
+const decomposeFactor: Rule<number> = rule(
+  "-1 or a positive integer",
+  (value) => value === -1 || Number.isInteger(value) && (value as number) > 0,
+);
+
+const TABLE: MethodTable<LoKrConfigFields> = {
+  method: "lokr",
+  title: "LoKr",
+  peftType: "LOKR",
+  options: {
+    ...LYCORIS_OPTIONS,
+    decomposeBoth: option(false, flag, { inSummary: "changed" }),
+    decomposeFactor: option(-1, decomposeFactor, { inSummary: "changed" }),
+    rankDropoutScale: option(false, flag),
+    initWeights: option<LoKrInit>(true, choice(true, false, "lycoris")),
+  },
+  unsupported: { use_effective_conv2d: false },
+};
+
+/** A LoKr configuration, with Hugging Face's fields and defaults. */
+export class LoKrConfig extends MethodConfig<LoKrConfigFields> {
+  /** "LOKR". */
+  readonly peftType = "LOKR";
+
+  /** @internal */
+  override get table(): MethodTable<LoKrConfigFields> {
+    return TABLE;
+  }
+}
+
+/** The fields are properties of the class. */
+export interface LoKrConfig extends LoKrConfigFields {}
