@@ -128,8 +128,8 @@ export {
   type TuningLoad,
   type TuningResult,
   type TuningShape,
-  VERSION,
-} from "./autograd/mod.ts";
+} from "./tuning/mod.ts";
+export { VERSION } from "./autograd/mod.ts";
 export type { MatmulLayout, MatmulWeightFormat } from "./kernels/matmul.ts";
 export { readTuning, tuningPath, writeTuning } from "./io/tuning_file.ts";
 

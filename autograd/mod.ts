@@ -18,10 +18,6 @@ export {
   wantsGrad,
 } from "./tape.ts";
 export { empty, full, type NestedArray, readAndDispose, Tensor, type TensorOptions } from "./tensor.ts";
-export { tuneKernels, type TuneOptions, type TuningResult } from "./tuner.ts";
-export type { Standing } from "./tuner_race.ts";
-export { gpt2SmallShapes, type ShapeOptions, type TuningShape } from "./tuner_shapes.ts";
-export { loadTuning, saveTuning, type TuningLoad } from "./tuning.ts";
 export { VERSION } from "./version.ts";
 export { flatWindows, rowWindows } from "./windows.ts";
 export * from "./ops/mod.ts";

@@ -4,11 +4,9 @@
  * @module
  */
 import { parseArgs } from "node:util";
-import { tuneKernels, type TuningResult } from "../autograd/tuner.ts";
-import { gpt2SmallShapes } from "../autograd/tuner_shapes.ts";
-import { saveTuning } from "../autograd/tuning.ts";
 import { initDevice } from "../gpu/mod.ts";
 import { writeTuning } from "../io/tuning_file.ts";
+import { gpt2SmallShapes, saveTuning, tuneKernels, type TuningResult } from "../tuning/mod.ts";
 import { median } from "./harness.ts";
 
 const HELP = `Times kernel variants on this machine's adapter and keeps the best of each class of shapes.

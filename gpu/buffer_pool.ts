@@ -66,7 +66,7 @@ export interface MemoryReport {
 
 const STORAGE_USAGE = BUFFER_USAGE.STORAGE | BUFFER_USAGE.COPY_SRC | BUFFER_USAGE.COPY_DST;
 /** Idle bytes that are always tolerated before the oldest idle buffers are given back. */
-export const IDLE_FLOOR_BYTES: number = 256 * 2 ** 20;
+const IDLE_FLOOR_BYTES = 256 * 2 ** 20;
 
 /** Smallest size class that holds `byteLength`: eight classes a doubling, multiples of 256, at most 12.5 % waste. */
 export function sizeClass(byteLength: number): number {

@@ -53,7 +53,7 @@ const WANTED_LIMITS: Readonly<Record<NegotiatedLimit, number>> = {
   maxComputeWorkgroupSizeX: 256,
 };
 
-const WANTED_FEATURES = ["shader-f16", "timestamp-query", "subgroups"] as const;
+const WANTED_FEATURES = ["shader-f16", "timestamp-query"] as const;
 
 /** Estimated operations a submission may hold: about 100 ms on a small GPU, since watchdogs kill long submissions. */
 const WORK_BUDGET = 2e11;

@@ -71,11 +71,6 @@ export function dtypeOrder(dtype: SafetensorsDtype): number {
   return ORDER.get(dtype)!;
 }
 
-/** Bits of one element. */
-export function dtypeBits(dtype: SafetensorsDtype): number {
-  return DTYPE_BITS[dtype];
-}
-
 /** Bytes of a tensor; undefined when they are not a whole number up to 2^53 - 1. */
 export function tensorBytes(dtype: SafetensorsDtype, shape: readonly number[]): number | undefined {
   let elements = 1;

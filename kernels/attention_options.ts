@@ -198,7 +198,7 @@ export function store(
 }
 
 /** An element count as an index into the buffers. */
-export function units(options: AttentionOptions, elements: string): string {
+function units(options: AttentionOptions, elements: string): string {
   return options.vector ? `(${elements}) / 4u` : `(${elements})`;
 }
 

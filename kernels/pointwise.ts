@@ -40,10 +40,9 @@ fn sigmoid(x: f32) -> f32 {
 `;
 
 /** Every unary op. */
-export const unaryTable = {
+const unaryTable = {
   negate: { value: "-v", derivative: "-1.0" },
   scale: { value: "v * params.c", derivative: "params.c" },
-  addScalar: { value: "v + params.c", derivative: "1.0" },
   square: { value: "v * v", derivative: "2.0 * v" },
   sqrt: { value: "sqrt(v)", derivative: "0.5 / sqrt(v)" },
   exp: { value: "expKeep(v)", derivative: "expKeep(v)", snippets: keepNanSnippet },
@@ -162,7 +161,7 @@ export const unaryBackward: Readonly<Record<UnaryName, UnaryBackwardKernel>> = O
 ) as Record<UnaryName, UnaryBackwardKernel>;
 
 /** Every binary op, as a WGSL expression of `p` and `q`. */
-export const binaryTable = {
+const binaryTable = {
   add: "p + q",
   subtract: "p - q",
   multiply: "p * q",

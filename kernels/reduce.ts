@@ -8,7 +8,7 @@
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
 
 /** What is taken of an element `v`, and how two such values combine, in any order, as WGSL expressions. */
-export const reduceTable = {
+const reduceTable = {
   sum: { start: "0.0", take: "v", combine: "acc + v" },
   sumSquares: { start: "0.0", take: "v * v", combine: "acc + v" },
   max: {

@@ -48,7 +48,7 @@ export function vectorsOf(size: number): number {
 }
 
 /** The kernel of a family with `slots` slots. */
-export function slotKernel(family: SlotFamily, slots: number): SlotKernel {
+function slotKernel(family: SlotFamily, slots: number): SlotKernel {
   const indices = Array.from({ length: slots }, (_, i) => i);
   const prefixes = Object.keys(family.each);
   const buffers: Record<string, BufferAccess> = {};

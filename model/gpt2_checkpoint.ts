@@ -5,7 +5,7 @@
  * @module
  */
 
-import { BYTES_PER_ELEMENT, type Device, empty, type Shape, showShape, untracked } from "../autograd/mod.ts";
+import { type Device, empty, type Shape, showShape, untracked } from "../autograd/mod.ts";
 import type { TensorReader } from "../io/safetensors.ts";
 import { fromFloat32, type SafetensorsDtype, toFloat32 } from "../io/safetensors.ts";
 import { mismatchError, Parameter } from "../nn/mod.ts";
@@ -130,14 +130,4 @@ export function checkpointEntries(
     entries[name] = { dtype, shape: parameter.shape, data: () => parameter.data() };
   }
   return entries;
-}
-
-/** Bytes the weights of a configuration take on the device. */
-export function weightBytes(config: GPT2Config, dtype: WeightDType): number {
-  let bytes = 0;
-  for (const shape of gpt2ParameterShapes(config).values()) {
-    const half = dtype === "float16" && shape.length === 2 && shape[1] % 2 === 0;
-    bytes += shape.reduce((a, b) => a * b, 1) * BYTES_PER_ELEMENT[half ? "float16" : "float32"];
-  }
-  return bytes;
 }

@@ -3,9 +3,9 @@
  * same result up to rounding; which is fastest depends on the adapter.
  * @module
  */
-import type { AttentionChoice } from "./attention.ts";
-import { type MatmulShape, type MatmulTile, selectMatmul } from "./matmul_select.ts";
-import { selectAttention } from "./attention.ts";
+import type { AttentionChoice } from "../kernels/attention.ts";
+import { type MatmulShape, type MatmulTile, selectMatmul } from "../kernels/matmul_select.ts";
+import { selectAttention } from "../kernels/attention.ts";
 
 /** What the lists depend on: the adapter's class and its optional features. */
 export interface CandidateTarget {

@@ -5,21 +5,16 @@
  */
 import type { Device } from "../gpu/mod.ts";
 import { type AttentionChoice, attentionKernels } from "../kernels/attention.ts";
-import {
-  attentionCandidates,
-  attentionChoiceName,
-  matmulCandidates,
-  tileName,
-} from "../kernels/candidates.ts";
+import { attentionCandidates, attentionChoiceName, matmulCandidates, tileName } from "./candidates.ts";
 import type { MatmulTile } from "../kernels/matmul.ts";
 import type { KernelSpec } from "../kernels/kernel_spec.ts";
-import { launchMatmul, type MatmulCall, type MatmulTarget } from "./ops/_matmul.ts";
-import { cachedAttention, causalSelfAttention } from "./ops/attention.ts";
-import { tidy } from "./scope.ts";
-import { empty, readAndDispose, Tensor } from "./tensor.ts";
-import { race, type Racer, type Standing } from "./tuner_race.ts";
-import { gpt2SmallShapes, sampleMatmul, type TuningShape } from "./tuner_shapes.ts";
-import { attentionClass, matmulClass, setTuning, Tuning, tuningOf } from "./tuning.ts";
+import { launchMatmul, type MatmulCall, type MatmulTarget } from "../autograd/ops/_matmul.ts";
+import { cachedAttention, causalSelfAttention } from "../autograd/ops/attention.ts";
+import { tidy } from "../autograd/scope.ts";
+import { empty, readAndDispose, Tensor } from "../autograd/tensor.ts";
+import { race, type Racer, type Standing } from "./race.ts";
+import { gpt2SmallShapes, sampleMatmul, type TuningShape } from "./shapes.ts";
+import { attentionClass, KernelPicks, matmulClass, picksOf, setPicks } from "../autograd/picks.ts";
 
 /** Options of `tuneKernels`. */
 export interface TuneOptions {
@@ -232,7 +227,7 @@ export async function tuneKernels(device: Device, options: TuneOptions = {}): Pr
   const { shapes = gpt2SmallShapes(), rounds, onResult } = options;
   const maxFlops = options.maxFlops ?? (device.isFallback ? 3e8 : Infinity);
   const maxBytes = maxFlops === Infinity ? device.limits.maxStorageBufferBindingSize * 3 / 4 : MAX_BYTES;
-  const tuning = tuningOf(device) ?? new Tuning();
+  const picks = picksOf(device) ?? new KernelPicks();
   const numbers = new Numbers();
   const done = new Map<string, TuningResult>();
   const measured = new Map<string, Awaited<ReturnType<typeof choose<MatmulTile>>>>();
@@ -249,7 +244,7 @@ export async function tuneKernels(device: Device, options: TuneOptions = {}): Pr
       const outcome = measured.get(key) ??
         await choose(device, matmulBench(device, part, numbers), tiles, tileName, rounds);
       measured.set(key, outcome);
-      if (outcome.pick) tuning.pickMatmul(shapeClass, outcome.pick);
+      if (outcome.pick) picks.pickMatmul(shapeClass, outcome.pick);
       result = {
         shapeClass,
         shape: `${name} ${text(shape)}`,
@@ -271,7 +266,7 @@ export async function tuneKernels(device: Device, options: TuneOptions = {}): Pr
         attentionChoiceName,
         rounds,
       );
-      if (outcome.pick) tuning.pickAttention(shapeClass, outcome.pick);
+      if (outcome.pick) picks.pickAttention(shapeClass, outcome.pick);
       result = {
         shapeClass,
         shape: `${name} ${heads}x${headSize}, ${Tq} queries, ${Tk} keys`,
@@ -285,6 +280,6 @@ export async function tuneKernels(device: Device, options: TuneOptions = {}): Pr
     done.set(result.shapeClass, result);
     onResult?.(result);
   }
-  setTuning(device, tuning);
+  setPicks(device, picks);
   return [...done.values()];
 }

@@ -9,7 +9,7 @@ import {
   attentionReach,
   selectAttention,
 } from "../../kernels/attention.ts";
-import { tuningOf } from "../tuning.ts";
+import { picksOf } from "../picks.ts";
 
 /** Keys (queries in `backwardKeyValue`) that one launch of a stage may meet. */
 export type AttentionReach = Readonly<Record<keyof AttentionKernels, number>>;
@@ -32,7 +32,7 @@ export function chooseKernels(
         attentionReach(stage, { ...choice, vector, dropout }, headSize, device.maxLoopIterations),
       ]),
     ) as AttentionReach;
-  const choice = given ?? tuningOf(device)?.attention(Tq, headSize) ?? selectAttention(device, Tq);
+  const choice = given ?? picksOf(device)?.attention(Tq, headSize) ?? selectAttention(device, Tq);
   const reach = reachOf(choice);
   if (choice.variant === "tile" || STAGES.every((stage) => reach[stage] >= Tk)) return { choice, reach };
   const tiles = selectAttention({ isFallback: true }, Tq);

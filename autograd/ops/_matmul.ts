@@ -12,7 +12,7 @@ import {
   selectMatmul,
 } from "../../kernels/matmul.ts";
 import type { Tensor } from "../tensor.ts";
-import { tuningOf } from "../tuning.ts";
+import { picksOf } from "../picks.ts";
 
 /** What a launch needs of a device: the tuner puts a recorder in its place. */
 export type MatmulTarget = Pick<Device, "limits" | "isFallback" | "maxLoopIterations" | "dispatch">;
@@ -212,7 +212,7 @@ function launchBlock(device: MatmulTarget, call: MatmulCall, block: Block): void
 
   const weight = b.tensor.dtype === "float16" ? "f16" : "f32";
   const shape = { layout, M: rows, N: columns, K: depth, batch: count, weight } as const;
-  const tile = call.tile ?? tuningOf(device)?.matmul(shape) ?? selectMatmul(device, shape);
+  const tile = call.tile ?? picksOf(device)?.matmul(shape) ?? selectMatmul(device, shape);
   if (tile.variant === "shared" && depth > MAX_SHARED_K && device.maxLoopIterations !== Infinity) {
     for (let at = 0; at < depth; at += MAX_SHARED_K) {
       launchBlock(device, { ...call, tile }, {

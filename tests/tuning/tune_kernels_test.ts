@@ -20,9 +20,9 @@ import {
   writeTuning,
 } from "@peft/webgpu";
 import { causalSelfAttention } from "../../autograd/mod.ts";
-import { race, type Racer } from "../../autograd/tuner_race.ts";
-import { gpt2SmallShapes, sampleMatmul } from "../../autograd/tuner_shapes.ts";
-import { attentionClass, matmulClass, Tuning, tuningOf } from "../../autograd/tuning.ts";
+import { race, type Racer } from "../../tuning/race.ts";
+import { gpt2SmallShapes, sampleMatmul } from "../../tuning/shapes.ts";
+import { attentionClass, KernelPicks, matmulClass, picksOf } from "../../autograd/picks.ts";
 import { encodeInPasses } from "../../gpu/command_stream.ts";
 import { trialCompile } from "../../gpu/trial_compile.ts";
 import type { KernelSpec } from "../../kernels/kernel_spec.ts";
@@ -126,7 +126,7 @@ Deno.test("tuneKernels() measures every variant of a class, installs the best an
     assert(variants.every(({ ms }) => ms > 0) && fixedShare > 0 && fixedShare <= 1, shapeClass);
     assert(variants.some(({ name }) => name === pick), `${shapeClass}: ${pick}`);
   }
-  assertEquals(Object.keys(tuningOf(device)!.picks), seen);
+  assertEquals(Object.keys(picksOf(device)!.picks), seen);
 
   const a = Tensor.from(randomValues(4, 32 * 32), { device, shape: [32, 32] });
   const b = Tensor.from(randomValues(5, 32 * 64), { device, shape: [32, 64] });
@@ -253,7 +253,7 @@ Deno.test("loadTuning() ignores what is for another adapter, driver or version, 
     assertEquals(said, [result.ignored!]);
     assert(message.test(said[0]), said[0]);
   }
-  assertEquals(tuningOf(device), undefined);
+  assertEquals(picksOf(device), undefined);
   device.destroy();
 });
 
@@ -371,7 +371,7 @@ Deno.test("VERSION is the version in deno.json", async () => {
 });
 
 Deno.test("Tuning gives no tile for batched products", () => {
-  const tuning = new Tuning();
+  const tuning = new KernelPicks();
   const shape = { layout: "nn", M: 8, N: 8, K: 8 } as const;
   tuning.pickMatmul(matmulClass({ ...shape, batch: 1 }), PICK);
   assertEquals(tuning.matmul({ ...shape, batch: 1 }), PICK);

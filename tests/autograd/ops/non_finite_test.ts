@@ -29,7 +29,7 @@ import {
 } from "../../../autograd/mod.ts";
 import { attention, cachedAttention, causalSelfAttention } from "../../../autograd/ops/attention.ts";
 import type { AttentionChoice } from "../../../kernels/attention.ts";
-import { attentionCandidates } from "../../../kernels/candidates.ts";
+import { attentionCandidates } from "../../../tuning/candidates.ts";
 import { hardwareVariants } from "../../reference/check_op.ts";
 import { randomValues } from "../../reference/matmul.ts";
 
