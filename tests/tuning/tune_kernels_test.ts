@@ -370,7 +370,7 @@ Deno.test("VERSION is the version in deno.json", async () => {
   assertEquals(JSON.parse(await Deno.readTextFile("deno.json")).version, VERSION);
 });
 
-Deno.test("Tuning gives no tile for batched products", () => {
+Deno.test("KernelPicks gives no tile for batched products", () => {
   const tuning = new KernelPicks();
   const shape = { layout: "nn", M: 8, N: 8, K: 8 } as const;
   tuning.pickMatmul(matmulClass({ ...shape, batch: 1 }), PICK);
