@@ -6,8 +6,8 @@
 import type { Device } from "../autograd/mod.ts";
 import type { FolderInput } from "../io/file_source.ts";
 import { type HubOptions, type HubProgress, nameOfFolder, resolveCheckpointFolder } from "../io/hub.ts";
-import type { WeightDType } from "./gpt2_checkpoint.ts";
-import { GPT2LMHeadModel, type LoadProgress } from "./gpt2.ts";
+import type { WeightDType } from "./checkpoint.ts";
+import { GPT2LMHeadModel, type LoadProgress } from "./causal_lm.ts";
 
 /** Options of `AutoModelForCausalLM.fromPretrained`. */
 export interface FromPretrainedOptions extends Omit<HubOptions, "onProgress"> {

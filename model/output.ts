@@ -4,7 +4,7 @@
  */
 
 import { keep, type Tensor } from "../autograd/mod.ts";
-import type { KVCache } from "./kv_cache.ts";
+import type { KVCache } from "./generation/kv_cache.ts";
 
 /** Result of `forward`. With labels, logits are computed when they are first read, and only then. */
 export class CausalLMOutput {

@@ -134,7 +134,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "kernels/sample.ts",
     search: "vec3<bool>(sums >= vec3f(goal))",
     replace: "vec3<bool>(sums > vec3f(goal))",
-    tests: ["tests/model/sampling_test.ts"],
+    tests: ["tests/model/generation/sampling_test.ts"],
     filter: "exactly topP",
   },
   // Optimizers and schedules

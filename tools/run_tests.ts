@@ -60,14 +60,14 @@ export interface TestGroup {
 
 /** Files that take gigabytes, or measure memory or time: each runs alone. */
 const ALONE: ReadonlySet<string> = new Set([
-  "tests/model/gpt2_small_test.ts",
+  "tests/model/gpt2/gpt2_small_test.ts",
   "tests/model/memory_limit_test.ts",
   "tests/peft/large_tables_test.ts",
   "tests/readme_test.ts",
   "tests/browser/browser_test.ts",
   "tests/examples/demo_test.ts",
   "tests/io/safetensors_header_test.ts",
-  "tests/model/tokenizer_test.ts",
+  "tests/model/tokenizer/tokenizer_test.ts",
 ]);
 /** Folders with many quick files: a process each would cost more than their tests. */
 const GROUPED = ["tests/io", "tests/tools", "tests/nn", "tests/bench", "tests/autograd/ops"];

@@ -1,0 +1,122 @@
+/**
+ * Beam search as `transformers` does it (`GenerationMixin._beam_search`, version 5): of `numBeams` running sequences a row
+ * the best continuations run on, those that end are kept by their mean log-probability. Scores are float64 on the host;
+ * every step recomputes the sequences, without a cache.
+ * @module
+ */
+
+import { noGrad, readAndDispose, type Tensor } from "../../autograd/mod.ts";
+
+/** Options of the search. */
+export interface BeamOptions {
+  /** Running sequences a row. */
+  readonly numBeams: number;
+  /** Power of the length that scores of ended sequences are divided by. */
+  readonly lengthPenalty: number;
+  /** Stop a row as soon as `numBeams` sequences have ended; false: once no running one can get better. */
+  readonly earlyStopping: boolean;
+  /** Tokens that end a sequence. */
+  readonly eos: readonly number[];
+  /** Fills up shorter sequences. */
+  readonly pad: number;
+  /** New tokens at most. */
+  readonly maxNewTokens: number;
+  /** Factor of the log-probabilities of tokens that a sequence has already. */
+  readonly repetitionPenalty: number;
+  /** Ends the search. */
+  readonly signal?: AbortSignal;
+}
+
+interface Beam {
+  readonly ids: readonly number[];
+  readonly score: number;
+}
+
+/** One prompt under search. */
+interface Search {
+  running: Beam[];
+  /** Ended sequences, best first, `numBeams` at most. */
+  ended: Beam[];
+  /** Whether a running sequence may still beat an ended one. */
+  improvable: boolean;
+}
+
+/** log softmax of one row of logits [V], the penalty applied to tokens in `ids`. */
+function logProbabilities(logits: Float32Array, ids: readonly number[], penalty: number): Float64Array {
+  let high = -Infinity;
+  for (const value of logits) high = Math.max(high, value);
+  let total = 0;
+  for (const value of logits) total += Math.exp(value - high);
+  const norm = high + Math.log(total);
+  const result = Float64Array.from(logits, (value) => value - norm);
+  if (penalty !== 1) { for (const id of new Set(ids)) result[id] *= penalty; // they are at most 0
+   }
+  return result;
+}
+
+/** The `count` best continuations of all running sequences. */
+function continuations(running: readonly Beam[], rows: readonly Float64Array[], count: number): Beam[] {
+  const best: { beam: number; token: number; score: number }[] = [];
+  rows.forEach((row, beam) => {
+    for (let token = 0; token < row.length; token++) {
+      const score = running[beam].score + row[token];
+      if (best.length === count && score <= best[count - 1].score) continue;
+      let at = best.length;
+      while (at > 0 && best[at - 1].score < score) at--;
+      best.splice(at, 0, { beam, token, score });
+      if (best.length > count) best.pop();
+    }
+  });
+  return best.map(({ beam, token, score }) => ({ ids: [...running[beam].ids, token], score }));
+}
+
+/**
+ * Continues each prompt by its best sequence.
+ * @param prompts rows of one length   @param logitsOf last logits [rows, V] of sequences; may not be called with gradients
+ * @returns prompts and new tokens, filled up to one length
+ */
+export async function beamSearch(
+  prompts: readonly (readonly number[])[],
+  logitsOf: (sequences: number[][]) => Tensor,
+  options: BeamOptions,
+): Promise<number[][]> {
+  const { numBeams, lengthPenalty, earlyStopping, eos, pad, maxNewTokens, repetitionPenalty } = options;
+  const prompt = prompts[0].length;
+  const kept = Math.max(2, 1 + eos.length) * numBeams;
+  const searches = prompts.map((ids): Search => ({
+    running: Array.from({ length: numBeams }, (_, beam) => ({ ids, score: beam === 0 ? 0 : -1e9 })),
+    ended: [],
+    improvable: true,
+  }));
+  for (let step = 1; step <= maxNewTokens; step++) {
+    const logits = noGrad(() =>
+      logitsOf(searches.flatMap(({ running }) => running.map(({ ids }) => [...ids])))
+    );
+    const V = logits.shape[1];
+    const values = await readAndDispose(logits) as Float32Array;
+    options.signal?.throwIfAborted();
+    searches.forEach((search, row) => {
+      const rows = search.running.map(({ ids }, beam) => {
+        const at = (row * numBeams + beam) * V;
+        return logProbabilities(values.subarray(at, at + V), ids, repetitionPenalty);
+      });
+      const best = continuations(search.running, rows, kept);
+      const ends = ({ ids }: Beam) => step === maxNewTokens || eos.includes(ids.at(-1)!);
+      const full = earlyStopping && search.ended.length === numBeams;
+      if (search.improvable && !full) {
+        const fresh = best.slice(0, numBeams).filter(ends)
+          .map(({ ids, score }) => ({ ids, score: score / step ** lengthPenalty }));
+        search.ended = [...search.ended, ...fresh].sort((a, b) => b.score - a.score).slice(0, numBeams);
+      }
+      search.running = best.filter((beam) => !ends(beam)).slice(0, numBeams);
+      const worst = search.ended.length < numBeams ? -1e9 : search.ended.at(-1)!.score;
+      search.improvable &&= search.running.length > 0 &&
+        search.running[0].score / step ** lengthPenalty > worst;
+    });
+    const done = earlyStopping && searches.every(({ ended }) => ended.length === numBeams);
+    if (done || !searches.some(({ improvable }) => improvable)) break;
+  }
+  const results = searches.map(({ ended, running }) => [...(ended[0] ?? running[0]).ids]);
+  const length = Math.max(...results.map((ids) => ids.length), prompt);
+  return results.map((ids) => [...ids, ...new Array<number>(length - ids.length).fill(pad)]);
+}

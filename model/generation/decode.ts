@@ -1,0 +1,124 @@
+/**
+ * The loop of greedy search and sampling: one forward and one choice per step, read back in blocks.
+ * @module
+ */
+
+import { noGrad, tidy, type TokenSampler } from "../../autograd/mod.ts";
+import { inEvalMode } from "../../nn/mod.ts";
+import { positionsOf, type Prompts } from "./prompts.ts";
+import type { GPT2LMHeadModel } from "../causal_lm.ts";
+import type { KVCache } from "./kv_cache.ts";
+import type { StopStrings } from "./stop_strings.ts";
+
+/** Receives tokens as they are chosen. */
+export interface Streamer {
+  /** The prompts, before the first token; absent: they are not wanted. */
+  begin?(prompts: readonly (readonly number[])[]): void;
+  /** One new token of each row. */
+  put(tokens: readonly number[]): void;
+  /** No more will come. */
+  end(): void;
+}
+
+/** Runs a forward with what it depends on set: see `GenerateOptions.runStep`. */
+export type RunStep = <T>(step: () => T) => T;
+
+/** What a generation works on; `rows` grow. */
+export interface Decoding extends Prompts {
+  /** Tokens that end a row. */
+  readonly eos: readonly number[];
+  /** Fills up rows that ended. */
+  readonly pad: number;
+  /** New tokens at most. */
+  readonly maxNewTokens: number;
+  /** Keys and values so far; undefined: they are computed again. */
+  readonly cache: KVCache | undefined;
+  /** Chooses tokens. */
+  readonly sampler: TokenSampler;
+  /** Is told of each token. */
+  readonly streamer: Streamer | undefined;
+  /** Texts that end a row. */
+  readonly stop: StopStrings | null;
+  /** Ends the generation. */
+  readonly signal: AbortSignal | undefined;
+  /** Runs each forward. */
+  readonly runStep: RunStep;
+}
+
+/** Time the tokens of one readback should take, in milliseconds: short enough for a reader, long enough to hide it. */
+const BLOCK_MS = 50;
+/** Tokens of one readback at most. */
+const MAX_BLOCK = 32;
+
+/**
+ * Appends tokens to every row. Each step's tokens stay on the device as the next step's input; they are read back in
+ * blocks, and the next block is under way before the last one is read. Without a cache, every token is read at once.
+ * @throws the signal's reason once it is aborted, after the token under way
+ */
+export async function decode(model: GPT2LMHeadModel, job: Decoding): Promise<void> {
+  const { rows, maxNewTokens, cache, sampler, stop, signal, pad } = job;
+  const ended = rows.map(() => false);
+  const stopped = rows.map(() => false);
+  let block = 1;
+  let reading: Promise<number[][]> | null = null;
+  let next: Promise<number[][]> | null = null;
+  const take = async (): Promise<boolean> => {
+    const steps = await reading ?? [];
+    for (const chosen of steps) {
+      const tokens = chosen.map((token, i) => stopped[i] ? pad : token);
+      tokens.forEach((token, i) => {
+        rows[i].push(token);
+        if (ended[i]) return;
+        stopped[i] = stop?.endsIn(rows[i]) ?? false;
+        ended[i] = stopped[i] || job.eos.includes(token);
+      });
+      job.streamer?.put(tokens);
+      signal?.throwIfAborted();
+      if (ended.every(Boolean)) return true;
+    }
+    return false;
+  };
+  try {
+    for (let done = 0; done < maxNewTokens;) {
+      const begin = performance.now();
+      const until = Math.min(maxNewTokens, done + block);
+      for (let step = done; step < until; step++) recordStep(model, job, step);
+      next = sampler.read(done, until);
+      next.catch(() => {}); // reported where it is awaited
+      if (await take()) return void await next;
+      reading = next;
+      if (!cache) {
+        if (await take()) return;
+        reading = null;
+      }
+      const tokenMs = (performance.now() - begin) / (until - done);
+      if (cache && done > 0) block = Math.max(1, Math.min(MAX_BLOCK, Math.round(BLOCK_MS / tokenMs)));
+      done = until;
+    }
+    await take();
+  } catch (error) {
+    await next?.catch(() => {}); // nothing is freed that is being read
+    throw error;
+  }
+}
+
+/** Appends the work of one step: forward of the new tokens, choice of the next ones. */
+function recordStep(model: GPT2LMHeadModel, job: Decoding, step: number): void {
+  const { rows, mask, virtual, cache, sampler } = job;
+  const fresh = cache && step > 0;
+  const width = fresh ? 1 : rows[0].length;
+  const total = fresh ? cache.length - cache.virtualTokens + 1 : width;
+  const attention = mask?.map((row) => [...row, ...new Array<number>(total - row.length).fill(1)]);
+  const forward = () =>
+    tidy(() => {
+      const logits = model.lastLogits({
+        inputIds: fresh ? sampler.next : rows,
+        attentionMask: attention,
+        positionIds: attention && positionsOf(attention).map((row) => row.slice(-width)),
+        pastKeyValues: cache,
+        ...(fresh ? {} : virtual),
+      });
+      sampler.sample(logits);
+    });
+  inEvalMode(() => job.runStep(() => noGrad(forward)));
+}

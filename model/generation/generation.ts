@@ -1,0 +1,205 @@
+/**
+ * Text generation with a KV cache on the device (`transformers`' `generate`: greedy search, sampling, beam search).
+ * @module
+ */
+
+import { defaultSeed, tidy, TokenSampler } from "../../autograd/mod.ts";
+import { checkOptions } from "../../options/names.ts";
+import { inEvalMode } from "../../nn/mod.ts";
+import { beamSearch } from "./beam_search.ts";
+import { decode, type RunStep, type Streamer } from "./decode.ts";
+import { type GenerateInputs, positionsOf, type Prompts, readPrompts } from "./prompts.ts";
+import type { GPT2LMHeadModel } from "../causal_lm.ts";
+import { KVCache } from "./kv_cache.ts";
+import { resolveSampling, type SamplingOptions } from "./sampling.ts";
+import { StopStrings } from "./stop_strings.ts";
+import type { Tokenizer } from "../tokenizer/tokenizer.ts";
+
+/** Options of `generate`; one that is `undefined` has its default, one that does not exist is refused. */
+export interface GenerateOptions extends SamplingOptions {
+  /** New tokens at most; default 20, as in transformers. */
+  maxNewTokens?: number;
+  /** Tokens that end a row; default the configuration's. */
+  eosTokenId?: number | readonly number[] | null;
+  /** Fills up rows that ended; default the configuration's, else the first end token. */
+  padTokenId?: number | null;
+  /** Seed of sampling; default that of `setSeed()`, else 0. */
+  seed?: number;
+  /** Called with each new token. */
+  streamer?: Streamer;
+  /** Keep keys and values instead of computing them again; default true. Beam search computes them again. */
+  useCache?: boolean;
+  /** Running sequences of beam search; default 1: none. */
+  numBeams?: number;
+  /** Beam search: power of the length that scores of ended sequences are divided by; default 1. */
+  lengthPenalty?: number;
+  /** Beam search: stop a row as soon as `numBeams` sequences have ended; default false. */
+  earlyStopping?: boolean;
+  /** Ends the generation after the token under way: it rejects with the signal's reason. */
+  signal?: AbortSignal;
+  /** The model's tokenizer: for prompts that are texts, and for `stopStrings`. */
+  tokenizer?: Tokenizer;
+  /** Texts that end a row where one of them ends in its last token; needs `tokenizer`. */
+  stopStrings?: string | readonly string[];
+  /** @internal Runs each forward: adapters set what it depends on for as long as it runs. Default: calls it. */
+  runStep?: RunStep;
+}
+
+/** Every option; one that is missing does not compile. */
+const OPTIONS: Readonly<Record<keyof GenerateOptions, true>> = {
+  doSample: true,
+  temperature: true,
+  topK: true,
+  topP: true,
+  repetitionPenalty: true,
+  maxNewTokens: true,
+  eosTokenId: true,
+  padTokenId: true,
+  seed: true,
+  streamer: true,
+  useCache: true,
+  numBeams: true,
+  lengthPenalty: true,
+  earlyStopping: true,
+  signal: true,
+  tokenizer: true,
+  stopStrings: true,
+  runStep: true,
+};
+const OPTION_NAMES = Object.keys(OPTIONS).filter((name) => name !== "runStep");
+
+function checkNames(options: GenerateOptions): void {
+  const { runStep: _, ...given } = options;
+  if ("adapterNames" in given && given.adapterNames !== undefined) {
+    throw new TypeError("Cannot generate: adapterNames needs a PeftModel, received a model without adapters");
+  }
+  checkOptions("generate", given, [...OPTION_NAMES, "adapterNames"]);
+}
+
+/** Fails unless `id` is in the vocabulary. @throws {RangeError} */
+function checkTokenId(name: string, id: number, vocabSize: number): void {
+  if (Number.isInteger(id) && id >= 0 && id < vocabSize) return;
+  throw new RangeError(
+    `Cannot generate: ${name} must be a token id from 0 to ${vocabSize - 1}, received ${id}`,
+  );
+}
+
+/**
+ * Continues each row until an end token or `maxNewTokens`; rows that ended are filled up.
+ * @returns prompts and new tokens
+ * @throws {RangeError} if prompt and new tokens exceed n_positions, or an option is outside its range
+ * @throws {TypeError} for an option that does not exist, or a text without a tokenizer
+ * @throws the reason of `signal`, once it is aborted
+ */
+export async function generate(
+  model: GPT2LMHeadModel,
+  inputs: GenerateInputs,
+  options: GenerateOptions = {},
+): Promise<number[][]> {
+  checkNames(options);
+  const { config } = model;
+  const { maxNewTokens = 20, streamer, useCache = true, signal, tokenizer, stopStrings } = options;
+  signal?.throwIfAborted();
+  const sampling = resolveSampling(options);
+  const eos = [options.eosTokenId === undefined ? config.eosTokenIds : options.eosTokenId ?? []].flat();
+  const strange = eos.find((id) => !Number.isInteger(id) || id < 0);
+  if (strange !== undefined) {
+    throw new RangeError(`Cannot generate: eosTokenId must be token ids or null, received ${strange}`);
+  }
+  const { padTokenId } = options;
+  if (padTokenId !== undefined && padTokenId !== null) {
+    checkTokenId("padTokenId", padTokenId, config.vocabSize);
+  }
+  const inVocabulary = (id: number | null | undefined) => (id ?? -1) >= 0 && id! < config.vocabSize;
+  const pad = padTokenId ?? [config.padTokenId, eos[0]].find(inVocabulary) ?? 0;
+  const prompts = readPrompts(inputs, tokenizer, pad);
+  const { rows, mask, virtual } = prompts;
+  const virtualTokens = virtual.promptEmbeds?.shape[0] ?? virtual.prefixKeyValues?.[0].shape[0] ?? 0;
+  const prompt = virtualTokens + rows[0].length;
+  if (!Number.isInteger(maxNewTokens) || maxNewTokens < 1) {
+    throw new RangeError(
+      `Cannot generate: maxNewTokens must be a positive integer, received ${maxNewTokens}`,
+    );
+  }
+  if (prompt + maxNewTokens > config.nPositions) {
+    throw new RangeError(
+      `Cannot generate ${maxNewTokens} tokens after ${prompt}: n_positions ${config.nPositions} allows ${
+        config.nPositions - prompt
+      }`,
+    );
+  }
+  const stop = stopStrings === undefined ? null : new StopStrings(stopStrings, tokenizer);
+  if (options.numBeams !== undefined && options.numBeams !== 1) {
+    return await searchBeams(model, prompts, { ...options, eos, pad, maxNewTokens, sampling });
+  }
+  const { runStep = (step) => step() } = options;
+  let cache: KVCache | undefined;
+  let sampler: TokenSampler | undefined;
+  try {
+    streamer?.begin?.(rows);
+    if (useCache) cache = new KVCache(config, model.device, rows.length, prompt + maxNewTokens);
+    sampler = new TokenSampler(model.device, {
+      ...sampling,
+      prompts: rows,
+      vocabSize: config.vocabSize,
+      maxSteps: maxNewTokens,
+      endTokens: eos,
+      padToken: pad,
+      seed: options.seed ?? defaultSeed(),
+    });
+    await decode(model, {
+      ...{ rows, mask, virtual, eos, pad, maxNewTokens, cache, sampler, streamer, stop, signal, runStep },
+    });
+    streamer?.end();
+  } finally {
+    cache?.dispose();
+    sampler?.dispose();
+  }
+  return rows;
+}
+
+/** Beam search over prompts. @throws {RangeError} for options it cannot go with, or out of range */
+async function searchBeams(
+  model: GPT2LMHeadModel,
+  { rows, mask, virtual }: Prompts,
+  options: GenerateOptions & {
+    eos: readonly number[];
+    pad: number;
+    maxNewTokens: number;
+    sampling: Required<SamplingOptions>;
+  },
+): Promise<number[][]> {
+  const { numBeams = 1, lengthPenalty = 1, earlyStopping = false, sampling, streamer, stopStrings } = options;
+  if (!Number.isInteger(numBeams) || numBeams < 1) {
+    throw new RangeError(`Cannot generate: numBeams must be a positive integer, received ${numBeams}`);
+  }
+  if (!Number.isFinite(lengthPenalty)) {
+    throw new RangeError(`Cannot generate: lengthPenalty must be a number, received ${lengthPenalty}`);
+  }
+  if (stopStrings !== undefined) {
+    throw new RangeError("Cannot generate: beam search ends rows by token, received stopStrings");
+  }
+  if (sampling.doSample || streamer) {
+    throw new RangeError(
+      `Cannot generate: beam search chooses by score and streams nothing, received ${
+        sampling.doSample ? "doSample" : "a streamer"
+      }`,
+    );
+  }
+  const masks = mask?.flatMap((row) => Array.from({ length: numBeams }, () => row));
+  const { runStep = (step) => step() } = options;
+  return await beamSearch(rows, (sequences) => {
+    const attention = masks?.map((row, i) => [
+      ...row,
+      ...new Array<number>(sequences[i].length - row.length).fill(1),
+    ]);
+    const forward = () =>
+      model.lastLogits({
+        inputIds: sequences,
+        attentionMask: attention,
+        positionIds: attention && positionsOf(attention),
+        ...virtual,
+      });
+    return inEvalMode(() => runStep(() => tidy(forward)));
+  }, { ...options, numBeams, lengthPenalty, earlyStopping, repetitionPenalty: sampling.repetitionPenalty });
+}

@@ -1,0 +1,111 @@
+/**
+ * Prompts of a generation: rows of ids, or texts, padded on the left.
+ * @module
+ */
+
+import { Tensor } from "../../autograd/mod.ts";
+import type { GPT2Inputs } from "../decoder.ts";
+import { checkRows, type TokenIds, toMaskRows } from "../inputs.ts";
+import type { Tokenizer } from "../tokenizer/tokenizer.ts";
+
+/**
+ * Texts or rows of prompts, or what a tokenizer returns. Rows of ids are as long as each other, padded on the left; texts
+ * are padded here.
+ */
+export type GenerateInputs = string | readonly string[] | readonly (readonly number[])[] | {
+  /** [B, T] on the host. */
+  readonly inputIds?: TokenIds;
+  /** In place of ids. */
+  readonly text?: string | readonly string[];
+  /** [B, T], 1 for tokens and 0 for padding. */
+  readonly attentionMask?: readonly (readonly number[])[] | Tensor;
+  /** Virtual tokens before every row: see `GPT2Inputs`. */
+  readonly promptEmbeds?: Tensor;
+  /** Virtual keys and values before every row: see `GPT2Inputs`. */
+  readonly prefixKeyValues?: readonly Tensor[];
+};
+
+/** Prompts as rows. */
+export interface Prompts {
+  /** [B][T] */
+  readonly rows: number[][];
+  /** [B][T], or null where every token counts. */
+  readonly mask: readonly (readonly number[])[] | null;
+  /** Virtual tokens, if any. */
+  readonly virtual: Pick<GPT2Inputs, "promptEmbeds" | "prefixKeyValues">;
+}
+
+/** The forms of prompts, as one. */
+type Given = Exclude<GenerateInputs, string | readonly unknown[]>;
+
+function isTexts(inputs: unknown): inputs is string | readonly string[] {
+  return typeof inputs === "string" ||
+    (Array.isArray(inputs) && inputs.length > 0 && inputs.every((text) => typeof text === "string"));
+}
+
+/** Ids of texts, the shorter rows filled up on the left. @throws {TypeError} without a tokenizer, or for an empty text */
+function encode(
+  texts: readonly string[],
+  tokenizer: Tokenizer | undefined,
+  pad: number,
+): Pick<Prompts, "rows" | "mask"> {
+  if (!tokenizer) {
+    throw new TypeError(
+      "Cannot generate from text: the option tokenizer is required, such as await AutoTokenizer.fromPretrained(…), received none",
+    );
+  }
+  const rows = texts.map((text) => tokenizer.encode(text));
+  const empty = rows.findIndex(({ length }) => length === 0);
+  if (empty >= 0) {
+    throw new TypeError(
+      `Cannot generate: a text of at least one token is required, received ${JSON.stringify(texts[empty])}`,
+    );
+  }
+  const longest = Math.max(...rows.map(({ length }) => length));
+  const fill = (row: number[], value: number) => new Array<number>(longest - row.length).fill(value);
+  if (rows.every(({ length }) => length === longest)) return { rows, mask: null };
+  return {
+    rows: rows.map((row) => [...fill(row, pad), ...row]),
+    mask: rows.map((row) => [...fill(row, 0), ...row.map(() => 1)]),
+  };
+}
+
+/** Prompts as rows and mask rows. @param pad fills up shorter texts   @throws {TypeError} for another form */
+export function readPrompts(inputs: GenerateInputs, tokenizer: Tokenizer | undefined, pad: number): Prompts {
+  const given: Given = isTexts(inputs)
+    ? { text: inputs }
+    : Array.isArray(inputs)
+    ? { inputIds: inputs as number[][] }
+    : inputs as Given;
+  const { inputIds, text, attentionMask, promptEmbeds, prefixKeyValues } = given ?? {};
+  const virtual = { promptEmbeds, prefixKeyValues };
+  if (text !== undefined) {
+    if (!isTexts(text)) throw new TypeError(`Cannot generate: text must be a string or strings`);
+    return { ...encode([text].flat(), tokenizer, pad), virtual };
+  }
+  if (inputIds === undefined) {
+    throw new TypeError("Cannot generate: a text, rows of token ids or { inputIds } are required");
+  }
+  if (inputIds instanceof Tensor || attentionMask instanceof Tensor) {
+    throw new TypeError(
+      "Cannot generate: inputIds and attentionMask on the host (number[][]) are required, received a tensor",
+    );
+  }
+  const [batch, length] = checkRows("inputIds", inputIds);
+  const mask = attentionMask ? toMaskRows(attentionMask, batch, length) : null;
+  const padded = mask?.findIndex((row) => row[length - 1] === 0) ?? -1;
+  if (padded >= 0) {
+    throw new RangeError(
+      `Cannot generate: prompts must be padded on the left (tokenizer.paddingSide = "left"), row ${padded} ends in padding`,
+    );
+  }
+  return { rows: inputIds.map((row) => [...row]), mask, virtual };
+}
+
+/** Positions that skip padding: cumulative sum of the mask minus 1, 0 for padding. */
+export function positionsOf(mask: readonly (readonly number[])[]): number[][] {
+  return mask.map((row) => {
+    let count = 0;
+    return row.map((value) => value === 0 ? 0 : count++);
+  });
+}

@@ -1,0 +1,83 @@
+/**
+ * Text of a generation while its tokens arrive (`transformers`' `TextStreamer`).
+ * @module
+ */
+
+import type { Streamer } from "./decode.ts";
+import type { DecodeStream, Tokenizer } from "../tokenizer/tokenizer.ts";
+
+/** Options of a `TextStreamer`, with `transformers`' names. */
+export interface TextStreamerOptions {
+  /** Leave the prompt out; default false. */
+  skipPrompt?: boolean;
+  /** Leave special tokens such as `<|endoftext|>` out; default false. */
+  skipSpecialTokens?: boolean;
+  /** Takes each piece of text that is certain; `streamEnd` with the last one. Default: prints it. */
+  onFinalizedText?: (text: string, streamEnd: boolean) => void;
+}
+
+/** The part of the global `process` that is used here; browsers have none. */
+interface Process {
+  readonly stdout?: { write(text: string): unknown };
+}
+
+/** Prints to standard output, or where there is none whole lines to the console. */
+function printer(): (text: string, streamEnd: boolean) => void {
+  const { stdout } = (globalThis as { process?: Process }).process ?? {};
+  if (stdout) return (text, streamEnd) => void stdout.write(streamEnd ? `${text}\n` : text);
+  let line = "";
+  return (text, streamEnd) => {
+    const lines = (line + text).split("\n");
+    line = streamEnd ? "" : lines.pop()!;
+    for (const whole of lines) console.log(whole);
+  };
+}
+
+/**
+ * Prints the text of one row as it is generated, in whole characters.
+ *
+ * ```ts ignore
+ * const streamer = new TextStreamer(tokenizer, { skipPrompt: true });
+ * await model.generate("Once upon a time", { tokenizer, streamer });
+ * ```
+ */
+export class TextStreamer implements Streamer {
+  readonly #text: DecodeStream;
+  readonly #skipPrompt: boolean;
+  readonly #onFinalizedText: (text: string, streamEnd: boolean) => void;
+
+  /** Nothing is given out yet. @param tokenizer the model's */
+  constructor(tokenizer: Tokenizer, options: TextStreamerOptions = {}) {
+    const { skipPrompt = false, skipSpecialTokens = false, onFinalizedText = printer() } = options;
+    this.#text = tokenizer.decodeStream({ skipSpecialTokens });
+    this.#skipPrompt = skipPrompt;
+    this.#onFinalizedText = onFinalizedText;
+  }
+
+  /** Takes the prompt. @throws {RangeError} for more than one row */
+  begin(prompts: readonly (readonly number[])[]): void {
+    this.#checkRows(prompts.length);
+    if (this.#skipPrompt) return;
+    this.#give(prompts[0].map((token) => this.#text.push(token)).join(""));
+  }
+
+  /** Takes a new token. @throws {RangeError} for more than one row */
+  put(tokens: readonly number[]): void {
+    this.#checkRows(tokens.length);
+    this.#give(this.#text.push(tokens[0]));
+  }
+
+  /** Gives out what was held back. */
+  end(): void {
+    this.#onFinalizedText(this.#text.flush(), true);
+  }
+
+  #give(text: string): void {
+    if (text !== "") this.#onFinalizedText(text, false);
+  }
+
+  #checkRows(rows: number): void {
+    if (rows === 1) return;
+    throw new RangeError(`Cannot stream text: TextStreamer only supports batch size 1, received ${rows}`);
+  }
+}

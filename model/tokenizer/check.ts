@@ -1,0 +1,107 @@
+/**
+ * Checks the contents of a `tokenizer.json` that nobody vouches for, before the package that reads it sees them: it takes
+ * any id, allocates up to the greatest, and runs any pattern.
+ *
+ * @module
+ */
+import type { JsonObject } from "../../io/json.ts";
+import { quote } from "../../io/relative_path.ts";
+import { patternDefect } from "./pattern_safety.ts";
+
+/** Ids beyond are refused; the largest published vocabularies have about a million tokens. */
+const MAX_ID = 2 ** 22 - 1;
+
+const isObject = (value: unknown): value is JsonObject =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+function received(value: unknown): string {
+  if (typeof value === "number") return String(value);
+  if (typeof value === "string") return quote(value);
+  return value === null ? "null" : Array.isArray(value) ? "an array" : `a ${typeof value}`;
+}
+
+function checkId(id: unknown, token: string): void {
+  if (Number.isInteger(id) && (id as number) >= 0 && (id as number) <= MAX_ID) return;
+  throw new RangeError(
+    `the id of token ${quote(token)} must be an integer from 0 to ${MAX_ID}, received ${received(id)}`,
+  );
+}
+
+function checkVocabulary(vocab: unknown): void {
+  if (Array.isArray(vocab)) { // Unigram: [token, score] at its id
+    vocab.forEach((row, id) => {
+      const valid = Array.isArray(row) && typeof row[0] === "string" && Number.isFinite(row[1]);
+      if (valid) return;
+      throw new TypeError(
+        `entry ${id} of the vocabulary must be a token with its score, received ${received(row)}`,
+      );
+    });
+    if (vocab.length > MAX_ID + 1) {
+      throw new RangeError(`at most ${MAX_ID + 1} tokens are allowed, received ${vocab.length}`);
+    }
+    return;
+  }
+  if (!isObject(vocab)) throw new TypeError(`a vocabulary is required, received ${received(vocab)}`);
+  for (const [token, id] of Object.entries(vocab)) checkId(id, token);
+}
+
+function checkMerges(merges: unknown): void {
+  if (!Array.isArray(merges)) {
+    throw new TypeError(`a list of merges is required, received ${received(merges)}`);
+  }
+  merges.forEach((merge, i) => {
+    const pair = typeof merge === "string" ? merge.split(" ") : merge;
+    if (Array.isArray(pair) && pair.length >= 2 && pair.every((part) => typeof part === "string")) return;
+    throw new TypeError(`merge ${i} must be two tokens, received ${received(merge)}`);
+  });
+}
+
+function checkAddedTokens(tokens: unknown): void {
+  if (!Array.isArray(tokens)) {
+    throw new TypeError(`a list of added tokens is required, received ${received(tokens)}`);
+  }
+  for (const token of tokens) {
+    const content = isObject(token) ? token.content : undefined;
+    if (typeof content !== "string" || content === "") {
+      throw new TypeError(`an added token must have a text, received ${received(content)}`);
+    }
+    checkId((token as JsonObject).id, content);
+  }
+}
+
+/** Checks every pattern and every length in the steps of a tokenizer, wherever they stand. */
+function checkSteps(step: unknown): void {
+  if (Array.isArray(step)) return step.forEach(checkSteps);
+  if (!isObject(step)) return;
+  for (const [key, value] of Object.entries(step)) {
+    if (key === "Regex") {
+      if (typeof value !== "string") {
+        throw new TypeError(`a pattern must be a text, received ${received(value)}`);
+      }
+      const defect = patternDefect(value);
+      if (defect === undefined) continue;
+      throw new RangeError(`pattern ${quote(value)} may run without end: ${defect}`);
+    }
+    if (
+      step.type === "FixedLength" && key === "length" && !(Number.isInteger(value) && (value as number) > 0)
+    ) {
+      throw new RangeError(`the length of pieces must be a positive integer, received ${received(value)}`);
+    }
+    checkSteps(value);
+  }
+}
+
+/**
+ * Checks the contents of `tokenizer.json`.
+ *
+ * @throws {TypeError} for a value of the wrong kind, {RangeError} for an id or length out of range and for a pattern
+ * whose time could be exponential
+ */
+export function checkTokenizerJson(json: JsonObject): void {
+  const { model, added_tokens: added, normalizer, pre_tokenizer: preTokenizer, decoder } = json;
+  if (!isObject(model)) throw new TypeError(`a model is required, received ${received(model)}`);
+  checkVocabulary(model.vocab);
+  if (model.merges !== undefined) checkMerges(model.merges);
+  if (added !== undefined && added !== null) checkAddedTokens(added);
+  checkSteps([normalizer, preTokenizer, decoder, json.post_processor]);
+}

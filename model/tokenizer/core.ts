@@ -1,0 +1,32 @@
+/**
+ * What a vocabulary must do for a tokenizer. `json.ts` reads any `tokenizer.json`; a family whose vocabulary is built in
+ * has a file of its own.
+ *
+ * @module
+ */
+
+/** Turns ids into text while they arrive: text is given out once no later id can change it. */
+export interface DecodeStream {
+  /** Takes one id; returns the text that is now certain, often "". */
+  push(id: number): string;
+  /** Ends the stream; returns what was held back, with U+FFFD for incomplete characters. */
+  flush(): string;
+}
+
+/** A vocabulary with its rules, on single texts. */
+export interface TokenizerCore {
+  /** One more than the greatest id. */
+  readonly vocabSize: number;
+  /** Token ids of a text; `addSpecialTokens`: with the vocabulary's own template (GPT-2 has none). */
+  encode(text: string, addSpecialTokens: boolean): number[];
+  /** Text of ids; ids without a token give nothing. */
+  decode(ids: readonly number[], skipSpecialTokens: boolean): string;
+  /** A decoder for ids that arrive one by one. */
+  decodeStream(skipSpecialTokens: boolean): DecodeStream;
+  /** The id of a token's text; undefined when there is none. */
+  idOf(token: string): number | undefined;
+  /** The token's text of an id; undefined when there is none. */
+  tokenOf(id: number): string | undefined;
+  /** The text of `tokenizer.json`. */
+  toJson(): string;
+}

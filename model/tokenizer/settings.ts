@@ -1,0 +1,89 @@
+/**
+ * What a model folder says about its tokens beside the vocabulary: the special ones, padding, the greatest length.
+ *
+ * @module
+ */
+import type { JsonObject } from "../../io/json.ts";
+import type { TokenizerCore } from "./core.ts";
+
+/** The side on which a batch is padded. */
+export type PaddingSide = "left" | "right";
+
+/** Ids of the special tokens (null when there is none) and defaults of the call. */
+export interface TokenizerSettings {
+  /** Beginning of a text. */
+  bosTokenId: number | null;
+  /** End of a text. */
+  eosTokenId: number | null;
+  /** Fills short rows of a batch. */
+  padTokenId: number | null;
+  /** Side of the padding. */
+  paddingSide: PaddingSide;
+  /** The greatest number of tokens the model takes; Infinity when the folder does not say. */
+  modelMaxLength: number;
+}
+
+/** transformers writes 1e30 where there is no limit. */
+const NO_LIMIT = 1e20;
+
+/** A token's text as the files write it: a string, or an object with `content`. */
+function contentOf(value: unknown): string | undefined {
+  if (typeof value === "string") return value;
+  if (typeof value !== "object" || value === null) return undefined;
+  const { content } = value as { content?: unknown };
+  return typeof content === "string" ? content : undefined;
+}
+
+function validId(value: unknown, vocabSize: number): number | null {
+  const id = Array.isArray(value) ? value[0] : value; // some config.json list several ends
+  return Number.isInteger(id) && id >= 0 && id < vocabSize ? id : null;
+}
+
+/**
+ * Reads the settings: a token named in tokenizer_config.json, else in special_tokens_map.json, else an id in
+ * config.json.
+ */
+export function readSettings(
+  core: TokenizerCore,
+  tokenizerConfig: JsonObject,
+  specialTokensMap: JsonObject,
+  modelConfig: JsonObject,
+): TokenizerSettings {
+  const idOf = (name: "bos" | "eos" | "pad"): number | null => {
+    for (const file of [tokenizerConfig, specialTokensMap]) {
+      const content = contentOf(file[`${name}_token`]);
+      const id = content === undefined ? undefined : core.idOf(content);
+      if (id !== undefined) return id;
+    }
+    return validId(modelConfig[`${name}_token_id`], core.vocabSize);
+  };
+  const limit = tokenizerConfig.model_max_length ?? modelConfig.n_positions ??
+    modelConfig.max_position_embeddings;
+  return {
+    bosTokenId: idOf("bos"),
+    eosTokenId: idOf("eos"),
+    padTokenId: idOf("pad"),
+    paddingSide: tokenizerConfig.padding_side === "left" ? "left" : "right",
+    modelMaxLength: typeof limit === "number" && limit > 0 && limit < NO_LIMIT ? limit : Infinity,
+  };
+}
+
+/** tokenizer_config.json for a folder with this vocabulary and these settings. */
+export function settingsFile(
+  core: TokenizerCore,
+  original: JsonObject,
+  settings: TokenizerSettings,
+): JsonObject {
+  const tokens: [string, string][] = [];
+  for (const name of ["bos", "eos", "pad"] as const) {
+    const id = settings[`${name}TokenId`];
+    const token = id === null ? undefined : core.tokenOf(id);
+    if (token !== undefined) tokens.push([`${name}_token`, token]);
+  }
+  return {
+    ...original,
+    ...Object.fromEntries(tokens),
+    padding_side: settings.paddingSide,
+    ...(settings.modelMaxLength < Infinity ? { model_max_length: settings.modelMaxLength } : {}),
+  };
+}

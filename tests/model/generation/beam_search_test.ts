@@ -1,0 +1,89 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { getPeftModel, LoraConfig } from "../../../peft/mod.ts";
+import { FIXTURES, loadFixture, ownDevice } from "../../reference/fixtures.ts";
+import { randomise } from "../../peft/tiny_model.ts";
+
+/** `beams.json`. */
+interface Json {
+  prompts: number[][];
+  padded: number[][];
+  mask: number[][];
+  cases: {
+    num_beams: number;
+    eos_token_id?: number[];
+    early_stopping?: boolean;
+    length_penalty?: number;
+    repetition_penalty?: number;
+    padded?: boolean;
+    ids: number[][];
+  }[];
+}
+
+const json = JSON.parse(await Deno.readTextFile(`${FIXTURES}gpt2_tiny/beams.json`)) as Json;
+
+for (const { ids, padded, ...test } of json.cases) {
+  Deno.test(`generate() with ${JSON.stringify({ ...test, padded })} finds transformers' sequences`, async () => {
+    const device = await ownDevice();
+    const model = await loadFixture("gpt2_tiny", { device });
+    const live = device.memory.liveBytes;
+    const inputs = padded ? { inputIds: json.padded, attentionMask: json.mask } : json.prompts;
+    const found = await model.generate(inputs, {
+      maxNewTokens: 12,
+      numBeams: test.num_beams,
+      eosTokenId: test.eos_token_id ?? null,
+      padTokenId: 256,
+      lengthPenalty: test.length_penalty,
+      earlyStopping: test.early_stopping,
+      repetitionPenalty: test.repetition_penalty,
+    });
+    assertEquals(found, ids);
+    assertEquals(device.memory.liveBytes, live, "nothing is left of the search");
+    model.dispose();
+  });
+}
+
+Deno.test("generate() with beams and adapterNames gives each row the sequences of its adapter alone", async () => {
+  const base = await loadFixture("gpt2_tiny", { device: await ownDevice() });
+  const model = getPeftModel(base, new LoraConfig({ r: 4 }), "a").eval();
+  await randomise(model);
+  model.addAdapter("b", new LoraConfig({ r: 2, targetModules: ["c_attn", "c_fc"] }));
+  model.setAdapter("b");
+  await randomise(model, 5);
+  const options = { maxNewTokens: 6, numBeams: 3, eosTokenId: null };
+  const prompt = json.prompts[0];
+  const alone: number[][] = [];
+  for (const name of ["a", "b"]) {
+    model.setAdapter(name);
+    alone.push(...await model.generate([prompt], options));
+  }
+  alone.push(...await model.disableAdapter(() => model.generate([prompt], options)));
+  assert(new Set(alone.map(String)).size === 3, "the three differ");
+  const adapterNames = ["a", "b", "__base__"];
+  assertEquals(await model.generate([prompt, prompt, prompt], { ...options, adapterNames }), alone);
+  model.dispose();
+});
+
+Deno.test("generate() with beams refuses sampling, streaming and numbers out of range, and keeps the mode", async () => {
+  const model = await loadFixture("gpt2_tiny", { device: await ownDevice() });
+  model.train();
+  const refused: [object, string][] = [
+    [{ numBeams: 0 }, "numBeams must be a positive integer, received 0"],
+    [{ numBeams: 2.5 }, "numBeams must be a positive integer, received 2.5"],
+    [{ numBeams: 2, lengthPenalty: NaN }, "lengthPenalty must be a number, received NaN"],
+    [{ numBeams: 2, doSample: true }, "beam search chooses by score and streams nothing, received doSample"],
+    [
+      { numBeams: 2, streamer: { put() {}, end() {} } },
+      "beam search chooses by score and streams nothing, received a streamer",
+    ],
+  ];
+  for (const [options, message] of refused) {
+    await assertRejects(
+      () => model.generate(json.prompts, options),
+      RangeError,
+      `Cannot generate: ${message}`,
+    );
+  }
+  await model.generate(json.prompts, { numBeams: 2, maxNewTokens: 1 });
+  assertEquals(model.training, true);
+  model.dispose();
+});
