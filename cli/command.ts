@@ -4,24 +4,21 @@
  */
 
 import { parseArgs } from "node:util";
+import { problemWith, type Rule } from "../options/rules.ts";
 
 /** A mistake of the user: printed without a stack, exit code 1. */
 export class UsageError extends Error {
   override name = "UsageError";
 }
 
-/** One flag. */
-export interface Flag {
-  readonly type: "text" | "number" | "integer" | "switch";
+/** One flag: the rule for its value, as in every table of options (`options/rules.ts`), and what the help text says. */
+export interface Flag<T = unknown> {
+  readonly rule: Rule<T>;
   /** What it means; the default is added by `--help`. */
   readonly help: string;
-  readonly default?: string | number | boolean;
+  readonly default?: T;
   /** Whether it must be given. */
   readonly required?: boolean;
-  /** Allowed texts. */
-  readonly choices?: readonly string[];
-  /** Least and greatest number. */
-  readonly range?: readonly [low: number, high: number];
   /** A switch without which this flag would be ignored: giving it alone is a mistake. */
   readonly needs?: string;
 }
@@ -29,11 +26,12 @@ export interface Flag {
 /** Flags by name, without the dashes. */
 export type Flags = Readonly<Record<string, Flag>>;
 
-/** Type of a flag's value; undefined where it is neither required nor has a default. */
+/** Type of a flag's value; undefined where it is neither required nor has a default. A switch is false by default. */
 type ValueOf<F extends Flag> =
-  | (F["type"] extends "text" ? string : F["type"] extends "switch" ? boolean : number)
+  | (F["rule"] extends Rule<infer T> ? T : never)
   | (F extends { required: true } ? never
     : F extends { default: string | number | boolean } ? never
+    : F extends Flag<boolean> ? never
     : undefined);
 
 /** Checked values of a command's flags. */
@@ -53,13 +51,12 @@ export interface Command<F extends Flags = Flags> {
 /** Text of `--help`. */
 export function helpText(command: Command): string {
   const rows = Object.entries(command.flags).map(([name, flag]): [string, string] => {
-    const value = flag.type === "switch" ? "" : ` <${flag.choices?.join("|") ?? flag.type}>`;
     const note = flag.required
       ? " (required)"
-      : flag.default === undefined || flag.type === "switch"
+      : flag.default === undefined || flag.rule.from === "switch"
       ? ""
       : ` [${flag.default}]`;
-    return [`  --${name}${value}`, flag.help + note];
+    return [`  --${name}${placeholder(flag)}`, flag.help + note];
   });
   rows.push(["  --help", "Show this text"]);
   const width = Math.min(34, Math.max(...rows.map(([left]) => left.length)) + 2);
@@ -78,17 +75,17 @@ export function helpText(command: Command): string {
   ].join("\n");
 }
 
-function parseNumber(command: string, name: string, flag: Flag, text: string): number {
-  const value = text.trim() === "" ? NaN : Number(text);
-  const wanted = flag.type === "integer" ? "an integer" : "a number";
-  if (!Number.isFinite(value) || (flag.type === "integer" && !Number.isInteger(value))) {
-    throw new UsageError(`Cannot run ${command}: --${name} must be ${wanted}, received "${text}"`);
-  }
-  const [low, high] = flag.range ?? [-Infinity, Infinity];
-  if (value < low || value > high) {
-    const range = high === Infinity ? `at least ${low}` : `from ${low} to ${high}`;
-    throw new UsageError(`Cannot run ${command}: --${name} must be ${range}, received ${value}`);
-  }
+/** What follows a flag in the help text: ` <integer>`, ` <float32|float16>`, nothing for a switch. */
+function placeholder({ rule: { from, choices } }: Flag): string {
+  return from === "switch" ? "" : ` <${choices?.join("|") ?? from ?? "text"}>`;
+}
+
+/** A flag's value from the text that was given. @throws {UsageError} for one that its rule refuses */
+function readValue(command: string, name: string, { rule }: Flag, given: string | boolean): unknown {
+  const isNumber = rule.from === "number" || rule.from === "integer";
+  const value = isNumber && String(given).trim() !== "" ? Number(given) : given;
+  const problem = problemWith(rule, `--${name}`, Number.isNaN(value) ? given : value);
+  if (problem !== null) throw new UsageError(`Cannot run ${command}: ${problem}`);
   return value;
 }
 
@@ -96,7 +93,7 @@ function parseNumber(command: string, name: string, flag: Flag, text: string): n
 export function parseFlags<F extends Flags>(command: Command<F>, args: string[]): Values<F> | null {
   const options: Record<string, { type: "string" | "boolean" }> = { help: { type: "boolean" } };
   for (const [name, flag] of Object.entries(command.flags)) {
-    options[name] = { type: flag.type === "switch" ? "boolean" : "string" };
+    options[name] = { type: flag.rule.from === "switch" ? "boolean" : "string" };
   }
   let given: Record<string, string | boolean | undefined>;
   try {
@@ -106,7 +103,7 @@ export function parseFlags<F extends Flags>(command: Command<F>, args: string[])
     throw new UsageError(`Cannot run ${command.name}: ${reason}; see ${command.name} --help`);
   }
   if (given.help) return null;
-  const values: Record<string, string | number | boolean | undefined> = {};
+  const values: Record<string, unknown> = {};
   for (const [name, flag] of Object.entries(command.flags)) {
     const value = given[name];
     if (value !== undefined && flag.needs && !given[flag.needs]) {
@@ -118,19 +115,8 @@ export function parseFlags<F extends Flags>(command: Command<F>, args: string[])
       if (flag.required) {
         throw new UsageError(`Cannot run ${command.name}: --${name} is required; see ${command.name} --help`);
       }
-      values[name] = flag.default ?? (flag.type === "switch" ? false : undefined);
-    } else if (flag.type === "number" || flag.type === "integer") {
-      values[name] = parseNumber(command.name, name, flag, value as string);
-    } else {
-      if (flag.choices && !flag.choices.includes(value as string)) {
-        throw new UsageError(
-          `Cannot run ${command.name}: --${name} must be one of ${
-            flag.choices.join(", ")
-          }, received "${value}"`,
-        );
-      }
-      values[name] = value;
-    }
+      values[name] = flag.default ?? (flag.rule.from === "switch" ? false : undefined);
+    } else values[name] = readValue(command.name, name, flag, value);
   }
   return values as Values<F>;
 }

@@ -12,6 +12,7 @@ import {
   TextDataset,
   Trainer,
 } from "@peft/webgpu";
+import { choice, flag, integer, number, text } from "../options/rules.ts";
 import { type Command, UsageError } from "./command.ts";
 import { load, loadTokenizer, MODEL_FLAGS } from "./loading.ts";
 import { ProgressBar } from "./progress.ts";
@@ -20,55 +21,50 @@ import { InterruptedError, interruptible } from "./interrupt.ts";
 const flags = {
   model: { ...MODEL_FLAGS.model, required: true, help: "Model folder in Hugging Face's layout, or a hub id" },
   dtype: MODEL_FLAGS.dtype,
-  data: { type: "text", required: true, help: '.txt, or .jsonl with "text" or "prompt" and "completion"' },
+  data: { rule: text, required: true, help: '.txt, or .jsonl with "text" or "prompt" and "completion"' },
   "eval-data": {
-    type: "text",
+    rule: text,
     help: "Held-out data of the same forms: its loss is printed before and after",
   },
-  output: { type: "text", required: true, help: "Folder for the adapter" },
-  rank: { type: "integer", default: 8, range: [1, 4096], help: "Rank r" },
-  alpha: { type: "number", default: 16, range: [0, 1e6], help: "Alpha; the adapter is scaled by alpha / r" },
-  dropout: { type: "number", default: 0, range: [0, 1], help: "Dropout of the adapter's input" },
+  output: { rule: text, required: true, help: "Folder for the adapter" },
+  rank: { rule: integer(1, 4096), default: 8, help: "Rank r" },
+  alpha: { rule: number(0, 1e6), default: 16, help: "Alpha; the adapter is scaled by alpha / r" },
+  dropout: { rule: number(0, 1), default: 0, help: "Dropout of the adapter's input" },
   targets: {
-    type: "text",
+    rule: text,
     default: "c_attn",
     help: 'Modules to adapt: names with commas between, "all-linear", or a regular expression in slashes',
   },
-  rslora: { type: "switch", help: "Scale by alpha / sqrt(r)" },
-  epochs: { type: "number", default: 3, range: [0, 1e6], help: "Passes over the data" },
+  rslora: { rule: flag, help: "Scale by alpha / sqrt(r)" },
+  epochs: { rule: number(0, 1e6), default: 3, help: "Passes over the data" },
   "max-steps": {
-    type: "integer",
+    rule: integer(-1, 1e9),
     default: -1,
-    range: [-1, 1e9],
     help: "Optimizer steps; replaces --epochs if positive",
   },
-  "batch-size": { type: "integer", default: 8, range: [1, 65536], help: "Rows per batch" },
-  accumulation: { type: "integer", default: 1, range: [1, 65536], help: "Batches per optimizer step" },
-  "block-size": { type: "integer", default: 128, range: [2, 1024], help: "Tokens per row" },
-  lr: { type: "number", default: 2e-4, range: [0, 10], help: "Learning rate" },
+  "batch-size": { rule: integer(1, 65536), default: 8, help: "Rows per batch" },
+  accumulation: { rule: integer(1, 65536), default: 1, help: "Batches per optimizer step" },
+  "block-size": { rule: integer(2, 1024), default: 128, help: "Tokens per row" },
+  lr: { rule: number(0, 10), default: 2e-4, help: "Learning rate" },
   schedule: {
-    type: "text",
+    rule: choice("linear", "cosine", "constant", "constant_with_warmup"),
     default: "linear",
-    choices: ["linear", "cosine", "constant", "constant_with_warmup"],
     help: "Learning rate schedule",
   },
   warmup: {
-    type: "number",
+    rule: number(0, 1),
     default: 0.03,
-    range: [0, 1],
     help: "Part of the steps in which the learning rate rises",
   },
   "save-steps": {
-    type: "integer",
+    rule: integer(0, 1e9),
     default: 0,
-    range: [0, 1e9],
     help: "Steps between checkpoints; 0 saves one only on Ctrl-C",
   },
-  resume: { type: "switch", help: "Go on from the newest checkpoint in --output, if there is one" },
+  resume: { rule: flag, help: "Go on from the newest checkpoint in --output, if there is one" },
   seed: {
-    type: "integer",
+    rule: integer(0, Number.MAX_SAFE_INTEGER),
     default: 42,
-    range: [0, Number.MAX_SAFE_INTEGER],
     help: "Seed of weights, dropout and data order",
   },
 } as const;

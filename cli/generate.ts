@@ -4,38 +4,36 @@
  */
 
 import { TextStreamer } from "@peft/webgpu";
+import { flag, integer, number, text } from "../options/rules.ts";
 import { type Command, UsageError } from "./command.ts";
 import { load, loadTokenizer, MODEL_FLAGS } from "./loading.ts";
 
 const flags = {
   ...MODEL_FLAGS,
-  prompt: { type: "text", required: true, help: "Text to continue" },
-  "max-new-tokens": { type: "integer", default: 50, range: [1, 1e6], help: "Tokens to add at most" },
-  sample: { type: "switch", help: "Draw tokens instead of taking the most likely one" },
-  temperature: { type: "number", default: 1, needs: "sample", help: "Divides the logits, with --sample" },
+  prompt: { rule: text, required: true, help: "Text to continue" },
+  "max-new-tokens": { rule: integer(1, 1e6), default: 50, help: "Tokens to add at most" },
+  sample: { rule: flag, help: "Draw tokens instead of taking the most likely one" },
+  temperature: { rule: number(), default: 1, needs: "sample", help: "Divides the logits, with --sample" },
   "top-k": {
-    type: "integer",
+    rule: integer(0, 1e9),
     default: 50,
-    range: [0, 1e9],
     needs: "sample",
     help: "Keep the k most likely tokens, with --sample",
   },
   "top-p": {
-    type: "number",
+    rule: number(0, 1),
     default: 1,
-    range: [0, 1],
     needs: "sample",
     help: "Keep the most likely tokens up to this mass, with --sample",
   },
   "repetition-penalty": {
-    type: "number",
+    rule: number(),
     default: 1,
     help: "Above 1, tokens that occurred become less likely",
   },
   seed: {
-    type: "integer",
+    rule: integer(0, Number.MAX_SAFE_INTEGER),
     default: 0,
-    range: [0, Number.MAX_SAFE_INTEGER],
     needs: "sample",
     help: "Seed of --sample",
   },

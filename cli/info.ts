@@ -4,16 +4,17 @@
  */
 
 import { describeConfig, initDevice, PeftModel } from "@peft/webgpu";
+import { flag, text } from "../options/rules.ts";
 import type { Command } from "./command.ts";
 import { load, MODEL_FLAGS } from "./loading.ts";
 
 const flags = {
   ...MODEL_FLAGS,
   model: {
-    type: "text",
+    rule: text,
     help: "Model folder or hub id; default: the base that --adapter names, or without it the device alone",
   },
-  parameters: { type: "switch", help: "List every parameter with its shape, and whether it trains" },
+  parameters: { rule: flag, help: "List every parameter with its shape, and whether it trains" },
 } as const;
 
 const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;

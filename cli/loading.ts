@@ -14,21 +14,21 @@ import {
   type Tokenizer,
   type WeightDType,
 } from "@peft/webgpu";
+import { choice, text } from "../options/rules.ts";
 import { UsageError } from "./command.ts";
 import { LoadingLine } from "./loading_line.ts";
 
 /** Flags of every command that loads a model. */
 export const MODEL_FLAGS = {
   model: {
-    type: "text",
+    rule: text,
     help:
       "Model folder in Hugging Face's layout, or a hub id such as gpt2; default: the base that --adapter names",
   },
-  adapter: { type: "text", help: "Adapter folder (adapter_config.json and its weights), or a hub id" },
+  adapter: { rule: text, help: "Adapter folder (adapter_config.json and its weights), or a hub id" },
   dtype: {
-    type: "text",
+    rule: choice("float32", "float16"),
     default: "float32",
-    choices: ["float32", "float16"],
     help: "Storage of the base weights on the device",
   },
 } as const;

@@ -13,7 +13,7 @@ export interface Rule<T> {
   /** What is wrong with a value; absent: `<name> must be <wanted>, received <value>`. */
   readonly message?: (name: string, value: unknown) => string;
   /** How a command-line flag reads it from text; absent: as the text itself. */
-  readonly from?: "number" | "switch";
+  readonly from?: "number" | "integer" | "switch";
   /** The values, where there are a few. */
   readonly choices?: readonly T[];
 }
@@ -61,7 +61,7 @@ export function integer(low: number = -Infinity, high: number = Infinity): Rule<
       within("an integer", low, high),
       (value) => Number.isInteger(value) && (value as number) >= low && (value as number) <= high,
     ),
-    from: "number",
+    from: "integer",
   };
 }
 

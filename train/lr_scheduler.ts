@@ -7,6 +7,9 @@
 import type { Optimizer } from "./optimizer.ts";
 
 /** Names that `getScheduler` knows; Hugging Face's. */
+export const SCHEDULER_TYPES = ["linear", "cosine", "constant", "constant_with_warmup"] as const;
+
+/** Name of a schedule. */
 export type SchedulerType = "linear" | "cosine" | "constant" | "constant_with_warmup";
 
 /** What a schedule continues from. */
@@ -138,8 +141,7 @@ function trainingSteps(name: SchedulerType, { numTrainingSteps }: SchedulerOptio
   throw new TypeError(`Cannot make schedule "${name}": numTrainingSteps is required, received none`);
 }
 
-/** @internal Fails for a name that is no schedule. */
-export function checkSchedulerType(name: string): asserts name is SchedulerType {
+function checkSchedulerType(name: string): asserts name is SchedulerType {
   if (Object.hasOwn(schedules, name)) return;
   const names = Object.keys(schedules).map((known) => `"${known}"`).join(", ");
   throw new RangeError(`Cannot make schedule "${name}": one of ${names} is required`);

@@ -51,11 +51,14 @@ Deno.test("parseFlags() checks names, types, ranges, choices and required flags"
   const cases: [string[], RegExp][] = [
     [["--ranks", "4"], /^Cannot run finetune: Unknown option '--ranks'; see finetune --help$/],
     [[], /--model is required/],
-    [[...required, "--rank", "four"], /--rank must be an integer, received "four"/],
-    [[...required, "--rank", "1.5"], /--rank must be an integer, received "1.5"/],
-    [[...required, "--rank", "0"], /--rank must be from 1 to 4096, received 0/],
-    [[...required, "--dropout", "1.5"], /--dropout must be from 0 to 1, received 1.5/],
-    [[...required, "--schedule", "steps"], /--schedule must be one of linear, cosine/],
+    [[...required, "--rank", "four"], /--rank must be an integer from 1 to 4096, received "four"/],
+    [[...required, "--rank", "1.5"], /--rank must be an integer from 1 to 4096, received 1.5/],
+    [[...required, "--rank", "0"], /--rank must be an integer from 1 to 4096, received 0/],
+    [[...required, "--dropout", "1.5"], /--dropout must be a number from 0 to 1, received 1.5/],
+    [
+      [...required, "--schedule", "steps"],
+      /--schedule must be "linear", "cosine", "constant" or "constant_with_warmup", received "steps"/,
+    ],
     [[...required, "extra"], /Unexpected argument 'extra'/],
   ];
   for (const [args, message] of cases) {

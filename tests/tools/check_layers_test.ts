@@ -56,27 +56,27 @@ Deno.test("checkFile() names the file, the line and the rule of every broken arr
     [
       "nn/a.ts",
       'import { D } from "../gpu/mod.ts";',
-      'nn/a.ts:1 imports "../gpu/mod.ts": nn may import autograd, received gpu',
+      'nn/a.ts:1 imports "../gpu/mod.ts": nn may import autograd, options, received gpu',
     ],
     [
       "peft/a.ts",
       'import { G } from "../model/gpt2.ts";',
-      'peft/a.ts:1 imports "../model/gpt2.ts": peft may import nn, autograd, io, received model',
+      'peft/a.ts:1 imports "../model/gpt2.ts": peft may import nn, autograd, io, options, received model',
     ],
     [
       "train/a.ts",
       'export * from "../peft/lora.ts";',
-      'train/a.ts:1 imports "../peft/lora.ts": train may import nn, autograd, io, received peft',
+      'train/a.ts:1 imports "../peft/lora.ts": train may import nn, autograd, io, options, received peft',
     ],
     [
       "model/sub/a.ts",
       'const m = import("../../train/a.ts");',
-      'model/sub/a.ts:1 imports "../../train/a.ts": model may import nn, autograd, io, received train',
+      'model/sub/a.ts:1 imports "../../train/a.ts": model may import nn, autograd, io, options, received train',
     ],
     [
       "cli/a.ts",
       'import { x } from "../nn/linear.ts";',
-      'cli/a.ts:1 imports "../nn/linear.ts": cli may import mod.ts, received nn',
+      'cli/a.ts:1 imports "../nn/linear.ts": cli may import mod.ts, options, received nn',
     ],
     [
       "examples/a.ts",

@@ -36,11 +36,14 @@ Deno.test("TrainingArguments has Hugging Face's defaults and names, and checks v
   assertEquals(new TrainingArguments({ warmupRatio: 0.1, warmupSteps: 3 }).getWarmupSteps(101), 3);
   const bad: [Record<string, unknown>, string][] = [
     [{ perDeviceTrainBatchSize: 0 }, "perDeviceTrainBatchSize must be an integer of at least 1, received 0"],
-    [{ learningRate: -1 }, "learningRate must be a number at least 0, received -1"],
+    [{ learningRate: -1 }, "learningRate must be a number of at least 0, received -1"],
     [{ adamBeta1: 1.5 }, "adamBeta1 must be a number from 0 to 1, received 1.5"],
-    [{ evalStrategy: "always" }, `evalStrategy must be "no" or "steps" or "epoch", received "always"`],
+    [{ evalStrategy: "always" }, `evalStrategy must be "no", "steps" or "epoch", received "always"`],
     [{ saveStrategy: "epoch" }, `outputDir must be a folder when saveStrategy is "epoch", received null`],
-    [{ lrSchedulerType: "step" }, `Cannot make schedule "step"`],
+    [
+      { lrSchedulerType: "step" },
+      `lrSchedulerType must be "linear", "cosine", "constant" or "constant_with_warmup", received "step"`,
+    ],
     [{ learning_rate: 1 }, `unknown option "learning_rate", did you mean "learningRate"?`],
     [{ speed: 1 }, `unknown option "speed", did you mean "seed"?`],
   ];
