@@ -10,7 +10,7 @@ import { TrainingArguments } from "../../train/mod.ts";
 import { listFiles } from "../../tools/list_files.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
-/** A comment that names a default, and the field below it: `/** …; default 8. *​/ r: number`. */
+/** A comment, and the field below it. */
 const FIELD = /\/\*\*((?:(?!\*\/)[^])*?)\*\/\s*(\w+)!?:/g;
 const DEFAULT = /\b[Dd]efault ("[^"]*"|-?\d[\d.e-]*\d|-?\d|true|false|null|\{\}|\[\])/;
 
