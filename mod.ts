@@ -1,5 +1,7 @@
 /**
- * Parameter-efficient fine-tuning on WebGPU: GPT-2 with LoRA, trained in Deno, Node and browsers.
+ * Parameter-efficient fine-tuning on WebGPU: GPT-2 with LoRA, trained in Deno, Node and browsers. This entry holds what users
+ * of `transformers` and `peft` need; the rest has entries by area: `@peft/webgpu/tensor`, `/train`, `/model`, `/peft`, `/gpu`,
+ * `/tuning` and `/io`.
  *
  * ```ts
  * import { AutoModelForCausalLM, AutoTokenizer, getPeftModel, LoraConfig } from "@peft/webgpu";
@@ -15,147 +17,96 @@
  */
 
 // Models and tokenizers
-export * from "./model/mod.ts";
+export { AutoModelForCausalLM, type FromPretrainedOptions } from "./model/mod.ts";
+export { type GenerateOptions, GPT2Config, GPT2LMHeadModel, type WeightDType } from "./model/mod.ts";
+export { AutoTokenizer, type Encoding, TextStreamer, type Tokenizer } from "./model/mod.ts";
 
 // Adapters
-export * from "./peft/mod.ts";
-export { type AutoPeftModel, AutoPeftModelForCausalLM, type AutoPeftOptions } from "./auto_peft.ts";
+export {
+  AdaLoraConfig,
+  BitFitConfig,
+  BOFTConfig,
+  BottleneckConfig,
+  FourierFTConfig,
+  IA3Config,
+  LNTuningConfig,
+  LoHaConfig,
+  LoKrConfig,
+  LoraConfig,
+  OFTConfig,
+  PrefixTuningConfig,
+  PromptEncoderConfig,
+  PromptTuningConfig,
+  TrainableTokensConfig,
+  VeraConfig,
+} from "./peft/mod.ts";
+export {
+  deleteAdapter,
+  describeConfig,
+  extractLora,
+  getLayerStatus,
+  getModelStatus,
+  getPeftModel,
+  getPeftModelStateDict,
+  hotswapAdapter,
+  initializeLoraEvaWeights,
+  injectAdapterInModel,
+  NoMatchingModuleError,
+  PeftConfig,
+  PeftModel,
+  rescaleAdapterScale,
+  setAdapter,
+  setPeftModelStateDict,
+  setRequiresGrad,
+} from "./peft/mod.ts";
+export { AutoPeftModelForCausalLM } from "./auto_peft.ts";
 
 // Training
-export * from "./train/mod.ts";
+export {
+  AdamW,
+  clipGradNorm,
+  createLoraplusOptimizer,
+  DataLoader,
+  type Dataset,
+  defaultDataCollator,
+  EarlyStoppingCallback,
+  formatProgress,
+  getConstantSchedule,
+  getConstantScheduleWithWarmup,
+  getCosineScheduleWithWarmup,
+  getLastCheckpoint,
+  getLinearScheduleWithWarmup,
+  getScheduler,
+  type SchedulerType,
+  SGD,
+  TextDataset,
+  Trainer,
+  type TrainerCallback,
+  TrainingArguments,
+} from "./train/mod.ts";
 
-// Tensors and modules, for models and training loops of one's own
-export {
-  add,
-  type CapturedStep,
-  type CaptureOptions,
-  captureStep,
-  cast,
-  concat,
-  crossEntropy,
-  type CrossEntropyOptions,
-  divide,
-  dropout,
-  type DType,
-  embedding,
-  gelu,
-  geluNew,
-  HostRandom,
-  layerNorm,
-  type LayerNormOptions,
-  linear,
-  type LinearOptions,
-  matmul,
-  type MatmulOpOptions,
-  max,
-  mean,
-  multiply,
-  type NestedArray,
-  noGrad,
-  type Operand,
-  permute,
-  RandomState,
-  type ReduceOptions,
-  relu,
-  reshape,
-  scale,
-  setSeed,
-  type Shape,
-  sigmoid,
-  silu,
-  slice,
-  softmax,
-  type StackedLora,
-  type StepInput,
-  subtract,
-  sum,
-  tanh,
-  Tensor,
-  type TensorData,
-  type TensorOptions,
-  tidy,
-  transpose,
-  type WeightLayout,
-} from "./autograd/mod.ts";
-export {
-  type ActivationName,
-  Conv1D,
-  Dropout,
-  Embedding,
-  Initializer,
-  LayerNorm,
-  Linear,
-  type LoadResult,
-  Module,
-  ModuleDict,
-  Parameter,
-  ParameterDict,
-  Projection,
-  type ProjectionOptions,
-  type StateDict,
-  SubBlock,
-} from "./nn/mod.ts";
+// Tensors and modules
+export { captureStep, type DType, noGrad, setSeed, Tensor, tidy } from "./autograd/mod.ts";
+export { Module, Parameter } from "./nn/mod.ts";
 
 // The device
 export {
-  type BufferView,
   Device,
-  type DeviceBuffer,
   DeviceLostError,
   type DeviceOptions,
-  type DeviceStats,
-  DisposedError,
   GpuError,
   initDevice,
-  type MemoryReport,
-  type NegotiatedLimit,
   NoAdapterError,
   OutOfDeviceMemoryError,
   ShaderCompileError,
 } from "./gpu/mod.ts";
 
-export type { BufferAccess, Grid, KernelSpec, ParamType } from "./kernels/kernel_spec.ts";
-
-// Kernels picked by measurement
-export {
-  gpt2SmallShapes,
-  loadTuning,
-  saveTuning,
-  type ShapeOptions,
-  type Standing,
-  tuneKernels,
-  type TuneOptions,
-  type TuningLoad,
-  type TuningResult,
-  type TuningShape,
-} from "./tuning/mod.ts";
-export { VERSION } from "./autograd/mod.ts";
-export type { MatmulLayout, MatmulWeightFormat } from "./kernels/matmul.ts";
-export { readTuning, tuningPath, writeTuning } from "./io/tuning_file.ts";
-
 // Files
-export {
-  type Metadata,
-  type Safetensors,
-  safetensors,
-  type SafetensorsDtype,
-  type SafetensorsEntry,
-  SafetensorsError,
-  type SafetensorsFile,
-  type SafetensorsInput,
-  type SafetensorsInputs,
-  type TensorInfo,
-  type TensorReader,
-} from "./io/safetensors.ts";
+export { safetensors, SafetensorsError } from "./io/safetensors.ts";
 export { checkWritableFolder } from "./io/files.ts";
 export type { FolderOutput, MemoryFolder } from "./io/folder_target.ts";
 export { memoryFolder, urlFolder } from "./io/open_file.ts";
-export type {
-  Bytes,
-  DirectoryHandle,
-  FileInput,
-  FileSource,
-  FolderInput,
-  FolderSource,
-} from "./io/file_source.ts";
-export { HubError, type HubFailure, type HubOptions, type HubProgress, type HubTimeouts } from "./io/hub.ts";
+export type { FolderInput } from "./io/file_source.ts";
+export { HubError, type HubProgress } from "./io/hub.ts";
+
+export { VERSION } from "./autograd/mod.ts";

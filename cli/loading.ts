@@ -7,13 +7,12 @@ import {
   AutoModelForCausalLM,
   AutoTokenizer,
   type GPT2LMHeadModel,
-  loadTuning,
   PeftConfig,
   PeftModel,
-  readTuning,
   type Tokenizer,
   type WeightDType,
 } from "@peft/webgpu";
+import { loadTuning, readTuning } from "@peft/webgpu/tuning";
 import { choice, text } from "../options/rules.ts";
 import { UsageError } from "./command.ts";
 import { LoadingLine } from "./loading_line.ts";

@@ -3,7 +3,8 @@
  * @module
  */
 
-import type { HubProgress, LoadProgress } from "@peft/webgpu";
+import type { HubProgress } from "@peft/webgpu";
+import type { LoadProgress } from "@peft/webgpu/model";
 
 const megabytes = (bytes: number) => (bytes / 1e6).toFixed(1);
 

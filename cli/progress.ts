@@ -4,12 +4,8 @@
  */
 
 import cliProgress from "cli-progress";
-import {
-  formatProgress,
-  type TrainerCallback,
-  type TrainerState,
-  type TrainingArguments,
-} from "@peft/webgpu";
+import { formatProgress, type TrainerCallback, type TrainingArguments } from "@peft/webgpu";
+import type { TrainerState } from "@peft/webgpu/train";
 
 /** Shows a bar on a terminal, and a line now and then elsewhere. */
 export class ProgressBar implements TrainerCallback {

@@ -1,5 +1,5 @@
 /**
- * Bundles mod.ts for browsers with esbuild: dist/peft_webgpu.js, one ES module with a source map, and beside it the two
+ * Bundles every public name for browsers with esbuild: dist/peft_webgpu.js, one ES module with a source map, and beside it the two
  * packages that tokenizers need, each loaded on first use. Other npm packages and `node:` modules, which the core
  * reaches by dynamic import alone, stay outside. Fails where the result still names Deno or Node, or imports anything
  * at load time. Run: `deno task bundle`.
@@ -110,7 +110,7 @@ async function bundleParts(imports: Readonly<Record<string, string>>): Promise<M
 
 /**
  * Bundles one entry point for browsers.
- * @param entry path of the TypeScript file, such as `mod.ts`
+ * @param entry path of the TypeScript file, such as `entries/all.ts`
  * @param options `parts`: also bundle what tokenizers load on first use; default true
  * @throws Error with esbuild's messages where a file cannot be read or parsed, or awaits at top level
  */
@@ -160,7 +160,7 @@ export async function bundle(entry: string, options: { parts?: boolean } = {}): 
 
 if (import.meta.main) {
   const root = new URL("../", import.meta.url).pathname;
-  const { code, map, byteLength, gzipLength, parts, problems } = await bundle(`${root}mod.ts`);
+  const { code, map, byteLength, gzipLength, parts, problems } = await bundle(`${root}entries/all.ts`);
   await Deno.mkdir(`${root}dist`, { recursive: true });
   await Deno.writeTextFile(`${root}dist/peft_webgpu.js`, code);
   await Deno.writeTextFile(`${root}dist/peft_webgpu.js.map`, map);

@@ -32,11 +32,12 @@ export const ARROWS: Readonly<Record<string, readonly string[]>> = {
   model: ["nn", "autograd", "io", "options"],
   peft: ["nn", "autograd", "io", "options"],
   train: ["nn", "autograd", "io", "options"],
-  cli: ["mod.ts", "options"],
-  examples: ["mod.ts"],
-  bench: [...CORE_FOLDERS, "mod.ts", "cli", "examples", "tools"],
+  cli: ["mod.ts", "entries", "options"],
+  examples: ["mod.ts", "entries"],
+  bench: [...CORE_FOLDERS, "mod.ts", "entries", "cli", "examples", "tools"],
   "auto_peft.ts": ["model", "peft", "io"],
   "mod.ts": [...CORE_FOLDERS, "auto_peft.ts"],
+  entries: [...CORE_FOLDERS, "auto_peft.ts"],
 };
 
 /** The part of the repository a path belongs to: its first folder, or the file's name at the root. */
@@ -63,14 +64,18 @@ export function checkFile(path: string, text: string): string[] {
   const part = partOf(path);
   const allowed = ARROWS[part];
   if (allowed === undefined) return [];
-  const core = CORE_FOLDERS.includes(part) || ["mod.ts", "auto_peft.ts"].includes(part);
+  const core = CORE_FOLDERS.includes(part) || ["mod.ts", "entries", "auto_peft.ts"].includes(part);
   const source = blankSource(text);
   const problems: string[] = [];
   const report = (line: number, message: string) => problems.push(`${path}:${line} ${message}`);
 
   for (const { specifier, line, typeOnly, dynamic } of findImports(source)) {
     if (specifier.startsWith(".") || specifier.startsWith("@peft/webgpu")) {
-      const target = specifier.startsWith(".") ? partOf(resolve(path, specifier)) : "mod.ts";
+      const target = specifier.startsWith(".")
+        ? partOf(resolve(path, specifier))
+        : specifier === "@peft/webgpu"
+        ? "mod.ts"
+        : "entries";
       if (core && specifier.startsWith("@")) {
         report(line, `imports "${specifier}": the core imports its own files by relative paths`);
       } else if (target !== part && !allowed.includes(target)) {

@@ -73,7 +73,7 @@ async function checkCase(
   save: Readonly<Record<string, unknown>> = {},
 ): Promise<string> {
   // A computed name: this file type-checks before the library is complete.
-  const lib = await import(`${ROOT}mod.ts`);
+  const lib = await import(`${ROOT}entries/all.ts`);
   const model = await lib.AutoModelForCausalLM.fromPretrained(MODEL);
   const peftModel = lib.getPeftModel(model, new lib[config]({ taskType: "CAUSAL_LM", ...fields }));
   const trainable = [...peftModel.parameters()].filter((parameter) => parameter.requiresGrad);

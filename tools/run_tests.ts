@@ -24,7 +24,9 @@ export interface Counts {
 }
 
 const ROOT = new URL("../", import.meta.url).pathname;
-const EXPORTS = ["mod.ts", "cli/main.ts"];
+const EXPORTS = Object.values<string>(
+  JSON.parse(await Deno.readTextFile(`${ROOT}deno.json`)).exports,
+);
 /** Bounds the JavaScript heap of each child, so that a leak ends as a failed test and not as a killed machine. */
 const HEAP = "--v8-flags=--max-old-space-size=4096";
 

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { HostRandom } from "@peft/webgpu";
+import { HostRandom } from "@peft/webgpu/tensor";
 
 /** Things a story is told about. */
 interface Story {

@@ -2,7 +2,8 @@
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { assert, assertEquals, assertNotEquals, assertThrows } from "@std/assert";
-import { AdamW, captureStep, Dropout, LoraConfig, noGrad, Tensor, tidy } from "@peft/webgpu";
+import { AdamW, captureStep, LoraConfig, noGrad, Tensor, tidy } from "@peft/webgpu";
+import { Dropout } from "@peft/webgpu/tensor";
 import { add, full, multiply, RandomState, scale, sum } from "../../autograd/mod.ts";
 import { batch, bothRuns, freshDevice, type Made, make, type Step, wholeStep } from "./captured_runs.ts";
 

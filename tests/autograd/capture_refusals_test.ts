@@ -1,6 +1,7 @@
 /** What `captureStep()` refuses, in the first call and in replays. */
 import { assertEquals, assertThrows } from "@std/assert";
-import { captureStep, noGrad, scale, Tensor, tidy } from "@peft/webgpu";
+import { captureStep, noGrad, Tensor, tidy } from "@peft/webgpu";
+import { scale } from "@peft/webgpu/tensor";
 import { batch, freshDevice, make, wholeStep } from "./captured_runs.ts";
 
 Deno.test("captureStep() checks ids in every call, before anything is changed", async () => {

@@ -2,7 +2,6 @@ import { assert, assertEquals } from "@std/assert";
 import {
   AdamW,
   captureStep,
-  cast,
   type Device,
   getPeftModel,
   GPT2Config,
@@ -10,11 +9,11 @@ import {
   initDevice,
   LoraConfig,
   SGD,
-  sum,
   type Tensor,
   Tensor as TensorClass,
   tidy,
 } from "@peft/webgpu";
+import { cast, sum } from "@peft/webgpu/tensor";
 
 const CONFIG = {
   nLayer: 2,

@@ -35,7 +35,7 @@ Deno.test("Chromium with SwiftShader computes on WebGPU", async () => {
 });
 
 Deno.test("the browser bundle trains a LoRA in a page, with the losses of Deno", async () => {
-  const { code, problems } = await bundle(`${ROOT}mod.ts`);
+  const { code, problems } = await bundle(`${ROOT}entries/all.ts`);
   assertEquals(problems, []);
   const script = 'import * as lib from "/peft_webgpu.js"; import { trainLora } from "/train_lora.js";' +
     "export const run = () => trainLora(lib);";
@@ -55,12 +55,12 @@ Deno.test("the browser bundle trains a LoRA in a page, with the losses of Deno",
   assert(!value.frozenChanged, "a frozen weight has changed");
   assert(value.losses.at(-1)! < 0.9 * value.losses[0], `the loss does not fall: ${value.losses.join(", ")}`);
   // Same seed, another WebGPU implementation (Dawn) and driver (SwiftShader): rounding alone may differ.
-  const here = await trainLora(await import(`${ROOT}mod.ts`));
+  const here = await trainLora(await import(`${ROOT}entries/all.ts`));
   assertAllClose(value.losses, here.losses, { rtol: 0, atol: 1e-4 });
 });
 
 Deno.test("a page does what the README teaches: URL, tokenizers, Trainer, an adapter in memory", async () => {
-  const { code, parts } = await bundle(`${ROOT}mod.ts`);
+  const { code, parts } = await bundle(`${ROOT}entries/all.ts`);
   const script = 'import * as lib from "/peft_webgpu.js"; import { teachInPage } from "/teach_in_page.js";' +
     'export const run = () => teachInPage(lib, new URL("/files/", location.href));';
   const { value, messages } = await runInPage<Awaited<ReturnType<typeof teachInPage>>>(script, {
@@ -86,7 +86,7 @@ Deno.test("a page does what the README teaches: URL, tokenizers, Trainer, an ada
 });
 
 Deno.test("a page without the bundle's parts is told which file a tokenizer needs", async () => {
-  const { code } = await bundle(`${ROOT}mod.ts`, { parts: false });
+  const { code } = await bundle(`${ROOT}entries/all.ts`, { parts: false });
   const script = 'import * as lib from "/peft_webgpu.js"; export const run = async () => [' +
     'await lib.AutoTokenizer.fromPretrained("gpt2").catch((error) => error.message),' +
     'await lib.AutoTokenizer.fromPretrained(new URL("/files/", location.href)).catch((error) => error.message)];';

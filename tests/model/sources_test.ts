@@ -9,7 +9,6 @@ import {
   AutoModelForCausalLM,
   AutoPeftModelForCausalLM,
   AutoTokenizer,
-  type DirectoryHandle,
   type FolderInput,
   getPeftModel,
   GPT2LMHeadModel,
@@ -20,6 +19,7 @@ import {
   tidy,
   urlFolder,
 } from "@peft/webgpu";
+import type { DirectoryHandle } from "@peft/webgpu/io";
 import { modelCard } from "../../peft/files/model_card.ts";
 
 const MODEL = new URL("../../examples/demo/model/", import.meta.url);

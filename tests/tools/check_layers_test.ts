@@ -76,12 +76,12 @@ Deno.test("checkFile() names the file, the line and the rule of every broken arr
     [
       "cli/a.ts",
       'import { x } from "../nn/linear.ts";',
-      'cli/a.ts:1 imports "../nn/linear.ts": cli may import mod.ts, options, received nn',
+      'cli/a.ts:1 imports "../nn/linear.ts": cli may import mod.ts, entries, options, received nn',
     ],
     [
       "examples/a.ts",
       'import { x } from "../cli/main.ts";',
-      'examples/a.ts:1 imports "../cli/main.ts": examples may import mod.ts, received cli',
+      'examples/a.ts:1 imports "../cli/main.ts": examples may import mod.ts, entries, received cli',
     ],
     [
       "nn/a.ts",

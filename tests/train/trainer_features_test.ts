@@ -8,19 +8,17 @@ import { join } from "@std/path";
 import {
   DataLoader,
   EarlyStoppingCallback,
-  type EvalPrediction,
   getLastCheckpoint,
   GPT2Config,
   GPT2LMHeadModel,
   initDevice,
-  reshape,
   setSeed,
-  slice,
   Trainer,
   type TrainerCallback,
-  type TrainerOptions,
   TrainingArguments,
 } from "@peft/webgpu";
+import { reshape, slice } from "@peft/webgpu/tensor";
+import type { EvalPrediction, TrainerOptions } from "@peft/webgpu/train";
 import { ConsoleReport } from "../../train/console_report.ts";
 import { countingData, inFolder, tinyModel, VOCABULARY, weightsOf } from "./tiny_run.ts";
 

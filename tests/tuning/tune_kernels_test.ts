@@ -6,19 +6,21 @@ import {
   GPT2Config,
   GPT2LMHeadModel,
   initDevice,
-  linear,
-  loadTuning,
   LoraConfig,
-  readTuning,
-  saveTuning,
   Tensor,
   tidy,
+  VERSION,
+} from "@peft/webgpu";
+import { linear } from "@peft/webgpu/tensor";
+import {
+  loadTuning,
+  readTuning,
+  saveTuning,
   tuneKernels,
   tuningPath,
   type TuningShape,
-  VERSION,
   writeTuning,
-} from "@peft/webgpu";
+} from "@peft/webgpu/tuning";
 import { causalSelfAttention } from "../../autograd/mod.ts";
 import { race, type Racer } from "../../tuning/race.ts";
 import { gpt2SmallShapes, sampleMatmul } from "../../tuning/shapes.ts";

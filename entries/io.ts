@@ -1,0 +1,30 @@
+/**
+ * `@peft/webgpu/io`: safetensors, folders of every kind (paths, URLs, picked files, memory) and the model hub.
+ * @module
+ */
+
+export {
+  type Metadata,
+  type Safetensors,
+  safetensors,
+  type SafetensorsDtype,
+  type SafetensorsEntry,
+  SafetensorsError,
+  type SafetensorsFile,
+  type SafetensorsInput,
+  type SafetensorsInputs,
+  type TensorInfo,
+  type TensorReader,
+} from "../io/safetensors.ts";
+export { checkWritableFolder } from "../io/files.ts";
+export type { FolderOutput, MemoryFolder } from "../io/folder_target.ts";
+export { memoryFolder, urlFolder } from "../io/open_file.ts";
+export type {
+  Bytes,
+  DirectoryHandle,
+  FileInput,
+  FileSource,
+  FolderInput,
+  FolderSource,
+} from "../io/file_source.ts";
+export { HubError, type HubFailure, type HubOptions, type HubProgress, type HubTimeouts } from "../io/hub.ts";

@@ -1,0 +1,19 @@
+/**
+ * `@peft/webgpu/tuning`: times kernel variants on the adapter at hand and keeps the picks.
+ * @module
+ */
+
+export {
+  gpt2SmallShapes,
+  loadTuning,
+  saveTuning,
+  type ShapeOptions,
+  type Standing,
+  tuneKernels,
+  type TuneOptions,
+  type TuningLoad,
+  type TuningResult,
+  type TuningShape,
+} from "../tuning/mod.ts";
+export type { MatmulLayout, MatmulWeightFormat } from "../kernels/matmul.ts";
+export { readTuning, tuningPath, writeTuning } from "../io/tuning_file.ts";
