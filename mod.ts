@@ -104,9 +104,9 @@ export {
 // Files
 export { safetensors, SafetensorsError } from "./io/safetensors.ts";
 export { checkWritableFolder } from "./io/files.ts";
-export type { FolderOutput, MemoryFolder } from "./io/folder_target.ts";
+export type { FolderOutput } from "./io/folder_target.ts";
 export { memoryFolder, urlFolder } from "./io/open_file.ts";
-export type { FolderInput } from "./io/file_source.ts";
+export type { FolderInput, MemoryFolder } from "./io/file_source.ts";
 export { HubError, type HubProgress } from "./io/hub.ts";
 
 export { VERSION } from "./autograd/mod.ts";

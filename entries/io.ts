@@ -17,7 +17,7 @@ export {
   type TensorReader,
 } from "../io/safetensors.ts";
 export { checkWritableFolder } from "../io/files.ts";
-export type { FolderOutput, MemoryFolder } from "../io/folder_target.ts";
+export type { FolderOutput } from "../io/folder_target.ts";
 export { memoryFolder, urlFolder } from "../io/open_file.ts";
 export type {
   Bytes,
@@ -26,5 +26,6 @@ export type {
   FileSource,
   FolderInput,
   FolderSource,
+  MemoryFolder,
 } from "../io/file_source.ts";
 export { HubError, type HubFailure, type HubOptions, type HubProgress, type HubTimeouts } from "../io/hub.ts";

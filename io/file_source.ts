@@ -42,6 +42,12 @@ export interface FolderSource {
   open(path: string, options?: { inside?: boolean }): Promise<FileSource | undefined>;
 }
 
+/** A folder in memory: what is written to it can be read from it, and `files` holds it all. */
+export interface MemoryFolder extends FolderSource {
+  /** Relative path to contents; what was written is bytes. */
+  readonly files: Map<string, FileInput>;
+}
+
 /** A folder that a user dropped on a page or picked, as far as it is used (`FileSystemDirectoryHandle`). */
 export interface DirectoryHandle {
   /** "directory". */

@@ -4,16 +4,10 @@
  * @module
  */
 import { type Chunks, writeFileAtomic } from "./atomic_file.ts";
-import type { Bytes, FileInput, FileSource, FolderSource } from "./file_source.ts";
+import type { Bytes, FileSource, MemoryFolder } from "./file_source.ts";
 import { joinPath, makeDirectory, openFolderAt } from "./files.ts";
 import { readAll } from "./open_file.ts";
 import { checkRelativePath, quote } from "./relative_path.ts";
-
-/** A folder in memory: what is written to it can be read from it, and `files` holds it all. */
-export interface MemoryFolder extends FolderSource {
-  /** Relative path to contents; what was written is bytes. */
-  readonly files: Map<string, FileInput>;
-}
 
 /** Anything that `savePretrained` writes to: a path, or a folder that `memoryFolder()` made. */
 export type FolderOutput = string | MemoryFolder;

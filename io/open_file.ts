@@ -11,10 +11,10 @@ import {
   type FileSource,
   type FolderInput,
   type FolderSource,
+  type MemoryFolder,
   memorySource,
 } from "./file_source.ts";
 import { openFolderAt, openForRead } from "./files.ts";
-import type { MemoryFolder } from "./folder_target.ts";
 import { checkRelativePath, quote } from "./relative_path.ts";
 
 /**

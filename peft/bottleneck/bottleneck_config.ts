@@ -190,8 +190,10 @@ export class BottleneckConfig extends MethodConfig<BottleneckConfigFields> {
     this: ConfigClass<C>,
     json: Readonly<Record<string, unknown>>,
   ): C {
-    const { fields, origin } = readHubConfig(TABLE.options, json);
-    return Object.assign(new this(fields as never), { origin });
+    const required = ["mhAdapter", "outputAdapter", "reductionFactor", "nonLinearity"] as const;
+    const { fields, origin } = readHubConfig(TABLE.options, json, required);
+    // AdapterHub's own default of this one differs from seq_bn's
+    return Object.assign(new this({ originalLnBefore: false, ...fields } as never), { origin });
   }
 
   /** The fields of AdapterHub's `adapter_config.json`; `name` is the adapter's. */

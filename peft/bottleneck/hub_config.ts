@@ -6,7 +6,6 @@
 import { fromDisk, keyOf, type OptionTable, toDisk } from "../../options/table.ts";
 import { COMMON_OPTIONS } from "../config/method_config.ts";
 import { type PeftConfigFields, refuseConfig } from "../config/peft_config.ts";
-import type { BottleneckConfigFields } from "./bottleneck_config.ts";
 
 /** Version of `adapters` whose file format is written. */
 const VERSION = "adapters.1.3.0";
@@ -24,9 +23,6 @@ export interface BottleneckOrigin {
   /** Name of the adapter in the file that was read. */
   readonly savedName?: string;
 }
-
-/** AdapterHub's fields: the file has none of those that every configuration of `peft` has. */
-type HubFields = Omit<BottleneckConfigFields, keyof PeftConfigFields>;
 
 /** Entries that ask for what is not supported, with the values AdapterHub writes then. */
 const FIXED: Readonly<Record<string, unknown>> = {
@@ -53,19 +49,25 @@ const IDLE: Readonly<Record<string, unknown>> = {
   shared_phm_rule: true,
 };
 
-function hubOptions(options: OptionTable<BottleneckConfigFields>): OptionTable<HubFields> {
+/** The rows of AdapterHub's fields: its file has none of those that every configuration of `peft` has. */
+function hubOptions<Fields extends PeftConfigFields>(
+  options: OptionTable<Fields>,
+): OptionTable<Omit<Fields, keyof PeftConfigFields>> {
   return Object.fromEntries(
     Object.entries(options).filter(([name]) => !Object.hasOwn(COMMON_OPTIONS, name)),
-  ) as OptionTable<HubFields>;
+  ) as OptionTable<Omit<Fields, keyof PeftConfigFields>>;
 }
 
 /**
- * What a file says. @throws {RangeError} for an entry that asks for what is not supported, or a missing one
+ * The fields that a file gives, and what it says of the model.
+ * @param required fields that every file has
+ * @throws {RangeError} for an entry that asks for what is not supported, or a missing one
  */
-export function readHubConfig(
-  options: OptionTable<BottleneckConfigFields>,
+export function readHubConfig<Fields extends PeftConfigFields>(
+  options: OptionTable<Fields>,
   json: Readonly<Record<string, unknown>>,
-): { fields: Partial<BottleneckConfigFields>; origin: BottleneckOrigin } {
+  required: readonly (keyof Fields & string)[],
+): { fields: Partial<Fields>; origin: BottleneckOrigin } {
   const config = json.config as Readonly<Record<string, unknown>>;
   const text = (name: string) => typeof json[name] === "string" ? json[name] as string : "";
   if (typeof config.architecture === "string") {
@@ -86,14 +88,13 @@ export function readHubConfig(
   if (unknown.length > 0) {
     console.warn(`Unexpected fields [${unknown.join(", ")}] in the bottleneck configuration are ignored.`);
   }
-  for (const name of ["mhAdapter", "outputAdapter", "reductionFactor", "nonLinearity"] as const) {
+  for (const name of required) {
     if (!Object.hasOwn(given, name)) {
       refuseConfig("bottleneck", `${keyOf(options, name)} is required in the file, received none`);
     }
   }
   return {
-    // AdapterHub's own default of this one differs from seq_bn's
-    fields: { originalLnBefore: false, ...given },
+    fields: given as Partial<Fields>,
     origin: {
       hiddenSize: typeof json.hidden_size === "number" ? json.hidden_size : 0,
       modelClass: text("model_class"),
@@ -105,9 +106,9 @@ export function readHubConfig(
 }
 
 /** The entries of a file. */
-export function writeHubConfig(
-  options: OptionTable<BottleneckConfigFields>,
-  config: Readonly<BottleneckConfigFields>,
+export function writeHubConfig<Fields extends PeftConfigFields>(
+  options: OptionTable<Fields>,
+  config: Readonly<Fields>,
   origin: Partial<BottleneckOrigin> = {},
   adapterName: string,
 ): Record<string, unknown> {
