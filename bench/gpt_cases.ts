@@ -1,5 +1,5 @@
 /**
- * The models that steps are timed on: the GPT that peers are measured with (shared/reference/peers.md of the project), and
+ * The models that steps are timed on: the GPT that peers are measured with, and
  * GPT-2 small. Same seed, same batch everywhere.
  * @module
  */

@@ -113,7 +113,7 @@ function matmulBench(
   const unwritten = new Float32Array(M * N).fill(1e30);
   return {
     flops: 2 * M * N * K,
-    // What rounding may do to a sum of K terms of at most 1 (reliability.md N6, without its factor 4).
+    // What rounding may do to a sum of K terms of at most 1 (sqrt(K) 2^-24: Higham and Mary 2019's probabilistic bound).
     tolerance: Math.sqrt(K) * 2 ** -24 * K,
     racer(tile, name) {
       const kernels: { kernel: KernelSpec }[] = [];

@@ -13,7 +13,7 @@ import { empty, type Tensor } from "../tensor.ts";
 import { transpose } from "./movement.ts";
 import { checkFloat } from "./pointwise.ts";
 
-/** Longest column that one thread walks: drivers stop loops that go on (reliability.md 0.3). */
+/** Longest column that one thread walks: drivers stop loops that go on. */
 const LONGEST_COLUMN = 16_384;
 
 /**

@@ -187,7 +187,7 @@ Deno.test("readJson() names the file for bad JSON, bad UTF-8 and too many bytes"
 });
 
 Deno.test("checkRelativePath() refuses every unsafe name on every system", () => {
-  // huggingface_hub's unsafe names, and reference/reliability.md 2.G S8
+  // huggingface_hub's unsafe names (tests/test_file_download.py), and Windows device names
   const unsafe = [
     "../evil",
     "a/../../evil",

@@ -17,7 +17,7 @@ const tensor = (shape: string, offsets: string, dtype = "F32") =>
   `{"a":{"dtype":"${dtype}","shape":${shape},"data_offsets":${offsets}}}`;
 
 /**
- * The acceptance table of safetensors 0.8.0 (reference/reliability.md 1.7, and probes with its Python package):
+ * The acceptance table of safetensors 0.8.0 (read from its source, and tried with its Python package):
  * name, verdict, file, and for refusals a part of the message.
  */
 const CORPUS: [name: string, verdict: "accept" | "reject", file: Uint8Array, message?: string][] = [

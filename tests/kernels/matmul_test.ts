@@ -111,7 +111,7 @@ async function excess(device: Device, test: Case, wrong = 1): Promise<number> {
       const z = terms.reduce((sum, term) => sum + term, 0);
       const magnitude = Math.abs(alpha) * (main.magnitude[i] + more.magnitude[i]) + Math.abs(terms[1]) +
         Math.abs(terms[2]);
-      // reliability.md N6: 4 sqrt(K) 2^-24 (|A| |B|), componentwise.
+      // Higham and Mary 2019's probabilistic bound, times 4: 4 sqrt(K) 2^-24 (|A| |B|), componentwise.
       const gate = 4 * Math.sqrt(K + R + 2) * 2 ** -24 * magnitude + 1e-30;
       if (pre) worst = Math.max(worst, Math.abs(pre[at] - z) / gate);
       const expected = (test.gelu ? geluNewReference(z) : z) + (test.residual ? residual[at] : 0);

@@ -36,7 +36,7 @@ export interface OpCase {
   reference(values: Values): Reference;
   /** Default rtol 1e-6, atol 1e-7: a few ULP. */
   readonly gate?: Tolerance;
-  /** Default rtol 1e-4, atol 1e-6 (reliability.md G2). */
+  /** Default rtol 1e-4, atol 1e-6. */
   readonly gradientGate?: Tolerance;
   /** The gradient that is sent back; default random numbers. */
   readonly dy?: Float32Array<ArrayBuffer>;
@@ -49,7 +49,7 @@ export interface OpCase {
 /** Largest input, in numbers, whose gradient is checked by finite differences. */
 const MAX_DIFFERENCES = 64;
 
-/** Central differences of sum(dy y) with PyTorch's gradcheck step and tolerances (reliability.md G1). */
+/** Central differences of sum(dy y) with PyTorch's gradcheck step and tolerances. */
 function checkReference({ label, inputs, reference, frozen = [] }: OpCase, dy: ArrayLike<number>): void {
   const values = Object.fromEntries(
     Object.entries(inputs).map(([name, { data }]) => [name, Float64Array.from(data)]),

@@ -57,7 +57,7 @@ async function check(device: Device, rows: number, cols: number, frozen: string[
     op: ({ x, weight, bias }) => layerNorm(x, weight, bias),
     shape: [rows, cols],
     reference: (values) => layerNormReference(values, 1e-5),
-    gate: { rtol: 1e-5, atol: 2e-6 }, // reliability.md N8
+    gate: { rtol: 1e-5, atol: 2e-6 },
     gradientGate: { rtol: 1e-4, atol: cols === 1 ? 1e-4 : 2e-6 * Math.sqrt(rows) },
   });
 }
@@ -94,7 +94,7 @@ Deno.test("layerNorm() of rows with mean 1000 and deviation 0.01 does not cancel
         )
       );
       const { y: expected } = layerNormReference({ x, weight: ones, bias: zeros }, 1e-5);
-      // reliability.md N8: E[x^2] - E[x]^2 would be off by everything here
+     : E[x^2] - E[x]^2 would be off by everything here
       assertAllClose(await y.data(), expected, { rtol: 5e-2, atol: 5e-2 });
     }
   }

@@ -68,7 +68,7 @@ async function check(test: Case): Promise<void> {
   y.backward(seed);
   const expected = reference(a, b, dy, test);
   const label = JSON.stringify(test);
-  // reliability.md N6: rounding errors of K terms, componentwise.
+  // Rounding errors of K terms, componentwise.
   const excess = Float64Array.from(actual, (value, i) => {
     const limit = 4 * Math.sqrt(expected.K) * 2 ** -24 * expected.magnitude[i];
     return Math.max(0, Math.abs(value - expected.y[i]) - limit);

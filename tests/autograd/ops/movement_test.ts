@@ -32,7 +32,7 @@ function* indices(shape: readonly number[]): Generator<number[]> {
 const flatten = (index: readonly number[], shape: readonly number[]) =>
   index.reduce((at, i, d) => at * shape[d] + i, 0);
 
-/** Checks an op that only moves: element i of y is element `from[i]` of x; 0 ULP both ways (reliability.md N1). */
+/** Checks an op that only moves: element i of y is element `from[i]` of x; 0 ULP both ways. */
 async function checkMove(
   label: string,
   from: readonly number[],

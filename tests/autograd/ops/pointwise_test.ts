@@ -88,7 +88,7 @@ Deno.test("scale() multiplies by a number and so does its gradient", async () =>
   }
 });
 
-/** 2^16 points in [-100, 100], and the numbers that break formulas (reliability.md N5). */
+/** 2^16 points in [-100, 100], and the numbers that break formulas. */
 const GRID = Float32Array.from({ length: 2 ** 16 }, (_, i) => -100 + 200 * i / (2 ** 16 - 1));
 const EDGES = [0, -0, 1e-40, -1e-40, 1e-20, -1e-20, 88, -88, 89, -89, 100, 1e20, -1e20, 3.4e38, -3.4e38];
 
@@ -231,7 +231,7 @@ for (const [name, { op, f, slopes }] of Object.entries(binary)) {
             return { a: da, b: db };
           },
         }),
-        // 1 ULP, 3 ULP for the quotient (reliability.md N2, N3)
+        // 1 ULP, 3 ULP for the quotient (WGSL section 15.7.4)
         gate: { rtol: (name === "divide" ? 3 : 1) * 2 ** -23, atol: 1e-38 },
         gradientGate: { rtol: 1e-4, atol: 1e-5 },
       });

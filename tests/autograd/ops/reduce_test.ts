@@ -25,7 +25,7 @@ function target({ shape, axis, keepDims }: Case) {
 async function checkLinear(name: "sum" | "mean", test: Case): Promise<void> {
   const { to, result, count } = target(test);
   const factor = name === "mean" ? 1 / count : 1;
-  // reliability.md N9: log2(n) rounding errors of the sum of magnitudes, which is 1.5 count at most here.
+  // log2(n) rounding errors of the sum of magnitudes, which is 1.5 count at most here.
   const atol = (1 + Math.log2(count)) * 2 ** -24 * 1.5 * count * factor;
   await checkOp({
     label: `${name} ${JSON.stringify(test)}`,

@@ -46,7 +46,7 @@ async function checkRows(device: Device, name: "softmax" | "logSoftmax", shape: 
     op: ({ x }) => (log ? logSoftmax : softmax)(x),
     shape,
     reference: ({ x }) => rowsReference(x, cols, log),
-    // reliability.md N7; probabilities of long rows are small, so nothing is forgiven absolutely
+    // Probabilities of long rows are small, so nothing is forgiven absolutely
     gate: { rtol: 1e-5, atol: log ? 2e-6 : 1e-12 },
     gradientGate: log ? { rtol: 1e-4, atol: 2e-6 * Math.sqrt(cols) } : { rtol: 1e-4, atol: 1e-6 / cols },
     blind: cols === 1,
