@@ -94,7 +94,7 @@ Deno.test("layerNorm() of rows with mean 1000 and deviation 0.01 does not cancel
         )
       );
       const { y: expected } = layerNormReference({ x, weight: ones, bias: zeros }, 1e-5);
-     : E[x^2] - E[x]^2 would be off by everything here
+      // E[x^2] - E[x]^2 would be off by everything here
       assertAllClose(await y.data(), expected, { rtol: 5e-2, atol: 5e-2 });
     }
   }
