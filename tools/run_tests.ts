@@ -135,6 +135,7 @@ function staticChecks(): Check[] {
     { name: "arrows between folders", run: async () => (await checkLayers(ROOT)).join("\n") },
     { name: "file sizes", run: async () => (await checkSizes(ROOT)).join("\n") },
     denoCheck("docs: deno doc --lint", ["doc", "--lint", ...EXPORTS]),
+    denoCheck("docs: configuration page is up to date", ["run", "-A", "tools/config_page.ts", "--check"]),
     denoCheck("package: deno publish --dry-run", ["publish", "--dry-run", "--allow-dirty"]),
     denoCheck("browser bundle names no runtime", ["run", "-A", "tools/bundle.ts"]),
     denoCheck("kernels compile with Dawn", ["run", "-A", "tools/check_wgsl.ts"]),

@@ -21,8 +21,8 @@ export function evalName(metric: string): string {
 
 const interval: Rule<IntervalStrategy> = choice("no", "steps", "epoch");
 
-/** Every setting: its default, and the rule for its value. */
-const SETTINGS: OptionTable<Omit<TrainingArguments, "getWarmupSteps" | "toJSON">> = {
+/** @internal Every setting: its default, and the rule for its value. */
+export const SETTINGS: OptionTable<Omit<TrainingArguments, "getWarmupSteps" | "toJSON">> = {
   outputDir: option<string | null>(null, orNull(text)),
   numTrainEpochs: option(3, number(0)),
   maxSteps: option(-1, integer(-1)),
