@@ -112,7 +112,7 @@ export const finetune: Command<typeof flags> = {
     if (values.resume) {
       console.log(
         checkpoint
-          ? `going on from ${checkpoint}`
+          ? `continuing from ${checkpoint}`
           : `no checkpoint in ${values.output}: training starts from the beginning`,
       );
     }

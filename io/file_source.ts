@@ -18,7 +18,7 @@ export interface FileSource {
   /**
    * The bytes [offset, offset + length).
    *
-   * @param room may be used for the bytes, if it has room: then they are good until it is used again.
+   * @param room may be used for the bytes, if it has room: then they are valid until it is used again.
    * @throws {RangeError} when the range is not inside the file, and an Error when the file has become shorter.
    */
   read(offset: number, length: number, room?: Bytes): Promise<Bytes>;
@@ -110,7 +110,7 @@ export function blobSource(blob: Blob, name: string): FileSource {
   };
 }
 
-/** The bytes of a source in pieces of at most `maxBytes`, in order; with `room`, each is good until the next. */
+/** The bytes of a source in pieces of at most `maxBytes`, in order; with `room`, each is valid until the next. */
 export async function* chunksOf(
   source: FileSource,
   offset: number,

@@ -158,7 +158,7 @@ export async function checkWritableFolder(folder: string, action: string): Promi
   } catch (cause) {
     refuse(`, where nothing can be written: ${(cause as Error).message}`, cause);
   } finally {
-    // what was made for the check goes again, the innermost folder first
+    // remove what the check made, the innermost folder first
     for (let at = path.resolve(folder); made !== undefined; at = path.dirname(at)) {
       await fs.rmdir(at).catch(() => {});
       if (at === path.resolve(made)) break;

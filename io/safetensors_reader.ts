@@ -101,7 +101,7 @@ export class SafetensorsFile implements TensorReader {
   /**
    * The bytes of a tensor in order, in pieces of at most `maxBytes`; the last may be shorter.
    *
-   * @param room may be used for the pieces: each is good until the next is asked for.
+   * @param room may be used for the pieces: each is valid until the next is asked for.
    * @throws {RangeError} when there is no such tensor, or `maxBytes` is not a positive integer.
    */
   readChunks(name: string, maxBytes: number, room?: Bytes): AsyncIterableIterator<Bytes> {

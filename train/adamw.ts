@@ -85,7 +85,7 @@ export class AdamW implements Optimizer {
     this.#states = new StateParts(this.#params, (fresh) => new AdamWState(fresh));
   }
 
-  /** Launches a step takes when every parameter that ever had a gradient has one. */
+  /** Launches that a step takes when every parameter that ever had a gradient has one. */
   get launches(): number {
     return this.#states.parts.reduce((sum, { state }) => sum + state.launches, 0);
   }

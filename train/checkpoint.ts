@@ -24,9 +24,9 @@ export interface RunParts {
   readonly state: TrainerState;
   /** Sums since the last log, and of the whole run. */
   readonly losses: LossSums;
-  /** What the order of the data depends on. */
+  /** What decides the order of the data. */
   readonly data: DataOrder;
-  /** Followers whose state is kept too. */
+  /** Callbacks whose state is saved too. */
   readonly callbacks: readonly TrainerCallback[];
 }
 
@@ -40,7 +40,7 @@ export interface LossSums {
   total: number;
 }
 
-/** Everything that the order of the data depends on. */
+/** Everything that decides the order of the data. */
 export interface DataOrder {
   readonly seed: number;
   readonly examples: number;
@@ -248,7 +248,7 @@ function checkData(path: string, now: DataOrder, then: DataOrder): void {
 }
 
 /**
- * Puts a run where a checkpoint is.
+ * Restores a run from a checkpoint.
  * @throws {Error} if the checkpoint is damaged @throws {TypeError} if it is of another model, optimizer or data order
  */
 export async function loadCheckpoint(path: string, parts: RunParts): Promise<void> {
@@ -295,7 +295,7 @@ export async function loadCheckpoint(path: string, parts: RunParts): Promise<voi
   );
 }
 
-/** Puts the parameters that train where a checkpoint has them. @throws {TypeError} for one that is missing or does not fit */
+/** Restores the trainable parameters from a checkpoint. @throws {TypeError} for one that is missing or does not fit */
 export async function loadParameters(path: string, model: TrainableModel): Promise<void> {
   const parameters = trainableParameters(model);
   const left = new Set(parameters.keys());

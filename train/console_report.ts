@@ -36,7 +36,7 @@ export class ConsoleReport implements TrainerCallback {
     this.#print(line);
   }
 
-  /** Says what begins. */
+  /** Prints what begins. */
   onTrainBegin(args: TrainingArguments, { globalStep, maxSteps }: Readonly<TrainerState>): void {
     this.#silence = SILENCE_SECONDS[0];
     const from = globalStep > 0 ? ` from step ${globalStep}` : "";
@@ -84,7 +84,7 @@ export class ConsoleReport implements TrainerCallback {
     this.#line(`checkpoint written to ${checkpoint}`);
   }
 
-  /** Says how it ended. */
+  /** Prints how it ended. */
   onTrainEnd(
     _args: TrainingArguments,
     { globalStep, maxSteps }: Readonly<TrainerState>,

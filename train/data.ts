@@ -34,7 +34,7 @@ export interface TextTokenizer {
 
 /** Options of `TextDataset`. */
 export interface TextDatasetOptions {
-  /** Tokens a block. */
+  /** Tokens per block. */
   blockSize: number;
   /** Default: "jsonl" for names that end in .jsonl or .json, else "text". */
   format?: "text" | "jsonl";
@@ -107,7 +107,7 @@ function completionExample(
 export class TextDataset implements Dataset {
   /** Number of blocks. */
   readonly length: number;
-  /** Tokens a block at most. */
+  /** Most tokens per block. */
   readonly blockSize: number;
   readonly #ids: Int32Array;
   readonly #examples: readonly Example[];
@@ -121,7 +121,7 @@ export class TextDataset implements Dataset {
 
   /**
    * Reads and tokenizes a file. Text, and the `text` rows of .jsonl, are packed as by `fromTexts` (a text file is one
-   * document); rows with `prompt` and `completion` are an example each, whose labels are -100 over the prompt.
+   * document); each row with `prompt` and `completion` is one example, whose labels are -100 over the prompt.
    * @throws {TypeError} if the file is not UTF-8, or a line is not such a row, naming the line
    * @throws {RangeError} if there is nothing in it, or not enough for one block
    */

@@ -47,7 +47,7 @@ export class EarlyStoppingCallback implements TrainerCallback {
     return { early_stopping_patience_counter: this.#count };
   }
 
-  /** Goes on with a count. */
+  /** Continues with a count. */
   loadStateDict(state: Record<string, unknown>): void {
     this.#count = Number(state.early_stopping_patience_counter ?? 0);
   }

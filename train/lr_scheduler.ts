@@ -35,7 +35,7 @@ export class LRScheduler {
     this.#apply();
   }
 
-  /** Goes on by one step; call it after `optimizer.step()`. */
+  /** Advances by one step; call it after `optimizer.step()`. */
   step(): void {
     this.#lastEpoch++;
     this.#apply();
@@ -47,7 +47,7 @@ export class LRScheduler {
     return this.#baseLrs.map((lr) => lr * factor);
   }
 
-  /** Where it is. */
+  /** Its current state. */
   stateDict(): LRSchedulerState {
     return { lastEpoch: this.#lastEpoch, baseLrs: [...this.#baseLrs] };
   }

@@ -45,7 +45,7 @@ export class PredictionCollector {
     this.#preprocess = preprocess;
   }
 
-  /** Reads back what a batch predicts. @throws {TypeError} if it is not a row for each row of the batch */
+  /** Reads the predictions of a batch back. @throws {TypeError} if it is not a row for each row of the batch */
   async add(logits: Tensor, batch: Batch): Promise<void> {
     const made = tidy(() => noGrad(() => this.#preprocess(logits, batch.labels).detach()));
     const [rows, ...shape] = made.shape;

@@ -8,7 +8,7 @@ import { Tensor, tidy } from "../autograd/mod.ts";
 /** Options of `step()`. */
 export interface StepOptions {
   /**
-   * [2], from `gradNorm()`: gradients are multiplied by its coefficient as they are read, without a pass of their own.
+   * [2], from `gradNorm()`: gradients are multiplied by its coefficient as they are read, without an extra pass.
    * Where its norm is not finite, parameters and state stay as they are.
    */
   clip?: Tensor;
@@ -55,7 +55,7 @@ export interface Optimizer {
   stateDict(): Promise<OptimizerStateDict>;
   /** Continues from a state, bit for bit. @throws {TypeError} if it is of other groups or sizes */
   loadStateDict(state: OptimizerStateDict): void;
-  /** Gives the device memory of the state back. */
+  /** Frees the device memory of the state. */
   dispose(): void;
 }
 
@@ -127,7 +127,7 @@ export interface ActivePart<S> {
   readonly active: readonly number[];
 }
 
-/** @internal State on the device for the parameters that took a step, made for those that are new to it together. */
+/** @internal State on the device for the parameters that took a step, made together for those that have none yet. */
 export class StateParts<S extends PartState> {
   readonly #params: readonly Tensor[];
   readonly #make: (params: Tensor[]) => S;
@@ -150,7 +150,7 @@ export class StateParts<S extends PartState> {
       return { state, indices, grads, active: indices.filter((_, slot) => grads[slot] !== null) };
     }).filter(({ active }) => active.length > 0);
     const claims = parts.map(({ state, grads }) => state.reserve(grads, clipped));
-    tidy(() => void claims.map((claim) => claim())); // taken together and given back: the launches find it idle
+    tidy(() => void claims.map((claim) => claim())); // taken together and freed again: the launches then find it idle
     return parts;
   }
 

@@ -21,7 +21,7 @@ export interface TrainableModel {
   training: boolean;
   /**
    * The loss of a batch: the sum over its labels (each predicted from the tokens before it, so that the first of a row
-   * counts for nothing) divided by `numItemsInBatch`.
+   * does not count) divided by `numItemsInBatch`.
    */
   forward(inputs: Batch & { numItemsInBatch: number }): ModelOutput;
   /** Its parameters by name. */
@@ -32,11 +32,11 @@ export interface TrainableModel {
   train(mode?: boolean): unknown;
   /** Writes its files. */
   savePretrained?(folder: string): Promise<unknown>;
-  /** What training goes on from besides parameters, by name: AdaLoRA's importance. */
+  /** What a resumed run needs besides parameters, by name: AdaLoRA's importance. */
   trainingState?(): Promise<ReadonlyMap<string, Float32Array<ArrayBuffer>>>;
-  /** Goes on from there. */
+  /** Continues from it. */
   loadTrainingState?(state: ReadonlyMap<string, Float32Array<ArrayBuffer>>): void;
-  /** Where its dropout draws from. */
+  /** The random state of its dropout. */
   readonly random?: unknown;
   /**
    * Whether `forward` also takes ids and labels as int32 tensors and does the same launches in every step, so that the
@@ -72,7 +72,7 @@ export function trainableParameters(model: TrainableModel): Map<string, Paramete
   return new Map([...model.namedParameters()].filter(([, parameter]) => parameter.requiresGrad));
 }
 
-/** Every random state that a model draws from, each once, in the order of its modules. */
+/** Every random state of a model, each once, in the order of its modules. */
 export function randomStates(model: TrainableModel): RandomState[] {
   const states = new Set<RandomState>();
   if (model.random instanceof RandomState) states.add(model.random);

@@ -50,7 +50,7 @@ export interface TrainerOptions {
   tokenizer?: TrainerTokenizer;
   /** Default: pads on the right. */
   dataCollator?: DataCollator;
-  /** Followers of the run. */
+  /** Callbacks. */
   callbacks?: readonly TrainerCallback[];
   /** In place of those that `args` describe; null leaves one of the two to `args`. */
   optimizers?: readonly [Optimizer | null, LRScheduler | null];
@@ -164,7 +164,7 @@ export class Trainer {
     return this.#state;
   }
 
-  /** Adds a follower of the run. */
+  /** Adds a callback. */
   addCallback(callback: TrainerCallback): void {
     this.#callbacks.push(callback);
   }

@@ -74,15 +74,15 @@ export type CallbackMoment = (
 export interface TrainerCallback {
   /** Name under which a checkpoint keeps the state below; needed with it. */
   readonly name?: string;
-  /** What a resumed run goes on from: plain JSON. */
+  /** What a resumed run needs: plain JSON. */
   stateDict?(): Record<string, unknown>;
-  /** Goes on from there. */
+  /** Continues from it. */
   loadStateDict?(state: Record<string, unknown>): void;
   /** Before the first step. */
   onTrainBegin?: CallbackMoment;
   /** Between each optimizer step and the end of its gradients; `state.globalStep` counts the steps before it. */
   onOptimizerStep?: CallbackMoment;
-  /** After each optimizer step; the device may still be at work on it. */
+  /** After each optimizer step; the device may still be working on it. */
   onStepEnd?: CallbackMoment;
   /** After each epoch. */
   onEpochEnd?: CallbackMoment;

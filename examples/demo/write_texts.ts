@@ -1,5 +1,5 @@
 /**
- * Writes the demo's texts: `deno run -A examples/demo/write_texts.ts [file for the tokenizer's texts]`. The base model's own stories are made anew by
+ * Writes the demo's texts: `deno run -A examples/demo/write_texts.ts [file for the tokenizer's texts]`. The base model's own stories are made again by
  * `train_base.ts`; the pirate's stories for LoRA, and those held out, ship with the demo.
  * @module
  */

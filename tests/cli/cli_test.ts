@@ -266,7 +266,7 @@ Deno.test("Ctrl-C saves a checkpoint and says how to go on; --resume does, or sa
   const steps = String(Number(step) + 2);
   const resumed = await run([...args, "--max-steps", steps, "--resume"]);
   assertEquals(resumed.code, 0, resumed.stderr);
-  assertStringIncludes(resumed.stdout, `going on from ${path}`);
+  assertStringIncludes(resumed.stdout, `continuing from ${path}`);
   assertStringIncludes(resumed.stdout, `${steps} steps, mean loss`);
 
   const fresh = await run([
