@@ -79,7 +79,7 @@ export async function benchAttention(device: Device, floors: Floors, dropout = f
     rows.push({
       case: name,
       "B x T x H x D": `${B}x${T}x${H}x${D}`,
-      kernels: selectAttention(device, D).variant,
+      kernels: selectAttention(device.profile, D).variant,
       "forward ms": forward,
       "GFLOP/s": flops / forward / 1e6,
       "times floor": forward * floors.gflops * 1e6 / flops,

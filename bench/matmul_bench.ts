@@ -127,7 +127,7 @@ export async function benchMatmul(
     rows.push({
       product: name,
       shape: `${layout} ${M}x${K}x${N}`,
-      kernel: tileName(selectMatmul(device, { layout, M, N, K, batch: 1 })),
+      kernel: tileName(selectMatmul(device.profile, { layout, M, N, K, batch: 1 })),
       ms,
       "GFLOP/s": flops / ms / 1e6,
       "GB/s": bytes / ms / 1e6,

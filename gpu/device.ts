@@ -9,7 +9,7 @@ import { BufferPool, type BufferView, type DeviceBuffer, type MemoryReport } fro
 import { Capture } from "./capture.ts";
 import { CommandStream } from "./command_stream.ts";
 import { DeviceHealth } from "./device_health.ts";
-import { maxLoopIterations } from "./driver_facts.ts";
+import { type DeviceProfile, deviceProfile } from "./device_profile.ts";
 import { findAdapter } from "./find_adapter.ts";
 import { narrowLimits } from "./limits.ts";
 import { PipelineCache } from "./pipeline_cache.ts";
@@ -55,9 +55,6 @@ const WANTED_LIMITS: Readonly<Record<NegotiatedLimit, number>> = {
 
 const WANTED_FEATURES = ["shader-f16", "timestamp-query"] as const;
 
-/** Estimated operations a submission may hold: about 100 ms on a small GPU, since watchdogs kill long submissions. */
-const WORK_BUDGET = 2e11;
-
 /** Counters since the device was made. */
 export interface DeviceStats {
   /** Kernel launches appended. */
@@ -93,10 +90,8 @@ export class Device {
   readonly features: ReadonlySet<string>;
   /** Name of the adapter, such as `llvmpipe (LLVM 15.0.6, 256 bits)`. */
   readonly adapterName: string;
-  /** Whether the adapter is software: barrier-free kernels are faster there. */
-  readonly isFallback: boolean;
-  /** Loop iterations an invocation may run, all its loops together; Infinity but on one software driver. */
-  readonly maxLoopIterations: number;
+  /** @internal Every default that depends on the adapter. */
+  readonly profile: DeviceProfile;
   readonly #pool: BufferPool;
   readonly #stream: CommandStream;
   readonly #pipelines: PipelineCache;
@@ -113,9 +108,8 @@ export class Device {
     this.features = new Set(gpuDevice.features as Iterable<string>);
     const names = [info?.description, info?.device, info?.vendor];
     this.adapterName = names.find((name) => name) ?? "unknown adapter";
-    this.isFallback = info?.isFallbackAdapter ?? /llvmpipe|swiftshader|basic render/i.test(this.adapterName);
-    this.maxLoopIterations = maxLoopIterations(this.adapterName, this.isFallback);
-    this.#stream = new CommandStream(gpuDevice, WORK_BUDGET);
+    this.profile = deviceProfile(this.adapterName, info?.isFallbackAdapter);
+    this.#stream = new CommandStream(gpuDevice, this.profile.submissionWork);
     const { memoryLimitBytes = Infinity } = options;
     this.#pool = new BufferPool(
       gpuDevice,
@@ -151,6 +145,16 @@ export class Device {
     const made = new Device(device, adapter.info, { ...options, adapter });
     await made.#health.checkNew();
     return made;
+  }
+
+  /** Whether the adapter is software. */
+  get isFallback(): boolean {
+    return this.profile.kind === "software";
+  }
+
+  /** Loop iterations that one invocation may run, all its loops together; Infinity except on one software driver. */
+  get maxLoopIterations(): number {
+    return this.profile.maxLoopIterations;
   }
 
   /** The byte ledger. */

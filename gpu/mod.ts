@@ -7,4 +7,5 @@ export { type Capture, isSameWork } from "./capture.ts";
 export type { BufferView, DeviceBuffer, MemoryReport } from "./buffer_pool.ts";
 export { currentDevice, defaultDevice, initDevice } from "./default_device.ts";
 export { Device, type DeviceOptions, type DeviceStats, type NegotiatedLimit } from "./device.ts";
+export type { DeviceProfile } from "./device_profile.ts";
 export * from "./errors.ts";

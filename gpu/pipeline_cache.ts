@@ -6,7 +6,7 @@
 import type { KernelSpec } from "../kernels/kernel_spec.ts";
 import type { BufferDependent, BufferView, DeviceBuffer } from "./buffer_pool.ts";
 import { ShaderCompileError } from "./errors.ts";
-import { SHADER_STAGE_COMPUTE } from "./flags.ts";
+import { kernelPipeline } from "./kernel_pipeline.ts";
 
 /** A kernel ready to launch with one choice of tuning constants. */
 export interface CompiledKernel {
@@ -90,26 +90,9 @@ export class PipelineCache {
   }
 
   #compile(kernel: KernelSpec, tuning: Record<string, number>): CompiledKernel {
-    const device = this.#device;
-    const label = kernel.name;
-    const bufferNames = Object.keys(kernel.buffers);
-    const params = Object.entries(kernel.params);
-    const entries: GPUBindGroupLayoutEntry[] = bufferNames.map((name, binding) => ({
-      binding,
-      visibility: SHADER_STAGE_COMPUTE,
-      buffer: { type: kernel.buffers[name] === "read" ? "read-only-storage" : "storage" },
-    }));
-    if (params.length > 0) {
-      entries.push({
-        binding: bufferNames.length,
-        visibility: SHADER_STAGE_COMPUTE,
-        buffer: { type: "uniform", hasDynamicOffset: true },
-      });
-    }
-    const layout = device.createBindGroupLayout({ label, entries });
-    const module = device.createShaderModule({ label, code: kernel.wgsl });
+    const { pipeline, layout, report } = kernelPipeline(this.#device, kernel, tuning);
     this.#reports.push(
-      module.getCompilationInfo().then((info) => {
+      report.then((info) => {
         const error = info.messages.find((m) => m.type === "error");
         if (!error) return null;
         return new ShaderCompileError(
@@ -119,13 +102,16 @@ export class PipelineCache {
         );
       }, () => null),
     );
-    const pipeline = device.createComputePipeline({
-      label,
-      layout: device.createPipelineLayout({ label, bindGroupLayouts: [layout] }),
-      compute: { module, entryPoint: "main", constants: tuning },
-    });
     this.pipelines++;
-    return { kernel, pipeline, layout, bufferNames, params, tuning, bindGroups: new Map() };
+    return {
+      kernel,
+      pipeline,
+      layout,
+      bufferNames: Object.keys(kernel.buffers),
+      params: Object.entries(kernel.params),
+      tuning,
+      bindGroups: new Map(),
+    };
   }
 
   /** The first compile error since the last call, once the compiler has reported on every new kernel. */

@@ -4,6 +4,7 @@
  * registers; for hardware. `tile` (attention_tile.ts): blocks of eight, results growing in memory; for software adapters.
  * @module
  */
+import type { AdapterFacts } from "./adapter_kind.ts";
 import { attentionBackwardKeyValue, attentionBackwardQuery } from "./attention_backward.ts";
 import { attentionForward } from "./attention_forward.ts";
 import { attentionTile } from "./attention_tile.ts";
@@ -100,9 +101,9 @@ const REGISTERS: AttentionChoice = {
   WORKGROUP_SIZE: 64,
 };
 
-/** The division of work for an adapter and a number of queries; `isFallback` tells a software adapter. */
-export function selectAttention(device: { readonly isFallback: boolean }, Tq: number): AttentionChoice {
-  if (!device.isFallback) return REGISTERS;
+/** The division of work for a kind of adapter and a number of queries. */
+export function selectAttention({ kind }: AdapterFacts, Tq: number): AttentionChoice {
+  if (kind === "hardware") return REGISTERS;
   return Tq === 1 ? TILE_DECODE : TILE;
 }
 

@@ -1,18 +1,13 @@
 /**
  * Layer normalisation over the last axis (Ba et al. 2016, arXiv:1607.06450), forward and backward.
  *
- * Variants: "thread" gives each thread a row, without barriers (software adapters); "workgroup" gives each workgroup
- * a row and reduces as a tree (hardware, where neighbouring threads must read neighbouring words). Both come over
- * vec4f for widths that are a multiple of 4 and over f32 for others. The variance takes a second pass over the row:
- * E[x^2] - E[x]^2 cancels when the mean is large.
+ * Row kernels with the variants of rows.ts. The variance takes a second pass over the row: E[x^2] - E[x]^2 cancels when
+ * the mean is large.
  * @module
  */
 
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
-import { workgroupReduceSnippet } from "./snippets.ts";
-
-/** How rows are shared out. */
-export type RowVariant = "thread" | "workgroup";
+import { ROW_BUILTINS, rowText, type RowVariant, type WideRowFamily, wideRowFamily } from "./rows.ts";
 
 /** y [rows, cols], mean and rstd [rows]. */
 export type LayerNormKernel = KernelSpec<
@@ -26,52 +21,6 @@ export type LayerNormBackwardInputKernel = KernelSpec<
   "rows" | "cols",
   "WORKGROUP_SIZE"
 >;
-
-/** What a row kernel's text needs to know of its variant. */
-interface RowText {
-  readonly name: string;
-  readonly cell: "vec4f" | "f32";
-  readonly width: 1 | 4;
-  /** Declarations before the body. */
-  readonly prelude: string;
-  /** Start of main: defines `row`, `lane` and `step`, and ends what has no row. */
-  readonly open: string;
-  /** WGSL that sums `v` over the row's invocations. */
-  readonly sum: (v: string) => string;
-  /** WGSL that takes the maximum of `v` over the row's invocations. */
-  readonly max: (v: string) => string;
-  /** Adds the components of a cell. */
-  readonly flat: (v: string) => string;
-  readonly grid: (rows: number, workgroupSize: number) => readonly [number];
-}
-
-/** Text pieces of a kernel that works row by row. */
-export function rowText(variant: RowVariant, width: 1 | 4): RowText {
-  const thread = variant === "thread";
-  return {
-    name: `${thread ? "Thread" : "Workgroup"}${width === 4 ? "Vec4" : ""}`,
-    cell: width === 4 ? "vec4f" : "f32",
-    width,
-    prelude: `override WORKGROUP_SIZE: u32 = ${thread ? 16 : 128}u;\n${thread ? "" : workgroupReduceSnippet}`,
-    open: thread
-      ? `let row = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
-  let lane = 0u;
-  let step = 1u;
-  if (row >= params.rows) { return; }`
-      : `let row = wid.x + wid.y * nwg.x;
-  let lane = lid.x;
-  let step = WORKGROUP_SIZE;
-  if (row >= params.rows) { return; } // of a folded grid, and uniform: all threads of a workgroup leave`,
-    sum: (v) => thread ? v : `groupSum(lane, ${v})`,
-    max: (v) => thread ? v : `groupMax(lane, ${v})`,
-    flat: (v) => width === 4 ? `dot(${v}, vec4f(1.0))` : v,
-    grid: (rows, workgroupSize) => [thread ? groupsFor(rows, workgroupSize) : rows],
-  };
-}
-
-/** Arguments of main that every row kernel takes. */
-export const ROW_BUILTINS = `@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
-  @builtin(local_invocation_id) lid: vec3u`;
 
 function forwardKernel(variant: RowVariant, width: 1 | 4): LayerNormKernel {
   const t = rowText(variant, width);
@@ -167,27 +116,18 @@ fn main(${ROW_BUILTINS}) {
   };
 }
 
-/** Kernels of one variant: [over f32, over vec4f]. */
-type Pair<K> = Readonly<Record<RowVariant, Readonly<Record<1 | 4, K>>>>;
-
-/** The four kernels a row function makes. */
-export function rowKernels<K>(make: (variant: RowVariant, width: 1 | 4) => K): Pair<K> {
-  return {
-    thread: { 1: make("thread", 1), 4: make("thread", 4) },
-    workgroup: { 1: make("workgroup", 1), 4: make("workgroup", 4) },
-  };
-}
-
 /** Forward, by variant and cell width. */
-export const layerNormForward: Pair<LayerNormKernel> = rowKernels(forwardKernel);
+export const layerNormForward: WideRowFamily<LayerNormKernel> = wideRowFamily(forwardKernel);
 /** Gradient of the input, by variant and cell width. */
-export const layerNormBackwardInput: Pair<LayerNormBackwardInputKernel> = rowKernels((variant, width) =>
-  backwardInputKernel(variant, width, false)
-);
+export const layerNormBackwardInput: WideRowFamily<LayerNormBackwardInputKernel> = wideRowFamily((
+  variant,
+  width,
+) => backwardInputKernel(variant, width, false));
 /** The same plus `addend`: the gradient that the residual stream brings. */
-export const layerNormBackwardInputAdd: Pair<LayerNormBackwardInputKernel> = rowKernels((variant, width) =>
-  backwardInputKernel(variant, width, true)
-);
+export const layerNormBackwardInputAdd: WideRowFamily<LayerNormBackwardInputKernel> = wideRowFamily((
+  variant,
+  width,
+) => backwardInputKernel(variant, width, true));
 
 /** Partial sums of dweight and dbias over chunks of rows; a reduction over the chunks follows. */
 export const layerNormBackwardParams: KernelSpec<

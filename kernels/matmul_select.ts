@@ -2,6 +2,7 @@
  * Which matrix product kernel serves which adapter and shape. One place, so that a tuner can replace its answers.
  * @module
  */
+import type { AdapterFacts } from "./adapter_kind.ts";
 import type { MatmulLayout, MatmulOptions, MatmulWeightFormat } from "./matmul_options.ts";
 
 /** What the choice depends on. */
@@ -38,9 +39,9 @@ function shared(tileM: number, tileN: number, lanesM: number, lanesN: number, ti
   return { variant: "shared", tileM, tileN, lanesM, lanesN, lanesK: 1, tileK };
 }
 
-/** The tile for a product on an adapter; `isFallback` tells a software adapter. */
-export function selectMatmul(device: { readonly isFallback: boolean }, shape: MatmulShape): MatmulTile {
-  return device.isFallback ? selectForSoftware(shape) : selectForHardware(shape);
+/** The tile for a product on a kind of adapter. */
+export function selectMatmul({ kind }: AdapterFacts, shape: MatmulShape): MatmulTile {
+  return TABLES[kind](shape);
 }
 
 /** Columns of a tile for a product of few columns. */
@@ -76,3 +77,5 @@ function selectForHardware({ M, N, K, batch }: MatmulShape): MatmulTile {
   if (groups >= 64) return shared(8, 8, 16, 16, 16);
   return shared(4, 4, 16, 16, 32);
 }
+
+const TABLES = { software: selectForSoftware, hardware: selectForHardware };

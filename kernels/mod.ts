@@ -14,13 +14,12 @@ import {
   meanDivisor,
   shiftLabels,
 } from "./cross_entropy.ts";
-import { addDiagonalKernel } from "./diagonal.ts";
+import { addDiagonalKernel, invertStep } from "./square_matrices.ts";
 import { dropoutKernel } from "./dropout.ts";
 import { embeddingBackward, embeddingForward, embeddingForwardHalf, embeddingLinks } from "./embedding.ts";
 import { clipGradients, gradNormFinish, gradNormPartials } from "./grad_norm.ts";
 import type { KernelSpec } from "./kernel_spec.ts";
 import { importanceKernel } from "./importance.ts";
-import { invertStep } from "./invert.ts";
 import {
   layerNormBackwardInput,
   layerNormBackwardInputAdd,

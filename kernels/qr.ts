@@ -3,14 +3,12 @@
  * Columns are kept as rows. `panel` holds R above the diagonal and below it the tails of the vectors v; `pivots` holds
  * the diagonal of R; the head of v is what stays on the diagonal minus the pivot.
  *
- * Variants as in layer_norm.ts: a thread a column without barriers, or a workgroup a column.
+ * Variants as in rows.ts: one thread per column without barriers, or one workgroup per column.
  * @module
  */
 
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
-import { ROW_BUILTINS, rowText, type RowVariant } from "./layer_norm.ts";
-
-type RowFamily<Kernel> = Readonly<Record<RowVariant, Kernel>>;
+import { ROW_BUILTINS, type RowFamily, rowFamily, rowText, type RowVariant } from "./rows.ts";
 
 /** WGSL of y -= 2 (v . y) / |v|^2 v for the column of `target` that starts at `base`; needs `head` and `pivot`. */
 function reflection(variant: RowVariant, target: "panel" | "q", pivot: string): string {
@@ -107,16 +105,10 @@ fn main(${ROW_BUILTINS}) {
 }
 
 /** One step of the decomposition, by variant. */
-export const qrReduce: RowFamily<QrReduceKernel> = {
-  thread: reduceKernel("thread"),
-  workgroup: reduceKernel("workgroup"),
-};
+export const qrReduce: RowFamily<QrReduceKernel> = rowFamily(reduceKernel);
 
 /** One step of forming Q, by variant. */
-export const qrForm: RowFamily<QrFormKernel> = {
-  thread: formKernel("thread"),
-  workgroup: formKernel("workgroup"),
-};
+export const qrForm: RowFamily<QrFormKernel> = rowFamily(formKernel);
 
 /** R [n, n] from panel and pivots, and the first n columns of the identity as rows of q [n, m]. */
 export const qrUnpack: KernelSpec<"panel" | "pivots" | "r" | "q", "n" | "m", "WORKGROUP_SIZE"> = {

@@ -1,12 +1,11 @@
 /**
- * Softmax and log-softmax over the last axis, forward and backward, a row a thread or a row a workgroup (see
- * `layer_norm.ts`). The row's maximum is subtracted first, so that exp stays finite.
+ * Softmax and log-softmax over the last axis, forward and backward: row kernels with the variants of rows.ts. The row's maximum is subtracted first, so that exp stays finite.
  * @module
  */
 
 import type { KernelSpec } from "./kernel_spec.ts";
 import { keepNanSnippet } from "./snippets.ts";
-import { ROW_BUILTINS, rowKernels, rowText, type RowVariant } from "./layer_norm.ts";
+import { ROW_BUILTINS, rowText, type RowVariant, type WideRowFamily, wideRowFamily } from "./rows.ts";
 
 /** y [rows, cols]; LOG = 1 gives log-softmax. */
 export type SoftmaxKernel = KernelSpec<"x" | "y", "rows" | "cols", "WORKGROUP_SIZE" | "LOG">;
@@ -100,8 +99,8 @@ fn main(${ROW_BUILTINS}) {
 }
 
 /** Forward, by variant and cell width. */
-export const softmaxForward: ReturnType<typeof rowKernels<SoftmaxKernel>> = rowKernels(forwardKernel);
+export const softmaxForward: WideRowFamily<SoftmaxKernel> = wideRowFamily(forwardKernel);
 /** Backward, by variant and cell width. */
-export const softmaxBackward: ReturnType<typeof rowKernels<SoftmaxBackwardKernel>> = rowKernels(
+export const softmaxBackward: WideRowFamily<SoftmaxBackwardKernel> = wideRowFamily(
   backwardKernel,
 );

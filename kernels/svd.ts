@@ -10,7 +10,15 @@
  */
 
 import type { KernelSpec } from "./kernel_spec.ts";
-import { ROW_BUILTINS, rowText, type RowVariant } from "./layer_norm.ts";
+import {
+  ROW_BUILTINS,
+  type RowFamily,
+  rowFamily,
+  rowText,
+  type RowVariant,
+  type WideRowFamily,
+  wideRowFamily,
+} from "./rows.ts";
 
 /** One round of rotations. `before` holds 0 if the sweep before turned nothing; `after` becomes 1 if this one does. */
 export type SvdRotateKernel = KernelSpec<
@@ -156,16 +164,8 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
 `,
 };
 
-type RowFamily<Kernel> = Readonly<Record<RowVariant, Kernel>>;
-
 /** Rotations, by variant and width of a cell. */
-export const svdRotate: RowFamily<Readonly<Record<1 | 4, SvdRotateKernel>>> = {
-  thread: { 1: rotateKernel("thread", 1), 4: rotateKernel("thread", 4) },
-  workgroup: { 1: rotateKernel("workgroup", 1), 4: rotateKernel("workgroup", 4) },
-};
+export const svdRotate: WideRowFamily<SvdRotateKernel> = wideRowFamily(rotateKernel);
 
 /** Lengths, by variant. */
-export const svdLengths: RowFamily<SvdLengthsKernel> = {
-  thread: lengthsKernel("thread"),
-  workgroup: lengthsKernel("workgroup"),
-};
+export const svdLengths: RowFamily<SvdLengthsKernel> = rowFamily(lengthsKernel);

@@ -6,45 +6,19 @@
  * @module
  */
 import { create } from "webgpu";
+import { tryKernel } from "../gpu/kernel_pipeline.ts";
 import { allKernels } from "../kernels/mod.ts";
 import type { KernelSpec } from "../kernels/kernel_spec.ts";
 
-/** GPUShaderStage.COMPUTE, fixed by the specification. */
-const COMPUTE = 4;
-
 /** What Dawn refuses in one kernel: `name line:column message`, then the line with a caret; empty when it compiles. */
 export async function compileKernel(device: GPUDevice, kernel: KernelSpec): Promise<string[]> {
-  const problems: string[] = [];
-  device.pushErrorScope("validation");
-  const module = device.createShaderModule({ label: kernel.name, code: kernel.wgsl });
-  for (const { type, lineNum, linePos, message } of (await module.getCompilationInfo()).messages) {
-    if (type !== "error") continue;
+  const { messages, error } = await tryKernel(device, kernel);
+  if (messages.length === 0) return error ? [`${kernel.name} pipeline: ${error.message}`] : [];
+  return messages.map(({ lineNum, linePos, message }) => {
     const line = kernel.wgsl.split("\n")[lineNum - 1] ?? "";
     const caret = " ".repeat(Math.max(0, linePos - 1)) + "^";
-    problems.push(`${kernel.name} ${lineNum}:${linePos} ${message}\n    ${line}\n    ${caret}`);
-  }
-  if (problems.length === 0) {
-    const entries: GPUBindGroupLayoutEntry[] = Object.values(kernel.buffers).map((access, binding) => ({
-      binding,
-      visibility: COMPUTE,
-      buffer: { type: access === "read" ? "read-only-storage" : "storage" },
-    }));
-    if (Object.keys(kernel.params).length > 0) {
-      entries.push({
-        binding: entries.length,
-        visibility: COMPUTE,
-        buffer: { type: "uniform", hasDynamicOffset: true },
-      });
-    }
-    device.createComputePipeline({
-      label: kernel.name,
-      layout: device.createPipelineLayout({ bindGroupLayouts: [device.createBindGroupLayout({ entries })] }),
-      compute: { module, entryPoint: "main", constants: { ...kernel.tuning } },
-    });
-  }
-  const error = await device.popErrorScope();
-  if (error && problems.length === 0) problems.push(`${kernel.name} pipeline: ${error.message}`);
-  return problems;
+    return `${kernel.name} ${lineNum}:${linePos} ${message}\n    ${line}\n    ${caret}`;
+  });
 }
 
 /**

@@ -125,7 +125,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   // Rows, loops and sampling
   {
-    file: "kernels/layer_norm.ts",
+    file: "kernels/rows.ts",
     search: "if (row >= params.rows) { return; } // of a folded grid",
     replace: "// of a folded grid",
     tests: ["tests/kernels/surplus_workgroups_test.ts"],

@@ -3,14 +3,13 @@
  * same result up to rounding; which is fastest depends on the adapter.
  * @module
  */
-import type { AttentionChoice } from "../kernels/attention.ts";
+import type { AdapterFacts } from "../kernels/adapter_kind.ts";
+import { type AttentionChoice, selectAttention } from "../kernels/attention.ts";
 import { type MatmulShape, type MatmulTile, selectMatmul } from "../kernels/matmul_select.ts";
-import { selectAttention } from "../kernels/attention.ts";
 
-/** What the lists depend on: the adapter's class and its optional features. */
+/** What the lists depend on: the kind of adapter and its optional features. */
 export interface CandidateTarget {
-  /** Whether the adapter is software. */
-  readonly isFallback: boolean;
+  readonly profile: AdapterFacts;
   /** Optional WebGPU features of the device. */
   readonly features: ReadonlySet<string>;
 }
@@ -47,43 +46,45 @@ export function tileName(tile: MatmulTile): string {
   }`;
 }
 
-function registerTiles({ isFallback }: CandidateTarget, { M, N, K }: MatmulShape): readonly Grid[] {
+function registerTiles({ kind }: AdapterFacts, { M, N, K }: MatmulShape): readonly Grid[] {
   if (N <= 16 && M > N) { // threads along the rows
     const width = N <= 4 ? 4 : N <= 8 ? 8 : 16;
     const tiles: Grid[] = [[8, width, 8, 1], [4, width, 8, 1], [2, width, 8, 1], [8, 4, 8, 1]];
-    if (!isFallback) tiles.push([2, width, 32, 1], [4, width, 8, 1, 8]);
+    if (kind === "hardware") tiles.push([2, width, 32, 1], [4, width, 8, 1, 8]);
     if (K >= 256) tiles.push([2, width, 8, 1, 16], [1, width, 8, 1, 8]);
     return tiles;
   }
   if (M <= 4) { // matrix times vector
     const tiles: Grid[] = [[M, 8, 1, 8], [M, 4, 1, 8], [M, 16, 1, 8], [M, 8, 1, 16], [M, 4, 1, 16, 4]];
     tiles.push([M, 4, 1, 16, 16]);
-    if (!isFallback) tiles.push([M, 4, 1, 64], [M, 4, 1, 8, 32], [M, 8, 1, 8, 16]);
+    if (kind === "hardware") tiles.push([M, 4, 1, 64], [M, 4, 1, 8, 32], [M, 8, 1, 8, 16]);
     return tiles;
   }
   const tiles: Grid[] = [[8, 8, 1, 8], [8, 16, 1, 8], [4, 16, 1, 8], [8, 8, 8, 1], [4, 8, 1, 8]];
   if (M <= 64) tiles.push([8, 4, 1, 16, 8]);
   tiles.push([8, 4, 1, 16]);
-  if (isFallback && M >= 16) tiles.push([16, 16, 1, 8]);
-  if (!isFallback) tiles.push([8, 8, 8, 8], [4, 8, 8, 8], [4, 4, 8, 8], [8, 4, 4, 32]);
+  if (kind === "software" && M >= 16) tiles.push([16, 16, 1, 8]);
+  if (kind === "hardware") tiles.push([8, 8, 8, 8], [4, 8, 8, 8], [4, 4, 8, 8], [8, 4, 4, 32]);
   return tiles;
 }
 
-function sharedTiles({ isFallback }: CandidateTarget, { M, N }: MatmulShape): readonly Grid[] {
+function sharedTiles({ kind }: AdapterFacts, { M, N }: MatmulShape): readonly Grid[] {
   if (M <= 4 || N <= 16) return [];
   const tiles: Grid[] = [[4, 4, 16, 16, 32]];
   if (M >= 32) tiles.push([8, 8, 16, 16, 16]);
-  if (!isFallback) tiles.push([8, 8, 8, 16, 16], [8, 4, 16, 16, 16], [4, 4, 8, 16, 32], [8, 8, 8, 8, 32]);
+  if (kind === "hardware") {
+    tiles.push([8, 8, 8, 16, 16], [8, 4, 16, 16, 16], [4, 4, 8, 16, 32], [8, 8, 8, 8, 32]);
+  }
   return tiles;
 }
 
 /** The matrix product variants for a shape; the fixed table's is the first. */
 export function matmulCandidates(target: CandidateTarget, shape: MatmulShape): MatmulTile[] {
-  const fixed = selectMatmul(target, shape);
+  const fixed = selectMatmul(target.profile, shape);
   const tiles = [
     fixed,
-    ...registerTiles(target, shape).map(register),
-    ...sharedTiles(target, shape).map(shared).flatMap((tile) => [tile, { ...tile, ahead: true }]),
+    ...registerTiles(target.profile, shape).map(register),
+    ...sharedTiles(target.profile, shape).map(shared).flatMap((tile) => [tile, { ...tile, ahead: true }]),
     { ...fixed, scalar: true },
   ];
   if (shape.weight === "f16" && target.features.has("shader-f16")) tiles.push({ ...fixed, nativeHalf: true });
@@ -96,21 +97,21 @@ export function attentionChoiceName({ variant, rows, WORKGROUP_SIZE }: Attention
 }
 
 /** The attention variants for a number of queries; the fixed table's is the first. */
-export function attentionCandidates(target: CandidateTarget, Tq: number): AttentionChoice[] {
+export function attentionCandidates({ kind }: AdapterFacts, Tq: number): AttentionChoice[] {
   const choice = (variant: AttentionChoice["variant"], rows: number, keys: number, size: number) => ({
     variant,
     rows: { forward: rows, backwardQuery: rows, backwardKeyValue: keys },
     WORKGROUP_SIZE: size,
   });
   const choices = [
-    selectAttention(target, Tq),
+    selectAttention({ kind }, Tq),
     choice("tile", 8, 8, 8),
     choice("tile", 8, 8, 4),
     choice("tile", 8, 8, 16),
-    choice("registers", 1, 1, target.isFallback ? 8 : 64),
+    choice("registers", 1, 1, kind === "software" ? 8 : 64),
   ];
   if (Tq === 1) choices.push(choice("tile", 1, 8, 8), choice("tile", 1, 8, 4), choice("tile", 1, 8, 16));
-  if (!target.isFallback) {
+  if (kind === "hardware") {
     choices.push(
       choice("tile", 8, 8, 32),
       choice("registers", 1, 1, 32),

@@ -119,8 +119,7 @@ function matmulBench(
       const kernels: { kernel: KernelSpec }[] = [];
       const recorder: MatmulTarget = {
         limits: device.limits,
-        isFallback: device.isFallback,
-        maxLoopIterations: device.maxLoopIterations,
+        profile: device.profile,
         dispatch: (kernel) => void kernels.push({ kernel: kernel as unknown as KernelSpec }),
       };
       launchMatmul(recorder, { ...call, tile });
@@ -225,7 +224,7 @@ async function choose<Choice>(
  */
 export async function tuneKernels(device: Device, options: TuneOptions = {}): Promise<TuningResult[]> {
   const { shapes = gpt2SmallShapes(), rounds, onResult } = options;
-  const maxFlops = options.maxFlops ?? (device.isFallback ? 3e8 : Infinity);
+  const maxFlops = options.maxFlops ?? device.profile.tuningWork;
   const maxBytes = maxFlops === Infinity ? device.limits.maxStorageBufferBindingSize * 3 / 4 : MAX_BYTES;
   const picks = picksOf(device) ?? new KernelPicks();
   const numbers = new Numbers();
@@ -262,7 +261,7 @@ export async function tuneKernels(device: Device, options: TuneOptions = {}): Pr
       const outcome = await choose(
         device,
         bench,
-        attentionCandidates(device, Tq),
+        attentionCandidates(device.profile, Tq),
         attentionChoiceName,
         rounds,
       );

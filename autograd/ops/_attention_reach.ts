@@ -29,13 +29,13 @@ export function chooseKernels(
     Object.fromEntries(
       STAGES.map((stage) => [
         stage,
-        attentionReach(stage, { ...choice, vector, dropout }, headSize, device.maxLoopIterations),
+        attentionReach(stage, { ...choice, vector, dropout }, headSize, device.profile.maxLoopIterations),
       ]),
     ) as AttentionReach;
-  const choice = given ?? picksOf(device)?.attention(Tq, headSize) ?? selectAttention(device, Tq);
+  const choice = given ?? picksOf(device)?.attention(Tq, headSize) ?? selectAttention(device.profile, Tq);
   const reach = reachOf(choice);
   if (choice.variant === "tile" || STAGES.every((stage) => reach[stage] >= Tk)) return { choice, reach };
-  const tiles = selectAttention({ isFallback: true }, Tq);
+  const tiles = selectAttention({ kind: "software" }, Tq);
   return { choice: tiles, reach: reachOf(tiles) };
 }
 

@@ -15,7 +15,7 @@ import type { Tensor } from "../tensor.ts";
 import { picksOf } from "../picks.ts";
 
 /** What a launch needs of a device: the tuner puts a recorder in its place. */
-export type MatmulTarget = Pick<Device, "limits" | "isFallback" | "maxLoopIterations" | "dispatch">;
+export type MatmulTarget = Pick<Device, "limits" | "profile" | "dispatch">;
 
 /**
  * K steps of one launch where a driver stops a shader at 65,535 loop iterations without a word: 16,384 iterations of the
@@ -154,7 +154,7 @@ export function launchMatmul(device: MatmulTarget, call: MatmulCall): void {
   const { layout, M, N, K, a, b, y, batch } = call;
   if (M === 0 || N === 0 || (batch?.count ?? 1) === 0) return;
   const limit = device.limits.maxStorageBufferBindingSize;
-  const endless = device.maxLoopIterations === Infinity;
+  const endless = device.profile.maxLoopIterations === Infinity;
   const whole = batch !== undefined && batch.count > 1;
   if (whole && [a, b, y].some((operand) => isTooLarge(operand, limit))) {
     return launchEach(device, call, batch);
@@ -212,8 +212,8 @@ function launchBlock(device: MatmulTarget, call: MatmulCall, block: Block): void
 
   const weight = b.tensor.dtype === "float16" ? "f16" : "f32";
   const shape = { layout, M: rows, N: columns, K: depth, batch: count, weight } as const;
-  const tile = call.tile ?? picksOf(device)?.matmul(shape) ?? selectMatmul(device, shape);
-  if (tile.variant === "shared" && depth > MAX_SHARED_K && device.maxLoopIterations !== Infinity) {
+  const tile = call.tile ?? picksOf(device)?.matmul(shape) ?? selectMatmul(device.profile, shape);
+  if (tile.variant === "shared" && depth > MAX_SHARED_K && device.profile.maxLoopIterations !== Infinity) {
     for (let at = 0; at < depth; at += MAX_SHARED_K) {
       launchBlock(device, { ...call, tile }, {
         ...block,

@@ -7,13 +7,6 @@ import type { BufferView, Device } from "../../gpu/mod.ts";
 import { MAX_SLOTS, type SlotKernel, slotTable, vectorsOf } from "../../kernels/tensor_slots.ts";
 import { empty, type Tensor } from "../tensor.ts";
 
-/**
- * Elements above which a tensor goes alone on software adapters, where each further slot with two buffers or more costs
- * every element (4 slots on llvmpipe: 2 ns an element for AdamW, against 20 to 50 us a dispatch).
- */
-const LARGE = 20_000;
-/** Slots there for smaller tensors. */
-const SOFTWARE_SLOTS = 4;
 /** Elements a piece starts at a multiple of: windows start at multiples of 256 bytes. */
 const PIECE_STEP = 64;
 
@@ -53,7 +46,7 @@ export interface SlotBuffers {
 /** Slots of full and of lone launches on a device. */
 function slotSizes(device: Device, { each, shared }: SlotBuffers): number[] {
   const bindable = Math.floor((device.limits.maxStorageBuffersPerShaderStage - shared) / each);
-  const most = Math.min(MAX_SLOTS, bindable, device.isFallback ? SOFTWARE_SLOTS : MAX_SLOTS);
+  const most = Math.min(MAX_SLOTS, bindable, device.profile.optimizerSlots);
   return [1, 4, most].filter((slots) => slots <= most);
 }
 
@@ -81,7 +74,7 @@ export function packTensors(device: Device, sizes: readonly number[], buffers: S
     open.push({ index, start, size, base: total });
     total += vectorsOf(size);
   };
-  const alone = (size: number) => device.isFallback && buffers.each > 1 && size > LARGE;
+  const alone = (size: number) => buffers.each > 1 && size > device.profile.lonelyTensorSize;
   sizes.forEach((size, index) => {
     if (alone(size)) return;
     for (let start = 0; start < size; start += step) put(index, start, Math.min(step, size - start));

@@ -11,7 +11,7 @@ import { sameShape, showShape } from "../shape.ts";
 import { record } from "../tape.ts";
 import { empty, type Tensor } from "../tensor.ts";
 import { type AttentionReach, chooseKernels, eachReach } from "./_attention_reach.ts";
-import { checkFloat } from "./pointwise.ts";
+import { checkFloat } from "./_checks.ts";
 
 /** Dropout of attention probabilities. */
 export interface AttentionDropout {

@@ -17,7 +17,7 @@ export function blockDropout(levels: number, blocks: number, count: number, rand
   if (count > blocks) {
     throw new RangeError(`Cannot drop ${count} of ${blocks} blocks: a count up to the blocks is required`);
   }
-  const most = Math.floor(random.device.maxLoopIterations / (2 + PHILOX_LOOP)); // each block looks at all
+  const most = Math.floor(random.device.profile.maxLoopIterations / (2 + PHILOX_LOOP)); // each block looks at all
   if (blocks > most) {
     throw new RangeError(
       `Cannot drop blocks on "${random.device.adapterName}": at most ${most} blocks are required, received ${blocks}`,

@@ -6,14 +6,15 @@
  * @module
  */
 
-import { invertStep } from "../../kernels/invert.ts";
+import { invertStep } from "../../kernels/square_matrices.ts";
 import { showShape } from "../shape.ts";
 import { tidy } from "../scope.ts";
 import { noGrad, record } from "../tape.ts";
 import { empty, type Tensor } from "../tensor.ts";
 import { addDiagonal } from "./diagonal.ts";
 import { matmul } from "./matmul.ts";
-import { checkFloat, scale } from "./pointwise.ts";
+import { checkFloat } from "./_checks.ts";
+import { scale } from "./pointwise.ts";
 
 /** (I + Q)^-1, [n, k, k]. */
 function inverse(Q: Tensor): Tensor {

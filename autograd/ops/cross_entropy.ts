@@ -24,9 +24,6 @@ import { timesScalar } from "./_accumulate.ts";
 import { launchMatmul } from "./_matmul.ts";
 import { sum } from "./reduce.ts";
 
-/** Logits of one row chunk: bytes that exist at a time in training. */
-const CHUNK_BYTES = 32 * 2 ** 20;
-
 /** How the losses of the rows become one number. */
 export interface CrossEntropyOptions {
   /** Default `"mean"` over the rows with a target; NaN if there is none. */
@@ -157,7 +154,7 @@ export function linearCrossEntropy(
   const { device } = hidden;
   const needsHidden = wantsGrad(hidden);
   const needsWeight = wantsGrad(weight);
-  const limit = Math.min(CHUNK_BYTES, device.limits.maxStorageBufferBindingSize);
+  const limit = Math.min(device.profile.headChunkBytes, device.limits.maxStorageBufferBindingSize);
   const stride = Math.ceil(vocabulary / 4) * 4; // rows of whole vec4f: matmuls load four logits at a time
   const chunk = Math.min(rows, Math.max(64, Math.floor(limit / (stride * 4 * 64)) * 64));
   const [loss, dhidden, dweight] = tidy(() => {

@@ -3,11 +3,11 @@
  * @module
  */
 
-import { addDiagonalKernel } from "../../kernels/diagonal.ts";
+import { addDiagonalKernel } from "../../kernels/square_matrices.ts";
 import { showShape } from "../shape.ts";
 import { record } from "../tape.ts";
 import { empty, type Tensor } from "../tensor.ts";
-import { checkFloat } from "./pointwise.ts";
+import { checkFloat } from "./_checks.ts";
 
 /**
  * x [..., k, k] + c I.

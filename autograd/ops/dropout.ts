@@ -8,7 +8,7 @@ import { dropoutKernel } from "../../kernels/dropout.ts";
 import type { RandomState } from "../random.ts";
 import { record } from "../tape.ts";
 import { empty, type Tensor } from "../tensor.ts";
-import { checkFloat } from "./pointwise.ts";
+import { checkFloat } from "./_checks.ts";
 
 /** Fails unless `p` is a probability below 1. @throws {RangeError} otherwise */
 export function checkDropout(name: string, p: number): number {

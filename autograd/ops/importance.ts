@@ -9,7 +9,7 @@ import { importanceKernel } from "../../kernels/importance.ts";
 import { sameShape, showShape } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
 import { flatWindows } from "../windows.ts";
-import { checkFloat } from "./pointwise.ts";
+import { checkFloat } from "./_checks.ts";
 
 /** What is smoothed of one parameter, same shape as it. */
 export interface Importance {

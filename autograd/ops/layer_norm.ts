@@ -7,29 +7,22 @@
  * @module
  */
 
-import type { Device } from "../../gpu/mod.ts";
 import {
   layerNormBackwardInput,
   layerNormBackwardInputAdd,
   layerNormBackwardParams,
   layerNormForward,
   layerNormParamsSum,
-  type RowVariant,
 } from "../../kernels/layer_norm.ts";
 import { lastAxisRows, sameShape, showShape } from "../shape.ts";
 import { record } from "../tape.ts";
 import { empty, type Tensor } from "../tensor.ts";
-import { checkFloat } from "./pointwise.ts";
+import { checkFloat } from "./_checks.ts";
+import { rowKernelChoice } from "./_rows.ts";
 
 /** Rows whose parameter gradients one thread sums at least, and more where there would be more chunks than this. */
 const ROWS_PER_CHUNK = 32;
 const MAX_CHUNKS = 16384;
-
-/** @internal Which row kernel suits the device and the width. */
-export function rowKernelChoice(device: Device, cols: number): { variant: RowVariant; width: 1 | 4 } {
-  const variant = device.isFallback && cols <= 8192 ? "thread" : "workgroup";
-  return { variant, width: cols % 4 === 0 ? 4 : 1 };
-}
 
 /** Options of `layerNorm`. */
 export interface LayerNormOptions {

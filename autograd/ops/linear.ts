@@ -13,7 +13,7 @@ import { sameShape, showShape } from "../shape.ts";
 import { record, wantsGrad } from "../tape.ts";
 import { empty, type Tensor } from "../tensor.ts";
 import { launchMatmul, type MatmulCall } from "./_matmul.ts";
-import { checkFloat } from "./pointwise.ts";
+import { checkFloat } from "./_checks.ts";
 import { sumTo } from "./reduce.ts";
 
 /** How a weight is stored: `conv1d` [in, out] (GPT-2), `linear` [out, in] (PyTorch's nn.Linear). */

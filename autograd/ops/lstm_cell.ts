@@ -11,7 +11,7 @@ import { lstmCellBackward, lstmCellForward } from "../../kernels/lstm_cell.ts";
 import { sameShape, showShape } from "../shape.ts";
 import { record } from "../tape.ts";
 import { empty, type Tensor } from "../tensor.ts";
-import { checkFloat } from "./pointwise.ts";
+import { checkFloat } from "./_checks.ts";
 
 /**
  * The next hidden state and cell.

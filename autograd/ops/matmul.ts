@@ -10,7 +10,7 @@ import { record } from "../tape.ts";
 import { empty, type Tensor } from "../tensor.ts";
 import { launchMatmul } from "./_matmul.ts";
 import { permute } from "./movement.ts";
-import { checkFloat } from "./pointwise.ts";
+import { checkFloat } from "./_checks.ts";
 import { sumTo } from "./reduce.ts";
 
 /** Options of `matmul`. */

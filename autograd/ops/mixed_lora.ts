@@ -127,7 +127,10 @@ export function mixedLoraLinear(
     const y = linear(x, weight, null, { layout });
     const rowsPerSample = rows / samples;
     const wide = inFeatures % 4 === 0 && outFeatures % 4 === 0;
-    const most = mixedLoraColumns({ inFeatures, maxRank, wide }, device.maxLoopIterations);
+    const most = mixedLoraColumns({ inFeatures, maxRank, wide }, device.profile.maxLoopIterations);
+    const all = Math.min(most, Math.ceil(outFeatures / 4) * 4);
+    const { mixedLoraColumns: own } = device.profile;
+    const COLUMNS = own === Infinity ? all : own;
     const kernel = mixedLoraKernel({
       wide,
       tileRows: rowsPerSample === 1 ? 1 : 8,
@@ -147,7 +150,7 @@ export function mixedLoraLinear(
         y: y.view,
       },
       { samples, rowsPerSample, inFeatures, outFeatures, maxRank },
-      { COLUMNS: device.isFallback ? Math.min(most, Math.ceil(outFeatures / 4) * 4) : 512 }, // few cores, or many
+      { COLUMNS },
       2 * rows * maxRank * (inFeatures + outFeatures),
     );
     return y;

@@ -15,6 +15,7 @@ import {
 import { broadcastShapes, broadcastStrides, sameShape, type Shape, showShape } from "../shape.ts";
 import { record, wantsGrad } from "../tape.ts";
 import { empty, full, Tensor } from "../tensor.ts";
+import { checkFloat } from "./_checks.ts";
 import { sumTo } from "./reduce.ts";
 
 function unary(name: UnaryName, x: Tensor, c = 0): Tensor {
@@ -31,15 +32,6 @@ function unary(name: UnaryName, x: Tensor, c = 0): Tensor {
       return [dx];
     },
   });
-}
-
-/** @internal Fails unless `x` is float32. */
-export function checkFloat(action: string, x: Tensor): void {
-  if (x.dtype !== "float32") {
-    throw new TypeError(
-      `Cannot ${action} a ${x.dtype} tensor of shape ${showShape(x.shape)}: float32 is required`,
-    );
-  }
 }
 
 /** -x, same shape. */

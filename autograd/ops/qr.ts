@@ -11,10 +11,8 @@ import { noGrad } from "../tape.ts";
 import { tidy } from "../scope.ts";
 import { empty, type Tensor } from "../tensor.ts";
 import { transpose } from "./movement.ts";
-import { checkFloat } from "./pointwise.ts";
-
-/** Longest column that one thread walks: drivers stop loops that go on. */
-const LONGEST_COLUMN = 16_384;
+import { checkFloat } from "./_checks.ts";
+import { columnVariant } from "./_rows.ts";
 
 /**
  * The reduced decomposition of a matrix that is at least as high as wide.
@@ -30,7 +28,7 @@ export function qr(x: Tensor): { q: Tensor; r: Tensor } {
     );
   }
   const { device } = x;
-  const variant = device.isFallback && m <= LONGEST_COLUMN ? "thread" : "workgroup";
+  const variant = columnVariant(device, m);
   return noGrad(() =>
     tidy(() => {
       const panel = transpose(x); // [n, m]

@@ -47,10 +47,10 @@ export class TokenSampler {
 
   constructor(device: Device, options: SamplerOptions) {
     const { prompts, vocabSize, endTokens, maxSteps } = options;
-    if (sampleIterations(vocabSize) > device.maxLoopIterations) {
+    if (sampleIterations(vocabSize) > device.profile.maxLoopIterations) {
       throw new RangeError(
         `Cannot sample from ${vocabSize} tokens on "${device.adapterName}": this driver ends a shader after ` +
-          `${device.maxLoopIterations} loop iterations, enough for 420000 tokens`,
+          `${device.profile.maxLoopIterations} loop iterations, enough for 420000 tokens`,
       );
     }
     this.#options = options;

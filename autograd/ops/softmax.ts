@@ -9,8 +9,8 @@ import { softmaxBackward, softmaxForward } from "../../kernels/softmax.ts";
 import { lastAxisRows } from "../shape.ts";
 import { record } from "../tape.ts";
 import { empty, type Tensor } from "../tensor.ts";
-import { rowKernelChoice } from "./layer_norm.ts";
-import { checkFloat } from "./pointwise.ts";
+import { checkFloat } from "./_checks.ts";
+import { rowKernelChoice } from "./_rows.ts";
 
 function rowSoftmax(name: string, x: Tensor, LOG: 0 | 1): Tensor {
   checkFloat(name, x);

@@ -7,7 +7,6 @@
  * @module
  */
 
-import type { Device } from "../../gpu/mod.ts";
 import { svdLengths, svdRotate, svdSort } from "../../kernels/svd.ts";
 import { showShape } from "../shape.ts";
 import { tidy } from "../scope.ts";
@@ -16,7 +15,9 @@ import { empty, full, Tensor } from "../tensor.ts";
 import { drawNormal } from "./draw.ts";
 import { matmul } from "./matmul.ts";
 import { concat, slice, transpose } from "./movement.ts";
-import { checkFloat, scale, subtract } from "./pointwise.ts";
+import { checkFloat } from "./_checks.ts";
+import { columnVariant } from "./_rows.ts";
+import { scale, subtract } from "./pointwise.ts";
 import { qr } from "./qr.ts";
 
 /** Most sweeps: matrices up to 768 columns converge within twelve; later ones cost an empty launch a round. */
@@ -82,20 +83,21 @@ function rotate(r: Tensor, n: number): { left: Tensor; s: Tensor; right: Tensor 
   work = concat([matmul(left, r), left], 1);
   sweepUntilStill(work, n, POLISHING_SWEEPS, EPSILON);
   const lengths = empty(device, [n]);
-  device.dispatch(svdLengths[variantOf(device)], { work: work.view, s: lengths.view }, { rows: n, m: n });
+  device.dispatch(svdLengths[columnVariant(device, n)], { work: work.view, s: lengths.view }, {
+    rows: n,
+    m: n,
+  });
   const [right, s, turned] = [empty(device, [n, n]), empty(device, [n]), empty(device, [n, n])];
   const sorted = { work: work.view, s: lengths.view, u: right.view, sorted: s.view, v: turned.view };
   device.dispatch(svdSort, sorted, { n, m: n });
   return { left: turned, s, right };
 }
 
-const variantOf = (device: Device) => device.isFallback ? "thread" : "workgroup";
-
 /** Turns the first halves of the rows of work [n, 2 n] against each other, every pair once a sweep. */
 function sweepUntilStill(work: Tensor, n: number, sweeps: number, tolerance: number): void {
   if (n === 1) return;
   const { device } = work;
-  const kernel = svdRotate[variantOf(device)][n % 4 === 0 ? 4 : 1];
+  const kernel = svdRotate[columnVariant(device, n)][n % 4 === 0 ? 4 : 1];
   const rows = Math.ceil(n / 2);
   const sizes = { rows, n, m: n, tolerance };
   let before = full(device, [1], 1);

@@ -178,15 +178,15 @@ Deno.test("selectMatmul() gives kernels that are right from matrix-vector produc
   for (const layout of LAYOUTS) {
     for (const [M, N, K] of shapes) await check({ layout, M, N, K });
     for (const [M, N, K] of shapes) {
-      const tile = selectMatmul({ isFallback: false }, { layout, M, N, K, batch: 1 });
+      const tile = selectMatmul({ kind: "hardware" }, { layout, M, N, K, batch: 1 });
       await check({ layout, M, N, K, tile });
     }
   }
 });
 
 Deno.test("selectMatmul() gives hardware shared tiles that are right for long shared dimensions", async () => {
-  const few = selectMatmul({ isFallback: false }, { layout: "nn", M: 40, N: 36, K: 1100, batch: 1 });
-  const many = selectMatmul({ isFallback: false }, { layout: "nn", M: 1024, N: 1024, K: 1100, batch: 1 });
+  const few = selectMatmul({ kind: "hardware" }, { layout: "nn", M: 40, N: 36, K: 1100, batch: 1 });
+  const many = selectMatmul({ kind: "hardware" }, { layout: "nn", M: 1024, N: 1024, K: 1100, batch: 1 });
   assertEquals([few.variant, many.variant, few.tileM, many.tileM], ["shared", "shared", 4, 8]);
   for (const tile of [few, many]) {
     for (const layout of LAYOUTS) {

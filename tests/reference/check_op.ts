@@ -10,6 +10,7 @@
 import { assert, assertAllClose, assertEquals, type Tolerance } from "@std/assert";
 import { defaultDevice, type Device, Tensor, tidy } from "../../autograd/mod.ts";
 import { randomValues } from "./matmul.ts";
+import { pretendHardware } from "./profiles.ts";
 
 /** Values of inputs by name. */
 export type Values = Readonly<Record<string, ArrayLike<number>>>;
@@ -133,6 +134,6 @@ export async function hardwareVariants(): Promise<Device> {
   const same = await import("../../gpu/mod.ts").then(({ Device }) =>
     Device.create({ device: device.gpuDevice })
   );
-  Object.defineProperty(same, "isFallback", { value: false });
+  pretendHardware(same);
   return same;
 }

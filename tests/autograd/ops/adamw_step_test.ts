@@ -3,6 +3,7 @@ import { AdamWState, type AdamWValues } from "../../../autograd/ops/adamw_step.t
 import { Tensor } from "../../../autograd/tensor.ts";
 import { defaultDevice, Device } from "../../../gpu/mod.ts";
 import { randomValues } from "../../reference/matmul.ts";
+import { pretendHardware } from "../../reference/profiles.ts";
 
 const VALUES: Omit<AdamWValues, "step"> = { lr: 1e-2, betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0.1 };
 
@@ -89,7 +90,7 @@ Deno.test("AdamWState works on a device with 8 and with 10 storage buffers a sta
 
 Deno.test("AdamWState fills the slots that a device beyond software offers", async () => {
   const device = await Device.create();
-  Object.defineProperty(device, "isFallback", { value: false });
+  pretendHardware(device);
   const most = Math.floor((device.limits.maxStorageBuffersPerShaderStage - 2) / 2);
   const state = await check(device, Array.from({ length: 2 * most }, (_, i) => 3 + 37 * i), [1, 2]);
   assertEquals(state.launches, 2);

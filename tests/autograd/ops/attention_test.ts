@@ -9,6 +9,7 @@ import { defaultDevice, Device, noGrad, Tensor, tidy } from "../../../autograd/m
 import { type AttentionCase, attentionReference, philoxReference } from "../../reference/attention.ts";
 import { attentionReach, selectAttention } from "../../../kernels/attention.ts";
 import { randomValues } from "../../reference/matmul.ts";
+import { changeProfile } from "../../reference/profiles.ts";
 
 const RNG = [123456789, 42, 7, 0];
 const CALL = 3;
@@ -59,7 +60,7 @@ async function check(test: Case, wrong = 1): Promise<void> {
     limits: test.limit === undefined ? undefined : { maxStorageBufferBindingSize: test.limit },
   });
   if (test.iterations !== undefined) {
-    Object.defineProperty(device, "maxLoopIterations", { value: test.iterations });
+    changeProfile(device, { maxLoopIterations: test.iterations });
   }
   const { B, H, D, T, prefix, mask, p = 0, scale = 1 / Math.sqrt(D), stretch = 1 } = test;
   const C = H * D;
@@ -82,7 +83,7 @@ async function check(test: Case, wrong = 1): Promise<void> {
     scale: test.scale,
     attentionMask: maskTensor,
     dropout: p > 0 ? { p, rng, call: CALL } : null,
-    choice: selectAttention({ isFallback: !test.hardware }, T),
+    choice: selectAttention({ kind: test.hardware ? "hardware" : "software" }, T),
   };
   const dy = randomValues(9, B * T * C);
   using seed = Tensor.from(dy, { device, shape: [B, T, C] });

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertNotEquals, assertThrows } from "@std/assert";
 import { blockDropout, defaultDevice, Device, RandomState } from "../../../autograd/mod.ts";
+import { changeProfile } from "../../reference/profiles.ts";
 
 Deno.test("blockDropout() lets exactly count blocks of one level rest, and draws anew in every call and step", async () => {
   const random = new RandomState(await defaultDevice(), 11);
@@ -49,14 +50,14 @@ Deno.test("blockDropout() refuses a count above the number of blocks, and blocks
   );
   random.dispose();
   const limited = await Device.create({ device: (await defaultDevice()).gpuDevice });
-  Object.defineProperty(limited, "maxLoopIterations", { value: 70 });
+  changeProfile(limited, { maxLoopIterations: 70 });
   const state = new RandomState(limited, 1);
   assertThrows(
     () => blockDropout(1, 11, 4, state),
     RangeError,
     "at most 10 blocks are required, received 11",
   );
-  Object.defineProperty(limited, "maxLoopIterations", { value: Infinity });
+  changeProfile(limited, { maxLoopIterations: Infinity });
   blockDropout(1, 2_000, 0, state).dispose(); // hardware has no limit
   state.dispose();
 });

@@ -46,7 +46,9 @@ function layerNormReference({ x, weight, bias }: Values, eps: number) {
 
 async function check(device: Device, rows: number, cols: number, frozen: string[] = []): Promise<void> {
   await checkOp({
-    label: `layerNorm [${rows}, ${cols}] on ${device.isFallback ? "threads" : "workgroups"} -${frozen}`,
+    label: `layerNorm [${rows}, ${cols}] on ${
+      device.profile.kind === "software" ? "threads" : "workgroups"
+    } -${frozen}`,
     device,
     frozen,
     inputs: {

@@ -32,6 +32,7 @@ import type { AttentionChoice } from "../../../kernels/attention.ts";
 import { attentionCandidates } from "../../../tuning/candidates.ts";
 import { hardwareVariants } from "../../reference/check_op.ts";
 import { randomValues } from "../../reference/matmul.ts";
+import { changeProfile } from "../../reference/profiles.ts";
 
 const BAD = [NaN, Infinity, -Infinity];
 
@@ -175,8 +176,8 @@ Deno.test("linear() with gelu_new in its epilogue passes NaN on", async () => {
 
 /** Every choice of kernels that attention has, on software and on hardware. */
 function choices(): AttentionChoice[] {
-  const all = [true, false].flatMap((isFallback) =>
-    [1, 8].flatMap((Tq) => attentionCandidates({ isFallback, features: new Set() }, Tq))
+  const all = (["software", "hardware"] as const).flatMap((kind) =>
+    [1, 8].flatMap((Tq) => attentionCandidates({ kind }, Tq))
   );
   // Workgroup sizes run the same text.
   return [...new Map(all.map((each) => [each.variant + JSON.stringify(each.rows), each])).values()]
@@ -279,7 +280,7 @@ Deno.test("attention passes NaN and infinity of queries and keys on, forward and
   const whole = await defaultDevice();
   const mask = [0, 0, 1, 1, 0, 1, 1, 1, 1, 1];
   const cutUp = await Device.create({ device: whole.gpuDevice });
-  Object.defineProperty(cutUp, "maxLoopIterations", { value: 1 }); // launches of eight keys
+  changeProfile(cutUp, { maxLoopIterations: 1 }); // launches of eight keys
   for (
     const [device, choice] of [whole, cutUp].flatMap((each) =>
       choices().map((choice) => [each, choice] as const)

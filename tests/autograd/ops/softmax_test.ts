@@ -40,7 +40,7 @@ async function checkRows(device: Device, name: "softmax" | "logSoftmax", shape: 
   const cols = shape.at(-1)!;
   const log = name === "logSoftmax";
   await checkOp({
-    label: `${name} [${shape}] on ${device.isFallback ? "threads" : "workgroups"}`,
+    label: `${name} [${shape}] on ${device.profile.kind === "software" ? "threads" : "workgroups"}`,
     device,
     inputs: { x: { data: randomValues(5, size).map((v) => v * 4), shape } },
     op: ({ x }) => (log ? logSoftmax : softmax)(x),

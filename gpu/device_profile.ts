@@ -1,0 +1,84 @@
+/**
+ * Every default that depends on the adapter, in one object: callers ask `device.profile` instead of asking what the
+ * adapter is. A new kind of adapter gets its own numbers here and nothing else changes.
+ * @module
+ */
+import type { AdapterKind } from "../kernels/adapter_kind.ts";
+
+/** Defaults for one adapter. */
+export interface DeviceProfile {
+  /**
+   * Whether the adapter is software. The fixed tables of kernel variants (`selectMatmul`, `selectAttention`) have one
+   * part for each kind, and a tuner times other variants.
+   */
+  readonly kind: AdapterKind;
+  /**
+   * Loop iterations that one invocation runs, all its loops together, before the driver ends them without an error: 65,535
+   * on Mesa's llvmpipe (`LP_MAX_TGSI_LOOP_ITERATIONS`), and on a software adapter that does not say what it is.
+   * SwiftShader and hardware have no such limit: Infinity.
+   */
+  readonly maxLoopIterations: number;
+  /** Estimated operations in one submission: about 100 ms on a small GPU, because watchdogs kill long submissions. */
+  readonly submissionWork: number;
+  /** Bytes of the logits that the fused head and its loss hold at a time in training. */
+  readonly headChunkBytes: number;
+  /**
+   * Longest row that row kernels (normalisation, softmax) give to one thread, without barriers; a workgroup takes longer
+   * ones. 0 where workgroups take all.
+   */
+  readonly longestThreadRow: number;
+  /** The same for the columns of matrix decompositions; short enough for `maxLoopIterations`. */
+  readonly longestThreadColumn: number;
+  /** Columns of y for one workgroup of the mixed LoRA kernel; Infinity for all of them. */
+  readonly mixedLoraColumns: number;
+  /** Most tensors in one launch of an optimizer. */
+  readonly optimizerSlots: number;
+  /** Elements above which a tensor takes an optimizer's launch for itself. */
+  readonly lonelyTensorSize: number;
+  /** Operations of one timed run when kernels are tuned: larger products are timed on part of their rows. */
+  readonly tuningWork: number;
+}
+
+const BOTH = { submissionWork: 2e11, headChunkBytes: 32 * 2 ** 20 } as const;
+
+const PROFILES: Readonly<Record<AdapterKind, Omit<DeviceProfile, "maxLoopIterations">>> = {
+  // Few cores, and a barrier costs more than reading again from the cache: threads that work on their own.
+  software: {
+    ...BOTH,
+    kind: "software",
+    longestThreadRow: 8192,
+    longestThreadColumn: 16_384,
+    mixedLoraColumns: Infinity,
+    // Each slot beyond the first costs every element (4 slots on llvmpipe: 2 ns per element for AdamW, against 20 to
+    // 50 us for a dispatch).
+    optimizerSlots: 4,
+    lonelyTensorSize: 20_000,
+    tuningWork: 3e8, // the parts of a product run one after the other anyway
+  },
+  // Many cores that wait for memory: neighbouring threads read neighbouring words, and launches are few.
+  hardware: {
+    ...BOTH,
+    kind: "hardware",
+    longestThreadRow: 0,
+    longestThreadColumn: 0,
+    mixedLoraColumns: 512,
+    optimizerSlots: Infinity,
+    lonelyTensorSize: Infinity,
+    tuningWork: Infinity,
+  },
+};
+
+/** Names of software adapters, for runtimes that do not say whether theirs is one. */
+const SOFTWARE_NAMES = /llvmpipe|swiftshader|basic render/i;
+
+/**
+ * The defaults for an adapter.
+ * @param adapterName such as `llvmpipe (LLVM 15.0.6, 256 bits)`
+ * @param isFallback what WebGPU says about it; undefined where the runtime says nothing
+ */
+export function deviceProfile(adapterName: string, isFallback?: boolean): DeviceProfile {
+  const kind = isFallback ?? SOFTWARE_NAMES.test(adapterName) ? "software" : "hardware";
+  const limited = /llvmpipe/i.test(adapterName) ||
+    kind === "software" && !/swiftshader|basic render/i.test(adapterName);
+  return { ...PROFILES[kind], maxLoopIterations: limited ? 65535 : Infinity };
+}
