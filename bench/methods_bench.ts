@@ -9,9 +9,10 @@ import { type Tensor, tidy } from "../autograd/mod.ts";
 import { type Device, initDevice } from "../gpu/mod.ts";
 import { load } from "../io/safetensors.ts";
 import { GPT2Config, GPT2LMHeadModel } from "../model/mod.ts";
-import { readAdapterConfig } from "../peft/files/adapter_files.ts";
 import { hubFormat } from "../peft/bottleneck/bottleneck_format.ts";
 import type { PeftConfig } from "../peft/config/peft_config.ts";
+import { readAdapterConfig } from "../peft/files/adapter_files.ts";
+import { isPromptLearning } from "../peft/virtual_tokens/prompt_learning.ts";
 import {
   AdaLoraConfig,
   BitFitConfig,
@@ -32,7 +33,6 @@ import {
   TrainableTokensConfig,
   VeraConfig,
 } from "../peft/mod.ts";
-import { isPromptLearning } from "../peft/virtual_tokens/prompt_learning.ts";
 import { AdamW } from "../train/mod.ts";
 import { LEARNING_RATE, tokenRows } from "./gpt_cases.ts";
 import { formatTable, median, type Row } from "./harness.ts";

@@ -1,10 +1,10 @@
 /**
- * A linear layer with adapters of one method beside it. What differs between methods is a `LinearAdapter`: its
- * parameters, how it changes a call, and the weight that gives the same.
+ * A linear layer with adapters: the one wrapper that every method of linear layers shares. What differs between methods
+ * is a `LinearAdapter`: its parameters, how it changes a call, and the weight that gives the same.
  * @module
  */
 
-import { cast, noGrad, type Tensor, tidy, type WeightLayout } from "../autograd/mod.ts";
+import { cast, mixedLoraLinear, noGrad, type Tensor, tidy, type WeightLayout } from "../autograd/mod.ts";
 import {
   Conv1D,
   Linear,
@@ -15,61 +15,60 @@ import {
   Projection,
   type ProjectionOptions,
 } from "../nn/mod.ts";
-import type { PeftConfig } from "./config/peft_config.ts";
-import { type LinearCall, runLinear } from "./linear_call.ts";
-import { partOfOptions } from "./by_sample.ts";
 import type { AdapterState } from "./adapter_state.ts";
-import type { InjectionContext, TunerLayer } from "./method.ts";
-import { renameKey } from "./operations/rename_adapter.ts";
+import { partOfOptions } from "./by_sample.ts";
+import type { PeftConfig } from "./config/peft_config.ts";
+import { type LinearAdapter, type LinearCall, type MakeLinearAdapter, runLinear } from "./linear_call.ts";
+import { LoraScaling } from "./lora/lora_scaling.ts";
+import type { LowRankFactors } from "./low_rank_factors.ts";
+import { renameIn, renameKey } from "./operations/rename_adapter.ts";
 import { OriginalWeights } from "./original_weights.ts";
+import type { InjectionContext, TunerLayer } from "./tuner_layer.ts";
 
-/** The layer that an adapter is made for. */
-export interface LinearFacts {
-  /** Path of the layer, without `base_model.model.` */
-  readonly path: string;
-  /** Size of the last axis of the input. */
-  readonly inFeatures: number;
-  /** Size of the last axis of the output. */
-  readonly outFeatures: number;
-  /** How the base weight is stored. */
-  readonly layout: WeightLayout;
-}
-
-/** One adapter of one linear layer. */
-export interface LinearAdapter {
-  /** What trains, by keys on disk: `hada_w1_a`, `oft_R.weight`. */
-  readonly parameters: Readonly<Record<string, Parameter>>;
-  /** Listed beside them, frozen and never written. */
-  readonly constants?: Readonly<Record<string, Parameter>>;
-  /** The call with this adapter in it; part of the gradient graph. */
-  apply(call: LinearCall, training: boolean): LinearCall;
-  /** The weight [float32, stored as the base's] that gives what the adapter gives in eval mode. */
-  mergedWeight(weight: Tensor): Tensor;
-}
-
-/** Makes a method's adapter for a layer. @throws {RangeError} if the configuration does not fit the layer */
-export type MakeLinearAdapter<Config extends PeftConfig> = (
-  config: Config,
-  facts: LinearFacts,
-  context: InjectionContext,
-) => LinearAdapter;
-
-/** Whether a module is one that `AdaptedLinear` can stand in for, or one itself. */
+/** Whether a module is one that `AdaptedLinear` can wrap, or one itself. */
 export function isLinearTarget(module: Module): boolean {
   return module instanceof Conv1D || module instanceof Linear || module instanceof AdaptedLinear;
 }
 
-/** Takes the place of a Conv1D or Linear. */
+/** One part of a layer's adapters, by adapter: modules, or bare parameters. Under one name different methods have both. */
+class AdapterTable extends ModuleDict {
+  readonly #parameters = new ParameterDict();
+
+  get parameterDict(): ParameterDict {
+    return this.#parameters;
+  }
+
+  override *ownParameters(): Generator<[string, Parameter]> {
+    yield* this.#parameters.ownParameters();
+  }
+
+  override has(name: string): boolean {
+    return super.has(name) || this.#parameters.has(name);
+  }
+
+  override delete(name: string): void {
+    super.delete(name);
+    this.#parameters.delete(name);
+  }
+
+  override rename(from: string, to: string): void {
+    super.rename(from, to);
+    this.#parameters.rename(from, to);
+  }
+}
+
+/**
+ * Takes the place of a Conv1D or Linear. Parameters of the adapters are properties with `peft`'s names, each a table by
+ * adapter: `lora_A.default.weight`, `hada_w1_a.default`.
+ */
 export class AdaptedLinear<Config extends PeftConfig = PeftConfig> extends Projection implements TunerLayer {
   /** The layer it replaced. */
   base_layer: Conv1D | Linear;
+  /** Scaling of each adapter of the LoRA family. */
+  readonly scaling: LoraScaling;
   readonly #state: AdapterState;
   readonly #make: MakeLinearAdapter<Config>;
   readonly #adapters = new Map<string, LinearAdapter>();
-  /** `peft`'s tree: a parameter's name, then the adapter's. */
-  readonly #plain = new Map<string, ParameterDict>();
-  /** The same where the parameter is in a module: its name, the adapter's, and its own. */
-  readonly #nested = new Map<string, ModuleDict<ParameterDict>>();
   readonly #original = new OriginalWeights();
 
   /** Wraps a layer; adapters are added after. */
@@ -77,6 +76,7 @@ export class AdaptedLinear<Config extends PeftConfig = PeftConfig> extends Proje
     super();
     this.base_layer = base;
     this.training = base.training;
+    this.scaling = new LoraScaling(state);
     this.#state = state;
     this.#make = make;
   }
@@ -91,24 +91,34 @@ export class AdaptedLinear<Config extends PeftConfig = PeftConfig> extends Proje
     return this.base_layer.outFeatures;
   }
 
+  /** The base weight, merged or not. */
+  get weight(): Parameter {
+    return this.base_layer.weight;
+  }
+
+  /** The base bias. */
+  get bias(): Parameter | null {
+    return this.base_layer.bias;
+  }
+
   /** How the base weight is stored. */
   get layout(): WeightLayout {
     return this.base_layer.layout;
   }
 
-  /** The base layer, then the parameters of all adapters. */
-  override *children(): Generator<[string, Module]> {
-    yield ["base_layer", this.base_layer];
-    yield* this.#parts();
-  }
-
-  *#parts(): Generator<[string, ParameterDict | ModuleDict<ParameterDict>]> {
-    yield* this.#plain;
-    yield* this.#nested;
+  /** What all adapters of the model share. */
+  get adapterState(): AdapterState {
+    return this.#state;
   }
 
   /** x [..., in] -> [..., out]. */
   forward(x: Tensor, options: ProjectionOptions = {}): Tensor {
+    this.#state.observer?.(this, x);
+    const stack = this.#state.rows?.stackOf(this);
+    if (stack) {
+      const { weight, bias, layout } = this.base_layer;
+      return mixedLoraLinear(x, weight, bias, stack, { layout, ...options });
+    }
     return this.#state.forRows(
       x,
       (name) => this.#adapters.has(name),
@@ -121,8 +131,26 @@ export class AdaptedLinear<Config extends PeftConfig = PeftConfig> extends Proje
     const { weight, bias, layout } = this.base_layer;
     let call: LinearCall = { x, weight, bias, layout, terms: [], added: null, gain: null };
     // The last first: what an adapter does to the input comes before what those merged or active earlier do.
-    for (const name of acting.toReversed()) call = this.#adapters.get(name)!.apply(call, this.training);
+    for (const name of acting.toReversed()) {
+      call = this.#adapters.get(name)!.apply(call, this.training, this.#scalingOf(name));
+    }
     return runLinear(call, options);
+  }
+
+  #scalingOf(name: string): number {
+    return this.scaling.get(name) ?? 1;
+  }
+
+  /** W with the acting adapter's change, of a layer without bias; null where the layer does more than that. */
+  override headWeight(): Tensor | null {
+    const has = (name: string) => this.#adapters.has(name);
+    if (this.#state.rows?.names.some(has)) return null; // rows differ
+    const acting = this.#state.acting(has);
+    if (acting.length === 0) return this.base_layer.headWeight();
+    if (acting.length > 1 || this.layout !== "linear" || this.bias || this.weight.dtype !== "float32") {
+      return null;
+    }
+    return this.#adapters.get(acting[0])!.headWeight?.(this.#scalingOf(acting[0])) ?? null;
   }
 
   /** Names of its adapters. */
@@ -132,33 +160,39 @@ export class AdaptedLinear<Config extends PeftConfig = PeftConfig> extends Proje
 
   /** Makes an adapter. @throws {RangeError} if the configuration does not fit the layer */
   addAdapter(name: string, config: Config, path: string, context: InjectionContext): void {
-    const { inFeatures, outFeatures, layout } = this;
-    const adapter = this.#make(config, { path, inFeatures, outFeatures, layout }, context);
+    const { inFeatures, outFeatures, layout, weight } = this;
+    const facts = { path, inFeatures, outFeatures, layout, weight, hasBias: this.bias !== null };
+    const adapter = this.#make(config, facts, context);
     this.#adapters.set(name, adapter);
-    for (const [key, parameter] of Object.entries({ ...adapter.parameters, ...adapter.constants })) {
-      this.#place(key, name, parameter);
+    if (adapter.scaling !== undefined) this.scaling.start(name, adapter.scaling);
+    for (const [key, module] of Object.entries(adapter.modules ?? {})) {
+      this.#table(key).set(name, module);
     }
+    const listed = { ...adapter.modules ? {} : adapter.parameters, ...adapter.constants };
+    for (const [key, parameter] of Object.entries(listed)) this.#place(key, name, parameter);
+    this.train(this.training);
+  }
+
+  /** The table that is the property `key`; a new one where there is none. */
+  #table(key: string): AdapterTable {
+    return (this as unknown as Record<string, AdapterTable>)[key] ??= new AdapterTable();
   }
 
   /** `hada_w1_a` goes to `hada_w1_a.default`, `oft_R.weight` to `oft_R.default.weight`. */
   #place(key: string, name: string, parameter: Parameter): void {
     const [first, rest] = key.split(".");
-    if (rest === undefined) {
-      const part = this.#plain.get(first) ?? new ParameterDict();
-      part.set(name, parameter);
-      this.#plain.set(first, part);
-    } else {
-      const part = this.#nested.get(first) ?? new ModuleDict<ParameterDict>();
-      const inner = part.get(name) ?? new ParameterDict();
-      inner.set(rest, parameter);
-      part.set(name, inner);
-      this.#nested.set(first, part);
-    }
+    const table = this.#table(first);
+    if (rest === undefined) return table.parameterDict.set(name, parameter);
+    const inner = table.get(name) as ParameterDict | undefined ?? new ParameterDict();
+    inner.set(rest, parameter);
+    table.set(name, inner);
   }
 
   /** Drops an adapter. */
   deleteAdapter(name: string): void {
-    for (const [, part] of this.#parts()) part.delete(name);
+    for (const [, part] of this.children()) if (part instanceof AdapterTable) part.delete(name);
+    this.scaling.delete(name);
+    this.#adapters.get(name)?.dispose?.();
     this.#adapters.delete(name);
     if (this.#adapters.size === 0) this.#original.forget(); // the last adapter is gone: what is merged stays
   }
@@ -166,7 +200,7 @@ export class AdaptedLinear<Config extends PeftConfig = PeftConfig> extends Proje
   /** Gives an adapter another name. */
   renameAdapter(from: string, to: string): void {
     renameKey(this.#adapters, from, to);
-    for (const [, part] of this.#parts()) part.rename(from, to);
+    renameIn(this, from, to);
   }
 
   /** What trains, by keys on disk. */
@@ -174,33 +208,64 @@ export class AdaptedLinear<Config extends PeftConfig = PeftConfig> extends Proje
     return Object.entries(this.#adapters.get(name)?.parameters ?? {});
   }
 
-  /** Puts an adapter's change into the base weight; the first merge keeps a copy of it. */
+  /** A and B of an adapter of the LoRA family; null of others. */
+  lowRank(name: string): LowRankFactors | null {
+    return this.#adapters.get(name)?.factors ?? null;
+  }
+
+  /** Sets an adapter's scaling to `factor` times its initial one. */
+  setScale(name: string, factor: number): void {
+    this.scaling.setScale(name, factor);
+  }
+
+  /** Multiplies the scaling of the active adapters. */
+  scaleLayer(factor: number): void {
+    this.scaling.scale(this.#state.active, factor);
+  }
+
+  /** Divides the scaling of the active adapters, or without a factor resets it to the initial one. */
+  unscaleLayer(factor?: number): void {
+    this.scaling.unscale(this.#state.active, factor);
+  }
+
+  /** Why an adapter cannot be merged, or null. */
+  mergeObstacle(name: string): string | null {
+    return this.#adapters.get(name)?.mergeObstacle ?? null;
+  }
+
+  /** Puts an adapter's change into the base weight and bias; the first merge keeps a copy of them. */
   merge(name: string): void {
     const adapter = this.#adapters.get(name);
     if (!adapter) return;
-    const { weight } = this.base_layer;
-    this.#original.keep(weight);
+    const { weight, bias } = this.base_layer;
+    const scaling = this.#scalingOf(name);
+    this.#original.keep(...this.mergedWeights());
     noGrad(() =>
       tidy(() => {
-        const stored = cast(adapter.mergedWeight(cast(weight, "float32")), weight.dtype);
+        const stored = cast(adapter.mergedWeight(cast(weight, "float32"), scaling), weight.dtype);
         weight.device.copy(stored.view, weight.view);
+        if (bias && adapter.mergedBias) bias.device.copy(adapter.mergedBias(bias, scaling).view, bias.view);
       })
     );
   }
 
-  /** Puts the base weight back, bit for bit. */
+  /** Restores the base weight and bias, bit for bit. */
   unmerge(): void {
     this.#original.restore();
   }
 
-  /** The base weight. */
+  /** The base weight, and the bias if an adapter changes it. */
   mergedWeights(): Parameter[] {
-    return [this.base_layer.weight];
+    const { weight, bias } = this.base_layer;
+    return bias && [...this.#adapters.values()].some((adapter) => adapter.mergedBias)
+      ? [weight, bias]
+      : [weight];
   }
 
-  /** Gives the memory of base and adapters back. */
+  /** Frees the memory of base and adapters. */
   override dispose(): void {
     super.dispose();
+    for (const adapter of this.#adapters.values()) adapter.dispose?.();
     this.#original.forget();
   }
 }

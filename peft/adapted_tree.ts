@@ -4,9 +4,9 @@
  */
 
 import type { Module } from "../nn/mod.ts";
-import { isTunerLayer, type TunerLayer } from "./method.ts";
-import { ModulesToSaveWrapper } from "./modules_to_save.ts";
 import { tokenAdapters } from "./lora/token_adapter.ts";
+import { ModulesToSaveWrapper } from "./modules_to_save.ts";
+import { isTunerLayer, type TunerLayer } from "./tuner_layer.ts";
 
 /** Every layer that holds adapters, with its path. */
 export function tunerLayers(root: Module): [path: string, layer: TunerLayer][] {

@@ -6,10 +6,10 @@
 
 import type { Tensor } from "../autograd/mod.ts";
 import type { Module, Parameter } from "../nn/mod.ts";
-import type { AdapterValues } from "./files/adapter_files.ts";
-import type { PeftConfig } from "./config/peft_config.ts";
 import type { AdapterState } from "./adapter_state.ts";
-import type { TrainingState } from "./method.ts";
+import type { PeftConfig } from "./config/peft_config.ts";
+import type { AdapterValues } from "./files/adapter_files.ts";
+import type { TrainingState } from "./tuner_layer.ts";
 
 /** How an adapter is put in. */
 export interface InjectOptions {

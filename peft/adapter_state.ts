@@ -3,14 +3,22 @@
  * @module
  */
 
-import type { Tensor } from "../autograd/mod.ts";
+import type { StackedLora, Tensor } from "../autograd/mod.ts";
 import { noteSetting } from "../autograd/settings.ts";
 import type { Module } from "../nn/mod.ts";
 import { bySample } from "./by_sample.ts";
-import type { MixedBatch } from "./operations/mixed_batch.ts";
+import type { FactoredLayer } from "./low_rank_factors.ts";
 
 /** Cuts a group's rows out of a tensor as long as the batch. */
 export type PartOf = (tensor: Tensor) => Tensor;
+
+/** A batch whose rows have adapters of their own. */
+export interface RowAdapters {
+  /** Adapter of each row, or "__base__" for none. */
+  readonly names: readonly string[];
+  /** The factors of the rows' adapters in a layer, side by side; null unless all that are in it are of the LoRA family. */
+  stackOf(layer: FactoredLayer): StackedLora | null;
+}
 
 /** Scalings that are multiplied for as long as a function runs. */
 export interface Rescale {
@@ -22,14 +30,14 @@ export interface Rescale {
   readonly layers: string;
 }
 
-/** What decides which adapters act in a forward, at one moment: a call keeps it from its begin to its end. */
+/** What decides which adapters act in a forward, at one moment: a call keeps it from start to end. */
 export interface AdapterCall {
   /** Names of the adapters that act, in order. */
   readonly active: readonly string[];
   /** Whether every adapter is switched off. */
   readonly disabled: boolean;
   /** The batch whose rows have adapters of their own, or null. */
-  readonly mixed: MixedBatch | null;
+  readonly mixed: RowAdapters | null;
   /** Scalings that are multiplied. */
   readonly rescales: readonly Rescale[];
 }
@@ -39,7 +47,7 @@ export class AdapterState {
   #active: readonly string[] = [];
   #merged: readonly string[] = [];
   #disabled = false;
-  #mixed: MixedBatch | null = null;
+  #mixed: RowAdapters | null = null;
   #rescales: readonly Rescale[] = [];
   #observer: ((layer: Module, x: Tensor) => void) | null = null;
 
@@ -73,12 +81,12 @@ export class AdapterState {
     this.#disabled = off;
   }
 
-  /** The batch of the forward that runs, if its rows have adapters of their own; null for the active ones everywhere. */
-  get mixed(): MixedBatch | null {
+  /** The batch of the running forward, if its rows have adapters of their own; null if the active adapters act on all rows. */
+  get mixed(): RowAdapters | null {
     return this.#mixed;
   }
 
-  set mixed(batch: MixedBatch | null) {
+  set mixed(batch: RowAdapters | null) {
     noteSetting(this, "mixed", this.#mixed, batch);
     this.#mixed = batch;
   }
@@ -94,7 +102,7 @@ export class AdapterState {
     this.#rescales = rescales;
   }
 
-  /** Is shown what LoRA layers are given, while something looks at it. */
+  /** Called with each linear layer that holds adapters and its input; null unless something collects inputs (EVA). */
   get observer(): ((layer: Module, x: Tensor) => void) | null {
     return this.#observer;
   }
@@ -110,7 +118,7 @@ export class AdapterState {
     return { active, disabled, mixed, rescales };
   }
 
-  /** Runs `body`, which must not be asynchronous, as a call was when it began; then all is as it is now. */
+  /** Runs `body`, which must not be asynchronous, in the state of `call`, and restores the present one. */
   during<T>(call: AdapterCall, body: () => T): T {
     const before = this.call;
     this.#set(call);
@@ -128,8 +136,8 @@ export class AdapterState {
     if (rescales !== this.#rescales) this.rescales = rescales;
   }
 
-  /** The batch under way whose rows differ; null if none is, or every adapter is off. */
-  get rows(): MixedBatch | null {
+  /** The running batch whose rows differ; null if there is none, or every adapter is off. */
+  get rows(): RowAdapters | null {
     return this.disabled ? null : this.mixed;
   }
 

@@ -5,10 +5,10 @@
 
 import { add, type Tensor, tidy } from "../autograd/mod.ts";
 import type { Parameter } from "../nn/mod.ts";
-import type { PeftConfig } from "./config/peft_config.ts";
 import type { AdapterState } from "./adapter_state.ts";
-import type { AdapterCompanion, TrainingState } from "./method.ts";
+import type { PeftConfig } from "./config/peft_config.ts";
 import { renameKey } from "./operations/rename_adapter.ts";
+import type { AdapterCompanion, TrainingState } from "./tuner_layer.ts";
 
 /** Why `updateAndAllocate` has nothing to do. */
 export function noBudget(): RangeError {

@@ -1,12 +1,15 @@
 /**
- * What an adapted linear layer computes:
- *   y = g (x W + sum over terms of s (xd A^T) B^T + added) + b
+ * What an adapted linear layer computes, and what an adapter of one is:
+ *   y = o (g (x W + sum over terms of s (xd A^T) B^T + added) + b)
  * Adapters change the parts; one function runs the whole in as few kernels as it takes.
  * @module
  */
 
 import { add, linear, loraLinear, multiply, scale, type Tensor, type WeightLayout } from "../autograd/mod.ts";
-import { activations, type ProjectionOptions } from "../nn/mod.ts";
+import { activations, type Dropout, type Module, type Parameter, type ProjectionOptions } from "../nn/mod.ts";
+import type { PeftConfig } from "./config/peft_config.ts";
+import { type LoraOffset, type LowRankFactors, wholeFactors } from "./low_rank_factors.ts";
+import type { InjectionContext } from "./tuner_layer.ts";
 
 /** One change of low rank, s (xd A^T) B^T. */
 export interface LowRankTerm {
@@ -18,6 +21,8 @@ export interface LowRankTerm {
   readonly s: number;
   /** What it sees instead of the call's x, [..., in]: x after dropout; null for x itself. */
   readonly xDropped: Tensor | null;
+  /** Frozen factors beside A and B, which see x itself; absent: none. */
+  readonly offset?: LoraOffset;
 }
 
 /** The parts of one call. */
@@ -30,30 +35,113 @@ export interface LinearCall {
   readonly bias: Tensor | null;
   /** How the weight is stored. */
   readonly layout: WeightLayout;
-  /** Changes of low rank. */
+  /** Changes of low rank, in the order in which their adapters were activated. */
   readonly terms: readonly LowRankTerm[];
   /** A change of the output that is computed already, [..., out], or null. */
   readonly added: Tensor | null;
   /** Factors [out] of everything but the bias, or null. */
   readonly gain: Tensor | null;
+  /** Factors [in] of x, or null. */
+  readonly inputGain?: Tensor | null;
+  /** Factors [out] of everything, bias included, or null. */
+  readonly outputGain?: Tensor | null;
+  /** Computes x W + bias in a way of its own; absent: the plain product. */
+  readonly product?: (bias: Tensor | null) => Tensor;
+}
+
+/** The layer that an adapter is made for. */
+export interface LinearFacts {
+  /** Path of the layer, without `base_model.model.` */
+  readonly path: string;
+  /** Size of the last axis of the input. */
+  readonly inFeatures: number;
+  /** Size of the last axis of the output. */
+  readonly outFeatures: number;
+  /** How the base weight is stored. */
+  readonly layout: WeightLayout;
+  /** The base weight. */
+  readonly weight: Parameter;
+  /** Whether the base has a bias. */
+  readonly hasBias: boolean;
+}
+
+/** One adapter of one linear layer. */
+export interface LinearAdapter {
+  /** What trains, by keys on disk: `hada_w1_a`, `oft_R.weight`. */
+  readonly parameters: Readonly<Record<string, Parameter>>;
+  /** Listed beside them, frozen and never written. */
+  readonly constants?: Readonly<Record<string, Parameter>>;
+  /** Modules that hold them in `peft`'s tree, by their names there; absent: the keys say the places. */
+  readonly modules?: Readonly<Record<string, Module>>;
+  /** Scaling at the start, for adapters whose scaling can be changed; absent: it has none. */
+  readonly scaling?: number;
+  /** A and B of an adapter of the LoRA family. */
+  readonly factors?: LowRankFactors;
+  /** Why it cannot be merged. */
+  readonly mergeObstacle?: string;
+  /** The call with this adapter in it; part of the gradient graph. @param scaling the one in use, 1 without any */
+  apply(call: LinearCall, training: boolean, scaling: number): LinearCall;
+  /** The weight [float32, stored as the base's] that gives what the adapter gives in eval mode. */
+  mergedWeight(weight: Tensor, scaling: number): Tensor;
+  /** The bias that does; absent: merging leaves the bias alone. */
+  readonly mergedBias?: (bias: Tensor, scaling: number) => Tensor;
+  /** The weight [out, in] of a layer without bias and with this adapter, if that is all it computes now. */
+  headWeight?(scaling: number): Tensor | null;
+  /** Frees what it keeps besides parameters and modules. */
+  dispose?(): void;
+}
+
+/** Makes a method's adapter for a layer. @throws {RangeError} if the configuration does not fit the layer */
+export type MakeLinearAdapter<Config extends PeftConfig> = (
+  config: Config,
+  facts: LinearFacts,
+  context: InjectionContext,
+) => LinearAdapter;
+
+/** A call with one more change of low rank. */
+export function withTerm(call: LinearCall, term: LowRankTerm): LinearCall {
+  return { ...call, terms: [term, ...call.terms] }; // adapters come last first
+}
+
+/** x after dropout, or null where nothing is dropped. */
+export function droppedInput(x: Tensor, dropout: Dropout): Tensor | null {
+  return dropout.isActive ? dropout.forward(x) : null;
+}
+
+/** y + s (x A^T) B^T */
+function addTerm(y: Tensor, x: Tensor, A: Tensor, B: Tensor, s: number): Tensor {
+  return linear(scale(linear(x, A, null), s), B, null, { residual: y });
 }
 
 /** y [..., out] of a call, activated and with the residual added. */
 export function runLinear(call: LinearCall, { activation, residual }: ProjectionOptions): Tensor {
-  const { x, weight, bias, layout, terms, added, gain } = call;
-  if (!gain && terms.length <= 1 && !(added && (activation || residual))) {
-    const options = { layout, activation, residual: added ?? residual };
-    if (terms.length === 0) return linear(x, weight, bias, options);
-    const [{ A, B, s, xDropped }] = terms;
-    return loraLinear(x, weight, bias, A, B, s, { ...options, xDropped });
-  }
-  let y = linear(x, weight, gain ? null : bias, { layout, residual: added });
-  for (const { A, B, s, xDropped } of terms) {
-    const u = scale(linear(xDropped ?? x, A, null), s); // [..., R]
-    y = linear(u, B, null, { residual: y });
+  const { weight, bias, layout, terms, added, gain, inputGain, outputGain, product } = call;
+  const x = inputGain ? multiply(call.x, inputGain) : call.x;
+  const inner = gain ? null : bias;
+  const [first] = terms;
+  const isFused = terms.length === 1 && !product && !(first.offset && first.xDropped);
+  const rest = isFused ? [] : terms;
+  const isAll = rest.length === 0 && !product && !gain && !outputGain && !(added && (activation || residual));
+  const options = isAll ? { layout, activation, residual: added ?? residual } : { layout, residual: added };
+  let y: Tensor;
+  if (product) {
+    y = product(inner);
+    if (added) y = add(y, added);
+  } else if (isFused) {
+    const { A, B } = wholeFactors(first);
+    y = loraLinear(x, weight, inner, A, B, first.s, { ...options, xDropped: first.xDropped });
+  } else if (first?.offset) {
+    y = loraLinear(x, weight, inner, first.offset.A, first.offset.B, first.s, options);
+  } else y = linear(x, weight, inner, options);
+  if (isAll) return y;
+  for (const term of rest) {
+    const { A, B, s, xDropped, offset } = term;
+    if (offset && (product || term !== first)) y = addTerm(y, x, offset.A, offset.B, s);
+    y = addTerm(y, xDropped ?? x, A, B, s);
   }
   if (gain) y = multiply(y, gain);
   if (gain && bias) y = add(y, bias);
+  if (outputGain) y = multiply(y, outputGain);
   if (activation) y = activations[activation](y);
   return residual ? add(y, residual) : y;
 }

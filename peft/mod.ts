@@ -3,65 +3,60 @@
  * @module
  */
 
-export { AdaLoraConfig, type AdaLoraConfigFields, type RankPattern } from "./methods/adalora_config.ts";
+export type { AdaptableModel, AdapterRows, ForwardInputs, Generate } from "./adaptable_model.ts";
 export { AdaptedLinear } from "./adapted_linear.ts";
-export type { BlockwiseFields, PeftConfigFields, TargetedFields } from "./config/peft_config.ts";
+export type { AdapterHost, InjectOptions, LoadedKeys } from "./adapter_host.ts";
+export {
+  type AdapterCall,
+  AdapterState,
+  type PartOf,
+  type Rescale,
+  type RowAdapters,
+} from "./adapter_state.ts";
+export { BottleneckAdapter } from "./bottleneck/bottleneck_adapter.ts";
+export { BottleneckConfig, type BottleneckConfigFields } from "./bottleneck/bottleneck_config.ts";
+export { BottleneckLayer } from "./bottleneck/bottleneck_layer.ts";
+export type { BottleneckOrigin } from "./bottleneck/hub_config.ts";
 export { type ConfigClass, MethodConfig } from "./config/method_config.ts";
-export { PeftConfig, type PeftConfigReader } from "./files/peft_config.ts";
-export type { PeftConfig as AdapterConfig } from "./config/peft_config.ts"; // the type behind PeftConfig
+export type { BlockwiseFields, PeftConfigFields, TargetedFields } from "./config/peft_config.ts";
 export { describeConfig } from "./describe_config.ts";
-export { LoraConfig, type LoraConfigFields, type LoraConfigInput } from "./lora/lora_config.ts";
+export type { AdapterValues } from "./files/adapter_files.ts";
+export type { LoadAdapterOptions, SaveAdapterOptions } from "./files/adapter_folder.ts";
+export { PeftConfig, type PeftConfigReader } from "./files/peft_config.ts";
+export { DoraMagnitude } from "./lora/dora.ts";
 export { type EvaBatch, initializeLoraEvaWeights } from "./lora/eva.ts";
 export type { EvaConfig } from "./lora/eva_config.ts";
-export type { LoraInit } from "./lora/lora_config.ts";
-export { getPeftModel, type MixedOption, PeftModel } from "./peft_model.ts";
-export type { AdaptableModel, AdapterRows, ForwardInputs, Generate } from "./adaptable_model.ts";
-export type { LoadAdapterOptions, SaveAdapterOptions } from "./files/adapter_folder.ts";
+export { extractLora, type ExtractLoraOptions } from "./lora/extract_lora.ts";
+export {
+  LoraConfig,
+  type LoraConfigFields,
+  type LoraConfigInput,
+  type LoraInit,
+  type TokenIndices,
+} from "./lora/lora_config.ts";
 export { LoraEmbedding } from "./lora/lora_embedding.ts";
-export type { LoraOffset } from "./lora/lora_factors.ts";
-export { LoraLayer } from "./lora/lora_layer.ts";
 export { LoraScaling } from "./lora/lora_scaling.ts";
-export type { LowRankFactors, LowRankLayer } from "./lora/low_rank.ts";
-export { MixedBatch } from "./operations/mixed_batch.ts";
-export { type AdapterCall, AdapterState, type PartOf, type Rescale } from "./adapter_state.ts";
-export {
-  type AdapterCompanion,
-  type InjectionContext,
-  type TrainingState,
-  type TunerLayer,
-} from "./method.ts";
-export { type Layer, ModulesToSaveWrapper } from "./modules_to_save.ts";
-export type { AdapterHost, InjectOptions, LoadedKeys } from "./adapter_host.ts";
-export type { AdapterValues } from "./files/adapter_files.ts";
-export { BidirectionalLstm, type LstmOptions } from "./virtual_tokens/lstm.ts";
-export { VirtualTokenEncoder } from "./virtual_tokens/prompt_encoder.ts";
-export { PrefixTuningConfig, type PrefixTuningConfigFields } from "./virtual_tokens/prefix_tuning_config.ts";
-export {
-  PromptEncoderConfig,
-  type PromptEncoderConfigFields,
-} from "./virtual_tokens/prompt_encoder_config.ts";
-export type { PromptLearningFields } from "./virtual_tokens/virtual_token_options.ts";
-export { PromptTuningConfig, type PromptTuningConfigFields } from "./virtual_tokens/prompt_tuning_config.ts";
-export { Tuner } from "./tuner.ts";
-export { NoMatchingModuleError } from "./targets.ts";
+export { LoraLayer, type LowRankLayer } from "./lora/low_rank.ts";
+export { TokenAdapter } from "./lora/token_adapter.ts";
+export { TrainableTokensConfig, type TrainableTokensConfigFields } from "./lora/trainable_tokens_config.ts";
+export { type TokenChoice, TrainableTokensLayer } from "./lora/trainable_tokens_layer.ts";
+export type { FactoredLayer, LoraOffset, LowRankFactors } from "./low_rank_factors.ts";
+export { AdaLoraConfig, type AdaLoraConfigFields, type RankPattern } from "./methods/adalora_config.ts";
+export { BitFitConfig, type BitFitConfigFields } from "./methods/bitfit_config.ts";
+export { BOFTConfig, type BOFTConfigFields } from "./methods/boft_config.ts";
+export { FourierFTConfig, type FourierFTConfigFields } from "./methods/fourierft_config.ts";
 export { IA3Config, type IA3ConfigFields } from "./methods/ia3_config.ts";
 export { LNTuningConfig, type LNTuningConfigFields } from "./methods/ln_tuning_config.ts";
-export { DoraMagnitude } from "./lora/dora.ts";
-export type { CombinationType, WeightedAdapterOptions } from "./operations/weighted_lora.ts";
-export type { CombineRule, MajoritySignMethod } from "./operations/combine.ts";
-export { VeraConfig, type VeraConfigFields } from "./methods/vera_config.ts";
 export { LoHaConfig, type LoHaConfigFields } from "./methods/loha_config.ts";
 export { LoKrConfig, type LoKrConfigFields, type LoKrInit } from "./methods/lokr_config.ts";
 export type { LycorisFields } from "./methods/lycoris.ts";
 export { OFTConfig, type OFTConfigFields } from "./methods/oft_config.ts";
-export { BOFTConfig, type BOFTConfigFields } from "./methods/boft_config.ts";
-export { FourierFTConfig, type FourierFTConfigFields } from "./methods/fourierft_config.ts";
-export { BitFitConfig, type BitFitConfigFields } from "./methods/bitfit_config.ts";
-export { BottleneckConfig, type BottleneckConfigFields } from "./bottleneck/bottleneck_config.ts";
-export { BottleneckAdapter } from "./bottleneck/bottleneck_adapter.ts";
-export type { BottleneckOrigin } from "./bottleneck/hub_config.ts";
-export { BottleneckLayer } from "./bottleneck/bottleneck_layer.ts";
+export { VeraConfig, type VeraConfigFields } from "./methods/vera_config.ts";
+export { type Layer, ModulesToSaveWrapper } from "./modules_to_save.ts";
+export type { CombineRule, MajoritySignMethod } from "./operations/combine.ts";
 export { deleteAdapter, injectAdapterInModel, setAdapter, setRequiresGrad } from "./operations/functional.ts";
+export { hotswapAdapter, type HotswapOptions } from "./operations/hotswap.ts";
+export { MixedBatch } from "./operations/mixed_batch.ts";
 export { rescaleAdapterScale } from "./operations/scale_adapters.ts";
 export {
   getPeftModelStateDict,
@@ -75,9 +70,18 @@ export {
   type TunerLayerStatus,
   type TunerModelStatus,
 } from "./operations/status.ts";
-export { hotswapAdapter, type HotswapOptions } from "./operations/hotswap.ts";
-export { extractLora, type ExtractLoraOptions } from "./lora/extract_lora.ts";
-export { TrainableTokensConfig, type TrainableTokensConfigFields } from "./lora/trainable_tokens_config.ts";
-export { type TokenChoice, TrainableTokensLayer } from "./lora/trainable_tokens_layer.ts";
-export { TokenAdapter } from "./lora/token_adapter.ts";
-export type { TokenIndices } from "./lora/lora_config.ts";
+export type { CombinationType, WeightedAdapterOptions } from "./operations/weighted_lora.ts";
+export { getPeftModel, type MixedOption, PeftModel } from "./peft_model.ts";
+export { NoMatchingModuleError } from "./targets.ts";
+export { Tuner } from "./tuner.ts";
+export type { AdapterCompanion, InjectionContext, TrainingState, TunerLayer } from "./tuner_layer.ts";
+export { BidirectionalLstm, type LstmOptions } from "./virtual_tokens/lstm.ts";
+export { PrefixTuningConfig, type PrefixTuningConfigFields } from "./virtual_tokens/prefix_tuning_config.ts";
+export { VirtualTokenEncoder } from "./virtual_tokens/prompt_encoder.ts";
+export {
+  PromptEncoderConfig,
+  type PromptEncoderConfigFields,
+} from "./virtual_tokens/prompt_encoder_config.ts";
+export { PromptTuningConfig, type PromptTuningConfigFields } from "./virtual_tokens/prompt_tuning_config.ts";
+export type { PromptLearningFields } from "./virtual_tokens/virtual_token_options.ts";
+export type { PeftConfig as AdapterConfig } from "./config/peft_config.ts"; // the type behind PeftConfig

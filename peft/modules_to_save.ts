@@ -5,8 +5,8 @@
 
 import type { Tensor } from "../autograd/mod.ts";
 import { Module, ModuleDict, type Parameter } from "../nn/mod.ts";
-import { partOfOptions } from "./by_sample.ts";
 import type { AdapterState } from "./adapter_state.ts";
+import { partOfOptions } from "./by_sample.ts";
 
 /** A layer of one tensor in and one out, with options it understands. */
 export type Layer = Module & {

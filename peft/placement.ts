@@ -7,9 +7,10 @@ import { noGrad } from "../autograd/mod.ts";
 import { Module } from "../nn/mod.ts";
 import { savedModules, tunerLayers } from "./adapted_tree.ts";
 import type { PeftConfig } from "./config/peft_config.ts";
-import { type InjectionContext, isTunerLayer, type PeftMethod, type TunerLayer } from "./method.ts";
-import { ModulesToSaveWrapper } from "./modules_to_save.ts";
 import { addTokens, dropTokenAdapters, tieTokens } from "./lora/token_adapter.ts";
+import type { PeftMethod } from "./method.ts";
+import { ModulesToSaveWrapper } from "./modules_to_save.ts";
+import { type InjectionContext, isTunerLayer, type TunerLayer } from "./tuner_layer.ts";
 
 /** Where an adapter goes, and what makes it. */
 export interface Placement {

@@ -3,16 +3,21 @@
  * @module
  */
 
+import { bottleneck } from "./bottleneck/bottleneck.ts";
+import { BottleneckConfig } from "./bottleneck/bottleneck_config.ts";
+import type { PeftConfig } from "./config/peft_config.ts";
 import { type AdapterFormat, peftFormat } from "./files/adapter_format.ts";
+import { lora } from "./lora/lora.ts";
+import type { LoraConfig } from "./lora/lora_config.ts";
+import { trainableTokens } from "./lora/trainable_tokens.ts";
+import type { TrainableTokensConfig } from "./lora/trainable_tokens_config.ts";
+import type { PeftMethod } from "./method.ts";
 import { adalora } from "./methods/adalora.ts";
 import type { AdaLoraConfig } from "./methods/adalora_config.ts";
 import { bitfit } from "./methods/bitfit.ts";
 import { type BitFitConfig, isBitFit } from "./methods/bitfit_config.ts";
 import { boft } from "./methods/boft.ts";
 import type { BOFTConfig } from "./methods/boft_config.ts";
-import { bottleneck } from "./bottleneck/bottleneck.ts";
-import { BottleneckConfig } from "./bottleneck/bottleneck_config.ts";
-import type { PeftConfig } from "./config/peft_config.ts";
 import { fourierft } from "./methods/fourierft.ts";
 import type { FourierFTConfig } from "./methods/fourierft_config.ts";
 import { ia3 } from "./methods/ia3.ts";
@@ -23,17 +28,12 @@ import { loha } from "./methods/loha.ts";
 import type { LoHaConfig } from "./methods/loha_config.ts";
 import { lokr } from "./methods/lokr.ts";
 import type { LoKrConfig } from "./methods/lokr_config.ts";
-import { lora } from "./lora/lora.ts";
-import type { LoraConfig } from "./lora/lora_config.ts";
-import type { PeftMethod } from "./method.ts";
-import { nearestNames, quoteAll } from "./names.ts";
 import { oft } from "./methods/oft.ts";
 import type { OFTConfig } from "./methods/oft_config.ts";
-import { isPromptLearning, promptLearningConfigs } from "./virtual_tokens/prompt_learning.ts";
-import { trainableTokens } from "./lora/trainable_tokens.ts";
-import type { TrainableTokensConfig } from "./lora/trainable_tokens_config.ts";
 import { vera } from "./methods/vera.ts";
 import type { VeraConfig } from "./methods/vera_config.ts";
+import { nearestNames, quoteAll } from "./names.ts";
+import { isPromptLearning, promptLearningConfigs } from "./virtual_tokens/prompt_learning.ts";
 
 /** Configuration of each method. */
 export interface PeftConfigs {

@@ -160,7 +160,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   // PEFT
   {
-    file: "peft/lora/lora_layer.ts",
+    file: "peft/lora/lora_linear.ts",
     search: "alpha / (config.useRslora ? Math.sqrt(rank) : rank)",
     replace: "alpha / rank",
     tests: ["tests/peft/lora_test.ts"],

@@ -5,12 +5,12 @@
  * @module
  */
 
+import type { PeftMethod } from "../method.ts";
 import { BottleneckConfig } from "./bottleneck_config.ts";
-import { type Module, SubBlock } from "../../nn/mod.ts";
-import type { BottleneckOrigin } from "./hub_config.ts";
 import { hubFormat } from "./bottleneck_format.ts";
 import { BottleneckLayer } from "./bottleneck_layer.ts";
-import type { PeftMethod } from "../method.ts";
+import type { BottleneckOrigin } from "./hub_config.ts";
+import { type Module, SubBlock } from "../../nn/mod.ts";
 
 /** Bottleneck adapters, for the registry. */
 export const bottleneck: PeftMethod<BottleneckConfig> = {

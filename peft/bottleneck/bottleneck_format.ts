@@ -4,9 +4,9 @@
  * @module
  */
 
+import type { PeftConfig } from "../config/peft_config.ts";
 import type { AdapterFormat } from "../files/adapter_format.ts";
 import type { BottleneckConfig } from "./bottleneck_config.ts";
-import type { PeftConfig } from "../config/peft_config.ts";
 
 /** Where adapters sit: the part of a block here, and the name of their list in AdapterHub's tree. */
 const PLACES = [["attn", "attention_adapters"], ["mlp", "output_adapters"]] as const;

@@ -5,11 +5,11 @@
 
 import { add, type Tensor } from "../../autograd/mod.ts";
 import { ModuleDict, type Parameter, SubBlock } from "../../nn/mod.ts";
+import type { AdapterState } from "../adapter_state.ts";
+import { renameIn } from "../operations/rename_adapter.ts";
+import type { InjectionContext, TunerLayer } from "../tuner_layer.ts";
 import { BottleneckAdapter } from "./bottleneck_adapter.ts";
 import type { BottleneckConfig } from "./bottleneck_config.ts";
-import type { AdapterState } from "../adapter_state.ts";
-import type { InjectionContext, TunerLayer } from "../method.ts";
-import { renameIn } from "../operations/rename_adapter.ts";
 
 /** Takes the place of a part of a block. Several active adapters act one after the other, as AdapterHub's `Stack`. */
 export class BottleneckLayer extends SubBlock implements TunerLayer {

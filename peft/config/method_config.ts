@@ -15,7 +15,6 @@ import {
   toDisk,
 } from "../../options/table.ts";
 import { flag, orNull, refusedAs, rule, text } from "../../options/rules.ts";
-import { layers, names } from "./rules.ts";
 import {
   type BlockwiseFields,
   type PeftConfig,
@@ -23,6 +22,7 @@ import {
   refuseConfig,
   type TargetedFields,
 } from "./peft_config.ts";
+import { layers, names } from "./rules.ts";
 
 /** Version of `peft` whose file format is written. */
 const PEFT_VERSION = "0.21.2";

@@ -15,9 +15,9 @@ import {
   toFloat32,
 } from "../../io/safetensors.ts";
 import { mismatchError, type Parameter } from "../../nn/mod.ts";
-import { modelCard } from "./model_card.ts";
 import type { PeftConfig } from "../config/peft_config.ts";
 import { formatOf, readConfig } from "../registry.ts";
+import { modelCard } from "./model_card.ts";
 
 /** Name of the file with the configuration, in every format. */
 const CONFIG_FILE = "adapter_config.json";

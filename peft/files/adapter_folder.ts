@@ -5,8 +5,8 @@
 
 import type { FolderInput, FolderSource } from "../../io/file_source.ts";
 import { resolveFolder } from "../../io/hub.ts";
-import { peftFormat } from "./adapter_format.ts";
 import { hubFormat } from "../bottleneck/bottleneck_format.ts";
+import { peftFormat } from "./adapter_format.ts";
 
 /** Options of loading an adapter. */
 export interface LoadAdapterOptions {

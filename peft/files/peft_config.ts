@@ -4,9 +4,9 @@
  */
 
 import type { FolderInput } from "../../io/file_source.ts";
+import type { PeftConfig as Config } from "../config/peft_config.ts";
 import { readAdapterConfig } from "./adapter_files.ts";
 import { adapterFolder, type LoadAdapterOptions } from "./adapter_folder.ts";
-import type { PeftConfig as Config } from "../config/peft_config.ts";
 
 /** A configuration of one adapter. */
 export type PeftConfig = Config;

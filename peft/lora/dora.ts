@@ -21,7 +21,8 @@ import {
   tidy,
 } from "../../autograd/mod.ts";
 import { Module, type Parameter } from "../../nn/mod.ts";
-import { changedWeight, frozenLinear, type LoraFactors, wholeFactors } from "./lora_factors.ts";
+import { wholeFactors } from "../low_rank_factors.ts";
+import { changedWeight, frozenLinear, type LoraFactors } from "./lora_factors.ts";
 
 /** The trained lengths of one adapter, under `peft`'s name. */
 export class DoraMagnitude extends Module {
@@ -48,7 +49,7 @@ export function columnNorms(factors: LoraFactors): Tensor {
 /** y of a DoRA layer without activation and residual; `xDropped` is x after dropout, or null where there is none. */
 export function doraForward(
   x: Tensor,
-  bias: Parameter | null,
+  bias: Tensor | null,
   factors: LoraFactors,
   magnitude: Parameter,
   xDropped: Tensor | null,

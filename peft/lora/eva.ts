@@ -25,13 +25,13 @@ import {
 } from "../../autograd/mod.ts";
 import { inEvalMode } from "../../nn/mod.ts";
 import type { AdaptableModel } from "../adaptable_model.ts";
+import { AdaptedLinear } from "../adapted_linear.ts";
 import { withFields } from "../config/peft_config.ts";
-import { completeEva, type EvaConfig } from "./eva_config.ts";
-import { LoraConfig } from "./lora_config.ts";
-import { LoraLayer } from "./lora_layer.ts";
 import type { PeftModel } from "../peft_model.ts";
 import { patternValue } from "../targets.ts";
 import { Tuner } from "../tuner.ts";
+import { completeEva, type EvaConfig } from "./eva_config.ts";
+import { LoraConfig } from "./lora_config.ts";
 
 /** Subspace iterations for the components: on a covariance each counts twice. */
 const ITERATIONS = 8;
@@ -150,10 +150,10 @@ function roundEven(x: number): number {
 /** Runs the batches through the base model and gathers what each layer is given. */
 async function gather(
   tuner: Tuner<AdaptableModel>,
-  layers: ReadonlyMap<LoraLayer, string>,
+  layers: ReadonlyMap<AdaptedLinear, string>,
   batches: Iterable<EvaBatch> | AsyncIterable<EvaBatch>,
   eva: EvaConfig,
-): Promise<Map<LoraLayer, InputStatistics>> {
+): Promise<Map<AdaptedLinear, InputStatistics>> {
   const found = new Map([...layers.keys()].map((layer) => [layer, new InputStatistics()]));
   const { model, state } = tuner;
   try {
@@ -166,7 +166,7 @@ async function gather(
         Tensor.from(Float32Array.from(kept), { shape: [kept.length, 1], device })
       );
       const { inputIds, attentionMask } = batch;
-      state.observer = (layer, x) => found.get(layer as LoraLayer)?.add(x, weights, count);
+      state.observer = (layer, x) => found.get(layer as AdaptedLinear)?.add(x, weights, count);
       try {
         inEvalMode(() =>
           noGrad(() =>
@@ -223,11 +223,11 @@ export async function initializeLoraEvaWeights(
     throw new TypeError(`${action}: a LoRA adapter with initLoraWeights "eva" is required`);
   }
   const eva = config.evaConfig ?? completeEva({})!;
-  const layers = new Map<LoraLayer, string>();
+  const layers = new Map<AdaptedLinear, string>();
   const others: string[] = [];
   for (const [path, layer] of tuner.layers()) {
     if (!layer.adapterNames().includes(adapterName)) continue;
-    if (layer instanceof LoraLayer) layers.set(layer, path);
+    if (layer instanceof AdaptedLinear) layers.set(layer, path);
     else others.push(path);
   }
   const paths = [...layers.values()];
@@ -261,8 +261,7 @@ export async function initializeLoraEvaWeights(
     const made = new Map(tuner.layers());
     paths.forEach((path, i) => {
       if (shared[i] === 0) return;
-      const { weight } = (made.get(path) as LoraLayer).lora_A.get(adapterName)!;
-      setRows(weight, parts[i], eva.whiten);
+      setRows((made.get(path) as AdaptedLinear).lowRank(adapterName)!.A, parts[i], eva.whiten);
     });
   } finally {
     for (const own of statistics) own.dispose();

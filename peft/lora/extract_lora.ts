@@ -6,9 +6,9 @@
 import { cast, noGrad, sameShape, showShape, subtract, Tensor, tidy, transpose } from "../../autograd/mod.ts";
 import type { Module } from "../../nn/mod.ts";
 import type { AdaptableModel } from "../adaptable_model.ts";
+import { getPeftModel, type PeftModel } from "../peft_model.ts";
 import { LoraConfig, type LoraConfigFields } from "./lora_config.ts";
 import { type LowRankLayer, lowRankLayers } from "./low_rank.ts";
-import { getPeftModel, type PeftModel } from "../peft_model.ts";
 import { truncatedSvd } from "./truncated_svd.ts";
 
 /** Options of `extractLora`: those of a LoRA configuration that say where and how large the adapter is. */

@@ -5,26 +5,12 @@
  * @module
  */
 
-import { Conv1D, Embedding, Linear, type Module } from "../../nn/mod.ts";
+import { type Conv1D, Embedding, type Linear } from "../../nn/mod.ts";
+import { AdaptedLinear, isLinearTarget } from "../adapted_linear.ts";
+import type { PeftMethod } from "../method.ts";
 import { LoraConfig } from "./lora_config.ts";
 import { LoraEmbedding } from "./lora_embedding.ts";
-import { makeLoraLinear } from "./lora_linear.ts";
-import { LoraLayer } from "./lora_layer.ts";
-import type { AdapterState } from "../adapter_state.ts";
-import type { PeftMethod, TunerLayer } from "../method.ts";
-
-/** What can carry LoRA, and what takes its place. */
-const WRAPPERS: readonly [
-  // deno-lint-ignore no-explicit-any -- any constructor: it is only asked what is its instance
-  base: new (...args: any[]) => Module,
-  wrap: (module: Module, state: AdapterState) => TunerLayer,
-][] = [
-  [Conv1D, (module, state) => new LoraLayer(module as Conv1D, state)],
-  [Linear, (module, state) => new LoraLayer(module as Linear, state)],
-  [Embedding, (module, state) => new LoraEmbedding(module as Embedding, state)],
-];
-
-const wrapperOf = (module: Module) => WRAPPERS.find(([base]) => module instanceof base)?.[1];
+import { makeLoraBesideOthers, makeLoraLinear } from "./lora_linear.ts";
 
 /** LoRA, for the registry. */
 export const lora: PeftMethod<LoraConfig> = {
@@ -32,7 +18,10 @@ export const lora: PeftMethod<LoraConfig> = {
   defaultTargets: (modelType) => modelType === "gpt2" ? ["c_attn"] : null,
   configFromJSON: (json) => LoraConfig.fromJSON(json),
   supports: (module) =>
-    wrapperOf(module) !== undefined || module instanceof LoraLayer || module instanceof LoraEmbedding,
-  wrap: (module, state) => wrapperOf(module)!(module, state),
-  linear: makeLoraLinear,
+    isLinearTarget(module) || module instanceof Embedding || module instanceof LoraEmbedding,
+  wrap: (module, state) =>
+    module instanceof Embedding
+      ? new LoraEmbedding(module, state)
+      : new AdaptedLinear(module as Conv1D | Linear, state, makeLoraLinear),
+  linear: makeLoraBesideOthers,
 };

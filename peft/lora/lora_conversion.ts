@@ -8,11 +8,11 @@
 
 import { concat, full, negate, Tensor, tidy, untracked } from "../../autograd/mod.ts";
 import type { Module } from "../../nn/mod.ts";
-import { readAdapterConfig, readAdapterValues } from "../files/adapter_files.ts";
 import { type PeftConfig, withFields } from "../config/peft_config.ts";
+import { readAdapterConfig, readAdapterValues } from "../files/adapter_files.ts";
+import { KEY_PREFIX } from "../tuner.ts";
 import { LoraConfig } from "./lora_config.ts";
 import { lowRankLayers } from "./low_rank.ts";
-import { KEY_PREFIX } from "../tuner.ts";
 
 /** An adapter as it is written. */
 export interface WrittenAdapter {

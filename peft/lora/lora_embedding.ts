@@ -19,17 +19,19 @@ import {
   untracked,
 } from "../../autograd/mod.ts";
 import { type Embedding, Module, ModuleDict, Parameter, ParameterDict } from "../../nn/mod.ts";
+import type { AdapterState } from "../adapter_state.ts";
 import { refuseConfig } from "../config/peft_config.ts";
+import type { LowRankFactors } from "../low_rank_factors.ts";
+import { renameIn } from "../operations/rename_adapter.ts";
+import { OriginalWeights } from "../original_weights.ts";
+import { patternValue } from "../targets.ts";
+import type { InjectionContext } from "../tuner_layer.ts";
 import { columnNorms, DoraMagnitude } from "./dora.ts";
 import type { LoraConfig } from "./lora_config.ts";
 import { changedWeight, type LoraFactors } from "./lora_factors.ts";
+import { loraScaling } from "./lora_linear.ts";
 import { LoraScaling } from "./lora_scaling.ts";
-import type { LowRankFactors, LowRankLayer } from "./low_rank.ts";
-import type { AdapterState } from "../adapter_state.ts";
-import type { InjectionContext } from "../method.ts";
-import { OriginalWeights } from "../original_weights.ts";
-import { renameIn } from "../operations/rename_adapter.ts";
-import { patternValue } from "../targets.ts";
+import type { LowRankLayer } from "./low_rank.ts";
 
 /** Takes the place of an Embedding. Properties carry `peft`'s names. */
 export class LoraEmbedding extends Module implements LowRankLayer {
@@ -112,12 +114,11 @@ export class LoraEmbedding extends Module implements LowRankLayer {
   addAdapter(name: string, config: LoraConfig, path: string, { init }: InjectionContext): void {
     if (config.loraBias) refuseConfig("lora", `lora_bias=True is not supported for the embedding "${path}"`);
     const rank = patternValue(config.rankPattern, path, config.r);
-    const alpha = patternValue(config.alphaPattern, path, config.loraAlpha);
     const [rows, cols] = this.weight.shape;
     const A = config.initLoraWeights ? init.constant([rank, rows], 0) : init.normal([rank, rows], 1);
     this.lora_embedding_A.set(name, A);
     this.lora_embedding_B.set(name, init.normal([cols, rank], 1));
-    this.scaling.start(name, alpha / (config.useRslora ? Math.sqrt(rank) : rank));
+    this.scaling.start(name, loraScaling(config, path));
     if (config.useDora) {
       const norms = untracked(() => columnNorms(this.#factors(name)));
       this.lora_magnitude_vector.set(name, new DoraMagnitude(new Parameter(norms)));

@@ -5,7 +5,6 @@
 
 import {
   cast,
-  concat,
   linear,
   loraLinear,
   scale,
@@ -14,19 +13,12 @@ import {
   type WeightLayout,
 } from "../../autograd/mod.ts";
 import type { Parameter } from "../../nn/mod.ts";
-
-/** Where an adapter starts that is taken off the weight, so that the layer starts as it was: -s (B0 A0)^T. */
-export interface LoraOffset {
-  /** A0, [r, in] */
-  readonly A: Tensor;
-  /** -B0, [out, r] */
-  readonly B: Tensor;
-}
+import { type LoraOffset, wholeFactors } from "../low_rank_factors.ts";
 
 /** The factors of one adapter, with what they belong to. */
 export interface LoraFactors {
   /** Base weight. */
-  readonly weight: Parameter;
+  readonly weight: Tensor;
   /** How the base weight is stored. */
   readonly layout: WeightLayout;
   /** [r, in] */
@@ -37,13 +29,6 @@ export interface LoraFactors {
   readonly s: number;
   /** Frozen factors beside them (PiSSA, OLoRA). */
   readonly offset?: LoraOffset;
-}
-
-/** A [R, in] and B [out, R] of everything the adapter adds, its offset included (R = 2 r then). */
-export function wholeFactors(
-  { A, B, offset }: Pick<LoraFactors, "A" | "B" | "offset">,
-): { A: Tensor; B: Tensor } {
-  return offset ? { A: concat([A, offset.A], 0), B: concat([B, offset.B], 1) } : { A, B };
 }
 
 /** What the layer computes of x [..., in] without what trains of the adapter. */

@@ -25,8 +25,8 @@ import {
 } from "../../autograd/mod.ts";
 import { type Initializer, Parameter } from "../../nn/mod.ts";
 import { refuseConfig } from "../config/peft_config.ts";
+import type { LoraOffset } from "../low_rank_factors.ts";
 import { checkEvenRank, isNamedInit, type LoraInit, parseInit } from "./lora_config.ts";
-import type { LoraOffset } from "./lora_factors.ts";
 
 /** Where an adapter is put in. */
 export interface LoraSite {

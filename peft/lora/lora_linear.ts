@@ -1,69 +1,159 @@
 /**
- * A LoRA adapter as one of several methods' on a layer: A, B and dropout, without what `LoraLayer` does for the layer as
- * a whole (DoRA, biases of B, starts taken off the weight).
+ * LoRA's adapter of a linear layer: A, B, a dropout, and what the variants add to them (DoRA's lengths, a bias of B,
+ * factors that are taken off the weight).
  * @module
  */
 
-import type { LinearAdapter, LinearFacts, MakeLinearAdapter } from "../adapted_linear.ts";
-import { add, matmul, scale, type Tensor } from "../../autograd/mod.ts";
-import { Dropout, type Parameter } from "../../nn/mod.ts";
-import type { LinearCall } from "../linear_call.ts";
-import type { LoraConfig } from "./lora_config.ts";
-import type { InjectionContext } from "../method.ts";
+import {
+  add,
+  divide,
+  linear,
+  multiply,
+  reshape,
+  scale,
+  subtract,
+  type Tensor,
+  untracked,
+} from "../../autograd/mod.ts";
+import { Dropout, Linear, type Module, Parameter } from "../../nn/mod.ts";
+import {
+  droppedInput,
+  type LinearAdapter,
+  type LinearCall,
+  type LinearFacts,
+  type MakeLinearAdapter,
+  withTerm,
+} from "../linear_call.ts";
+import type { LowRankFactors } from "../low_rank_factors.ts";
 import { patternValue } from "../targets.ts";
+import type { InjectionContext } from "../tuner_layer.ts";
+import { columnNorms, doraForward, DoraMagnitude } from "./dora.ts";
+import type { LoraConfig } from "./lora_config.ts";
+import { changedWeight, type LoraFactors } from "./lora_factors.ts";
+import { loraStart } from "./lora_init.ts";
 
-/** Initial values that need nothing of the weight. */
-const STARTS: ReadonlySet<unknown> = new Set([true, false, "gaussian"]);
+/** alpha / r of a layer, or alpha / sqrt(r) for rsLoRA. */
+export function loraScaling(config: LoraConfig, path: string): number {
+  const rank = patternValue(config.rankPattern, path, config.r);
+  const alpha = patternValue(config.alphaPattern, path, config.loraAlpha);
+  return alpha / (config.useRslora ? Math.sqrt(rank) : rank);
+}
 
 class LoraLinear implements LinearAdapter {
-  readonly parameters: Readonly<Record<"lora_A.weight" | "lora_B.weight", Parameter>>;
-  readonly #s: number;
+  readonly parameters: Readonly<Record<string, Parameter>>;
+  readonly modules: Readonly<Record<string, Module>>;
+  readonly scaling: number;
+  readonly factors: LowRankFactors;
+  readonly mergeObstacle?: string;
+  readonly mergedBias?: (bias: Tensor, scaling: number) => Tensor;
   readonly #facts: LinearFacts;
   readonly #dropout: Dropout;
+  readonly #magnitude: Parameter | null = null;
 
   constructor(config: LoraConfig, facts: LinearFacts, { init, random }: InjectionContext) {
-    const { path, inFeatures, outFeatures } = facts;
-    const r = patternValue(config.rankPattern, path, config.r);
-    const alpha = patternValue(config.alphaPattern, path, config.loraAlpha);
-    const bound = 1 / Math.sqrt(r);
-    this.parameters = {
-      "lora_A.weight": config.initLoraWeights === "gaussian"
-        ? init.normal([r, inFeatures], 1 / r)
-        : init.uniform([r, inFeatures], 1 / Math.sqrt(inFeatures)),
-      "lora_B.weight": config.initLoraWeights === false
-        ? init.uniform([outFeatures, r], bound)
-        : init.constant([outFeatures, r], 0),
-    };
-    this.#s = alpha / (config.useRslora ? Math.sqrt(r) : r);
+    const { outFeatures, hasBias, path } = facts;
+    const rank = patternValue(config.rankPattern, path, config.r);
+    this.scaling = loraScaling(config, path);
+    const { A, B, offset } = loraStart(config.initLoraWeights, {
+      ...facts,
+      rank,
+      scaling: this.scaling,
+      init,
+    });
+    const bias = !config.loraBias
+      ? null
+      : config.initLoraWeights
+      ? init.constant([outFeatures], 0)
+      : init.uniform([outFeatures], 1 / Math.sqrt(rank));
     this.#facts = facts;
     this.#dropout = new Dropout(config.loraDropout, random);
+    this.factors = { A, B, bias, offset, hasMagnitude: config.useDora };
+    if (config.useDora) this.#magnitude = new Parameter(untracked(() => columnNorms(this.#of(this.scaling))));
+    const [magnitude, dropout] = [this.#magnitude, this.#dropout];
+    this.modules = {
+      lora_dropout: dropout,
+      lora_A: new Linear(A),
+      lora_B: new Linear(B, bias),
+      ...(magnitude ? { lora_magnitude_vector: new DoraMagnitude(magnitude) } : {}),
+    };
+    this.parameters = {
+      "lora_A.weight": A,
+      "lora_B.weight": B,
+      ...(bias ? { "lora_B.bias": bias } : {}),
+      ...(magnitude ? { lora_magnitude_vector: magnitude } : {}),
+    };
+    if (!bias) return;
+    this.mergedBias = (base, scaling) => add(base, scale(bias, scaling));
+    if (hasBias) return;
+    this.mergeObstacle = "Impossible to merge LoRA with `lora_bias=True` because the base layer has no bias";
   }
 
-  apply(call: LinearCall, training: boolean): LinearCall {
-    const { "lora_A.weight": A, "lora_B.weight": B } = this.parameters;
-    const xDropped = training && this.#dropout.p > 0 ? this.#dropout.forward(call.x) : null;
-    return { ...call, terms: [...call.terms, { A, B, s: this.#s, xDropped }] };
+  /** The factors with what they belong to. */
+  #of(s: number, weight: Tensor = this.#facts.weight): LoraFactors {
+    return { weight, layout: this.#facts.layout, s, ...this.factors };
   }
 
-  mergedWeight(weight: Tensor): Tensor {
-    const { "lora_A.weight": A, "lora_B.weight": B } = this.parameters;
-    const both = { transposeA: true, transposeB: true };
-    const change = this.#facts.layout === "conv1d" ? matmul(A, B, both) : matmul(B, A); // [in, out] or [out, in]
-    return add(weight, scale(change, this.#s));
+  apply(given: LinearCall, _training: boolean, s: number): LinearCall {
+    const { A, B, bias, offset } = this.factors;
+    const xDropped = droppedInput(given.x, this.#dropout);
+    let call = given;
+    if (bias) {
+      const own = scale(bias, s);
+      call = { ...call, bias: call.bias ? add(call.bias, own) : own };
+    }
+    if (this.#magnitude) return this.#withDora(call, this.#magnitude, s, xDropped);
+    return withTerm(call, { A, B, s, xDropped, offset });
+  }
+
+  /** DoRA makes the product itself; beside another adapter that does, it adds its difference from the plain product. */
+  #withDora(call: LinearCall, magnitude: Parameter, s: number, xDropped: Tensor | null): LinearCall {
+    const { x, weight, layout } = call;
+    const product = (bias: Tensor | null) => doraForward(x, bias, this.#of(s), magnitude, xDropped);
+    if (!call.product) return { ...call, product };
+    const own = subtract(product(null), linear(x, weight, null, { layout }));
+    return { ...call, added: call.added ? add(call.added, own) : own };
+  }
+
+  mergedWeight(weight: Tensor, s: number): Tensor {
+    const factors = this.#of(s, weight);
+    const merged = changedWeight(factors);
+    if (!this.#magnitude) return merged;
+    const g = divide(this.#magnitude, columnNorms(factors)); // [out]
+    return multiply(merged, this.#facts.layout === "conv1d" ? g : reshape(g, [g.size, 1]));
+  }
+
+  /** W + s B A, [out, in]. */
+  headWeight(s: number): Tensor | null {
+    const isPlain = !this.#magnitude && !this.factors.bias && !this.#dropout.isActive;
+    return isPlain ? changedWeight(this.#of(s)) : null;
+  }
+
+  dispose(): void {
+    this.factors.offset?.A.dispose();
+    this.factors.offset?.B.dispose();
   }
 }
 
+/** Makes LoRA's adapter of a layer. @throws {RangeError} if the rank does not fit it */
+export const makeLoraLinear: MakeLinearAdapter<LoraConfig> = (config, facts, context) =>
+  new LoraLinear(config, facts, context);
+
+/** Initial values that need nothing of the weight. */
+const PLAIN_STARTS: ReadonlySet<unknown> = new Set([true, false, "gaussian"]);
+
 /** Makes LoRA's adapter of a layer that other methods share. @throws {RangeError} for what only LoRA alone can do */
-export const makeLoraLinear: MakeLinearAdapter<LoraConfig> = (config, facts, context) => {
+export const makeLoraBesideOthers: MakeLinearAdapter<LoraConfig> = (config, facts, context) => {
   const asked = [
     config.useDora ? "use_dora" : null,
     config.loraBias ? "lora_bias" : null,
-    STARTS.has(config.initLoraWeights) ? null : `init_lora_weights ${JSON.stringify(config.initLoraWeights)}`,
+    PLAIN_STARTS.has(config.initLoraWeights)
+      ? null
+      : `init_lora_weights ${JSON.stringify(config.initLoraWeights)}`,
   ].filter((each) => each !== null);
   if (asked.length > 0) {
     throw new RangeError(
       `Cannot apply lora beside other methods: a plain adapter is required, received ${asked.join(", ")}`,
     );
   }
-  return new LoraLinear(config, facts, context);
+  return makeLoraLinear(config, facts, context);
 };

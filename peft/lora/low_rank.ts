@@ -3,39 +3,45 @@
  * @module
  */
 
-import type { Module, Parameter } from "../../nn/mod.ts";
-import type { LoraOffset } from "./lora_factors.ts";
+import type { Linear, Module, ModuleDict } from "../../nn/mod.ts";
+import { AdaptedLinear } from "../adapted_linear.ts";
 import type { AdapterState } from "../adapter_state.ts";
+import type { FactoredLayer } from "../low_rank_factors.ts";
+import { isTunerLayer, type TunerLayer } from "../tuner_layer.ts";
+import type { DoraMagnitude } from "./dora.ts";
 import type { LoraScaling } from "./lora_scaling.ts";
-import { isTunerLayer, type TunerLayer } from "../method.ts";
-
-/** The factors of one adapter: its change of the weight, seen as [out, in], is scaling * B A. */
-export interface LowRankFactors {
-  /** [r, in] */
-  readonly A: Parameter;
-  /** [out, r] */
-  readonly B: Parameter;
-  /** [out], added to B's output before scaling; null where there is none. */
-  readonly bias: Parameter | null;
-  /** Whether the lengths of the weight's columns are trained apart (DoRA), so that the change is more than B A. */
-  readonly hasMagnitude: boolean;
-  /** What is taken off the weight beside them (PiSSA, OLoRA); absent: nothing. */
-  readonly offset?: LoraOffset;
-}
 
 /** A layer of the LoRA family. */
-export interface LowRankLayer extends TunerLayer {
+export interface LowRankLayer extends TunerLayer, FactoredLayer {
   /** Scaling of each adapter. */
   readonly scaling: LoraScaling;
   /** What all adapters of the model share. */
   readonly adapterState: AdapterState;
-  /** An adapter's factors; null if it is not in this layer. */
-  lowRank(name: string): LowRankFactors | null;
 }
+
+/** A linear layer with LoRA adapters. Properties carry `peft`'s names. */
+export interface LoraLayer extends AdaptedLinear {
+  /** Dropout of each adapter's input. */
+  lora_dropout: ModuleDict;
+  /** A of each adapter, [r, in]. */
+  lora_A: ModuleDict<Linear>;
+  /** B of each adapter, [out, r]. */
+  lora_B: ModuleDict<Linear>;
+  /** Lengths of the weight's columns, of each DoRA adapter; absent where there is none. */
+  lora_magnitude_vector?: ModuleDict<DoraMagnitude>;
+}
+
+/** For `layer instanceof LoraLayer`. */
+export const LoraLayer: { [Symbol.hasInstance](layer: unknown): layer is LoraLayer } = {
+  [Symbol.hasInstance]: (layer): layer is LoraLayer =>
+    layer instanceof AdaptedLinear && isLowRankLayer(layer),
+};
 
 /** Whether a module is a layer of the LoRA family. */
 export function isLowRankLayer(module: Module): module is LowRankLayer {
-  return isTunerLayer(module) && "lowRank" in module;
+  if (!isTunerLayer(module) || !("lowRank" in module)) return false;
+  const layer = module as LowRankLayer;
+  return layer.adapterNames().some((name) => layer.lowRank(name));
 }
 
 /** Every layer of the LoRA family below `root`, with its path. */

@@ -4,10 +4,10 @@
  * @module
  */
 
-import { TrainableTokensConfig } from "./trainable_tokens_config.ts";
-import { Embedding, type Module } from "../../nn/mod.ts";
 import type { PeftMethod } from "../method.ts";
+import { TrainableTokensConfig } from "./trainable_tokens_config.ts";
 import { TrainableTokensLayer } from "./trainable_tokens_layer.ts";
+import { Embedding, type Module } from "../../nn/mod.ts";
 
 /** Path of the first embedding of the model, or null. */
 function inputEmbedding(model: Module): string | null {

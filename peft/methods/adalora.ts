@@ -8,12 +8,12 @@
  * @module
  */
 
-import { AdaLoraConfig } from "./adalora_config.ts";
 import { AdaptedLinear, isLinearTarget } from "../adapted_linear.ts";
-import { makeAdaLoraAdapter } from "./adalora_layer.ts";
-import type { Conv1D, Linear } from "../../nn/mod.ts";
 import type { PeftMethod } from "../method.ts";
+import { AdaLoraConfig } from "./adalora_config.ts";
+import { makeAdaLoraAdapter } from "./adalora_layer.ts";
 import { RankAllocator } from "./rank_allocator.ts";
+import type { Conv1D, Linear } from "../../nn/mod.ts";
 
 /** AdaLoRA, for the registry. */
 export const adalora: PeftMethod<AdaLoraConfig> = {

@@ -15,10 +15,9 @@ import {
   type WeightLayout,
 } from "../../autograd/mod.ts";
 import { Parameter } from "../../nn/mod.ts";
+import { type LinearAdapter, type LinearCall, type LinearFacts, withTerm } from "../linear_call.ts";
+import { companionOf, type InjectionContext } from "../tuner_layer.ts";
 import type { AdaLoraConfig } from "./adalora_config.ts";
-import type { LinearAdapter, LinearFacts } from "../adapted_linear.ts";
-import type { LinearCall } from "../linear_call.ts";
-import { companionOf, type InjectionContext } from "../method.ts";
 import { RankAllocator } from "./rank_allocator.ts";
 
 /** What one layer holds: singular vectors and values, and what they are scaled by. */
@@ -64,8 +63,7 @@ export class AdaLoraAdapter implements LinearAdapter {
   apply(call: LinearCall, training: boolean): LinearCall {
     if (this.E.size === 0) return call;
     const xDropped = training && this.#p > 0 ? dropout(call.x, this.#p, this.#random) : null;
-    const term = { A: multiply(this.A, this.E), B: this.B, s: this.#s, xDropped };
-    return { ...call, terms: [...call.terms, term] };
+    return withTerm(call, { A: multiply(this.A, this.E), B: this.B, s: this.#s, xDropped });
   }
 
   /** W + s (B A E)^T. */

@@ -8,10 +8,10 @@
  * @module
  */
 
-import { BitFitConfig } from "./bitfit_config.ts";
-import { Conv1D, LayerNorm, Linear, type Module } from "../../nn/mod.ts";
-import { type BiasedLayer, BitFitCarrier, BitFitLayer } from "./bitfit_layer.ts";
 import type { PeftMethod } from "../method.ts";
+import { BitFitConfig } from "./bitfit_config.ts";
+import { type BiasedLayer, BitFitCarrier, BitFitLayer } from "./bitfit_layer.ts";
+import { Conv1D, LayerNorm, Linear, type Module } from "../../nn/mod.ts";
 
 /** BitFit, for the registry. */
 export const bitfit: PeftMethod<BitFitConfig> = {

@@ -13,13 +13,18 @@ import {
   ParameterDict,
   type ProjectionOptions,
 } from "../../nn/mod.ts";
-import type { BitFitConfig } from "./bitfit_config.ts";
-import { partOfOptions } from "../by_sample.ts";
 import type { AdapterState } from "../adapter_state.ts";
-import { type AdapterCompanion, companionOf, type InjectionContext, type TunerLayer } from "../method.ts";
-import { OriginalWeights } from "../original_weights.ts";
+import { partOfOptions } from "../by_sample.ts";
 import { renameKey } from "../operations/rename_adapter.ts";
+import { OriginalWeights } from "../original_weights.ts";
 import { matchesTarget } from "../targets.ts";
+import {
+  type AdapterCompanion,
+  companionOf,
+  type InjectionContext,
+  type TunerLayer,
+} from "../tuner_layer.ts";
+import type { BitFitConfig } from "./bitfit_config.ts";
 
 /** A layer that has a bias. */
 export type BiasedLayer = LayerNorm | Conv1D | (Linear & { bias: Parameter });

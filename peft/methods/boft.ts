@@ -8,11 +8,11 @@
  * @module
  */
 
-import { BOFTConfig } from "./boft_config.ts";
-import type { Conv1D, Linear } from "../../nn/mod.ts";
 import { AdaptedLinear, isLinearTarget } from "../adapted_linear.ts";
-import { makeBoftAdapter } from "./boft_layer.ts";
 import type { PeftMethod } from "../method.ts";
+import { BOFTConfig } from "./boft_config.ts";
+import { makeBoftAdapter } from "./boft_layer.ts";
+import type { Conv1D, Linear } from "../../nn/mod.ts";
 
 /** BOFT, for the registry. */
 export const boft: PeftMethod<BOFTConfig> = {

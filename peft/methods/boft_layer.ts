@@ -21,11 +21,10 @@ import {
   untracked,
 } from "../../autograd/mod.ts";
 import { Parameter } from "../../nn/mod.ts";
-import type { LinearAdapter, LinearFacts } from "../adapted_linear.ts";
-import type { BOFTConfig } from "./boft_config.ts";
 import { refuseConfig } from "../config/peft_config.ts";
-import type { LinearCall } from "../linear_call.ts";
-import type { InjectionContext } from "../method.ts";
+import type { LinearAdapter, LinearCall, LinearFacts } from "../linear_call.ts";
+import type { InjectionContext } from "../tuner_layer.ts";
+import type { BOFTConfig } from "./boft_config.ts";
 import { rotateBlocks } from "./rotation.ts";
 
 /** Number and size of the blocks of a layer, by `peft`'s rules. @throws {RangeError} if they do not fit */

@@ -7,11 +7,11 @@
  * @module
  */
 
-import { FourierFTConfig } from "./fourierft_config.ts";
-import type { Conv1D, Linear } from "../../nn/mod.ts";
 import { AdaptedLinear, isLinearTarget } from "../adapted_linear.ts";
-import { FourierTables, makeFourierAdapter } from "./fourierft_layer.ts";
 import type { PeftMethod } from "../method.ts";
+import { FourierFTConfig } from "./fourierft_config.ts";
+import { FourierTables, makeFourierAdapter } from "./fourierft_layer.ts";
+import type { Conv1D, Linear } from "../../nn/mod.ts";
 
 /** FourierFT, for the registry. */
 export const fourierft: PeftMethod<FourierFTConfig> = {

@@ -17,12 +17,11 @@ import {
   untracked,
 } from "../../autograd/mod.ts";
 import type { Parameter } from "../../nn/mod.ts";
-import type { LinearAdapter, LinearFacts } from "../adapted_linear.ts";
 import { refuseConfig } from "../config/peft_config.ts";
-import type { FourierFTConfig } from "./fourierft_config.ts";
-import type { LinearCall } from "../linear_call.ts";
-import { type AdapterCompanion, companionOf, type InjectionContext } from "../method.ts";
+import { type LinearAdapter, type LinearCall, type LinearFacts, withTerm } from "../linear_call.ts";
 import { compilePattern } from "../pattern.ts";
+import { type AdapterCompanion, companionOf, type InjectionContext } from "../tuner_layer.ts";
+import type { FourierFTConfig } from "./fourierft_config.ts";
 import { addToWeight } from "./weight_change.ts";
 
 /** U and V of layers of one size. */
@@ -155,8 +154,7 @@ class FourierAdapter implements LinearAdapter {
     if (rows * (inFeatures + outFeatures) > inFeatures * outFeatures) {
       return addToWeight(call, this.#change());
     }
-    const term = { A: this.#waves.V, B: this.#left(), s: this.#s, xDropped: null };
-    return { ...call, terms: [...call.terms, term] };
+    return withTerm(call, { A: this.#waves.V, B: this.#left(), s: this.#s, xDropped: null });
   }
 
   mergedWeight(weight: Tensor): Tensor {

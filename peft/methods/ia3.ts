@@ -5,10 +5,11 @@
  * @module
  */
 
-import { IA3Config } from "./ia3_config.ts";
-import { Conv1D, Linear } from "../../nn/mod.ts";
-import { IA3Layer } from "./ia3_layer.ts";
+import { AdaptedLinear, isLinearTarget } from "../adapted_linear.ts";
 import type { PeftMethod } from "../method.ts";
+import { IA3Config } from "./ia3_config.ts";
+import { makeIA3Adapter } from "./ia3_linear.ts";
+import type { Conv1D, Linear } from "../../nn/mod.ts";
 
 /** (IA)^3, for the registry. */
 export const ia3: PeftMethod<IA3Config> = {
@@ -19,6 +20,6 @@ export const ia3: PeftMethod<IA3Config> = {
       ? {}
       : { feedforwardModules: config.targetModules === null ? ["mlp.c_proj"] : [] },
   configFromJSON: (json) => IA3Config.fromJSON(json),
-  supports: (module) => module instanceof Conv1D || module instanceof Linear || module instanceof IA3Layer,
-  wrap: (module, state) => new IA3Layer(module as Conv1D | Linear, state),
+  supports: isLinearTarget,
+  wrap: (module, state) => new AdaptedLinear(module as Conv1D | Linear, state, makeIA3Adapter),
 };

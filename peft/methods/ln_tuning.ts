@@ -4,13 +4,14 @@
  * @module
  */
 
+import type { AdapterState } from "../adapter_state.ts";
+import type { PeftMethod } from "../method.ts";
+import { renameIn } from "../operations/rename_adapter.ts";
+import { OriginalWeights } from "../original_weights.ts";
+import type { TunerLayer } from "../tuner_layer.ts";
 import { LNTuningConfig } from "./ln_tuning_config.ts";
 import type { Tensor } from "../../autograd/mod.ts";
 import { LayerNorm, Module, ModuleDict, type Parameter } from "../../nn/mod.ts";
-import type { AdapterState } from "../adapter_state.ts";
-import type { PeftMethod, TunerLayer } from "../method.ts";
-import { renameIn } from "../operations/rename_adapter.ts";
-import { OriginalWeights } from "../original_weights.ts";
 
 /** Takes the place of a LayerNorm; the active adapter's copy acts instead of it. */
 export class LNTuningLayer extends Module implements TunerLayer {

@@ -9,20 +9,21 @@
  * @module
  */
 
-import { LoHaConfig } from "./loha_config.ts";
+import { AdaptedLinear, isLinearTarget } from "../adapted_linear.ts";
 import {
-  AdaptedLinear,
-  isLinearTarget,
   type LinearAdapter,
+  type LinearCall,
   type LinearFacts,
   type MakeLinearAdapter,
-} from "../adapted_linear.ts";
+  withTerm,
+} from "../linear_call.ts";
+import type { PeftMethod } from "../method.ts";
+import { patternValue } from "../targets.ts";
+import type { InjectionContext } from "../tuner_layer.ts";
+import { LoHaConfig } from "./loha_config.ts";
+import { addToWeight, type ChangeDropout, dropFactors } from "./weight_change.ts";
 import { add, matmul, multiply, reshape, scale, type Tensor } from "../../autograd/mod.ts";
 import type { Conv1D, Linear, Parameter } from "../../nn/mod.ts";
-import type { LinearCall } from "../linear_call.ts";
-import type { InjectionContext, PeftMethod } from "../method.ts";
-import { patternValue } from "../targets.ts";
-import { addToWeight, type ChangeDropout, dropFactors } from "./weight_change.ts";
 
 /** Four factors of one layer. */
 class LoHaAdapter implements LinearAdapter {
@@ -78,8 +79,8 @@ class LoHaAdapter implements LinearAdapter {
       return addToWeight(call, multiply(change, layout === "conv1d" ? factors : reshape(factors, [-1, 1])));
     }
     const { A, B } = this.#factors();
-    const term = { A, B: factors ? multiply(B, reshape(factors, [-1, 1])) : B, s: this.#s, xDropped: null };
-    return { ...call, terms: [...call.terms, term] };
+    const own = factors ? multiply(B, reshape(factors, [-1, 1])) : B;
+    return withTerm(call, { A, B: own, s: this.#s, xDropped: null });
   }
 
   mergedWeight(weight: Tensor): Tensor {

@@ -8,7 +8,13 @@
  * @module
  */
 
+import { AdaptedLinear, isLinearTarget } from "../adapted_linear.ts";
+import type { LinearAdapter, LinearCall, LinearFacts, MakeLinearAdapter } from "../linear_call.ts";
+import type { PeftMethod } from "../method.ts";
+import { patternValue } from "../targets.ts";
+import type { InjectionContext } from "../tuner_layer.ts";
 import { LoKrConfig } from "./lokr_config.ts";
+import { type ChangeDropout, dropFactors } from "./weight_change.ts";
 import {
   add,
   matmul,
@@ -20,17 +26,6 @@ import {
   transpose,
 } from "../../autograd/mod.ts";
 import type { Conv1D, Initializer, Linear, Parameter } from "../../nn/mod.ts";
-import {
-  AdaptedLinear,
-  isLinearTarget,
-  type LinearAdapter,
-  type LinearFacts,
-  type MakeLinearAdapter,
-} from "../adapted_linear.ts";
-import type { LinearCall } from "../linear_call.ts";
-import type { InjectionContext, PeftMethod } from "../method.ts";
-import { patternValue } from "../targets.ts";
-import { type ChangeDropout, dropFactors } from "./weight_change.ts";
 
 /** A size as a product m n with m <= n: by `factor` where it divides it, else of near divisors, m at most `factor`. */
 export function factorization(size: number, factor: number): [m: number, n: number] {

@@ -8,11 +8,11 @@
  * @module
  */
 
-import { OFTConfig } from "./oft_config.ts";
-import type { Conv1D, Linear } from "../../nn/mod.ts";
 import { AdaptedLinear, isLinearTarget } from "../adapted_linear.ts";
 import type { PeftMethod } from "../method.ts";
+import { OFTConfig } from "./oft_config.ts";
 import { makeOftAdapter, SkewTables } from "./oft_layer.ts";
+import type { Conv1D, Linear } from "../../nn/mod.ts";
 
 /** OFT, for the registry. */
 export const oft: PeftMethod<OFTConfig> = {

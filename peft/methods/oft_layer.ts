@@ -21,10 +21,9 @@ import {
   transpose,
 } from "../../autograd/mod.ts";
 import type { Parameter } from "../../nn/mod.ts";
-import type { LinearAdapter, LinearFacts } from "../adapted_linear.ts";
 import { refuseConfig } from "../config/peft_config.ts";
-import type { LinearCall } from "../linear_call.ts";
-import { type AdapterCompanion, companionOf, type InjectionContext } from "../method.ts";
+import type { LinearAdapter, LinearCall, LinearFacts } from "../linear_call.ts";
+import { type AdapterCompanion, companionOf, type InjectionContext } from "../tuner_layer.ts";
 import type { OFTConfig } from "./oft_config.ts";
 import { cayleyNeumann, rotateBlocks, SkewTable } from "./rotation.ts";
 

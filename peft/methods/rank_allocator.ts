@@ -29,9 +29,9 @@ import {
   updateImportance,
 } from "../../autograd/mod.ts";
 import type { Parameter } from "../../nn/mod.ts";
+import type { AdapterCompanion, TrainingState } from "../tuner_layer.ts";
 import type { AdaLoraConfig, RankPattern } from "./adalora_config.ts";
 import type { AdaLoraAdapter } from "./adalora_layer.ts";
-import type { AdapterCompanion, TrainingState } from "../method.ts";
 
 /** Prefix of every key on disk. */
 const KEY_PREFIX = "base_model.model.";

@@ -6,11 +6,11 @@
  * @module
  */
 
-import { VeraConfig } from "./vera_config.ts";
 import { AdaptedLinear, isLinearTarget } from "../adapted_linear.ts";
-import type { Conv1D, Linear } from "../../nn/mod.ts";
 import type { PeftMethod } from "../method.ts";
+import { VeraConfig } from "./vera_config.ts";
 import { makeVeraAdapter, VeraProjections } from "./vera_layer.ts";
+import type { Conv1D, Linear } from "../../nn/mod.ts";
 
 /** Why an adapter cannot stand beside others: all draw the same projections. */
 function conflict(config: VeraConfig, others: readonly VeraConfig[]): string | null {

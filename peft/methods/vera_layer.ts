@@ -18,9 +18,8 @@ import {
   type WeightLayout,
 } from "../../autograd/mod.ts";
 import { type Module, Parameter, type Projection } from "../../nn/mod.ts";
-import type { LinearAdapter, LinearFacts } from "../adapted_linear.ts";
-import type { LinearCall } from "../linear_call.ts";
-import { type AdapterCompanion, companionOf, type InjectionContext } from "../method.ts";
+import { type LinearAdapter, type LinearCall, type LinearFacts, withTerm } from "../linear_call.ts";
+import { type AdapterCompanion, companionOf, type InjectionContext } from "../tuner_layer.ts";
 import type { VeraConfig } from "./vera_config.ts";
 
 /** Kaiming's bound for relu (He et al. 2015): sqrt(2) sqrt(3 / fan_in), in `peft`'s order of operations. */
@@ -103,7 +102,7 @@ class VeraAdapter implements LinearAdapter {
 
   apply(call: LinearCall, training: boolean): LinearCall {
     const xDropped = training && this.#p > 0 ? dropout(call.x, this.#p, this.#random) : null;
-    return { ...call, terms: [...call.terms, { ...this.#factors(), s: 1, xDropped }] };
+    return withTerm(call, { ...this.#factors(), s: 1, xDropped });
   }
 
   mergedWeight(weight: Tensor): Tensor {

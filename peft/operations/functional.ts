@@ -5,14 +5,14 @@
  */
 
 import type { Module } from "../../nn/mod.ts";
+import { tunerLayers } from "../adapted_tree.ts";
 import type { InjectOptions } from "../adapter_host.ts";
 import type { PeftConfig } from "../config/peft_config.ts";
 import { findHost, hostOf, registerHost } from "../hosts.ts";
-import { isPromptLearning } from "../virtual_tokens/prompt_learning.ts";
 import { methodOf } from "../registry.ts";
-import { deleteFrom, setActive, setGradients } from "./switch_adapters.ts";
-import { tunerLayers } from "../adapted_tree.ts";
 import { Tuner } from "../tuner.ts";
+import { isPromptLearning } from "../virtual_tokens/prompt_learning.ts";
+import { deleteFrom, setActive, setGradients } from "./switch_adapters.ts";
 
 /**
  * Puts an adapter into a model in place and returns the model: the adapter acts and trains, everything else is frozen.

@@ -7,14 +7,14 @@
 import type { FolderInput } from "../../io/file_source.ts";
 import { sameShape, showShape } from "../../autograd/mod.ts";
 import type { Module, Parameter } from "../../nn/mod.ts";
+import { type PeftConfig, withFields } from "../config/peft_config.ts";
 import { type AdapterValues, readAdapterConfig, readAdapterValues } from "../files/adapter_files.ts";
 import { adapterFolder, type LoadAdapterOptions } from "../files/adapter_folder.ts";
-import { type PeftConfig, withFields } from "../config/peft_config.ts";
+import { matchKeys } from "../files/match_keys.ts";
 import { unmixedTunerOf } from "../hosts.ts";
 import { LoraConfig } from "../lora/lora_config.ts";
+import { loraScaling } from "../lora/lora_linear.ts";
 import { isLowRankLayer, type LowRankLayer } from "../lora/low_rank.ts";
-import { matchKeys } from "../files/match_keys.ts";
-import { patternValue } from "../targets.ts";
 import { KEY_PREFIX, type Tuner } from "../tuner.ts";
 
 const ACTION = "Cannot hot-swap the adapter";
@@ -119,8 +119,8 @@ function plan(
     }
     const { scaling } = layer as LowRankLayer;
     let present = scaling.initial(name);
-    if (present === 0) scalings.push([layer as LowRankLayer, present = scalingOf(own, path)]);
-    const ratio = present === 0 ? 1 : scalingOf(config, path) / present; // 0 by a pattern of both: nothing acts
+    if (present === 0) scalings.push([layer as LowRankLayer, present = loraScaling(own, path)]);
+    const ratio = present === 0 ? 1 : loraScaling(config, path) / present; // 0 by a pattern of both: nothing acts
     for (const parameter of [factors.A, factors.B, factors.bias]) if (parameter) maybeMissing.add(parameter);
     for (const parameter of factors.bias ? [factors.B, factors.bias] : [factors.B]) {
       ratios.set(parameter, ratio);
@@ -146,12 +146,6 @@ function plan(
 /** Whether the factors at the start were taken off the weight, so that a file holds more than the change. */
 function startsFromWeight({ initLoraWeights: init }: LoraConfig): boolean {
   return typeof init === "string" && /^(?:pissa|olora)/.test(init);
-}
-
-/** alpha / r of a layer, or alpha / sqrt(r). */
-function scalingOf({ rankPattern, alphaPattern, r, loraAlpha, useRslora }: LoraConfig, path: string): number {
-  const rank = patternValue(rankPattern, path, r);
-  return patternValue(alphaPattern, path, loraAlpha) / (useRslora ? Math.sqrt(rank) : rank);
 }
 
 /** A file's tensor in the shape of a parameter, zeros after its last row or column. */

@@ -7,9 +7,9 @@
 import { type StackedLora, stackLora, untracked } from "../../autograd/mod.ts";
 import type { Module } from "../../nn/mod.ts";
 import { tunerLayers } from "../adapted_tree.ts";
-import { wholeFactors } from "../lora/lora_factors.ts";
-import { isLowRankLayer, type LowRankLayer } from "../lora/low_rank.ts";
-import type { AdapterState } from "../adapter_state.ts";
+import type { AdapterState, RowAdapters } from "../adapter_state.ts";
+import { isLowRankLayer } from "../lora/low_rank.ts";
+import { type FactoredLayer, wholeFactors } from "../low_rank_factors.ts";
 
 /** The name of no adapter. */
 export const BASE = "__base__";
@@ -17,31 +17,34 @@ export const BASE = "__base__";
 const ACTION = "Cannot mix adapters";
 
 /** Which adapter each row of a batch uses, with their factors next to each other, layer by layer. */
-export class MixedBatch {
+export class MixedBatch implements RowAdapters {
   /** Adapter of each row, or "__base__". */
   readonly names: readonly string[];
-  readonly #stacks = new Map<LowRankLayer, StackedLora | null>();
+  readonly #stacks = new Map<FactoredLayer, StackedLora | null>();
 
   /** Factors are copied when a layer first asks for them. */
   constructor(names: readonly string[]) {
     this.names = names;
   }
 
-  /** The factors of a layer; null if no row has an adapter there. */
-  stackOf(layer: LowRankLayer): StackedLora | null {
+  /** The factors of a layer; null if no row has an adapter there, or one is of a method that has no such factors. */
+  stackOf(layer: FactoredLayer): StackedLora | null {
     let stack = this.#stacks.get(layer);
-    if (stack === undefined) {
-      const present = [...new Set(this.names)].flatMap((name) => {
-        const factors = layer.lowRank(name);
-        return factors
-          ? [{ name, pair: { ...factors, ...wholeFactors(factors), scaling: layer.scaling.get(name)! } }]
-          : [];
-      });
-      const rows = this.names.map((name) => present.findIndex((adapter) => adapter.name === name));
-      stack = present.length === 0 ? null : untracked(() => stackLora(present.map(({ pair }) => pair), rows));
-      this.#stacks.set(layer, stack);
-    }
+    if (stack === undefined) this.#stacks.set(layer, stack = this.#stack(layer));
     return stack;
+  }
+
+  #stack(layer: FactoredLayer): StackedLora | null {
+    const here = layer.adapterNames();
+    const present = [...new Set(this.names)].filter((name) => here.includes(name));
+    const factors = present.map((name) => layer.lowRank(name)).filter((own) => own !== null);
+    if (factors.length === 0 || factors.length < present.length) return null;
+    const stacked = factors.map((own, i) => ({
+      ...own,
+      ...wholeFactors(own),
+      scaling: layer.scaling.get(present[i])!,
+    }));
+    return untracked(() => stackLora(stacked, this.names.map((name) => present.indexOf(name))));
   }
 
   /** Gives the copies back. */

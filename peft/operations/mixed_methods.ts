@@ -5,12 +5,12 @@
  */
 
 import { AdaptedLinear, isLinearTarget } from "../adapted_linear.ts";
-import type { Conv1D, Linear } from "../../nn/mod.ts";
 import type { PeftConfig } from "../config/peft_config.ts";
 import type { PeftMethod } from "../method.ts";
 import { quoteAll } from "../names.ts";
-import { isPromptLearning } from "../virtual_tokens/prompt_learning.ts";
 import { methodOf, peftMethods } from "../registry.ts";
+import { isPromptLearning } from "../virtual_tokens/prompt_learning.ts";
+import type { Conv1D, Linear } from "../../nn/mod.ts";
 
 /**
  * A method as it is put beside others: its layers are those that every method shares.

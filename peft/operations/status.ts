@@ -6,9 +6,9 @@
 import { Embedding, type Module } from "../../nn/mod.ts";
 import { savedModules, tunerLayers } from "../adapted_tree.ts";
 import { hostOf, tunerOf } from "../hosts.ts";
-import type { TunerLayer } from "../method.ts";
-import type { ModulesToSaveWrapper } from "../modules_to_save.ts";
 import { TrainableTokensLayer } from "../lora/trainable_tokens_layer.ts";
+import type { ModulesToSaveWrapper } from "../modules_to_save.ts";
+import type { TunerLayer } from "../tuner_layer.ts";
 
 /** Whether parameters train: all, none, or some of them. */
 export type TrainingStatus = boolean | "irregular";

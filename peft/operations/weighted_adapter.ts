@@ -7,8 +7,8 @@ import type { Module } from "../../nn/mod.ts";
 import { savedModules, tunerLayers } from "../adapted_tree.ts";
 import { checkNewName } from "../adapter_names.ts";
 import type { PeftConfig } from "../config/peft_config.ts";
-import { quoteAll } from "../names.ts";
 import { TrainableTokensLayer } from "../lora/trainable_tokens_layer.ts";
+import { quoteAll } from "../names.ts";
 import type { Tuner } from "../tuner.ts";
 import { planWeightedIA3 } from "./weighted_ia3.ts";
 import {

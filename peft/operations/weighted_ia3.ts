@@ -7,8 +7,8 @@ import type { Module } from "../../nn/mod.ts";
 import { tunerLayers } from "../adapted_tree.ts";
 import { withFields } from "../config/peft_config.ts";
 import type { IA3Config } from "../methods/ia3_config.ts";
-import { IA3Layer } from "../methods/ia3_layer.ts";
 import { matchesTarget, type TargetFields } from "../targets.ts";
+import type { TunerLayer } from "../tuner_layer.ts";
 import { unionTargets } from "./union_targets.ts";
 import type { Weighted, WeightedAdapterOptions, WeightedPlan } from "./weighted_lora.ts";
 
@@ -26,12 +26,13 @@ export async function planWeightedIA3(
       } too`,
     );
   }
-  const sums: [IA3Layer, Float32Array<ArrayBuffer>][] = [];
+  const sums: [TunerLayer, Float32Array<ArrayBuffer>][] = [];
   for (const [, layer] of tunerLayers(model)) {
-    if (!(layer instanceof IA3Layer)) continue;
-    const parts = adapters.filter(({ name }) => layer.ia3_l.has(name));
+    const parts = adapters.flatMap(({ name, weight }) =>
+      layer.adapterParameters(name).map(([, factors]) => ({ factors, weight }))
+    );
     if (parts.length === 0) continue;
-    const values = await Promise.all(parts.map(({ name }) => layer.ia3_l.get(name)!.data()));
+    const values = await Promise.all(parts.map(({ factors }) => factors.data()));
     const sum = Float32Array.from(
       values[0],
       (_, i) => parts.reduce((total, { weight }, k) => total + weight * values[k][i], 0),
@@ -47,7 +48,9 @@ export async function planWeightedIA3(
   return {
     config,
     write: (name) => {
-      for (const [layer, sum] of sums) layer.ia3_l.get(name)!.write(sum);
+      for (const [layer, sum] of sums) {
+        for (const [, factors] of layer.adapterParameters(name)) factors.write(sum);
+      }
     },
   };
 }

@@ -12,13 +12,14 @@
 
 import { defaultSeed, HostRandom } from "../../autograd/mod.ts";
 import type { Module } from "../../nn/mod.ts";
-import { type CombineOptions, type CombineRule, combineTensors, type MajoritySignMethod } from "./combine.ts";
 import { type PeftConfig, withFields } from "../config/peft_config.ts";
-import type { LoraConfig } from "../lora/lora_config.ts";
-import { type LowRankFactors, type LowRankLayer, lowRankLayers } from "../lora/low_rank.ts";
-import { quoteAll } from "../names.ts";
 import { changeOf, type FactorValues, joinFactors, readFactors } from "../lora/factor_values.ts";
+import type { LoraConfig } from "../lora/lora_config.ts";
+import { type LowRankLayer, lowRankLayers } from "../lora/low_rank.ts";
 import { truncatedProduct, truncatedSvd } from "../lora/truncated_svd.ts";
+import type { LowRankFactors } from "../low_rank_factors.ts";
+import { quoteAll } from "../names.ts";
+import { type CombineOptions, type CombineRule, combineTensors, type MajoritySignMethod } from "./combine.ts";
 import { unionTargets } from "./union_targets.ts";
 
 /** How adapters become one. */

@@ -4,8 +4,8 @@
  */
 import { assert, assertAllClose, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { BottleneckConfig, getPeftModel, PeftModel } from "../../peft/mod.ts";
-import { readAdapterConfig } from "../../peft/files/adapter_files.ts";
 import { hubFormat } from "../../peft/bottleneck/bottleneck_format.ts";
+import { readAdapterConfig } from "../../peft/files/adapter_files.ts";
 import { expectedOf, FIXTURES, loadFixture, ownDevice } from "../reference/fixtures.ts";
 import { assertGradients, assertNear } from "../reference/fixtures.ts";
 import { assertTenLosses } from "./ten_losses.ts";

@@ -4,6 +4,8 @@
  * @module
  */
 import type { PeftConfig } from "../../peft/config/peft_config.ts";
+import type { PeftType } from "../../peft/registry.ts";
+import type { promptLearningConfigs } from "../../peft/virtual_tokens/prompt_learning.ts";
 import {
   AdaLoraConfig,
   BitFitConfig,
@@ -22,8 +24,6 @@ import {
   TrainableTokensConfig,
   VeraConfig,
 } from "../../peft/mod.ts";
-import type { promptLearningConfigs } from "../../peft/virtual_tokens/prompt_learning.ts";
-import type { PeftType } from "../../peft/registry.ts";
 
 /** One configuration of a method, and what the method promises of it. */
 export interface Case {

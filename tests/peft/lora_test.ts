@@ -1,6 +1,6 @@
 import { assert, assertAllClose, assertEquals, assertThrows } from "@std/assert";
 import { getPeftModel, LoraConfig, type LoraConfigFields } from "../../peft/mod.ts";
-import type { LoraLayer } from "../../peft/lora/lora_layer.ts";
+import type { LoraLayer } from "../../peft/mod.ts";
 import { AdamW } from "../../train/mod.ts";
 import { BATCH, bytesOf, logitsOf, randomise, tinyModel, warningsOf } from "./tiny_model.ts";
 

@@ -1,6 +1,6 @@
 import { assert, assertAllClose, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { getPeftModel, LoraConfig } from "../../peft/mod.ts";
-import type { LoraLayer } from "../../peft/lora/lora_layer.ts";
+import type { LoraLayer } from "../../peft/mod.ts";
 import { GPT2LMHeadModel } from "../../model/mod.ts";
 import { acting, bytesOf, logitsOf, tinyModel, trainedNames, warningsOf, withFolder } from "./tiny_model.ts";
 

@@ -7,7 +7,7 @@ import {
   assertThrows,
 } from "@std/assert";
 import { getPeftModel, LoraConfig, type PeftModel } from "../../peft/mod.ts";
-import type { LoraLayer } from "../../peft/lora/lora_layer.ts";
+import type { LoraLayer } from "../../peft/mod.ts";
 import type { GPT2LMHeadModel } from "../../model/mod.ts";
 import {
   acting,

@@ -13,8 +13,8 @@ import {
   PrefixTuningConfig,
   type WeightedAdapterOptions,
 } from "../../peft/mod.ts";
-import { combineTensors } from "../../peft/operations/combine.ts";
 import { lowRankLayers } from "../../peft/lora/low_rank.ts";
+import { combineTensors } from "../../peft/operations/combine.ts";
 import { expectedOf, FIXTURES, loadFixture, ownDevice } from "../reference/fixtures.ts";
 import { acting, bytesOf, logitsOf, randomise, tinyModel, trainedNames, warningsOf } from "./tiny_model.ts";
 

@@ -1,0 +1,46 @@
+/**
+ * The two factors of a change of low rank, as adapters of the LoRA family show them.
+ * @module
+ */
+
+import { concat, type Tensor } from "../autograd/mod.ts";
+import type { Parameter } from "../nn/mod.ts";
+
+/** Where an adapter starts that is taken off the weight, so that the layer starts as it was: -s (B0 A0)^T. */
+export interface LoraOffset {
+  /** A0, [r, in] */
+  readonly A: Tensor;
+  /** -B0, [out, r] */
+  readonly B: Tensor;
+}
+
+/** The factors of one adapter: its change of the weight, seen as [out, in], is scaling * B A. */
+export interface LowRankFactors {
+  /** [r, in] */
+  readonly A: Parameter;
+  /** [out, r] */
+  readonly B: Parameter;
+  /** [out], added to B's output before scaling; null where there is none. */
+  readonly bias: Parameter | null;
+  /** Whether the lengths of the weight's columns are trained apart (DoRA), so that the change is more than B A. */
+  readonly hasMagnitude: boolean;
+  /** What is taken off the weight beside them (PiSSA, OLoRA); absent: nothing. */
+  readonly offset?: LoraOffset;
+}
+
+/** A [R, in] and B [out, R] of everything the adapter adds, its offset included (R = 2 r then). */
+export function wholeFactors(
+  { A, B, offset }: { readonly A: Tensor; readonly B: Tensor; readonly offset?: LoraOffset },
+): { A: Tensor; B: Tensor } {
+  return offset ? { A: concat([A, offset.A], 0), B: concat([B, offset.B], 1) } : { A, B };
+}
+
+/** A layer whose adapters may be of the LoRA family. */
+export interface FactoredLayer {
+  /** Names of its adapters. */
+  adapterNames(): string[];
+  /** An adapter's factors; null if it is not in this layer, or not of the LoRA family. */
+  lowRank(name: string): LowRankFactors | null;
+  /** Scaling of each adapter of the LoRA family. */
+  readonly scaling: ReadonlyMap<string, number>;
+}
