@@ -4,7 +4,6 @@
  */
 
 import type { Module } from "../nn/mod.ts";
-import { tokenAdapters } from "./lora/token_adapter.ts";
 import { ModulesToSaveWrapper } from "./modules_to_save.ts";
 import { isTunerLayer, type TunerLayer } from "./tuner_layer.ts";
 
@@ -20,18 +19,4 @@ export function savedModules(root: Module): [path: string, wrapper: ModulesToSav
   return [...root.namedModules()].filter((entry): entry is [string, ModulesToSaveWrapper] =>
     entry[1] instanceof ModulesToSaveWrapper
   );
-}
-
-/** The tree as target matching sees it: adapters' own modules are not candidates. */
-export function unwrappedView(root: Module): Module {
-  const inside = new Set<string>();
-  for (const [path, layer] of [...tunerLayers(root), ...savedModules(root), ...tokenAdapters(root)]) {
-    for (const [below] of (layer as Module).namedModules(path)) if (below !== path) inside.add(below);
-  }
-  if (inside.size === 0) return root;
-  const view = Object.create(root) as Module;
-  view.namedModules = function* () {
-    for (const entry of root.namedModules()) if (!inside.has(entry[0])) yield entry;
-  };
-  return view;
 }

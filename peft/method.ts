@@ -14,13 +14,11 @@ import type { AdapterCompanion, InjectionContext, TunerLayer } from "./tuner_lay
 export interface PeftMethod<Config extends PeftConfig = PeftConfig> {
   /** Name in messages and on the command line. */
   readonly name: string;
-  /** Targets of a model type that names none; null if the user must. */
-  readonly defaultTargets: (modelType: string | undefined) => string[] | null;
   /** Fields that the configuration leaves to the model, filled in; absent: none. */
   readonly resolve?: (config: Config, modelType: string | undefined, model: Module) => Partial<Config>;
   /** Reads the fields of an `adapter_config.json`. */
   readonly configFromJSON: (json: Readonly<Record<string, unknown>>) => Config;
-  /** Why an adapter cannot stand beside those that are there, or null; absent: it always can. */
+  /** Why an adapter cannot be added to those that are loaded, or null; absent: it always can. */
   readonly conflict?: (config: Config, others: readonly Config[]) => string | null;
   /** Makes what an adapter keeps beside its layers; `targets` are the modules it takes, by path. Absent: nothing. */
   readonly companion?: (

@@ -7,10 +7,24 @@ import { noGrad } from "../autograd/mod.ts";
 import { Module } from "../nn/mod.ts";
 import { savedModules, tunerLayers } from "./adapted_tree.ts";
 import type { PeftConfig } from "./config/peft_config.ts";
-import { addTokens, dropTokenAdapters, tieTokens } from "./lora/token_adapter.ts";
+import { addTokens, dropTokenAdapters, tieTokens, tokenAdapters } from "./lora/token_adapter.ts";
 import type { PeftMethod } from "./method.ts";
 import { ModulesToSaveWrapper } from "./modules_to_save.ts";
 import { type InjectionContext, isTunerLayer, type TunerLayer } from "./tuner_layer.ts";
+
+/** The tree as target matching sees it: adapters' own modules are not candidates. */
+export function unwrappedView(root: Module): Module {
+  const inside = new Set<string>();
+  for (const [path, layer] of [...tunerLayers(root), ...savedModules(root), ...tokenAdapters(root)]) {
+    for (const [below] of (layer as Module).namedModules(path)) if (below !== path) inside.add(below);
+  }
+  if (inside.size === 0) return root;
+  const view = Object.create(root) as Module;
+  view.namedModules = function* () {
+    for (const entry of root.namedModules()) if (!inside.has(entry[0])) yield entry;
+  };
+  return view;
+}
 
 /** Where an adapter goes, and what makes it. */
 export interface Placement {
@@ -49,7 +63,7 @@ export function placeAdapter(
   tieTokens(model, context.state);
 }
 
-/** Frees an adapter's parts; modules left without an adapter stand in their places again. */
+/** Frees an adapter's parts; where a module is left without adapters, its base takes its place again. */
 export function takeOutAdapter(model: Module, name: string): void {
   for (const [path, layer] of tunerLayers(model)) {
     layer.deleteAdapter(name);

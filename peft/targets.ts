@@ -5,6 +5,7 @@
  */
 
 import type { Module } from "../nn/mod.ts";
+import { HEAD } from "./default_targets.ts";
 import { nearestNames, quoteAll } from "./names.ts";
 import { compilePattern } from "./pattern.ts";
 
@@ -91,7 +92,7 @@ export function findTargets(root: Module, fields: TargetFields, rules: TargetRul
   const found: string[] = [];
   let excluded = 0;
   for (const [name, module] of modules) {
-    const hit = allLinear ? rules.isLinear(module) && name !== "lm_head" : matchesTarget(name, wanted);
+    const hit = allLinear ? rules.isLinear(module) && name !== HEAD : matchesTarget(name, wanted);
     if (!hit || !takesLayer(name, fields)) continue;
     if (isExcluded(name) || isSaved(name)) {
       excluded++;

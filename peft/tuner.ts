@@ -5,13 +5,15 @@
 
 import { defaultSeed, RandomState, type Tensor } from "../autograd/mod.ts";
 import { Conv1D, Initializer, Linear, Module, type Parameter } from "../nn/mod.ts";
-import { savedModules, tunerLayers, unwrappedView } from "./adapted_tree.ts";
+import { savedModules, tunerLayers } from "./adapted_tree.ts";
 import type { AdapterHost, InjectOptions, LoadedKeys } from "./adapter_host.ts";
 import { checkName, checkNewName, mixedTypes } from "./adapter_names.ts";
 import { AdapterState } from "./adapter_state.ts";
 import { Companions } from "./companions.ts";
 import { type PeftConfig, withFields } from "./config/peft_config.ts";
+import { defaultTargets } from "./default_targets.ts";
 import { type AdapterValues, applyAdapterValues } from "./files/adapter_files.ts";
+import { KEY_PREFIX } from "./files/adapter_format.ts";
 import { matchKeys } from "./files/match_keys.ts";
 import { recordTargets } from "./files/recorded_config.ts";
 import { GradientFlags } from "./gradient_flags.ts";
@@ -23,14 +25,11 @@ import { Merging } from "./operations/merging.ts";
 import { mixedMethod } from "./operations/mixed_methods.ts";
 import { renameKey } from "./operations/rename_adapter.ts";
 import { runForward, runGenerate } from "./operations/run_model.ts";
-import { placeAdapter, putBasesBack, takeOutAdapter } from "./placement.ts";
+import { placeAdapter, putBasesBack, takeOutAdapter, unwrappedView } from "./placement.ts";
 import { methodOf } from "./registry.ts";
 import { findModulesToSave, findTargets, type TargetFields } from "./targets.ts";
 import { type InjectionContext, isTunerLayer, type TrainingState, type TunerLayer } from "./tuner_layer.ts";
 import { isPromptLearning } from "./virtual_tokens/prompt_learning.ts";
-
-/** Prefix of every key on disk: the model inside a PEFT model. */
-export const KEY_PREFIX = "base_model.model.";
 
 /** What a model may have that a tuner uses: GPT-2 has both. */
 interface ModelFacts {
@@ -120,7 +119,7 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
     if (conflict) throw new RangeError(`Cannot add adapter "${name}": ${conflict}`);
     const fields: TargetFields = {
       ...config,
-      targetModules: config.targetModules ?? method.defaultTargets(modelType),
+      targetModules: config.targetModules ?? defaultTargets(method.name, modelType),
     };
     const unwrapped = unwrappedView(this.model);
     const paths = findTargets(unwrapped, fields, {

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { blockNames } from "../default_targets.ts";
 import type { PeftMethod } from "../method.ts";
 import { BottleneckConfig } from "./bottleneck_config.ts";
 import { hubFormat } from "./bottleneck_format.ts";
@@ -15,17 +16,14 @@ import { type Module, SubBlock } from "../../nn/mod.ts";
 /** Bottleneck adapters, for the registry. */
 export const bottleneck: PeftMethod<BottleneckConfig> = {
   name: "bottleneck",
-  defaultTargets: () => null,
   resolve: (config, modelType, model) => {
-    if (modelType !== "gpt2") {
-      throw new TypeError(
-        `Cannot apply bottleneck: a model whose parts are known ("gpt2") is required, received ${modelType}`,
-      );
-    }
+    const { list, attention, mlp } = blockNames("bottleneck", modelType);
     const { mhAdapter, outputAdapter, leaveOut } = config;
     return {
-      targetModules: [...(mhAdapter ? ["attn"] : []), ...(outputAdapter ? ["mlp"] : [])],
-      excludeModules: leaveOut.length > 0 ? `(.*\\.)?h\\.(${leaveOut.join("|")})\\.(attn|mlp)` : null,
+      targetModules: [...(mhAdapter ? [attention] : []), ...(outputAdapter ? [mlp] : [])],
+      excludeModules: leaveOut.length > 0
+        ? `(.*\\.)?${list}\\.(${leaveOut.join("|")})\\.(${attention}|${mlp})`
+        : null,
       origin: originOf(model),
     };
   },

@@ -5,15 +5,14 @@
  */
 
 import type { PeftConfig } from "../config/peft_config.ts";
-import type { AdapterFormat } from "../files/adapter_format.ts";
+import { type AdapterFormat, KEY_PREFIX } from "../files/adapter_format.ts";
 import type { BottleneckConfig } from "./bottleneck_config.ts";
 
 /** Where adapters sit: the part of a block here, and the name of their list in AdapterHub's tree. */
 const PLACES = [["attn", "attention_adapters"], ["mlp", "output_adapters"]] as const;
-const PREFIX = "base_model.model.";
 
 function toDisk(key: string, adapterName: string): string {
-  const path = key.startsWith(PREFIX) ? key.slice(PREFIX.length) : key;
+  const path = key.startsWith(KEY_PREFIX) ? key.slice(KEY_PREFIX.length) : key;
   for (const [part, list] of PLACES) {
     const at = path.indexOf(`.${part}.`);
     if (at >= 0) {
@@ -30,7 +29,7 @@ function fromDisk(key: string, config: PeftConfig): string {
     const at = key.indexOf(mark);
     // AdapterHub writes "h.0.…" for a model without a head, "transformer.h.0.…" with one
     const path = key.startsWith("h.") ? `transformer.${key.slice(0, at)}` : key.slice(0, at);
-    if (at >= 0) return `${PREFIX}${path}.${part}.${key.slice(at + mark.length)}`;
+    if (at >= 0) return `${KEY_PREFIX}${path}.${part}.${key.slice(at + mark.length)}`;
   }
   return key;
 }

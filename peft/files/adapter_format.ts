@@ -5,6 +5,9 @@
 
 import type { PeftConfig } from "../config/peft_config.ts";
 
+/** What every key on disk begins with: the model inside a PEFT model. */
+export const KEY_PREFIX = "base_model.model.";
+
 /** One layout of adapter folders. */
 export interface AdapterFormat {
   /** Name of the file with the tensors. */

@@ -7,10 +7,8 @@
 import { Embedding, Linear, type Module, type Parameter } from "../../nn/mod.ts";
 import { tunerLayers } from "../adapted_tree.ts";
 import type { PeftConfig } from "../config/peft_config.ts";
+import { HEAD } from "../default_targets.ts";
 import { matchesTarget } from "../targets.ts";
-
-/** What `peft` calls an embedding layer and GPT-2 has (`EMBEDDING_LAYER_NAMES`). */
-const HEAD = "lm_head";
 
 /** Whether the targets name the head. */
 function targetsHead({ targetModules }: PeftConfig): boolean {

@@ -23,15 +23,15 @@ import {
   tidy,
   untracked,
 } from "../../autograd/mod.ts";
-import { inEvalMode } from "../../nn/mod.ts";
 import type { AdaptableModel } from "../adaptable_model.ts";
 import { AdaptedLinear } from "../adapted_linear.ts";
 import { withFields } from "../config/peft_config.ts";
-import type { PeftModel } from "../peft_model.ts";
+import { findHost } from "../hosts.ts";
 import { patternValue } from "../targets.ts";
 import { Tuner } from "../tuner.ts";
 import { completeEva, type EvaConfig } from "./eva_config.ts";
 import { LoraConfig } from "./lora_config.ts";
+import { inEvalMode, type Module } from "../../nn/mod.ts";
 
 /** Subspace iterations for the components: on a covariance each counts twice. */
 const ITERATIONS = 8;
@@ -149,7 +149,7 @@ function roundEven(x: number): number {
 
 /** Runs the batches through the base model and gathers what each layer is given. */
 async function gather(
-  tuner: Tuner<AdaptableModel>,
+  tuner: Tuner<Module>,
   layers: ReadonlyMap<AdaptedLinear, string>,
   batches: Iterable<EvaBatch> | AsyncIterable<EvaBatch>,
   eva: EvaConfig,
@@ -171,7 +171,7 @@ async function gather(
         inEvalMode(() =>
           noGrad(() =>
             tidy(() => {
-              tuner.disabled(() => model.forward({ inputIds, attentionMask }));
+              tuner.disabled(() => (model as AdaptableModel).forward({ inputIds, attentionMask }));
             })
           )
         );
@@ -211,13 +211,13 @@ function shareRanks(
  * a layer may get components; the adapter is as it was then
  */
 export async function initializeLoraEvaWeights(
-  peftModel: PeftModel,
+  peftModel: Module,
   batches: Iterable<EvaBatch> | AsyncIterable<EvaBatch>,
   options: { adapterName?: string } = {},
 ): Promise<void> {
   const { adapterName = "default" } = options;
-  const { base_model: tuner } = peftModel;
-  const config = peftModel.peftConfig[adapterName];
+  const tuner = findHost(peftModel);
+  const config = tuner?.configs.get(adapterName);
   const action = `Cannot initialize adapter "${adapterName}" with EVA`;
   if (!(tuner instanceof Tuner && config instanceof LoraConfig && config.initLoraWeights === "eva")) {
     throw new TypeError(`${action}: a LoRA adapter with initLoraWeights "eva" is required`);
@@ -270,7 +270,7 @@ export async function initializeLoraEvaWeights(
 }
 
 /** Makes a fresh adapter anew under its name, as active and as trainable as it was. */
-function restart(tuner: Tuner<AdaptableModel>, name: string, config: LoraConfig): void {
+function restart(tuner: Tuner<Module>, name: string, config: LoraConfig): void {
   tuner.changeTraining(() => {
     const active = [...tuner.state.active];
     const trained = [...tuner.adapterState(name).values()].some((parameter) => parameter.requiresGrad);

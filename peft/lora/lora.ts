@@ -15,7 +15,6 @@ import { makeLoraBesideOthers, makeLoraLinear } from "./lora_linear.ts";
 /** LoRA, for the registry. */
 export const lora: PeftMethod<LoraConfig> = {
   name: "lora",
-  defaultTargets: (modelType) => modelType === "gpt2" ? ["c_attn"] : null,
   configFromJSON: (json) => LoraConfig.fromJSON(json),
   supports: (module) =>
     isLinearTarget(module) || module instanceof Embedding || module instanceof LoraEmbedding,

@@ -10,7 +10,7 @@ import { concat, full, negate, Tensor, tidy, untracked } from "../../autograd/mo
 import type { Module } from "../../nn/mod.ts";
 import { type PeftConfig, withFields } from "../config/peft_config.ts";
 import { readAdapterConfig, readAdapterValues } from "../files/adapter_files.ts";
-import { KEY_PREFIX } from "../tuner.ts";
+import { KEY_PREFIX } from "../files/adapter_format.ts";
 import { LoraConfig } from "./lora_config.ts";
 import { lowRankLayers } from "./low_rank.ts";
 

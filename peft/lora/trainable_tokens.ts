@@ -20,7 +20,6 @@ function inputEmbedding(model: Module): string | null {
 /** Trainable tokens, for the registry. */
 export const trainableTokens: PeftMethod<TrainableTokensConfig> = {
   name: "trainable tokens",
-  defaultTargets: () => null,
   resolve: ({ targetModules }, _modelType, model) => ({
     targetModules: targetModules ?? inputEmbedding(model),
   }),

@@ -18,7 +18,6 @@ import type { Conv1D, Linear } from "../../nn/mod.ts";
 /** AdaLoRA, for the registry. */
 export const adalora: PeftMethod<AdaLoraConfig> = {
   name: "adalora",
-  defaultTargets: (modelType) => modelType === "gpt2" ? ["c_attn"] : null,
   configFromJSON: (json) => AdaLoraConfig.fromJSON(json),
   conflict: (config, others) =>
     config.inferenceMode || others.every((other) => other.inferenceMode)

@@ -18,10 +18,10 @@ import { Parameter } from "../../nn/mod.ts";
 import { type LinearAdapter, type LinearCall, type LinearFacts, withTerm } from "../linear_call.ts";
 import { companionOf, type InjectionContext } from "../tuner_layer.ts";
 import type { AdaLoraConfig } from "./adalora_config.ts";
-import { RankAllocator } from "./rank_allocator.ts";
+import { RankAllocator, type SingularFactors } from "./rank_allocator.ts";
 
 /** What one layer holds: singular vectors and values, and what they are scaled by. */
-export class AdaLoraAdapter implements LinearAdapter {
+export class AdaLoraAdapter implements LinearAdapter, SingularFactors {
   /** [r, in] */
   readonly A: Parameter;
   /** [out, r] */

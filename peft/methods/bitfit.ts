@@ -16,8 +16,6 @@ import { Conv1D, LayerNorm, Linear, type Module } from "../../nn/mod.ts";
 /** BitFit, for the registry. */
 export const bitfit: PeftMethod<BitFitConfig> = {
   name: "bitfit",
-  defaultTargets: (modelType) =>
-    modelType === "gpt2" ? ["ln_1", "c_attn", "c_proj", "ln_2", "c_fc", "ln_f"] : null,
   configFromJSON: (json) => BitFitConfig.fromJSON(json),
   companion: (config, targets, { device }) => new BitFitCarrier(config.carrier, targets, device),
   supports: (module: Module) =>

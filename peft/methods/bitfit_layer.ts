@@ -15,6 +15,7 @@ import {
 } from "../../nn/mod.ts";
 import type { AdapterState } from "../adapter_state.ts";
 import { partOfOptions } from "../by_sample.ts";
+import { KEY_PREFIX } from "../files/adapter_format.ts";
 import { renameKey } from "../operations/rename_adapter.ts";
 import { OriginalWeights } from "../original_weights.ts";
 import { matchesTarget } from "../targets.ts";
@@ -59,8 +60,8 @@ export class BitFitCarrier implements AdapterCompanion {
       return parameter;
     };
     this.shared = new Map([
-      [`base_model.model.${path}.lora_A.weight`, zeros([1, layer.inFeatures])],
-      [`base_model.model.${path}.lora_B.weight`, zeros([layer.outFeatures, 1])],
+      [`${KEY_PREFIX}${path}.lora_A.weight`, zeros([1, layer.inFeatures])],
+      [`${KEY_PREFIX}${path}.lora_B.weight`, zeros([layer.outFeatures, 1])],
     ]);
   }
 

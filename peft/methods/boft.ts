@@ -17,7 +17,6 @@ import type { Conv1D, Linear } from "../../nn/mod.ts";
 /** BOFT, for the registry. */
 export const boft: PeftMethod<BOFTConfig> = {
   name: "boft",
-  defaultTargets: (modelType) => modelType === "gpt2" ? ["c_attn"] : null,
   configFromJSON: (json) => BOFTConfig.fromJSON(json),
   supports: isLinearTarget,
   wrap: (module, state) => new AdaptedLinear(module as Conv1D | Linear, state, makeBoftAdapter),

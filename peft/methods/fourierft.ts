@@ -16,7 +16,6 @@ import type { Conv1D, Linear } from "../../nn/mod.ts";
 /** FourierFT, for the registry. */
 export const fourierft: PeftMethod<FourierFTConfig> = {
   name: "fourierft",
-  defaultTargets: (modelType) => modelType === "gpt2" ? ["mlp.c_proj"] : null,
   configFromJSON: (json) => FourierFTConfig.fromJSON(json),
   companion: (config, _targets, { device }) => new FourierTables(config.randomLocSeed, device),
   supports: isLinearTarget,

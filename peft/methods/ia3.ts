@@ -6,6 +6,7 @@
  */
 
 import { AdaptedLinear, isLinearTarget } from "../adapted_linear.ts";
+import { defaultFeedforward } from "../default_targets.ts";
 import type { PeftMethod } from "../method.ts";
 import { IA3Config } from "./ia3_config.ts";
 import { makeIA3Adapter } from "./ia3_linear.ts";
@@ -14,11 +15,11 @@ import type { Conv1D, Linear } from "../../nn/mod.ts";
 /** (IA)^3, for the registry. */
 export const ia3: PeftMethod<IA3Config> = {
   name: "ia3",
-  defaultTargets: (modelType) => modelType === "gpt2" ? ["c_attn", "mlp.c_proj"] : null,
-  resolve: (config, modelType) =>
-    config.feedforwardModules !== null || modelType !== "gpt2"
-      ? {}
-      : { feedforwardModules: config.targetModules === null ? ["mlp.c_proj"] : [] },
+  resolve: ({ feedforwardModules, targetModules }, modelType) => {
+    const names = defaultFeedforward(modelType);
+    if (feedforwardModules !== null || !names) return {};
+    return { feedforwardModules: targetModules === null ? names : [] };
+  },
   configFromJSON: (json) => IA3Config.fromJSON(json),
   supports: isLinearTarget,
   wrap: (module, state) => new AdaptedLinear(module as Conv1D | Linear, state, makeIA3Adapter),

@@ -102,7 +102,6 @@ export class LNTuningLayer extends Module implements TunerLayer {
 /** LN tuning, for the registry. */
 export const lnTuning: PeftMethod<LNTuningConfig> = {
   name: "ln_tuning",
-  defaultTargets: (modelType) => modelType === "gpt2" ? ["ln_1", "ln_2", "ln_f"] : null,
   configFromJSON: (json) => LNTuningConfig.fromJSON(json),
   supports: (module) => module instanceof LayerNorm || module instanceof LNTuningLayer,
   wrap: (module, state) => new LNTuningLayer(module as LayerNorm, state),

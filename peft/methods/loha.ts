@@ -94,7 +94,6 @@ const makeLoHaAdapter: MakeLinearAdapter<LoHaConfig> = (config, facts, context) 
 /** LoHa, for the registry. */
 export const loha: PeftMethod<LoHaConfig> = {
   name: "loha",
-  defaultTargets: (modelType) => modelType === "gpt2" ? ["c_attn"] : null,
   configFromJSON: (json) => LoHaConfig.fromJSON(json),
   supports: isLinearTarget,
   wrap: (module, state) => new AdaptedLinear(module as Conv1D | Linear, state, makeLoHaAdapter),

@@ -135,7 +135,6 @@ const makeLoKrAdapter: MakeLinearAdapter<LoKrConfig> = (config, facts, context) 
 /** LoKr, for the registry. */
 export const lokr: PeftMethod<LoKrConfig> = {
   name: "lokr",
-  defaultTargets: (modelType) => modelType === "gpt2" ? ["c_attn"] : null,
   configFromJSON: (json) => LoKrConfig.fromJSON(json),
   supports: isLinearTarget,
   wrap: (module, state) => new AdaptedLinear(module as Conv1D | Linear, state, makeLoKrAdapter),

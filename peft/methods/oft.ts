@@ -17,7 +17,6 @@ import type { Conv1D, Linear } from "../../nn/mod.ts";
 /** OFT, for the registry. */
 export const oft: PeftMethod<OFTConfig> = {
   name: "oft",
-  defaultTargets: (modelType) => modelType === "gpt2" ? ["c_attn"] : null,
   configFromJSON: (json) => OFTConfig.fromJSON(json),
   companion: (_config, _targets, { device }) => new SkewTables(device),
   supports: isLinearTarget,

@@ -1,6 +1,6 @@
 /**
  * AdaLoRA's budget: how many singular values are left after a step, and which (Zhang et al. 2023, arXiv:2303.10512).
- * Importance is smoothed on the device; an allocation reads one number a singular value back.
+ * Importance is smoothed on the device; an allocation reads one number per singular value back.
  * @module
  */
 
@@ -28,21 +28,27 @@ import {
   untracked,
   updateImportance,
 } from "../../autograd/mod.ts";
-import type { Parameter } from "../../nn/mod.ts";
+import { KEY_PREFIX } from "../files/adapter_format.ts";
 import type { AdapterCompanion, TrainingState } from "../tuner_layer.ts";
 import type { AdaLoraConfig, RankPattern } from "./adalora_config.ts";
-import type { AdaLoraAdapter } from "./adalora_layer.ts";
-
-/** Prefix of every key on disk. */
-const KEY_PREFIX = "base_model.model.";
+import type { Parameter } from "../../nn/mod.ts";
 
 /** What is smoothed of each parameter. */
 const SMOOTHED = ["sensitivity", "uncertainty"] as const;
 
+/** Singular vectors A [r, in] and B [out, r] and singular values E [r, 1] of one layer. */
+export interface SingularFactors {
+  readonly A: Parameter;
+  readonly B: Parameter;
+  readonly E: Parameter;
+  /** The three by their keys on disk. */
+  readonly parameters: Readonly<Record<string, Parameter>>;
+}
+
 /** Spreads the rank of one adapter over its layers. */
 export class RankAllocator implements AdapterCompanion {
   readonly #config: AdaLoraConfig;
-  readonly #layers = new Map<string, AdaLoraAdapter>();
+  readonly #layers = new Map<string, SingularFactors>();
   readonly #importance = new Map<Parameter, Importance>();
   #pattern: RankPattern | null;
 
@@ -53,7 +59,7 @@ export class RankAllocator implements AdapterCompanion {
   }
 
   /** Takes a layer in. */
-  register(path: string, adapter: AdaLoraAdapter): void {
+  register(path: string, adapter: SingularFactors): void {
     this.#layers.set(path, adapter);
   }
 
@@ -130,7 +136,7 @@ export class RankAllocator implements AdapterCompanion {
   }
 
   /** The score of every singular value of a layer, [r]. */
-  #scores({ A, B, E }: AdaLoraAdapter): Tensor {
+  #scores({ A, B, E }: SingularFactors): Tensor {
     const score = (parameter: Parameter) => {
       const importance = this.#importance.get(parameter);
       if (importance) return multiply(importance.sensitivity, importance.uncertainty);

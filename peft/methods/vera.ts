@@ -27,7 +27,6 @@ function conflict(config: VeraConfig, others: readonly VeraConfig[]): string | n
 /** VeRA, for the registry. */
 export const vera: PeftMethod<VeraConfig> = {
   name: "vera",
-  defaultTargets: (modelType) => modelType === "gpt2" ? ["c_attn"] : null,
   configFromJSON: (json) => VeraConfig.fromJSON(json),
   conflict,
   companion: (config, targets, { device }) => new VeraProjections(config, targets, device),

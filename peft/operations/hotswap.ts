@@ -10,12 +10,13 @@ import type { Module, Parameter } from "../../nn/mod.ts";
 import { type PeftConfig, withFields } from "../config/peft_config.ts";
 import { type AdapterValues, readAdapterConfig, readAdapterValues } from "../files/adapter_files.ts";
 import { adapterFolder, type LoadAdapterOptions } from "../files/adapter_folder.ts";
+import { KEY_PREFIX } from "../files/adapter_format.ts";
 import { matchKeys } from "../files/match_keys.ts";
 import { unmixedTunerOf } from "../hosts.ts";
 import { LoraConfig } from "../lora/lora_config.ts";
 import { loraScaling } from "../lora/lora_linear.ts";
 import { isLowRankLayer, type LowRankLayer } from "../lora/low_rank.ts";
-import { KEY_PREFIX, type Tuner } from "../tuner.ts";
+import type { Tuner } from "../tuner.ts";
 
 const ACTION = "Cannot hot-swap the adapter";
 

@@ -83,7 +83,7 @@ export class PromptHost<M extends Module> implements AdapterHost<M> {
       facts.embeddings.device,
       (options.seed ?? defaultSeed()) + this.#injections++,
     );
-    const encoder = makeEncoder(config, facts, init, options);
+    const encoder = makeEncoder(config, facts, init, options.encode);
     encoder.requiresGrad_(false);
     this.encoders.set(name, encoder);
     this.#configs.set(name, config);

@@ -13,7 +13,6 @@ import {
   untracked,
 } from "../../autograd/mod.ts";
 import { Dropout, type Initializer, Parameter } from "../../nn/mod.ts";
-import type { InjectOptions } from "../adapter_host.ts";
 import { refuseConfig } from "../config/peft_config.ts";
 import { BidirectionalLstm } from "./lstm.ts";
 import { torchLinear, VirtualTokenEncoder } from "./prompt_encoder.ts";
@@ -34,12 +33,15 @@ export interface PromptFacts {
   readonly random: RandomState;
 }
 
+/** Token ids of a text. */
+type Encode = (text: string) => readonly number[];
+
 /** A fresh encoder with `peft`'s initial values. */
 export function makeEncoder(
   config: PromptLearningConfig,
   facts: PromptFacts,
   init: Initializer,
-  options: InjectOptions,
+  encode: Encode | undefined,
 ): VirtualTokenEncoder {
   const { numVirtualTokens: count } = config;
   const { tokenDim: width, numLayers } = facts;
@@ -76,7 +78,7 @@ export function makeEncoder(
       return new VirtualTokenEncoder(table, "mlp_head", layers, lstm);
     }
     case "PROMPT_TUNING":
-      return new VirtualTokenEncoder(promptTable(config, facts, init, options));
+      return new VirtualTokenEncoder(promptTable(config, facts, init, encode));
   }
 }
 
@@ -84,7 +86,7 @@ function promptTable(
   config: PromptTuningConfig,
   { tokenDim, embeddings }: PromptFacts,
   init: Initializer,
-  options: InjectOptions,
+  encode: Encode | undefined,
 ): Parameter {
   const { numVirtualTokens: count, promptTuningInit } = config;
   if (promptTuningInit === "RANDOM") return init.normal([count, tokenDim], 1);
@@ -93,7 +95,7 @@ function promptTable(
     const random = new HostRandom(init.seed);
     ids = Array.from({ length: count }, () => random.integer(embeddings.shape[0]));
   } else {
-    const encoded = options.encode?.(config.promptTuningInitText!) ?? [];
+    const encoded = encode?.(config.promptTuningInitText!) ?? [];
     if (encoded.length === 0) {
       refuseConfig(
         "prompt_tuning",
