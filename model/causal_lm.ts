@@ -180,7 +180,7 @@ export class GPT2LMHeadModel extends Module {
     return this.#random.device;
   }
 
-  /** What virtual tokens are made for (`peft/virtual_tokens/prompt_host.ts`). */
+  /** What virtual tokens are made for (`peft/adapters/prompt_tuner.ts`). */
   get promptFacts(): {
     tokenDim: number;
     numLayers: number;

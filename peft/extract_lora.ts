@@ -3,13 +3,13 @@
  * @module
  */
 
-import { cast, noGrad, sameShape, showShape, subtract, Tensor, tidy, transpose } from "../../autograd/mod.ts";
-import type { Module } from "../../nn/mod.ts";
-import type { AdaptableModel } from "../adaptable_model.ts";
-import { getPeftModel, type PeftModel } from "../peft_model.ts";
-import { LoraConfig, type LoraConfigFields } from "./lora_config.ts";
-import { type LowRankLayer, lowRankLayers } from "./low_rank.ts";
-import { truncatedSvd } from "./truncated_svd.ts";
+import { cast, noGrad, sameShape, showShape, subtract, Tensor, tidy, transpose } from "../autograd/mod.ts";
+import type { Module } from "../nn/mod.ts";
+import type { AdaptableModel } from "./adaptable_model.ts";
+import { LoraConfig, type LoraConfigFields } from "./lora/lora_config.ts";
+import { type LowRankLayer, lowRankLayers } from "./lora/low_rank.ts";
+import { truncatedSvd } from "./lora/truncated_svd.ts";
+import { getPeftModel, type PeftModel } from "./peft_model.ts";
 
 /** Options of `extractLora`: those of a LoRA configuration that say where and how large the adapter is. */
 export interface ExtractLoraOptions extends

@@ -4,29 +4,25 @@
  */
 
 export type { AdaptableModel, AdapterRows, ForwardInputs, Generate } from "./adaptable_model.ts";
-export { AdaptedLinear } from "./adapted_linear.ts";
-export type { AdapterHost, InjectOptions, LoadedKeys } from "./adapter_host.ts";
-export {
-  type AdapterCall,
-  AdapterState,
-  type PartOf,
-  type Rescale,
-  type RowAdapters,
-} from "./adapter_state.ts";
+export { MixedBatch } from "./adapters/mixed_batch.ts";
+export type { AdapterHost, InjectOptions, LoadedKeys } from "./adapters/model_adapters.ts";
+export { Tuner } from "./adapters/tuner.ts";
 export { BottleneckAdapter } from "./bottleneck/bottleneck_adapter.ts";
 export { BottleneckConfig, type BottleneckConfigFields } from "./bottleneck/bottleneck_config.ts";
 export { BottleneckLayer } from "./bottleneck/bottleneck_layer.ts";
 export type { BottleneckOrigin } from "./bottleneck/hub_config.ts";
+export { describeConfig } from "./config/describe_config.ts";
 export { type ConfigClass, MethodConfig } from "./config/method_config.ts";
 export type { BlockwiseFields, PeftConfigFields, TargetedFields } from "./config/peft_config.ts";
-export { describeConfig } from "./describe_config.ts";
+export { extractLora, type ExtractLoraOptions } from "./extract_lora.ts";
 export type { AdapterValues } from "./files/adapter_files.ts";
 export type { LoadAdapterOptions, SaveAdapterOptions } from "./files/adapter_folder.ts";
 export { PeftConfig, type PeftConfigReader } from "./files/peft_config.ts";
+export { AdaptedLinear } from "./layers/adapted_linear.ts";
+export { type Layer, ModulesToSaveWrapper } from "./layers/modules_to_save.ts";
+export type { AdapterCompanion, InjectionContext, TrainingState, TunerLayer } from "./layers/tuner_layer.ts";
 export { DoraMagnitude } from "./lora/dora.ts";
-export { type EvaBatch, initializeLoraEvaWeights } from "./lora/eva.ts";
 export type { EvaConfig } from "./lora/eva_config.ts";
-export { extractLora, type ExtractLoraOptions } from "./lora/extract_lora.ts";
 export {
   LoraConfig,
   type LoraConfigFields,
@@ -35,12 +31,7 @@ export {
   type TokenIndices,
 } from "./lora/lora_config.ts";
 export { LoraEmbedding } from "./lora/lora_embedding.ts";
-export { LoraScaling } from "./lora/lora_scaling.ts";
 export { LoraLayer, type LowRankLayer } from "./lora/low_rank.ts";
-export { TokenAdapter } from "./lora/token_adapter.ts";
-export { TrainableTokensConfig, type TrainableTokensConfigFields } from "./lora/trainable_tokens_config.ts";
-export { type TokenChoice, TrainableTokensLayer } from "./lora/trainable_tokens_layer.ts";
-export type { FactoredLayer, LoraOffset, LowRankFactors } from "./low_rank_factors.ts";
 export { AdaLoraConfig, type AdaLoraConfigFields, type RankPattern } from "./methods/adalora_config.ts";
 export { BitFitConfig, type BitFitConfigFields } from "./methods/bitfit_config.ts";
 export { BOFTConfig, type BOFTConfigFields } from "./methods/boft_config.ts";
@@ -52,11 +43,15 @@ export { LoKrConfig, type LoKrConfigFields, type LoKrInit } from "./methods/lokr
 export type { LycorisFields } from "./methods/lycoris.ts";
 export { OFTConfig, type OFTConfigFields } from "./methods/oft_config.ts";
 export { VeraConfig, type VeraConfigFields } from "./methods/vera_config.ts";
-export { type Layer, ModulesToSaveWrapper } from "./modules_to_save.ts";
 export type { CombineRule, MajoritySignMethod } from "./operations/combine.ts";
-export { deleteAdapter, injectAdapterInModel, setAdapter, setRequiresGrad } from "./operations/functional.ts";
+export { type EvaBatch, initializeLoraEvaWeights } from "./operations/eva.ts";
 export { hotswapAdapter, type HotswapOptions } from "./operations/hotswap.ts";
-export { MixedBatch } from "./operations/mixed_batch.ts";
+export {
+  deleteAdapter,
+  injectAdapterInModel,
+  setAdapter,
+  setRequiresGrad,
+} from "./operations/inject_adapter.ts";
 export { rescaleAdapterScale } from "./operations/scale_adapters.ts";
 export {
   getPeftModelStateDict,
@@ -72,9 +67,22 @@ export {
 } from "./operations/status.ts";
 export type { CombinationType, WeightedAdapterOptions } from "./operations/weighted_lora.ts";
 export { getPeftModel, type MixedOption, PeftModel } from "./peft_model.ts";
-export { NoMatchingModuleError } from "./targets.ts";
-export { Tuner } from "./tuner.ts";
-export type { AdapterCompanion, InjectionContext, TrainingState, TunerLayer } from "./tuner_layer.ts";
+export {
+  type AdapterCall,
+  AdapterState,
+  type PartOf,
+  type Rescale,
+  type RowAdapters,
+} from "./state/adapter_state.ts";
+export { LoraScaling } from "./state/lora_scaling.ts";
+export type { FactoredLayer, LoraOffset, LowRankFactors } from "./state/low_rank_factors.ts";
+export { NoMatchingModuleError } from "./targets/targets.ts";
+export { TokenAdapter } from "./trainable_tokens/token_adapter.ts";
+export {
+  TrainableTokensConfig,
+  type TrainableTokensConfigFields,
+} from "./trainable_tokens/trainable_tokens_config.ts";
+export { type TokenChoice, TrainableTokensLayer } from "./trainable_tokens/trainable_tokens_layer.ts";
 export { BidirectionalLstm, type LstmOptions } from "./virtual_tokens/lstm.ts";
 export { PrefixTuningConfig, type PrefixTuningConfigFields } from "./virtual_tokens/prefix_tuning_config.ts";
 export { VirtualTokenEncoder } from "./virtual_tokens/prompt_encoder.ts";

@@ -7,13 +7,16 @@ import type { FolderInput } from "../io/file_source.ts";
 import { type FolderOutput, openTarget } from "../io/folder_target.ts";
 import { Module, type ModuleDict, Parameter } from "../nn/mod.ts";
 import type { AdaptableModel, AdapterRows, ForwardInputs, Generate } from "./adaptable_model.ts";
-import type { AdapterHost, InjectOptions } from "./adapter_host.ts";
-import { noBudget } from "./companions.ts";
+import { registerHost, unmixedTunerOf } from "./adapters/find_adapters.ts";
+import type { AdapterHost, InjectOptions } from "./adapters/model_adapters.ts";
+import { PromptHost } from "./adapters/prompt_tuner.ts";
+import { noBudget } from "./adapters/shared_parts.ts";
+import { Tuner } from "./adapters/tuner.ts";
 import { type PeftConfig, withFields } from "./config/peft_config.ts";
 import { readAdapterConfig, readAdapterValues, writeAdapter } from "./files/adapter_files.ts";
 import { adapterFolder, type LoadAdapterOptions, type SaveAdapterOptions } from "./files/adapter_folder.ts";
-import { registerHost, unmixedTunerOf } from "./hosts.ts";
-import { convertToLora } from "./lora/lora_conversion.ts";
+import type { TrainingState } from "./layers/tuner_layer.ts";
+import { convertToLora } from "./operations/convert_to_lora.ts";
 import { setScale } from "./operations/scale_adapters.ts";
 import {
   getLayerStatus,
@@ -24,10 +27,7 @@ import {
 import { deleteFrom, setActive, setGradients, warnOfBiases } from "./operations/switch_adapters.ts";
 import { addWeightedAdapter } from "./operations/weighted_adapter.ts";
 import type { WeightedAdapterOptions } from "./operations/weighted_lora.ts";
-import { Tuner } from "./tuner.ts";
-import type { TrainingState } from "./tuner_layer.ts";
 import type { VirtualTokenEncoder } from "./virtual_tokens/prompt_encoder.ts";
-import { PromptHost } from "./virtual_tokens/prompt_host.ts";
 import { isPromptLearning } from "./virtual_tokens/prompt_learning.ts";
 
 /** Whether adapters of different methods may stand on one model. */

@@ -6,14 +6,11 @@
 import { bottleneck } from "./bottleneck/bottleneck.ts";
 import { BottleneckConfig } from "./bottleneck/bottleneck_config.ts";
 import type { PeftConfig } from "./config/peft_config.ts";
-import { type AdapterFormat, peftFormat } from "./files/adapter_format.ts";
 import { lora } from "./lora/lora.ts";
 import type { LoraConfig } from "./lora/lora_config.ts";
-import { trainableTokens } from "./lora/trainable_tokens.ts";
-import type { TrainableTokensConfig } from "./lora/trainable_tokens_config.ts";
-import type { PeftMethod } from "./method.ts";
 import { adalora } from "./methods/adalora.ts";
 import type { AdaLoraConfig } from "./methods/adalora_config.ts";
+import { type AdapterFormat, peftFormat } from "./methods/adapter_format.ts";
 import { bitfit } from "./methods/bitfit.ts";
 import { type BitFitConfig, isBitFit } from "./methods/bitfit_config.ts";
 import { boft } from "./methods/boft.ts";
@@ -28,11 +25,14 @@ import { loha } from "./methods/loha.ts";
 import type { LoHaConfig } from "./methods/loha_config.ts";
 import { lokr } from "./methods/lokr.ts";
 import type { LoKrConfig } from "./methods/lokr_config.ts";
+import type { PeftMethod } from "./methods/method.ts";
 import { oft } from "./methods/oft.ts";
 import type { OFTConfig } from "./methods/oft_config.ts";
 import { vera } from "./methods/vera.ts";
 import type { VeraConfig } from "./methods/vera_config.ts";
-import { nearestNames, quoteAll } from "./names.ts";
+import { nearestNames, quoteAll } from "./targets/names.ts";
+import { trainableTokens } from "./trainable_tokens/trainable_tokens.ts";
+import type { TrainableTokensConfig } from "./trainable_tokens/trainable_tokens_config.ts";
 import { isPromptLearning, promptLearningConfigs } from "./virtual_tokens/prompt_learning.ts";
 
 /** Configuration of each method. */

@@ -167,7 +167,7 @@ export const MUTANTS: readonly Mutant[] = [
     filter: "the scaling is alpha / r",
   },
   {
-    file: "peft/operations/mixed_batch.ts",
+    file: "peft/adapters/mixed_batch.ts",
     search: "scaling: layer.scaling.get(name)!",
     replace: "scaling: layer.scaling.initial(name)!",
     tests: ["tests/peft/mixed_batch_test.ts"],

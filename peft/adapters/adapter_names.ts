@@ -3,8 +3,8 @@
  * @module
  */
 
-import type { PeftConfig } from "./config/peft_config.ts";
-import { quoteAll } from "./names.ts";
+import type { PeftConfig } from "../config/peft_config.ts";
+import { quoteAll } from "../targets/names.ts";
 
 /** Adapters by name. */
 export type AdapterConfigs = ReadonlyMap<string, PeftConfig>;

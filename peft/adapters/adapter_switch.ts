@@ -4,8 +4,8 @@
  */
 
 import type { Parameter } from "../../nn/mod.ts";
-import type { AdapterState } from "../adapter_state.ts";
-import { GradientFlags } from "../gradient_flags.ts";
+import type { AdapterState } from "../state/adapter_state.ts";
+import { GradientFlags } from "./gradient_flags.ts";
 
 /** What else happens when adapters go off and come on again. */
 export interface SwitchEvents {

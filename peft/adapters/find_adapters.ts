@@ -3,8 +3,8 @@
  * @module
  */
 
-import type { Module } from "../nn/mod.ts";
-import type { AdapterHost } from "./adapter_host.ts";
+import type { Module } from "../../nn/mod.ts";
+import type { AdapterHost } from "./model_adapters.ts";
 import { Tuner } from "./tuner.ts";
 
 const hosts = new WeakMap<Module, AdapterHost<Module>>();

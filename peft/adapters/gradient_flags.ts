@@ -3,7 +3,7 @@
  * @module
  */
 
-import type { Parameter } from "../nn/mod.ts";
+import type { Parameter } from "../../nn/mod.ts";
 
 /** The `requiresGrad` of some parameters at one moment. */
 export class GradientFlags {

@@ -3,14 +3,14 @@
  * @module
  */
 
-import { noGrad } from "../autograd/mod.ts";
-import { Module } from "../nn/mod.ts";
-import { savedModules, tunerLayers } from "./adapted_tree.ts";
-import type { PeftConfig } from "./config/peft_config.ts";
-import { addTokens, dropTokenAdapters, tieTokens, tokenAdapters } from "./lora/token_adapter.ts";
-import type { PeftMethod } from "./method.ts";
-import { ModulesToSaveWrapper } from "./modules_to_save.ts";
-import { type InjectionContext, isTunerLayer, type TunerLayer } from "./tuner_layer.ts";
+import { noGrad } from "../../autograd/mod.ts";
+import { Module } from "../../nn/mod.ts";
+import type { PeftConfig } from "../config/peft_config.ts";
+import { savedModules, tunerLayers } from "../layers/find_layers.ts";
+import { ModulesToSaveWrapper } from "../layers/modules_to_save.ts";
+import { type InjectionContext, isTunerLayer, type TunerLayer } from "../layers/tuner_layer.ts";
+import type { PeftMethod } from "../methods/method.ts";
+import { addTokens, dropTokenAdapters, tieTokens, tokenAdapters } from "../trainable_tokens/token_adapter.ts";
 
 /** The tree as target matching sees it: adapters' own modules are not candidates. */
 export function unwrappedView(root: Module): Module {

@@ -4,10 +4,10 @@
  */
 
 import type { Module } from "../../nn/mod.ts";
-import { tunerLayers } from "../adapted_tree.ts";
-import type { AdapterState } from "../adapter_state.ts";
-import type { GradientFlags } from "../gradient_flags.ts";
-import { UntiedWeights } from "../untied_weights.ts";
+import { tunerLayers } from "../layers/find_layers.ts";
+import type { AdapterState } from "../state/adapter_state.ts";
+import type { GradientFlags } from "./gradient_flags.ts";
+import { UntiedWeights } from "./untied_weights.ts";
 
 /** Merges adapters of one model. */
 export class Merging {

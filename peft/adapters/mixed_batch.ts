@@ -6,10 +6,10 @@
 
 import { type StackedLora, stackLora, untracked } from "../../autograd/mod.ts";
 import type { Module } from "../../nn/mod.ts";
-import { tunerLayers } from "../adapted_tree.ts";
-import type { AdapterState, RowAdapters } from "../adapter_state.ts";
+import { tunerLayers } from "../layers/find_layers.ts";
 import { isLowRankLayer } from "../lora/low_rank.ts";
-import { type FactoredLayer, wholeFactors } from "../low_rank_factors.ts";
+import type { AdapterState, RowAdapters } from "../state/adapter_state.ts";
+import { type FactoredLayer, wholeFactors } from "../state/low_rank_factors.ts";
 
 /** The name of no adapter. */
 export const BASE = "__base__";

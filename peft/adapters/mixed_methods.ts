@@ -4,11 +4,11 @@
  * @module
  */
 
-import { AdaptedLinear, isLinearTarget } from "../adapted_linear.ts";
 import type { PeftConfig } from "../config/peft_config.ts";
-import type { PeftMethod } from "../method.ts";
-import { quoteAll } from "../names.ts";
+import { AdaptedLinear, isLinearTarget } from "../layers/adapted_linear.ts";
+import type { PeftMethod } from "../methods/method.ts";
 import { methodOf, peftMethods } from "../registry.ts";
+import { quoteAll } from "../targets/names.ts";
 import { isPromptLearning } from "../virtual_tokens/prompt_learning.ts";
 import type { Conv1D, Linear } from "../../nn/mod.ts";
 

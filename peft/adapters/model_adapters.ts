@@ -4,12 +4,12 @@
  * @module
  */
 
-import type { Tensor } from "../autograd/mod.ts";
-import type { Module, Parameter } from "../nn/mod.ts";
-import type { AdapterState } from "./adapter_state.ts";
-import type { PeftConfig } from "./config/peft_config.ts";
-import type { AdapterValues } from "./files/adapter_files.ts";
-import type { TrainingState } from "./tuner_layer.ts";
+import type { Tensor } from "../../autograd/mod.ts";
+import type { Module, Parameter } from "../../nn/mod.ts";
+import type { PeftConfig } from "../config/peft_config.ts";
+import type { AdapterValues } from "../files/adapter_files.ts";
+import type { TrainingState } from "../layers/tuner_layer.ts";
+import type { AdapterState } from "../state/adapter_state.ts";
 
 /** How an adapter is put in. */
 export interface InjectOptions {

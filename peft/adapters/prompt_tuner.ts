@@ -5,17 +5,17 @@
 
 import { defaultSeed, noGrad, slice, type Tensor, tidy, untracked } from "../../autograd/mod.ts";
 import { inEvalMode, Initializer, mismatchError, type Module, ModuleDict, Parameter } from "../../nn/mod.ts";
-import type { AdapterHost, InjectOptions, LoadedKeys } from "../adapter_host.ts";
-import { checkName, checkNewName, mixedTypes } from "../adapter_names.ts";
-import { AdapterState } from "../adapter_state.ts";
 import { type PeftConfig, withFields } from "../config/peft_config.ts";
 import type { AdapterValues } from "../files/adapter_files.ts";
-import { GradientFlags } from "../gradient_flags.ts";
-import { AdapterSwitch } from "../operations/adapters_off.ts";
-import { renameKey } from "../operations/rename_adapter.ts";
-import { VirtualTokenEncoder } from "./prompt_encoder.ts";
-import { makeEncoder, type PromptFacts } from "./prompt_init.ts";
-import { isPromptLearning, type PromptLearningConfig } from "./prompt_learning.ts";
+import { renameKey } from "../layers/rename_adapter.ts";
+import { AdapterState } from "../state/adapter_state.ts";
+import { VirtualTokenEncoder } from "../virtual_tokens/prompt_encoder.ts";
+import { makeEncoder, type PromptFacts } from "../virtual_tokens/prompt_init.ts";
+import { isPromptLearning, type PromptLearningConfig } from "../virtual_tokens/prompt_learning.ts";
+import { checkName, checkNewName, mixedTypes } from "./adapter_names.ts";
+import { AdapterSwitch } from "./adapter_switch.ts";
+import { GradientFlags } from "./gradient_flags.ts";
+import type { AdapterHost, InjectOptions, LoadedKeys } from "./model_adapters.ts";
 
 /** A model that takes `promptEmbeds` and `prefixKeyValues`. */
 interface PromptableModel {

@@ -7,8 +7,8 @@
 
 import { noGrad } from "../../autograd/mod.ts";
 import type { Module } from "../../nn/mod.ts";
-import type { AdapterCall, AdapterState } from "../adapter_state.ts";
 import type { PeftConfig } from "../config/peft_config.ts";
+import type { AdapterCall, AdapterState } from "../state/adapter_state.ts";
 import { BASE, checkMixedBatch, MixedBatch } from "./mixed_batch.ts";
 
 /** A model under adapters. */

@@ -3,12 +3,12 @@
  * @module
  */
 
-import { add, type Tensor, tidy } from "../autograd/mod.ts";
-import type { Parameter } from "../nn/mod.ts";
-import type { AdapterState } from "./adapter_state.ts";
-import type { PeftConfig } from "./config/peft_config.ts";
-import { renameKey } from "./operations/rename_adapter.ts";
-import type { AdapterCompanion, TrainingState } from "./tuner_layer.ts";
+import { add, type Tensor, tidy } from "../../autograd/mod.ts";
+import type { Parameter } from "../../nn/mod.ts";
+import type { PeftConfig } from "../config/peft_config.ts";
+import { renameKey } from "../layers/rename_adapter.ts";
+import type { AdapterCompanion, TrainingState } from "../layers/tuner_layer.ts";
+import type { AdapterState } from "../state/adapter_state.ts";
 
 /** Why `updateAndAllocate` has nothing to do. */
 export function noBudget(): RangeError {

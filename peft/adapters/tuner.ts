@@ -3,33 +3,38 @@
  * @module
  */
 
-import { defaultSeed, RandomState, type Tensor } from "../autograd/mod.ts";
-import { Conv1D, Initializer, Linear, Module, type Parameter } from "../nn/mod.ts";
-import { savedModules, tunerLayers } from "./adapted_tree.ts";
-import type { AdapterHost, InjectOptions, LoadedKeys } from "./adapter_host.ts";
+import { defaultSeed, RandomState, type Tensor } from "../../autograd/mod.ts";
+import { Conv1D, Initializer, Linear, Module, type Parameter } from "../../nn/mod.ts";
+import { type PeftConfig, withFields } from "../config/peft_config.ts";
+import { type AdapterValues, applyAdapterValues } from "../files/adapter_files.ts";
+import { matchKeys } from "../files/match_keys.ts";
+import { recordTargets } from "../files/recorded_config.ts";
+import { savedModules, tunerLayers } from "../layers/find_layers.ts";
+import type { ModulesToSaveWrapper } from "../layers/modules_to_save.ts";
+import { renameKey } from "../layers/rename_adapter.ts";
+import {
+  type InjectionContext,
+  isTunerLayer,
+  type TrainingState,
+  type TunerLayer,
+} from "../layers/tuner_layer.ts";
+import { embeddingWeights } from "../lora/embedding_weights.ts";
+import { KEY_PREFIX } from "../methods/adapter_format.ts";
+import { methodOf } from "../registry.ts";
+import { AdapterState } from "../state/adapter_state.ts";
+import { defaultTargets } from "../targets/default_targets.ts";
+import { findModulesToSave, findTargets, type TargetFields } from "../targets/targets.ts";
+import { checkTokenTargets, findTokenModules } from "../trainable_tokens/token_adapter.ts";
+import { isPromptLearning } from "../virtual_tokens/prompt_learning.ts";
 import { checkName, checkNewName, mixedTypes } from "./adapter_names.ts";
-import { AdapterState } from "./adapter_state.ts";
-import { Companions } from "./companions.ts";
-import { type PeftConfig, withFields } from "./config/peft_config.ts";
-import { defaultTargets } from "./default_targets.ts";
-import { type AdapterValues, applyAdapterValues } from "./files/adapter_files.ts";
-import { KEY_PREFIX } from "./files/adapter_format.ts";
-import { matchKeys } from "./files/match_keys.ts";
-import { recordTargets } from "./files/recorded_config.ts";
+import { AdapterSwitch } from "./adapter_switch.ts";
 import { GradientFlags } from "./gradient_flags.ts";
-import { embeddingWeights } from "./lora/embedding_weights.ts";
-import { checkTokenTargets, findTokenModules } from "./lora/token_adapter.ts";
-import type { ModulesToSaveWrapper } from "./modules_to_save.ts";
-import { AdapterSwitch } from "./operations/adapters_off.ts";
-import { Merging } from "./operations/merging.ts";
-import { mixedMethod } from "./operations/mixed_methods.ts";
-import { renameKey } from "./operations/rename_adapter.ts";
-import { runForward, runGenerate } from "./operations/run_model.ts";
-import { placeAdapter, putBasesBack, takeOutAdapter, unwrappedView } from "./placement.ts";
-import { methodOf } from "./registry.ts";
-import { findModulesToSave, findTargets, type TargetFields } from "./targets.ts";
-import { type InjectionContext, isTunerLayer, type TrainingState, type TunerLayer } from "./tuner_layer.ts";
-import { isPromptLearning } from "./virtual_tokens/prompt_learning.ts";
+import { placeAdapter, putBasesBack, takeOutAdapter, unwrappedView } from "./insert_adapter.ts";
+import { Merging } from "./merging.ts";
+import { mixedMethod } from "./mixed_methods.ts";
+import type { AdapterHost, InjectOptions, LoadedKeys } from "./model_adapters.ts";
+import { runForward, runGenerate } from "./run_model.ts";
+import { Companions } from "./shared_parts.ts";
 
 /** What a model may have that a tuner uses: GPT-2 has both. */
 interface ModelFacts {

@@ -5,8 +5,8 @@
  * @module
  */
 
-import { untracked } from "../autograd/mod.ts";
-import { type Module, Parameter } from "../nn/mod.ts";
+import { untracked } from "../../autograd/mod.ts";
+import { type Module, Parameter } from "../../nn/mod.ts";
 
 /** One weight that was shared. */
 interface Untied {

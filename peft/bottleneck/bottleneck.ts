@@ -5,8 +5,8 @@
  * @module
  */
 
-import { blockNames } from "../default_targets.ts";
-import type { PeftMethod } from "../method.ts";
+import type { PeftMethod } from "../methods/method.ts";
+import { blockNames } from "../targets/default_targets.ts";
 import { BottleneckConfig } from "./bottleneck_config.ts";
 import { hubFormat } from "./bottleneck_format.ts";
 import { BottleneckLayer } from "./bottleneck_layer.ts";

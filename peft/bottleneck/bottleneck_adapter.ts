@@ -5,7 +5,7 @@
 
 import { add, multiply, negate, relu, scale, subtract, type Tensor } from "../../autograd/mod.ts";
 import { activations, Dropout, Initializer, LayerNorm, Linear, Module, Parameter } from "../../nn/mod.ts";
-import type { InjectionContext } from "../tuner_layer.ts";
+import type { InjectionContext } from "../layers/tuner_layer.ts";
 import type { BottleneckConfig } from "./bottleneck_config.ts";
 
 /** AdapterHub's own activation beside those of `transformers`: slope 0.01 below zero. */

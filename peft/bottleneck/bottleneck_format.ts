@@ -5,7 +5,7 @@
  */
 
 import type { PeftConfig } from "../config/peft_config.ts";
-import { type AdapterFormat, KEY_PREFIX } from "../files/adapter_format.ts";
+import { type AdapterFormat, KEY_PREFIX } from "../methods/adapter_format.ts";
 import type { BottleneckConfig } from "./bottleneck_config.ts";
 
 /** Where adapters sit: the part of a block here, and the name of their list in AdapterHub's tree. */

@@ -5,9 +5,9 @@
 
 import { add, type Tensor } from "../../autograd/mod.ts";
 import { ModuleDict, type Parameter, SubBlock } from "../../nn/mod.ts";
-import type { AdapterState } from "../adapter_state.ts";
-import { renameIn } from "../operations/rename_adapter.ts";
-import type { InjectionContext, TunerLayer } from "../tuner_layer.ts";
+import { renameIn } from "../layers/rename_adapter.ts";
+import type { InjectionContext, TunerLayer } from "../layers/tuner_layer.ts";
+import type { AdapterState } from "../state/adapter_state.ts";
 import { BottleneckAdapter } from "./bottleneck_adapter.ts";
 import type { BottleneckConfig } from "./bottleneck_config.ts";
 

@@ -3,9 +3,9 @@
  * @module
  */
 
-import { keyOf, namesOf } from "../options/table.ts";
-import { MethodConfig } from "./config/method_config.ts";
-import type { PeftConfig } from "./config/peft_config.ts";
+import { keyOf, namesOf } from "../../options/table.ts";
+import { MethodConfig } from "./method_config.ts";
+import type { PeftConfig } from "./peft_config.ts";
 
 /** Lists of names and numbers with commas between, text as it is, everything else as JSON. */
 function show(value: unknown): string {

@@ -6,7 +6,7 @@
 import type { FolderInput, FolderSource } from "../../io/file_source.ts";
 import { resolveFolder } from "../../io/hub.ts";
 import { hubFormat } from "../bottleneck/bottleneck_format.ts";
-import { peftFormat } from "./adapter_format.ts";
+import { peftFormat } from "../methods/adapter_format.ts";
 
 /** Options of loading an adapter. */
 export interface LoadAdapterOptions {

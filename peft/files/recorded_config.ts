@@ -5,7 +5,7 @@
 
 import type { Module } from "../../nn/mod.ts";
 import { type PeftConfig, withFields } from "../config/peft_config.ts";
-import type { TargetFields } from "../targets.ts";
+import type { TargetFields } from "../targets/targets.ts";
 
 /** The configuration as it is saved: full names for "all-linear", the model's defaults, the layout found. */
 export function recordTargets(

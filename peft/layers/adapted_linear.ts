@@ -4,7 +4,7 @@
  * @module
  */
 
-import { cast, mixedLoraLinear, noGrad, type Tensor, tidy, type WeightLayout } from "../autograd/mod.ts";
+import { cast, mixedLoraLinear, noGrad, type Tensor, tidy, type WeightLayout } from "../../autograd/mod.ts";
 import {
   Conv1D,
   Linear,
@@ -14,15 +14,15 @@ import {
   ParameterDict,
   Projection,
   type ProjectionOptions,
-} from "../nn/mod.ts";
-import type { AdapterState } from "./adapter_state.ts";
-import { partOfOptions } from "./by_sample.ts";
-import type { PeftConfig } from "./config/peft_config.ts";
+} from "../../nn/mod.ts";
+import type { PeftConfig } from "../config/peft_config.ts";
+import type { AdapterState } from "../state/adapter_state.ts";
+import { partOfOptions } from "../state/by_sample.ts";
+import { LoraScaling } from "../state/lora_scaling.ts";
+import type { LowRankFactors } from "../state/low_rank_factors.ts";
 import { type LinearAdapter, type LinearCall, type MakeLinearAdapter, runLinear } from "./linear_call.ts";
-import { LoraScaling } from "./lora/lora_scaling.ts";
-import type { LowRankFactors } from "./low_rank_factors.ts";
-import { renameIn, renameKey } from "./operations/rename_adapter.ts";
 import { OriginalWeights } from "./original_weights.ts";
+import { renameIn, renameKey } from "./rename_adapter.ts";
 import type { InjectionContext, TunerLayer } from "./tuner_layer.ts";
 
 /** Whether a module is one that `AdaptedLinear` can wrap, or one itself. */

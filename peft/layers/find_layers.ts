@@ -3,7 +3,7 @@
  * @module
  */
 
-import type { Module } from "../nn/mod.ts";
+import type { Module } from "../../nn/mod.ts";
 import { ModulesToSaveWrapper } from "./modules_to_save.ts";
 import { isTunerLayer, type TunerLayer } from "./tuner_layer.ts";
 

@@ -5,10 +5,24 @@
  * @module
  */
 
-import { add, linear, loraLinear, multiply, scale, type Tensor, type WeightLayout } from "../autograd/mod.ts";
-import { activations, type Dropout, type Module, type Parameter, type ProjectionOptions } from "../nn/mod.ts";
-import type { PeftConfig } from "./config/peft_config.ts";
-import { type LoraOffset, type LowRankFactors, wholeFactors } from "./low_rank_factors.ts";
+import {
+  add,
+  linear,
+  loraLinear,
+  multiply,
+  scale,
+  type Tensor,
+  type WeightLayout,
+} from "../../autograd/mod.ts";
+import {
+  activations,
+  type Dropout,
+  type Module,
+  type Parameter,
+  type ProjectionOptions,
+} from "../../nn/mod.ts";
+import type { PeftConfig } from "../config/peft_config.ts";
+import { type LoraOffset, type LowRankFactors, wholeFactors } from "../state/low_rank_factors.ts";
 import type { InjectionContext } from "./tuner_layer.ts";
 
 /** One change of low rank, s (xd A^T) B^T. */

@@ -3,10 +3,10 @@
  * @module
  */
 
-import type { Tensor } from "../autograd/mod.ts";
-import { Module, ModuleDict, type Parameter } from "../nn/mod.ts";
-import type { AdapterState } from "./adapter_state.ts";
-import { partOfOptions } from "./by_sample.ts";
+import type { Tensor } from "../../autograd/mod.ts";
+import { Module, ModuleDict, type Parameter } from "../../nn/mod.ts";
+import type { AdapterState } from "../state/adapter_state.ts";
+import { partOfOptions } from "../state/by_sample.ts";
 
 /** A layer of one tensor in and one out, with options it understands. */
 export type Layer = Module & {

@@ -3,8 +3,8 @@
  * @module
  */
 
-import { type Tensor, untracked } from "../autograd/mod.ts";
-import type { Parameter } from "../nn/mod.ts";
+import { type Tensor, untracked } from "../../autograd/mod.ts";
+import type { Parameter } from "../../nn/mod.ts";
 
 /** The values some parameters had before the first merge. */
 export class OriginalWeights {

@@ -3,10 +3,10 @@
  * @module
  */
 
-import type { Device, RandomState, Tensor } from "../autograd/mod.ts";
-import type { Initializer, Module, Parameter } from "../nn/mod.ts";
-import type { AdapterState } from "./adapter_state.ts";
-import type { PeftConfig } from "./config/peft_config.ts";
+import type { Device, RandomState, Tensor } from "../../autograd/mod.ts";
+import type { Initializer, Module, Parameter } from "../../nn/mod.ts";
+import type { PeftConfig } from "../config/peft_config.ts";
+import type { AdapterState } from "../state/adapter_state.ts";
 
 /** What a method may use while it makes parameters. */
 export interface InjectionContext {

@@ -21,7 +21,7 @@ import {
   tidy,
 } from "../../autograd/mod.ts";
 import { Module, type Parameter } from "../../nn/mod.ts";
-import { wholeFactors } from "../low_rank_factors.ts";
+import { wholeFactors } from "../state/low_rank_factors.ts";
 import { changedWeight, frozenLinear, type LoraFactors } from "./lora_factors.ts";
 
 /** The trained lengths of one adapter, under `peft`'s name. */

@@ -5,10 +5,10 @@
  */
 
 import { Embedding, Linear, type Module, type Parameter } from "../../nn/mod.ts";
-import { tunerLayers } from "../adapted_tree.ts";
 import type { PeftConfig } from "../config/peft_config.ts";
-import { HEAD } from "../default_targets.ts";
-import { matchesTarget } from "../targets.ts";
+import { tunerLayers } from "../layers/find_layers.ts";
+import { HEAD } from "../targets/default_targets.ts";
+import { matchesTarget } from "../targets/targets.ts";
 
 /** Whether the targets name the head. */
 function targetsHead({ targetModules }: PeftConfig): boolean {

@@ -4,7 +4,7 @@
  */
 
 import { matmul, noGrad, readAndDispose, scale, tidy } from "../../autograd/mod.ts";
-import type { LowRankFactors } from "../low_rank_factors.ts";
+import type { LowRankFactors } from "../state/low_rank_factors.ts";
 
 /** Values of A [r, in] and B [out, r]. */
 export interface FactorValues {

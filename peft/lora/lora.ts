@@ -6,8 +6,8 @@
  */
 
 import { type Conv1D, Embedding, type Linear } from "../../nn/mod.ts";
-import { AdaptedLinear, isLinearTarget } from "../adapted_linear.ts";
-import type { PeftMethod } from "../method.ts";
+import { AdaptedLinear, isLinearTarget } from "../layers/adapted_linear.ts";
+import type { PeftMethod } from "../methods/method.ts";
 import { LoraConfig } from "./lora_config.ts";
 import { LoraEmbedding } from "./lora_embedding.ts";
 import { makeLoraBesideOthers, makeLoraLinear } from "./lora_linear.ts";

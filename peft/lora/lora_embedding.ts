@@ -19,18 +19,18 @@ import {
   untracked,
 } from "../../autograd/mod.ts";
 import { type Embedding, Module, ModuleDict, Parameter, ParameterDict } from "../../nn/mod.ts";
-import type { AdapterState } from "../adapter_state.ts";
 import { refuseConfig } from "../config/peft_config.ts";
-import type { LowRankFactors } from "../low_rank_factors.ts";
-import { renameIn } from "../operations/rename_adapter.ts";
-import { OriginalWeights } from "../original_weights.ts";
-import { patternValue } from "../targets.ts";
-import type { InjectionContext } from "../tuner_layer.ts";
+import { OriginalWeights } from "../layers/original_weights.ts";
+import { renameIn } from "../layers/rename_adapter.ts";
+import type { InjectionContext } from "../layers/tuner_layer.ts";
+import type { AdapterState } from "../state/adapter_state.ts";
+import { LoraScaling } from "../state/lora_scaling.ts";
+import type { LowRankFactors } from "../state/low_rank_factors.ts";
+import { patternValue } from "../targets/targets.ts";
 import { columnNorms, DoraMagnitude } from "./dora.ts";
 import type { LoraConfig } from "./lora_config.ts";
 import { changedWeight, type LoraFactors } from "./lora_factors.ts";
 import { loraScaling } from "./lora_linear.ts";
-import { LoraScaling } from "./lora_scaling.ts";
 import type { LowRankLayer } from "./low_rank.ts";
 
 /** Takes the place of an Embedding. Properties carry `peft`'s names. */

@@ -13,7 +13,7 @@ import {
   type WeightLayout,
 } from "../../autograd/mod.ts";
 import type { Parameter } from "../../nn/mod.ts";
-import { type LoraOffset, wholeFactors } from "../low_rank_factors.ts";
+import { type LoraOffset, wholeFactors } from "../state/low_rank_factors.ts";
 
 /** The factors of one adapter, with what they belong to. */
 export interface LoraFactors {

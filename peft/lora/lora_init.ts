@@ -25,7 +25,7 @@ import {
 } from "../../autograd/mod.ts";
 import { type Initializer, Parameter } from "../../nn/mod.ts";
 import { refuseConfig } from "../config/peft_config.ts";
-import type { LoraOffset } from "../low_rank_factors.ts";
+import type { LoraOffset } from "../state/low_rank_factors.ts";
 import { checkEvenRank, isNamedInit, type LoraInit, parseInit } from "./lora_config.ts";
 
 /** Where an adapter is put in. */

@@ -23,10 +23,10 @@ import {
   type LinearFacts,
   type MakeLinearAdapter,
   withTerm,
-} from "../linear_call.ts";
-import type { LowRankFactors } from "../low_rank_factors.ts";
-import { patternValue } from "../targets.ts";
-import type { InjectionContext } from "../tuner_layer.ts";
+} from "../layers/linear_call.ts";
+import type { InjectionContext } from "../layers/tuner_layer.ts";
+import type { LowRankFactors } from "../state/low_rank_factors.ts";
+import { patternValue } from "../targets/targets.ts";
 import { columnNorms, doraForward, DoraMagnitude } from "./dora.ts";
 import type { LoraConfig } from "./lora_config.ts";
 import { changedWeight, type LoraFactors } from "./lora_factors.ts";

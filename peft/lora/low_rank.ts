@@ -4,12 +4,12 @@
  */
 
 import type { Linear, Module, ModuleDict } from "../../nn/mod.ts";
-import { AdaptedLinear } from "../adapted_linear.ts";
-import type { AdapterState } from "../adapter_state.ts";
-import type { FactoredLayer } from "../low_rank_factors.ts";
-import { isTunerLayer, type TunerLayer } from "../tuner_layer.ts";
+import { AdaptedLinear } from "../layers/adapted_linear.ts";
+import { isTunerLayer, type TunerLayer } from "../layers/tuner_layer.ts";
+import type { AdapterState } from "../state/adapter_state.ts";
+import type { LoraScaling } from "../state/lora_scaling.ts";
+import type { FactoredLayer } from "../state/low_rank_factors.ts";
 import type { DoraMagnitude } from "./dora.ts";
-import type { LoraScaling } from "./lora_scaling.ts";
 
 /** A layer of the LoRA family. */
 export interface LowRankLayer extends TunerLayer, FactoredLayer {

@@ -8,10 +8,10 @@
  * @module
  */
 
-import { AdaptedLinear, isLinearTarget } from "../adapted_linear.ts";
-import type { PeftMethod } from "../method.ts";
+import { AdaptedLinear, isLinearTarget } from "../layers/adapted_linear.ts";
 import { AdaLoraConfig } from "./adalora_config.ts";
 import { makeAdaLoraAdapter } from "./adalora_layer.ts";
+import type { PeftMethod } from "./method.ts";
 import { RankAllocator } from "./rank_allocator.ts";
 import type { Conv1D, Linear } from "../../nn/mod.ts";
 

@@ -15,8 +15,8 @@ import {
   type WeightLayout,
 } from "../../autograd/mod.ts";
 import { Parameter } from "../../nn/mod.ts";
-import { type LinearAdapter, type LinearCall, type LinearFacts, withTerm } from "../linear_call.ts";
-import { companionOf, type InjectionContext } from "../tuner_layer.ts";
+import { type LinearAdapter, type LinearCall, type LinearFacts, withTerm } from "../layers/linear_call.ts";
+import { companionOf, type InjectionContext } from "../layers/tuner_layer.ts";
 import type { AdaLoraConfig } from "./adalora_config.ts";
 import { RankAllocator, type SingularFactors } from "./rank_allocator.ts";
 

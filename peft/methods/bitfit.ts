@@ -8,9 +8,9 @@
  * @module
  */
 
-import type { PeftMethod } from "../method.ts";
 import { BitFitConfig } from "./bitfit_config.ts";
 import { type BiasedLayer, BitFitCarrier, BitFitLayer } from "./bitfit_layer.ts";
+import type { PeftMethod } from "./method.ts";
 import { Conv1D, LayerNorm, Linear, type Module } from "../../nn/mod.ts";
 
 /** BitFit, for the registry. */

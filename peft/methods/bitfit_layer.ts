@@ -13,18 +13,18 @@ import {
   ParameterDict,
   type ProjectionOptions,
 } from "../../nn/mod.ts";
-import type { AdapterState } from "../adapter_state.ts";
-import { partOfOptions } from "../by_sample.ts";
-import { KEY_PREFIX } from "../files/adapter_format.ts";
-import { renameKey } from "../operations/rename_adapter.ts";
-import { OriginalWeights } from "../original_weights.ts";
-import { matchesTarget } from "../targets.ts";
+import { OriginalWeights } from "../layers/original_weights.ts";
+import { renameKey } from "../layers/rename_adapter.ts";
 import {
   type AdapterCompanion,
   companionOf,
   type InjectionContext,
   type TunerLayer,
-} from "../tuner_layer.ts";
+} from "../layers/tuner_layer.ts";
+import type { AdapterState } from "../state/adapter_state.ts";
+import { partOfOptions } from "../state/by_sample.ts";
+import { matchesTarget } from "../targets/targets.ts";
+import { KEY_PREFIX } from "./adapter_format.ts";
 import type { BitFitConfig } from "./bitfit_config.ts";
 
 /** A layer that has a bias. */

@@ -8,10 +8,10 @@
  * @module
  */
 
-import { AdaptedLinear, isLinearTarget } from "../adapted_linear.ts";
-import type { PeftMethod } from "../method.ts";
+import { AdaptedLinear, isLinearTarget } from "../layers/adapted_linear.ts";
 import { BOFTConfig } from "./boft_config.ts";
 import { makeBoftAdapter } from "./boft_layer.ts";
+import type { PeftMethod } from "./method.ts";
 import type { Conv1D, Linear } from "../../nn/mod.ts";
 
 /** BOFT, for the registry. */

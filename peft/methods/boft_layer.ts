@@ -22,8 +22,8 @@ import {
 } from "../../autograd/mod.ts";
 import { Parameter } from "../../nn/mod.ts";
 import { refuseConfig } from "../config/peft_config.ts";
-import type { LinearAdapter, LinearCall, LinearFacts } from "../linear_call.ts";
-import type { InjectionContext } from "../tuner_layer.ts";
+import type { LinearAdapter, LinearCall, LinearFacts } from "../layers/linear_call.ts";
+import type { InjectionContext } from "../layers/tuner_layer.ts";
 import type { BOFTConfig } from "./boft_config.ts";
 import { rotateBlocks } from "./rotation.ts";
 

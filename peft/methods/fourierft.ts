@@ -7,10 +7,10 @@
  * @module
  */
 
-import { AdaptedLinear, isLinearTarget } from "../adapted_linear.ts";
-import type { PeftMethod } from "../method.ts";
+import { AdaptedLinear, isLinearTarget } from "../layers/adapted_linear.ts";
 import { FourierFTConfig } from "./fourierft_config.ts";
 import { FourierTables, makeFourierAdapter } from "./fourierft_layer.ts";
+import type { PeftMethod } from "./method.ts";
 import type { Conv1D, Linear } from "../../nn/mod.ts";
 
 /** FourierFT, for the registry. */

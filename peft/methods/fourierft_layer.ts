@@ -18,9 +18,9 @@ import {
 } from "../../autograd/mod.ts";
 import type { Parameter } from "../../nn/mod.ts";
 import { refuseConfig } from "../config/peft_config.ts";
-import { type LinearAdapter, type LinearCall, type LinearFacts, withTerm } from "../linear_call.ts";
-import { compilePattern } from "../pattern.ts";
-import { type AdapterCompanion, companionOf, type InjectionContext } from "../tuner_layer.ts";
+import { type LinearAdapter, type LinearCall, type LinearFacts, withTerm } from "../layers/linear_call.ts";
+import { type AdapterCompanion, companionOf, type InjectionContext } from "../layers/tuner_layer.ts";
+import { compilePattern } from "../targets/pattern.ts";
 import type { FourierFTConfig } from "./fourierft_config.ts";
 import { addToWeight } from "./weight_change.ts";
 

@@ -5,11 +5,11 @@
  * @module
  */
 
-import { AdaptedLinear, isLinearTarget } from "../adapted_linear.ts";
-import { defaultFeedforward } from "../default_targets.ts";
-import type { PeftMethod } from "../method.ts";
+import { AdaptedLinear, isLinearTarget } from "../layers/adapted_linear.ts";
+import { defaultFeedforward } from "../targets/default_targets.ts";
 import { IA3Config } from "./ia3_config.ts";
 import { makeIA3Adapter } from "./ia3_linear.ts";
+import type { PeftMethod } from "./method.ts";
 import type { Conv1D, Linear } from "../../nn/mod.ts";
 
 /** (IA)^3, for the registry. */

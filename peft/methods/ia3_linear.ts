@@ -5,9 +5,9 @@
 
 import { full, multiply, reshape, type Tensor, untracked } from "../../autograd/mod.ts";
 import { Parameter } from "../../nn/mod.ts";
-import type { LinearAdapter, LinearCall, LinearFacts, MakeLinearAdapter } from "../linear_call.ts";
-import { matchesTarget } from "../targets.ts";
-import type { InjectionContext } from "../tuner_layer.ts";
+import type { LinearAdapter, LinearCall, LinearFacts, MakeLinearAdapter } from "../layers/linear_call.ts";
+import type { InjectionContext } from "../layers/tuner_layer.ts";
+import { matchesTarget } from "../targets/targets.ts";
 import type { IA3Config } from "./ia3_config.ts";
 
 class IA3Linear implements LinearAdapter {

@@ -4,12 +4,12 @@
  * @module
  */
 
-import type { AdapterState } from "../adapter_state.ts";
-import type { PeftMethod } from "../method.ts";
-import { renameIn } from "../operations/rename_adapter.ts";
-import { OriginalWeights } from "../original_weights.ts";
-import type { TunerLayer } from "../tuner_layer.ts";
+import { OriginalWeights } from "../layers/original_weights.ts";
+import { renameIn } from "../layers/rename_adapter.ts";
+import type { TunerLayer } from "../layers/tuner_layer.ts";
+import type { AdapterState } from "../state/adapter_state.ts";
 import { LNTuningConfig } from "./ln_tuning_config.ts";
+import type { PeftMethod } from "./method.ts";
 import type { Tensor } from "../../autograd/mod.ts";
 import { LayerNorm, Module, ModuleDict, type Parameter } from "../../nn/mod.ts";
 

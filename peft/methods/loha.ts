@@ -9,18 +9,18 @@
  * @module
  */
 
-import { AdaptedLinear, isLinearTarget } from "../adapted_linear.ts";
+import { AdaptedLinear, isLinearTarget } from "../layers/adapted_linear.ts";
 import {
   type LinearAdapter,
   type LinearCall,
   type LinearFacts,
   type MakeLinearAdapter,
   withTerm,
-} from "../linear_call.ts";
-import type { PeftMethod } from "../method.ts";
-import { patternValue } from "../targets.ts";
-import type { InjectionContext } from "../tuner_layer.ts";
+} from "../layers/linear_call.ts";
+import type { InjectionContext } from "../layers/tuner_layer.ts";
+import { patternValue } from "../targets/targets.ts";
 import { LoHaConfig } from "./loha_config.ts";
+import type { PeftMethod } from "./method.ts";
 import { addToWeight, type ChangeDropout, dropFactors } from "./weight_change.ts";
 import { add, matmul, multiply, reshape, scale, type Tensor } from "../../autograd/mod.ts";
 import type { Conv1D, Linear, Parameter } from "../../nn/mod.ts";

@@ -8,12 +8,12 @@
  * @module
  */
 
-import { AdaptedLinear, isLinearTarget } from "../adapted_linear.ts";
-import type { LinearAdapter, LinearCall, LinearFacts, MakeLinearAdapter } from "../linear_call.ts";
-import type { PeftMethod } from "../method.ts";
-import { patternValue } from "../targets.ts";
-import type { InjectionContext } from "../tuner_layer.ts";
+import { AdaptedLinear, isLinearTarget } from "../layers/adapted_linear.ts";
+import type { LinearAdapter, LinearCall, LinearFacts, MakeLinearAdapter } from "../layers/linear_call.ts";
+import type { InjectionContext } from "../layers/tuner_layer.ts";
+import { patternValue } from "../targets/targets.ts";
 import { LoKrConfig } from "./lokr_config.ts";
+import type { PeftMethod } from "./method.ts";
 import { type ChangeDropout, dropFactors } from "./weight_change.ts";
 import {
   add,

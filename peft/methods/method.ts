@@ -3,12 +3,12 @@
  * @module
  */
 
-import type { Module } from "../nn/mod.ts";
-import type { AdapterState } from "./adapter_state.ts";
-import type { PeftConfig } from "./config/peft_config.ts";
-import type { AdapterFormat } from "./files/adapter_format.ts";
-import type { MakeLinearAdapter } from "./linear_call.ts";
-import type { AdapterCompanion, InjectionContext, TunerLayer } from "./tuner_layer.ts";
+import type { Module } from "../../nn/mod.ts";
+import type { PeftConfig } from "../config/peft_config.ts";
+import type { MakeLinearAdapter } from "../layers/linear_call.ts";
+import type { AdapterCompanion, InjectionContext, TunerLayer } from "../layers/tuner_layer.ts";
+import type { AdapterState } from "../state/adapter_state.ts";
+import type { AdapterFormat } from "./adapter_format.ts";
 
 /** A method, as the registry lists it. */
 export interface PeftMethod<Config extends PeftConfig = PeftConfig> {

@@ -8,8 +8,8 @@
  * @module
  */
 
-import { AdaptedLinear, isLinearTarget } from "../adapted_linear.ts";
-import type { PeftMethod } from "../method.ts";
+import { AdaptedLinear, isLinearTarget } from "../layers/adapted_linear.ts";
+import type { PeftMethod } from "./method.ts";
 import { OFTConfig } from "./oft_config.ts";
 import { makeOftAdapter, SkewTables } from "./oft_layer.ts";
 import type { Conv1D, Linear } from "../../nn/mod.ts";

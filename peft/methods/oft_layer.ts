@@ -22,8 +22,8 @@ import {
 } from "../../autograd/mod.ts";
 import type { Parameter } from "../../nn/mod.ts";
 import { refuseConfig } from "../config/peft_config.ts";
-import type { LinearAdapter, LinearCall, LinearFacts } from "../linear_call.ts";
-import { type AdapterCompanion, companionOf, type InjectionContext } from "../tuner_layer.ts";
+import type { LinearAdapter, LinearCall, LinearFacts } from "../layers/linear_call.ts";
+import { type AdapterCompanion, companionOf, type InjectionContext } from "../layers/tuner_layer.ts";
 import type { OFTConfig } from "./oft_config.ts";
 import { cayleyNeumann, rotateBlocks, SkewTable } from "./rotation.ts";
 

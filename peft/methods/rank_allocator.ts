@@ -28,9 +28,9 @@ import {
   untracked,
   updateImportance,
 } from "../../autograd/mod.ts";
-import { KEY_PREFIX } from "../files/adapter_format.ts";
-import type { AdapterCompanion, TrainingState } from "../tuner_layer.ts";
+import type { AdapterCompanion, TrainingState } from "../layers/tuner_layer.ts";
 import type { AdaLoraConfig, RankPattern } from "./adalora_config.ts";
+import { KEY_PREFIX } from "./adapter_format.ts";
 import type { Parameter } from "../../nn/mod.ts";
 
 /** What is smoothed of each parameter. */

@@ -6,8 +6,8 @@
  * @module
  */
 
-import { AdaptedLinear, isLinearTarget } from "../adapted_linear.ts";
-import type { PeftMethod } from "../method.ts";
+import { AdaptedLinear, isLinearTarget } from "../layers/adapted_linear.ts";
+import type { PeftMethod } from "./method.ts";
 import { VeraConfig } from "./vera_config.ts";
 import { makeVeraAdapter, VeraProjections } from "./vera_layer.ts";
 import type { Conv1D, Linear } from "../../nn/mod.ts";

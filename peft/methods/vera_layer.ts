@@ -18,8 +18,8 @@ import {
   type WeightLayout,
 } from "../../autograd/mod.ts";
 import { type Module, Parameter, type Projection } from "../../nn/mod.ts";
-import { type LinearAdapter, type LinearCall, type LinearFacts, withTerm } from "../linear_call.ts";
-import { type AdapterCompanion, companionOf, type InjectionContext } from "../tuner_layer.ts";
+import { type LinearAdapter, type LinearCall, type LinearFacts, withTerm } from "../layers/linear_call.ts";
+import { type AdapterCompanion, companionOf, type InjectionContext } from "../layers/tuner_layer.ts";
 import type { VeraConfig } from "./vera_config.ts";
 
 /** Kaiming's bound for relu (He et al. 2015): sqrt(2) sqrt(3 / fan_in), in `peft`'s order of operations. */

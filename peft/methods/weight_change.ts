@@ -16,7 +16,7 @@ import {
   scale,
   type Tensor,
 } from "../../autograd/mod.ts";
-import type { LinearCall } from "../linear_call.ts";
+import type { LinearCall } from "../layers/linear_call.ts";
 
 /** A call whose weight has a change added to it, stored like it: one product with both. */
 export function addToWeight(call: LinearCall, change: Tensor): LinearCall {

@@ -10,9 +10,9 @@ import { concat, full, negate, Tensor, tidy, untracked } from "../../autograd/mo
 import type { Module } from "../../nn/mod.ts";
 import { type PeftConfig, withFields } from "../config/peft_config.ts";
 import { readAdapterConfig, readAdapterValues } from "../files/adapter_files.ts";
-import { KEY_PREFIX } from "../files/adapter_format.ts";
-import { LoraConfig } from "./lora_config.ts";
-import { lowRankLayers } from "./low_rank.ts";
+import { LoraConfig } from "../lora/lora_config.ts";
+import { lowRankLayers } from "../lora/low_rank.ts";
+import { KEY_PREFIX } from "../methods/adapter_format.ts";
 
 /** An adapter as it is written. */
 export interface WrittenAdapter {

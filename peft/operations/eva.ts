@@ -24,13 +24,13 @@ import {
   untracked,
 } from "../../autograd/mod.ts";
 import type { AdaptableModel } from "../adaptable_model.ts";
-import { AdaptedLinear } from "../adapted_linear.ts";
+import { findHost } from "../adapters/find_adapters.ts";
+import { Tuner } from "../adapters/tuner.ts";
 import { withFields } from "../config/peft_config.ts";
-import { findHost } from "../hosts.ts";
-import { patternValue } from "../targets.ts";
-import { Tuner } from "../tuner.ts";
-import { completeEva, type EvaConfig } from "./eva_config.ts";
-import { LoraConfig } from "./lora_config.ts";
+import { AdaptedLinear } from "../layers/adapted_linear.ts";
+import { completeEva, type EvaConfig } from "../lora/eva_config.ts";
+import { LoraConfig } from "../lora/lora_config.ts";
+import { patternValue } from "../targets/targets.ts";
 import { inEvalMode, type Module } from "../../nn/mod.ts";
 
 /** Subspace iterations for the components: on a covariance each counts twice. */

@@ -7,16 +7,16 @@
 import type { FolderInput } from "../../io/file_source.ts";
 import { sameShape, showShape } from "../../autograd/mod.ts";
 import type { Module, Parameter } from "../../nn/mod.ts";
+import { unmixedTunerOf } from "../adapters/find_adapters.ts";
+import type { Tuner } from "../adapters/tuner.ts";
 import { type PeftConfig, withFields } from "../config/peft_config.ts";
 import { type AdapterValues, readAdapterConfig, readAdapterValues } from "../files/adapter_files.ts";
 import { adapterFolder, type LoadAdapterOptions } from "../files/adapter_folder.ts";
-import { KEY_PREFIX } from "../files/adapter_format.ts";
 import { matchKeys } from "../files/match_keys.ts";
-import { unmixedTunerOf } from "../hosts.ts";
 import { LoraConfig } from "../lora/lora_config.ts";
 import { loraScaling } from "../lora/lora_linear.ts";
 import { isLowRankLayer, type LowRankLayer } from "../lora/low_rank.ts";
-import type { Tuner } from "../tuner.ts";
+import { KEY_PREFIX } from "../methods/adapter_format.ts";
 
 const ACTION = "Cannot hot-swap the adapter";
 

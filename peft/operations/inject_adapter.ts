@@ -5,12 +5,12 @@
  */
 
 import type { Module } from "../../nn/mod.ts";
-import { tunerLayers } from "../adapted_tree.ts";
-import type { InjectOptions } from "../adapter_host.ts";
+import { findHost, hostOf, registerHost } from "../adapters/find_adapters.ts";
+import type { InjectOptions } from "../adapters/model_adapters.ts";
+import { Tuner } from "../adapters/tuner.ts";
 import type { PeftConfig } from "../config/peft_config.ts";
-import { findHost, hostOf, registerHost } from "../hosts.ts";
+import { tunerLayers } from "../layers/find_layers.ts";
 import { methodOf } from "../registry.ts";
-import { Tuner } from "../tuner.ts";
 import { isPromptLearning } from "../virtual_tokens/prompt_learning.ts";
 import { deleteFrom, setActive, setGradients } from "./switch_adapters.ts";
 

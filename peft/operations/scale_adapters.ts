@@ -4,8 +4,8 @@
  */
 
 import type { Module } from "../../nn/mod.ts";
-import type { Rescale } from "../adapter_state.ts";
 import { lowRankLayers } from "../lora/low_rank.ts";
+import type { Rescale } from "../state/adapter_state.ts";
 
 /**
  * Sets an adapter's scaling to `factor` times its initial one, in every layer.

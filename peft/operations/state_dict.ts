@@ -6,8 +6,8 @@
 import type { Tensor } from "../../autograd/mod.ts";
 import { toFloat32 } from "../../io/safetensors.ts";
 import type { Module } from "../../nn/mod.ts";
-import type { LoadedKeys } from "../adapter_host.ts";
-import { hostOf } from "../hosts.ts";
+import { hostOf } from "../adapters/find_adapters.ts";
+import type { LoadedKeys } from "../adapters/model_adapters.ts";
 
 /** Options of `setPeftModelStateDict`. */
 export interface SetStateDictOptions {

@@ -4,11 +4,11 @@
  */
 
 import { Embedding, type Module } from "../../nn/mod.ts";
-import { savedModules, tunerLayers } from "../adapted_tree.ts";
-import { hostOf, tunerOf } from "../hosts.ts";
-import { TrainableTokensLayer } from "../lora/trainable_tokens_layer.ts";
-import type { ModulesToSaveWrapper } from "../modules_to_save.ts";
-import type { TunerLayer } from "../tuner_layer.ts";
+import { hostOf, tunerOf } from "../adapters/find_adapters.ts";
+import { savedModules, tunerLayers } from "../layers/find_layers.ts";
+import type { ModulesToSaveWrapper } from "../layers/modules_to_save.ts";
+import type { TunerLayer } from "../layers/tuner_layer.ts";
+import { TrainableTokensLayer } from "../trainable_tokens/trainable_tokens_layer.ts";
 
 /** Whether parameters train: all, none, or some of them. */
 export type TrainingStatus = boolean | "irregular";

@@ -4,7 +4,7 @@
  */
 
 import type { Module } from "../../nn/mod.ts";
-import type { AdapterHost } from "../adapter_host.ts";
+import type { AdapterHost } from "../adapters/model_adapters.ts";
 
 /** Adapters that have a parameter that trains. */
 export function trainableNames(host: AdapterHost<Module>): string[] {

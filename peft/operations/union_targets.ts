@@ -4,9 +4,9 @@
  */
 
 import type { Module } from "../../nn/mod.ts";
-import { tunerLayers } from "../adapted_tree.ts";
 import type { PeftConfig } from "../config/peft_config.ts";
-import type { TargetFields } from "../targets.ts";
+import { tunerLayers } from "../layers/find_layers.ts";
+import type { TargetFields } from "../targets/targets.ts";
 
 type Adapter = { readonly name: string; readonly config: PeftConfig & TargetFields };
 

@@ -4,12 +4,12 @@
  */
 
 import type { Module } from "../../nn/mod.ts";
-import { savedModules, tunerLayers } from "../adapted_tree.ts";
-import { checkNewName } from "../adapter_names.ts";
+import { checkNewName } from "../adapters/adapter_names.ts";
+import type { Tuner } from "../adapters/tuner.ts";
 import type { PeftConfig } from "../config/peft_config.ts";
-import { TrainableTokensLayer } from "../lora/trainable_tokens_layer.ts";
-import { quoteAll } from "../names.ts";
-import type { Tuner } from "../tuner.ts";
+import { savedModules, tunerLayers } from "../layers/find_layers.ts";
+import { quoteAll } from "../targets/names.ts";
+import { TrainableTokensLayer } from "../trainable_tokens/trainable_tokens_layer.ts";
 import { planWeightedIA3 } from "./weighted_ia3.ts";
 import {
   planWeightedLora,

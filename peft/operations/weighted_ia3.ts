@@ -4,11 +4,11 @@
  */
 
 import type { Module } from "../../nn/mod.ts";
-import { tunerLayers } from "../adapted_tree.ts";
 import { withFields } from "../config/peft_config.ts";
+import { tunerLayers } from "../layers/find_layers.ts";
+import type { TunerLayer } from "../layers/tuner_layer.ts";
 import type { IA3Config } from "../methods/ia3_config.ts";
-import { matchesTarget, type TargetFields } from "../targets.ts";
-import type { TunerLayer } from "../tuner_layer.ts";
+import { matchesTarget, type TargetFields } from "../targets/targets.ts";
 import { unionTargets } from "./union_targets.ts";
 import type { Weighted, WeightedAdapterOptions, WeightedPlan } from "./weighted_lora.ts";
 

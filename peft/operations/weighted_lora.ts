@@ -17,8 +17,8 @@ import { changeOf, type FactorValues, joinFactors, readFactors } from "../lora/f
 import type { LoraConfig } from "../lora/lora_config.ts";
 import { type LowRankLayer, lowRankLayers } from "../lora/low_rank.ts";
 import { truncatedProduct, truncatedSvd } from "../lora/truncated_svd.ts";
-import type { LowRankFactors } from "../low_rank_factors.ts";
-import { quoteAll } from "../names.ts";
+import type { LowRankFactors } from "../state/low_rank_factors.ts";
+import { quoteAll } from "../targets/names.ts";
 import { type CombineOptions, type CombineRule, combineTensors, type MajoritySignMethod } from "./combine.ts";
 import { unionTargets } from "./union_targets.ts";
 

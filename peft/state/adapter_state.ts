@@ -3,9 +3,9 @@
  * @module
  */
 
-import type { StackedLora, Tensor } from "../autograd/mod.ts";
-import { noteSetting } from "../autograd/settings.ts";
-import type { Module } from "../nn/mod.ts";
+import type { StackedLora, Tensor } from "../../autograd/mod.ts";
+import { noteSetting } from "../../autograd/settings.ts";
+import type { Module } from "../../nn/mod.ts";
 import { bySample } from "./by_sample.ts";
 import type { FactoredLayer } from "./low_rank_factors.ts";
 

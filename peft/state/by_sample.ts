@@ -3,7 +3,7 @@
  * @module
  */
 
-import { concat, showShape, slice, type Tensor, tidy } from "../autograd/mod.ts";
+import { concat, showShape, slice, type Tensor, tidy } from "../../autograd/mod.ts";
 
 /** Options of a layer for some of the rows: a residual is as long as the input. */
 export function partOfOptions<Options>(options: Options, part: (tensor: Tensor) => Tensor): Options {

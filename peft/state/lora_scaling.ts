@@ -4,7 +4,7 @@
  */
 
 import { noteSetting } from "../../autograd/settings.ts";
-import type { AdapterState } from "../adapter_state.ts";
+import type { AdapterState } from "./adapter_state.ts";
 
 /** Scaling by adapter; `get` is the one in use. */
 export class LoraScaling extends Map<string, number> {

@@ -3,8 +3,8 @@
  * @module
  */
 
-import { concat, type Tensor } from "../autograd/mod.ts";
-import type { Parameter } from "../nn/mod.ts";
+import { concat, type Tensor } from "../../autograd/mod.ts";
+import type { Parameter } from "../../nn/mod.ts";
 
 /** Where an adapter starts that is taken off the weight, so that the layer starts as it was: -s (B0 A0)^T. */
 export interface LoraOffset {

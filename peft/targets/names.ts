@@ -3,7 +3,7 @@
  * @module
  */
 
-import { editDistance } from "../options/names.ts";
+import { editDistance } from "../../options/names.ts";
 
 /** The `count` names nearest to `wanted`, nearest first. */
 export function nearestNames(wanted: string, names: Iterable<string>, count = 5): string[] {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Module } from "../nn/mod.ts";
+import type { Module } from "../../nn/mod.ts";
 import { HEAD } from "./default_targets.ts";
 import { nearestNames, quoteAll } from "./names.ts";
 import { compilePattern } from "./pattern.ts";

@@ -6,9 +6,9 @@
 
 import type { Tensor } from "../../autograd/mod.ts";
 import { Embedding, Linear, Module, type Parameter } from "../../nn/mod.ts";
-import type { AdapterState } from "../adapter_state.ts";
-import { findModulesToSave } from "../targets.ts";
-import type { InjectionContext } from "../tuner_layer.ts";
+import type { InjectionContext } from "../layers/tuner_layer.ts";
+import type { AdapterState } from "../state/adapter_state.ts";
+import { findModulesToSave } from "../targets/targets.ts";
 import { TrainableTokensLayer } from "./trainable_tokens_layer.ts";
 
 /** Ids of the input embedding, or of modules by the ends of their names. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { PeftMethod } from "../method.ts";
+import type { PeftMethod } from "../methods/method.ts";
 import { TrainableTokensConfig } from "./trainable_tokens_config.ts";
 import { TrainableTokensLayer } from "./trainable_tokens_layer.ts";
 import { Embedding, type Module } from "../../nn/mod.ts";

@@ -22,10 +22,10 @@ import {
   untracked,
 } from "../../autograd/mod.ts";
 import { Embedding, type Linear, Module, Parameter, ParameterDict } from "../../nn/mod.ts";
-import type { AdapterState } from "../adapter_state.ts";
 import type { PeftConfig } from "../config/peft_config.ts";
-import { renameIn } from "../operations/rename_adapter.ts";
-import type { InjectionContext, TunerLayer } from "../tuner_layer.ts";
+import { renameIn } from "../layers/rename_adapter.ts";
+import type { InjectionContext, TunerLayer } from "../layers/tuner_layer.ts";
+import type { AdapterState } from "../state/adapter_state.ts";
 
 /** What an adapter needs to say of its tokens. */
 export interface TokenChoice {

@@ -15,7 +15,7 @@ import { captureStep, noGrad, type Tensor, tidy } from "../../autograd/mod.ts";
 import { safetensors } from "../../io/safetensors.ts";
 import type { GPT2LMHeadModel } from "../../model/mod.ts";
 import type { Parameter } from "../../nn/mod.ts";
-import { peftFormat } from "../../peft/files/adapter_format.ts";
+import { peftFormat } from "../../peft/methods/adapter_format.ts";
 import { formatOf } from "../../peft/registry.ts";
 import { getPeftModel, NoMatchingModuleError, PeftModel } from "../../peft/mod.ts";
 import { AdamW } from "../../train/mod.ts";

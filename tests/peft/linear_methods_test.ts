@@ -14,9 +14,9 @@ import {
   PeftModel,
   VeraConfig,
 } from "../../peft/mod.ts";
+import { companionOf } from "../../peft/layers/tuner_layer.ts";
 import { VeraProjections } from "../../peft/methods/vera_layer.ts";
 import { dropFactors } from "../../peft/methods/weight_change.ts";
-import { companionOf } from "../../peft/tuner_layer.ts";
 import { expectedOf, FIXTURES, loadFixture, ownDevice } from "../reference/fixtures.ts";
 import { BATCH, bytesOf, logitsOf, randomise, tinyModel, warningsOf } from "./tiny_model.ts";
 

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { compilePattern } from "../../peft/pattern.ts";
-import { patternValue } from "../../peft/targets.ts";
+import { compilePattern } from "../../peft/targets/pattern.ts";
+import { patternValue } from "../../peft/targets/targets.ts";
 import { FIXTURES } from "../reference/fixtures.ts";
 
 Deno.test("compilePattern() answers as Python's re.fullmatch for 656 pairs", async () => {
