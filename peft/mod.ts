@@ -20,7 +20,13 @@ export type { LoadAdapterOptions, SaveAdapterOptions } from "./files/adapter_fol
 export { PeftConfig, type PeftConfigReader } from "./files/peft_config.ts";
 export { AdaptedLinear } from "./layers/adapted_linear.ts";
 export { type Layer, ModulesToSaveWrapper } from "./layers/modules_to_save.ts";
-export type { AdapterCompanion, InjectionContext, TrainingState, TunerLayer } from "./layers/tuner_layer.ts";
+export type {
+  InjectionContext,
+  SharedPart,
+  SharedPart as AdapterCompanion,
+  TrainingState,
+  TunerLayer,
+} from "./layers/tuner_layer.ts";
 export { DoraMagnitude } from "./lora/dora.ts";
 export type { EvaConfig } from "./lora/eva_config.ts";
 export {

@@ -9,7 +9,7 @@ import { Module, type ModuleDict, Parameter } from "../nn/mod.ts";
 import type { AdaptableModel, AdapterRows, ForwardInputs, Generate } from "./adaptable_model.ts";
 import { registerHost, unmixedTunerOf } from "./adapters/find_adapters.ts";
 import type { AdapterHost, InjectOptions } from "./adapters/model_adapters.ts";
-import { PromptHost } from "./adapters/prompt_tuner.ts";
+import { PromptTuner } from "./adapters/prompt_tuner.ts";
 import { noBudget } from "./adapters/shared_parts.ts";
 import { Tuner } from "./adapters/tuner.ts";
 import { type PeftConfig, withFields } from "./config/peft_config.ts";
@@ -55,7 +55,7 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
       }
     }
     if (isPromptLearning(config) && !mixed) {
-      const host = new PromptHost(model);
+      const host = new PromptTuner(model);
       this.#host = host;
       this.base_model = model;
       this.prompt_encoder = host.encoders;

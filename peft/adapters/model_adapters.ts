@@ -1,6 +1,6 @@
 /**
  * What a PEFT model needs of the part that holds its adapters: wrapped layers (`Tuner`) or virtual tokens
- * (`PromptHost`).
+ * (`PromptTuner`).
  * @module
  */
 

@@ -30,7 +30,7 @@ const EMBEDDINGS_KEY = "prompt_embeddings";
 const ENCODER_PREFIX = "prompt_encoder.";
 
 /** Virtual tokens of one model, by adapter. */
-export class PromptHost<M extends Module> implements AdapterHost<M> {
+export class PromptTuner<M extends Module> implements AdapterHost<M> {
   readonly model: M;
   readonly state: AdapterState = new AdapterState();
   /** Encoders by adapter: `prompt_encoder.default` of the PEFT model. */

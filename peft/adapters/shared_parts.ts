@@ -7,7 +7,7 @@ import { add, type Tensor, tidy } from "../../autograd/mod.ts";
 import type { Parameter } from "../../nn/mod.ts";
 import type { PeftConfig } from "../config/peft_config.ts";
 import { renameKey } from "../layers/rename_adapter.ts";
-import type { AdapterCompanion, TrainingState } from "../layers/tuner_layer.ts";
+import type { SharedPart, TrainingState } from "../layers/tuner_layer.ts";
 import type { AdapterState } from "../state/adapter_state.ts";
 
 /** Why `updateAndAllocate` has nothing to do. */
@@ -17,13 +17,13 @@ export function noBudget(): RangeError {
   );
 }
 
-/** Companions by adapter; most adapters have none. */
-export class Companions {
-  readonly #items = new Map<string, AdapterCompanion>();
+/** SharedParts by adapter; most adapters have none. */
+export class SharedParts {
+  readonly #items = new Map<string, SharedPart>();
 
   /** Takes one in. */
-  set(name: string, companion: AdapterCompanion | undefined): void {
-    if (companion) this.#items.set(name, companion);
+  set(name: string, sharedPart: SharedPart | undefined): void {
+    if (sharedPart) this.#items.set(name, sharedPart);
   }
 
   /** Frozen tensors of an adapter's file besides its layers' parameters. */
@@ -42,10 +42,10 @@ export class Companions {
     const target = output as { loss?: Tensor };
     if (!target.loss || state.disabled) return output;
     for (const name of state.active) {
-      const companion = this.#items.get(name);
-      if (!companion?.extraLoss || configs.get(name)?.inferenceMode) continue;
+      const sharedPart = this.#items.get(name);
+      if (!sharedPart?.extraLoss || configs.get(name)?.inferenceMode) continue;
       const before: Tensor = target.loss;
-      target.loss = tidy((): Tensor => add(before, companion.extraLoss!()));
+      target.loss = tidy((): Tensor => add(before, sharedPart.extraLoss!()));
       before.dispose(); // the tape holds what it needs
     }
     return output;
@@ -56,13 +56,13 @@ export class Companions {
     step: number,
     configs: ReadonlyMap<string, PeftConfig>,
   ): Promise<[name: string, fields: Partial<PeftConfig>][]> {
-    const training = [...this.#items].filter(([name, companion]) =>
-      companion.updateAndAllocate && !configs.get(name)?.inferenceMode
+    const training = [...this.#items].filter(([name, sharedPart]) =>
+      sharedPart.updateAndAllocate && !configs.get(name)?.inferenceMode
     );
     if (training.length === 0) throw noBudget();
     const changes: [string, Partial<PeftConfig>][] = [];
-    for (const [name, companion] of training) {
-      changes.push([name, await companion.updateAndAllocate!(step)]);
+    for (const [name, sharedPart] of training) {
+      changes.push([name, await sharedPart.updateAndAllocate!(step)]);
     }
     return changes;
   }
@@ -75,19 +75,21 @@ export class Companions {
   /** What training goes on from besides the parameters, by `<adapter>.<name>`. */
   async trainingState(): Promise<TrainingState> {
     const all = new Map<string, Float32Array<ArrayBuffer>>();
-    for (const [adapter, companion] of this.#items) {
-      for (const [name, data] of await companion.trainingState?.() ?? []) all.set(`${adapter}.${name}`, data);
+    for (const [adapter, sharedPart] of this.#items) {
+      for (const [name, data] of await sharedPart.trainingState?.() ?? []) {
+        all.set(`${adapter}.${name}`, data);
+      }
     }
     return all;
   }
 
   /** Goes on from there; the fields that changed, by adapter. */
   loadTrainingState(state: TrainingState): [name: string, fields: Partial<PeftConfig>][] {
-    return [...this.#items].flatMap(([adapter, companion]) => {
-      if (!companion.loadTrainingState) return [];
+    return [...this.#items].flatMap(([adapter, sharedPart]) => {
+      if (!sharedPart.loadTrainingState) return [];
       const own = [...state].filter(([name]) => name.startsWith(`${adapter}.`));
       const entries = own.map(([name, data]) => [name.slice(adapter.length + 1), data] as const);
-      return [[adapter, companion.loadTrainingState(new Map(entries))] as [string, Partial<PeftConfig>]];
+      return [[adapter, sharedPart.loadTrainingState(new Map(entries))] as [string, Partial<PeftConfig>]];
     });
   }
 

@@ -34,7 +34,7 @@ import { Merging } from "./merging.ts";
 import { mixedMethod } from "./mixed_methods.ts";
 import type { AdapterHost, InjectOptions, LoadedKeys } from "./model_adapters.ts";
 import { runForward, runGenerate } from "./run_model.ts";
-import { Companions } from "./shared_parts.ts";
+import { SharedParts } from "./shared_parts.ts";
 
 /** What a model may have that a tuner uses: GPT-2 has both. */
 interface ModelFacts {
@@ -55,7 +55,7 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
   /** Whether each parameter of the base trained before it was wrapped. */
   readonly #trained: GradientFlags;
   readonly #merging: Merging;
-  readonly #companions = new Companions();
+  readonly #sharedParts = new SharedParts();
   readonly #switch: AdapterSwitch;
   #injections = 0;
 
@@ -141,9 +141,9 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
     const random = facts.random ?? new RandomState(device, options.seed ?? defaultSeed());
     const base: InjectionContext = { device, init, random, state: this.state };
     const targets = new Map(paths.map((path) => [path, this.model.getSubmodule(path)]));
-    const companion = method.companion?.(config, targets, base);
-    const context = { ...base, companion };
-    this.#companions.set(name, companion);
+    const sharedPart = method.sharedPart?.(config, targets, base);
+    const context = { ...base, sharedPart };
+    this.#sharedParts.set(name, sharedPart);
     try {
       this.changeTraining(() =>
         placeAdapter(this.model, name, config, { paths, whole, tokens, method, context })
@@ -153,7 +153,7 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
       throw error;
     }
     const recorded = recordTargets(config, fields, paths, this.model);
-    this.#configs.set(name, withFields(recorded, companion?.fields ?? {}));
+    this.#configs.set(name, withFields(recorded, sharedPart?.fields ?? {}));
     for (const [, parameter] of this.adapterState(name)) parameter.requiresGrad = false;
   }
 
@@ -191,7 +191,7 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
 
   /** What is written of an adapter: its parameters, and weights of adapted embeddings unless they are not wanted. */
   savedTensors(name: string, embeddings = true): Map<string, Tensor> {
-    const tensors = this.#companions.savedTensors(name, this.adapterState(name));
+    const tensors = this.#sharedParts.savedTensors(name, this.adapterState(name));
     for (const [key, weight] of embeddings ? this.#embeddings(name) : []) tensors.set(key, weight);
     return tensors;
   }
@@ -209,7 +209,7 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
     values: AdapterValues,
     options: { strict?: boolean; ignoreMismatchedSizes?: boolean },
   ): LoadedKeys {
-    const own = new Map([...this.adapterState(name), ...this.#companions.shared(name)]);
+    const own = new Map([...this.adapterState(name), ...this.#sharedParts.shared(name)]);
     const embeddings = new Map(this.#embeddings(name));
     const known = new Set([...own.keys(), ...embeddings.keys()]);
     const matched = matchKeys(values, known, name, this.wrapsModel ? [] : [KEY_PREFIX]);
@@ -221,22 +221,22 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
   forward(inputs: object): unknown {
     const output = runForward(this, inputs);
     const { adapterNames } = inputs as { adapterNames?: readonly string[] };
-    return adapterNames ? output : this.#companions.addLosses(output, this.#configs, this.state);
+    return adapterNames ? output : this.#sharedParts.addLosses(output, this.#configs, this.state);
   }
 
   /** What a method does after an optimizer step. @throws {RangeError} if no adapter here does anything */
   async updateAndAllocate(step: number): Promise<void> {
-    this.#changeConfigs(await this.#companions.updateAndAllocate(step, this.#configs));
+    this.#changeConfigs(await this.#sharedParts.updateAndAllocate(step, this.#configs));
   }
 
   /** What training goes on from besides the parameters. */
   async trainingState(): Promise<TrainingState> {
-    return await this.#companions.trainingState();
+    return await this.#sharedParts.trainingState();
   }
 
   /** Goes on from there. */
   loadTrainingState(state: TrainingState): void {
-    this.#changeConfigs(this.#companions.loadTrainingState(state));
+    this.#changeConfigs(this.#sharedParts.loadTrainingState(state));
   }
 
   #changeConfigs(changes: readonly [name: string, fields: Partial<PeftConfig>][]): void {
@@ -352,7 +352,7 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
     checkNewName(this.#configs, to);
     for (const [, layer] of this.layers()) layer.renameAdapter(from, to);
     for (const [, wrapper] of this.savedModules()) wrapper.renameAdapter(from, to);
-    this.#companions.rename(from, to);
+    this.#sharedParts.rename(from, to);
     renameKey(this.#configs, from, to);
     this.#merging.rename(from, to);
     this.state.rename(from, to);
@@ -374,7 +374,7 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
   #discard(name: string): void {
     takeOutAdapter(this.model, name);
     this.#configs.delete(name);
-    this.#companions.delete(name);
+    this.#sharedParts.delete(name);
   }
 
   /** Puts the base modules back (with `keepSaved`, the active copies of modules trained whole) and frees the adapters. */
@@ -382,7 +382,7 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
     this.#switch.end();
     putBasesBack(this.model, keepSaved);
     this.#merging.finish();
-    this.#companions.clear();
+    this.#sharedParts.clear();
     this.#configs.clear();
     this.state.active = [];
     return this.model;
@@ -391,7 +391,7 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
   /** Gives the memory of every layer with adapters back: merged ones keep a copy of their base. */
   disposeAdapters(): void {
     for (const [, layer] of this.layers()) layer.dispose();
-    this.#companions.clear();
+    this.#sharedParts.clear();
   }
 
   /** Gives the base's parameters the flags they had before they were wrapped. */

@@ -19,11 +19,11 @@ export interface InjectionContext {
   /** What all adapters of the model share. */
   readonly state: AdapterState;
   /** What this adapter keeps beside its layers, if its method does. */
-  readonly companion?: AdapterCompanion;
+  readonly sharedPart?: SharedPart;
 }
 
 /** What an adapter keeps beside its layers: VeRA's projections, AdaLoRA's budget. */
-export interface AdapterCompanion {
+export interface SharedPart {
   /** Frozen tensors that the layers share, by the keys on disk that a file holds besides the layers' parameters. */
   readonly shared?: ReadonlyMap<string, Parameter>;
   /** Fields of the configuration that the model decides. */
@@ -45,15 +45,15 @@ export interface AdapterCompanion {
 /** Numbers by name. */
 export type TrainingState = ReadonlyMap<string, Float32Array<ArrayBuffer>>;
 
-/** The companion of the adapter that is being made. @throws {TypeError} if it is of another class */
-export function companionOf<T extends AdapterCompanion>(
-  { companion }: Pick<InjectionContext, "companion">,
+/** The sharedPart of the adapter that is being made. @throws {TypeError} if it is of another class */
+export function sharedPartOf<T extends SharedPart>(
+  { sharedPart }: Pick<InjectionContext, "sharedPart">,
   type: new (...args: never[]) => T,
 ): T {
-  if (companion instanceof type) return companion;
+  if (sharedPart instanceof type) return sharedPart;
   throw new TypeError(
-    `Cannot make an adapter: a companion of class ${type.name} is required, received ${
-      companion?.constructor.name ?? "none"
+    `Cannot make an adapter: a shared part of class ${type.name} is required, received ${
+      sharedPart?.constructor.name ?? "none"
     }`,
   );
 }

@@ -23,7 +23,7 @@ export const adalora: PeftMethod<AdaLoraConfig> = {
     config.inferenceMode || others.every((other) => other.inferenceMode)
       ? null
       : "AdaLoraModel supports only 1 trainable adapter. When using multiple adapters, set inference_mode to True for all adapters except the one you want to train.",
-  companion: (config) => new RankAllocator(config),
+  sharedPart: (config) => new RankAllocator(config),
   supports: isLinearTarget,
   wrap: (module, state) => new AdaptedLinear(module as Conv1D | Linear, state, makeAdaLoraAdapter),
   linear: makeAdaLoraAdapter,

@@ -16,7 +16,7 @@ import {
 } from "../../autograd/mod.ts";
 import { Parameter } from "../../nn/mod.ts";
 import { type LinearAdapter, type LinearCall, type LinearFacts, withTerm } from "../layers/linear_call.ts";
-import { companionOf, type InjectionContext } from "../layers/tuner_layer.ts";
+import { type InjectionContext, sharedPartOf } from "../layers/tuner_layer.ts";
 import type { AdaLoraConfig } from "./adalora_config.ts";
 import { RankAllocator, type SingularFactors } from "./rank_allocator.ts";
 
@@ -84,6 +84,6 @@ export function makeAdaLoraAdapter(
   context: InjectionContext,
 ): AdaLoraAdapter {
   const adapter = new AdaLoraAdapter(config, facts, context);
-  companionOf(context, RankAllocator).register(facts.path, adapter);
+  sharedPartOf(context, RankAllocator).register(facts.path, adapter);
   return adapter;
 }

@@ -17,7 +17,7 @@ import { Conv1D, LayerNorm, Linear, type Module } from "../../nn/mod.ts";
 export const bitfit: PeftMethod<BitFitConfig> = {
   name: "bitfit",
   configFromJSON: (json) => BitFitConfig.fromJSON(json),
-  companion: (config, targets, { device }) => new BitFitCarrier(config.carrier, targets, device),
+  sharedPart: (config, targets, { device }) => new BitFitCarrier(config.carrier, targets, device),
   supports: (module: Module) =>
     module instanceof LayerNorm || module instanceof Conv1D || module instanceof BitFitLayer ||
     (module instanceof Linear && module.bias !== null),

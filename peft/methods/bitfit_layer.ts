@@ -16,9 +16,9 @@ import {
 import { OriginalWeights } from "../layers/original_weights.ts";
 import { renameKey } from "../layers/rename_adapter.ts";
 import {
-  type AdapterCompanion,
-  companionOf,
   type InjectionContext,
+  type SharedPart,
+  sharedPartOf,
   type TunerLayer,
 } from "../layers/tuner_layer.ts";
 import type { AdapterState } from "../state/adapter_state.ts";
@@ -31,7 +31,7 @@ import type { BitFitConfig } from "./bitfit_config.ts";
 export type BiasedLayer = LayerNorm | Conv1D | (Linear & { bias: Parameter });
 
 /** The layer that is LoRA's in the file, and the factors that change nothing. */
-export class BitFitCarrier implements AdapterCompanion {
+export class BitFitCarrier implements SharedPart {
   /** Its path, without `base_model.model.` */
   readonly path: string;
   readonly fields: Partial<BitFitConfig>;
@@ -119,7 +119,7 @@ export class BitFitLayer extends Module implements TunerLayer {
 
   /** Copies the bias: a fresh adapter changes nothing. */
   addAdapter(name: string, _config: BitFitConfig, path: string, context: InjectionContext): void {
-    const carrier = companionOf(context, BitFitCarrier);
+    const carrier = sharedPartOf(context, BitFitCarrier);
     const { bias } = this.base_layer;
     this.bitfit_bias.set(name, new Parameter(untracked(() => bias.copy())));
     this.#keys.set(name, path === carrier.path ? "base_layer.bias" : "bias");

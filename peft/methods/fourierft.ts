@@ -17,7 +17,7 @@ import type { Conv1D, Linear } from "../../nn/mod.ts";
 export const fourierft: PeftMethod<FourierFTConfig> = {
   name: "fourierft",
   configFromJSON: (json) => FourierFTConfig.fromJSON(json),
-  companion: (config, _targets, { device }) => new FourierTables(config.randomLocSeed, device),
+  sharedPart: (config, _targets, { device }) => new FourierTables(config.randomLocSeed, device),
   supports: isLinearTarget,
   wrap: (module, state) => new AdaptedLinear(module as Conv1D | Linear, state, makeFourierAdapter),
   linear: makeFourierAdapter,

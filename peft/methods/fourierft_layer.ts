@@ -19,7 +19,7 @@ import {
 import type { Parameter } from "../../nn/mod.ts";
 import { refuseConfig } from "../config/peft_config.ts";
 import { type LinearAdapter, type LinearCall, type LinearFacts, withTerm } from "../layers/linear_call.ts";
-import { type AdapterCompanion, companionOf, type InjectionContext } from "../layers/tuner_layer.ts";
+import { type InjectionContext, type SharedPart, sharedPartOf } from "../layers/tuner_layer.ts";
 import { compilePattern } from "../targets/pattern.ts";
 import type { FourierFTConfig } from "./fourierft_config.ts";
 import { addToWeight } from "./weight_change.ts";
@@ -33,7 +33,7 @@ interface Waves {
 }
 
 /** The waves of one adapter's layers, by their sizes. */
-export class FourierTables implements AdapterCompanion {
+export class FourierTables implements SharedPart {
   readonly #seed: number;
   readonly #device: Device;
   readonly #waves = new Map<string, Waves>();
@@ -124,7 +124,7 @@ class FourierAdapter implements LinearAdapter {
     const n = entriesOf(config, facts);
     const { init } = context;
     const { inFeatures, outFeatures } = facts;
-    this.#waves = companionOf(context, FourierTables).get(outFeatures, inFeatures, n);
+    this.#waves = sharedPartOf(context, FourierTables).get(outFeatures, inFeatures, n);
     this.parameters = {
       fourierft_spectrum: config.initWeights ? init.constant([n], 0) : init.normal([n], 1),
     };

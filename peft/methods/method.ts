@@ -6,7 +6,7 @@
 import type { Module } from "../../nn/mod.ts";
 import type { PeftConfig } from "../config/peft_config.ts";
 import type { MakeLinearAdapter } from "../layers/linear_call.ts";
-import type { AdapterCompanion, InjectionContext, TunerLayer } from "../layers/tuner_layer.ts";
+import type { InjectionContext, SharedPart, TunerLayer } from "../layers/tuner_layer.ts";
 import type { AdapterState } from "../state/adapter_state.ts";
 import type { AdapterFormat } from "./adapter_format.ts";
 
@@ -21,11 +21,11 @@ export interface PeftMethod<Config extends PeftConfig = PeftConfig> {
   /** Why an adapter cannot be added to those that are loaded, or null; absent: it always can. */
   readonly conflict?: (config: Config, others: readonly Config[]) => string | null;
   /** Makes what an adapter keeps beside its layers; `targets` are the modules it takes, by path. Absent: nothing. */
-  readonly companion?: (
+  readonly sharedPart?: (
     config: Config,
     targets: ReadonlyMap<string, Module>,
     context: InjectionContext,
-  ) => AdapterCompanion;
+  ) => SharedPart;
   /** Whether it can take the place of a module. */
   readonly supports: (module: Module) => boolean;
   /** Why its change cannot be merged into base weights; absent: it can. */

@@ -18,7 +18,7 @@ import type { Conv1D, Linear } from "../../nn/mod.ts";
 export const oft: PeftMethod<OFTConfig> = {
   name: "oft",
   configFromJSON: (json) => OFTConfig.fromJSON(json),
-  companion: (_config, _targets, { device }) => new SkewTables(device),
+  sharedPart: (_config, _targets, { device }) => new SkewTables(device),
   supports: isLinearTarget,
   wrap: (module, state) => new AdaptedLinear(module as Conv1D | Linear, state, makeOftAdapter),
   linear: makeOftAdapter,

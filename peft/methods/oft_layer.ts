@@ -23,12 +23,12 @@ import {
 import type { Parameter } from "../../nn/mod.ts";
 import { refuseConfig } from "../config/peft_config.ts";
 import type { LinearAdapter, LinearCall, LinearFacts } from "../layers/linear_call.ts";
-import { type AdapterCompanion, companionOf, type InjectionContext } from "../layers/tuner_layer.ts";
+import { type InjectionContext, type SharedPart, sharedPartOf } from "../layers/tuner_layer.ts";
 import type { OFTConfig } from "./oft_config.ts";
 import { cayleyNeumann, rotateBlocks, SkewTable } from "./rotation.ts";
 
 /** The tables of one adapter's layers, by size of block. */
-export class SkewTables implements AdapterCompanion {
+export class SkewTables implements SharedPart {
   readonly #device: Device;
   readonly #tables = new Map<number, SkewTable>();
 
@@ -93,7 +93,7 @@ class OftAdapter implements LinearAdapter {
     };
     this.#config = config;
     this.#facts = facts;
-    this.#table = companionOf(context, SkewTables).get(size);
+    this.#table = sharedPartOf(context, SkewTables).get(size);
   }
 
   /** [blocks, k, k] */

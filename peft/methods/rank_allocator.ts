@@ -28,7 +28,7 @@ import {
   untracked,
   updateImportance,
 } from "../../autograd/mod.ts";
-import type { AdapterCompanion, TrainingState } from "../layers/tuner_layer.ts";
+import type { SharedPart, TrainingState } from "../layers/tuner_layer.ts";
 import type { AdaLoraConfig, RankPattern } from "./adalora_config.ts";
 import { KEY_PREFIX } from "./adapter_format.ts";
 import type { Parameter } from "../../nn/mod.ts";
@@ -46,7 +46,7 @@ export interface SingularFactors {
 }
 
 /** Spreads the rank of one adapter over its layers. */
-export class RankAllocator implements AdapterCompanion {
+export class RankAllocator implements SharedPart {
   readonly #config: AdaLoraConfig;
   readonly #layers = new Map<string, SingularFactors>();
   readonly #importance = new Map<Parameter, Importance>();

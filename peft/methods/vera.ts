@@ -29,7 +29,7 @@ export const vera: PeftMethod<VeraConfig> = {
   name: "vera",
   configFromJSON: (json) => VeraConfig.fromJSON(json),
   conflict,
-  companion: (config, targets, { device }) => new VeraProjections(config, targets, device),
+  sharedPart: (config, targets, { device }) => new VeraProjections(config, targets, device),
   supports: isLinearTarget,
   wrap: (module, state) => new AdaptedLinear(module as Conv1D | Linear, state, makeVeraAdapter),
   linear: makeVeraAdapter,

@@ -19,14 +19,14 @@ import {
 } from "../../autograd/mod.ts";
 import { type Module, Parameter, type Projection } from "../../nn/mod.ts";
 import { type LinearAdapter, type LinearCall, type LinearFacts, withTerm } from "../layers/linear_call.ts";
-import { type AdapterCompanion, companionOf, type InjectionContext } from "../layers/tuner_layer.ts";
+import { type InjectionContext, type SharedPart, sharedPartOf } from "../layers/tuner_layer.ts";
 import type { VeraConfig } from "./vera_config.ts";
 
 /** Kaiming's bound for relu (He et al. 2015): sqrt(2) sqrt(3 / fan_in), in `peft`'s order of operations. */
 const boundOf = (fanIn: number) => Math.sqrt(3) * (Math.SQRT2 / Math.sqrt(fanIn));
 
 /** A and B of one adapter, as large as its largest layer wants them. */
-export class VeraProjections implements AdapterCompanion {
+export class VeraProjections implements SharedPart {
   /** [r, largest in] */
   readonly A: Parameter;
   /** [largest out, r] */
@@ -84,7 +84,7 @@ class VeraAdapter implements LinearAdapter {
         : init.normal([config.r], 1),
     };
     this.#facts = facts;
-    this.#projections = companionOf(context, VeraProjections);
+    this.#projections = sharedPartOf(context, VeraProjections);
     this.#p = config.veraDropout;
     this.#random = context.random;
     this.#layout = facts.layout;

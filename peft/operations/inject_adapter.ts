@@ -37,7 +37,7 @@ export function injectAdapterInModel<M extends Module>(
       "Cannot inject the adapter: `create_and_replace` does not support prompt learning, adaption prompt and shadow yet.",
     );
   }
-  if (methodOf(config.peftType).companion) {
+  if (methodOf(config.peftType).sharedPart) {
     throw new RangeError(
       `Cannot inject the adapter: \`inject_adapter_in_model\` does not support ${config.peftType} because it uses shared state stored on the tuner. Please use \`get_peft_model\` instead.`,
     );

@@ -14,7 +14,7 @@ import {
   PeftModel,
   VeraConfig,
 } from "../../peft/mod.ts";
-import { companionOf } from "../../peft/layers/tuner_layer.ts";
+import { sharedPartOf } from "../../peft/layers/tuner_layer.ts";
 import { VeraProjections } from "../../peft/methods/vera_layer.ts";
 import { dropFactors } from "../../peft/methods/weight_change.ts";
 import { expectedOf, FIXTURES, loadFixture, ownDevice } from "../reference/fixtures.ts";
@@ -156,11 +156,11 @@ Deno.test("VeraConfig with other projections than those of the adapters present 
   peftModel.dispose();
 });
 
-Deno.test("companionOf() refuses a companion of another class", () => {
+Deno.test("sharedPartOf() refuses a shared part of another class", () => {
   assertThrows(
-    () => companionOf({}, VeraProjections),
+    () => sharedPartOf({}, VeraProjections),
     TypeError,
-    "Cannot make an adapter: a companion of class VeraProjections is required, received none",
+    "Cannot make an adapter: a shared part of class VeraProjections is required, received none",
   );
 });
 
