@@ -31,7 +31,7 @@ Usage: ./run demo [flags]
   --data <file>               .txt or .jsonl to learn; default: pirate stories
   --eval-data <file>          Held-out data; default: more pirate stories, or none with --data
   --prompt <text>             Text that the samples continue
-  --steps <n>                 Optimizer steps; default 120
+  --steps <n>                 Optimizer steps; default 90
   --batch-size <n>            Rows per step; default 8
   --lr <number>               Learning rate; default 0.006, or 0.0002 with --model
   --output <folder>           Default: out/demo
@@ -92,7 +92,7 @@ export function readSettings(args: string[]): Settings | null {
       : values.data
       ? ["Once upon a time"]
       : ["Once upon a time", "Ahoy"],
-    steps: number("steps", 120),
+    steps: number("steps", 90),
     batchSize: number("batch-size", 8),
     learningRate: number("lr", values.model ? 2e-4 : 6e-3),
     targetModules: values.model ? "all-linear" : [...SMALL_MODEL_TARGETS],
