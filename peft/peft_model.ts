@@ -240,12 +240,12 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
    */
   disableAdapterLayers(): void {
     warnOfBiases(this.#host);
-    this.#host.setEnabled(false);
+    this.#host.switch.set(false);
   }
 
   /** Switches the adapters on again; what trained before trains again. */
   enableAdapterLayers(): void {
-    this.#host.setEnabled(true);
+    this.#host.switch.set(true);
   }
 
   /**
@@ -275,7 +275,7 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
    */
   disableAdapter<T>(body: () => T): T {
     warnOfBiases(this.#host);
-    return this.#host.disabled(body);
+    return this.#host.switch.during(body);
   }
 
   /**
@@ -295,14 +295,14 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
   /** Merges the active adapters, also where they are switched off, and returns the base model, free of adapters. */
   async mergeAndUnload(options: { adapterNames?: readonly string[]; safeMerge?: boolean } = {}): Promise<M> {
     const names = options.adapterNames ?? this.activeAdapters;
-    const { isHeldOff } = this.#host;
+    const { isHeld } = this.#host.switch;
     try {
-      if (isHeldOff) this.#host.setEnabled(true);
+      if (isHeld) this.#host.switch.set(true);
       if (names.some((name) => !this.#host.state.merged.includes(name))) {
         await this.mergeAdapter({ ...options, adapterNames: names });
       }
     } catch (error) {
-      if (isHeldOff) this.#host.setEnabled(false);
+      if (isHeld) this.#host.switch.set(false);
       throw error;
     }
     const model = this.#host.unload(true);

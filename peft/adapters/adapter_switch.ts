@@ -7,6 +7,22 @@ import type { Parameter } from "../../nn/mod.ts";
 import type { AdapterState } from "../state/adapter_state.ts";
 import { GradientFlags } from "./gradient_flags.ts";
 
+/** What trains adapters. */
+interface Trained {
+  readonly switch: AdapterSwitch;
+  adapterState(name: string): ReadonlyMap<string, Parameter>;
+}
+
+/** Lets the parameters of these adapters train, and none of the others of `all`. */
+export function trainOnly(host: Trained, all: Iterable<Parameter>, names: readonly string[]): void {
+  host.switch.change(() => {
+    for (const parameter of all) parameter.requiresGrad = false;
+    for (const name of names) {
+      for (const parameter of host.adapterState(name).values()) parameter.requiresGrad = true;
+    }
+  });
+}
+
 /** What else happens when adapters go off and come on again. */
 export interface SwitchEvents {
   /** They go off; `scoped` if for a function that runs. */

@@ -10,6 +10,7 @@ import type { PeftConfig } from "../config/peft_config.ts";
 import type { AdapterValues } from "../files/adapter_files.ts";
 import type { TrainingState } from "../layers/tuner_layer.ts";
 import type { AdapterState } from "../state/adapter_state.ts";
+import type { AdapterSwitch } from "./adapter_switch.ts";
 
 /** How an adapter is put in. */
 export interface InjectOptions {
@@ -52,8 +53,6 @@ export interface AdapterHost<M extends Module> {
   ): LoadedKeys;
   /** Makes adapters act, in order; with `trainable`, their parameters train and no others. */
   activate(names: readonly string[], trainable: boolean): void;
-  /** Lets the parameters of these adapters train, and nothing else. */
-  applyGradients(names: readonly string[]): void;
   /** Fails for an adapter that is not there. */
   checkName(name: string): void;
   /** Fails for adapters that are not there or cannot act together. */
@@ -62,18 +61,12 @@ export interface AdapterHost<M extends Module> {
   merge(names: readonly string[], safe: boolean): Promise<void>;
   /** Takes every merged change out of the base weights. */
   unmerge(): void;
-  /** Runs `body` with every adapter off. */
-  disabled<T>(body: () => T): T;
-  /** Whether adapters are off until they are switched on. */
-  readonly isHeldOff: boolean;
-  /** Runs a change of what trains; while adapters are off it comes true once they are on again. */
-  changeTraining<T>(body: () => T): T;
+  /** Switches all adapters off and on. */
+  readonly switch: AdapterSwitch;
   /** Drops an adapter. */
   remove(name: string): void;
   /** Gives an adapter another name. */
   rename(from: string, to: string): void;
-  /** Switches every adapter off until it is switched on again; what is merged is unmerged. */
-  setEnabled(on: boolean): void;
   /** Frees the adapters and returns the model. */
   unload(keepSaved: boolean): M;
   /** Gives the memory of the adapters back, and what they keep of the base. */

@@ -13,7 +13,7 @@ import { VirtualTokenEncoder } from "../virtual_tokens/prompt_encoder.ts";
 import { makeEncoder, type PromptFacts } from "../virtual_tokens/prompt_init.ts";
 import { isPromptLearning, type PromptLearningConfig } from "../virtual_tokens/prompt_learning.ts";
 import { checkName, checkNewName, mixedTypes } from "./adapter_names.ts";
-import { AdapterSwitch } from "./adapter_switch.ts";
+import { AdapterSwitch, trainOnly } from "./adapter_switch.ts";
 import { GradientFlags } from "./gradient_flags.ts";
 import type { AdapterHost, InjectOptions, LoadedKeys } from "./model_adapters.ts";
 
@@ -37,7 +37,7 @@ export class PromptTuner<M extends Module> implements AdapterHost<M> {
   readonly encoders: ModuleDict<VirtualTokenEncoder> = new ModuleDict();
   readonly #configs = new Map<string, PromptLearningConfig>();
   readonly #trained: GradientFlags;
-  readonly #switch = new AdapterSwitch(this.state, () => this.encoders.parameters());
+  readonly switch: AdapterSwitch = new AdapterSwitch(this.state, () => this.encoders.parameters());
   #injections = 0;
 
   /** @throws {TypeError} if the model takes no virtual tokens */
@@ -191,15 +191,8 @@ export class PromptTuner<M extends Module> implements AdapterHost<M> {
   activate(names: readonly string[], trainable: boolean): void {
     this.checkActive(names);
     this.state.active = [...names];
-    this.applyGradients(trainable ? names : []);
-  }
-
-  applyGradients(names: readonly string[]): void {
-    this.changeTraining(() => {
-      for (const parameter of this.model.parameters()) parameter.requiresGrad = false;
-      for (const parameter of this.encoders.parameters()) parameter.requiresGrad = false;
-      for (const name of names) this.encoders.get(name)!.requiresGrad_(true);
-    });
+    const all = [...this.model.parameters(), ...this.encoders.parameters()];
+    trainOnly(this, all, trainable ? names : []);
   }
 
   merge(): Promise<void> {
@@ -207,22 +200,6 @@ export class PromptTuner<M extends Module> implements AdapterHost<M> {
   }
 
   unmerge(): void {}
-
-  disabled<T>(body: () => T): T {
-    return this.#switch.during(body);
-  }
-
-  setEnabled(on: boolean): void {
-    this.#switch.set(on);
-  }
-
-  get isHeldOff(): boolean {
-    return this.#switch.isHeld;
-  }
-
-  changeTraining<T>(body: () => T): T {
-    return this.#switch.change(body);
-  }
 
   rename(from: string, to: string): void {
     this.checkName(from);
@@ -240,7 +217,7 @@ export class PromptTuner<M extends Module> implements AdapterHost<M> {
   }
 
   unload(): M {
-    this.#switch.end();
+    this.switch.end();
     for (const name of [...this.#configs.keys()]) this.remove(name);
     return this.model;
   }

@@ -27,7 +27,7 @@ import { findModulesToSave, findTargets, type TargetFields } from "../targets/ta
 import { checkTokenTargets, findTokenModules } from "../trainable_tokens/token_adapter.ts";
 import { isPromptLearning } from "../virtual_tokens/prompt_learning.ts";
 import { checkName, checkNewName, mixedTypes } from "./adapter_names.ts";
-import { AdapterSwitch } from "./adapter_switch.ts";
+import { AdapterSwitch, trainOnly } from "./adapter_switch.ts";
 import { GradientFlags } from "./gradient_flags.ts";
 import { placeAdapter, putBasesBack, takeOutAdapter, unwrappedView } from "./insert_adapter.ts";
 import { Merging } from "./merging.ts";
@@ -50,13 +50,14 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
   readonly isMixed: boolean;
   /** Which adapters are active, merged, or off. */
   readonly state: AdapterState = new AdapterState();
+  /** Switches all adapters off and on. */
+  readonly switch: AdapterSwitch;
   readonly #keyPrefix: string;
   readonly #configs = new Map<string, PeftConfig>();
   /** Whether each parameter of the base trained before it was wrapped. */
   readonly #trained: GradientFlags;
   readonly #merging: Merging;
   readonly #sharedParts = new SharedParts();
-  readonly #switch: AdapterSwitch;
   #injections = 0;
 
   /**
@@ -72,7 +73,7 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
     this.training = model.training;
     this.#trained = new GradientFlags(model.parameters());
     this.#merging = new Merging(model, this.state, this.#trained);
-    this.#switch = new AdapterSwitch(this.state, () => model.parameters(), {
+    this.switch = new AdapterSwitch(this.state, () => model.parameters(), {
       off: (scoped) => this.#merging.suspend(scoped),
       on: () => this.#merging.resume(),
     });
@@ -81,11 +82,6 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
   /** Whether it stands in a PEFT model; else its adapters are injected in a model that is used as it is. */
   get wrapsModel(): boolean {
     return this.#keyPrefix !== "";
-  }
-
-  /** What keys on disk begin with. */
-  get keyPrefix(): string {
-    return this.#keyPrefix;
   }
 
   /** Configurations of the adapters by name. */
@@ -145,7 +141,7 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
     const context = { ...base, sharedPart };
     this.#sharedParts.set(name, sharedPart);
     try {
-      this.changeTraining(() =>
+      this.switch.change(() =>
         placeAdapter(this.model, name, config, { paths, whole, tokens, method, context })
       );
     } catch (error) {
@@ -269,7 +265,7 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
     this.checkActive(names);
     this.#merging.forgetSuspended();
     this.state.active = [...names];
-    this.applyGradients(trainable ? names : []);
+    trainOnly(this, this.model.parameters(), trainable ? names : []);
   }
 
   /** Fails for adapters that cannot act together. @throws {RangeError} if one is not there, or two train the same module whole */
@@ -287,16 +283,6 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
     }
   }
 
-  /** Lets the parameters of these adapters train, and nothing else. */
-  applyGradients(names: readonly string[]): void {
-    this.changeTraining(() => {
-      for (const parameter of this.model.parameters()) parameter.requiresGrad = false;
-      for (const name of names) {
-        for (const parameter of this.adapterState(name).values()) parameter.requiresGrad = true;
-      }
-    });
-  }
-
   /** Fails for an adapter that is not there. */
   checkName(name: string): void {
     checkName(this.#configs, name);
@@ -312,9 +298,7 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
     if (this.state.disabled) {
       throw new RangeError(
         `Cannot merge: adapters that are switched on are required; ${
-          this.#switch.isScoped
-            ? "merge after disableAdapter() has ended"
-            : "call enableAdapterLayers() first"
+          this.switch.isScoped ? "merge after disableAdapter() has ended" : "call enableAdapterLayers() first"
         }`,
       );
     }
@@ -324,26 +308,6 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
   /** Takes every merged change out of the base weights, bit for bit. */
   unmerge(): void {
     this.#merging.unmerge();
-  }
-
-  /** Runs `body` with every adapter off and nothing merged, whatever happens in it. */
-  disabled<T>(body: () => T): T {
-    return this.#switch.during(body);
-  }
-
-  /** Switches every adapter off until it is switched on again; what is merged is unmerged. */
-  setEnabled(on: boolean): void {
-    this.#switch.set(on);
-  }
-
-  /** Whether adapters are off until they are switched on. */
-  get isHeldOff(): boolean {
-    return this.#switch.isHeld;
-  }
-
-  /** Runs a change of what trains; while adapters are off it comes true once they are on again. */
-  changeTraining<T>(body: () => T): T {
-    return this.#switch.change(body);
   }
 
   /** Gives an adapter another name. @throws {RangeError} if there is none, or the new name is taken */
@@ -379,7 +343,7 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
 
   /** Puts the base modules back (with `keepSaved`, the active copies of modules trained whole) and frees the adapters. */
   unload(keepSaved: boolean): M {
-    this.#switch.end();
+    this.switch.end();
     putBasesBack(this.model, keepSaved);
     this.#merging.finish();
     this.#sharedParts.clear();

@@ -8,10 +8,173 @@
  * @module
  */
 
+import { type Device, full, layerNorm, linear, type Tensor, untracked } from "../../autograd/mod.ts";
+import {
+  Conv1D,
+  LayerNorm,
+  Linear,
+  Module,
+  Parameter,
+  ParameterDict,
+  type ProjectionOptions,
+} from "../../nn/mod.ts";
+import { OriginalWeights } from "../layers/original_weights.ts";
+import { renameKey } from "../layers/rename_adapter.ts";
+import {
+  type InjectionContext,
+  type SharedPart,
+  sharedPartOf,
+  type TunerLayer,
+} from "../layers/tuner_layer.ts";
+import type { AdapterState } from "../state/adapter_state.ts";
+import { partOfOptions } from "../state/by_sample.ts";
+import { matchesTarget } from "../targets/targets.ts";
+import { KEY_PREFIX } from "./adapter_format.ts";
 import { BitFitConfig } from "./bitfit_config.ts";
-import { type BiasedLayer, BitFitCarrier, BitFitLayer } from "./bitfit_layer.ts";
 import type { PeftMethod } from "./method.ts";
-import { Conv1D, LayerNorm, Linear, type Module } from "../../nn/mod.ts";
+
+/** A layer that has a bias. */
+export type BiasedLayer = LayerNorm | Conv1D | (Linear & { bias: Parameter });
+
+/** The layer that is LoRA's in the file, and the factors that change nothing. */
+export class BitFitCarrier implements SharedPart {
+  /** Its path, without `base_model.model.` */
+  readonly path: string;
+  readonly fields: Partial<BitFitConfig>;
+  readonly shared: ReadonlyMap<string, Parameter>;
+
+  /** @throws {TypeError} if no layer with a weight matrix is called so */
+  constructor(wanted: string | null, targets: ReadonlyMap<string, Module>, device: Device) {
+    const bases = [...targets].map(([path, module]): [string, Module] => [
+      path,
+      module instanceof BitFitLayer ? module.base_layer : module,
+    ]);
+    const found = bases.find((entry): entry is [string, Conv1D | Linear] =>
+      !(entry[1] instanceof LayerNorm) && (wanted === null || matchesTarget(entry[0], [wanted]))
+    );
+    if (!found) {
+      throw new TypeError(
+        `Cannot apply bitfit: a carrier with a weight matrix is required, received "${wanted}"`,
+      );
+    }
+    const [path, layer] = found;
+    this.path = path;
+    this.fields = { carrier: wanted ?? path, fanInFanOut: layer.layout === "conv1d" };
+    const zeros = (shape: number[]) => {
+      const parameter = new Parameter(untracked(() => full(device, shape, 0)));
+      parameter.requiresGrad = false;
+      return parameter;
+    };
+    this.shared = new Map([
+      [`${KEY_PREFIX}${path}.lora_A.weight`, zeros([1, layer.inFeatures])],
+      [`${KEY_PREFIX}${path}.lora_B.weight`, zeros([layer.outFeatures, 1])],
+    ]);
+  }
+
+  /** Gives the factors' memory back. */
+  dispose(): void {
+    for (const parameter of this.shared.values()) parameter.dispose();
+  }
+}
+
+/** Takes the place of a layer; the active adapter's bias acts instead of its own. */
+export class BitFitLayer extends Module implements TunerLayer {
+  /** The layer it replaced. */
+  base_layer: BiasedLayer;
+  /** Trained copies of the bias by adapter. */
+  bitfit_bias: ParameterDict = new ParameterDict();
+  readonly #state: AdapterState;
+  /** Keys on disk by adapter. */
+  readonly #keys = new Map<string, string>();
+  readonly #original = new OriginalWeights();
+
+  /** Wraps a layer; adapters are added after. */
+  constructor(base: BiasedLayer, state: AdapterState) {
+    super();
+    this.base_layer = base;
+    this.training = base.training;
+    this.#state = state;
+  }
+
+  /** What the layer computes, with the acting bias. @throws {RangeError} if two adapters are active */
+  forward(x: Tensor, options: ProjectionOptions = {}): Tensor {
+    return this.#state.forRows(
+      x,
+      (name) => this.bitfit_bias.has(name),
+      (acting, part) => this.#run(part(x), acting, partOfOptions(options, part)),
+    );
+  }
+
+  #run(x: Tensor, acting: readonly string[], options: ProjectionOptions): Tensor {
+    if (acting.length > 1) {
+      throw new RangeError(
+        `Cannot run bitfit: one active adapter is required, received ${acting.join(", ")}`,
+      );
+    }
+    const base = this.base_layer;
+    if (acting.length === 0) return base.forward(x, options);
+    const bias = this.bitfit_bias.get(acting[0])!;
+    if (base instanceof LayerNorm) return layerNorm(x, base.weight, bias, { eps: base.eps });
+    return linear(x, base.weight, bias, { layout: base.layout, ...options });
+  }
+
+  /** Names of its adapters. */
+  adapterNames(): string[] {
+    return this.bitfit_bias.keys();
+  }
+
+  /** Copies the bias: a fresh adapter changes nothing. */
+  addAdapter(name: string, _config: BitFitConfig, path: string, context: InjectionContext): void {
+    const carrier = sharedPartOf(context, BitFitCarrier);
+    const { bias } = this.base_layer;
+    this.bitfit_bias.set(name, new Parameter(untracked(() => bias.copy())));
+    this.#keys.set(name, path === carrier.path ? "base_layer.bias" : "bias");
+  }
+
+  /** Drops an adapter. */
+  deleteAdapter(name: string): void {
+    this.bitfit_bias.delete(name);
+    this.#keys.delete(name);
+    if (this.bitfit_bias.keys().length === 0) this.#original.forget();
+  }
+
+  /** Gives an adapter another name. */
+  renameAdapter(from: string, to: string): void {
+    this.bitfit_bias.rename(from, to);
+    renameKey(this.#keys, from, to);
+  }
+
+  /** The bias by its key on disk. */
+  adapterParameters(name: string): [string, Parameter][] {
+    const bias = this.bitfit_bias.get(name);
+    return bias ? [[this.#keys.get(name)!, bias]] : [];
+  }
+
+  /** Writes an adapter's bias into the base layer. */
+  merge(name: string): void {
+    const copy = this.bitfit_bias.get(name);
+    if (!copy) return;
+    const { bias } = this.base_layer;
+    this.#original.keep(bias);
+    bias.device.copy(copy.view, bias.view);
+  }
+
+  /** Puts the base's bias back, bit for bit. */
+  unmerge(): void {
+    this.#original.restore();
+  }
+
+  /** What `merge` changes. */
+  mergedWeights(): Parameter[] {
+    return [this.base_layer.bias];
+  }
+
+  /** Gives the memory of base and adapters back. */
+  override dispose(): void {
+    super.dispose();
+    this.#original.forget();
+  }
+}
 
 /** BitFit, for the registry. */
 export const bitfit: PeftMethod<BitFitConfig> = {

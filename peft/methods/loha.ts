@@ -9,21 +9,14 @@
  * @module
  */
 
-import { AdaptedLinear, isLinearTarget } from "../layers/adapted_linear.ts";
-import {
-  type LinearAdapter,
-  type LinearCall,
-  type LinearFacts,
-  type MakeLinearAdapter,
-  withTerm,
-} from "../layers/linear_call.ts";
+import { add, matmul, multiply, reshape, scale, type Tensor } from "../../autograd/mod.ts";
+import type { Parameter } from "../../nn/mod.ts";
+import { type LinearAdapter, type LinearCall, type LinearFacts, withTerm } from "../layers/linear_call.ts";
 import type { InjectionContext } from "../layers/tuner_layer.ts";
 import { patternValue } from "../targets/targets.ts";
 import { LoHaConfig } from "./loha_config.ts";
-import type { PeftMethod } from "./method.ts";
+import { linearMethod, type PeftMethod } from "./method.ts";
 import { addToWeight, type ChangeDropout, dropFactors } from "./weight_change.ts";
-import { add, matmul, multiply, reshape, scale, type Tensor } from "../../autograd/mod.ts";
-import type { Conv1D, Linear, Parameter } from "../../nn/mod.ts";
 
 /** Four factors of one layer. */
 class LoHaAdapter implements LinearAdapter {
@@ -88,14 +81,9 @@ class LoHaAdapter implements LinearAdapter {
   }
 }
 
-const makeLoHaAdapter: MakeLinearAdapter<LoHaConfig> = (config, facts, context) =>
-  new LoHaAdapter(config, facts, context);
-
 /** LoHa, for the registry. */
-export const loha: PeftMethod<LoHaConfig> = {
+export const loha: PeftMethod<LoHaConfig> = linearMethod({
   name: "loha",
   configFromJSON: (json) => LoHaConfig.fromJSON(json),
-  supports: isLinearTarget,
-  wrap: (module, state) => new AdaptedLinear(module as Conv1D | Linear, state, makeLoHaAdapter),
-  linear: makeLoHaAdapter,
-};
+  adapter: LoHaAdapter,
+});

@@ -8,13 +8,6 @@
  * @module
  */
 
-import { AdaptedLinear, isLinearTarget } from "../layers/adapted_linear.ts";
-import type { LinearAdapter, LinearCall, LinearFacts, MakeLinearAdapter } from "../layers/linear_call.ts";
-import type { InjectionContext } from "../layers/tuner_layer.ts";
-import { patternValue } from "../targets/targets.ts";
-import { LoKrConfig } from "./lokr_config.ts";
-import type { PeftMethod } from "./method.ts";
-import { type ChangeDropout, dropFactors } from "./weight_change.ts";
 import {
   add,
   matmul,
@@ -25,7 +18,13 @@ import {
   type Tensor,
   transpose,
 } from "../../autograd/mod.ts";
-import type { Conv1D, Initializer, Linear, Parameter } from "../../nn/mod.ts";
+import type { Initializer, Parameter } from "../../nn/mod.ts";
+import type { LinearAdapter, LinearCall, LinearFacts } from "../layers/linear_call.ts";
+import type { InjectionContext } from "../layers/tuner_layer.ts";
+import { patternValue } from "../targets/targets.ts";
+import { LoKrConfig } from "./lokr_config.ts";
+import { linearMethod, type PeftMethod } from "./method.ts";
+import { type ChangeDropout, dropFactors } from "./weight_change.ts";
 
 /** A size as a product m n with m <= n: by `factor` where it divides it, else of near divisors, m at most `factor`. */
 export function factorization(size: number, factor: number): [m: number, n: number] {
@@ -129,14 +128,9 @@ function factors(
   return { [`${key}_a`]: make([rows, r], zero === "a"), [`${key}_b`]: make([r, cols], zero === "b") };
 }
 
-const makeLoKrAdapter: MakeLinearAdapter<LoKrConfig> = (config, facts, context) =>
-  new LoKrAdapter(config, facts, context);
-
 /** LoKr, for the registry. */
-export const lokr: PeftMethod<LoKrConfig> = {
+export const lokr: PeftMethod<LoKrConfig> = linearMethod({
   name: "lokr",
   configFromJSON: (json) => LoKrConfig.fromJSON(json),
-  supports: isLinearTarget,
-  wrap: (module, state) => new AdaptedLinear(module as Conv1D | Linear, state, makeLoKrAdapter),
-  linear: makeLoKrAdapter,
-};
+  adapter: LoKrAdapter,
+});

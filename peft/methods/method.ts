@@ -3,9 +3,10 @@
  * @module
  */
 
-import type { Module } from "../../nn/mod.ts";
+import type { Conv1D, Linear, Module } from "../../nn/mod.ts";
 import type { PeftConfig } from "../config/peft_config.ts";
-import type { MakeLinearAdapter } from "../layers/linear_call.ts";
+import { AdaptedLinear, isLinearTarget } from "../layers/adapted_linear.ts";
+import type { LinearAdapter, LinearFacts, MakeLinearAdapter } from "../layers/linear_call.ts";
 import type { InjectionContext, SharedPart, TunerLayer } from "../layers/tuner_layer.ts";
 import type { AdapterState } from "../state/adapter_state.ts";
 import type { AdapterFormat } from "./adapter_format.ts";
@@ -36,4 +37,26 @@ export interface PeftMethod<Config extends PeftConfig = PeftConfig> {
   readonly linear?: MakeLinearAdapter<Config>;
   /** Wraps a module; adapters are added after. */
   readonly wrap: (module: Module, state: AdapterState) => TunerLayer;
+}
+
+/** Makes an adapter of a linear layer. */
+type LinearAdapterClass<Config> = new (
+  config: Config,
+  facts: LinearFacts,
+  context: InjectionContext,
+) => LinearAdapter;
+
+/** A method of linear layers, which `AdaptedLinear` wraps: `adapter` is the class of its adapters. */
+export function linearMethod<Config extends PeftConfig>(
+  { adapter, ...rest }: Omit<PeftMethod<Config>, "supports" | "wrap"> & {
+    adapter: LinearAdapterClass<Config>;
+  },
+): PeftMethod<Config> {
+  const linear: MakeLinearAdapter<Config> = (config, facts, context) => new adapter(config, facts, context);
+  return {
+    linear,
+    ...rest,
+    supports: isLinearTarget,
+    wrap: (module, state) => new AdaptedLinear(module as Conv1D | Linear, state, linear),
+  };
 }

@@ -171,7 +171,7 @@ async function gather(
         inEvalMode(() =>
           noGrad(() =>
             tidy(() => {
-              tuner.disabled(() => (model as AdaptableModel).forward({ inputIds, attentionMask }));
+              tuner.switch.during(() => (model as AdaptableModel).forward({ inputIds, attentionMask }));
             })
           )
         );
@@ -271,7 +271,7 @@ export async function initializeLoraEvaWeights(
 
 /** Makes a fresh adapter anew under its name, as active and as trainable as it was. */
 function restart(tuner: Tuner<Module>, name: string, config: LoraConfig): void {
-  tuner.changeTraining(() => {
+  tuner.switch.change(() => {
     const active = [...tuner.state.active];
     const trained = [...tuner.adapterState(name).values()].some((parameter) => parameter.requiresGrad);
     const flags = [...tuner.model.parameters()].map((parameter) =>

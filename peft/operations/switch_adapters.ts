@@ -8,7 +8,7 @@ import type { AdapterHost } from "../adapters/model_adapters.ts";
 
 /** Adapters that have a parameter that trains. */
 export function trainableNames(host: AdapterHost<Module>): string[] {
-  return host.changeTraining(() =>
+  return host.switch.change(() =>
     [...host.configs.keys()].filter((name) =>
       [...host.adapterState(name).values()].some((parameter) => parameter.requiresGrad)
     )
@@ -55,7 +55,7 @@ export function setGradients(
 ): void {
   const names = [adapterNames].flat();
   for (const name of names) host.checkName(name);
-  host.changeTraining(() => {
+  host.switch.change(() => {
     for (const name of names) {
       for (const parameter of host.adapterState(name).values()) parameter.requiresGrad = requiresGrad;
     }

@@ -15,7 +15,7 @@ import {
   VeraConfig,
 } from "../../peft/mod.ts";
 import { sharedPartOf } from "../../peft/layers/tuner_layer.ts";
-import { VeraProjections } from "../../peft/methods/vera_layer.ts";
+import { VeraProjections } from "../../peft/methods/vera.ts";
 import { dropFactors } from "../../peft/methods/weight_change.ts";
 import { expectedOf, FIXTURES, loadFixture, ownDevice } from "../reference/fixtures.ts";
 import { BATCH, bytesOf, logitsOf, randomise, tinyModel, warningsOf } from "./tiny_model.ts";
