@@ -2,20 +2,21 @@
  * Element types of tensors.
  * @module
  */
+import {
+  fitsFormat,
+  formatBytes,
+  WEIGHT_FORMATS,
+  type WeightArray,
+  type WeightFormat,
+  type WeightFormatName,
+  type WeightType,
+} from "../kernels/weights/mod.ts";
 
 /**
  * `float16` is a storage type for frozen weights: two halves in a 32-bit word, the last dimension even; kernels
  * compute in float32. `int32` holds ids and labels, `uint32` masks and random state.
  */
-export type DType = "float32" | "float16" | "int32" | "uint32";
-
-/** Bytes an element takes on the device. */
-export const BYTES_PER_ELEMENT: Readonly<Record<DType, number>> = {
-  float32: 4,
-  float16: 2,
-  int32: 4,
-  uint32: 4,
-};
+export type DType = WeightType | "int32" | "uint32";
 
 /** Typed arrays that hold tensor data on the host; `float16` comes as `Uint16Array` bits. */
 export type TensorData =
@@ -24,17 +25,48 @@ export type TensorData =
   | Uint32Array<ArrayBuffer>
   | Uint16Array<ArrayBuffer>;
 
+/** How an element type stores weights; null for integers. */
+export function weightFormat(dtype: DType): WeightFormat<WeightFormatName> | null {
+  return WEIGHT_FORMATS[dtype as WeightType] ?? null;
+}
+
+/** Bytes that `size` elements take on the device. */
+export function bytesOf(dtype: DType, size: number): number {
+  const format = weightFormat(dtype);
+  return format ? formatBytes(format, size) : 4 * size;
+}
+
+/** Whether elements share words, so that only ops that know the format can read them. */
+export function isPacked(dtype: DType): boolean {
+  return (weightFormat(dtype)?.block ?? 1) > 1;
+}
+
+/** The element type for a weight of this shape: `wanted` if its rows consist of whole blocks, else float32. */
+export function storageType(wanted: WeightType, shape: readonly number[]): WeightType {
+  return fitsFormat(WEIGHT_FORMATS[wanted], shape) ? wanted : "float32";
+}
+
+type ArrayName = WeightArray | "Int32Array";
+
+const ARRAYS = { Float32Array, Int32Array, Uint32Array, Uint16Array } as const satisfies Record<
+  ArrayName,
+  unknown
+>;
+const INTEGERS: Partial<Record<DType, ArrayName>> = { int32: "Int32Array", uint32: "Uint32Array" };
+
 /** Host array of one element type over `bytes`. */
 export function viewAs(dtype: DType, bytes: Uint8Array<ArrayBuffer>): TensorData {
+  const HostArray = ARRAYS[INTEGERS[dtype] ?? weightFormat(dtype)!.array];
   const { buffer, byteOffset, byteLength } = bytes;
-  switch (dtype) {
-    case "float32":
-      return new Float32Array(buffer, byteOffset, byteLength / 4);
-    case "int32":
-      return new Int32Array(buffer, byteOffset, byteLength / 4);
-    case "uint32":
-      return new Uint32Array(buffer, byteOffset, byteLength / 4);
-    case "float16":
-      return new Uint16Array(buffer, byteOffset, byteLength / 2);
-  }
+  return new HostArray(buffer, byteOffset, byteLength / HostArray.BYTES_PER_ELEMENT);
+}
+
+/** The element type that a host array holds; null if it holds none. */
+export function dtypeOfArray(data: ArrayBufferView): DType | null {
+  const types = [
+    ...Object.entries(INTEGERS),
+    ...Object.entries(WEIGHT_FORMATS).map(([t, f]) => [t, f.array]),
+  ];
+  for (const [dtype, name] of types) if (data instanceof ARRAYS[name as ArrayName]) return dtype as DType;
+  return null;
 }

@@ -4,7 +4,8 @@
  */
 
 export { type CapturedStep, type CaptureOptions, captureStep, type StepInput } from "./capture_step.ts";
-export * from "./dtype.ts";
+export { bytesOf, type DType, isPacked, storageType, type TensorData, viewAs } from "./dtype.ts";
+export type { WeightType } from "../kernels/weights/mod.ts";
 export { defaultSeed, HostRandom, RandomState, setSeed } from "./random.ts";
 export { TorchGenerator } from "./torch_generator.ts";
 export { keep, tidy, untracked } from "./scope.ts";

@@ -5,7 +5,7 @@
 
 import { type BufferView, currentDevice, type Device, type DeviceBuffer, DisposedError } from "../gpu/mod.ts";
 import { fillKernel } from "../kernels/pointwise.ts";
-import { BYTES_PER_ELEMENT, type DType, type TensorData, viewAs } from "./dtype.ts";
+import { bytesOf, type DType, dtypeOfArray, type TensorData, viewAs } from "./dtype.ts";
 import { track } from "./scope.ts";
 import { noteSetting } from "./settings.ts";
 import { nestedShape, type Shape, showShape, sizeOf } from "./shape.ts";
@@ -107,7 +107,7 @@ export class Tensor {
 
   /** Bytes of its elements. */
   get byteLength(): number {
-    return this.size * BYTES_PER_ELEMENT[this.dtype];
+    return bytesOf(this.dtype, this.size);
   }
 
   /** Whether it was disposed. */
@@ -248,7 +248,7 @@ export class Tensor {
 
 /** @internal A tensor of undefined contents from the device's pool. */
 export function empty(device: Device, shape: Shape, dtype: DType = "float32"): Tensor {
-  const byteLength = Math.max(4, Math.ceil(sizeOf(shape) * BYTES_PER_ELEMENT[dtype] / 4) * 4);
+  const byteLength = Math.max(4, Math.ceil(bytesOf(dtype, sizeOf(shape)) / 4) * 4);
   return new Tensor(new Storage(device, device.acquire(byteLength)), shape, dtype);
 }
 
@@ -270,10 +270,8 @@ function refuseGradient(dtype: DType): never {
 }
 
 function dtypeOf(data: ArrayBufferView): DType {
-  if (data instanceof Float32Array) return "float32";
-  if (data instanceof Int32Array) return "int32";
-  if (data instanceof Uint32Array) return "uint32";
-  if (data instanceof Uint16Array) return "float16";
+  const dtype = dtypeOfArray(data);
+  if (dtype) return dtype;
   throw new TypeError(
     `Cannot make a tensor of a ${data.constructor.name}: Float32Array, Int32Array, Uint32Array or Uint16Array is required`,
   );
@@ -291,7 +289,9 @@ function toData(values: NestedArray, dtype: DType): TensorData {
     return dtype === "int32" ? Int32Array.from(flat) : Uint32Array.from(flat);
   }
   throw new TypeError(
-    "Cannot make a float16 tensor of numbers: pass float16 bits in a Uint16Array, or use cast()",
+    `Cannot make a ${dtype} tensor of numbers: pass ${dtype} bits in a ${
+      viewAs(dtype, new Uint8Array(0)).constructor.name
+    }, or use cast()`,
   );
 }
 

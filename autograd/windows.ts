@@ -1,12 +1,30 @@
 /**
- * Tensors beyond the device's binding limit (128 MiB on some adapters), bound in windows.
+ * Tensors beyond the device's binding limit (128 MiB on some adapters), bound in windows. A tensor whose format has
+ * several buffers is bound in as many ranges.
  * @module
  */
 
 import type { BufferView } from "../gpu/mod.ts";
-import { BYTES_PER_ELEMENT } from "./dtype.ts";
-import { showShape } from "./shape.ts";
-import type { Tensor } from "./tensor.ts";
+import {
+  bytesIn,
+  sectionsOf,
+  WEIGHT_FORMATS,
+  type WeightFormat,
+  type WeightFormatName,
+} from "../kernels/weights/mod.ts";
+import { bytesOf, type DType, weightFormat } from "./dtype.ts";
+import { type Shape, showShape } from "./shape.ts";
+
+/** What windows need of a tensor. */
+export interface Windowed {
+  readonly shape: Shape;
+  readonly dtype: DType;
+  readonly size: number;
+  readonly byteLength: number;
+  readonly device: { readonly limits: GPUSupportedLimits };
+  readonly view: BufferView;
+  window(byteOffset: number, byteLength: number): BufferView;
+}
 
 /** A window of whole rows. */
 export interface RowWindow {
@@ -14,39 +32,61 @@ export interface RowWindow {
   readonly first: number;
   /** Number of rows. */
   readonly count: number;
-  readonly view: BufferView;
+  /** Its bytes in each buffer of the tensor's format. */
+  readonly views: readonly BufferView[];
 }
 
 /** Rows are counted in multiples of this, so that windows of float16 rows too start at multiples of 256 bytes. */
 const ROW_STEP = 128;
 
+/** How a tensor's elements are stored; integers take a word each, as float32 does. */
+export function formatOf({ dtype }: { readonly dtype: DType }): WeightFormat<WeightFormatName> {
+  return weightFormat(dtype) ?? WEIGHT_FORMATS.float32;
+}
+
+/** All bytes of a tensor, in each buffer of its format. */
+export function wholeViews(tensor: Windowed): BufferView[] {
+  const format = formatOf(tensor);
+  if (format.buffers.length === 1) return [tensor.view];
+  return sectionsOf(format, tensor.size).map(({ offset, bytes }) => tensor.window(offset, bytes));
+}
+
 /**
- * `tensor` as `rows` rows of `rowBytes`, in windows that the device can bind: one, if it all fits.
+ * `tensor` as `rows` rows of `cols` elements, in windows that the device can bind: one, if it all fits.
  * @throws {RangeError} if 128 rows do not fit one binding
  */
-export function rowWindows(tensor: Tensor, rows: number, rowBytes: number): RowWindow[] {
+export function rowWindows(tensor: Windowed, rows: number, cols: number): RowWindow[] {
   const limit = tensor.device.limits.maxStorageBufferBindingSize;
-  if (tensor.byteLength <= limit) return [{ first: 0, count: rows, view: tensor.view }];
-  const step = Math.floor(limit / (rowBytes * ROW_STEP)) * ROW_STEP;
+  const format = formatOf(tensor);
+  const sections = sectionsOf(format, tensor.size);
+  if (sections.every(({ bytes }) => bytes <= limit)) {
+    return [{ first: 0, count: rows, views: wholeViews(tensor) }];
+  }
+  const rowBytes = format.buffers.map((buffer) => bytesIn(buffer, cols));
+  const longest = Math.max(...rowBytes);
+  const step = Math.floor(limit / (longest * ROW_STEP)) * ROW_STEP;
   if (step === 0) {
     throw new RangeError(
       `Cannot bind ${
         showShape(tensor.shape)
-      } in windows: ${ROW_STEP} rows must fit ${limit} bytes, received rows of ${rowBytes}`,
+      } in windows: ${ROW_STEP} rows must fit ${limit} bytes, received rows of ${longest}`,
     );
   }
   const windows: RowWindow[] = [];
   for (let first = 0; first < rows; first += step) {
     const count = Math.min(step, rows - first);
-    windows.push({ first, count, view: tensor.window(first * rowBytes, count * rowBytes) });
+    const views = rowBytes.map((bytes, k) =>
+      tensor.window(sections[k].offset + first * bytes, count * bytes)
+    );
+    windows.push({ first, count, views });
   }
   return windows;
 }
 
 /** The elements of tensors of one size and dtype, in windows that the device can bind, side by side. */
-export function flatWindows(...tensors: readonly Tensor[]): { size: number; views: BufferView[] }[] {
+export function flatWindows(...tensors: readonly Windowed[]): { size: number; views: BufferView[] }[] {
   const [{ size, dtype, device }] = tensors;
-  const bytes = BYTES_PER_ELEMENT[dtype];
+  const bytes = bytesOf(dtype, 256) / 256;
   const step = Math.floor(device.limits.maxStorageBufferBindingSize / 256) * 256 / bytes;
   if (size <= step) return [{ size, views: tensors.map((tensor) => tensor.view) }];
   return Array.from({ length: Math.ceil(size / step) }, (_, i) => {

@@ -1,34 +1,60 @@
 /**
- * Conversions between element types. float16 is stored packed, two halves a word, first element in the low half.
+ * Conversions between element types: each format of weights from and to f32 (`weights/`), integers from and to f32.
  * @module
  */
 
-import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
+import { type BufferAccess, groupsFor, type KernelSpec } from "./kernel_spec.ts";
+import { bufferNames, f32Format, formatNamed, loadFunction, WEIGHT_FORMATS } from "./weights/mod.ts";
+import type { WeightFormat, WeightFormatName } from "./weights/mod.ts";
 
-const grid = ({ size }: { readonly size: number }, { WORKGROUP_SIZE }: { readonly WORKGROUP_SIZE: number }) =>
-  [groupsFor(Math.ceil(size / 2), WORKGROUP_SIZE)] as const;
+/** Buffers x and y, with what their formats keep beside the numbers. */
+export type CastKernel = KernelSpec<string, "size", "WORKGROUP_SIZE">;
 
-type CastKernel = KernelSpec<"x" | "y", "size", "WORKGROUP_SIZE">;
+interface Side {
+  readonly format: WeightFormat;
+  readonly types: readonly string[];
+}
 
-function castKernel(name: string, from: string, to: string, body: string): CastKernel {
+/** A thread converts `step` elements: those of number `block`, from element `i` on. */
+function castKernel(
+  name: string,
+  from: Side,
+  to: Side,
+  step: number,
+  body: string,
+  functions = "",
+): CastKernel {
+  const buffers: Record<string, BufferAccess> = {};
+  const bindings: string[] = [];
+  for (const [side, operand, access] of [[from, "x", "read"], [to, "y", "read_write"]] as const) {
+    bufferNames(side.format, operand).forEach((buffer, k) => {
+      const { elements, note } = side.format.buffers[k];
+      const size = elements === 1 ? "[size]" : `[size / ${elements}]`;
+      bindings.push(
+        `@group(0) @binding(${bindings.length}) var<storage, ${access}> ${buffer}: array<${
+          side.types[k]
+        }>; // ${note ? `${size}: ${note}` : size}`,
+      );
+      buffers[buffer] = access;
+    });
+  }
   return {
     name,
-    buffers: { x: "read", y: "read_write" },
+    buffers,
     params: { size: "u32" },
     tuning: { WORKGROUP_SIZE: 64 },
-    grid,
+    grid: ({ size }, { WORKGROUP_SIZE }) => [groupsFor(Math.ceil(size / step), WORKGROUP_SIZE)],
     wgsl: /* wgsl */ `
 override WORKGROUP_SIZE: u32 = 64u;
 struct Params { size: u32 }
-@group(0) @binding(0) var<storage, read> x: array<${from}>; // [size], a float16 array packed in pairs
-@group(0) @binding(1) var<storage, read_write> y: array<${to}>; // [size], likewise
-@group(0) @binding(2) var<uniform> params: Params;
-
+${bindings.join("\n")}
+@group(0) @binding(${bindings.length}) var<uniform> params: Params;
+${functions}
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   @builtin(local_invocation_id) lid: vec3u) {
-  let pair = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
-  let i = pair * 2u;
+  let block = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+  let i = block * ${step}u;
   if (i >= params.size) { return; }
   ${body}
 }
@@ -36,62 +62,62 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   };
 }
 
-/** y = x rounded to half precision, to nearest even; beyond 65504 it is infinite. */
-export const floatToHalf: CastKernel = castKernel(
-  "floatToHalf",
-  "f32",
-  "u32",
-  `var second = 0.0;
-  if (i + 1u < params.size) { second = x[i + 1u]; }
-  y[pair] = toHalf(x[i]) | (toHalf(second) << 16u);
-}
-// By integer arithmetic: pack2x16float's rounding is the driver's choice.
-fn toHalf(v: f32) -> u32 {
-  let bits = bitcast<u32>(v);
-  let signBit = (bits >> 16u) & 0x8000u;
-  let magnitude = bits & 0x7fffffffu;
-  if (magnitude > 0x7f800000u) { return signBit | 0x7e00u; }
-  if (magnitude >= 0x477ff000u) { return signBit | 0x7c00u; }
-  if (magnitude < 0x33000001u) { return signBit; }
-  let exponent = magnitude >> 23u;
-  if (exponent < 113u) { // below 2^-14: a subnormal half
-    let mantissa = (magnitude & 0x7fffffu) | 0x800000u;
-    let shift = 126u - exponent;
-    let kept = mantissa >> shift;
-    let rest = mantissa & ((1u << shift) - 1u);
-    let half = 1u << (shift - 1u);
-    return signBit | (kept + select(0u, 1u, rest > half || (rest == half && (kept & 1u) == 1u)));
-  }
-  let rebased = magnitude - (112u << 23u);
-  let rest = rebased & 0x1fffu;
-  let kept = rebased >> 13u;
-  return signBit | (kept + select(0u, 1u, rest > 0x1000u || (rest == 0x1000u && (kept & 1u) == 1u)));`,
-);
+const words = (type: string): Side => ({ format: f32Format, types: [type] });
+const stored = (format: WeightFormat): Side => ({ format, types: format.reading.types(1) });
 
-/** y = x widened from half precision. */
-export const halfToFloat: CastKernel = castKernel(
-  "halfToFloat",
-  "u32",
-  "f32",
-  `let both = unpack2x16float(x[pair]);
-  y[i] = both.x;
-  if (i + 1u < params.size) { y[i + 1u] = both.y; }`,
-);
+/** Two elements of y, each as the WGSL that `of` gives for an index. */
+const pair = (of: (index: string) => string) =>
+  `y[i] = ${of("i")};
+  if (i + 1u < params.size) { y[i + 1u] = ${of("i + 1u")}; }`;
+
+const made = new Map<string, CastKernel>();
+
+function once(name: string, make: () => CastKernel): CastKernel {
+  let kernel = made.get(name);
+  if (!kernel) made.set(name, kernel = make());
+  return kernel;
+}
+
+/** y = x widened to f32; null for f32 itself. */
+export function unpackKernel(name: WeightFormatName): CastKernel | null {
+  const format = formatNamed(name);
+  const { unpack, reading } = format;
+  if (unpack === undefined) return null;
+  return once(unpack, () => {
+    const functions = `${loadFunction(format, reading, "x", 1)}\n`;
+    return castKernel(unpack, stored(format), words("f32"), 2, pair((i) => `loadX(${i})`), functions);
+  });
+}
+
+/** y = x in the format; null where there is no conversion to it. */
+export function packKernel(name: WeightFormatName): CastKernel | null {
+  const format = formatNamed(name);
+  const { pack, block } = format;
+  if (pack === undefined) return null;
+  return once(pack.kernel, () => castKernel(pack.kernel, words("f32"), stored(format), block, pack.text));
+}
 
 /** y = x as a float. */
 export const intToFloat: CastKernel = castKernel(
   "intToFloat",
-  "i32",
-  "f32",
-  `y[i] = f32(x[i]);
-  if (i + 1u < params.size) { y[i + 1u] = f32(x[i + 1u]); }`,
+  words("i32"),
+  words("f32"),
+  2,
+  pair((i) => `f32(x[${i}])`),
 );
 
 /** y = x truncated towards zero. */
 export const floatToInt: CastKernel = castKernel(
   "floatToInt",
-  "f32",
-  "i32",
-  `y[i] = i32(x[i]);
-  if (i + 1u < params.size) { y[i + 1u] = i32(x[i + 1u]); }`,
+  words("f32"),
+  words("i32"),
+  2,
+  pair((i) => `i32(x[${i}])`),
 );
+
+/** Every conversion. */
+export function castKernels(): CastKernel[] {
+  const names = Object.values(WEIGHT_FORMATS).map(({ name }) => name);
+  return [...names.map(packKernel), ...names.map(unpackKernel), intToFloat, floatToInt]
+    .filter((kernel) => kernel !== null);
+}

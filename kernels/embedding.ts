@@ -5,22 +5,38 @@
  */
 
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
+import {
+  bufferNames,
+  formatNamed,
+  loadFunction,
+  WEIGHT_FORMAT_NAMES,
+  type WeightFormat,
+  type WeightFormatName,
+} from "./weights/mod.ts";
 
-/** y[i] = table[ids[i]] for ids in [firstRow, firstRow + tableRows). */
+/** y[i] = table[ids[i]] for ids in [firstRow, firstRow + tableRows); the table in all buffers of its format. */
 export type EmbeddingKernel = KernelSpec<
-  "ids" | "table" | "y",
+  string,
   "count" | "cols" | "firstRow" | "tableRows" | "rowStride" | "colStride",
   "WORKGROUP_SIZE"
 >;
 
-function forwardKernel(half: boolean): EmbeddingKernel {
-  const load = half
-    ? `let both = unpack2x16float(table[at / 2u]);
-  y[i] = select(both.x, both.y, at % 2u == 1u);`
-    : "y[i] = table[at];";
+function forwardKernel(format: WeightFormat): EmbeddingKernel {
+  const names = bufferNames(format, "table");
+  const types = format.reading.types(1);
+  const tables = names.map((name, k) => {
+    const { note } = format.buffers[k];
+    return `@group(0) @binding(${k + 1}) var<storage, read> ${name}: array<${types[k]}>; // ${
+      k === 0 ? "[tableRows, cols] or [cols, tableRows], by the strides" : ""
+    }${note === "" || k > 0 ? note : `: ${note}`}`;
+  });
   return {
-    name: half ? "embeddingForwardHalf" : "embeddingForward",
-    buffers: { ids: "read", table: "read", y: "read_write" },
+    name: `embeddingForward.${format.name}`,
+    buffers: {
+      ids: "read",
+      ...Object.fromEntries(names.map((name) => [name, "read"] as const)),
+      y: "read_write",
+    },
     params: {
       count: "u32",
       cols: "u32",
@@ -35,11 +51,11 @@ function forwardKernel(half: boolean): EmbeddingKernel {
 override WORKGROUP_SIZE: u32 = 64u;
 struct Params { count: u32, cols: u32, firstRow: u32, tableRows: u32, rowStride: u32, colStride: u32 }
 @group(0) @binding(0) var<storage, read> ids: array<u32>; // [count]
-@group(0) @binding(1) var<storage, read> table: array<${half ? "u32" : "f32"}>; // [tableRows, cols]${
-      half ? ", packed halves" : " or [cols, tableRows], by the strides"
-    }
-@group(0) @binding(2) var<storage, read_write> y: array<f32>; // [count, cols]
-@group(0) @binding(3) var<uniform> params: Params;
+${tables.join("\n")}
+@group(0) @binding(${names.length + 1}) var<storage, read_write> y: array<f32>; // [count, cols]
+@group(0) @binding(${names.length + 2}) var<uniform> params: Params;
+
+${loadFunction(format, format.reading, "table", 1)}
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
@@ -49,16 +65,25 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   let row = ids[i / params.cols] - params.firstRow; // below firstRow it wraps to a huge number
   if (row >= params.tableRows) { return; }
   let at = row * params.rowStride + i % params.cols * params.colStride;
-  ${load}
+  y[i] = loadTable(at);
 }
 `,
   };
 }
 
-/** Rows of a float32 table. */
-export const embeddingForward: EmbeddingKernel = forwardKernel(false);
-/** Rows of a packed float16 table. */
-export const embeddingForwardHalf: EmbeddingKernel = forwardKernel(true);
+const made = new Map<string, EmbeddingKernel>();
+
+/** Looks rows of a table up, whatever its format. */
+export function embeddingForward(name: WeightFormatName): EmbeddingKernel {
+  let kernel = made.get(name);
+  if (!kernel) made.set(name, kernel = forwardKernel(formatNamed(name)));
+  return kernel;
+}
+
+/** The kernel of each format, for the checks that walk all kernels. */
+export function embeddingForwardKernels(): EmbeddingKernel[] {
+  return WEIGHT_FORMAT_NAMES.map(embeddingForward);
+}
 
 /**
  * Links equal ids: next[i] is the next place of the same id after i (or `count`), with the top bit set where an

@@ -4,12 +4,13 @@
  * @module
  */
 import type { BufferAccess, KernelSpec, ParamType } from "./kernel_spec.ts";
+import { bufferNames, formatNamed, type WeightFormatName, type WeightReading } from "./weights/mod.ts";
 
 /** `nn`: [M, K] x [K, N]; `nt`: [M, K] x [N, K]; `tn`: [K, M] x [K, N]. */
 export type MatmulLayout = "nn" | "nt" | "tn";
 
 /** Storage of the right operand: f32, or two f16 halves in a u32 (frozen weights, no device feature needed). */
-export type MatmulWeightFormat = "f32" | "f16";
+export type MatmulWeightFormat = WeightFormatName;
 
 /**
  * The accumulator continues over R more columns before the epilogue (LoRA):
@@ -37,7 +38,7 @@ export interface MatmulOptions {
   readonly layout: MatmulLayout;
   /** Storage of b. */
   readonly weight: MatmulWeightFormat;
-  /** Reads packed halves as WGSL's own f16 (feature "shader-f16") instead of unpacking words; the same numbers. */
+  /** Reads b by the format's other way, if it has one: f16 as WGSL's own (feature "shader-f16"); the same numbers. */
   readonly nativeHalf?: boolean;
   /** Which accesses are four wide. */
   readonly vector: MatmulVectorAccess;
@@ -119,9 +120,10 @@ export const MATMUL_PARAMS: Readonly<Record<MatmulParam, ParamType>> = {
   alpha: "f32",
 };
 
-/** The buffers of a kernel in binding order: a, b, then what its epilogue needs, y last. */
+/** The buffers of a kernel in binding order: a, those of b's format, then what its epilogue needs, y last. */
 export function matmulBuffers(options: MatmulOptions): Record<string, BufferAccess> {
-  const buffers: Record<string, BufferAccess> = { a: "read", b: "read" };
+  const buffers: Record<string, BufferAccess> = { a: "read" };
+  for (const name of bufferNames(formatNamed(options.weight), "b")) buffers[name] = "read";
   if (options.extension !== "none") {
     buffers.u = "read";
     buffers.v = "read";
@@ -133,9 +135,16 @@ export function matmulBuffers(options: MatmulOptions): Record<string, BufferAcce
   return buffers;
 }
 
-/** Whether the program needs the feature "shader-f16". */
-export function usesNativeHalf(options: MatmulOptions): boolean {
-  return options.weight === "f16" && (options.nativeHalf ?? false);
+/** How the program reads b. */
+export function readingOfB({ weight, nativeHalf }: MatmulOptions): WeightReading {
+  const { reading, native } = formatNamed(weight);
+  return nativeHalf && native ? native : reading;
+}
+
+/** Features the device must have. */
+export function matmulFeatures(options: MatmulOptions): string[] {
+  const { feature } = readingOfB(options);
+  return feature ? [feature.device] : [];
 }
 
 /** The kernel's name: every option that changes the program, so that it is also a key. */
@@ -147,7 +156,7 @@ export function matmulName(options: MatmulOptions): string {
     "matmul",
     options.variant,
     options.layout,
-    usesNativeHalf(options) ? "f16native" : options.weight,
+    readingOfB(options).name,
     `${options.tileM}x${options.tileN}` + (options.variant === "shared" ? `x${options.tileK}` : ""),
     `wg${options.lanesM}x${options.lanesN}` + (options.lanesK > 1 ? `x${options.lanesK}` : ""),
     vectors === "" ? "scalar" : `vec4${vectors}`,

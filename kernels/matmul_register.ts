@@ -9,10 +9,10 @@
 import {
   MATMUL_PARAMS,
   matmulBuffers,
+  matmulFeatures,
   type MatmulKernel,
   matmulName,
   type MatmulOptions,
-  usesNativeHalf,
 } from "./matmul_options.ts";
 import {
   batchOffsets,
@@ -278,7 +278,7 @@ export function matmulRegisterKernel(options: MatmulOptions): MatmulKernel {
     wgsl: registerText(options),
     buffers: matmulBuffers(options),
     params: MATMUL_PARAMS,
-    features: usesNativeHalf(options) ? ["shader-f16"] : [],
+    features: matmulFeatures(options),
     tuning: {},
     grid: ({ M, N, batch }) => [
       groupsFor(N, options.tileN * options.lanesN),

@@ -3,6 +3,7 @@
  * @module
  */
 import type { AdapterFacts } from "./adapter_kind.ts";
+import { formatNamed, isCompact } from "./weights/mod.ts";
 import type { MatmulLayout, MatmulOptions, MatmulWeightFormat } from "./matmul_options.ts";
 
 /** What the choice depends on. */
@@ -52,11 +53,12 @@ const narrow = (N: number) => N <= 4 ? 4 : N <= 8 ? 8 : 16;
  * tiles are faster (8x8 to 16x16: 1.3 to 1.6 times, on both software adapters) but take longer to compile (0.2 s to
  * 0.7 s), which the smallest products do not win back. Measured figures: docs/tuning.md.
  */
-function selectForSoftware({ layout, M, N, K, weight }: MatmulShape): MatmulTile {
+function selectForSoftware({ layout, M, N, K, weight = "f32" }: MatmulShape): MatmulTile {
   if (N <= 16 && M > N) return register(M >= 128 ? 8 : 4, narrow(N), 8, 1);
-  // A row of b that lies along the threads is half as long in f16: twice the columns a thread.
+  // A row of b that lies along the threads is shorter in a compact format: twice the columns for each thread.
+  const compact = isCompact(formatNamed(weight));
   if (M <= 4) {
-    return register(M, N <= 16 ? 4 : layout !== "nt" && weight === "f16" && N >= 512 ? 16 : 8, 1, 8);
+    return register(M, N <= 16 ? 4 : layout !== "nt" && compact && N >= 512 ? 16 : 8, 1, 8);
   }
   const work = M * N * K;
   if (N % 128 === 0 || N > 512) {

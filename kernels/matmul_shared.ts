@@ -11,10 +11,10 @@ import { groupsFor } from "./kernel_spec.ts";
 import {
   MATMUL_PARAMS,
   matmulBuffers,
+  matmulFeatures,
   type MatmulKernel,
   matmulName,
   type MatmulOptions,
-  usesNativeHalf,
 } from "./matmul_options.ts";
 import { extensionText } from "./matmul_register.ts";
 import {
@@ -214,7 +214,7 @@ export function matmulSharedKernel(options: MatmulOptions): MatmulKernel {
     wgsl: sharedText(options),
     buffers: matmulBuffers(options),
     params: MATMUL_PARAMS,
-    features: usesNativeHalf(options) ? ["shader-f16"] : [],
+    features: matmulFeatures(options),
     tuning: {},
     grid: ({ M, N, batch }) => [
       groupsFor(N, options.tileN * options.lanesN),

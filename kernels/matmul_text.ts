@@ -3,8 +3,9 @@
  * thread's accumulators into y.
  * @module
  */
-import { MATMUL_PARAMS, matmulBuffers, type MatmulOptions, usesNativeHalf } from "./matmul_options.ts";
+import { MATMUL_PARAMS, matmulBuffers, type MatmulOptions, readingOfB } from "./matmul_options.ts";
 import { geluNewSnippet } from "./snippets.ts";
+import { bufferNames, formatNamed, loadFunction } from "./weights/mod.ts";
 
 /** The numbers from 0 to count - 1. */
 export function range(count: number): number[] {
@@ -28,22 +29,29 @@ function shapeOf(name: string, options: MatmulOptions): string {
   if (name === "a") {
     return options.layout === "tn" ? "[batch, K, M], rows of lda" : "[batch, M, K], rows of lda";
   }
-  if (name === "b") {
-    const packed = options.weight === "f16" ? ", two halves a word" : "";
-    return (options.layout === "nt" ? "[batch, N, K], rows of ldb" : "[batch, K, N], rows of ldb") + packed;
+  const place = bufferOfB(name, options);
+  if (place !== null) {
+    const { note } = formatNamed(options.weight).buffers[place];
+    if (place > 0) return note;
+    const shape = options.layout === "nt" ? "[batch, N, K], rows of ldb" : "[batch, K, N], rows of ldb";
+    return note === "" ? shape : `${shape}, ${note}`;
   }
   if (name === "v") return options.extension === "nt" ? "[N, R]" : "[R, N], rows of ldv";
   return SHAPES[name];
 }
 
+/** Which buffer of b's format it is; null if it is another operand's. */
+function bufferOfB(name: string, options: MatmulOptions): number | null {
+  const place = bufferNames(formatNamed(options.weight), "b").indexOf(name);
+  return place < 0 ? null : place;
+}
+
 function elementType(name: string, options: MatmulOptions): string {
   const { vector } = options;
-  if (name === "b" && usesNativeHalf(options)) return vector.b ? "vec4<f16>" : "f16";
-  if (name === "b" && options.weight === "f16") return vector.b ? "vec2u" : "u32";
+  const place = bufferOfB(name, options);
+  if (place !== null) return readingOfB(options).types(vector.b ? 4 : 1)[place];
   const wide = name === "a"
     ? vector.a
-    : name === "b"
-    ? vector.b
     : name === "u"
     ? vector.extension
     : name === "v"
@@ -52,12 +60,10 @@ function elementType(name: string, options: MatmulOptions): string {
   return wide ? "vec4f" : "f32";
 }
 
-const numberType = (four: boolean) => four ? "vec4f" : "f32";
-
-/** The uniform struct, the bindings and the functions that read packed halves. */
+/** The uniform struct, the bindings and the function that reads b. */
 export function matmulDeclarations(options: MatmulOptions): string {
-  const native = usesNativeHalf(options);
-  const lines: string[] = [...(native ? ["enable f16;"] : []), "struct Params {"];
+  const reading = readingOfB(options);
+  const lines = [...(reading.feature ? [`enable ${reading.feature.wgsl};`] : []), "struct Params {"];
   for (const [name, type] of Object.entries(MATMUL_PARAMS)) lines.push(`  ${name}: ${type},`);
   lines.push("}");
   const buffers = matmulBuffers(options);
@@ -66,18 +72,7 @@ export function matmulDeclarations(options: MatmulOptions): string {
     lines.push(`@group(0) @binding(${index}) ${declaration} // ${shapeOf(name, options)}`);
   });
   lines.push(`@group(0) @binding(${Object.keys(buffers).length}) var<uniform> params: Params;`);
-  if (native) {
-    const type = numberType(options.vector.b);
-    lines.push(`fn loadB(i: u32) -> ${type} { return ${type}(b[i]); }`);
-  } else if (options.weight === "f16") {
-    lines.push(
-      options.vector.b
-        ? "fn loadB(i: u32) -> vec4f { let w = b[i]; return vec4f(unpack2x16float(w.x), unpack2x16float(w.y)); }"
-        : "fn loadB(i: u32) -> f32 { let w = unpack2x16float(b[i >> 1u]); return select(w.x, w.y, (i & 1u) == 1u); }",
-    );
-  } else {
-    lines.push(`fn loadB(i: u32) -> ${numberType(options.vector.b)} { return b[i]; }`);
-  }
+  lines.push(loadFunction(formatNamed(options.weight), reading, "b", options.vector.b ? 4 : 1));
   return lines.join("\n") + (options.gelu ? geluNewSnippet : "\n");
 }
 

@@ -6,7 +6,7 @@ import { attentionKernelList } from "./attention.ts";
 import { attentionAppend } from "./attention_cache.ts";
 import { adamwKernel } from "./adamw.ts";
 import { blockDropoutKernel } from "./block_dropout.ts";
-import { floatToHalf, floatToInt, halfToFloat, intToFloat } from "./cast.ts";
+import { castKernels } from "./cast.ts";
 import {
   crossEntropyGradient,
   crossEntropyRows,
@@ -16,7 +16,7 @@ import {
 } from "./cross_entropy.ts";
 import { addDiagonalKernel, invertStep } from "./square_matrices.ts";
 import { dropoutKernel } from "./dropout.ts";
-import { embeddingBackward, embeddingForward, embeddingForwardHalf, embeddingLinks } from "./embedding.ts";
+import { embeddingBackward, embeddingForwardKernels, embeddingLinks } from "./embedding.ts";
 import { clipGradients, gradNormFinish, gradNormPartials } from "./grad_norm.ts";
 import type { KernelSpec } from "./kernel_spec.ts";
 import { importanceKernel } from "./importance.ts";
@@ -60,12 +60,7 @@ export function allKernels(): KernelSpec[] {
     maxReduceShare,
     gatherStrided,
     scatterStrided,
-    floatToHalf,
-    halfToFloat,
-    intToFloat,
-    floatToInt,
-    embeddingForward,
-    embeddingForwardHalf,
+    ...embeddingForwardKernels(),
     embeddingLinks,
     embeddingBackward,
     dropoutKernel,
@@ -101,6 +96,6 @@ export function allKernels(): KernelSpec[] {
     addDiagonalKernel,
     blockDropoutKernel,
   ];
-  const families = [...matmulKernels(), ...mixedLoraKernels(), ...attentionKernelList()];
+  const families = [...castKernels(), ...matmulKernels(), ...mixedLoraKernels(), ...attentionKernelList()];
   return [...pointwiseKernels(), ...[...single, ...families] as unknown as KernelSpec[]];
 }

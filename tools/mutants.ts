@@ -65,8 +65,8 @@ export const MUTANTS: readonly Mutant[] = [
   // Products
   {
     file: "autograd/ops/_matmul.ts",
-    search: "return operand.tensor.window(start, operand.tensor.view.size - start);",
-    replace: "return operand.tensor.view;",
+    search: "return rangesFrom(operand, row * operand.ld + column, null);",
+    replace: "return [operand.tensor.view];",
     tests: [`${OPS}/matmul_test.ts`],
     filter: "takes several launches",
   },

@@ -5,6 +5,7 @@
  */
 import type { AdapterFacts } from "../kernels/adapter_kind.ts";
 import { type AttentionChoice, selectAttention } from "../kernels/attention.ts";
+import { formatNamed } from "../kernels/weights/mod.ts";
 import { type MatmulShape, type MatmulTile, selectMatmul } from "../kernels/matmul_select.ts";
 
 /** What the lists depend on: the kind of adapter and its optional features. */
@@ -87,7 +88,10 @@ export function matmulCandidates(target: CandidateTarget, shape: MatmulShape): M
     ...sharedTiles(target.profile, shape).map(shared).flatMap((tile) => [tile, { ...tile, ahead: true }]),
     { ...fixed, scalar: true },
   ];
-  if (shape.weight === "f16" && target.features.has("shader-f16")) tiles.push({ ...fixed, nativeHalf: true });
+  const native = formatNamed(shape.weight ?? "f32").native;
+  if (native && (!native.feature || target.features.has(native.feature.device))) {
+    tiles.push({ ...fixed, nativeHalf: true });
+  }
   return [...new Map(tiles.map((tile) => [tileName(tile), tile])).values()];
 }
 

@@ -3,7 +3,7 @@
  * @module
  */
 import type { MatmulLayout } from "../kernels/matmul.ts";
-import type { MatmulWeightFormat } from "../kernels/matmul_options.ts";
+import { WEIGHT_FORMAT_NAMES, type WeightFormatName } from "../kernels/weights/mod.ts";
 
 /** One product y [M, N] or one attention. */
 export type TuningShape =
@@ -13,7 +13,7 @@ export type TuningShape =
     readonly name: string;
     readonly layout: MatmulLayout;
     /** Storage of the right operand. */
-    readonly weight: MatmulWeightFormat;
+    readonly weight: WeightFormatName;
     readonly M: number;
     readonly N: number;
     readonly K: number;
@@ -48,7 +48,7 @@ const PROJECTIONS = [
 ];
 
 /**
- * Every product and attention of GPT-2 small: projections forward (f32 and packed f16 weights), their input and weight
+ * Every product and attention of GPT-2 small: projections forward (weights in every format), their input and weight
  * gradients, the head, LoRA's small products, attention at 1, 64 and 512 queries.
  */
 export function gpt2SmallShapes(
@@ -58,20 +58,20 @@ export function gpt2SmallShapes(
   const matmul = (
     name: string,
     layout: MatmulLayout,
-    weight: MatmulWeightFormat,
+    weight: WeightFormatName,
     [M, N, K]: readonly [number, number, number],
   ) => void shapes.push({ kind: "matmul", name, layout, weight, M, N, K });
   for (const T of tokens) {
     const trains = T > 1;
     for (const { name, N, K } of PROJECTIONS) {
-      for (const weight of ["f32", "f16"] as const) {
+      for (const weight of WEIGHT_FORMAT_NAMES) {
         matmul(name, "nn", weight, [T, N, K]);
         if (trains) matmul(`${name} dx`, "nt", weight, [T, K, N]);
       }
       if (trains) matmul(`${name} dW`, "tn", "f32", [K, N, T]);
     }
     if (T <= 64) {
-      for (const weight of ["f32", "f16"] as const) matmul("head", "nt", weight, [T, VOCABULARY, C]);
+      for (const weight of WEIGHT_FORMAT_NAMES) matmul("head", "nt", weight, [T, VOCABULARY, C]);
       if (trains) matmul("head dx", "nn", "f32", [T, C, VOCABULARY]);
     }
     matmul("lora u", "nt", "f32", [T, rank, C]);

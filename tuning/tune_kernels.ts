@@ -8,6 +8,8 @@ import { type AttentionChoice, attentionKernels } from "../kernels/attention.ts"
 import { attentionCandidates, attentionChoiceName, matmulCandidates, tileName } from "./candidates.ts";
 import type { MatmulTile } from "../kernels/matmul.ts";
 import type { KernelSpec } from "../kernels/kernel_spec.ts";
+import { typeOfFormat } from "../kernels/weights/mod.ts";
+import { cast } from "../autograd/ops/cast.ts";
 import { launchMatmul, type MatmulCall, type MatmulTarget } from "../autograd/ops/_matmul.ts";
 import { cachedAttention, causalSelfAttention } from "../autograd/ops/attention.ts";
 import { tidy } from "../autograd/scope.ts";
@@ -54,10 +56,9 @@ const GAIN = 1.05;
 /** Bytes of an operand of a timed product on software adapters. */
 const MAX_BYTES = 32 * 2 ** 20;
 
-/** Numbers in [-1, 1), always the same; `halves` gives the bits of f16 numbers. */
+/** Numbers in [-1, 1), always the same. */
 class Numbers {
   #values = new Float32Array(0);
-  #halves = new Uint16Array(0);
 
   values(count: number): Float32Array<ArrayBuffer> {
     if (this.#values.length < count) {
@@ -66,16 +67,6 @@ class Numbers {
       this.#values = Float32Array.from({ length: count }, next);
     }
     return this.#values.slice(0, count);
-  }
-
-  /** Bits of numbers whose size is from 0.5 to 1. */
-  halves(count: number): Uint16Array<ArrayBuffer> {
-    if (this.#halves.length < count) {
-      let state = 2;
-      const next = () => (state = Math.imul(state, 1664525) + 1013904223 | 0) >>> 16 & 0x83ff | 0x3800;
-      this.#halves = Uint16Array.from({ length: count }, next);
-    }
-    return this.#halves.slice(0, count);
   }
 }
 
@@ -95,9 +86,7 @@ function matmulBench(
   const [shapeA, shapeB] = [layout === "tn" ? [K, M] : [M, K], layout === "nt" ? [N, K] : [K, N]];
   const operands = tidy(() => [
     Tensor.from(numbers.values(M * K), { device, shape: shapeA }),
-    weight === "f16"
-      ? Tensor.from(numbers.halves(N * K), { device, shape: shapeB, dtype: "float16" })
-      : Tensor.from(numbers.values(N * K), { device, shape: shapeB }),
+    cast(Tensor.from(numbers.values(N * K), { device, shape: shapeB }), typeOfFormat(weight)),
     empty(device, [M, N]),
   ]);
   const [a, b, y] = operands;

@@ -2,6 +2,13 @@
  * What many ops require of their operands.
  * @module
  */
+import {
+  fitsFormat,
+  WEIGHT_FORMATS,
+  type WeightFormat,
+  type WeightFormatName,
+} from "../../kernels/weights/mod.ts";
+import { weightFormat } from "../dtype.ts";
 import { showShape } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
 
@@ -12,4 +19,23 @@ export function checkFloat(action: string, x: Tensor): void {
       `Cannot ${action} a ${x.dtype} tensor of shape ${showShape(x.shape)}: float32 is required`,
     );
   }
+}
+
+const WEIGHT_TYPES = Object.keys(WEIGHT_FORMATS).join(" or ");
+
+/**
+ * The format of a weight.
+ * @throws {TypeError} if its element type stores no weights, or its rows do not consist of whole blocks
+ */
+export function checkWeight(action: string, weight: Tensor): WeightFormat<WeightFormatName> {
+  const format = weightFormat(weight.dtype);
+  if (!format) {
+    throw new TypeError(`Cannot ${action}: a ${WEIGHT_TYPES} weight is required, received ${weight.dtype}`);
+  }
+  if (!fitsFormat(format, weight.shape)) {
+    throw new TypeError(
+      `Cannot ${action}: the weight is ${weight.dtype} ${showShape(weight.shape)}, and ${format.rule}`,
+    );
+  }
+  return format;
 }

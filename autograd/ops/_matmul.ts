@@ -11,7 +11,9 @@ import {
   type MatmulTile,
   selectMatmul,
 } from "../../kernels/matmul.ts";
+import { bytesIn, sectionsOf } from "../../kernels/weights/mod.ts";
 import type { Tensor } from "../tensor.ts";
+import { formatOf } from "../windows.ts";
 import { picksOf } from "../picks.ts";
 
 /** What a launch needs of a device: the tuner puts a recorder in its place. */
@@ -54,7 +56,7 @@ export interface MatmulCall {
   readonly N: number;
   readonly K: number;
   readonly a: MatmulOperand;
-  /** float32, or float16 (packed). */
+  /** In any format of weights. */
   readonly b: MatmulOperand;
   /** Also gives the place of residual and preActivation, which are laid out like it. */
   readonly y: MatmulOperand;
@@ -80,17 +82,18 @@ export interface MatmulCall {
   readonly tile?: MatmulTile;
 }
 
-const bytesPer = (operand: MatmulOperand) => operand.tensor.dtype === "float16" ? 2 : 4;
+/** Elements from the first of a matrix to its last. */
+const spanOf = ({ ld }: MatmulOperand, rows: number, columns: number) => (rows - 1) * ld + columns;
 
-/** Bytes from the first element of a matrix to its last. */
-function spanBytes(operand: MatmulOperand, rows: number, columns: number): number {
-  return ((rows - 1) * operand.ld + columns) * bytesPer(operand);
-}
-
-/** Largest multiple of 64 rows whose bytes fit the binding limit; all rows if they fit. */
+/** Largest multiple of 64 rows whose bytes fit the binding limit in every buffer; all rows if they fit. */
 function rowsThatFit(operand: MatmulOperand, rows: number, columns: number, limit: number): number {
-  if (spanBytes(operand, rows, columns) <= limit) return rows;
-  const fit = Math.floor((limit / bytesPer(operand) - columns) / operand.ld) + 1;
+  const { buffers } = formatOf(operand.tensor);
+  if (buffers.every((buffer) => bytesIn(buffer, spanOf(operand, rows, columns)) <= limit)) return rows;
+  const fit = Math.min(
+    ...buffers.map(({ elements, bytes }) =>
+      Math.floor((limit / bytes * elements - columns) / operand.ld) + 1
+    ),
+  );
   const whole = Math.floor(fit / 64) * 64;
   if (whole < 64) {
     throw new RangeError(
@@ -100,31 +103,46 @@ function rowsThatFit(operand: MatmulOperand, rows: number, columns: number, limi
   return whole;
 }
 
-/** A window of a matrix: offset in elements, rows and columns it spans. */
+/** The ranges of a matrix from an element on, one for each buffer of its format; `span` elements, or all that follow. */
+function rangesFrom(
+  { tensor, offset = 0 }: MatmulOperand,
+  element: number,
+  span: number | null,
+): BufferView[] {
+  const format = formatOf(tensor);
+  const sections = format.buffers.length === 1 ? null : sectionsOf(format, tensor.size);
+  return format.buffers.map((buffer, place) => {
+    const section = sections ? sections[place] : { offset: 0, bytes: tensor.view.size };
+    const start = bytesIn(buffer, offset + element);
+    const rest = section.bytes - start;
+    if (span === null) return tensor.window(section.offset + start, rest);
+    // Up to a whole vec4f: a row padded to `ld` may be read to its end.
+    const bytes = Math.ceil(bytesIn(buffer, Math.max(0, span)) / 16) * 16;
+    return tensor.window(section.offset + start, Math.max(4, Math.min(bytes, rest)));
+  });
+}
+
+/** A window of a matrix: its first row and column, and the rows and columns it spans. */
 function windowOf(
   operand: MatmulOperand,
   row: number,
   column: number,
   rows: number,
   columns: number,
-): BufferView {
-  const start = ((operand.offset ?? 0) + row * operand.ld + column) * bytesPer(operand);
-  // Up to a whole vec4f: a row padded to `ld` may be read to its end.
-  const bytes = Math.ceil(Math.max(0, spanBytes(operand, rows, columns)) / 16) * 16;
-  return operand.tensor.window(start, Math.max(4, Math.min(bytes, operand.tensor.view.size - start)));
+): BufferView[] {
+  return rangesFrom(operand, row * operand.ld + column, spanOf(operand, rows, columns));
 }
 
 /** A batched operand from the block of its first matrix on: the others' blocks lie whole batch strides further. */
-function restOf(operand: MatmulOperand, row: number, column: number): BufferView {
-  const start = ((operand.offset ?? 0) + row * operand.ld + column) * bytesPer(operand);
-  return operand.tensor.window(start, operand.tensor.view.size - start);
+function restOf(operand: MatmulOperand, row: number, column: number): BufferView[] {
+  return rangesFrom(operand, row * operand.ld + column, null);
 }
 
 const four = (...values: number[]) => values.every((value) => value % 4 === 0);
 
 /** Whether an operand of a batch is more than one binding may hold. */
 function isTooLarge(operand: MatmulOperand, limit: number): boolean {
-  return operand.tensor.view.size - (operand.offset ?? 0) * bytesPer(operand) > limit;
+  return restOf(operand, 0, 0).some(({ size }) => size > limit);
 }
 
 /** The product of each batch by itself: for operands that cannot be bound whole. */
@@ -210,7 +228,8 @@ function launchBlock(device: MatmulTarget, call: MatmulCall, block: Block): void
   const gelu = last && (call.gelu ?? false);
   const preActivation = gelu ? call.preActivation : null;
 
-  const weight = b.tensor.dtype === "float16" ? "f16" : "f32";
+  const formatOfB = formatOf(b.tensor);
+  const weight = formatOfB.name;
   const shape = { layout, M: rows, N: columns, K: depth, batch: count, weight } as const;
   const tile = call.tile ?? picksOf(device)?.matmul(shape) ?? selectMatmul(device.profile, shape);
   if (tile.variant === "shared" && depth > MAX_SHARED_K && device.profile.maxLoopIterations !== Infinity) {
@@ -248,25 +267,26 @@ function launchBlock(device: MatmulTarget, call: MatmulCall, block: Block): void
   };
 
   const single = (batch?.count ?? 1) === 1;
-  const at = (operand: MatmulOperand, row: number, column: number, r: number, c: number): BufferView =>
+  const at = (operand: MatmulOperand, row: number, column: number, r: number, c: number): BufferView[] =>
     single ? windowOf(operand, row, column, r, c) : restOf(operand, row, column);
+  const rangesOfB = layout === "nt" ? at(b, n, k, columns, depth) : at(b, k, n, depth, columns);
   const buffers: Record<string, BufferView> = {
-    a: layout === "tn" ? at(a, k, m, depth, rows) : at(a, m, k, rows, depth),
-    b: layout === "nt" ? at(b, n, k, columns, depth) : at(b, k, n, depth, columns),
-    y: at(y, m, n, rows, columns),
+    a: (layout === "tn" ? at(a, k, m, depth, rows) : at(a, m, k, rows, depth))[0],
+    y: at(y, m, n, rows, columns)[0],
   };
+  formatOfB.buffers.forEach(({ suffix }, place) => buffers[`b${suffix}`] = rangesOfB[place]);
   let ldv = 0;
   if (extension) {
     const { u, v, R } = extension;
     ldv = v.shape.at(-1) ?? 0;
-    buffers.u = windowOf({ tensor: u, ld: R }, m, 0, rows, R);
-    buffers.v = extension.layout === "nt"
+    [buffers.u] = windowOf({ tensor: u, ld: R }, m, 0, rows, R);
+    [buffers.v] = extension.layout === "nt"
       ? windowOf({ tensor: v, ld: R }, n, 0, columns, R)
       : windowOf({ tensor: v, ld: ldv }, 0, n, R, columns);
   }
   if (bias) buffers.bias = bias.window(4 * n, 4 * columns);
-  if (residual) buffers.residual = at({ ...y, tensor: residual }, m, n, rows, columns);
-  if (preActivation) buffers.preActivation = at({ ...y, tensor: preActivation }, m, n, rows, columns);
+  if (residual) [buffers.residual] = at({ ...y, tensor: residual }, m, n, rows, columns);
+  if (preActivation) [buffers.preActivation] = at({ ...y, tensor: preActivation }, m, n, rows, columns);
 
   const work = 2 * rows * columns * (depth + (extension?.R ?? 0)) * count;
   device.dispatch(

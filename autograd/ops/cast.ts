@@ -1,37 +1,45 @@
 /**
- * Conversion of element types. float16 is packed storage for frozen weights. The gradient of float16 -> float32 does
- * not exist (float16 tensors do not train); float32 -> float16 records nothing.
+ * Conversion of element types. Packed formats such as float16 store frozen weights: they do not train, so nothing is
+ * recorded in either direction.
  * @module
  */
 
-import { floatToHalf, floatToInt, halfToFloat, intToFloat } from "../../kernels/cast.ts";
-import type { DType } from "../dtype.ts";
+import { type CastKernel, floatToInt, intToFloat, packKernel, unpackKernel } from "../../kernels/cast.ts";
+import { bufferNames, fitsFormat } from "../../kernels/weights/mod.ts";
+import { type DType, weightFormat } from "../dtype.ts";
 import { showShape } from "../shape.ts";
 import { empty, type Tensor } from "../tensor.ts";
+import { formatOf, wholeViews } from "../windows.ts";
 
-const conversions = new Map([
-  ["float32 to float16", floatToHalf],
-  ["float16 to float32", halfToFloat],
-  ["int32 to float32", intToFloat],
-  ["float32 to int32", floatToInt],
-]);
+/** The kernel for a pair of element types, if there is one. Every format of weights converts from and to float32. */
+function conversion(from: DType, to: DType): CastKernel | null {
+  if (from === "int32" && to === "float32") return intToFloat;
+  if (from === "float32" && to === "int32") return floatToInt;
+  const [source, target] = [weightFormat(from), weightFormat(to)];
+  if (source && to === "float32") return unpackKernel(source.name);
+  if (target && from === "float32") return packKernel(target.name);
+  return null;
+}
+
+/** A tensor's buffers under the names that kernels give them. */
+function named(name: string, tensor: Tensor) {
+  const views = wholeViews(tensor);
+  return Object.fromEntries(bufferNames(formatOf(tensor), name).map((buffer, k) => [buffer, views[k]]));
+}
 
 /**
  * The tensor in another element type, outside the gradient graph; itself (a second handle) if it has that type.
- * @throws {TypeError} for a pair that has no conversion, or a float16 result whose last dimension is odd
+ * @throws {TypeError} for a pair that has no conversion, or a result whose last dimension its format cannot store
  */
 export function cast(x: Tensor, dtype: DType): Tensor {
   if (x.dtype === dtype) return x.alias();
-  const kernel = conversions.get(`${x.dtype} to ${dtype}`);
+  const kernel = conversion(x.dtype, dtype);
   if (!kernel) throw new TypeError(`Cannot cast ${x.dtype} to ${dtype}: there is no such conversion`);
-  if (dtype === "float16" && (x.shape.at(-1) ?? 1) % 2 !== 0) {
-    throw new TypeError(
-      `Cannot cast ${
-        showShape(x.shape)
-      } to float16: an even last dimension is required, since halves are packed in pairs`,
-    );
+  const format = weightFormat(dtype);
+  if (format && !fitsFormat(format, x.shape)) {
+    throw new TypeError(`Cannot cast ${showShape(x.shape)} to ${dtype}: ${format.rule}`);
   }
   const y = empty(x.device, x.shape, dtype);
-  x.device.dispatch(kernel, { x: x.view, y: y.view }, { size: x.size });
+  x.device.dispatch(kernel, { ...named("x", x), ...named("y", y) }, { size: x.size });
   return y;
 }

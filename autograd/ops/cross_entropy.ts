@@ -22,6 +22,7 @@ import { record, wantsGrad } from "../tape.ts";
 import { empty, full, type Tensor } from "../tensor.ts";
 import { timesScalar } from "./_accumulate.ts";
 import { launchMatmul } from "./_matmul.ts";
+import { checkWeight } from "./_checks.ts";
 import { sum } from "./reduce.ts";
 
 /** How the losses of the rows become one number. */
@@ -150,6 +151,7 @@ export function linearCrossEntropy(
       }: a weight of shape [V, ${cols}] is required, received ${showShape(weight.shape)}`,
     );
   }
+  checkWeight("compute the head's loss", weight);
   checkLabels("compute the head's loss", labels, rows);
   const { device } = hidden;
   const needsHidden = wantsGrad(hidden);

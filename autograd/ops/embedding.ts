@@ -4,17 +4,13 @@
  * @module
  */
 
-import {
-  embeddingBackward,
-  embeddingForward,
-  embeddingForwardHalf,
-  embeddingLinks,
-} from "../../kernels/embedding.ts";
-import { BYTES_PER_ELEMENT } from "../dtype.ts";
+import { embeddingBackward, embeddingForward, embeddingLinks } from "../../kernels/embedding.ts";
+import { bufferNames } from "../../kernels/weights/mod.ts";
 import { showShape } from "../shape.ts";
 import { record } from "../tape.ts";
 import { empty, full, type Tensor } from "../tensor.ts";
-import { rowWindows } from "../windows.ts";
+import { rowWindows, wholeViews } from "../windows.ts";
+import { checkWeight } from "./_checks.ts";
 
 /** Places of ids whose gradients one launch sums: a thread loops over all of them at most twice. */
 const CHUNK = 16_384;
@@ -25,23 +21,26 @@ const CHUNK = 16_384;
  * @param table [V, C], float32, or float16 when frozen
  * @param options `transposed`: the table is [C, V], and its columns are looked up where they stand
  * @returns float32 [..., C]
- * @throws {TypeError} if ids are not int32 or the table is not a matrix
+ * @throws {TypeError} if ids are not int32 or the table is not a matrix of weights
  */
 export function embedding(ids: Tensor, table: Tensor, options: { transposed?: boolean } = {}): Tensor {
   if (ids.dtype !== "int32") throw new TypeError(`Cannot embed ${ids.dtype} ids: int32 is required`);
   if (table.shape.length !== 2) {
     throw new TypeError(`Cannot embed in a table of shape ${showShape(table.shape)}: [V, C] is required`);
   }
+  const format = checkWeight("embed in", table);
   const { transposed = false } = options;
   const [rows, cols] = transposed ? [table.shape[1], table.shape[0]] : table.shape;
   const strides = transposed ? { rowStride: 1, colStride: rows } : { rowStride: cols, colStride: 1 };
-  const windowsOf = (tensor: Tensor, bytes: number) =>
-    transposed ? [{ first: 0, count: rows, view: tensor.view }] : rowWindows(tensor, rows, cols * bytes);
+  const windowsOf = (tensor: Tensor) =>
+    transposed ? [{ first: 0, count: rows, views: wholeViews(tensor) }] : rowWindows(tensor, rows, cols);
   const y = empty(ids.device, [...ids.shape, cols]);
-  const kernel = table.dtype === "float16" ? embeddingForwardHalf : embeddingForward;
-  for (const { first, count, view } of windowsOf(table, BYTES_PER_ELEMENT[table.dtype])) {
+  const kernel = embeddingForward(format.name);
+  const names = bufferNames(format, "table");
+  for (const { first, count, views } of windowsOf(table)) {
     const params = { count: ids.size, cols, firstRow: first, tableRows: count, ...strides };
-    ids.device.dispatch(kernel, { ids: ids.view, table: view, y: y.view }, params);
+    const tables = Object.fromEntries(names.map((name, k) => [name, views[k]]));
+    ids.device.dispatch(kernel, { ids: ids.view, ...tables, y: y.view }, params);
   }
   return record("embedding", {
     inputs: [table],
@@ -56,7 +55,7 @@ export function embedding(ids: Tensor, table: Tensor, options: { transposed?: bo
         const next = empty(device, [count], "uint32");
         device.dispatch(embeddingLinks, { ids: part, next: next.view }, { count });
         const source = { ids: part, next: next.view, dy: dy!.window(from * cols * 4, count * cols * 4) };
-        for (const { first, count: tableRows, view } of windowsOf(dtable, 4)) {
+        for (const { first, count: tableRows, views: [view] } of windowsOf(dtable)) {
           const params = { count, cols, firstRow: first, tableRows, ...strides };
           device.dispatch(embeddingBackward, { ...source, dtable: view }, params);
         }

@@ -13,7 +13,7 @@ import { sameShape, showShape } from "../shape.ts";
 import { record, wantsGrad } from "../tape.ts";
 import { empty, type Tensor } from "../tensor.ts";
 import { launchMatmul, type MatmulCall } from "./_matmul.ts";
-import { checkFloat } from "./_checks.ts";
+import { checkFloat, checkWeight } from "./_checks.ts";
 import { sumTo } from "./reduce.ts";
 
 /** How a weight is stored: `conv1d` [in, out] (GPT-2), `linear` [out, in] (PyTorch's nn.Linear). */
@@ -328,11 +328,6 @@ function biasGradient({ rows, outFeatures }: Sizes, dz: Tensor): Tensor {
 function checkLinear(x: Tensor, weight: Tensor, bias: Tensor | null, options: LinearOptions): Sizes {
   const { layout = "linear", residual } = options;
   checkFloat("apply linear to", x);
-  if (weight.dtype !== "float32" && weight.dtype !== "float16") {
-    throw new TypeError(
-      `Cannot apply linear: a float32 or float16 weight is required, received ${weight.dtype}`,
-    );
-  }
   if (weight.shape.length !== 2 || x.shape.length < 1) {
     throw new TypeError(
       `Cannot apply linear: x [..., in] and a weight of rank 2 are required, received ${
@@ -340,19 +335,13 @@ function checkLinear(x: Tensor, weight: Tensor, bias: Tensor | null, options: Li
       } and ${showShape(weight.shape)}`,
     );
   }
+  checkWeight("apply linear", weight);
   const [inFeatures, outFeatures] = layout === "conv1d" ? weight.shape : [weight.shape[1], weight.shape[0]];
   if (x.shape.at(-1) !== inFeatures) {
     throw new TypeError(
       `Cannot apply linear: the last size of x ${
         showShape(x.shape)
       } must be ${inFeatures}, the input size of a ${layout} weight ${showShape(weight.shape)}`,
-    );
-  }
-  if (weight.dtype === "float16" && weight.shape[1] % 2 !== 0) {
-    throw new TypeError(
-      `Cannot apply linear: a float16 weight must have rows of even length, received ${
-        showShape(weight.shape)
-      }`,
     );
   }
   if (bias && (bias.dtype !== "float32" || !sameShape(bias.shape, [outFeatures]))) {

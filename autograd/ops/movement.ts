@@ -14,6 +14,7 @@ import {
   sizeOf,
   stridesOf,
 } from "../shape.ts";
+import { isPacked } from "../dtype.ts";
 import { record } from "../tape.ts";
 import { empty, full, type Tensor } from "../tensor.ts";
 import { scale } from "./pointwise.ts";
@@ -34,9 +35,9 @@ function stridedParams(shape: Shape, strides: readonly number[], offset: number)
 }
 
 function checkWords(action: string, x: Tensor): void {
-  if (x.dtype === "float16") {
+  if (isPacked(x.dtype)) {
     throw new TypeError(
-      `Cannot ${action} a packed float16 tensor of shape ${showShape(x.shape)}: cast it to float32`,
+      `Cannot ${action} a packed ${x.dtype} tensor of shape ${showShape(x.shape)}: cast it to float32`,
     );
   }
 }

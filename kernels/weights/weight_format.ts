@@ -1,0 +1,109 @@
+/**
+ * How the numbers of a weight are stored, as plain data: everything that products, embeddings, conversions and windows
+ * need to know of a format. A new format is one file like `f16.ts` and its entry in `mod.ts`.
+ * @module
+ */
+
+/** One buffer of a format: the numbers themselves, or what belongs to whole blocks of them, such as scales. */
+export interface WeightBuffer {
+  /** Ending of the buffer's name in kernels, "" for the numbers. */
+  readonly suffix: string;
+  /** So many neighbours of a row ... */
+  readonly elements: number;
+  /** ... take so many bytes. */
+  readonly bytes: number;
+  /** What it holds, for the comment at its binding; "" where the shape says it all. */
+  readonly note: string;
+}
+
+/** How WGSL reads a format: one number at a time (1), or four neighbours at once (4). */
+export interface WeightReading {
+  /** Part of the names of kernels. */
+  readonly name: string;
+  /** WGSL feature that the program must enable, and the device must have. */
+  readonly feature?: { readonly wgsl: string; readonly device: string };
+  /** Type of an array element, for each buffer of the format. */
+  types(width: 1 | 4): readonly string[];
+  /**
+   * Body of a function of `i: u32`: returns element i as f32, or elements 4 i to 4 i + 3 as vec4f.
+   * @param buffers names of the format's buffers in this kernel
+   */
+  body(width: 1 | 4, buffers: readonly string[]): string;
+}
+
+/** Host arrays that hold a format's bytes. */
+export type WeightArray = "Float32Array" | "Uint16Array" | "Uint32Array";
+
+/** A way to store weights. Rows are dense; each consists of whole blocks. */
+export interface WeightFormat<Name extends string = string> {
+  /** Part of the names of kernels and of the classes of tuned shapes. */
+  readonly name: Name;
+  /** Elements that belong together: the last size of a shape is a multiple of it. */
+  readonly block: number;
+  /** The numbers first. They lie in one piece of memory, each buffer from a multiple of 256 bytes on. */
+  readonly buffers: readonly WeightBuffer[];
+  readonly reading: WeightReading;
+  /** Another way to read it, the same numbers, where the device has its feature. */
+  readonly native?: WeightReading;
+  /** What holds its bytes on the host. */
+  readonly array: WeightArray;
+  /**
+   * WGSL that writes one block of `y` from the f32 array `x`: statements in which `block` numbers the block and `i` is
+   * its first element, of `params.size`; then, after a closing brace, functions. Absent where there is no such
+   * conversion, or none is needed.
+   */
+  readonly pack?: { readonly kernel: string; readonly text: string };
+  /** Name of the kernel that turns it into f32; absent where it is f32. */
+  readonly unpack?: string;
+  /** What a shape must fulfil, for messages; "" where any will do. */
+  readonly rule: string;
+}
+
+/** Whether a shape can be stored: whole blocks in each row. */
+export function fitsFormat({ block }: WeightFormat, shape: readonly number[]): boolean {
+  return (shape.at(-1) ?? 1) % block === 0;
+}
+
+/** Bytes that `count` elements take in one buffer. */
+export function bytesIn({ elements, bytes }: WeightBuffer, count: number): number {
+  return Math.ceil(count * bytes / elements);
+}
+
+/** Where each buffer of a tensor of `size` elements begins and ends in its memory, in bytes. */
+export function sectionsOf({ buffers }: WeightFormat, size: number): { offset: number; bytes: number }[] {
+  let end = 0;
+  return buffers.map((buffer) => {
+    const offset = Math.ceil(end / 256) * 256;
+    const bytes = bytesIn(buffer, size);
+    end = offset + bytes;
+    return { offset, bytes };
+  });
+}
+
+/** Bytes of a tensor of `size` elements, all its buffers. */
+export function formatBytes(format: WeightFormat, size: number): number {
+  const { offset, bytes } = sectionsOf(format, size).at(-1)!;
+  return offset + bytes;
+}
+
+/** Names of the format's buffers in a kernel whose operand is `name`. */
+export function bufferNames({ buffers }: WeightFormat, name: string): string[] {
+  return buffers.map(({ suffix }) => `${name}${suffix}`);
+}
+
+/** Whether its rows are shorter than those of f32. */
+export function isCompact({ buffers }: WeightFormat): boolean {
+  return buffers[0].bytes < 4 * buffers[0].elements;
+}
+
+/** The function `fn load<Name>(i: u32)` of a reading. */
+export function loadFunction(
+  format: WeightFormat,
+  reading: WeightReading,
+  name: string,
+  width: 1 | 4,
+): string {
+  const type = width === 4 ? "vec4f" : "f32";
+  const body = reading.body(width, bufferNames(format, name));
+  return `fn load${name[0].toUpperCase()}${name.slice(1)}(i: u32) -> ${type} { ${body} }`;
+}
