@@ -155,7 +155,7 @@ class RecordedStep<Name extends string> {
       leaves.add(leaf);
     };
     const result = watchLeaves(
-      watchAll,
+      (leaf) => watchAll(leaf as Tensor),
       () => untracked(() => this.#body(inputs as Record<Name, Tensor>)),
     );
     this.#leaves = leaves;

@@ -5,19 +5,14 @@
 
 export { type CapturedStep, type CaptureOptions, captureStep, type StepInput } from "./capture_step.ts";
 export { bytesOf, type DType, isPacked, storageType, type TensorData, viewAs } from "./dtype.ts";
+export type { FusedActivationName } from "../kernels/fused_activations.ts";
 export type { WeightType } from "../kernels/weights/mod.ts";
 export { defaultSeed, HostRandom, RandomState, setSeed } from "./random.ts";
 export { TorchGenerator } from "./torch_generator.ts";
 export { keep, tidy, untracked } from "./scope.ts";
 export { sameShape, type Shape, showShape, sizeOf } from "./shape.ts";
-export {
-  type BackwardContext,
-  type BackwardFunction,
-  isRecording,
-  noGrad,
-  record,
-  wantsGrad,
-} from "./tape.ts";
+export { type BackwardContext, record, type Recording } from "./record.ts";
+export { isRecording, noGrad, wantsGrad } from "./tape.ts";
 export { empty, full, type NestedArray, readAndDispose, Tensor, type TensorOptions } from "./tensor.ts";
 export { VERSION } from "./version.ts";
 export { flatWindows, rowWindows } from "./windows.ts";

@@ -4,46 +4,59 @@
  * @module
  */
 
-import { addInPlace, sumOfTwo } from "./ops/_accumulate.ts";
-import { sameShape, showShape } from "./shape.ts";
+import { sameShape, type Shape, showShape } from "./shape.ts";
 import { keep, tidy, untracked } from "./scope.ts";
-import { onesLike, type Tensor } from "./tensor.ts";
 
-/** What a backward function is given. */
-export interface BackwardContext {
-  /** Gradients of the outputs; null where nothing came back for an output (never for an op with one output). */
-  readonly dys: readonly (Tensor | null)[];
-  /** The tensors `record` was asked to save, in order. */
-  readonly saved: readonly Tensor[];
-  /** Whether each input wants a gradient; others may be left null. */
-  readonly needs: readonly boolean[];
-  /**
-   * The gradient that other ops have sent to input `i` already, or null. Asking for it is a promise to add it to what is
-   * returned for that input, in the kernel that computes it: one pass over memory less.
-   */
-  readonly arrived: (i: number) => Tensor | null;
+/** What the tape needs of a tensor. */
+export interface TapeTensor {
+  readonly shape: Shape;
+  readonly size: number;
+  readonly requiresGrad: boolean;
+  readonly isDisposed: boolean;
+  /** Whether other handles view the same memory. */
+  readonly isShared: boolean;
+  readonly node: Node | null;
+  readonly outputIndex: number;
+  grad: TapeTensor | null;
+  attach(node: Node, outputIndex: number): void;
+  alias(): TapeTensor;
+  copy(): TapeTensor;
+  dispose(): void;
+  /** This plus `other` of the same shape, in memory of its own. */
+  plus(other: TapeTensor): TapeTensor;
+  /** Adds `other` of the same shape to this one's memory. */
+  add(other: TapeTensor): void;
 }
 
-/** Gradients of the inputs, in order; null where none is wanted. May return an element of `dys` itself. */
-export type BackwardFunction = (context: BackwardContext) => (Tensor | null)[];
+/** What a node's backward function is given; operands are numbered in the order they were recorded in. */
+export interface NodeContext {
+  /** Gradients of the outputs; null where nothing came back for an output (never for an op with one output). */
+  readonly dys: readonly (TapeTensor | null)[];
+  readonly saved: readonly TapeTensor[];
+  /** Whether each input wants a gradient. */
+  readonly needs: readonly boolean[];
+  /** Takes the gradient that other ops have sent to input `i` already; null if there is none. */
+  readonly arrived: (i: number) => TapeTensor | null;
+}
 
-/** One recorded op. */
-export interface Recording {
-  readonly inputs: readonly Tensor[];
+/** One recorded op, its operands in order. */
+export interface NodeRecording {
+  readonly inputs: readonly TapeTensor[];
   /** Tensors the backward function reads; the tape holds them until then. */
-  readonly saved: readonly Tensor[];
-  readonly outputs: readonly Tensor[];
-  readonly backward: BackwardFunction;
+  readonly saved: readonly TapeTensor[];
+  readonly outputs: readonly TapeTensor[];
+  /** Gradients of the inputs, in order; null where none is wanted. May return an element of `dys` itself. */
+  readonly backward: (context: NodeContext) => readonly (TapeTensor | null)[];
 }
 
 let recording = true;
-let watcher: ((leaf: Tensor) => void) | null = null;
+let watcher: ((leaf: TapeTensor) => void) | null = null;
 let lastId = 0;
 
 /** Where a gradient goes: to an op's output or to a leaf tensor. */
 type Edge =
   | { readonly kind: "node"; readonly node: Node; readonly output: number }
-  | { readonly kind: "leaf"; readonly leaf: Tensor };
+  | { readonly kind: "leaf"; readonly leaf: TapeTensor };
 
 /** A recorded op in the graph; alive while an output handle or a later node refers to it. */
 export class Node {
@@ -51,13 +64,13 @@ export class Node {
   readonly name: string;
   readonly edges: readonly (Edge | null)[];
   readonly outputs: number;
-  readonly backward: BackwardFunction;
-  saved: Tensor[] | null;
+  readonly backward: NodeRecording["backward"];
+  saved: TapeTensor[] | null;
   /** Run once, when what the node saved is freed. */
   readonly whenFreed: (() => void)[] = [];
   #references = 0;
 
-  constructor(name: string, { inputs, saved, outputs, backward }: Recording) {
+  constructor(name: string, { inputs, saved, outputs, backward }: NodeRecording) {
     this.name = name;
     this.edges = inputs.map((input): Edge | null => {
       if (!input.requiresGrad) return null;
@@ -104,7 +117,7 @@ export function noGrad<T>(body: () => T): T {
 }
 
 /** Runs `body` and tells of each leaf before its gradient is added to. */
-export function watchLeaves<T>(watch: (leaf: Tensor) => void, body: () => T): T {
+export function watchLeaves<T>(watch: (leaf: TapeTensor) => void, body: () => T): T {
   const before = watcher;
   watcher = watch;
   try {
@@ -120,17 +133,14 @@ export function isRecording(): boolean {
 }
 
 /** Whether an op on these inputs will be recorded: it may then save what its backward wants. */
-export function wantsGrad(...inputs: readonly (Tensor | null | undefined)[]): boolean {
+export function wantsGrad(...inputs: readonly (TapeTensor | null | undefined)[]): boolean {
   return recording && inputs.some((input) => input?.requiresGrad);
 }
 
-/** Records an op if an input wants a gradient, and returns its first output. */
-export function record(name: string, op: Recording): Tensor {
-  if (wantsGrad(...op.inputs)) {
-    const node = new Node(name, op);
-    op.outputs.forEach((output, i) => output.attach(node, i));
-  }
-  return op.outputs[0];
+/** Makes the outputs of an op lead to its inputs. */
+export function recordNode(name: string, recording: NodeRecording): void {
+  const node = new Node(name, recording);
+  recording.outputs.forEach((output, i) => output.attach(node, i));
 }
 
 /** Nodes that lead to `root`, newest first. */
@@ -149,20 +159,20 @@ function nodesBelow(root: Node): Node[] {
 }
 
 /** Adds `dx` to what has arrived at one place; takes over `dx`. */
-function accumulate(present: Tensor | null | undefined, dx: Tensor): Tensor {
+function accumulate(present: TapeTensor | null | undefined, dx: TapeTensor): TapeTensor {
   if (!present) return dx;
   if (present.isShared) {
-    const sum = sumOfTwo(present, dx);
+    const sum = present.plus(dx);
     present.dispose();
     dx.dispose();
     return sum;
   }
-  addInPlace(present, dx);
+  present.add(dx);
   dx.dispose();
   return present;
 }
 
-function accumulateLeaf(leaf: Tensor, dx: Tensor): void {
+function accumulateLeaf(leaf: TapeTensor, dx: TapeTensor): void {
   watcher?.(leaf);
   if (leaf.isDisposed) dx.dispose();
   else if (leaf.grad) leaf.grad = accumulate(leaf.grad, dx);
@@ -173,11 +183,11 @@ function accumulateLeaf(leaf: Tensor, dx: Tensor): void {
 }
 
 /**
- * Propagates `gradient` (default 1, for a scalar) from `root` to every leaf that wants one, adding to its `grad`.
+ * Propagates `gradient` (default `one()`, for a scalar) from `root` to every leaf that wants one, adding to its `grad`.
  * @throws {TypeError} if `root` has no gradient history, or is no scalar and `gradient` is missing
  * @throws {Error} if the graph was freed by an earlier backward
  */
-export function backward(root: Tensor, gradient?: Tensor): void {
+export function backward(root: TapeTensor, gradient: TapeTensor | undefined, one: () => TapeTensor): void {
   if (!root.requiresGrad) {
     throw new TypeError("Cannot run backward: no tensor that requires a gradient leads to this one");
   }
@@ -202,12 +212,12 @@ export function backward(root: Tensor, gradient?: Tensor): void {
       `Cannot run backward a second time: what "${freed.name}" saved is freed; run the forward again`,
     );
   }
-  untracked(() => noGrad(() => walk(root, order, gradient ? gradient.alias() : onesLike(root))));
+  untracked(() => noGrad(() => walk(root, order, gradient ? gradient.alias() : one())));
 }
 
-function walk(root: Tensor, order: readonly Node[], seed: Tensor): void {
+function walk(root: TapeTensor, order: readonly Node[], seed: TapeTensor): void {
   if (!root.node) return accumulateLeaf(root, seed);
-  const arrived = new Map<Node, (Tensor | null)[]>();
+  const arrived = new Map<Node, (TapeTensor | null)[]>();
   arrived.set(
     root.node,
     Array.from({ length: root.node.outputs }, (_, i) => i === root.outputIndex ? seed : null),
@@ -226,10 +236,10 @@ function walk(root: Tensor, order: readonly Node[], seed: Tensor): void {
   }
 }
 
-function propagate(node: Node, dys: (Tensor | null)[], arrived: Map<Node, (Tensor | null)[]>): void {
+function propagate(node: Node, dys: (TapeTensor | null)[], arrived: Map<Node, (TapeTensor | null)[]>): void {
   const needs = node.edges.map((edge) => edge !== null);
-  const consumed: Tensor[] = [];
-  const takeArrived = (i: number): Tensor | null => {
+  const consumed: TapeTensor[] = [];
+  const takeArrived = (i: number): TapeTensor | null => {
     const edge = node.edges[i];
     const slots = edge?.kind === "node" ? arrived.get(edge.node) : undefined;
     const present = edge?.kind === "node" ? slots?.[edge.output] ?? null : null;
@@ -240,7 +250,7 @@ function propagate(node: Node, dys: (Tensor | null)[], arrived: Map<Node, (Tenso
     return present;
   };
   const dxs = tidy(() => node.backward({ dys, saved: node.saved!, needs, arrived: takeArrived }).slice());
-  const taken = new Set<Tensor>(dys.filter((dy) => dy !== null));
+  const taken = new Set<TapeTensor>(dys.filter((dy) => dy !== null));
   dxs.forEach((dx, i) => {
     const edge = node.edges[i];
     if (!dx) return;

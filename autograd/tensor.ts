@@ -4,12 +4,12 @@
  */
 
 import { type BufferView, currentDevice, type Device, type DeviceBuffer, DisposedError } from "../gpu/mod.ts";
-import { fillKernel } from "../kernels/pointwise.ts";
+import { addInPlaceKernel, binaryKernels, fillKernel } from "../kernels/pointwise.ts";
 import { bytesOf, type DType, dtypeOfArray, type TensorData, viewAs } from "./dtype.ts";
 import { track } from "./scope.ts";
 import { noteSetting } from "./settings.ts";
 import { nestedShape, type Shape, showShape, sizeOf } from "./shape.ts";
-import { backward, type Node } from "./tape.ts";
+import { backward, type Node, type TapeTensor } from "./tape.ts";
 import { flatWindows } from "./windows.ts";
 
 /** Numbers nested to any depth, such as `[[1, 2], [3, 4]]`. */
@@ -41,7 +41,7 @@ export class Storage {
 const forgotten = new FinalizationRegistry<Storage>((storage) => storage.release());
 
 /** A tensor. Contiguous, row-major. Made by `Tensor.from` and by ops. */
-export class Tensor {
+export class Tensor implements TapeTensor {
   /** Sizes of the dimensions. */
   readonly shape: Shape;
   /** Element type. */
@@ -200,7 +200,7 @@ export class Tensor {
   /** Adds the gradient of this scalar (or of `gradient`, same shape) to the `grad` of every leaf; frees the graph. */
   backward(gradient?: Tensor): void {
     this.#live();
-    backward(this, gradient);
+    backward(this, gradient, () => full(this.device, this.shape, 1));
   }
 
   /** The same values, cut off from the gradient graph; shares memory. */
@@ -218,6 +218,23 @@ export class Tensor {
     const result = empty(this.device, this.shape, this.dtype);
     if (this.size > 0) this.device.copy(this.view, result.view);
     return result;
+  }
+
+  /** @internal This plus `other` of the same shape, in memory of its own; outside the graph. May exceed one binding. */
+  plus(other: Tensor): Tensor {
+    const y = empty(this.device, this.shape);
+    for (const { size, views: [p, q, r] } of flatWindows(this, other, y)) {
+      const flat = { d1: 1, d2: 1, d3: size, a0: 0, a1: 0, a2: 0, a3: 1, b0: 0, b1: 0, b2: 0, b3: 1 };
+      this.device.dispatch(binaryKernels.add, { a: p, b: q, y: r }, { size, ...flat });
+    }
+    return y;
+  }
+
+  /** @internal Adds `other` of the same shape to its memory; outside the graph. May exceed one binding. */
+  add(other: Tensor): void {
+    for (const { size, views: [p, q] } of flatWindows(this, other)) {
+      this.device.dispatch(addInPlaceKernel, { a: p, b: q }, { size });
+    }
   }
 
   /** Gives its memory back, and its part of the gradient graph. A second call does nothing. */
@@ -258,11 +275,6 @@ export function full(device: Device, shape: Shape, value: number): Tensor {
   const bits = new Uint32Array(Float32Array.of(value).buffer)[0];
   for (const { size, views: [y] } of flatWindows(tensor)) device.dispatch(fillKernel, { y }, { size, bits });
   return tensor;
-}
-
-/** @internal The seed of a backward pass. */
-export function onesLike(tensor: Tensor): Tensor {
-  return full(tensor.device, tensor.shape, 1);
 }
 
 function refuseGradient(dtype: DType): never {

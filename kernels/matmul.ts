@@ -1,11 +1,11 @@
 /**
- * Matrix products: y = alpha a b, with bias, gelu_new, residual, accumulation and the LoRA extension in the epilogue.
+ * Matrix products: y = alpha a b, with bias, activation, residual, accumulation and the LoRA extension in the epilogue.
  *
  * - `register`: barrier-free register tile, best on software adapters, and everywhere for skinny products
  *   (after tfjs-backend-webgpu's register blocking without its shared memory).
  * - `shared`: tiles in workgroup memory (Volkov & Demmel 2008, "Benchmarking GPUs to tune dense linear algebra").
  *
- * Both come in NN, NT and TN, for f32 and packed f16 right operands, with four-wide or scalar access to each operand.
+ * Both come in NN, NT and TN, for right operands in every format of weights (`weights/`), with four-wide or scalar access to each operand.
  * @module
  */
 import type { MatmulKernel, MatmulOptions } from "./matmul_options.ts";
@@ -51,7 +51,7 @@ const PLAIN: MatmulOptions = {
   anyK: false,
   extension: "none",
   bias: false,
-  gelu: false,
+  activation: "none",
   preActivation: false,
   residual: false,
   accumulate: false,
@@ -81,10 +81,10 @@ export function matmulKernels(): MatmulKernel[] {
     { weight: "f16", nativeHalf: true, vector: SCALAR, anyK: true },
     { anyK: true, accumulate: true },
     { bias: true, residual: true },
-    { bias: true, gelu: true, preActivation: true },
-    { bias: true, gelu: true, residual: true, vector: SCALAR },
+    { bias: true, activation: "gelu_new", preActivation: true },
+    { bias: true, activation: "gelu_new", residual: true, vector: SCALAR },
     { extension: "nt", bias: true },
-    { extension: "nt", vector: SCALAR, bias: true, gelu: true, preActivation: true },
+    { extension: "nt", vector: SCALAR, bias: true, activation: "gelu_new", preActivation: true },
     { extension: "nn" },
     { extension: "nn", vector: SCALAR },
     { tileM: 4, tileN: 16, lanesM: 8, lanesN: 1 },
@@ -96,8 +96,8 @@ export function matmulKernels(): MatmulKernel[] {
     { ...SHARED, ahead: true },
     { ...SHARED, ahead: true, vector: SCALAR, anyK: true, bias: true },
     { ...SHARED, weight: "f16", anyK: true },
-    { ...SHARED, extension: "nt", bias: true, gelu: true, preActivation: true },
-    { ...SHARED, extension: "nn", vector: SCALAR, bias: true, gelu: true, residual: true },
+    { ...SHARED, extension: "nt", bias: true, activation: "gelu_new", preActivation: true },
+    { ...SHARED, extension: "nn", vector: SCALAR, bias: true, activation: "gelu_new", residual: true },
     { ...SHARED, tileM: 4, tileN: 4, tileK: 32, accumulate: true },
   ];
   const all = layouts.flatMap((layout) =>

@@ -3,6 +3,7 @@
  * buffers and parameters that follow from them. The programs are in matmul_register.ts and matmul_shared.ts.
  * @module
  */
+import { FUSED_ACTIVATIONS, type FusedActivationName } from "./fused_activations.ts";
 import type { BufferAccess, KernelSpec, ParamType } from "./kernel_spec.ts";
 import { bufferNames, formatNamed, type WeightFormatName, type WeightReading } from "./weights/mod.ts";
 
@@ -62,9 +63,9 @@ export interface MatmulOptions {
   readonly extension: MatmulExtension;
   /** y += bias [N]. */
   readonly bias: boolean;
-  /** y = gelu_new(y). */
-  readonly gelu: boolean;
-  /** Writes the argument of gelu_new to a buffer of its own. */
+  /** y = f(y). */
+  readonly activation: FusedActivationName | "none";
+  /** Writes the argument of the activation to a buffer of its own. */
   readonly preActivation: boolean;
   /** y += residual [M, N], after the activation. */
   readonly residual: boolean;
@@ -166,7 +167,7 @@ export function matmulName(options: MatmulOptions): string {
   if (options.extension !== "none") parts.push(`lora_${options.extension}`);
   if (options.accumulate) parts.push("accumulate");
   if (options.bias) parts.push("bias");
-  if (options.gelu) parts.push("gelu");
+  if (options.activation !== "none") parts.push(FUSED_ACTIVATIONS[options.activation].label);
   if (options.preActivation) parts.push("pre");
   if (options.residual) parts.push("residual");
   return parts.join(".");

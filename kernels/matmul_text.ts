@@ -4,7 +4,7 @@
  * @module
  */
 import { MATMUL_PARAMS, matmulBuffers, type MatmulOptions, readingOfB } from "./matmul_options.ts";
-import { geluNewSnippet } from "./snippets.ts";
+import { FUSED_ACTIVATIONS, type FusedActivation } from "./fused_activations.ts";
 import { bufferNames, formatNamed, loadFunction } from "./weights/mod.ts";
 
 /** The numbers from 0 to count - 1. */
@@ -21,7 +21,7 @@ const SHAPES: Record<string, string> = {
   u: "[M, R]",
   bias: "[N]",
   residual: "[M, N], rows of ldc",
-  preActivation: "[M, N], rows of ldc: the argument of gelu_new",
+  preActivation: "[M, N], rows of ldc: the argument of the activation",
   y: "[batch, M, N], rows of ldc",
 };
 
@@ -60,7 +60,11 @@ function elementType(name: string, options: MatmulOptions): string {
   return wide ? "vec4f" : "f32";
 }
 
-/** The uniform struct, the bindings and the function that reads b. */
+function activationOf({ activation }: MatmulOptions): FusedActivation | null {
+  return activation === "none" ? null : FUSED_ACTIVATIONS[activation];
+}
+
+/** The uniform struct, the bindings and the functions that read b and apply the activation. */
 export function matmulDeclarations(options: MatmulOptions): string {
   const reading = readingOfB(options);
   const lines = [...(reading.feature ? [`enable ${reading.feature.wgsl};`] : []), "struct Params {"];
@@ -73,7 +77,8 @@ export function matmulDeclarations(options: MatmulOptions): string {
   });
   lines.push(`@group(0) @binding(${Object.keys(buffers).length}) var<uniform> params: Params;`);
   lines.push(loadFunction(formatNamed(options.weight), reading, "b", options.vector.b ? 4 : 1));
-  return lines.join("\n") + (options.gelu ? geluNewSnippet : "\n");
+  const activation = activationOf(options);
+  return lines.join("\n") + (activation?.functions ?? "\n");
 }
 
 /** `batchA`, `batchB`, `batchY`: where this product's operands begin, in units of the buffers' elements. */
@@ -127,7 +132,8 @@ export function matmulEpilogue(options: MatmulOptions, place: TilePlace): string
       lines.push(`  let bias${j} = ${value};`);
     }
   }
-  const first = options.gelu ? (options.preActivation ? "preActivation" : "y") : "y";
+  const activation = activationOf(options);
+  const first = activation && options.preActivation ? "preActivation" : "y";
   for (const i of range(tileM)) {
     const row = `row + ${rowOffset(place, i)}u`;
     lines.push(`  if (${row} < params.M) {`);
@@ -136,7 +142,7 @@ export function matmulEpilogue(options: MatmulOptions, place: TilePlace): string
       const value = `params.alpha * acc${i}_${j}` + (options.bias ? ` + bias${j}` : "");
       const put = (c: number, index: number, what: string) => {
         const old = options.accumulate ? ` + y[at + ${index}u]` : "";
-        const residual = options.residual && !options.gelu ? ` + residual[at + ${index}u]` : "";
+        const residual = options.residual && !activation ? ` + residual[at + ${index}u]` : "";
         lines.push(`    if (${guard(c)}) { ${first}[at + ${index}u] = ${what}${old}${residual}; }`);
       };
       if (vector.y) {
@@ -148,7 +154,7 @@ export function matmulEpilogue(options: MatmulOptions, place: TilePlace): string
     }
     lines.push("  }");
   }
-  if (options.gelu) {
+  if (activation) {
     // A rolled loop over what this thread has just written: the activation appears once in the compiled program
     // instead of once an element.
     const residual = options.residual ? " + residual[at]" : "";
@@ -161,7 +167,7 @@ export function matmulEpilogue(options: MatmulOptions, place: TilePlace): string
     lines.push(`      let c = ${c};`);
     lines.push("      if (r < params.M && c < params.N) {");
     lines.push(`        let at = batchY + r * ldc + c${fourth};`);
-    lines.push(`        y[at] = ${vector.y ? "geluNew4" : "geluNew"}(${first}[at])${residual};`);
+    lines.push(`        y[at] = ${vector.y ? activation.four : activation.one}(${first}[at])${residual};`);
     lines.push("      }\n    }\n  }");
   }
   return lines.join("\n");

@@ -8,7 +8,7 @@
  * @module
  */
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
-import { geluNewSnippet } from "./snippets.ts";
+import { FUSED_ACTIVATIONS, type FusedActivationName } from "./fused_activations.ts";
 
 /** What the program does besides adding the adapters' change. */
 export interface MixedLoraOptions {
@@ -18,8 +18,8 @@ export interface MixedLoraOptions {
   readonly tileRows: number;
   /** y += bias [out]. */
   readonly bias: boolean;
-  /** y = gelu_new(y). */
-  readonly gelu: boolean;
+  /** y = f(y). */
+  readonly activation: FusedActivationName | "none";
   /** y += residual [rows, out], after the activation. */
   readonly residual: boolean;
 }
@@ -89,7 +89,8 @@ export function mixedLoraColumns(
   return Math.max(1, Math.floor(turns / (maxRank + 2 * passes))) * 64 * width; // 64 threads share them
 }
 
-function text({ wide, tileRows, bias, gelu, residual }: MixedLoraOptions): string {
+function text({ wide, tileRows, bias, activation, residual }: MixedLoraOptions): string {
+  const fused = activation === "none" ? null : FUSED_ACTIVATIONS[activation];
   const [type, width] = wide ? ["vec4f", 4] : ["f32", 1];
   const rows = Array.from({ length: tileRows }, (_, i) => i);
   const fourth = wide ? " / 4u" : "";
@@ -116,7 +117,7 @@ ${bias ? bind("read", `bias: array<${type}>; // [out]`) : ""}
 ${residual ? bind("read", `residual: array<${type}>; // [samples rowsPerSample, out]`) : ""}
 ${bind("read_write", `y: array<${type}>; // [samples rowsPerSample, out]: x W before`)}
 @group(0) @binding(${binding}) var<uniform> params: Params;
-${gelu ? geluNewSnippet : ""}
+${fused?.functions ?? ""}
 var<workgroup> u: array<f32, ${tileRows * RANKS}>; // scaling A x of the tile's rows, ${RANKS} ranks at a time
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -149,7 +150,7 @@ ${rows.map((i) => `          acc${i} = fma(${type}(u[${i * RANKS}u + r]), v, acc
           var own = ${type}();
           if (beginBias != ${NO_BIAS}u) { own = scaling * ${column("beginBias + col", "")}; }
 ${rows.map((i) => `          acc${i} += own${bias ? ` + bias[col${fourth}]` : ""};`).join("\n")}
-${gelu ? rows.map((i) => `          acc${i} = ${wide ? "geluNew4" : "geluNew"}(acc${i});`).join("\n") : ""}
+${fused ? rows.map((i) => `          acc${i} = ${wide ? fused.four : fused.one}(acc${i});`).join("\n") : ""}
 ${
     residual
       ? rows.map((i) => `          acc${i} += residual[at + min(${i}u, count - 1u) * ldy];`).join("\n")
@@ -169,9 +170,10 @@ const made = new Map<string, MixedLoraKernel>();
 
 /** The kernel for these options, made once. */
 export function mixedLoraKernel(options: MixedLoraOptions): MixedLoraKernel {
-  const { wide, tileRows, bias, gelu, residual } = options;
+  const { wide, tileRows, bias, activation, residual } = options;
   const name = ["mixedLora", wide ? "vec4" : "scalar", `${tileRows}rows`]
-    .concat(bias ? "bias" : [], gelu ? "gelu" : [], residual ? "residual" : []).join(".");
+    .concat(bias ? "bias" : [], activation === "none" ? [] : FUSED_ACTIVATIONS[activation].label)
+    .concat(residual ? "residual" : []).join(".");
   let kernel = made.get(name);
   if (!kernel) {
     kernel = {
@@ -201,12 +203,12 @@ export function mixedLoraKernel(options: MixedLoraOptions): MixedLoraKernel {
 
 /** Every option once, for the checks that walk all kernels. */
 export function mixedLoraKernels(): MixedLoraKernel[] {
-  const plain = { bias: false, gelu: false, residual: false };
+  const plain = { bias: false, activation: "none" as const, residual: false };
   return [
     ...[true, false].flatMap((wide) => [1, 8].map((tileRows) => ({ ...plain, wide, tileRows, bias: true }))),
-    { wide: true, tileRows: 8, bias: true, gelu: true, residual: false },
-    { wide: false, tileRows: 8, bias: false, gelu: true, residual: true },
-    { wide: true, tileRows: 8, bias: true, gelu: false, residual: true },
+    { wide: true, tileRows: 8, bias: true, activation: "gelu_new" as const, residual: false },
+    { wide: false, tileRows: 8, bias: false, activation: "gelu_new" as const, residual: true },
+    { wide: true, tileRows: 8, bias: true, activation: "none" as const, residual: true },
     { ...plain, wide: true, tileRows: 8 },
   ].map(mixedLoraKernel);
 }

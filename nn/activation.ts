@@ -3,6 +3,7 @@
  * @module
  */
 
+import type { FusedActivationName } from "../autograd/mod.ts";
 import { gelu, geluNew, multiply, relu, scale, sigmoid, silu, tanh, type Tensor } from "../autograd/mod.ts";
 
 /** x sigmoid(1.702 x). */
@@ -35,5 +36,14 @@ export const activations: Readonly<Record<ActivationName, (x: Tensor) => Tensor>
   tanh,
 };
 
-/** The names that compute the same as gelu_new, which matmul kernels can apply themselves. */
-export const GELU_NEW_NAMES: ReadonlySet<string> = new Set(["gelu_new", "gelu_fast", "gelu_pytorch_tanh"]);
+/** Activations that products can apply themselves, under every name that computes the same. */
+const FUSED: Partial<Record<ActivationName, FusedActivationName>> = {
+  gelu_new: "gelu_new",
+  gelu_fast: "gelu_new",
+  gelu_pytorch_tanh: "gelu_new",
+};
+
+/** The `activation` option of a projection that computes this one in the product's kernel; null if none does. */
+export function fusedActivation(name: string): FusedActivationName | null {
+  return FUSED[name as ActivationName] ?? null;
+}

@@ -11,6 +11,7 @@ import {
   type MatmulTile,
   selectMatmul,
 } from "../../kernels/matmul.ts";
+import type { FusedActivationName } from "../../kernels/fused_activations.ts";
 import { bytesIn, sectionsOf } from "../../kernels/weights/mod.ts";
 import type { Tensor } from "../tensor.ts";
 import { formatOf } from "../windows.ts";
@@ -65,8 +66,8 @@ export interface MatmulCall {
   readonly alpha?: number;
   /** [N] */
   readonly bias?: Tensor | null;
-  readonly gelu?: boolean;
-  /** Receives the argument of gelu_new. */
+  readonly activation?: FusedActivationName;
+  /** Receives the argument of the activation. */
   readonly preActivation?: Tensor | null;
   readonly residual?: Tensor | null;
   /** Add to what y holds. */
@@ -225,8 +226,8 @@ function launchBlock(device: MatmulTarget, call: MatmulCall, block: Block): void
   const extension = begins ? call.extension : undefined;
   const bias = last ? call.bias : null;
   const residual = last ? call.residual : null;
-  const gelu = last && (call.gelu ?? false);
-  const preActivation = gelu ? call.preActivation : null;
+  const activation = last && call.activation || "none";
+  const preActivation = activation === "none" ? null : call.preActivation;
 
   const formatOfB = formatOf(b.tensor);
   const weight = formatOfB.name;
@@ -260,7 +261,7 @@ function launchBlock(device: MatmulTarget, call: MatmulCall, block: Block): void
     anyK: depth % (tile.variant === "shared" ? tile.tileK : 4) !== 0,
     extension: extension?.layout ?? "none",
     bias: Boolean(bias),
-    gelu,
+    activation,
     preActivation: Boolean(preActivation),
     residual: Boolean(residual),
     accumulate: (call.accumulate ?? false) || !begins,

@@ -8,7 +8,7 @@
 import { type AttentionChoice, attentionKernels, type AttentionParam } from "../../kernels/attention.ts";
 import { attentionAppend } from "../../kernels/attention_cache.ts";
 import { sameShape, showShape } from "../shape.ts";
-import { record } from "../tape.ts";
+import { record } from "../record.ts";
 import { empty, type Tensor } from "../tensor.ts";
 import { type AttentionReach, chooseKernels, eachReach } from "./_attention_reach.ts";
 import { checkFloat } from "./_checks.ts";
@@ -61,14 +61,15 @@ export function causalSelfAttention(qkv: Tensor, options: AttentionOptions): Ten
     vOffset: 2 * C,
   });
   const { o, stats } = forward(plan, qkv, qkv);
+  const { mask: _mask, rng: _rng, ...sizes } = plan; // the tape has its own handles on those
   const result = record("causalSelfAttention", {
-    inputs: [qkv],
-    saved: [qkv, o, stats, ...plan.extras],
+    inputs: { qkv },
+    saved: { qkv, o, stats, mask: plan.mask, rng: plan.rng },
     outputs: [o],
-    backward: ({ dys: [dy], saved: [qkv, o, stats, ...extras] }) => {
+    backward: ({ dy, saved: { qkv, o, stats, mask, rng } }) => {
       const dqkv = empty(qkv.device, qkv.shape);
-      backward(withExtras(plan, extras), { q: qkv, kv: qkv, o, stats, dy: dy!, dq: dqkv, dkv: dqkv });
-      return [dqkv];
+      backward({ ...sizes, mask, rng }, { q: qkv, kv: qkv, o, stats, dy, dq: dqkv, dkv: dqkv });
+      return { qkv: dqkv };
     },
   });
   stats.dispose(); // the tape holds its own handle
@@ -103,15 +104,16 @@ export function attention(q: Tensor, kv: Tensor, options: AttentionOptions & { p
     vOffset: C,
   });
   const { o, stats } = forward(plan, q, kv);
+  const { mask: _mask, rng: _rng, ...sizes } = plan; // the tape has its own handles on those
   const result = record("attention", {
-    inputs: [q, kv],
-    saved: [q, kv, o, stats, ...plan.extras],
+    inputs: { q, kv },
+    saved: { q, kv, o, stats, mask: plan.mask, rng: plan.rng },
     outputs: [o],
-    backward: ({ dys: [dy], saved: [q, kv, o, stats, ...extras], needs }) => {
+    backward: ({ dy, saved: { q, kv, o, stats, mask, rng }, needs }) => {
       const dq = empty(q.device, q.shape);
-      const dkv = needs[1] ? empty(kv.device, kv.shape) : null;
-      backward(withExtras(plan, extras), { q, kv, o, stats, dy: dy!, dq, dkv });
-      return [needs[0] ? dq : null, dkv];
+      const dkv = needs.kv ? empty(kv.device, kv.shape) : null;
+      backward({ ...sizes, mask, rng }, { q, kv, o, stats, dy, dq, dkv });
+      return { q: needs.q ? dq : null, kv: dkv };
     },
   });
   stats.dispose();
@@ -188,8 +190,6 @@ interface Plan extends Sizes {
   readonly tuning: { readonly WORKGROUP_SIZE: number };
   readonly mask: Tensor | null;
   readonly rng: Tensor | null;
-  /** What the tape must keep alive besides the operands: mask and random state. */
-  readonly extras: Tensor[];
 }
 
 function makePlan(x: Tensor, options: AttentionOptions, sizes: Sizes, strides: Strides): Plan {
@@ -234,7 +234,6 @@ function makePlan(x: Tensor, options: AttentionOptions, sizes: Sizes, strides: S
     tuning: { WORKGROUP_SIZE: choice.WORKGROUP_SIZE },
     mask: attentionMask,
     rng: dropout ? rng : null,
-    extras: [...(attentionMask ? [attentionMask] : []), ...(dropout ? [rng] : [])],
     params: {
       ...strides,
       H: heads,
@@ -248,12 +247,6 @@ function makePlan(x: Tensor, options: AttentionOptions, sizes: Sizes, strides: S
       p,
     },
   };
-}
-
-/** The plan with the tape's own handles on mask and random state: the caller's may be gone by now. */
-function withExtras(plan: Plan, extras: readonly Tensor[]): Plan {
-  const mask = plan.mask && extras[0];
-  return { ...plan, mask, rng: plan.rng && extras[mask ? 1 : 0] };
 }
 
 /** Runs `launch` for all sequences, or for as many at a time as fit the binding limit. */

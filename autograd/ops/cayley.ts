@@ -9,7 +9,8 @@
 import { invertStep } from "../../kernels/square_matrices.ts";
 import { showShape } from "../shape.ts";
 import { tidy } from "../scope.ts";
-import { noGrad, record } from "../tape.ts";
+import { record } from "../record.ts";
+import { noGrad } from "../tape.ts";
 import { empty, type Tensor } from "../tensor.ts";
 import { addDiagonal } from "./diagonal.ts";
 import { matmul } from "./matmul.ts";
@@ -46,12 +47,12 @@ export function cayley(Q: Tensor): Tensor {
     })
   );
   record("cayley", {
-    inputs: [Q],
-    saved: [M],
+    inputs: { Q },
+    saved: { M },
     outputs: [R],
-    backward: ({ dys: [dR], saved: [M] }) => {
-      const left = matmul(M, dR!, { transposeA: true });
-      return [scale(matmul(left, M, { transposeB: true }), -2)];
+    backward: ({ dy: dR, saved: { M } }) => {
+      const left = matmul(M, dR, { transposeA: true });
+      return { Q: scale(matmul(left, M, { transposeB: true }), -2) };
     },
   });
   M.dispose(); // the tape holds its own handle

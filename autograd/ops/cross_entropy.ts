@@ -8,6 +8,7 @@
  * @module
  */
 
+import { binaryKernels } from "../../kernels/pointwise.ts";
 import {
   crossEntropyGradient,
   crossEntropyRows,
@@ -18,9 +19,10 @@ import {
 } from "../../kernels/cross_entropy.ts";
 import { showShape } from "../shape.ts";
 import { tidy } from "../scope.ts";
-import { record, wantsGrad } from "../tape.ts";
+import { record } from "../record.ts";
+import { wantsGrad } from "../tape.ts";
 import { empty, full, type Tensor } from "../tensor.ts";
-import { timesScalar } from "./_accumulate.ts";
+import { flatWindows } from "../windows.ts";
 import { launchMatmul } from "./_matmul.ts";
 import { checkWeight } from "./_checks.ts";
 import { sum } from "./reduce.ts";
@@ -57,6 +59,16 @@ function prepare(labels: Tensor, options: CrossEntropyOptions): { targets: Tenso
   const divisor = empty(device, [1]);
   device.dispatch(meanDivisor, { count: sum(valid).view, divisor: divisor.view }, {});
   return { targets, divisor };
+}
+
+/** x times the one value of `factor`, in memory of its own. */
+function timesScalar(x: Tensor, factor: Tensor): Tensor {
+  const y = empty(x.device, x.shape);
+  for (const { size, views: [p, r] } of flatWindows(x, y)) {
+    const flat = { d1: 1, d2: 1, d3: size, a0: 0, a1: 0, a2: 0, a3: 1, b0: 0, b1: 0, b2: 0, b3: 0 };
+    x.device.dispatch(binaryKernels.multiply, { a: p, b: factor.view, y: r }, { size, ...flat });
+  }
+  return y;
 }
 
 /** Losses of `rows` rows of `cols` logits (`stride` apart) from `first` on; with `gradient`, logits become dlogits. */
@@ -119,10 +131,10 @@ export function crossEntropy(logits: Tensor, labels: Tensor, options: CrossEntro
     return [total(losses), gradient ? work : null];
   });
   record("crossEntropy", {
-    inputs: [logits],
-    saved: dlogits ? [dlogits] : [],
+    inputs: { logits },
+    saved: { dlogits },
     outputs: [loss],
-    backward: ({ dys: [dy], saved: [dlogits] }) => [timesScalar(dlogits, dy!)],
+    backward: ({ dy, saved: { dlogits } }) => ({ logits: timesScalar(dlogits!, dy) }),
   });
   dlogits?.dispose();
   return loss;
@@ -200,16 +212,16 @@ export function linearCrossEntropy(
     }
     return [total(losses), dhidden, dweight];
   });
-  const saved = [dhidden, dweight].filter((tensor) => tensor !== null);
   record("linearCrossEntropy", {
-    inputs: [hidden, weight],
-    saved,
+    inputs: { hidden, weight },
+    saved: { dhidden, dweight },
     outputs: [loss],
-    backward: ({ dys: [dy], saved }) => {
-      const scaled = saved.map((tensor) => timesScalar(tensor, dy!));
-      return [needsHidden ? scaled[0] : null, needsWeight ? scaled.at(-1)! : null];
-    },
+    backward: ({ dy, saved: { dhidden, dweight } }) => ({
+      hidden: dhidden && timesScalar(dhidden, dy),
+      weight: dweight && timesScalar(dweight, dy),
+    }),
   });
-  for (const tensor of saved) tensor.dispose();
+  dhidden?.dispose();
+  dweight?.dispose();
   return loss;
 }

@@ -5,7 +5,7 @@
 
 import { addDiagonalKernel } from "../../kernels/square_matrices.ts";
 import { showShape } from "../shape.ts";
-import { record } from "../tape.ts";
+import { record } from "../record.ts";
 import { empty, type Tensor } from "../tensor.ts";
 import { checkFloat } from "./_checks.ts";
 
@@ -23,5 +23,5 @@ export function addDiagonal(x: Tensor, c: number): Tensor {
   }
   const y = empty(x.device, x.shape);
   x.device.dispatch(addDiagonalKernel, { x: x.view, y: y.view }, { size: x.size, k, c });
-  return record("addDiagonal", { inputs: [x], saved: [], outputs: [y], backward: ({ dys: [dy] }) => [dy!] });
+  return record("addDiagonal", { inputs: { x }, outputs: [y], backward: ({ dy }) => ({ x: dy }) });
 }

@@ -6,7 +6,7 @@
 
 import { dropoutKernel } from "../../kernels/dropout.ts";
 import type { RandomState } from "../random.ts";
-import { record } from "../tape.ts";
+import { record } from "../record.ts";
 import { empty, type Tensor } from "../tensor.ts";
 import { checkFloat } from "./_checks.ts";
 
@@ -33,9 +33,9 @@ export function dropout(x: Tensor, p: number, random: RandomState): Tensor {
     return target;
   };
   return record("dropout", {
-    inputs: [x],
-    saved: [random.tensor],
+    inputs: { x },
+    saved: { rng: random.tensor },
     outputs: [launch(x, random.tensor)],
-    backward: ({ dys: [dy], saved: [rng] }) => [launch(dy!, rng)],
+    backward: ({ dy, saved: { rng } }) => ({ x: launch(dy, rng) }),
   });
 }

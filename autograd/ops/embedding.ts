@@ -7,7 +7,7 @@
 import { embeddingBackward, embeddingForward, embeddingLinks } from "../../kernels/embedding.ts";
 import { bufferNames } from "../../kernels/weights/mod.ts";
 import { showShape } from "../shape.ts";
-import { record } from "../tape.ts";
+import { record } from "../record.ts";
 import { empty, full, type Tensor } from "../tensor.ts";
 import { rowWindows, wholeViews } from "../windows.ts";
 import { checkWeight } from "./_checks.ts";
@@ -43,10 +43,10 @@ export function embedding(ids: Tensor, table: Tensor, options: { transposed?: bo
     ids.device.dispatch(kernel, { ids: ids.view, ...tables, y: y.view }, params);
   }
   return record("embedding", {
-    inputs: [table],
-    saved: [ids],
+    inputs: { table },
+    saved: { ids },
     outputs: [y],
-    backward: ({ dys: [dy], saved: [ids] }) => {
+    backward: ({ dy, saved: { ids } }) => {
       const dtable = full(ids.device, table.shape, 0);
       const { device } = ids;
       for (let from = 0; from < ids.size; from += CHUNK) {
@@ -54,14 +54,14 @@ export function embedding(ids: Tensor, table: Tensor, options: { transposed?: bo
         const part = ids.window(from * 4, count * 4);
         const next = empty(device, [count], "uint32");
         device.dispatch(embeddingLinks, { ids: part, next: next.view }, { count });
-        const source = { ids: part, next: next.view, dy: dy!.window(from * cols * 4, count * cols * 4) };
+        const source = { ids: part, next: next.view, dy: dy.window(from * cols * 4, count * cols * 4) };
         for (const { first, count: tableRows, views: [view] } of windowsOf(dtable)) {
           const params = { count, cols, firstRow: first, tableRows, ...strides };
           device.dispatch(embeddingBackward, { ...source, dtable: view }, params);
         }
         next.dispose();
       }
-      return [dtable];
+      return { table: dtable };
     },
   });
 }

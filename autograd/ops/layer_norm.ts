@@ -15,7 +15,7 @@ import {
   layerNormParamsSum,
 } from "../../kernels/layer_norm.ts";
 import { lastAxisRows, sameShape, showShape } from "../shape.ts";
-import { record } from "../tape.ts";
+import { record } from "../record.ts";
 import { empty, type Tensor } from "../tensor.ts";
 import { checkFloat } from "./_checks.ts";
 import { rowKernelChoice } from "./_rows.ts";
@@ -57,25 +57,25 @@ export function layerNorm(x: Tensor, weight: Tensor, bias: Tensor, options: Laye
     { rows, cols, eps: options.eps ?? 1e-5 },
   );
   record("layerNorm", {
-    inputs: [x, weight, bias],
-    saved: [x, weight, stats],
+    inputs: { x, weight, bias },
+    saved: { x, weight, stats },
     outputs: [y],
-    backward: ({ dys: [dy], saved: [x, weight, stats], needs, arrived }) => {
+    backward: ({ dy, saved: { x, weight, stats }, needs, arrived }) => {
       let dx: Tensor | null = null;
-      if (needs[0]) {
-        const addend = arrived(0);
+      if (needs.x) {
+        const addend = arrived("x");
         dx = empty(x.device, x.shape);
         const family = addend ? layerNormBackwardInputAdd : layerNormBackwardInput;
-        const views = { x: x.view, weight: weight.view, stats: stats.view, dy: dy!.view, dx: dx.view };
+        const views = { x: x.view, weight: weight.view, stats: stats.view, dy: dy.view, dx: dx.view };
         x.device.dispatch(family[variant][width], { ...views, addend: (addend ?? dx).view }, { rows, cols });
       }
-      if (!needs[1] && !needs[2]) return [dx, null, null];
+      if (!needs.weight && !needs.bias) return { x: dx };
       const chunk = Math.max(ROWS_PER_CHUNK, Math.ceil(rows / MAX_CHUNKS));
       const chunks = Math.ceil(rows / chunk);
       const partial = empty(x.device, [chunks, 2, cols]);
       x.device.dispatch(
         layerNormBackwardParams,
-        { x: x.view, stats: stats.view, dy: dy!.view, partial: partial.view },
+        { x: x.view, stats: stats.view, dy: dy.view, partial: partial.view },
         { rows, cols, chunk },
       );
       const [dweight, dbias] = [empty(x.device, [cols]), empty(x.device, [cols])];
@@ -84,7 +84,7 @@ export function layerNorm(x: Tensor, weight: Tensor, bias: Tensor, options: Laye
         { partial: partial.view, dweight: dweight.view, dbias: dbias.view },
         { chunks, cols },
       );
-      return [dx, needs[1] ? dweight : null, needs[2] ? dbias : null];
+      return { x: dx, weight: needs.weight ? dweight : null, bias: needs.bias ? dbias : null };
     },
   });
   stats.dispose();

@@ -8,13 +8,15 @@
  * @see Hu et al. 2021, "LoRA", arXiv:2106.09685
  * @module
  */
+import { FUSED_ACTIVATIONS, type FusedActivationName } from "../../kernels/fused_activations.ts";
 import { unaryBackward } from "../../kernels/pointwise.ts";
 import { sameShape, showShape } from "../shape.ts";
-import { record, wantsGrad } from "../tape.ts";
+import { record } from "../record.ts";
+import { wantsGrad } from "../tape.ts";
 import { empty, type Tensor } from "../tensor.ts";
 import { launchMatmul, type MatmulCall } from "./_matmul.ts";
 import { checkFloat, checkWeight } from "./_checks.ts";
-import { sumTo } from "./reduce.ts";
+import { sumTo } from "./_sums.ts";
 
 /** How a weight is stored: `conv1d` [in, out] (GPT-2), `linear` [out, in] (PyTorch's nn.Linear). */
 export type WeightLayout = "conv1d" | "linear";
@@ -24,7 +26,7 @@ export interface LinearOptions {
   /** Default `linear`. */
   layout?: WeightLayout;
   /** Applied to x W + b in the same kernel. */
-  activation?: "gelu_new";
+  activation?: FusedActivationName;
   /** Added to the result in the same kernel; shape of the result. */
   residual?: Tensor | null;
 }
@@ -51,26 +53,25 @@ interface Sizes {
 export function linear(x: Tensor, weight: Tensor, bias: Tensor | null, options: LinearOptions = {}): Tensor {
   const { activation, residual = null } = options;
   const sizes = checkLinear(x, weight, bias, options);
+  const { shape } = x;
   const learns = wantsGrad(x, weight, bias);
   const { y, preActivation } = forward(sizes, { x, weight, bias, residual, activation, learns });
-  const saved = new Saved({
-    x: weight.requiresGrad ? x : null,
-    weight: x.requiresGrad ? weight : null,
-    preActivation,
-  });
   const result = record("linear", {
-    inputs: [x, weight, ...(bias ? [bias] : []), ...(residual ? [residual] : [])],
-    saved: saved.tensors,
+    inputs: { x, weight, bias, residual },
+    saved: {
+      x: weight.requiresGrad ? x : null,
+      weight: x.requiresGrad ? weight : null,
+      preActivation,
+    },
     outputs: [y],
-    backward: ({ dys: [dy], saved: tensors, needs }) => {
-      const { x: input, weight, preActivation } = saved.open(tensors);
-      const dz = activationGradient(dy!, preActivation);
-      return [
-        needs[0] ? inputGradient(sizes, dz, weight!, x.shape) : null,
-        needs[1] ? weightGradient(sizes, input!, dz) : null,
-        ...(bias ? [needs[2] ? biasGradient(sizes, dz) : null] : []),
-        ...(residual ? [dy!] : []),
-      ];
+    backward: ({ dy, saved, needs }) => {
+      const dz = activationGradient(dy, activation, saved.preActivation);
+      return {
+        x: needs.x ? inputGradient(sizes, dz, saved.weight!, shape) : null,
+        weight: needs.weight ? weightGradient(sizes, saved.x!, dz) : null,
+        bias: needs.bias ? biasGradient(sizes, dz) : null,
+        residual: needs.residual ? dy : null,
+      };
     },
   });
   preActivation?.dispose(); // the tape holds its own handle
@@ -96,7 +97,8 @@ export function loraLinear(
   const { rows, inFeatures, outFeatures } = sizes;
   const R = checkLora(sizes, x, loraA, loraB, xDropped);
   const xd = xDropped ?? x;
-  const { device } = x;
+  const drops = xDropped !== null;
+  const { device, shape } = x;
 
   // u = scale xd A^T [rows, R]: scaled here once, so that neither y nor dB has to be.
   const u = product(device, [rows, R], {
@@ -116,90 +118,69 @@ export function loraLinear(
     R,
   });
   const wantsInput = x.requiresGrad || xd.requiresGrad;
-  const saved = new Saved({
-    x: weight.requiresGrad ? x : null,
-    xd: loraA.requiresGrad ? xd : null,
-    weight: x.requiresGrad ? weight : null,
-    u: loraB.requiresGrad ? u : null,
-    loraA: wantsInput ? loraA : null,
-    loraB: loraA.requiresGrad || wantsInput ? loraB : null,
-    preActivation,
-  });
   const result = record("loraLinear", {
-    inputs: [
-      x,
-      weight,
-      loraA,
-      loraB,
-      ...(bias ? [bias] : []),
-      ...(residual ? [residual] : []),
-      ...(xDropped ? [xDropped] : []),
-    ],
-    saved: saved.tensors,
+    inputs: { x, weight, loraA, loraB, bias, residual, xDropped },
+    saved: {
+      x: weight.requiresGrad ? x : null,
+      xd: loraA.requiresGrad ? xd : null,
+      weight: x.requiresGrad ? weight : null,
+      u: loraB.requiresGrad ? u : null,
+      loraA: wantsInput ? loraA : null,
+      loraB: loraA.requiresGrad || wantsInput ? loraB : null,
+      preActivation,
+    },
     outputs: [y],
-    backward: ({ dys: [dy], saved: tensors, needs }) => {
-      const kept = saved.open(tensors);
-      const [needsX, needsWeight, needsA, needsB, ...rest] = needs;
-      const needsBias = bias ? rest[0] : false;
-      const needsDropped = xDropped ? rest.at(-1)! : false;
-      const dz = activationGradient(dy!, kept.preActivation);
-      const rank = { tensor: dz, ld: outFeatures };
-      const du = needsA || needsX && !xDropped || needsDropped
+    backward: ({ dy, saved, needs }) => {
+      const dz = activationGradient(dy, activation, saved.preActivation);
+      const left = { tensor: dz, ld: outFeatures };
+      const du = needs.loraA || needs.x && !drops || needs.xDropped
         ? product(device, [rows, R], {
           layout: "nn",
           M: rows,
           N: R,
           K: outFeatures,
-          a: rank,
-          b: { tensor: kept.loraB!, ld: R },
+          a: left,
+          b: { tensor: saved.loraB!, ld: R },
           alpha: scale,
         })
         : null;
-      const extension = xDropped
-        ? undefined
-        : du
-        ? { layout: "nn" as const, u: du, v: kept.loraA!, R }
-        : undefined;
-      return [
-        needsX ? inputGradient(sizes, dz, kept.weight!, x.shape, extension) : null,
-        needsWeight ? weightGradient(sizes, kept.x!, dz) : null,
-        needsA
-          ? product(device, loraA.shape, {
+      const extension = du && !drops ? { layout: "nn" as const, u: du, v: saved.loraA!, R } : undefined;
+      return {
+        x: needs.x ? inputGradient(sizes, dz, saved.weight!, shape, extension) : null,
+        weight: needs.weight ? weightGradient(sizes, saved.x!, dz) : null,
+        loraA: needs.loraA
+          ? product(device, [R, inFeatures], {
             layout: "tn",
             M: R,
             N: inFeatures,
             K: rows,
             a: { tensor: du!, ld: R },
-            b: { tensor: kept.xd!, ld: inFeatures },
+            b: { tensor: saved.xd!, ld: inFeatures },
           })
           : null,
-        needsB
-          ? product(device, loraB.shape, {
+        loraB: needs.loraB
+          ? product(device, [outFeatures, R], {
             layout: "tn",
             M: outFeatures,
             N: R,
             K: rows,
-            a: rank,
-            b: { tensor: kept.u!, ld: R },
+            a: left,
+            b: { tensor: saved.u!, ld: R },
           })
           : null,
-        ...(bias ? [needsBias ? biasGradient(sizes, dz) : null] : []),
-        ...(residual ? [dy!] : []),
-        ...(xDropped
-          ? [
-            needsDropped
-              ? product(device, xDropped.shape, {
-                layout: "nn",
-                M: rows,
-                N: inFeatures,
-                K: R,
-                a: { tensor: du!, ld: R },
-                b: { tensor: kept.loraA!, ld: inFeatures },
-              })
-              : null,
-          ]
-          : []),
-      ];
+        bias: needs.bias ? biasGradient(sizes, dz) : null,
+        residual: needs.residual ? dy : null,
+        xDropped: needs.xDropped
+          ? product(device, shape, {
+            layout: "nn",
+            M: rows,
+            N: inFeatures,
+            K: R,
+            a: { tensor: du!, ld: R },
+            b: { tensor: saved.loraA!, ld: inFeatures },
+          })
+          : null,
+      };
     },
   });
   u.dispose(); // the tape holds its own handle where it needs one
@@ -207,32 +188,12 @@ export function loraLinear(
   return result;
 }
 
-/** The tensors a backward pass needs, by name; those it does not need are null and keep no memory. */
-class Saved<Name extends string> {
-  readonly #names: Name[] = [];
-  readonly tensors: Tensor[] = [];
-
-  constructor(candidates: Record<Name, Tensor | null>) {
-    for (const [name, tensor] of Object.entries(candidates) as [Name, Tensor | null][]) {
-      if (!tensor) continue;
-      this.#names.push(name);
-      this.tensors.push(tensor);
-    }
-  }
-
-  open(tensors: readonly Tensor[]): Partial<Record<Name, Tensor>> {
-    return Object.fromEntries(this.#names.map((name, i) => [name, tensors[i]])) as Partial<
-      Record<Name, Tensor>
-    >;
-  }
-}
-
 interface Operands {
   readonly x: Tensor;
   readonly weight: Tensor;
   readonly bias: Tensor | null;
   readonly residual: Tensor | null;
-  readonly activation: "gelu_new" | undefined;
+  readonly activation: FusedActivationName | undefined;
   /** Whether a backward pass will want the activation's argument. */
   readonly learns: boolean;
 }
@@ -262,7 +223,7 @@ function forward(
     a: { tensor: x, ld: inFeatures },
     b: { tensor: weight, ld: layout === "conv1d" ? outFeatures : inFeatures },
     bias,
-    gelu: activation === "gelu_new",
+    activation,
     preActivation,
     residual,
     extension,
@@ -270,12 +231,17 @@ function forward(
   return { y, preActivation };
 }
 
-/** dz = dy gelu_new'(z). */
-function activationGradient(dy: Tensor, preActivation: Tensor | undefined): Tensor {
-  if (!preActivation) return dy;
+/** dz = dy f'(z). */
+function activationGradient(
+  dy: Tensor,
+  activation: FusedActivationName | undefined,
+  preActivation: Tensor | null,
+): Tensor {
+  if (!activation || !preActivation) return dy;
   const dz = empty(dy.device, dy.shape);
   const buffers = { x: preActivation.view, dy: dy.view, dx: dz.view };
-  dy.device.dispatch(unaryBackward.geluNew, buffers, { size: dy.size, c: 0 });
+  const kernel = unaryBackward[FUSED_ACTIVATIONS[activation].unary];
+  dy.device.dispatch(kernel, buffers, { size: dy.size, c: 0 });
   return dz;
 }
 

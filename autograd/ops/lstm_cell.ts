@@ -9,7 +9,7 @@
 
 import { lstmCellBackward, lstmCellForward } from "../../kernels/lstm_cell.ts";
 import { sameShape, showShape } from "../shape.ts";
-import { record } from "../tape.ts";
+import { record } from "../record.ts";
 import { empty, type Tensor } from "../tensor.ts";
 import { checkFloat } from "./_checks.ts";
 
@@ -34,23 +34,23 @@ export function lstmCell(gates: Tensor, cell: Tensor): Tensor {
   const next = empty(device, [2, rows, hidden]);
   device.dispatch(lstmCellForward, { gates: gates.view, cell: cell.view, next: next.view }, { rows, hidden });
   return record("lstmCell", {
-    inputs: [gates, cell],
-    saved: [gates, cell],
+    inputs: { gates, cell },
+    saved: { gates, cell },
     outputs: [next],
-    backward: ({ dys: [dNext], saved: [gates, cell] }) => {
+    backward: ({ dy: dNext, saved: { gates, cell } }) => {
       const [dGates, dCell] = [empty(device, gates.shape), empty(device, cell.shape)];
       device.dispatch(
         lstmCellBackward,
         {
           gates: gates.view,
           cell: cell.view,
-          dNext: dNext!.view,
+          dNext: dNext.view,
           dGates: dGates.view,
           dCell: dCell.view,
         },
         { rows, hidden },
       );
-      return [dGates, dCell];
+      return { gates: dGates, cell: dCell };
     },
   });
 }

@@ -6,12 +6,12 @@
  */
 import type { MatmulLayout } from "../../kernels/matmul.ts";
 import { broadcastShapes, type Shape, showShape } from "../shape.ts";
-import { record } from "../tape.ts";
+import { record } from "../record.ts";
 import { empty, type Tensor } from "../tensor.ts";
 import { launchMatmul } from "./_matmul.ts";
 import { permute } from "./movement.ts";
 import { checkFloat } from "./_checks.ts";
-import { sumTo } from "./reduce.ts";
+import { sumTo } from "./_sums.ts";
 
 /** Options of `matmul`. */
 export interface MatmulOpOptions {
@@ -47,15 +47,15 @@ export function matmul(a: Tensor, b: Tensor, options: MatmulOpOptions = {}): Ten
   const layout = transposeA ? "tn" : transposeB ? "nt" : "nn";
   const y = product(layout, a, b);
   return record("matmul", {
-    inputs: [a, b],
-    saved: [a, b],
+    inputs: { a, b },
+    saved: { a, b },
     outputs: [y],
-    backward: ({ dys: [dy], saved: [a, b], needs }) => {
+    backward: ({ dy, saved: { a, b }, needs }) => {
       const [da, db] = GRADIENTS[layout];
-      return [
-        needs[0] ? sumTo(da(dy!, a, b), a.shape) : null,
-        needs[1] ? sumTo(db(dy!, a, b), b.shape) : null,
-      ];
+      return {
+        a: needs.a ? sumTo(da(dy, a, b), a.shape) : null,
+        b: needs.b ? sumTo(db(dy, a, b), b.shape) : null,
+      };
     },
   });
 }

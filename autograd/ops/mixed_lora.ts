@@ -135,7 +135,7 @@ export function mixedLoraLinear(
       wide,
       tileRows: rowsPerSample === 1 ? 1 : 8,
       bias: bias !== null,
-      gelu: activation === "gelu_new",
+      activation: activation ?? "none",
       residual: residual !== null,
     });
     device.dispatch(

@@ -4,7 +4,6 @@
  * @module
  */
 
-import { COPY_RANK, gatherStrided, scatterStrided } from "../../kernels/strided_copy.ts";
 import {
   broadcastStrides,
   normalizeAxis,
@@ -15,24 +14,10 @@ import {
   stridesOf,
 } from "../shape.ts";
 import { isPacked } from "../dtype.ts";
-import { record } from "../tape.ts";
+import { record } from "../record.ts";
 import { empty, full, type Tensor } from "../tensor.ts";
-import { scale } from "./pointwise.ts";
-import { sumTo } from "./reduce.ts";
-
-/** Kernel parameters of a strided side. */
-function stridedParams(shape: Shape, strides: readonly number[], offset: number) {
-  if (shape.length > COPY_RANK) {
-    throw new TypeError(
-      `Cannot move a tensor of rank ${shape.length}: at most ${COPY_RANK} dimensions are supported`,
-    );
-  }
-  const pad = COPY_RANK - shape.length;
-  const d = [...new Array<number>(pad).fill(1), ...shape];
-  const s = [...new Array<number>(pad).fill(0), ...strides];
-  const dims = { d1: d[1], d2: d[2], d3: d[3], d4: d[4], d5: d[5] };
-  return { size: sizeOf(shape), offset, ...dims, s0: s[0], s1: s[1], s2: s[2], s3: s[3], s4: s[4], s5: s[5] };
-}
+import { gather, scatter } from "./_strided.ts";
+import { sumTo } from "./_sums.ts";
 
 function checkWords(action: string, x: Tensor): void {
   if (isPacked(x.dtype)) {
@@ -40,16 +25,6 @@ function checkWords(action: string, x: Tensor): void {
       `Cannot ${action} a packed ${x.dtype} tensor of shape ${showShape(x.shape)}: cast it to float32`,
     );
   }
-}
-
-function gather(x: Tensor, shape: Shape, strides: readonly number[], offset = 0): Tensor {
-  const y = empty(x.device, shape, x.dtype);
-  x.device.dispatch(gatherStrided, { x: x.view, y: y.view }, stridedParams(shape, strides, offset));
-  return y;
-}
-
-function scatter(x: Tensor, y: Tensor, strides: readonly number[], offset: number): void {
-  x.device.dispatch(scatterStrided, { x: x.view, y: y.view }, stridedParams(x.shape, strides, offset));
 }
 
 /**
@@ -66,10 +41,9 @@ export function reshape(x: Tensor, shape: Shape): Tensor {
   }
   const from = x.shape;
   return record("reshape", {
-    inputs: [x],
-    saved: [],
+    inputs: { x },
     outputs: [x.alias(target)],
-    backward: ({ dys: [dy] }) => [dy!.alias(from)],
+    backward: ({ dy }) => ({ x: dy.alias(from) }),
   });
 }
 
@@ -85,10 +59,9 @@ export function permute(x: Tensor, order: readonly number[]): Tensor {
   const strides = stridesOf(x.shape);
   const y = gather(x, axes.map((axis) => x.shape[axis]), axes.map((axis) => strides[axis]));
   return record("permute", {
-    inputs: [x],
-    saved: [],
+    inputs: { x },
     outputs: [y],
-    backward: ({ dys: [dy] }) => [permute(dy!, axes.map((_, i) => axes.indexOf(i)))],
+    backward: ({ dy }) => ({ x: permute(dy, axes.map((_, i) => axes.indexOf(i))) }),
   });
 }
 
@@ -121,13 +94,12 @@ export function slice(x: Tensor, axis: number, start: number, end?: number): Ten
   const offset = from * strides[at];
   const full_ = x.shape;
   return record("slice", {
-    inputs: [x],
-    saved: [],
+    inputs: { x },
     outputs: [gather(x, shape, strides, offset)],
-    backward: ({ dys: [dy] }) => {
-      const dx = full(dy!.device, full_, 0);
-      scatter(dy!, dx, strides, offset);
-      return [dx];
+    backward: ({ dy }) => {
+      const dx = full(dy.device, full_, 0);
+      scatter(dy, dx, strides, offset);
+      return { x: dx };
     },
   });
 }
@@ -156,11 +128,12 @@ export function concat(tensors: readonly Tensor[], axis: number): Tensor {
   const strides = stridesOf(y.shape);
   tensors.forEach((x, i) => scatter(x, y, strides, starts[i] * strides[at]));
   return record("concat", {
-    inputs: tensors,
-    saved: [],
+    inputs: Object.fromEntries(tensors.map((x, i) => [`x${i}`, x])),
     outputs: [y],
-    backward: ({ dys: [dy], needs }) =>
-      tensors.map((_, i) => needs[i] ? slice(dy!, at, starts[i], starts[i] + sizes[i]) : null),
+    backward: ({ dy, needs }) =>
+      Object.fromEntries(
+        sizes.map((size, i) => [`x${i}`, needs[`x${i}`] ? slice(dy, at, starts[i], starts[i] + size) : null]),
+      ),
   });
 }
 
@@ -180,14 +153,8 @@ export function expand(x: Tensor, shape: Shape): Tensor {
     throw new TypeError(`Cannot expand ${showShape(from)} to ${showShape(shape)}: sizes must be equal or 1`);
   }
   return record("expand", {
-    inputs: [x],
-    saved: [],
+    inputs: { x },
     outputs: [gather(x, shape, broadcastStrides(from, shape))],
-    backward: ({ dys: [dy] }) => [sumTo(dy!, from)],
+    backward: ({ dy }) => ({ x: sumTo(dy, from) }),
   });
-}
-
-/** @internal x expanded to `shape` and multiplied by `factor`: the gradient of a sum or mean. */
-export function expandTo(x: Tensor, shape: Shape, factor: number): Tensor {
-  return expand(factor === 1 ? x : scale(x, factor), shape);
 }

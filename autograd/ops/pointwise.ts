@@ -13,23 +13,23 @@ import {
   type UnaryName,
 } from "../../kernels/pointwise.ts";
 import { broadcastShapes, broadcastStrides, sameShape, type Shape, showShape } from "../shape.ts";
-import { record, wantsGrad } from "../tape.ts";
+import { record } from "../record.ts";
 import { empty, full, Tensor } from "../tensor.ts";
 import { checkFloat } from "./_checks.ts";
-import { sumTo } from "./reduce.ts";
+import { sumTo } from "./_sums.ts";
 
 function unary(name: UnaryName, x: Tensor, c = 0): Tensor {
   checkFloat(name, x);
   const y = empty(x.device, x.shape);
   x.device.dispatch(unaryForward[name], { x: x.view, y: y.view }, { size: x.size, c });
   return record(name, {
-    inputs: [x],
-    saved: [x],
+    inputs: { x },
+    saved: { x },
     outputs: [y],
-    backward: ({ dys: [dy], saved: [x] }) => {
+    backward: ({ dy, saved: { x } }) => {
       const dx = empty(x.device, x.shape);
-      x.device.dispatch(unaryBackward[name], { x: x.view, dy: dy!.view, dx: dx.view }, { size: x.size, c });
-      return [dx];
+      x.device.dispatch(unaryBackward[name], { x: x.view, dy: dy.view, dx: dx.view }, { size: x.size, c });
+      return { x: dx };
     },
   });
 }
@@ -132,13 +132,12 @@ export function add(a: Operand, b: Operand): Tensor {
   return withOperands("add", a, b, (p, q, shape) => {
     const [aShape, bShape] = [p.shape, q.shape];
     return record("add", {
-      inputs: [p, q],
-      saved: [],
+      inputs: { p, q },
       outputs: [launchBinary("add", p, q, shape)],
-      backward: ({ dys: [dy], needs }) => [
-        needs[0] ? sumTo(dy!, aShape) : null,
-        needs[1] ? sumTo(dy!, bShape) : null,
-      ],
+      backward: ({ dy, needs }) => ({
+        p: needs.p ? sumTo(dy, aShape) : null,
+        q: needs.q ? sumTo(dy, bShape) : null,
+      }),
     });
   });
 }
@@ -148,13 +147,12 @@ export function subtract(a: Operand, b: Operand): Tensor {
   return withOperands("subtract", a, b, (p, q, shape) => {
     const [aShape, bShape] = [p.shape, q.shape];
     return record("subtract", {
-      inputs: [p, q],
-      saved: [],
+      inputs: { p, q },
       outputs: [launchBinary("subtract", p, q, shape)],
-      backward: ({ dys: [dy], needs }) => [
-        needs[0] ? sumTo(dy!, aShape) : null,
-        needs[1] ? sumTo(negate(dy!), bShape) : null,
-      ],
+      backward: ({ dy, needs }) => ({
+        p: needs.p ? sumTo(dy, aShape) : null,
+        q: needs.q ? sumTo(negate(dy), bShape) : null,
+      }),
     });
   });
 }
@@ -163,13 +161,13 @@ export function subtract(a: Operand, b: Operand): Tensor {
 export function multiply(a: Operand, b: Operand): Tensor {
   return withOperands("multiply", a, b, (p, q, shape) =>
     record("multiply", {
-      inputs: [p, q],
-      saved: wantsGrad(p, q) ? [p, q] : [],
+      inputs: { p, q },
+      saved: { p, q },
       outputs: [launchBinary("multiply", p, q, shape)],
-      backward: ({ dys: [dy], saved: [p, q], needs }) => [
-        needs[0] ? sumTo(launchBinary("multiply", dy!, q, dy!.shape), p.shape) : null,
-        needs[1] ? sumTo(launchBinary("multiply", dy!, p, dy!.shape), q.shape) : null,
-      ],
+      backward: ({ dy, saved: { p, q }, needs }) => ({
+        p: needs.p ? sumTo(launchBinary("multiply", dy, q, dy.shape), p.shape) : null,
+        q: needs.q ? sumTo(launchBinary("multiply", dy, p, dy.shape), q.shape) : null,
+      }),
     }));
 }
 
@@ -177,15 +175,15 @@ export function multiply(a: Operand, b: Operand): Tensor {
 export function divide(a: Operand, b: Operand): Tensor {
   return withOperands("divide", a, b, (p, q, shape) =>
     record("divide", {
-      inputs: [p, q],
-      saved: wantsGrad(p, q) ? [p, q] : [],
+      inputs: { p, q },
+      saved: { p, q },
       outputs: [launchBinary("divide", p, q, shape)],
-      backward: ({ dys: [dy], saved: [p, q], needs }) => {
-        const slope = () => launchBinary("divideByDenominator", p, q, dy!.shape);
-        return [
-          needs[0] ? sumTo(launchBinary("divide", dy!, q, dy!.shape), p.shape) : null,
-          needs[1] ? sumTo(launchBinary("multiply", dy!, slope(), dy!.shape), q.shape) : null,
-        ];
+      backward: ({ dy, saved: { p, q }, needs }) => {
+        const slope = () => launchBinary("divideByDenominator", p, q, dy.shape);
+        return {
+          p: needs.p ? sumTo(launchBinary("divide", dy, q, dy.shape), p.shape) : null,
+          q: needs.q ? sumTo(launchBinary("multiply", dy, slope(), dy.shape), q.shape) : null,
+        };
       },
     }));
 }

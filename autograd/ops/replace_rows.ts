@@ -5,7 +5,7 @@
  */
 
 import { sameShape, showShape } from "../shape.ts";
-import { record } from "../tape.ts";
+import { record } from "../record.ts";
 import { empty, type Tensor } from "../tensor.ts";
 
 /** Runs of ids that follow each other: where they start in `rows`, in the table, and how many they are. */
@@ -57,15 +57,14 @@ export function replaceRows(table: Tensor, ids: readonly number[], rows: Tensor)
     device.copy(rows.window(at * bytes, count * bytes), y.window(id * bytes, count * bytes));
   }
   return record("replaceRows", {
-    inputs: [rows],
-    saved: [],
+    inputs: { rows },
     outputs: [y],
-    backward: ({ dys: [dy] }) => {
+    backward: ({ dy }) => {
       const drows = empty(device, rows.shape);
       for (const { at, id, count } of runs) {
-        device.copy(dy!.window(id * bytes, count * bytes), drows.window(at * bytes, count * bytes));
+        device.copy(dy.window(id * bytes, count * bytes), drows.window(at * bytes, count * bytes));
       }
-      return [drows];
+      return { rows: drows };
     },
   });
 }

@@ -7,7 +7,7 @@
 
 import { softmaxBackward, softmaxForward } from "../../kernels/softmax.ts";
 import { lastAxisRows } from "../shape.ts";
-import { record } from "../tape.ts";
+import { record } from "../record.ts";
 import { empty, type Tensor } from "../tensor.ts";
 import { checkFloat } from "./_checks.ts";
 import { rowKernelChoice } from "./_rows.ts";
@@ -20,14 +20,14 @@ function rowSoftmax(name: string, x: Tensor, LOG: 0 | 1): Tensor {
   const tuning = LOG ? { LOG } : undefined;
   x.device.dispatch(softmaxForward[variant][width], { x: x.view, y: y.view }, { rows, cols }, tuning);
   return record(name, {
-    inputs: [x],
-    saved: [y],
+    inputs: { x },
+    saved: { y },
     outputs: [y],
-    backward: ({ dys: [dy], saved: [y] }) => {
+    backward: ({ dy, saved: { y } }) => {
       const dx = empty(y.device, y.shape);
-      const views = { y: y.view, dy: dy!.view, dx: dx.view };
+      const views = { y: y.view, dy: dy.view, dx: dx.view };
       y.device.dispatch(softmaxBackward[variant][width], views, { rows, cols }, tuning);
-      return [dx];
+      return { x: dx };
     },
   });
 }

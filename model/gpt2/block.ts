@@ -10,7 +10,7 @@ import {
   activations,
   Conv1D,
   Dropout,
-  GELU_NEW_NAMES,
+  fusedActivation,
   type Initializer,
   LayerNorm,
   Module,
@@ -140,8 +140,9 @@ export class GPT2MLP extends SubBlock {
 
   /** residual + MLP(x), x and residual [B, T, C]. */
   forward(x: Tensor, residual: Tensor | null): Tensor {
-    const inner = GELU_NEW_NAMES.has(this.act.activation) // [B, T, I]
-      ? this.c_fc.forward(x, { activation: "gelu_new" })
+    const activation = fusedActivation(this.act.activation);
+    const inner = activation // [B, T, I]
+      ? this.c_fc.forward(x, { activation })
       : this.act.forward(this.c_fc.forward(x));
     return projectAndAdd(this.c_proj, inner, this.dropout, residual);
   }

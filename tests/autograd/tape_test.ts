@@ -214,13 +214,13 @@ Deno.test("record() passes null for outputs nothing came back for, and frees wha
   const both = () => {
     const outputs = noGrad(() => [scale(x, 2), scale(x, 3)]);
     record("both", {
-      inputs: [x],
-      saved: [outputs[0]],
+      inputs: { x },
+      saved: { first: outputs[0] },
       outputs,
       backward: ({ dys: [dp, dq] }) => {
         freed++;
         const parts = [dp && scale(dp, 2), dq && scale(dq, 3)].filter((part) => part !== null);
-        return [parts.length === 2 ? add(parts[0], parts[1]) : parts[0]];
+        return { x: parts.length === 2 ? add(parts[0], parts[1]) : parts[0] };
       },
     });
     return outputs;
@@ -332,8 +332,8 @@ Deno.test("backward() that fails in an op leaves no bytes behind and records aga
   const x = Tensor.from([1, 2], { device, requiresGrad: true });
   const y = noGrad(() => scale(x, 2));
   record("failing", {
-    inputs: [x],
-    saved: [y],
+    inputs: { x },
+    saved: { y },
     outputs: [y],
     backward: () => {
       throw new RangeError("no gradient today");

@@ -75,7 +75,7 @@ async function excess(device: Device, test: Case, wrong = 1): Promise<number> {
       y: { tensor: y, ld },
       alpha,
       bias: test.bias ? of(bias, N) : null,
-      gelu: test.gelu,
+      activation: test.gelu ? "gelu_new" : undefined,
       preActivation: pre,
       residual: test.residual ? of(residual, M, ld) : null,
       accumulate: test.accumulate,

@@ -208,7 +208,7 @@ Deno.test("trialCompile() names the feature that a kernel with f16 numbers needs
     vector: { a: true, b: true, y: true, extension: false },
     extension: "none",
     bias: false,
-    gelu: false,
+    activation: "none",
     preActivation: false,
     residual: false,
     accumulate: false,

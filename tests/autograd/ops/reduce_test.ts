@@ -141,11 +141,11 @@ Deno.test("sum(), mean() and max() refuse empty tensors, other dtypes and axes t
       RangeError,
       "Cannot take the maximum of an empty tensor of shape [0, 3]",
     );
-    assertThrows(() => sum(ids), TypeError, "Cannot sum a int32 tensor: float32 is required");
+    assertThrows(() => sum(ids), TypeError, "Cannot sum a int32 tensor of shape");
     assertThrows(
       () => max(ids, { axis: 0 }),
       TypeError,
-      "Cannot take the maximum of a int32 tensor: float32 is required",
+      "Cannot take the maximum of a int32 tensor of shape",
     );
     assertThrows(
       () => sum(x, { axis: 1 }),
