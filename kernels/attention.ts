@@ -9,9 +9,9 @@ import { attentionBackwardKeyValue, attentionBackwardQuery } from "./attention_b
 import { attentionForward } from "./attention_forward.ts";
 import { attentionTile } from "./attention_tile.ts";
 import { PHILOX_LOOP } from "./snippets.ts";
-import { type AttentionKernel, attentionName, type AttentionOptions } from "./attention_options.ts";
+import { type AttentionKernel, type AttentionKernelOptions, attentionName } from "./attention_options.ts";
 
-export type { AttentionKernel, AttentionOptions, AttentionParam } from "./attention_options.ts";
+export type { AttentionKernel, AttentionKernelOptions, AttentionParam } from "./attention_options.ts";
 
 /** The three kernels of one head size. */
 export interface AttentionKernels {
@@ -24,12 +24,12 @@ export interface AttentionKernels {
 }
 
 /** Which kernels `attentionKernels` makes: the choice for an adapter, and what a call needs. */
-export type AttentionVariant = AttentionChoice & Pick<AttentionOptions, "vector" | "mask" | "dropout">;
+export type AttentionVariant = AttentionChoice & Pick<AttentionKernelOptions, "vector" | "mask" | "dropout">;
 
 /** How a kernel divides the work. */
 export interface AttentionChoice {
   /** Which of the two designs. */
-  readonly variant: AttentionOptions["variant"];
+  readonly variant: AttentionKernelOptions["variant"];
   /** Rows a thread owns: queries in `forward` and `backwardQuery`, keys in `backwardKeyValue`. */
   readonly rows: Readonly<Record<keyof AttentionKernels, number>>;
   /** Threads of a workgroup. */
@@ -38,7 +38,7 @@ export interface AttentionChoice {
 
 const made = new Map<string, AttentionKernel>();
 
-function once(stage: keyof AttentionKernels, options: AttentionOptions): AttentionKernel {
+function once(stage: keyof AttentionKernels, options: AttentionKernelOptions): AttentionKernel {
   const name = attentionName(stage, options);
   let kernel = made.get(name);
   if (!kernel) {

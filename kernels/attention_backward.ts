@@ -11,8 +11,8 @@ import {
   attentionDeclarations,
   attentionGrid,
   type AttentionKernel,
+  type AttentionKernelOptions,
   attentionName,
-  type AttentionOptions,
   attentionPlace,
   dotText,
   groups,
@@ -23,7 +23,7 @@ import {
   validKeys,
 } from "./attention_options.ts";
 
-function queryBody(options: AttentionOptions): string {
+function queryBody(options: AttentionKernelOptions): string {
   const { rows, dropout } = options;
   const lines: string[] = [];
   const emit = (line: string) => {
@@ -81,7 +81,7 @@ function queryBody(options: AttentionOptions): string {
 }
 
 /** dq, and delta for the kernel below. */
-export function attentionBackwardQuery(options: AttentionOptions): AttentionKernel {
+export function attentionBackwardQuery(options: AttentionKernelOptions): AttentionKernel {
   const buffers = attentionBuffers(options, { q: "read", kv: "read" }, {
     dy: "read",
     o: "read",
@@ -103,7 +103,7 @@ ${queryBody(options)}
   };
 }
 
-function keyBody(options: AttentionOptions): string {
+function keyBody(options: AttentionKernelOptions): string {
   const { rows, dropout, mask } = options;
   const lines: string[] = [];
   const emit = (line: string) => {
@@ -156,7 +156,7 @@ function keyBody(options: AttentionOptions): string {
 }
 
 /** dk and dv; runs after `attentionBackwardQuery`. `rows` is 1, 2 or 4. */
-export function attentionBackwardKeyValue(options: AttentionOptions): AttentionKernel {
+export function attentionBackwardKeyValue(options: AttentionKernelOptions): AttentionKernel {
   const buffers = attentionBuffers(options, { q: "read", kv: "read" }, {
     dy: "read",
     stats: "read",

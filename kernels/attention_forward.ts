@@ -9,8 +9,8 @@ import {
   attentionDeclarations,
   attentionGrid,
   type AttentionKernel,
+  type AttentionKernelOptions,
   attentionName,
-  type AttentionOptions,
   attentionPlace,
   dotText,
   groups,
@@ -21,7 +21,7 @@ import {
   validKeys,
 } from "./attention_options.ts";
 
-function body(options: AttentionOptions): string {
+function body(options: AttentionKernelOptions): string {
   const { rows, dropout, mask } = options;
   const lines: string[] = [];
   const emit = (line: string) => {
@@ -83,7 +83,7 @@ function body(options: AttentionOptions): string {
 }
 
 /** The forward kernel: q, kv -> o and the log of the softmax denominators. */
-export function attentionForward(options: AttentionOptions): AttentionKernel {
+export function attentionForward(options: AttentionKernelOptions): AttentionKernel {
   const buffers = attentionBuffers(options, { q: "read", kv: "read" }, {
     o: "read_write",
     stats: "read_write",

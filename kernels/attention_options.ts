@@ -7,7 +7,7 @@ import type { BufferAccess, KernelSpec, ParamType } from "./kernel_spec.ts";
 import { philoxSnippet } from "./snippets.ts";
 
 /** One kernel of the family. */
-export interface AttentionOptions {
+export interface AttentionKernelOptions {
   /** `registers`: the head's channels in registers, for hardware. `tile`: a loop over them, for software adapters. */
   readonly variant: "registers" | "tile";
   /** Channels of a head, any number (`registers`; a `tile` takes every head size and has 0 here). */
@@ -76,7 +76,7 @@ export const ATTENTION_PARAMS: Readonly<Record<AttentionParam, ParamType>> = {
 export type AttentionKernel = KernelSpec<string, AttentionParam, "WORKGROUP_SIZE">;
 
 /** Name of a kernel of the family: every option that changes the program. */
-export function attentionName(stage: string, options: AttentionOptions): string {
+export function attentionName(stage: string, options: AttentionKernelOptions): string {
   const size = options.variant === "tile" ? "tile" : `d${options.headSize}`;
   const parts = ["attention", stage, size, `rows${options.rows}`];
   parts.push(options.vector ? "vec4" : "scalar");
@@ -91,13 +91,13 @@ export function range(count: number): number[] {
 }
 
 /** Groups of four channels of a head. */
-export function groups(options: AttentionOptions): number[] {
+export function groups(options: AttentionKernelOptions): number[] {
   return range(Math.ceil(options.headSize / 4));
 }
 
 /** Buffers with what mask and dropout need after `first`. */
 export function attentionBuffers(
-  options: AttentionOptions,
+  options: AttentionKernelOptions,
   first: Record<string, BufferAccess>,
   last: Record<string, BufferAccess>,
 ): Record<string, BufferAccess> {
@@ -123,7 +123,7 @@ const SHAPES: Readonly<Record<string, string>> = {
 
 /** The uniform struct, the bindings and the functions on scores. */
 export function attentionDeclarations(
-  options: AttentionOptions,
+  options: AttentionKernelOptions,
   buffers: Readonly<Record<string, BufferAccess>>,
 ): string {
   const lines = ["override WORKGROUP_SIZE: u32 = 64u;", "struct Params {"];
@@ -173,7 +173,7 @@ fn keepBits(statRow: u32, group: u32) -> u32 {
 }
 
 /** Elements at `at` (in units of the buffer's elements) + group `d` of four channels; absent channels are 0. */
-export function load(options: AttentionOptions, buffer: string, at: string, d: number): string {
+export function load(options: AttentionKernelOptions, buffer: string, at: string, d: number): string {
   if (options.vector) return `${buffer}[${at} + ${d}u]`;
   const channels = range(4).map((e) =>
     4 * d + e < options.headSize ? `${buffer}[${at} + ${4 * d + e}u]` : "0.0"
@@ -183,7 +183,7 @@ export function load(options: AttentionOptions, buffer: string, at: string, d: n
 
 /** Stores four channels. */
 export function store(
-  options: AttentionOptions,
+  options: AttentionKernelOptions,
   buffer: string,
   at: string,
   d: number,
@@ -198,7 +198,7 @@ export function store(
 }
 
 /** An element count as an index into the buffers. */
-function units(options: AttentionOptions, elements: string): string {
+function units(options: AttentionKernelOptions, elements: string): string {
   return options.vector ? `(${elements}) / 4u` : `(${elements})`;
 }
 
@@ -206,7 +206,7 @@ function units(options: AttentionOptions, elements: string): string {
  * The head of every program: this thread's sequence `b`, head `h` and first row `first` of `rows`-sized blocks, and
  * where its head's channels begin.
  */
-export function attentionPlace(options: AttentionOptions, length: "Tq" | "Tk"): string {
+export function attentionPlace(options: AttentionKernelOptions, length: "Tq" | "Tk"): string {
   const D = options.headSize;
   return `@compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
@@ -229,7 +229,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
 
 /** Rows a launch covers, for its grid. */
 export function attentionGrid(
-  options: AttentionOptions,
+  options: AttentionKernelOptions,
   length: "Tq" | "Tk",
 ): (
   params: Readonly<Record<AttentionParam, number>>,
@@ -241,13 +241,13 @@ export function attentionGrid(
 }
 
 /** `valid<r>`: which of the keys j to j + 3 query `i<r>` sees. The causal limit lies below Tk. */
-export function validKeys(options: AttentionOptions, r: number): string {
+export function validKeys(options: AttentionKernelOptions, r: number): string {
   const causal = `(vec4u(j, j + 1u, j + 2u, j + 3u) <= vec4u(params.past + i${r}))`;
   return `    let valid${r} = ${causal}${options.mask ? " & shown" : ""};`;
 }
 
 /** `shown`: which of the keys j to j + 3 the padding mask shows. */
-export function shownKeys(options: AttentionOptions): string {
+export function shownKeys(options: AttentionKernelOptions): string {
   if (!options.mask) return "";
   const at = "(params.batch0 + b) * params.Tk + min(j";
   const words = range(4).map((e) => `mask[${at} + ${e}u, params.Tk - 1u)]`);
@@ -255,12 +255,12 @@ export function shownKeys(options: AttentionOptions): string {
 }
 
 /** The dot product of two rows held as `<left>_<d>` and `<right>_<d>`. */
-export function dotText(options: AttentionOptions, left: string, right: string): string {
+export function dotText(options: AttentionKernelOptions, left: string, right: string): string {
   return groups(options).map((d) => `dot(${left}_${d}, ${right}_${d})`).join(" + ");
 }
 
 /** As `attentionPlace` for the tile variant: threads run over heads first, D is a parameter. */
-export function attentionTilePlace(options: AttentionOptions, length: "Tq" | "Tk"): string {
+export function attentionTilePlace(options: AttentionKernelOptions, length: "Tq" | "Tk"): string {
   return `@compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   @builtin(local_invocation_id) lid: vec3u) {

@@ -13,8 +13,8 @@ import {
   attentionDeclarations,
   attentionGrid,
   type AttentionKernel,
+  type AttentionKernelOptions,
   attentionName,
-  type AttentionOptions,
   attentionTilePlace,
   range,
 } from "./attention_options.ts";
@@ -26,17 +26,17 @@ const names = "xyzw";
 const entry = (prefix: string, e: number) => `${prefix}_${e >> 2}.${names[e & 3]}`;
 
 /** `dot` of what a load gives. */
-const product = (options: AttentionOptions, left: string, right: string) =>
+const product = (options: AttentionKernelOptions, left: string, right: string) =>
   options.vector ? `dot(${left}, ${right})` : `${left} * ${right}`;
 
-const zero = (options: AttentionOptions) => options.vector ? "vec4f(0.0)" : "0.0";
+const zero = (options: AttentionKernelOptions) => options.vector ? "vec4f(0.0)" : "0.0";
 
 /**
  * Sums over the channels, `<sum>_<r>_<g>` as vec4f over the entries of a step, for each pair of `pairs`: rows at
  * `<row>_<r>` of one buffer against entries at `<column>_<e>` of another.
  */
 function scoreLoop(
-  options: AttentionOptions,
+  options: AttentionKernelOptions,
   pairs: readonly {
     readonly sum: string;
     readonly rowBuffer: string;
@@ -67,7 +67,7 @@ function scoreLoop(
 
 /** Rows in memory grow: `<target>[<row>_<r> + d] = old <factor> + sum over e of <weight>_<r> e * <column> e`. */
 function growLoop(
-  options: AttentionOptions,
+  options: AttentionKernelOptions,
   grows: readonly {
     readonly target: string;
     readonly row: string;
@@ -95,7 +95,7 @@ function growLoop(
 }
 
 /** `valid<r>_<g>`: which keys of a step query r sees; rows are queries. */
-function validQueryRows(options: AttentionOptions): string[] {
+function validQueryRows(options: AttentionKernelOptions): string[] {
   const lines: string[] = [];
   for (const g of range(STEP / 4)) {
     const keys = `vec4u(${range(4).map((e) => `j + ${4 * g + e}u`).join(", ")})`;
@@ -131,7 +131,7 @@ const keepVector = (g: number, n: number) =>
     range(4).map((e) => `${4 * n + e}u`).join(", ")
   })) & vec4u(1u)) != vec4u(0u))`;
 
-function queryRows(options: AttentionOptions): string[] {
+function queryRows(options: AttentionKernelOptions): string[] {
   return range(options.rows).flatMap((r) => [
     `  let i${r} = min(first + ${r}u, params.Tq - 1u);`,
     `  let own${r} = first + ${r}u < params.Tq;`,
@@ -147,7 +147,7 @@ function keyColumns(): string[] {
   ]);
 }
 
-function forwardBody(options: AttentionOptions): string[] {
+function forwardBody(options: AttentionKernelOptions): string[] {
   const rows = range(options.rows);
   const lines = queryRows(options);
   // What the launch before left: the maximum, and the sum, -1 for a sum of 0 over keys that are seen.
@@ -226,7 +226,7 @@ function forwardBody(options: AttentionOptions): string[] {
   return lines;
 }
 
-function backwardQueryBody(options: AttentionOptions): string[] {
+function backwardQueryBody(options: AttentionKernelOptions): string[] {
   const rows = range(options.rows);
   const lines = queryRows(options);
   for (const r of rows) lines.push(`  var delta${r} = 0.0;`, `  let logSum${r} = stats[statHead + i${r}];`);
@@ -266,7 +266,7 @@ function backwardQueryBody(options: AttentionOptions): string[] {
   return lines;
 }
 
-function backwardKeyValueBody(options: AttentionOptions): string[] {
+function backwardKeyValueBody(options: AttentionKernelOptions): string[] {
   const rows = range(options.rows);
   const lines: string[] = [];
   for (const r of rows) {
@@ -359,7 +359,7 @@ const stages = {
 } as const;
 
 /** A kernel for software adapters; `rows` is 1 or 8, `headSize` is a parameter. */
-export function attentionTile(stage: keyof typeof stages, options: AttentionOptions): AttentionKernel {
+export function attentionTile(stage: keyof typeof stages, options: AttentionKernelOptions): AttentionKernel {
   const { body, length, buffers: last } = stages[stage];
   const buffers = attentionBuffers(options, { q: "read", kv: "read" }, last);
   return {
