@@ -12,7 +12,7 @@ import {
   type WeightFormat,
   type WeightFormatName,
 } from "../kernels/weights/mod.ts";
-import { bytesOf, type DType, weightFormat } from "./dtype.ts";
+import { type DType, weightFormat } from "./dtype.ts";
 import { type Shape, showShape } from "./shape.ts";
 
 /** What windows need of a tensor. */
@@ -83,14 +83,37 @@ export function rowWindows(tensor: Windowed, rows: number, cols: number): RowWin
   return windows;
 }
 
-/** The elements of tensors of one size and dtype, in windows that the device can bind, side by side. */
-export function flatWindows(...tensors: readonly Windowed[]): { size: number; views: BufferView[] }[] {
-  const [{ size, dtype, device }] = tensors;
-  const bytes = bytesOf(dtype, 256) / 256;
-  const step = Math.floor(device.limits.maxStorageBufferBindingSize / 256) * 256 / bytes;
-  if (size <= step) return [{ size, views: tensors.map((tensor) => tensor.view) }];
+/**
+ * The elements of tensors of one size, in windows that the device can bind, side by side: for each tensor its bytes in
+ * each buffer of its format.
+ */
+export function elementWindows(
+  ...tensors: readonly Windowed[]
+): { size: number; views: readonly (readonly BufferView[])[] }[] {
+  const [{ size, device }] = tensors;
+  const limit = device.limits.maxStorageBufferBindingSize;
+  const buffers = tensors.flatMap((tensor) => formatOf(tensor).buffers);
+  if (buffers.every((buffer) => bytesIn(buffer, size) <= limit)) {
+    return [{ size, views: tensors.map(wholeViews) }];
+  }
+  // Windows begin at multiples of 256 bytes in every buffer.
+  const unit = Math.max(...buffers.map(({ elements, bytes }) => 256 * elements / bytes));
+  const step =
+    Math.floor(Math.min(...buffers.map(({ elements, bytes }) => limit * elements / bytes)) / unit) * unit;
   return Array.from({ length: Math.ceil(size / step) }, (_, i) => {
     const count = Math.min(step, size - i * step);
-    return { size: count, views: tensors.map((tensor) => tensor.window(i * step * bytes, count * bytes)) };
+    const views = tensors.map((tensor) => {
+      const format = formatOf(tensor);
+      const sections = sectionsOf(format, size);
+      return format.buffers.map((buffer, k) =>
+        tensor.window(sections[k].offset + bytesIn(buffer, i * step), bytesIn(buffer, count))
+      );
+    });
+    return { size: count, views };
   });
+}
+
+/** The same for tensors whose formats have one buffer. */
+export function flatWindows(...tensors: readonly Windowed[]): { size: number; views: BufferView[] }[] {
+  return elementWindows(...tensors).map(({ size, views }) => ({ size, views: views.map(([view]) => view) }));
 }

@@ -4,12 +4,13 @@
  * @module
  */
 
+import type { BufferView } from "../../gpu/mod.ts";
 import { type CastKernel, floatToInt, intToFloat, packKernel, unpackKernel } from "../../kernels/cast.ts";
 import { bufferNames, fitsFormat } from "../../kernels/weights/mod.ts";
 import { type DType, weightFormat } from "../dtype.ts";
 import { showShape } from "../shape.ts";
 import { empty, type Tensor } from "../tensor.ts";
-import { formatOf, wholeViews } from "../windows.ts";
+import { elementWindows, formatOf } from "../windows.ts";
 
 /** The kernel for a pair of element types, if there is one. Every format of weights converts from and to float32. */
 function conversion(from: DType, to: DType): CastKernel | null {
@@ -22,9 +23,8 @@ function conversion(from: DType, to: DType): CastKernel | null {
 }
 
 /** A tensor's buffers under the names that kernels give them. */
-function named(name: string, tensor: Tensor) {
-  const views = wholeViews(tensor);
-  return Object.fromEntries(bufferNames(formatOf(tensor), name).map((buffer, k) => [buffer, views[k]]));
+function named(name: string, tensor: Tensor, views: readonly BufferView[]): [string, BufferView][] {
+  return bufferNames(formatOf(tensor), name).map((buffer, k) => [buffer, views[k]]);
 }
 
 /**
@@ -40,6 +40,9 @@ export function cast(x: Tensor, dtype: DType): Tensor {
     throw new TypeError(`Cannot cast ${showShape(x.shape)} to ${dtype}: ${format.rule}`);
   }
   const y = empty(x.device, x.shape, dtype);
-  x.device.dispatch(kernel, { ...named("x", x), ...named("y", y) }, { size: x.size });
+  for (const { size, views: [from, to] } of elementWindows(x, y)) {
+    const buffers = Object.fromEntries([...named("x", x, from), ...named("y", y, to)]);
+    x.device.dispatch(kernel, buffers, { size });
+  }
   return y;
 }

@@ -1,5 +1,6 @@
-import { assert, assertEquals, assertThrows } from "@std/assert";
-import { cast, defaultDevice, Tensor, tidy } from "../../../autograd/mod.ts";
+import { assert, assertAllClose, assertEquals, assertThrows } from "@std/assert";
+import { cast, defaultDevice, Device, Tensor, tidy } from "../../../autograd/mod.ts";
+import { randomValues } from "../../reference/matmul.ts";
 
 /** Bits of the float16 nearest to a number, by the host's own conversion. */
 function halfBits(value: number): number {
@@ -102,4 +103,21 @@ Deno.test("cast() refuses pairs without conversion and odd rows of halves", asyn
       "Cannot cast [1, 3] to float16: an even last dimension is required, since halves are packed in pairs",
     );
   });
+});
+
+Deno.test("cast() converts what is over the binding limit in windows", async () => {
+  const whole = await defaultDevice();
+  const device = await Device.create({
+    device: whole.gpuDevice,
+    limits: { maxStorageBufferBindingSize: 1024 },
+  });
+  const values = randomValues(3, 700);
+  const x = Tensor.from(values, { device, shape: [350, 2] });
+  const halves = cast(x, "float16");
+  const back = cast(halves, "float32");
+  const expected = values.map((v) => Math.fround(v));
+  assertAllClose(await back.data() as Float32Array, expected, { rtol: 2 ** -11, atol: 1e-7 });
+  const once = cast(Tensor.from(values, { device: whole, shape: [350, 2] }), "float16");
+  assertEquals(await halves.data(), await once.data());
+  for (const tensor of [x, halves, back, once]) tensor.dispose();
 });
