@@ -4,15 +4,13 @@
  */
 
 import type { Tensor } from "../autograd/mod.ts";
-import { AdamWState } from "../autograd/ops/adamw_step.ts";
+import { adamwRule, type AdamWValues } from "../autograd/ops/adamw_step.ts";
+import { DeviceOptimizer } from "./device_optimizer.ts";
 import {
   checkOption,
-  groupStates,
-  loadGroups,
   type Optimizer,
   type OptimizerStateDict,
   type Params,
-  StateParts,
   type StepOptions,
   toGroups,
 } from "./optimizer.ts";
@@ -35,8 +33,6 @@ export interface AdamWGroup extends Required<AdamWOptions> {
   readonly params: readonly Tensor[];
 }
 
-const BUFFERS = ["exp_avg", "exp_avg_sq"] as const;
-
 /**
  * p *= 1 - lr wd;  m += (1 - beta1) (g - m);  v = beta2 v + (1 - beta2) g^2;
  * p -= lr / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + eps)
@@ -58,10 +54,7 @@ const BUFFERS = ["exp_avg", "exp_avg_sq"] as const;
 export class AdamW implements Optimizer {
   /** The groups; `lr` and the other options may change between steps. */
   readonly paramGroups: readonly AdamWGroup[];
-  readonly #params: readonly Tensor[];
-  readonly #groupOf: readonly AdamWGroup[];
-  readonly #steps: number[];
-  readonly #states: StateParts<AdamWState>;
+  readonly #own: DeviceOptimizer<AdamWGroup, AdamWValues>;
 
   /**
    * State is made on the device when a parameter takes its first step.
@@ -79,67 +72,31 @@ export class AdamW implements Optimizer {
       checkOption(action, "eps", group.eps, 0, Infinity);
       checkOption(action, "weightDecay", group.weightDecay, 0, Infinity);
     }
-    this.#params = this.paramGroups.flatMap((group) => group.params);
-    this.#groupOf = this.paramGroups.flatMap((group) => group.params.map(() => group));
-    this.#steps = this.#params.map(() => 0);
-    this.#states = new StateParts(this.#params, (fresh) => new AdamWState(fresh));
+    this.#own = new DeviceOptimizer(this.paramGroups, adamwRule, ["exp_avg", "exp_avg_sq"]);
   }
 
   /** Launches that a step takes when every parameter that ever had a gradient has one. */
   get launches(): number {
-    return this.#states.parts.reduce((sum, { state }) => sum + state.launches, 0);
+    return this.#own.launches;
   }
 
-  step({ clip }: StepOptions = {}): void {
-    for (const { state, indices, grads, active } of this.#states.prepareStep(clip !== undefined)) {
-      const values = (slot: number) => {
-        const { lr, betas, eps, weightDecay } = this.#groupOf[indices[slot]];
-        return { lr, betas, eps, weightDecay, step: Math.max(1, this.#steps[indices[slot]]) };
-      };
-      const advance = () => active.forEach((index) => this.#steps[index]++);
-      state.prepare(advance, values, grads.map((grad) => grad !== null));
-      state.launch(grads, clip);
-    }
+  step(options: StepOptions = {}): void {
+    this.#own.step(options);
   }
 
   zeroGrad(): void {
-    for (const param of this.#params) {
-      param.grad?.dispose();
-      param.grad = null;
-    }
+    this.#own.zeroGrad();
   }
 
-  async stateDict(): Promise<OptimizerStateDict> {
-    const steps = [...this.#steps];
-    const [skipped, ...read] = await Promise.all([
-      this.#states.readSkipped(),
-      ...steps.map((step, index) => {
-        const place = this.#states.place(index);
-        return place && step > 0 ? place.state.read(place.slot) : null;
-      }),
-    ]);
-    const state: OptimizerStateDict["state"] = new Map();
-    read.forEach((moments, index) => {
-      const step = steps[index] - skipped[index];
-      if (!moments || step === 0) return;
-      state.set(index, { step, buffers: { exp_avg: moments.m, exp_avg_sq: moments.v } });
-    });
-    return { state, paramGroups: groupStates(this.paramGroups) };
+  stateDict(): Promise<OptimizerStateDict> {
+    return this.#own.stateDict();
   }
 
-  loadStateDict(loaded: OptimizerStateDict): void {
-    loadGroups(this.paramGroups, loaded, BUFFERS);
-    this.#states.dispose();
-    this.#states.add([...loaded.state.keys()].sort((a, b) => a - b));
-    this.#steps.fill(0);
-    for (const [index, { step, buffers }] of loaded.state) {
-      const { state, slot } = this.#states.place(index)!;
-      state.write(slot, buffers.exp_avg, buffers.exp_avg_sq);
-      this.#steps[index] = step;
-    }
+  loadStateDict(state: OptimizerStateDict): void {
+    this.#own.loadStateDict(state);
   }
 
   dispose(): void {
-    this.#states.dispose();
+    this.#own.dispose();
   }
 }

@@ -4,15 +4,13 @@
  */
 
 import type { Tensor } from "../autograd/mod.ts";
-import { SGDState } from "../autograd/ops/sgd_step.ts";
+import { sgdRule, type SGDValues } from "../autograd/ops/sgd_step.ts";
+import { DeviceOptimizer } from "./device_optimizer.ts";
 import {
   checkOption,
-  groupStates,
-  loadGroups,
   type Optimizer,
   type OptimizerStateDict,
   type Params,
-  StateParts,
   type StepOptions,
   toGroups,
 } from "./optimizer.ts";
@@ -44,11 +42,7 @@ export interface SGDGroup extends Required<SGDOptions> {
 export class SGD implements Optimizer {
   /** The groups; `lr` and the other options may change between steps. */
   readonly paramGroups: readonly SGDGroup[];
-  readonly #params: readonly Tensor[];
-  readonly #groupOf: readonly SGDGroup[];
-  readonly #steps: number[];
-  readonly #states: StateParts<SGDState>;
-  readonly #names: readonly string[];
+  readonly #own: DeviceOptimizer<SGDGroup, SGDValues>;
 
   /**
    * State is made on the device when a parameter takes its first step.
@@ -70,70 +64,28 @@ export class SGD implements Optimizer {
         );
       }
     }
-    this.#params = this.paramGroups.flatMap((group) => group.params);
-    this.#groupOf = this.paramGroups.flatMap((group) => group.params.map(() => group));
-    this.#steps = this.#params.map(() => 0);
     const hasMomentum = this.paramGroups.some((group) => group.momentum !== 0);
-    this.#names = hasMomentum ? ["momentum_buffer"] : [];
-    this.#states = new StateParts(this.#params, (fresh) => new SGDState(fresh, hasMomentum));
+    const names = hasMomentum ? ["momentum_buffer"] : [];
+    this.#own = new DeviceOptimizer(this.paramGroups, sgdRule(hasMomentum), names);
   }
 
-  step({ clip }: StepOptions = {}): void {
-    for (const { state, indices, grads, active } of this.#states.prepareStep(clip !== undefined)) {
-      const values = (slot: number) => {
-        const { lr, momentum, dampening, weightDecay, nesterov } = this.#groupOf[indices[slot]];
-        return {
-          lr,
-          momentum,
-          dampening,
-          weightDecay,
-          nesterov,
-          step: Math.max(1, this.#steps[indices[slot]]),
-        };
-      };
-      const advance = () => active.forEach((index) => this.#steps[index]++);
-      state.prepare(advance, values, grads.map((grad) => grad !== null));
-      state.launch(grads, clip);
-    }
+  step(options: StepOptions = {}): void {
+    this.#own.step(options);
   }
 
   zeroGrad(): void {
-    for (const param of this.#params) {
-      param.grad?.dispose();
-      param.grad = null;
-    }
+    this.#own.zeroGrad();
   }
 
-  async stateDict(): Promise<OptimizerStateDict> {
-    const steps = [...this.#steps];
-    const [skipped, ...read] = await Promise.all([
-      this.#states.readSkipped(),
-      ...steps.map((_, index) => {
-        const place = this.#states.place(index);
-        return this.#names.length > 0 && place ? place.state.read(place.slot) : null;
-      }),
-    ]);
-    const state: OptimizerStateDict["state"] = new Map();
-    read.forEach((buffer, index) => {
-      const step = steps[index] - skipped[index];
-      if (step > 0) state.set(index, { step, buffers: buffer ? { momentum_buffer: buffer } : {} });
-    });
-    return { state, paramGroups: groupStates(this.paramGroups) };
+  stateDict(): Promise<OptimizerStateDict> {
+    return this.#own.stateDict();
   }
 
-  loadStateDict(loaded: OptimizerStateDict): void {
-    loadGroups(this.paramGroups, loaded, this.#names);
-    this.#states.dispose();
-    this.#states.add([...loaded.state.keys()].sort((a, b) => a - b));
-    this.#steps.fill(0);
-    for (const [index, { step, buffers }] of loaded.state) {
-      const { state, slot } = this.#states.place(index)!;
-      if (this.#names.length > 0) state.write(slot, buffers.momentum_buffer);
-      this.#steps[index] = step;
-    }
+  loadStateDict(state: OptimizerStateDict): void {
+    this.#own.loadStateDict(state);
   }
 
   dispose(): void {
-    this.#states.dispose();
+    this.#own.dispose();
   }
 }

@@ -24,25 +24,39 @@ function zeroCounts(device: Device, rows: number): Tensor {
   });
 }
 
+/** What tells one optimizer from another. `Values` is what a tensor's coming step depends on. */
+export interface UpdateRule<Values> {
+  /** What fails, for messages: `make AdamW`. */
+  readonly action: string;
+  /** Numbers kept for each element of a tensor. */
+  readonly blocks: number;
+  readonly kernel: (slots: number) => SlotKernel;
+  /** What depends on the number of steps that were not skipped; null if nothing does. */
+  readonly correction: StepCountKernel | null;
+  /** Eight numbers for a tensor's step, computed in float64. */
+  row(values: Values): readonly number[];
+  /** Four numbers for a tensor that `correction` reads, the step's number first. */
+  counts(values: Values): readonly number[];
+}
+
 /** Per-element state in blocks ([block, element] of each launch), made when a launch first needs it. */
-export class SlotState {
+export class SlotState<Values> {
   readonly #params: readonly Tensor[];
-  readonly #blocks: number;
+  readonly #rule: UpdateRule<Values>;
   readonly #packs: readonly SlotPack[];
   readonly #states: (Tensor | null)[];
   readonly #hyper: Tensor;
   readonly #host: Float32Array<ArrayBuffer>;
-  readonly #correction: StepCountKernel | null;
-  /** What `#correction` reads, float32 [rows, 4]; and steps skipped, uint32 [rows]: made with the first clipped step. */
+  /** What the rule's correction reads, float32 [rows, 4]; and steps skipped, uint32 [rows]: made with the first clipped step. */
   #counts: Tensor | null = null;
   #skipped: Tensor | null = null;
 
   /**
-   * @param params float32 tensors of one device   @param blocks numbers kept for each element
-   * @param correction what depends on the number of steps that were not skipped
-   * @throws {TypeError} for a tensor that is not float32, or on another device
+   * @param params float32 tensors of one device
+   * @throws {TypeError} for a tensor that is not float32, or on another device @throws {RangeError} for no tensor
    */
-  constructor(action: string, params: readonly Tensor[], blocks: number, correction: StepCountKernel | null) {
+  constructor(params: readonly Tensor[], rule: UpdateRule<Values>) {
+    const { action, blocks } = rule;
     if (params.length === 0) throw new RangeError(`Cannot ${action}: at least one tensor is required`);
     const { device } = params[0];
     for (const { dtype, shape, device: other } of params) {
@@ -54,8 +68,7 @@ export class SlotState {
       if (other !== device) throw new TypeError(`Cannot ${action}: all tensors must be on one device`);
     }
     this.#params = params;
-    this.#blocks = blocks;
-    this.#correction = correction;
+    this.#rule = rule;
     const buffers = { each: 2, shared: blocks > 0 ? 2 : 1, blocks };
     this.#packs = packTensors(device, params.map((param) => param.size), buffers);
     this.#states = this.#packs.map(() => null);
@@ -75,15 +88,15 @@ export class SlotState {
   }
 
   /**
-   * Makes the state that a step needs, so that `writeHyper` and `launch` need none that may be refused.
+   * Makes the state that a step needs, so that `prepare` and `launch` need none that may be refused.
    * @returns how to make sure of the memory that the launches take and give back, asked for once all states are made
    * @throws {OutOfDeviceMemoryError} before anything is changed
    */
   reserve(grads: readonly (Tensor | null)[], clipped: boolean): () => Tensor[] {
     const { device } = this;
     const present = this.#packs.map(({ pieces }) => pieces.map(({ index }) => grads[index] !== null));
-    if (this.#blocks > 0) present.forEach((some, i) => some.includes(true) && this.#stateOf(i));
-    if (clipped && this.#correction && !this.#skipped) {
+    if (this.#rule.blocks > 0) present.forEach((some, i) => some.includes(true) && this.#stateOf(i));
+    if (clipped && this.#rule.correction && !this.#skipped) {
       device.recording?.spoil(); // a replay would make it zero again
       const rows = (this.#host.length - 4) / ROW_SIZE;
       const counts = untracked(() => full(device, [rows, 4], 0));
@@ -102,23 +115,23 @@ export class SlotState {
   }
 
   /**
-   * Writes the values of the coming step, in order with commands appended before. A replay of a captured step does it
+   * Writes the numbers of the coming step, in order with commands appended before. A replay of a captured step does it
    * again.
-   * @param advance counts the step   @param rowOf eight numbers for each tensor, asked for after it
-   * @param countsOf four numbers for each tensor that the correction reads, the step's number first
+   * @param advance counts the step   @param valuesOf what each tensor's step depends on, asked for after it
    * @param active tensors that have a gradient; default all
    */
-  writeHyper(
+  prepare(
     advance: () => void,
-    rowOf: (index: number) => readonly number[],
-    countsOf: (index: number) => readonly number[],
+    valuesOf: (index: number) => Values,
     active: readonly boolean[] = this.#params.map(() => true),
   ): void {
     const values = () => {
       advance();
       this.#host.set([1, 0, 0, 0]);
       for (const { pieces, row } of this.#packs) {
-        pieces.forEach(({ index }, i) => this.#host.set(rowOf(index), 4 + ROW_SIZE * (row + i)));
+        pieces.forEach(({ index }, i) =>
+          this.#host.set(this.#rule.row(valuesOf(index)), 4 + ROW_SIZE * (row + i))
+        );
       }
       return this.#host;
     };
@@ -127,7 +140,9 @@ export class SlotState {
     const counts = new Float32Array(this.#counts.size);
     const fill = () => {
       for (const { pieces, row } of this.#packs) {
-        pieces.forEach(({ index }, i) => active[index] && counts.set(countsOf(index), 4 * (row + i)));
+        pieces.forEach(({ index }, i) =>
+          active[index] && counts.set(this.#rule.counts(valuesOf(index)), 4 * (row + i))
+        );
       }
       return counts;
     };
@@ -136,18 +151,16 @@ export class SlotState {
 
   /**
    * Appends the launches of a step; tensors whose gradient is null stay as they are.
-   * @param clip [2], from `gradNorm()`: gradients are multiplied by its coefficient
+   * @param clip [2], from `gradNorm()`: gradients are multiplied by its coefficient; where its norm is not finite, tensors
+   * and state stay as they are
    */
-  launch(
-    kernel: (slots: number) => SlotKernel,
-    grads: readonly (Tensor | null)[],
-    clip?: Tensor,
-  ): void {
+  launch(grads: readonly (Tensor | null)[], clip?: Tensor): void {
     const { device } = this;
+    const { kernel, blocks, correction } = this.#rule;
     if (clip) device.copy(clip.view, this.#hyper.window(0, 8));
-    if (this.#skipped && this.#counts && this.#correction) {
+    if (this.#skipped && this.#counts && correction) {
       device.dispatch(
-        this.#correction,
+        correction,
         { counts: this.#counts.view, hyper: this.#hyper.view, skipped: this.#skipped.view },
         { rows: this.#skipped.size },
       );
@@ -155,7 +168,6 @@ export class SlotState {
     this.#packs.forEach((pack, i) => {
       if (pack.pieces.every(({ index }) => grads[index] === null)) return;
       const { total, row } = pack;
-      const blocks = this.#blocks;
       const state = blocks > 0 ? { state: this.#stateOf(i).view } : undefined;
       launchSlots(device, {
         kernel,
@@ -182,7 +194,7 @@ export class SlotState {
   /** Each block of tensor `index`, read back; null where no step has touched it. */
   async read(index: number): Promise<Float32Array<ArrayBuffer>[] | null> {
     const { size } = this.#params[index];
-    const blocks = Array.from({ length: this.#blocks }, () => new Float32Array(size));
+    const blocks = Array.from({ length: this.#rule.blocks }, () => new Float32Array(size));
     for (const { state, offset, start, count, block } of this.#windows(index)) {
       if (!state) return null;
       const { buffer } = state.view;
@@ -211,7 +223,7 @@ export class SlotState {
   }
 
   #stateOf(pack: number): Tensor {
-    const shape = [this.#blocks, 4 * this.#packs[pack].total];
+    const shape = [this.#rule.blocks, 4 * this.#packs[pack].total];
     if (!this.#states[pack]) this.device.recording?.spoil(); // a replay would make it zero again
     return this.#states[pack] ??= untracked(() => full(this.device, shape, 0));
   }
@@ -221,7 +233,7 @@ export class SlotState {
     for (const [pack, { pieces, total }] of this.#packs.entries()) {
       for (const { index: owner, base, start, size: count } of pieces) {
         if (owner !== index) continue;
-        for (let block = 0; block < this.#blocks; block++) {
+        for (let block = 0; block < this.#rule.blocks; block++) {
           const offset = 16 * (block * total + base);
           yield { state: this.#states[pack], pack, offset, start, count, block };
         }

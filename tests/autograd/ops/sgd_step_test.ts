@@ -1,5 +1,6 @@
 import { assertAllClose, assertEquals } from "@std/assert";
-import { SGDState, type SGDValues } from "../../../autograd/ops/sgd_step.ts";
+import { SlotState } from "../../../autograd/ops/_slot_state.ts";
+import { sgdRule, type SGDValues } from "../../../autograd/ops/sgd_step.ts";
 import { Tensor } from "../../../autograd/tensor.ts";
 import { defaultDevice } from "../../../gpu/mod.ts";
 import { randomValues } from "../../reference/matmul.ts";
@@ -23,11 +24,11 @@ const CASES: Omit<SGDValues, "step">[] = [
 ];
 
 for (const values of CASES) {
-  Deno.test(`SGDState agrees with the float64 reference over three steps with ${JSON.stringify(values)}`, async () => {
+  Deno.test(`SlotState with sgdRule agrees with the float64 reference over three steps with ${JSON.stringify(values)}`, async () => {
     const device = await defaultDevice();
     const sizes = [1, 6, 64, 1001, 5, 3];
     const params = sizes.map((size, i) => Tensor.from(randomValues(i, size), { device }));
-    const state = new SGDState(params, values.momentum !== 0);
+    const state = new SlotState(params, sgdRule(values.momentum !== 0));
     const expected = sizes.map((size, i) => ({
       p: Float64Array.from(randomValues(i, size)),
       buffer: null as Float64Array | null,
@@ -44,23 +45,23 @@ for (const values of CASES) {
     for (const [i, { p, buffer }] of expected.entries()) {
       const label = `size ${sizes[i]}`;
       assertAllClose(await params[i].data(), p, { rtol: 2e-6, atol: 5e-7, label });
-      if (buffer) assertAllClose((await state.read(i))!, buffer, { rtol: 2e-6, atol: 5e-7, label });
+      if (buffer) assertAllClose((await state.read(i))![0], buffer, { rtol: 2e-6, atol: 5e-7, label });
     }
     for (const param of params) param.dispose();
     state.dispose();
   });
 }
 
-Deno.test("SGDState without momentum keeps nothing for the elements", async () => {
+Deno.test("SlotState with sgdRule without momentum keeps nothing for the elements", async () => {
   const device = await defaultDevice();
   using param = Tensor.from(randomValues(1, 100_000), { device });
   using grad = Tensor.from(randomValues(2, 100_000), { device });
   const before = device.memory.liveBytes;
-  const state = new SGDState([param], false);
+  const state = new SlotState([param], sgdRule(false));
   state.prepare(() => {}, () => ({ ...BASE, step: 1 }));
   state.launch([grad]);
   assertEquals(device.memory.liveBytes - before, 256);
-  assertEquals(await state.read(0), null);
+  assertEquals(await state.read(0), []);
   state.dispose();
   assertEquals(device.memory.liveBytes, before);
 });
