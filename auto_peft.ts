@@ -5,7 +5,12 @@
 
 import type { FolderInput } from "./io/file_source.ts";
 import { nameOfFolder } from "./io/hub.ts";
-import { AutoModelForCausalLM, type FromPretrainedOptions, type GPT2LMHeadModel } from "./model/mod.ts";
+import {
+  AutoModelForCausalLM,
+  type CausalLM,
+  type DefaultModel,
+  type FromPretrainedOptions,
+} from "./model/mod.ts";
 import { type LoadAdapterOptions, PeftConfig, PeftModel } from "./peft/mod.ts";
 
 /** Options of `AutoPeftModelForCausalLM.fromPretrained`: of the base model, and of the adapter. */
@@ -13,7 +18,7 @@ export interface AutoPeftOptions
   extends Omit<FromPretrainedOptions, "revision">, Omit<LoadAdapterOptions, "revision"> {
   /** Name of the adapter; default "default". */
   adapterName?: string;
-  /** Branch, tag or commit of the adapter on the hub; that of the base stands in the adapter's configuration. */
+  /** Branch, tag or commit of the adapter on the hub; the adapter's configuration names that of the base. */
   revision?: string;
 }
 
@@ -21,19 +26,23 @@ export interface AutoPeftOptions
 export interface AutoPeftModel {
   /**
    * Loads the base model that the adapter's configuration names, and the adapter into it.
+   * @typeParam Model the class of the base model that the caller expects; the folder decides, so it is not checked
    * @param dirOrId a folder that `savePretrained` (here or in Python) wrote (a path, a URL, files or a folder source), or a hub id
    * @throws {RangeError} if the configuration names no base model
    * @throws {TypeError} listing every tensor that does not fit
    */
-  fromPretrained(dirOrId: FolderInput, options?: AutoPeftOptions): Promise<PeftModel<GPT2LMHeadModel>>;
+  fromPretrained<Model extends CausalLM = DefaultModel>(
+    dirOrId: FolderInput,
+    options?: AutoPeftOptions,
+  ): Promise<PeftModel<Model>>;
 }
 
 /** Loads adapters with the model they are for, with Hugging Face's name. */
 export const AutoPeftModelForCausalLM: AutoPeftModel = {
-  async fromPretrained(
+  async fromPretrained<Model extends CausalLM = DefaultModel>(
     dirOrId: FolderInput,
     options: AutoPeftOptions = {},
-  ): Promise<PeftModel<GPT2LMHeadModel>> {
+  ): Promise<PeftModel<Model>> {
     const { adapterName, isTrainable, strict, ignoreMismatchedSizes, revision, ...shared } = options;
     const { cacheDir, localFilesOnly } = shared;
     const config = await PeftConfig.fromPretrained(dirOrId, { revision, cacheDir, localFilesOnly });
@@ -45,7 +54,7 @@ export const AutoPeftModelForCausalLM: AutoPeftModel = {
         }" with its base: base_model_name_or_path is required in adapter_config.json, received none; load the base and use PeftModel.fromPretrained()`,
       );
     }
-    const base = await AutoModelForCausalLM.fromPretrained(baseModelNameOrPath, {
+    const base = await AutoModelForCausalLM.fromPretrained<Model>(baseModelNameOrPath, {
       ...shared,
       revision: config.revision ?? undefined,
     });

@@ -1,5 +1,5 @@
 /**
- * Parameter-efficient fine-tuning on WebGPU: GPT-2 with LoRA, trained in Deno, Node and browsers. This entry holds what users
+ * Parameter-efficient fine-tuning of language models on WebGPU, such as GPT-2 with LoRA, trained in Deno, Node and browsers. This entry holds what users
  * of `transformers` and `peft` need; the rest has entries by area: `@peft/webgpu/tensor`, `/train`, `/model`, `/peft`, `/gpu`,
  * `/tuning` and `/io`.
  *
@@ -17,7 +17,7 @@
  */
 
 // Models and tokenizers
-export { AutoModelForCausalLM, type FromPretrainedOptions } from "./model/mod.ts";
+export { AutoModelForCausalLM, type CausalLM, type FromPretrainedOptions } from "./model/mod.ts";
 export { type GenerateOptions, GPT2Config, GPT2LMHeadModel, type WeightDType } from "./model/mod.ts";
 export { AutoTokenizer, type Encoding, TextStreamer, type Tokenizer } from "./model/mod.ts";
 

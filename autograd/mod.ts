@@ -13,7 +13,16 @@ export { keep, tidy, untracked } from "./scope.ts";
 export { sameShape, type Shape, showShape, sizeOf } from "./shape.ts";
 export { type BackwardContext, record, type Recording } from "./record.ts";
 export { isRecording, noGrad, wantsGrad } from "./tape.ts";
-export { empty, full, type NestedArray, readAndDispose, Tensor, type TensorOptions } from "./tensor.ts";
+export {
+  allocate,
+  empty,
+  full,
+  type NestedArray,
+  readAndDispose,
+  Tensor,
+  type TensorOptions,
+  unallocated,
+} from "./tensor.ts";
 export { VERSION } from "./version.ts";
 export { flatWindows, rowWindows } from "./windows.ts";
 export * from "./ops/mod.ts";

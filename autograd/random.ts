@@ -6,7 +6,7 @@
 
 import type { Device } from "../gpu/mod.ts";
 import { untracked } from "./scope.ts";
-import { empty, type Tensor } from "./tensor.ts";
+import { allocate, empty, type Tensor, unallocated } from "./tensor.ts";
 
 let seedOfAll = 0;
 
@@ -33,10 +33,20 @@ export class RandomState {
   /** The recording in which its last change was made. */
   #changedIn: Device["recording"] = null;
 
-  /** `seed` is an integer from 0 to 2^53 - 1. @throws {RangeError} otherwise */
-  constructor(device: Device, seed: number) {
+  /**
+   * @param seed an integer from 0 to 2^53 - 1
+   * @param hasMemory false: it has none until `allocate()`
+   * @throws {RangeError} for another seed
+   */
+  constructor(device: Device, seed: number, hasMemory = true) {
     this.#seed = checkSeed(seed);
-    this.#tensor = untracked(() => empty(device, [4], "uint32"));
+    this.#tensor = untracked(() => unallocated(device, [4], "uint32"));
+    if (hasMemory) this.allocate();
+  }
+
+  /** @internal Gives a state that was made without memory its own. */
+  allocate(): void {
+    allocate(this.#tensor);
     this.#tensor.write(this.#words());
   }
 

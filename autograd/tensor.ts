@@ -30,10 +30,24 @@ export interface TensorOptions {
 /** @internal Device bytes shared by the tensors that view them. */
 export class Storage {
   references = 0;
-  constructor(readonly device: Device, readonly buffer: DeviceBuffer) {}
+  #buffer: DeviceBuffer | null;
+
+  /** Without a buffer, `allocate` gives it one later. */
+  constructor(readonly device: Device, buffer: DeviceBuffer | null) {
+    this.#buffer = buffer;
+  }
+
+  get buffer(): DeviceBuffer {
+    if (!this.#buffer) throw new TypeError("Cannot use a tensor without memory: allocate it first");
+    return this.#buffer;
+  }
+
+  allocate(byteLength: number): void {
+    this.#buffer ??= this.device.acquire(byteLength);
+  }
 
   release(): void {
-    if (--this.references === 0) this.device.release(this.buffer);
+    if (--this.references === 0 && this.#buffer) this.device.release(this.#buffer);
   }
 }
 
@@ -263,10 +277,24 @@ export class Tensor implements TapeTensor {
   }
 }
 
+/** Bytes that a tensor's buffer needs. */
+function bufferBytes(shape: Shape, dtype: DType): number {
+  return Math.max(4, Math.ceil(bytesOf(dtype, sizeOf(shape)) / 4) * 4);
+}
+
 /** @internal A tensor of undefined contents from the device's pool. */
 export function empty(device: Device, shape: Shape, dtype: DType = "float32"): Tensor {
-  const byteLength = Math.max(4, Math.ceil(bytesOf(dtype, sizeOf(shape)) / 4) * 4);
-  return new Tensor(new Storage(device, device.acquire(byteLength)), shape, dtype);
+  return new Tensor(new Storage(device, device.acquire(bufferBytes(shape, dtype))), shape, dtype);
+}
+
+/** @internal A tensor that has a shape and a dtype but no memory until `allocate`. */
+export function unallocated(device: Device, shape: Shape, dtype: DType = "float32"): Tensor {
+  return new Tensor(new Storage(device, null), shape, dtype);
+}
+
+/** @internal Gives an `unallocated` tensor memory of undefined contents. */
+export function allocate(tensor: Tensor): void {
+  tensor.storage.allocate(bufferBytes(tensor.shape, tensor.dtype));
 }
 
 /** A float32 tensor filled with one value. */

@@ -32,8 +32,8 @@ const flags = {
   dropout: { rule: number(0, 1), default: 0, help: "Dropout of the adapter's input" },
   targets: {
     rule: text,
-    default: "c_attn",
-    help: 'Modules to adapt: names with commas between, "all-linear", or a regular expression in slashes',
+    help:
+      'Modules to adapt: names with commas between, "all-linear", or a regular expression in slashes; default: what peft adapts in the model',
   },
   rslora: { rule: flag, help: "Scale by alpha / sqrt(r)" },
   epochs: { rule: number(0, 1e6), default: 3, help: "Passes over the data" },
@@ -93,7 +93,7 @@ export const finetune: Command<typeof flags> = {
     await checkWritableFolder(values.output, "run finetune: --output");
     const tokenizer = await loadTokenizer(values.model);
     const { base } = await load("finetune", { model: values.model, dtype: values.dtype });
-    const blockSize = Math.min(values["block-size"], base.config.nPositions);
+    const blockSize = Math.min(values["block-size"], base.facts.maxPositions);
     const trainDataset = await TextDataset.fromFile(values.data, tokenizer, { blockSize });
     const evalDataset = values["eval-data"] === undefined
       ? undefined
@@ -102,7 +102,7 @@ export const finetune: Command<typeof flags> = {
       r: values.rank,
       loraAlpha: values.alpha,
       loraDropout: values.dropout,
-      targetModules: parseTargets(values.targets),
+      targetModules: values.targets === undefined ? null : parseTargets(values.targets),
       useRslora: values.rslora,
     });
     const model = getPeftModel(base, config, "default", { seed: values.seed });

@@ -39,9 +39,13 @@ export const info: Command<typeof flags> = {
     console.log(`features    ${[...device.features].join(", ") || "none"}`);
     if (values.model === undefined && values.adapter === undefined) return;
     const { base, model, baseName } = await load("info", values);
-    const { nLayer, nHead, nEmbd, nPositions, vocabSize } = base.config;
-    console.log(`model       ${baseName}: GPT-2, ${nLayer} layers, ${nHead} heads, ${nEmbd} wide`);
-    console.log(`tokens      vocabulary ${vocabSize}, at most ${nPositions} per sequence`);
+    const { displayName, numLayers, numHeads, numKeyValueHeads, hiddenSize, vocabSize, maxPositions } =
+      base.facts;
+    const shared = numKeyValueHeads < numHeads ? ` (${numKeyValueHeads} of keys and values)` : "";
+    console.log(
+      `model       ${baseName}: ${displayName}, ${numLayers} layers, ${numHeads} heads${shared}, ${hiddenSize} wide`,
+    );
+    console.log(`tokens      vocabulary ${vocabSize}, at most ${maxPositions} per sequence`);
     let count = 0;
     for (const parameter of base.parameters()) count += parameter.size;
     console.log(

@@ -6,7 +6,7 @@
 import {
   AutoModelForCausalLM,
   AutoTokenizer,
-  type GPT2LMHeadModel,
+  type CausalLM,
   PeftConfig,
   PeftModel,
   type Tokenizer,
@@ -22,7 +22,7 @@ export const MODEL_FLAGS = {
   model: {
     rule: text,
     help:
-      "Model folder in Hugging Face's layout, or a hub id such as gpt2; default: the base that --adapter names",
+      "Model folder in Hugging Face's layout, or a hub id such as org/name; default: the base that --adapter names",
   },
   adapter: { rule: text, help: "Adapter folder (adapter_config.json and its weights), or a hub id" },
   dtype: {
@@ -41,8 +41,8 @@ export interface ModelValues {
 
 /** What the flags name. */
 export interface Loaded {
-  readonly model: GPT2LMHeadModel | PeftModel<GPT2LMHeadModel>;
-  readonly base: GPT2LMHeadModel;
+  readonly model: CausalLM | PeftModel<CausalLM>;
+  readonly base: CausalLM;
   /** Folder or hub id of the base. */
   readonly baseName: string;
 }
@@ -68,7 +68,7 @@ export async function loadTokenizer(name: string): Promise<Tokenizer> {
 export async function load(command: string, values: ModelValues): Promise<Loaded> {
   const name = await baseName(command, values);
   using line = new LoadingLine();
-  const base = await AutoModelForCausalLM.fromPretrained(name, {
+  const base = await AutoModelForCausalLM.fromPretrained<CausalLM>(name, {
     dtype: values.dtype as WeightDType,
     onProgress: line.show,
   });

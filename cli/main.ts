@@ -13,7 +13,7 @@ import { INTERRUPTED, InterruptedError } from "./interrupt.ts";
 const COMMANDS = { finetune, generate, info } as const;
 
 const HELP = [
-  "Parameter-efficient fine-tuning of GPT-2 on WebGPU.",
+  "Parameter-efficient fine-tuning of language models on WebGPU.",
   "",
   "Usage: ./run <command> [flags]",
   "",

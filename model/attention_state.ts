@@ -1,21 +1,9 @@
 /**
- * What every block's attention needs besides its input: padding, cache, and how far the sequence has come.
+ * What the attention of every block needs besides its input: padding, positions, cache, and how many tokens came before.
  * @module
  */
 
-import {
-  attention,
-  cachedAttention,
-  causalSelfAttention,
-  concat,
-  type Device,
-  expand,
-  reshape,
-  showShape,
-  slice,
-  Tensor,
-} from "../autograd/mod.ts";
-import type { Dropout } from "../nn/mod.ts";
+import { concat, type Device, showShape, Tensor } from "../autograd/mod.ts";
 import { type AttentionMask, toMaskRows } from "./inputs.ts";
 import type { KVCache } from "./generation/kv_cache.ts";
 
@@ -25,32 +13,37 @@ export interface AttentionState {
   readonly mask: Tensor | null;
   /** Keys before the first one of this forward: cached tokens, or a prefix. */
   readonly past: number;
-  /** Keys and values of a prefix for each layer, [NV, 2C]; null where there is none, or where the cache holds them. */
+  /** int32 [B, T] or [1, T]: the position of each token; virtual ones count. */
+  readonly positions: Tensor;
+  /** Keys and values of a prefix for each layer, [NV, 2 Hkv D]; null where there is none, or where the cache holds them. */
   readonly prefix: readonly Tensor[] | null;
+  /** Where keys and values are kept, and taken from; undefined without a cache. */
   readonly cache: KVCache | undefined;
 }
 
-/** Checks a forward's mask and cache. @throws {TypeError} or {RangeError} if they do not fit the inputs */
-export function attentionState(
-  { batch, length, past, virtual, prefix, mask, cache, device }: {
+/**
+ * The mask of a forward with its virtual tokens, which always count: uint32 or the caller's integers [B, total]; null where
+ * every token counts.
+ * @param virtual how many of the `total` tokens the caller's mask does not cover
+ * @throws {TypeError} if the mask does not have the shape of the inputs
+ * @throws {RangeError} if the cache has another number of rows, or no room for `total` tokens
+ */
+export function attentionMaskOf(
+  { batch, total, virtual, mask, cache, device }: {
     batch: number;
-    length: number;
-    past: number;
+    total: number;
     virtual: number;
-    prefix: readonly Tensor[] | null;
     mask: AttentionMask | undefined;
     cache: KVCache | undefined;
     device: Device;
   },
-): AttentionState {
-  const total = past + length;
+): Tensor | null {
   if (cache && (cache.batch !== batch || cache.capacity < total)) {
     throw new RangeError(
       `Cannot extend the cache: ${batch} rows with room for ${total} tokens are required, received ${cache.batch} rows of ${cache.capacity}`,
     );
   }
-  const real = total - virtual; // what a caller's mask covers; virtual tokens count always
-  const state = { past, prefix, cache };
+  const real = total - virtual;
   if (mask instanceof Tensor) {
     if (mask.dtype === "float32" || mask.shape[0] !== batch || mask.shape[1] !== real) {
       throw new TypeError(
@@ -59,40 +52,16 @@ export function attentionState(
         }`,
       );
     }
-    if (virtual === 0) return { ...state, mask: mask.alias() };
+    if (virtual === 0) return mask.alias();
     const ones = Tensor.from(new Array(batch).fill(new Array(virtual).fill(1)), {
       dtype: mask.dtype,
       device,
     });
-    return { ...state, mask: concat([ones, mask], 1) };
+    return concat([ones, mask], 1);
   }
   const rows = mask ? toMaskRows(mask, batch, real) : null;
-  if (!rows) return { ...state, mask: null };
-  const values = rows.flatMap((
-    row,
-  ) => [...new Array(virtual).fill(1), ...row.map((value) => value === 0 ? 0 : 1)]);
-  return { ...state, mask: Tensor.from(Uint32Array.from(values), { shape: [batch, total], device }) };
-}
-
-/** Attention of qkv [B, T, 3C] to itself, or to the cache and itself; [B, T, C]. */
-export function attend(
-  qkv: Tensor,
-  heads: number,
-  scale: number,
-  layer: number,
-  drop: Dropout,
-  { mask, past, prefix, cache }: AttentionState,
-): Tensor {
-  if (cache) return cachedAttention(qkv, cache.layers[layer], { heads, scale, attentionMask: mask, past });
-  const dropout = drop.isActive ? { p: drop.p, rng: drop.random.tensor, call: drop.random.nextCall() } : null;
-  if (prefix) {
-    const [batch, , width] = qkv.shape;
-    const channels = width / 3;
-    const own = slice(qkv, 2, channels, width); // [B, T, 2C]
-    const [virtual] = prefix[layer].shape;
-    const before = expand(reshape(prefix[layer], [1, virtual, 2 * channels]), [batch, virtual, 2 * channels]);
-    const options = { heads, scale, attentionMask: mask, dropout, past };
-    return attention(slice(qkv, 2, 0, channels), concat([before, own], 1), options);
-  }
-  return causalSelfAttention(qkv, { heads, scale, attentionMask: mask, dropout });
+  if (!rows) return null;
+  const before = new Array<number>(virtual).fill(1);
+  const values = rows.flatMap((row) => [...before, ...row.map((value) => value === 0 ? 0 : 1)]);
+  return Tensor.from(Uint32Array.from(values), { shape: [batch, total], device });
 }

@@ -6,8 +6,9 @@
 import type { Device } from "../autograd/mod.ts";
 import type { FolderInput } from "../io/file_source.ts";
 import { type HubOptions, type HubProgress, nameOfFolder, resolveCheckpointFolder } from "../io/hub.ts";
-import type { WeightDType } from "./checkpoint.ts";
-import { GPT2LMHeadModel, type LoadProgress } from "./causal_lm.ts";
+import { type DefaultModel, familyOf } from "./architectures.ts";
+import type { CausalLM } from "./causal_lm.ts";
+import { loadModel, type LoadProgress, type WeightDType } from "./checkpoint.ts";
 
 /** Options of `AutoModelForCausalLM.fromPretrained`. */
 export interface FromPretrainedOptions extends Omit<HubOptions, "onProgress"> {
@@ -24,27 +25,29 @@ export interface FromPretrainedOptions extends Omit<HubOptions, "onProgress"> {
 /** Loads language models, with Hugging Face's name and files. */
 export interface AutoModel {
   /**
-   * Loads a model in eval mode.
+   * Loads a model of any architecture that is known, in eval mode.
+   * @typeParam Model the class that the caller expects; the folder decides, so it is not checked
    * @param idOrDir a folder in Hugging Face's layout (a path, a URL, files that a user picked or dropped, or one in
-   *   memory), or a hub id such as "gpt2"
+   *   memory), or a hub id such as "org/name"
    * @throws {Error} if there is no such folder or model
-   * @throws {TypeError} listing every tensor that is missing or does not fit
+   * @throws {TypeError} for an unknown architecture, by name; or listing every tensor that is missing or does not fit
    */
-  fromPretrained(idOrDir: FolderInput, options?: FromPretrainedOptions): Promise<GPT2LMHeadModel>;
+  fromPretrained<Model extends CausalLM = DefaultModel>(
+    idOrDir: FolderInput,
+    options?: FromPretrainedOptions,
+  ): Promise<Model>;
 }
 
 /** Loads language models, with Hugging Face's name and files. */
 export const AutoModelForCausalLM: AutoModel = {
-  async fromPretrained(idOrDir: FolderInput, options: FromPretrainedOptions = {}): Promise<GPT2LMHeadModel> {
-    const { device, dtype, seed, ...hub } = options;
-    const folder = await resolveCheckpointFolder(idOrDir, hub);
-    const model = await GPT2LMHeadModel.load(folder, {
-      device,
-      dtype,
-      seed,
-      onProgress: options.onProgress,
-    });
+  async fromPretrained<Model extends CausalLM = DefaultModel>(
+    idOrDir: FolderInput,
+    options: FromPretrainedOptions = {},
+  ): Promise<Model> {
+    const { device, dtype, seed, onProgress, ...hub } = options;
+    const folder = await resolveCheckpointFolder(idOrDir, { ...hub, onProgress });
+    const model = await loadModel(folder, familyOf, { device, dtype, seed, onProgress });
     model.config.nameOrPath = nameOfFolder(idOrDir);
-    return model;
+    return model as CausalLM as Model;
   },
 };

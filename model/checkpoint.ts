@@ -1,71 +1,113 @@
 /**
- * GPT-2 weights in Hugging Face's files: with and without the `transformer.` prefix, with the mask buffers of old
- * files, sharded, F32, F16 or BF16. Everything is checked against the configuration before the device is touched, and
- * each tensor is streamed to it.
+ * Weights in Hugging Face's files, of any architecture: one file or shards, F32, F16, BF16 or F64. The module tree is
+ * built without memory and says which tensors it wants; when the files hold exactly those, memory is allocated and each
+ * tensor is streamed into it.
  * @module
  */
 
-import { type Device, empty, type Shape, showShape, untracked } from "../autograd/mod.ts";
-import type { TensorReader } from "../io/safetensors.ts";
-import { fromFloat32, type SafetensorsDtype, toFloat32 } from "../io/safetensors.ts";
+import { allocate, defaultDevice, type Device, showShape, unallocated, untracked } from "../autograd/mod.ts";
+import { openCheckpoint } from "../io/checkpoint.ts";
+import type { FolderInput } from "../io/file_source.ts";
+import { readJsonFrom } from "../io/json.ts";
+import { openFolder } from "../io/open_file.ts";
+import { fromFloat32, type SafetensorsDtype, type TensorReader, toFloat32 } from "../io/safetensors.ts";
 import { mismatchError, Parameter } from "../nn/mod.ts";
-import type { ParameterSource } from "./gpt2/block.ts";
-import type { GPT2Config } from "./gpt2/config.ts";
+import type { Family } from "./family.ts";
+import type { CausalLM } from "./causal_lm.ts";
+import type { ModelConfig } from "./facts.ts";
+import type { ParameterSource } from "./parameter_source.ts";
 
 /** How frozen weights are stored on the device. */
 export type WeightDType = "float32" | "float16";
 
+/** Options of `fromPretrained` for an open folder. */
+export interface LoadOptions {
+  /** Where the weights go; default the default device, made if there is none. */
+  device?: Device;
+  /** Storage of weight matrices; float16 weights are frozen. Default "float32". */
+  dtype?: WeightDType;
+  /** Seed of dropout; default 0. */
+  seed?: number;
+  /** Called after each tensor. */
+  onProgress?: (progress: LoadProgress) => void;
+}
+
+/** How far loading has come. */
+export interface LoadProgress {
+  /** Tensors loaded. */
+  readonly loaded: number;
+  /** Tensors in all. */
+  readonly total: number;
+  /** The last one. */
+  readonly name: string;
+}
+
 /** Host bytes of a tensor in flight while loading: one buffer for all, since fresh memory costs as much as the read. */
-export const CHUNK_BYTES = 8 * 2 ** 20;
+const CHUNK_BYTES = 8 * 2 ** 20;
 
 /** Dtypes that are read; others are refused. */
 const READABLE: ReadonlySet<string> = new Set(["F32", "F16", "BF16", "F64"]);
 
-/** Buffers that old checkpoints carry: the causal mask, and the value of masked scores. */
-const IGNORED = /(^|\.)attn\.(bias|masked_bias)$/;
-
-/** Every parameter of a GPT-2 with a head, by path, in the order of the tree. */
-export function gpt2ParameterShapes(config: GPT2Config): Map<string, Shape> {
-  const { nEmbd: C, innerSize: I, vocabSize: V, nPositions: P, nLayer } = config;
-  const shapes = new Map<string, Shape>([["transformer.wte.weight", [V, C]], ["transformer.wpe.weight", [
-    P,
-    C,
-  ]]]);
-  for (let i = 0; i < nLayer; i++) {
-    const block: Record<string, Shape> = {
-      "ln_1.weight": [C],
-      "ln_1.bias": [C],
-      "attn.c_attn.weight": [C, 3 * C],
-      "attn.c_attn.bias": [3 * C],
-      "attn.c_proj.weight": [C, C],
-      "attn.c_proj.bias": [C],
-      "ln_2.weight": [C],
-      "ln_2.bias": [C],
-      "mlp.c_fc.weight": [C, I],
-      "mlp.c_fc.bias": [I],
-      "mlp.c_proj.weight": [I, C],
-      "mlp.c_proj.bias": [C],
-    };
-    for (const [name, shape] of Object.entries(block)) shapes.set(`transformer.h.${i}.${name}`, shape);
+/**
+ * Loads a folder in Hugging Face's layout, in eval mode.
+ * @param choose the architecture of a config.json; it may refuse
+ * @throws {Error} for a folder without config.json
+ * @throws {TypeError} listing every missing, unexpected or mis-shaped tensor, before memory for any is allocated
+ */
+export async function loadModel<Config extends ModelConfig, Model extends CausalLM<Config>>(
+  folder: FolderInput,
+  choose: (json: Readonly<Record<string, unknown>>) => Family<Config, Model>,
+  options: LoadOptions = {},
+): Promise<Model> {
+  const source = openFolder(folder);
+  const json = await readJsonFrom(source, "config.json");
+  if (!json) {
+    throw new Error(
+      `Cannot load model "${source.name}": config.json is required, received a folder without it`,
+    );
   }
-  shapes.set("transformer.ln_f.weight", [C]);
-  shapes.set("transformer.ln_f.bias", [C]);
-  if (!config.tieWordEmbeddings) shapes.set("lm_head.weight", [V, C]);
-  return shapes;
+  const family = choose(json);
+  const config = family.readConfig(json);
+  config.nameOrPath = source.name;
+  const reader = await openCheckpoint(source);
+  try {
+    const { device = await defaultDevice(), seed } = options;
+    const room = unallocatedSource(device, options.dtype ?? "float32");
+    const model = family.build(config, { device, seed }, room);
+    try {
+      await fill(model, matchCheckpoint(reader, model, family), reader, options.onProgress);
+    } catch (error) {
+      model.dispose();
+      throw error;
+    }
+    return model.eval();
+  } finally {
+    await reader.close();
+  }
+}
+
+/** Parameters without memory yet; matrices in `dtype` where their rows are even. */
+function unallocatedSource(device: Device, dtype: WeightDType): ParameterSource {
+  return (shape, _init, matrix) => {
+    const half = matrix && dtype === "float16" && shape.at(-1)! % 2 === 0;
+    return new Parameter(untracked(() => unallocated(device, shape, half ? "float16" : "float32")));
+  };
 }
 
 /**
  * Finds each parameter's tensor in a checkpoint.
- * @returns path of the parameter -> name in the file
+ * @returns the name in the file of each parameter, by path, in the order of the tree
  * @throws {TypeError} listing every tensor that is missing, mis-shaped, of another dtype, or unexpected
  */
-export function matchCheckpoint(reader: TensorReader, config: GPT2Config): Map<string, string> {
-  const shapes = gpt2ParameterShapes(config);
+export function matchCheckpoint(
+  reader: TensorReader,
+  model: CausalLM,
+  family: Pick<Family, "fileNames" | "ignores">,
+): Map<string, string> {
   const matched = new Map<string, string>();
   const lines: string[] = [];
-  for (const [path, shape] of shapes) {
-    const bare = path.replace(/^transformer\./, "");
-    const name = reader.has(path) ? path : reader.has(bare) ? bare : undefined;
+  for (const [path, { shape }] of model.namedParameters()) {
+    const name = family.fileNames(path).find((name) => reader.has(name));
     if (name === undefined) {
       lines.push(`"${path}" is missing`);
       continue;
@@ -78,29 +120,37 @@ export function matchCheckpoint(reader: TensorReader, config: GPT2Config): Map<s
     matched.set(path, name);
   }
   const used = new Set(matched.values());
-  const tied = config.tieWordEmbeddings ? "lm_head.weight" : "";
+  const tied = new Set(model.stateDict().keys()); // a tied weight may be in the file a second time
   for (const name of reader.names()) {
-    if (!used.has(name) && !IGNORED.test(name) && name !== tied) lines.push(`"${name}" is unexpected`);
+    if (!used.has(name) && !tied.has(name) && !family.ignores(name)) lines.push(`"${name}" is unexpected`);
   }
   if (lines.length > 0) throw mismatchError(`Cannot load model "${reader.name}"`, lines);
   return matched;
 }
 
-/**
- * @internal Room for weights that are streamed in later; matrices in `dtype` where their rows are even.
- */
-export function emptySource(device: Device, dtype: WeightDType): ParameterSource {
-  return (shape, _init, matrix) => {
-    const half = matrix && dtype === "float16" && shape.at(-1)! % 2 === 0;
-    return new Parameter(untracked(() => empty(device, shape, half ? "float16" : "float32")));
-  };
+/** Gives every parameter memory, then its values. @param names those in the file, by path */
+async function fill(
+  model: CausalLM,
+  names: ReadonlyMap<string, string>,
+  reader: TensorReader,
+  onProgress: LoadOptions["onProgress"],
+): Promise<void> {
+  const parameters = new Map(model.namedParameters());
+  model.random.allocate();
+  for (const parameter of parameters.values()) allocate(parameter);
+  const room = new Uint8Array(CHUNK_BYTES);
+  let loaded = 0;
+  for (const [path, name] of names) {
+    await streamTensor(reader, name, parameters.get(path)!, room);
+    onProgress?.({ loaded: ++loaded, total: names.size, name: path });
+  }
 }
 
 /**
- * Streams one tensor of a file into a parameter, converting as the parameter's dtype wants.
- * @param room CHUNK_BYTES bytes, used anew for each piece
+ * Streams one tensor of a file into a parameter, converted to the parameter's dtype.
+ * @param room CHUNK_BYTES bytes, used again for each piece
  */
-export async function streamTensor(
+async function streamTensor(
   reader: TensorReader,
   name: string,
   parameter: Parameter,
@@ -118,16 +168,4 @@ export async function streamTensor(
     parameter.device.write(parameter.window(at, bytes.byteLength), bytes);
     at += bytes.byteLength;
   }
-}
-
-/** What `savePretrained` writes: every parameter once, read from the device one at a time. */
-export function checkpointEntries(
-  parameters: Iterable<[string, Parameter]>,
-): Record<string, { dtype: SafetensorsDtype; shape: Shape; data: () => Promise<ArrayBufferView> }> {
-  const entries: ReturnType<typeof checkpointEntries> = {};
-  for (const [name, parameter] of parameters) {
-    const dtype = parameter.dtype === "float16" ? "F16" : "F32";
-    entries[name] = { dtype, shape: parameter.shape, data: () => parameter.data() };
-  }
-  return entries;
 }

@@ -1,83 +1,67 @@
 /**
- * The stack of blocks of GPT-2 (`transformers`' `GPT2Model`).
+ * The stack under a language model's head, the same for every architecture: token embedding, virtual tokens, positions,
+ * cache, blocks and the last norm. What differs is in the methods that an architecture fills in.
  * @module
  */
 
-import {
-  add,
-  concat,
-  type Device,
-  expand,
-  type RandomState,
-  reshape,
-  Tensor,
-  tidy,
-} from "../autograd/mod.ts";
-import { Dropout, Embedding, type LayerNorm, Module } from "../nn/mod.ts";
-import { type AttentionState, attentionState } from "./attention_state.ts";
-import { GPT2Block, layerNorm, type ParameterSource } from "./gpt2/block.ts";
-import type { GPT2Config } from "./gpt2/config.ts";
-import { type AttentionMask, toIdTensor, type TokenIds } from "./inputs.ts";
+import { concat, type Device, expand, type RandomState, reshape, Tensor, tidy } from "../autograd/mod.ts";
+import { type Embedding, Module } from "../nn/mod.ts";
+import { attentionMaskOf, type AttentionState } from "./attention_state.ts";
+import type { ModelFacts } from "./facts.ts";
 import { KVCache } from "./generation/kv_cache.ts";
+import { type DecoderInputs, toIdTensor, type TokenIds } from "./inputs.ts";
 
-/** Arguments of a forward. */
-export interface GPT2Inputs {
-  /** [B, T], 0..V-1. */
-  inputIds?: TokenIds;
-  /** [B, past + T], 1 for tokens and 0 for padding; default all tokens. */
-  attentionMask?: AttentionMask;
-  /** [B, T]; default counts from the cache's length, padding or not. */
-  positionIds?: TokenIds;
-  /** Keys and values of earlier tokens; extended in place. */
-  pastKeyValues?: KVCache;
-  /** Make a cache if none is given; default false. */
-  useCache?: boolean;
-  /** Embedded tokens [B, T, C] in place of ids. */
-  inputsEmbeds?: Tensor;
-  /** Virtual tokens [NV, C] before every row: outputs have NV positions more, which mask and labels do not cover. */
-  promptEmbeds?: Tensor;
-  /** Keys and values of virtual tokens before every row, [NV, 2C] for each layer. */
-  prefixKeyValues?: readonly Tensor[];
+/** One block: x [B, T, C] -> [B, T, C]. It frees what backward does not need. */
+export interface DecoderBlock {
+  /** Attention and feed-forward, each added to the residual stream. */
+  forward(x: Tensor, state: AttentionState): Tensor;
 }
 
-/** The stack of blocks without the head. */
-export class GPT2Model extends Module {
-  /** Token embedding, [V, C]. */
-  wte: Embedding;
-  /** Position embedding, [n_positions, C]. */
-  wpe: Embedding;
-  /** Dropout of the embedded tokens. */
-  drop: Dropout;
-  /** The blocks. */
-  h: GPT2Block[];
-  /** The last layer norm. */
-  ln_f: LayerNorm;
-  readonly #config: GPT2Config;
+/** Blocks between an embedding and a norm. Properties of the classes below it carry checkpoint names. */
+export abstract class Decoder extends Module {
+  readonly #facts: ModelFacts;
   readonly #random: RandomState;
 
-  /** @internal `GPT2LMHeadModel` makes it. */
-  constructor(config: GPT2Config, source: ParameterSource, random: RandomState) {
+  /** @param random the model's, which dropout draws from */
+  constructor(facts: ModelFacts, random: RandomState) {
     super();
-    this.#config = config;
+    this.#facts = facts;
     this.#random = random;
-    this.wte = new Embedding(source([config.vocabSize, config.nEmbd], "normal", true));
-    this.wpe = new Embedding(source([config.nPositions, config.nEmbd], "normal", true));
-    this.drop = new Dropout(config.embdPdrop, random);
-    this.h = Array.from({ length: config.nLayer }, (_, i) => new GPT2Block(config, source, random, i));
-    this.ln_f = layerNorm(source, config);
+  }
+
+  /** The token embedding, [V, C]. */
+  abstract get tokenEmbedding(): Embedding;
+
+  /** @internal The blocks, first to last. */
+  protected abstract get blocks(): readonly DecoderBlock[];
+
+  /** @internal The norm after the last block. */
+  protected abstract finish(x: Tensor): Tensor;
+
+  /** @internal ids [B, T] -> [B, T, C]; an architecture that scales its embeddings does so here. */
+  protected embed(ids: Tensor): Tensor {
+    return this.tokenEmbedding.forward(ids);
   }
 
   /**
-   * Hidden states after the last layer norm, [B, T, C].
-   * @throws {RangeError} for a token id outside the vocabulary, or more tokens than n_positions
+   * @internal What enters the first block, from tokens [B, T, C] and positions [B, T] or [1, T]: position embeddings and
+   * dropout. The tokens as they are where only attention knows positions.
+   */
+  protected enter(tokens: Tensor, _positions: Tensor): Tensor {
+    return tokens;
+  }
+
+  /**
+   * Hidden states after the last norm, [B, T, C].
+   * @throws {RangeError} for a token id outside the vocabulary, or more tokens than the model has positions for
    * @throws {TypeError} for empty, ragged or differently shaped inputs
    */
-  forward(inputs: GPT2Inputs): { hidden: Tensor; pastKeyValues?: KVCache } {
-    const config = this.#config;
+  forward(inputs: DecoderInputs): { hidden: Tensor; pastKeyValues?: KVCache } {
+    const facts = this.#facts;
     const { device } = this.#random;
     const { inputsEmbeds } = inputs;
     if ((inputs.inputIds === undefined) === (inputsEmbeds === undefined)) {
-      throw new TypeError("Cannot run GPT-2: either inputIds or inputsEmbeds is required");
+      throw new TypeError(`Cannot run ${facts.displayName}: either inputIds or inputsEmbeds is required`);
     }
     if (this.training) this.#random.advance();
     const given = inputs.pastKeyValues;
@@ -87,36 +71,31 @@ export class GPT2Model extends Module {
     let cache = given;
     try {
       const hidden = tidy(() => {
-        const ids = inputs.inputIds && toIdTensor("inputIds", inputs.inputIds, config.vocabSize, device);
+        const ids = inputs.inputIds && toIdTensor("inputIds", inputs.inputIds, facts.vocabSize, device);
         const [batch, tokenCount] = (ids ?? inputsEmbeds!).shape;
         const length = prompt + tokenCount;
         const past = (given?.length ?? 0) + prefixed;
-        if (past + length > config.nPositions) {
+        if (past + length > facts.maxPositions) {
           throw new RangeError(
-            `Cannot run GPT-2 on ${
+            `Cannot run ${facts.displayName} on ${
               past + length
-            } tokens: at most n_positions ${config.nPositions} are allowed`,
+            } tokens: at most ${facts.maxPositionsKey} ${facts.maxPositions} are allowed`,
           );
         }
-        if (inputs.useCache) cache ??= new KVCache(config, device, batch);
+        if (inputs.useCache) cache ??= new KVCache({ facts }, device, batch);
         if (cache && prefix) cache.prefill(prefix);
         const virtual = (cache?.virtualTokens ?? prefixed) + prompt;
-        const state = attentionState({
-          ...{ batch, length, past, virtual, cache, device },
-          prefix: prefix && !cache ? prefix : null,
+        const mask = attentionMaskOf({
+          ...{ batch, total: past + length, virtual, cache, device },
           mask: inputs.attentionMask,
         });
         const positions = inputs.positionIds
           ? this.#positions(inputs.positionIds, batch, tokenCount, prompt, virtual)
           : countFrom(past, batch, length, device);
-        const tokens = ids ? this.wte.forward(ids) : inputsEmbeds!;
-        const embedded = promptEmbeds
-          ? concat([
-            expand(reshape(promptEmbeds, [1, prompt, config.nEmbd]), [batch, prompt, config.nEmbd]),
-            tokens,
-          ], 1)
-          : tokens;
-        return this.#blocks(add(embedded, this.wpe.forward(positions)), state);
+        const tokens = ids ? this.embed(ids) : inputsEmbeds!;
+        const embedded = promptEmbeds ? withPrompt(promptEmbeds, tokens) : tokens;
+        const before = prefix && !cache ? prefix : null;
+        return this.#blocks(embedded, { mask, past, positions, prefix: before, cache }, inputsEmbeds);
       });
       if (cache) {
         cache.length += hidden.shape[1];
@@ -129,7 +108,7 @@ export class GPT2Model extends Module {
     }
   }
 
-  /** Positions of a caller, one row for all or one for each; virtual tokens come before them. */
+  /** Positions that a caller gave, one row for all or one for each; virtual tokens come before them. */
   #positions(given: TokenIds, batch: number, length: number, prompt: number, virtual: number): Tensor {
     let ids = given;
     if (virtual > 0) {
@@ -141,7 +120,7 @@ export class GPT2Model extends Module {
       const before = Array.from({ length: prompt }, (_, i) => i);
       ids = given.map((row) => [...before, ...row.map((position) => position + virtual)]);
     }
-    const positions = toIdTensor("positionIds", ids, this.#config.nPositions, this.#random.device);
+    const positions = toIdTensor("positionIds", ids, this.#facts.maxPositions, this.#random.device);
     const [rows, columns] = positions.shape;
     if ((rows !== batch && rows !== 1) || columns !== prompt + length) {
       throw new TypeError(
@@ -153,15 +132,22 @@ export class GPT2Model extends Module {
     return positions;
   }
 
-  #blocks(embedded: Tensor, state: AttentionState): Tensor {
-    let x = this.drop.forward(embedded); // [B, T, C]
-    for (const block of this.h) {
+  #blocks(embedded: Tensor, state: AttentionState, given: Tensor | undefined): Tensor {
+    let x = this.enter(embedded, state.positions); // [B, T, C]
+    for (const block of this.blocks) {
       const next = block.forward(x, state);
-      x.dispose();
+      if (x !== given) x.dispose(); // what a caller gave is the caller's
       x = next;
     }
-    return this.ln_f.forward(x);
+    return this.finish(x);
   }
+}
+
+/** Virtual tokens [NV, C] before every row of tokens [B, T, C]. */
+function withPrompt(prompt: Tensor, tokens: Tensor): Tensor {
+  const [length, width] = prompt.shape;
+  const [batch] = tokens.shape;
+  return concat([expand(reshape(prompt, [1, length, width]), [batch, length, width]), tokens], 1);
 }
 
 /** Positions past, past + 1, … for every row. */

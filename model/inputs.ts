@@ -3,15 +3,43 @@
  * @module
  */
 
-import { type Device, Tensor } from "../autograd/mod.ts";
-import { showShape } from "../autograd/mod.ts";
+import { type Device, showShape, Tensor } from "../autograd/mod.ts";
 import { checkStepInput } from "../autograd/step_inputs.ts";
+import type { KVCache } from "./generation/kv_cache.ts";
 
 /** Rows of token ids on the host, or an int32 tensor [B, T]. */
 export type TokenIds = readonly (readonly number[])[] | Tensor;
 
 /** 1 for tokens, 0 for padding: rows on the host, or a uint32 tensor [B, T]. */
 export type AttentionMask = readonly (readonly number[])[] | Tensor;
+
+/** Arguments of a decoder's forward. */
+export interface DecoderInputs {
+  /** [B, T], 0..V-1. */
+  inputIds?: TokenIds;
+  /** [B, past + T], 1 for tokens and 0 for padding; default all tokens. */
+  attentionMask?: AttentionMask;
+  /** [B, T]; default counts from the cache's length, padding or not. */
+  positionIds?: TokenIds;
+  /** Keys and values of earlier tokens; extended in place. */
+  pastKeyValues?: KVCache;
+  /** Make a cache if none is given; default false. */
+  useCache?: boolean;
+  /** Embedded tokens [B, T, C] in place of ids. */
+  inputsEmbeds?: Tensor;
+  /** Virtual tokens [NV, C] before every row: outputs have NV positions more, which mask and labels do not cover. */
+  promptEmbeds?: Tensor;
+  /** Keys and values of virtual tokens before every row, [NV, 2 Hkv D] for each layer. */
+  prefixKeyValues?: readonly Tensor[];
+}
+
+/** Arguments of a language model's forward. */
+export interface CausalLMInputs extends DecoderInputs {
+  /** [B, T]: the tokens to predict, -100 for none; shifted inside. */
+  labels?: TokenIds;
+  /** Divides the summed loss, in place of the count of labels: items of a whole accumulated batch. */
+  numItemsInBatch?: number;
+}
 
 /** Sizes of rows. @throws {TypeError} if there are none, or they differ in length */
 export function checkRows(

@@ -3,12 +3,21 @@
  * @module
  */
 
-import { noGrad, tidy, type TokenSampler } from "../../autograd/mod.ts";
+import { type Device, noGrad, type Tensor, tidy, type TokenSampler } from "../../autograd/mod.ts";
 import { inEvalMode } from "../../nn/mod.ts";
+import type { ModelFacts } from "../facts.ts";
+import type { DecoderInputs } from "../inputs.ts";
 import { positionsOf, type Prompts } from "./prompts.ts";
-import type { GPT2LMHeadModel } from "../causal_lm.ts";
 import type { KVCache } from "./kv_cache.ts";
 import type { StopStrings } from "./stop_strings.ts";
+
+/** What generation asks of a model. */
+export interface GenerativeModel {
+  readonly facts: ModelFacts;
+  readonly device: Device;
+  /** Logits [B, V] of the last position of each row. */
+  lastLogits(inputs: DecoderInputs): Tensor;
+}
 
 /** Receives tokens as they are chosen. */
 export interface Streamer {
@@ -55,7 +64,7 @@ const MAX_BLOCK = 32;
  * blocks, and the next block is under way before the last one is read. Without a cache, every token is read at once.
  * @throws the signal's reason once it is aborted, after the token under way
  */
-export async function decode(model: GPT2LMHeadModel, job: Decoding): Promise<void> {
+export async function decode(model: GenerativeModel, job: Decoding): Promise<void> {
   const { rows, maxNewTokens, cache, sampler, stop, signal, pad } = job;
   const ended = rows.map(() => false);
   const stopped = rows.map(() => false);
@@ -103,7 +112,7 @@ export async function decode(model: GPT2LMHeadModel, job: Decoding): Promise<voi
 }
 
 /** Appends the work of one step: forward of the new tokens, choice of the next ones. */
-function recordStep(model: GPT2LMHeadModel, job: Decoding, step: number): void {
+function recordStep(model: GenerativeModel, job: Decoding, step: number): void {
   const { rows, mask, virtual, cache, sampler } = job;
   const fresh = cache && step > 0;
   const width = fresh ? 1 : rows[0].length;

@@ -7,9 +7,8 @@ import { defaultSeed, tidy, TokenSampler } from "../../autograd/mod.ts";
 import { checkOptions } from "../../options/names.ts";
 import { inEvalMode } from "../../nn/mod.ts";
 import { beamSearch } from "./beam_search.ts";
-import { decode, type RunStep, type Streamer } from "./decode.ts";
+import { decode, type GenerativeModel, type RunStep, type Streamer } from "./decode.ts";
 import { type GenerateInputs, positionsOf, type Prompts, readPrompts } from "./prompts.ts";
-import type { GPT2LMHeadModel } from "../causal_lm.ts";
 import { KVCache } from "./kv_cache.ts";
 import { resolveSampling, type SamplingOptions } from "./sampling.ts";
 import { StopStrings } from "./stop_strings.ts";
@@ -87,31 +86,31 @@ function checkTokenId(name: string, id: number, vocabSize: number): void {
 /**
  * Continues each row until an end token or `maxNewTokens`; rows that ended are filled up.
  * @returns prompts and new tokens
- * @throws {RangeError} if prompt and new tokens exceed n_positions, or an option is outside its range
+ * @throws {RangeError} if prompt and new tokens exceed the model's positions, or an option is outside its range
  * @throws {TypeError} for an option that does not exist, or a text without a tokenizer
  * @throws the reason of `signal`, once it is aborted
  */
 export async function generate(
-  model: GPT2LMHeadModel,
+  model: GenerativeModel,
   inputs: GenerateInputs,
   options: GenerateOptions = {},
 ): Promise<number[][]> {
   checkNames(options);
-  const { config } = model;
+  const { facts } = model;
   const { maxNewTokens = 20, streamer, useCache = true, signal, tokenizer, stopStrings } = options;
   signal?.throwIfAborted();
   const sampling = resolveSampling(options);
-  const eos = [options.eosTokenId === undefined ? config.eosTokenIds : options.eosTokenId ?? []].flat();
+  const eos = [options.eosTokenId === undefined ? facts.eosTokenIds : options.eosTokenId ?? []].flat();
   const strange = eos.find((id) => !Number.isInteger(id) || id < 0);
   if (strange !== undefined) {
     throw new RangeError(`Cannot generate: eosTokenId must be token ids or null, received ${strange}`);
   }
   const { padTokenId } = options;
   if (padTokenId !== undefined && padTokenId !== null) {
-    checkTokenId("padTokenId", padTokenId, config.vocabSize);
+    checkTokenId("padTokenId", padTokenId, facts.vocabSize);
   }
-  const inVocabulary = (id: number | null | undefined) => (id ?? -1) >= 0 && id! < config.vocabSize;
-  const pad = padTokenId ?? [config.padTokenId, eos[0]].find(inVocabulary) ?? 0;
+  const inVocabulary = (id: number | null | undefined) => (id ?? -1) >= 0 && id! < facts.vocabSize;
+  const pad = padTokenId ?? [facts.padTokenId, eos[0]].find(inVocabulary) ?? 0;
   const prompts = readPrompts(inputs, tokenizer, pad);
   const { rows, mask, virtual } = prompts;
   const virtualTokens = virtual.promptEmbeds?.shape[0] ?? virtual.prefixKeyValues?.[0].shape[0] ?? 0;
@@ -121,10 +120,10 @@ export async function generate(
       `Cannot generate: maxNewTokens must be a positive integer, received ${maxNewTokens}`,
     );
   }
-  if (prompt + maxNewTokens > config.nPositions) {
+  if (prompt + maxNewTokens > facts.maxPositions) {
     throw new RangeError(
-      `Cannot generate ${maxNewTokens} tokens after ${prompt}: n_positions ${config.nPositions} allows ${
-        config.nPositions - prompt
+      `Cannot generate ${maxNewTokens} tokens after ${prompt}: ${facts.maxPositionsKey} ${facts.maxPositions} allows ${
+        facts.maxPositions - prompt
       }`,
     );
   }
@@ -137,11 +136,11 @@ export async function generate(
   let sampler: TokenSampler | undefined;
   try {
     streamer?.begin?.(rows);
-    if (useCache) cache = new KVCache(config, model.device, rows.length, prompt + maxNewTokens);
+    if (useCache) cache = new KVCache(model, model.device, rows.length, prompt + maxNewTokens);
     sampler = new TokenSampler(model.device, {
       ...sampling,
       prompts: rows,
-      vocabSize: config.vocabSize,
+      vocabSize: facts.vocabSize,
       maxSteps: maxNewTokens,
       endTokens: eos,
       padToken: pad,
@@ -160,7 +159,7 @@ export async function generate(
 
 /** Beam search over prompts. @throws {RangeError} for options it cannot go with, or out of range */
 async function searchBeams(
-  model: GPT2LMHeadModel,
+  model: GenerativeModel,
   { rows, mask, virtual }: Prompts,
   options: GenerateOptions & {
     eos: readonly number[];

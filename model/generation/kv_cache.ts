@@ -4,9 +4,9 @@
  */
 
 import { type Device, empty, keep, type Tensor, tidy, writeRows } from "../../autograd/mod.ts";
-import type { GPT2Config } from "../gpt2/config.ts";
+import { keyValueSize, type ModelFacts } from "../facts.ts";
 
-/** Room for `capacity` tokens of each row, a layer at a time. */
+/** Room for `capacity` tokens of each row, one tensor per layer. */
 export class KVCache {
   /** Tokens in it. */
   length = 0;
@@ -16,19 +16,26 @@ export class KVCache {
   readonly capacity: number;
   /** Rows. */
   readonly batch: number;
-  /** Of each layer: [B, capacity, 2C], keys then values. */
+  /** Of each layer: [B, capacity, 2 Hkv D], keys then values. */
   readonly layers: readonly Tensor[];
 
-  /** `capacity` defaults to the model's n_positions. */
-  constructor(config: GPT2Config, device: Device, batch: number, capacity: number = config.nPositions) {
+  /**
+   * An empty cache.
+   * @param config the model's configuration
+   * @param capacity defaults to the model's longest sequence, and is at most that
+   */
+  constructor({ facts }: { readonly facts: ModelFacts }, device: Device, batch: number, capacity?: number) {
     this.batch = batch;
-    this.capacity = Math.min(capacity, config.nPositions);
-    const shape = [batch, this.capacity, 2 * config.nEmbd];
-    // A scope frees the layers before if one does not fit; then they are the cache's.
-    this.layers = tidy(() => Array.from({ length: config.nLayer }, () => empty(device, shape))).map(keep);
+    this.capacity = Math.min(capacity ?? facts.maxPositions, facts.maxPositions);
+    const shape = [batch, this.capacity, keyValueSize(facts)];
+    // If a layer does not fit, the scope frees those before it; once all fit, the cache owns them.
+    this.layers = tidy(() => Array.from({ length: facts.numLayers }, () => empty(device, shape))).map(keep);
   }
 
-  /** Puts the keys and values of a prefix, [NV, 2C] of each layer, in front of every row. @throws {RangeError} if it is not empty */
+  /**
+   * Puts the keys and values of a prefix, [NV, 2 Hkv D] for each layer, in front of every row.
+   * @throws {RangeError} if the cache is not empty, or has no room for the prefix
+   */
   prefill(prefix: readonly Tensor[]): void {
     const [virtual] = prefix[0].shape;
     if (this.length > 0 || virtual > this.capacity) {

@@ -4,8 +4,7 @@
  */
 
 import { Tensor } from "../../autograd/mod.ts";
-import type { GPT2Inputs } from "../decoder.ts";
-import { checkRows, type TokenIds, toMaskRows } from "../inputs.ts";
+import { checkRows, type DecoderInputs, type TokenIds, toMaskRows } from "../inputs.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 
 /**
@@ -19,9 +18,9 @@ export type GenerateInputs = string | readonly string[] | readonly (readonly num
   readonly text?: string | readonly string[];
   /** [B, T], 1 for tokens and 0 for padding. */
   readonly attentionMask?: readonly (readonly number[])[] | Tensor;
-  /** Virtual tokens before every row: see `GPT2Inputs`. */
+  /** Virtual tokens before every row: see `DecoderInputs`. */
   readonly promptEmbeds?: Tensor;
-  /** Virtual keys and values before every row: see `GPT2Inputs`. */
+  /** Virtual keys and values before every row: see `DecoderInputs`. */
   readonly prefixKeyValues?: readonly Tensor[];
 };
 
@@ -32,7 +31,7 @@ export interface Prompts {
   /** [B][T], or null where every token counts. */
   readonly mask: readonly (readonly number[])[] | null;
   /** Virtual tokens, if any. */
-  readonly virtual: Pick<GPT2Inputs, "promptEmbeds" | "prefixKeyValues">;
+  readonly virtual: Pick<DecoderInputs, "promptEmbeds" | "prefixKeyValues">;
 }
 
 /** The forms of prompts, as one. */

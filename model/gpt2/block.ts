@@ -4,101 +4,22 @@
  * @module
  */
 
-import { add, type RandomState, type Shape, type Tensor, tidy } from "../../autograd/mod.ts";
+import { type RandomState, type Tensor, tidy } from "../../autograd/mod.ts";
 import {
   type ActivationName,
   activations,
-  Conv1D,
   Dropout,
   fusedActivation,
-  type Initializer,
-  LayerNorm,
+  type LayerNorm,
   Module,
-  type Parameter,
   type Projection,
   SubBlock,
 } from "../../nn/mod.ts";
+import type { AttentionState } from "../attention_state.ts";
+import type { ParameterSource } from "../parameter_source.ts";
+import { GPT2Attention } from "./attention.ts";
 import type { GPT2Config } from "./config.ts";
-import { attend, type AttentionState } from "../attention_state.ts";
-
-/** Gives each parameter of a model under construction: drawn at random, or room for a checkpoint's values. */
-export type ParameterSource = (
-  shape: Shape,
-  init: "normal" | "residual" | "zeros" | "ones",
-  matrix: boolean,
-) => Parameter;
-
-/** Draws parameters as `transformers` initialises GPT-2: N(0, 0.02), narrower where blocks add to the stream. */
-export function randomSource(init: Initializer, config: GPT2Config): ParameterSource {
-  const std = config.initializerRange;
-  return (shape, kind) => {
-    if (kind === "zeros" || kind === "ones") return init.constant(shape, kind === "ones" ? 1 : 0);
-    return init.normal(shape, kind === "residual" ? std / Math.sqrt(2 * config.nLayer) : std);
-  };
-}
-
-/** @internal A Conv1D with a bias of zeros. */
-function conv1d(source: ParameterSource, inFeatures: number, outFeatures: number, residual = false): Conv1D {
-  const weight = source([inFeatures, outFeatures], residual ? "residual" : "normal", true);
-  return new Conv1D(weight, source([outFeatures], "zeros", false));
-}
-
-/** @internal A LayerNorm that changes nothing yet. */
-export function layerNorm(source: ParameterSource, config: GPT2Config): LayerNorm {
-  const shape = [config.nEmbd];
-  return new LayerNorm(source(shape, "ones", false), source(shape, "zeros", false), config.layerNormEpsilon);
-}
-
-/** residual + drop(projection(x)), in the projection's own kernel where dropout is inactive; null adds nothing. */
-function projectAndAdd(projection: Projection, x: Tensor, drop: Dropout, residual: Tensor | null): Tensor {
-  if (!drop.isActive) return projection.forward(x, residual ? { residual } : {});
-  const y = drop.forward(projection.forward(x));
-  return residual ? add(residual, y) : y;
-}
-
-/** Causal self-attention with several heads. */
-export class GPT2Attention extends SubBlock {
-  /** [C, 3C]: queries, keys and values. */
-  c_attn: Projection;
-  /** [C, C] */
-  c_proj: Projection;
-  /** Dropout of attention probabilities. */
-  attn_dropout: Dropout;
-  /** Dropout of the output. */
-  resid_dropout: Dropout;
-  /** Number of heads. */
-  readonly heads: number;
-  /** Factor of the scores. */
-  readonly scale: number;
-  /** Which block it is in, from 0. */
-  readonly layer: number;
-
-  /** @internal `GPT2LMHeadModel` makes it. */
-  constructor(config: GPT2Config, source: ParameterSource, random: RandomState, layer: number) {
-    super();
-    this.c_attn = conv1d(source, config.nEmbd, 3 * config.nEmbd);
-    this.c_proj = conv1d(source, config.nEmbd, config.nEmbd, true);
-    this.attn_dropout = new Dropout(config.attnPdrop, random);
-    this.resid_dropout = new Dropout(config.residPdrop, random);
-    this.heads = config.nHead;
-    this.layer = layer;
-    const headSize = config.nEmbd / config.nHead;
-    this.scale = (config.scaleAttnWeights ? 1 / Math.sqrt(headSize) : 1) /
-      (config.scaleAttnByInverseLayerIdx ? layer + 1 : 1);
-  }
-
-  /** Size of the last axis. */
-  get hiddenSize(): number {
-    return this.c_proj.outFeatures;
-  }
-
-  /** @internal residual + attention(x), x and residual [B, T, C]. */
-  forward(x: Tensor, residual: Tensor | null, state: AttentionState): Tensor {
-    const qkv = this.c_attn.forward(x); // [B, T, 3C]
-    const mixed = attend(qkv, this.heads, this.scale, this.layer, this.attn_dropout, state); // [B, T, C]
-    return projectAndAdd(this.c_proj, mixed, this.resid_dropout, residual);
-  }
-}
+import { conv1d, layerNorm, projectAndAdd } from "./layers.ts";
 
 /** The activation of an MLP, as a module of its own. */
 export class Activation extends Module {

@@ -4,6 +4,7 @@
  */
 
 import { type ActivationName, activations } from "../../nn/mod.ts";
+import type { ModelConfig, ModelFacts } from "../facts.ts";
 
 /** Fields of the configuration that change numbers; defaults are `transformers`' `GPT2Config`. */
 export interface GPT2ConfigFields {
@@ -124,7 +125,7 @@ function check(fields: GPT2ConfigFields): void {
 }
 
 /** A checked configuration. */
-export class GPT2Config {
+export class GPT2Config implements ModelConfig {
   /** Always "gpt2". */
   readonly modelType = "gpt2";
   /** Folder or hub id it came from; adapters record it. */
@@ -167,6 +168,24 @@ export class GPT2Config {
       json[snakeCase(name)] = this[name];
     }
     return Object.fromEntries(Object.entries(json).sort(([a], [b]) => a < b ? -1 : 1));
+  }
+
+  /** The configuration in terms that all architectures share. */
+  get facts(): ModelFacts {
+    return {
+      modelType: this.modelType,
+      displayName: "GPT-2",
+      vocabSize: this.vocabSize,
+      hiddenSize: this.nEmbd,
+      numLayers: this.nLayer,
+      numHeads: this.nHead,
+      numKeyValueHeads: this.nHead,
+      headSize: this.nEmbd / this.nHead,
+      maxPositions: this.nPositions,
+      maxPositionsKey: "n_positions",
+      eosTokenIds: this.eosTokenIds,
+      padTokenId: this.padTokenId,
+    };
   }
 
   /** Width inside the MLP. */

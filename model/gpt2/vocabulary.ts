@@ -8,20 +8,21 @@
  *
  * @module
  */
+import type { JsonObject } from "../../io/json.ts";
 import { byteString, mergeBytes, printable } from "../tokenizer/byte_pair.ts";
 import { missingPackage } from "../tokenizer/json.ts";
-import type { DecodeStream, TokenizerCore } from "../tokenizer/core.ts";
+import type { BuiltInVocabulary, DecodeStream, TokenizerCore } from "../tokenizer/core.ts";
 
 /** The one special token of GPT-2: beginning, end and separator of texts. */
-export const END_OF_TEXT = "<|endoftext|>";
+const END_OF_TEXT = "<|endoftext|>";
 /** Its id. */
-export const END_OF_TEXT_ID = 50256;
+const END_OF_TEXT_ID = 50256;
 
 /** Source: openai/gpt-2 src/encoder.py, with `\s` as Unicode's White_Space. */
 const PIECES =
   /'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu;
 
-/** Pieces that are kept with their ids; when full, the cache starts anew. */
+/** Pieces that are kept with their ids; a full cache is emptied. */
 const CACHED_PIECES = 65_536;
 const CACHED_PIECE_LENGTH = 64;
 
@@ -161,7 +162,7 @@ class Gpt2Core implements TokenizerCore {
 let loaded: Promise<TokenizerCore> | undefined;
 
 /** GPT-2's vocabulary, loaded once. */
-export function loadGpt2Core(): Promise<TokenizerCore> {
+function loadGpt2Core(): Promise<TokenizerCore> {
   return loaded ??= import("gpt-tokenizer/bpeRanks/r50k_base").then(
     (ranks) => new Gpt2Core(ranks.default),
     (cause) => {
@@ -170,3 +171,31 @@ export function loadGpt2Core(): Promise<TokenizerCore> {
     },
   );
 }
+
+/** tokenizer_config.json of GPT-2. */
+const GPT2_CONFIG: JsonObject = {
+  add_prefix_space: false,
+  bos_token: END_OF_TEXT,
+  clean_up_tokenization_spaces: false,
+  eos_token: END_OF_TEXT,
+  model_max_length: 1024,
+  tokenizer_class: "GPT2Tokenizer",
+  unk_token: END_OF_TEXT,
+};
+
+/** Whether vocab.json is GPT-2's own, token by token. */
+async function isGpt2(vocab: JsonObject): Promise<boolean> {
+  const entries = Object.entries(vocab);
+  if (entries.length !== END_OF_TEXT_ID + 1 || vocab[END_OF_TEXT] !== END_OF_TEXT_ID) return false;
+  const core = await loadGpt2Core();
+  return entries.every(([token, id]) => core.tokenOf(id as number) === token);
+}
+
+/** GPT-2's vocabulary, for the tokenizers. */
+export const GPT2_VOCABULARY: BuiltInVocabulary = {
+  hubIds: ["gpt2", "openai-community/gpt2"],
+  config: GPT2_CONFIG,
+  specialTokens: [END_OF_TEXT],
+  load: loadGpt2Core,
+  matches: isGpt2,
+};

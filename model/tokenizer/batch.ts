@@ -16,7 +16,7 @@ export interface EncodeOptions {
   maxLength?: number;
   /** Side of the padding; default the tokenizer's. */
   paddingSide?: PaddingSide;
-  /** Add the vocabulary's own template, such as a beginning token; default true. GPT-2 has none. */
+  /** Add the vocabulary's own template, such as a beginning token; default true. */
   addSpecialTokens?: boolean;
 }
 

@@ -5,6 +5,8 @@
  * @module
  */
 
+import type { JsonObject } from "../../io/json.ts";
+
 /** Turns ids into text while they arrive: text is given out once no later id can change it. */
 export interface DecodeStream {
   /** Takes one id; returns the text that is now certain, often "". */
@@ -17,7 +19,7 @@ export interface DecodeStream {
 export interface TokenizerCore {
   /** One more than the greatest id. */
   readonly vocabSize: number;
-  /** Token ids of a text; `addSpecialTokens`: with the vocabulary's own template (GPT-2 has none). */
+  /** Token ids of a text; `addSpecialTokens`: with the vocabulary's own template. */
   encode(text: string, addSpecialTokens: boolean): number[];
   /** Text of ids; ids without a token give nothing. */
   decode(ids: readonly number[], skipSpecialTokens: boolean): string;
@@ -29,4 +31,18 @@ export interface TokenizerCore {
   tokenOf(id: number): string | undefined;
   /** The text of `tokenizer.json`. */
   toJson(): string;
+}
+
+/** A vocabulary that is part of this library or of a package, so that nothing has to be downloaded. */
+export interface BuiltInVocabulary {
+  /** Hub ids of the models that use it. */
+  readonly hubIds: readonly string[];
+  /** The model's tokenizer_config.json. */
+  readonly config: JsonObject;
+  /** Special tokens that `vocab.json` and `merges.txt` do not mark as such. */
+  readonly specialTokens: readonly string[];
+  /** The vocabulary, loaded once. */
+  load(): Promise<TokenizerCore>;
+  /** Whether a `vocab.json` has just these tokens. */
+  matches(vocab: JsonObject): Promise<boolean>;
 }

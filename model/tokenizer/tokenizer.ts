@@ -1,23 +1,16 @@
 /**
- * Text to token ids and back: {@linkcode AutoTokenizer}, the counterpart of transformers' `AutoTokenizer`.
+ * Text to token ids and back.
  *
  * @module
  */
-import type { FolderInput, FolderSource } from "../../io/file_source.ts";
-import { isDirectory } from "../../io/files.ts";
 import { type FolderOutput, openTarget, writeJsonTo } from "../../io/folder_target.ts";
-import { type HubOptions, resolveFolder } from "../../io/hub.ts";
 import type { JsonObject } from "../../io/json.ts";
 import { quote } from "../../io/relative_path.ts";
 import { encodeBatch, type EncodeOptions, type Encoding } from "./batch.ts";
 import type { DecodeStream, TokenizerCore } from "./core.ts";
-import { gpt2Tokenizer, readTokenizerFolder, TOKENIZER_FILES } from "./files.ts";
 import { type PaddingSide, settingsFile, type TokenizerSettings } from "./settings.ts";
 
 export type { DecodeStream, EncodeOptions, Encoding, PaddingSide };
-
-/** Models with GPT-2's vocabulary, for which nothing has to be downloaded. */
-const GPT2_IDS = new Set(["gpt2", "openai-community/gpt2"]);
 
 /** Options of decoding. */
 export interface DecodeOptions {
@@ -61,7 +54,7 @@ export interface Tokenizer {
   readonly bosTokenId: number | null;
   /** End of a text; null when there is none. */
   readonly eosTokenId: number | null;
-  /** Fills short rows; null (GPT-2's case) until it is set. */
+  /** Fills short rows; null where the model has none, until it is set. */
   padTokenId: number | null;
   /** Side of the padding; "left" for generation from a batch. */
   paddingSide: PaddingSide;
@@ -72,8 +65,12 @@ function checkId(id: number, vocabSize: number): number {
   throw new RangeError(`Cannot decode: ids must be integers from 0 to ${vocabSize - 1}, received ${id}`);
 }
 
-/** Binds a vocabulary and its settings to the callable form. */
-function createTokenizer(core: TokenizerCore, settings: TokenizerSettings, config: JsonObject): Tokenizer {
+/** A tokenizer of a vocabulary and its settings. @param config contents of tokenizer_config.json */
+export function createTokenizer(
+  core: TokenizerCore,
+  settings: TokenizerSettings,
+  config: JsonObject,
+): Tokenizer {
   const { vocabSize } = core;
   const call = (text: string | readonly string[], options: EncodeOptions = {}): Encoding =>
     encodeBatch(core, settings, Array.isArray(text) ? text : [text as string], options);
@@ -120,43 +117,4 @@ function createTokenizer(core: TokenizerCore, settings: TokenizerSettings, confi
     },
   };
   return Object.defineProperties(call, Object.getOwnPropertyDescriptors(members)) as Tokenizer;
-}
-
-async function fromFolder(folder: FolderSource): Promise<Tokenizer> {
-  const { core, settings, config } = await readTokenizerFolder(folder);
-  return createTokenizer(core, settings, config);
-}
-
-/** True for a folder on disk; false also where there is no file system or no permission to look. */
-async function isLocalFolder(path: string): Promise<boolean> {
-  try {
-    return await isDirectory(path);
-  } catch {
-    return false;
-  }
-}
-
-/** Loads tokenizers by model, as transformers' class of this name. */
-export class AutoTokenizer {
-  /**
-   * The tokenizer of a model.
-   *
-   * @param source a folder with `tokenizer.json` (or GPT-2's `vocab.json` and `merges.txt`): a path, a URL, files that a
-   * user picked or dropped, or one in memory; or a hub id. The id "gpt2" needs no download: its vocabulary is embedded.
-   * @param options hub options: revision, cacheDir, localFilesOnly, …
-   * @throws {Error} when the folder has no tokenizer or the hub cannot give it.
-   * @example
-   * ```ts
-   * import { AutoTokenizer } from "@peft/webgpu";
-   * const tokenizer = await AutoTokenizer.fromPretrained("gpt2");
-   * console.log(tokenizer("Hello, PEFT!").inputIds); // [[15496, 11, 18468, 9792, 0]]
-   * ```
-   */
-  static async fromPretrained(source: FolderInput, options: HubOptions = {}): Promise<Tokenizer> {
-    if (typeof source === "string" && GPT2_IDS.has(source) && !(await isLocalFolder(source))) {
-      const { core, settings, config } = await gpt2Tokenizer();
-      return createTokenizer(core, settings, config);
-    }
-    return await fromFolder(await resolveFolder(source, { ...options, optionalFiles: TOKENIZER_FILES }));
-  }
 }

@@ -10,7 +10,7 @@ import type { AdapterValues } from "../files/adapter_files.ts";
 import { renameKey } from "../layers/rename_adapter.ts";
 import { AdapterState } from "../state/adapter_state.ts";
 import { VirtualTokenEncoder } from "../virtual_tokens/prompt_encoder.ts";
-import { makeEncoder, type PromptFacts } from "../virtual_tokens/prompt_init.ts";
+import { makeEncoder, type PromptFacts, promptSizes } from "../virtual_tokens/prompt_init.ts";
 import { isPromptLearning, type PromptLearningConfig } from "../virtual_tokens/prompt_learning.ts";
 import { checkName, checkNewName, mixedTypes } from "./adapter_names.ts";
 import { AdapterSwitch, trainOnly } from "./adapter_switch.ts";
@@ -66,17 +66,19 @@ export class PromptTuner<M extends Module> implements AdapterHost<M> {
       throw mixedTypes(name, other, given);
     }
     const facts = this.#promptable.promptFacts;
+    const sizes = promptSizes(given.peftType, facts);
     for (const key of ["tokenDim", "numLayers", "numAttentionHeads"] as const) {
-      if (given[key] !== null && given[key] !== facts[key]) {
+      if (given[key] !== null && given[key] !== sizes[key]) {
         throw new TypeError(
-          `Cannot add adapter "${name}": ${key} must be the model's ${facts[key]}, received ${given[key]}`,
+          `Cannot add adapter "${name}": ${key} must be the model's ${sizes[key]}, received ${given[key]}`,
         );
       }
     }
-    const { tokenDim, numLayers, numAttentionHeads } = facts;
     const config = withFields(given, {
-      ...{ tokenDim, numLayers, numAttentionHeads, numTransformerSubmodules: 1 },
-      ...("encoderHiddenSize" in given ? { encoderHiddenSize: given.encoderHiddenSize ?? tokenDim } : {}),
+      ...{ ...sizes, numTransformerSubmodules: 1 },
+      ...("encoderHiddenSize" in given
+        ? { encoderHiddenSize: given.encoderHiddenSize ?? sizes.tokenDim }
+        : {}),
       baseModelNameOrPath: given.baseModelNameOrPath ?? this.#promptable.config?.nameOrPath ?? null,
     } as Partial<PromptLearningConfig>);
     const init = new Initializer(
@@ -171,7 +173,7 @@ export class PromptTuner<M extends Module> implements AdapterHost<M> {
 
   /** Numbers of a virtual token. */
   #width(config: PromptLearningConfig): number {
-    const { tokenDim, numLayers } = this.#promptable.promptFacts;
+    const { tokenDim, numLayers } = promptSizes(config.peftType, this.#promptable.promptFacts);
     return config.peftType === "PREFIX_TUNING" ? 2 * numLayers * tokenDim : tokenDim;
   }
 
@@ -236,7 +238,7 @@ export class PromptTuner<M extends Module> implements AdapterHost<M> {
     if (this.state.disabled || name === undefined) return {};
     const tokens = this.encoders.get(name)!.forward();
     if (this.#configs.get(name)!.peftType !== "PREFIX_TUNING") return { promptEmbeds: tokens };
-    const { numLayers, tokenDim } = this.#promptable.promptFacts;
+    const { numLayers, tokenDim } = promptSizes("PREFIX_TUNING", this.#promptable.promptFacts);
     const width = 2 * tokenDim; // a layer's keys, then its values
     return {
       prefixKeyValues: Array.from(

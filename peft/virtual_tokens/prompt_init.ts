@@ -19,14 +19,18 @@ import { torchLinear, VirtualTokenEncoder } from "./prompt_encoder.ts";
 import type { PromptLearningConfig } from "./prompt_learning.ts";
 import type { PromptTuningConfig } from "./prompt_tuning_config.ts";
 
-/** What a model tells of itself so that virtual tokens can be made for it. */
+/** What a model says about itself so that virtual tokens can be made for it. */
 export interface PromptFacts {
   /** Width of the model. */
-  readonly tokenDim: number;
+  readonly hiddenSize: number;
   /** Number of blocks. */
   readonly numLayers: number;
-  /** Attention heads. */
-  readonly numAttentionHeads: number;
+  /** Attention heads of the queries. */
+  readonly numHeads: number;
+  /** Attention heads of the keys and values. */
+  readonly numKeyValueHeads: number;
+  /** Size of a head. */
+  readonly headSize: number;
   /** Token embeddings, [V, C]. */
   readonly embeddings: Parameter;
   /** Where dropout draws from. */
@@ -36,6 +40,24 @@ export interface PromptFacts {
 /** Token ids of a text. */
 type Encode = (text: string) => readonly number[];
 
+/** What `peft` records of a model in a configuration of virtual tokens. */
+export interface PromptSizes {
+  /** Numbers of a virtual token: of its embedding, or of its keys in one layer. */
+  readonly tokenDim: number;
+  /** Number of blocks. */
+  readonly numLayers: number;
+  /** Attention heads that share those numbers. */
+  readonly numAttentionHeads: number;
+}
+
+/** Sizes of a method's virtual tokens: a prefix is made of keys and values, of which a layer may have fewer heads. */
+export function promptSizes(peftType: PromptLearningConfig["peftType"], facts: PromptFacts): PromptSizes {
+  const { hiddenSize, numLayers, numHeads, numKeyValueHeads, headSize } = facts;
+  return peftType === "PREFIX_TUNING"
+    ? { tokenDim: numKeyValueHeads * headSize, numLayers, numAttentionHeads: numKeyValueHeads }
+    : { tokenDim: hiddenSize, numLayers, numAttentionHeads: numHeads };
+}
+
 /** A fresh encoder with `peft`'s initial values. */
 export function makeEncoder(
   config: PromptLearningConfig,
@@ -44,7 +66,7 @@ export function makeEncoder(
   encode: Encode | undefined,
 ): VirtualTokenEncoder {
   const { numVirtualTokens: count } = config;
-  const { tokenDim: width, numLayers } = facts;
+  const { tokenDim: width, numLayers } = promptSizes(config.peftType, facts);
   switch (config.peftType) {
     case "PREFIX_TUNING": {
       const all = 2 * numLayers * width;
@@ -84,12 +106,12 @@ export function makeEncoder(
 
 function promptTable(
   config: PromptTuningConfig,
-  { tokenDim, embeddings }: PromptFacts,
+  { hiddenSize, embeddings }: PromptFacts,
   init: Initializer,
   encode: Encode | undefined,
 ): Parameter {
   const { numVirtualTokens: count, promptTuningInit } = config;
-  if (promptTuningInit === "RANDOM") return init.normal([count, tokenDim], 1);
+  if (promptTuningInit === "RANDOM") return init.normal([count, hiddenSize], 1);
   let ids: number[];
   if (promptTuningInit === "SAMPLE_VOCAB") {
     const random = new HostRandom(init.seed);

@@ -63,13 +63,13 @@ Deno.test("forward() gives transformers' logits", async () => {
 
 Deno.test("forward() gives transformers' hidden states after the embeddings, every block and ln_f", async () => {
   const device = model.device;
-  const state = { mask: null, past: 0, cache: undefined, prefix: null };
   const states = noGrad(() =>
     tidy(() => {
       const { transformer: t } = model;
       const positions = Int32Array.from({ length: 66 }, (_, i) => i % 33);
       const ids = Tensor.from(Int32Array.from(inputIds.flat()), { device, shape: [2, 33] });
       const at = Tensor.from(positions, { device, shape: [2, 33] });
+      const state = { mask: null, past: 0, positions: at, cache: undefined, prefix: null };
       const hidden = [add(t.wte.forward(ids), t.wpe.forward(at))];
       for (const block of t.h) hidden.push(block.forward(hidden.at(-1)!, state));
       hidden[3] = t.ln_f.forward(hidden[3]);

@@ -6,7 +6,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { memoryFolder } from "../../../io/open_file.ts";
 import { patternDefect } from "../../../model/tokenizer/pattern_safety.ts";
-import { AutoTokenizer } from "../../../model/tokenizer/tokenizer.ts";
+import { AutoTokenizer } from "../../../model/tokenizer/auto.ts";
 
 /** A small byte-level vocabulary with some of its parts replaced. */
 function folder(change: Record<string, unknown> = {}, model: Record<string, unknown> = {}) {

@@ -3,7 +3,8 @@ import { join } from "@std/path";
 import fc from "fast-check";
 import { memoryFolder } from "../../../io/open_file.ts";
 import { byteString, mergeBytes, printable } from "../../../model/tokenizer/byte_pair.ts";
-import { AutoTokenizer, type EncodeOptions, type Tokenizer } from "../../../model/tokenizer/tokenizer.ts";
+import { AutoTokenizer } from "../../../model/tokenizer/auto.ts";
+import type { EncodeOptions, Tokenizer } from "../../../model/tokenizer/tokenizer.ts";
 
 /** A text, its ids, and what the ids decode to where that is not the text. */
 type Row = [text: string, ids: number[], decoded?: string];

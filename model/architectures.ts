@@ -1,0 +1,37 @@
+/**
+ * Every architecture, by the `model_type` of its config.json. A new one is a folder and a line in `FAMILIES`.
+ * @module
+ */
+
+import type { JsonObject } from "../io/json.ts";
+import type { Family } from "./family.ts";
+import { GPT2, type GPT2LMHeadModel } from "./gpt2/model.ts";
+import type { BuiltInVocabulary } from "./tokenizer/core.ts";
+
+/** The architectures. */
+const FAMILIES: readonly Family[] = [
+  GPT2,
+];
+
+/** The class that `fromPretrained` is typed to return where the caller names no other. */
+export type DefaultModel = GPT2LMHeadModel;
+
+/** The architecture of a config.json. @throws {TypeError} naming an unknown one, and those that are known */
+export function familyOf(json: Readonly<JsonObject>, families: readonly Family[] = FAMILIES): Family {
+  const { model_type: type } = json;
+  const family = families.find(({ modelTypes, readsUntyped }) =>
+    type === undefined ? readsUntyped : modelTypes.some((known) => known === type)
+  );
+  if (family) return family;
+  const known = families.flatMap(({ modelTypes }) => modelTypes).map((name) => `"${name}"`);
+  throw new TypeError(
+    `Cannot load the model: model_type must be ${known.length > 1 ? "one of " : ""}${
+      known.join(", ")
+    }, received ${type === undefined ? "none" : JSON.stringify(type)}`,
+  );
+}
+
+/** The vocabularies that need no download. */
+export function builtInVocabularies(): BuiltInVocabulary[] {
+  return FAMILIES.flatMap(({ vocabulary }) => vocabulary ?? []);
+}

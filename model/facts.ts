@@ -1,0 +1,50 @@
+/**
+ * Plain facts about a language model, the same for every architecture. Generation, the cache, prompt learning and the
+ * command line ask these instead of the names that one architecture's configuration has for them.
+ * @module
+ */
+
+/** Sizes and special tokens of a language model. */
+export interface ModelFacts {
+  /** `model_type` of config.json, such as "llama". */
+  readonly modelType: string;
+  /** The architecture's name for a reader, such as "Llama". */
+  readonly displayName: string;
+  /** Number of tokens, V. */
+  readonly vocabSize: number;
+  /** Width of the residual stream, C. */
+  readonly hiddenSize: number;
+  /** Number of blocks. */
+  readonly numLayers: number;
+  /** Attention heads of the queries, H. */
+  readonly numHeads: number;
+  /** Attention heads of the keys and values: H, or fewer where query heads share them. */
+  readonly numKeyValueHeads: number;
+  /** Size of a head, D. H D need not be C. */
+  readonly headSize: number;
+  /** Longest sequence in tokens. */
+  readonly maxPositions: number;
+  /** What config.json calls `maxPositions`; errors name it. */
+  readonly maxPositionsKey: string;
+  /** Tokens that end a text. */
+  readonly eosTokenIds: readonly number[];
+  /** Token that fills up rows; null where the configuration names none. */
+  readonly padTokenId: number | null;
+}
+
+/** What every architecture's configuration has besides its own fields. */
+export interface ModelConfig {
+  /** `model_type` of config.json. */
+  readonly modelType: string;
+  /** Folder or hub id it came from; adapters record it. */
+  nameOrPath: string | null;
+  /** The configuration in terms that all architectures share. */
+  readonly facts: ModelFacts;
+  /** The fields of config.json. */
+  toJSON(): Record<string, unknown>;
+}
+
+/** Numbers of a cached token per layer, all key and value heads side by side: 2 Hkv D. */
+export function keyValueSize({ numKeyValueHeads, headSize }: ModelFacts): number {
+  return 2 * numKeyValueHeads * headSize;
+}

@@ -1,0 +1,88 @@
+/**
+ * GPT-2's attention: queries, keys and values from one projection.
+ * @module
+ */
+
+import {
+  attention,
+  cachedAttention,
+  causalSelfAttention,
+  concat,
+  expand,
+  type RandomState,
+  reshape,
+  slice,
+  type Tensor,
+} from "../../autograd/mod.ts";
+import { Dropout, type Projection, SubBlock } from "../../nn/mod.ts";
+import type { AttentionState } from "../attention_state.ts";
+import type { ParameterSource } from "../parameter_source.ts";
+import type { GPT2Config } from "./config.ts";
+import { conv1d, projectAndAdd } from "./layers.ts";
+
+/** Causal self-attention with several heads. */
+export class GPT2Attention extends SubBlock {
+  /** [C, 3C]: queries, keys and values. */
+  c_attn: Projection;
+  /** [C, C] */
+  c_proj: Projection;
+  /** Dropout of attention probabilities. */
+  attn_dropout: Dropout;
+  /** Dropout of the output. */
+  resid_dropout: Dropout;
+  /** Number of heads. */
+  readonly heads: number;
+  /** Factor of the scores. */
+  readonly scale: number;
+  /** Which block it is in, from 0. */
+  readonly layer: number;
+
+  /** @internal `GPT2LMHeadModel` makes it. */
+  constructor(config: GPT2Config, source: ParameterSource, random: RandomState, layer: number) {
+    super();
+    this.c_attn = conv1d(source, config.nEmbd, 3 * config.nEmbd);
+    this.c_proj = conv1d(source, config.nEmbd, config.nEmbd, true);
+    this.attn_dropout = new Dropout(config.attnPdrop, random);
+    this.resid_dropout = new Dropout(config.residPdrop, random);
+    this.heads = config.nHead;
+    this.layer = layer;
+    const headSize = config.nEmbd / config.nHead;
+    this.scale = (config.scaleAttnWeights ? 1 / Math.sqrt(headSize) : 1) /
+      (config.scaleAttnByInverseLayerIdx ? layer + 1 : 1);
+  }
+
+  /** Size of the last axis. */
+  get hiddenSize(): number {
+    return this.c_proj.outFeatures;
+  }
+
+  /** @internal residual + attention(x), x and residual [B, T, C]. */
+  forward(x: Tensor, residual: Tensor | null, state: AttentionState): Tensor {
+    const qkv = this.c_attn.forward(x); // [B, T, 3C]
+    const mixed = attend(qkv, this.heads, this.scale, this.layer, this.attn_dropout, state); // [B, T, C]
+    return projectAndAdd(this.c_proj, mixed, this.resid_dropout, residual);
+  }
+}
+
+/** Attention of qkv [B, T, 3C] to itself, or to the cache and itself; [B, T, C]. */
+function attend(
+  qkv: Tensor,
+  heads: number,
+  scale: number,
+  layer: number,
+  drop: Dropout,
+  { mask, past, prefix, cache }: AttentionState,
+): Tensor {
+  if (cache) return cachedAttention(qkv, cache.layers[layer], { heads, scale, attentionMask: mask, past });
+  const dropout = drop.isActive ? { p: drop.p, rng: drop.random.tensor, call: drop.random.nextCall() } : null;
+  if (prefix) {
+    const [batch, , width] = qkv.shape;
+    const channels = width / 3;
+    const own = slice(qkv, 2, channels, width); // [B, T, 2C]
+    const [virtual] = prefix[layer].shape;
+    const before = expand(reshape(prefix[layer], [1, virtual, 2 * channels]), [batch, virtual, 2 * channels]);
+    const options = { heads, scale, attentionMask: mask, dropout, past };
+    return attention(slice(qkv, 2, 0, channels), concat([before, own], 1), options);
+  }
+  return causalSelfAttention(qkv, { heads, scale, attentionMask: mask, dropout });
+}

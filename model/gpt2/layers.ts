@@ -1,0 +1,38 @@
+/**
+ * Layers as GPT-2 makes them, shared by its attention, its MLP and its stack.
+ * @module
+ */
+
+import { add, type Tensor } from "../../autograd/mod.ts";
+import { Conv1D, type Dropout, LayerNorm, type Projection } from "../../nn/mod.ts";
+import type { ParameterSource } from "../parameter_source.ts";
+import type { GPT2Config } from "./config.ts";
+
+/** @internal A Conv1D with a bias of zeros. */
+export function conv1d(
+  source: ParameterSource,
+  inFeatures: number,
+  outFeatures: number,
+  residual = false,
+): Conv1D {
+  const weight = source([inFeatures, outFeatures], residual ? "residual" : "normal", true);
+  return new Conv1D(weight, source([outFeatures], "zeros", false));
+}
+
+/** @internal A LayerNorm that changes nothing yet. */
+export function layerNorm(source: ParameterSource, config: GPT2Config): LayerNorm {
+  const shape = [config.nEmbd];
+  return new LayerNorm(source(shape, "ones", false), source(shape, "zeros", false), config.layerNormEpsilon);
+}
+
+/** @internal residual + drop(projection(x)), in the projection's own kernel where dropout is inactive; null adds nothing. */
+export function projectAndAdd(
+  projection: Projection,
+  x: Tensor,
+  drop: Dropout,
+  residual: Tensor | null,
+): Tensor {
+  if (!drop.isActive) return projection.forward(x, residual ? { residual } : {});
+  const y = drop.forward(projection.forward(x));
+  return residual ? add(residual, y) : y;
+}

@@ -1,0 +1,54 @@
+/**
+ * Tokenizers by folder or hub id.
+ * @module
+ */
+
+import type { FolderInput } from "../../io/file_source.ts";
+import { isDirectory } from "../../io/files.ts";
+import { type HubOptions, resolveFolder } from "../../io/hub.ts";
+import { builtInVocabularies } from "../architectures.ts";
+import type { BuiltInVocabulary } from "./core.ts";
+import { readBuiltIn, readTokenizerFolder, TOKENIZER_FILES } from "./files.ts";
+import { createTokenizer, type Tokenizer } from "./tokenizer.ts";
+
+/** The vocabulary that needs no download of a hub id, if there is one. */
+function builtIn(id: string): BuiltInVocabulary | undefined {
+  return builtInVocabularies().find(({ hubIds }) => hubIds.includes(id));
+}
+
+/** True for a folder on disk; false also where there is no file system or no permission to look. */
+async function isLocalFolder(path: string): Promise<boolean> {
+  try {
+    return await isDirectory(path);
+  } catch {
+    return false;
+  }
+}
+
+/** Loads tokenizers by model, as transformers' class of this name. */
+export class AutoTokenizer {
+  /**
+   * The tokenizer of a model.
+   *
+   * @param source a folder with `tokenizer.json` (or `vocab.json` and `merges.txt`): a path, a URL, files that a user picked
+   * or dropped, or one in memory; or a hub id. A few ids need no download: their vocabulary is built in.
+   * @param options hub options: revision, cacheDir, localFilesOnly, …
+   * @throws {Error} when the folder has no tokenizer or the hub cannot give it.
+   * @example
+   * ```ts
+   * import { AutoTokenizer } from "@peft/webgpu";
+   * const tokenizer = await AutoTokenizer.fromPretrained("gpt2");
+   * console.log(tokenizer("Hello, PEFT!").inputIds); // [[15496, 11, 18468, 9792, 0]]
+   * ```
+   */
+  static async fromPretrained(source: FolderInput, options: HubOptions = {}): Promise<Tokenizer> {
+    const vocabulary = typeof source === "string" ? builtIn(source) : undefined;
+    const parts = vocabulary && !(await isLocalFolder(source as string))
+      ? await readBuiltIn(vocabulary)
+      : await readTokenizerFolder(
+        await resolveFolder(source, { ...options, optionalFiles: TOKENIZER_FILES }),
+        builtInVocabularies(),
+      );
+    return createTokenizer(parts.core, parts.settings, parts.config);
+  }
+}
