@@ -11,7 +11,7 @@ import { lookUpCommit, lookUpFiles } from "./hub_api.ts";
 import { downloadBlob, hasBlob, type HubProgress } from "./hub_download.ts";
 import { HubError } from "./hub_errors.ts";
 import type { HubConnection, HubTimeouts } from "./hub_fetch.ts";
-import { readJsonFrom } from "./json.ts";
+import { type JsonObject, readJsonFrom } from "./json.ts";
 import { isWebAddress, openFolder } from "./open_file.ts";
 import type { FolderInput, FolderSource } from "./file_source.ts";
 import { checkRelativePath, quote } from "./relative_path.ts";
@@ -44,6 +44,9 @@ export interface HubOptions {
   timeouts?: HubTimeouts;
 }
 
+/** A model's configuration, which every checkpoint has. */
+const CONFIG = "config.json";
+
 /** Options of {@linkcode resolveModelFolder}. */
 export interface ResolveOptions extends HubOptions {
   /** What messages call it; default "model". */
@@ -52,6 +55,8 @@ export interface ResolveOptions extends HubOptions {
   files?: readonly string[];
   /** Files that are taken where they are. */
   optionalFiles?: readonly string[];
+  /** Called when `config.json` has arrived, before anything larger is downloaded; it may refuse the model by throwing. */
+  checkConfig?: (config: JsonObject) => void;
 }
 
 /** True for strings that can only be meant as paths: hub ids have at most one slash and start with a letter or digit. */
@@ -139,6 +144,9 @@ async function download(
       await downloadBlob(connection, url, file, blob, options.onProgress);
     }
     await cache.link(commit, path, file.etag);
+    if (path === CONFIG && options.checkConfig) {
+      options.checkConfig(await readJsonFrom(openFolder(cache.snapshot(commit)), CONFIG) ?? {});
+    }
   }
 }
 
@@ -240,7 +248,7 @@ export async function resolveCheckpointFolder(
 ): Promise<FolderSource> {
   if (typeof input !== "string" || isWebAddress(input)) return openFolder(input);
   const idOrDir = input;
-  const files = ["config.json", ...options.files ?? []];
+  const files = [CONFIG, ...options.files ?? []];
   const index = "model.safetensors.index.json";
   const optionalFiles = [
     "model.safetensors",

@@ -45,7 +45,7 @@ export const AutoModelForCausalLM: AutoModel = {
     options: FromPretrainedOptions = {},
   ): Promise<Model> {
     const { device, dtype, seed, onProgress, ...hub } = options;
-    const folder = await resolveCheckpointFolder(idOrDir, { ...hub, onProgress });
+    const folder = await resolveCheckpointFolder(idOrDir, { ...hub, onProgress, checkConfig: familyOf });
     const model = await loadModel(folder, familyOf, { device, dtype, seed, onProgress });
     model.config.nameOrPath = nameOfFolder(idOrDir);
     return model as CausalLM as Model;

@@ -5,7 +5,15 @@
  * @module
  */
 
-import { allocate, defaultDevice, type Device, showShape, unallocated, untracked } from "../autograd/mod.ts";
+import {
+  allocate,
+  defaultDevice,
+  type Device,
+  showShape,
+  storageType,
+  unallocated,
+  untracked,
+} from "../autograd/mod.ts";
 import { openCheckpoint } from "../io/checkpoint.ts";
 import type { FolderInput } from "../io/file_source.ts";
 import { readJsonFrom } from "../io/json.ts";
@@ -86,11 +94,11 @@ export async function loadModel<Config extends ModelConfig, Model extends Causal
   }
 }
 
-/** Parameters without memory yet; matrices in `dtype` where their rows are even. */
+/** Parameters without memory yet; matrices in `dtype` where their rows consist of whole blocks of it. */
 function unallocatedSource(device: Device, dtype: WeightDType): ParameterSource {
   return (shape, _init, matrix) => {
-    const half = matrix && dtype === "float16" && shape.at(-1)! % 2 === 0;
-    return new Parameter(untracked(() => unallocated(device, shape, half ? "float16" : "float32")));
+    const stored = matrix ? storageType(dtype, shape) : "float32";
+    return new Parameter(untracked(() => unallocated(device, shape, stored)));
   };
 }
 

@@ -35,9 +35,12 @@ export const bottleneck: PeftMethod<BottleneckConfig> = {
 };
 
 function originOf(model: Module): BottleneckOrigin {
-  const { config } = model as { config?: { nEmbd?: number; modelType?: string; nameOrPath?: string | null } };
+  const { config, facts } = model as {
+    config?: { modelType?: string; nameOrPath?: string | null };
+    facts?: { hiddenSize: number };
+  };
   return {
-    hiddenSize: config?.nEmbd ?? 0,
+    hiddenSize: facts?.hiddenSize ?? 0,
     modelClass: model.constructor.name,
     modelName: config?.nameOrPath ?? "",
     modelType: config?.modelType ?? "",

@@ -268,3 +268,19 @@ Deno.test("resolveCheckpointFolder() takes the one weights file", async () => {
     assertEquals(hub.hits, FILES);
   });
 });
+
+Deno.test("resolveCheckpointFolder() downloads no weights of a model whose configuration is refused", async () => {
+  await withHub(async (hub, { files: _, ...options }) => {
+    const checkConfig = (config: Record<string, unknown>) => {
+      throw new TypeError(`${Object.keys(config).length} fields`);
+    };
+    const fields = Object.keys(JSON.parse(new TextDecoder().decode(CONFIG))).length;
+    await assertRejects(
+      () => resolveCheckpointFolder("org/tiny", { ...options, checkConfig }),
+      TypeError,
+      `${fields} fields`,
+    );
+    assertEquals(blobsIn(options.cacheDir), [gitSha1(CONFIG)]);
+    assertEquals(hub.hits, ["config.json"]);
+  });
+});
