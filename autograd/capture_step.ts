@@ -1,5 +1,5 @@
 /**
- * A training step recorded once and replayed: no model code runs, no buffer is made, every bind group is there.
+ * A training step recorded once and replayed: no model code runs, no buffer is made, every bind group exists already.
  * @module
  */
 
@@ -19,33 +19,33 @@ export type StepInput = readonly (readonly number[])[];
 export interface CapturedStep<Name extends string> {
   /** Does the step on `inputs`; the result is overwritten by the next call. */
   (inputs: Readonly<Record<Name, StepInput>>): Tensor;
-  /** Gives its memory back; a later call records again. */
+  /** Releases its memory; a later call records again. */
   dispose(): void;
 }
 
 /** Options of `captureStep`. */
 export interface CaptureOptions {
   /**
-   * Records twice, and replays only if both recordings launch the same kernels with the same numbers; else the step is
-   * never replayed. For steps of which nobody knows that they do the same every time. Default false.
+   * Records twice, and replays only if both recordings launch the same kernels with the same numbers; otherwise the step
+   * is never replayed. For steps that may not do the same every time. Default false.
    */
   verify?: boolean;
-  /** Bytes that all records but the latest may reserve; those longest unused are forgotten beyond. Default 256 MiB. */
+  /** Bytes that all records except the latest may reserve; past this, those unused longest are dropped. Default 256 MiB. */
   maxReservedBytes?: number;
   /** Never replays a step whose record would take more memory than running it does. Default false. */
   yields?: boolean;
 }
 
-/** Records kept; those longest unused are forgotten beyond. */
+/** Records kept; past this, those unused longest are dropped. */
 const MAX_RECORDS = 8;
-/** Shapes and settings of which it is kept whether the step may be replayed. */
+/** Shapes and settings for which it is remembered whether the step may be replayed. */
 const MAX_TRUSTS = 256;
 const DEFAULT_RESERVED_BYTES = 256 * 2 ** 20;
 
 /** The gradient of a leaf around a recorded step. */
 interface LeafGradient {
   readonly leaf: Tensor;
-  /** Its memory that the record needs to find, null for no gradient, undefined where what was there does not matter. */
+  /** The memory that a replay needs to find, null for no gradient, undefined where any will do. */
   readonly before: Storage | null | undefined;
   /** What the step leaves. */
   readonly after: Tensor | null;
@@ -70,7 +70,7 @@ class RecordedStep<Name extends string> {
   readonly #yields: boolean;
   /** Leaves that got a gradient when the step last ran. */
   #leaves = new Set<Tensor>();
-  /** Whether it ran since the last change: what it makes on its first run exists. */
+  /** Whether it has run since the last change, so that what it makes on its first run exists. */
   #isWarm = false;
   #capture: Capture | null = null;
   #gradients: LeafGradient[] = [];
@@ -209,7 +209,7 @@ function placeGradient(leaf: Tensor, gradient: Tensor | null): void {
   leaf.grad = gradient && untracked(() => gradient.alias());
 }
 
-/** Gives back the memory of steps that nothing refers to any more. */
+/** Releases the memory of steps that nothing refers to any more. */
 const forgotten = new FinalizationRegistry<Map<string, RecordedStep<string>>>(disposeAll);
 
 function disposeAll(records: Map<string, RecordedStep<string>>): void {
@@ -291,7 +291,7 @@ export function captureStep<Name extends string>(
   return Object.assign(step, { dispose: () => disposeAll(records) });
 }
 
-/** Forgets the records longest unused, so that one more may be made. */
+/** Drops the records unused longest, so that one more may be made. */
 function makeRoom<Name extends string>(
   records: Map<string, RecordedStep<Name>>,
   maxReservedBytes: number,

@@ -1,9 +1,9 @@
 /**
- * Lifetimes without bookkeeping by hand: tensors made inside a scope are disposed at its end, but for its result.
+ * Lifetimes without bookkeeping by hand: tensors made inside a scope are disposed at its end, except its result.
  * @module
  */
 
-/** Something with device memory that can be given back. */
+/** Something with device memory that can be released. */
 export interface Disposable {
   dispose(): void;
   readonly isDisposed: boolean;

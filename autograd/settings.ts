@@ -1,7 +1,7 @@
 /**
  * Settings that decide which launches a step does, beside the shapes of its inputs: train or eval mode, which
- * parameters train, which adapters act. Each setter tells of its change here; a recorded step is kept under the key of
- * the settings it was recorded in.
+ * parameters train, which adapters act. Each setter reports its change here; a recorded step is kept under the key of
+ * the settings it was recorded under.
  * @module
  */
 

@@ -116,7 +116,7 @@ export function noGrad<T>(body: () => T): T {
   }
 }
 
-/** Runs `body` and tells of each leaf before its gradient is added to. */
+/** Runs `body` and calls `watch` with each leaf before its gradient is added to. */
 export function watchLeaves<T>(watch: (leaf: TapeTensor) => void, body: () => T): T {
   const before = watcher;
   watcher = watch;

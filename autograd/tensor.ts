@@ -51,7 +51,7 @@ export class Storage {
   }
 }
 
-/** Frees the memory of tensors that nobody disposed; scopes and `dispose` do it sooner. */
+/** Frees the memory of tensors that nobody disposed; scopes and `dispose` do so sooner. */
 const forgotten = new FinalizationRegistry<Storage>((storage) => storage.release());
 
 /** A tensor. Contiguous, row-major. Made by `Tensor.from` and by ops. */
@@ -251,7 +251,7 @@ export class Tensor implements TapeTensor {
     }
   }
 
-  /** Gives its memory back, and its part of the gradient graph. A second call does nothing. */
+  /** Releases its memory, and its part of the gradient graph. A second call does nothing. */
   dispose(): void {
     const storage = this.#storage;
     if (!storage) return;
@@ -336,8 +336,8 @@ function toData(values: NestedArray, dtype: DType): TensorData {
 }
 
 /**
- * The values of a tensor that is needed no more: read back, then its memory is given back. (`using` would do, but Node 20
- * cannot run it, and packages are published as they stand.)
+ * Reads the values of a tensor back, then releases its memory. (`using` would do, but Node 20
+ * cannot run it, and packages are published as they are written.)
  */
 export async function readAndDispose(tensor: Tensor): Promise<TensorData> {
   try {

@@ -1,5 +1,5 @@
 /**
- * The library's version, for files that hold for one version alone.
+ * The library's version, for files that are valid for one version only.
  * @module
  */
 

@@ -18,25 +18,25 @@ export interface DeviceBuffer {
   readonly byteLength: number;
   /** Number of the last submission that uses it; a host write must not overtake that submission's commands. */
   lastUse: number;
-  /** @internal What caches hold of it: told when the buffer is destroyed. */
+  /** @internal Cache entries made of it, which are dropped when the buffer is destroyed. */
   readonly dependents: Set<BufferDependent>;
   /** @internal The pool it came from: a buffer of another device cannot be used. */
   readonly pool: BufferPool;
-  /** @internal Who goes on using it after its owner gave it back. */
+  /** @internal Those who continue to use it after its owner released it. */
   readonly holders: Set<BufferHolder>;
 }
 
-/** Something made of a buffer, such as a bind group. */
+/** Something made from a buffer, such as a bind group. */
 export interface BufferDependent {
-  /** Drops it from its cache, and from the buffers that know of it. */
+  /** Removes it from its cache, and from the buffers it was made from. */
   forget(): void;
 }
 
 /** Uses buffers that it does not own, over and over: a captured step. */
 export interface BufferHolder {
-  /** Told when the owner of a buffer gives it back; it is not used by others until the holder lets it go. */
+  /** Called when the owner of a buffer releases it; nobody else gets it until the holder lets it go. */
   whenReleased(buffer: DeviceBuffer): void;
-  /** Asked for memory when there is none left: lets everything go, unless it is at work. */
+  /** Called when memory has run out: lets everything go, unless it is in use. */
   giveUp(): void;
 }
 
@@ -65,10 +65,10 @@ export interface MemoryReport {
 }
 
 const STORAGE_USAGE = BUFFER_USAGE.STORAGE | BUFFER_USAGE.COPY_SRC | BUFFER_USAGE.COPY_DST;
-/** Idle bytes that are always tolerated before the oldest idle buffers are given back. */
+/** Idle bytes that are always tolerated before the oldest idle buffers are destroyed. */
 const IDLE_FLOOR_BYTES = 256 * 2 ** 20;
 
-/** Smallest size class that holds `byteLength`: eight classes a doubling, multiples of 256, at most 12.5 % waste. */
+/** The smallest size class that holds `byteLength`: eight classes per doubling, multiples of 256, at most 12.5 % waste. */
 export function sizeClass(byteLength: number): number {
   if (byteLength <= 2048) return Math.max(256, Math.ceil(byteLength / 256) * 256);
   const step = 2 ** (Math.floor(Math.log2(byteLength - 1)) - 3);
@@ -98,11 +98,11 @@ export class BufferPool {
   readonly #device: GPUDevice;
   readonly #maxBufferSize: number;
   #idle = new Map<number, DeviceBuffer[]>();
-  /** Given back while a recording is open: what it takes and gives back stays its own. They count as in use. */
+  /** Buffers released while a recording is open: the recording reuses them itself. They count as in use. */
   #arena: Map<number, DeviceBuffer[]> | null = null;
   #arenaBytes = 0;
   #arenaYields = false;
-  /** Given back by their owners, but held. They count as in use. */
+  /** Released by their owners, but held. They count as in use. */
   readonly #parked = new Set<DeviceBuffer>();
   /** Everyone that holds buffers, least recently used first. */
   readonly #holders = new Set<BufferHolder>();
@@ -141,7 +141,7 @@ export class BufferPool {
     };
   }
 
-  /** Starts the peak anew from what is allocated now. */
+  /** Resets the peak to what is allocated now. */
   resetPeak(): void {
     this.#peakBytes = this.#liveBytes + this.#idleBytes;
   }
@@ -206,7 +206,7 @@ export class BufferPool {
     };
   }
 
-  /** Gives a buffer back for reuse, once nobody holds it. */
+  /** Releases a buffer for reuse, once nobody holds it. */
   release(buffer: DeviceBuffer): void {
     if (buffer.holders.size > 0) {
       this.#parked.add(buffer);
@@ -218,7 +218,7 @@ export class BufferPool {
   }
 
   /**
-   * From now on, buffers that are given back are kept for this recording. One can be open at a time.
+   * From now on, released buffers are kept for this recording. Only one can be open at a time.
    * @param yields whether it ends as soon as it keeps more than the pool would
    */
   openArena(yields: boolean): void {
@@ -229,8 +229,8 @@ export class BufferPool {
   }
 
   /**
-   * Ends that: `holder` holds the buffers in `used`, those it gave back itself among them; the others are free.
-   * @returns false if the recording's buffers were needed meanwhile: then it holds nothing
+   * Ends that: `holder` holds the buffers in `used`, including those it released itself; the others are free.
+   * @returns false if the recording's buffers were needed in the meantime: then it holds nothing
    */
   closeArena(holder: BufferHolder, used: Iterable<DeviceBuffer>): boolean {
     if (!this.#arena) return false;
@@ -245,7 +245,7 @@ export class BufferPool {
     return true;
   }
 
-  /** Lets the buffers of a holder go: those that their owners gave back are free for reuse. */
+  /** Lets the buffers of a holder go: those that their owners released are free for reuse. */
   letGo(holder: BufferHolder, used: Iterable<DeviceBuffer>): void {
     this.#holders.delete(holder);
     for (const buffer of used) {
@@ -279,13 +279,13 @@ export class BufferPool {
     this.trim(0);
   }
 
-  /** Bytes that may be idle before the oldest buffers are given back. */
+  /** Bytes that may be idle before the oldest buffers are destroyed. */
   get #idleTolerated(): number {
     const inUse = this.#liveBytes - (this.#arena ? this.#arenaBytes : 0);
     return this.#idleFloorBytes + inUse / 4;
   }
 
-  /** Gives the recording up: what it keeps is idle like any other buffer. */
+  /** Gives the recording up: its buffers become idle like any others. */
   #dissolveArena(): void {
     const returned = [...this.#arena!.values()].flat();
     this.#arena = null;

@@ -1,6 +1,6 @@
 /**
  * A recorded stretch of work that is replayed without the code that made it: the same dispatches on the same buffers,
- * with fresh host writes. It holds every buffer that it uses, so that nothing else gets one of them.
+ * with fresh host writes. It holds every buffer that it uses, so that nothing else can get one of them.
  * @module
  */
 
@@ -59,7 +59,7 @@ export class Capture implements BufferHolder {
   /** Every buffer of the recorded work, and those of them that were taken while it was open. */
   readonly #used = new Set<DeviceBuffer>();
   readonly #own = new Set<DeviceBuffer>();
-  /** What the recorded work depends on beside buffers, as it was at the end. */
+  /** What the recorded work depends on besides buffers, as it was at the end. */
   readonly #conditions: { readonly read: () => unknown; value: unknown }[] = [];
   /** Whether the pool needed its memory while it was made. */
   wasGivenUp = false;
@@ -88,7 +88,7 @@ export class Capture implements BufferHolder {
     this.#own.add(buffer);
   }
 
-  /** Notes that a buffer was given back: one that the work found there and used will be missing next time. */
+  /** Notes that a buffer was released: if the work used it without making it, it will be missing next time. */
   giveBack(buffer: DeviceBuffer): void {
     if (this.#used.has(buffer) && !this.#own.has(buffer)) this.spoil();
   }
@@ -103,12 +103,12 @@ export class Capture implements BufferHolder {
     this.#writes.push({ view, data: refresh ? data : data.slice(), refresh });
   }
 
-  /** The work may be replayed as long as `read()` gives what it gives at the end of the recording. */
+  /** The work may be replayed as long as `read()` returns what it returned at the end of the recording. */
   require(read: () => unknown): void {
     this.#conditions.push({ read, value: undefined });
   }
 
-  /** The work cannot be replayed: it made something lasting that the next step finds there. */
+  /** The work cannot be replayed: it made something that the next step will find and reuse. */
   spoil(): void {
     this.require(() => NaN); // differs from itself
   }
@@ -127,7 +127,7 @@ export class Capture implements BufferHolder {
     if (!holds) this.#segments.length = 0;
   }
 
-  /** Ends a recording that failed: everything goes back. */
+  /** Ends a recording that failed: all its memory is released. */
   abort(): void {
     this.close();
     this.dispose();
@@ -143,19 +143,19 @@ export class Capture implements BufferHolder {
     return this.#segments.slice();
   }
 
-  /** Bytes of the buffers that nobody but this capture needs. */
+  /** Bytes of the buffers that only this capture needs. */
   get reservedBytes(): number {
     let bytes = 0;
     for (const buffer of this.#own) if (this.#used.has(buffer)) bytes += buffer.byteLength;
     return bytes;
   }
 
-  /** @internal A buffer that the work found there is gone: the recorded code would find another one, or fail. */
+  /** @internal A buffer that the work used without making it is gone: the recorded code would use another one, or fail. */
   whenReleased(buffer: DeviceBuffer): void {
-    if (!this.#own.has(buffer)) this.dispose(); // it will never be replayed again
+    if (!this.#own.has(buffer)) this.dispose(); // it can never be replayed again
   }
 
-  /** @internal Gives its memory up for others. */
+  /** @internal Gives up its memory for others. */
   giveUp(): void {
     this.dispose();
   }

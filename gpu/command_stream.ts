@@ -1,6 +1,6 @@
 /**
  * The one stream of commands of a device: dispatches and copies are appended, and submitted together.
- * Dispatch parameters live in one uniform buffer that is written once a submission.
+ * Dispatch parameters live in one uniform buffer that is written once per submission.
  * @module
  */
 
@@ -32,7 +32,7 @@ export type Command =
     readonly size: number;
   };
 
-/** Receives each submission's commands, and encodes them itself: the profiler's seam. */
+/** Encodes a submission's commands: where the profiler hooks in. */
 export type Encoder = (encoder: GPUCommandEncoder, commands: readonly Command[]) => void;
 
 /** Encodes dispatches that follow each other into one compute pass. */
@@ -73,14 +73,14 @@ export class CommandStream {
   #commands: Command[] = [];
   #slots = 0;
   #work = 0;
-  /** Whether commands wait whose buffers do not know of it: those of an earlier submission. */
+  /** Whether commands of an earlier submission wait: `lastUse` of their buffers does not say so. */
   #hasRecorded = false;
   /** Number of the submission being collected. */
   epoch = 0;
   /** Dispatches appended, and submissions made, since the device was made. */
   dispatches = 0;
   submissions = 0;
-  /** Told of each submission and its parameters: the seam of capture. */
+  /** Called with each submission and its parameters: where capture hooks in. */
   onSubmit: ((commands: readonly Command[], params: Uint8Array<ArrayBuffer>) => void) | null = null;
   /** How submissions are encoded. */
   encode: Encoder = encodeInPasses;
@@ -99,7 +99,7 @@ export class CommandStream {
     this.#words = new DataView(new ArrayBuffer(size));
   }
 
-  /** Whether commands wait that use `buffer`. */
+  /** Whether commands that use `buffer` wait for submission. */
   hasPending(buffer: DeviceBuffer): boolean {
     return this.#commands.length > 0 && (this.#hasRecorded || buffer.lastUse === this.epoch);
   }
@@ -151,7 +151,7 @@ export class CommandStream {
     });
   }
 
-  /** Submits what is appended; nothing to do if nothing is. */
+  /** Submits what has been appended, if anything has. */
   submit(): void {
     if (this.#commands.length === 0) return;
     const commands = this.#commands;

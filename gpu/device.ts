@@ -1,6 +1,6 @@
 /**
  * A WebGPU device with its memory, kernels and one stream of commands. Errors that WebGPU reports late (and that
- * otherwise read as zeros) poison the device: the next dispatch or readback throws.
+ * would otherwise be read back as zeros) poison the device: the next dispatch or readback throws.
  * @module
  */
 
@@ -27,23 +27,23 @@ export type NegotiatedLimit =
 
 /** Options of `Device.create`. */
 export interface DeviceOptions {
-  /** A device of the caller's, adopted as it is. */
+  /** The caller's own device, used as it is. */
   device?: GPUDevice;
-  /** An adapter of the caller's. */
+  /** The caller's own adapter. */
   adapter?: GPUAdapter;
   /** The WebGPU entry point; default `navigator.gpu`. */
   gpu?: GPU;
   /** Which adapter to ask for; default `"high-performance"`. */
   powerPreference?: GPUPowerPreference;
-  /** Wanted limits; each becomes the smaller of this, our own wish and the adapter's (or the adopted device's). */
+  /** Limits to ask for; each becomes the smallest of this, the library's own wish and the adapter's (or the given device's). */
   limits?: Partial<Record<NegotiatedLimit, number>>;
   /** Limit of the byte ledger, live and idle; default none. */
   memoryLimitBytes?: number;
-  /** Bytes that are kept for reuse in any case; a quarter of those in use may be kept on top. Default 256 MiB. */
+  /** Bytes that may always be kept for reuse, in addition to a quarter of those in use. Default 256 MiB. */
   idleFloorBytes?: number;
 }
 
-/** Limits beyond WebGPU's defaults that kernels make use of; each is negotiated down to the adapter's. */
+/** Limits beyond WebGPU's defaults that kernels use; each is lowered to what the adapter offers. */
 const WANTED_LIMITS: Readonly<Record<NegotiatedLimit, number>> = {
   maxBufferSize: 4 * 2 ** 30,
   maxStorageBufferBindingSize: 4 * 2 ** 30 - 4,
@@ -162,7 +162,7 @@ export class Device {
     return this.#pool.report;
   }
 
-  /** Starts the ledger's peak anew. */
+  /** Resets the ledger's peak to what is allocated now. */
   resetPeakMemory(): void {
     this.#pool.resetPeak();
   }
@@ -172,7 +172,7 @@ export class Device {
     this.#pool.limitBytes = bytes;
   }
 
-  /** Gives idle buffers back to the driver. */
+  /** Returns idle buffers to the driver. */
   trim(): void {
     this.#pool.trim(0);
   }
@@ -200,7 +200,7 @@ export class Device {
     return buffer;
   }
 
-  /** Gives a buffer back; commands already appended may still use it. */
+  /** Releases a buffer; commands already appended may still use it. */
   release(buffer: DeviceBuffer): void {
     this.#capture?.giveBack(buffer);
     this.#checkOwn(buffer, "give a buffer back");
@@ -226,7 +226,7 @@ export class Device {
     if (x === 0 || y === 0 || gridZ === 0) return;
     if (x > limit || y > limit || gridZ > limit) {
       throw new RangeError(
-        `Cannot launch "${kernel.name}": at most ${limit} workgroups a dimension are allowed, received [${x}, ${y}, ${gridZ}]`,
+        `Cannot launch "${kernel.name}": at most ${limit} workgroups per dimension are allowed, received [${x}, ${y}, ${gridZ}]`,
       );
     }
     this.#stream.reserve();
@@ -235,7 +235,7 @@ export class Device {
       const view = buffers[name as B];
       if (view.size > this.limits.maxStorageBufferBindingSize) {
         throw new RangeError(
-          `Cannot bind "${name}" of kernel "${kernel.name}": at most ${this.limits.maxStorageBufferBindingSize} bytes a binding are allowed, received ${view.size}`,
+          `Cannot bind "${name}" of kernel "${kernel.name}": at most ${this.limits.maxStorageBufferBindingSize} bytes per binding are allowed, received ${view.size}`,
         );
       }
       this.#checkOwn(view.buffer, `run "${kernel.name}"`);
@@ -347,7 +347,7 @@ export class Device {
     capture.replay();
   }
 
-  /** @internal The recording that is open, which is told what its replays depend on. */
+  /** @internal The recording that is open: ops tell it what its replays depend on. */
   get recording(): Capture | null {
     return this.#capture;
   }
@@ -357,7 +357,7 @@ export class Device {
     this.#health.checkText(text);
   }
 
-  /** @internal The command stream: the seam of the profiler and of step capture. */
+  /** @internal The command stream: where the profiler and step capture hook in. */
   get stream(): CommandStream {
     return this.#stream;
   }
@@ -376,7 +376,7 @@ export class Device {
     await this.#health.settle(await this.#pipelines.compileError());
   }
 
-  /** Fails for a buffer of another device, which WebGPU would refuse only later, for good. */
+  /** Fails for a buffer of another device, which WebGPU would only report later, when the device is already unusable. */
   #checkOwn(buffer: DeviceBuffer, action: string): void {
     if (buffer.pool === this.#pool) return;
     throw new TypeError(`Cannot ${action}: all tensors must be on one device, received tensors of two`);

@@ -1,12 +1,12 @@
 /**
- * What went wrong on a device. WebGPU tells of it late, and of one cause in many forms: a device that is lost also fails
- * validations, compilations and maps, so a failure waits for that news before it is given a name.
+ * What went wrong on a device. WebGPU reports it late, and one cause in many forms: a device that is lost also fails
+ * validations, compilations and maps, so a failure waits for news of a loss before it gets a name.
  * @module
  */
 
 import { DeviceLostError, GpuError, OutOfDeviceMemoryError } from "./errors.ts";
 
-/** How long the news of a lost device may come after what it made fail, in milliseconds. */
+/** How long after a failure the news that the device is lost may arrive, in milliseconds. */
 const NEWS_MS = 200;
 
 /** Says that a device is gone, in the words of wgpu and Dawn. */
@@ -15,7 +15,7 @@ const LOST = /device\b.{0,40}\b(?:is|was|has been) (?:lost|destroyed)/i;
 /** The first failure of a device; every later use throws it. */
 export class DeviceHealth {
   #failure: Error | null = null;
-  /** The failure that no news will change any more. */
+  /** The failure, once no news can change it any more. */
   #settled: Error | null = null;
   /** Resolves when the device is lost. */
   readonly #lost: Promise<void>;
@@ -41,7 +41,7 @@ export class DeviceHealth {
     this.#failure = new DeviceLostError("Cannot use the device: it was destroyed");
   }
 
-  /** Throws what went wrong, or `failure` if nothing was known, once there is no more news of a lost device to come. */
+  /** Throws what went wrong, or `failure` if nothing was known, once no more news of a lost device can arrive. */
   async settle(failure: Error | null): Promise<void> {
     if (failure && !(this.#failure instanceof DeviceLostError)) this.#failure = failure;
     if (this.#failure === null || this.#failure === this.#settled) return this.check();
@@ -64,7 +64,7 @@ export class DeviceHealth {
     throw new GpuError(`Cannot ${action}: ${(error as Error).message}`, { cause: error });
   }
 
-  /** @throws {DeviceLostError} if the device was lost before it was made use of */
+  /** @throws {DeviceLostError} if the device was lost before its first use */
   async checkNew(): Promise<void> {
     await this.#newsOfLoss(0);
     this.check();

@@ -1,5 +1,5 @@
 /**
- * What identifies an adapter with its driver and shader compiler, as far as WebGPU tells.
+ * What identifies an adapter with its driver and shader compiler, as far as WebGPU says.
  * @module
  */
 import type { DeviceProfile } from "./device_profile.ts";

@@ -1,5 +1,5 @@
 /**
- * The WebGPU entry point and its adapter, or in words why there is none.
+ * The WebGPU entry point and its adapter, or an error that says why there is none.
  * @module
  */
 

@@ -1,6 +1,6 @@
 /**
- * Limits below WebGPU's defaults. A device never gets less than the defaults, so a smaller wish is kept on our side:
- * everything that plans work by limits then plans it as on the weaker adapter.
+ * Limits below WebGPU's defaults. A device never gets less than the defaults, so a smaller limit is kept here: everything
+ * that plans work by limits then plans it as on a weaker adapter.
  * @module
  */
 
@@ -13,7 +13,7 @@ export function narrowLimits(
   if (names.length === 0) return limits;
   return new Proxy(limits, {
     get(target, name) {
-      const value = Reflect.get(target, name, target); // the getters accept the real object alone
+      const value = Reflect.get(target, name, target); // the getters accept only the real object
       const most = typeof name === "string" && names.includes(name) ? wanted[name] : undefined;
       return most === undefined ? value : Math.min(most, value);
     },

@@ -21,7 +21,7 @@ export interface CompiledKernel {
   readonly bindGroups: Map<string, CachedGroup>;
 }
 
-/** Bind groups kept: several times what a training step of GPT-2 uses. The half longest unused is dropped beyond. */
+/** Bind groups kept: several times what a training step of GPT-2 uses. Past this, the half that was unused longest is dropped. */
 const MAX_BIND_GROUPS = 8192;
 
 /** A bind group with its place in the caches. */

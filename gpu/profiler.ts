@@ -1,5 +1,5 @@
 /**
- * Device time by kernel, from timestamp queries: every dispatch gets a pass of its own while a profile runs, so totals
+ * Device time by kernel, from timestamp queries: every dispatch gets its own pass while a profile runs, so totals
  * are a little above those of an unprofiled run.
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * Device to host: a ring of mappable staging buffers. Reads asked for in the same turn share one submission, and
+ * Device to host: a ring of mappable staging buffers. Reads requested in the same turn share one submission, and
  * their maps run side by side, because a map costs a fixed time in some runtimes (11 ms in Deno).
  * @module
  */

@@ -4,8 +4,8 @@
  */
 
 /**
- * Writes bytes at an offset (a multiple of 4). WebGPU takes multiples of 4 bytes: what is left over goes as one word
- * more, filled up with zeros, for which every buffer of the pool has room.
+ * Writes bytes at an offset (a multiple of 4). WebGPU takes multiples of 4 bytes: the rest is written as one more
+ * word, filled up with zeros, for which every buffer of the pool has room.
  */
 export function writeBytes(
   queue: GPUQueue,

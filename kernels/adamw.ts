@@ -5,7 +5,7 @@
  *   p -= lr / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + eps)
  * What changes from step to step comes from `hyper`, computed on the host in float64, so that recorded launches can be
  * replayed: `hyper[0]` is the clip coefficient and the gradient norm (a norm that is not finite leaves everything as
- * it is), then two vectors a slot.
+ * it is), then two vectors per slot.
  * @module
  */
 

@@ -1,6 +1,6 @@
 /**
  * Fused causal attention, forward and backward, for any head size: flash style, barrier-free, never storing [T, T].
- * `registers` (attention_forward.ts, attention_backward.ts): a query or key a thread, the channels of its head in
+ * `registers` (attention_forward.ts, attention_backward.ts): one query or key per thread, the channels of its head in
  * registers; for hardware. `tile` (attention_tile.ts): blocks of eight, results growing in memory; for software adapters.
  * @module
  */
@@ -66,8 +66,8 @@ export function attentionKernels(size: number, choice: AttentionVariant): Attent
 }
 
 /**
- * How many keys (queries in `backwardKeyValue`) one launch may meet where a driver ends loops after `iterations`: a
- * multiple of 8, Infinity where it does not. A `tile` meets more in several launches.
+ * How many keys (queries in `backwardKeyValue`) one launch may take where a driver ends loops after `iterations`: a
+ * multiple of 8, Infinity where it does not. A `tile` takes more in several launches.
  */
 export function attentionReach(
   stage: keyof AttentionKernels,

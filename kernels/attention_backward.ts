@@ -2,7 +2,7 @@
  * Gradients of attention, probabilities recomputed from q, k and the saved log denominators:
  *   p = exp(s - log denominator), pd = p keep / (1 - p_drop), delta = sum_d o dy
  *   dv = pd^T dy,  ds = p (keep / (1 - p_drop) (dy v^T) - delta),  dq = scale ds k,  dk = scale ds^T q
- * One kernel owns queries (dq and delta), one owns keys (dk and dv), so that no two threads add to one place.
+ * One kernel owns queries (dq and delta), one owns keys (dk and dv), so that no two threads add to the same place.
  * @module
  */
 import {

@@ -1,6 +1,6 @@
 /**
  * o = softmax(scale q k^T) v without the scores in memory: one pass over the keys with a running maximum and sum
- * (Dao 2022, "FlashAttention", arXiv:2205.14135), barrier-free, `rows` queries a thread, four keys a step.
+ * (Dao 2022, "FlashAttention", arXiv:2205.14135), barrier-free, `rows` queries per thread, four keys per step.
  * @module
  */
 import {

@@ -26,7 +26,7 @@ export interface AttentionKernelOptions {
  * Parameters of the family; offsets and strides in elements. Query i sees keys j <= past + i. q is [B, Tq, ...] by
  * `qBatch` and `qRow`; keys and values lie in one buffer by `kvBatch` and `kvRow`, from `kOffset` and `vOffset` on;
  * heads are neighbours of D channels. `batch0` numbers the first sequence of this launch among all. Of keys (queries in
- * dkv) a `tile` meets those from `begin` to `end`, and goes on where the launch before stopped; `registers` meets all.
+ * dkv) a `tile` takes those from `begin` to `end` and continues where the launch before it stopped; `registers` takes all.
  */
 export type AttentionParam =
   | "B"
@@ -139,7 +139,7 @@ export function attentionDeclarations(
   lines.push(`@group(0) @binding(${Object.keys(buffers).length}) var<uniform> params: Params;`);
   lines.push(`
 // Weights are exp(score - maximum) without a guard such as min(x, 0), which would make a weight of 1 of NaN. A driver's
-// exp gives NaN or infinity for NaN, so that the sum tells of a NaN or infinite score, by its bits.
+// exp gives NaN or infinity for NaN, so the bits of the sum show whether a score was NaN or infinite.
 fn isBad(sum: f32, sees: bool) -> bool { // a sum of 0 is softmax's 0 / 0, every score -infinity, or no key to see
   let bits = bitcast<u32>(sum) & 0x7fffffffu;
   return bits >= 0x7f800000u || (bits == 0u && sees);

@@ -1,10 +1,10 @@
 /**
- * Attention for software adapters: a thread owns a block of queries (or keys) and meets a block of four or eight keys (or
+ * Attention for software adapters: a thread owns a block of queries (or keys) and works through four or eight keys (or
  * queries) at a time, as a register-tiled matrix product with its loop over the channels of the head. Results of the
  * block grow in memory, so one small program serves every head size (unrolled over the channels it would take seconds
  * to compile), and each load serves eight products. So the rows can be met in several launches, where a driver limits
  * the iterations of one: a forward pass leaves its maxima and sums in stats meanwhile. Neighbouring threads own the same block of different heads: they
- * walk equally far under the causal mask.
+ * work equally long under the causal mask.
  * @module
  */
 import {
@@ -19,7 +19,7 @@ import {
   range,
 } from "./attention_options.ts";
 
-/** Keys (or queries) a block of rows meets at a time; two groups of four that share a draw of dropout. */
+/** Keys (or queries) that a block of rows takes at a time; two groups of four that share a draw of dropout. */
 const STEP = 8;
 const names = "xyzw";
 /** Component of the vec4f that holds entry `e` of a step. */

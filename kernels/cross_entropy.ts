@@ -177,7 +177,7 @@ struct Params { rows: u32, cols: u32, stride: u32 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(${ROW_ARGUMENTS}) {
-  let groups = (params.cols + 4u * WORKGROUP_SIZE - 1u) / (4u * WORKGROUP_SIZE); // workgroups a row
+  let groups = (params.cols + 4u * WORKGROUP_SIZE - 1u) / (4u * WORKGROUP_SIZE); // workgroups per row
   let group = wid.x + wid.y * nwg.x;
   let row = group / groups;
   if (row >= params.rows) { return; }

@@ -19,7 +19,7 @@ export type ParamType = "u32" | "i32" | "f32";
  * fields in the order of `params`; each entry of `tuning` is an `override` constant of the same name.
  *
  * A kernel whose grid is `[x]` alone numbers its workgroups `wid.x + wid.y * nwg.x` (`@builtin(workgroup_id)`,
- * `@builtin(num_workgroups)`) and guards its stores, because a count above the device's limit a dimension (65,535)
+ * `@builtin(num_workgroups)`) and guards its stores, because a count above the device's limit per dimension (65,535)
  * is folded into `[x, y]`.
  */
 export interface KernelSpec<

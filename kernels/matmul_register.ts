@@ -45,7 +45,7 @@ interface Loop {
   readonly anyLength: boolean;
 }
 
-/** One loop over the shared dimension, four steps at a time, and where asked the last one to three steps. */
+/** One loop over the shared dimension, four steps at a time, and where needed the last one to three steps. */
 function loopText(options: MatmulOptions, loop: Loop, place: TilePlace): string {
   const { tileM, tileN } = options;
   const row = (i: number) => `row + ${rowOffset(place, i)}u`;
@@ -88,7 +88,7 @@ function loopText(options: MatmulOptions, loop: Loop, place: TilePlace): string 
     }
   }
 
-  // Steps of K nested in one expression: accumulators are read and written once a turn of the loop.
+  // Steps of K nested in one expression: accumulators are read and written once per turn of the loop.
   const accumulate = (
     steps: number,
     left: (s: number, i: number) => string,
@@ -218,7 +218,7 @@ function sumOverLanes({ tileM, tileN, lanesK }: MatmulOptions): string {
   const write = cells.map((cell, n) => `  partial[lane * ${cells.length}u + ${n}u] = acc${cell};`);
   const add = cells.map((cell, n) => `    acc${cell} += partial[other * ${cells.length}u + ${n}u];`);
   return `${write.join("\n")}
-  workgroupBarrier(); // every partial sum is there
+  workgroupBarrier(); // every partial sum is written
   if (laneK > 0u) { return; }
   for (var k = 1u; k < ${lanesK}u; k++) {
     let other = lane + k * laneStep;

@@ -156,7 +156,7 @@ export function matmulEpilogue(options: MatmulOptions, place: TilePlace): string
   }
   if (activation) {
     // A rolled loop over what this thread has just written: the activation appears once in the compiled program
-    // instead of once an element.
+    // instead of once per element.
     const residual = options.residual ? " + residual[at]" : "";
     const c = vector.y
       ? `col + j * ${place.columnStride}u`

@@ -17,7 +17,7 @@ export interface UnaryRow {
   readonly snippets?: string;
 }
 
-/** NaN told by its bits: comparisons may assume it absent. */
+/** Recognises NaN by its bits: comparisons may assume that it does not occur. */
 const isNan = (v: string) => `((bitcast<u32>(${v}) & 0x7fffffffu) > 0x7f800000u)`;
 
 /** Complementary error function (Abramowitz and Stegun 7.1.26 has 1.5e-7; this is Numerical Recipes' erfcc, 1.2e-7 relative). */

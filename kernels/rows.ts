@@ -10,7 +10,7 @@
 import { groupsFor } from "./kernel_spec.ts";
 import { workgroupReduceSnippet } from "./snippets.ts";
 
-/** How rows are shared out. */
+/** How rows are divided among threads. */
 export type RowVariant = "thread" | "workgroup";
 
 /** What a row kernel's text needs to know of its variant. */
@@ -20,7 +20,7 @@ interface RowText {
   readonly width: 1 | 4;
   /** Declarations before the body. */
   readonly prelude: string;
-  /** Start of main: defines `row`, `lane` and `step`, and ends what has no row. */
+  /** Start of main: defines `row`, `lane` and `step`, and ends threads that have no row. */
   readonly open: string;
   /** WGSL that sums `v` over the row's invocations. */
   readonly sum: (v: string) => string;

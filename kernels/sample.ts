@@ -1,11 +1,11 @@
 /**
  * The next token of each row of logits, chosen on the device: repetition penalty, temperature, top-k, top-p, then a draw
- * or the maximum, in the order of `transformers`' logits processors. One workgroup a row.
+ * or the maximum, in the order of `transformers`' logits processors. One workgroup per row.
  *
  * Top-k and top-p keep every logit of at least a threshold, found by bisection over the bits of a float in an order that
  * integers compare (16 passes over the row for two bits each; a pass a bit would run into the loop limit of one software
  * driver at 262,144 words); ties with the threshold stay, as in `transformers`' top-k. The draw
- * inverts the cumulative distribution in the order of the vocabulary with one Philox number a row.
+ * inverts the cumulative distribution in the order of the vocabulary with one Philox number per row.
  * @module
  */
 
@@ -113,7 +113,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   let lane = lid.x;
   let base = row * params.cols;
 
-  // Penalty, and the row's maximum with its first place. NaN and +infinity are told by their bits.
+  // Penalty, and the row's maximum with its first place. NaN and +infinity are recognised by their bits.
   var high = -3.4028234663852886e38;
   var broken = 0.0;
   for (var i = lane; i < params.cols; i += WORKGROUP_SIZE) {

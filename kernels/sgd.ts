@@ -2,7 +2,7 @@
  * Stochastic gradient descent over many tensors, with the numbers of `torch.optim.SGD`:
  *   d = g + wd p;  b = momentum b + (1 - dampening) d (b = d the first time)
  *   p -= lr (b, or d + momentum b with Nesterov, or d without momentum)
- * written as b = keep b + take d and p -= lr (own d + past b). `hyper` is laid out as AdamW's.
+ * written as b = keep b + take d and p -= lr (own d + past b). `hyper` has AdamW's layout.
  * @module
  */
 

@@ -18,7 +18,7 @@ const HEAD = (comment: string) => /* wgsl */ `
 struct Params { rows: u32 }
 
 @group(0) @binding(0) var<storage, read> counts: array<vec4f>; // [rows]: step number (0: no gradient), ${comment}
-@group(0) @binding(1) var<storage, read_write> hyper: array<vec4f>; // [1 + 2 rows]: clip and norm, then two vectors a row
+@group(0) @binding(1) var<storage, read_write> hyper: array<vec4f>; // [1 + 2 rows]: clip and norm, then two vectors per row
 @group(0) @binding(2) var<storage, read_write> skipped: array<u32>; // [rows]
 @group(0) @binding(3) var<uniform> params: Params;
 

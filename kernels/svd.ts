@@ -1,11 +1,11 @@
 /**
  * Singular value decomposition by one-sided Jacobi rotations (Hestenes 1958; the order of pairs from Brent and Luk
- * 1985): columns are turned against each other, pair by pair, until all are orthogonal; their lengths are the singular
- * values. Columns are kept as rows of `work`, so that a pair is two runs of memory; behind each stands its row of V^T,
- * which takes the same turns. A round turns n / 2 pairs that share no column, one launch; n - 1 rounds (a sweep) meet
- * every pair once. A sweep after one that turned nothing does nothing.
+ * 1985): columns are rotated against each other, pair by pair, until all are orthogonal; their lengths are the singular
+ * values. Columns are kept as rows of `work`, so that a pair is two runs of memory; after each comes its row of V^T,
+ * which is turned the same way. A round turns n / 2 pairs that share no column, one launch; n - 1 rounds (a sweep) meet
+ * every pair once. A sweep that follows one without rotations does nothing.
  *
- * Variants as in layer_norm.ts: a thread a pair without barriers, or a workgroup a pair; over vec4f or f32.
+ * Variants as in rows.ts: one thread per pair without barriers, or one workgroup per pair; over vec4f or f32.
  * @module
  */
 
@@ -47,7 +47,7 @@ struct Params { rows: u32, n: u32, m: u32, round: u32, tolerance: f32 }
 fn main(${ROW_BUILTINS}) {
   if (before[0] == 0.0) { return; }
   ${t.open}
-  // Round robin: one player stays, the others move on a place a round; an odd n has a player that does not exist.
+  // Round robin: one player stays, the others move on one place in each round; with an odd n one player does not exist.
   let last = (params.n + 1u) / 2u * 2u - 1u;
   let one = select((params.round + row) % last, last, row == 0u);
   let other = select((params.round + last - row) % last, params.round, row == 0u);

@@ -4,8 +4,8 @@
  * below `end1` on slot 1, and so on. Tensors are read as vec4f: the last vector of a tensor whose size is no multiple
  * of 4 reaches into the padding of its buffer.
  *
- * A workgroup's slot is found first, its vectors are loaded through one `switch`, and the arithmetic stands once:
- * software adapters execute every branch masked, so what stands in the branches must be short.
+ * A workgroup's slot is found first, its vectors are loaded through one `switch`, and the arithmetic is written once:
+ * software adapters execute every branch masked, so branches must be short.
  * @module
  */
 

@@ -39,7 +39,7 @@ export class Initializer {
     return new Parameter(untracked(() => drawUniform(this.device, shape, bound, this.seed, this.#call++)));
   }
 
-  /** Normal with mean 0, without what lies beyond `bound` (`torch.nn.init.trunc_normal_`); drawn on the host. */
+  /** Normal with mean 0, cut off at `bound` on both sides (`torch.nn.init.trunc_normal_`); drawn on the host. */
   truncatedNormal(shape: Shape, std: number, bound: number): Parameter {
     const random = new HostRandom((this.seed + this.#call++ * 2 ** 32) % 2 ** 53);
     const size = shape.reduce((a, b) => a * b, 1);

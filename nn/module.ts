@@ -36,7 +36,7 @@ const EVALUATION = {};
 
 /**
  * Runs `body` with every module in eval mode, whatever `training` says, and leaves them as they are. `body` must not be
- * asynchronous: the mode holds for what it computes at once.
+ * asynchronous: the mode applies only to what it computes before it returns.
  */
 export function inEvalMode<T>(body: () => T): T {
   if (++evaluations === 1) noteSetting(EVALUATION, "on", false, true);
@@ -77,7 +77,7 @@ export class Module {
     }
   }
 
-  /** Every module below and this one (path `prefix`), parents first; a module found twice comes once. */
+  /** Every module below and this one (path `prefix`), parents first; a module found twice is listed once. */
   *namedModules(prefix = "", seen: Set<Module> = new Set()): Generator<[string, Module]> {
     if (seen.has(this)) return;
     seen.add(this);
@@ -85,7 +85,7 @@ export class Module {
     for (const [name, child] of this.children()) yield* child.namedModules(join(prefix, name), seen);
   }
 
-  /** Every parameter with its path; a parameter found twice (tied weights) comes once, by its first path. */
+  /** Every parameter with its path; a parameter found twice (tied weights) is listed once, by its first path. */
   *namedParameters(prefix = ""): Generator<[string, Parameter]> {
     const seen = new Set<Parameter>();
     for (const [path, module] of this.namedModules(prefix)) {
@@ -255,7 +255,7 @@ export class ModuleDict<M extends Module = Module> extends Module {
     this.#items.set(name, module);
   }
 
-  /** Whether the name is there. */
+  /** Whether there is an item of that name. */
   has(name: string): boolean {
     return this.#items.has(name);
   }
@@ -298,7 +298,7 @@ export class ParameterDict extends Module {
     this.#items.set(name, parameter);
   }
 
-  /** Whether the name is there. */
+  /** Whether there is an item of that name. */
   has(name: string): boolean {
     return this.#items.has(name);
   }

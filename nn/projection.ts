@@ -1,6 +1,5 @@
 /**
- * What a layer that maps features to features looks like from outside. Wrappers (LoRA, IA3) take the place of such a
- * layer, so they have the same face.
+ * The interface of a layer that maps features to features. Wrappers (LoRA, IA3) replace such layers, so they share it.
  * @module
  */
 

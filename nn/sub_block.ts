@@ -1,6 +1,6 @@
 /**
  * What a part of a transformer block that adds to the residual stream looks like from outside: attention or MLP.
- * Wrappers (bottleneck adapters) take its place, so they have the same face.
+ * Wrappers (bottleneck adapters) replace it, so they share this interface.
  * @module
  */
 

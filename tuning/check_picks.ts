@@ -43,7 +43,7 @@ export function checkMatmulTile(where: string, value: unknown): MatmulTile {
   };
   const threads = tile.lanesM * tile.lanesN * tile.lanesK;
   if (threads > 256) {
-    throw new RangeError(`"${where}" must have at most 256 threads a workgroup, received ${threads}`);
+    throw new RangeError(`"${where}" must have at most 256 threads per workgroup, received ${threads}`);
   }
   return tile;
 }

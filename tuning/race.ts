@@ -19,7 +19,7 @@ export interface Racer {
   }[];
   /** Appends its launches. */
   launch(): void;
-  /** Runs it once, over nothing that an earlier run left, and reads its results. */
+  /** Runs it once, without anything that an earlier run left, and reads its results. */
   results(): Promise<ArrayLike<number>[]>;
 }
 
@@ -132,7 +132,7 @@ async function timeRound(device: Device, racers: readonly Racer[], repeat: numbe
 
 /**
  * Checks every variant against the first and times those that agree.
- * @returns one standing a variant, in the order given
+ * @returns one standing per variant, in the order given
  */
 export async function race(
   device: Device,

@@ -39,9 +39,9 @@ export interface TuningLoad {
 
 /**
  * Gives a device the picks in a text that `saveTuning` made, in place of those it has. A text for another adapter,
- * driver or version of the library is ignored; a broken one too, with a warning: the fixed tables serve then. The same
+ * driver or version of the library is ignored; so is a broken one, with a warning: the fixed tables serve then. The same
  * text gives the same bits on every run; results may differ in rounding from those under another text or none.
- * @param json the text; null and undefined (no file yet) are ignored without a word
+ * @param json the text; null and undefined (no file yet) are ignored silently
  */
 export function loadTuning(device: Device, json: string | null | undefined): TuningLoad {
   if (json === null || json === undefined) return { picks: 0, ignored: "there are no results yet" };

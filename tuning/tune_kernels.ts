@@ -1,6 +1,6 @@
 /**
- * Picks kernel variants for a device by timing them, class of shapes by class. Nothing here runs during training: only a
- * caller that asks for it waits for the clock.
+ * Picks kernel variants for a device by timing them, one class of shapes after the other. Nothing here runs during
+ * training: only a caller of `tuneKernels` waits for it.
  * @module
  */
 import type { Device } from "../gpu/mod.ts";
@@ -29,7 +29,7 @@ export interface TuneOptions {
    * the parts run one after the other anyway; on hardware no limit.
    */
   readonly maxFlops?: number;
-  /** Told of every class as it is done. */
+  /** Called with every class as it is done. */
   readonly onResult?: (result: TuningResult) => void;
 }
 
@@ -70,7 +70,7 @@ class Numbers {
   }
 }
 
-/** A computation under the clock: how to run a choice, and what to free. */
+/** A computation to be timed: how to run a choice, and what to free. */
 interface Bench<Choice> {
   readonly flops: number;
   readonly tolerance: number;
@@ -209,7 +209,7 @@ async function choose<Choice>(
  * checked against the fixed table's before it is timed. Keep the picks with `saveTuning`. A variant may round
  * differently from another, so runs before and after tuning agree to rounding, not bit for bit; with the same picks
  * they do. Call it before training or generating, not in between.
- * @returns what was measured, a result for each class
+ * @returns what was measured, one result for each class
  */
 export async function tuneKernels(device: Device, options: TuneOptions = {}): Promise<TuningResult[]> {
   const { shapes = gpt2SmallShapes(), rounds, onResult } = options;

@@ -11,7 +11,7 @@ import {
 } from "../../kernels/attention.ts";
 import { picksOf } from "../picks.ts";
 
-/** Keys (queries in `backwardKeyValue`) that one launch of a stage may meet. */
+/** Keys (queries in `backwardKeyValue`) that one launch of a stage may take. */
 export type AttentionReach = Readonly<Record<keyof AttentionKernels, number>>;
 
 const STAGES = ["forward", "backwardQuery", "backwardKeyValue"] as const;
@@ -39,7 +39,7 @@ export function chooseKernels(
   return { choice: tiles, reach: reachOf(tiles) };
 }
 
-/** Runs `launch` for the rows from 0 to `length`, or for as many at a time as a launch may meet. */
+/** Runs `launch` for the rows from 0 to `length`, or for as many at a time as one launch may take. */
 export function eachReach(
   length: number,
   reach: number,

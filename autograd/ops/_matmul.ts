@@ -21,8 +21,8 @@ import { picksOf } from "../picks.ts";
 export type MatmulTarget = Pick<Device, "limits" | "profile" | "dispatch">;
 
 /**
- * K steps of one launch where a driver stops a shader at 65,535 loop iterations without a word: 16,384 iterations of the
- * register tiles, which take 4 at a time, and half the steps for the shared ones, which take 1 and loads between.
+ * K steps of one launch where a driver silently stops a shader at 65,535 loop iterations: 16,384 iterations of the
+ * register tiles, which take 4 steps each, and half as many steps for the shared ones, which take 1 step each and loads in between.
  */
 const MAX_K = 65536;
 const MAX_SHARED_K = 32768;
@@ -59,7 +59,7 @@ export interface MatmulCall {
   readonly a: MatmulOperand;
   /** In any format of weights. */
   readonly b: MatmulOperand;
-  /** Also gives the place of residual and preActivation, which are laid out like it. */
+  /** residual and preActivation have the same layout. */
   readonly y: MatmulOperand;
   readonly batch?: MatmulBatch;
   /** Default 1. Applies to the extension too. */

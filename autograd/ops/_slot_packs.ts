@@ -35,9 +35,9 @@ export interface SlotPack {
 
 /** What a slot kernel binds. */
 export interface SlotBuffers {
-  /** Buffers a slot. */
+  /** Buffers per slot. */
   readonly each: number;
-  /** Buffers a launch. */
+  /** Buffers per launch. */
   readonly shared: number;
   /** Largest number of float32 a launch holds for each element of its tensors in one shared buffer. */
   readonly blocks: number;

@@ -89,7 +89,7 @@ export class SlotState<Values> {
 
   /**
    * Makes the state that a step needs, so that `prepare` and `launch` need none that may be refused.
-   * @returns how to make sure of the memory that the launches take and give back, asked for once all states are made
+   * @returns a function that reserves the memory that the launches use temporarily, to be called once all states are made
    * @throws {OutOfDeviceMemoryError} before anything is changed
    */
   reserve(grads: readonly (Tensor | null)[], clipped: boolean): () => Tensor[] {
@@ -212,7 +212,7 @@ export class SlotState<Values> {
     }
   }
 
-  /** Gives its device memory back. */
+  /** Releases its device memory. */
   dispose(): void {
     for (const state of this.#states) state?.dispose();
     this.#states.fill(null);

@@ -184,7 +184,7 @@ interface Sizes {
 interface Plan extends Sizes {
   readonly headSize: number;
   readonly params: Omit<Record<AttentionParam, number>, "B" | "batch0" | "begin" | "end">;
-  /** Keys (queries in `backwardKeyValue`) that one launch of a stage may meet. */
+  /** Keys (queries in `backwardKeyValue`) that one launch of a stage may take. */
   readonly reach: AttentionReach;
   readonly kernels: ReturnType<typeof attentionKernels>;
   readonly tuning: { readonly WORKGROUP_SIZE: number };

@@ -12,7 +12,7 @@ import { empty, type Tensor } from "../tensor.ts";
 import { launchSlots, packTensors } from "./_slot_packs.ts";
 
 const WORKGROUP = 64;
-/** Vec4s a thread adds up at least, */
+/** Vec4s that a thread adds up at least, */
 const MIN_PER_THREAD = 16;
 /** and more of them where there would be more partial sums than this. */
 const MAX_PARTIALS = 32768;

@@ -52,12 +52,12 @@ export class LossTally {
     return { lossSum, gradNorm, badSteps: bits[2], firstBadStep: bits[3] };
   }
 
-  /** Starts anew. */
+  /** Starts again from zero. */
   reset(): void {
     this.#tally.write(new Uint32Array(4));
   }
 
-  /** Gives its device memory back. */
+  /** Releases its device memory. */
   dispose(): void {
     this.#tally.dispose();
     this.#step.dispose();

@@ -103,10 +103,10 @@ function launchBinary(name: BinaryName, a: Tensor, b: Tensor, shape: Shape): Ten
   return y;
 }
 
-/** A tensor, or a number that stands for a scalar tensor. */
+/** A tensor, or a number in place of a scalar tensor. */
 export type Operand = Tensor | number;
 
-/** Runs `body` on two tensors and their common shape; a number becomes a scalar tensor for as long. */
+/** Runs `body` on two tensors and their common shape; a number becomes a scalar tensor for the duration. */
 function withOperands(
   action: string,
   a: Operand,

@@ -1,6 +1,6 @@
 /**
  * QR decomposition by Householder reflections on the device: x = Q R, Q with orthonormal columns, R upper triangular.
- * Signs are LAPACK's, so that they are PyTorch's. Two launches a column. No gradient flows through it.
+ * Signs are LAPACK's, so that they are PyTorch's. Two launches per column. No gradient flows through it.
  * @see Golub and Van Loan, "Matrix Computations", 5.2
  * @module
  */

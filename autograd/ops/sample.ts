@@ -116,7 +116,7 @@ export class TokenSampler {
   }
 
   /**
-   * Reads back the tokens of steps `from` to `to` (exclusive): one row of tokens a step.
+   * Reads back the tokens of steps `from` to `to` (exclusive): one row of tokens per step.
    * @throws {RangeError} if the logits of a row were not finite
    */
   async read(from: number, to: number): Promise<number[][]> {
@@ -139,7 +139,7 @@ export class TokenSampler {
     });
   }
 
-  /** Gives its memory back. */
+  /** Releases its memory. */
   dispose(): void {
     for (const tensor of [this.#seen, this.#ended, this.#next, this.#tokens]) tensor.dispose();
   }

@@ -68,8 +68,8 @@ export function svd(x: Tensor): Svd {
 
 /**
  * r = left^T diag(s) right, each [n, n] with orthonormal rows. The rows of r are turned until they are orthogonal, and
- * `left` takes part in every turn. Thousands of turns wear its length, so it is made orthonormal again (one step of
- * Newton and Schulz), applied to r anew, and what that left over is turned away.
+ * `left` takes part in every rotation. Thousands of rotations change its length, so it is made orthonormal again (one step of
+ * Newton and Schulz), applied to r again, and the remainder is rotated away.
  */
 function rotate(r: Tensor, n: number): { left: Tensor; s: Tensor; right: Tensor } {
   const { device } = r;
@@ -93,7 +93,7 @@ function rotate(r: Tensor, n: number): { left: Tensor; s: Tensor; right: Tensor 
   return { left: turned, s, right };
 }
 
-/** Turns the first halves of the rows of work [n, 2 n] against each other, every pair once a sweep. */
+/** Turns the first halves of the rows of work [n, 2 n] against each other, every pair once per sweep. */
 function sweepUntilStill(work: Tensor, n: number, sweeps: number, tolerance: number): void {
   if (n === 1) return;
   const { device } = work;

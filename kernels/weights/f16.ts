@@ -9,7 +9,7 @@ import type { WeightFormat } from "./weight_format.ts";
 export const f16Format: WeightFormat<"f16"> = {
   name: "f16",
   block: 2,
-  buffers: [{ suffix: "", elements: 2, bytes: 4, note: "two halves a word" }],
+  buffers: [{ suffix: "", elements: 2, bytes: 4, note: "two halves per word" }],
   reading: {
     name: "f16",
     types: (width) => [width === 4 ? "vec2u" : "u32"],

@@ -68,7 +68,7 @@ Deno.test("Device.create() keeps limits that are below WebGPU's own, and refuses
   assertThrows(
     () => device.dispatch(addKernel, { x: wordsOf(x, 1025), y: wordsOf(y, 8) }, { size: 8, add: 0 }),
     RangeError,
-    'Cannot bind "x" of kernel "probeAdd": at most 4096 bytes a binding are allowed, received 4100',
+    'Cannot bind "x" of kernel "probeAdd": at most 4096 bytes per binding are allowed, received 4100',
   );
   assertThrows(
     () => device.acquire(2 ** 20 + 4),

@@ -31,7 +31,7 @@ Deno.test("dispatch() of no workgroups is dropped, of too many in a fixed dimens
   assertThrows(
     () => device.dispatch(tall, { y: wordsOf(x, 1) }, { at: 0, value: 0 }),
     RangeError,
-    'Cannot launch "probeTall": at most 65535 workgroups a dimension are allowed, received [1, 65536, 1]',
+    'Cannot launch "probeTall": at most 65535 workgroups per dimension are allowed, received [1, 65536, 1]',
   );
   device.release(x);
 });
