@@ -17,7 +17,7 @@ export type StepInput = readonly (readonly number[])[];
 
 /** A step that is recorded and replayed; made by `captureStep`. */
 export interface CapturedStep<Name extends string> {
-  /** Does the step on `inputs`; the result is overwritten by the next call. */
+  /** Runs the step on `inputs`; the result is overwritten by the next call. */
   (inputs: Readonly<Record<Name, StepInput>>): Tensor;
   /** Releases its memory; a later call records again. */
   dispose(): void;
@@ -26,11 +26,13 @@ export interface CapturedStep<Name extends string> {
 /** Options of `captureStep`. */
 export interface CaptureOptions {
   /**
-   * Records twice, and replays only if both recordings launch the same kernels with the same numbers; otherwise the step
-   * is never replayed. For steps that may not do the same every time. Default false.
+   * Records twice, and replays only if both recordings launch the same kernels with the same numbers; otherwise the
+   * step is never replayed. For steps that may not do the same every time. Default false.
    */
   verify?: boolean;
-  /** Bytes that all records except the latest may reserve; past this, those unused longest are dropped. Default 256 MiB. */
+  /**
+   * Bytes that all records except the latest may reserve; past this, those unused longest are dropped. Default 256 MiB.
+   */
   maxReservedBytes?: number;
   /** Never replays a step whose record would take more memory than running it does. Default false. */
   yields?: boolean;
@@ -42,7 +44,7 @@ const MAX_RECORDS = 8;
 const MAX_TRUSTS = 256;
 const DEFAULT_RESERVED_BYTES = 256 * 2 ** 20;
 
-/** The gradient of a leaf around a recorded step. */
+/** The gradient of a leaf before and after a recorded step. */
 interface LeafGradient {
   readonly leaf: Tensor;
   /** The memory that a replay needs to find, null for no gradient, undefined where any will do. */
@@ -56,7 +58,7 @@ interface Input {
   readonly known: StepInputValues;
 }
 
-/** Whether a step may be replayed, as far as that is known. */
+/** Whether a step may be replayed, as far as is known. */
 interface Trust {
   state: "unknown" | "replayable" | "never";
 }
@@ -101,7 +103,7 @@ class RecordedStep<Name extends string> {
     return this.#capture?.reservedBytes ?? 0;
   }
 
-  /** Takes the inputs of the coming step. @throws what the step itself would throw for them; nothing is taken then */
+  /** Takes the inputs of the coming step. @throws what the step itself would throw for them; nothing changes then */
   write(values: ReadonlyMap<Name, { data: Int32Array<ArrayBuffer> }>): void {
     if (this.#capture) { for (const [name, { data }] of values) this.#inputs.get(name)!.known.check(data); }
     for (const [name, { data }] of values) {
@@ -220,13 +222,14 @@ function disposeAll(records: Map<string, RecordedStep<string>>): void {
 /**
  * Makes a step that is recorded and then replayed. `body` gets its inputs as int32 tensors and returns one tensor, such
  * as the loss; it must do the whole step (forward, `backward()`, optimizer step, `zeroGrad()`), read nothing back, and
- * do the same launches every time. What changes between steps goes through device buffers: the inputs, the optimizer's
- * step number and learning rate, the seeds of dropout.
+ * make the same launches every time. What changes between steps goes through device buffers: the inputs, the
+ * optimizer's step number and learning rate, the seeds of dropout.
  *
  * For inputs of new shapes, the first call runs `body`, the second runs and records it, later ones replay the record;
- * the numbers are the same bit for bit. The same happens again after a change of what a record depends on: train or eval
- * mode, `requiresGrad`, which adapters act and how they are scaled, `noGrad`, a tensor that is disposed, a gradient
- * that is kept where there was none. The returned tensor is overwritten by the next call and belongs to the step.
+ * the numbers are the same bit for bit. The same happens again after a change of what a record depends on: train or
+ * eval mode, `requiresGrad`, which adapters act and how they are scaled, `noGrad`, a tensor that is disposed, a
+ * gradient that is kept where there was none. The returned tensor is overwritten by the next call and belongs to the
+ * step.
  *
  * A call throws a RangeError for inputs that are not 32-bit integers, and what the model throws for ids outside its
  * vocabulary, in replays too.

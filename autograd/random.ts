@@ -1,6 +1,6 @@
 /**
- * State of the counter-based generator (Philox4x32-10) on the device. A random number depends on (seed, step, call,
- * element) alone: masks are recomputed instead of stored, and a resumed run continues the same numbers.
+ * State of the counter-based generator (Philox4x32-10) on the device. A random number depends only on (seed, step,
+ * call, element): masks are recomputed instead of stored, and a resumed run continues the same numbers.
  * @module
  */
 
@@ -11,7 +11,7 @@ import { allocate, empty, type Tensor, unallocated } from "./tensor.ts";
 let seedOfAll = 0;
 
 /**
- * Sets the seed that models, adapters, sampling and data loaders start from where they are given none, as `set_seed` of
+ * Sets the seed that models, adapters, sampling and data loaders start from when no seed is given, as `set_seed` of
  * `transformers` does; 0 before the first call. What exists already keeps its own.
  * @param seed an integer from 0 to 2^53 - 1 @throws {RangeError} otherwise
  */
@@ -83,7 +83,7 @@ export class RandomState {
     this.#change(() => this.#step = step);
   }
 
-  /** Goes on to the next step; a replay of a captured step does so too. */
+  /** Moves on to the next step; a replay of a captured step does so too. */
   advance(): void {
     this.#change(() => this.#step++);
   }
@@ -95,7 +95,7 @@ export class RandomState {
     return this.#call++;
   }
 
-  /** Gives the state's memory back. */
+  /** Releases the state's memory. */
   dispose(): void {
     this.#tensor.dispose();
   }
@@ -108,7 +108,7 @@ export class RandomState {
   #change(change: () => void): void {
     change();
     this.#call = 0;
-    if (this.#tensor.isShared) { // a backward pass that is still to come reads the old step
+    if (this.#tensor.isShared) { // a backward pass that has not run yet reads the old step
       const { device } = this.#tensor;
       this.#tensor.dispose();
       this.#tensor = untracked(() => empty(device, [4], "uint32"));
@@ -118,7 +118,7 @@ export class RandomState {
       return this.#words();
     });
     this.#changedIn = this.device.recording;
-    // A replay writes to this tensor, so nobody else may still have to read it then.
+    // A replay writes to this tensor, so nothing that runs later may still read its old value.
     this.#changedIn?.require(() => this.#tensor.isDisposed || this.#tensor.isShared ? NaN : this.#tensor);
   }
 }

@@ -1,5 +1,5 @@
 /**
- * Settings that decide which launches a step does, beside the shapes of its inputs: train or eval mode, which
+ * Settings that decide which launches a step does, besides the shapes of its inputs: train or eval mode, which
  * parameters train, which adapters act. Each setter reports its change here; a recorded step is kept under the key of
  * the settings it was recorded under.
  * @module
@@ -36,7 +36,7 @@ function count(text: string, sign: 1 | -1): void {
 }
 
 /**
- * Tells that `owner`'s setting `name` goes from `before` to `after`: numbers, booleans, strings, null, objects by
+ * Reports that `owner`'s setting `name` changes from `before` to `after`: numbers, booleans, strings, null, objects by
  * identity, or arrays of strings by value.
  */
 export function noteSetting(owner: object, name: string, before: unknown, after: unknown): void {

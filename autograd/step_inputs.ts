@@ -7,7 +7,7 @@
 import { type Shape, showShape } from "./shape.ts";
 import type { Storage, Tensor } from "./tensor.ts";
 
-/** Looks at values, row-major; throws if they cannot be used. */
+/** Checks values, row-major; throws if they cannot be used. */
 type Check = (values: Int32Array) => void;
 
 const inputs = new WeakMap<Storage, StepInputValues>();
@@ -34,12 +34,15 @@ export class StepInputValues {
   }
 }
 
-/** Checks the values of `tensor` if it is an input of a captured step; other tensors' values are on the device alone. */
+/**
+ * Checks the values of `tensor` if it is an input of a captured step; the values of other tensors are only on the
+ * device.
+ */
 export function checkStepInput(tensor: Tensor, key: string, check: Check): void {
   inputs.get(tensor.storage)?.require(key, check);
 }
 
-/** Integers in rows, flat. @throws {RangeError} for a value that is no 32-bit integer */
+/** Integers in rows, flat. @throws {RangeError} for a value that is not a 32-bit integer */
 export function flatIntegers(
   name: string,
   rows: readonly (readonly number[])[],

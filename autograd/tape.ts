@@ -229,7 +229,7 @@ function walk(root: TapeTensor, order: readonly Node[], seed: TapeTensor): void 
       arrived.delete(node);
       node.free();
     }
-  } catch (error) { // a graph that is half consumed is of no use
+  } catch (error) { // a graph that is half consumed cannot be used again
     for (const node of order) node.free();
     for (const dy of [...arrived.values()].flat()) dy?.dispose();
     throw error;

@@ -1,14 +1,16 @@
 /**
- * PyTorch's CPU generator, for numbers that a file leaves out because a seed gives them: `torch.Generator().manual_seed`,
- * `Tensor.uniform_` (float32) and `torch.randperm`. The generator is MT19937 (Matsumoto and Nishimura 1998); how numbers
- * are made of its words is PyTorch's (`aten/src/ATen/core/TransformationHelper.h`, `native/TensorFactories.cpp`).
+ * PyTorch's CPU generator, for numbers that a file leaves out because its seed determines them:
+ * `torch.Generator().manual_seed`,
+ * `Tensor.uniform_` (float32) and `torch.randperm`. The generator is MT19937 (Matsumoto and Nishimura 1998); how
+ * numbers are made of its words is PyTorch's (`aten/src/ATen/core/TransformationHelper.h`,
+ * `native/TensorFactories.cpp`).
  * @module
  */
 
 const WORDS = 624;
 const SHIFT = 397;
 
-/** A permutation of more elements than this would take 64 bits a draw in PyTorch (2^32 / 20). */
+/** A permutation of more elements than this would take 64 bits per draw in PyTorch (2^32 / 20). */
 const MAX_PERMUTATION = Math.floor((2 ** 32 - 1) / 20);
 
 /** One stream of 32-bit words. */
@@ -49,7 +51,7 @@ export class TorchGenerator {
     this.#next = 0;
   }
 
-  /** `torch.empty(count).uniform_(-bound, bound)`: 24 bits a number, float32 arithmetic. */
+  /** `torch.empty(count).uniform_(-bound, bound)`: 24 bits per number, float32 arithmetic. */
   uniform(count: number, bound: number): Float32Array<ArrayBuffer> {
     const low = Math.fround(-bound);
     const width = Math.fround(Math.fround(bound) - low);

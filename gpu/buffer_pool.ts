@@ -68,7 +68,9 @@ const STORAGE_USAGE = BUFFER_USAGE.STORAGE | BUFFER_USAGE.COPY_SRC | BUFFER_USAG
 /** Idle bytes that are always tolerated before the oldest idle buffers are destroyed. */
 const IDLE_FLOOR_BYTES = 256 * 2 ** 20;
 
-/** The smallest size class that holds `byteLength`: eight classes per doubling, multiples of 256, at most 12.5 % waste. */
+/**
+ * The smallest size class that holds `byteLength`: eight classes per doubling, multiples of 256, at most 12.5 % waste.
+ */
 export function sizeClass(byteLength: number): number {
   if (byteLength <= 2048) return Math.max(256, Math.ceil(byteLength / 256) * 256);
   const step = 2 ** (Math.floor(Math.log2(byteLength - 1)) - 3);
@@ -266,7 +268,9 @@ export class BufferPool {
     this.#buffers--;
   }
 
-  /** Makes room for `bytes` within the limit, if it can: idle buffers go first, then what holders and the arena keep. */
+  /**
+   * Makes room for `bytes` within the limit, if it can: idle buffers go first, then what holders and the arena keep.
+   */
   #makeRoom(bytes: number): void {
     this.trim(0);
     for (const holder of [...this.#holders]) {

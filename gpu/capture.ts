@@ -150,7 +150,9 @@ export class Capture implements BufferHolder {
     return bytes;
   }
 
-  /** @internal A buffer that the work used without making it is gone: the recorded code would use another one, or fail. */
+  /**
+   * @internal A buffer that the work used without making it is gone: the recorded code would use another one, or fail.
+   */
   whenReleased(buffer: DeviceBuffer): void {
     if (!this.#own.has(buffer)) this.dispose(); // it can never be replayed again
   }
@@ -165,7 +167,7 @@ export class Capture implements BufferHolder {
     if (this.#state !== "current") throw new Error("Cannot replay a captured step: it was given up");
     this.#pool.touch(this);
     for (const { writes, commands, params } of this.#segments) {
-      this.#stream.submit(); // writes do not wait for commands that are appended
+      this.#stream.submit(); // a write would overtake commands that are only appended
       for (const { view, data, refresh } of writes) {
         const fresh = refresh?.();
         const bytes = fresh ? new Uint8Array(fresh.buffer, fresh.byteOffset, fresh.byteLength) : data;

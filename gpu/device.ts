@@ -35,7 +35,10 @@ export interface DeviceOptions {
   gpu?: GPU;
   /** Which adapter to ask for; default `"high-performance"`. */
   powerPreference?: GPUPowerPreference;
-  /** Limits to ask for; each becomes the smallest of this, the library's own wish and the adapter's (or the given device's). */
+  /**
+   * Limits to ask for; each becomes the smallest of this, the library's own wish and the adapter's (or the given
+   * device's).
+   */
   limits?: Partial<Record<NegotiatedLimit, number>>;
   /** Limit of the byte ledger, live and idle; default none. */
   memoryLimitBytes?: number;
@@ -73,7 +76,7 @@ export interface DeviceStats {
 
 type Params = Readonly<Record<string, number>>;
 
-/** The largest grid dimension that is passed to WebGPU as it is. */
+/** A count of workgroups as [x, y], neither above the limit. */
 function foldGrid(count: number, limit: number): [number, number] {
   if (count <= limit) return [count, 1];
   const y = Math.ceil(count / limit);
@@ -97,7 +100,9 @@ export class Device {
   readonly #pipelines: PipelineCache;
   readonly #readback: Readback;
   readonly #health: DeviceHealth;
-  /** The npm package `webgpu` ends the process when its entry point is collected before its devices. */
+  /**
+   * Kept from collection: the npm package `webgpu` ends the process if its entry point is collected before its devices.
+   */
   readonly #keptAlive: readonly unknown[];
   #writtenBytes = 0;
   #capture: Capture | null = null;
@@ -126,7 +131,8 @@ export class Device {
 
   /**
    * Adopts the caller's device, or makes one with limits negotiated as min(wanted, adapter's).
-   * @throws {NoAdapterError} if there is no WebGPU or no adapter @throws {DeviceLostError} if the device is lost already
+   * @throws {NoAdapterError} if there is no WebGPU or no adapter @throws {DeviceLostError} if the device is lost
+   * already
    */
   static async create(options: DeviceOptions = {}): Promise<Device> {
     if (options.device) {
@@ -282,7 +288,7 @@ export class Device {
   }
 
   /**
-   * The bytes of `view` once every command appended before is done.
+   * The bytes of `view` once every command appended so far is done.
    * @throws {GpuError} or a kind of it, if anything went wrong on the device since it was made
    */
   async read(view: BufferView): Promise<Uint8Array<ArrayBuffer>> {
@@ -308,7 +314,7 @@ export class Device {
     this.#stream.submit();
   }
 
-  /** Waits until the device is idle. Throws what poisoned it. */
+  /** Waits until the device is idle. Throws the error that poisoned it, if any. */
   async sync(): Promise<void> {
     this.submit();
     try {
@@ -352,7 +358,7 @@ export class Device {
     return this.#capture;
   }
 
-  /** @internal Throws what went wrong, and a DeviceLostError if an error's text says so. */
+  /** @internal Throws what went wrong: a DeviceLostError if an error's text says that the device is lost. */
   checkText(text: string): void {
     this.#health.checkText(text);
   }
@@ -376,7 +382,9 @@ export class Device {
     await this.#health.settle(await this.#pipelines.compileError());
   }
 
-  /** Fails for a buffer of another device, which WebGPU would only report later, when the device is already unusable. */
+  /**
+   * Fails for a buffer of another device, which WebGPU would only report later, when the device is already unusable.
+   */
   #checkOwn(buffer: DeviceBuffer, action: string): void {
     if (buffer.pool === this.#pool) return;
     throw new TypeError(`Cannot ${action}: all tensors must be on one device, received tensors of two`);

@@ -13,8 +13,8 @@ export interface DeviceProfile {
    */
   readonly kind: AdapterKind;
   /**
-   * Loop iterations that one invocation runs, all its loops together, before the driver ends them without an error: 65,535
-   * on Mesa's llvmpipe (`LP_MAX_TGSI_LOOP_ITERATIONS`), and on a software adapter that does not say what it is.
+   * Loop iterations that one invocation runs, all its loops together, before the driver ends them without an error:
+   * 65,535 on Mesa's llvmpipe (`LP_MAX_TGSI_LOOP_ITERATIONS`), and on a software adapter that does not say what it is.
    * SwiftShader and hardware have no such limit: Infinity.
    */
   readonly maxLoopIterations: number;
@@ -23,8 +23,8 @@ export interface DeviceProfile {
   /** Bytes of the logits that the fused head and its loss hold at a time in training. */
   readonly headChunkBytes: number;
   /**
-   * Longest row that row kernels (normalisation, softmax) give to one thread, without barriers; a workgroup takes longer
-   * ones. 0 where workgroups take all.
+   * Longest row that row kernels (normalisation, softmax) give to one thread, without barriers; a workgroup takes
+   * longer ones. 0 where workgroups take all.
    */
   readonly longestThreadRow: number;
   /** The same for the columns of matrix decompositions; short enough for `maxLoopIterations`. */

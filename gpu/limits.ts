@@ -1,6 +1,6 @@
 /**
- * Limits below WebGPU's defaults. A device never gets less than the defaults, so a smaller limit is kept here: everything
- * that plans work by limits then plans it as on a weaker adapter.
+ * Limits below WebGPU's defaults. A device never gets less than the defaults, so a smaller limit is kept here:
+ * everything that plans work by limits then plans it as on a weaker adapter.
  * @module
  */
 

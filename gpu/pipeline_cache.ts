@@ -21,7 +21,10 @@ export interface CompiledKernel {
   readonly bindGroups: Map<string, CachedGroup>;
 }
 
-/** Bind groups kept: several times what a training step of GPT-2 uses. Past this, the half that was unused longest is dropped. */
+/**
+ * Bind groups kept: several times what a training step of GPT-2 uses. Past this, the half that was unused longest is
+ * dropped.
+ */
 const MAX_BIND_GROUPS = 8192;
 
 /** A bind group with its place in the caches. */

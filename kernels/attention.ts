@@ -1,7 +1,8 @@
 /**
  * Fused causal attention, forward and backward, for any head size: flash style, barrier-free, never storing [T, T].
  * `registers` (attention_forward.ts, attention_backward.ts): one query or key per thread, the channels of its head in
- * registers; for hardware. `tile` (attention_tile.ts): blocks of eight, results growing in memory; for software adapters.
+ * registers; for hardware. `tile` (attention_tile.ts): blocks of eight, results growing in memory; for software
+ * adapters.
  * @module
  */
 import type { AdapterFacts } from "./adapter_kind.ts";

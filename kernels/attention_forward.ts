@@ -52,7 +52,7 @@ function body(options: AttentionKernelOptions): string {
     );
     emit(`    let seen${r} = select(vec4f(-3.4028234e38), s${r}, valid${r});`);
     emit(`    let next${r} = max(most${r}, max(max(seen${r}.x, seen${r}.y), max(seen${r}.z, seen${r}.w)));`);
-    // A hidden key has weight 0 even where every key so far is hidden and next is -3.4e38.
+    // A hidden key has weight 0 even where every key so far is hidden and `next` is -3.4e38.
     emit(`    var p${r} = select(vec4f(0.0), exp(s${r} - next${r}), valid${r});`);
     emit(`    let shrink${r} = exp(most${r} - next${r});`);
     emit(`    sum${r} = sum${r} * shrink${r} + (p${r}.x + p${r}.y) + (p${r}.z + p${r}.w);`);

@@ -26,7 +26,8 @@ export interface AttentionKernelOptions {
  * Parameters of the family; offsets and strides in elements. Query i sees keys j <= past + i. q is [B, Tq, ...] by
  * `qBatch` and `qRow`; keys and values lie in one buffer by `kvBatch` and `kvRow`, from `kOffset` and `vOffset` on;
  * heads are neighbours of D channels. `batch0` numbers the first sequence of this launch among all. Of keys (queries in
- * dkv) a `tile` takes those from `begin` to `end` and continues where the launch before it stopped; `registers` takes all.
+ * dkv) a `tile` takes those from `begin` to `end` and continues where the launch before it stopped; `registers` takes
+ * all.
  */
 export type AttentionParam =
   | "B"

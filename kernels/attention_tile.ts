@@ -3,8 +3,8 @@
  * queries) at a time, as a register-tiled matrix product with its loop over the channels of the head. Results of the
  * block grow in memory, so one small program serves every head size (unrolled over the channels it would take seconds
  * to compile), and each load serves eight products. So the rows can be met in several launches, where a driver limits
- * the iterations of one: a forward pass leaves its maxima and sums in stats meanwhile. Neighbouring threads own the same block of different heads: they
- * work equally long under the causal mask.
+ * the iterations of one: a forward pass leaves its maxima and sums in stats meanwhile. Neighbouring threads own the
+ * same block of different heads: they work equally long under the causal mask.
  * @module
  */
 import {
@@ -150,7 +150,7 @@ function keyColumns(): string[] {
 function forwardBody(options: AttentionKernelOptions): string[] {
   const rows = range(options.rows);
   const lines = queryRows(options);
-  // What the launch before left: the maximum, and the sum, -1 for a sum of 0 over keys that are seen.
+  // What the previous launch left: the maximum, and the sum, -1 for a sum of 0 over keys that are seen.
   for (const r of rows) {
     lines.push(`  var most${r} = -3.4028234e38;`, `  var sum${r} = 0.0;`);
     if (options.mask) lines.push(`  var sees${r} = false;`);
@@ -183,7 +183,7 @@ function forwardBody(options: AttentionKernelOptions): string[] {
     lines.push(`    let shrink${r} = exp(most${r} - next${r});`);
     lines.push(`    most${r} = next${r};`);
     for (const g of range(STEP / 4)) {
-      // A hidden key has weight 0 even where every key so far is hidden and next is -3.4e38.
+      // A hidden key has weight 0 even where every key so far is hidden and `next` is -3.4e38.
       const weight = `exp(t${r}_${g} - next${r})`;
       lines.push(`    var p${r}_${g} = select(vec4f(0.0), ${weight}, valid${r}_${g});`);
     }

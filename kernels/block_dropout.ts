@@ -1,7 +1,8 @@
 /**
- * Multiplicative dropout (Liu et al. 2024, arXiv:2311.06243): in one of `levels` rows of blocks, chosen at random, exactly
- * `count` blocks are dropped. The choice is a function of (seed, step, call): a block rests if fewer than `count` of its row drew
- * less than it did.
+ * Multiplicative dropout (Liu et al. 2024, arXiv:2311.06243): in one of `levels` rows of blocks, chosen at random,
+ * exactly
+ * `count` blocks are dropped. The choice is a function of (seed, step, call): a block rests if fewer than `count` of
+ * its row drew less than it did.
  * @module
  */
 

@@ -1,5 +1,6 @@
 /**
- * AdaLoRA's importance of every number of a parameter, smoothed over steps (Zhang et al. 2023, arXiv:2303.10512, eq. 9, 10):
+ * AdaLoRA's importance of every number of a parameter, smoothed over steps (Zhang et al. 2023, arXiv:2303.10512, eq. 9,
+ * 10):
  *   ipt = |p g|,   s = beta1 s + (1 - beta1) ipt,   u = beta2 u + (1 - beta2) |ipt - s|
  * @module
  */

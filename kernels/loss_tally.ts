@@ -1,12 +1,15 @@
 /**
- * What a training loop wants to know at its next log, collected on the device so that no step waits for a readback.
+ * What a training loop reports at its next log, collected on the device so that no step waits for a readback.
  * @module
  */
 
 import { notFiniteSnippet } from "./adamw.ts";
 import type { KernelSpec } from "./kernel_spec.ts";
 
-/** Adds a step's loss, if it is finite; counts the steps whose loss or gradient norm is not finite and keeps the first one's number. */
+/**
+ * Adds a step's loss, if it is finite; counts the steps whose loss or gradient norm is not finite and keeps the first
+ * one's number.
+ */
 export const tallyLoss: KernelSpec<"loss" | "clip" | "step" | "tally"> = {
   name: "tallyLoss",
   buffers: { loss: "read", clip: "read", step: "read", tally: "read_write" },

@@ -1,6 +1,6 @@
 /**
  * One step of a long short-term memory (Hochreiter and Schmidhuber 1997), PyTorch's order of gates: input i, forget f,
- * cell g, output o. Its backward computes the gates again instead of keeping them. One thread a hidden unit.
+ * cell g, output o. Its backward computes the gates again instead of keeping them. One thread per hidden unit.
  * @module
  */
 

@@ -5,11 +5,13 @@
  *   (after tfjs-backend-webgpu's register blocking without its shared memory).
  * - `shared`: tiles in workgroup memory (Volkov & Demmel 2008, "Benchmarking GPUs to tune dense linear algebra").
  *
- * Both come in NN, NT and TN, for right operands in every format of weights (`weights/`), with four-wide or scalar access to each operand.
+ * Both come in NN, NT and TN, for right operands in every format of weights (`weights/`), with four-wide or scalar
+ * access to each operand.
  * @module
  */
 import type { MatmulKernel, MatmulOptions } from "./matmul_options.ts";
 import { matmulName } from "./matmul_options.ts";
+import { formatNamed, WEIGHT_FORMAT_NAMES } from "./weights/mod.ts";
 import { matmulRegisterKernel } from "./matmul_register.ts";
 import { matmulSharedKernel } from "./matmul_shared.ts";
 
@@ -75,10 +77,6 @@ export function matmulKernels(): MatmulKernel[] {
   const changes: Partial<MatmulOptions>[] = [
     {},
     { vector: SCALAR, anyK: true },
-    { weight: "f16" },
-    { weight: "f16", vector: SCALAR, anyK: true },
-    { weight: "f16", nativeHalf: true },
-    { weight: "f16", nativeHalf: true, vector: SCALAR, anyK: true },
     { anyK: true, accumulate: true },
     { bias: true, residual: true },
     { bias: true, activation: "gelu_new", preActivation: true },
@@ -95,10 +93,16 @@ export function matmulKernels(): MatmulKernel[] {
     { ...SHARED, vector: SCALAR, anyK: true },
     { ...SHARED, ahead: true },
     { ...SHARED, ahead: true, vector: SCALAR, anyK: true, bias: true },
-    { ...SHARED, weight: "f16", anyK: true },
     { ...SHARED, extension: "nt", bias: true, activation: "gelu_new", preActivation: true },
     { ...SHARED, extension: "nn", vector: SCALAR, bias: true, activation: "gelu_new", residual: true },
     { ...SHARED, tileM: 4, tileN: 4, tileK: 32, accumulate: true },
+    ...WEIGHT_FORMAT_NAMES.filter((weight) => weight !== PLAIN.weight).flatMap((weight) =>
+      (formatNamed(weight).native ? [false, true] : [false]).flatMap((nativeHalf) => [
+        { weight, nativeHalf },
+        { weight, nativeHalf, vector: SCALAR, anyK: true },
+        { ...SHARED, weight, nativeHalf, anyK: true },
+      ])
+    ),
   ];
   const all = layouts.flatMap((layout) =>
     changes.map((change) => matmulKernel({ ...PLAIN, layout, ...change }))

@@ -212,7 +212,7 @@ export function extensionText(options: MatmulOptions, place: TilePlace): string 
   return `  // The accumulators continue over the R columns of u.\n${loop}`;
 }
 
-/** The threads of a tile add up what each has of it; the first one goes on. */
+/** The threads of a tile add up their partial sums; the first one continues. */
 function sumOverLanes({ tileM, tileN, lanesK }: MatmulOptions): string {
   const cells = range(tileM).flatMap((i) => range(tileN / 4).map((j) => `${i}_${j}`));
   const write = cells.map((cell, n) => `  partial[lane * ${cells.length}u + ${n}u] = acc${cell};`);

@@ -28,7 +28,7 @@ export interface MatmulTile extends
     MatmulOptions,
     "variant" | "tileM" | "tileN" | "lanesM" | "lanesN" | "lanesK" | "tileK" | "ahead" | "nativeHalf"
   > {
-  /** One number an access, also where four neighbours could be read at once; default false. */
+  /** One number per access, also where four neighbours could be read at once; default false. */
   readonly scalar?: boolean;
 }
 
@@ -49,9 +49,9 @@ export function selectMatmul({ kind }: AdapterFacts, shape: MatmulShape): Matmul
 const narrow = (N: number) => N <= 4 ? 4 : N <= 8 ? 8 : 16;
 
 /**
- * 8 threads a workgroup fill one vector of the software adapter; a thread's tile is what its loads are shared by. Larger
+ * 8 threads per workgroup fill one vector of the software adapter; a thread's loads serve its whole tile. Larger
  * tiles are faster (8x8 to 16x16: 1.3 to 1.6 times, on both software adapters) but take longer to compile (0.2 s to
- * 0.7 s), which the smallest products do not win back. Measured figures: docs/tuning.md.
+ * 0.7 s), which the smallest products do not make up for. Measured figures: docs/tuning.md.
  */
 function selectForSoftware({ layout, M, N, K, weight = "f32" }: MatmulShape): MatmulTile {
   if (N <= 16 && M > N) return register(M >= 128 ? 8 : 4, narrow(N), 8, 1);

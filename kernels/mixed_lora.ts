@@ -1,9 +1,9 @@
 /**
- * LoRA with another adapter for each sample of a batch, in one launch:
+ * LoRA with a different adapter for each sample of a batch, in one launch:
  *   y[row] = act(x W + s_i B_i A_i x + s_i c_i + bias) + residual, i the adapter of the row's sample, c_i B's own bias.
- * y holds x W before. A workgroup takes a few rows of one sample, so that its adapter, and with it every loop bound, is
- * the same for all its threads; A_i x stays in workgroup memory. Sums run in the order of the matmul kernels, so that a
- * row is what its adapter alone would give. The idea of one launch for all adapters: Punica (Chen et al. 2023,
+ * y already holds x W. A workgroup takes a few rows of one sample, so that its adapter, and with it every loop bound,
+ * is the same for all its threads; A_i x stays in workgroup memory. Sums run in the order of the matmul kernels, so
+ * that a row is what its adapter alone would give. The idea of one launch for all adapters: Punica (Chen et al. 2023,
  * arXiv:2310.18547) and S-LoRA (Sheng et al. 2023, arXiv:2311.03285).
  * @module
  */
@@ -31,7 +31,7 @@ export type MixedLoraKernel = KernelSpec<
   "WORKGROUP_SIZE" | "COLUMNS"
 >;
 
-/** Numbers that say where a sample's adapter is: see `PLACE`. */
+/** Numbers that say where a sample's adapter is: rank, where A, B and B's bias begin, the scaling's bits, 3 unused. */
 export const PLACE_WORDS = 8;
 /** The bias offset of an adapter without one. */
 export const NO_BIAS = 0xffffffff;
@@ -47,7 +47,7 @@ function productText(wide: boolean, tileRows: number): string {
       ? `fma(${p}.w, ${q}.w, fma(${p}.z, ${q}.z, fma(${p}.y, ${q}.y, fma(${p}.x, ${q}.x, ${sum}))))`
       : `fma(${p}, ${q}, ${sum})`;
   const lines = (of: (string | string[])[]) => of.flat().map((line) => `      ${line}`).join("\n");
-  // Rows and ranks past the end repeat the last one; what they give is not stored, or not read.
+  // Rows and ranks past the end repeat the last one; their results are not stored, or not read.
   return /* wgsl */ `
     let pairs = (width + ${ranks.length - 1}u) / ${ranks.length}u;
     for (var i = lane; i < ${tileRows / rows.length}u * pairs; i += WORKGROUP_SIZE) {

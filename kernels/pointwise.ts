@@ -1,5 +1,5 @@
 /**
- * Pointwise kernels: one table row an op, with its value and its derivative as WGSL expressions. Every thread takes
+ * Pointwise kernels: one table row per op, with its value and its derivative as WGSL expressions. Every thread takes
  * four elements; buffers are bound with exact sizes, so the last group of four is guarded element by element.
  * @module
  */
@@ -20,7 +20,10 @@ export interface UnaryRow {
 /** Recognises NaN by its bits: comparisons may assume that it does not occur. */
 const isNan = (v: string) => `((bitcast<u32>(${v}) & 0x7fffffffu) > 0x7f800000u)`;
 
-/** Complementary error function (Abramowitz and Stegun 7.1.26 has 1.5e-7; this is Numerical Recipes' erfcc, 1.2e-7 relative). */
+/**
+ * Complementary error function (Abramowitz and Stegun 7.1.26 has 1.5e-7; this is Numerical Recipes' erfcc, 1.2e-7
+ * relative).
+ */
 const erfSnippet = /* wgsl */ `
 fn erfcOwn(x: f32) -> f32 {
   let z = min(abs(x), 9.0);
@@ -166,7 +169,9 @@ const binaryTable = {
   subtract: "p - q",
   multiply: "p * q",
   divide: "p / q",
-  /** Times dy the denominator's gradient. Not -p / (q * q): q * q leaves float32's range long before the result does. */
+  /**
+   * Times dy the denominator's gradient. Not -p / (q * q): q * q leaves float32's range long before the result does.
+   */
   divideByDenominator: "-(p / q) / q",
 } as const;
 

@@ -36,7 +36,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   var v = vec4f(uniform01(bits.x), uniform01(bits.y), uniform01(bits.z), uniform01(bits.w));
   if (NORMAL == 1u) { // Box and Muller 1958; 1 - u keeps log away from 0
     let radius = sqrt(-2.0 * log(1.0 - v.xz));
-    let angle = 6.2831853 * v.yw - 3.1415927; // sin and cos are accurate within [-pi, pi] alone
+    let angle = 6.2831853 * v.yw - 3.1415927; // sin and cos are accurate only within [-pi, pi]
     v = vec4f(radius.x * cos(angle.x), radius.x * sin(angle.x), radius.y * cos(angle.y), radius.y * sin(angle.y));
   } else {
     v = v * 2.0 - 1.0;

@@ -12,7 +12,7 @@ const reduceTable = {
   sum: { start: "0.0", take: "v", combine: "acc + v" },
   sumSquares: { start: "0.0", take: "v * v", combine: "acc + v" },
   max: {
-    start: "bitcast<f32>(max(params.outer, 0xff800000u))", // -infinity, which WGSL lets no constant be
+    start: "bitcast<f32>(max(params.outer, 0xff800000u))", // -infinity, which WGSL does not allow as a constant
     take: "v",
     combine: "select(select(max(acc, v), v, isNan(v)), acc, isNan(acc))",
   },
@@ -45,7 +45,7 @@ struct Params { outer: u32, n: u32, inner: u32, chunk: u32, scale: f32 }
 @group(0) @binding(1) var<storage, read_write> y: array<f32>; // [outer, chunks, inner]
 @group(0) @binding(2) var<uniform> params: Params;
 
-// Told by its bits: comparisons may assume NaN absent.
+// Recognised by its bits: comparisons may assume that NaN does not occur.
 fn isNan(v: f32) -> bool { return (bitcast<u32>(v) & 0x7fffffffu) > 0x7f800000u; }
 fn take(v: f32) -> f32 { return ${take}; }
 fn combine(acc: f32, v: f32) -> f32 { return ${combine}; }

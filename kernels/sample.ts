@@ -1,11 +1,11 @@
 /**
- * The next token of each row of logits, chosen on the device: repetition penalty, temperature, top-k, top-p, then a draw
- * or the maximum, in the order of `transformers`' logits processors. One workgroup per row.
+ * The next token of each row of logits, chosen on the device: repetition penalty, temperature, top-k, top-p, then a
+ * draw or the maximum, in the order of `transformers`' logits processors. One workgroup per row.
  *
- * Top-k and top-p keep every logit of at least a threshold, found by bisection over the bits of a float in an order that
- * integers compare (16 passes over the row for two bits each; a pass a bit would run into the loop limit of one software
- * driver at 262,144 words); ties with the threshold stay, as in `transformers`' top-k. The draw
- * inverts the cumulative distribution in the order of the vocabulary with one Philox number per row.
+ * Top-k and top-p keep every logit of at least a threshold, found by bisection over the bits of a float in an order
+ * that integers compare (16 passes over the row for two bits each; a pass a bit would run into the loop limit of one
+ * software driver at 262,144 words); ties with the threshold stay, as in `transformers`' top-k. The draw inverts the
+ * cumulative distribution in the order of the vocabulary with one Philox number per row.
  * @module
  */
 
@@ -193,7 +193,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
         let v = logits[base + i];
         let p = select(0.0, exp((v - rowMax) / params.temperature), ordered(v) >= threshold);
         if (p > 0.0) {
-          chosen = i; // the last kept one where rounding leaves a rest
+          chosen = i; // the last kept one, where rounding leaves a remainder
           if (rest < p) { break; }
           rest -= p;
         }

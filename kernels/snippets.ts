@@ -8,7 +8,8 @@
 /**
  * `tanhOwn(x: f32) -> f32` within 8 ULP, defined for every finite x, NaN for NaN.
  * Below 0.25 an odd polynomial (Taylor, degree 9); above it sign(x) * (1 - 2 / (exp(2 |x|) + 1)), |x| capped at 15
- * where the f32 result is 1 already. NaN is recognised by its bits: float comparisons may assume that it does not occur.
+ * where the f32 result is 1 already. NaN is recognised by its bits: float comparisons may assume that it does not
+ * occur.
  */
 export const tanhSnippet: string = /* wgsl */ `
 fn tanhOwn(x: f32) -> f32 {
@@ -82,9 +83,9 @@ fn uniform01(bits: u32) -> f32 { return f32(bits >> 8u) * 5.9604644775390625e-8;
 `;
 
 /**
- * `expKeep(v)` and `logKeep(v)` for f32, `expKeep4(v)` for vec4f: exp and log that give NaN for NaN, log also NaN below 0
- * and -infinity at 0. Drivers' builtins make numbers of these (exp(NaN) infinity, log(-1000) 6.9), and a loss that should
- * be NaN would look right. All cases are recognised by bits: comparisons may assume that NaN does not occur.
+ * `expKeep(v)` and `logKeep(v)` for f32, `expKeep4(v)` for vec4f: exp and log that give NaN for NaN, log also NaN below
+ * 0 and -infinity at 0. Drivers' builtins make numbers of these (exp(NaN) infinity, log(-1000) 6.9), and a loss that
+ * should be NaN would look right. All cases are recognised by bits: comparisons may assume that NaN does not occur.
  */
 export const keepNanSnippet: string = /* wgsl */ `
 fn expKeep(v: f32) -> f32 { return select(exp(v), v, (bitcast<u32>(v) & 0x7fffffffu) > 0x7f800000u); }

@@ -1,5 +1,6 @@
 /**
- * Softmax and log-softmax over the last axis, forward and backward: row kernels with the variants of rows.ts. The row's maximum is subtracted first, so that exp stays finite.
+ * Softmax and log-softmax over the last axis, forward and backward: row kernels with the variants of rows.ts. The row's
+ * maximum is subtracted first, so that exp stays finite.
  * @module
  */
 

@@ -1,5 +1,6 @@
 /**
- * Many square matrices [n, k, k] at once, one thread per element: a number added to the diagonal, and a step of inversion.
+ * Many square matrices [n, k, k] at once, one thread per element: a number added to the diagonal, and a step of
+ * inversion.
  * @module
  */
 

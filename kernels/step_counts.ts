@@ -1,8 +1,9 @@
 /**
  * Corrects what an optimizer's step number decides by the steps that were skipped. The host counts every step; a step
- * whose gradient norm is not finite changes nothing, and whether it does is known on the device alone.
+ * whose gradient norm is not finite changes nothing, and only the device knows whether it did.
  *   adamwCorrections: lr / (1 - beta1^t) and sqrt(1 - beta2^t)    sgdFirstStep: whether there is a momentum buffer
- * with t = the host's count - skipped steps. One thread a row of `hyper`, as kernels/adamw.ts and kernels/sgd.ts read it.
+ * with t = the host's count - skipped steps. One thread per row of `hyper`, as kernels/adamw.ts and kernels/sgd.ts read
+ * it.
  * @module
  */
 

@@ -2,8 +2,8 @@
  * Singular value decomposition by one-sided Jacobi rotations (Hestenes 1958; the order of pairs from Brent and Luk
  * 1985): columns are rotated against each other, pair by pair, until all are orthogonal; their lengths are the singular
  * values. Columns are kept as rows of `work`, so that a pair is two runs of memory; after each comes its row of V^T,
- * which is turned the same way. A round turns n / 2 pairs that share no column, one launch; n - 1 rounds (a sweep) meet
- * every pair once. A sweep that follows one without rotations does nothing.
+ * which is turned the same way. A round rotates n / 2 pairs that share no column, one launch; n - 1 rounds (a sweep)
+ * meet every pair once. A sweep that follows one without rotations does nothing.
  *
  * Variants as in rows.ts: one thread per pair without barriers, or one workgroup per pair; over vec4f or f32.
  * @module
@@ -20,7 +20,10 @@ import {
   wideRowFamily,
 } from "./rows.ts";
 
-/** One round of rotations. `before` holds 0 if the sweep before turned nothing; `after` becomes 1 if this one does. */
+/**
+ * One round of rotations. `before` holds 0 if the previous sweep rotated nothing; `after` becomes 1 if this one rotates
+ * anything.
+ */
 export type SvdRotateKernel = KernelSpec<
   "before" | "work" | "after",
   "rows" | "n" | "m" | "round" | "tolerance",
@@ -122,7 +125,7 @@ fn main(${ROW_BUILTINS}) {
 
 /**
  * The rows of work [n, m + n] in the order of falling lengths: u [n, m] of length 1 (0 where s is 0), v [n, n], and
- * sorted [n]. One thread an element; equal lengths keep their order. Lengths are compared by their bits, which order
+ * sorted [n]. One thread per element; equal lengths keep their order. Lengths are compared by their bits, which order
  * floats of one sign and put NaN first.
  */
 export const svdSort: KernelSpec<"work" | "s" | "u" | "sorted" | "v", "n" | "m", "WORKGROUP_SIZE"> = {

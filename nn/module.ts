@@ -18,7 +18,7 @@ export interface LoadResult {
   readonly unexpectedKeys: string[];
 }
 
-/** Lines of mismatches an error lists. */
+/** Most mismatches that an error lists. */
 const MAX_LISTED = 20;
 
 /** @internal One error that names every mismatch, the first twenty of them. */
@@ -225,7 +225,7 @@ export class Module {
     return copy;
   }
 
-  /** Gives the memory of every parameter back. */
+  /** Releases the memory of every parameter. */
   dispose(): void {
     for (const parameter of [...this.parameters()]) parameter.dispose();
   }
@@ -266,7 +266,7 @@ export class ModuleDict<M extends Module = Module> extends Module {
     this.#items.delete(name);
   }
 
-  /** Renames an entry in its place. */
+  /** Renames an entry; it keeps its place in the order. */
   rename(from: string, to: string): void {
     const entries = [...this.#items].map(([name, item]) => [name === from ? to : name, item] as const);
     this.#items.clear();
@@ -309,7 +309,7 @@ export class ParameterDict extends Module {
     this.#items.delete(name);
   }
 
-  /** Renames an entry in its place. */
+  /** Renames an entry; it keeps its place in the order. */
   rename(from: string, to: string): void {
     const entries = [...this.#items].map(([name, item]) => [name === from ? to : name, item] as const);
     this.#items.clear();

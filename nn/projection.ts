@@ -19,8 +19,8 @@ export abstract class Projection extends Module {
   abstract forward(x: Tensor, options?: ProjectionOptions): Tensor;
 
   /**
-   * The weight [out, in] of a layer that computes x W^T and nothing else, for ops that fuse with a head; null otherwise.
-   * Part of the gradient graph; the caller's scope frees it where it was made for the call.
+   * The weight [out, in] of a layer that computes x W^T and nothing else, for ops that fuse with a head; null
+   * otherwise. Part of the gradient graph; the caller's scope frees it where it was made for the call.
    */
   headWeight(): Tensor | null {
     return null;

@@ -1,5 +1,5 @@
 /**
- * What a part of a transformer block that adds to the residual stream looks like from outside: attention or MLP.
+ * The interface of a part of a transformer block that adds to the residual stream: attention or MLP.
  * Wrappers (bottleneck adapters) replace it, so they share this interface.
  * @module
  */

@@ -1,5 +1,6 @@
 /**
- * The kernels picked for a device as JSON text, and back. A text names the adapter, driver and library that it holds for.
+ * The kernels picked for a device as JSON text, and back. A text names the adapter, driver and library that it holds
+ * for.
  * @module
  */
 import { KernelPicks, picksOf, setPicks } from "../autograd/picks.ts";
@@ -39,8 +40,8 @@ export interface TuningLoad {
 
 /**
  * Gives a device the picks in a text that `saveTuning` made, in place of those it has. A text for another adapter,
- * driver or version of the library is ignored; so is a broken one, with a warning: the fixed tables serve then. The same
- * text gives the same bits on every run; results may differ in rounding from those under another text or none.
+ * driver or version of the library is ignored; so is a broken one, with a warning: the fixed tables serve then. The
+ * same text gives the same bits on every run; results may differ in rounding from those under another text or none.
  * @param json the text; null and undefined (no file yet) are ignored silently
  */
 export function loadTuning(device: Device, json: string | null | undefined): TuningLoad {

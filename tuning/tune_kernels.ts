@@ -25,8 +25,8 @@ export interface TuneOptions {
   /** Rounds in which the variants take turns; default 6. */
   readonly rounds?: number;
   /**
-   * Operations of one timed run: larger products are timed on part of their rows. Default 3e8 on software adapters, where
-   * the parts run one after the other anyway; on hardware no limit.
+   * Operations of one timed run: larger products are timed on part of their rows. Default 3e8 on software adapters,
+   * where the parts run one after the other anyway; on hardware no limit.
    */
   readonly maxFlops?: number;
   /** Called with every class as it is done. */

@@ -22,11 +22,12 @@ export type MatmulTarget = Pick<Device, "limits" | "profile" | "dispatch">;
 
 /**
  * K steps of one launch where a driver silently stops a shader at 65,535 loop iterations: 16,384 iterations of the
- * register tiles, which take 4 steps each, and half as many steps for the shared ones, which take 1 step each and loads in between.
+ * register tiles, which take 4 steps each, and half as many steps for the shared ones, which take 1 step each and loads
+ * in between.
  */
 const MAX_K = 65536;
 const MAX_SHARED_K = 32768;
-/** Rows of y of one launch: 65,535 workgroups of 4 rows at least. */
+/** Rows of y in one launch: 65,535 workgroups of at least 4 rows. */
 const MAX_M = 262080;
 
 /** Products of one launch: the grid's third dimension. */
@@ -104,7 +105,9 @@ function rowsThatFit(operand: MatmulOperand, rows: number, columns: number, limi
   return whole;
 }
 
-/** The ranges of a matrix from an element on, one for each buffer of its format; `span` elements, or all that follow. */
+/**
+ * The ranges of a matrix from an element on, one for each buffer of its format; `span` elements, or all that follow.
+ */
 function rangesFrom(
   { tensor, offset = 0 }: MatmulOperand,
   element: number,
@@ -141,7 +144,7 @@ function restOf(operand: MatmulOperand, row: number, column: number): BufferView
 
 const four = (...values: number[]) => values.every((value) => value % 4 === 0);
 
-/** Whether an operand of a batch is more than one binding may hold. */
+/** Whether an operand of a batch is larger than one binding may be. */
 function isTooLarge(operand: MatmulOperand, limit: number): boolean {
   return restOf(operand, 0, 0).some(({ size }) => size > limit);
 }

@@ -7,7 +7,7 @@ import type { BufferView, Device } from "../../gpu/mod.ts";
 import { MAX_SLOTS, type SlotKernel, slotTable, vectorsOf } from "../../kernels/tensor_slots.ts";
 import { empty, type Tensor } from "../tensor.ts";
 
-/** Elements a piece starts at a multiple of: windows start at multiples of 256 bytes. */
+/** Pieces start at multiples of so many elements: windows start at multiples of 256 bytes. */
 const PIECE_STEP = 64;
 
 /** A tensor, or a window of one that is too large for a binding. */
@@ -110,7 +110,7 @@ function windowOf(tensor: Tensor, { start, size }: Piece): BufferView {
   return tensor.window(start * 4, vectorsOf(size) * 16);
 }
 
-/** What slots without work bind in a launch: ranges of their own, as each could write. None if all have work. */
+/** What slots without work bind in a launch: a range for each, since each could write. None if all have work. */
 export function spareTensors(
   device: Device,
   { slots, pieces }: SlotPack,

@@ -11,7 +11,7 @@ import { empty, full, type Tensor } from "../tensor.ts";
 import { untracked } from "../scope.ts";
 import { launchSlots, packTensors, type SlotPack, spareTensors } from "./_slot_packs.ts";
 
-/** Threads a workgroup, each of one vec4: the kernels' default. */
+/** Threads per workgroup, each of one vec4: the kernels' default. */
 const VECTORS_PER_GROUP = 64;
 /** Numbers of a slot in `hyper`. */
 const ROW_SIZE = 8;
@@ -24,9 +24,9 @@ function zeroCounts(device: Device, rows: number): Tensor {
   });
 }
 
-/** What tells one optimizer from another. `Values` is what a tensor's coming step depends on. */
+/** The difference between one optimizer and another. `Values` is what a tensor's coming step depends on. */
 export interface UpdateRule<Values> {
-  /** What fails, for messages: `make AdamW`. */
+  /** What the caller is doing, for messages: `make AdamW`. */
   readonly action: string;
   /** Numbers kept for each element of a tensor. */
   readonly blocks: number;
@@ -47,7 +47,10 @@ export class SlotState<Values> {
   readonly #states: (Tensor | null)[];
   readonly #hyper: Tensor;
   readonly #host: Float32Array<ArrayBuffer>;
-  /** What the rule's correction reads, float32 [rows, 4]; and steps skipped, uint32 [rows]: made with the first clipped step. */
+  /**
+   * What the rule's correction reads, float32 [rows, 4]; and steps skipped, uint32 [rows]: made with the first clipped
+   * step.
+   */
   #counts: Tensor | null = null;
   #skipped: Tensor | null = null;
 
@@ -82,14 +85,15 @@ export class SlotState<Values> {
     return this.#hyper.device;
   }
 
-  /** Launches a step takes when every tensor has a gradient. */
+  /** Launches that a step takes when every tensor has a gradient. */
   get launches(): number {
     return this.#packs.length;
   }
 
   /**
    * Makes the state that a step needs, so that `prepare` and `launch` need none that may be refused.
-   * @returns a function that reserves the memory that the launches use temporarily, to be called once all states are made
+   * @returns a function that reserves the memory that the launches use temporarily, to be called once all states are
+   * made
    * @throws {OutOfDeviceMemoryError} before anything is changed
    */
   reserve(grads: readonly (Tensor | null)[], clipped: boolean): () => Tensor[] {
@@ -151,8 +155,8 @@ export class SlotState<Values> {
 
   /**
    * Appends the launches of a step; tensors whose gradient is null stay as they are.
-   * @param clip [2], from `gradNorm()`: gradients are multiplied by its coefficient; where its norm is not finite, tensors
-   * and state stay as they are
+   * @param clip [2], from `gradNorm()`: gradients are multiplied by its coefficient; where its norm is not finite,
+   * tensors and state stay as they are
    */
   launch(grads: readonly (Tensor | null)[], clip?: Tensor): void {
     const { device } = this;

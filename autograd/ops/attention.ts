@@ -1,7 +1,7 @@
 /**
  * Causal attention of several heads, fused: scores and probabilities are never stored.
  *   o_i = sum_j keep_ij / (1 - p) softmax_j(scale q_i k_j) v_j over the keys j <= past + i that the mask shows
- * A query that sees no key gives zeros and takes part in no gradient. Gradients: kernels/attention_backward.ts.
+ * A query that sees no key gives zeros and contributes to no gradient. Gradients: kernels/attention_backward.ts.
  * @see Vaswani et al. 2017, arXiv:1706.03762; Dao 2022, arXiv:2205.14135
  * @module
  */

@@ -11,7 +11,7 @@ import { empty, type Tensor } from "../tensor.ts";
 
 /**
  * keep [levels, blocks]: 0 for `count` blocks of one level, 1 for the others.
- * @throws {RangeError} for a count above the blocks, or more blocks than the driver's loops can look at
+ * @throws {RangeError} for a count above the blocks, or more blocks than the driver's loops can visit
  */
 export function blockDropout(levels: number, blocks: number, count: number, random: RandomState): Tensor {
   if (count > blocks) {

@@ -1,8 +1,8 @@
 /**
  * The Cayley transform of skew-symmetric matrices, which gives rotations:
  *   R = (I - Q) (I + Q)^-1 = 2 M - I   with M = (I + Q)^-1
- * Gradient: dQ = -2 M^T dR M^T. M comes from Gauss-Jordan elimination without pivoting: the leading minors of I + Q are at
- * least 1.
+ * Gradient: dQ = -2 M^T dR M^T. M comes from Gauss-Jordan elimination without pivoting: the leading minors of I + Q are
+ * at least 1.
  * @module
  */
 

@@ -31,7 +31,9 @@ import { sum } from "./reduce.ts";
 export interface CrossEntropyOptions {
   /** Default `"mean"` over the rows with a target; NaN if there is none. */
   reduction?: "mean" | "sum";
-  /** Divides the sum by this instead: the count of items in a whole accumulated batch, as Hugging Face's Trainer does. */
+  /**
+   * Divides the sum by this instead: the count of items in a whole accumulated batch, as Hugging Face's Trainer does.
+   */
   numItemsInBatch?: number;
   /** The label that counts for nothing; default -100. */
   ignoreIndex?: number;
@@ -114,7 +116,7 @@ function checkLabels(action: string, labels: Tensor, rows: number): void {
 }
 
 /**
- * Cross-entropy of logits that exist.
+ * Cross-entropy of given logits.
  * @param logits [..., V]   @param labels int32 [...], 0..V-1 or ignoreIndex
  * @returns a scalar
  */

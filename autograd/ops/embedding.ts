@@ -12,14 +12,14 @@ import { empty, full, type Tensor } from "../tensor.ts";
 import { rowWindows, wholeViews } from "../windows.ts";
 import { checkWeight } from "./_checks.ts";
 
-/** Places of ids whose gradients one launch sums: a thread loops over all of them at most twice. */
+/** Positions of ids whose gradients one launch sums: a thread loops over all of them at most twice. */
 const CHUNK = 16_384;
 
 /**
  * Looks up rows.
  * @param ids int32 [...]; values must be from 0 to V - 1 (checked where ids come from the host)
  * @param table [V, C], float32, or float16 when frozen
- * @param options `transposed`: the table is [C, V], and its columns are looked up where they stand
+ * @param options `transposed`: the table is [C, V], and its columns are looked up in place
  * @returns float32 [..., C]
  * @throws {TypeError} if ids are not int32 or the table is not a matrix of weights
  */

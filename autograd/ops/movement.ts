@@ -137,7 +137,9 @@ export function concat(tensors: readonly Tensor[], axis: number): Tensor {
   });
 }
 
-/** @internal Overwrites rows of `target` from `firstRow` on with those of `rows` [n, ...]; outside the gradient graph. */
+/**
+ * @internal Overwrites rows of `target` from `firstRow` on with those of `rows` [n, ...]; outside the gradient graph.
+ */
 export function writeRows(target: Tensor, rows: Tensor, firstRow: number): void {
   const width = sizeOf(rows.shape.slice(1));
   scatter(rows, target, stridesOf(rows.shape), firstRow * width);

@@ -1,6 +1,6 @@
 /**
  * QR decomposition by Householder reflections on the device: x = Q R, Q with orthonormal columns, R upper triangular.
- * Signs are LAPACK's, so that they are PyTorch's. Two launches per column. No gradient flows through it.
+ * Signs are LAPACK's, and so PyTorch's. Two launches per column. No gradient flows through it.
  * @see Golub and Van Loan, "Matrix Computations", 5.2
  * @module
  */
@@ -15,7 +15,7 @@ import { checkFloat } from "./_checks.ts";
 import { columnVariant } from "./_rows.ts";
 
 /**
- * The reduced decomposition of a matrix that is at least as high as wide.
+ * The reduced decomposition of a matrix with at least as many rows as columns.
  * @param x [m, n], m >= n   @returns q [m, n] and r [n, n]
  * @throws {TypeError} if x is not such a float32 matrix
  */

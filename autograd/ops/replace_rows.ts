@@ -20,7 +20,8 @@ function runsOf(ids: readonly number[]): { at: number; id: number; count: number
 }
 
 /**
- * @param table [V, C], float32, frozen   @param ids of the rows, from 0 to V - 1, each once   @param rows [ids.length, C]
+ * @param table [V, C], float32, frozen   @param ids of the rows, from 0 to V - 1, each once   @param rows [ids.length,
+ * C]
  * @returns [V, C]
  * @throws {TypeError} if shapes or dtypes do not fit   @throws {RangeError} for an id outside the table or given twice
  */

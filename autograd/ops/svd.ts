@@ -20,11 +20,14 @@ import { columnVariant } from "./_rows.ts";
 import { scale, subtract } from "./pointwise.ts";
 import { qr } from "./qr.ts";
 
-/** Most sweeps: matrices up to 768 columns converge within twelve; later ones cost an empty launch a round. */
+/** Most sweeps: matrices up to 768 columns converge within twelve; later ones cost one empty launch per round. */
 const SWEEPS = 14;
 /** Sweeps after `left` was made orthonormal again, down to the last bit: vectors of near values depend on it. */
 const POLISHING_SWEEPS = 3;
-/** Half a unit in the last place. Until the polish columns may stay LAPACK's sqrt(m) eps from orthogonal (`gesvj`). */
+/**
+ * Half a unit in the last place. Before the polishing sweeps, columns may be LAPACK's sqrt(m) eps away from orthogonal
+ * (`gesvj`).
+ */
 const EPSILON = 2 ** -24;
 
 /** Factors of x = u diag(s) vT, s falling. */
@@ -48,7 +51,7 @@ function checkMatrix(action: string, x: Tensor): [m: number, n: number] {
 
 /**
  * The reduced decomposition, k = min(m, n).
- * @param x [m, n], float32, finite; a hundred times m n k operations: seconds for [768, 2304] on a CPU
+ * @param x [m, n], float32, finite; a hundred times m n k operations, which takes seconds for [768, 2304] on a CPU
  * @throws {TypeError} if x is not a float32 matrix
  */
 export function svd(x: Tensor): Svd {
@@ -67,9 +70,10 @@ export function svd(x: Tensor): Svd {
 }
 
 /**
- * r = left^T diag(s) right, each [n, n] with orthonormal rows. The rows of r are turned until they are orthogonal, and
- * `left` takes part in every rotation. Thousands of rotations change its length, so it is made orthonormal again (one step of
- * Newton and Schulz), applied to r again, and the remainder is rotated away.
+ * r = left^T diag(s) right, each [n, n] with orthonormal rows. The rows of r are rotated against each other until they
+ * are orthogonal, and the rows of the left factor take part in every rotation. Thousands of rotations change their
+ * lengths, so the factor is made orthonormal again (one step of Newton and Schulz), applied to r again, and the
+ * remainder is rotated away.
  */
 function rotate(r: Tensor, n: number): { left: Tensor; s: Tensor; right: Tensor } {
   const { device } = r;
@@ -93,7 +97,7 @@ function rotate(r: Tensor, n: number): { left: Tensor; s: Tensor; right: Tensor 
   return { left: turned, s, right };
 }
 
-/** Turns the first halves of the rows of work [n, 2 n] against each other, every pair once per sweep. */
+/** Rotates the first halves of the rows of work [n, 2 n] against each other, every pair once per sweep. */
 function sweepUntilStill(work: Tensor, n: number, sweeps: number, tolerance: number): void {
   if (n === 1) return;
   const { device } = work;
@@ -113,9 +117,9 @@ function sweepUntilStill(work: Tensor, n: number, sweeps: number, tolerance: num
 
 /**
  * About the `rank` largest singular values and their vectors: with more iterations, and where the values fall quickly,
- * the nearer to those of `svd`.
- * @param x [m, n]   @param rank from 1 to min(m, n)   @param options `iterations` as torch's niter, default 2; `seed` of
- * the random vectors, default 0
+ * closer to those of `svd`.
+ * @param x [m, n]   @param rank from 1 to min(m, n)   @param options `iterations` as torch's niter, default 2; `seed`
+ * of the random vectors, default 0
  * @throws {TypeError} if x is not a float32 matrix   @throws {RangeError} for a rank out of range
  */
 export function svdLowrank(

@@ -1,6 +1,6 @@
 /**
- * Half precision, for frozen weights: two halves in a word, the first one in the low bits. Kernels unpack words, for which
- * no device feature is needed; or they read WGSL's own f16 where there is "shader-f16". The numbers are the same.
+ * Half precision, for frozen weights: two halves in a word, the first one in the low bits. Kernels unpack words, for
+ * which no device feature is needed; or they read WGSL's own f16 where there is "shader-f16". The numbers are the same.
  * @module
  */
 import type { WeightFormat } from "./weight_format.ts";
