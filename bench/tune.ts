@@ -1,17 +1,19 @@
 /**
  * Picks kernel variants for this machine's adapter, prints what was measured and keeps the picks for later runs.
- * Run: deno task tune [--full] [--only TEXT] [--tokens 1,64,512] [--rounds 6] [--file PATH] [--dry-run]
+ * Run: deno task tune [--full] [--model FOLDER] [--only TEXT] [--tokens 1,64,512] [--rounds 6] [--file PATH] [--dry-run]
  * @module
  */
 import { parseArgs } from "node:util";
 import { initDevice } from "../gpu/mod.ts";
 import { writeTuning } from "../io/tuning_file.ts";
-import { gpt2SmallShapes, saveTuning, tuneKernels, type TuningResult } from "../tuning/mod.ts";
+import { AutoModelForCausalLM, type CausalLM } from "../model/mod.ts";
+import { gpt2SmallShapes, modelShapes, saveTuning, tuneKernels, type TuningResult } from "../tuning/mod.ts";
 import { median } from "./harness.ts";
 
 const HELP = `Times kernel variants on this machine's adapter and keeps the best of each class of shapes.
 
   --full           time whole shapes also on software adapters (about ten minutes)
+  --model FOLDER   the shapes of this model (or hub id) instead of those of GPT-2 small
   --only TEXT      only shapes whose description contains TEXT, such as "c_attn" or "nt f16"
   --tokens LIST    rows of the products; default 1,64,256,512,1024
   --rounds N       rounds in which the variants take turns; default 6
@@ -41,6 +43,7 @@ const { values } = parseArgs({
   options: {
     help: { type: "boolean" },
     full: { type: "boolean" },
+    model: { type: "string" },
     only: { type: "string" },
     tokens: { type: "string" },
     rounds: { type: "string" },
@@ -54,7 +57,12 @@ if (values.help) {
 }
 const device = await initDevice();
 const tokens = values.tokens?.split(",").map(Number);
-const shapes = gpt2SmallShapes({ tokens }).filter((shape) => {
+const model = values.model === undefined
+  ? null
+  : await AutoModelForCausalLM.fromPretrained<CausalLM>(values.model, { device });
+const listed = model ? modelShapes(model, { tokens }) : gpt2SmallShapes({ tokens });
+model?.dispose();
+const shapes = listed.filter((shape) => {
   const text = shape.kind === "matmul"
     ? `${shape.name} ${shape.layout} ${shape.weight} ${shape.M}`
     : shape.name;

@@ -6,9 +6,11 @@
 export {
   gpt2SmallShapes,
   loadTuning,
+  modelShapes,
   saveTuning,
   type ShapeOptions,
   type Standing,
+  type TunableModel,
   tuneKernels,
   type TuneOptions,
   type TuningLoad,

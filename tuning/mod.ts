@@ -5,5 +5,11 @@
 
 export type { Standing } from "./race.ts";
 export { loadTuning, saveTuning, type TuningLoad } from "./saved_picks.ts";
-export { gpt2SmallShapes, type ShapeOptions, type TuningShape } from "./shapes.ts";
+export {
+  gpt2SmallShapes,
+  modelShapes,
+  type ShapeOptions,
+  type TunableModel,
+  type TuningShape,
+} from "./shapes.ts";
 export { tuneKernels, type TuneOptions, type TuningResult } from "./tune_kernels.ts";
