@@ -4,7 +4,15 @@
  */
 
 export { type CapturedStep, type CaptureOptions, captureStep, type StepInput } from "./capture_step.ts";
-export { bytesOf, type DType, isPacked, storageType, type TensorData, viewAs } from "./dtype.ts";
+export {
+  bytesOf,
+  type DType,
+  isPacked,
+  storageType,
+  type TensorData,
+  viewAs,
+  weightFormat,
+} from "./dtype.ts";
 export type { FusedActivationName } from "../kernels/fused_activations.ts";
 export type { WeightType } from "../kernels/weights/mod.ts";
 export { defaultSeed, HostRandom, RandomState, setSeed } from "./random.ts";

@@ -16,9 +16,10 @@ import {
   slice,
   Tensor,
   tidy,
+  weightFormat,
 } from "../autograd/mod.ts";
 import { type FolderOutput, openTarget, writeJsonTo } from "../io/folder_target.ts";
-import { type SafetensorsDtype, safetensorsPieces } from "../io/safetensors.ts";
+import { safetensorsPieces } from "../io/safetensors.ts";
 import { Module, Parameter, type Projection } from "../nn/mod.ts";
 import type { Decoder } from "./decoder.ts";
 import type { ModelConfig, ModelFacts } from "./facts.ts";
@@ -190,8 +191,11 @@ export abstract class CausalLM<Config extends ModelConfig = ModelConfig> extends
   #entries(): Parameters<typeof safetensorsPieces>[0] {
     return Object.fromEntries(
       [...this.namedParameters()].map(([name, parameter]) => {
-        const dtype: SafetensorsDtype = parameter.dtype === "float16" ? "F16" : "F32";
-        return [name, { dtype, shape: parameter.shape, data: () => parameter.data() }];
+        return [name, {
+          dtype: weightFormat(parameter.dtype)!.file,
+          shape: parameter.shape,
+          data: () => parameter.data(),
+        }];
       }),
     );
   }

@@ -13,12 +13,14 @@ import {
   storageType,
   unallocated,
   untracked,
+  weightFormat,
+  type WeightType,
 } from "../autograd/mod.ts";
 import { openCheckpoint } from "../io/checkpoint.ts";
 import type { FolderInput } from "../io/file_source.ts";
 import { readJsonFrom } from "../io/json.ts";
 import { openFolder } from "../io/open_file.ts";
-import { fromFloat32, type SafetensorsDtype, type TensorReader, toFloat32 } from "../io/safetensors.ts";
+import { fromFloat32, type TensorReader, toFloat32 } from "../io/safetensors.ts";
 import { mismatchError, Parameter } from "../nn/mod.ts";
 import type { Family } from "./family.ts";
 import type { CausalLM } from "./causal_lm.ts";
@@ -26,7 +28,7 @@ import type { ModelConfig } from "./facts.ts";
 import type { ParameterSource } from "./parameter_source.ts";
 
 /** How frozen weights are stored on the device. */
-export type WeightDType = "float32" | "float16";
+export type WeightDType = WeightType;
 
 /** Options of `fromPretrained` for an open folder. */
 export interface LoadOptions {
@@ -165,14 +167,11 @@ async function streamTensor(
   room: Uint8Array<ArrayBuffer>,
 ): Promise<void> {
   const { dtype } = reader.info(name);
-  const wanted: SafetensorsDtype = parameter.dtype === "float16" ? "F16" : "F32";
+  const { file } = weightFormat(parameter.dtype)!;
   let at = 0;
   for await (const chunk of reader.readChunks(name, CHUNK_BYTES, room)) {
-    const bytes = dtype === wanted
-      ? chunk
-      : wanted === "F32"
-      ? toFloat32(dtype, chunk)
-      : fromFloat32("F16", toFloat32(dtype, chunk));
+    const numbers = dtype === file ? null : toFloat32(dtype, chunk);
+    const bytes = numbers === null ? chunk : file === "F32" ? numbers : fromFloat32(file, numbers);
     parameter.device.write(parameter.window(at, bytes.byteLength), bytes);
     at += bytes.byteLength;
   }

@@ -25,6 +25,8 @@ export const f16Format: WeightFormat<"f16"> = {
     body: (width, [b]) => `return ${width === 4 ? "vec4f" : "f32"}(${b}[i]);`,
   },
   array: "Uint16Array",
+  isBroken: (bits) => (bits & 0x7c00) === 0x7c00,
+  file: "F16",
   unpack: "halfToFloat",
   pack: {
     kernel: "floatToHalf",

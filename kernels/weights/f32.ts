@@ -15,5 +15,7 @@ export const f32Format: WeightFormat<"f32"> = {
     body: (_width, [b]) => `return ${b}[i];`,
   },
   array: "Float32Array",
+  isBroken: (value) => !Number.isFinite(value),
+  file: "F32",
   rule: "",
 };

@@ -47,6 +47,10 @@ export interface WeightFormat<Name extends string = string> {
   readonly native?: WeightReading;
   /** What holds its bytes on the host. */
   readonly array: WeightArray;
+  /** Whether a number of that array stands for an infinity or NaN. */
+  isBroken(value: number): boolean;
+  /** The element type of safetensors that has the same bytes. */
+  readonly file: "F32" | "F16";
   /**
    * WGSL that writes one block of `y` from the f32 array `x`: statements in which `block` numbers the block and `i` is
    * its first element, of `params.size`; then, after a closing brace, functions. Absent where there is no such

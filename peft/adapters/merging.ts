@@ -3,6 +3,7 @@
  * @module
  */
 
+import { weightFormat } from "../../autograd/mod.ts";
 import type { Module } from "../../nn/mod.ts";
 import { tunerLayers } from "../layers/find_layers.ts";
 import type { AdapterState } from "../state/adapter_state.ts";
@@ -79,10 +80,8 @@ export class Merging {
     for (const [path, layer] of tunerLayers(this.#model)) {
       for (const weight of layer.mergedWeights()) {
         const values = await weight.data();
-        const bad = weight.dtype === "float16"
-          ? (values as Uint16Array).some((bits) => (bits & 0x7c00) === 0x7c00)
-          : (values as Float32Array).some((value) => !Number.isFinite(value));
-        if (bad) return path;
+        const { isBroken } = weightFormat(weight.dtype)!;
+        if (values.some(isBroken)) return path;
       }
     }
     return null;
