@@ -4,6 +4,25 @@
  */
 
 import { type ActivationName, activations } from "../../nn/mod.ts";
+import { flag, type Rule, rule } from "../../options/rules.ts";
+import {
+  completeOptions,
+  fromDisk,
+  option,
+  type OptionTable,
+  snakeCase,
+  toDisk,
+} from "../../options/table.ts";
+import {
+  depth,
+  positive,
+  probability,
+  size,
+  sizeOrNull,
+  tokenId,
+  tokenIds,
+  warnOfNegativeId,
+} from "../config_rules.ts";
 import type { ModelConfig, ModelFacts } from "../facts.ts";
 
 /** Fields of the configuration that change numbers; defaults are `transformers`' `GPT2Config`. */
@@ -48,80 +67,36 @@ export interface GPT2ConfigFields {
   padTokenId: number | null;
 }
 
-const DEFAULTS: GPT2ConfigFields = {
-  vocabSize: 50257,
-  nPositions: 1024,
-  nEmbd: 768,
-  nLayer: 12,
-  nHead: 12,
-  nInner: null,
-  activationFunction: "gelu_new",
-  residPdrop: 0.1,
-  embdPdrop: 0.1,
-  attnPdrop: 0.1,
-  layerNormEpsilon: 1e-5,
-  initializerRange: 0.02,
-  scaleAttnWeights: true,
-  scaleAttnByInverseLayerIdx: false,
-  reorderAndUpcastAttn: false,
-  tieWordEmbeddings: true,
-  bosTokenId: 50256,
-  eosTokenId: 50256,
-  padTokenId: null,
+const activation: Rule<ActivationName> = rule(
+  `one of ${Object.keys(activations).join(", ")}`,
+  (value) => typeof value === "string" && Object.hasOwn(activations, value),
+);
+
+/** Every field with its default and what it must be. */
+const OPTIONS: OptionTable<GPT2ConfigFields> = {
+  vocabSize: option(50257, size),
+  nPositions: option(1024, size),
+  nEmbd: option(768, size),
+  nLayer: option(12, depth),
+  nHead: option(12, size),
+  nInner: option(null, sizeOrNull),
+  activationFunction: option("gelu_new", activation),
+  residPdrop: option(0.1, probability),
+  embdPdrop: option(0.1, probability),
+  attnPdrop: option(0.1, probability),
+  layerNormEpsilon: option(1e-5, positive),
+  initializerRange: option(0.02, positive),
+  scaleAttnWeights: option(true, flag),
+  scaleAttnByInverseLayerIdx: option(false, flag),
+  reorderAndUpcastAttn: option(false, rule("anything", () => true)),
+  tieWordEmbeddings: option(true, flag),
+  bosTokenId: option(50256, tokenId),
+  eosTokenId: option(50256, tokenIds),
+  padTokenId: option(null, tokenId),
 };
 
-const snakeCase = (name: string) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-
-/** Refuses a value. */
-function refuse(name: string, wanted: string, value: unknown): never {
-  throw new RangeError(
-    `Cannot configure GPT-2: ${snakeCase(name)} must be ${wanted}, received ${JSON.stringify(value)}`,
-  );
-}
-
-/** Largest size a field may have: enough for any real model, small enough to refuse a bomb before allocation. */
-const MAX_SIZE = 2 ** 24;
-
-/** Greatest token id: ids are int32 on the device. */
-const MAX_ID = 2 ** 31 - 1;
-
-function check(fields: GPT2ConfigFields): void {
-  const sizes = ["vocabSize", "nPositions", "nEmbd", "nLayer", "nHead"] as const;
-  for (const name of sizes) {
-    const value = fields[name];
-    if (!Number.isInteger(value) || value < 1 || value > MAX_SIZE) refuse(name, "a positive integer", value);
-  }
-  if (fields.nLayer > 4096) refuse("nLayer", "at most 4096", fields.nLayer);
-  const { nInner } = fields;
-  if (nInner !== null && !(Number.isInteger(nInner) && nInner > 0 && nInner <= MAX_SIZE)) {
-    refuse("nInner", "a positive integer or null", nInner);
-  }
-  for (const name of ["bosTokenId", "eosTokenId", "padTokenId"] as const) {
-    const ids = [fields[name] ?? []].flat();
-    const several = name === "eosTokenId" || !Array.isArray(fields[name]);
-    if (!several || !ids.every((id) => Number.isInteger(id) && id >= -MAX_ID && id <= MAX_ID)) {
-      refuse(name, "a token id", fields[name]);
-    }
-    if (ids.some((id) => id < 0)) { // as transformers: some models say -1 for none
-      console.warn(`\`${snakeCase(name)}\` should be positive but got ${ids}: it is taken for none.`);
-    }
-  }
-  for (const name of ["residPdrop", "embdPdrop", "attnPdrop"] as const) {
-    if (!(fields[name] >= 0 && fields[name] <= 1)) refuse(name, "a number from 0 to 1", fields[name]);
-  }
-  for (const name of ["layerNormEpsilon", "initializerRange"] as const) {
-    if (!(fields[name] > 0 && fields[name] < 10)) refuse(name, "a positive number", fields[name]);
-  }
-  if (!Object.hasOwn(activations, fields.activationFunction)) {
-    refuse("activationFunction", `one of ${Object.keys(activations).join(", ")}`, fields.activationFunction);
-  }
-  if (fields.nEmbd % fields.nHead !== 0) {
-    refuse("nEmbd", `a multiple of n_head ${fields.nHead}`, fields.nEmbd);
-  }
-  const flags = ["scaleAttnWeights", "scaleAttnByInverseLayerIdx", "tieWordEmbeddings"] as const;
-  for (const name of flags) {
-    if (typeof fields[name] !== "boolean") refuse(name, "true or false", fields[name]);
-  }
+function refuse(message: string): never {
+  throw new RangeError(`Cannot configure GPT-2: ${message}`);
 }
 
 /** A checked configuration. */
@@ -134,13 +109,18 @@ export class GPT2Config implements ModelConfig {
 
   /** Missing fields take `transformers`' defaults. @throws {RangeError} for a value that no GPT-2 can have */
   constructor(fields: Partial<GPT2ConfigFields> = {}, extra: Readonly<Record<string, unknown>> = {}) {
-    const all = { ...DEFAULTS, ...fields };
-    check(all);
+    const all = completeOptions(OPTIONS, fields, { refuse, nameOf: snakeCase });
+    if (all.nEmbd % all.nHead !== 0) {
+      refuse(`n_embd must be a multiple of n_head ${all.nHead}, received ${all.nEmbd}`);
+    }
+    for (const name of ["bosTokenId", "eosTokenId", "padTokenId"] as const) {
+      warnOfNegativeId(snakeCase(name), all[name]);
+    }
     Object.assign(this, all);
     this.#extra = extra;
   }
 
-  /** The configuration of a `config.json`; fields that change nothing here are kept for `toJSON()`. */
+  /** The configuration in `config.json`; fields that change nothing here are kept for `toJSON()`. */
   static fromJSON(json: Readonly<Record<string, unknown>>): GPT2Config {
     if (json.model_type !== undefined && json.model_type !== "gpt2") {
       throw new TypeError(
@@ -150,23 +130,18 @@ export class GPT2Config implements ModelConfig {
     if (json.add_cross_attention === true) {
       throw new TypeError("Cannot load the model: add_cross_attention must be false, received true");
     }
-    const fields: Record<string, unknown> = {};
-    const rest: Record<string, unknown> = { ...json };
-    for (const name of Object.keys(DEFAULTS)) {
-      const key = snakeCase(name);
-      if (Object.hasOwn(json, key)) fields[name] = json[key];
-      delete rest[key];
-    }
-    return new GPT2Config(fields as Partial<GPT2ConfigFields>, rest);
+    const { given, rest } = fromDisk(OPTIONS, json);
+    return new GPT2Config(given, rest);
   }
 
   /** The fields of `config.json`. */
   toJSON(): Record<string, unknown> {
-    const json: Record<string, unknown> = { architectures: ["GPT2LMHeadModel"], ...this.#extra };
-    json.model_type = this.modelType;
-    for (const name of Object.keys(DEFAULTS) as (keyof GPT2ConfigFields)[]) {
-      json[snakeCase(name)] = this[name];
-    }
+    const json = {
+      architectures: ["GPT2LMHeadModel"],
+      ...this.#extra,
+      model_type: this.modelType,
+      ...toDisk<GPT2ConfigFields>(OPTIONS, this),
+    };
     return Object.fromEntries(Object.entries(json).sort(([a], [b]) => a < b ? -1 : 1));
   }
 

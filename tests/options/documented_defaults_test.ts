@@ -4,6 +4,7 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
+import { GPT2Config } from "../../model/mod.ts";
 import { MethodConfig } from "../../peft/mod.ts";
 import * as peft from "../../peft/mod.ts";
 import { TrainingArguments } from "../../train/mod.ts";
@@ -65,4 +66,11 @@ Deno.test("comments on TrainingArguments name its defaults", async () => {
   for (const [name, value] of defaults) {
     if (name !== "outputDir") assertEquals(args[name as keyof TrainingArguments], value, name);
   }
+});
+
+Deno.test("comments on GPT2Config name its defaults", async () => {
+  const config = new GPT2Config();
+  const defaults = await documented("model/gpt2/config.ts");
+  assert(defaults.size >= 16, `only ${defaults.size} comments name a default`);
+  for (const [name, value] of defaults) assertEquals(config[name as keyof GPT2Config], value, name);
 });
