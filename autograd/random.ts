@@ -34,6 +34,7 @@ export class RandomState {
   #changedIn: Device["recording"] = null;
 
   /**
+   * The first step of the stream.
    * @param seed an integer from 0 to 2^53 - 1
    * @param hasMemory false: it has none until `allocate()`
    * @throws {RangeError} for another seed

@@ -9,7 +9,7 @@ import { bytesOf, type DType, dtypeOfArray, type TensorData, viewAs } from "./dt
 import { track } from "./scope.ts";
 import { noteSetting } from "./settings.ts";
 import { nestedShape, type Shape, showShape, sizeOf } from "./shape.ts";
-import { backward, type Node, type TapeTensor } from "./tape.ts";
+import { backward, type Node } from "./tape.ts";
 import { flatWindows } from "./windows.ts";
 
 /** Numbers nested to any depth, such as `[[1, 2], [3, 4]]`. */
@@ -55,7 +55,7 @@ export class Storage {
 const forgotten = new FinalizationRegistry<Storage>((storage) => storage.release());
 
 /** A tensor. Contiguous, row-major. Made by `Tensor.from` and by ops. */
-export class Tensor implements TapeTensor {
+export class Tensor {
   /** Sizes of the dimensions. */
   readonly shape: Shape;
   /** Element type. */

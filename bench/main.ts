@@ -34,7 +34,7 @@ const SECTIONS: readonly Section[] = [
   {
     key: "matmul",
     title: "Products, right operand packed f16",
-    run: (device, floors) => benchMatmul(device, floors, { half: true }),
+    run: (device, floors) => benchMatmul(device, floors, { weight: "f16" }),
   },
   { key: "ops", title: "Row and element ops", run: benchOps },
   { key: "attention", title: "Attention", run: (device, floors) => benchAttention(device, floors) },

@@ -1,13 +1,21 @@
 /**
  * Matrix products: GFLOP/s of the kernels that are chosen, at square shapes and at every shape of GPT-2 small (512
  * tokens, LoRA rank 8, decoding). Each result is checked at sampled elements before it is timed.
- * Run: deno run -A bench/matmul_bench.ts [--half]   (frozen weights as packed f16)
+ * Run: deno run -A bench/matmul_bench.ts [--f16]   (the right operand in another format of weights, by its name)
  * @module
  */
-import { empty, keep, Tensor, tidy } from "../autograd/mod.ts";
+import { cast, empty, keep, readAndDispose, Tensor, tidy } from "../autograd/mod.ts";
 import { launchMatmul, type MatmulCall } from "../autograd/ops/_matmul.ts";
 import { type Device, initDevice } from "../gpu/mod.ts";
 import { type MatmulLayout, type MatmulTile, selectMatmul } from "../kernels/matmul.ts";
+import {
+  fitsFormat,
+  formatBytes,
+  formatNamed,
+  typeOfFormat,
+  WEIGHT_FORMAT_NAMES,
+  type WeightFormatName,
+} from "../kernels/weights/mod.ts";
 import { type Floors, measureFloors } from "./floor_bench.ts";
 import { checkResult, printTable, repeatsFor, type Row, sampleIndices, timeDevice } from "./harness.ts";
 
@@ -59,15 +67,6 @@ function values(count: number, seed: number): Float32Array<ArrayBuffer> {
   return data;
 }
 
-/** Bits of the halves of `values`. */
-function halves(data: Float32Array): Uint16Array<ArrayBuffer> {
-  return Uint16Array.from(data, (value) => {
-    if (value === 0) return 0;
-    const exponent = Math.floor(Math.log2(Math.abs(value)));
-    return (value < 0 ? 0x8000 : 0) | (exponent + 15) << 10 | (Math.abs(value) / 2 ** exponent - 1) * 1024;
-  });
-}
-
 /** Compares 64 elements of y with float64 sums. @throws {Error} if one differs */
 export function checkProduct(
   { name, layout, M, N, K }: ProductCase,
@@ -90,17 +89,22 @@ export function checkProduct(
   checkResult(name, y, sampleIndices(M * N, 64), (at) => terms(at).sum, allowed);
 }
 
-/** Checks and times `cases`; `half` packs the right operand as float16. */
+/** Checks and times `cases`, the right operand in the format `weight`. */
 export async function benchMatmul(
   device: Device,
   floors: Floors,
-  { half = false, cases = GPT2_PRODUCTS }: { half?: boolean; cases?: readonly ProductCase[] } = {},
+  { weight = "f32", cases = GPT2_PRODUCTS }: {
+    weight?: WeightFormatName;
+    cases?: readonly ProductCase[];
+  } = {},
 ): Promise<Row[]> {
+  const format = formatNamed(weight);
   const rows: Row[] = [];
   for (const test of cases) {
     const { name, layout, M, N, K } = test;
     const shapeB = layout === "nt" ? [N, K] : [K, N];
-    if (half && (layout === "tn" || shapeB[1] % 2 !== 0)) continue;
+    // Weights in another format than f32 are frozen: no product for their gradient.
+    if (format !== formatNamed("f32") && (layout === "tn" || !fitsFormat(format, shapeB))) continue;
     const [a, b] = [values(M * K, 1), values(K * N, 2)];
     const call: MatmulCall = tidy(() => ({
       layout,
@@ -109,25 +113,22 @@ export async function benchMatmul(
       K,
       a: { tensor: keep(Tensor.from(a, { device, shape: [M, K] })), ld: layout === "tn" ? M : K },
       b: {
-        tensor: keep(
-          half
-            ? Tensor.from(halves(b), { device, shape: shapeB, dtype: "float16" })
-            : Tensor.from(b, { device, shape: shapeB }),
-        ),
+        tensor: keep(cast(Tensor.from(b, { device, shape: shapeB }), typeOfFormat(weight))),
         ld: shapeB[1],
       },
       y: { tensor: keep(empty(device, [M, N])), ld: N },
     }));
     launchMatmul(device, call);
-    checkProduct(test, a, b, await call.y.tensor.data());
+    const stored = await readAndDispose(cast(call.b.tensor, "float32")) as Float32Array;
+    checkProduct(test, a, stored, await call.y.tensor.data());
     const flops = 2 * M * N * K;
     const ms = await timeDevice(device, repeatsFor(flops / 1.5e7), () => launchMatmul(device, call));
-    const bytes = 4 * (M * K + M * N) + (half ? 2 : 4) * K * N;
+    const bytes = 4 * (M * K + M * N) + formatBytes(format, K * N);
     const floorMs = Math.max(flops / floors.gflops, bytes / floors.smallGBs) / 1e6;
     rows.push({
       product: name,
       shape: `${layout} ${M}x${K}x${N}`,
-      kernel: tileName(selectMatmul(device.profile, { layout, M, N, K, batch: 1 })),
+      kernel: tileName(selectMatmul(device.profile, { layout, M, N, K, batch: 1, weight })),
       ms,
       "GFLOP/s": flops / ms / 1e6,
       "GB/s": bytes / ms / 1e6,
@@ -142,7 +143,7 @@ export async function benchMatmul(
 if (import.meta.main) {
   const device = await initDevice();
   const { floors } = await measureFloors(device);
-  const half = Deno.args.includes("--half");
-  const title = `Products on ${device.adapterName}, right operand ${half ? "packed f16" : "f32"}`;
-  printTable(title, await benchMatmul(device, floors, { half }));
+  const weight = WEIGHT_FORMAT_NAMES.find((name) => Deno.args.includes(`--${name}`)) ?? "f32";
+  const title = `Products on ${device.adapterName}, right operand ${weight}`;
+  printTable(title, await benchMatmul(device, floors, { weight }));
 }

@@ -12,6 +12,7 @@ import {
   type Tokenizer,
   type WeightDType,
 } from "@peft/webgpu";
+import { WEIGHT_TYPES } from "@peft/webgpu/tensor";
 import { loadTuning, readTuning } from "@peft/webgpu/tuning";
 import { choice, text } from "../options/rules.ts";
 import { UsageError } from "./command.ts";
@@ -26,7 +27,7 @@ export const MODEL_FLAGS = {
   },
   adapter: { rule: text, help: "Adapter folder (adapter_config.json and its weights), or a hub id" },
   dtype: {
-    rule: choice("float32", "float16"),
+    rule: choice(...WEIGHT_TYPES),
     default: "float32",
     help: "Storage of the base weights on the device",
   },

@@ -24,6 +24,7 @@ export {
   dropout,
   type DType,
   embedding,
+  type FusedActivationName,
   gelu,
   geluNew,
   HostRandom,
@@ -61,7 +62,9 @@ export {
   type TensorOptions,
   tidy,
   transpose,
+  WEIGHT_TYPES,
   type WeightLayout,
+  type WeightType,
 } from "../autograd/mod.ts";
 export {
   type ActivationName,

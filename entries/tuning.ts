@@ -7,6 +7,7 @@ export {
   gpt2SmallShapes,
   loadTuning,
   modelShapes,
+  type ModelSizes,
   saveTuning,
   type ShapeOptions,
   type Standing,
@@ -18,4 +19,5 @@ export {
   type TuningShape,
 } from "../tuning/mod.ts";
 export type { MatmulLayout, MatmulWeightFormat } from "../kernels/matmul.ts";
+export type { WeightFormatName } from "../kernels/weights/mod.ts";
 export { readTuning, tuningPath, writeTuning } from "../io/tuning_file.ts";

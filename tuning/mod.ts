@@ -8,6 +8,7 @@ export { loadTuning, saveTuning, type TuningLoad } from "./saved_picks.ts";
 export {
   gpt2SmallShapes,
   modelShapes,
+  type ModelSizes,
   type ShapeOptions,
   type TunableModel,
   type TuningShape,

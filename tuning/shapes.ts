@@ -50,16 +50,22 @@ interface Projection {
 }
 
 /** Sizes that a list of shapes is made from. */
-interface ModelSizes {
+export interface ModelSizes {
+  /** V, rows of the head. */
   readonly vocabSize: number;
+  /** C, channels of a token. */
   readonly hiddenSize: number;
+  /** Heads of an attention. */
   readonly numHeads: number;
+  /** Channels of a head. */
   readonly headSize: number;
 }
 
 /** A model whose shapes can be listed: any causal language model, before or after adapters are added. */
 export interface TunableModel {
+  /** Its sizes. */
   readonly facts: ModelSizes;
+  /** Its modules with their paths: linear layers are among them. */
   namedModules(): Iterable<[path: string, module: object]>;
 }
 

@@ -4,7 +4,7 @@
  */
 import {
   fitsFormat,
-  WEIGHT_FORMATS,
+  WEIGHT_TYPES,
   type WeightFormat,
   type WeightFormatName,
 } from "../../kernels/weights/mod.ts";
@@ -21,8 +21,6 @@ export function checkFloat(action: string, x: Tensor): void {
   }
 }
 
-const WEIGHT_TYPES = Object.keys(WEIGHT_FORMATS).join(" or ");
-
 /**
  * The format of a weight.
  * @throws {TypeError} if its element type stores no weights, or its rows do not consist of whole blocks
@@ -30,7 +28,9 @@ const WEIGHT_TYPES = Object.keys(WEIGHT_FORMATS).join(" or ");
 export function checkWeight(action: string, weight: Tensor): WeightFormat<WeightFormatName> {
   const format = weightFormat(weight.dtype);
   if (!format) {
-    throw new TypeError(`Cannot ${action}: a ${WEIGHT_TYPES} weight is required, received ${weight.dtype}`);
+    throw new TypeError(
+      `Cannot ${action}: a ${WEIGHT_TYPES.join(" or ")} weight is required, received ${weight.dtype}`,
+    );
   }
   if (!fitsFormat(format, weight.shape)) {
     throw new TypeError(

@@ -32,6 +32,9 @@ export const WEIGHT_FORMATS: Readonly<Record<WeightType, WeightFormat<WeightForm
   float16: f16Format,
 };
 
+/** All element types of weights. */
+export const WEIGHT_TYPES: readonly WeightType[] = Object.keys(WEIGHT_FORMATS) as WeightType[];
+
 /** Names of all formats. */
 export const WEIGHT_FORMAT_NAMES: readonly WeightFormatName[] = Object.values(WEIGHT_FORMATS).map((
   { name },
@@ -44,5 +47,5 @@ export function formatNamed(name: WeightFormatName): WeightFormat<WeightFormatNa
 
 /** The element type of tensors in the format of that name. */
 export function typeOfFormat(name: WeightFormatName): WeightType {
-  return (Object.keys(WEIGHT_FORMATS) as WeightType[]).find((type) => WEIGHT_FORMATS[type].name === name)!;
+  return WEIGHT_TYPES.find((type) => WEIGHT_FORMATS[type].name === name)!;
 }
