@@ -7,17 +7,17 @@ import { concat, type Device, showShape, Tensor } from "../autograd/mod.ts";
 import { type AttentionMask, toMaskRows } from "./inputs.ts";
 import type { KVCache } from "./generation/kv_cache.ts";
 
-/** Shared by the blocks of one forward. */
+/** What the blocks of one forward share. */
 export interface AttentionState {
   /** uint32 [B, past + T], 0 hides a key; null where every token counts. */
   readonly mask: Tensor | null;
-  /** Keys before the first one of this forward: cached tokens, or a prefix. */
+  /** Number of keys before those of this forward: cached tokens, or a prefix. */
   readonly past: number;
   /** int32 [B, T] or [1, T]: the position of each token; virtual ones count. */
   readonly positions: Tensor;
-  /** Keys and values of a prefix for each layer, [NV, 2 Hkv D]; null where there is none, or where the cache holds them. */
+  /** Keys and values of a prefix for each layer, [NV, 2 Hkv D]; null where there is none or the cache holds it. */
   readonly prefix: readonly Tensor[] | null;
-  /** Where keys and values are kept, and taken from; undefined without a cache. */
+  /** Holds the keys and values of earlier tokens, and takes those of this forward; undefined without a cache. */
   readonly cache: KVCache | undefined;
 }
 

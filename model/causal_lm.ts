@@ -200,7 +200,7 @@ export abstract class CausalLM<Config extends ModelConfig = ModelConfig> extends
     );
   }
 
-  /** Gives the memory of every parameter back. */
+  /** Frees the memory of every parameter. */
   override dispose(): void {
     super.dispose();
     this.#random.dispose();

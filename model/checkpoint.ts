@@ -44,15 +44,15 @@ export interface LoadOptions {
 
 /** How far loading has come. */
 export interface LoadProgress {
-  /** Tensors loaded. */
+  /** Number of tensors loaded so far. */
   readonly loaded: number;
-  /** Tensors in all. */
+  /** Number of tensors in the model. */
   readonly total: number;
-  /** The last one. */
+  /** Name of the tensor that was loaded last. */
   readonly name: string;
 }
 
-/** Host bytes of a tensor in flight while loading: one buffer for all, since fresh memory costs as much as the read. */
+/** Host bytes read at a time. One buffer serves all reads, because fresh memory costs as much as the read itself. */
 const CHUNK_BYTES = 8 * 2 ** 20;
 
 /** Dtypes that are read; others are refused. */
@@ -60,7 +60,7 @@ const READABLE: ReadonlySet<string> = new Set(["F32", "F16", "BF16", "F64"]);
 
 /**
  * Loads a folder in Hugging Face's layout, in eval mode.
- * @param choose the architecture of a config.json; it may refuse
+ * @param choose the architecture of a config.json; it throws for one that it does not know
  * @throws {Error} for a folder without config.json
  * @throws {TypeError} listing every missing, unexpected or mis-shaped tensor, before memory for any is allocated
  */
@@ -138,7 +138,7 @@ export function matchCheckpoint(
   return matched;
 }
 
-/** Gives every parameter memory, then its values. @param names those in the file, by path */
+/** Allocates memory for every parameter, then fills it. @param names the name in the file of each path */
 async function fill(
   model: CausalLM,
   names: ReadonlyMap<string, string>,

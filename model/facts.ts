@@ -28,7 +28,7 @@ export interface ModelFacts {
   readonly maxPositionsKey: string;
   /** Tokens that end a text. */
   readonly eosTokenIds: readonly number[];
-  /** Token that fills up rows; null where the configuration names none. */
+  /** Token that pads rows; null where the configuration names none. */
   readonly padTokenId: number | null;
 }
 

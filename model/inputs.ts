@@ -19,11 +19,11 @@ export interface DecoderInputs {
   inputIds?: TokenIds;
   /** [B, past + T], 1 for tokens and 0 for padding; default all tokens. */
   attentionMask?: AttentionMask;
-  /** [B, T]; default counts from the cache's length, padding or not. */
+  /** [B, T]; by default they count up from the cache's length, and padding counts too. */
   positionIds?: TokenIds;
   /** Keys and values of earlier tokens; extended in place. */
   pastKeyValues?: KVCache;
-  /** Make a cache if none is given; default false. */
+  /** Make a cache where none is given; default false. */
   useCache?: boolean;
   /** Embedded tokens [B, T, C] in place of ids. */
   inputsEmbeds?: Tensor;
@@ -37,7 +37,7 @@ export interface DecoderInputs {
 export interface CausalLMInputs extends DecoderInputs {
   /** [B, T]: the tokens to predict, -100 for none; shifted inside. */
   labels?: TokenIds;
-  /** Divides the summed loss, in place of the count of labels: items of a whole accumulated batch. */
+  /** Divides the summed loss in place of the number of labels: the labels of a whole accumulated batch. */
   numItemsInBatch?: number;
 }
 
@@ -63,7 +63,7 @@ export function checkRows(
   return [rows.length, length];
 }
 
-/** Values of an int32 tensor [B, T] in rows. */
+/** The values of an int32 tensor [B, T] as rows. */
 function rowsOf(values: Int32Array, length: number): number[][] {
   return Array.from(
     { length: values.length / length },
@@ -93,7 +93,7 @@ function checkRange(
 }
 
 /**
- * Rows as an int32 tensor [B, T]; a tensor passes through (a second handle).
+ * Rows as an int32 tensor [B, T]; of a tensor, a second handle.
  * @param allowed one value outside 0..limit-1 that may occur, such as the label -100
  */
 export function toIdTensor(
@@ -124,7 +124,7 @@ export function toIdTensor(
   return Tensor.from(Int32Array.from(ids.flat()), { shape, device });
 }
 
-/** Fails unless `labels` have the shape of the ids and at least one label that a token before it predicts. */
+/** Fails unless `labels` have the shape of the ids, and at least one of them has a token before it that predicts it. */
 export function checkLabels(labels: TokenIds, batch: number, length: number): void {
   const shape = labels instanceof Tensor ? labels.shape : checkRows("labels", labels);
   if (shape[0] !== batch || shape[1] !== length) {

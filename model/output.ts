@@ -6,7 +6,7 @@
 import { keep, type Tensor } from "../autograd/mod.ts";
 import type { KVCache } from "./generation/kv_cache.ts";
 
-/** Result of `forward`. With labels, logits are computed when they are first read, and only then. */
+/** The result of `forward`. With labels, logits are computed only if they are read. */
 export class CausalLMOutput {
   /** The mean cross-entropy, a scalar; undefined without labels. */
   readonly loss: Tensor | undefined;
@@ -17,7 +17,7 @@ export class CausalLMOutput {
   #hidden: Tensor | null;
   #weight: Tensor | null;
 
-  /** @internal Either `logits`, or `hidden` and how to compute logits from it; `weight` is what that needs besides. */
+  /** @internal Either `logits`, or `hidden` and how to compute logits from it, with `weight` where that needs it. */
   constructor(parts: {
     loss?: Tensor;
     pastKeyValues?: KVCache;
@@ -53,12 +53,12 @@ export class CausalLMOutput {
     return this.#logits;
   }
 
-  /** @internal For scopes: what lives as long as this output. */
+  /** @internal The tensors that live as long as this output, for scopes. */
   *ownedTensors(): Generator<Tensor> {
     for (const tensor of [this.loss, this.#logits, this.#hidden, this.#weight]) if (tensor) yield tensor;
   }
 
-  /** Gives the memory of its tensors back; not the cache's. */
+  /** Frees its tensors, but not the cache. */
   dispose(): void {
     for (const tensor of this.ownedTensors()) tensor.dispose();
     this.#compute = null;

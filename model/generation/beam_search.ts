@@ -1,7 +1,7 @@
 /**
- * Beam search as `transformers` does it (`GenerationMixin._beam_search`, version 5): of `numBeams` running sequences a row
- * the best continuations run on, those that end are kept by their mean log-probability. Scores are float64 on the host;
- * every step recomputes the sequences, without a cache.
+ * Beam search as `transformers` does it (`GenerationMixin._beam_search`, version 5): each row has
+ * `numBeams` running sequences, of whose continuations the best ones run on. Sequences that end are ranked by their mean
+ * log-probability. Scores are float64 on the host. Every step recomputes the sequences; there is no cache.
  * @module
  */
 
@@ -9,19 +9,19 @@ import { noGrad, readAndDispose, type Tensor } from "../../autograd/mod.ts";
 
 /** Options of the search. */
 export interface BeamOptions {
-  /** Running sequences a row. */
+  /** Running sequences per row. */
   readonly numBeams: number;
   /** Power of the length that scores of ended sequences are divided by. */
   readonly lengthPenalty: number;
-  /** Stop a row as soon as `numBeams` sequences have ended; false: once no running one can get better. */
+  /** Stop a row as soon as `numBeams` sequences have ended; false: once no running sequence can beat an ended one. */
   readonly earlyStopping: boolean;
   /** Tokens that end a sequence. */
   readonly eos: readonly number[];
   /** Fills up shorter sequences. */
   readonly pad: number;
-  /** New tokens at most. */
+  /** Greatest number of new tokens. */
   readonly maxNewTokens: number;
-  /** Factor of the log-probabilities of tokens that a sequence has already. */
+  /** Multiplies the log-probabilities of tokens that the sequence already contains. */
   readonly repetitionPenalty: number;
   /** Ends the search. */
   readonly signal?: AbortSignal;
@@ -32,16 +32,16 @@ interface Beam {
   readonly score: number;
 }
 
-/** One prompt under search. */
+/** The search for one prompt. */
 interface Search {
   running: Beam[];
-  /** Ended sequences, best first, `numBeams` at most. */
+  /** Sequences that have ended, best first; at most `numBeams`. */
   ended: Beam[];
   /** Whether a running sequence may still beat an ended one. */
   improvable: boolean;
 }
 
-/** log softmax of one row of logits [V], the penalty applied to tokens in `ids`. */
+/** Log softmax of one row of logits [V], with the penalty on tokens in `ids`. */
 function logProbabilities(logits: Float32Array, ids: readonly number[], penalty: number): Float64Array {
   let high = -Infinity;
   for (const value of logits) high = Math.max(high, value);
@@ -49,8 +49,9 @@ function logProbabilities(logits: Float32Array, ids: readonly number[], penalty:
   for (const value of logits) total += Math.exp(value - high);
   const norm = high + Math.log(total);
   const result = Float64Array.from(logits, (value) => value - norm);
-  if (penalty !== 1) { for (const id of new Set(ids)) result[id] *= penalty; // they are at most 0
-   }
+  if (penalty !== 1) {
+    for (const id of new Set(ids)) result[id] *= penalty; // log-probabilities are at most 0
+  }
   return result;
 }
 
@@ -71,8 +72,9 @@ function continuations(running: readonly Beam[], rows: readonly Float64Array[], 
 }
 
 /**
- * Continues each prompt by its best sequence.
- * @param prompts rows of one length   @param logitsOf last logits [rows, V] of sequences; may not be called with gradients
+ * Continues each prompt with its best sequence.
+ * @param prompts rows of one length
+ * @param logitsOf the last logits [rows, V] of sequences; called without gradients
  * @returns prompts and new tokens, filled up to one length
  */
 export async function beamSearch(

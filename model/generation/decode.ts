@@ -21,30 +21,30 @@ export interface GenerativeModel {
 
 /** Receives tokens as they are chosen. */
 export interface Streamer {
-  /** The prompts, before the first token; absent: they are not wanted. */
+  /** Receives the prompts, before the first token. Optional. */
   begin?(prompts: readonly (readonly number[])[]): void;
-  /** One new token of each row. */
+  /** Receives one new token per row. */
   put(tokens: readonly number[]): void;
-  /** No more will come. */
+  /** Called after the last token. */
   end(): void;
 }
 
-/** Runs a forward with what it depends on set: see `GenerateOptions.runStep`. */
+/** Runs one forward after setting what it depends on: see `GenerateOptions.runStep`. */
 export type RunStep = <T>(step: () => T) => T;
 
-/** What a generation works on; `rows` grow. */
+/** Everything that one generation needs; its `rows` grow token by token. */
 export interface Decoding extends Prompts {
   /** Tokens that end a row. */
   readonly eos: readonly number[];
   /** Fills up rows that ended. */
   readonly pad: number;
-  /** New tokens at most. */
+  /** Greatest number of new tokens. */
   readonly maxNewTokens: number;
-  /** Keys and values so far; undefined: they are computed again. */
+  /** Keys and values of earlier tokens; undefined: each step recomputes them. */
   readonly cache: KVCache | undefined;
   /** Chooses tokens. */
   readonly sampler: TokenSampler;
-  /** Is told of each token. */
+  /** Receives each token. */
   readonly streamer: Streamer | undefined;
   /** Texts that end a row. */
   readonly stop: StopStrings | null;
@@ -54,15 +54,16 @@ export interface Decoding extends Prompts {
   readonly runStep: RunStep;
 }
 
-/** Time the tokens of one readback should take, in milliseconds: short enough for a reader, long enough to hide it. */
+/** Milliseconds that the tokens of one readback should take: too few for a reader to notice, enough to hide the readback. */
 const BLOCK_MS = 50;
-/** Tokens of one readback at most. */
+/** Greatest number of tokens per readback. */
 const MAX_BLOCK = 32;
 
 /**
- * Appends tokens to every row. Each step's tokens stay on the device as the next step's input; they are read back in
- * blocks, and the next block is under way before the last one is read. Without a cache, every token is read at once.
- * @throws the signal's reason once it is aborted, after the token under way
+ * Appends tokens to every row. Each step's tokens stay on the device as the next step's input. They are read back in
+ * blocks, and the device works on the next block while the last one is read. Without a cache, each token is read before
+ * the next step.
+ * @throws the signal's reason once it is aborted; the current token is finished first
  */
 export async function decode(model: GenerativeModel, job: Decoding): Promise<void> {
   const { rows, maxNewTokens, cache, sampler, stop, signal, pad } = job;
@@ -106,12 +107,12 @@ export async function decode(model: GenerativeModel, job: Decoding): Promise<voi
     }
     await take();
   } catch (error) {
-    await next?.catch(() => {}); // nothing is freed that is being read
+    await next?.catch(() => {}); // what is being read must not be freed
     throw error;
   }
 }
 
-/** Appends the work of one step: forward of the new tokens, choice of the next ones. */
+/** Records the work of one step: the forward of the new tokens and the choice of the next ones. */
 function recordStep(model: GenerativeModel, job: Decoding, step: number): void {
   const { rows, mask, virtual, cache, sampler } = job;
   const fresh = cache && step > 0;

@@ -14,37 +14,37 @@ import { resolveSampling, type SamplingOptions } from "./sampling.ts";
 import { StopStrings } from "./stop_strings.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 
-/** Options of `generate`; one that is `undefined` has its default, one that does not exist is refused. */
+/** Options of `generate`. One that is `undefined` has its default; a name that does not exist is refused. */
 export interface GenerateOptions extends SamplingOptions {
-  /** New tokens at most; default 20, as in transformers. */
+  /** Greatest number of new tokens; default 20, as in transformers. */
   maxNewTokens?: number;
   /** Tokens that end a row; default the configuration's. */
   eosTokenId?: number | readonly number[] | null;
-  /** Fills up rows that ended; default the configuration's, else the first end token. */
+  /** Token that fills rows that have ended; default the configuration's, else the first end token. */
   padTokenId?: number | null;
   /** Seed of sampling; default that of `setSeed()`, else 0. */
   seed?: number;
-  /** Called with each new token. */
+  /** Receives each new token. */
   streamer?: Streamer;
-  /** Keep keys and values instead of computing them again; default true. Beam search computes them again. */
+  /** Keep keys and values of earlier tokens, which beam search always recomputes; default true. */
   useCache?: boolean;
-  /** Running sequences of beam search; default 1: none. */
+  /** Running sequences of beam search; default 1, which means no beam search. */
   numBeams?: number;
   /** Beam search: power of the length that scores of ended sequences are divided by; default 1. */
   lengthPenalty?: number;
   /** Beam search: stop a row as soon as `numBeams` sequences have ended; default false. */
   earlyStopping?: boolean;
-  /** Ends the generation after the token under way: it rejects with the signal's reason. */
+  /** Ends the generation after the current token: the promise rejects with the signal's reason. */
   signal?: AbortSignal;
   /** The model's tokenizer: for prompts that are texts, and for `stopStrings`. */
   tokenizer?: Tokenizer;
-  /** Texts that end a row where one of them ends in its last token; needs `tokenizer`. */
+  /** Texts that end a row as soon as its last token completes one of them; needs `tokenizer`. */
   stopStrings?: string | readonly string[];
-  /** @internal Runs each forward: adapters set what it depends on for as long as it runs. Default: calls it. */
+  /** @internal Runs each forward; a model with adapters sets here which of them act in it. Default: just runs it. */
   runStep?: RunStep;
 }
 
-/** Every option; one that is missing does not compile. */
+/** Every option; forgetting one here is a compile error. */
 const OPTIONS: Readonly<Record<keyof GenerateOptions, true>> = {
   doSample: true,
   temperature: true,
@@ -84,7 +84,7 @@ function checkTokenId(name: string, id: number, vocabSize: number): void {
 }
 
 /**
- * Continues each row until an end token or `maxNewTokens`; rows that ended are filled up.
+ * Continues each row until an end token or `maxNewTokens`; rows that end earlier are padded.
  * @returns prompts and new tokens
  * @throws {RangeError} if prompt and new tokens exceed the model's positions, or an option is outside its range
  * @throws {TypeError} for an option that does not exist, or a text without a tokenizer
@@ -157,7 +157,7 @@ export async function generate(
   return rows;
 }
 
-/** Beam search over prompts. @throws {RangeError} for options it cannot go with, or out of range */
+/** Beam search over prompts. @throws {RangeError} for options that do not combine with it or are out of range */
 async function searchBeams(
   model: GenerativeModel,
   { rows, mask, virtual }: Prompts,
@@ -176,11 +176,11 @@ async function searchBeams(
     throw new RangeError(`Cannot generate: lengthPenalty must be a number, received ${lengthPenalty}`);
   }
   if (stopStrings !== undefined) {
-    throw new RangeError("Cannot generate: beam search ends rows by token, received stopStrings");
+    throw new RangeError("Cannot generate: beam search ends rows at end tokens only, received stopStrings");
   }
   if (sampling.doSample || streamer) {
     throw new RangeError(
-      `Cannot generate: beam search chooses by score and streams nothing, received ${
+      `Cannot generate: beam search neither samples nor streams, received ${
         sampling.doSample ? "doSample" : "a streamer"
       }`,
     );

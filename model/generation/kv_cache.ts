@@ -8,9 +8,9 @@ import { keyValueSize, type ModelFacts } from "../facts.ts";
 
 /** Room for `capacity` tokens of each row, one tensor per layer. */
 export class KVCache {
-  /** Tokens in it. */
+  /** Number of tokens that it holds. */
   length = 0;
-  /** Those of them that are virtual: a prefix or a prompt, which a caller's mask does not cover. */
+  /** How many of those are virtual: a prefix or a prompt, which the caller's mask does not cover. */
   virtualTokens = 0;
   /** Tokens there is room for. */
   readonly capacity: number;
@@ -40,7 +40,7 @@ export class KVCache {
     const [virtual] = prefix[0].shape;
     if (this.length > 0 || virtual > this.capacity) {
       throw new RangeError(
-        `Cannot put a prefix of ${virtual} tokens into the cache: an empty one with room for it is required, received ${this.length} of ${this.capacity}`,
+        `Cannot put a prefix of ${virtual} tokens into the cache: it must be empty and have room for the prefix, received a cache with ${this.length} of ${this.capacity} tokens`,
       );
     }
     prefix.forEach((rows, layer) => {
@@ -50,7 +50,7 @@ export class KVCache {
     this.virtualTokens = virtual;
   }
 
-  /** Gives its memory back. */
+  /** Frees its memory. */
   dispose(): void {
     for (const layer of this.layers) layer.dispose();
   }

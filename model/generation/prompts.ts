@@ -8,13 +8,13 @@ import { checkRows, type DecoderInputs, type TokenIds, toMaskRows } from "../inp
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 
 /**
- * Texts or rows of prompts, or what a tokenizer returns. Rows of ids are as long as each other, padded on the left; texts
- * are padded here.
+ * Prompts: texts, rows of token ids, or what a tokenizer returns. Rows of ids must have one length and be padded on the
+ * left; texts are padded here.
  */
 export type GenerateInputs = string | readonly string[] | readonly (readonly number[])[] | {
   /** [B, T] on the host. */
   readonly inputIds?: TokenIds;
-  /** In place of ids. */
+  /** Texts in place of ids. */
   readonly text?: string | readonly string[];
   /** [B, T], 1 for tokens and 0 for padding. */
   readonly attentionMask?: readonly (readonly number[])[] | Tensor;
@@ -24,7 +24,7 @@ export type GenerateInputs = string | readonly string[] | readonly (readonly num
   readonly prefixKeyValues?: readonly Tensor[];
 };
 
-/** Prompts as rows. */
+/** Prompts as rows of ids. */
 export interface Prompts {
   /** [B][T] */
   readonly rows: number[][];
@@ -34,7 +34,7 @@ export interface Prompts {
   readonly virtual: Pick<DecoderInputs, "promptEmbeds" | "prefixKeyValues">;
 }
 
-/** The forms of prompts, as one. */
+/** The form that every other form of prompts is brought to. */
 type Given = Exclude<GenerateInputs, string | readonly unknown[]>;
 
 function isTexts(inputs: unknown): inputs is string | readonly string[] {
@@ -42,7 +42,7 @@ function isTexts(inputs: unknown): inputs is string | readonly string[] {
     (Array.isArray(inputs) && inputs.length > 0 && inputs.every((text) => typeof text === "string"));
 }
 
-/** Ids of texts, the shorter rows filled up on the left. @throws {TypeError} without a tokenizer, or for an empty text */
+/** Ids of texts, with shorter rows padded on the left. @throws {TypeError} without a tokenizer, or for an empty text */
 function encode(
   texts: readonly string[],
   tokenizer: Tokenizer | undefined,
@@ -69,7 +69,11 @@ function encode(
   };
 }
 
-/** Prompts as rows and mask rows. @param pad fills up shorter texts   @throws {TypeError} for another form */
+/**
+ * Prompts as rows of ids and of a mask.
+ * @param pad the token that pads shorter texts
+ * @throws {TypeError} for anything that is not a form of prompts
+ */
 export function readPrompts(inputs: GenerateInputs, tokenizer: Tokenizer | undefined, pad: number): Prompts {
   const given: Given = isTexts(inputs)
     ? { text: inputs }

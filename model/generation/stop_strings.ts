@@ -5,11 +5,11 @@
 
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 
-/** Knows whether a row ends in one of several texts. */
+/** Tells whether a row ends with one of several texts. */
 export class StopStrings {
   readonly #texts: readonly string[];
   readonly #tokenizer: Tokenizer;
-  /** Tokens that can hold the longest text, each of at least one byte. */
+  /** Greatest number of tokens that the longest text can take: each has at least one byte. */
   readonly #reach: number;
 
   /** @throws {TypeError} for an empty text, or without a tokenizer */
@@ -17,7 +17,7 @@ export class StopStrings {
     this.#texts = [texts].flat();
     if (this.#texts.length === 0 || this.#texts.some((text) => typeof text !== "string" || text === "")) {
       throw new TypeError(
-        `Cannot generate: stopStrings must be a text or texts that are not empty, received ${
+        `Cannot generate: stopStrings must be one or more texts that are not empty, received ${
           JSON.stringify(texts)
         }`,
       );
@@ -31,7 +31,7 @@ export class StopStrings {
     this.#reach = Math.max(...this.#texts.map((text) => new TextEncoder().encode(text).length));
   }
 
-  /** Whether one of the texts ends in the row's last token: there, or within it. The prompt may hold its begin. */
+  /** Whether one of the texts ends within the row's last token or at its end. The text may begin in the prompt. */
   endsIn(row: readonly number[]): boolean {
     const tail = row.slice(-this.#reach - 1);
     const text = this.#tokenizer.decode(tail);

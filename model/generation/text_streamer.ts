@@ -12,7 +12,7 @@ export interface TextStreamerOptions {
   skipPrompt?: boolean;
   /** Leave special tokens such as `<|endoftext|>` out; default false. */
   skipSpecialTokens?: boolean;
-  /** Takes each piece of text that is certain; `streamEnd` with the last one. Default: prints it. */
+  /** Receives each piece of text once no later token can change it; `streamEnd` is true for the last one. Default: prints it. */
   onFinalizedText?: (text: string, streamEnd: boolean) => void;
 }
 
@@ -21,7 +21,7 @@ interface Process {
   readonly stdout?: { write(text: string): unknown };
 }
 
-/** Prints to standard output, or where there is none whole lines to the console. */
+/** Prints to standard output; where there is none, prints whole lines to the console. */
 function printer(): (text: string, streamEnd: boolean) => void {
   const { stdout } = (globalThis as { process?: Process }).process ?? {};
   if (stdout) return (text, streamEnd) => void stdout.write(streamEnd ? `${text}\n` : text);
@@ -46,7 +46,7 @@ export class TextStreamer implements Streamer {
   readonly #skipPrompt: boolean;
   readonly #onFinalizedText: (text: string, streamEnd: boolean) => void;
 
-  /** Nothing is given out yet. @param tokenizer the model's */
+  /** @param tokenizer the model's */
   constructor(tokenizer: Tokenizer, options: TextStreamerOptions = {}) {
     const { skipPrompt = false, skipSpecialTokens = false, onFinalizedText = printer() } = options;
     this.#text = tokenizer.decodeStream({ skipSpecialTokens });
@@ -67,7 +67,7 @@ export class TextStreamer implements Streamer {
     this.#give(this.#text.push(tokens[0]));
   }
 
-  /** Gives out what was held back. */
+  /** Prints what was held back. */
   end(): void {
     this.#onFinalizedText(this.#text.flush(), true);
   }

@@ -32,9 +32,9 @@ export class GPT2Attention extends SubBlock {
   resid_dropout: Dropout;
   /** Number of heads. */
   readonly heads: number;
-  /** Factor of the scores. */
+  /** What scores are multiplied by. */
   readonly scale: number;
-  /** Which block it is in, from 0. */
+  /** Number of its block, from 0. */
   readonly layer: number;
 
   /** @internal `GPT2LMHeadModel` makes it. */

@@ -21,7 +21,7 @@ import { GPT2Attention } from "./attention.ts";
 import type { GPT2Config } from "./config.ts";
 import { conv1d, layerNorm, projectAndAdd } from "./layers.ts";
 
-/** The activation of an MLP, as a module of its own. */
+/** The activation of an MLP as a module. */
 export class Activation extends Module {
   /** `activation` is Hugging Face's name. */
   constructor(readonly activation: ActivationName) {
@@ -89,7 +89,7 @@ export class GPT2Block extends Module {
     this.mlp = new GPT2MLP(config, source, random);
   }
 
-  /** @internal x [B, T, C] -> [B, T, C]; what backward needs stays with the tape, the rest is freed. */
+  /** @internal x [B, T, C] -> [B, T, C]; the tape keeps what backward needs, the rest is freed. */
   forward(x: Tensor, state: AttentionState): Tensor {
     return tidy(() => {
       const attended = this.attn.forward(this.ln_1.forward(x), x, state);

@@ -47,7 +47,7 @@ export interface GPT2ConfigFields {
   embdPdrop: number;
   /** Dropout of attention probabilities; default 0.1. */
   attnPdrop: number;
-  /** Added to variances; default 1e-5. */
+  /** Added to the variance in layer norms; default 1e-5. */
   layerNormEpsilon: number;
   /** Standard deviation of initial weights; default 0.02. */
   initializerRange: number;
@@ -55,7 +55,7 @@ export interface GPT2ConfigFields {
   scaleAttnWeights: boolean;
   /** Divide them by the block's number (from 1) too; default false. */
   scaleAttnByInverseLayerIdx: boolean;
-  /** Compute scores in float32: always so here; kept for the file. */
+  /** Compute scores in float32. That is always the case here; the field is kept for the file. */
   reorderAndUpcastAttn: boolean;
   /** Whether the head is the token embedding; default true. */
   tieWordEmbeddings: boolean;
@@ -63,7 +63,7 @@ export interface GPT2ConfigFields {
   bosTokenId: number | null;
   /** Token, or tokens, that end a text; default 50256. */
   eosTokenId: number | number[] | null;
-  /** Token that fills up rows; default null. */
+  /** Token that pads rows; default null. */
   padTokenId: number | null;
 }
 

@@ -19,13 +19,13 @@ export function conv1d(
   return new Conv1D(weight, source([outFeatures], "zeros", false));
 }
 
-/** @internal A LayerNorm that changes nothing yet. */
+/** @internal A LayerNorm with weights of one and biases of zero. */
 export function layerNorm(source: ParameterSource, config: GPT2Config): LayerNorm {
   const shape = [config.nEmbd];
   return new LayerNorm(source(shape, "ones", false), source(shape, "zeros", false), config.layerNormEpsilon);
 }
 
-/** @internal residual + drop(projection(x)), in the projection's own kernel where dropout is inactive; null adds nothing. */
+/** @internal residual + drop(projection(x)), in one kernel where dropout is inactive; a residual of null adds nothing. */
 export function projectAndAdd(
   projection: Projection,
   x: Tensor,

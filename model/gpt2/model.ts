@@ -59,7 +59,7 @@ export class GPT2LMHeadModel extends CausalLM<GPT2Config> {
   }
 }
 
-/** Buffers that old checkpoints carry: the causal mask, and the value of masked scores. */
+/** Buffers in old checkpoints: the causal mask, and the value of masked scores. */
 const BUFFERS = /(^|\.)attn\.(bias|masked_bias)$/;
 
 /** GPT-2, for the list of architectures. */

@@ -2,8 +2,8 @@
  * GPT-2's own tokenizer with its vocabulary embedded (the ranks of the npm package `gpt-tokenizer`), so that nothing
  * has to be downloaded. 50,256 byte-pair tokens and `<|endoftext|>`.
  *
- * Splitting and merging are done here, because that package (3.4.0 and 4.0.0) sees special tokens at the start of a
- * text alone, loses incomplete characters in `decode`, and takes JavaScript's `\s`, which differs from Python's and
+ * Splitting and merging are done here, because that package (3.4.0 and 4.0.0) recognises special tokens only at the
+ * start of a text, loses incomplete characters in `decode`, and uses JavaScript's `\s`, which differs from Python's and
  * Rust's at U+FEFF and U+0085.
  *
  * @module
@@ -166,7 +166,7 @@ function loadGpt2Core(): Promise<TokenizerCore> {
   return loaded ??= import("gpt-tokenizer/bpeRanks/r50k_base").then(
     (ranks) => new Gpt2Core(ranks.default),
     (cause) => {
-      loaded = undefined; // a later call may find it
+      loaded = undefined; // so that a later call tries again
       throw missingPackage("gpt-tokenizer", "peft_webgpu_gpt2_vocabulary.js", cause);
     },
   );

@@ -6,7 +6,7 @@
 import type { TokenizerCore } from "./core.ts";
 import type { PaddingSide, TokenizerSettings } from "./settings.ts";
 
-/** Options of a tokenizer call, Hugging Face's in camelCase. */
+/** Options of a tokenizer call: Hugging Face's, in camelCase. */
 export interface EncodeOptions {
   /** true or "longest": to the longest row; "max_length": to `maxLength`; default false. */
   padding?: boolean | "longest" | "max_length";
@@ -20,7 +20,7 @@ export interface EncodeOptions {
   addSpecialTokens?: boolean;
 }
 
-/** Token ids and attention mask (1 token, 0 padding), one row a text. */
+/** Token ids and attention mask (1 token, 0 padding), one row per text. */
 export interface Encoding {
   /** Token ids, [B][T]; rows differ in length without padding. */
   inputIds: number[][];

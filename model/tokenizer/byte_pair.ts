@@ -1,6 +1,6 @@
 /**
  * Byte-pair encoding over bytes (Sennrich et al. 2016; GPT-2's byte-level form, Radford et al. 2019). Byte strings are
- * JavaScript strings with one character from U+0000 to U+00FF a byte, so that they can be Map keys.
+ * JavaScript strings with one character from U+0000 to U+00FF per byte, so that they can be Map keys.
  *
  * @module
  */
@@ -14,7 +14,7 @@ export function byteString(text: string): string {
   return out;
 }
 
-/** Keys of merges wait here: rank times this, plus the place, so that the least key is the next merge. */
+/** A merge's key in the queue is its rank times this, plus its place: the least key is the next merge. */
 const PLACES = 2 ** 32;
 
 /** A binary heap of numbers: the least comes out first. */
@@ -54,7 +54,7 @@ class LeastFirst {
 
 /**
  * Merges the bytes of a piece pair by pair, always the pair of the lowest rank, the leftmost first, until no pair of
- * neighbours is a token. O(n log n) in the bytes: a text of one endless word must not hang.
+ * neighbours is a token. Takes O(n log n) steps for n bytes, so that one very long word does not hang.
  *
  * @param piece byte string.
  * @param ranks byte string of each token to its rank.
@@ -82,7 +82,7 @@ export function mergeBytes(
   for (let i = 0; i + 1 < size; i++) look(i);
   for (let key = queue.pop(); key !== undefined; key = queue.pop()) {
     const i = key % PLACES;
-    if (pairRank[i] !== (key - i) / PLACES) continue; // the pair changed since
+    if (pairRank[i] !== (key - i) / PLACES) continue; // the pair has changed since it was queued
     const second = next[i]!;
     next[i] = next[second]!;
     if (next[i]! < size) previous[next[i]!] = i;

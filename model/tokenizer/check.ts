@@ -1,6 +1,6 @@
 /**
- * Checks the contents of a `tokenizer.json` that nobody vouches for, before the package that reads it sees them: it takes
- * any id, allocates up to the greatest, and runs any pattern.
+ * Checks the contents of a `tokenizer.json` from an untrusted source. The package that reads it afterwards accepts any id,
+ * allocates memory up to the greatest one, and runs any pattern.
  *
  * @module
  */
@@ -8,7 +8,7 @@ import type { JsonObject } from "../../io/json.ts";
 import { quote } from "../../io/relative_path.ts";
 import { patternDefect } from "./pattern_safety.ts";
 
-/** Ids beyond are refused; the largest published vocabularies have about a million tokens. */
+/** Greater ids are refused; the largest published vocabularies have about a million tokens. */
 const MAX_ID = 2 ** 22 - 1;
 
 const isObject = (value: unknown): value is JsonObject =>
@@ -69,7 +69,7 @@ function checkAddedTokens(tokens: unknown): void {
   }
 }
 
-/** Checks every pattern and every length in the steps of a tokenizer, wherever they stand. */
+/** Checks every pattern and every length in the steps of a tokenizer, at any depth. */
 function checkSteps(step: unknown): void {
   if (Array.isArray(step)) return step.forEach(checkSteps);
   if (!isObject(step)) return;

@@ -1,13 +1,13 @@
 /**
- * What a vocabulary must do for a tokenizer. `json.ts` reads any `tokenizer.json`; a family whose vocabulary is built in
- * has a file of its own.
+ * What a vocabulary must do for a tokenizer. `json.ts` reads any `tokenizer.json`; an architecture
+ * whose vocabulary is built in has a file in its own folder.
  *
  * @module
  */
 
 import type { JsonObject } from "../../io/json.ts";
 
-/** Turns ids into text while they arrive: text is given out once no later id can change it. */
+/** Turns ids into text while they arrive: text is returned once no later id can change it. */
 export interface DecodeStream {
   /** Takes one id; returns the text that is now certain, often "". */
   push(id: number): string;
@@ -21,7 +21,7 @@ export interface TokenizerCore {
   readonly vocabSize: number;
   /** Token ids of a text; `addSpecialTokens`: with the vocabulary's own template. */
   encode(text: string, addSpecialTokens: boolean): number[];
-  /** Text of ids; ids without a token give nothing. */
+  /** Text of ids; ids without a token add nothing. */
   decode(ids: readonly number[], skipSpecialTokens: boolean): string;
   /** A decoder for ids that arrive one by one. */
   decodeStream(skipSpecialTokens: boolean): DecodeStream;
@@ -43,6 +43,6 @@ export interface BuiltInVocabulary {
   readonly specialTokens: readonly string[];
   /** The vocabulary, loaded once. */
   load(): Promise<TokenizerCore>;
-  /** Whether a `vocab.json` has just these tokens. */
+  /** Whether a `vocab.json` has exactly these tokens. */
   matches(vocab: JsonObject): Promise<boolean>;
 }

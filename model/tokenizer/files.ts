@@ -11,7 +11,7 @@ import type { BuiltInVocabulary, TokenizerCore } from "./core.ts";
 import { byteLevelJson, loadJsonCore } from "./json.ts";
 import { readSettings, type TokenizerSettings } from "./settings.ts";
 
-/** The files a tokenizer can be made of; none of them is in every folder. */
+/** The files that a tokenizer may be made of; no folder needs all of them. */
 export const TOKENIZER_FILES: readonly string[] = [
   "tokenizer.json",
   "tokenizer_config.json",
@@ -42,8 +42,8 @@ export async function readBuiltIn(vocabulary: BuiltInVocabulary): Promise<Tokeni
 }
 
 /**
- * The contents of tokenizer.json, or of the two older files in its form; undefined where those two are of the built-in
- * vocabulary.
+ * The contents of tokenizer.json, or of the two older files in its form; undefined where those two hold the
+ * built-in vocabulary.
  */
 async function readVocabulary(
   folder: FolderSource,

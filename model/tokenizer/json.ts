@@ -29,7 +29,7 @@ function useUnicodeSpace(step: unknown): void {
   if (Array.isArray(tokenizers)) tokenizers.forEach(useUnicodeSpace);
 }
 
-/** The error where a package that is loaded on first use is not there; `part` is its file beside the browser bundle. */
+/** The error for a missing package that is loaded on first use; `part` is its file beside the browser bundle. */
 export function missingPackage(name: string, part: string, cause: unknown): Error {
   return new Error(
     `Cannot load a tokenizer: the npm package "${name}" is required, or beside the browser bundle its file ${part}; ` +
@@ -76,10 +76,10 @@ class JsonCore implements TokenizerCore {
   }
 
   decodeStream(skipSpecialTokens: boolean): DecodeStream {
-    // As tokenizers' DecodeStream: decode a window of ids, and give out what it has beyond the text of the ids before.
+    // As tokenizers' DecodeStream: decode a window of ids, and return what it adds to the text of the ids before.
     // The window keeps the ids of the last piece, because some decoders change a text's first character.
     let ids: number[] = [];
-    let given = 0; // ids of the window whose text is out
+    let given = 0; // ids of the window whose text has been returned
     let prefix = "";
     const next = (final: boolean): string => {
       const text = this.decode(ids, skipSpecialTokens);
@@ -128,10 +128,10 @@ export async function loadJsonCore(json: JsonObject, config: JsonObject): Promis
 }
 
 /**
- * The tokenizer.json of a byte-level BPE folder in GPT-2's old form.
+ * The tokenizer.json of a byte-level BPE folder that has the two older files.
  *
  * @param vocab the contents of vocab.json: token to id.
- * @param merges the text of merges.txt: one pair a line, a first line "#version" ignored.
+ * @param merges the text of merges.txt: one pair per line; a first line "#version" ignored.
  * @param special tokens that are never split.
  */
 export function byteLevelJson(vocab: JsonObject, merges: string, special: readonly string[]): JsonObject {

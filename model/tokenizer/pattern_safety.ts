@@ -1,7 +1,7 @@
 /**
- * Whether a regular expression from a file can be given to JavaScript's matcher. That matcher backtracks: a pattern such
- * as `^(a+)+$` takes time exponential in the length of the text. The rule here is by form and errs on the safe side:
- * what is repeated may match in one way alone, so that the time is at worst a low power of the length.
+ * Whether it is safe to run a regular expression from a file on JavaScript's matcher. That matcher backtracks: a pattern such
+ * as `^(a+)+$` takes time exponential in the length of the text. The rule here looks at the form of the pattern and errs on the safe
+ * side: what is repeated must match in one way only, so that the time is at worst a low power of the length.
  *
  * @module
  */

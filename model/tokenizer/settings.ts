@@ -1,5 +1,5 @@
 /**
- * What a model folder says about its tokens beside the vocabulary: the special ones, padding, the greatest length.
+ * What a model folder says about its tokens apart from the vocabulary: special tokens, padding, the greatest length.
  *
  * @module
  */
@@ -35,7 +35,7 @@ function contentOf(value: unknown): string | undefined {
 }
 
 function validId(value: unknown, vocabSize: number): number | null {
-  const id = Array.isArray(value) ? value[0] : value; // some config.json list several ends
+  const id = Array.isArray(value) ? value[0] : value; // some config.json files list several end tokens
   return Number.isInteger(id) && id >= 0 && id < vocabSize ? id : null;
 }
 

@@ -29,14 +29,14 @@ export interface Tokenizer {
   /** Token ids of one text. */
   encode(text: string, options?: EncodeOptions): number[];
   /**
-   * Text of token ids; ids beyond the vocabulary give nothing, incomplete characters U+FFFD.
+   * Text of token ids; ids beyond the vocabulary add nothing, and incomplete characters become U+FFFD.
    *
    * @throws {RangeError} when an id is not a non-negative integer.
    */
   decode(ids: ArrayLike<number>, options?: DecodeOptions): string;
   /** {@linkcode decode} of each row. */
   batchDecode(rows: readonly ArrayLike<number>[], options?: DecodeOptions): string[];
-  /** A decoder for ids that arrive one by one, as in generation: text comes out when no later id can change it. */
+  /** A decoder for ids that arrive one by one, as in generation: text is returned once no later id can change it. */
   decodeStream(options?: DecodeOptions): DecodeStream;
   /** The id of a token's text; undefined when there is none. */
   tokenToId(token: string): number | undefined;

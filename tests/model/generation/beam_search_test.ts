@@ -70,10 +70,10 @@ Deno.test("generate() with beams refuses sampling, streaming and numbers out of 
     [{ numBeams: 0 }, "numBeams must be a positive integer, received 0"],
     [{ numBeams: 2.5 }, "numBeams must be a positive integer, received 2.5"],
     [{ numBeams: 2, lengthPenalty: NaN }, "lengthPenalty must be a number, received NaN"],
-    [{ numBeams: 2, doSample: true }, "beam search chooses by score and streams nothing, received doSample"],
+    [{ numBeams: 2, doSample: true }, "beam search neither samples nor streams, received doSample"],
     [
       { numBeams: 2, streamer: { put() {}, end() {} } },
-      "beam search chooses by score and streams nothing, received a streamer",
+      "beam search neither samples nor streams, received a streamer",
     ],
   ];
   for (const [options, message] of refused) {

@@ -155,8 +155,11 @@ Deno.test("generate() with stopStrings ends each row with the token in which one
   const refuse = (options: GenerateOptions, message: string) =>
     assertRejects(() => model.generate(prompts, options), Error, message);
   await refuse({ stopStrings: "a" }, "stopStrings needs the option tokenizer");
-  await refuse({ ...LONG, stopStrings: ["a", ""] }, "stopStrings must be a text or texts that are not empty");
-  await refuse({ ...LONG, stopStrings: "a", numBeams: 2 }, "beam search ends rows by token");
+  await refuse(
+    { ...LONG, stopStrings: ["a", ""] },
+    "stopStrings must be one or more texts that are not empty",
+  );
+  await refuse({ ...LONG, stopStrings: "a", numBeams: 2 }, "beam search ends rows at end tokens only");
 });
 
 /** What a streamer gives out. */
