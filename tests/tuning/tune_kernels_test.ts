@@ -241,7 +241,7 @@ Deno.test("loadTuning() ignores what is for another adapter, driver or version, 
       textWith(device, { [key]: { ...PICK, tileN: 5 } }),
       /"tileN" of "matmul nn f32 M5 N5 K5" must be one of 4, 8, 16/,
     ],
-    [textWith(device, { [key]: { ...PICK, lanesM: 64, lanesN: 64 } }), /at most 256 threads a workgroup/],
+    [textWith(device, { [key]: { ...PICK, lanesM: 64, lanesN: 64 } }), /at most 256 threads per workgroup/],
     [
       textWith(device, { [key]: [] }),
       /the pick of "matmul nn f32 M5 N5 K5" must be an object, received \[\]/,
