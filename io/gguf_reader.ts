@@ -81,6 +81,12 @@ export class GgufFile {
   }
 }
 
+/** Whether an input is one GGUF file, by its name or because it is a file at all, and no folder or hub id. */
+export function isGgufFile(input: unknown): boolean {
+  if (typeof input === "string") return /\.gguf$/i.test(input);
+  return input instanceof Blob || input instanceof Uint8Array || input instanceof ArrayBuffer;
+}
+
 /**
  * Opens a GGUF file and checks its whole header; the data is read on demand.
  *

@@ -97,6 +97,11 @@ class Gpt2Core implements TokenizerCore {
     return token === undefined ? undefined : printable(byteStringOf(token));
   }
 
+  tokenBytes(id: number): number {
+    const token = id === END_OF_TEXT_ID ? END_OF_TEXT : this.#tokens[id];
+    return token === undefined ? 0 : bytesOf(token).length;
+  }
+
   toJson(): string {
     const ranks = this.#byteRanks();
     const vocab: [string, number][] = [];

@@ -3,12 +3,13 @@
  * @module
  */
 
-import type { FolderInput } from "../../io/file_source.ts";
+import type { FileInput, FolderInput } from "../../io/file_source.ts";
 import { isDirectory } from "../../io/files.ts";
+import { isGgufFile } from "../../io/gguf_reader.ts";
 import { type HubOptions, resolveFolder } from "../../io/hub.ts";
 import { builtInVocabularies } from "../architectures.ts";
 import type { BuiltInVocabulary } from "./core.ts";
-import { readBuiltIn, readTokenizerFolder, TOKENIZER_FILES } from "./files.ts";
+import { readBuiltIn, readGgufTokenizer, readTokenizerFolder, TOKENIZER_FILES } from "./files.ts";
 import { createTokenizer, type Tokenizer } from "./tokenizer.ts";
 
 /** The vocabulary that needs no download of a hub id, if there is one. */
@@ -31,7 +32,7 @@ export class AutoTokenizer {
    * The tokenizer of a model.
    *
    * @param source a folder with `tokenizer.json` (or `vocab.json` and `merges.txt`): a path, a URL, files that a user picked
-   * or dropped, or one in memory; or a hub id. A few ids need no download: their vocabulary is built in.
+   * or dropped, or one in memory; a GGUF file; or a hub id. A few ids need no download: their vocabulary is built in.
    * @param options hub options: revision, cacheDir, localFilesOnly, …
    * @throws {Error} when the folder has no tokenizer or the hub cannot give it.
    * @example
@@ -41,14 +42,15 @@ export class AutoTokenizer {
    * console.log(tokenizer("Hello, PEFT!").inputIds); // [[15496, 11, 18468, 9792, 0]]
    * ```
    */
-  static async fromPretrained(source: FolderInput, options: HubOptions = {}): Promise<Tokenizer> {
+  static async fromPretrained(source: FolderInput | FileInput, options: HubOptions = {}): Promise<Tokenizer> {
+    if (isGgufFile(source)) return await createTokenizer(await readGgufTokenizer(source as FileInput));
     const vocabulary = typeof source === "string" ? builtIn(source) : undefined;
     const parts = vocabulary && !(await isLocalFolder(source as string))
       ? await readBuiltIn(vocabulary)
       : await readTokenizerFolder(
-        await resolveFolder(source, { ...options, optionalFiles: TOKENIZER_FILES }),
+        await resolveFolder(source as FolderInput, { ...options, optionalFiles: TOKENIZER_FILES }),
         builtInVocabularies(),
       );
-    return createTokenizer(parts.core, parts.settings, parts.config);
+    return await createTokenizer(parts);
   }
 }

@@ -29,6 +29,8 @@ export interface TokenizerCore {
   idOf(token: string): number | undefined;
   /** The token's text of an id; undefined when there is none. */
   tokenOf(id: number): string | undefined;
+  /** UTF-8 bytes of the text that a token stands for. */
+  tokenBytes(id: number): number;
   /** The text of `tokenizer.json`. */
   toJson(): string;
 }

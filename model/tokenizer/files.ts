@@ -3,11 +3,13 @@
  *
  * @module
  */
-import type { FolderSource } from "../../io/file_source.ts";
+import type { FileInput, FolderSource } from "../../io/file_source.ts";
+import { openGguf } from "../../io/gguf_reader.ts";
 import { type JsonObject, readJsonFrom } from "../../io/json.ts";
 import { readAll } from "../../io/open_file.ts";
 import { quote } from "../../io/relative_path.ts";
 import type { BuiltInVocabulary, TokenizerCore } from "./core.ts";
+import { ggufVocabulary } from "./gguf_vocabulary.ts";
 import { byteLevelJson, loadJsonCore } from "./json.ts";
 import { readSettings, type TokenizerSettings } from "./settings.ts";
 
@@ -18,6 +20,7 @@ export const TOKENIZER_FILES: readonly string[] = [
   "special_tokens_map.json",
   "vocab.json",
   "merges.txt",
+  "chat_template.jinja",
   "config.json",
 ];
 
@@ -32,13 +35,29 @@ export interface TokenizerParts {
   settings: TokenizerSettings;
   /** Contents of tokenizer_config.json. */
   config: JsonObject;
+  /** Templates of conversations by name; "default" is the one for all. */
+  chatTemplates: Map<string, string>;
 }
 
 /** The tokenizer of a vocabulary that needs no download. */
 export async function readBuiltIn(vocabulary: BuiltInVocabulary): Promise<TokenizerParts> {
   const { config } = vocabulary;
   const core = await vocabulary.load();
-  return { core, settings: readSettings(core, config, {}, {}), config };
+  return { core, settings: readSettings(core, config, {}, {}), config, chatTemplates: new Map() };
+}
+
+/** The templates of a folder: chat_template.jinja, else those in tokenizer_config.json. */
+async function readChatTemplates(folder: FolderSource, config: JsonObject): Promise<Map<string, string>> {
+  const templates = new Map<string, string>();
+  const listed = config.chat_template;
+  if (typeof listed === "string") templates.set("default", listed);
+  for (const entry of Array.isArray(listed) ? listed : []) {
+    const { name, template } = (entry ?? {}) as { name?: unknown; template?: unknown };
+    if (typeof name === "string" && typeof template === "string") templates.set(name, template);
+  }
+  const file = await folder.open("chat_template.jinja");
+  if (file) templates.set("default", new TextDecoder().decode(await readAll(file)));
+  return templates;
 }
 
 /**
@@ -67,6 +86,24 @@ async function readVocabulary(
 }
 
 /**
+ * Reads the tokenizer of a GGUF file.
+ *
+ * @throws {GgufError} when the file is not valid, or its tokenizer is not of a known kind.
+ */
+export async function readGgufTokenizer(input: FileInput): Promise<TokenizerParts> {
+  const file = await openGguf(input);
+  try {
+    const { json, config } = ggufVocabulary(file.metadata, file.name);
+    const core = await loadJsonCore(json, config);
+    const { chat_template: template } = config;
+    const chatTemplates = new Map(typeof template === "string" ? [["default", template]] : []);
+    return { core, settings: readSettings(core, config, {}, {}), config, chatTemplates };
+  } finally {
+    await file.close();
+  }
+}
+
+/**
  * Reads the tokenizer of a model folder.
  *
  * @param builtIn vocabularies that need no download; the first has the defaults for folders with the two older files
@@ -83,7 +120,8 @@ export async function readTokenizerFolder(
   const config = json ? own : { ...builtIn.config, ...own };
   try {
     const core = json ? await loadJsonCore(json, config) : await builtIn.load();
-    return { core, settings: readSettings(core, config, specialTokens, modelConfig), config };
+    const settings = readSettings(core, config, specialTokens, modelConfig);
+    return { core, settings, config, chatTemplates: await readChatTemplates(folder, config) };
   } catch (cause) {
     throw new Error(
       `Cannot load a tokenizer from ${

@@ -44,6 +44,9 @@ class JsonCore implements TokenizerCore {
   #json: JsonObject;
   #cleanUp: boolean;
   #special: Set<number>;
+  /** Texts of tokens that are not made by merging. */
+  #added: ReadonlyMap<number, string>;
+  #byteLevel: boolean;
 
   constructor(tokenizer: JsonTokenizer, json: JsonObject, config: JsonObject) {
     this.#tokenizer = tokenizer;
@@ -54,6 +57,10 @@ class JsonCore implements TokenizerCore {
     const model = json.model as { type?: unknown } | undefined;
     // transformers 5 ignores the setting for BPE, where it would change the text
     this.#cleanUp = config.clean_up_tokenization_spaces === true && model?.type !== "BPE";
+    this.#added = new Map(
+      [...tokenizer.get_added_tokens_decoder()].map(([id, { content }]) => [id, content]),
+    );
+    this.#byteLevel = JSON.stringify(json.decoder ?? null).includes('"ByteLevel"');
     this.#special = new Set(
       [...tokenizer.get_added_tokens_decoder()].filter(([, token]) => token.special).map(([id]) => id),
     );
@@ -105,6 +112,13 @@ class JsonCore implements TokenizerCore {
 
   tokenOf(id: number): string | undefined {
     return this.#tokenizer.id_to_token(id);
+  }
+
+  tokenBytes(id: number): number {
+    const text = this.#added.get(id) ?? this.#tokenizer.id_to_token(id) ?? "";
+    if (this.#byteLevel && !this.#added.has(id)) return text.length; // one character for each byte
+    if (/^<0x[0-9A-F]{2}>$/.test(text)) return 1; // byte fallback
+    return new TextEncoder().encode(text.replaceAll("\u2581", " ")).length;
   }
 
   toJson(): string {

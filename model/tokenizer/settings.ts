@@ -68,6 +68,25 @@ export function readSettings(
   };
 }
 
+/** Texts of the special tokens by their names in templates: `bos_token`, `eos_token`, … */
+export function specialTokensOf(
+  core: TokenizerCore,
+  tokenizerConfig: JsonObject,
+  settings: TokenizerSettings,
+): Record<string, string> {
+  const tokens: Record<string, string> = {};
+  for (const [name, value] of Object.entries(tokenizerConfig)) {
+    const content = /_token$/.test(name) ? contentOf(value) : undefined;
+    if (content !== undefined) tokens[name] = content;
+  }
+  for (const name of ["bos", "eos", "pad"] as const) {
+    const id = settings[`${name}TokenId`];
+    const token = id === null ? undefined : core.tokenOf(id);
+    if (token !== undefined) tokens[`${name}_token`] ??= token;
+  }
+  return tokens;
+}
+
 /** tokenizer_config.json for a folder with this vocabulary and these settings. */
 export function settingsFile(
   core: TokenizerCore,

@@ -4,13 +4,16 @@
  * @module
  */
 import { type FolderOutput, openTarget, writeJsonTo } from "../../io/folder_target.ts";
-import type { JsonObject } from "../../io/json.ts";
 import { quote } from "../../io/relative_path.ts";
 import { encodeBatch, type EncodeOptions, type Encoding } from "./batch.ts";
-import type { DecodeStream, TokenizerCore } from "./core.ts";
-import { type PaddingSide, settingsFile, type TokenizerSettings } from "./settings.ts";
+import { applyChatTemplate, type ChatEncoding, type ChatOptions } from "./chat.ts";
+import { type ChatMessage, ChatTemplateError, loadJinja } from "./chat_template.ts";
+import type { DecodeStream } from "./core.ts";
+import type { TokenizerParts } from "./files.ts";
+import { type PaddingSide, settingsFile, specialTokensOf } from "./settings.ts";
 
-export type { DecodeStream, EncodeOptions, Encoding, PaddingSide };
+export type { ChatEncoding, ChatMessage, ChatOptions, DecodeStream, EncodeOptions, Encoding, PaddingSide };
+export { ChatTemplateError };
 
 /** Options of decoding. */
 export interface DecodeOptions {
@@ -41,6 +44,29 @@ export interface Tokenizer {
   /** The id of a token's text; undefined when there is none. */
   tokenToId(token: string): number | undefined;
   /**
+   * A conversation as the model reads it, by its Jinja template: token ids, without special tokens beyond the template's.
+   *
+   * @throws {ChatTemplateError} when there is no template, it is not valid, or it refuses the messages.
+   * @throws {TypeError} for messages that are no list of objects with a role.
+   * @example
+   * ```ts
+   * import { AutoTokenizer } from "@peft/webgpu";
+   * const tokenizer = await AutoTokenizer.fromPretrained("HuggingFaceTB/SmolLM2-135M-Instruct");
+   * const messages = [{ role: "user", content: "What is the capital of France?" }];
+   * const ids = tokenizer.applyChatTemplate(messages, { addGenerationPrompt: true });
+   * ```
+   */
+  applyChatTemplate(messages: readonly ChatMessage[], options: ChatOptions & { tokenize: false }): string;
+  /** Ids, and which of them the assistant wrote. */
+  applyChatTemplate(
+    messages: readonly ChatMessage[],
+    options: ChatOptions & { returnAssistantTokensMask: true },
+  ): ChatEncoding;
+  /** Ids. */
+  applyChatTemplate(messages: readonly ChatMessage[], options?: ChatOptions): number[];
+  /** The template of conversations; null where there is none. */
+  chatTemplate: string | null;
+  /**
    * Writes `tokenizer.json` and `tokenizer_config.json`, as transformers reads them.
    *
    * @throws {Error} when the folder cannot be written.
@@ -65,13 +91,18 @@ function checkId(id: number, vocabSize: number): number {
   throw new RangeError(`Cannot decode: ids must be integers from 0 to ${vocabSize - 1}, received ${id}`);
 }
 
-/** A tokenizer of a vocabulary and its settings. @param config contents of tokenizer_config.json */
-export function createTokenizer(
-  core: TokenizerCore,
-  settings: TokenizerSettings,
-  config: JsonObject,
-): Tokenizer {
+/** A tokenizer of a vocabulary, its settings and its chat templates. */
+export async function createTokenizer(
+  { core, settings, config, chatTemplates }: TokenizerParts,
+): Promise<Tokenizer> {
   const { vocabSize } = core;
+  const chat = {
+    templates: chatTemplates,
+    special: specialTokensOf(core, config, settings),
+    read: await loadJinja().catch((error) => () => {
+      throw error; // only where a template is used
+    }),
+  };
   const call = (text: string | readonly string[], options: EncodeOptions = {}): Encoding =>
     encodeBatch(core, settings, Array.isArray(text) ? text : [text as string], options);
   const members: Pick<Tokenizer, keyof Tokenizer> = {
@@ -84,10 +115,32 @@ export function createTokenizer(
       return { push: (id) => stream.push(checkId(id, vocabSize)), flush: () => stream.flush() };
     },
     tokenToId: (token) => core.idOf(token),
+    applyChatTemplate: ((messages, options) => applyChatTemplate(core, chat, messages, options)) as Tokenizer[
+      "applyChatTemplate"
+    ],
+    get chatTemplate(): string | null {
+      return chatTemplates.get("default") ?? null;
+    },
+    set chatTemplate(source: string | null) {
+      if (source === null) chatTemplates.delete("default");
+      else {
+        chat.read(source); // fails here rather than at the first conversation
+        chatTemplates.set("default", source);
+      }
+    },
     async savePretrained(folder) {
       const target = openTarget(folder, "save the tokenizer");
       await target.write("tokenizer.json", core.toJson());
-      await writeJsonTo(target, "tokenizer_config.json", settingsFile(core, config, settings));
+      const { chat_template: _, ...rest } = config;
+      const several = [...chatTemplates].map(([name, template]) => ({ name, template }));
+      const template = chatTemplates.get("default");
+      if (template !== undefined) await target.write("chat_template.jinja", template);
+      const listed = several.length > (template === undefined ? 0 : 1) ? { chat_template: several } : {};
+      await writeJsonTo(
+        target,
+        "tokenizer_config.json",
+        settingsFile(core, { ...rest, ...listed }, settings),
+      );
     },
     vocabSize,
     modelMaxLength: settings.modelMaxLength,
