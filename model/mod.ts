@@ -18,7 +18,11 @@ export { KVCache } from "./generation/kv_cache.ts";
 export { CausalLMOutput } from "./output.ts";
 export type { SamplingOptions } from "./generation/sampling.ts";
 export { AutoTokenizer } from "./tokenizer/auto.ts";
+export { ChatTemplateError } from "./tokenizer/chat_template.ts";
 export type {
+  ChatEncoding,
+  ChatMessage,
+  ChatOptions,
   DecodeOptions,
   DecodeStream,
   EncodeOptions,

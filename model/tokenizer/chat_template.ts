@@ -77,37 +77,6 @@ function findSpans(marked: string): RenderedChat {
   return { text, assistantSpans: spans };
 }
 
-/** Thrown by a template's `raise_exception`. */
-class Raised extends Error {}
-
-/** `strftime_now` of `transformers`: a date as the template's format says. */
-export function formatDate(date: Date, format: string): string {
-  const two = (value: number) => String(value).padStart(2, "0");
-  const name = (options: Intl.DateTimeFormatOptions) =>
-    new Intl.DateTimeFormat("en-US", options).format(date);
-  const parts: Readonly<Record<string, () => string>> = {
-    Y: () => String(date.getFullYear()),
-    y: () => two(date.getFullYear() % 100),
-    m: () => two(date.getMonth() + 1),
-    d: () => two(date.getDate()),
-    e: () => String(date.getDate()).padStart(2),
-    B: () => name({ month: "long" }),
-    b: () => name({ month: "short" }),
-    A: () => name({ weekday: "long" }),
-    a: () => name({ weekday: "short" }),
-    H: () => two(date.getHours()),
-    I: () => two(date.getHours() % 12 || 12),
-    M: () => two(date.getMinutes()),
-    S: () => two(date.getSeconds()),
-    p: () => date.getHours() < 12 ? "AM" : "PM",
-    "%": () => "%",
-  };
-  return format.replaceAll(/%-?([a-zA-Z%])/g, (whole, letter) => {
-    const text = Object.hasOwn(parts, letter) ? parts[letter]() : whole;
-    return whole[1] === "-" ? text.replace(/^[0 ](?=.)/, "") : text;
-  });
-}
-
 /** A value as templates see it: entries that are null or undefined are absent, as `transformers` leaves them out. */
 function withoutNull(message: ChatMessage): Record<string, unknown> {
   return Object.fromEntries(
@@ -178,29 +147,20 @@ export class ChatTemplate {
   ): RenderedChat {
     checkMessages(messages);
     const { addGenerationPrompt = false, tools, documents, variables = {} } = options;
-    const raise = (message: unknown): never => {
-      throw new Raised(String(message));
-    };
     const context = {
       ...special,
       messages: messages.map(withoutNull),
       add_generation_prompt: addGenerationPrompt,
       ...(tools === undefined ? {} : { tools }),
       ...(documents === undefined ? {} : { documents }),
-      raise_exception: raise,
-      strftime_now: (format: string) => formatDate(new Date(), format),
       ...variables,
     };
     try {
       if (!this.marksAssistant) return { text: this.#template.render(context), assistantSpans: [] };
       return findSpans(this.#marked.render(context));
     } catch (cause) {
-      throw new ChatTemplateError(
-        cause instanceof Raised
-          ? `Cannot apply the chat template: it refuses these messages: ${cause.message}`
-          : `Cannot apply the chat template: it fails with: ${messageOf(cause)}`,
-        { cause },
-      );
+      // what a template's raise_exception says, or a defect of the template
+      throw new ChatTemplateError(`Cannot apply the chat template: ${messageOf(cause)}`, { cause });
     }
   }
 }

@@ -7,13 +7,12 @@ import { type FolderOutput, openTarget, writeJsonTo } from "../../io/folder_targ
 import { quote } from "../../io/relative_path.ts";
 import { encodeBatch, type EncodeOptions, type Encoding } from "./batch.ts";
 import { applyChatTemplate, type ChatEncoding, type ChatOptions } from "./chat.ts";
-import { type ChatMessage, ChatTemplateError, loadJinja } from "./chat_template.ts";
+import { type ChatMessage, loadJinja } from "./chat_template.ts";
 import type { DecodeStream } from "./core.ts";
 import type { TokenizerParts } from "./files.ts";
 import { type PaddingSide, settingsFile, specialTokensOf } from "./settings.ts";
 
 export type { ChatEncoding, ChatMessage, ChatOptions, DecodeStream, EncodeOptions, Encoding, PaddingSide };
-export { ChatTemplateError };
 
 /** Options of decoding. */
 export interface DecodeOptions {
