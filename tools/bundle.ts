@@ -40,6 +40,7 @@ export function findRuntimeNames(code: string): string[] {
 /** Packages that go with the bundle, by the specifier that the source imports: file name, and package in deno.json. */
 const PARTS: Readonly<Record<string, { readonly file: string; readonly entry: string }>> = {
   "@huggingface/tokenizers": { file: "peft_webgpu_tokenizers.js", entry: "@huggingface/tokenizers" },
+  "@huggingface/jinja": { file: "peft_webgpu_jinja.js", entry: "@huggingface/jinja" },
   "gpt-tokenizer/bpeRanks/r50k_base": { file: "peft_webgpu_gpt2_vocabulary.js", entry: "gpt-tokenizer/" },
 };
 

@@ -13,6 +13,7 @@ export interface ChatMessage {
   readonly role: string;
   /** What was said: text, or parts as the template takes them. */
   readonly content?: unknown;
+  /** Other fields. */
   readonly [field: string]: unknown;
 }
 

@@ -41,7 +41,9 @@ Deno.test("applyChatTemplate() gives transformers' text, ids and masks of the as
     if (error !== undefined) {
       errors++;
       const thrown = assertThrows(() => tokenizer.applyChatTemplate(messages, options), ChatTemplateError);
-      if (error.startsWith("roles must") && conversation === "order") assertStringIncludes((thrown as Error).message, error);
+      if (error.startsWith("roles must") && conversation === "order") {
+        assertStringIncludes((thrown as Error).message, error);
+      }
       continue;
     }
     assertEquals(tokenizer.applyChatTemplate(messages, { ...options, tokenize: false }), text, label);
