@@ -6,7 +6,7 @@
  */
 import { noGrad } from "../autograd/mod.ts";
 import { type Device, initDevice } from "../gpu/mod.ts";
-import type { GPT2LMHeadModel } from "../model/mod.ts";
+import type { CausalLM } from "../model/mod.ts";
 import { buildModel, SMALL, type StepCase, tokenRows } from "./gpt_cases.ts";
 import { median, printTable, type Row } from "./harness.ts";
 
@@ -24,11 +24,11 @@ const CASES: readonly GenerationCase[] = [
 ];
 
 /** @throws {Error} if a generated token is not the one of the largest logit */
-async function checkGreedy(model: GPT2LMHeadModel, row: readonly number[], prompt: number): Promise<void> {
+async function checkGreedy(model: CausalLM, row: readonly number[], prompt: number): Promise<void> {
   const { logits } = noGrad(() => model.forward({ inputIds: [[...row]] }));
   const data = await logits.data() as Float32Array;
   logits.dispose();
-  const { vocabSize } = model.config;
+  const { vocabSize } = model.facts;
   for (let t = prompt; t < row.length; t++) {
     const scores = data.subarray((t - 1) * vocabSize, t * vocabSize);
     const highest = scores.reduce((a, b) => Math.max(a, b), -Infinity);
@@ -43,7 +43,7 @@ async function checkGreedy(model: GPT2LMHeadModel, row: readonly number[], promp
 /** Median time of `tokens` greedy tokens after a prompt, and of the prompt with its first token. */
 export async function benchGeneration(device: Device, test: GenerationCase): Promise<Row> {
   const { base } = buildModel(device, { config: test.config, lora: false });
-  const prompt = tokenRows(1, test.prompt, base.config.vocabSize);
+  const prompt = tokenRows(1, test.prompt, base.facts.vocabSize);
   const generate = (maxNewTokens: number) => base.generate(prompt, { maxNewTokens, eosTokenId: null });
   const [row] = await generate(test.tokens);
   await checkGreedy(base, row, test.prompt);

@@ -5,7 +5,7 @@
  */
 import { captureStep, type Tensor, tidy } from "../autograd/mod.ts";
 import type { Device } from "../gpu/mod.ts";
-import { GPT2Config, GPT2LMHeadModel } from "../model/mod.ts";
+import { type CausalLM, GPT2Config, GPT2LMHeadModel } from "../model/mod.ts";
 import { getPeftModel, LoraConfig, type PeftModel } from "../peft/mod.ts";
 import { AdamW } from "../train/adamw.ts";
 
@@ -63,7 +63,7 @@ export function tokenRows(batch: number, length: number, vocabSize: number): num
 export function buildModel(
   device: Device,
   { config, lora }: Pick<StepCase, "config" | "lora">,
-): { base: GPT2LMHeadModel; model: GPT2LMHeadModel | PeftModel } {
+): { base: CausalLM; model: CausalLM | PeftModel<CausalLM> } {
   const off = { residPdrop: 0, embdPdrop: 0, attnPdrop: 0 };
   const base = new GPT2LMHeadModel(new GPT2Config({ ...config, ...off }), { device, seed: 1 });
   const model = lora
@@ -84,7 +84,7 @@ export interface TrainingStep {
 /** The step of a case; `captured` records it once and replays it. */
 export function makeStep(device: Device, test: StepCase, captured: boolean): TrainingStep {
   const { base, model } = buildModel(device, test);
-  const rows = tokenRows(test.batch, test.length, base.config.vocabSize);
+  const rows = tokenRows(test.batch, test.length, base.facts.vocabSize);
   const trainable = [...model.parameters()].filter((parameter) => parameter.requiresGrad);
   const optimizer = new AdamW(trainable, { lr: LEARNING_RATE, weightDecay: 0 });
   const body = (inputIds: number[][] | Tensor) => {

@@ -7,7 +7,7 @@
  */
 import { noGrad } from "../autograd/mod.ts";
 import { type Device, initDevice } from "../gpu/mod.ts";
-import { GPT2Config, GPT2LMHeadModel } from "../model/mod.ts";
+import { type CausalLM, GPT2Config, GPT2LMHeadModel } from "../model/mod.ts";
 import { getPeftModel, LoraConfig, type PeftModel } from "../peft/mod.ts";
 import { tokenRows } from "./gpt_cases.ts";
 import { checkResult, median, printTable, type Row, sampleIndices } from "./harness.ts";
@@ -27,7 +27,7 @@ const CASES: readonly MixedBatchCase[] = [
 const NAMES = ["a", "b", "c", "d"];
 const LENGTH = 64;
 
-function build(device: Device, { r, targetModules }: MixedBatchCase): PeftModel<GPT2LMHeadModel> {
+function build(device: Device, { r, targetModules }: MixedBatchCase): PeftModel<CausalLM> {
   const config = new GPT2Config({ nLayer: 2, vocabSize: 1024, bosTokenId: 0, eosTokenId: 0 });
   const base = new GPT2LMHeadModel(config, { device, seed: 1 }).eval();
   const fields = { r, targetModules, initLoraWeights: false } as const;
@@ -41,7 +41,7 @@ function build(device: Device, { r, targetModules }: MixedBatchCase): PeftModel<
 /** Median times of the three ways, round by round in turn. */
 export async function benchMixedBatch(device: Device, test: MixedBatchCase, rounds = 15): Promise<Row> {
   const model = build(device, test);
-  const inputIds = tokenRows(NAMES.length, LENGTH, model.config.vocabSize);
+  const inputIds = tokenRows(NAMES.length, LENGTH, model.getBaseModel().facts.vocabSize);
   const one = () => noGrad(() => model.forward({ inputIds }));
   const mixed = () => model.forward({ inputIds, adapterNames: NAMES });
   const row = (i: number) => {

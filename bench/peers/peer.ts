@@ -66,10 +66,10 @@ export async function exportTask(device: Device, lora: boolean): Promise<GptTask
       data: await parameter.data() as Float32Array<ArrayBuffer>,
     });
   }
-  const { vocabSize, nEmbd, nLayer, nHead } = base.config;
+  const { vocabSize, hiddenSize: width, numLayers: layers, numHeads: heads } = base.facts;
   model.dispose();
   const ids = tokenRows(test.batch, test.length, vocabSize);
-  return { weights, lora, ids, vocabSize, width: nEmbd, layers: nLayer, heads: nHead };
+  return { weights, lora, ids, vocabSize, width, layers, heads };
 }
 
 /** Our own step, captured. */
