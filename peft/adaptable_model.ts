@@ -13,11 +13,11 @@ export type AdaptableModel = Module & {
 
 /** What a model's forward takes. */
 export type ForwardInputs<M extends AdaptableModel> = Parameters<M["forward"]>[0];
-/** What a model's generate takes and gives; never where it has none. */
+/** The type of a model's `generate`; never if it has none. */
 export type Generate<M> = M extends { generate: infer G extends (...args: never[]) => unknown } ? G : never;
 
 /** Adapters for the rows of a batch. */
 export interface AdapterRows {
-  /** An adapter's name for each row, or "__base__" for none; default the active adapters for all. */
+  /** An adapter's name for each row, or "__base__" for none; default: the active adapters for all rows. */
   adapterNames?: readonly string[];
 }

@@ -1,5 +1,5 @@
 /**
- * A LoRA adapter that turns one model into another one, as well as its rank allows.
+ * A LoRA adapter that turns one model into another, as closely as its rank allows.
  * @module
  */
 
@@ -11,7 +11,7 @@ import { type LowRankLayer, lowRankLayers } from "./lora/low_rank.ts";
 import { truncatedSvd } from "./lora/truncated_svd.ts";
 import { getPeftModel, type PeftModel } from "./peft_model.ts";
 
-/** Options of `extractLora`: those of a LoRA configuration that say where and how large the adapter is. */
+/** Options of `extractLora`: those of a LoRA configuration that choose the modules and the rank. */
 export interface ExtractLoraOptions extends
   Partial<
     Pick<
@@ -26,13 +26,13 @@ export interface ExtractLoraOptions extends
 /**
  * Wraps `base` with a LoRA adapter whose change of each targeted weight is the best one of its rank: the singular value
  * decomposition of the difference, cut to r values, B = U S and A = V^T, scaling 1. What `tuned` changed elsewhere
- * (biases, norms, other modules) is not carried. `savePretrained` then writes a file that Python loads.
+ * (biases, norms, other modules) is not transferred. `savePretrained` then writes a file that Python loads.
  *
  * ```ts ignore
  * const peftModel = await extractLora(base, tuned, { r: 16, targetModules: ["c_attn"] });
  * await peftModel.savePretrained("out/extracted");
  * ```
- * @throws {TypeError} if a targeted module of `tuned` is missing or of another shape; `base` is as it was then
+ * @throws {TypeError} if a targeted module of `tuned` is missing or of another shape; `base` is then unchanged
  */
 export async function extractLora<M extends AdaptableModel>(
   base: M,

@@ -30,9 +30,9 @@ import type { WeightedAdapterOptions } from "./operations/weighted_lora.ts";
 import type { VirtualTokenEncoder } from "./virtual_tokens/prompt_encoder.ts";
 import { isPromptLearning } from "./virtual_tokens/prompt_learning.ts";
 
-/** Whether adapters of different methods may stand on one model. */
+/** Whether a model may have adapters of different methods. */
 export interface MixedOption {
-  /** Default false: all adapters are of one method. Then layers hold LoRA as any other method, without its variants. */
+  /** Default false: all adapters are of one method. With `true`, LoRA's variants are not available. */
   mixed?: boolean;
 }
 
@@ -66,8 +66,9 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
 
   /**
    * Loads an adapter into a model; frozen and in eval mode unless `isTrainable`.
-   * @param dirOrId a folder that `savePretrained` (here or in Python) wrote (a path, a URL, files or a folder source), or a hub id
-   * @throws {TypeError} listing every tensor that does not fit; the model is as it was then
+   * @param dirOrId a folder that `savePretrained` (here or in Python) wrote (a path, a URL, files or a folder source),
+   * or a hub id
+   * @throws {TypeError} listing every tensor that does not fit; the model is then unchanged
    */
   static async fromPretrained<M extends AdaptableModel>(
     model: M,
@@ -118,12 +119,14 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
     return (this.#host.model as unknown as { config: never }).config;
   }
 
-  /** Whether the Trainer may record its steps: where the base allows it, and no adapter changes its ranks on the way. */
+  /**
+   * Whether the Trainer may record its steps: the base must allow it, and no adapter may change its ranks while it
+   * trains.
+   */
   get isCapturable(): boolean {
-    const { model, configs } = this.#host;
+    const { model, changesRanks } = this.#host;
     return this.forward === PeftModel.prototype.forward &&
-      (model as { isCapturable?: boolean }).isCapturable === true &&
-      ![...configs.values()].some(({ peftType }) => peftType === "ADALORA");
+      (model as { isCapturable?: boolean }).isCapturable === true && !changesRanks;
   }
 
   /**
@@ -138,8 +141,8 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
   }
 
   /**
-   * AdaLoRA: takes note of the gradients, and cuts ranks to the budget of the step. After `optimizer.step()`, before
-   * `zeroGrad()`, with every step from 0 or 1 on.
+   * AdaLoRA: records the gradients, and reduces the ranks to the budget of the step. Call it after each
+   * `optimizer.step()` and before `zeroGrad()`, with the number of the step, from 0 or 1.
    * @throws {RangeError} if no adapter that trains is AdaLoRA's, or there are no gradients
    */
   async updateAndAllocate(step: number): Promise<void> {
@@ -147,12 +150,12 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
     await this.#host.updateAndAllocate(step);
   }
 
-  /** @internal For the Trainer's checkpoints: what training goes on from besides the parameters. */
+  /** @internal For the Trainer's checkpoints: what a resumed training needs besides the parameters. */
   async trainingState(): Promise<TrainingState> {
     return await this.#host.trainingState?.() ?? new Map();
   }
 
-  /** @internal Goes on from there. */
+  /** @internal Restores that state. */
   loadTrainingState(state: TrainingState): void {
     this.#host.loadTrainingState?.(state);
   }
@@ -194,7 +197,7 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
    * @param weights one for each adapter; negative ones subtract
    * @param options how LoRA adapters become one; default their weighted sum cut to the largest rank ("svd")
    * @throws {RangeError} for an unknown type or adapter, a name that is taken, ranks that differ where they must not, a
-   *   missing density, or DoRA; the model is as it was then
+   *   missing density, or DoRA; the model is then unchanged
    */
   async addWeightedAdapter(
     adapters: readonly string[],
@@ -212,19 +215,20 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
   }
 
   /**
-   * Makes one adapter (or several, summed) act and train, and the others rest; what is merged is unmerged first.
+   * Makes one adapter (or several, summed) active and trainable, and the others inactive; merged adapters are unmerged
+   * first.
    * @param options `inferenceMode`: they act without training
    */
   setAdapter(adapterName: string | readonly string[], options: { inferenceMode?: boolean } = {}): void {
     setActive(this.#host, adapterName, options.inferenceMode);
   }
 
-  /** Drops an adapter and its memory. @throws {RangeError} if it is unknown or merged */
+  /** Removes an adapter and frees its memory. @throws {RangeError} if it is unknown or merged */
   deleteAdapter(adapterName: string): void {
     deleteFrom(this.#host, adapterName, this.training);
   }
 
-  /** Gives an adapter another name, in place. @throws {RangeError} if it is unknown, or the new name is taken */
+  /** Renames an adapter in place. @throws {RangeError} if it is unknown, or the new name is taken */
   renameAdapter(adapterName: string, newName: string): void {
     this.#host.rename(adapterName, newName);
   }
@@ -235,8 +239,8 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
   }
 
   /**
-   * Switches every adapter off until `enableAdapterLayers()`; merged ones are unmerged. `setAdapter()` meanwhile chooses
-   * what acts and trains from then on.
+   * Switches every adapter off until `enableAdapterLayers()`; merged ones are unmerged. A `setAdapter()` in the
+   * meantime takes effect then.
    */
   disableAdapterLayers(): void {
     warnOfBiases(this.#host);
@@ -257,7 +261,7 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
     setScale(this, adapterName, factor);
   }
 
-  /** What each layer with adapters holds, and in which state. */
+  /** The state of each layer with adapters. */
   getLayerStatus(): TunerLayerStatus[] {
     return getLayerStatus(this);
   }
@@ -268,10 +272,10 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
   }
 
   /**
-   * Runs `body` with every adapter off: the base model, bit for bit (biases that were trained stay trained).
-   * The adapters are on again afterwards, also after an exception; `body` may be asynchronous. Where calls overlap or
-   * nest, adapters are on again once all have ended. What is merged is merged again then, unless other adapters were
-   * set meanwhile.
+   * Runs `body` with every adapter off: the base model, bit for bit (biases that were trained stay trained). The
+   * adapters are on again afterwards, even if it throws; `body` may be asynchronous. Where calls overlap or nest,
+   * adapters are on again once all have ended. What was merged is merged again then, unless other adapters were set in
+   * the meantime.
    */
   disableAdapter<T>(body: () => T): T {
     warnOfBiases(this.#host);
@@ -280,19 +284,19 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
 
   /**
    * Adds the change of adapters (default: the active ones) to the base weights.
-   * @throws {RangeError} while adapters are switched off (`peft` merges, and the next forward unmerges); with `safeMerge`,
-   * if a merged weight is not finite; the base is as it was then
+   * @throws {RangeError} while adapters are switched off (`peft` merges, and the next forward unmerges); with
+   * `safeMerge`, if a merged weight is not finite; the base is then unchanged
    */
   async mergeAdapter(options: { adapterNames?: readonly string[]; safeMerge?: boolean } = {}): Promise<void> {
     await this.#host.merge(options.adapterNames ?? this.activeAdapters, options.safeMerge ?? false);
   }
 
-  /** Takes merged changes out of the base weights, bit for bit. */
+  /** Removes merged changes from the base weights, bit for bit. */
   unmergeAdapter(): void {
     this.#host.unmerge();
   }
 
-  /** Merges the active adapters, also where they are switched off, and returns the base model, free of adapters. */
+  /** Merges the active adapters, even if they are switched off, and returns the base model without adapters. */
   async mergeAndUnload(options: { adapterNames?: readonly string[]; safeMerge?: boolean } = {}): Promise<M> {
     const names = options.adapterNames ?? this.activeAdapters;
     const { isHeld } = this.#host.switch;
@@ -310,7 +314,7 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
     return model;
   }
 
-  /** Returns the base model as it was, free of adapters. */
+  /** Returns the base model as it was, without adapters. */
   unload(): M {
     if (this.#host.state.merged.length > 0) this.#host.unmerge();
     const model = this.#host.unload(false);
@@ -318,7 +322,7 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
     return model;
   }
 
-  /** Gives the memory of the model and all its adapters back. */
+  /** Frees the model and all its adapters. */
   override dispose(): void {
     this.#host.disposeAdapters();
     super.dispose();
@@ -352,7 +356,7 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
 
   /**
    * Loads another adapter; it is not active until `setAdapter`.
-   * @throws {TypeError} listing every tensor that does not fit; the model is as it was then
+   * @throws {TypeError} listing every tensor that does not fit; the model is then unchanged
    */
   async loadAdapter(
     dirOrId: FolderInput,

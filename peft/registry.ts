@@ -72,7 +72,7 @@ export const peftMethods: { readonly [Type in PeftType]: PeftMethod<PeftConfigs[
   VERA: vera,
 };
 
-/** The configuration of an `adapter_config.json`. @throws {RangeError} if its method is not here */
+/** The configuration of an `adapter_config.json`. @throws {RangeError} if its method is not supported */
 export function readConfig(json: Readonly<Record<string, unknown>>): PeftConfig {
   const type = json.peft_type;
   if (type === undefined && typeof json.config === "object" && json.config !== null) { // AdapterHub's file
@@ -84,7 +84,7 @@ export function readConfig(json: Readonly<Record<string, unknown>>): PeftConfig 
   return methodOf(isBitFit(json) ? "BITFIT" : type).configFromJSON(json);
 }
 
-/** How adapters of a configuration lie in folders. */
+/** The folder layout of adapters with this configuration. */
 export function formatOf(config: PeftConfig): AdapterFormat {
   return isPromptLearning(config) ? peftFormat : methodOf(config.peftType).format ?? peftFormat;
 }

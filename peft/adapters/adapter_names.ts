@@ -1,5 +1,5 @@
 /**
- * Names of the adapters of one model: which may be given, and which are there.
+ * Names of the adapters of one model: which are valid, and which exist.
  * @module
  */
 
@@ -30,7 +30,7 @@ export function checkName(configs: AdapterConfigs, name: string): void {
   }
 }
 
-/** The refusal of a second method beside a first one. */
+/** The error for an adapter of a second method. */
 export function mixedTypes(name: string, first: PeftConfig | undefined, second: PeftConfig): RangeError {
   return new RangeError(
     `Cannot add adapter "${name}": Cannot combine adapters with different peft types. Found ${first?.peftType} and ${second.peftType}.`,

@@ -1,5 +1,5 @@
 /**
- * Adapters that are switched off: for as long as functions run, or until they are switched on again.
+ * Switches adapters off: while functions run, or until they are switched on again.
  * @module
  */
 
@@ -7,7 +7,7 @@ import type { Parameter } from "../../nn/mod.ts";
 import type { AdapterState } from "../state/adapter_state.ts";
 import { GradientFlags } from "./gradient_flags.ts";
 
-/** What trains adapters. */
+/** What holds adapters that train. */
 interface Trained {
   readonly switch: AdapterSwitch;
   adapterState(name: string): ReadonlyMap<string, Parameter>;
@@ -25,9 +25,9 @@ export function trainOnly(host: Trained, all: Iterable<Parameter>, names: readon
 
 /** What else happens when adapters go off and come on again. */
 export interface SwitchEvents {
-  /** They go off; `scoped` if for a function that runs. */
+  /** Called when they go off; `scoped` if only while a function runs. */
   off?(scoped: boolean): void;
-  /** They are on again. */
+  /** Called when they are on again. */
   on?(): void;
 }
 
@@ -52,23 +52,23 @@ export class AdapterSwitch {
     this.#events = events;
   }
 
-  /** Whether a function runs that wants the adapters off. */
+  /** Whether a `disableAdapter()` is running. */
   get isScoped(): boolean {
     return this.#running > 0;
   }
 
-  /** Whether they are off until they are switched on. */
+  /** Whether they stay off until they are switched on. */
   get isHeld(): boolean {
     return this.#held;
   }
 
-  /** Switches off until it is called with `true`. */
+  /** Switches the adapters on, or off until they are switched on again. */
   set(on: boolean): void {
     this.#held = !on;
     this.#update(false);
   }
 
-  /** Runs `body` with every adapter off, whatever happens in it; it may be asynchronous. */
+  /** Runs `body`, which may be asynchronous, with every adapter off; they come on again even if it throws. */
   during<T>(body: () => T): T {
     this.#running++;
     let result: T;
@@ -89,7 +89,10 @@ export class AdapterSwitch {
     this.#update(true);
   }
 
-  /** Runs a change of parameters or of what trains. While adapters are off it comes true once they are on again. */
+  /**
+   * Runs a change of parameters or of what trains. While adapters are off, the change takes effect once they are on
+   * again.
+   */
   change<T>(body: () => T): T {
     if (!this.#flags || this.#changing) return body();
     this.#changing = true;
@@ -102,7 +105,7 @@ export class AdapterSwitch {
     }
   }
 
-  /** The adapters are gone: nothing is put back any more. */
+  /** Ends the switch after the adapters are removed: nothing is restored any more. */
   end(): void {
     this.#flags = null;
     this.#held = false;

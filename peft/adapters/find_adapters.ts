@@ -9,7 +9,7 @@ import { Tuner } from "./tuner.ts";
 
 const hosts = new WeakMap<Module, AdapterHost<Module>>();
 
-/** Notes which host holds a model's adapters. */
+/** Records which host holds a model's adapters. */
 export function registerHost(model: Module, host: AdapterHost<Module>): void {
   hosts.set(model, host);
 }
@@ -37,7 +37,7 @@ export function tunerOf(model: Module, action: string): Tuner<Module> {
   throw new TypeError(`Cannot ${action}: adapters that wrap layers are required, received virtual tokens`);
 }
 
-/** The same for what works on one method's own layers. @throws {TypeError} for a mixed model too */
+/** The same for operations that need layers of one method. @throws {TypeError} for a mixed model too */
 export function unmixedTunerOf(model: Module, action: string): Tuner<Module> {
   const tuner = tunerOf(model, action);
   if (!tuner.isMixed) return tuner;

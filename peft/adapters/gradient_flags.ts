@@ -9,22 +9,22 @@ import type { Parameter } from "../../nn/mod.ts";
 export class GradientFlags {
   readonly #flags: Map<Parameter, boolean>;
 
-  /** Notes what trains now. */
+  /** Records what trains now. */
   constructor(parameters: Iterable<Parameter>) {
     this.#flags = new Map([...parameters].map((parameter) => [parameter, parameter.requiresGrad]));
   }
 
-  /** Whether the parameter was there. */
+  /** Whether the parameter existed then. */
   has(parameter: Parameter): boolean {
     return this.#flags.has(parameter);
   }
 
-  /** Treats a parameter that was made later like another one. */
+  /** Gives a parameter that was made later the flag of another one. */
   inherit(own: Parameter, from: Parameter): void {
     this.#flags.set(own, this.#flags.get(from) ?? false);
   }
 
-  /** Gives every parameter that still lives its flag back. */
+  /** Restores the flag of every parameter that is not disposed. */
   restore(): void {
     for (const [parameter, on] of this.#flags) if (!parameter.isDisposed) parameter.requiresGrad = on;
   }

@@ -1,5 +1,5 @@
 /**
- * Parts of adapters put into a module tree, and taken out again.
+ * Puts the parts of adapters into a module tree, and takes them out.
  * @module
  */
 
@@ -76,7 +76,7 @@ export function takeOutAdapter(model: Module, name: string): void {
   dropTokenAdapters(model);
 }
 
-/** Puts every base module back (with `keepSaved`, the active copies of modules trained whole) and frees the adapters. */
+/** Restores every base module (with `keepSaved`, the active copies of modules trained whole) and frees the adapters. */
 export function putBasesBack(model: Module, keepSaved: boolean): void {
   noGrad(() => {
     for (const [path, layer] of tunerLayers(model)) {

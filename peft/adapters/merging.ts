@@ -1,5 +1,5 @@
 /**
- * Changes of adapters in the base weights, and out again.
+ * Merges the changes of adapters into the base weights, and unmerges them.
  * @module
  */
 
@@ -8,6 +8,7 @@ import type { Module } from "../../nn/mod.ts";
 import { tunerLayers } from "../layers/find_layers.ts";
 import type { AdapterState } from "../state/adapter_state.ts";
 import type { GradientFlags } from "./gradient_flags.ts";
+import { OriginalWeights } from "./original_weights.ts";
 import { UntiedWeights } from "./untied_weights.ts";
 
 /** Merges adapters of one model. */
@@ -15,6 +16,7 @@ export class Merging {
   readonly #model: Module;
   readonly #state: AdapterState;
   readonly #flags: GradientFlags;
+  readonly #originals = new OriginalWeights();
   readonly #untied = new UntiedWeights();
   /** Adapters that are merged again once they are on. */
   #suspended: string[] = [];
@@ -27,7 +29,7 @@ export class Merging {
   }
 
   /**
-   * Adds the change of adapters to the base weights, those that are not in them yet.
+   * Adds the changes of those adapters to the base weights that are not merged yet.
    * @throws {RangeError} if an adapter cannot be merged, or with `safe` if a merged weight is not finite; nothing is
    * changed then
    */
@@ -71,14 +73,17 @@ export class Merging {
     );
     const bases = targets.filter(([, layer]) => !layer.keepsTies).map(([, layer]) => layer.base_layer);
     for (const [own, shared] of this.#untied.untie(this.#model, bases)) this.#flags.inherit(own, shared);
-    for (const [, layer] of targets) for (const name of names) layer.merge(name);
+    for (const [, layer] of targets) {
+      if (!layer.unmerge) this.#originals.keep(...layer.mergedWeights?.() ?? []);
+      for (const name of names) layer.merge?.(name);
+    }
     this.#state.merged = [...this.#state.merged, ...names];
   }
 
   /** Path of the first layer with a merged weight that is not finite. */
   async #firstBroken(): Promise<string | null> {
     for (const [path, layer] of tunerLayers(this.#model)) {
-      for (const weight of layer.mergedWeights()) {
+      for (const weight of layer.mergedWeights?.() ?? []) {
         const values = await weight.data();
         const { isBroken } = weightFormat(weight.dtype)!;
         if (values.some(isBroken)) return path;
@@ -87,31 +92,32 @@ export class Merging {
     return null;
   }
 
-  /** Takes every merged change out of the base weights, bit for bit. */
+  /** Removes every merged change from the base weights, bit for bit. */
   unmerge(): void {
     if (this.#state.merged.length === 0) {
       console.warn("Already unmerged. Nothing to do.");
       return;
     }
-    for (const [, layer] of tunerLayers(this.#model)) layer.unmerge();
+    this.#originals.restore();
+    for (const [, layer] of tunerLayers(this.#model)) layer.unmerge?.();
     this.#untied.restore();
     this.#state.merged = [];
   }
 
-  /** Takes merged changes out while adapters are off; with `again`, `resume` puts them back in. */
+  /** Unmerges while adapters are off; with `again`, `resume` merges again. */
   suspend(again: boolean): void {
     this.#suspended = again ? [...this.#state.merged] : [];
     if (this.#state.merged.length > 0) this.unmerge();
   }
 
-  /** The adapters are on again. */
+  /** Merges again what `suspend` unmerged. */
   resume(): void {
     const names = this.#suspended;
     this.#suspended = [];
     if (names.length > 0) this.mergeNow(names);
   }
 
-  /** Other adapters act now: none is merged again. */
+  /** Forgets what `suspend` unmerged, because other adapters act now. */
   forgetSuspended(): void {
     this.#suspended = [];
   }
@@ -121,7 +127,7 @@ export class Merging {
     return this.#state.merged.includes(name) || this.#suspended.includes(name);
   }
 
-  /** Gives an adapter another name. */
+  /** Renames an adapter. */
   rename(from: string, to: string): void {
     this.#suspended = this.#suspended.map((name) => name === from ? to : name);
   }
@@ -129,6 +135,7 @@ export class Merging {
   /** Leaves the base weights as they are: what is merged stays. */
   finish(): void {
     this.#suspended = [];
+    this.#originals.forget();
     this.#untied.forget();
     this.#state.merged = [];
   }

@@ -11,7 +11,7 @@ import { isLowRankLayer } from "../lora/low_rank.ts";
 import type { AdapterState, RowAdapters } from "../state/adapter_state.ts";
 import { type FactoredLayer, wholeFactors } from "../state/low_rank_factors.ts";
 
-/** The name of no adapter. */
+/** The name that stands for no adapter. */
 export const BASE = "__base__";
 
 const ACTION = "Cannot mix adapters";
@@ -47,7 +47,7 @@ export class MixedBatch implements RowAdapters {
     return untracked(() => stackLora(stacked, this.names.map((name) => present.indexOf(name))));
   }
 
-  /** Gives the copies back. */
+  /** Frees the copies. */
   dispose(): void {
     for (const stack of this.#stacks.values()) {
       for (const tensor of stack ? [stack.places, stack.A, stack.B] : []) tensor.dispose();
@@ -64,7 +64,7 @@ export interface MixedRequest {
   readonly inputs: unknown;
 }
 
-/** Number of rows of what a model is given: ids or embeddings. */
+/** Number of rows of a model's inputs, ids or embeddings. */
 function rowsOf(inputs: unknown): number | undefined {
   if (typeof inputs === "string") return 1;
   const { inputIds, inputsEmbeds, text } = (Array.isArray(inputs) ? { inputIds: inputs } : inputs ?? {}) as {

@@ -13,9 +13,8 @@ import { isPromptLearning } from "../virtual_tokens/prompt_learning.ts";
 import type { Conv1D, Linear } from "../../nn/mod.ts";
 
 /**
- * A method as it is put beside others: its layers are those that every method shares.
- * @throws {RangeError} if the method changes other layers than linear ones, or the configuration asks for what is not
- * one adapter's own
+ * A method for a mixed model, whose linear layers hold adapters of any method.
+ * @throws {RangeError} if the method does not adapt linear layers
  */
 export function mixedMethod(config: PeftConfig, name: string): PeftMethod {
   const method = isPromptLearning(config) ? null : methodOf(config.peftType);

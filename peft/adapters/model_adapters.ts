@@ -12,7 +12,7 @@ import type { TrainingState } from "../layers/tuner_layer.ts";
 import type { AdapterState } from "../state/adapter_state.ts";
 import type { AdapterSwitch } from "./adapter_switch.ts";
 
-/** How an adapter is put in. */
+/** Options of adding an adapter. */
 export interface InjectOptions {
   /** Seed of its initial values; default 0. */
   seed?: number;
@@ -22,7 +22,7 @@ export interface InjectOptions {
   encode?: (text: string) => readonly number[];
 }
 
-/** What loading values into an adapter found. */
+/** Keys that did not match when values were loaded into an adapter. */
 export interface LoadedKeys {
   /** Keys the file lacks. */
   missingKeys: string[];
@@ -38,11 +38,11 @@ export interface AdapterHost<M extends Module> {
   readonly state: AdapterState;
   /** Configurations of the adapters by name. */
   readonly configs: ReadonlyMap<string, PeftConfig>;
-  /** Puts an adapter in; it is neither active nor trainable yet. Nothing changes if it fails. */
+  /** Adds an adapter, which is neither active nor trainable yet. If it fails, nothing has changed. */
   inject(config: PeftConfig, name: string, options?: InjectOptions): void;
   /** An adapter's parameters by their keys on disk. */
   adapterState(name: string): Map<string, Parameter>;
-  /** What is written of an adapter, by keys on disk; the caller disposes what is no parameter. */
+  /** What is written of an adapter, by keys on disk; the caller disposes the tensors that are not parameters. */
   savedTensors(name: string, embeddings?: boolean): Map<string, Tensor>;
   /** Copies a file's values into an adapter. @throws {TypeError} listing every mismatch */
   loadValues(
@@ -53,33 +53,35 @@ export interface AdapterHost<M extends Module> {
   ): LoadedKeys;
   /** Makes adapters act, in order; with `trainable`, their parameters train and no others. */
   activate(names: readonly string[], trainable: boolean): void;
-  /** Fails for an adapter that is not there. */
+  /** Checks a name. @throws {RangeError} if no adapter has it */
   checkName(name: string): void;
-  /** Fails for adapters that are not there or cannot act together. */
+  /** Checks that adapters exist and can act together. @throws {RangeError} if not */
   checkActive(names: readonly string[]): void;
   /** Adds the change of adapters to the base weights. */
   merge(names: readonly string[], safe: boolean): Promise<void>;
-  /** Takes every merged change out of the base weights. */
+  /** Removes every merged change from the base weights. */
   unmerge(): void;
   /** Switches all adapters off and on. */
   readonly switch: AdapterSwitch;
-  /** Drops an adapter. */
+  /** Removes an adapter. */
   remove(name: string): void;
-  /** Gives an adapter another name. */
+  /** Renames an adapter. */
   rename(from: string, to: string): void;
   /** Frees the adapters and returns the model. */
   unload(keepSaved: boolean): M;
-  /** Gives the memory of the adapters back, and what they keep of the base. */
+  /** Frees the adapters, and the copies of base weights that they keep. */
   disposeAdapters(): void;
-  /** Gives the base's parameters the flags they had before. */
+  /** Restores the `requiresGrad` flags that the base's parameters had before. */
   restoreGradients(): void;
   /** The model's forward, through the adapters. */
   forward(inputs: object): unknown;
-  /** What a method does after an optimizer step; absent where none does anything. */
+  /** Whether a method changes ranks while it trains; absent: no. */
+  readonly changesRanks?: boolean;
+  /** Runs what methods do after an optimizer step; absent if no method does anything. */
   updateAndAllocate?(step: number): Promise<void>;
-  /** What training goes on from besides the parameters; absent where there is nothing. */
+  /** What a resumed training needs besides the parameters; absent if there is nothing. */
   trainingState?(): Promise<TrainingState>;
-  /** Goes on from there. */
+  /** Restores that state. */
   loadTrainingState?(state: TrainingState): void;
   /** The model's generate, with the adapters that act when it is called. */
   generate(inputs: unknown, options: unknown): Promise<unknown>;

@@ -1,9 +1,17 @@
 /**
- * Holds adapters that are virtual tokens, and hands the active one's to the model.
+ * Holds adapters that consist of virtual tokens, and passes those of the active one to the model.
  * @module
  */
 
-import { defaultSeed, noGrad, slice, type Tensor, tidy, untracked } from "../../autograd/mod.ts";
+import {
+  defaultSeed,
+  noGrad,
+  sameShape,
+  showShape,
+  type Tensor,
+  tidy,
+  untracked,
+} from "../../autograd/mod.ts";
 import { inEvalMode, Initializer, mismatchError, type Module, ModuleDict, Parameter } from "../../nn/mod.ts";
 import { type PeftConfig, withFields } from "../config/peft_config.ts";
 import type { AdapterValues } from "../files/adapter_files.ts";
@@ -11,6 +19,7 @@ import { renameKey } from "../layers/rename_adapter.ts";
 import { AdapterState } from "../state/adapter_state.ts";
 import { VirtualTokenEncoder } from "../virtual_tokens/prompt_encoder.ts";
 import { makeEncoder, type PromptFacts, promptSizes } from "../virtual_tokens/prompt_init.ts";
+import { asInputs, tokenWidth, type VirtualInputs } from "../virtual_tokens/prompt_inputs.ts";
 import { isPromptLearning, type PromptLearningConfig } from "../virtual_tokens/prompt_learning.ts";
 import { checkName, checkNewName, mixedTypes } from "./adapter_names.ts";
 import { AdapterSwitch, trainOnly } from "./adapter_switch.ts";
@@ -25,7 +34,10 @@ interface PromptableModel {
   generate(inputs: object, options: unknown): Promise<unknown>;
 }
 
-/** Key of the virtual tokens in Python's files; what trains them stands beside it under keys that Python ignores. */
+/**
+ * Key of the virtual tokens in Python's files; the parameters that produce them are stored beside it, under keys that
+ * Python ignores.
+ */
 const EMBEDDINGS_KEY = "prompt_embeddings";
 const ENCODER_PREFIX = "prompt_encoder.";
 
@@ -116,49 +128,34 @@ export class PromptTuner<M extends Module> implements AdapterHost<M> {
   ): LoadedKeys {
     const action = `Cannot load adapter "${file}"`;
     const encoder = this.encoders.get(name)!;
-    const parameters = new Map<string, Parameter>(encoder.namedParameters());
-    const embeddings = values.get(EMBEDDINGS_KEY);
-    const width = this.#width(this.#configs.get(name)!);
-    const { numVirtualTokens } = this.#configs.get(name)!;
-    const lines: string[] = [];
-    if (!embeddings) lines.push(`"${EMBEDDINGS_KEY}" is missing`);
-    else if (embeddings.shape.join() !== [numVirtualTokens, width].join()) {
-      lines.push(
-        `"${EMBEDDINGS_KEY}" expected [${numVirtualTokens}, ${width}], found [${
-          embeddings.shape.join(", ")
-        }]`,
-      );
-    }
-    const own = [...values.keys()].filter((key) => key.startsWith(ENCODER_PREFIX));
-    const unexpectedKeys = [...values.keys()].filter((key) =>
-      key !== EMBEDDINGS_KEY && !parameters.has(key.slice(ENCODER_PREFIX.length))
+    const config = this.#configs.get(name)!;
+    const shape = [config.numVirtualTokens, tokenWidth(config, this.#promptable.promptFacts)];
+    const expected = new Map<string, readonly number[]>([[EMBEDDINGS_KEY, shape]]);
+    const parameters = new Map(
+      [...encoder.namedParameters()].map(([key, own]) => [ENCODER_PREFIX + key, own]),
     );
-    if (strict) lines.push(...unexpectedKeys.map((key) => `"${key}" is unexpected`));
-    const whole = !encoder.isPlain && own.length > 0;
-    if (whole) {
-      for (const [key, { shape }] of parameters) {
-        const found = values.get(ENCODER_PREFIX + key);
-        if (found?.shape.join() !== shape.join()) {
-          lines.push(
-            `"${ENCODER_PREFIX + key}" expected [${shape.join(", ")}], found ${
-              found ? `[${found.shape.join(", ")}]` : "none"
-            }`,
-          );
-        }
-      }
-    } else if (isTrainable && !encoder.isPlain) {
+    const unexpectedKeys = [...values.keys()].filter((key) => key !== EMBEDDINGS_KEY && !parameters.has(key));
+    const whole = !encoder.isPlain && [...values.keys()].some((key) => key.startsWith(ENCODER_PREFIX));
+    if (whole) { for (const [key, { shape }] of parameters) expected.set(key, shape); }
+    else if (isTrainable && !encoder.isPlain) {
       throw new TypeError(
         `${action}: Cannot set a prompt learning adapter to trainable when loading pretrained adapter. Its file holds the virtual tokens without the network that made them`,
       );
     }
+    const lines = [...expected].flatMap(([key, shape]) => {
+      const found = values.get(key);
+      if (!found) return [`"${key}" is missing`];
+      if (sameShape(found.shape, shape)) return [];
+      return [`"${key}" expected ${showShape(shape)}, found ${showShape(found.shape)}`];
+    });
+    if (strict) lines.push(...unexpectedKeys.map((key) => `"${key}" is unexpected`));
     if (lines.length > 0) throw mismatchError(action, lines);
-    if (whole) {
-      for (const [key, parameter] of parameters) parameter.write(values.get(ENCODER_PREFIX + key)!.data);
-    } else this.#setPlain(name, encoder, embeddings!.data, [numVirtualTokens, width]);
+    if (whole) { for (const [key, parameter] of parameters) parameter.write(values.get(key)!.data); }
+    else this.#setPlain(name, encoder, values.get(EMBEDDINGS_KEY)!.data, shape);
     return { missingKeys: [], unexpectedKeys };
   }
 
-  /** Virtual tokens as they stand in the file, without a network. */
+  /** Sets the virtual tokens of a file that has no network. */
   #setPlain(
     name: string,
     encoder: VirtualTokenEncoder,
@@ -169,12 +166,6 @@ export class PromptTuner<M extends Module> implements AdapterHost<M> {
     const { device } = encoder.embedding.weight;
     this.encoders.delete(name);
     this.encoders.set(name, new VirtualTokenEncoder(Parameter.from(data, { shape, device })));
-  }
-
-  /** Numbers of a virtual token. */
-  #width(config: PromptLearningConfig): number {
-    const { tokenDim, numLayers } = promptSizes(config.peftType, this.#promptable.promptFacts);
-    return config.peftType === "PREFIX_TUNING" ? 2 * numLayers * tokenDim : tokenDim;
   }
 
   checkName(name: string): void {
@@ -233,19 +224,11 @@ export class PromptTuner<M extends Module> implements AdapterHost<M> {
   }
 
   /** What the active adapter puts before every row, as inputs of the model. */
-  #virtualInputs(): { promptEmbeds?: Tensor; prefixKeyValues?: Tensor[] } {
+  #virtualInputs(): VirtualInputs {
     const [name] = this.state.active;
     if (this.state.disabled || name === undefined) return {};
     const tokens = this.encoders.get(name)!.forward();
-    if (this.#configs.get(name)!.peftType !== "PREFIX_TUNING") return { promptEmbeds: tokens };
-    const { numLayers, tokenDim } = promptSizes("PREFIX_TUNING", this.#promptable.promptFacts);
-    const width = 2 * tokenDim; // a layer's keys, then its values
-    return {
-      prefixKeyValues: Array.from(
-        { length: numLayers },
-        (_, i) => slice(tokens, 1, i * width, (i + 1) * width),
-      ),
-    };
+    return asInputs(this.#configs.get(name)!, this.#promptable.promptFacts, tokens);
   }
 
   forward(inputs: object): unknown {

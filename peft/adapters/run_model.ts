@@ -1,6 +1,6 @@
 /**
- * The model's forward and generation through its adapters. Which adapters act is decided when a call begins, and holds
- * for all of it: it is set for each step that runs at once, never across an await, so that calls side by side see their
+ * The model's forward and generation through its adapters. Which adapters act is decided when a call begins and holds
+ * until it ends. It is set for each synchronous step and never across an await, so that concurrent calls each see their
  * own adapters.
  * @module
  */
@@ -11,7 +11,7 @@ import type { PeftConfig } from "../config/peft_config.ts";
 import type { AdapterCall, AdapterState } from "../state/adapter_state.ts";
 import { BASE, checkMixedBatch, MixedBatch } from "./mixed_batch.ts";
 
-/** A model under adapters. */
+/** A model with its adapters. */
 interface Adapted {
   readonly model: Module;
   readonly state: AdapterState;

@@ -1,5 +1,5 @@
 /**
- * What the adapters of one model keep beside their layers, and what a PEFT model does with it.
+ * What the layers of each adapter share, for the adapters of one model.
  * @module
  */
 
@@ -10,18 +10,23 @@ import { renameKey } from "../layers/rename_adapter.ts";
 import type { SharedPart, TrainingState } from "../layers/tuner_layer.ts";
 import type { AdapterState } from "../state/adapter_state.ts";
 
-/** Why `updateAndAllocate` has nothing to do. */
+/** The error of `updateAndAllocate` where there is nothing to update. */
 export function noBudget(): RangeError {
   return new RangeError(
     "Cannot update and allocate: an AdaLoRA adapter that trains is required, received none",
   );
 }
 
-/** SharedParts by adapter; most adapters have none. */
+/** Shared parts by adapter; most adapters have none. */
 export class SharedParts {
   readonly #items = new Map<string, SharedPart>();
 
-  /** Takes one in. */
+  /** Whether one of them changes ranks while it trains. */
+  get changeRanks(): boolean {
+    return [...this.#items.values()].some((part) => part.updateAndAllocate);
+  }
+
+  /** Adds the shared part of an adapter, if it has one. */
   set(name: string, sharedPart: SharedPart | undefined): void {
     if (sharedPart) this.#items.set(name, sharedPart);
   }
@@ -37,7 +42,7 @@ export class SharedParts {
     return new Map([...saved, ...this.shared(name)]);
   }
 
-  /** A model's output, its loss with what adapters add to it that act and train. */
+  /** Adds the extra losses of adapters that act and train to the loss of a model's output. */
   addLosses(output: unknown, configs: ReadonlyMap<string, PeftConfig>, state: AdapterState): unknown {
     const target = output as { loss?: Tensor };
     if (!target.loss || state.disabled) return output;
@@ -51,7 +56,10 @@ export class SharedParts {
     return output;
   }
 
-  /** The fields that changed, by adapter. @throws {RangeError} if no adapter here has a budget and trains */
+  /**
+   * Updates the adapters that have a budget; returns the fields that changed, by adapter.
+   * @throws {RangeError} if no adapter has a budget and trains
+   */
   async updateAndAllocate(
     step: number,
     configs: ReadonlyMap<string, PeftConfig>,
@@ -67,12 +75,12 @@ export class SharedParts {
     return changes;
   }
 
-  /** Gives an adapter another name. */
+  /** Renames an adapter. */
   rename(from: string, to: string): void {
     renameKey(this.#items, from, to);
   }
 
-  /** What training goes on from besides the parameters, by `<adapter>.<name>`. */
+  /** What a resumed training needs besides the parameters, by `<adapter>.<name>`. */
   async trainingState(): Promise<TrainingState> {
     const all = new Map<string, Float32Array<ArrayBuffer>>();
     for (const [adapter, sharedPart] of this.#items) {
@@ -83,7 +91,7 @@ export class SharedParts {
     return all;
   }
 
-  /** Goes on from there; the fields that changed, by adapter. */
+  /** Restores that state; returns the fields that changed, by adapter. */
   loadTrainingState(state: TrainingState): [name: string, fields: Partial<PeftConfig>][] {
     return [...this.#items].flatMap(([adapter, sharedPart]) => {
       if (!sharedPart.loadTrainingState) return [];
@@ -93,13 +101,13 @@ export class SharedParts {
     });
   }
 
-  /** Drops an adapter's. */
+  /** Frees the shared part of an adapter. */
   delete(name: string): void {
     this.#items.get(name)?.dispose();
     this.#items.delete(name);
   }
 
-  /** Drops all. */
+  /** Frees all of them. */
   clear(): void {
     for (const name of [...this.#items.keys()]) this.delete(name);
   }

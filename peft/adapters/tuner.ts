@@ -11,7 +11,7 @@ import { matchKeys } from "../files/match_keys.ts";
 import { recordTargets } from "../files/recorded_config.ts";
 import { savedModules, tunerLayers } from "../layers/find_layers.ts";
 import type { ModulesToSaveWrapper } from "../layers/modules_to_save.ts";
-import { renameKey } from "../layers/rename_adapter.ts";
+import { renameIn, renameKey } from "../layers/rename_adapter.ts";
 import {
   type InjectionContext,
   isTunerLayer,
@@ -36,7 +36,7 @@ import type { AdapterHost, InjectOptions, LoadedKeys } from "./model_adapters.ts
 import { runForward, runGenerate } from "./run_model.ts";
 import { SharedParts } from "./shared_parts.ts";
 
-/** What a model may have that a tuner uses: GPT-2 has both. */
+/** What a tuner uses of a model, if the model has it. */
 interface ModelFacts {
   readonly random?: RandomState;
   readonly config?: { readonly modelType?: string };
@@ -61,7 +61,7 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
   #injections = 0;
 
   /**
-   * Takes the model in; nothing is replaced yet.
+   * Takes a model, and replaces nothing yet.
    * @param keyPrefix what keys on disk begin with: "base_model.model." of a PEFT model
    * @param mixed whether adapters may be of different methods, those that change linear layers
    */
@@ -79,7 +79,7 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
     });
   }
 
-  /** Whether it stands in a PEFT model; else its adapters are injected in a model that is used as it is. */
+  /** Whether it belongs to a PEFT model; otherwise its adapters are injected into a model that is used directly. */
   get wrapsModel(): boolean {
     return this.#keyPrefix !== "";
   }
@@ -100,7 +100,7 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
   }
 
   /**
-   * Puts an adapter in; it is neither active nor trainable yet. Nothing changes if it fails.
+   * Adds an adapter, which is neither active nor trainable yet. If it fails, nothing has changed.
    * @throws {RangeError} if the name is taken   @throws {TypeError} if its targets match nothing
    */
   inject(given: PeftConfig, name: string, options: InjectOptions = {}): void {
@@ -185,7 +185,7 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
     return state;
   }
 
-  /** What is written of an adapter: its parameters, and weights of adapted embeddings unless they are not wanted. */
+  /** What is written of an adapter: its parameters, and with `embeddings` the weights of adapted embeddings. */
   savedTensors(name: string, embeddings = true): Map<string, Tensor> {
     const tensors = this.#sharedParts.savedTensors(name, this.adapterState(name));
     for (const [key, weight] of embeddings ? this.#embeddings(name) : []) tensors.set(key, weight);
@@ -220,17 +220,22 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
     return adapterNames ? output : this.#sharedParts.addLosses(output, this.#configs, this.state);
   }
 
-  /** What a method does after an optimizer step. @throws {RangeError} if no adapter here does anything */
+  /** Whether a method changes ranks while it trains. */
+  get changesRanks(): boolean {
+    return this.#sharedParts.changeRanks;
+  }
+
+  /** Runs what methods do after an optimizer step. @throws {RangeError} if no adapter does anything */
   async updateAndAllocate(step: number): Promise<void> {
     this.#changeConfigs(await this.#sharedParts.updateAndAllocate(step, this.#configs));
   }
 
-  /** What training goes on from besides the parameters. */
+  /** What a resumed training needs besides the parameters. */
   async trainingState(): Promise<TrainingState> {
     return await this.#sharedParts.trainingState();
   }
 
-  /** Goes on from there. */
+  /** Restores that state. */
   loadTrainingState(state: TrainingState): void {
     this.#changeConfigs(this.#sharedParts.loadTrainingState(state));
   }
@@ -268,7 +273,10 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
     trainOnly(this, this.model.parameters(), trainable ? names : []);
   }
 
-  /** Fails for adapters that cannot act together. @throws {RangeError} if one is not there, or two train the same module whole */
+  /**
+   * Checks that adapters can act together. @throws {RangeError} if one does not exist, or two train the same module
+   * whole
+   */
   checkActive(names: readonly string[]): void {
     for (const name of names) this.checkName(name);
     for (const [path, { modules_to_save: copies }] of this.savedModules()) {
@@ -283,12 +291,15 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
     }
   }
 
-  /** Fails for an adapter that is not there. */
+  /** Checks a name. @throws {RangeError} if no adapter has it */
   checkName(name: string): void {
     checkName(this.#configs, name);
   }
 
-  /** Adds the change of adapters to the base weights. With `safe`, NaN and infinity are found and nothing is changed. */
+  /**
+   * Adds the change of adapters to the base weights. With `safe`, a merged weight that is NaN or infinite is an error,
+   * and nothing changes.
+   */
   async merge(names: readonly string[], safe: boolean): Promise<void> {
     for (const name of names) {
       this.checkName(name);
@@ -305,24 +316,27 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
     await this.#merging.merge(names, safe);
   }
 
-  /** Takes every merged change out of the base weights, bit for bit. */
+  /** Removes every merged change from the base weights, bit for bit. */
   unmerge(): void {
     this.#merging.unmerge();
   }
 
-  /** Gives an adapter another name. @throws {RangeError} if there is none, or the new name is taken */
+  /** Renames an adapter. @throws {RangeError} if there is none, or the new name is taken */
   rename(from: string, to: string): void {
     this.checkName(from);
     checkNewName(this.#configs, to);
-    for (const [, layer] of this.layers()) layer.renameAdapter(from, to);
-    for (const [, wrapper] of this.savedModules()) wrapper.renameAdapter(from, to);
+    for (const [, layer] of this.layers()) {
+      if (layer.renameAdapter) layer.renameAdapter(from, to);
+      else renameIn(layer, from, to);
+    }
+    for (const [, wrapper] of this.savedModules()) renameIn(wrapper, from, to);
     this.#sharedParts.rename(from, to);
     renameKey(this.#configs, from, to);
     this.#merging.rename(from, to);
     this.state.rename(from, to);
   }
 
-  /** Drops an adapter; layers left without one get their base module back. */
+  /** Removes an adapter; where a layer is left without adapters, its base takes its place again. */
   remove(name: string): void {
     this.checkName(name);
     if (this.#merging.isMerged(name)) {
@@ -341,7 +355,9 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
     this.#sharedParts.delete(name);
   }
 
-  /** Puts the base modules back (with `keepSaved`, the active copies of modules trained whole) and frees the adapters. */
+  /**
+   * Restores the base modules (with `keepSaved`, the active copies of modules trained whole) and frees the adapters.
+   */
   unload(keepSaved: boolean): M {
     this.switch.end();
     putBasesBack(this.model, keepSaved);
@@ -352,13 +368,14 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
     return this.model;
   }
 
-  /** Gives the memory of every layer with adapters back: merged ones keep a copy of their base. */
+  /** Frees every layer with adapters, and the copies of base weights that merging keeps. */
   disposeAdapters(): void {
     for (const [, layer] of this.layers()) layer.dispose();
+    this.#merging.finish();
     this.#sharedParts.clear();
   }
 
-  /** Gives the base's parameters the flags they had before they were wrapped. */
+  /** Restores the `requiresGrad` flags that the base's parameters had before they were wrapped. */
   restoreGradients(): void {
     this.#trained.restore();
   }

@@ -91,14 +91,14 @@ export class BottleneckAdapter extends Module {
     return this.#update(y, y);
   }
 
-  /** For a plain adapter behind its block part: h + u with h = f + y. */
+  /** For a plain adapter after its block part: h + u with h = f + y. */
   behind(f: Tensor | null, h: Tensor): Tensor {
     return this.#update(this.config.originalLnBefore ? h : f!, h);
   }
 
   /**
-   * What stands for the part's output f afterwards, the stream y not added yet; AdapterHub's `pre_forward` and `forward`
-   * for a block without a layer norm after its parts. f and y [B, T, C].
+   * The part's output f with this adapter, before the stream y is added; AdapterHub's `pre_forward` and `forward` for a
+   * block without a layer norm after its parts. f and y [B, T, C].
    */
   forward(f: Tensor, y: Tensor): Tensor {
     const { isParallel, originalLnBefore, residualBeforeLn, adapterResidualBeforeLn } = this.config;
@@ -110,7 +110,7 @@ export class BottleneckAdapter extends Module {
     return add(norm.forward(this.#update(z, null)), residual);
   }
 
-  /** The parameters by their keys on disk; a norm on the input stands there under both its names. */
+  /** The parameters by their keys on disk; a norm on the input has two keys, one for each of its names. */
   keys(): [string, Parameter][] {
     const before = [...(this.adapter_norm_before?.namedParameters("adapter_down.0") ?? [])];
     return [...this.namedParameters(), ...before];

@@ -1,11 +1,10 @@
 /**
- * A part of a block (attention or MLP) with bottleneck adapters behind or beside it.
+ * A part of a block (attention or MLP) with bottleneck adapters after or beside it.
  * @module
  */
 
 import { add, type Tensor } from "../../autograd/mod.ts";
 import { ModuleDict, type Parameter, SubBlock } from "../../nn/mod.ts";
-import { renameIn } from "../layers/rename_adapter.ts";
 import type { InjectionContext, TunerLayer } from "../layers/tuner_layer.ts";
 import type { AdapterState } from "../state/adapter_state.ts";
 import { BottleneckAdapter } from "./bottleneck_adapter.ts";
@@ -83,12 +82,7 @@ export class BottleneckLayer extends SubBlock implements TunerLayer {
     this.train(this.training);
   }
 
-  /** Gives an adapter another name. */
-  renameAdapter(from: string, to: string): void {
-    renameIn(this, from, to);
-  }
-
-  /** Drops an adapter. */
+  /** Removes an adapter. */
   deleteAdapter(name: string): void {
     this.adapters.delete(name);
   }
@@ -96,16 +90,5 @@ export class BottleneckLayer extends SubBlock implements TunerLayer {
   /** An adapter's parameters by their keys below it on disk. */
   adapterParameters(name: string): [string, Parameter][] {
     return this.adapters.get(name)?.keys() ?? [];
-  }
-
-  /** Nothing can be merged: the method says so before. */
-  merge(): void {}
-
-  /** Nothing was merged. */
-  unmerge(): void {}
-
-  /** No base weight changes. */
-  mergedWeights(): Parameter[] {
-    return [];
   }
 }

@@ -1,5 +1,5 @@
 /**
- * Where an adapter's files come from, and how they are taken.
+ * Where an adapter's files come from, and the options of loading and saving them.
  * @module
  */
 
@@ -43,7 +43,7 @@ export interface SaveAdapterOptions {
   pathInitialModelForWeightConversion?: string;
 }
 
-/** The folder of an adapter: a local one, one that was handed over, or downloaded. */
+/** The folder of an adapter: a local one, one that the caller passed, or a downloaded one. */
 export function adapterFolder(
   dirOrId: FolderInput,
   { revision, cacheDir, localFilesOnly }: LoadAdapterOptions,

@@ -1,12 +1,12 @@
 /**
- * Keys of adapter files in the forms that are found.
+ * Matches the keys of adapter files, in whichever form they come.
  * @module
  */
 
 import type { AdapterValues } from "./adapter_files.ts";
 
 /**
- * Values under the keys that an adapter has, where theirs differ by the adapter's name or by `base_model.model.` alone.
+ * Renames keys to those of the adapter, where they differ only by the adapter's name or by `base_model.model.`.
  * @param known keys of the adapter
  */
 export function matchKeys(

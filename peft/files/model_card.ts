@@ -1,6 +1,6 @@
 /**
- * The README.md beside an adapter: a model card whose own part is kept up to date, and whose rest is the user's, as
- * `create_or_update_model_card` of `peft` does it.
+ * The README.md beside an adapter: a model card. As in `peft`'s `create_or_update_model_card`, the library updates its
+ * own part and leaves the rest to the user.
  * @module
  */
 
@@ -27,7 +27,7 @@ function setKey(yaml: string, key: string, value: string): string {
   return yaml.trim() === "" ? line : `${yaml}\n${line}`;
 }
 
-/** The text of a card: a new one, or `existing` with its own part brought up to date. */
+/** The text of a card: a new one, or `existing` with the library's part updated. */
 export function modelCard({ baseModel, library, summary }: CardFacts, existing?: string): string {
   const text = existing ?? `---\n---\n\n${summary}\n`;
   const [matched, found = ""] = /^---\r?\n(?:([^]*?)\r?\n)?---[ \t]*(?:\r?\n|$)/.exec(text) ?? [""];

@@ -21,7 +21,6 @@ import { partOfOptions } from "../state/by_sample.ts";
 import { LoraScaling } from "../state/lora_scaling.ts";
 import type { LowRankFactors } from "../state/low_rank_factors.ts";
 import { type LinearAdapter, type LinearCall, type MakeLinearAdapter, runLinear } from "./linear_call.ts";
-import { OriginalWeights } from "./original_weights.ts";
 import { renameIn, renameKey } from "./rename_adapter.ts";
 import type { InjectionContext, TunerLayer } from "./tuner_layer.ts";
 
@@ -30,7 +29,7 @@ export function isLinearTarget(module: Module): boolean {
   return module instanceof Conv1D || module instanceof Linear || module instanceof AdaptedLinear;
 }
 
-/** One part of a layer's adapters, by adapter: modules, or bare parameters. Under one name different methods have both. */
+/** One part of a layer's adapters, by adapter name: modules for some methods, bare parameters for others. */
 class AdapterTable extends ModuleDict {
   readonly #parameters = new ParameterDict();
 
@@ -69,7 +68,6 @@ export class AdaptedLinear<Config extends PeftConfig = PeftConfig> extends Proje
   readonly #state: AdapterState;
   readonly #make: MakeLinearAdapter<Config>;
   readonly #adapters = new Map<string, LinearAdapter>();
-  readonly #original = new OriginalWeights();
 
   /** Wraps a layer; adapters are added after. */
   constructor(base: Conv1D | Linear, state: AdapterState, make: MakeLinearAdapter<Config>) {
@@ -188,16 +186,15 @@ export class AdaptedLinear<Config extends PeftConfig = PeftConfig> extends Proje
     table.set(name, inner);
   }
 
-  /** Drops an adapter. */
+  /** Removes an adapter. */
   deleteAdapter(name: string): void {
     for (const [, part] of this.children()) if (part instanceof AdapterTable) part.delete(name);
     this.scaling.delete(name);
     this.#adapters.get(name)?.dispose?.();
     this.#adapters.delete(name);
-    if (this.#adapters.size === 0) this.#original.forget(); // the last adapter is gone: what is merged stays
   }
 
-  /** Gives an adapter another name. */
+  /** Renames an adapter. */
   renameAdapter(from: string, to: string): void {
     renameKey(this.#adapters, from, to);
     renameIn(this, from, to);
@@ -233,13 +230,12 @@ export class AdaptedLinear<Config extends PeftConfig = PeftConfig> extends Proje
     return this.#adapters.get(name)?.mergeObstacle ?? null;
   }
 
-  /** Puts an adapter's change into the base weight and bias; the first merge keeps a copy of them. */
+  /** Puts an adapter's change into the base weight and bias. */
   merge(name: string): void {
     const adapter = this.#adapters.get(name);
     if (!adapter) return;
     const { weight, bias } = this.base_layer;
     const scaling = this.#scalingOf(name);
-    this.#original.keep(...this.mergedWeights());
     noGrad(() =>
       tidy(() => {
         const stored = cast(adapter.mergedWeight(cast(weight, "float32"), scaling), weight.dtype);
@@ -247,11 +243,6 @@ export class AdaptedLinear<Config extends PeftConfig = PeftConfig> extends Proje
         if (bias && adapter.mergedBias) bias.device.copy(adapter.mergedBias(bias, scaling).view, bias.view);
       })
     );
-  }
-
-  /** Restores the base weight and bias, bit for bit. */
-  unmerge(): void {
-    this.#original.restore();
   }
 
   /** The base weight, and the bias if an adapter changes it. */
@@ -266,6 +257,5 @@ export class AdaptedLinear<Config extends PeftConfig = PeftConfig> extends Proje
   override dispose(): void {
     super.dispose();
     for (const adapter of this.#adapters.values()) adapter.dispose?.();
-    this.#original.forget();
   }
 }

@@ -33,7 +33,7 @@ export interface LowRankTerm {
   readonly B: Tensor;
   /** Scaling. */
   readonly s: number;
-  /** What it sees instead of the call's x, [..., in]: x after dropout; null for x itself. */
+  /** Its input, [..., in]: x after dropout; null for the call's x. */
   readonly xDropped: Tensor | null;
   /** Frozen factors beside A and B, which see x itself; absent: none. */
   readonly offset?: LoraOffset;
@@ -85,7 +85,7 @@ export interface LinearAdapter {
   readonly parameters: Readonly<Record<string, Parameter>>;
   /** Listed beside them, frozen and never written. */
   readonly constants?: Readonly<Record<string, Parameter>>;
-  /** Modules that hold them in `peft`'s tree, by their names there; absent: the keys say the places. */
+  /** Modules that hold them in `peft`'s tree, by their names there; absent: each parameter is placed by its key. */
   readonly modules?: Readonly<Record<string, Module>>;
   /** Scaling at the start, for adapters whose scaling can be changed; absent: it has none. */
   readonly scaling?: number;
@@ -97,7 +97,7 @@ export interface LinearAdapter {
   apply(call: LinearCall, training: boolean, scaling: number): LinearCall;
   /** The weight [float32, stored as the base's] that gives what the adapter gives in eval mode. */
   mergedWeight(weight: Tensor, scaling: number): Tensor;
-  /** The bias that does; absent: merging leaves the bias alone. */
+  /** The bias that gives the same; absent: merging leaves the bias alone. */
   readonly mergedBias?: (bias: Tensor, scaling: number) => Tensor;
   /** The weight [out, in] of a layer without bias and with this adapter, if that is all it computes now. */
   headWeight?(scaling: number): Tensor | null;

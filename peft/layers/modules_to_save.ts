@@ -14,7 +14,7 @@ export type Layer = Module & {
   headWeight?(): Tensor | null;
 };
 
-/** Stands in the place of a module, and uses the copy of the active adapter. */
+/** Replaces a module, and uses the copy of the active adapter. */
 export class ModulesToSaveWrapper extends Module {
   /** The base's own module. */
   original_module: Layer;
@@ -61,11 +61,6 @@ export class ModulesToSaveWrapper extends Module {
   addAdapter(name: string): void {
     const copy = this.original_module.clone();
     this.modules_to_save.set(name, copy.requiresGrad_(true));
-  }
-
-  /** Gives an adapter another name. */
-  renameAdapter(from: string, to: string): void {
-    this.modules_to_save.rename(from, to);
   }
 
   /** An adapter's parameters by their keys on disk, relative to this module. */

@@ -1,5 +1,5 @@
 /**
- * Gives an adapter another name in the modules that hold it.
+ * Renames an adapter in the modules that hold it.
  * @module
  */
 

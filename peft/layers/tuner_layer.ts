@@ -1,5 +1,5 @@
 /**
- * What a layer with adapters is, and what adapters are made of.
+ * The contract of a layer that holds adapters, and what it makes them from.
  * @module
  */
 
@@ -18,34 +18,34 @@ export interface InjectionContext {
   readonly random: RandomState;
   /** What all adapters of the model share. */
   readonly state: AdapterState;
-  /** What this adapter keeps beside its layers, if its method does. */
+  /** What the layers of this adapter share, if anything. */
   readonly sharedPart?: SharedPart;
 }
 
-/** What an adapter keeps beside its layers: VeRA's projections, AdaLoRA's budget. */
+/** What the layers of one adapter share: VeRA's projections, AdaLoRA's budget. */
 export interface SharedPart {
   /** Frozen tensors that the layers share, by the keys on disk that a file holds besides the layers' parameters. */
   readonly shared?: ReadonlyMap<string, Parameter>;
   /** Fields of the configuration that the model decides. */
   readonly fields?: Partial<PeftConfig>;
-  /** What is written in place of the layers' parameters; the caller disposes what is no parameter. */
+  /** What is written in place of the layers' parameters; the caller disposes the tensors that are not parameters. */
   savedTensors?(state: ReadonlyMap<string, Parameter>): Map<string, Tensor>;
   /** A scalar that is added to the model's loss while the adapter acts and trains. */
   extraLoss?(): Tensor;
-  /** After an optimizer step; gives the fields of the configuration that changed. */
+  /** Called after an optimizer step; returns the fields of the configuration that changed. */
   updateAndAllocate?(step: number): Promise<Partial<PeftConfig>>;
-  /** What training goes on from besides the parameters, by names of its own: for the Trainer's checkpoints. */
+  /** What a resumed training needs besides the parameters, by name: for the Trainer's checkpoints. */
   trainingState?(): Promise<TrainingState>;
-  /** Goes on from there; gives the fields of the configuration that changed. */
+  /** Restores that state; returns the fields of the configuration that changed. */
   loadTrainingState?(state: TrainingState): Partial<PeftConfig>;
-  /** Gives its memory back. */
+  /** Frees its memory. */
   dispose(): void;
 }
 
 /** Numbers by name. */
 export type TrainingState = ReadonlyMap<string, Float32Array<ArrayBuffer>>;
 
-/** The sharedPart of the adapter that is being made. @throws {TypeError} if it is of another class */
+/** The shared part of the adapter that is being made. @throws {TypeError} if it is of another class */
 export function sharedPartOf<T extends SharedPart>(
   { sharedPart }: Pick<InjectionContext, "sharedPart">,
   type: new (...args: never[]) => T,
@@ -58,7 +58,7 @@ export function sharedPartOf<T extends SharedPart>(
   );
 }
 
-/** A module that stands in the place of a base module and holds adapters by name. */
+/** A module that replaces a base module and holds adapters by name. */
 export interface TunerLayer extends Module {
   /** The module it replaced. */
   readonly base_layer: Module;
@@ -66,22 +66,24 @@ export interface TunerLayer extends Module {
   adapterNames(): string[];
   /** Makes an adapter's parameters. `path` is the module's, without `base_model.model.` */
   addAdapter(name: string, config: PeftConfig, path: string, context: InjectionContext): void;
-  /** Drops an adapter and its memory. */
+  /** Removes an adapter and frees its memory. */
   deleteAdapter(name: string): void;
-  /** Gives an adapter another name; `renameIn` does it where all its dictionaries are properties. */
-  renameAdapter(from: string, to: string): void;
+  /** Renames an adapter; absent: all that it keeps by adapter are properties, see `renameIn`. */
+  renameAdapter?(from: string, to: string): void;
   /** An adapter's parameters by their keys on disk, relative to this module: `lora_A.weight`. */
   adapterParameters(name: string): [key: string, parameter: Parameter][];
+  /** Its class in `peft`; absent: the method's. */
+  readonly peftClass?: string;
   /** Whether modules that share its weight stay tied when it merges; absent: no. */
   readonly keepsTies?: boolean;
-  /** Why an adapter cannot be merged here together with others, or null; absent: never. Asked before a merge. */
+  /** Why an adapter cannot be merged together with others, or null; absent: it always can. Called before a merge. */
   mergeObstacle?(name: string, together: readonly string[]): string | null;
-  /** Adds an adapter's change to the base weights. */
-  merge(name: string): void;
-  /** Takes every merged change out of the base weights again, bit for bit. */
-  unmerge(): void;
-  /** The base weights that `merge` changes, for a check of their values. */
-  mergedWeights(): Parameter[];
+  /** Adds an adapter's change to the base weights; absent if the method cannot be merged. */
+  merge?(name: string): void;
+  /** The base weights that `merge` changes: they are copied before it, and checked and restored after it. */
+  mergedWeights?(): Parameter[];
+  /** Removes every merged change, bit for bit, in a layer that keeps less than copies of whole weights; absent: no need. */
+  unmerge?(): void;
 }
 
 /** Whether a module holds adapters. */

@@ -15,6 +15,7 @@ import { makeLoraBesideOthers, makeLoraLinear } from "./lora_linear.ts";
 /** LoRA, for the registry. */
 export const lora: PeftMethod<LoraConfig> = {
   name: "lora",
+  peftClasses: { model: "LoraModel" },
   configFromJSON: (json) => LoraConfig.fromJSON(json),
   supports: (module) =>
     isLinearTarget(module) || module instanceof Embedding || module instanceof LoraEmbedding,

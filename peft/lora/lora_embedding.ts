@@ -20,8 +20,6 @@ import {
 } from "../../autograd/mod.ts";
 import { type Embedding, Module, ModuleDict, Parameter, ParameterDict } from "../../nn/mod.ts";
 import { refuseConfig } from "../config/peft_config.ts";
-import { OriginalWeights } from "../layers/original_weights.ts";
-import { renameIn } from "../layers/rename_adapter.ts";
 import type { InjectionContext } from "../layers/tuner_layer.ts";
 import type { AdapterState } from "../state/adapter_state.ts";
 import { LoraScaling } from "../state/lora_scaling.ts";
@@ -46,7 +44,6 @@ export class LoraEmbedding extends Module implements LowRankLayer {
   /** Scaling of each adapter. */
   readonly scaling: LoraScaling;
   readonly #state: AdapterState;
-  readonly #original = new OriginalWeights();
 
   /** Wraps a layer; adapters are added after. */
   constructor(base: Embedding, state: AdapterState) {
@@ -125,18 +122,12 @@ export class LoraEmbedding extends Module implements LowRankLayer {
     }
   }
 
-  /** Drops an adapter. */
+  /** Removes an adapter. */
   deleteAdapter(name: string): void {
     for (const parts of [this.lora_embedding_A, this.lora_embedding_B, this.lora_magnitude_vector]) {
       parts.delete(name);
     }
     this.scaling.delete(name);
-    if (this.scaling.size === 0) this.#original.forget();
-  }
-
-  /** Gives an adapter another name. */
-  renameAdapter(from: string, to: string): void {
-    renameIn(this, from, to);
   }
 
   /** A, B and DoRA's lengths by their keys on disk. */
@@ -164,27 +155,15 @@ export class LoraEmbedding extends Module implements LowRankLayer {
     return magnitude ? multiply(table, divide(magnitude, columnNorms(this.#factors(name)))) : table;
   }
 
-  /** Adds an adapter's change to the table; the first merge keeps a copy of it. */
+  /** Adds an adapter's change to the table. */
   merge(name: string): void {
     if (!this.lora_embedding_A.has(name)) return;
     const { weight } = this;
-    this.#original.keep(weight);
     noGrad(() => tidy(() => weight.device.copy(cast(this.#changed(name), weight.dtype).view, weight.view)));
-  }
-
-  /** Puts the table back, bit for bit. */
-  unmerge(): void {
-    this.#original.restore();
   }
 
   /** The table. */
   mergedWeights(): Parameter[] {
     return [this.weight];
-  }
-
-  /** Gives the memory of base and adapters back. */
-  override dispose(): void {
-    super.dispose();
-    this.#original.forget();
   }
 }

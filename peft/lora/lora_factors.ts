@@ -12,7 +12,6 @@ import {
   transpose,
   type WeightLayout,
 } from "../../autograd/mod.ts";
-import type { Parameter } from "../../nn/mod.ts";
 import { type LoraOffset, wholeFactors } from "../state/low_rank_factors.ts";
 
 /** The factors of one adapter, with what they belong to. */
@@ -22,9 +21,9 @@ export interface LoraFactors {
   /** How the base weight is stored. */
   readonly layout: WeightLayout;
   /** [r, in] */
-  readonly A: Parameter;
+  readonly A: Tensor;
   /** [out, r] */
-  readonly B: Parameter;
+  readonly B: Tensor;
   /** Scaling. */
   readonly s: number;
   /** Frozen factors beside them (PiSSA, OLoRA). */

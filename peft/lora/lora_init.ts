@@ -52,7 +52,7 @@ export interface LoraStart {
   readonly A: Parameter;
   /** [out, r] */
   readonly B: Parameter;
-  /** What is taken off the weight for it. */
+  /** The initial factors that are subtracted from the weight. */
   readonly offset?: LoraOffset;
 }
 
@@ -71,7 +71,7 @@ function kept<Made extends Record<string, Tensor>>(body: () => Made): Made {
   return untracked(() => noGrad(() => tidy(body)));
 }
 
-/** An adapter that starts at s B A, taken off the weight. */
+/** An adapter that starts at s B A, which is subtracted from the weight. */
 function takenOff(body: () => { A: Tensor; B: Tensor }): LoraStart {
   const { A, B, negative } = kept(() => {
     const { A, B } = body();

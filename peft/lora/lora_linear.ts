@@ -1,6 +1,6 @@
 /**
  * LoRA's adapter of a linear layer: A, B, a dropout, and what the variants add to them (DoRA's lengths, a bias of B,
- * factors that are taken off the weight).
+ * factors that are subtracted from the weight).
  * @module
  */
 

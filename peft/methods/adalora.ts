@@ -8,20 +8,11 @@
  * @module
  */
 
-import {
-  add,
-  dropout,
-  matmul,
-  multiply,
-  type RandomState,
-  scale,
-  type Tensor,
-  transpose,
-  type WeightLayout,
-} from "../../autograd/mod.ts";
+import { dropout, multiply, type RandomState, type Tensor, type WeightLayout } from "../../autograd/mod.ts";
 import { Parameter } from "../../nn/mod.ts";
 import { type LinearAdapter, type LinearCall, type LinearFacts, withTerm } from "../layers/linear_call.ts";
 import { type InjectionContext, sharedPartOf } from "../layers/tuner_layer.ts";
+import { changedWeight } from "../lora/lora_factors.ts";
 import { AdaLoraConfig } from "./adalora_config.ts";
 import { linearMethod, type PeftMethod } from "./method.ts";
 import { RankAllocator, type SingularFactors } from "./rank_allocator.ts";
@@ -77,17 +68,20 @@ export class AdaLoraAdapter implements LinearAdapter, SingularFactors {
   /** W + s (B A E)^T. */
   mergedWeight(weight: Tensor): Tensor {
     if (this.E.size === 0) return weight;
-    const scaled = multiply(this.A, this.E); // [r, in]
-    const delta = this.#layout === "conv1d"
-      ? matmul(transpose(scaled), transpose(this.B)) // [in, out]
-      : matmul(this.B, scaled); // [out, in]
-    return add(weight, scale(delta, this.#s));
+    return changedWeight({
+      weight,
+      layout: this.#layout,
+      A: multiply(this.A, this.E),
+      B: this.B,
+      s: this.#s,
+    });
   }
 }
 
 /** AdaLoRA, for the registry. */
 export const adalora: PeftMethod<AdaLoraConfig> = linearMethod({
   name: "adalora",
+  peftClasses: { model: "AdaLoraModel", layer: "adalora.SVDLinear" },
   configFromJSON: (json) => AdaLoraConfig.fromJSON(json),
   conflict: (config, others) =>
     config.inferenceMode || others.every((other) => other.inferenceMode)

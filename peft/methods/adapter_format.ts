@@ -1,5 +1,5 @@
 /**
- * How an adapter lies in a folder: names of its files, and its keys there.
+ * The layout of an adapter's folder: names of its files and keys.
  * @module
  */
 
@@ -14,7 +14,7 @@ export interface AdapterFormat {
   readonly weightsFile: string;
   /** Metadata of that file. */
   readonly metadata: Record<string, string> | undefined;
-  /** A file with pickled tensors that stands in its place elsewhere, for the message. */
+  /** A file of pickled tensors that other tools write instead, for the error message. */
   readonly pickleFile: string;
   /** What a model card calls the library. */
   readonly library: string;
@@ -22,7 +22,7 @@ export interface AdapterFormat {
   configOf(config: PeftConfig, adapterName: string): Record<string, unknown>;
   /** A key on disk for a key such as `base_model.model.transformer.h.0.attn.c_attn.lora_A.weight`. */
   toDisk(key: string, adapterName: string): string;
-  /** The other way round, for a file with this configuration. */
+  /** The reverse of `toDisk`, for a file with this configuration. */
   fromDisk(key: string, config: PeftConfig): string;
 }
 

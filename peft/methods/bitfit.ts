@@ -1,10 +1,10 @@
 /**
  * BitFit (Ben Zaken et al. 2022, arXiv:2106.10199): every bias of the model trains, and nothing else.
  *
- * `peft` has no such method. What its LoRA computes with `bias="all"` and an alpha of 0 is the same, so that is what the
- * file says: a LoRA of rank 1 and alpha 0 in one layer (the carrier), whose factors change nothing, and all biases. Python
- * loads it, trains the biases on, and files of this form load here. Unlike LoRA's biases, each adapter has its own: several
- * can stand beside each other, and without them the base is the base, bit for bit.
+ * `peft` has no such method. What its LoRA computes with `bias="all"` and an alpha of 0 is the same, so that is what
+ * the file says: a LoRA of rank 1 and alpha 0 in one layer (the carrier), whose factors change nothing, and all biases.
+ * Python loads it and trains the biases further, and files of this form load here. Unlike LoRA's biases, each adapter
+ * has its own, so that several can be loaded at once, and the base stays the same, bit for bit.
  * @module
  */
 
@@ -18,7 +18,6 @@ import {
   ParameterDict,
   type ProjectionOptions,
 } from "../../nn/mod.ts";
-import { OriginalWeights } from "../layers/original_weights.ts";
 import { renameKey } from "../layers/rename_adapter.ts";
 import {
   type InjectionContext,
@@ -43,7 +42,7 @@ export class BitFitCarrier implements SharedPart {
   readonly fields: Partial<BitFitConfig>;
   readonly shared: ReadonlyMap<string, Parameter>;
 
-  /** @throws {TypeError} if no layer with a weight matrix is called so */
+  /** @throws {TypeError} if no layer with a weight matrix has that name */
   constructor(wanted: string | null, targets: ReadonlyMap<string, Module>, device: Device) {
     const bases = [...targets].map(([path, module]): [string, Module] => [
       path,
@@ -71,7 +70,7 @@ export class BitFitCarrier implements SharedPart {
     ]);
   }
 
-  /** Gives the factors' memory back. */
+  /** Frees the factors. */
   dispose(): void {
     for (const parameter of this.shared.values()) parameter.dispose();
   }
@@ -86,7 +85,6 @@ export class BitFitLayer extends Module implements TunerLayer {
   readonly #state: AdapterState;
   /** Keys on disk by adapter. */
   readonly #keys = new Map<string, string>();
-  readonly #original = new OriginalWeights();
 
   /** Wraps a layer; adapters are added after. */
   constructor(base: BiasedLayer, state: AdapterState) {
@@ -131,14 +129,13 @@ export class BitFitLayer extends Module implements TunerLayer {
     this.#keys.set(name, path === carrier.path ? "base_layer.bias" : "bias");
   }
 
-  /** Drops an adapter. */
+  /** Removes an adapter. */
   deleteAdapter(name: string): void {
     this.bitfit_bias.delete(name);
     this.#keys.delete(name);
-    if (this.bitfit_bias.keys().length === 0) this.#original.forget();
   }
 
-  /** Gives an adapter another name. */
+  /** Renames an adapter. */
   renameAdapter(from: string, to: string): void {
     this.bitfit_bias.rename(from, to);
     renameKey(this.#keys, from, to);
@@ -155,24 +152,12 @@ export class BitFitLayer extends Module implements TunerLayer {
     const copy = this.bitfit_bias.get(name);
     if (!copy) return;
     const { bias } = this.base_layer;
-    this.#original.keep(bias);
     bias.device.copy(copy.view, bias.view);
-  }
-
-  /** Puts the base's bias back, bit for bit. */
-  unmerge(): void {
-    this.#original.restore();
   }
 
   /** What `merge` changes. */
   mergedWeights(): Parameter[] {
     return [this.base_layer.bias];
-  }
-
-  /** Gives the memory of base and adapters back. */
-  override dispose(): void {
-    super.dispose();
-    this.#original.forget();
   }
 }
 

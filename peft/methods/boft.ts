@@ -74,7 +74,7 @@ class BoftAdapter implements LinearAdapter {
     this.#random = random;
   }
 
-  /** Rotations of each factor, [D, H, H]; factor 0 first. While training, some of one factor's may rest. */
+  /** Rotations of each factor, [D, H, H]; factor 0 first. While training, some of one factor may be left out. */
   #rotations(training: boolean): Tensor[] {
     const R = this.parameters.boft_R;
     const [factors, count, size] = R.shape;
@@ -124,7 +124,7 @@ function butterfly(x: Tensor, R: Tensor, i: number): Tensor {
   return reshape(permute(reshape(turned, [groups, pairs, 2, half]), order), x.shape);
 }
 
-/** 1 + x, in memory of its own; x is disposed. */
+/** 1 + x as a new parameter; x is disposed. */
 function aroundOne(x: Parameter): Parameter {
   const result = new Parameter(untracked(() => noGrad(() => add(x, 1))));
   x.dispose();

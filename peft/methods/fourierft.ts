@@ -80,7 +80,7 @@ export class FourierTables implements SharedPart {
     }));
   }
 
-  /** Gives their memory back. */
+  /** Frees their memory. */
   dispose(): void {
     for (const { U, V } of this.#waves.values()) {
       U.dispose();
@@ -168,6 +168,7 @@ class FourierAdapter implements LinearAdapter {
 /** FourierFT, for the registry. */
 export const fourierft: PeftMethod<FourierFTConfig> = linearMethod({
   name: "fourierft",
+  peftClasses: { model: "FourierFTModel" },
   configFromJSON: (json) => FourierFTConfig.fromJSON(json),
   sharedPart: (config, _targets, { device }) => new FourierTables(config.randomLocSeed, device),
   adapter: FourierAdapter,

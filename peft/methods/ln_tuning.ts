@@ -4,8 +4,6 @@
  * @module
  */
 
-import { OriginalWeights } from "../layers/original_weights.ts";
-import { renameIn } from "../layers/rename_adapter.ts";
 import type { TunerLayer } from "../layers/tuner_layer.ts";
 import type { AdapterState } from "../state/adapter_state.ts";
 import { LNTuningConfig } from "./ln_tuning_config.ts";
@@ -19,8 +17,8 @@ export class LNTuningLayer extends Module implements TunerLayer {
   base_layer: LayerNorm;
   /** Trained copies by adapter. */
   ln_tuning_layers: ModuleDict<LayerNorm> = new ModuleDict();
+  readonly peftClass = "LNTuningLayer";
   readonly #state: AdapterState;
-  readonly #original = new OriginalWeights();
 
   /** Wraps a layer norm; adapters are added after. */
   constructor(base: LayerNorm, state: AdapterState) {
@@ -55,15 +53,9 @@ export class LNTuningLayer extends Module implements TunerLayer {
     this.ln_tuning_layers.set(name, this.base_layer.clone());
   }
 
-  /** Drops an adapter. */
+  /** Removes an adapter. */
   deleteAdapter(name: string): void {
     this.ln_tuning_layers.delete(name);
-    if (this.ln_tuning_layers.keys().length === 0) this.#original.forget();
-  }
-
-  /** Gives an adapter another name. */
-  renameAdapter(from: string, to: string): void {
-    renameIn(this, from, to);
   }
 
   /** Weight and bias by their keys on disk. */
@@ -77,31 +69,20 @@ export class LNTuningLayer extends Module implements TunerLayer {
     const copy = this.ln_tuning_layers.get(name);
     if (!copy) return;
     const { weight, bias } = this.base_layer;
-    this.#original.keep(weight, bias);
     weight.device.copy(copy.weight.view, weight.view);
     bias.device.copy(copy.bias.view, bias.view);
-  }
-
-  /** Puts the base layer norm back, bit for bit. */
-  unmerge(): void {
-    this.#original.restore();
   }
 
   /** What `merge` changes. */
   mergedWeights(): Parameter[] {
     return [this.base_layer.weight, this.base_layer.bias];
   }
-
-  /** Gives the memory of base and adapters back. */
-  override dispose(): void {
-    super.dispose();
-    this.#original.forget();
-  }
 }
 
 /** LN tuning, for the registry. */
 export const lnTuning: PeftMethod<LNTuningConfig> = {
   name: "ln_tuning",
+  peftClasses: { model: "LNTuningModel" },
   configFromJSON: (json) => LNTuningConfig.fromJSON(json),
   supports: (module) => module instanceof LayerNorm || module instanceof LNTuningLayer,
   wrap: (module, state) => new LNTuningLayer(module as LayerNorm, state),

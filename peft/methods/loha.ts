@@ -84,6 +84,7 @@ class LoHaAdapter implements LinearAdapter {
 /** LoHa, for the registry. */
 export const loha: PeftMethod<LoHaConfig> = linearMethod({
   name: "loha",
+  peftClasses: { model: "LoHaModel" },
   configFromJSON: (json) => LoHaConfig.fromJSON(json),
   adapter: LoHaAdapter,
 });

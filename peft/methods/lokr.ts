@@ -131,6 +131,7 @@ function factors(
 /** LoKr, for the registry. */
 export const lokr: PeftMethod<LoKrConfig> = linearMethod({
   name: "lokr",
+  peftClasses: { model: "LoKrModel" },
   configFromJSON: (json) => LoKrConfig.fromJSON(json),
   adapter: LoKrAdapter,
 });

@@ -15,6 +15,8 @@ import type { AdapterFormat } from "./adapter_format.ts";
 export interface PeftMethod<Config extends PeftConfig = PeftConfig> {
   /** Name in messages and on the command line. */
   readonly name: string;
+  /** Its classes in `peft`; absent: they follow from its name in files. */
+  readonly peftClasses?: { readonly model: string; readonly layer?: string };
   /** Fields that the configuration leaves to the model, filled in; absent: none. */
   readonly resolve?: (config: Config, modelType: string | undefined, model: Module) => Partial<Config>;
   /** Reads the fields of an `adapter_config.json`. */
@@ -31,9 +33,12 @@ export interface PeftMethod<Config extends PeftConfig = PeftConfig> {
   readonly supports: (module: Module) => boolean;
   /** Why its change cannot be merged into base weights; absent: it can. */
   readonly unmergeable?: string;
-  /** How its adapters lie in folders; absent: as `peft`'s. */
+  /** The folder layout of its adapters; absent: `peft`'s. */
   readonly format?: AdapterFormat;
-  /** Makes its adapter of a linear layer that adapters of other methods share; absent: it stands alone. */
+  /**
+   * Makes its adapter of a linear layer that adapters of other methods share; absent: it cannot be mixed with other
+   * methods.
+   */
   readonly linear?: MakeLinearAdapter<Config>;
   /** Wraps a module; adapters are added after. */
   readonly wrap: (module: Module, state: AdapterState) => TunerLayer;

@@ -50,7 +50,7 @@ export class SkewTables implements SharedPart {
     return table;
   }
 
-  /** Gives their memory back. */
+  /** Frees their memory. */
   dispose(): void {
     for (const table of this.#tables.values()) table.dispose();
     this.#tables.clear();

@@ -33,7 +33,7 @@ import type { AdaLoraConfig, RankPattern } from "./adalora_config.ts";
 import { KEY_PREFIX } from "./adapter_format.ts";
 import type { Parameter } from "../../nn/mod.ts";
 
-/** What is smoothed of each parameter. */
+/** The quantities that are smoothed, for each parameter. */
 const SMOOTHED = ["sensitivity", "uncertainty"] as const;
 
 /** Singular vectors A [r, in] and B [out, r] and singular values E [r, 1] of one layer. */
@@ -58,7 +58,7 @@ export class RankAllocator implements SharedPart {
     this.#pattern = config.rankPattern;
   }
 
-  /** Takes a layer in. */
+  /** Registers a layer. */
   register(path: string, adapter: SingularFactors): void {
     this.#layers.set(path, adapter);
   }
@@ -125,7 +125,7 @@ export class RankAllocator implements SharedPart {
     }
   }
 
-  /** What is smoothed of a parameter; zeros at first. */
+  /** The smoothed quantities of a parameter; zeros at first. */
   #importanceOf(parameter: Parameter): Importance {
     let importance = this.#importance.get(parameter);
     if (!importance) {
@@ -212,7 +212,7 @@ export class RankAllocator implements SharedPart {
     return state;
   }
 
-  /** Goes on from there. */
+  /** Restores that state. */
   loadTrainingState(state: TrainingState): Partial<AdaLoraConfig> {
     this.#forgetImportance();
     const pattern: Record<string, boolean[]> = {};
@@ -238,7 +238,7 @@ export class RankAllocator implements SharedPart {
     this.#importance.clear();
   }
 
-  /** Gives the memory of importance back. */
+  /** Frees the memory of importance. */
   dispose(): void {
     this.#forgetImportance();
   }
@@ -265,12 +265,12 @@ function sumOfNorms(group: readonly Tensor[], columns: boolean): Tensor {
   return sum(sqrt(sum(square(addDiagonal(gram, -1)), { axis: [1, 2] })));
 }
 
-/** Rows of a matrix in memory of their own, outside the graph. */
+/** Rows of a matrix as a new tensor, outside the graph. */
 function selectRows(matrix: Tensor, rows: readonly number[]): Tensor {
   return untracked(() => noGrad(() => tidy(() => rowsOf(matrix, rows))));
 }
 
-/** Columns of a matrix in memory of their own, outside the graph. */
+/** Columns of a matrix as a new tensor, outside the graph. */
 function selectColumns(matrix: Tensor, cols: readonly number[]): Tensor {
   return untracked(() => noGrad(() => tidy(() => transpose(rowsOf(transpose(matrix), cols)))));
 }

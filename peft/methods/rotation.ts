@@ -60,7 +60,7 @@ export class SkewTable {
     return permute(reshape(flat, [k, k, entries.shape[0]]), [2, 0, 1]);
   }
 
-  /** Gives its memory back. */
+  /** Frees its memory. */
   dispose(): void {
     this.#entries.dispose();
     this.#signs.dispose();

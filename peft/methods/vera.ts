@@ -1,5 +1,6 @@
 /**
- * VeRA (Kopiczko et al. 2024, arXiv:2310.11454): two random matrices that all layers share, and two trained vectors a layer.
+ * VeRA (Kopiczko et al. 2024, arXiv:2310.11454): two random matrices that all layers share, and two trained vectors per
+ * layer.
  *   y = x W + b + lambda_b ((drop(x) A^T lambda_d) B^T)   with A [r, in], B [out, r] frozen
  * Fields, defaults, initial values and keys are those of Hugging Face's `peft` 0.21; A and B are the numbers PyTorch
  * draws, so a file without them (`saveProjection: false`) loads.
@@ -7,22 +8,19 @@
  */
 
 import {
-  add,
   type Device,
   dropout,
-  matmul,
   multiply,
   type RandomState,
   reshape,
   slice,
   type Tensor,
   TorchGenerator,
-  transpose,
-  type WeightLayout,
 } from "../../autograd/mod.ts";
 import { type Module, Parameter, type Projection } from "../../nn/mod.ts";
 import { type LinearAdapter, type LinearCall, type LinearFacts, withTerm } from "../layers/linear_call.ts";
 import { type InjectionContext, type SharedPart, sharedPartOf } from "../layers/tuner_layer.ts";
+import { changedWeight } from "../lora/lora_factors.ts";
 import { linearMethod, type PeftMethod } from "./method.ts";
 import { VeraConfig } from "./vera_config.ts";
 
@@ -58,7 +56,7 @@ export class VeraProjections implements SharedPart {
     );
   }
 
-  /** Gives their memory back. */
+  /** Frees their memory. */
   dispose(): void {
     this.A.dispose();
     this.B.dispose();
@@ -77,7 +75,6 @@ class VeraAdapter implements LinearAdapter {
   readonly #projections: VeraProjections;
   readonly #p: number;
   readonly #random: RandomState;
-  readonly #layout: WeightLayout;
 
   constructor(config: VeraConfig, facts: LinearFacts, context: InjectionContext) {
     const { init } = context;
@@ -91,7 +88,6 @@ class VeraAdapter implements LinearAdapter {
     this.#projections = sharedPartOf(context, VeraProjections);
     this.#p = config.veraDropout;
     this.#random = context.random;
-    this.#layout = facts.layout;
   }
 
   /** lambda_d A [r, in] and lambda_b B [out, r]. */
@@ -110,13 +106,11 @@ class VeraAdapter implements LinearAdapter {
   }
 
   mergedWeight(weight: Tensor): Tensor {
-    const { A, B } = this.#factors();
-    const delta = this.#layout === "conv1d" ? matmul(transpose(A), transpose(B)) : matmul(B, A);
-    return add(weight, delta);
+    return changedWeight({ weight, layout: this.#facts.layout, s: 1, ...this.#factors() });
   }
 }
 
-/** Why an adapter cannot stand beside others: all draw the same projections. */
+/** Why an adapter cannot be added to others: all must draw the same projections. */
 function conflict(config: VeraConfig, others: readonly VeraConfig[]): string | null {
   const { projectionPrngKey: key, saveProjection } = config;
   const other = others.find((other) => other.projectionPrngKey !== key);
@@ -131,6 +125,7 @@ function conflict(config: VeraConfig, others: readonly VeraConfig[]): string | n
 /** VeRA, for the registry. */
 export const vera: PeftMethod<VeraConfig> = linearMethod({
   name: "vera",
+  peftClasses: { model: "VeraModel" },
   configFromJSON: (json) => VeraConfig.fromJSON(json),
   conflict,
   sharedPart: (config, targets, { device }) => new VeraProjections(config, targets, device),

@@ -17,7 +17,7 @@ import { KEY_PREFIX } from "../methods/adapter_format.ts";
 /** An adapter as it is written. */
 export interface WrittenAdapter {
   readonly config: PeftConfig;
-  /** By keys on disk; the caller disposes what is no parameter. */
+  /** By keys on disk; the caller disposes the tensors that are not parameters. */
   readonly tensors: Map<string, Tensor>;
 }
 
@@ -37,7 +37,7 @@ function plainConfig(config: LoraConfig): LoraConfig {
   });
 }
 
-/** What the layers took off their weights. */
+/** What the layers subtracted from their weights. */
 function ownStarts(model: Module, name: string): Starts {
   const starts: Starts = new Map();
   for (const [path, layer] of lowRankLayers(model)) {
@@ -79,10 +79,10 @@ const RANK_AXES: readonly [ending: RegExp, axis: 0 | 1][] = [
 ];
 
 /**
- * The adapter as plain LoRA. Layers that took nothing off their weight get zeros in place of A0 and B0.
+ * The adapter as plain LoRA. Layers that subtracted nothing from their weight get zeros in place of A0 and B0.
  * @param initialFolder an adapter saved before training, as `peft` wants it; default: what the layers remember
- * @throws {TypeError} if it is no LoRA, or the folder's tensors do not fit   @throws {RangeError} if it is plain already, or
- * for rsLoRA with patterns
+ * @throws {TypeError} if it is no LoRA, or the folder's tensors do not fit   @throws {RangeError} if it is plain
+ * already, or for rsLoRA with patterns
  */
 export async function convertToLora(
   model: Module,

@@ -25,6 +25,7 @@ import {
 } from "../../autograd/mod.ts";
 import type { AdaptableModel } from "../adaptable_model.ts";
 import { findHost } from "../adapters/find_adapters.ts";
+import { GradientFlags } from "../adapters/gradient_flags.ts";
 import { Tuner } from "../adapters/tuner.ts";
 import { withFields } from "../config/peft_config.ts";
 import { AdaptedLinear } from "../layers/adapted_linear.ts";
@@ -124,7 +125,7 @@ class InputStatistics {
     return { rows, values: largest.map(Math.sqrt), ratios: largest.map((value) => value / total) };
   }
 
-  /** Gives its memory back. */
+  /** Frees its memory. */
   dispose(): void {
     this.#shift?.dispose();
     for (const tensor of this.#sums ? Object.values(this.#sums) : []) tensor.dispose();
@@ -199,16 +200,16 @@ function shareRanks(
 }
 
 /**
- * Sets A of a fresh `initLoraWeights: "eva"` adapter to the components of its layers' inputs, and gives each layer its rank;
- * layers with none leave the adapter. Call it before training; B is zero, so that the model computes the same.
+ * Sets A of a fresh `initLoraWeights: "eva"` adapter to the components of its layers' inputs, and gives each layer its
+ * rank; layers with none leave the adapter. Call it before training; B is zero, so that the model computes the same.
  *
  * ```ts ignore
  * const peftModel = getPeftModel(model, new LoraConfig({ initLoraWeights: "eva", evaConfig: { rho: 2 } }));
  * await initializeLoraEvaWeights(peftModel, batches);
  * ```
  * @param batches a few hundred sequences of the data to train on
- * @throws {TypeError} if the adapter is no LoRA that asks for EVA   @throws {RangeError} if the batches hold fewer tokens than
- * a layer may get components; the adapter is as it was then
+ * @throws {TypeError} if the adapter is no LoRA that asks for EVA   @throws {RangeError} if the batches hold fewer
+ * tokens than a layer may get components; the adapter is then unchanged
  */
 export async function initializeLoraEvaWeights(
   peftModel: Module,
@@ -269,18 +270,16 @@ export async function initializeLoraEvaWeights(
   }
 }
 
-/** Makes a fresh adapter anew under its name, as active and as trainable as it was. */
+/** Makes a fresh adapter again under its name, as active and trainable as before. */
 function restart(tuner: Tuner<Module>, name: string, config: LoraConfig): void {
   tuner.switch.change(() => {
     const active = [...tuner.state.active];
     const trained = [...tuner.adapterState(name).values()].some((parameter) => parameter.requiresGrad);
-    const flags = [...tuner.model.parameters()].map((parameter) =>
-      [parameter, parameter.requiresGrad] as const
-    );
+    const flags = new GradientFlags(tuner.model.parameters());
     tuner.remove(name);
     tuner.inject(config, name);
     tuner.state.active = active;
-    for (const [parameter, on] of flags) if (!parameter.isDisposed) parameter.requiresGrad = on;
+    flags.restore();
     for (const parameter of tuner.adapterState(name).values()) parameter.requiresGrad = trained;
   });
 }

@@ -1,6 +1,6 @@
 /**
- * Another LoRA adapter in the place of one that is there: the same name, the same buffers, nothing compiled anew, so
- * that captured steps go on with the new values (`peft`'s `hotswap_adapter`).
+ * Replaces the values of a loaded LoRA adapter by another's. Its name, its buffers and the compiled kernels stay, so
+ * that captured steps continue with the new values (`peft`'s `hotswap_adapter`).
  * @module
  */
 
@@ -23,7 +23,7 @@ const ACTION = "Cannot hot-swap the adapter";
 /** Fields that change what an adapter computes besides its tensors and its scaling. */
 const SAME_FIELDS = ["useRslora", "loraDropout", "alphaPattern", "useDora", "trainableTokenIndices"] as const;
 
-/** Where and how the hub is asked. */
+/** Where and how files are downloaded. */
 export type HotswapOptions = Pick<LoadAdapterOptions, "revision" | "cacheDir" | "localFilesOnly">;
 
 /**
@@ -144,7 +144,7 @@ function plan(
   return { writes, scalings };
 }
 
-/** Whether the factors at the start were taken off the weight, so that a file holds more than the change. */
+/** Whether the initial factors were subtracted from the weight, so that a file holds more than the change. */
 function startsFromWeight({ initLoraWeights: init }: LoraConfig): boolean {
   return typeof init === "string" && /^(?:pissa|olora)/.test(init);
 }

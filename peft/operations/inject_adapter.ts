@@ -1,5 +1,5 @@
 /**
- * Adapters in a model that is used as it is, without a `PeftModel` around it (`peft.functional`). The functions that
+ * Adapters in a model that is used directly, without a `PeftModel` around it (`peft.functional`). The functions that
  * switch adapters take a `PeftModel` too.
  * @module
  */
@@ -67,7 +67,7 @@ export function setAdapter(
   setActive(hostOf(model, "set an adapter"), adapterName, options.inferenceMode);
 }
 
-/** Drops an adapter and its memory. @throws {RangeError} if it is unknown or merged */
+/** Removes an adapter and frees its memory. @throws {RangeError} if it is unknown or merged */
 export function deleteAdapter(model: Module, adapterName: string): void {
   deleteFrom(hostOf(model, "delete an adapter"), adapterName, model.training);
 }

@@ -25,9 +25,9 @@ export function setScale(model: Module, adapterName: string, factor: number): vo
 }
 
 /**
- * Runs `body` with the scaling of every LoRA adapter multiplied, also after an exception no longer than that; `body` may
- * be asynchronous. Where calls overlap, their factors multiply, as those of nested ones do; a generation keeps those it
- * began with. With a multiplier in [0, 1] this is WiSE-FT (Wortsman et al. 2021, arXiv:2109.01903).
+ * Runs `body`, which may be asynchronous, with the scaling of every LoRA adapter multiplied; the scaling is restored
+ * afterwards, even if it throws. Where calls overlap, their factors multiply, as those of nested ones do; a generation
+ * keeps those it began with. With a multiplier in [0, 1] this is WiSE-FT (Wortsman et al. 2021, arXiv:2109.01903).
  *
  * ```ts ignore
  * const logits = rescaleAdapterScale(peftModel, 0.5, () => peftModel.forward(inputs).logits);

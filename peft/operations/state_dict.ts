@@ -8,15 +8,12 @@ import { toFloat32 } from "../../io/safetensors.ts";
 import type { Module } from "../../nn/mod.ts";
 import { hostOf } from "../adapters/find_adapters.ts";
 import type { LoadedKeys } from "../adapters/model_adapters.ts";
+import type { LoadAdapterOptions } from "../files/adapter_folder.ts";
 
 /** Options of `setPeftModelStateDict`. */
-export interface SetStateDictOptions {
+export interface SetStateDictOptions extends Pick<LoadAdapterOptions, "strict" | "ignoreMismatchedSizes"> {
   /** Adapter that takes the values; default "default". */
   adapterName?: string;
-  /** Whether a missing or unexpected key is an error (default) or a warning. */
-  strict?: boolean;
-  /** Whether a tensor of another shape is left out with a warning; default false: an error. */
-  ignoreMismatchedSizes?: boolean;
 }
 
 /**

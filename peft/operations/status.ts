@@ -1,5 +1,5 @@
 /**
- * What adapters a model holds and in which state they are (`peft`'s `get_layer_status` and `get_model_status`).
+ * The adapters of a model and their state (`peft`'s `get_layer_status` and `get_model_status`).
  * @module
  */
 
@@ -8,7 +8,7 @@ import { hostOf, tunerOf } from "../adapters/find_adapters.ts";
 import { savedModules, tunerLayers } from "../layers/find_layers.ts";
 import type { ModulesToSaveWrapper } from "../layers/modules_to_save.ts";
 import type { TunerLayer } from "../layers/tuner_layer.ts";
-import { TrainableTokensLayer } from "../trainable_tokens/trainable_tokens_layer.ts";
+import { methodOf } from "../registry.ts";
 
 /** Whether parameters train: all, none, or some of them. */
 export type TrainingStatus = boolean | "irregular";
@@ -64,21 +64,6 @@ export interface TunerModelStatus {
   /** How the base is quantised; null. */
   quantizationBackend: string | null;
 }
-
-/** Names of `peft`'s classes that do not follow from the method's name. */
-const MODEL_TYPES: Readonly<Record<string, string>> = {
-  ADALORA: "AdaLoraModel",
-  FOURIERFT: "FourierFTModel",
-  LN_TUNING: "LNTuningModel",
-  LOHA: "LoHaModel",
-  LOKR: "LoKrModel",
-  LORA: "LoraModel",
-  VERA: "VeraModel",
-};
-const LAYER_TYPES: Readonly<Record<string, string>> = {
-  ADALORA: "adalora.SVDLinear",
-  LN_TUNING: "LNTuningLayer",
-};
 
 /** true, false, or "irregular". */
 function consistent(flags: readonly TrainingStatus[]): TrainingStatus {
@@ -144,9 +129,8 @@ export function getLayerStatus(model: Module): TunerLayerStatus[] {
 /** `peft`'s name of a layer's class. */
 function moduleTypeOf(layer: TunerLayer | ModulesToSaveWrapper, peftType: string): string {
   if (!("base_layer" in layer)) return "ModulesToSaveWrapper";
-  if (layer instanceof TrainableTokensLayer) return "TrainableTokensLayer";
   const kind = layer.base_layer instanceof Embedding ? "Embedding" : "Linear";
-  return LAYER_TYPES[peftType] ?? `${peftType.toLowerCase()}.${kind}`;
+  return layer.peftClass ?? methodOf(peftType).peftClasses?.layer ?? `${peftType.toLowerCase()}.${kind}`;
 }
 
 /**
@@ -168,7 +152,7 @@ export function getModelStatus(model: Module): TunerModelStatus {
   );
   return {
     baseModelType: base.constructor.name,
-    adapterModelType: wrapped ? MODEL_TYPES[first] ?? `${first}Model` : "None",
+    adapterModelType: wrapped ? methodOf(first).peftClasses?.model ?? `${first}Model` : "None",
     peftTypes: wrapped ? types : {},
     trainableParams: count(parameters.filter((parameter) => parameter.requiresGrad)),
     totalParams: count(parameters),

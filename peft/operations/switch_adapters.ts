@@ -1,5 +1,5 @@
 /**
- * Which adapters act and train, for a `PeftModel` and for a model with injected adapters alike.
+ * Which adapters act and train, both for a `PeftModel` and for a model with injected adapters.
  * @module
  */
 
@@ -65,7 +65,7 @@ export function setGradients(
 const BIAS_WARNING =
   "Careful, disabling adapter layers with bias configured to be other than 'none' does not produce the same output as the base model would without adaption.";
 
-/** Warns where switching adapters off does not give the base: its biases were trained. */
+/** Warns if switching adapters off does not restore the base, because its biases were trained. */
 export function warnOfBiases(host: AdapterHost<Module>): void {
   if ([...host.configs.values()].some((config) => (config.bias ?? "none") !== "none")) {
     console.warn(BIAS_WARNING);

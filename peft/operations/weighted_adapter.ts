@@ -35,7 +35,7 @@ const ACTION = "Cannot add a weighted adapter";
 /**
  * Adds an adapter that is the weighted combination of others; it neither acts nor trains.
  * @throws {RangeError} for names that are unknown or taken, weights that do not fit, or what the method refuses; the
- *   model is as it was then
+ * model is then unchanged
  */
 export async function addWeightedAdapter<M extends Module>(
   tuner: Tuner<M>,

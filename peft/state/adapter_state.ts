@@ -1,5 +1,5 @@
 /**
- * What the adapters of one model share, and the one answer to which of them act in a layer.
+ * What the adapters of one model share. It alone decides which of them act in a layer.
  * @module
  */
 
@@ -168,7 +168,7 @@ export class AdapterState {
     return bySample(x, names, (name, part) => run(name === null ? [] : [name], part));
   }
 
-  /** Gives an adapter another name. */
+  /** Renames an adapter. */
   rename(from: string, to: string): void {
     const renamed = (name: string) => name === from ? to : name;
     this.active = this.active.map(renamed);

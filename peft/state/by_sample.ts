@@ -1,5 +1,5 @@
 /**
- * A layer that runs differently for the samples of a batch, group by group.
+ * Runs a layer differently for groups of samples of one batch.
  * @module
  */
 

@@ -11,7 +11,7 @@ export class LoraScaling extends Map<string, number> {
   readonly #initial = new Map<string, number>();
   readonly #state: Pick<AdapterState, "rescales"> | null;
 
-  /** No adapter yet. @param state knows for how long scalings are multiplied; null: never */
+  /** Starts without adapters. @param state says which scalings are multiplied at the moment; null: none */
   constructor(state: Pick<AdapterState, "rescales"> | null = null) {
     super();
     this.#state = state;
@@ -37,12 +37,15 @@ export class LoraScaling extends Map<string, number> {
     return super.set(name, scaling);
   }
 
-  /** The scaling an adapter started with; 1 for one that is not here. */
+  /** The scaling an adapter started with; 1 for one that the layer does not hold. */
   initial(name: string): number {
     return this.#initial.get(name) ?? 1;
   }
 
-  /** Sets an adapter's scaling to `factor` times its initial one (`peft`'s `set_scale`); nothing if it is not here. */
+  /**
+   * Sets an adapter's scaling to `factor` times its initial one (`peft`'s `set_scale`); does nothing if the layer does
+   * not hold it.
+   */
   setScale(name: string, factor: number): void {
     if (this.has(name)) this.set(name, factor * this.initial(name));
   }
@@ -52,7 +55,7 @@ export class LoraScaling extends Map<string, number> {
     for (const name of names) if (this.has(name)) this.set(name, super.get(name)! * factor);
   }
 
-  /** Divides the scaling of adapters, or without a factor puts it back to where it started (`unscale_layer`). */
+  /** Divides the scaling of adapters, or without a factor resets it to the initial one (`unscale_layer`). */
   unscale(names: Iterable<string>, factor?: number): void {
     for (const name of names) {
       if (this.has(name)) {

@@ -6,7 +6,7 @@
 import { concat, type Tensor } from "../../autograd/mod.ts";
 import type { Parameter } from "../../nn/mod.ts";
 
-/** Where an adapter starts that is taken off the weight, so that the layer starts as it was: -s (B0 A0)^T. */
+/** The initial factors of an adapter, subtracted from the weight so that the layer starts unchanged: -s (B0 A0)^T. */
 export interface LoraOffset {
   /** A0, [r, in] */
   readonly A: Tensor;
@@ -24,7 +24,7 @@ export interface LowRankFactors {
   readonly bias: Parameter | null;
   /** Whether the lengths of the weight's columns are trained apart (DoRA), so that the change is more than B A. */
   readonly hasMagnitude: boolean;
-  /** What is taken off the weight beside them (PiSSA, OLoRA); absent: nothing. */
+  /** The initial factors that are subtracted from the weight (PiSSA, OLoRA); absent: none. */
   readonly offset?: LoraOffset;
 }
 

@@ -14,7 +14,7 @@ import { TrainableTokensLayer } from "./trainable_tokens_layer.ts";
 /** Ids of the input embedding, or of modules by the ends of their names. */
 export type TokenIndices = readonly number[] | Readonly<Record<string, readonly number[]>>;
 
-/** Stands in the place of an embedding, or of its tied head; `peft` puts the layer one step below. */
+/** Replaces an embedding, or its tied head; as in `peft`, the layer is one level below. */
 export class TokenAdapter extends Module {
   /** The layer with trained rows; the base's own module once the last adapter is gone. */
   token_adapter: TrainableTokensLayer | Embedding | Linear;
@@ -76,7 +76,7 @@ export function findTokenModules(root: Module, indices: TokenIndices | null): Ma
 }
 
 /**
- * Fails for a module whose tokens train and that, or whose tied head, is a target or trains whole too.
+ * Checks that no module with trained tokens, and no head tied to one, is also a target or trained whole.
  * @throws {TypeError}
  */
 export function checkTokenTargets(
@@ -96,7 +96,7 @@ export function checkTokenTargets(
   }
 }
 
-/** Puts an adapter's tokens in. @throws {RangeError} for ids outside a table */
+/** Adds an adapter's tokens. @throws {RangeError} for ids outside a table */
 export function addTokens(
   root: Module,
   name: string,
@@ -131,7 +131,7 @@ export function tieTokens(root: Module, state: AdapterState): void {
   }
 }
 
-/** Takes out what holds no adapter any more. */
+/** Removes wrappers that hold no adapter any more. */
 export function dropTokenAdapters(root: Module): void {
   for (const [path, { token_adapter }] of tokenAdapters(root)) {
     if (!(token_adapter instanceof TrainableTokensLayer)) root.setSubmodule(path, token_adapter);

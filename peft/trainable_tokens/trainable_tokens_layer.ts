@@ -1,7 +1,7 @@
 /**
- * Rows of an embedding that train while the others stay: the adapter holds the whole rows, not differences, so that they
- * mean the same over a base whose rows for new tokens were drawn anew. A head that is tied to the embedding uses the same
- * rows.
+ * Rows of an embedding that train while the others stay: the adapter holds the whole rows, not differences, so that
+ * they do not depend on how a base initialised its rows for new tokens. A head that is tied to the embedding uses the
+ * same rows.
  * @module
  */
 
@@ -27,7 +27,7 @@ import { renameIn } from "../layers/rename_adapter.ts";
 import type { InjectionContext, TunerLayer } from "../layers/tuner_layer.ts";
 import type { AdapterState } from "../state/adapter_state.ts";
 
-/** What an adapter needs to say of its tokens. */
+/** The tokens that an adapter trains. */
 export interface TokenChoice {
   /** Ids of the rows. */
   readonly tokenIndices: readonly number[];
@@ -50,6 +50,7 @@ export class TrainableTokensLayer extends Module implements TunerLayer {
   trainable_tokens_delta: ParameterDict;
   /** Merging changes the weight for every module that shares it: they all use these rows. */
   readonly keepsTies = true;
+  readonly peftClass = "TrainableTokensLayer";
   readonly #state: AdapterState;
   readonly #leader: TrainableTokensLayer | null;
   /** Whether a file holds the rows under this layer's name too. */
@@ -188,7 +189,7 @@ export class TrainableTokensLayer extends Module implements TunerLayer {
     this.trainable_tokens_delta.set(name, delta);
   }
 
-  /** Drops an adapter. */
+  /** Removes an adapter. */
   deleteAdapter(name: string): void {
     this.#tokens.get(name)?.places.dispose();
     this.#tokens.delete(name);
@@ -197,7 +198,7 @@ export class TrainableTokensLayer extends Module implements TunerLayer {
     this.trainable_tokens_delta.delete(name);
   }
 
-  /** Gives an adapter another name. */
+  /** Renames an adapter. */
   renameAdapter(from: string, to: string): void {
     if (this.#leader) return; // it renames for both
     renameIn(this, from, to);
@@ -246,7 +247,7 @@ export class TrainableTokensLayer extends Module implements TunerLayer {
     );
   }
 
-  /** Puts the base's rows back, bit for bit. */
+  /** Restores the base's rows, bit for bit. */
   unmerge(): void {
     for (const [name, rows] of [...this.#replaced].reverse()) {
       this.#copyRows(this.#tokens.get(name)!.ids, rows, "table");
@@ -260,7 +261,7 @@ export class TrainableTokensLayer extends Module implements TunerLayer {
     return this.#leader ? [] : [this.weight];
   }
 
-  /** Gives the memory of base and adapters back. */
+  /** Frees the memory of base and adapters. */
   override dispose(): void {
     super.dispose();
     if (this.#leader) return;

@@ -1,5 +1,5 @@
 /**
- * A bidirectional LSTM of several layers over one sequence (`torch.nn.LSTM`), which P-tuning puts behind its virtual
+ * A bidirectional LSTM of several layers over one sequence (`torch.nn.LSTM`), which P-tuning applies to its virtual
  * tokens. Parameters carry PyTorch's names: `weight_ih_l0`, `bias_hh_l1_reverse`.
  * @module
  */
@@ -13,7 +13,7 @@ export interface LstmOptions {
   readonly inputSize: number;
   /** Hidden units of one direction. */
   readonly hiddenSize: number;
-  /** Layers, one behind the other. */
+  /** Number of layers. */
   readonly numLayers: number;
   /** Dropout between layers while training. */
   readonly dropout: Dropout;

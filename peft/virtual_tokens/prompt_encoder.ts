@@ -1,5 +1,5 @@
 /**
- * Where virtual tokens come from: a table, or a table behind a small network (`peft`'s `PromptEmbedding`,
+ * Where virtual tokens come from: a table, or a table followed by a small network (`peft`'s `PromptEmbedding`,
  * `PrefixEncoder` and `PromptEncoder`). Properties carry `peft`'s names.
  * @module
  */
@@ -8,9 +8,9 @@ import { noGrad, relu, tanh, type Tensor } from "../../autograd/mod.ts";
 import type { BidirectionalLstm } from "./lstm.ts";
 import { Embedding, type Initializer, Linear, Module, type Parameter } from "../../nn/mod.ts";
 
-/** Virtual tokens as a table, with or without a network behind it. */
+/** Virtual tokens as a table, with or without a network after it. */
 export class VirtualTokenEncoder extends Module {
-  /** One row a virtual token. */
+  /** One row per virtual token. */
   embedding: Embedding;
   /** The network's linear layers at the places they have in `torch.nn.Sequential`; others are activations. */
   transform: (Linear | null)[] | null = null;
@@ -49,7 +49,7 @@ export class VirtualTokenEncoder extends Module {
     return x;
   }
 
-  /** The same values, outside the gradient graph, in memory of their own. */
+  /** A copy of the same values, outside the gradient graph. */
   snapshot(): Tensor {
     return noGrad(() => this.isPlain ? this.embedding.weight.copy() : this.forward());
   }

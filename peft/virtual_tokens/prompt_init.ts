@@ -19,7 +19,7 @@ import { torchLinear, VirtualTokenEncoder } from "./prompt_encoder.ts";
 import type { PromptLearningConfig } from "./prompt_learning.ts";
 import type { PromptTuningConfig } from "./prompt_tuning_config.ts";
 
-/** What a model says about itself so that virtual tokens can be made for it. */
+/** What virtual tokens need to know of a model. */
 export interface PromptFacts {
   /** Width of the model. */
   readonly hiddenSize: number;
@@ -42,11 +42,11 @@ type Encode = (text: string) => readonly number[];
 
 /** What `peft` records of a model in a configuration of virtual tokens. */
 export interface PromptSizes {
-  /** Numbers of a virtual token: of its embedding, or of its keys in one layer. */
+  /** Length of a virtual token: of its embedding, or of its keys in one layer. */
   readonly tokenDim: number;
   /** Number of blocks. */
   readonly numLayers: number;
-  /** Attention heads that share those numbers. */
+  /** Attention heads that this length is divided among. */
   readonly numAttentionHeads: number;
 }
 

@@ -17,7 +17,7 @@ export class OriginalWeights {
     }
   }
 
-  /** Puts every value back and forgets the copies. */
+  /** Restores every value and frees the copies. */
   restore(): void {
     for (const [parameter, copy] of this.#copies) parameter.device.copy(copy.view, parameter.view);
     this.forget();
