@@ -193,7 +193,7 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
   }
 
   /**
-   * Adds an adapter made of others (LoRA or IA3); it neither acts nor trains until `setAdapter`.
+   * Adds an adapter made from others (LoRA or IA3); it neither acts nor trains until `setAdapter`.
    * @param weights one for each adapter; negative ones subtract
    * @param options how LoRA adapters become one; default their weighted sum cut to the largest rank ("svd")
    * @throws {RangeError} for an unknown type or adapter, a name that is taken, ranks that differ where they must not, a

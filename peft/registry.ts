@@ -89,6 +89,12 @@ export function formatOf(config: PeftConfig): AdapterFormat {
   return isPromptLearning(config) ? peftFormat : methodOf(config.peftType).format ?? peftFormat;
 }
 
+/** Every layout of adapter folders. */
+export const adapterFormats: readonly AdapterFormat[] = [
+  peftFormat,
+  ...Object.values(peftMethods).flatMap(({ format }) => format ?? []),
+];
+
 /** The method of a configuration or a file. @throws {RangeError} if there is none */
 export function methodOf(peftType: unknown): PeftMethod<PeftConfig> {
   if (typeof peftType !== "string" || !Object.hasOwn(peftMethods, peftType)) {

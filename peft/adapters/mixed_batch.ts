@@ -22,7 +22,7 @@ export class MixedBatch implements RowAdapters {
   readonly names: readonly string[];
   readonly #stacks = new Map<FactoredLayer, StackedLora | null>();
 
-  /** Factors are copied when a layer first asks for them. */
+  /** Factors are copied when a layer first needs them. */
   constructor(names: readonly string[]) {
     this.names = names;
   }

@@ -176,7 +176,7 @@ export class PromptTuner<M extends Module> implements AdapterHost<M> {
     for (const name of names) this.checkName(name);
     if (names.length > 1) {
       throw new RangeError(
-        `Cannot activate ${names.join(", ")}: one adapter of virtual tokens at a time is allowed`,
+        `Cannot activate ${names.join(", ")}: only one adapter of virtual tokens can be active`,
       );
     }
   }

@@ -23,7 +23,9 @@ function checkPresent({ configs }: Adapted, { active, disabled, mixed }: Adapter
   if (disabled) return;
   const gone = (mixed?.names ?? active).find((name) => name !== BASE && !configs.has(name));
   if (gone !== undefined) {
-    throw new RangeError(`Cannot go on generating: adapter "${gone}" was deleted or renamed meanwhile`);
+    throw new RangeError(
+      `Cannot continue generating: adapter "${gone}" was deleted or renamed in the meantime`,
+    );
   }
 }
 

@@ -30,7 +30,7 @@ export const bottleneck: PeftMethod<BottleneckConfig> = {
   configFromJSON: (json) => BottleneckConfig.fromJSON(json),
   supports: (module) => module instanceof SubBlock || module instanceof BottleneckLayer,
   wrap: (module, state) => new BottleneckLayer(module as SubBlock, state),
-  unmergeable: "a bottleneck is a network of its own, no change of a weight",
+  unmergeable: "a bottleneck is a network, not a change of a weight",
   format: hubFormat,
 };
 

@@ -10,7 +10,7 @@ import type { AdapterState } from "../state/adapter_state.ts";
 import { BottleneckAdapter } from "./bottleneck_adapter.ts";
 import type { BottleneckConfig } from "./bottleneck_config.ts";
 
-/** Takes the place of a part of a block. Several active adapters act one after the other, as AdapterHub's `Stack`. */
+/** Replaces a part of a block. Several active adapters act one after the other, as AdapterHub's `Stack`. */
 export class BottleneckLayer extends SubBlock implements TunerLayer {
   /** The part it replaced. */
   base_layer: SubBlock;

@@ -5,8 +5,7 @@
 
 import type { FolderInput, FolderSource } from "../../io/file_source.ts";
 import { resolveFolder } from "../../io/hub.ts";
-import { hubFormat } from "../bottleneck/bottleneck_format.ts";
-import { peftFormat } from "../methods/adapter_format.ts";
+import { adapterFormats } from "../registry.ts";
 
 /** Options of loading an adapter. */
 export interface LoadAdapterOptions {
@@ -26,7 +25,7 @@ export interface LoadAdapterOptions {
 
 /** Files of an adapter: the configuration, and tensors in `peft`'s layout or AdapterHub's. */
 const FILES = ["adapter_config.json"];
-const OPTIONAL_FILES = [peftFormat.weightsFile, hubFormat.weightsFile];
+const OPTIONAL_FILES = adapterFormats.map(({ weightsFile }) => weightsFile);
 
 /** Options of saving adapters. */
 export interface SaveAdapterOptions {

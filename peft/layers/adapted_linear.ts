@@ -57,8 +57,8 @@ class AdapterTable extends ModuleDict {
 }
 
 /**
- * Takes the place of a Conv1D or Linear. Parameters of the adapters are properties with `peft`'s names, each a table by
- * adapter: `lora_A.default.weight`, `hada_w1_a.default`.
+ * Replaces a Conv1D or Linear. Parameters of the adapters are properties with `peft`'s names, each a table by adapter:
+ * `lora_A.default.weight`, `hada_w1_a.default`.
  */
 export class AdaptedLinear<Config extends PeftConfig = PeftConfig> extends Projection implements TunerLayer {
   /** The layer it replaced. */

@@ -14,13 +14,7 @@ import {
   type Tensor,
   type WeightLayout,
 } from "../../autograd/mod.ts";
-import {
-  activations,
-  type Dropout,
-  type Module,
-  type Parameter,
-  type ProjectionOptions,
-} from "../../nn/mod.ts";
+import { activations, type Module, type Parameter, type ProjectionOptions } from "../../nn/mod.ts";
 import type { PeftConfig } from "../config/peft_config.ts";
 import { type LoraOffset, type LowRankFactors, wholeFactors } from "../state/low_rank_factors.ts";
 import type { InjectionContext } from "./tuner_layer.ts";
@@ -115,11 +109,6 @@ export type MakeLinearAdapter<Config extends PeftConfig> = (
 /** A call with one more change of low rank. */
 export function withTerm(call: LinearCall, term: LowRankTerm): LinearCall {
   return { ...call, terms: [term, ...call.terms] }; // adapters come last first
-}
-
-/** x after dropout, or null where nothing is dropped. */
-export function droppedInput(x: Tensor, dropout: Dropout): Tensor | null {
-  return dropout.isActive ? dropout.forward(x) : null;
 }
 
 /** y + s (x A^T) B^T */

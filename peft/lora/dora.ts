@@ -38,7 +38,8 @@ export class DoraMagnitude extends Module {
 
 /**
  * Norms of the output columns of W + s (B A)^T, [out], outside the gradient graph. The changed weight is formed: by
- * |W|^2 + 2 s <W, (B A)^T> + s^2 |B A|^2 the norm of a column that the adapter nearly cancels is NaN or has no digit.
+ * |W|^2 + 2 s <W, (B A)^T> + s^2 |B A|^2 the norm of a column that the adapter nearly cancels would be NaN or have no
+ * correct digit.
  */
 export function columnNorms(factors: LoraFactors): Tensor {
   return noGrad(() =>

@@ -35,7 +35,7 @@ export async function changeOf(
 
 /**
  * Factors whose product is sum_i w_i B_i A_i: the rows w_i A_i below each other, the columns of B_i beside each other,
- * filled up with zeros to `rank`.
+ * padded with zeros to `rank`.
  */
 export function joinFactors(
   parts: readonly FactorValues[],

@@ -1,6 +1,6 @@
 /**
- * An embedding with LoRA adapters beside it: y = E[x] + s A[:, x]^T B^T, A [r, V] and B [C, r]. With DoRA, y is multiplied
- * by m / n, n the column norms of E + s (B A)^T. Dropout does not act here, as in `peft`.
+ * An embedding with LoRA adapters beside it: y = E[x] + s A[:, x]^T B^T, A [r, V] and B [C, r]. With DoRA, y is
+ * multiplied by m / n, n the column norms of E + s (B A)^T. Dropout is not applied here, as in `peft`.
  * @module
  */
 
@@ -31,7 +31,7 @@ import { changedWeight, type LoraFactors } from "./lora_factors.ts";
 import { loraScaling } from "./lora_linear.ts";
 import type { LowRankLayer } from "./low_rank.ts";
 
-/** Takes the place of an Embedding. Properties carry `peft`'s names. */
+/** Replaces an Embedding. Properties carry `peft`'s names. */
 export class LoraEmbedding extends Module implements LowRankLayer {
   /** The layer it replaced. */
   base_layer: Embedding;

@@ -30,7 +30,7 @@ export interface LoraFactors {
   readonly offset?: LoraOffset;
 }
 
-/** What the layer computes of x [..., in] without what trains of the adapter. */
+/** The layer's output for x [..., in] without the trained factors. */
 export function frozenLinear(
   x: Tensor,
   bias: Tensor | null,

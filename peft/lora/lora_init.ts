@@ -28,7 +28,7 @@ import { refuseConfig } from "../config/peft_config.ts";
 import type { LoraOffset } from "../state/low_rank_factors.ts";
 import { checkEvenRank, isNamedInit, type LoraInit, parseInit } from "./lora_config.ts";
 
-/** Where an adapter is put in. */
+/** The layer that an adapter is made for. */
 export interface LoraSite {
   /** Base weight. */
   readonly weight: Parameter;
@@ -66,7 +66,7 @@ function outByIn({ weight, layout }: LoraSite): Tensor {
   return layout === "conv1d" ? transpose(W) : W;
 }
 
-/** Tensors that outlive the scopes they are made in. */
+/** Tensors that outlive the scope in which they are made. */
 function kept<Made extends Record<string, Tensor>>(body: () => Made): Made {
   return untracked(() => noGrad(() => tidy(body)));
 }

@@ -17,7 +17,6 @@ import {
 } from "../../autograd/mod.ts";
 import { Dropout, Linear, type Module, Parameter } from "../../nn/mod.ts";
 import {
-  droppedInput,
   type LinearAdapter,
   type LinearCall,
   type LinearFacts,
@@ -95,7 +94,7 @@ class LoraLinear implements LinearAdapter {
 
   apply(given: LinearCall, _training: boolean, s: number): LinearCall {
     const { A, B, bias, offset } = this.factors;
-    const xDropped = droppedInput(given.x, this.#dropout);
+    const xDropped = this.#dropout.isActive ? this.#dropout.forward(given.x) : null;
     let call = given;
     if (bias) {
       const own = scale(bias, s);
@@ -138,7 +137,7 @@ class LoraLinear implements LinearAdapter {
 export const makeLoraLinear: MakeLinearAdapter<LoraConfig> = (config, facts, context) =>
   new LoraLinear(config, facts, context);
 
-/** Initial values that need nothing of the weight. */
+/** Initial values that do not depend on the weight. */
 const PLAIN_STARTS: ReadonlySet<unknown> = new Set([true, false, "gaussian"]);
 
 /** Makes LoRA's adapter of a layer that other methods share. @throws {RangeError} for what only LoRA alone can do */

@@ -90,7 +90,7 @@ async function cut(
   return { A: clamped(A), B: clamped(B) };
 }
 
-/** The value that a part `q` of the numbers is below, between two of them in proportion, as `torch.quantile`. */
+/** The value below which a fraction `q` of the numbers lies, interpolated as in `torch.quantile`. */
 function quantile(numbers: readonly number[], q: number): number {
   const sorted = Float64Array.from(numbers).sort();
   const place = q * (sorted.length - 1);

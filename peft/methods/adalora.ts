@@ -1,6 +1,6 @@
 /**
  * AdaLoRA (Zhang et al. 2023, arXiv:2303.10512): LoRA in the form of a singular value decomposition, whose rank is
- * spread over the layers by importance while it trains.
+ * distributed over the layers by importance while it trains.
  *   y = x W + b + s (drop(x) (A E)^T) B^T   with A [r, in], E [r, 1], B [out, r], s = alpha / (init_r + 1e-5)
  *   loss += orth_reg_weight mean over all A and B of |A A^T - I| and |B^T B - I| (Frobenius)
  * `peftModel.updateAndAllocate(step)` after `optimizer.step()` and before `zeroGrad()` sets the least important E to 0

@@ -76,7 +76,7 @@ export class BitFitCarrier implements SharedPart {
   }
 }
 
-/** Takes the place of a layer; the active adapter's bias acts instead of its own. */
+/** Replaces a layer; the active adapter's bias is used instead of the layer's. */
 export class BitFitLayer extends Module implements TunerLayer {
   /** The layer it replaced. */
   base_layer: BiasedLayer;

@@ -41,7 +41,7 @@ export class FourierTables implements SharedPart {
   readonly #device: Device;
   readonly #waves = new Map<string, Waves>();
 
-  /** Waves are made when they are first asked for. */
+  /** Waves are made when they are first needed. */
   constructor(seed: number, device: Device) {
     this.#seed = seed;
     this.#device = device;

@@ -11,7 +11,7 @@ import type { PeftMethod } from "./method.ts";
 import type { Tensor } from "../../autograd/mod.ts";
 import { LayerNorm, Module, ModuleDict, type Parameter } from "../../nn/mod.ts";
 
-/** Takes the place of a LayerNorm; the active adapter's copy acts instead of it. */
+/** Replaces a LayerNorm; the active adapter's copy is used instead of it. */
 export class LNTuningLayer extends Module implements TunerLayer {
   /** The layer norm it replaced. */
   base_layer: LayerNorm;

@@ -26,7 +26,10 @@ import { LoKrConfig } from "./lokr_config.ts";
 import { linearMethod, type PeftMethod } from "./method.ts";
 import { type ChangeDropout, dropFactors } from "./weight_change.ts";
 
-/** A size as a product m n with m <= n: by `factor` where it divides it, else of near divisors, m at most `factor`. */
+/**
+ * A size as a product m n with m <= n: by `factor` if it divides the size, otherwise by divisors close to each other, m
+ * at most `factor`.
+ */
 export function factorization(size: number, factor: number): [m: number, n: number] {
   if (factor > 0 && size % factor === 0) return [factor, size / factor];
   const most = factor === -1 ? size : factor;

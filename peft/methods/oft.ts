@@ -38,7 +38,7 @@ export class SkewTables implements SharedPart {
   readonly #device: Device;
   readonly #tables = new Map<number, SkewTable>();
 
-  /** Tables are made when they are first asked for. */
+  /** Tables are made when they are first needed. */
   constructor(device: Device) {
     this.#device = device;
   }
@@ -57,7 +57,10 @@ export class SkewTables implements SharedPart {
   }
 }
 
-/** The divisor of `size` nearest to `wanted`, the smaller one of two; `size` itself if more is wanted. */
+/**
+ * The divisor of `size` nearest to `wanted`, the smaller of two that are equally near; `size` itself if `wanted` is
+ * larger.
+ */
 function nearestDivisor(size: number, wanted: number): number {
   if (wanted >= size) return size;
   let [low, high] = [wanted, wanted];

@@ -45,7 +45,7 @@ export interface SingularFactors {
   readonly parameters: Readonly<Record<string, Parameter>>;
 }
 
-/** Spreads the rank of one adapter over its layers. */
+/** Distributes the rank of one adapter over its layers. */
 export class RankAllocator implements SharedPart {
   readonly #config: AdaLoraConfig;
   readonly #layers = new Map<string, SingularFactors>();
@@ -179,7 +179,7 @@ export class RankAllocator implements SharedPart {
     }
   }
 
-  /** The parameters without the singular vectors and values that are out. */
+  /** The parameters without the singular vectors and values that were pruned. */
   savedTensors(state: ReadonlyMap<string, Parameter>): Map<string, Tensor> {
     const saved = new Map<string, Tensor>(state);
     for (const [path, { A, B, E }] of this.#layers) {

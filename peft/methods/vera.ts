@@ -27,7 +27,7 @@ import { VeraConfig } from "./vera_config.ts";
 /** Kaiming's bound for relu (He et al. 2015): sqrt(2) sqrt(3 / fan_in), in `peft`'s order of operations. */
 const boundOf = (fanIn: number) => Math.sqrt(3) * (Math.SQRT2 / Math.sqrt(fanIn));
 
-/** A and B of one adapter, as large as its largest layer wants them. */
+/** A and B of one adapter, as large as its largest layer needs them. */
 export class VeraProjections implements SharedPart {
   /** [r, largest in] */
   readonly A: Parameter;

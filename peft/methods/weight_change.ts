@@ -1,5 +1,5 @@
 /**
- * Changes of a weight that may lose output features ("rank dropout") or be left out whole ("module dropout") while
+ * Changes of a weight that may lose output features ("rank dropout") or be left out entirely ("module dropout") while
  * training, and changes that are whole matrices.
  * @module
  */

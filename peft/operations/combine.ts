@@ -1,5 +1,5 @@
 /**
- * Ways to make one tensor of several, elementwise, in float64:
+ * Rules that combine several tensors into one, elementwise, in float64:
  *   linear           sum_i w_i t_i
  *   magnitude_prune  the same of each tensor's largest int(density n) elements (Yu et al. 2023, arXiv:2311.03099, fig. 3)
  *   dare_linear      the same of elements kept with probability density and divided by it (DARE, arXiv:2311.03099)
@@ -20,7 +20,7 @@ export type MajoritySignMethod = "total" | "frequency";
 
 /** What the rules need besides tensors and weights. */
 export interface CombineOptions {
-  /** Part of the elements that is kept, 0 to 1. */
+  /** Fraction of the elements that is kept, 0 to 1. */
   readonly density: number;
   /** "total": the sign of the sum of the elements; "frequency": the sign that more of them have. */
   readonly majoritySignMethod: MajoritySignMethod;

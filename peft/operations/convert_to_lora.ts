@@ -6,7 +6,7 @@
  * @module
  */
 
-import { concat, full, negate, Tensor, tidy, untracked } from "../../autograd/mod.ts";
+import { concat, full, negate, sameShape, showShape, Tensor, tidy, untracked } from "../../autograd/mod.ts";
 import type { Module } from "../../nn/mod.ts";
 import { type PeftConfig, withFields } from "../config/peft_config.ts";
 import { readAdapterConfig, readAdapterValues } from "../files/adapter_files.ts";
@@ -57,12 +57,11 @@ async function savedStarts(folder: string, tensors: ReadonlyMap<string, Tensor>)
   for (const [key, tensor] of tensors) {
     if (!/\.lora_[AB]\.weight$/.test(key)) continue;
     const value = values.get(key);
-    if (!value || value.shape.join() !== tensor.shape.join()) {
+    if (!value || !sameShape(value.shape, tensor.shape)) {
       for (const made of starts.values()) made.dispose();
+      const [wanted, received] = [showShape(tensor.shape), value ? showShape(value.shape) : "none"];
       throw new TypeError(
-        `Cannot convert the adapter to plain LoRA: "${name}" must hold "${key}" of shape [${
-          tensor.shape.join(", ")
-        }], received ${value ? `[${value.shape.join(", ")}]` : "none"}`,
+        `Cannot convert the adapter to plain LoRA: "${name}" must hold "${key}" of shape ${wanted}, received ${received}`,
       );
     }
     const start = untracked(() => Tensor.from(value.data, { shape: value.shape, device: tensor.device }));

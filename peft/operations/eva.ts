@@ -1,9 +1,10 @@
 /**
- * EVA (Paischer et al. 2024, arXiv:2410.07170): LoRA's A starts as the principal components of what the layer is given, and
- * ranks move to the layers where they explain more of it.
+ * EVA (Paischer et al. 2024, arXiv:2410.07170): LoRA's A starts as the principal components of the layer's inputs, and
+ * ranks move to the layers where they explain more of them.
  *
- * `peft` finds the components batch by batch with random projections, until they stay. Here the covariance of the inputs is
- * summed over the batches on the device, each batch once, and its components are those of all batches together.
+ * `peft` finds the components batch by batch with random projections, until they no longer change. Here the covariance
+ * of the inputs is summed over the batches on the device, each batch once, and its components are those of all batches
+ * together.
  * @module
  */
 
@@ -53,11 +54,11 @@ interface Components {
   readonly rows: Tensor;
   /** Singular values of the centred inputs. */
   readonly values: number[];
-  /** Part of the variance that each explains. */
+  /** Fraction of the variance that each explains. */
   readonly ratios: number[];
 }
 
-/** Sums over the inputs of one layer, less the mean of the first batch: small numbers keep their digits. */
+/** Sums over the inputs of one layer, minus the mean of the first batch, so that small numbers keep their precision. */
 interface Sums {
   /** [in] */
   readonly first: Tensor;
@@ -67,7 +68,7 @@ interface Sums {
   readonly trace: Tensor;
 }
 
-/** What is known of the inputs of one layer. */
+/** Statistics of the inputs of one layer. */
 class InputStatistics {
   #shift: Tensor | null = null;
   #sums: Sums | null = null;
@@ -148,7 +149,7 @@ function roundEven(x: number): number {
   return x - low === 0.5 ? low + low % 2 : Math.round(x);
 }
 
-/** Runs the batches through the base model and gathers what each layer is given. */
+/** Runs the batches through the base model and collects the inputs of each layer. */
 async function gather(
   tuner: Tuner<Module>,
   layers: ReadonlyMap<AdaptedLinear, string>,

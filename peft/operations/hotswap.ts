@@ -27,12 +27,13 @@ const SAME_FIELDS = ["useRslora", "loraDropout", "alphaPattern", "useDora", "tra
 export type HotswapOptions = Pick<LoadAdapterOptions, "revision" | "cacheDir" | "localFilesOnly">;
 
 /**
- * Replaces the values of a LoRA adapter by those of a file. A smaller rank is filled up with zeros; A and B that the file
+ * Replaces the values of a LoRA adapter by those of a file. A smaller rank is padded with zeros; A and B that the file
  * lacks become zero. Where the new adapter has another scaling, the ratio goes into B, so that the configuration, a
  * captured step and a saved file stay right (`peft` changes the scaling and keeps the old configuration). An adapter of
  * alpha 0 takes the new alpha instead, for which a captured step is recorded again.
  * @param model a `PeftModel`, or a model that `injectAdapterInModel` changed
- * @param dirOrId a folder that `savePretrained` (here or in Python) wrote (a path, a URL, files or a folder source), or a hub id
+ * @param dirOrId a folder that `savePretrained` (here or in Python) wrote (a path, a URL, files or a folder source), or
+ * a hub id
  * @throws {RangeError} if there is no such adapter, it is merged, the methods or one of useRslora, loraDropout,
  *   alphaPattern, useDora, trainableTokenIndices differ, or the file has keys that the adapter lacks
  * @throws {TypeError} if the file's rank is larger, another shape does not fit, or another key than A's and B's is
@@ -130,7 +131,7 @@ function plan(
   const missing = [...state].filter(([key, parameter]) => !matched.has(key) && !maybeMissing.has(parameter));
   if (missing.length > 0) {
     throw new TypeError(
-      `${ACTION}: keys of A and B alone may be missing, received a file without ${
+      `${ACTION}: only keys of A and B may be missing, received a file without ${
         missing.map(([key]) => key).join(", ")
       }`,
     );

@@ -43,9 +43,9 @@ export interface TunerModelStatus {
   adapterModelType: string;
   /** Method of each adapter; empty for injected ones. */
   peftTypes: Record<string, string>;
-  /** Numbers that train. */
+  /** Number of values that train. */
   trainableParams: number;
-  /** Numbers in all. */
+  /** Number of all values. */
   totalParams: number;
   /** Layers with adapters. */
   numAdapterLayers: number;

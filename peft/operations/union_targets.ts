@@ -1,5 +1,5 @@
 /**
- * Targets of an adapter made of others: every module that one of them adapts.
+ * Targets of an adapter made from others: every module that one of them adapts.
  * @module
  */
 

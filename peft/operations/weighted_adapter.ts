@@ -1,5 +1,5 @@
 /**
- * An adapter made of others, with weights.
+ * An adapter made from others, with weights.
  * @module
  */
 
@@ -46,7 +46,7 @@ export async function addWeightedAdapter<M extends Module>(
 ): Promise<void> {
   checkNewName(tuner.configs, adapterName);
   if (adapters.length === 0) {
-    throw new RangeError(`${ACTION}: one adapter at least is required, received none`);
+    throw new RangeError(`${ACTION}: at least one adapter is required, received none`);
   }
   for (const name of adapters) tuner.checkName(name);
   if (weights.length !== adapters.length || !weights.every(Number.isFinite)) {
@@ -86,7 +86,7 @@ export async function addWeightedAdapter<M extends Module>(
   const [common] = tokens.filter(({ names }) => names.length > 1);
   if (common) {
     throw new RangeError(
-      `${ACTION}: one adapter at most may train tokens of a module, ${
+      `${ACTION}: at most one adapter may train tokens of a module, ${
         common.names.join(", ")
       } do of "${common.path}"`,
     );

@@ -1,5 +1,5 @@
 /**
- * An (IA)^3 adapter made of others: its factors are the weighted sum of theirs.
+ * An (IA)^3 adapter made from others: its factors are the weighted sum of theirs.
  * @module
  */
 

@@ -1,12 +1,13 @@
 /**
- * A LoRA adapter made of others (`peft`'s `add_weighted_adapter`). With s_i the scaling and w_i the weight of adapter i:
+ * A LoRA adapter made from others (`peft`'s `add_weighted_adapter`). With s_i the scaling and w_i the weight of adapter
+ * i:
  *   cat      A = all w_i s_i A_i below each other, B = all B_i beside each other: the exact weighted sum
  *   linear   A = sum sign(w_i s_i) sqrt|w_i s_i| A_i, B = sum sqrt|w_i s_i| B_i: has cross terms A_i B_j
  *   svd      U S V^T of sum w_i s_i B_i A_i cut to a rank: B = U S, A = V^T
- * ties, dare_linear, dare_ties and magnitude_prune combine the A's and the B's as `combine.ts` says, with the weights of
- * linear; followed by _svd they combine the changes s_i B_i A_i, and the result is cut to a rank.
- * The new adapter's alpha is its rank and it does not use rsLoRA, so that its scaling is 1. (`peft` keeps rsLoRA, which
- * makes the result sqrt(r) times too large.)
+ * ties, dare_linear, dare_ties and magnitude_prune combine the A's and the B's as `combine.ts` says, with the weights
+ * of linear; followed by _svd they combine the changes s_i B_i A_i, and the result is cut to a rank. The new adapter's
+ * alpha is its rank and it does not use rsLoRA, so that its scaling is 1. (`peft` keeps rsLoRA, which makes the result
+ * sqrt(r) times too large.)
  * @module
  */
 
@@ -33,7 +34,7 @@ export interface WeightedAdapterOptions {
   svdRank?: number;
   /** Quantile at which the svd forms clamp their factors, 0 to 1; default none. */
   svdClamp?: number;
-  /** Part of the elements that the ties, dare and magnitude_prune forms keep, 0 to 1; required there. */
+  /** Fraction of the elements that the ties, dare and magnitude_prune forms keep, 0 to 1; required there. */
   density?: number;
   /** How ties elects a sign: that of the sum (default), or the more frequent one. */
   majoritySignMethod?: MajoritySignMethod;

@@ -42,74 +42,56 @@ export interface AdapterCall {
   readonly rescales: readonly Rescale[];
 }
 
+/** Settings of the adapters of one model. */
+interface Settings extends AdapterCall {
+  readonly merged: readonly string[];
+  readonly observer: ((layer: Module, x: Tensor) => void) | null;
+}
+
+/** What each setting is at first. */
+const INITIAL: Settings = {
+  active: [],
+  merged: [],
+  disabled: false,
+  mixed: null,
+  rescales: [],
+  observer: null,
+};
+
+/** What a captured step sees of a setting; absent: all of it. */
+const SHOWN: { readonly [Name in keyof Settings]?: (value: Settings[Name]) => unknown } = {
+  rescales: (all) => all.map(({ factor, layers }) => `${factor} ${layers}`),
+  observer: (observer) => observer !== null,
+};
+
 /** What the adapters of one model share: which are active, merged, or switched off. */
 export class AdapterState {
-  #active: readonly string[] = [];
-  #merged: readonly string[] = [];
-  #disabled = false;
-  #mixed: RowAdapters | null = null;
-  #rescales: readonly Rescale[] = [];
-  #observer: ((layer: Module, x: Tensor) => void) | null = null;
-
   /** Names of the adapters that act, in order. */
-  get active(): readonly string[] {
-    return this.#active;
-  }
-
-  set active(names: readonly string[]) {
-    noteSetting(this, "active", this.#active, names);
-    this.#active = names;
-  }
-
+  declare active: readonly string[];
   /** Names of the adapters whose change is in the base weights. */
-  get merged(): readonly string[] {
-    return this.#merged;
-  }
-
-  set merged(names: readonly string[]) {
-    noteSetting(this, "merged", this.#merged, names);
-    this.#merged = names;
-  }
-
+  declare merged: readonly string[];
   /** Whether every adapter is switched off. */
-  get disabled(): boolean {
-    return this.#disabled;
-  }
-
-  set disabled(off: boolean) {
-    noteSetting(this, "disabled", this.#disabled, off);
-    this.#disabled = off;
-  }
-
+  declare disabled: boolean;
   /** The batch of the running forward, if its rows have adapters of their own; null if the active adapters act on all rows. */
-  get mixed(): RowAdapters | null {
-    return this.#mixed;
-  }
-
-  set mixed(batch: RowAdapters | null) {
-    noteSetting(this, "mixed", this.#mixed, batch);
-    this.#mixed = batch;
-  }
-
+  declare mixed: RowAdapters | null;
   /** Scalings that are multiplied for as long as functions run. */
-  get rescales(): readonly Rescale[] {
-    return this.#rescales;
-  }
-
-  set rescales(rescales: readonly Rescale[]) {
-    const show = (all: readonly Rescale[]) => all.map(({ factor, layers }) => `${factor} ${layers}`);
-    noteSetting(this, "rescales", show(this.#rescales), show(rescales));
-    this.#rescales = rescales;
-  }
-
+  declare rescales: readonly Rescale[];
   /** Called with each linear layer that holds adapters and its input; null unless something collects inputs (EVA). */
-  get observer(): ((layer: Module, x: Tensor) => void) | null {
-    return this.#observer;
+  declare observer: ((layer: Module, x: Tensor) => void) | null;
+
+  /** No adapter acts yet. Every change of a setting is noted, because captured steps depend on it. */
+  constructor() {
+    for (const name of Object.keys(INITIAL) as (keyof Settings)[]) this.#define(name);
   }
 
-  set observer(observer: ((layer: Module, x: Tensor) => void) | null) {
-    noteSetting(this, "observer", this.#observer !== null, observer !== null);
-    this.#observer = observer;
+  #define<Name extends keyof Settings>(name: Name): void {
+    let value = INITIAL[name];
+    const shown = (of: Settings[Name]) => SHOWN[name]?.(of) ?? of;
+    const set = (next: Settings[Name]) => {
+      noteSetting(this, name, shown(value), shown(next));
+      value = next;
+    };
+    Object.defineProperty(this, name, { get: () => value, set });
   }
 
   /** What decides which adapters act now. */
@@ -121,19 +103,12 @@ export class AdapterState {
   /** Runs `body`, which must not be asynchronous, in the state of `call`, and restores the present one. */
   during<T>(call: AdapterCall, body: () => T): T {
     const before = this.call;
-    this.#set(call);
+    Object.assign(this, call);
     try {
       return body();
     } finally {
-      this.#set(before);
+      Object.assign(this, before);
     }
-  }
-
-  #set({ active, disabled, mixed, rescales }: AdapterCall): void {
-    if (active !== this.#active) this.active = active;
-    if (disabled !== this.#disabled) this.disabled = disabled;
-    if (mixed !== this.#mixed) this.mixed = mixed;
-    if (rescales !== this.#rescales) this.rescales = rescales;
   }
 
   /** The running batch whose rows differ; null if there is none, or every adapter is off. */

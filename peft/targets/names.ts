@@ -7,14 +7,10 @@ import { editDistance } from "../../options/names.ts";
 
 /** The `count` names nearest to `wanted`, nearest first. */
 export function nearestNames(wanted: string, names: Iterable<string>, count = 5): string[] {
-  const short = wanted.slice(0, 200);
-  const scored = [...new Set(names)].map((name) => ({
-    name,
-    distance: editDistance(short, name.slice(0, 200)),
-  }));
-  return scored.sort((a, b) => a.distance - b.distance || (a.name < b.name ? -1 : 1)).slice(0, count).map((
-    s,
-  ) => s.name);
+  const distance = (name: string) => editDistance(wanted.slice(0, 200), name.slice(0, 200));
+  const scored = [...new Set(names)].map((name) => ({ name, distance: distance(name) }));
+  scored.sort((a, b) => a.distance - b.distance || (a.name < b.name ? -1 : 1));
+  return scored.slice(0, count).map(({ name }) => name);
 }
 
 /** `"a", "b"`. */

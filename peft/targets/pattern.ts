@@ -268,7 +268,7 @@ class Parser {
   }
 }
 
-/** Turns the tree into states; a counted repeat is written out. */
+/** Turns the tree into states; a counted repeat is expanded. */
 function compile(node: Node, states: State[], pattern: string): void {
   const add = (state: State): void => {
     if (states.push(state) > MAX_STATES) {

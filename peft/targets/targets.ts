@@ -39,7 +39,7 @@ export class NoMatchingModuleError extends TypeError {
 /** Whether a name is an entry of a list, or ends in one after a dot. */
 const endsIn = (name: string, entry: string) => name === entry || name.endsWith(`.${entry}`);
 
-/** Whether a module's name is one that a list or a pattern means. */
+/** Whether a list or a pattern matches a module's name. */
 export function matchesTarget(name: string, wanted: readonly string[] | string): boolean {
   if (typeof wanted === "string") return compilePattern(wanted).fullMatch(name);
   return wanted.some((entry) => endsIn(name, entry));

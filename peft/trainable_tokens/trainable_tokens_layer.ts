@@ -23,7 +23,7 @@ import {
 } from "../../autograd/mod.ts";
 import { Embedding, type Linear, Module, Parameter, ParameterDict } from "../../nn/mod.ts";
 import type { PeftConfig } from "../config/peft_config.ts";
-import { renameIn } from "../layers/rename_adapter.ts";
+import { renameIn, renameKey } from "../layers/rename_adapter.ts";
 import type { InjectionContext, TunerLayer } from "../layers/tuner_layer.ts";
 import type { AdapterState } from "../state/adapter_state.ts";
 
@@ -42,7 +42,7 @@ interface Tokens {
   readonly places: Tensor;
 }
 
-/** Takes the place of an Embedding, or of the Linear that is tied to it. Properties carry `peft`'s names. */
+/** Replaces an Embedding, or the Linear that is tied to it. Properties carry `peft`'s names. */
 export class TrainableTokensLayer extends Module implements TunerLayer {
   /** The layer it replaced. */
   base_layer: Embedding | Linear;
@@ -202,12 +202,8 @@ export class TrainableTokensLayer extends Module implements TunerLayer {
   renameAdapter(from: string, to: string): void {
     if (this.#leader) return; // it renames for both
     renameIn(this, from, to);
-    for (const map of [this.#tokens, this.#replaced] as Map<string, unknown>[]) {
-      if (map.has(from)) {
-        map.set(to, map.get(from));
-        map.delete(from);
-      }
-    }
+    renameKey(this.#tokens, from, to);
+    renameKey(this.#replaced, from, to);
   }
 
   /** The rows by their key on disk. */

@@ -34,7 +34,7 @@ export class VirtualTokenEncoder extends Module {
     if (name) this[name] = layers.flatMap((layer, i) => i === 0 ? [layer] : [null, layer]);
   }
 
-  /** Whether the table is what the model sees. */
+  /** Whether the model sees the table itself. */
   get isPlain(): boolean {
     return !this.transform && !this.mlp_head;
   }

@@ -212,7 +212,7 @@ Deno.test("hotswapAdapter() refuses what does not fit, in peft's words, and chan
     await assertRejects(
       () => hotswapAdapter(whole, folder, "default"),
       TypeError,
-      "keys of A and B alone may be missing, received a file without base_model.model.transformer.ln_f.weight, ",
+      "only keys of A and B may be missing, received a file without base_model.model.transformer.ln_f.weight, ",
     );
     whole.dispose();
   });

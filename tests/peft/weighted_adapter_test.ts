@@ -221,7 +221,7 @@ Deno.test("tokens that one adapter trains come along; of two adapters that train
   await assertRejects(
     () => peftModel.addWeightedAdapter(["default", "one"], [1, 1], "two"),
     RangeError,
-    "one adapter at most may train tokens of a module, default, one do of",
+    "at most one adapter may train tokens of a module, default, one do of",
   );
   peftModel.dispose();
 });
@@ -274,7 +274,7 @@ Deno.test("addWeightedAdapter() refuses what cannot be combined, in peft's words
     [pair, [1, 1], "a.b", {}, "a name without dots and spaces is required"],
     [pair, [1], "x", {}, "a finite weight for each of 2 adapters is required, received [1]"],
     [pair, [1, NaN], "x", {}, "received [1, NaN]"],
-    [[], [], "x", {}, "one adapter at least is required"],
+    [[], [], "x", {}, "at least one adapter is required"],
     [
       pair,
       [1, 1],
