@@ -128,7 +128,7 @@ Deno.test("a generation goes on with the adapters it began with, and fails where
   peftModel.enableAdapterLayers();
   const broken = peftModel.generate(IDS, { ...OPTIONS, useCache: false });
   peftModel.deleteAdapter("b");
-  await assertRejects(() => broken, RangeError, 'adapter "b" was deleted or renamed meanwhile');
+  await assertRejects(() => broken, RangeError, 'adapter "b" was deleted or renamed in the meantime');
   peftModel.dispose();
 });
 
