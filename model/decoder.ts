@@ -22,7 +22,7 @@ export abstract class Decoder extends Module {
   readonly #facts: ModelFacts;
   readonly #random: RandomState;
 
-  /** @param random the model's, which dropout draws from */
+  /** @internal An architecture's class builds its tree after this. @param random the model's, which dropout draws from */
   constructor(facts: ModelFacts, random: RandomState) {
     super();
     this.#facts = facts;

@@ -11,6 +11,7 @@ export type { GenerateOptions } from "./generation/generation.ts";
 export { TextStreamer, type TextStreamerOptions } from "./generation/text_streamer.ts";
 export { CausalLM, type CausalLMOptions, type PromptFacts } from "./causal_lm.ts";
 export type { LoadOptions, LoadProgress, WeightDType } from "./checkpoint.ts";
+export type { AttentionState } from "./attention_state.ts";
 export { Decoder, type DecoderBlock } from "./decoder.ts";
 export type { ModelConfig, ModelFacts } from "./facts.ts";
 export type { AttentionMask, CausalLMInputs, DecoderInputs, TokenIds } from "./inputs.ts";

@@ -46,7 +46,7 @@ export class TextStreamer implements Streamer {
   readonly #skipPrompt: boolean;
   readonly #onFinalizedText: (text: string, streamEnd: boolean) => void;
 
-  /** @param tokenizer the model's */
+  /** Holds nothing back yet. @param tokenizer the model's tokenizer */
   constructor(tokenizer: Tokenizer, options: TextStreamerOptions = {}) {
     const { skipPrompt = false, skipSpecialTokens = false, onFinalizedText = printer() } = options;
     this.#text = tokenizer.decodeStream({ skipSpecialTokens });
