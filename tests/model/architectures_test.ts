@@ -6,7 +6,25 @@ import { type SafetensorsInput, serialize } from "../../io/safetensors.ts";
 import { familyOf } from "../../model/architectures.ts";
 import { loadModel } from "../../model/checkpoint.ts";
 import { AutoModelForCausalLM } from "../../model/mod.ts";
-import { getPeftModel, LoraConfig, PrefixTuningConfig, PromptTuningConfig } from "../../peft/mod.ts";
+import {
+  AdaLoraConfig,
+  BOFTConfig,
+  FourierFTConfig,
+  getPeftModel,
+  IA3Config,
+  LNTuningConfig,
+  LoHaConfig,
+  LoKrConfig,
+  LoraConfig,
+  OFTConfig,
+  type PeftConfig,
+  PeftModel,
+  PrefixTuningConfig,
+  PromptEncoderConfig,
+  PromptTuningConfig,
+  TrainableTokensConfig,
+  VeraConfig,
+} from "../../peft/mod.ts";
 import { ownDevice } from "../reference/fixtures.ts";
 import { TOY, ToyConfig, ToyForCausalLM } from "./toy_model.ts";
 
@@ -172,3 +190,49 @@ Deno.test("a new architecture takes virtual tokens", async () => {
     peft.dispose();
   }
 });
+
+/** Every method that takes the names of modules, or none, on modules of the toy. */
+const METHODS: Readonly<Record<string, PeftConfig>> = (() => {
+  const targetModules = ["mix", "down"];
+  return {
+    "LoRA on one block": new LoraConfig({ targetModules: ["mix"], layersToTransform: [1] }),
+    "LoRA on all linear layers": new LoraConfig({ targetModules: "all-linear" }),
+    "LoRA on embedding and head": new LoraConfig({ targetModules: ["words", "lm_head"] }),
+    "LoRA with tokens": new LoraConfig({ targetModules, trainableTokenIndices: [3, 4] }),
+    DoRA: new LoraConfig({ targetModules, useDora: true }),
+    AdaLoRA: new AdaLoraConfig({ targetModules, totalStep: 10 }),
+    IA3: new IA3Config({ targetModules, feedforwardModules: ["down"] }),
+    VeRA: new VeraConfig({ targetModules: ["mix"] }),
+    "layer norms": new LNTuningConfig({ targetModules: ["before", "after"] }),
+    LoHa: new LoHaConfig({ targetModules }),
+    LoKr: new LoKrConfig({ targetModules }),
+    OFT: new OFTConfig({ targetModules, oftBlockSize: 8, r: 0 }),
+    BOFT: new BOFTConfig({ targetModules, boftBlockSize: 4 }),
+    FourierFT: new FourierFTConfig({ targetModules, nFrequency: 50 }),
+    tokens: new TrainableTokensConfig({ tokenIndices: [3, 4] }),
+    "prefix tuning": new PrefixTuningConfig({ numVirtualTokens: 3 }),
+    "prompt tuning": new PromptTuningConfig({ numVirtualTokens: 3 }),
+    "P-tuning": new PromptEncoderConfig({ numVirtualTokens: 3, encoderHiddenSize: 8 }),
+  };
+})();
+
+for (const [name, config] of Object.entries(METHODS)) {
+  Deno.test(`a new architecture with ${name}: gradients flow, and the file gives the same logits`, async () => {
+    const peft = getPeftModel(toy(), config);
+    using output = peft.forward({ inputIds, labels: inputIds });
+    output.loss!.backward();
+    const trained = [...peft.parameters()].filter(({ requiresGrad }) => requiresGrad);
+    assert(trained.length > 0 && trained.some(({ grad }) => grad !== null));
+    const optimizer = new AdamW(trained, { lr: 0.02 });
+    optimizer.step();
+    const folder = memoryFolder({}, "adapter");
+    await peft.savePretrained(folder);
+    const loaded = await PeftModel.fromPretrained(toy(), folder);
+    using mine = noGrad(() => peft.eval().forward({ inputIds }));
+    using theirs = noGrad(() => loaded.forward({ inputIds }));
+    assertEquals(await theirs.logits.data(), await mine.logits.data());
+    optimizer.dispose();
+    peft.dispose();
+    loaded.dispose();
+  });
+}
