@@ -7,6 +7,7 @@ import { attentionAppend } from "./attention_cache.ts";
 import { adamwKernel } from "./adamw.ts";
 import { blockDropoutKernel } from "./block_dropout.ts";
 import { castKernels } from "./cast.ts";
+import { DEQUANTIZE_FORMATS, dequantizeKernel } from "./dequantize.ts";
 import {
   crossEntropyGradient,
   crossEntropyRows,
@@ -96,6 +97,12 @@ export function allKernels(): KernelSpec[] {
     addDiagonalKernel,
     blockDropoutKernel,
   ];
-  const families = [...castKernels(), ...matmulKernels(), ...mixedLoraKernels(), ...attentionKernelList()];
+  const families = [
+    ...castKernels(),
+    ...DEQUANTIZE_FORMATS.map(dequantizeKernel),
+    ...matmulKernels(),
+    ...mixedLoraKernels(),
+    ...attentionKernelList(),
+  ];
   return [...pointwiseKernels(), ...[...single, ...families] as unknown as KernelSpec[]];
 }
