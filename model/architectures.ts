@@ -3,8 +3,11 @@
  * @module
  */
 
+import { GgufError } from "../io/gguf_header.ts";
 import type { JsonObject } from "../io/json.ts";
+import { quote } from "../io/relative_path.ts";
 import type { Family } from "./family.ts";
+import type { GgufMetadata } from "./gguf_layout.ts";
 import { GPT2, type GPT2LMHeadModel } from "./gpt2/model.ts";
 import type { BuiltInVocabulary } from "./tokenizer/core.ts";
 
@@ -34,4 +37,17 @@ export function familyOf(json: Readonly<JsonObject>, families: readonly Family[]
 /** The vocabularies that need no download. */
 export function builtInVocabularies(): BuiltInVocabulary[] {
   return FAMILIES.flatMap(({ vocabulary }) => vocabulary ?? []);
+}
+
+/** The architecture of a GGUF file. @throws {GgufError} naming an unknown one, and those that are known */
+export function familyOfGguf(metadata: GgufMetadata): Family {
+  const { architecture, name } = metadata;
+  const family = FAMILIES.find(({ gguf }) => gguf?.architectures.includes(architecture));
+  if (family) return family;
+  const known = FAMILIES.flatMap(({ gguf }) => gguf?.architectures ?? []).map((known) => `"${known}"`);
+  throw new GgufError(
+    `Cannot load ${quote(name)}: general.architecture must be one of ${known.join(", ")}, received ${
+      quote(architecture)
+    }`,
+  );
 }

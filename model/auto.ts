@@ -4,11 +4,12 @@
  */
 
 import type { Device } from "../autograd/mod.ts";
-import type { FolderInput } from "../io/file_source.ts";
+import type { FileInput, FolderInput } from "../io/file_source.ts";
+import { isGgufFile } from "../io/gguf_reader.ts";
 import { type HubOptions, type HubProgress, nameOfFolder, resolveCheckpointFolder } from "../io/hub.ts";
-import { type DefaultModel, familyOf } from "./architectures.ts";
+import { type DefaultModel, familyOf, familyOfGguf } from "./architectures.ts";
 import type { CausalLM } from "./causal_lm.ts";
-import { loadModel, type LoadProgress, type WeightDType } from "./checkpoint.ts";
+import { loadGguf, loadModel, type LoadProgress, type WeightDType } from "./checkpoint.ts";
 
 /** Options of `AutoModelForCausalLM.fromPretrained`. */
 export interface FromPretrainedOptions extends Omit<HubOptions, "onProgress"> {
@@ -28,12 +29,12 @@ export interface AutoModel {
    * Loads a model of any architecture that is known, in eval mode.
    * @typeParam Model the class that the caller expects; the folder decides, so it is not checked
    * @param idOrDir a folder in Hugging Face's layout (a path, a URL, files that a user picked or dropped, or one in
-   *   memory), or a hub id such as "org/name"
+   *   memory), a GGUF file (a path that ends in .gguf, or its bytes), or a hub id such as "org/name"
    * @throws {Error} if there is no such folder or model
    * @throws {TypeError} for an unknown architecture, by name; or listing every tensor that is missing or does not fit
    */
   fromPretrained<Model extends CausalLM = DefaultModel>(
-    idOrDir: FolderInput,
+    idOrDir: FolderInput | FileInput,
     options?: FromPretrainedOptions,
   ): Promise<Model>;
 }
@@ -41,13 +42,18 @@ export interface AutoModel {
 /** Loads language models, with Hugging Face's name and files. */
 export const AutoModelForCausalLM: AutoModel = {
   async fromPretrained<Model extends CausalLM = DefaultModel>(
-    idOrDir: FolderInput,
+    idOrDir: FolderInput | FileInput,
     options: FromPretrainedOptions = {},
   ): Promise<Model> {
     const { device, dtype, seed, onProgress, ...hub } = options;
-    const folder = await resolveCheckpointFolder(idOrDir, { ...hub, onProgress, checkConfig: familyOf });
+    if (isGgufFile(idOrDir)) {
+      const load = { device, dtype, seed, onProgress };
+      return await loadGguf(idOrDir as FileInput, familyOfGguf, load) as CausalLM as Model;
+    }
+    const source = idOrDir as FolderInput;
+    const folder = await resolveCheckpointFolder(source, { ...hub, onProgress, checkConfig: familyOf });
     const model = await loadModel(folder, familyOf, { device, dtype, seed, onProgress });
-    model.config.nameOrPath = nameOfFolder(idOrDir);
+    model.config.nameOrPath = nameOfFolder(source);
     return model as CausalLM as Model;
   },
 };

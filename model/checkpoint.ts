@@ -9,23 +9,27 @@ import {
   allocate,
   defaultDevice,
   type Device,
+  type Shape,
   showShape,
   storageType,
   unallocated,
   untracked,
-  weightFormat,
   type WeightType,
 } from "../autograd/mod.ts";
 import { openCheckpoint } from "../io/checkpoint.ts";
-import type { FolderInput } from "../io/file_source.ts";
+import type { FileInput, FolderInput } from "../io/file_source.ts";
+import { openGguf } from "../io/gguf_reader.ts";
 import { readJsonFrom } from "../io/json.ts";
 import { openFolder } from "../io/open_file.ts";
-import { fromFloat32, type TensorReader, toFloat32 } from "../io/safetensors.ts";
 import { mismatchError, Parameter } from "../nn/mod.ts";
 import type { Family } from "./family.ts";
 import type { CausalLM } from "./causal_lm.ts";
 import type { ModelConfig } from "./facts.ts";
+import { GgufMetadata } from "./gguf_layout.ts";
+import { GgufWeights } from "./gguf_weights.ts";
 import type { ParameterSource } from "./parameter_source.ts";
+import { SafetensorsWeights } from "./safetensors_weights.ts";
+import type { WeightSource } from "./weight_source.ts";
 
 /** How frozen weights are stored on the device. */
 export type WeightDType = WeightType;
@@ -52,12 +56,6 @@ export interface LoadProgress {
   readonly name: string;
 }
 
-/** Host bytes read at a time. One buffer serves all reads, because fresh memory costs as much as the read itself. */
-const CHUNK_BYTES = 8 * 2 ** 20;
-
-/** Dtypes that are read; others are refused. */
-const READABLE: ReadonlySet<string> = new Set(["F32", "F16", "BF16", "F64"]);
-
 /**
  * Loads a folder in Hugging Face's layout, in eval mode.
  * @param choose the architecture of a config.json; it throws for one that it does not know
@@ -81,19 +79,60 @@ export async function loadModel<Config extends ModelConfig, Model extends Causal
   config.nameOrPath = source.name;
   const reader = await openCheckpoint(source);
   try {
-    const { device = await defaultDevice(), seed } = options;
-    const room = unallocatedSource(device, options.dtype ?? "float32");
-    const model = family.build(config, { device, seed }, room);
-    try {
-      await fill(model, matchCheckpoint(reader, model, family), reader, options.onProgress);
-    } catch (error) {
-      model.dispose();
-      throw error;
-    }
-    return model.eval();
+    return await loadWeights(family, config, new SafetensorsWeights(reader, family), options);
   } finally {
     await reader.close();
   }
+}
+
+/**
+ * Loads a GGUF file, in eval mode.
+ * @param choose the architecture of a file's `general.architecture`; it throws for one that it does not know
+ * @throws {GgufError} for a file that is not valid
+ * @throws {TypeError} listing every missing, unexpected or mis-shaped tensor, before memory for any is allocated
+ */
+export async function loadGguf<Config extends ModelConfig, Model extends CausalLM<Config>>(
+  input: FileInput,
+  choose: (metadata: GgufMetadata) => Family<Config, Model>,
+  options: LoadOptions = {},
+): Promise<Model> {
+  const file = await openGguf(input);
+  try {
+    const metadata = new GgufMetadata(file);
+    const family = choose(metadata);
+    const layout = family.gguf!;
+    const config = family.readConfig(layout.readConfig(metadata));
+    config.nameOrPath = file.name;
+    return await loadWeights(family, config, new GgufWeights(file, layout, config), options);
+  } finally {
+    await file.close();
+  }
+}
+
+/** Builds a tree without memory, compares it with what there is, and fills it. */
+async function loadWeights<Config extends ModelConfig, Model extends CausalLM<Config>>(
+  family: Family<Config, Model>,
+  config: Config,
+  weights: WeightSource,
+  options: LoadOptions,
+): Promise<Model> {
+  const { device = await defaultDevice(), seed } = options;
+  const model = family.build(config, { device, seed }, unallocatedSource(device, options.dtype ?? "float32"));
+  try {
+    const names = matchWeights(weights, model);
+    const parameters = new Map(model.namedParameters());
+    model.random.allocate();
+    for (const parameter of parameters.values()) allocate(parameter);
+    let loaded = 0;
+    for (const [path, name] of names) {
+      await weights.fill(name, path, parameters.get(path)!);
+      options.onProgress?.({ loaded: ++loaded, total: names.size, name: path });
+    }
+  } catch (error) {
+    model.dispose();
+    throw error;
+  }
+  return model.eval();
 }
 
 /** Parameters without memory yet; matrices in `dtype` where their rows consist of whole blocks of it. */
@@ -105,74 +144,31 @@ function unallocatedSource(device: Device, dtype: WeightDType): ParameterSource 
 }
 
 /**
- * Finds each parameter's tensor in a checkpoint.
- * @returns the name in the file of each parameter, by path, in the order of the tree
+ * Finds each parameter's tensor among weights.
+ * @returns its name in the file, by path, in the order of the tree
  * @throws {TypeError} listing every tensor that is missing, mis-shaped, of another dtype, or unexpected
  */
-export function matchCheckpoint(
-  reader: TensorReader,
-  model: CausalLM,
-  family: Pick<Family, "fileNames" | "ignores">,
-): Map<string, string> {
+function matchWeights(weights: WeightSource, model: CausalLM): Map<string, string> {
   const matched = new Map<string, string>();
   const lines: string[] = [];
   for (const [path, { shape }] of model.namedParameters()) {
-    const name = family.fileNames(path).find((name) => reader.has(name));
+    const name = weights.find(path);
     if (name === undefined) {
       lines.push(`"${path}" is missing`);
       continue;
     }
-    const info = reader.info(name);
-    if (!READABLE.has(info.dtype)) lines.push(`"${name}" expected F32, F16 or BF16, found ${info.dtype}`);
-    else if (showShape(info.shape) !== showShape(shape)) {
-      lines.push(`"${name}" expected ${showShape(shape)}, found ${showShape(info.shape)}`);
+    const found: { shape: Shape; problem: string | null } = weights.info(name, path);
+    if (found.problem !== null) lines.push(`"${name}" ${found.problem}`);
+    else if (showShape(found.shape) !== showShape(shape)) {
+      lines.push(`"${name}" expected ${showShape(shape)}, found ${showShape(found.shape)}`);
     }
     matched.set(path, name);
   }
   const used = new Set(matched.values());
   const tied = new Set(model.stateDict().keys()); // a tied weight may be in the file a second time
-  for (const name of reader.names()) {
-    if (!used.has(name) && !tied.has(name) && !family.ignores(name)) lines.push(`"${name}" is unexpected`);
+  for (const name of weights.names()) {
+    if (!used.has(name) && !tied.has(name) && !weights.ignores(name)) lines.push(`"${name}" is unexpected`);
   }
-  if (lines.length > 0) throw mismatchError(`Cannot load model "${reader.name}"`, lines);
+  if (lines.length > 0) throw mismatchError(`Cannot load model "${weights.name}"`, lines);
   return matched;
-}
-
-/** Allocates memory for every parameter, then fills it. @param names the name in the file of each path */
-async function fill(
-  model: CausalLM,
-  names: ReadonlyMap<string, string>,
-  reader: TensorReader,
-  onProgress: LoadOptions["onProgress"],
-): Promise<void> {
-  const parameters = new Map(model.namedParameters());
-  model.random.allocate();
-  for (const parameter of parameters.values()) allocate(parameter);
-  const room = new Uint8Array(CHUNK_BYTES);
-  let loaded = 0;
-  for (const [path, name] of names) {
-    await streamTensor(reader, name, parameters.get(path)!, room);
-    onProgress?.({ loaded: ++loaded, total: names.size, name: path });
-  }
-}
-
-/**
- * Streams one tensor of a file into a parameter, converted to the parameter's dtype.
- * @param room CHUNK_BYTES bytes, used again for each piece
- */
-async function streamTensor(
-  reader: TensorReader,
-  name: string,
-  parameter: Parameter,
-  room: Uint8Array<ArrayBuffer>,
-): Promise<void> {
-  const { dtype } = reader.info(name);
-  const { file } = weightFormat(parameter.dtype)!;
-  let at = 0;
-  for await (const chunk of reader.readChunks(name, CHUNK_BYTES, room)) {
-    const numbers = dtype === file ? null : toFloat32(dtype, chunk);
-    const bytes = numbers === null ? chunk : file === "F32" ? numbers : fromFloat32(file, numbers);
-    parameter.device.write(parameter.window(at, bytes.byteLength), bytes);
-    at += bytes.byteLength;
-  }
 }

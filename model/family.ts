@@ -6,6 +6,7 @@
 import type { JsonObject } from "../io/json.ts";
 import type { CausalLM, CausalLMOptions } from "./causal_lm.ts";
 import type { ModelConfig } from "./facts.ts";
+import type { GgufLayout } from "./gguf_layout.ts";
 import type { ParameterSource } from "./parameter_source.ts";
 import type { BuiltInVocabulary } from "./tokenizer/core.ts";
 
@@ -26,6 +27,8 @@ export interface Family<
   fileNames(path: string): readonly string[];
   /** Whether a checkpoint may hold a tensor of this name that no parameter wants, such as a buffer. */
   ignores(name: string): boolean;
+  /** How llama.cpp's files hold it; absent: GGUF files of it are refused. */
+  readonly gguf?: GgufLayout<Config>;
   /** A vocabulary that needs no download. */
   readonly vocabulary?: BuiltInVocabulary;
 }

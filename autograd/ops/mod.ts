@@ -50,3 +50,4 @@ export { replaceRows } from "./replace_rows.ts";
 export { type SamplerOptions, TokenSampler } from "./sample.ts";
 export { logSoftmax, softmax } from "./softmax.ts";
 export { type Svd, svd, svdLowrank } from "./svd.ts";
+export { dequantize, DEQUANTIZE_FORMATS, type DequantizeFormat } from "./dequantize.ts";

@@ -13,6 +13,7 @@ import type { DecoderInputs } from "../inputs.ts";
 import { type ParameterSource, randomSource } from "../parameter_source.ts";
 import { GPT2Config } from "./config.ts";
 import { GPT2Model } from "./decoder.ts";
+import { GPT2_GGUF } from "./gguf.ts";
 import { GPT2_VOCABULARY } from "./vocabulary.ts";
 
 /** Options of `GPT2LMHeadModel`. */
@@ -70,5 +71,6 @@ export const GPT2: Family<GPT2Config, GPT2LMHeadModel> = {
   build: (config, options, source) => new GPT2LMHeadModel(config, options, source),
   fileNames: (path) => [path, path.replace(/^transformer\./, "")], // saved from GPT2Model, without the head
   ignores: (name) => BUFFERS.test(name),
+  gguf: GPT2_GGUF,
   vocabulary: GPT2_VOCABULARY,
 };

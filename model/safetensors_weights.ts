@@ -1,0 +1,69 @@
+/**
+ * Weights in Hugging Face's files: safetensors, in one file or shards, F32, F16, BF16 or F64.
+ * @module
+ */
+
+import type { Shape } from "../autograd/mod.ts";
+import { weightFormat } from "../autograd/mod.ts";
+import { fromFloat32, type TensorReader, toFloat32 } from "../io/safetensors.ts";
+import type { Parameter } from "../nn/mod.ts";
+import type { Family } from "./family.ts";
+import type { WeightSource } from "./weight_source.ts";
+
+/** Host bytes read at a time. One buffer serves all reads, because fresh memory costs as much as the read itself. */
+const CHUNK_BYTES = 8 * 2 ** 20;
+
+/** Dtypes that are read; others are refused. */
+const READABLE: ReadonlySet<string> = new Set(["F32", "F16", "BF16", "F64"]);
+
+/** The weights of a folder. */
+export class SafetensorsWeights implements WeightSource {
+  readonly #reader: TensorReader;
+  readonly #family: Pick<Family, "fileNames" | "ignores">;
+  readonly #room: Uint8Array<ArrayBuffer> = new Uint8Array(CHUNK_BYTES);
+
+  /** The family says what its files call a parameter. */
+  constructor(reader: TensorReader, family: Pick<Family, "fileNames" | "ignores">) {
+    this.#reader = reader;
+    this.#family = family;
+  }
+
+  /** What messages call the files. */
+  get name(): string {
+    return this.#reader.name;
+  }
+
+  /** Names of all tensors. */
+  names(): string[] {
+    return this.#reader.names();
+  }
+
+  /** The tensor of a parameter; undefined where there is none. */
+  find(path: string): string | undefined {
+    return this.#family.fileNames(path).find((name) => this.#reader.has(name));
+  }
+
+  /** Its shape, and what keeps it from being read, or null. */
+  info(name: string): { shape: Shape; problem: string | null } {
+    const { dtype, shape } = this.#reader.info(name);
+    return { shape, problem: READABLE.has(dtype) ? null : `expected F32, F16 or BF16, found ${dtype}` };
+  }
+
+  /** Whether a tensor that no parameter wants may be there. */
+  ignores(name: string): boolean {
+    return this.#family.ignores(name);
+  }
+
+  /** Streams a tensor into a parameter, converted to the parameter's dtype. */
+  async fill(name: string, _path: string, parameter: Parameter): Promise<void> {
+    const { dtype } = this.#reader.info(name);
+    const { file } = weightFormat(parameter.dtype)!;
+    let at = 0;
+    for await (const chunk of this.#reader.readChunks(name, CHUNK_BYTES, this.#room)) {
+      const numbers = dtype === file ? null : toFloat32(dtype, chunk);
+      const bytes = numbers === null ? chunk : file === "F32" ? numbers : fromFloat32(file, numbers);
+      parameter.device.write(parameter.window(at, bytes.byteLength), bytes);
+      at += bytes.byteLength;
+    }
+  }
+}
