@@ -45,7 +45,7 @@ export class AdapterSwitch {
   #held = false;
   #changing = false;
 
-  /** @param parameters what must not train while adapters are off */
+  /** @internal A model's host makes it. @param parameters what must not train while adapters are off */
   constructor(state: AdapterState, parameters: () => Iterable<Parameter>, events: SwitchEvents = {}) {
     this.#state = state;
     this.#parameters = parameters;
