@@ -3,6 +3,7 @@
  * @module
  */
 
+export type { AdapterSwitch, SwitchEvents } from "./adapters/adapter_switch.ts";
 export type { AdaptableModel, AdapterRows, ForwardInputs, Generate } from "./adaptable_model.ts";
 export type { AdapterSwitch } from "./adapters/adapter_switch.ts";
 export { MixedBatch } from "./adapters/mixed_batch.ts";
