@@ -16,7 +16,7 @@ import {
   type ProjectionOptions,
 } from "../../nn/mod.ts";
 import type { PeftConfig } from "../config/peft_config.ts";
-import type { AdapterState } from "../state/adapter_state.ts";
+import type { AdapterState, RowAdapters } from "../state/adapter_state.ts";
 import { partOfOptions } from "../state/by_sample.ts";
 import { LoraScaling } from "../state/lora_scaling.ts";
 import type { LowRankFactors } from "../state/low_rank_factors.ts";
@@ -68,6 +68,7 @@ export class AdaptedLinear<Config extends PeftConfig = PeftConfig> extends Proje
   readonly #state: AdapterState;
   readonly #make: MakeLinearAdapter<Config>;
   readonly #adapters = new Map<string, LinearAdapter>();
+  readonly #has = (name: string): boolean => this.#adapters.has(name);
 
   /** Wraps a layer; adapters are added after. */
   constructor(base: Conv1D | Linear, state: AdapterState, make: MakeLinearAdapter<Config>) {
@@ -112,14 +113,20 @@ export class AdaptedLinear<Config extends PeftConfig = PeftConfig> extends Proje
   /** x [..., in] -> [..., out]. */
   forward(x: Tensor, options: ProjectionOptions = {}): Tensor {
     this.#state.observer?.(this, x);
-    const stack = this.#state.rows?.stackOf(this);
+    if (this.#state.rows) return this.#mixed(x, this.#state.rows, options);
+    return this.#run(x, this.#state.acting(this.#has), options);
+  }
+
+  /** Rows with adapters of their own: all at once where they are of the LoRA family, otherwise group by group. */
+  #mixed(x: Tensor, rows: RowAdapters, options: ProjectionOptions): Tensor {
+    const stack = rows.stackOf(this);
     if (stack) {
       const { weight, bias, layout } = this.base_layer;
       return mixedLoraLinear(x, weight, bias, stack, { layout, ...options });
     }
     return this.#state.forRows(
       x,
-      (name) => this.#adapters.has(name),
+      this.#has,
       (acting, part) => this.#run(part(x), acting, partOfOptions(options, part)),
     );
   }
@@ -129,8 +136,8 @@ export class AdaptedLinear<Config extends PeftConfig = PeftConfig> extends Proje
     const { weight, bias, layout } = this.base_layer;
     let call: LinearCall = { x, weight, bias, layout, terms: [], added: null, gain: null };
     // The last first: what an adapter does to the input comes before what those merged or active earlier do.
-    for (const name of acting.toReversed()) {
-      call = this.#adapters.get(name)!.apply(call, this.training, this.#scalingOf(name));
+    for (let i = acting.length - 1; i >= 0; i--) {
+      call = this.#adapters.get(acting[i])!.apply(call, this.training, this.#scalingOf(acting[i]));
     }
     return runLinear(call, options);
   }
@@ -141,9 +148,8 @@ export class AdaptedLinear<Config extends PeftConfig = PeftConfig> extends Proje
 
   /** W with the acting adapter's change, of a layer without bias; null where the layer does more than that. */
   override headWeight(): Tensor | null {
-    const has = (name: string) => this.#adapters.has(name);
-    if (this.#state.rows?.names.some(has)) return null; // rows differ
-    const acting = this.#state.acting(has);
+    if (this.#state.rows?.names.some(this.#has)) return null; // rows differ
+    const acting = this.#state.acting(this.#has);
     if (acting.length === 0) return this.base_layer.headWeight();
     if (acting.length > 1 || this.layout !== "linear" || this.bias || this.weight.dtype !== "float32") {
       return null;

@@ -79,19 +79,21 @@ export class AdapterState {
   /** Called with each linear layer that holds adapters and its input; null unless something collects inputs (EVA). */
   declare observer: ((layer: Module, x: Tensor) => void) | null;
 
-  /** No adapter acts yet. Every change of a setting is noted, because captured steps depend on it. */
-  constructor() {
-    for (const name of Object.keys(INITIAL) as (keyof Settings)[]) this.#define(name);
-  }
+  readonly #settings: Record<keyof Settings, unknown> = { ...INITIAL };
 
-  #define<Name extends keyof Settings>(name: Name): void {
-    let value = INITIAL[name];
-    const shown = (of: Settings[Name]) => SHOWN[name]?.(of) ?? of;
-    const set = (next: Settings[Name]) => {
-      noteSetting(this, name, shown(value), shown(next));
-      value = next;
-    };
-    Object.defineProperty(this, name, { get: () => value, set });
+  static { // captured steps depend on the settings, so that every change of one is noted
+    for (const name of Object.keys(INITIAL) as (keyof Settings)[]) {
+      const shown = (SHOWN[name] ?? ((value) => value)) as (value: unknown) => unknown;
+      Object.defineProperty(this.prototype, name, {
+        get(this: AdapterState) {
+          return this.#settings[name];
+        },
+        set(this: AdapterState, next: unknown) {
+          noteSetting(this, name, shown(this.#settings[name]), shown(next));
+          this.#settings[name] = next;
+        },
+      });
+    }
   }
 
   /** What decides which adapters act now. */
