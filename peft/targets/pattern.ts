@@ -82,7 +82,7 @@ class Parser {
       this.#at = flags[0].length;
     }
     const node = this.#choice();
-    if (this.#at < this.#chars.length) this.#refuse("a group that is open", `")" without one`);
+    if (this.#at < this.#chars.length) this.#refuse("an open group", `")" without one`);
     return node;
   }
 
@@ -205,7 +205,7 @@ class Parser {
     return this.#literal(this.#escapedChar());
   }
 
-  /** The character an escape stands for; the backslash is behind. */
+  /** The character that an escape stands for, after the backslash. */
   #escapedChar(): string {
     const char = this.#chars[this.#at++];
     if (Object.hasOwn(ESCAPES, char)) return ESCAPES[char];

@@ -50,7 +50,7 @@ const REFUSED: [string, string][] = [
   ["a(?i)b", "an inline flag or an unknown group"],
   ["(?#note)a", "an inline flag or an unknown group"],
   ["(a", '")" is required'],
-  ["a)", 'a group that is open is required, received ")" without one'],
+  ["a)", 'an open group is required, received ")" without one'],
   ["[a", '"]" is required'],
   ["*a", 'something to repeat is required, received "*"'],
   ["a**", "a second quantifier"],
