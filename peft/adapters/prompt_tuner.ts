@@ -18,8 +18,14 @@ import type { AdapterValues } from "../files/adapter_files.ts";
 import { renameKey } from "../layers/rename_adapter.ts";
 import { AdapterState } from "../state/adapter_state.ts";
 import { VirtualTokenEncoder } from "../virtual_tokens/prompt_encoder.ts";
-import { makeEncoder, type PromptFacts, promptSizes } from "../virtual_tokens/prompt_init.ts";
-import { asInputs, tokenWidth, type VirtualInputs } from "../virtual_tokens/prompt_inputs.ts";
+import {
+  asInputs,
+  makeEncoder,
+  type PromptFacts,
+  promptSizes,
+  tokenWidth,
+  type VirtualInputs,
+} from "../virtual_tokens/prompt_init.ts";
 import { isPromptLearning, type PromptLearningConfig } from "../virtual_tokens/prompt_learning.ts";
 import { checkName, checkNewName, mixedTypes } from "./adapter_names.ts";
 import { AdapterSwitch, trainOnly } from "./adapter_switch.ts";

@@ -168,20 +168,19 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
   /** An adapter's parameters by their keys on disk. */
   adapterState(name: string): Map<string, Parameter> {
     const state = new Map<string, Parameter>();
-    for (const [path, layer] of this.layers()) {
-      for (const [key, parameter] of layer.adapterParameters(name)) {
-        state.set(`${this.#keyPrefix}${path}.${key}`, parameter);
+    const add = (parts: readonly [path: string, part: Pick<TunerLayer, "adapterParameters">][]) => {
+      for (const [path, part] of parts) {
+        for (const [key, own] of part.adapterParameters(name)) {
+          state.set(`${this.#keyPrefix}${path}.${key}`, own);
+        }
       }
-    }
+    };
+    add(this.layers());
     const { bias = "none" } = this.#configs.get(name) ?? {};
     if (bias !== "none") {
       for (const [path, parameter] of this.#biases(bias, name)) state.set(this.#keyPrefix + path, parameter);
     }
-    for (const [path, wrapper] of this.savedModules()) {
-      for (const [key, parameter] of wrapper.adapterParameters(name)) {
-        state.set(`${this.#keyPrefix}${path}.${key}`, parameter);
-      }
-    }
+    add(this.savedModules());
     return state;
   }
 

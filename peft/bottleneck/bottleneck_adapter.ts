@@ -1,5 +1,5 @@
 /**
- * One bottleneck adapter: u = s up(act(down(norm(z)))), and how u joins what it is put beside.
+ * One bottleneck adapter: u = s up(act(down(norm(z)))), and how u is added to its block part.
  * @module
  */
 
@@ -27,7 +27,7 @@ export class BottleneckAdapter extends Module {
   adapter_norm_after: LayerNorm | null;
   /** Dropout of the output. */
   dropout: Dropout;
-  /** The configuration it was made of. */
+  /** The configuration that it was made from. */
   readonly config: BottleneckConfig;
   readonly #activation: (x: Tensor) => Tensor;
 
@@ -86,7 +86,7 @@ export class BottleneckAdapter extends Module {
     return originalLnAfter && this.adapter_norm_after === null && (isParallel || residualBeforeLn);
   }
 
-  /** For a plain adapter beside its block part: y + u, what the part adds its own output to. @param y the stream */
+  /** For a plain adapter beside its block part: y + u, to which the part adds its own output. @param y the stream */
   beside(y: Tensor): Tensor {
     return this.#update(y, y);
   }

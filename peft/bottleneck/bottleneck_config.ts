@@ -35,7 +35,10 @@ export interface BottleneckConfigFields extends PeftConfigFields {
   initWeightsSeed: number | null;
   /** Beside the MLP, on the residual stream, instead of after it; default false. */
   isParallel: boolean;
-  /** Factor of the adapter's output: a number, or one ("learned") or one a channel ("channel") that trains from 1. */
+  /**
+   * Factor of the adapter's output: a number, or one that trains from 1, for all channels ("learned") or for each
+   * ("channel").
+   */
   scaling: number | "learned" | "channel";
   /** Whether the adapter's own residual connection begins before the stream is added; default true. */
   residualBeforeLn: boolean;

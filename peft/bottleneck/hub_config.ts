@@ -24,7 +24,7 @@ export interface BottleneckOrigin {
   readonly savedName?: string;
 }
 
-/** Entries that ask for what is not supported, with the values AdapterHub writes then. */
+/** Entries for what is not supported, with the values that AdapterHub writes otherwise. */
 const FIXED: Readonly<Record<string, unknown>> = {
   cross_adapter: false,
   inv_adapter: null,
@@ -61,7 +61,7 @@ function hubOptions<Fields extends PeftConfigFields>(
 /**
  * The fields that a file gives, and what it says of the model.
  * @param required fields that every file has
- * @throws {RangeError} for an entry that asks for what is not supported, or a missing one
+ * @throws {RangeError} for an entry that is not supported, or a missing one
  */
 export function readHubConfig<Fields extends PeftConfigFields>(
   options: OptionTable<Fields>,

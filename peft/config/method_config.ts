@@ -84,11 +84,11 @@ export interface MethodTable<Fields extends PeftConfigFields> {
   readonly unsupported?: Readonly<Record<string, unknown>>;
   /** Those of them that mean nothing by themselves, so that any value is fine. */
   readonly ignored?: readonly string[];
-  /** What several fields must fulfil together; absent: nothing more. */
+  /** Checks several fields together; absent: nothing more to check. */
   check?(fields: Fields, refuse: (message: string) => never): void;
 }
 
-/** Whether an entry of a file asks for something. */
+/** Whether an entry of a file is set. */
 function isOn(value: unknown): boolean {
   if (value === null || value === undefined || value === false) return false;
   return typeof value !== "object" || Object.keys(value).length > 0;
@@ -132,7 +132,7 @@ export function completeFields<Fields extends PeftConfigFields>(
 
 /**
  * The fields of an `adapter_config.json` by their names here. Entries that nothing here knows are named in a warning.
- * @throws {RangeError} for an entry that asks for what is not supported
+ * @throws {RangeError} for an entry that is not supported
  */
 export function readFields<Fields extends PeftConfigFields>(
   { method, options, unsupported = {}, ignored = [] }: MethodTable<Fields>,
@@ -193,7 +193,7 @@ export abstract class MethodConfig<Fields extends PeftConfigFields = PeftConfigF
 
   /**
    * The configuration that an `adapter_config.json` holds.
-   * @throws {RangeError} for an entry that asks for what is not supported, or a value that the method cannot have
+   * @throws {RangeError} for an entry that is not supported, or a value that the method cannot have
    */
   static fromJSON<C extends MethodConfig>(
     this: ConfigClass<C>,

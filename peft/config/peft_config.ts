@@ -27,9 +27,9 @@ export interface TargetedFields extends PeftConfigFields {
 
 /** Fields of methods that can be limited to some blocks. */
 export interface BlockwiseFields extends TargetedFields {
-  /** Numbers of the blocks to adapt; null for all. With a list of targets alone. */
+  /** Numbers of the blocks to adapt; null for all. Only with a list of targets. */
   layersToTransform: number | readonly number[] | null;
-  /** Name of the list of blocks, such as "h", where it cannot be told from the path; default null. */
+  /** Name of the list of blocks, such as "h", if it does not follow from the path; default null. */
   layersPattern: string | readonly string[] | null;
 }
 

@@ -65,13 +65,15 @@ export interface LoraConfigFields extends BlockwiseFields {
   initLoraWeights: LoraInit;
   /** Options of the start "eva"; default null: its defaults. */
   evaConfig: EvaConfig | null;
-  /** Give B a bias that trains; with initLoraWeights true or false alone, without DoRA, not on embeddings. Default false. */
+  /**
+   * Give B a bias that trains; only with initLoraWeights true or false, without DoRA, not on embeddings. Default false.
+   */
   loraBias: boolean;
   /** Ranks of modules whose name matches a pattern; default {}. */
   rankPattern: Readonly<Record<string, number>>;
   /** Alphas of modules whose name matches a pattern; default {}. */
   alphaPattern: Readonly<Record<string, number>>;
-  /** Whether weights are stored [in, out]; told from the module, and written to the file as found. */
+  /** Whether weights are stored [in, out]; read from the module, and written to the file. */
   fanInFanOut: boolean;
 }
 
@@ -178,7 +180,7 @@ export class LoraConfig extends MethodConfig<LoraConfigFields> {
 
   /**
    * The configuration that an `adapter_config.json` holds.
-   * @throws {RangeError} for an entry that asks for what is not supported, or a value that LoRA cannot have
+   * @throws {RangeError} for an entry that is not supported, or a value that LoRA cannot have
    */
   static override fromJSON<C extends MethodConfig>(
     this: ConfigClass<C>,

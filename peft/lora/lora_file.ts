@@ -1,5 +1,5 @@
 /**
- * Entries of LoRA's `adapter_config.json` that ask for what is not supported here. AdaLoRA's file has them too.
+ * Entries of LoRA's `adapter_config.json` that are not supported. AdaLoRA's file has them too.
  * @module
  */
 

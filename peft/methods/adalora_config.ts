@@ -50,7 +50,7 @@ export interface AdaLoraConfigFields extends BlockwiseFields {
   bias: "none" | "all" | "lora_only";
   /** true: A and B from N(0, 0.02), E zero. false: all from N(0, 1), for tests. Default true. */
   initLoraWeights: boolean;
-  /** Whether weights are stored [in, out]; told from the module. */
+  /** Whether weights are stored [in, out]; read from the module. */
   fanInFanOut: boolean;
 }
 

@@ -21,7 +21,7 @@ export interface BitFitConfigFields extends PeftConfigFields {
   modulesToSave: readonly string[] | null;
   /** Path of the layer that is LoRA's in the file; default null: the first one with a weight matrix. */
   carrier: string | null;
-  /** Whether the carrier's weight is stored [in, out]; told from the module. */
+  /** Whether the carrier's weight is stored [in, out]; read from the module. */
   fanInFanOut: boolean;
 }
 

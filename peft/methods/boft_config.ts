@@ -22,7 +22,7 @@ export interface BOFTConfigFields extends BlockwiseFields {
   boftBlockNum: number;
   /** Number of butterfly factors; default 1: block-diagonal as in OFT. */
   boftNButterflyFactor: number;
-  /** Share of the blocks of one factor, chosen anew each time, that rest while training; default 0. */
+  /** Share of the blocks of one factor that is left out while training, chosen again in each forward; default 0. */
   boftDropout: number;
   /** Biases of the base that train too: none, all, or those of adapted modules; default "none". */
   bias: "none" | "all" | "boft_only";

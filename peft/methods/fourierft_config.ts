@@ -22,7 +22,7 @@ export interface FourierFTConfigFields extends BlockwiseFields {
   scaling: number;
   /** Seed of the entries' places; default 777. */
   randomLocSeed: number;
-  /** Whether weights are stored [in, out]; told from the module. */
+  /** Whether weights are stored [in, out]; read from the module. */
   fanInFanOut: boolean;
   /** Biases of the base that train too: none, all, or those of adapted modules; default "none". */
   bias: "none" | "all" | "fourier_only";

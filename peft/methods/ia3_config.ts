@@ -13,7 +13,7 @@ import { names } from "../config/rules.ts";
 export interface IA3ConfigFields extends TargetedFields {
   /** Those of them whose inputs are scaled; null: `["mlp.c_proj"]` for GPT-2 with default targets. */
   feedforwardModules: readonly string[] | string | null;
-  /** Whether weights are stored [in, out]; told from the module. */
+  /** Whether weights are stored [in, out]; read from the module. */
   fanInFanOut: boolean;
   /** Start with factors of 1; false draws them from N(0, 1), for tests. Default true. */
   initIa3Weights: boolean;

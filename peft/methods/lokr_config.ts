@@ -15,7 +15,7 @@ export type LoKrInit = boolean | "lycoris";
 export interface LoKrConfigFields extends LycorisFields {
   /** Whether w1 may be of low rank too; default false. */
   decomposeBoth: boolean;
-  /** Size that sides are split by where it divides them; -1: as near to a square as it goes. Default -1. */
+  /** Size by which sides are split if it divides them; -1: as close to a square as possible. Default -1. */
   decomposeFactor: number;
   /** Whether rank dropout scales up what is left; default false. */
   rankDropoutScale: boolean;

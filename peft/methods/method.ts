@@ -23,13 +23,13 @@ export interface PeftMethod<Config extends PeftConfig = PeftConfig> {
   readonly configFromJSON: (json: Readonly<Record<string, unknown>>) => Config;
   /** Why an adapter cannot be added to those that are loaded, or null; absent: it always can. */
   readonly conflict?: (config: Config, others: readonly Config[]) => string | null;
-  /** Makes what an adapter keeps beside its layers; `targets` are the modules it takes, by path. Absent: nothing. */
+  /** Makes what the layers of an adapter share; `targets` are its modules by path. Absent: they share nothing. */
   readonly sharedPart?: (
     config: Config,
     targets: ReadonlyMap<string, Module>,
     context: InjectionContext,
   ) => SharedPart;
-  /** Whether it can take the place of a module. */
+  /** Whether it can wrap a module. */
   readonly supports: (module: Module) => boolean;
   /** Why its change cannot be merged into base weights; absent: it can. */
   readonly unmergeable?: string;

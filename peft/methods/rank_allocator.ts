@@ -1,6 +1,6 @@
 /**
  * AdaLoRA's budget: how many singular values are left after a step, and which (Zhang et al. 2023, arXiv:2303.10512).
- * Importance is smoothed on the device; an allocation reads one number per singular value back.
+ * Importance is smoothed on the device; an allocation reads back one number per singular value.
  * @module
  */
 

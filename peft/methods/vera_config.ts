@@ -24,9 +24,9 @@ export interface VeraConfigFields extends Omit<BlockwiseFields, "excludeModules"
   saveProjection: boolean;
   /** Dropout of the adapter's input while training; default 0. */
   veraDropout: number;
-  /** Where lambda_d starts; default 0.1. */
+  /** Initial value of lambda_d; default 0.1. */
   dInitial: number;
-  /** Whether weights are stored [in, out]; told from the module. */
+  /** Whether weights are stored [in, out]; read from the module. */
   fanInFanOut: boolean;
   /** Biases of the base that train too: none, all, or those of adapted modules; default "none". */
   bias: "none" | "all" | "vera_only";

@@ -14,7 +14,7 @@ export interface PrefixTuningConfigFields extends PromptLearningFields {
   initWeights: "zero" | null;
   /** Width of the network; null: the model's. */
   encoderHiddenSize: number | null;
-  /** Put a network of two layers behind the table; default false. */
+  /** Put a network of two layers after the table; default false. */
   prefixProjection: boolean;
 }
 

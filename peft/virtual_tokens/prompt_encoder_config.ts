@@ -11,7 +11,7 @@ import { type PromptLearningFields, sizeOfModel, VIRTUAL_TOKEN_OPTIONS } from ".
 
 /** Fields of P-tuning. */
 export interface PromptEncoderConfigFields extends PromptLearningFields {
-  /** The network behind the table: three linear layers, or a bidirectional LSTM and two; default "MLP". */
+  /** The network after the table: three linear layers, or a bidirectional LSTM and two; default "MLP". */
   encoderReparameterizationType: "MLP" | "LSTM";
   /** Width of the network; null: the model's. */
   encoderHiddenSize: number | null;

@@ -1,5 +1,5 @@
 /**
- * Initial values of virtual tokens, and the networks that make them.
+ * Initial values of virtual tokens, the networks that make them, and the inputs that a model takes them as.
  * @module
  */
 
@@ -8,6 +8,7 @@ import {
   HostRandom,
   noGrad,
   type RandomState,
+  slice,
   Tensor,
   tidy,
   untracked,
@@ -56,6 +57,33 @@ export function promptSizes(peftType: PromptLearningConfig["peftType"], facts: P
   return peftType === "PREFIX_TUNING"
     ? { tokenDim: numKeyValueHeads * headSize, numLayers, numAttentionHeads: numKeyValueHeads }
     : { tokenDim: hiddenSize, numLayers, numAttentionHeads: numHeads };
+}
+
+/** Inputs of a model besides its tokens. */
+export interface VirtualInputs {
+  /** [NV, C] */
+  promptEmbeds?: Tensor;
+  /** Keys and values of each layer, [NV, 2 C]. */
+  prefixKeyValues?: Tensor[];
+}
+
+/** Length of a virtual token's vector. */
+export function tokenWidth(config: PromptLearningConfig, facts: PromptFacts): number {
+  const { numLayers, tokenDim } = promptSizes(config.peftType, facts);
+  return config.peftType === "PREFIX_TUNING" ? 2 * numLayers * tokenDim : tokenDim;
+}
+
+/** Virtual tokens [NV, width] as inputs. */
+export function asInputs(
+  config: PromptLearningConfig,
+  facts: PromptFacts,
+  tokens: Tensor,
+): VirtualInputs {
+  if (config.peftType !== "PREFIX_TUNING") return { promptEmbeds: tokens };
+  const { numLayers, tokenDim } = promptSizes(config.peftType, facts);
+  const width = 2 * tokenDim; // a layer's keys, then its values
+  const layers = Array.from({ length: numLayers }, (_, i) => slice(tokens, 1, i * width, (i + 1) * width));
+  return { prefixKeyValues: layers };
 }
 
 /** A fresh encoder with `peft`'s initial values. */

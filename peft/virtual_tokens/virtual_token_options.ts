@@ -14,7 +14,7 @@ export interface PromptLearningFields extends PeftConfigFields {
   numVirtualTokens: number;
   /** Width of the model. */
   tokenDim: number | null;
-  /** 1 for models with a decoder alone. */
+  /** 1 for decoder-only models. */
   numTransformerSubmodules: number | null;
   /** Attention heads of the model. */
   numAttentionHeads: number | null;
