@@ -5,7 +5,6 @@
 
 export type { AdapterSwitch, SwitchEvents } from "./adapters/adapter_switch.ts";
 export type { AdaptableModel, AdapterRows, ForwardInputs, Generate } from "./adaptable_model.ts";
-export type { AdapterSwitch } from "./adapters/adapter_switch.ts";
 export { MixedBatch } from "./adapters/mixed_batch.ts";
 export type { AdapterHost, InjectOptions, LoadedKeys } from "./adapters/model_adapters.ts";
 export { Tuner } from "./adapters/tuner.ts";
