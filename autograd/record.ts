@@ -37,48 +37,71 @@ export interface Recording<Inputs extends Operands, Saved extends Operands> {
   readonly backward: (context: BackwardContext<Inputs, Saved>) => Gradients<Inputs>;
 }
 
-/** Names and tensors of the operands that are present. */
-function present(operands: Operands): [names: string[], tensors: Tensor[]] {
-  const entries = Object.entries(operands).filter((entry): entry is [string, Tensor] => entry[1] !== null);
-  return [entries.map(([name]) => name), entries.map(([, tensor]) => tensor)];
+/** Names and tensors of the operands that are present, and the names of those a call does without. */
+interface Split {
+  readonly names: string[];
+  readonly tensors: Tensor[];
+  readonly absent: string[];
 }
 
-/** Names of the operands that a call does without. */
-function absentOf(operands: Operands): string[] {
-  return Object.keys(operands).filter((name) => operands[name] === null);
+function split(operands: Operands | undefined): Split {
+  const result: Split = { names: [], tensors: [], absent: [] };
+  for (const name in operands) {
+    const tensor = operands[name];
+    if (tensor === null) result.absent.push(name);
+    else {
+      result.names.push(name);
+      result.tensors.push(tensor);
+    }
+  }
+  return result;
+}
+
+/** Values by name, and `none` for the absent. */
+function byName<T>(names: readonly string[], values: readonly T[], absent: readonly string[], none: T) {
+  const result: Record<string, T> = {};
+  for (const name of absent) result[name] = none;
+  for (let i = 0; i < names.length; i++) result[names[i]] = values[i];
+  return result;
+}
+
+/** Whether ops are recorded and an input wants a gradient. */
+function wanted(inputs: Operands): boolean {
+  for (const name in inputs) if (wantsGrad(inputs[name])) return true;
+  return false;
 }
 
 /** Records an op if an input wants a gradient, and returns its first output. */
 export function record<Inputs extends Operands, Saved extends Operands>(
   name: string,
-  { inputs, saved, outputs, backward }: Recording<Inputs, Saved>,
+  op: Recording<Inputs, Saved>,
 ): Tensor {
-  const [inputNames, inputTensors] = present(inputs);
-  if (!wantsGrad(...inputTensors)) return outputs[0];
-  const [savedNames, savedTensors] = present(saved ?? {});
+  if (wanted(op.inputs)) recordOp(name, op);
+  return op.outputs[0];
+}
+
+function recordOp<Inputs extends Operands, Saved extends Operands>(
+  name: string,
+  { inputs, saved, outputs, backward }: Recording<Inputs, Saved>,
+): void {
+  const given = split(inputs);
+  const kept = split(saved);
   // The closure keeps names alone: a node that kept the caller's handles would keep their memory.
-  const absent = absentOf(inputs);
-  const unsaved = absentOf(saved ?? {});
+  const [inputNames, absentInputs] = [given.names, given.absent];
+  const [savedNames, absentSaved] = [kept.names, kept.absent];
   recordNode(name, {
-    inputs: inputTensors,
-    saved: savedTensors,
+    inputs: given.tensors,
+    saved: kept.tensors,
     outputs,
     backward: (context) => {
-      const kept: Record<string, Tensor | null> = {};
-      for (const key of unsaved) kept[key] = null;
-      savedNames.forEach((key, i) => kept[key] = context.saved[i] as Tensor);
-      const needs: Record<string, boolean> = {};
-      for (const key of absent) needs[key] = false;
-      inputNames.forEach((key, i) => needs[key] = context.needs[i]);
       const gradients = backward({
         dy: context.dys[0] as Tensor,
         dys: context.dys as readonly (Tensor | null)[],
-        saved: kept as Saved,
-        needs: needs as Record<keyof Inputs, boolean>,
+        saved: byName(savedNames, context.saved, absentSaved, null as never) as unknown as Saved,
+        needs: byName(inputNames, context.needs, absentInputs, false) as Record<keyof Inputs, boolean>,
         arrived: (input) => context.arrived(inputNames.indexOf(input as string)) as Tensor | null,
       });
-      return inputNames.map((key) => gradients[key] ?? null);
+      return inputNames.map((input) => gradients[input] ?? null);
     },
   });
-  return outputs[0];
 }

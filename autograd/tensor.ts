@@ -62,6 +62,8 @@ export class Tensor {
   readonly dtype: DType;
   /** Number of elements. */
   readonly size: number;
+  /** Bytes of its elements. */
+  readonly byteLength: number;
   /** The accumulated gradient of a leaf, same shape; null before `backward()`. */
   grad: Tensor | null = null;
   #storage: Storage | null;
@@ -75,6 +77,7 @@ export class Tensor {
     this.shape = shape;
     this.dtype = dtype;
     this.size = sizeOf(shape);
+    this.byteLength = bytesOf(dtype, this.size);
     storage.references++;
     forgotten.register(this, storage, this);
     track(this);
@@ -117,11 +120,6 @@ export class Tensor {
   /** The device it lives on. */
   get device(): Device {
     return this.#live().device;
-  }
-
-  /** Bytes of its elements. */
-  get byteLength(): number {
-    return bytesOf(this.dtype, this.size);
   }
 
   /** Whether it was disposed. */

@@ -92,6 +92,9 @@ export function elementWindows(
 ): { size: number; views: readonly (readonly BufferView[])[] }[] {
   const [{ size, device }] = tensors;
   const limit = device.limits.maxStorageBufferBindingSize;
+  if (tensors.every(({ byteLength }) => byteLength <= limit)) {
+    return [{ size, views: tensors.map(wholeViews) }];
+  }
   const buffers = tensors.flatMap((tensor) => formatOf(tensor).buffers);
   if (buffers.every((buffer) => bytesIn(buffer, size) <= limit)) {
     return [{ size, views: tensors.map(wholeViews) }];

@@ -95,6 +95,9 @@ export class Device {
   readonly adapterName: string;
   /** @internal Every default that depends on the adapter. */
   readonly profile: DeviceProfile;
+  /** Read once: the getters of WebGPU's limits are slow. */
+  readonly #maxWorkgroups: number;
+  readonly #maxBindingBytes: number;
   readonly #pool: BufferPool;
   readonly #stream: CommandStream;
   readonly #pipelines: PipelineCache;
@@ -110,6 +113,8 @@ export class Device {
   private constructor(gpuDevice: GPUDevice, info: GPUAdapterInfo | undefined, options: DeviceOptions) {
     this.gpuDevice = gpuDevice;
     this.limits = narrowLimits(gpuDevice.limits, options.limits);
+    this.#maxWorkgroups = this.limits.maxComputeWorkgroupsPerDimension;
+    this.#maxBindingBytes = this.limits.maxStorageBufferBindingSize;
     this.features = new Set(gpuDevice.features as Iterable<string>);
     const names = [info?.description, info?.device, info?.vendor];
     this.adapterName = names.find((name) => name) ?? "unknown adapter";
@@ -227,7 +232,7 @@ export class Device {
     this.#checkHealth();
     const compiled = this.#pipelines.get(kernel as unknown as KernelSpec, tuning as Params | undefined);
     const [gridX, gridY, gridZ = 1] = compiled.kernel.grid(params, compiled.tuning);
-    const limit = this.limits.maxComputeWorkgroupsPerDimension;
+    const limit = this.#maxWorkgroups;
     const [x, y] = gridY === undefined ? foldGrid(gridX, limit) : [gridX, gridY];
     if (x === 0 || y === 0 || gridZ === 0) return;
     if (x > limit || y > limit || gridZ > limit) {
@@ -239,9 +244,9 @@ export class Device {
     const views: BufferView[] = [];
     for (const name of compiled.bufferNames) {
       const view = buffers[name as B];
-      if (view.size > this.limits.maxStorageBufferBindingSize) {
+      if (view.size > this.#maxBindingBytes) {
         throw new RangeError(
-          `Cannot bind "${name}" of kernel "${kernel.name}": at most ${this.limits.maxStorageBufferBindingSize} bytes per binding are allowed, received ${view.size}`,
+          `Cannot bind "${name}" of kernel "${kernel.name}": at most ${this.#maxBindingBytes} bytes per binding are allowed, received ${view.size}`,
         );
       }
       this.#checkOwn(view.buffer, `run "${kernel.name}"`);

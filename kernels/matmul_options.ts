@@ -148,27 +148,25 @@ export function matmulFeatures(options: MatmulOptions): string[] {
   return feature ? [feature.device] : [];
 }
 
-/** The kernel's name: every option that changes the program, so that it is also a key. */
+/** The kernel's name: every option that changes the program, so that it is also a key. Made for every launch. */
 export function matmulName(options: MatmulOptions): string {
-  const { vector } = options;
-  const vectors = `${vector.a ? "a" : ""}${vector.b ? "b" : ""}${vector.y ? "y" : ""}` +
-    (options.extension !== "none" && vector.extension ? "x" : "");
-  const parts = [
-    "matmul",
-    options.variant,
-    options.layout,
-    readingOfB(options).name,
-    `${options.tileM}x${options.tileN}` + (options.variant === "shared" ? `x${options.tileK}` : ""),
-    `wg${options.lanesM}x${options.lanesN}` + (options.lanesK > 1 ? `x${options.lanesK}` : ""),
-    vectors === "" ? "scalar" : `vec4${vectors}`,
-  ];
-  if (options.ahead) parts.push("ahead");
-  if (options.anyK) parts.push("anyK");
-  if (options.extension !== "none") parts.push(`lora_${options.extension}`);
-  if (options.accumulate) parts.push("accumulate");
-  if (options.bias) parts.push("bias");
-  if (options.activation !== "none") parts.push(FUSED_ACTIVATIONS[options.activation].label);
-  if (options.preActivation) parts.push("pre");
-  if (options.residual) parts.push("residual");
-  return parts.join(".");
+  const { variant, vector, extension, activation } = options;
+  let name = `matmul.${variant}.${options.layout}.${
+    readingOfB(options).name
+  }.${options.tileM}x${options.tileN}`;
+  if (variant === "shared") name += `x${options.tileK}`;
+  name += `.wg${options.lanesM}x${options.lanesN}`;
+  if (options.lanesK > 1) name += `x${options.lanesK}`;
+  const vectors = (vector.a ? "a" : "") + (vector.b ? "b" : "") + (vector.y ? "y" : "") +
+    (extension !== "none" && vector.extension ? "x" : "");
+  name += vectors === "" ? ".scalar" : `.vec4${vectors}`;
+  if (options.ahead) name += ".ahead";
+  if (options.anyK) name += ".anyK";
+  if (extension !== "none") name += `.lora_${extension}`;
+  if (options.accumulate) name += ".accumulate";
+  if (options.bias) name += ".bias";
+  if (activation !== "none") name += `.${FUSED_ACTIVATIONS[activation].label}`;
+  if (options.preActivation) name += ".pre";
+  if (options.residual) name += ".residual";
+  return name;
 }

@@ -12,7 +12,7 @@ import {
   selectMatmul,
 } from "../../kernels/matmul.ts";
 import type { FusedActivationName } from "../../kernels/fused_activations.ts";
-import { bytesIn, sectionsOf } from "../../kernels/weights/mod.ts";
+import { bytesIn, sectionsOf, type WeightBuffer } from "../../kernels/weights/mod.ts";
 import type { Tensor } from "../tensor.ts";
 import { formatOf } from "../windows.ts";
 import { picksOf } from "../picks.ts";
@@ -89,6 +89,7 @@ const spanOf = ({ ld }: MatmulOperand, rows: number, columns: number) => (rows -
 
 /** Largest multiple of 64 rows whose bytes fit the binding limit in every buffer; all rows if they fit. */
 function rowsThatFit(operand: MatmulOperand, rows: number, columns: number, limit: number): number {
+  if (operand.tensor.byteLength <= limit) return rows;
   const { buffers } = formatOf(operand.tensor);
   if (buffers.every((buffer) => bytesIn(buffer, spanOf(operand, rows, columns)) <= limit)) return rows;
   const fit = Math.min(
@@ -114,16 +115,18 @@ function rangesFrom(
   span: number | null,
 ): BufferView[] {
   const format = formatOf(tensor);
-  const sections = format.buffers.length === 1 ? null : sectionsOf(format, tensor.size);
-  return format.buffers.map((buffer, place) => {
-    const section = sections ? sections[place] : { offset: 0, bytes: tensor.view.size };
+  const range = (buffer: WeightBuffer, first: number, end: number): BufferView => {
     const start = bytesIn(buffer, offset + element);
-    const rest = section.bytes - start;
-    if (span === null) return tensor.window(section.offset + start, rest);
+    const rest = end - start;
+    if (span === null) return tensor.window(first + start, rest);
     // Up to a whole vec4f: a row padded to `ld` may be read to its end.
     const bytes = Math.ceil(bytesIn(buffer, Math.max(0, span)) / 16) * 16;
-    return tensor.window(section.offset + start, Math.max(4, Math.min(bytes, rest)));
-  });
+    return tensor.window(first + start, Math.max(4, Math.min(bytes, rest)));
+  };
+  const { buffers } = format;
+  if (buffers.length === 1) return [range(buffers[0], 0, Math.max(4, tensor.byteLength))];
+  const sections = sectionsOf(format, tensor.size);
+  return buffers.map((buffer, place) => range(buffer, sections[place].offset, sections[place].bytes));
 }
 
 /** A window of a matrix: its first row and column, and the rows and columns it spans. */
@@ -146,7 +149,7 @@ const four = (...values: number[]) => values.every((value) => value % 4 === 0);
 
 /** Whether an operand of a batch is larger than one binding may be. */
 function isTooLarge(operand: MatmulOperand, limit: number): boolean {
-  return restOf(operand, 0, 0).some(({ size }) => size > limit);
+  return operand.tensor.byteLength > limit && restOf(operand, 0, 0).some(({ size }) => size > limit);
 }
 
 /** The product of each batch by itself: for operands that cannot be bound whole. */

@@ -40,9 +40,11 @@ export const WEIGHT_FORMAT_NAMES: readonly WeightFormatName[] = Object.values(WE
   { name },
 ) => name);
 
+const BY_NAME = Object.fromEntries(Object.values(WEIGHT_FORMATS).map((format) => [format.name, format]));
+
 /** The format of that name. */
 export function formatNamed(name: WeightFormatName): WeightFormat<WeightFormatName> {
-  return Object.values(WEIGHT_FORMATS).find((format) => format.name === name)!;
+  return BY_NAME[name];
 }
 
 /** The element type of tensors in the format of that name. */

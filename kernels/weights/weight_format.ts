@@ -86,6 +86,7 @@ export function sectionsOf({ buffers }: WeightFormat, size: number): { offset: n
 
 /** Bytes of a tensor of `size` elements, all its buffers. */
 export function formatBytes(format: WeightFormat, size: number): number {
+  if (format.buffers.length === 1) return bytesIn(format.buffers[0], size);
   const { offset, bytes } = sectionsOf(format, size).at(-1)!;
   return offset + bytes;
 }
