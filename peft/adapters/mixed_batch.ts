@@ -56,14 +56,6 @@ export class MixedBatch implements RowAdapters {
   }
 }
 
-/** Names for the rows of a batch. */
-export interface MixedRequest {
-  /** Adapter of each row, or "__base__". */
-  readonly names: readonly string[];
-  /** What the model is given. */
-  readonly inputs: unknown;
-}
-
 /** Number of rows of a model's inputs, ids or embeddings. */
 function rowsOf(inputs: unknown): number | undefined {
   if (typeof inputs === "string") return 1;
@@ -92,7 +84,8 @@ export function checkMixedBatch(
   model: Module,
   { merged }: AdapterState,
   known: Iterable<string>,
-  { names, inputs }: MixedRequest,
+  names: readonly string[],
+  inputs: unknown,
 ): void {
   if (!Array.isArray(names) || !names.every((name) => typeof name === "string")) {
     throw new TypeError(`${ACTION}: adapterNames must be a list of names, received ${JSON.stringify(names)}`);

@@ -37,7 +37,7 @@ function batchOf(
   beams = 1,
 ): MixedBatch | null {
   if (names === undefined || names === null) return null;
-  checkMixedBatch(model, state, configs.keys(), { names, inputs });
+  checkMixedBatch(model, state, configs.keys(), names, inputs);
   return new MixedBatch(names.flatMap((name) => new Array<string>(beams).fill(name)));
 }
 

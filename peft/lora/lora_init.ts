@@ -21,23 +21,15 @@ import {
   tidy,
   transpose,
   untracked,
-  type WeightLayout,
 } from "../../autograd/mod.ts";
 import { type Initializer, Parameter } from "../../nn/mod.ts";
 import { refuseConfig } from "../config/peft_config.ts";
+import type { LinearFacts } from "../layers/linear_call.ts";
 import type { LoraOffset } from "../state/low_rank_factors.ts";
 import { checkEvenRank, isNamedInit, type LoraInit, parseInit } from "./lora_config.ts";
 
-/** The layer that an adapter is made for. */
-export interface LoraSite {
-  /** Base weight. */
-  readonly weight: Parameter;
-  /** How it is stored. */
-  readonly layout: WeightLayout;
-  /** Size of the input. */
-  readonly inFeatures: number;
-  /** Size of the output. */
-  readonly outFeatures: number;
+/** The layer that an adapter is made for, and what its start depends on besides. */
+export interface LoraSite extends LinearFacts {
   /** r */
   readonly rank: number;
   /** s */
