@@ -9,7 +9,7 @@ import type { AdapterKind } from "../kernels/adapter_kind.ts";
 export interface DeviceProfile {
   /**
    * Whether the adapter is software. The fixed tables of kernel variants (`selectMatmul`, `selectAttention`) have one
-   * part for each kind, and a tuner times other variants.
+   * part for each kind, and `tuning/` times other variants.
    */
   readonly kind: AdapterKind;
   /**

@@ -1,5 +1,5 @@
 /**
- * Which matrix product kernel serves which adapter and shape. One place, so that a tuner can replace its answers.
+ * Which matrix product kernel serves which adapter and shape. One place, so that picks by measurement (`tuning/`) can replace its answers.
  * @module
  */
 import type { AdapterFacts } from "./adapter_kind.ts";

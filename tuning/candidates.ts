@@ -1,5 +1,5 @@
 /**
- * The variants of a kernel family that are worth timing for a shape: what a tuner chooses from. Every one computes the
+ * The variants of a kernel family that are worth timing for a shape: what `tuneKernels` chooses from. Every one computes the
  * same result up to rounding; which is fastest depends on the adapter.
  * @module
  */

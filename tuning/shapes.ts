@@ -1,5 +1,5 @@
 /**
- * The shapes a tuner measures: the products and attentions of a model.
+ * The shapes that `tuneKernels` measures: the products and attentions of a model.
  * @module
  */
 import type { MatmulLayout } from "../kernels/matmul.ts";

@@ -17,7 +17,7 @@ import type { Tensor } from "../tensor.ts";
 import { formatOf } from "../windows.ts";
 import { picksOf } from "../picks.ts";
 
-/** What a launch needs of a device: the tuner puts a recorder in its place. */
+/** What a launch needs of a device: `tuning/` puts a recorder in its place. */
 export type MatmulTarget = Pick<Device, "limits" | "profile" | "dispatch">;
 
 /**
@@ -80,7 +80,7 @@ export interface MatmulCall {
     readonly v: Tensor;
     readonly R: number;
   };
-  /** Overrides the choice of the tuner and of `selectMatmul` (the tuner itself, benchmarks, tests). */
+  /** Used instead of the picks and of `selectMatmul` (by `tuning/`, benchmarks, tests). */
   readonly tile?: MatmulTile;
 }
 

@@ -33,7 +33,7 @@ export interface AttentionOptions {
   attentionMask?: Tensor | null;
   /** Default none. */
   dropout?: AttentionDropout | null;
-  /** @internal Overrides the choice of the tuner and of `selectAttention` (the tuner itself, benchmarks, tests). */
+  /** @internal Used instead of the picks and of `selectAttention` (by `tuning/`, benchmarks, tests). */
   choice?: AttentionChoice;
 }
 

@@ -40,11 +40,16 @@ export const WEIGHT_FORMAT_NAMES: readonly WeightFormatName[] = Object.values(WE
   { name },
 ) => name);
 
-const BY_NAME = Object.fromEntries(Object.values(WEIGHT_FORMATS).map((format) => [format.name, format]));
+/** The formats by name. */
+export const FORMATS_BY_NAME: Readonly<Record<WeightFormatName, WeightFormat<WeightFormatName>>> = Object
+  .fromEntries(Object.values(WEIGHT_FORMATS).map((format) => [format.name, format])) as Record<
+    WeightFormatName,
+    WeightFormat<WeightFormatName>
+  >;
 
 /** The format of that name. */
 export function formatNamed(name: WeightFormatName): WeightFormat<WeightFormatName> {
-  return BY_NAME[name];
+  return FORMATS_BY_NAME[name];
 }
 
 /** The element type of tensors in the format of that name. */
