@@ -4,11 +4,15 @@ import type { GPT2LMHeadModel } from "../../model/mod.ts";
 import { Conv1D, Linear, Parameter } from "../../nn/mod.ts";
 import {
   AdaLoraConfig,
+  AdaptedLinear,
   BOFTConfig,
   FourierFTConfig,
   getPeftModel,
+  IA3Config,
   LoHaConfig,
   LoKrConfig,
+  LoraConfig,
+  LoraLayer,
   OFTConfig,
   type PeftConfig,
   PeftModel,
@@ -22,6 +26,9 @@ import { BATCH, bytesOf, logitsOf, randomise, tinyModel, warningsOf } from "./ti
 
 /** A configuration of each method of `AdaptedLinear` that starts as the identity. */
 const configs: Record<string, () => PeftConfig> = {
+  lora: () => new LoraConfig({ r: 2, targetModules: "all-linear" }),
+  "lora with biases": () => new LoraConfig({ r: 2, loraBias: true, targetModules: "all-linear" }),
+  ia3: () => new IA3Config(),
   adalora: () => new AdaLoraConfig({ initR: 3, targetR: 2, totalStep: 9, inferenceMode: true }),
   vera: () => new VeraConfig({ r: 5, targetModules: "all-linear" }),
   "vera by default": () => new VeraConfig(),
@@ -238,4 +245,41 @@ Deno.test("FourierFT gives many rows, for which it makes the change first, what 
     assert(relativeL2(many.gradients.get(name)!, gradient) < 1e-5, name);
   }
   peftModel.dispose();
+});
+
+Deno.test("two (IA)^3 adapters may scale different sides of one layer, and merge to what they compute", async () => {
+  const { model } = await tinyModel();
+  const targets = { targetModules: ["c_fc"] };
+  const peftModel = getPeftModel(
+    model,
+    new IA3Config({ ...targets, feedforwardModules: ["c_fc"] }),
+    "inputs",
+  );
+  await randomise(peftModel, 3);
+  const first = await logitsOf(peftModel);
+  peftModel.addAdapter("outputs", new IA3Config({ ...targets, feedforwardModules: [] }));
+  peftModel.setAdapter("outputs");
+  await randomise(peftModel, 7);
+  peftModel.setAdapter(["inputs", "outputs"]);
+  peftModel.eval();
+  const before = await bytesOf(model);
+  const logits = await logitsOf(peftModel);
+  assert(logits.some((value, i) => Math.abs(value - first[i]) > 1e-4), "both act");
+  await peftModel.mergeAdapter();
+  assertAllClose(await logitsOf(peftModel), logits, { rtol: 0, atol: 1e-5 });
+  peftModel.unmergeAdapter();
+  assertEquals(await bytesOf(model), before);
+  peftModel.dispose();
+});
+
+Deno.test("a linear layer is an instance of LoraLayer while it holds LoRA", async () => {
+  for (const [config, expected] of [[new LoraConfig({ r: 2 }), true], [new IA3Config(), false]] as const) {
+    const { model } = await tinyModel();
+    const peftModel = getPeftModel(model, config);
+    const layer: unknown = model.transformer.h[0].attn.c_attn;
+    assert(layer instanceof AdaptedLinear);
+    assertEquals(layer instanceof LoraLayer, expected);
+    assert(!(model.transformer.h[0].mlp.c_fc instanceof LoraLayer));
+    peftModel.dispose();
+  }
 });
