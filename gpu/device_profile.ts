@@ -33,7 +33,7 @@ export interface DeviceProfile {
   readonly mixedLoraColumns: number;
   /** Most tensors in one launch of an optimizer. */
   readonly optimizerSlots: number;
-  /** Elements above which a tensor takes an optimizer's launch for itself. */
+  /** Elements above which a tensor gets an optimizer's launch of its own. */
   readonly lonelyTensorSize: number;
   /** Operations of one timed run when kernels are tuned: larger products are timed on part of their rows. */
   readonly tuningWork: number;

@@ -5,7 +5,7 @@
 import type { KernelSpec } from "../kernels/kernel_spec.ts";
 import { SHADER_STAGE_COMPUTE } from "./flags.ts";
 
-/** What WebGPU makes of a kernel. */
+/** A kernel that is being compiled. */
 export interface KernelPipeline {
   readonly pipeline: GPUComputePipeline;
   /** Layout of bind group 0: the buffers in order, then the parameters, with a dynamic offset. */
@@ -14,7 +14,7 @@ export interface KernelPipeline {
   readonly report: Promise<GPUCompilationInfo>;
 }
 
-/** Compiles a kernel with these values of its `override` constants. Errors are reported by WebGPU, later. */
+/** Compiles a kernel with these values of its `override` constants. WebGPU reports errors later. */
 export function kernelPipeline(
   device: GPUDevice,
   kernel: KernelSpec,
@@ -44,7 +44,7 @@ export function kernelPipeline(
   return { pipeline, layout, report };
 }
 
-/** What a compiler has against a kernel: its messages on the WGSL, and the validation error of the pipeline. */
+/** Why a kernel was refused: the compiler's messages about the WGSL, and the validation error of the pipeline. */
 export interface Refusal {
   readonly messages: readonly GPUCompilationMessage[];
   readonly error: Error | GPUError | null;

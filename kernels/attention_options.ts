@@ -139,7 +139,7 @@ export function attentionDeclarations(
   });
   lines.push(`@group(0) @binding(${Object.keys(buffers).length}) var<uniform> params: Params;`);
   lines.push(`
-// Weights are exp(score - maximum) without a guard such as min(x, 0), which would make a weight of 1 of NaN. A driver's
+// Weights are exp(score - maximum) without a guard such as min(x, 0), which would turn NaN into a weight of 1. A driver's
 // exp gives NaN or infinity for NaN, so the bits of the sum show whether a score was NaN or infinite.
 fn isBad(sum: f32, sees: bool) -> bool { // a sum of 0 is softmax's 0 / 0, every score -infinity, or no key to see
   let bits = bitcast<u32>(sum) & 0x7fffffffu;

@@ -111,7 +111,7 @@ async function timeRound(device: Device, racers: readonly Racer[], repeat: numbe
   let at = 0;
   const launches = await profileLaunches(device, () => {
     const before = device.stats.dispatches;
-    racers[0].launch(); // not counted: the first run after a wait is slow, whoever it is
+    racers[0].launch(); // not counted: the first run after a wait is slow, whichever variant it is
     at = device.stats.dispatches - before;
     for (let i = 0; i < repeat; i++) {
       for (const racer of racers) {

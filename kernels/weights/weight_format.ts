@@ -8,11 +8,11 @@
 export interface WeightBuffer {
   /** Ending of the buffer's name in kernels, "" for the numbers. */
   readonly suffix: string;
-  /** So many neighbours of a row ... */
+  /** Neighbouring elements of a row that share one unit of this buffer. */
   readonly elements: number;
-  /** ... take so many bytes. */
+  /** Bytes of that unit. */
   readonly bytes: number;
-  /** What it holds, for the comment at its binding; "" where the shape says it all. */
+  /** What it holds, for the comment at its binding; "" where the shape is enough. */
   readonly note: string;
 }
 
@@ -49,7 +49,7 @@ export interface WeightFormat<Name extends string = string> {
   readonly array: WeightArray;
   /** Whether a number of that array stands for an infinity or NaN. */
   isBroken(value: number): boolean;
-  /** The element type of safetensors that has the same bytes. */
+  /** The element type of safetensors with the same bytes, in which it is saved. */
   readonly file: "F32" | "F16";
   /**
    * WGSL that writes one block of `y` from the f32 array `x`: statements in which `block` numbers the block and `i` is
