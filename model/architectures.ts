@@ -8,12 +8,14 @@ import type { JsonObject } from "../io/json.ts";
 import { quote } from "../io/relative_path.ts";
 import type { Family } from "./family.ts";
 import type { GgufMetadata } from "./gguf_layout.ts";
+import { LLAMA } from "./llama/model.ts";
 import { GPT2, type GPT2LMHeadModel } from "./gpt2/model.ts";
 import type { BuiltInVocabulary } from "./tokenizer/core.ts";
 
 /** The architectures. */
 const FAMILIES: readonly Family[] = [
   GPT2,
+  LLAMA,
 ];
 
 /** The class that `fromPretrained` is typed to return where the caller names no other. */

@@ -32,3 +32,4 @@ export type {
   Tokenizer,
 } from "./tokenizer/tokenizer.ts";
 export * from "./gpt2/mod.ts";
+export * from "./llama/mod.ts";

@@ -21,4 +21,5 @@ export {
 } from "./module.ts";
 export { Parameter } from "./parameter.ts";
 export { Projection, type ProjectionOptions } from "./projection.ts";
+export { RMSNorm } from "./rms_norm.ts";
 export { SubBlock } from "./sub_block.ts";

@@ -1,0 +1,107 @@
+/**
+ * A block of Llama and its relatives: attention and a gated MLP. Properties carry checkpoint names.
+ * @module
+ */
+
+import { add, multiply, type RandomState, type Tensor, tidy } from "../../autograd/mod.ts";
+import {
+  type ActivationName,
+  activations,
+  Module,
+  type Projection,
+  type RMSNorm,
+  SubBlock,
+} from "../../nn/mod.ts";
+import type { AttentionState } from "../attention_state.ts";
+import type { ParameterSource } from "../parameter_source.ts";
+import { LlamaAttention } from "./attention.ts";
+import type { LlamaConfig } from "./config.ts";
+import { linear, rmsNorm } from "./layers.ts";
+import type { RopeTable } from "./rope.ts";
+
+/** down(act(gate(x)) * up(x)) (Shazeer 2020, arXiv:2002.05202). */
+export class LlamaMLP extends SubBlock {
+  /** [I, C] */
+  gate_proj: Projection;
+  /** [I, C] */
+  up_proj: Projection;
+  /** [C, I] */
+  down_proj: Projection;
+  /** The activation of the gate. */
+  readonly activation: ActivationName;
+
+  /** @internal `LlamaForCausalLM` makes it. */
+  constructor(config: LlamaConfig, source: ParameterSource) {
+    super();
+    const { hiddenSize: C, intermediateSize: I, variant } = config;
+    const bias = variant.mlpBias === true && config.mlpBias;
+    this.gate_proj = linear(source, C, I, bias);
+    this.up_proj = linear(source, C, I, bias);
+    this.down_proj = linear(source, I, C, bias);
+    this.activation = config.hiddenAct;
+  }
+
+  /** Size of the last axis. */
+  get hiddenSize(): number {
+    return this.down_proj.outFeatures;
+  }
+
+  /** residual + MLP(x), x and residual [B, T, C]. */
+  forward(x: Tensor, residual: Tensor | null): Tensor {
+    const gate = activations[this.activation](this.gate_proj.forward(x)); // [B, T, I]
+    const inner = multiply(gate, this.up_proj.forward(x));
+    return this.down_proj.forward(inner, residual ? { residual } : {});
+  }
+}
+
+/** One block. */
+export class LlamaBlock extends Module {
+  /** Attention. */
+  self_attn: LlamaAttention;
+  /** The MLP. */
+  mlp: LlamaMLP;
+  /** Before the attention. */
+  input_layernorm: RMSNorm;
+  /** Before the MLP; in Gemma after the attention. */
+  post_attention_layernorm: RMSNorm;
+  /** Gemma: before the MLP. */
+  pre_feedforward_layernorm?: RMSNorm;
+  /** Gemma: after the MLP. */
+  post_feedforward_layernorm?: RMSNorm;
+
+  /** @internal `LlamaForCausalLM` makes it. */
+  constructor(
+    config: LlamaConfig,
+    source: ParameterSource,
+    random: RandomState,
+    layer: number,
+    rope: RopeTable | null,
+  ) {
+    super();
+    this.self_attn = new LlamaAttention(config, source, random, layer, rope);
+    this.mlp = new LlamaMLP(config, source);
+    this.input_layernorm = rmsNorm(source, config);
+    this.post_attention_layernorm = rmsNorm(source, config);
+    if (config.variant.gemma) {
+      this.pre_feedforward_layernorm = rmsNorm(source, config);
+      this.post_feedforward_layernorm = rmsNorm(source, config);
+    }
+  }
+
+  /** @internal x [B, T, C] -> [B, T, C]; what backward needs stays with the tape, the rest is freed. */
+  forward(x: Tensor, state: AttentionState): Tensor {
+    const { pre_feedforward_layernorm: before, post_feedforward_layernorm: after } = this;
+    return tidy(() => {
+      const normed = this.input_layernorm.forward(x);
+      if (!before || !after) {
+        const attended = this.self_attn.forward(normed, x, state);
+        return this.mlp.forward(this.post_attention_layernorm.forward(attended), attended);
+      }
+      const attended = add(
+        x,
+        this.post_attention_layernorm.forward(this.self_attn.forward(normed, null, state)),
+      );
+      return add(attended, after.forward(this.mlp.forward(before.forward(attended), null)));
+    });
+  }
+}
