@@ -81,6 +81,7 @@ export {
   ParameterDict,
   Projection,
   type ProjectionOptions,
+  RMSNorm,
   type StateDict,
   SubBlock,
 } from "../nn/mod.ts";

@@ -101,7 +101,7 @@ export async function loadGguf<Config extends ModelConfig, Model extends CausalL
     const metadata = new GgufMetadata(file);
     const family = choose(metadata);
     const layout = family.gguf!;
-    const config = family.readConfig(layout.readConfig(metadata));
+    const config = family.readConfig(await layout.readConfig(metadata));
     config.nameOrPath = file.name;
     return await loadWeights(family, config, new GgufWeights(file, layout, config), options);
   } finally {

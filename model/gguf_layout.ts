@@ -9,8 +9,8 @@ import { quote } from "../io/relative_path.ts";
 
 /** Where a parameter lies in a GGUF file, and what llama.cpp's converter did to it. */
 export interface GgufPlace {
-  /** Names that the tensor may have, the usual one first. */
-  readonly names: readonly string[];
+  /** The tensor's name. */
+  readonly name: string;
   /** Rows of the tensor: those of one part of a fused one. Default all. */
   readonly rows?: readonly [first: number, end: number];
   /**
@@ -29,9 +29,9 @@ export interface GgufLayout<Config> {
   /** Values of `general.architecture`. */
   readonly architectures: readonly string[];
   /** The fields of config.json that the metadata say. @throws {GgufError} for metadata that are missing or of another type */
-  readConfig(metadata: GgufMetadata): Record<string, unknown>;
-  /** Where the parameter at `path` lies. */
-  placeOf(path: string, config: Config): GgufPlace;
+  readConfig(metadata: GgufMetadata): Record<string, unknown> | Promise<Record<string, unknown>>;
+  /** Places where the parameter at `path` may lie, the usual one first. */
+  placesOf(path: string, config: Config): readonly GgufPlace[];
   /** Whether a file may hold a tensor of this name that no parameter wants. */
   ignores?(name: string): boolean;
 }
@@ -44,8 +44,11 @@ export class GgufMetadata {
   /** Tensors of the file, by name. */
   readonly tensors: ReadonlyMap<string, GgufTensorInfo>;
 
+  readonly #file: GgufFile;
+
   /** The metadata of an open file. */
   constructor(file: GgufFile) {
+    this.#file = file;
     this.#values = file.metadata;
     this.name = file.name;
     this.tensors = file.tensors;
@@ -81,6 +84,13 @@ export class GgufMetadata {
   id(key: string): number | null {
     const value = this.#values.get(key);
     return typeof value === "number" ? value : null;
+  }
+
+  /** The numbers of a small F32 tensor; undefined where there is none. */
+  async numbers(tensor: string): Promise<Float32Array | undefined> {
+    if (this.tensors.get(tensor)?.type !== "F32") return undefined;
+    const bytes = await this.#file.read(tensor);
+    return new Float32Array(bytes.slice().buffer);
   }
 
   /** A text; undefined where there is none. */

@@ -46,8 +46,10 @@ export class GgufWeights<Config> implements WeightSource {
     this.#config = config;
   }
 
+  /** The first place of a parameter that the file has, else the usual one. */
   #placeOf(path: string): GgufPlace {
-    return this.#layout.placeOf(path, this.#config);
+    const places = this.#layout.placesOf(path, this.#config);
+    return places.find(({ name }) => this.#file.tensors.has(name)) ?? places[0];
   }
 
   /** Whether a tensor that no parameter wants may be there. */
@@ -67,7 +69,8 @@ export class GgufWeights<Config> implements WeightSource {
 
   /** The tensor of a parameter; undefined where the file has none. */
   find(path: string): string | undefined {
-    return this.#placeOf(path).names.find((name) => this.#file.tensors.has(name));
+    const { name } = this.#placeOf(path);
+    return this.#file.tensors.has(name) ? name : undefined;
   }
 
   /** The shape that the parameter at `path` has in the file, and why it cannot be read, or null. */

@@ -40,11 +40,11 @@ export const GPT2_GGUF: GgufLayout<GPT2Config> = {
       eos_token_id: metadata.id("tokenizer.ggml.eos_token_id"),
     };
   },
-  placeOf: (path): GgufPlace => {
+  placesOf: (path): GgufPlace[] => {
     const [, block, module, kind] = /^(?:transformer\.h\.(\d+)\.)?(.*)\.(weight|bias)$/.exec(path)!;
     const name = NAMES[module];
     const transposed = /c_attn|c_proj|c_fc/.test(module) && kind === "weight";
-    return { names: [`${block === undefined ? "" : `blk.${block}.`}${name}.${kind}`], transposed };
+    return [{ name: `${block === undefined ? "" : `blk.${block}.`}${name}.${kind}`, transposed }];
   },
   ignores: (name) => name === "output.weight", // a copy of the token embedding
 };

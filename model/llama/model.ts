@@ -10,6 +10,7 @@ import type { Family } from "../family.ts";
 import { type ParameterSource, randomSource } from "../parameter_source.ts";
 import { LlamaConfig } from "./config.ts";
 import { LlamaModel } from "./decoder.ts";
+import { LLAMA_GGUF } from "./gguf.ts";
 import { VARIANTS } from "./variants.ts";
 
 /** Llama or a relative with a language-model head. */
@@ -55,5 +56,6 @@ export const LLAMA: Family<LlamaConfig, LlamaForCausalLM> = {
   readConfig: (json) => LlamaConfig.fromJSON(json),
   build: (config, options, source) => new LlamaForCausalLM(config, options, source),
   fileNames: (path) => [path, path.replace(/^model\./, "")], // saved from LlamaModel, without the head
+  gguf: LLAMA_GGUF,
   ignores: (name) => /rotary_emb\.inv_freq$/.test(name), // a buffer in old files
 };

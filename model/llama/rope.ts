@@ -11,6 +11,7 @@ export interface RopeParameters {
   readonly rope_type: string;
   /** Base of the frequencies. */
   readonly rope_theta: number;
+  /** What the type needs besides. */
   readonly [name: string]: unknown;
 }
 

@@ -39,8 +39,7 @@ const QWEN = {
   window: "after",
 } as const;
 
-/** The architectures by `model_type`. */
-export const VARIANTS = {
+const variants = {
   llama: {
     displayName: "Llama",
     className: "LlamaForCausalLM",
@@ -118,4 +117,7 @@ export const VARIANTS = {
 } as const satisfies Readonly<Record<string, Variant>>;
 
 /** `model_type` of config.json. */
-export type LlamaType = keyof typeof VARIANTS;
+export type LlamaType = "llama" | "mistral" | "qwen2" | "qwen3" | "gemma3_text" | "smollm3";
+
+/** The architectures by `model_type`. */
+export const VARIANTS: Readonly<Record<LlamaType, Variant>> = variants;

@@ -61,7 +61,7 @@ Deno.test("familyOf() finds a family by model_type, and names an unknown one wit
   assertThrows(
     () => familyOf({ model_type: "falcon" }),
     TypeError,
-    'Cannot load the model: model_type must be "gpt2", received "falcon"',
+    'Cannot load the model: model_type must be one of "gpt2", "llama", "mistral", "qwen2", "qwen3", "gemma3_text", "smollm3", received "falcon"',
   );
   assertThrows(
     () => familyOf({}, [TOY, { ...TOY, modelTypes: ["toy2", "toy3"] }]),
@@ -83,7 +83,7 @@ Deno.test("AutoModelForCausalLM refuses an unknown architecture before a tensor 
   await assertRejects(
     () => AutoModelForCausalLM.fromPretrained(source),
     TypeError,
-    'Cannot load the model: model_type must be "gpt2", received "toy"',
+    'Cannot load the model: model_type must be one of "gpt2", "llama", "mistral", "qwen2", "qwen3", "gemma3_text", "smollm3", received "toy"',
   );
   assertEquals(opened, ["config.json"]);
 });
