@@ -3,6 +3,7 @@
  * no `Deno`, no static `node:` or `npm:` import, no top-level await. Run: `deno run --allow-read tools/check_layers.ts`.
  * @module
  */
+import { findCircles, importGraph, resolveImport, showCircle } from "./import_graph.ts";
 import { blankSource, findImports, lineAt } from "./source_text.ts";
 import { listFiles } from "./list_files.ts";
 
@@ -45,16 +46,6 @@ function partOf(path: string): string {
   return path.split("/")[0];
 }
 
-/** Resolves a relative specifier against the file that names it; both relative to the root, with slashes. */
-function resolve(from: string, specifier: string): string {
-  const parts = from.split("/").slice(0, -1);
-  for (const step of specifier.split("/")) {
-    if (step === "..") parts.pop();
-    else if (step !== ".") parts.push(step);
-  }
-  return parts.join("/");
-}
-
 /**
  * Violations in one file, each as `path:line message`.
  * @param path where the file stands, relative to the repository's root
@@ -72,7 +63,7 @@ export function checkFile(path: string, text: string): string[] {
   for (const { specifier, line, typeOnly, dynamic } of findImports(source)) {
     if (specifier.startsWith(".") || specifier.startsWith("@peft/webgpu")) {
       const target = specifier.startsWith(".")
-        ? partOf(resolve(path, specifier))
+        ? partOf(resolveImport(path, specifier))
         : specifier === "@peft/webgpu"
         ? "mod.ts"
         : "entries";
@@ -120,13 +111,21 @@ function topLevelAwaits(code: string): number[] {
   return found;
 }
 
+/** Files that import each other in a circle, types included, each circle as one line. */
+export function checkCircles(sources: ReadonlyMap<string, string>): string[] {
+  const graph = importGraph(sources);
+  return findCircles(graph).map((group) =>
+    `${group.length} files import each other in a circle: ${showCircle(graph, group)}`
+  );
+}
+
 /** Violations in all TypeScript and JavaScript files under a repository's root, sorted by path. */
 export async function checkLayers(root: string): Promise<string[]> {
-  const problems: string[] = [];
+  const sources = new Map<string, string>();
   for (const path of await listFiles(root, /\.(?:[cm]?[jt]s|[jt]sx)$/, Object.keys(ARROWS))) {
-    problems.push(...checkFile(path, await Deno.readTextFile(`${root}/${path}`)));
+    sources.set(path, await Deno.readTextFile(`${root}/${path}`));
   }
-  return problems;
+  return [...[...sources].flatMap(([path, text]) => checkFile(path, text)), ...checkCircles(sources)];
 }
 
 if (import.meta.main) {
