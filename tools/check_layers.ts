@@ -41,6 +41,38 @@ export const ARROWS: Readonly<Record<string, readonly string[]>> = {
   entries: [...CORE_FOLDERS, "auto_peft.ts"],
 };
 
+/** Layers inside a folder, lowest first: a file imports from its own layer and those below it. */
+export const LAYERS: Readonly<Record<string, readonly (readonly string[])[]>> = {
+  peft: [
+    ["peft/config/", "peft/targets/", "peft/adaptable_model.ts"],
+    ["peft/state/"],
+    ["peft/layers/"],
+    ["peft/methods/", "peft/lora/", "peft/bottleneck/", "peft/trainable_tokens/", "peft/virtual_tokens/"],
+    ["peft/registry.ts"],
+    ["peft/files/"],
+    ["peft/adapters/"],
+    ["peft/operations/"],
+    ["peft/peft_model.ts", "peft/extract_lora.ts"],
+    ["peft/mod.ts"],
+  ],
+};
+
+/** Number of the layer of a path in its folder; -1 where the folder has layers and none lists it. */
+function layerOf(path: string): number {
+  return LAYERS[partOf(path)].findIndex((entries) =>
+    entries.some((entry) => entry.endsWith("/") ? path.startsWith(entry) : path === entry)
+  );
+}
+
+/** Why one file of a folder with layers may not import another of it, or null. */
+function layerProblem(from: string, to: string): string | null {
+  if (!Object.hasOwn(LAYERS, partOf(from)) || partOf(to) !== partOf(from)) return null;
+  const [own, other] = [layerOf(from), layerOf(to)];
+  if (own < 0) return `${from} is in none of the layers of ${partOf(from)}/`;
+  if (other <= own) return null;
+  return `imports ${to}, of a layer above its own (${LAYERS[partOf(from)][other][0]})`;
+}
+
 /** The part of the repository a path belongs to: its first folder, or the file's name at the root. */
 function partOf(path: string): string {
   return path.split("/")[0];
@@ -67,6 +99,8 @@ export function checkFile(path: string, text: string): string[] {
         : specifier === "@peft/webgpu"
         ? "mod.ts"
         : "entries";
+      const layer = specifier.startsWith(".") ? layerProblem(path, resolveImport(path, specifier)) : null;
+      if (layer !== null) report(line, layer);
       if (core && specifier.startsWith("@")) {
         report(line, `imports "${specifier}": the core imports its own files by relative paths`);
       } else if (target !== part && !allowed.includes(target)) {

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { checkFile, checkLayers } from "../../tools/check_layers.ts";
+import { checkCircles, checkFile, checkLayers } from "../../tools/check_layers.ts";
 
 Deno.test("checkFile() accepts the arrows of the design", () => {
   const accepted: [path: string, source: string][] = [
@@ -121,6 +121,43 @@ Deno.test("checkFile() names the file, the line and the rule of every broken arr
     ["mod.ts", "const a = await f();", "mod.ts:1 awaits at top level: the core loads synchronously"],
   ];
   for (const [path, source, problem] of rejected) assertEquals(checkFile(path, source), [problem]);
+});
+
+Deno.test("checkFile() knows the layers of peft/, and reports files that are in none", () => {
+  const cases: [string, string, string[]][] = [
+    [
+      "peft/layers/a.ts",
+      'import "../state/b.ts"; import type { C } from "../config/c.ts"; import "./d.ts";',
+      [],
+    ],
+    [
+      "peft/state/a.ts",
+      'import type { B } from "../layers/b.ts";',
+      ["peft/state/a.ts:1 imports peft/layers/b.ts, of a layer above its own (peft/layers/)"],
+    ],
+    [
+      "peft/registry.ts",
+      'export { x } from "./adapters/x.ts"; import "./lora/lora.ts";',
+      ["peft/registry.ts:1 imports peft/adapters/x.ts, of a layer above its own (peft/adapters/)"],
+    ],
+    ["peft/helpers.ts", 'import "./mod.ts";', [
+      "peft/helpers.ts:1 peft/helpers.ts is in none of the layers of peft/",
+    ]],
+  ];
+  for (const [path, source, problems] of cases) assertEquals(checkFile(path, source), problems);
+});
+
+Deno.test("checkCircles() names each circle, types included", () => {
+  const sources = new Map([
+    ["nn/a.ts", 'import type { B } from "./b.ts";'],
+    ["nn/b.ts", 'export { A } from "./a.ts";'],
+    ["nn/c.ts", 'import "./a.ts";'],
+  ]);
+  assertEquals(checkCircles(sources), [
+    "2 files import each other in a circle: nn/a.ts -> nn/b.ts -> nn/a.ts",
+  ]);
+  sources.set("nn/b.ts", "");
+  assertEquals(checkCircles(sources), []);
 });
 
 Deno.test("checkLayers() walks the folders of the tree and reports in the order of the paths", async () => {
