@@ -23,3 +23,4 @@ export { Parameter } from "./parameter.ts";
 export { Projection, type ProjectionOptions } from "./projection.ts";
 export { RMSNorm } from "./rms_norm.ts";
 export { SubBlock } from "./sub_block.ts";
+export { type TrainingStateKeeper, trainingStateKeeper } from "./training_state.ts";

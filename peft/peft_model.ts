@@ -5,17 +5,22 @@
 
 import type { FolderInput } from "../io/file_source.ts";
 import { type FolderOutput, openTarget } from "../io/folder_target.ts";
-import { Module, type ModuleDict, Parameter } from "../nn/mod.ts";
+import {
+  Module,
+  type ModuleDict,
+  Parameter,
+  type TrainingStateKeeper,
+  trainingStateKeeper,
+} from "../nn/mod.ts";
 import type { AdaptableModel, AdapterRows, ForwardInputs, Generate } from "./adaptable_model.ts";
 import { registerHost, unmixedTunerOf } from "./adapters/find_adapters.ts";
 import type { AdapterHost, InjectOptions } from "./adapters/model_adapters.ts";
 import { PromptTuner } from "./adapters/prompt_tuner.ts";
-import { noBudget } from "./adapters/shared_parts.ts";
+import { noBudget, trainingStateOf } from "./adapters/shared_parts.ts";
 import { Tuner } from "./adapters/tuner.ts";
 import { type PeftConfig, withFields } from "./config/peft_config.ts";
 import { readAdapterConfig, readAdapterValues, writeAdapter } from "./files/adapter_files.ts";
 import { adapterFolder, type LoadAdapterOptions, type SaveAdapterOptions } from "./files/adapter_folder.ts";
-import type { TrainingState } from "./layers/tuner_layer.ts";
 import { convertToLora } from "./operations/convert_to_lora.ts";
 import { setScale } from "./operations/scale_adapters.ts";
 import {
@@ -35,6 +40,9 @@ export interface MixedOption {
   /** Default false: all adapters are of one method. With `true`, LoRA's variants are not available. */
   mixed?: boolean;
 }
+
+/** Adds a model's first adapter, which trains: `getPeftModel` alone does. */
+let addFirst: (model: PeftModel, config: PeftConfig, adapterName: string, options: InjectOptions) => void;
 
 /** A model whose modules carry adapters. Its base was changed in place. */
 export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module {
@@ -88,10 +96,11 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
     return peftModel.train(options.isTrainable ?? false);
   }
 
-  /** @internal Adds the first adapter, which trains. */
-  start(config: PeftConfig, adapterName: string, options: InjectOptions): void {
-    this.#host.inject(config, adapterName, options);
-    this.#host.activate([adapterName], true);
+  static {
+    addFirst = (model, config, adapterName, options) => {
+      model.#host.inject(config, adapterName, options);
+      model.#host.activate([adapterName], true);
+    };
   }
 
   /** The model without its wrapper, adapters included. */
@@ -150,14 +159,9 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
     await this.#host.updateAndAllocate(step);
   }
 
-  /** @internal For the Trainer's checkpoints: what a resumed training needs besides the parameters. */
-  async trainingState(): Promise<TrainingState> {
-    return await this.#host.trainingState?.() ?? new Map();
-  }
-
-  /** @internal Restores that state. */
-  loadTrainingState(state: TrainingState): void {
-    this.#host.loadTrainingState?.(state);
+  /** For the Trainer's checkpoints: what a resumed training needs besides the parameters. */
+  get [trainingStateKeeper](): TrainingStateKeeper {
+    return trainingStateOf(this.#host);
   }
 
   /** The model's generate, through the adapters; `adapterNames` as in `forward`. */
@@ -391,6 +395,6 @@ export function getPeftModel<M extends AdaptableModel>(
   options: InjectOptions & MixedOption = {},
 ): PeftModel<M> {
   const peftModel = new PeftModel(model, config, options.mixed);
-  peftModel.start(config, adapterName, options);
+  addFirst(peftModel as PeftModel, config, adapterName, options);
   return peftModel.train();
 }

@@ -71,3 +71,10 @@ Deno.test("every entry resolves by its name in the package, and the browser bund
     assert(Object.keys(entry).length > 0, name);
   }
 });
+
+Deno.test("what only this library calls does not show on public classes", async () => {
+  const { trainingStateKeeper } = await import("@peft/webgpu/train");
+  const names = Object.getOwnPropertyNames(root.PeftModel.prototype);
+  assertEquals(["start", "trainingState", "loadTrainingState"].filter((name) => names.includes(name)), []);
+  assert(trainingStateKeeper in root.PeftModel.prototype);
+});

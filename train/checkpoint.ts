@@ -9,7 +9,7 @@ import { exists, joinPath, listDirectory } from "../io/files.ts";
 import { type JsonObject, readJsonObject, writeJson } from "../io/json.ts";
 import { openSafetensors, type SafetensorsInput, save } from "../io/safetensors.ts";
 import { removeStagedFolder, verifyFolder, writeFolderAtomic } from "../io/staged_folder.ts";
-import type { Parameter } from "../nn/mod.ts";
+import { type Parameter, trainingStateKeeper } from "../nn/mod.ts";
 import type { LRScheduler, LRSchedulerState } from "./lr_scheduler.ts";
 import type { GroupState, Optimizer, OptimizerStateDict } from "./optimizer.ts";
 import { randomStates, type TrainableModel, trainableParameters } from "./trainable_model.ts";
@@ -72,7 +72,7 @@ async function missingParameters(folder: string, model: TrainableModel): Promise
 
 /** What the model keeps for training besides parameters; no file where there is nothing. */
 async function saveModelState(path: string, model: TrainableModel): Promise<void> {
-  const state = await model.trainingState?.() ?? new Map<string, Float32Array<ArrayBuffer>>();
+  const state = await model[trainingStateKeeper]?.save() ?? new Map<string, Float32Array<ArrayBuffer>>();
   if (state.size === 0) return;
   const entries = [...state].map(([name, data]): [string, SafetensorsInput] => [
     name,
@@ -88,7 +88,7 @@ async function loadModelState(path: string, model: TrainableModel): Promise<void
     for (const name of file.names()) state.set(name, floats(await file.read(name)));
     await file.close();
   }
-  model.loadTrainingState?.(state);
+  model[trainingStateKeeper]?.load(state);
 }
 
 async function saveOptimizer(path: string, optimizer: Optimizer): Promise<void> {

@@ -47,6 +47,7 @@ export { getLastCheckpoint } from "./checkpoint.ts";
 export { EarlyStoppingCallback, type EarlyStoppingOptions } from "./early_stopping.ts";
 export type { ComputeMetrics, EvalPrediction, PreprocessLogits, RowPrediction } from "./metrics.ts";
 export type { ModelOutput, TrainableModel } from "./trainable_model.ts";
+export { type TrainingStateKeeper, trainingStateKeeper } from "../nn/mod.ts";
 export type { EvalOutput } from "./evaluate.ts";
 export {
   Trainer,

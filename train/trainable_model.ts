@@ -4,7 +4,14 @@
  */
 
 import { RandomState, type Tensor } from "../autograd/mod.ts";
-import { Dropout, LayerNorm, type Module, type Parameter } from "../nn/mod.ts";
+import {
+  Dropout,
+  LayerNorm,
+  type Module,
+  type Parameter,
+  type TrainingStateKeeper,
+  type trainingStateKeeper,
+} from "../nn/mod.ts";
 import type { Batch } from "./data_loader.ts";
 
 /** What a model's forward returns, as far as training looks at it. */
@@ -32,10 +39,8 @@ export interface TrainableModel {
   train(mode?: boolean): unknown;
   /** Writes its files. */
   savePretrained?(folder: string): Promise<unknown>;
-  /** What a resumed run needs besides parameters, by name: AdaLoRA's importance. */
-  trainingState?(): Promise<ReadonlyMap<string, Float32Array<ArrayBuffer>>>;
-  /** Continues from it. */
-  loadTrainingState?(state: ReadonlyMap<string, Float32Array<ArrayBuffer>>): void;
+  /** What a resumed run needs besides parameters: AdaLoRA's importance. */
+  readonly [trainingStateKeeper]?: TrainingStateKeeper;
   /** The random state of its dropout. */
   readonly random?: unknown;
   /**

@@ -4,7 +4,7 @@
  */
 
 import { add, type Tensor, tidy } from "../../autograd/mod.ts";
-import type { Parameter } from "../../nn/mod.ts";
+import type { Parameter, TrainingStateKeeper } from "../../nn/mod.ts";
 import type { PeftConfig } from "../config/peft_config.ts";
 import { renameKey } from "../layers/rename_adapter.ts";
 import type { SharedPart, TrainingState } from "../layers/tuner_layer.ts";
@@ -111,4 +111,14 @@ export class SharedParts {
   clear(): void {
     for (const name of [...this.#items.keys()]) this.delete(name);
   }
+}
+
+/** What the adapters of a model keep for training, as checkpoints save and restore it. */
+export function trainingStateOf(
+  host: { trainingState?(): Promise<TrainingState>; loadTrainingState?(state: TrainingState): void },
+): TrainingStateKeeper {
+  return {
+    save: async () => await host.trainingState?.() ?? new Map(),
+    load: (state) => host.loadTrainingState?.(state),
+  };
 }
