@@ -118,7 +118,9 @@ const TABLE: MethodTable<BottleneckConfigFields> = {
     residualBeforeLn: option(true, {
       ...flag,
       message: (name, value) =>
-        `${name} must be true or false (GPT-2 has no layer norm there), received ${JSON.stringify(value)}`,
+        `${name} must be true or false (there is no layer norm in that place), received ${
+          JSON.stringify(value)
+        }`,
     }),
     adapterResidualBeforeLn: option(false, flag),
   },
