@@ -9,24 +9,46 @@ Deno.test("readCounts() reads the closing line of deno test, colours and steps i
     ["ok | 3 passed | 0 failed | 7 filtered out (1ms)\n", 3, 0],
     ["ok | 1 passed | 0 failed (1ms)\nok | 4 passed | 0 failed (1ms)\n", 4, 0],
   ];
-  for (const [output, passed, failed] of cases) assertEquals(readCounts(output), { passed, failed }, output);
+  for (const [output, passed, failed] of cases) {
+    assertEquals(readCounts(output), { passed, failed, skipped: [] }, output);
+  }
 });
 
 Deno.test("readCounts() counts ignored tests, and a run without a closing line, as failed", () => {
-  assertEquals(readCounts("ok | 2 passed | 0 failed | 3 ignored (4ms)\n"), { passed: 2, failed: 3 });
-  assertEquals(readCounts("error: Type checking failed.\n"), { passed: 0, failed: 1 });
+  const skipped: string[] = [];
+  assertEquals(readCounts("ok | 2 passed | 0 failed | 3 ignored (4ms)\n"), { passed: 2, failed: 3, skipped });
+  assertEquals(readCounts("error: Type checking failed.\n"), { passed: 0, failed: 1, skipped });
+});
+
+Deno.test("readCounts() names ignored tests of SmolLM2 as skipped; other ignored tests still count as failed", async () => {
+  const file = await Deno.makeTempFile({ suffix: "_test.ts" });
+  await Deno.writeTextFile(
+    file,
+    `Deno.test({ name: "SmolLM2 answers ... at length", ignore: true, fn() {} });
+     Deno.test({ name: "another test of SmolLM2", ignore: true, fn() {} });
+     Deno.test("a test that runs", () => {});`,
+  );
+  for (const env of [{ NO_COLOR: "1" }, { FORCE_COLOR: "1" }]) {
+    const { stdout } = await new Deno.Command(Deno.execPath(), { args: ["test", "-A", file], env }).output();
+    assertEquals(readCounts(new TextDecoder().decode(stdout)), {
+      passed: 1,
+      failed: 1,
+      skipped: ["SmolLM2 answers ... at length"],
+    });
+  }
+  await Deno.remove(file);
 });
 
 Deno.test("judge() counts a process that ends badly as a failure, also after all its tests have passed", () => {
-  const passed = { passed: 3, failed: 0 };
+  const passed = { passed: 3, failed: 0, skipped: [] };
   const ends = (code: number, signal: Deno.Signal | null) => ({ code, signal });
   assertEquals(judge(passed, ends(0, null)), { ...passed, note: "" });
-  assertEquals(judge(passed, ends(1, null)), { passed: 3, failed: 1, note: "the process ended with code 1" });
+  assertEquals(judge(passed, ends(1, null)), { ...passed, failed: 1, note: "the process ended with code 1" });
   for (const [code, signal] of [[134, "SIGABRT"], [139, "SIGSEGV"], [137, "SIGKILL"]] as const) {
     const judged = judge(passed, ends(code, signal));
-    assertEquals(judged, { passed: 3, failed: 1, note: `the process ended with ${signal}` });
+    assertEquals(judged, { ...passed, failed: 1, note: `the process ended with ${signal}` });
   }
-  assertEquals(judge({ passed: 2, failed: 1 }, ends(1, null)), { passed: 2, failed: 1, note: "" });
+  assertEquals(judge({ ...passed, failed: 1 }, ends(1, null)), { ...passed, failed: 1, note: "" });
 });
 
 Deno.test("groupTests() takes every file once, quick folders together, large files alone", () => {
