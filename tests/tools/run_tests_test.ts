@@ -28,7 +28,8 @@ Deno.test("readCounts() names ignored tests of SmolLM2 as skipped; other ignored
      Deno.test({ name: "another test of SmolLM2", ignore: true, fn() {} });
      Deno.test("a test that runs", () => {});`,
   );
-  for (const env of [{ NO_COLOR: "1" }, { FORCE_COLOR: "1" }]) {
+  const settings: Record<string, string>[] = [{ NO_COLOR: "1" }, { FORCE_COLOR: "1" }];
+  for (const env of settings) {
     const { stdout } = await new Deno.Command(Deno.execPath(), { args: ["test", "-A", file], env }).output();
     assertEquals(readCounts(new TextDecoder().decode(stdout)), {
       passed: 1,
