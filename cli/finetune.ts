@@ -19,7 +19,11 @@ import { ProgressBar } from "./progress.ts";
 import { InterruptedError, interruptible } from "./interrupt.ts";
 
 const flags = {
-  model: { ...MODEL_FLAGS.model, required: true, help: "Model folder in Hugging Face's layout, or a hub id" },
+  model: {
+    ...MODEL_FLAGS.model,
+    required: true,
+    help: "Model folder in Hugging Face's layout, a .gguf file, or a hub id",
+  },
   dtype: MODEL_FLAGS.dtype,
   data: { rule: text, required: true, help: '.txt, or .jsonl with "text" or "prompt" and "completion"' },
   "eval-data": {

@@ -6,7 +6,7 @@
 import { TextStreamer } from "@peft/webgpu";
 import { flag, integer, number, text } from "../options/rules.ts";
 import { type Command, UsageError } from "./command.ts";
-import { load, loadTokenizer, MODEL_FLAGS } from "./loading.ts";
+import { endTokens, load, loadTokenizer, MODEL_FLAGS } from "./loading.ts";
 
 const flags = {
   ...MODEL_FLAGS,
@@ -49,7 +49,7 @@ export const generate: Command<typeof flags> = {
     `./run generate --adapter out/adapter --prompt "Ahoy" --sample --temperature 0.7 --seed 7`,
   ],
   async run(values) {
-    const { model, baseName } = await load("generate", values);
+    const { model, base, baseName } = await load("generate", values);
     const tokenizer = await loadTokenizer(baseName);
     const inputs = tokenizer(values.prompt);
     if (inputs.inputIds[0].length === 0) {
@@ -65,7 +65,7 @@ export const generate: Command<typeof flags> = {
       topP: values["top-p"],
       repetitionPenalty: values["repetition-penalty"],
       seed: values.seed,
-      eosTokenId: tokenizer.eosTokenId,
+      eosTokenId: endTokens(base, tokenizer),
       streamer: new TextStreamer(tokenizer, { skipSpecialTokens: true }),
     });
   },

@@ -12,7 +12,8 @@ const flags = {
   ...MODEL_FLAGS,
   model: {
     rule: text,
-    help: "Model folder or hub id; default: the base that --adapter names, or without it the device alone",
+    help:
+      "Model folder, .gguf file or hub id; default: the base that --adapter names, or without it the device alone",
   },
   parameters: { rule: flag, help: "List every parameter with its shape, and whether it trains" },
 } as const;

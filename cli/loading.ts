@@ -23,7 +23,7 @@ export const MODEL_FLAGS = {
   model: {
     rule: text,
     help:
-      "Model folder in Hugging Face's layout, or a hub id such as org/name; default: the base that --adapter names",
+      "Model folder in Hugging Face's layout, a .gguf file, or a hub id such as org/name; default: the base that --adapter names",
   },
   adapter: { rule: text, help: "Adapter folder (adapter_config.json and its weights), or a hub id" },
   dtype: {
@@ -63,6 +63,11 @@ export async function baseName(command: string, { model, adapter }: ModelValues)
 export async function loadTokenizer(name: string): Promise<Tokenizer> {
   using line = new LoadingLine();
   return await AutoTokenizer.fromPretrained(name, { onProgress: line.show });
+}
+
+/** Tokens that end a text or an answer: those of generation_config.json or config.json, and the tokenizer's. */
+export function endTokens(model: CausalLM, { eosTokenId }: Tokenizer): number[] {
+  return [...new Set([...model.facts.eosTokenIds, ...eosTokenId === null ? [] : [eosTokenId]])];
 }
 
 /** Loads a model and its adapter, and the kernel picks that `deno task tune` kept for this adapter. */

@@ -1,16 +1,18 @@
 /**
- * The command line: `finetune`, `generate`, `info`. Exit codes: 0 done, 1 a mistake in what was asked (flags, files,
+ * The command line: `chat`, `finetune`, `generate`, `info`. Exit codes: 0 done, 1 a mistake in what was asked (flags, files,
  * data, permissions), 2 anything else (no GPU adapter, a failed device, a defect of this library), 130 after Ctrl-C.
  * @module
  */
 
 import { type Command, helpText, parseFlags, UsageError } from "./command.ts";
+import { chat } from "./chat.ts";
 import { finetune } from "./finetune.ts";
 import { generate } from "./generate.ts";
 import { info } from "./info.ts";
 import { INTERRUPTED, InterruptedError } from "./interrupt.ts";
+import { isUserError } from "./user_errors.ts";
 
-const COMMANDS = { finetune, generate, info } as const;
+const COMMANDS = { chat, finetune, generate, info } as const;
 
 const HELP = [
   "Parameter-efficient fine-tuning of language models on WebGPU.",
@@ -21,35 +23,6 @@ const HELP = [
   "",
   "./run <command> --help shows a command's flags.",
 ].join("\n");
-
-/** Names of errors that say what is wrong with the request, not with the program. */
-const USER_ERRORS: ReadonlySet<string> = new Set([
-  "TypeError",
-  "RangeError",
-  "SyntaxError",
-  "UsageError",
-  "NoMatchingModuleError",
-  "SafetensorsError",
-  "JsonFileError",
-  "HubError",
-  "DatasetError",
-  "CheckpointError",
-]);
-
-/** Messages of JavaScript itself that begin as ours do: they tell of a defect. */
-const ENGINE_MESSAGE =
-  /^Cannot (?:read|set) propert|^Cannot (?:access|convert|destructure|redefine|define|delete|assign|add|mix|create|freeze) /;
-
-/**
- * Whether an error was made on purpose, with a message for the user: `Cannot <action>: <what is required>`. A
- * permission that Deno was not given is the user's to give.
- */
-export function isUserError(error: unknown): error is Error {
-  if (!(error instanceof Error)) return false;
-  if (error instanceof UsageError || error instanceof Deno.errors.NotCapable) return true;
-  return /^Cannot [^]+?: /.test(error.message) && !ENGINE_MESSAGE.test(error.message) &&
-    (USER_ERRORS.has(error.name) || error.name === "Error");
-}
 
 /** The first line of what a failed command prints. */
 function errorLine(error: unknown): string {

@@ -24,6 +24,7 @@ import { Module, Parameter, type Projection } from "../nn/mod.ts";
 import type { Decoder } from "./decoder.ts";
 import type { ModelConfig, ModelFacts } from "./facts.ts";
 import { generate, type GenerateOptions } from "./generation/generation.ts";
+import type { GenerationConfig } from "./generation/generation_config.ts";
 import type { GenerateInputs } from "./generation/prompts.ts";
 import {
   type CausalLMInputs,
@@ -62,6 +63,8 @@ function ignoreBefore(labels: Tensor, virtual: number): Tensor {
 export abstract class CausalLM<Config extends ModelConfig = ModelConfig> extends Module {
   /** Hidden states to logits. */
   abstract lm_head: Projection;
+  /** What the model's `generation_config.json` says; empty where there is none. */
+  generationConfig: GenerationConfig = {};
   readonly #config: Config;
   readonly #random: RandomState;
 
@@ -94,9 +97,10 @@ export abstract class CausalLM<Config extends ModelConfig = ModelConfig> extends
     return this.#config;
   }
 
-  /** Sizes and special tokens, in the words that all architectures share. */
+  /** Sizes and special tokens, in the words that all architectures share; `generationConfig` may name other end tokens. */
   get facts(): ModelFacts {
-    return this.#config.facts;
+    const { eosTokenIds } = this.generationConfig;
+    return eosTokenIds ? { ...this.#config.facts, eosTokenIds } : this.#config.facts;
   }
 
   /** Where dropout draws from; setting its seed and step resumes a run. */

@@ -24,6 +24,7 @@ import { openFolder } from "../io/open_file.ts";
 import { mismatchError, Parameter } from "../nn/mod.ts";
 import type { Family } from "./family.ts";
 import type { CausalLM } from "./causal_lm.ts";
+import { readGenerationConfig } from "./generation/generation_config.ts";
 import type { ModelConfig } from "./facts.ts";
 import { GgufMetadata } from "./gguf_layout.ts";
 import { GgufWeights } from "./gguf_weights.ts";
@@ -77,9 +78,12 @@ export async function loadModel<Config extends ModelConfig, Model extends Causal
   const family = choose(json);
   const config = family.readConfig(json);
   config.nameOrPath = source.name;
+  const generation = readGenerationConfig(await readJsonFrom(source, "generation_config.json") ?? {});
   const reader = await openCheckpoint(source);
   try {
-    return await loadWeights(family, config, new SafetensorsWeights(reader, family), options);
+    const model = await loadWeights(family, config, new SafetensorsWeights(reader, family), options);
+    model.generationConfig = generation;
+    return model;
   } finally {
     await reader.close();
   }

@@ -8,6 +8,7 @@ export { type AutoModel, AutoModelForCausalLM, type FromPretrainedOptions } from
 export type { RunStep, Streamer } from "./generation/decode.ts";
 export type { GenerateInputs } from "./generation/prompts.ts";
 export type { GenerateOptions } from "./generation/generation.ts";
+export type { GenerationConfig } from "./generation/generation_config.ts";
 export { TextStreamer, type TextStreamerOptions } from "./generation/text_streamer.ts";
 export { CausalLM, type CausalLMOptions, type PromptFacts } from "./causal_lm.ts";
 export type { LoadOptions, LoadProgress, WeightDType } from "./checkpoint.ts";

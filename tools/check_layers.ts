@@ -34,7 +34,7 @@ export const ARROWS: Readonly<Record<string, readonly string[]>> = {
   peft: ["nn", "autograd", "io", "options"],
   train: ["nn", "autograd", "io", "options"],
   cli: ["mod.ts", "entries", "options"],
-  examples: ["mod.ts", "entries"],
+  examples: ["mod.ts", "entries", "tools"],
   bench: [...CORE_FOLDERS, "mod.ts", "entries", "cli", "examples", "tools"],
   "auto_peft.ts": ["model", "peft", "io"],
   "mod.ts": [...CORE_FOLDERS, "auto_peft.ts"],

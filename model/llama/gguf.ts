@@ -101,6 +101,11 @@ async function readConfig(metadata: GgufMetadata): Promise<Record<string, unknow
   const local = metadata.find("rope.freq_base_swa") ?? 10000;
   const window = metadata.find("attention.sliding_window");
   const pattern = metadata.find("attention.sliding_window_pattern") ?? 6;
+  // of a text, of a turn, and of a turn that calls a function
+  const ends = [
+    ...new Set(["eos", "eot", "eom"].map((kind) => metadata.id(`tokenizer.ggml.${kind}_token_id`))),
+  ]
+    .filter((id) => id !== null);
   return {
     model_type: type,
     vocab_size: metadata.tensors.get("token_embd.weight")?.shape[0] ?? 0,
@@ -127,7 +132,7 @@ async function readConfig(metadata: GgufMetadata): Promise<Record<string, unknow
       }
       : { sliding_window: type === "llama" ? null : window ?? null }),
     bos_token_id: metadata.id("tokenizer.ggml.bos_token_id"),
-    eos_token_id: metadata.id("tokenizer.ggml.eos_token_id"),
+    eos_token_id: ends.length > 1 ? ends : ends[0] ?? null,
     pad_token_id: metadata.id("tokenizer.ggml.padding_token_id"),
   };
 }

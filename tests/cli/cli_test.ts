@@ -6,7 +6,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { parseFlags, UsageError } from "../../cli/command.ts";
 import { finetune } from "../../cli/finetune.ts";
-import { isUserError } from "../../cli/main.ts";
+import { isUserError } from "../../cli/user_errors.ts";
 
 const root = new URL("../../", import.meta.url).pathname;
 const MODEL = `${root}examples/demo/model`;
@@ -34,7 +34,7 @@ async function fails(args: string[], code: number, message: RegExp, env: Record<
 Deno.test("main() prints every command, and every flag of a command with --help", async () => {
   const all = await run(["--help"]);
   assertEquals(all.code, 0);
-  for (const name of ["finetune", "generate", "info"]) {
+  for (const name of ["chat", "finetune", "generate", "info"]) {
     assertStringIncludes(all.stdout, name);
     const { code, stdout } = await run([name, "--help"]);
     assertEquals(code, 0);
@@ -74,7 +74,7 @@ Deno.test("parseFlags() checks names, types, ranges, choices and required flags"
 });
 
 Deno.test("main() exits with 1 and one line for a mistake of the user", async () => {
-  await fails(["fly"], 1, /Cannot run "fly": the commands are finetune, generate, info/);
+  await fails(["fly"], 1, /Cannot run "fly": the commands are chat, finetune, generate, info/);
   await fails(["generate", "--model", "./no/such/folder", "--prompt", "a"], 1, /Cannot find model folder/);
   const folder = await Deno.makeTempDir();
   const common = ["finetune", "--model", MODEL, "--output", `${folder}/adapter`, "--max-steps", "1"];

@@ -81,7 +81,7 @@ Deno.test("checkFile() names the file, the line and the rule of every broken arr
     [
       "examples/a.ts",
       'import { x } from "../cli/main.ts";',
-      'examples/a.ts:1 imports "../cli/main.ts": examples may import mod.ts, entries, received cli',
+      'examples/a.ts:1 imports "../cli/main.ts": examples may import mod.ts, entries, tools, received cli',
     ],
     [
       "nn/a.ts",

@@ -1,0 +1,165 @@
+/**
+ * `chat`: a conversation in the terminal, or one answer for each line of a file or pipe.
+ * @module
+ */
+
+import type { Tokenizer } from "@peft/webgpu";
+import { flag, integer, number, text } from "../options/rules.ts";
+import { ChatAdapters } from "./chat_adapters.ts";
+import { Conversation } from "./conversation.ts";
+import { type Command, UsageError } from "./command.ts";
+import { INTERRUPTED } from "./interrupt.ts";
+import { LineReader } from "./lines.ts";
+import { endTokens, load, loadTokenizer, MODEL_FLAGS } from "./loading.ts";
+import { isUserError } from "./user_errors.ts";
+
+const flags = {
+  ...MODEL_FLAGS,
+  system: { rule: text, help: "System message; default: the chat template's own" },
+  "max-new-tokens": { rule: integer(1, 1e6), default: 256, help: "Longest answer in tokens" },
+  sample: {
+    rule: flag,
+    help: "Draw tokens instead of taking the most likely one; defaults are those of generation_config.json",
+  },
+  temperature: { rule: number(), needs: "sample", help: "Divides the logits, with --sample" },
+  "top-k": { rule: integer(0, 1e9), needs: "sample", help: "Keep the k most likely tokens, with --sample" },
+  "top-p": {
+    rule: number(0, 1),
+    needs: "sample",
+    help: "Keep the most likely tokens up to this mass, with --sample",
+  },
+  "repetition-penalty": {
+    rule: number(),
+    default: 1,
+    help: "Above 1, tokens that occurred become less likely",
+  },
+  seed: {
+    rule: integer(0, Number.MAX_SAFE_INTEGER),
+    default: 0,
+    needs: "sample",
+    help: "Seed of --sample",
+  },
+} as const;
+
+const COMMANDS =
+  `/adapter FOLDER   answer with this adapter (a folder, a hub id, or one that was loaded); /adapter none without
+/adapter          show the adapters
+/reset            forget the conversation
+/exit             end the program, as does the end of the input`;
+
+const write = (text: string) => void Deno.stdout.writeSync(new TextEncoder().encode(text));
+
+/** Fails for a tokenizer without a chat template. */
+function checkTemplate(tokenizer: Tokenizer, model: string): void {
+  if (tokenizer.chatTemplate !== null) return;
+  throw new UsageError(
+    `Cannot run chat: a model with a chat template is required, received "${model}" without one; ./run generate continues texts`,
+  );
+}
+
+/** What Ctrl-C does: ends an answer; a second time, or while nothing is answered twice, the program. */
+class Interrupts {
+  #answer: AbortController | null = null;
+  #pressed = false;
+  readonly #terminal: boolean;
+
+  constructor(terminal: boolean) {
+    this.#terminal = terminal;
+    for (const name of Deno.build.os === "windows" ? ["SIGINT"] as const : ["SIGINT", "SIGTERM"] as const) {
+      Deno.addSignalListener(name, this.#press);
+    }
+  }
+
+  readonly #press = () => {
+    if (this.#pressed || !this.#terminal && this.#answer === null) Deno.exit(INTERRUPTED);
+    this.#pressed = true;
+    if (this.#answer) this.#answer.abort();
+    else console.error("\npress Ctrl-C again, or type /exit, to end the program");
+  };
+
+  /** Called when a line was read: what was pressed before counts no more. */
+  clear(): void {
+    this.#pressed = false;
+  }
+
+  /** Runs `work` with a signal that Ctrl-C aborts; returns whether it ran to its end. */
+  async during(work: (signal: AbortSignal) => Promise<void>): Promise<boolean> {
+    this.#answer = new AbortController();
+    const { signal } = this.#answer;
+    try {
+      await work(signal);
+      return true;
+    } catch (error) {
+      if (signal.aborted && error === signal.reason) return false;
+      throw error;
+    } finally {
+      this.#answer = null;
+    }
+  }
+}
+
+/** The command. */
+export const chat: Command<typeof flags> = {
+  name: "chat",
+  summary: "Talk to a chat model, with or without an adapter",
+  flags,
+  examples: [
+    "./run chat --model HuggingFaceTB/SmolLM2-135M-Instruct",
+    "./run chat --model model.gguf --adapter out/teach",
+    `echo "What is the capital of France?" | ./run chat --model model.gguf`,
+  ],
+  async run(values) {
+    const terminal = Deno.stdin.isTerminal();
+    const { model, base, baseName } = await load("chat", values);
+    const tokenizer = await loadTokenizer(baseName);
+    checkTemplate(tokenizer, baseName);
+    const own = values.sample ? base.generationConfig : {};
+    const conversation = new Conversation(tokenizer, {
+      system: values.system,
+      maxNewTokens: values["max-new-tokens"],
+      maxPositions: base.facts.maxPositions,
+      generate: {
+        doSample: values.sample,
+        temperature: values.temperature ?? own.temperature,
+        topK: values["top-k"] ?? own.topK,
+        topP: values["top-p"] ?? own.topP,
+        repetitionPenalty: values["repetition-penalty"],
+        seed: values.seed,
+        eosTokenId: endTokens(base, tokenizer),
+      },
+    });
+    const adapters = new ChatAdapters(base, model, values.adapter);
+    const interrupts = new Interrupts(terminal);
+    const lines = new LineReader(Deno.stdin.readable);
+    if (terminal) console.error("type a message, or /help");
+    for (;;) {
+      if (terminal) write("> ");
+      const line = await lines.next();
+      if (line === null) break;
+      interrupts.clear();
+      if (line.trim() === "") continue;
+      try {
+        const [command, ...rest] = line.trim().split(/\s+/);
+        if (command === "/exit") break;
+        else if (command === "/reset") conversation.reset();
+        else if (command === "/help") console.error(COMMANDS);
+        else if (command === "/adapter") console.error(await adapters.choose(rest.join(" ")));
+        else if (/^\/[a-z]+$/.test(command)) {
+          throw new UsageError(
+            `Cannot run "${command}": /adapter, /reset, /exit and /help are known, received another command`,
+          );
+        } else {
+          const whole = await interrupts.during((signal) =>
+            conversation.answer(adapters.model, line, write, console.error, signal)
+          );
+          write("\n");
+          if (!whole && !terminal) Deno.exit(INTERRUPTED);
+        }
+      } catch (error) {
+        if (!isUserError(error)) throw error;
+        console.error(`error: ${error.message}`); // the conversation goes on
+      }
+    }
+    if (terminal) write("\n");
+  },
+};

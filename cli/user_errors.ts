@@ -1,0 +1,37 @@
+/**
+ * Which errors are mistakes in what was asked, and not defects.
+ * @module
+ */
+
+import { UsageError } from "./command.ts";
+
+/** Names of errors that say what is wrong with the request, not with the program. */
+const USER_ERRORS: ReadonlySet<string> = new Set([
+  "TypeError",
+  "RangeError",
+  "SyntaxError",
+  "UsageError",
+  "NoMatchingModuleError",
+  "SafetensorsError",
+  "JsonFileError",
+  "HubError",
+  "GgufError",
+  "ChatTemplateError",
+  "DatasetError",
+  "CheckpointError",
+]);
+
+/** Messages of JavaScript itself that begin as ours do: they tell of a defect. */
+const ENGINE_MESSAGE =
+  /^Cannot (?:read|set) propert|^Cannot (?:access|convert|destructure|redefine|define|delete|assign|add|mix|create|freeze) /;
+
+/**
+ * Whether an error was made on purpose, with a message for the user: `Cannot <action>: <what is required>`. A
+ * permission that Deno was not given is the user's to give.
+ */
+export function isUserError(error: unknown): error is Error {
+  if (!(error instanceof Error)) return false;
+  if (error instanceof UsageError || error instanceof Deno.errors.NotCapable) return true;
+  return /^Cannot [^]+?: /.test(error.message) && !ENGINE_MESSAGE.test(error.message) &&
+    (USER_ERRORS.has(error.name) || error.name === "Error");
+}
