@@ -118,18 +118,19 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
     const sameType = [...this.#configs.values()].filter(({ peftType }) => peftType === given.peftType);
     const conflict = method.conflict?.(config, sameType);
     if (conflict) throw new RangeError(`Cannot add adapter "${name}": ${conflict}`);
+    const unwrapped = unwrappedView(this.model);
     const fields: TargetFields = {
       ...config,
-      targetModules: config.targetModules ?? defaultTargets(method.name, modelType),
+      targetModules: config.targetModules ?? method.defaultTargets?.(unwrapped) ??
+        defaultTargets(method.name, modelType),
     };
-    const unwrapped = unwrappedView(this.model);
     const paths = findTargets(unwrapped, fields, {
       method: method.name,
       supports: (module) => method.supports(module),
       isLinear: (module) => module instanceof Conv1D || module instanceof Linear || isTunerLayer(module),
       partly: options.partly ?? "error",
     });
-    const whole = findModulesToSave(this.model, config.modulesToSave ?? []);
+    const whole = findModulesToSave(unwrapped, config.modulesToSave ?? []);
     const tokens = findTokenModules(this.model, config.trainableTokenIndices ?? null);
     checkTokenTargets([...paths, ...whole], tokens, this.model);
     const device = [...this.model.parameters()][0].device;

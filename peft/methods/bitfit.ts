@@ -161,13 +161,26 @@ export class BitFitLayer extends Module implements TunerLayer {
   }
 }
 
+/** Whether a layer has a bias, adapted or not. */
+const isBiased = (module: Module) =>
+  module instanceof LayerNorm || module instanceof Conv1D || module instanceof BitFitLayer ||
+  (module instanceof Linear && module.bias !== null);
+
+/** Paths of every layer with a bias. @throws {TypeError} if there is none */
+function biasedLayers(model: Module): string[] {
+  const paths = [...model.namedModules()].filter(([, module]) => isBiased(module)).map(([path]) => path);
+  if (paths.length > 0) return paths;
+  throw new TypeError(
+    `Cannot apply bitfit: a model with biases is required, received ${model.constructor.name} without any`,
+  );
+}
+
 /** BitFit, for the registry. */
 export const bitfit: PeftMethod<BitFitConfig> = {
   name: "bitfit",
   configFromJSON: (json) => BitFitConfig.fromJSON(json),
   sharedPart: (config, targets, { device }) => new BitFitCarrier(config.carrier, targets, device),
-  supports: (module: Module) =>
-    module instanceof LayerNorm || module instanceof Conv1D || module instanceof BitFitLayer ||
-    (module instanceof Linear && module.bias !== null),
+  defaultTargets: biasedLayers,
+  supports: isBiased,
   wrap: (module, state) => new BitFitLayer(module as BiasedLayer, state),
 };

@@ -17,6 +17,8 @@ export interface PeftMethod<Config extends PeftConfig = PeftConfig> {
   readonly name: string;
   /** Its classes in `peft`; absent: they follow from its name in files. */
   readonly peftClasses?: { readonly model: string; readonly layer?: string };
+  /** Modules that it takes where the configuration names none; absent: those of the table of models. */
+  readonly defaultTargets?: (model: Module) => readonly string[];
   /** Fields that the configuration leaves to the model, filled in; absent: none. */
   readonly resolve?: (config: Config, modelType: string | undefined, model: Module) => Partial<Config>;
   /** Reads the fields of an `adapter_config.json`. */

@@ -124,14 +124,15 @@ export function findTargets(root: Module, fields: TargetFields, rules: TargetRul
 }
 
 /**
- * Paths of the modules that train whole: every path that is an entry or ends in one.
+ * Paths of the modules that train whole: every path that ends in an entry, as in `peft` also inside a name ("norm" takes
+ * "input_layernorm" too).
  * @throws {TypeError} if an entry matches nothing
  */
 export function findModulesToSave(root: Module, entries: readonly string[]): string[] {
   const paths = [...root.namedModules()].map(([path]) => path);
   const found = new Set<string>();
   for (const entry of entries) {
-    const hits = paths.filter((path) => endsIn(path, entry));
+    const hits = paths.filter((path) => path.endsWith(entry));
     if (hits.length === 0) {
       throw new TypeError(`Cannot add the adapter: modulesToSave entry "${entry}" matches no module`);
     }

@@ -52,8 +52,8 @@ def randomise(model: PeftModel, seed: int) -> None:
 
 
 def make(name: str, config: PeftConfig, seed: int, made_by: str = "lora", base_model=base_model,
-         merges: bool = True, sharpen=lambda model64: None) -> None:
-    """Writes tests/fixtures/<name>. Without `merges`, peft's merge is wrong (it changes the tied head too), and the logits
+         merges: bool = True, sharpen=lambda model64: None, vocab_size: int = 257, base: str = "gpt2_tiny") -> None:
+    """Writes tests/fixtures/<name>, whose base is tests/fixtures/<base>. Without `merges`, peft's merge is wrong (it changes the tied head too), and the logits
     must stay as they are. `sharpen` redoes in float64 what peft computed in float32 while it loaded the adapter."""
     torch.manual_seed(seed)
     model = get_peft_model(base_model(), config).eval()
@@ -64,7 +64,7 @@ def make(name: str, config: PeftConfig, seed: int, made_by: str = "lora", base_m
 
     # From the file, as a user would: this proves that the file holds everything.
     loaded = PeftModel.from_pretrained(base_model(), folder, is_trainable=True).eval()
-    ids, labels = random_batch(257, 2, 12, SEED)
+    ids, labels = random_batch(vocab_size, 2, 12, SEED)
     assert max_abs(model(input_ids=ids).logits, loaded(input_ids=ids).logits) == 0
     model64 = copy.deepcopy(loaded).double()
     sharpen(model64)
@@ -84,7 +84,7 @@ def make(name: str, config: PeftConfig, seed: int, made_by: str = "lora", base_m
     tensors |= {f"grad.{n}": g for n, g in gradients.items()}
     save_expected(folder, tensors, {
         "made_by": f"tests/oracle/{made_by}_fixture.py",
-        "base": "../../gpt2_tiny",
+        "base": f"../../{base}",
         "input_ids": ids.tolist(),
         "labels": labels.tolist(),
         "loss": loss.item(),

@@ -28,14 +28,15 @@ CASES = {
 }
 
 
-def make(name: str, config, seed: int) -> None:
+def make(name: str, config, seed: int, made_by: str = "prompt", base_model=base_model, vocab_size: int = 257,
+         base: str = "gpt2_tiny") -> None:
     torch.manual_seed(seed)
     model = get_peft_model(base_model(), config).eval()
     randomise(model, seed)
-    folder = clean_folder(FIXTURES / "prompt" / name)
+    folder = clean_folder(FIXTURES / name)
     model.save_pretrained(folder)
     (folder / "README.md").unlink()
-    ids, labels = random_batch(257, 2, 12, SEED)
+    ids, labels = random_batch(vocab_size, 2, 12, SEED)
     loaded = PeftModel.from_pretrained(base_model(), folder).eval()
     with torch.no_grad():
         assert max_abs(model(input_ids=ids).logits, loaded(input_ids=ids).logits) < 1e-5
@@ -52,8 +53,8 @@ def make(name: str, config, seed: int) -> None:
     tensors |= {f"grad.{n}": g for n, g in gradients.items()}
     tensors |= {f"param.{n}": p.detach() for n, p in model.named_parameters() if p.requires_grad}
     save_expected(folder, tensors, {
-        "made_by": "tests/oracle/prompt_fixture.py",
-        "base": "../../gpt2_tiny",
+        "made_by": f"tests/oracle/{made_by}_fixture.py",
+        "base": f"../../{base}",
         "input_ids": ids.tolist(),
         "labels": labels.tolist(),
         "padded_mask": mask.tolist(),
@@ -71,7 +72,7 @@ def make(name: str, config, seed: int) -> None:
 
 def main() -> None:
     for i, (name, config) in enumerate(CASES.items()):
-        make(name, config, SEED + 200 + i)
+        make(f"prompt/{name}", config, SEED + 200 + i)
 
 
 if __name__ == "__main__":

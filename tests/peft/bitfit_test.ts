@@ -2,8 +2,9 @@ import { assert, assertAllClose, assertEquals, assertThrows, relativeL2 } from "
 import { noGrad } from "../../autograd/mod.ts";
 import { BitFitConfig, getPeftModel, LoraConfig, PeftModel } from "../../peft/mod.ts";
 import { readConfig } from "../../peft/registry.ts";
-import { expectedOf, FIXTURES, loadFixture, ownDevice } from "../reference/fixtures.ts";
+import { expectedOf, FIXTURES, ownDevice } from "../reference/fixtures.ts";
 import { logitsOf, randomise, tinyModel, trainedNames, withFolder } from "./tiny_model.ts";
+import { loadBase } from "./adapter_fixture.ts";
 import { assertTenLosses } from "./ten_losses.ts";
 
 /** `expected.json` of `tests/fixtures/bitfit`, which peft made as a LoRA of alpha 0 with every bias. */
@@ -15,54 +16,57 @@ interface Json {
   greedy: number[][];
 }
 
-const FOLDER = `${FIXTURES}bitfit`;
+/** Number of biases: 6 of each of GPT-2's 3 blocks, and ln_f's; q, k and v of Qwen2's 2. */
+const FIXTURE_BIASES = { "bitfit": 19, "llama_peft/qwen2.bitfit": 6 };
 
-Deno.test("PeftModel with BitFit has the numbers and files of peft's LoRA of alpha 0 with every bias", async () => {
-  const { json, ...expected } = await expectedOf<Json>("bitfit");
-  const device = await ownDevice();
-  const base = await loadFixture("gpt2_tiny", { device });
-  base.config.nameOrPath = "gpt2_tiny";
-  const model = await PeftModel.fromPretrained(base, FOLDER, { isTrainable: true });
-  model.eval();
-  assert(model.peftConfig.default instanceof BitFitConfig);
-  const output = model.forward({ inputIds: json.input_ids, labels: json.labels });
-  assertAllClose(await output.logits.data(), expected.tensor("logits"), { rtol: 0, atol: 2e-5 });
-  assertAllClose([await output.loss!.item()], [json.loss], { rtol: 0, atol: 1e-6 });
-  output.loss!.backward();
-  const gradients = expected.names.filter((name) => name.startsWith("grad.") && name.endsWith("bias"));
-  assertEquals(gradients.length, 19, "6 of each of 3 blocks, and ln_f's");
-  const parameters = new Map(model.namedParameters());
-  for (const name of gradients) {
-    const path = name.slice("grad.".length).replace(/(\.base_layer)?\.bias$/, ".bitfit_bias.default");
-    const grad = await parameters.get(path)!.grad!.data();
-    assert(relativeL2(grad, expected.tensor(name)) < 1e-5, name);
-  }
-  assertEquals(trainedNames(model).length, gradients.length);
-  output.dispose();
-  const options = { maxNewTokens: 10, eosTokenId: null };
-  assertEquals(await model.generate([json.input_ids[0].slice(0, 5)], options), json.greedy);
-  await withFolder(async (folder) => {
-    await model.savePretrained(folder);
-    const bytes = (path: string) => Deno.readFile(`${path}/adapter_model.safetensors`);
-    assertEquals(await bytes(folder), await bytes(FOLDER), "byte for byte peft's tensors");
-    const config = async (path: string) => JSON.parse(await Deno.readTextFile(`${path}/adapter_config.json`));
-    assertEquals(await config(folder), await config(FOLDER));
+for (const [name, biases] of Object.entries(FIXTURE_BIASES)) {
+  Deno.test(`PeftModel with ${name} has the numbers and files of peft's LoRA of alpha 0 with every bias`, async () => {
+    const { json, ...expected } = await expectedOf<Json>(name);
+    const device = await ownDevice();
+    const folder = `${FIXTURES}${name}`;
+    const model = await PeftModel.fromPretrained(await loadBase(name, device), folder, { isTrainable: true });
+    model.eval();
+    assert(model.peftConfig.default instanceof BitFitConfig);
+    const output = model.forward({ inputIds: json.input_ids, labels: json.labels });
+    assertAllClose(await output.logits.data(), expected.tensor("logits"), { rtol: 0, atol: 2e-5 });
+    assertAllClose([await output.loss!.item()], [json.loss], { rtol: 0, atol: 1e-6 });
+    output.loss!.backward();
+    const gradients = expected.names.filter((name) => name.startsWith("grad.") && name.endsWith("bias"));
+    assertEquals(gradients.length, biases);
+    const parameters = new Map(model.namedParameters());
+    for (const name of gradients) {
+      const path = name.slice("grad.".length).replace(/(\.base_layer)?\.bias$/, ".bitfit_bias.default");
+      const grad = await parameters.get(path)!.grad!.data();
+      assert(relativeL2(grad, expected.tensor(name)) < 1e-5, name);
+    }
+    assertEquals(trainedNames(model).length, gradients.length);
+    output.dispose();
+    const options = { maxNewTokens: 10, eosTokenId: null };
+    assertEquals(await model.generate([json.input_ids[0].slice(0, 5)], options), json.greedy);
+    await withFolder(async (target) => {
+      await model.savePretrained(target);
+      const bytes = (path: string) => Deno.readFile(`${path}/adapter_model.safetensors`);
+      assertEquals(await bytes(target), await bytes(folder), "byte for byte peft's tensors");
+      const config = async (path: string) =>
+        JSON.parse(await Deno.readTextFile(`${path}/adapter_config.json`));
+      assertEquals(await config(target), await config(folder));
+    });
+    const merged = await model.mergeAndUnload({ safeMerge: true });
+    using last = noGrad(() => merged.lastLogits({ inputIds: json.input_ids }));
+    assertAllClose(await last.data(), expected.tensor("merged.logits"), { rtol: 0, atol: 2e-5 });
+    last.dispose();
+    merged.dispose();
+    assertEquals(device.memory.liveBytes, 0);
   });
-  const merged = await model.mergeAndUnload({ safeMerge: true });
-  using last = noGrad(() => merged.lastLogits({ inputIds: json.input_ids }));
-  assertAllClose(await last.data(), expected.tensor("merged.logits"), { rtol: 0, atol: 2e-5 });
-  last.dispose();
-  merged.dispose();
-  assertEquals(device.memory.liveBytes, 0);
-});
 
-Deno.test("AdamW on BitFit has PyTorch's ten losses", async () => {
-  const { json } = await expectedOf<Json>("bitfit");
-  const base = await loadFixture("gpt2_tiny", { device: await ownDevice() });
-  const model = (await PeftModel.fromPretrained(base, FOLDER, { isTrainable: true })).eval();
-  await assertTenLosses(model, json);
-  model.dispose();
-});
+  Deno.test(`AdamW on ${name} has PyTorch's ten losses`, async () => {
+    const { json } = await expectedOf<Json>(name);
+    const base = await loadBase(name, await ownDevice());
+    const model = (await PeftModel.fromPretrained(base, `${FIXTURES}${name}`, { isTrainable: true })).eval();
+    await assertTenLosses(model, json);
+    model.dispose();
+  });
+}
 
 Deno.test("BitFitConfig of a new adapter trains every bias and saves a file of that form", async () => {
   const { model: base } = await tinyModel();

@@ -3,10 +3,9 @@
  * @module
  */
 
-import { assert, assertAllClose, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { noGrad, tidy } from "../../autograd/mod.ts";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { noGrad } from "../../autograd/mod.ts";
 import { safetensors } from "../../io/safetensors.ts";
-import { readAdapterConfig } from "../../peft/files/adapter_files.ts";
 import {
   getPeftModel,
   LoraConfig,
@@ -15,113 +14,16 @@ import {
   PromptEncoderConfig,
   PromptTuningConfig,
 } from "../../peft/mod.ts";
-import {
-  assertGradients,
-  assertNear,
-  expectedOf,
-  FIXTURES,
-  loadFixture,
-  ownDevice,
-} from "../reference/fixtures.ts";
-import { assertTenLosses } from "./ten_losses.ts";
-
-/** `expected.json` of a fixture. */
-interface Json {
-  input_ids: number[][];
-  labels: number[][];
-  padded_mask: number[][];
-  loss: number;
-  named_parameters: [string, boolean][];
-  nb_trainable_parameters: [number, number];
-  adamw: { lr: number; weight_decay: number; betas: [number, number]; eps: number; losses: number[] };
-  greedy: number[][];
-}
+import { FIXTURES, loadFixture, ownDevice } from "../reference/fixtures.ts";
+import { testPromptFixture, trainableModel } from "./adapter_fixture.ts";
 
 const cases = [...Deno.readDirSync(`${FIXTURES}prompt`)].map((entry) => entry.name).sort();
 assertEquals(cases.length, 5);
 
-/** A trainable model with the fixture's parameters. */
-async function trainableModel(name: string) {
-  const expected = await expectedOf<Json>(`prompt/${name}`);
-  const device = await ownDevice();
-  const base = await loadFixture("gpt2_tiny", { device });
-  const model = getPeftModel(base, await readAdapterConfig(`${FIXTURES}prompt/${name}`)).eval();
-  for (const [path, parameter] of model.namedParameters()) {
-    if (parameter.requiresGrad) parameter.write(Float32Array.from(expected.tensor(`param.${path}`)));
-  }
-  return { model, base, device, expected };
-}
-
-for (const name of cases) {
-  const folder = `${FIXTURES}prompt/${name}`;
-
-  Deno.test(`PeftModel.fromPretrained() of prompt/${name} gives peft's logits, tokens and file`, async () => {
-    const { json, ...expected } = await expectedOf<Json>(`prompt/${name}`);
-    const device = await ownDevice();
-    const base = await loadFixture("gpt2_tiny", { device });
-    base.config.nameOrPath = "gpt2_tiny";
-    const model = await PeftModel.fromPretrained(base, folder);
-    assertEquals(model.getNbTrainableParameters()[0], 0);
-    using logits = noGrad(() => tidy(() => model.forward({ inputIds: json.input_ids }).logits));
-    await assertNear(logits, expected.tensor("logits"), 2e-5, "logits");
-    const greedy = { maxNewTokens: 10, eosTokenId: null };
-    const prompt = [json.input_ids[0].slice(0, 5)];
-    assertEquals(await model.generate(prompt, greedy), json.greedy);
-    assertEquals(await model.generate(prompt, { ...greedy, useCache: false }), json.greedy, "recomputed");
-    const padded = { inputIds: [[0, 0, ...prompt[0]]], attentionMask: [[0, 0, 1, 1, 1, 1, 1]] };
-    assertEquals((await model.generate(padded, greedy))[0].slice(2), json.greedy[0], "padded on the left");
-
-    const target = await Deno.makeTempDir();
-    await model.savePretrained(target);
-    const file = (path: string) => Deno.readFile(`${path}/adapter_model.safetensors`);
-    assertEquals(await file(target), await file(folder), "byte for byte peft's tensors");
-    const config = async (path: string) => JSON.parse(await Deno.readTextFile(`${path}/adapter_config.json`));
-    assertEquals(await config(target), await config(folder));
-    await Deno.remove(target, { recursive: true });
-    logits.dispose();
-    model.dispose();
-    assertEquals(device.memory.liveBytes, 0, "nothing is left of model and adapter");
-  });
-
-  Deno.test(`prompt/${name} trains as in peft, and on from our own file`, async () => {
-    const { model, device, expected: { json, ...expected } } = await trainableModel(name);
-    assertEquals(
-      [...model.namedParameters()].map(([path, p]) => [path, p.requiresGrad]),
-      json.named_parameters,
-    );
-    assertEquals(model.getNbTrainableParameters(), json.nb_trainable_parameters);
-    const inputs = { inputIds: json.input_ids, labels: json.labels };
-    const output = model.forward(inputs);
-    await assertNear(output.logits, expected.tensor("logits"), 2e-5, "logits");
-    assertAllClose([await output.loss!.item()], [json.loss], { rtol: 0, atol: 1e-6, label: "loss" });
-    output.loss!.backward();
-    await assertGradients(model.namedParameters(), { json, ...expected });
-    output.dispose();
-
-    const target = await Deno.makeTempDir();
-    await model.savePretrained(target);
-    const again = await PeftModel.fromPretrained(await loadFixture("gpt2_tiny", { device }), target, {
-      isTrainable: true,
-    });
-    await Deno.remove(target, { recursive: true });
-    await assertTenLosses(again.eval(), json);
-  });
-
-  Deno.test(`prompt/${name} keeps its tokens' logits beside padding on the right`, async () => {
-    const { model, expected: { json, ...expected } } = await trainableModel(name);
-    const wanted = expected.tensor("padded.logits"); // row 1 without its padding
-    using logits = noGrad(() =>
-      tidy(() => model.forward({ inputIds: json.input_ids, attentionMask: json.padded_mask }).logits)
-    );
-    const values = await logits.data();
-    const row = logits.shape[1] * logits.shape[2];
-    assertAllClose(values.subarray(row, row + wanted.length), wanted, { rtol: 0, atol: 2e-5 });
-    model.dispose();
-  });
-}
+for (const name of cases) testPromptFixture(`prompt/${name}`);
 
 Deno.test("virtual tokens: disabled is the base bit for bit, and the base is never changed", async () => {
-  const { model, base, expected: { json } } = await trainableModel("prefix");
+  const { model, base, expected: { json } } = await trainableModel("prompt/prefix");
   const logits = async (run: () => { logits: { data(): Promise<ArrayLike<number>> } }) =>
     Array.from(await noGrad(() => run().logits).data());
   const plain = await logits(() => base.forward({ inputIds: json.input_ids }));

@@ -3,7 +3,7 @@
  * @module
  */
 import { assertAllClose } from "@std/assert";
-import type { GPT2LMHeadModel } from "../../model/mod.ts";
+import type { CausalLM } from "../../model/mod.ts";
 import type { PeftModel } from "../../peft/mod.ts";
 import { AdamW } from "../../train/mod.ts";
 
@@ -15,7 +15,7 @@ export interface AdamWJson {
 }
 
 /** Asserts that ten steps of AdamW on what trains have the fixture's losses within 1e-5; the model is left trained. */
-export async function assertTenLosses(model: PeftModel<GPT2LMHeadModel>, json: AdamWJson): Promise<void> {
+export async function assertTenLosses(model: PeftModel<CausalLM>, json: AdamWJson): Promise<void> {
   const { lr, betas, eps, weight_decay: weightDecay } = json.adamw;
   const trained = [...model.parameters()].filter((parameter) => parameter.requiresGrad);
   const optimizer = new AdamW(trained, { lr, betas, eps, weightDecay });
