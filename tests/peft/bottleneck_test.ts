@@ -248,7 +248,7 @@ Deno.test("bottleneck adapters need a model whose parts are known", async () => 
   assertThrows(
     () => getPeftModel(model, new BottleneckConfig()),
     TypeError,
-    'a model whose parts are known ("gpt2") is required, received other',
+    'a model whose parts are known ("gpt2", "llama", "mistral", "qwen2", "qwen3", "smollm3") is required, received other',
   );
   model.dispose();
 });
