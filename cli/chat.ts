@@ -28,6 +28,11 @@ const flags = {
     needs: "sample",
     help: "Keep the most likely tokens up to this mass, with --sample",
   },
+  "min-p": {
+    rule: number(0, 1),
+    needs: "sample",
+    help: "Keep tokens of at least this part of the greatest probability, with --sample",
+  },
   "repetition-penalty": {
     rule: number(),
     default: 1,
@@ -123,6 +128,7 @@ export const chat: Command<typeof flags> = {
         temperature: values.temperature ?? own.temperature,
         topK: values["top-k"] ?? own.topK,
         topP: values["top-p"] ?? own.topP,
+        minP: values["min-p"] ?? own.minP,
         repetitionPenalty: values["repetition-penalty"],
         seed: values.seed,
         eosTokenId: endTokens(base, tokenizer),

@@ -6,6 +6,7 @@ import { attentionKernelList } from "./attention.ts";
 import { attentionAppend } from "./attention_cache.ts";
 import { adamwKernel } from "./adamw.ts";
 import { blockDropoutKernel } from "./block_dropout.ts";
+import { banRepeats } from "./ban_repeats.ts";
 import { castKernels } from "./cast.ts";
 import { DEQUANTIZE_FORMATS, dequantizeKernel } from "./dequantize.ts";
 import {
@@ -74,6 +75,7 @@ export function allKernels(): KernelSpec[] {
     crossEntropyGradient,
     attentionAppend,
     rotaryKernel,
+    banRepeats,
     sampleTokens,
     adamwCorrections,
     sgdFirstStep,

@@ -1,6 +1,6 @@
 /**
- * The next token of each row of logits, chosen on the device: repetition penalty, temperature, top-k, top-p, then a
- * draw or the maximum, in the order of `transformers`' logits processors. One workgroup per row.
+ * The next token of each row of logits, chosen on the device: penalties, temperature, top-k, top-p, min-p, then a draw or
+ * the maximum, in the order of `transformers`' logits processors. One workgroup per row.
  *
  * Top-k and top-p keep every logit of at least a threshold, found by bisection over the bits of a float in an order
  * that integers compare (16 passes over the row for two bits each; a pass a bit would run into the loop limit of one
@@ -18,7 +18,7 @@ export function sampleIterations(cols: number): number {
 }
 
 /**
- * next[row] of logits [rows, cols]; `seen` marks tokens that occurred, and the chosen one after. tokens is -1 for a row
+ * next[row] of logits [rows, cols]; `seen` marks tokens that occurred, and afterwards the chosen one. tokens is -1 for a row
  * with a NaN or +infinity among its logits, or with nothing but -infinity.
  */
 export const sampleTokens: KernelSpec<
@@ -32,7 +32,9 @@ export const sampleTokens: KernelSpec<
   | "padToken"
   | "temperature"
   | "topP"
+  | "minP"
   | "penalty"
+  | "presence"
   | "doSample",
   "WORKGROUP_SIZE"
 > = {
@@ -54,7 +56,9 @@ export const sampleTokens: KernelSpec<
     padToken: "u32",
     temperature: "f32",
     topP: "f32",
+    minP: "f32",
     penalty: "f32",
+    presence: "f32",
     doSample: "u32",
   },
   tuning: { WORKGROUP_SIZE: 256 },
@@ -65,10 +69,10 @@ ${workgroupReduceSnippet}
 ${philoxSnippet}
 struct Params {
   rows: u32, cols: u32, step: u32, seedLow: u32, seedHigh: u32, topK: u32, padToken: u32,
-  temperature: f32, topP: f32, penalty: f32, doSample: u32,
+  temperature: f32, topP: f32, minP: f32, penalty: f32, presence: f32, doSample: u32,
 }
 @group(0) @binding(0) var<storage, read_write> logits: array<f32>; // [rows, cols]; penalised in place
-@group(0) @binding(1) var<storage, read_write> seen: array<u32>; // [rows, cols]: 1 where the token occurred
+@group(0) @binding(1) var<storage, read_write> seen: array<u32>; // [rows, cols]: 1 in the prompt, 2 chosen
 @group(0) @binding(2) var<storage, read_write> ended: array<u32>; // [endCount + 1 + rows]: see isEnd and rowEnded
 @group(0) @binding(3) var<storage, read_write> next: array<i32>; // [rows]
 @group(0) @binding(4) var<storage, read_write> tokens: array<i32>; // [steps, rows]: this step's row is written
@@ -113,13 +117,14 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   let lane = lid.x;
   let base = row * params.cols;
 
-  // Penalty, and the row's maximum with its first place. NaN and +infinity are recognised by their bits.
+  // Penalties, and the row's maximum with its first place. NaN and +infinity are recognised by their bits.
   var high = -3.4028234663852886e38;
   var broken = 0.0;
   for (var i = lane; i < params.cols; i += WORKGROUP_SIZE) {
     var v = logits[base + i];
-    if (params.penalty != 1.0 && seen[base + i] == 1u) {
+    if ((params.penalty != 1.0 || params.presence != 0.0) && seen[base + i] != 0u) {
       v = select(v / params.penalty, v * params.penalty, v < 0.0);
+      if (seen[base + i] == 2u) { v -= params.presence; }
       logits[base + i] = v;
     }
     let bits = bitcast<u32>(v);
@@ -169,6 +174,9 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
     }
     threshold = max(threshold, nucleus);
   }
+  if (params.doSample == 1u && params.minP > 0.0) {
+    threshold = max(threshold, ordered(rowMax + params.temperature * log(params.minP)));
+  }
 
   // Cumulative distribution in the order of the vocabulary: each lane a run of neighbours.
   let run = (params.cols + WORKGROUP_SIZE - 1u) / WORKGROUP_SIZE;
@@ -211,7 +219,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
     }
     next[row] = i32(token);
     tokens[params.step * params.rows + row] = select(i32(token), -1, isBroken);
-    seen[base + min(token, params.cols - 1u)] = 1u; // a padding token may lie outside
+    seen[base + min(token, params.cols - 1u)] = 2u; // a padding token may lie outside
   }
 }
 `,

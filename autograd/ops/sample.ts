@@ -3,6 +3,7 @@
  * @module
  */
 
+import { banRepeats } from "../../kernels/ban_repeats.ts";
 import { sampleIterations, sampleTokens } from "../../kernels/sample.ts";
 import type { Device } from "../../gpu/mod.ts";
 import { tidy, untracked } from "../scope.ts";
@@ -25,8 +26,14 @@ export interface SamplerOptions {
   readonly topK: number;
   /** Keep the most likely tokens up to this mass. */
   readonly topP: number;
+  /** Keep tokens of at least this part of the greatest probability. */
+  readonly minP: number;
   /** Above 1, tokens that occurred become less likely. */
   readonly repetitionPenalty: number;
+  /** Subtracted once from the logits of tokens that were chosen. */
+  readonly presencePenalty: number;
+  /** No run of so many tokens occurs twice in a row; 0 for any. */
+  readonly noRepeatNgramSize: number;
   /** Tokens that end a row. */
   readonly endTokens: readonly number[];
   /** Fills up rows that ended. */
@@ -43,6 +50,8 @@ export class TokenSampler {
   readonly #ended: Tensor;
   readonly #next: Tensor;
   readonly #tokens: Tensor;
+  /** Prompt and chosen tokens, int32 [rows, prompt + steps]; null where repeats are allowed. */
+  readonly #history: Tensor | null;
   #step = 0;
 
   constructor(device: Device, options: SamplerOptions) {
@@ -59,13 +68,17 @@ export class TokenSampler {
     if (seen.length > 0) prompts.forEach((row, i) => row.forEach((token) => seen[i * vocabSize + token] = 1));
     const ended = Uint32Array.of(endTokens.length, ...endTokens, ...prompts.map(() => 0));
     // A scope frees the first ones if a later one does not fit; then they are the sampler's.
-    [this.#seen, this.#ended, this.#next, this.#tokens] = untracked(() =>
+    const history = options.noRepeatNgramSize > 0
+      ? [prompts.map((row) => [...row, ...new Array<number>(maxSteps).fill(-1)])]
+      : [];
+    [this.#seen, this.#ended, this.#next, this.#tokens, this.#history = null] = untracked(() =>
       tidy(() => [
         seen.length > 0 ? Tensor.from(seen, { device }) : full(device, [this.#rows, vocabSize], 0),
         Tensor.from(ended, { device }),
         empty(device, [this.#rows, 1], "int32"),
         empty(device, [maxSteps, this.#rows], "int32"),
-      ])
+        ...history.map((rows) => Tensor.from(rows, { device, dtype: "int32" })),
+      ]) as [Tensor, Tensor, Tensor, Tensor, Tensor?]
     );
   }
 
@@ -81,11 +94,12 @@ export class TokenSampler {
 
   /**
    * Appends the choice of the next tokens.
-   * @param logits [rows, V]; changed in place by the penalty
+   * @param logits [rows, V]; changed in place by penalties
    * @throws {TypeError} for another shape
    */
   sample(logits: Tensor): void {
-    const { vocabSize, doSample, temperature, topK, topP, repetitionPenalty, padToken, seed } = this.#options;
+    const { vocabSize, doSample, temperature, topK, topP, minP, repetitionPenalty, padToken, seed } =
+      this.#options;
     if (logits.shape.length !== 2 || logits.shape[0] !== this.#rows || logits.shape[1] !== vocabSize) {
       throw new TypeError(
         `Cannot sample: logits [${this.#rows}, ${vocabSize}] are required, received ${
@@ -93,6 +107,7 @@ export class TokenSampler {
         }`,
       );
     }
+    if (this.#history) this.#banRepeats(logits, this.#history);
     const views = {
       logits: logits.view,
       seen: this.#seen.view,
@@ -110,8 +125,24 @@ export class TokenSampler {
       padToken,
       temperature,
       topP,
+      minP,
       penalty: repetitionPenalty,
+      presence: this.#options.presencePenalty,
       doSample: doSample ? 1 : 0,
+    });
+  }
+
+  /** Forbids tokens that would repeat a run. */
+  #banRepeats(logits: Tensor, history: Tensor): void {
+    const capacity = history.shape[1];
+    const views = { logits: logits.view, history: history.view, next: this.#next.view };
+    logits.device.dispatch(banRepeats, views, {
+      rows: this.#rows,
+      cols: this.#options.vocabSize,
+      length: capacity - this.#options.maxSteps + this.#step,
+      capacity,
+      size: this.#options.noRepeatNgramSize,
+      appends: this.#step > 0 ? 1 : 0,
     });
   }
 
@@ -141,6 +172,8 @@ export class TokenSampler {
 
   /** Releases its memory. */
   dispose(): void {
-    for (const tensor of [this.#seen, this.#ended, this.#next, this.#tokens]) tensor.dispose();
+    for (const tensor of [this.#seen, this.#ended, this.#next, this.#tokens, this.#history]) {
+      tensor?.dispose();
+    }
   }
 }

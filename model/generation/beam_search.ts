@@ -23,6 +23,8 @@ export interface BeamOptions {
   readonly maxNewTokens: number;
   /** Multiplies the log-probabilities of tokens that the sequence already contains. */
   readonly repetitionPenalty: number;
+  /** No run of so many tokens occurs twice in a sequence; 0 for any. */
+  readonly noRepeatNgramSize: number;
   /** Ends the search. */
   readonly signal?: AbortSignal;
 }
@@ -53,6 +55,14 @@ function logProbabilities(logits: Float32Array, ids: readonly number[], penalty:
     for (const id of new Set(ids)) result[id] *= penalty; // log-probabilities are at most 0
   }
   return result;
+}
+
+/** Rules out tokens that would repeat a run of `size` tokens of `ids`, as `kernels/ban_repeats.ts` does. */
+function banRepeats(scores: Float64Array, ids: readonly number[], size: number): void {
+  const tail = ids.slice(ids.length - size + 1);
+  for (let i = 0; i + size <= ids.length; i++) {
+    if (tail.every((id, k) => ids[i + k] === id)) scores[ids[i + size - 1]] = -Infinity;
+  }
 }
 
 /** The `count` best continuations of all running sequences. */
@@ -100,7 +110,9 @@ export async function beamSearch(
     searches.forEach((search, row) => {
       const rows = search.running.map(({ ids }, beam) => {
         const at = (row * numBeams + beam) * V;
-        return logProbabilities(values.subarray(at, at + V), ids, repetitionPenalty);
+        const scores = logProbabilities(values.subarray(at, at + V), ids, repetitionPenalty);
+        if (options.noRepeatNgramSize > 0) banRepeats(scores, ids, options.noRepeatNgramSize);
+        return scores;
       });
       const best = continuations(search.running, rows, kept);
       const ends = ({ ids }: Beam) => step === maxNewTokens || eos.includes(ids.at(-1)!);

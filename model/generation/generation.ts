@@ -50,6 +50,9 @@ const OPTIONS: Readonly<Record<keyof GenerateOptions, true>> = {
   temperature: true,
   topK: true,
   topP: true,
+  minP: true,
+  presencePenalty: true,
+  noRepeatNgramSize: true,
   repetitionPenalty: true,
   maxNewTokens: true,
   eosTokenId: true,
@@ -178,6 +181,9 @@ async function searchBeams(
   if (stopStrings !== undefined) {
     throw new RangeError("Cannot generate: beam search ends rows at end tokens only, received stopStrings");
   }
+  if (sampling.presencePenalty !== 0) {
+    throw new RangeError("Cannot generate: beam search has no presencePenalty, received one");
+  }
   if (sampling.doSample || streamer) {
     throw new RangeError(
       `Cannot generate: beam search neither samples nor streams, received ${
@@ -200,5 +206,12 @@ async function searchBeams(
         ...virtual,
       });
     return inEvalMode(() => runStep(() => tidy(forward)));
-  }, { ...options, numBeams, lengthPenalty, earlyStopping, repetitionPenalty: sampling.repetitionPenalty });
+  }, {
+    ...options,
+    numBeams,
+    lengthPenalty,
+    earlyStopping,
+    repetitionPenalty: sampling.repetitionPenalty,
+    noRepeatNgramSize: sampling.noRepeatNgramSize,
+  });
 }

@@ -220,7 +220,10 @@ Deno.test("resolveSampling() has transformers' defaults", () => {
     temperature: 1,
     topK: 0,
     topP: 1,
+    minP: 0,
     repetitionPenalty: 1,
+    presencePenalty: 0,
+    noRepeatNgramSize: 0,
   });
   assertEquals(resolveSampling({ doSample: true }).topK, 50);
   assertAllClose(distribution([0, 0], [], {}), [0.5, 0.5]);

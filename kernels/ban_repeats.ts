@@ -1,0 +1,51 @@
+/**
+ * Forbids tokens that would repeat a run of n tokens of their row (`no_repeat_ngram_size` of `transformers`): wherever the
+ * row's last n - 1 tokens occurred before, the logit of the token that followed becomes the lowest number. One workgroup
+ * per row.
+ * @module
+ */
+
+import type { KernelSpec } from "./kernel_spec.ts";
+
+/** Changes logits [rows, cols] in place by `history`, to whose rows it first appends the tokens chosen last. */
+export const banRepeats: KernelSpec<
+  "logits" | "history" | "next",
+  "rows" | "cols" | "length" | "capacity" | "size" | "appends",
+  "WORKGROUP_SIZE"
+> = {
+  name: "banRepeats",
+  buffers: { logits: "read_write", history: "read_write", next: "read" },
+  params: { rows: "u32", cols: "u32", length: "u32", capacity: "u32", size: "u32", appends: "u32" },
+  tuning: { WORKGROUP_SIZE: 64 },
+  grid: ({ rows }) => [rows],
+  wgsl: /* wgsl */ `
+override WORKGROUP_SIZE: u32 = 64u;
+struct Params { rows: u32, cols: u32, length: u32, capacity: u32, size: u32, appends: u32 }
+@group(0) @binding(0) var<storage, read_write> logits: array<f32>; // [rows, cols]
+@group(0) @binding(1) var<storage, read_write> history: array<i32>; // [rows, capacity]: tokens so far
+@group(0) @binding(2) var<storage, read> next: array<i32>; // [rows]: the last of them, where params.appends is 1
+@group(0) @binding(3) var<uniform> params: Params;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
+  @builtin(local_invocation_id) lid: vec3u) {
+  let row = wid.x + wid.y * nwg.x;
+  if (row >= params.rows) { return; } // uniform: all threads of a workgroup leave
+  let base = row * params.capacity;
+  if (lid.x == 0u && params.appends == 1u) { history[base + params.length - 1u] = next[row]; }
+  storageBarrier(); // the last token is in the history
+  let before = params.size - 1u;
+  if (params.length < params.size) { return; }
+  let tail = base + params.length - before;
+  for (var i = lid.x; i + before < params.length; i += WORKGROUP_SIZE) {
+    var same = true;
+    for (var k = 0u; k < before; k++) { same = same && history[base + i + k] == history[tail + k]; }
+    let token = history[base + i + before];
+    // not -infinity: some drivers assume that there is none
+    if (same && token >= 0 && u32(token) < params.cols) {
+      logits[row * params.cols + u32(token)] = -3.4028234663852886e38;
+    }
+  }
+}
+`,
+};
