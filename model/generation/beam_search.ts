@@ -1,7 +1,7 @@
 /**
  * Beam search as `transformers` does it (`GenerationMixin._beam_search`, version 5): each row has
  * `numBeams` running sequences, of whose continuations the best ones run on. Sequences that end are ranked by their mean
- * log-probability. Scores are float64 on the host. Every step recomputes the sequences; there is no cache.
+ * log-probability. Scores are float64 on the host.
  * @module
  */
 
@@ -32,6 +32,8 @@ export interface BeamOptions {
 interface Beam {
   readonly ids: readonly number[];
   readonly score: number;
+  /** Which of the row's running sequences it continues. */
+  readonly parent: number;
 }
 
 /** The search for one prompt. */
@@ -78,32 +80,39 @@ function continuations(running: readonly Beam[], rows: readonly Float64Array[], 
       if (best.length > count) best.pop();
     }
   });
-  return best.map(({ beam, token, score }) => ({ ids: [...running[beam].ids, token], score }));
+  return best.map(({ beam, token, score }) => ({ ids: [...running[beam].ids, token], score, parent: beam }));
 }
 
 /**
  * Continues each prompt with its best sequence.
  * @param prompts rows of one length
- * @param logitsOf the last logits [rows, V] of sequences; called without gradients
+ * @param logitsOf the last logits [rows, V] of sequences, each one token longer than that in row `parents[row]` of the
+ * call before; called without gradients
  * @returns prompts and new tokens, filled up to one length
  */
 export async function beamSearch(
   prompts: readonly (readonly number[])[],
-  logitsOf: (sequences: number[][]) => Tensor,
+  logitsOf: (sequences: number[][], parents: number[]) => Tensor,
   options: BeamOptions,
 ): Promise<number[][]> {
   const { numBeams, lengthPenalty, earlyStopping, eos, pad, maxNewTokens, repetitionPenalty } = options;
   const prompt = prompts[0].length;
   const kept = Math.max(2, 1 + eos.length) * numBeams;
   const searches = prompts.map((ids): Search => ({
-    running: Array.from({ length: numBeams }, (_, beam) => ({ ids, score: beam === 0 ? 0 : -1e9 })),
+    running: Array.from({ length: numBeams }, (_, beam) => ({
+      ids,
+      score: beam === 0 ? 0 : -1e9,
+      parent: beam,
+    })),
     ended: [],
     improvable: true,
   }));
   for (let step = 1; step <= maxNewTokens; step++) {
-    const logits = noGrad(() =>
-      logitsOf(searches.flatMap(({ running }) => running.map(({ ids }) => [...ids])))
+    const sequences = searches.flatMap(({ running }) => running.map(({ ids }) => [...ids]));
+    const parents = searches.flatMap(({ running }, row) =>
+      running.map(({ parent }) => row * numBeams + parent)
     );
+    const logits = noGrad(() => logitsOf(sequences, parents));
     const V = logits.shape[1];
     const values = await readAndDispose(logits) as Float32Array;
     options.signal?.throwIfAborted();
@@ -119,7 +128,7 @@ export async function beamSearch(
       const full = earlyStopping && search.ended.length === numBeams;
       if (search.improvable && !full) {
         const fresh = best.slice(0, numBeams).filter(ends)
-          .map(({ ids, score }) => ({ ids, score: score / step ** lengthPenalty }));
+          .map((beam) => ({ ...beam, score: beam.score / step ** lengthPenalty }));
         search.ended = [...search.ended, ...fresh].sort((a, b) => b.score - a.score).slice(0, numBeams);
       }
       search.running = best.filter((beam) => !ends(beam)).slice(0, numBeams);

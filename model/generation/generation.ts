@@ -26,7 +26,7 @@ export interface GenerateOptions extends SamplingOptions {
   seed?: number;
   /** Receives each new token. */
   streamer?: Streamer;
-  /** Keep keys and values of earlier tokens, which beam search always recomputes; default true. */
+  /** Keep keys and values of earlier tokens; default true. */
   useCache?: boolean;
   /** Running sequences of beam search; default 1, which means no beam search. */
   numBeams?: number;
@@ -116,8 +116,7 @@ export async function generate(
   const pad = padTokenId ?? [facts.padTokenId, eos[0]].find(inVocabulary) ?? 0;
   const prompts = readPrompts(inputs, tokenizer, pad);
   const { rows, mask, virtual } = prompts;
-  const virtualTokens = virtual.promptEmbeds?.shape[0] ?? virtual.prefixKeyValues?.[0].shape[0] ?? 0;
-  const prompt = virtualTokens + rows[0].length;
+  const prompt = virtualCount(virtual) + rows[0].length;
   if (!Number.isInteger(maxNewTokens) || maxNewTokens < 1) {
     throw new RangeError(
       `Cannot generate: maxNewTokens must be a positive integer, received ${maxNewTokens}`,
@@ -192,26 +191,37 @@ async function searchBeams(
     );
   }
   const masks = mask?.flatMap((row) => Array.from({ length: numBeams }, () => row));
-  const { runStep = (step) => step() } = options;
-  return await beamSearch(rows, (sequences) => {
+  const { runStep = (step) => step(), useCache = true, maxNewTokens } = options;
+  const capacity = virtualCount(virtual) + rows[0].length + maxNewTokens;
+  const cache = useCache ? new KVCache(model, model.device, rows.length * numBeams, capacity) : undefined;
+  const logitsOf = (sequences: number[][], parents: number[]) => {
+    const fresh = cache !== undefined && cache.length > 0;
+    const width = fresh ? 1 : sequences[0].length;
+    if (fresh) cache.reorder(parents);
     const attention = masks?.map((row, i) => [
       ...row,
       ...new Array<number>(sequences[i].length - row.length).fill(1),
     ]);
     const forward = () =>
       model.lastLogits({
-        inputIds: sequences,
+        inputIds: sequences.map((ids) => ids.slice(-width)),
         attentionMask: attention,
-        positionIds: attention && positionsOf(attention),
-        ...virtual,
+        positionIds: attention && positionsOf(attention).map((row) => row.slice(-width)),
+        pastKeyValues: cache,
+        ...(fresh ? {} : virtual),
       });
     return inEvalMode(() => runStep(() => tidy(forward)));
-  }, {
-    ...options,
-    numBeams,
-    lengthPenalty,
-    earlyStopping,
-    repetitionPenalty: sampling.repetitionPenalty,
-    noRepeatNgramSize: sampling.noRepeatNgramSize,
-  });
+  };
+  const { repetitionPenalty, noRepeatNgramSize } = sampling;
+  const search = { ...options, numBeams, lengthPenalty, earlyStopping, repetitionPenalty, noRepeatNgramSize };
+  try {
+    return await beamSearch(rows, logitsOf, search);
+  } finally {
+    cache?.dispose();
+  }
+}
+
+/** Number of virtual tokens before every row. */
+function virtualCount({ promptEmbeds, prefixKeyValues }: Prompts["virtual"]): number {
+  return promptEmbeds?.shape[0] ?? prefixKeyValues?.[0].shape[0] ?? 0;
 }

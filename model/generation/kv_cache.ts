@@ -3,7 +3,7 @@
  * @module
  */
 
-import { type Device, empty, keep, type Tensor, tidy, writeRows } from "../../autograd/mod.ts";
+import { type Device, empty, keep, type Tensor, tidy, untracked, writeRows } from "../../autograd/mod.ts";
 import { keyValueSize, type ModelFacts } from "../facts.ts";
 
 /** Room for `capacity` tokens of each row, one tensor per layer. */
@@ -18,6 +18,8 @@ export class KVCache {
   readonly batch: number;
   /** Of each layer: [B, capacity, 2 Hkv D], keys then values. */
   readonly layers: readonly Tensor[];
+  /** Holds rows of a layer while they change places. */
+  #spare?: Tensor;
 
   /**
    * An empty cache.
@@ -50,9 +52,30 @@ export class KVCache {
     this.virtualTokens = virtual;
   }
 
+  /**
+   * Gives each row the tokens of another: row r those that row `parents[r]` had, as beam search continues its sequences.
+   * @param parents one row number for each row; several may be the same
+   */
+  reorder(parents: readonly number[]): void {
+    const moved = parents.flatMap((parent, row) => parent === row ? [] : [{ parent, row }]);
+    if (moved.length === 0) return;
+    const [{ device, shape: [, , width] }] = this.layers;
+    const rowBytes = this.capacity * width * 4;
+    const bytes = this.length * width * 4;
+    this.#spare ??= untracked(() => empty(device, this.layers[0].shape));
+    const spare = this.#spare;
+    for (const layer of this.layers) {
+      const copy = (from: Tensor, source: number, to: Tensor, target: number) =>
+        device.copy(from.window(source * rowBytes, bytes), to.window(target * rowBytes, bytes));
+      for (const parent of new Set(moved.map(({ parent }) => parent))) copy(layer, parent, spare, parent);
+      for (const { parent, row } of moved) copy(spare, parent, layer, row);
+    }
+  }
+
   /** Frees its memory. */
   dispose(): void {
     for (const layer of this.layers) layer.dispose();
+    this.#spare?.dispose();
   }
 
   /** `using` disposes it at the end of the block. */

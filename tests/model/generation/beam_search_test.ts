@@ -27,20 +27,35 @@ for (const { ids, padded, ...test } of json.cases) {
     const model = await loadFixture("gpt2_tiny", { device });
     const live = device.memory.liveBytes;
     const inputs = padded ? { inputIds: json.padded, attentionMask: json.mask } : json.prompts;
-    const found = await model.generate(inputs, {
-      maxNewTokens: 12,
-      numBeams: test.num_beams,
-      eosTokenId: test.eos_token_id ?? null,
-      padTokenId: 256,
-      lengthPenalty: test.length_penalty,
-      earlyStopping: test.early_stopping,
-      repetitionPenalty: test.repetition_penalty,
-    });
-    assertEquals(found, ids);
+    const search = (useCache: boolean) =>
+      model.generate(inputs, {
+        useCache,
+        maxNewTokens: 12,
+        numBeams: test.num_beams,
+        eosTokenId: test.eos_token_id ?? null,
+        padTokenId: 256,
+        lengthPenalty: test.length_penalty,
+        earlyStopping: test.early_stopping,
+        repetitionPenalty: test.repetition_penalty,
+      });
+    for (const useCache of [true, false]) assertEquals(await search(useCache), ids);
     assertEquals(device.memory.liveBytes, live, "nothing is left of the search");
     model.dispose();
   });
 }
+
+Deno.test("generate() with beams computes each token once where it keeps a cache", async () => {
+  const model = await loadFixture("gpt2_tiny", { device: await ownDevice() });
+  const lengths: number[] = [];
+  const { lastLogits } = model;
+  model.lastLogits = (inputs) => {
+    lengths.push((inputs.inputIds as number[][])[0].length);
+    return lastLogits.call(model, inputs);
+  };
+  await model.generate(json.prompts, { numBeams: 3, maxNewTokens: 4, eosTokenId: null });
+  assertEquals(lengths, [5, 1, 1, 1]);
+  model.dispose();
+});
 
 Deno.test("generate() with beams and adapterNames gives each row the sequences of its adapter alone", async () => {
   const base = await loadFixture("gpt2_tiny", { device: await ownDevice() });
