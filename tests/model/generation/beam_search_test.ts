@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { getPeftModel, LoraConfig } from "../../../peft/mod.ts";
+import { getPeftModel, LoraConfig, PrefixTuningConfig, PromptTuningConfig } from "../../../peft/mod.ts";
 import { FIXTURES, loadFixture, ownDevice } from "../../reference/fixtures.ts";
 import { randomise } from "../../peft/tiny_model.ts";
 
@@ -55,6 +55,24 @@ Deno.test("generate() with beams computes each token once where it keeps a cache
   await model.generate(json.prompts, { numBeams: 3, maxNewTokens: 4, eosTokenId: null });
   assertEquals(lengths, [5, 1, 1, 1]);
   model.dispose();
+});
+
+Deno.test("generate() with beams and virtual tokens gives the same with the cache as without it", async () => {
+  for (
+    const config of [
+      new PrefixTuningConfig({ numVirtualTokens: 3 }),
+      new PromptTuningConfig({ numVirtualTokens: 3 }),
+    ]
+  ) {
+    const base = await loadFixture("gpt2_tiny", { device: await ownDevice() });
+    const model = getPeftModel(base, config).eval();
+    await randomise(model);
+    const inputs = { inputIds: json.padded, attentionMask: json.mask };
+    const search = (useCache: boolean) =>
+      model.generate(inputs, { useCache, numBeams: 3, maxNewTokens: 8, eosTokenId: null });
+    assertEquals(await search(true), await search(false));
+    model.dispose();
+  }
 });
 
 Deno.test("generate() with beams and adapterNames gives each row the sequences of its adapter alone", async () => {
