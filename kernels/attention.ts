@@ -25,7 +25,9 @@ export interface AttentionKernels {
 }
 
 /** Which kernels `attentionKernels` makes: the choice for an adapter, and what a call needs. */
-export type AttentionVariant = AttentionChoice & Pick<AttentionKernelOptions, "vector" | "mask" | "dropout">;
+export type AttentionVariant =
+  & AttentionChoice
+  & Pick<AttentionKernelOptions, "vector" | "mask" | "dropout" | "grouped" | "windowed">;
 
 /** How a kernel divides the work. */
 export interface AttentionChoice {
@@ -57,8 +59,16 @@ const attentionRegisters = {
 
 /** The kernels for a head size, each made once. */
 export function attentionKernels(size: number, choice: AttentionVariant): AttentionKernels {
-  const { variant, rows, vector, mask, dropout } = choice;
-  const options = { variant, headSize: variant === "tile" ? 0 : size, vector, mask, dropout };
+  const { variant, rows, vector, mask, dropout, grouped, windowed } = choice;
+  const options = {
+    variant,
+    headSize: variant === "tile" ? 0 : size,
+    vector,
+    mask,
+    dropout,
+    grouped,
+    windowed,
+  };
   return {
     forward: once("forward", { ...options, rows: rows.forward }),
     backwardQuery: once("backwardQuery", { ...options, rows: rows.backwardQuery }),
@@ -69,25 +79,28 @@ export function attentionKernels(size: number, choice: AttentionVariant): Attent
 /**
  * How many keys (queries in `backwardKeyValue`) one launch may take where a driver ends loops after `iterations`: a
  * multiple of 8, Infinity where it does not. A `tile` takes more in several launches.
+ * @param group query heads that share keys and values: `backwardKeyValue` takes the queries of each
  */
 export function attentionReach(
   stage: keyof AttentionKernels,
   { variant, rows, vector, dropout }: Pick<AttentionVariant, "variant" | "rows" | "vector" | "dropout">,
   headSize: number,
   iterations: number,
+  group = 1,
 ): number {
   if (iterations === Infinity) return Infinity;
+  const loops = stage === "backwardKeyValue" ? group : 1;
   // Every loop counts one iteration more, the one that ends it.
   const draw = 1 + PHILOX_LOOP;
   if (variant === "registers") {
     const meets = stage === "backwardKeyValue" ? 1 : 4; // a turn of the loop
     const turn = 1 + (dropout ? rows[stage] * draw : 0);
-    return Math.floor((iterations - 1) / turn * meets / 8) * 8;
+    return Math.floor((iterations - 1) / loops / turn * meets / 8) * 8;
   }
   const depth = vector ? headSize / 4 : headSize;
   const draws = dropout ? 1 + (stage === "backwardKeyValue" ? 8 : rows[stage]) * (1 + 2 * draw) : 0;
   const turn = 1 + 2 * (depth + 1) + draws; // scores, draws and results of eight keys
-  return Math.max(1, Math.floor((iterations - 2 * (depth + 1)) / turn)) * 8;
+  return Math.max(1, Math.floor((iterations - 2 * (depth + 1)) / loops / turn)) * 8;
 }
 
 const TILE: AttentionChoice = {
@@ -114,8 +127,11 @@ export function attentionKernelList(): AttentionKernel[] {
   for (const choice of [TILE, TILE_DECODE, REGISTERS]) {
     for (const size of [64, 5]) {
       for (const [mask, dropout] of [[false, false], [true, true]]) {
-        const kernels = attentionKernels(size, { ...choice, vector: size % 4 === 0, mask, dropout });
-        for (const kernel of Object.values(kernels)) list.add(kernel);
+        for (const [grouped, windowed] of [[false, false], [true, true]]) {
+          const vector = size % 4 === 0;
+          const kernels = attentionKernels(size, { ...choice, vector, mask, dropout, grouped, windowed });
+          for (const kernel of Object.values(kernels)) list.add(kernel);
+        }
       }
     }
   }

@@ -6,17 +6,20 @@
  * @module
  */
 import {
-  ATTENTION_PARAMS,
   attentionBuffers,
   attentionDeclarations,
   attentionGrid,
   type AttentionKernel,
   type AttentionKernelOptions,
   attentionName,
+  attentionParams,
   attentionPlace,
   dotText,
+  firstKey,
   groups,
+  lastQuery,
   load,
+  queryHeads,
   range,
   shownKeys,
   store,
@@ -41,7 +44,7 @@ function queryBody(options: AttentionKernelOptions): string {
     emit(`  let logSum${r} = stats[statHead + i${r}];`);
   }
   emit(`  let limit = min(params.past + first + ${rows}u, params.Tk);`);
-  emit("  for (var j = 0u; j < limit; j += 4u) {");
+  emit(`  for (var j = ${firstKey(options, 4)}; j < limit; j += 4u) {`);
   emit(shownKeys(options));
   for (const e of range(4)) {
     emit(`    let at${e} = min(j + ${e}u, params.Tk - 1u) * kvRow;`);
@@ -91,7 +94,7 @@ export function attentionBackwardQuery(options: AttentionKernelOptions): Attenti
   return {
     name: attentionName("backwardQuery", options),
     buffers,
-    params: ATTENTION_PARAMS,
+    params: attentionParams(options),
     tuning: { WORKGROUP_SIZE: 64 },
     grid: attentionGrid(options, "Tq"),
     wgsl: `${attentionDeclarations(options, buffers)}
@@ -104,7 +107,8 @@ ${queryBody(options)}
 }
 
 function keyBody(options: AttentionKernelOptions): string {
-  const { rows, dropout, mask } = options;
+  const { rows, dropout, mask, windowed } = options;
+  const { open, close } = queryHeads(options);
   const lines: string[] = [];
   const emit = (line: string) => {
     if (line !== "") lines.push(line);
@@ -120,8 +124,12 @@ function keyBody(options: AttentionKernelOptions): string {
       emit(`  var dv${r}_${d} = vec4f();`);
     }
   }
+  for (const line of open) emit(line);
   // The first query that sees this thread's first key.
-  emit("  for (var i = max(first, params.past) - params.past; i < params.Tq; i++) {");
+  if (windowed) emit(`  let last = ${lastQuery(options)};`);
+  emit(
+    `  for (var i = max(first, params.past) - params.past; i < ${windowed ? "last" : "params.Tq"}; i++) {`,
+  );
   for (const d of groups(options)) {
     emit(`    let q_${d} = ${load(options, "q", "qHead + i * qRow", d)};`);
     emit(`    let g_${d} = ${load(options, "dy", "oHead + i * oRow", d)};`);
@@ -131,7 +139,8 @@ function keyBody(options: AttentionKernelOptions): string {
   if (dropout) emit("    let keep = keepFactors(statHead + i, first / 4u);");
   for (const r of range(rows)) {
     emit(`    let s${r} = ${dotText(options, "q", `k${r}`)};`);
-    const valid = `shown${r} && j${r} <= params.past + i`;
+    const near = windowed ? ` && j${r} + params.window > params.past + i` : "";
+    const valid = `shown${r} && j${r} <= params.past + i${near}`;
     emit(`    let p${r} = select(0.0, exp(s${r} - logSum), ${valid});`);
     // Blocks of keys begin at multiples of `rows`, which divides 4.
     const factor = dropout ? ` * keep[${rows === 4 ? `${r}u` : `(first + ${r}u) % 4u`}]` : "";
@@ -144,6 +153,7 @@ function keyBody(options: AttentionKernelOptions): string {
     }
   }
   emit("  }");
+  for (const line of close) emit(line);
   for (const r of range(rows)) {
     emit(`  if (first + ${r}u < params.Tk) {`);
     for (const d of groups(options)) {
@@ -165,7 +175,7 @@ export function attentionBackwardKeyValue(options: AttentionKernelOptions): Atte
   return {
     name: attentionName("backwardKeyValue", options),
     buffers,
-    params: ATTENTION_PARAMS,
+    params: attentionParams(options),
     tuning: { WORKGROUP_SIZE: 64 },
     grid: attentionGrid(options, "Tk"),
     wgsl: `${attentionDeclarations(options, buffers)}

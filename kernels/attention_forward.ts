@@ -4,15 +4,16 @@
  * @module
  */
 import {
-  ATTENTION_PARAMS,
   attentionBuffers,
   attentionDeclarations,
   attentionGrid,
   type AttentionKernel,
   type AttentionKernelOptions,
   attentionName,
+  attentionParams,
   attentionPlace,
   dotText,
+  firstKey,
   groups,
   load,
   range,
@@ -39,7 +40,7 @@ function body(options: AttentionKernelOptions): string {
     if (mask) emit(`  var sees${r} = false;`);
   }
   emit(`  let limit = min(params.past + first + ${rows}u, params.Tk);`);
-  emit("  for (var j = 0u; j < limit; j += 4u) {");
+  emit(`  for (var j = ${firstKey(options, 4)}; j < limit; j += 4u) {`);
   emit(shownKeys(options));
   for (const e of range(4)) {
     emit(`    let k${e} = kHead + min(j + ${e}u, params.Tk - 1u) * kvRow;`);
@@ -91,7 +92,7 @@ export function attentionForward(options: AttentionKernelOptions): AttentionKern
   return {
     name: attentionName("forward", options),
     buffers,
-    params: ATTENTION_PARAMS,
+    params: attentionParams(options),
     tuning: { WORKGROUP_SIZE: 64 },
     grid: attentionGrid(options, "Tq"),
     wgsl: `${attentionDeclarations(options, buffers)}

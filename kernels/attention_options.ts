@@ -20,12 +20,17 @@ export interface AttentionKernelOptions {
   readonly mask: boolean;
   /** Dropout of probabilities. */
   readonly dropout: boolean;
+  /** Fewer heads of keys and values than of queries. */
+  readonly grouped: boolean;
+  /** A window: a query sees the last `window` keys up to its own position. */
+  readonly windowed: boolean;
 }
 
 /**
  * Parameters of the family; offsets and strides in elements. Query i sees keys j <= past + i. q is [B, Tq, ...] by
  * `qBatch` and `qRow`; keys and values lie in one buffer by `kvBatch` and `kvRow`, from `kOffset` and `vOffset` on;
- * heads are neighbours of D channels. `batch0` numbers the first sequence of this launch among all. Of keys (queries in
+ * heads are neighbours of D channels. Where `grouped`, H / Hkv query heads in a row share one of Hkv heads of keys and
+ * values; where `windowed`, query i sees keys j > past + i - window alone, and window is at most Tk. `batch0` numbers the first sequence of this launch among all. Of keys (queries in
  * dkv) a `tile` takes those from `begin` to `end` and continues where the launch before it stopped; `registers` takes
  * all.
  */
@@ -48,10 +53,12 @@ export type AttentionParam =
   | "statRows"
   | "call"
   | "scale"
-  | "p";
+  | "p"
+  | "Hkv"
+  | "window";
 
-/** The parameters in the order of the uniform struct. */
-export const ATTENTION_PARAMS: Readonly<Record<AttentionParam, ParamType>> = {
+/** Parameters of every program, in the order of the uniform struct. */
+const COMMON_PARAMS = {
   B: "u32",
   H: "u32",
   D: "u32",
@@ -71,7 +78,19 @@ export const ATTENTION_PARAMS: Readonly<Record<AttentionParam, ParamType>> = {
   call: "u32",
   scale: "f32",
   p: "f32",
-};
+} as const;
+
+/** The parameters of a program in the order of its uniform struct. */
+export function attentionParams(
+  { grouped, windowed }: AttentionKernelOptions,
+): Readonly<Record<AttentionParam, ParamType>> {
+  const params: Partial<Record<AttentionParam, ParamType>> = {
+    ...COMMON_PARAMS,
+    ...(grouped && { Hkv: "u32" }),
+    ...(windowed && { window: "u32" }),
+  };
+  return params as Record<AttentionParam, ParamType>; // callers give all; a program takes those that it has
+}
 
 /** A kernel of the family. */
 export type AttentionKernel = KernelSpec<string, AttentionParam, "WORKGROUP_SIZE">;
@@ -83,6 +102,8 @@ export function attentionName(stage: string, options: AttentionKernelOptions): s
   parts.push(options.vector ? "vec4" : "scalar");
   if (options.mask) parts.push("mask");
   if (options.dropout) parts.push("dropout");
+  if (options.grouped) parts.push("grouped");
+  if (options.windowed) parts.push("window");
   return parts.join(".");
 }
 
@@ -128,7 +149,7 @@ export function attentionDeclarations(
   buffers: Readonly<Record<string, BufferAccess>>,
 ): string {
   const lines = ["override WORKGROUP_SIZE: u32 = 64u;", "struct Params {"];
-  for (const [name, type] of Object.entries(ATTENTION_PARAMS)) lines.push(`  ${name}: ${type},`);
+  for (const [name, type] of Object.entries(attentionParams(options))) lines.push(`  ${name}: ${type},`);
   lines.push("}");
   Object.entries(buffers).forEach(([name, access], index) => {
     const words = name === "mask" || name === "rng";
@@ -203,29 +224,77 @@ function units(options: AttentionKernelOptions, elements: string): string {
   return options.vector ? `(${elements}) / 4u` : `(${elements})`;
 }
 
+/** What a launch counts heads by: queries' heads, or those of keys and values. */
+const headsOf = ({ grouped }: AttentionKernelOptions, length: "Tq" | "Tk") =>
+  grouped && length === "Tk" ? "params.Hkv" : "params.H";
+
+/** Where query head `h` begins in statistics, queries and results. */
+const queryPlaces = (options: AttentionKernelOptions, D: string) => ({
+  stat: "  let statHead = ((params.batch0 + b) * params.H + h) * params.Tq;",
+  q: `  let qHead = ${units(options, `b * params.qBatch + h * ${D}`)};`,
+  o: `  let oHead = ${units(options, `b * params.Tq * params.H * ${D} + h * ${D}`)};`,
+});
+
+/** Where the heads of a thread begin; a thread that owns keys that several query heads share takes those one by one. */
+function headPlaces(options: AttentionKernelOptions, length: "Tq" | "Tk", D: string): string {
+  const { stat, q, o } = queryPlaces(options, D);
+  const shared = options.grouped && length === "Tq" ? "(h / (params.H / params.Hkv))" : "h";
+  const k = `  let kHead = ${units(options, `b * params.kvBatch + params.kOffset + ${shared} * ${D}`)};`;
+  const v = `  let vHead = ${units(options, `b * params.kvBatch + params.vOffset + ${shared} * ${D}`)};`;
+  return (options.grouped && length === "Tk" ? [k, v] : [stat, q, k, v, o]).join("\n");
+}
+
+/** Around the loop over queries of a thread that owns keys: over the query heads that share them, where there are some. */
+export function queryHeads(options: AttentionKernelOptions): { open: string[]; close: string[] } {
+  if (!options.grouped) return { open: [], close: [] };
+  const { stat, q, o } = queryPlaces(
+    options,
+    options.variant === "tile" ? "params.D" : `${options.headSize}u`,
+  );
+  const open = [
+    "  let group = params.H / params.Hkv;",
+    "  let keyHead = h;",
+    "  for (var member = 0u; member < group; member++) {",
+    "  let h = keyHead * group + member;",
+    stat,
+    q,
+    o,
+  ];
+  return { open, close: ["  }"] };
+}
+
+/** The first key that a block of queries sees, at a multiple of `step`. */
+export function firstKey({ windowed }: AttentionKernelOptions, step: number): string {
+  if (!windowed) return "0u";
+  return `(max(params.past + first + 1u, params.window) - params.window) / ${step}u * ${step}u`;
+}
+
+/** One more than the last query that sees a key of this block, at most Tq. */
+export function lastQuery({ windowed, rows }: AttentionKernelOptions): string {
+  if (!windowed) return "params.Tq";
+  return `min(params.Tq, max(first + ${rows - 1}u + params.window, params.past) - params.past)`;
+}
+
 /**
  * The head of every program: this thread's sequence `b`, head `h` and first row `first` of `rows`-sized blocks, and
  * where its head's channels begin.
  */
 export function attentionPlace(options: AttentionKernelOptions, length: "Tq" | "Tk"): string {
-  const D = options.headSize;
+  const D = `${options.headSize}u`;
+  const heads = headsOf(options, length);
   return `@compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   @builtin(local_invocation_id) lid: vec3u) {
   let index = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
   let blocks = (params.${length} + ${options.rows - 1}u) / ${options.rows}u;
-  if (index >= params.B * params.H * blocks) { return; }
-  let b = index / (params.H * blocks);
-  let h = index / blocks % params.H;
+  if (index >= params.B * ${heads} * blocks) { return; }
+  let b = index / (${heads} * blocks);
+  let h = index / blocks % ${heads};
   let first = index % blocks * ${options.rows}u;
-  let statHead = ((params.batch0 + b) * params.H + h) * params.Tq;
-  let qHead = ${units(options, `b * params.qBatch + h * ${D}u`)};
-  let kHead = ${units(options, `b * params.kvBatch + params.kOffset + h * ${D}u`)};
-  let vHead = ${units(options, `b * params.kvBatch + params.vOffset + h * ${D}u`)};
-  let oHead = ${units(options, `b * params.Tq * params.H * ${D}u + h * ${D}u`)};
+${headPlaces(options, length, D)}
   let qRow = ${units(options, "params.qRow")};
   let kvRow = ${units(options, "params.kvRow")};
-  let oRow = ${units(options, `params.H * ${D}u`)};`;
+  let oRow = ${units(options, `params.H * ${D}`)};`;
 }
 
 /** Rows a launch covers, for its grid. */
@@ -237,14 +306,20 @@ export function attentionGrid(
   tuning: { readonly WORKGROUP_SIZE: number },
 ) => readonly [number] {
   return (params, { WORKGROUP_SIZE }) => [
-    Math.ceil(params.B * params.H * Math.ceil(params[length] / options.rows) / WORKGROUP_SIZE),
+    Math.ceil(
+      params.B * (options.grouped && length === "Tk" ? params.Hkv : params.H) *
+        Math.ceil(params[length] / options.rows) / WORKGROUP_SIZE,
+    ),
   ];
 }
 
 /** `valid<r>`: which of the keys j to j + 3 query `i<r>` sees. The causal limit lies below Tk. */
 export function validKeys(options: AttentionKernelOptions, r: number): string {
   const causal = `(vec4u(j, j + 1u, j + 2u, j + 3u) <= vec4u(params.past + i${r}))`;
-  return `    let valid${r} = ${causal}${options.mask ? " & shown" : ""};`;
+  const near = options.windowed
+    ? ` & (vec4u(j, j + 1u, j + 2u, j + 3u) + vec4u(params.window) > vec4u(params.past + i${r}))`
+    : "";
+  return `    let valid${r} = ${causal}${near}${options.mask ? " & shown" : ""};`;
 }
 
 /** `shown`: which of the keys j to j + 3 the padding mask shows. */
@@ -262,21 +337,18 @@ export function dotText(options: AttentionKernelOptions, left: string, right: st
 
 /** As `attentionPlace` for the tile variant: threads run over heads first, D is a parameter. */
 export function attentionTilePlace(options: AttentionKernelOptions, length: "Tq" | "Tk"): string {
+  const heads = headsOf(options, length);
   return `@compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   @builtin(local_invocation_id) lid: vec3u) {
   let index = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
-  let heads = params.B * params.H;
+  let heads = params.B * ${heads};
   let first = index / heads * ${options.rows}u;
   if (first >= params.${length}) { return; }
-  let b = index % heads / params.H;
-  let h = index % params.H; // as heads is a multiple of H
+  let b = index % heads / ${heads};
+  let h = index % ${heads}; // as heads is a multiple of ${heads.slice("params.".length)}
   let depth = ${units(options, "params.D")};
-  let statHead = ((params.batch0 + b) * params.H + h) * params.Tq;
-  let qHead = ${units(options, "b * params.qBatch + h * params.D")};
-  let kHead = ${units(options, "b * params.kvBatch + params.kOffset + h * params.D")};
-  let vHead = ${units(options, "b * params.kvBatch + params.vOffset + h * params.D")};
-  let oHead = ${units(options, "b * params.Tq * params.H * params.D + h * params.D")};
+${headPlaces(options, length, "params.D")}
   let qRow = ${units(options, "params.qRow")};
   let kvRow = ${units(options, "params.kvRow")};
   let oRow = ${units(options, "params.H * params.D")};${

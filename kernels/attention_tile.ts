@@ -8,14 +8,17 @@
  * @module
  */
 import {
-  ATTENTION_PARAMS,
   attentionBuffers,
   attentionDeclarations,
   attentionGrid,
   type AttentionKernel,
   type AttentionKernelOptions,
   attentionName,
+  attentionParams,
   attentionTilePlace,
+  firstKey,
+  lastQuery,
+  queryHeads,
   range,
 } from "./attention_options.ts";
 
@@ -107,7 +110,8 @@ function validQueryRows(options: AttentionKernelOptions): string[] {
     }
     for (const r of range(options.rows)) {
       const shown = options.mask ? ` & shown_${g}` : "";
-      lines.push(`    let valid${r}_${g} = (${keys} <= vec4u(params.past + i${r}))${shown};`);
+      const near = options.windowed ? ` & (${keys} + vec4u(params.window) > vec4u(params.past + i${r}))` : "";
+      lines.push(`    let valid${r}_${g} = (${keys} <= vec4u(params.past + i${r}))${near}${shown};`);
     }
   }
   return lines;
@@ -147,6 +151,15 @@ function keyColumns(): string[] {
   ]);
 }
 
+/** Opens the loop over the keys of this launch that a block of queries sees. */
+function keyLoop(options: AttentionKernelOptions): string[] {
+  if (!options.windowed) return [`  for (var j = params.begin; j < limit; j += ${STEP}u) {`];
+  return [
+    `  let start = ${firstKey(options, STEP)};`,
+    `  for (var j = max(start, params.begin); j < limit; j += ${STEP}u) {`,
+  ];
+}
+
 function forwardBody(options: AttentionKernelOptions): string[] {
   const rows = range(options.rows);
   const lines = queryRows(options);
@@ -164,7 +177,7 @@ function forwardBody(options: AttentionKernelOptions): string[] {
   }
   lines.push("  }");
   lines.push(`  let limit = min(min(params.past + first + ${options.rows}u, params.Tk), params.end);`);
-  lines.push(`  for (var j = params.begin; j < limit; j += ${STEP}u) {`);
+  lines.push(...keyLoop(options));
   lines.push(...keyColumns());
   lines.push(
     ...scoreLoop(options, [{ sum: "s", rowBuffer: "q", row: "q", columnBuffer: "kv", column: "k" }]),
@@ -200,7 +213,7 @@ function forwardBody(options: AttentionKernelOptions): string[] {
     ...growLoop(
       options,
       [{ target: "o", row: "o", weight: "p", columnBuffer: "kv", column: "v", shrink: "shrink" }],
-      "j == 0u",
+      options.windowed ? "j == start" : "j == 0u",
     ),
   );
   lines.push("  }");
@@ -234,7 +247,7 @@ function backwardQueryBody(options: AttentionKernelOptions): string[] {
   for (const r of rows) lines.push(`    delta${r} += ${product(options, `dy[o${r} + d]`, `o[o${r} + d]`)};`);
   lines.push("  }");
   lines.push(`  let limit = min(min(params.past + first + ${options.rows}u, params.Tk), params.end);`);
-  lines.push(`  for (var j = params.begin; j < limit; j += ${STEP}u) {`);
+  lines.push(...keyLoop(options));
   lines.push(...keyColumns());
   lines.push(
     ...scoreLoop(options, [
@@ -256,7 +269,7 @@ function backwardQueryBody(options: AttentionKernelOptions): string[] {
     ...growLoop(
       options,
       [{ target: "dq", row: "q", weight: "ds", columnBuffer: "kv", column: "k" }],
-      "j == 0u",
+      options.windowed ? "j == start" : "j == 0u",
     ),
   );
   lines.push("  }");
@@ -279,7 +292,9 @@ function backwardKeyValueBody(options: AttentionKernelOptions): string[] {
   }
   // The first query that sees this block's first key; a step may begin with queries that do not.
   lines.push("  let start = max(first, params.past) - params.past;");
-  lines.push("  if (start >= params.Tq) {");
+  if (options.windowed) lines.push(`  let seenTo = ${lastQuery(options)};`);
+  const seenTo = options.windowed ? "seenTo" : "params.Tq";
+  lines.push(`  if (start >= ${seenTo}) {`);
   lines.push("    for (var d = 0u; d < depth; d++) {");
   for (const r of rows) {
     lines.push(
@@ -287,7 +302,9 @@ function backwardKeyValueBody(options: AttentionKernelOptions): string[] {
     );
   }
   lines.push("    }\n  }");
-  lines.push("  let last = min(params.end, params.Tq);");
+  lines.push(`  let last = min(params.end, ${seenTo});`);
+  const { open, close } = queryHeads(options);
+  lines.push(...open);
   lines.push(`  for (var i = max(start, params.begin); i < last; i += ${STEP}u) {`);
   for (const e of range(STEP)) {
     lines.push(`    let i${e} = min(i + ${e}u, params.Tq - 1u);`);
@@ -313,7 +330,10 @@ function backwardKeyValueBody(options: AttentionKernelOptions): string[] {
   if (options.dropout) lines.push(...keepLoop(STEP, "min(i + n, params.Tq - 1u)", "first / 4u"));
   for (const r of rows) {
     for (const g of range(STEP / 4)) {
-      const sees = `(vec4u(j${r}) <= query_${g} + vec4u(params.past)) & (query_${g} < vec4u(last))`;
+      const near = options.windowed
+        ? ` & (vec4u(j${r} + params.window) > query_${g} + vec4u(params.past))`
+        : "";
+      const sees = `(vec4u(j${r}) <= query_${g} + vec4u(params.past)) & (query_${g} < vec4u(last))${near}`;
       lines.push(`    let valid${r}_${g} = ${sees} & vec4<bool>(shown${r});`);
       const weight = `exp(params.scale * s${r}_${g} - logSum_${g})`;
       lines.push(`    let p${r}_${g} = select(vec4f(0.0), ${weight}, valid${r}_${g});`);
@@ -334,9 +354,9 @@ function backwardKeyValueBody(options: AttentionKernelOptions): string[] {
     ...growLoop(options, [
       { target: "dkv", row: "k", weight: "ds", columnBuffer: "q", column: "q" },
       { target: "dkv", row: "v", weight: "pd", columnBuffer: "dy", column: "g" },
-    ], "i == start"),
+    ], options.grouped ? "i == start && member == 0u" : "i == start"),
   );
-  lines.push("  }");
+  lines.push("  }", ...close);
   return lines;
 }
 
@@ -365,7 +385,7 @@ export function attentionTile(stage: keyof typeof stages, options: AttentionKern
   return {
     name: attentionName(stage, options),
     buffers,
-    params: ATTENTION_PARAMS,
+    params: attentionParams(options),
     tuning: { WORKGROUP_SIZE: 64 },
     grid: attentionGrid(options, length),
     wgsl: `${attentionDeclarations(options, buffers)}

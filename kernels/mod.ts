@@ -37,7 +37,7 @@ import { pointwiseKernels } from "./pointwise.ts";
 import { qrForm, qrReduce, qrUnpack } from "./qr.ts";
 import { randomFill } from "./random.ts";
 import { maxReduceHits, maxReduceShare, reduceKernels } from "./reduce.ts";
-import { rotaryKernel } from "./rotary.ts";
+import { joinHeads, partHeads, turnHeads, turnHeadsBack } from "./rotary.ts";
 import { sampleTokens } from "./sample.ts";
 import { sgdKernel, sgdMomentumKernel } from "./sgd.ts";
 import { softmaxBackward, softmaxForward } from "./softmax.ts";
@@ -74,7 +74,10 @@ export function allKernels(): KernelSpec[] {
     crossEntropyRows,
     crossEntropyGradient,
     attentionAppend,
-    rotaryKernel,
+    turnHeads,
+    turnHeadsBack,
+    joinHeads,
+    partHeads,
     banRepeats,
     sampleTokens,
     adamwCorrections,

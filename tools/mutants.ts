@@ -94,14 +94,14 @@ export const MUTANTS: readonly Mutant[] = [
   },
   // Attention
   {
-    file: "autograd/ops/attention.ts",
+    file: "autograd/ops/_attention_launch.ts",
     search: "{ ...params, B: count, batch0, ...range }",
     replace: "{ ...params, B: count, batch0: 0, ...range }",
     tests: [`${OPS}/attention_test.ts`],
     filter: "over the binding limit",
   },
   {
-    file: "autograd/ops/attention.ts",
+    file: "autograd/ops/_attention_launch.ts",
     search: "const values = { ...params, B: count, batch0 };",
     replace: "const values = { ...params, B: count, batch0: 0 };",
     tests: [`${OPS}/attention_test.ts`],
@@ -116,12 +116,24 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     file: "kernels/attention_tile.ts",
-    search:
-      "for (var j = params.begin; j < limit; j += ${STEP}u) {`);\n  lines.push(...keyColumns());\n  lines.push(\n    ...scoreLoop(options, [{",
-    replace:
-      "for (var j = 0u; j < limit; j += ${STEP}u) {`);\n  lines.push(...keyColumns());\n  lines.push(\n    ...scoreLoop(options, [{",
+    search: "return [`  for (var j = params.begin; j < limit; j += ${STEP}u) {`];",
+    replace: "return [`  for (var j = 0u; j < limit; j += ${STEP}u) {`];",
     tests: [`${OPS}/attention_test.ts`],
     filter: "takes several launches",
+  },
+  {
+    file: "kernels/attention_tile.ts",
+    search: "i == start && member == 0u",
+    replace: "i == start",
+    tests: [`${OPS}/attention_groups_test.ts`],
+    filter: "groups of 1, 2, 3 and 8",
+  },
+  {
+    file: "kernels/attention_options.ts",
+    search: "max(first + ${rows - 1}u + params.window",
+    replace: "max(first + params.window",
+    tests: [`${OPS}/attention_groups_test.ts`],
+    filter: "in a window",
   },
   // Rows, loops and sampling
   {

@@ -155,6 +155,8 @@ function attentionBench(
     tolerance: 2e-5, // of numbers up to about 1
     racer(choice, name) {
       const kernels = attentionKernels(headSize, {
+        grouped: false,
+        windowed: false,
         ...choice,
         vector: headSize % 4 === 0,
         mask: false,

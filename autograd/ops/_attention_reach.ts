@@ -16,20 +16,26 @@ export type AttentionReach = Readonly<Record<keyof AttentionKernels, number>>;
 
 const STAGES = ["forward", "backwardQuery", "backwardKeyValue"] as const;
 
-/** The choice of kernels, and how far a launch of each reaches; tiles where `registers`, which take one, do not. */
+/** The choice of kernels (`group`: query heads per head of keys and values), and how far a launch of each reaches; tiles where `registers`, which take one, do not. */
 export function chooseKernels(
   device: Device,
   given: AttentionChoice | undefined,
   { Tq, Tk }: { readonly Tq: number; readonly Tk: number },
   headSize: number,
-  dropout: boolean,
+  { dropout, group }: { readonly dropout: boolean; readonly group: number },
 ): { choice: AttentionChoice; reach: AttentionReach } {
   const vector = headSize % 4 === 0;
   const reachOf = (choice: AttentionChoice) =>
     Object.fromEntries(
       STAGES.map((stage) => [
         stage,
-        attentionReach(stage, { ...choice, vector, dropout }, headSize, device.profile.maxLoopIterations),
+        attentionReach(
+          stage,
+          { ...choice, vector, dropout },
+          headSize,
+          device.profile.maxLoopIterations,
+          group,
+        ),
       ]),
     ) as AttentionReach;
   const choice = given ?? picksOf(device)?.attention(Tq, headSize) ?? selectAttention(device.profile, Tq);

@@ -1,16 +1,18 @@
 /**
  * Causal attention of several heads, fused: scores and probabilities are never stored.
- *   o_i = sum_j keep_ij / (1 - p) softmax_j(scale q_i k_j) v_j over the keys j <= past + i that the mask shows
+ *   o_i = sum_j keep_ij / (1 - p) softmax_j(scale q_i k_j) v_j over the keys past + i - window < j <= past + i that the
+ *   mask shows; several query heads may share a head of keys and values
  * A query that sees no key gives zeros and contributes to no gradient. Gradients: kernels/attention_backward.ts.
  * @see Vaswani et al. 2017, arXiv:1706.03762; Dao 2022, arXiv:2205.14135
  * @module
  */
-import { type AttentionChoice, attentionKernels, type AttentionParam } from "../../kernels/attention.ts";
+import { type AttentionChoice, attentionKernels } from "../../kernels/attention.ts";
 import { attentionAppend } from "../../kernels/attention_cache.ts";
 import { sameShape, showShape } from "../shape.ts";
 import { record } from "../record.ts";
 import { empty, type Tensor } from "../tensor.ts";
-import { type AttentionReach, chooseKernels, eachReach } from "./_attention_reach.ts";
+import { backward, forward, type Plan, type Sizes, type Strides } from "./_attention_launch.ts";
+import { chooseKernels } from "./_attention_reach.ts";
 import { checkFloat } from "./_checks.ts";
 
 /** Dropout of attention probabilities. */
@@ -27,6 +29,10 @@ export interface AttentionDropout {
 export interface AttentionOptions {
   /** Number of heads; the channels must be divisible by it. */
   heads: number;
+  /** Heads of keys and values, a divisor of `heads`: query head h reads head floor(h / (heads / keyValueHeads)). Default `heads`. */
+  keyValueHeads?: number;
+  /** A query sees the last `window` keys up to its own position, itself included; default null, all. */
+  window?: number | null;
   /** Factor of the scores; default 1 / sqrt(channels of a head). */
   scale?: number;
   /** int32 or uint32 [B, Tk]; 0 hides a key (padding). */
@@ -52,6 +58,11 @@ export function causalSelfAttention(qkv: Tensor, options: AttentionOptions): Ten
     );
   }
   const C = width / 3;
+  if ((options.keyValueHeads ?? options.heads) !== options.heads) {
+    throw new TypeError(
+      "Cannot attend: qkv in one tensor has as many heads of keys and values as of queries",
+    );
+  }
   const plan = makePlan(qkv, options, { B, C, Tq: T, Tk: T, past: 0 }, {
     qRow: 3 * C,
     qBatch: T * 3 * C,
@@ -78,7 +89,7 @@ export function causalSelfAttention(qkv: Tensor, options: AttentionOptions): Ten
 
 /**
  * Attention of queries to keys and values of their own, such as a prefix followed by the sequence.
- * @param q [B, Tq, C]   @param kv [B, Tk, 2C]: keys and values side by side
+ * @param q [B, Tq, C]   @param kv [B, Tk, 2C], with D channels per key-value head [B, Tk, 2 Hkv D]: keys and values side by side
  * @param options also `past`: query i sees keys up to past + i; default Tk - Tq
  * @returns [B, Tq, C]
  * @throws {TypeError} if a shape or dtype does not fit
@@ -86,23 +97,10 @@ export function causalSelfAttention(qkv: Tensor, options: AttentionOptions): Ten
  */
 export function attention(q: Tensor, kv: Tensor, options: AttentionOptions & { past?: number }): Tensor {
   const [B, Tq, C] = checkRank3("q", q);
-  const [batch, Tk, width] = checkRank3("kv", kv);
-  if (batch !== B || width !== 2 * C) {
-    throw new TypeError(
-      `Cannot attend: kv [${B}, Tk, ${2 * C}] is required for q ${showShape(q.shape)}, received ${
-        showShape(kv.shape)
-      }`,
-    );
-  }
+  const [, Tk] = checkRank3("kv", kv);
+  checkKeyValues("kv", "Tk", q, kv, options);
   const past = options.past ?? Tk - Tq;
-  const plan = makePlan(q, options, { B, C, Tq, Tk, past }, {
-    qRow: C,
-    qBatch: Tq * C,
-    kvRow: 2 * C,
-    kvBatch: Tk * 2 * C,
-    kOffset: 0,
-    vOffset: C,
-  });
+  const plan = makePlan(q, options, { B, C, Tq, Tk, past }, separate(q, kv));
   const { o, stats } = forward(plan, q, kv);
   const { mask: _mask, rng: _rng, ...sizes } = plan; // the tape has its own handles on those
   const result = record("attention", {
@@ -118,6 +116,34 @@ export function attention(q: Tensor, kv: Tensor, options: AttentionOptions & { p
   });
   stats.dispose();
   return result;
+}
+
+/**
+ * Attention of the newest tokens to a cache that holds theirs already. Records no gradient.
+ * @param q [B, T, C]   @param cache [B, capacity, 2 Hkv D]: keys and values side by side
+ * @param options also `past`: tokens in the cache before these; the mask is [B, past + T]
+ * @returns [B, T, C]
+ * @throws {TypeError} if a shape or dtype does not fit
+ * @throws {RangeError} if past + T is over the capacity
+ */
+export function attendToCache(
+  q: Tensor,
+  cache: Tensor,
+  options: Omit<AttentionOptions, "dropout"> & { past: number },
+): Tensor {
+  const [B, T, C] = checkRank3("q", q);
+  const [, capacity] = checkRank3("cache", cache);
+  checkKeyValues("a cache", "capacity", q, cache, options);
+  const { past } = options;
+  if (past + T > capacity) {
+    throw new RangeError(
+      `Cannot attend to a cache of ${capacity} tokens: past + T must be at most that, received ${past} and ${T}`,
+    );
+  }
+  const plan = makePlan(q, options, { B, C, Tq: T, Tk: past + T, past }, separate(q, cache));
+  const { o, stats } = forward(plan, q, cache);
+  stats.dispose();
+  return o;
 }
 
 /**
@@ -166,39 +192,44 @@ export function cachedAttention(
   return o;
 }
 
-/** Where the rows of q and of kv lie, in elements. */
-type Strides = Pick<
-  Record<AttentionParam, number>,
-  "qRow" | "qBatch" | "kvRow" | "kvBatch" | "kOffset" | "vOffset"
->;
-
-interface Sizes {
-  readonly B: number;
-  readonly C: number;
-  readonly Tq: number;
-  readonly Tk: number;
-  readonly past: number;
+/** Where the rows of queries [B, Tq, C] and of keys and values side by side lie. */
+function separate({ shape: [, Tq, C] }: Tensor, { shape: [, length, width] }: Tensor): Strides {
+  const kvBatch = length * width;
+  return { qRow: C, qBatch: Tq * C, kvRow: width, kvBatch, kOffset: 0, vOffset: width / 2 };
 }
 
-/** A checked call. */
-interface Plan extends Sizes {
-  readonly headSize: number;
-  readonly params: Omit<Record<AttentionParam, number>, "B" | "batch0" | "begin" | "end">;
-  /** Keys (queries in `backwardKeyValue`) that one launch of a stage may take. */
-  readonly reach: AttentionReach;
-  readonly kernels: ReturnType<typeof attentionKernels>;
-  readonly tuning: { readonly WORKGROUP_SIZE: number };
-  readonly mask: Tensor | null;
-  readonly rng: Tensor | null;
+function checkKeyValues(
+  name: string,
+  length: string,
+  q: Tensor,
+  kv: Tensor,
+  { heads, keyValueHeads = heads }: AttentionOptions,
+): void {
+  const [B, , C] = q.shape;
+  const width = 2 * C / heads * keyValueHeads;
+  if (kv.shape[0] === B && kv.shape[2] === width) return;
+  throw new TypeError(
+    `Cannot attend: ${name} [${B}, ${length}, ${width}] is required for q ${showShape(q.shape)}, received ${
+      showShape(kv.shape)
+    }`,
+  );
 }
 
 function makePlan(x: Tensor, options: AttentionOptions, sizes: Sizes, strides: Strides): Plan {
-  const { heads, attentionMask = null } = options;
+  const { heads, keyValueHeads = heads, window = null, attentionMask = null } = options;
   const { B, C, Tq, Tk, past } = sizes;
   if (!Number.isInteger(heads) || heads < 1 || C % heads !== 0) {
     throw new RangeError(
       `Cannot attend: ${C} channels must be divisible by the number of heads, received ${heads}`,
     );
+  }
+  if (!Number.isInteger(keyValueHeads) || keyValueHeads < 1 || heads % keyValueHeads !== 0) {
+    throw new RangeError(
+      `Cannot attend: keyValueHeads must divide ${heads} heads, received ${keyValueHeads}`,
+    );
+  }
+  if (window !== null && (!Number.isInteger(window) || window < 1)) {
+    throw new RangeError(`Cannot attend: a window of at least 1 token is required, received ${window}`);
   }
   if (past < 0 || past + Tq > Tk) {
     throw new RangeError(
@@ -220,7 +251,8 @@ function makePlan(x: Tensor, options: AttentionOptions, sizes: Sizes, strides: S
     }
   }
   const headSize = C / heads;
-  const { choice, reach } = chooseKernels(x.device, options.choice, sizes, headSize, dropout);
+  const group = heads / keyValueHeads;
+  const { choice, reach } = chooseKernels(x.device, options.choice, sizes, headSize, { dropout, group });
   return {
     ...sizes,
     headSize,
@@ -230,6 +262,8 @@ function makePlan(x: Tensor, options: AttentionOptions, sizes: Sizes, strides: S
       vector: headSize % 4 === 0,
       mask: attentionMask !== null,
       dropout,
+      grouped: group > 1,
+      windowed: window !== null && window < past + Tq,
     }),
     tuning: { WORKGROUP_SIZE: choice.WORKGROUP_SIZE },
     mask: attentionMask,
@@ -237,6 +271,8 @@ function makePlan(x: Tensor, options: AttentionOptions, sizes: Sizes, strides: S
     params: {
       ...strides,
       H: heads,
+      Hkv: keyValueHeads,
+      window: Math.min(window ?? Tk, Tk),
       D: headSize,
       Tq,
       Tk,
@@ -247,101 +283,6 @@ function makePlan(x: Tensor, options: AttentionOptions, sizes: Sizes, strides: S
       p,
     },
   };
-}
-
-/** Runs `launch` for all sequences, or for as many at a time as fit the binding limit. */
-function eachBatch(
-  plan: Plan,
-  device: Tensor["device"],
-  launch: (first: number, count: number) => void,
-): void {
-  const { B, C, Tq } = plan;
-  const { qBatch, kvBatch } = plan.params;
-  const limit = device.limits.maxStorageBufferBindingSize / 4;
-  const fits = Math.floor(limit / Math.max(qBatch, kvBatch, 1));
-  if (fits >= B) return launch(0, B);
-  // Windows begin at multiples of 64 elements in every operand.
-  const aligned = (n: number) => [qBatch, kvBatch, Tq * C].every((stride) => n * stride % 64 === 0);
-  let step = fits;
-  while (step > 0 && !aligned(step)) step--;
-  if (step === 0) {
-    throw new RangeError(
-      `Cannot attend: sequences must fit ${4 * limit} bytes at 256-byte boundaries, received rows of ${
-        4 * Math.max(qBatch, kvBatch)
-      } bytes`,
-    );
-  }
-  for (let first = 0; first < B; first += step) launch(first, Math.min(step, B - first));
-}
-
-const window = (tensor: Tensor, first: number, count: number, stride: number) =>
-  first === 0 && tensor.size <= count * stride
-    ? tensor.view
-    : tensor.window(4 * first * stride, 4 * count * stride);
-
-function forward(plan: Plan, q: Tensor, kv: Tensor): { o: Tensor; stats: Tensor } {
-  const { device } = q;
-  const { B, C, Tq, Tk, params, kernels, reach, tuning, mask, rng, headSize } = plan;
-  const o = empty(device, [B, Tq, C]);
-  const stats = empty(device, [2, B, params.H, Tq]);
-  if (o.size === 0) return { o, stats };
-  eachBatch(plan, device, (batch0, count) => {
-    const buffers = {
-      q: window(q, batch0, count, params.qBatch),
-      kv: window(kv, batch0, count, params.kvBatch),
-      o: window(o, batch0, count, Tq * C),
-      stats: stats.view,
-      ...(mask && { mask: mask.view }),
-      ...(rng && { rng: rng.view }),
-    };
-    eachReach(Tk, reach.forward, (range) => {
-      const work = 2 * count * params.H * Tq * (range.end - range.begin) * headSize;
-      device.dispatch(kernels.forward, buffers, { ...params, B: count, batch0, ...range }, tuning, work);
-    });
-  });
-  return { o, stats };
-}
-
-interface BackwardTensors {
-  readonly q: Tensor;
-  readonly kv: Tensor;
-  readonly o: Tensor;
-  readonly stats: Tensor;
-  readonly dy: Tensor;
-  readonly dq: Tensor;
-  readonly dkv: Tensor | null;
-}
-
-function backward(plan: Plan, { q, kv, o, stats, dy, dq, dkv }: BackwardTensors): void {
-  const { device } = q;
-  const { C, Tq, Tk, params, kernels, reach, tuning, mask, rng, headSize } = plan;
-  eachBatch(plan, device, (batch0, count) => {
-    const shared = {
-      q: window(q, batch0, count, params.qBatch),
-      kv: window(kv, batch0, count, params.kvBatch),
-      dy: window(dy, batch0, count, Tq * C),
-      stats: stats.view,
-      ...(mask && { mask: mask.view }),
-      ...(rng && { rng: rng.view }),
-    };
-    const values = { ...params, B: count, batch0 };
-    const query = {
-      ...shared,
-      o: window(o, batch0, count, Tq * C),
-      dq: window(dq, batch0, count, params.qBatch),
-    };
-    const work = 3 * count * params.H * headSize;
-    eachReach(Tk, reach.backwardQuery, (range) => {
-      const part = work * Tq * (range.end - range.begin);
-      device.dispatch(kernels.backwardQuery, query, { ...values, ...range }, tuning, part);
-    });
-    if (!dkv) return;
-    const keyValue = { ...shared, dkv: window(dkv, batch0, count, params.kvBatch) };
-    eachReach(Tq, reach.backwardKeyValue, (range) => {
-      const part = work * Tk * (range.end - range.begin);
-      device.dispatch(kernels.backwardKeyValue, keyValue, { ...values, ...range }, tuning, part);
-    });
-  });
 }
 
 function checkRank3(name: string, x: Tensor): readonly [number, number, number] {

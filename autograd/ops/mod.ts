@@ -3,7 +3,7 @@
  * @module
  */
 
-export { attention, cachedAttention, causalSelfAttention } from "./attention.ts";
+export { attendToCache, attention, cachedAttention, causalSelfAttention } from "./attention.ts";
 export { blockDropout } from "./block_dropout.ts";
 export { cast } from "./cast.ts";
 export { cayley } from "./cayley.ts";
@@ -47,7 +47,7 @@ export {
 export { qr } from "./qr.ts";
 export { max, mean, type ReduceOptions, sum, sumSquares } from "./reduce.ts";
 export { replaceRows } from "./replace_rows.ts";
-export { rotary } from "./rotary.ts";
+export { type HeadsOptions, placeHeads, type Rotation } from "./rotary.ts";
 export { type SamplerOptions, TokenSampler } from "./sample.ts";
 export { logSoftmax, softmax } from "./softmax.ts";
 export { type Svd, svd, svdLowrank } from "./svd.ts";

@@ -4,21 +4,19 @@
  */
 
 import {
+  attendToCache,
   attention,
   concat,
   expand,
+  placeHeads,
   type RandomState,
   reshape,
-  rotary,
-  slice,
   type Tensor,
-  writeRows,
 } from "../../autograd/mod.ts";
 import { type Projection, type RMSNorm, SubBlock } from "../../nn/mod.ts";
 import type { AttentionState } from "../attention_state.ts";
-import type { KVCache } from "../generation/kv_cache.ts";
 import type { ParameterSource } from "../parameter_source.ts";
-import type { LayerPlan, LlamaConfig } from "./config.ts";
+import type { LlamaConfig } from "./config.ts";
 import { linear, rmsNorm } from "./layers.ts";
 import type { RopeTable } from "./rope.ts";
 
@@ -44,7 +42,7 @@ export class LlamaAttention extends SubBlock {
   readonly headSize: number;
   /** Factor of the scores. */
   readonly scale: number;
-  readonly #plan: LayerPlan;
+  readonly #window: number | null;
   readonly #layer: number;
   readonly #rope: RopeTable | null;
   readonly #dropout: number;
@@ -75,7 +73,7 @@ export class LlamaAttention extends SubBlock {
     this.keyValueHeads = keyValueHeads;
     this.headSize = D;
     this.scale = 1 / Math.sqrt(config.queryPreAttnScalar ?? D);
-    this.#plan = config.layers[layer];
+    this.#window = config.layers[layer].window;
     this.#layer = layer;
     this.#rope = rope;
   }
@@ -87,66 +85,44 @@ export class LlamaAttention extends SubBlock {
 
   /** @internal residual + attention(x), x and residual [B, T, C]. */
   forward(x: Tensor, residual: Tensor | null, state: AttentionState): Tensor {
-    const q = this.#place(this.q_proj.forward(x), this.q_norm, state); // [B, T, H D]
-    const k = this.#place(this.k_proj.forward(x), this.k_norm, state); // [B, T, Hkv D]
-    const own = concat([k, this.v_proj.forward(x)], 2); // [B, T, 2 Hkv D]
-    const mixed = this.#attend(q, own, state);
+    const q = this.#normed(this.q_proj.forward(x), this.q_norm); // [B, T, H D]
+    const k = this.#normed(this.k_proj.forward(x), this.k_norm); // [B, T, Hkv D]
+    const mixed = this.#attend(q, k, this.v_proj.forward(x), state);
     return this.o_proj.forward(mixed, residual ? { residual } : {});
   }
 
-  /** Heads of x [B, T, h D] after their norm, at their positions. */
-  #place(x: Tensor, norm: RMSNorm | undefined, { positions, past }: AttentionState): Tensor {
+  /** The heads of x [B, T, h D] through their norm. */
+  #normed(x: Tensor, norm: RMSNorm | undefined): Tensor {
+    if (!norm) return x;
     const [batch, length, width] = x.shape;
-    const heads = norm ? norm.forward(reshape(x, [batch, length, width / this.headSize, this.headSize])) : x;
-    const flat = norm ? reshape(heads, x.shape) : heads;
-    return this.#rope ? rotary(flat, positions, this.#rope.upTo(past + length)) : flat;
+    const heads = reshape(x, [batch, length, width / this.headSize, this.headSize]);
+    return reshape(norm.forward(heads), x.shape);
   }
 
-  #attend(q: Tensor, own: Tensor, state: AttentionState): Tensor {
-    const { mask, past, prefix, cache } = state;
-    const [batch, length, width] = own.shape;
-    let keyValues = own;
-    if (cache) keyValues = extend(cache, this.#layer, own, past);
-    else if (prefix) {
-      const [virtual] = prefix[this.#layer].shape;
-      const rows = expand(reshape(prefix[this.#layer], [1, virtual, width]), [batch, virtual, width]);
-      keyValues = concat([rows, own], 1);
-    }
-    const { window } = this.#plan;
-    if (window !== null && past + length > window) {
-      throw new RangeError(
-        `Cannot run attention with a window of ${window} tokens on ${
-          past + length
-        }: longer sequences are not supported yet`,
-      );
-    }
-    const drops = this.training && this.#dropout > 0 && !cache;
-    return attention(q, this.#shared(keyValues), {
+  #attend(q: Tensor, k: Tensor, v: Tensor, { mask, positions, past, prefix, cache }: AttentionState): Tensor {
+    const [batch, length] = q.shape;
+    const store = cache?.layers[this.#layer];
+    const placed = placeHeads(q, k, v, {
+      headSize: this.headSize,
+      rotation: this.#rope && { positions, table: this.#rope.upTo(past + length) },
+      cache: store ? { tensor: store, past } : null,
+    });
+    const options = {
       heads: this.heads,
+      keyValueHeads: this.keyValueHeads,
+      window: this.#window,
       scale: this.scale,
       attentionMask: mask,
-      dropout: drops ? { p: this.#dropout, rng: this.#random.tensor, call: this.#random.nextCall() } : null,
       past,
-    });
+    };
+    if (store) return attendToCache(placed.q, store, options);
+    const drops = this.training && this.#dropout > 0;
+    const dropout = drops
+      ? { p: this.#dropout, rng: this.#random.tensor, call: this.#random.nextCall() }
+      : null;
+    if (!prefix) return attention(placed.q, placed.kv, { ...options, dropout });
+    const before = prefix[this.#layer]; // [NV, 2 Hkv D]
+    const rows = expand(reshape(before, [1, ...before.shape]), [batch, ...before.shape]);
+    return attention(placed.q, concat([rows, placed.kv], 1), { ...options, dropout });
   }
-
-  /** Keys and values [B, T, 2 Hkv D] for each query head, [B, T, 2 H D]. */
-  #shared(keyValues: Tensor): Tensor {
-    const group = this.heads / this.keyValueHeads;
-    if (group === 1) return keyValues;
-    const [batch, length] = keyValues.shape;
-    const grouped = [batch, length, 2 * this.keyValueHeads, 1, this.headSize];
-    const wide = expand(reshape(keyValues, grouped), [...grouped.slice(0, 3), group, this.headSize]);
-    return reshape(wide, [batch, length, 2 * this.heads * this.headSize]);
-  }
-}
-
-/** Puts keys and values of new tokens into the cache, and gives all of them: [B, past + T, 2 Hkv D]. */
-function extend(cache: KVCache, layer: number, own: Tensor, past: number): Tensor {
-  const [batch, length, width] = own.shape;
-  const store = cache.layers[layer];
-  for (let b = 0; b < batch; b++) {
-    writeRows(store, reshape(slice(own, 0, b, b + 1), [length, width]), b * cache.capacity + past);
-  }
-  return slice(store, 1, 0, past + length);
 }

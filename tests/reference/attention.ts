@@ -4,10 +4,14 @@
  * @module
  */
 
-/** One call. Rows of q, k and v are [B, T, C] each. */
+/** One call. Rows of q are [B, Tq, H D], those of k and v [B, Tk, Hkv D]. */
 export interface AttentionCase {
   readonly B: number;
   readonly H: number;
+  /** Heads of keys and values; default H. */
+  readonly Hkv?: number;
+  /** Keys that a query sees, its own position the last; default all. */
+  readonly window?: number;
   readonly Tq: number;
   readonly Tk: number;
   /** Channels of a head. */
@@ -20,29 +24,30 @@ export interface AttentionCase {
   readonly keep?: (b: number, h: number, i: number, j: number) => number;
 }
 
-/** The output and, for the gradient `dy` of it, the gradients of q, k and v; all [B, T, C]. */
+/** The output and, for the gradient `dy` of it, the gradients of q, k and v; shaped as those. */
 export function attentionReference(
   q: ArrayLike<number>,
   k: ArrayLike<number>,
   v: ArrayLike<number>,
   dy: ArrayLike<number>,
-  { B, H, Tq, Tk, D, past, scale, mask, keep = () => 1 }: AttentionCase,
+  { B, H, Hkv = H, window = Infinity, Tq, Tk, D, past, scale, mask, keep = () => 1 }: AttentionCase,
 ): { o: Float64Array; dq: Float64Array; dk: Float64Array; dv: Float64Array } {
   const C = H * D;
   const o = new Float64Array(B * Tq * C);
   const dq = new Float64Array(B * Tq * C);
-  const dk = new Float64Array(B * Tk * C);
-  const dv = new Float64Array(B * Tk * C);
+  const kvC = Hkv * D;
+  const dk = new Float64Array(B * Tk * kvC);
+  const dv = new Float64Array(B * Tk * kvC);
   for (let b = 0; b < B; b++) {
     for (let h = 0; h < H; h++) {
       for (let i = 0; i < Tq; i++) {
         const qi = (b * Tq + i) * C + h * D;
         const keys: number[] = [];
         for (let j = 0; j <= past + i && j < Tk; j++) {
-          if (!mask || mask[b * Tk + j] !== 0) keys.push(j);
+          if (j > past + i - window && (!mask || mask[b * Tk + j] !== 0)) keys.push(j);
         }
         if (keys.length === 0) continue;
-        const at = (j: number) => (b * Tk + j) * C + h * D;
+        const at = (j: number) => (b * Tk + j) * kvC + Math.floor(h * Hkv / H) * D;
         const scores = keys.map((j) => {
           let s = 0;
           for (let d = 0; d < D; d++) s += q[qi + d] * k[at(j) + d];
