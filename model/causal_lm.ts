@@ -23,6 +23,7 @@ import { safetensorsPieces } from "../io/safetensors.ts";
 import { Module, Parameter, type Projection } from "../nn/mod.ts";
 import type { Decoder } from "./decoder.ts";
 import type { ModelConfig, ModelFacts } from "./facts.ts";
+import type { GgufLayout, GgufPlace } from "./gguf_layout.ts";
 import { generate, type GenerateOptions } from "./generation/generation.ts";
 import type { GenerationConfig } from "./generation/generation_config.ts";
 import type { GenerateInputs } from "./generation/prompts.ts";
@@ -116,6 +117,21 @@ export abstract class CausalLM<Config extends ModelConfig = ModelConfig> extends
   /** What virtual tokens are made from (`peft/virtual_tokens/`). */
   get promptFacts(): PromptFacts {
     return { ...this.facts, embeddings: this.decoder.tokenEmbedding.weight, random: this.random };
+  }
+
+  /** @internal How llama.cpp's files hold it; undefined where they cannot. */
+  protected get ggufLayout(): GgufLayout<Config> | undefined {
+    return undefined;
+  }
+
+  /** Names of its tensors in llama.cpp's GGUF files; null where they cannot hold it. */
+  get ggufNames(): { architecture: string; placeOf(path: string): GgufPlace } | null {
+    const { ggufLayout: layout, config } = this;
+    if (!layout) return null;
+    return {
+      architecture: layout.architectureOf(config),
+      placeOf: (path) => layout.placesOf(path, config)[0],
+    };
   }
 
   /** Whether the Trainer may record its steps: not where a class has a forward of its own. */

@@ -28,6 +28,8 @@ export interface GgufPlace {
 export interface GgufLayout<Config> {
   /** Values of `general.architecture`. */
   readonly architectures: readonly string[];
+  /** The `general.architecture` of a model. */
+  architectureOf(config: Config): string;
   /** The fields of config.json that the metadata say. @throws {GgufError} for metadata that are missing or of another type */
   readConfig(metadata: GgufMetadata): Record<string, unknown> | Promise<Record<string, unknown>>;
   /** Places where the parameter at `path` may lie, the usual one first. */

@@ -21,6 +21,7 @@ import { Tuner } from "./adapters/tuner.ts";
 import { type PeftConfig, withFields } from "./config/peft_config.ts";
 import { readAdapterConfig, readAdapterValues, writeAdapter } from "./files/adapter_files.ts";
 import { adapterFolder, type LoadAdapterOptions, type SaveAdapterOptions } from "./files/adapter_folder.ts";
+import { GGUF_FILE, ggufAdapter, type GgufModel } from "./files/gguf_adapter.ts";
 import { convertToLora } from "./operations/convert_to_lora.ts";
 import { setScale } from "./operations/scale_adapters.ts";
 import {
@@ -351,7 +352,12 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
         const converts = options.convertToLora || initial !== undefined;
         const written = converts ? await convertToLora(this.#host.model, name, given, initial) : given;
         made.push(...written.tensors.values());
-        await writeAdapter(target, written.config, written.tensors, name);
+        if (options.format === "gguf") {
+          await target.write(
+            GGUF_FILE,
+            ggufAdapter(written.config, written.tensors, this.#host.model as GgufModel),
+          );
+        } else await writeAdapter(target, written.config, written.tensors, name);
       } finally {
         for (const tensor of made) if (!(tensor instanceof Parameter)) tensor.dispose();
       }

@@ -23,6 +23,7 @@ const NAMES: Readonly<Record<string, string>> = {
 /** GPT-2's names, layouts and metadata. */
 export const GPT2_GGUF: GgufLayout<GPT2Config> = {
   architectures: ["gpt2"],
+  architectureOf: () => "gpt2",
   readConfig: (metadata) => {
     const eps = metadata.find("attention.layer_norm_epsilon");
     const { tensors } = metadata;

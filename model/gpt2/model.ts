@@ -9,6 +9,7 @@ import { Initializer, Linear, type Projection } from "../../nn/mod.ts";
 import { CausalLM, type CausalLMOptions } from "../causal_lm.ts";
 import { loadModel, type LoadOptions } from "../checkpoint.ts";
 import type { Family } from "../family.ts";
+import type { GgufLayout } from "../gguf_layout.ts";
 import type { DecoderInputs } from "../inputs.ts";
 import { type ParameterSource, randomSource } from "../parameter_source.ts";
 import { GPT2Config } from "./config.ts";
@@ -52,6 +53,11 @@ export class GPT2LMHeadModel extends CausalLM<GPT2Config> {
    */
   static async load(folder: FolderInput, options: LoadOptions = {}): Promise<GPT2LMHeadModel> {
     return await loadModel(folder, () => GPT2, options);
+  }
+
+  /** @internal */
+  protected override get ggufLayout(): GgufLayout<GPT2Config> {
+    return GPT2_GGUF;
   }
 
   /** @internal */

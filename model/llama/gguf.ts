@@ -160,6 +160,8 @@ function placesOf(path: string, config: LlamaConfig): GgufPlace[] {
 /** The family's names, layouts and metadata. */
 export const LLAMA_GGUF: GgufLayout<LlamaConfig> = {
   architectures: Object.keys(TYPES),
+  architectureOf: ({ modelType }) =>
+    Object.keys(TYPES).find((architecture) => TYPES[architecture] === modelType) ?? "llama", // Mistral's is Llama's
   readConfig,
   placesOf,
   ignores: (name) => name === "rope_freqs.weight", // read with the configuration

@@ -7,6 +7,7 @@
 import { Initializer, Linear, type Projection } from "../../nn/mod.ts";
 import { CausalLM, type CausalLMOptions } from "../causal_lm.ts";
 import type { Family } from "../family.ts";
+import type { GgufLayout } from "../gguf_layout.ts";
 import { type ParameterSource, randomSource } from "../parameter_source.ts";
 import { LlamaConfig } from "./config.ts";
 import { LlamaModel } from "./decoder.ts";
@@ -36,6 +37,11 @@ export class LlamaForCausalLM extends CausalLM<LlamaConfig> {
     });
     this.model = stack;
     this.lm_head = head;
+  }
+
+  /** @internal */
+  protected override get ggufLayout(): GgufLayout<LlamaConfig> {
+    return LLAMA_GGUF;
   }
 
   /** @internal */

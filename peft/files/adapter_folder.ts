@@ -33,6 +33,11 @@ export interface SaveAdapterOptions {
   selectedAdapters?: readonly string[];
   /** "auto" (default) writes the base's weight of an adapted head too, as `peft` does; false never. */
   saveEmbeddingLayers?: "auto" | false;
+  /**
+   * "peft" (default), or "gguf": one file, adapter_model.gguf, that llama.cpp loads with `--lora`. What that cannot hold
+   * (methods other than LoRA, DoRA, biases, modules trained whole) is refused by name.
+   */
+  format?: "peft" | "gguf";
   /** Writes an adapter that starts from the weight (PiSSA, OLoRA) as plain LoRA of twice the rank; default false. */
   convertToLora?: boolean;
   /**
