@@ -20,7 +20,7 @@
 export { AutoModelForCausalLM, type CausalLM, type FromPretrainedOptions } from "./model/mod.ts";
 export { type GenerateOptions, GPT2Config, GPT2LMHeadModel, type WeightDType } from "./model/mod.ts";
 export { AutoTokenizer, type Encoding, TextStreamer, type Tokenizer } from "./model/mod.ts";
-export { type ChatMessage, ChatTemplateError } from "./model/mod.ts";
+export { type ChatMessage, ChatTemplateError, exportGguf, type ExportGgufOptions } from "./model/mod.ts";
 
 // Adapters
 export {

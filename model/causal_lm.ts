@@ -23,7 +23,7 @@ import { safetensorsPieces } from "../io/safetensors.ts";
 import { Module, Parameter, type Projection } from "../nn/mod.ts";
 import type { Decoder } from "./decoder.ts";
 import type { ModelConfig, ModelFacts } from "./facts.ts";
-import type { GgufLayout, GgufPlace } from "./gguf_layout.ts";
+import type { GgufFormat, GgufLayout } from "./gguf_layout.ts";
 import { generate, type GenerateOptions } from "./generation/generation.ts";
 import type { GenerationConfig } from "./generation/generation_config.ts";
 import type { GenerateInputs } from "./generation/prompts.ts";
@@ -124,13 +124,15 @@ export abstract class CausalLM<Config extends ModelConfig = ModelConfig> extends
     return undefined;
   }
 
-  /** Names of its tensors in llama.cpp's GGUF files; null where they cannot hold it. */
-  get ggufNames(): { architecture: string; placeOf(path: string): GgufPlace } | null {
+  /** @internal How llama.cpp's GGUF files hold it; null where they cannot. */
+  get ggufFormat(): GgufFormat | null {
     const { ggufLayout: layout, config } = this;
     if (!layout) return null;
     return {
       architecture: layout.architectureOf(config),
-      placeOf: (path) => layout.placesOf(path, config)[0],
+      placeOf: (path) => layout.placesOf(path, config)[0] ?? null,
+      metadata: () => layout.writeConfig(config),
+      extraTensors: () => layout.extraTensors?.(config) ?? new Map(),
     };
   }
 

@@ -5,6 +5,7 @@
 
 import { GgufError, type GgufTensorInfo, type GgufValue } from "../io/gguf_header.ts";
 import type { GgufFile } from "../io/gguf_reader.ts";
+import type { GgufOut } from "../io/gguf_writer.ts";
 import { quote } from "../io/relative_path.ts";
 
 /** Where a parameter lies in a GGUF file, and what llama.cpp's converter did to it. */
@@ -32,10 +33,29 @@ export interface GgufLayout<Config> {
   architectureOf(config: Config): string;
   /** The fields of config.json that the metadata say. @throws {GgufError} for metadata that are missing or of another type */
   readConfig(metadata: GgufMetadata): Record<string, unknown> | Promise<Record<string, unknown>>;
-  /** Places where the parameter at `path` may lie, the usual one first. */
+  /**
+   * The metadata that `readConfig` reads, their names without the architecture.
+   * @throws {TypeError} for a configuration that llama.cpp computes in another way
+   */
+  writeConfig(config: Config): ReadonlyMap<string, GgufOut>;
+  /** Tensors besides the parameters, F32. */
+  extraTensors?(config: Config): ReadonlyMap<string, Float32Array>;
+  /** Places where the parameter at `path` may lie, the usual one first; none where the architecture has no such. */
   placesOf(path: string, config: Config): readonly GgufPlace[];
   /** Whether a file may hold a tensor of this name that no parameter wants. */
   ignores?(name: string): boolean;
+}
+
+/** How llama.cpp's files hold one model. */
+export interface GgufFormat {
+  /** Its `general.architecture`. */
+  readonly architecture: string;
+  /** Where the parameter at `path` lies; null where the architecture has no such. */
+  placeOf(path: string): GgufPlace | null;
+  /** Metadata, their names without the architecture. @throws {TypeError} for what llama.cpp computes in another way */
+  metadata(): ReadonlyMap<string, GgufOut>;
+  /** Tensors besides the parameters, F32. */
+  extraTensors(): ReadonlyMap<string, Float32Array>;
 }
 
 /** The metadata of a file, read with their types checked. */

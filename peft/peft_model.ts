@@ -5,13 +5,7 @@
 
 import type { FolderInput } from "../io/file_source.ts";
 import { type FolderOutput, openTarget } from "../io/folder_target.ts";
-import {
-  Module,
-  type ModuleDict,
-  Parameter,
-  type TrainingStateKeeper,
-  trainingStateKeeper,
-} from "../nn/mod.ts";
+import { Module, type ModuleDict, type TrainingStateKeeper, trainingStateKeeper } from "../nn/mod.ts";
 import type { AdaptableModel, AdapterRows, ForwardInputs, Generate } from "./adaptable_model.ts";
 import { registerHost, unmixedTunerOf } from "./adapters/find_adapters.ts";
 import type { AdapterHost, InjectOptions } from "./adapters/model_adapters.ts";
@@ -19,10 +13,9 @@ import { PromptTuner } from "./adapters/prompt_tuner.ts";
 import { noBudget, trainingStateOf } from "./adapters/shared_parts.ts";
 import { Tuner } from "./adapters/tuner.ts";
 import { type PeftConfig, withFields } from "./config/peft_config.ts";
-import { readAdapterConfig, readAdapterValues, writeAdapter } from "./files/adapter_files.ts";
+import { readAdapterConfig, readAdapterValues } from "./files/adapter_files.ts";
 import { adapterFolder, type LoadAdapterOptions, type SaveAdapterOptions } from "./files/adapter_folder.ts";
-import { GGUF_FILE, ggufAdapter, type GgufModel } from "./files/gguf_adapter.ts";
-import { convertToLora } from "./operations/convert_to_lora.ts";
+import { saveAdapter } from "./operations/save_adapter.ts";
 import { setScale } from "./operations/scale_adapters.ts";
 import {
   getLayerStatus,
@@ -344,23 +337,14 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
     for (const name of names) this.#host.checkName(name);
     for (const name of names) {
       const target = name === "default" ? root : root.folder(name);
-      const own = this.#host.savedTensors(name, options.saveEmbeddingLayers !== false);
-      const made = [...own.values()];
-      try {
-        const given = { config: this.#host.configs.get(name)!, tensors: own };
-        const initial = options.pathInitialModelForWeightConversion;
-        const converts = options.convertToLora || initial !== undefined;
-        const written = converts ? await convertToLora(this.#host.model, name, given, initial) : given;
-        made.push(...written.tensors.values());
-        if (options.format === "gguf") {
-          await target.write(
-            GGUF_FILE,
-            ggufAdapter(written.config, written.tensors, this.#host.model as GgufModel),
-          );
-        } else await writeAdapter(target, written.config, written.tensors, name);
-      } finally {
-        for (const tensor of made) if (!(tensor instanceof Parameter)) tensor.dispose();
-      }
+      const tensors = this.#host.savedTensors(name, options.saveEmbeddingLayers !== false);
+      await saveAdapter(
+        target,
+        this.#host.model,
+        name,
+        { config: this.#host.configs.get(name)!, tensors },
+        options,
+      );
     }
   }
 

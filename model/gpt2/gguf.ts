@@ -3,6 +3,7 @@
  * @module
  */
 
+import type { GgufOut } from "../../io/gguf_writer.ts";
 import type { GgufLayout, GgufPlace } from "../gguf_layout.ts";
 import type { GPT2Config } from "./config.ts";
 
@@ -41,9 +42,25 @@ export const GPT2_GGUF: GgufLayout<GPT2Config> = {
       eos_token_id: metadata.id("tokenizer.ggml.eos_token_id"),
     };
   },
+  writeConfig: (config) => {
+    if (config.activationFunction !== "gelu_new") {
+      throw new TypeError(
+        `Cannot export GPT-2: llama.cpp computes gelu_new, received activation_function "${config.activationFunction}"`,
+      );
+    }
+    return new Map<string, GgufOut>([
+      ["context_length", { u32: config.nPositions }],
+      ["embedding_length", { u32: config.nEmbd }],
+      ["block_count", { u32: config.nLayer }],
+      ["attention.head_count", { u32: config.nHead }],
+      ["feed_forward_length", { u32: config.nInner ?? 4 * config.nEmbd }],
+      ["attention.layer_norm_epsilon", { f32: config.layerNormEpsilon }],
+    ]);
+  },
   placesOf: (path): GgufPlace[] => {
-    const [, block, module, kind] = /^(?:transformer\.h\.(\d+)\.)?(.*)\.(weight|bias)$/.exec(path)!;
+    const [, block, module, kind] = /^(?:transformer\.h\.(\d+)\.)?(.*)\.(weight|bias)$/.exec(path) ?? [];
     const name = NAMES[module];
+    if (name === undefined) return [];
     const transposed = /c_attn|c_proj|c_fc/.test(module) && kind === "weight";
     return [{ name: `${block === undefined ? "" : `blk.${block}.`}${name}.${kind}`, transposed }];
   },

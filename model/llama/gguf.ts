@@ -5,9 +5,11 @@
  */
 
 import { GgufError } from "../../io/gguf_header.ts";
+import type { GgufOut } from "../../io/gguf_writer.ts";
 import { quote } from "../../io/relative_path.ts";
 import type { GgufLayout, GgufMetadata, GgufPlace } from "../gguf_layout.ts";
 import type { LlamaConfig } from "./config.ts";
+import { inverseFrequencies, type RopeParameters } from "./rope.ts";
 import type { LlamaType } from "./variants.ts";
 
 /** Model types by `general.architecture`. */
@@ -52,6 +54,13 @@ const decimal = (value: number | undefined) => value === undefined ? undefined :
 /** The wave lengths of Llama 3's scaling: all published models have these. */
 const LLAMA3 = { low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 8192 };
 
+/** What Llama 3's scaling divides each frequency by. */
+function llama3Divisors(parameters: RopeParameters, size: number): Float32Array {
+  const scaled = inverseFrequencies(parameters, size);
+  const plain = inverseFrequencies({ rope_type: "default", rope_theta: parameters.rope_theta }, size);
+  return Float32Array.from(scaled, (frequency, i) => plain[i] / frequency);
+}
+
 /** Rotary parameters; `rope_freqs.weight` holds what Llama 3 divides each frequency by. */
 async function readRope(metadata: GgufMetadata, size: number): Promise<Record<string, unknown>> {
   const theta = metadata.find("rope.freq_base") ?? 10000;
@@ -67,15 +76,7 @@ async function readRope(metadata: GgufMetadata, size: number): Promise<Record<st
     return { rope_type: type, rope_theta: theta, factor, ...start };
   }
   const factor = Math.max(...divisors);
-  const expected = Array.from({ length: size / 2 }, (_, i) => {
-    const wavelength = 2 * Math.PI * theta ** (2 * i / size);
-    const original = LLAMA3.original_max_position_embeddings;
-    if (wavelength < original / LLAMA3.high_freq_factor) return 1;
-    if (wavelength > original / LLAMA3.low_freq_factor) return factor;
-    const { low_freq_factor: low, high_freq_factor: high } = LLAMA3;
-    const smooth = (original / wavelength - low) / (high - low);
-    return 1 / ((1 - smooth) / factor + smooth);
-  });
+  const expected = llama3Divisors({ ...LLAMA3, rope_type: "llama3", rope_theta: theta, factor }, size);
   const fits = divisors.length === expected.length &&
     expected.every((value, i) => Math.abs(value - divisors[i]) <= 1e-4 * value);
   if (!fits) {
@@ -137,11 +138,82 @@ async function readConfig(metadata: GgufMetadata): Promise<Record<string, unknow
   };
 }
 
+function refuse(problem: string): never {
+  throw new TypeError(`Cannot export the model: ${problem}`);
+}
+
+/** Metadata of the rotary embeddings. */
+function writeRope({ rope, modelType, maxPositionEmbeddings }: LlamaConfig): [string, GgufOut][] {
+  const { rope_type: type, rope_theta: theta, factor, original_max_position_embeddings: original } =
+    rope.full;
+  const entries: [string, GgufOut][] = [["rope.freq_base", { f32: theta }]];
+  if (modelType === "gemma3_text") entries.push(["rope.freq_base_swa", { f32: rope.sliding.rope_theta }]);
+  if (type === "default" || type === "llama3") return entries; // the latter is a tensor
+  if (type === "dynamic") refuse('llama.cpp has no rotary embeddings of rope_type "dynamic"');
+  const own = Number(original ?? maxPositionEmbeddings);
+  return [
+    ...entries,
+    ["rope.scaling.type", { string: type }],
+    ["rope.scaling.factor", { f32: Number(factor ?? maxPositionEmbeddings / own) }],
+    ["rope.scaling.original_context_length", { u32: own }],
+  ];
+}
+
+/** Fails for what llama.cpp computes in another way. */
+function checkExport(config: LlamaConfig): void {
+  const gemma = config.variant.gemma ?? false;
+  const activation = gemma ? "gelu_pytorch_tanh" : "silu";
+  if (config.hiddenAct !== activation) {
+    refuse(
+      `llama.cpp computes ${activation} for ${config.variant.displayName}, received ${config.hiddenAct}`,
+    );
+  }
+  for (const [i, { rope, window }] of config.layers.entries()) {
+    if ((rope === null) !== (config.modelType === "smollm3" && (i + 1) % 4 === 0)) {
+      refuse(`llama.cpp has rotary embeddings in other layers of ${config.variant.displayName}`);
+    }
+    if (gemma && (window === null) !== ((i + 1) % 6 === 0)) {
+      refuse("llama.cpp lets every sixth layer of Gemma 3 see everything, the others a window");
+    }
+  }
+}
+
+function writeConfig(config: LlamaConfig): Map<string, GgufOut> {
+  checkExport(config);
+  const { keyValueHeads, headSize, variant } = config;
+  // llama.cpp knows windows for Gemma alone: others are exact within one
+  const windows = config.layers.map(({ window }) => window ?? Infinity);
+  const positions = variant.gemma
+    ? config.maxPositionEmbeddings
+    : Math.min(config.maxPositionEmbeddings, ...windows);
+  return new Map<string, GgufOut>([
+    ["vocab_size", { u32: config.vocabSize }],
+    ["context_length", { u32: positions }],
+    ["embedding_length", { u32: config.hiddenSize }],
+    ["block_count", { u32: config.numHiddenLayers }],
+    ["feed_forward_length", { u32: config.intermediateSize }],
+    ["attention.head_count", { u32: config.numAttentionHeads }],
+    ["attention.head_count_kv", { u32: keyValueHeads }],
+    ["attention.key_length", { u32: headSize }],
+    ["attention.value_length", { u32: headSize }],
+    ["attention.layer_norm_rms_epsilon", { f32: config.rmsNormEps }],
+    ["rope.dimension_count", { u32: headSize }],
+    ...writeRope(config),
+    ...(variant.gemma ? [["attention.sliding_window", { u32: config.slidingWindow! }] as const] : []),
+  ]);
+}
+
+function extraTensors({ rope, headSize }: LlamaConfig): Map<string, Float32Array> {
+  if (rope.full.rope_type !== "llama3") return new Map();
+  return new Map([["rope_freqs.weight", llama3Divisors(rope.full, headSize)]]);
+}
+
 function placesOf(path: string, config: LlamaConfig): GgufPlace[] {
-  const [, block, module, kind] = /^(?:model\.layers\.(\d+)\.)?(.*)\.(weight|bias)$/.exec(path)!;
+  const [, block, module, kind] = /^(?:model\.layers\.(\d+)\.)?(.*)\.(weight|bias)$/.exec(path) ?? [];
   const gemma = config.variant.gemma ?? false;
   const start = block === undefined ? "" : `blk.${block}.`;
-  const name = (gemma ? GEMMA_NAMES[module] : undefined) ?? NAMES[module] ?? module;
+  const name = (gemma ? GEMMA_NAMES[module] : undefined) ?? NAMES[module];
+  if (name === undefined) return [];
   const place: GgufPlace = { name: `${start}${name}.${kind}` };
   if (gemma && /norm$/.test(module)) return [{ ...place, shift: -1 }]; // stored as 1 + w
   const part = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"].indexOf(module);
@@ -163,6 +235,8 @@ export const LLAMA_GGUF: GgufLayout<LlamaConfig> = {
   architectureOf: ({ modelType }) =>
     Object.keys(TYPES).find((architecture) => TYPES[architecture] === modelType) ?? "llama", // Mistral's is Llama's
   readConfig,
+  writeConfig,
+  extraTensors,
   placesOf,
   ignores: (name) => name === "rope_freqs.weight", // read with the configuration
 };

@@ -92,6 +92,11 @@ const SCALINGS: Readonly<Record<string, Scaling>> = {
 /** Kinds that can be computed. */
 export const ROPE_TYPES: readonly string[] = Object.keys(SCALINGS);
 
+/** Inverse frequencies [size / 2] of parameters that need no number of positions, float64. */
+export function inverseFrequencies(parameters: RopeParameters, size: number): Float64Array {
+  return SCALINGS[parameters.rope_type](parameters, size, 0).inverse;
+}
+
 /** Cosines and sines of one kind of layer on the device, made for as many positions as are needed. */
 export class RopeTable {
   readonly #frequencies: Frequencies;

@@ -9,17 +9,17 @@ import type { JsonObject } from "../../io/json.ts";
 import { quote } from "../../io/relative_path.ts";
 
 /** What llama.cpp's token types mean. */
-const CONTROL = 3;
-const USER_DEFINED = 4;
+export const CONTROL = 3;
+export const USER_DEFINED = 4;
 
-const GPT2_PATTERN = "'(?:[sdmt]|ll|ve|re)| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
-const CONTRACTIONS = "(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])";
+export const GPT2_PATTERN = "'(?:[sdmt]|ll|ve|re)| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+export const CONTRACTIONS = "(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])";
 const REST = " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 const LLAMA3_PATTERN = `${CONTRACTIONS}|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|${REST}`;
 const QWEN2_PATTERN = `${CONTRACTIONS}|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}|${REST}`;
 
 /** Patterns that split a text before byte-pair encoding, one after another, by `tokenizer.ggml.pre`. */
-const SPLITS: Readonly<Record<string, readonly string[]>> = {
+export const SPLITS: Readonly<Record<string, readonly string[]>> = {
   default: [GPT2_PATTERN],
   "gpt-2": [GPT2_PATTERN],
   smollm: ["\\p{N}", GPT2_PATTERN],
@@ -31,7 +31,7 @@ const SPLITS: Readonly<Record<string, readonly string[]>> = {
   "deepseek-r1-qwen": [QWEN2_PATTERN],
 };
 /** Pre-tokenizers whose vocabulary takes whole pieces before it merges. */
-const IGNORES_MERGES: ReadonlySet<string> = new Set(["llama-bpe", "llama3", "llama-v3"]);
+export const IGNORES_MERGES: ReadonlySet<string> = new Set(["llama-bpe", "llama3", "llama-v3"]);
 /** Those that put a beginning token before a text where the file does not say. */
 const ADDS_BOS: ReadonlySet<string> = IGNORES_MERGES;
 

@@ -6,6 +6,7 @@
  */
 
 import type { Tensor } from "../../autograd/mod.ts";
+import { inPairs } from "../../io/gguf_values.ts";
 import { type GgufOut, ggufPieces, type GgufTensorOut } from "../../io/gguf_writer.ts";
 import type { PeftConfig } from "../config/peft_config.ts";
 import { LoraConfig } from "../lora/lora_config.ts";
@@ -20,32 +21,19 @@ export interface GgufNames {
   /** `general.architecture`. */
   readonly architecture: string;
   /** Where a parameter lies; `rotaryHeads`: its rows are in ggml's order of rotary embeddings, in so many heads. */
-  placeOf(path: string): { readonly name: string; readonly rotaryHeads?: number };
+  placeOf(path: string): { readonly name: string; readonly rotaryHeads?: number } | null;
 }
 
 /** A model that llama.cpp's files can hold. */
 export interface GgufModel {
   /** Its names there; null where it has none. */
-  readonly ggufNames?: GgufNames | null;
+  readonly ggufFormat?: GgufNames | null;
+  /** Whether its head is its embedding. */
+  readonly config?: { readonly tieWordEmbeddings?: boolean };
 }
 
 function refuse(what: string): never {
   throw new TypeError(`Cannot save the adapter as GGUF: ${what}`);
-}
-
-/** Rows of each head from Hugging Face's order (s D/2 + i) to ggml's (2 i + s). */
-function inPairs(rows: Float32Array, width: number, heads: number): Float32Array {
-  const out = new Float32Array(rows.length);
-  const half = rows.length / width / heads / 2;
-  for (let head = 0; head < heads; head++) {
-    for (let i = 0; i < half; i++) {
-      for (const s of [0, 1]) {
-        const from = (2 * head * half + s * half + i) * width;
-        out.set(rows.subarray(from, from + width), (2 * head * half + 2 * i + s) * width);
-      }
-    }
-  }
-  return out;
 }
 
 /** Fails for what the format cannot hold. */
@@ -72,7 +60,7 @@ export function ggufAdapter(
   model: GgufModel,
 ): AsyncIterableIterator<Uint8Array> {
   checkConfig(config);
-  const names = model.ggufNames ?? refuse("llama.cpp has no names for this model");
+  const names = model.ggufFormat ?? refuse("llama.cpp has no names for this model");
   const { loraAlpha, r, useRslora, alphaPattern } = config;
   const alpha = (useRslora ? loraAlpha * Math.sqrt(r) : loraAlpha) || r; // llama.cpp takes 0 for no scaling
   const metadata = new Map<string, GgufOut>([
@@ -90,7 +78,12 @@ export function ggufAdapter(
       refuse(`"${key}" cannot be held by the format`);
     }
     const module = path.slice(KEY_PREFIX.length);
-    const place = names.placeOf(`${module}.weight`);
+    if (module === "lm_head" && model.config?.tieWordEmbeddings) {
+      refuse(
+        "an adapter of a head that is the embedding cannot be held by the format; merge it into the base instead",
+      );
+    }
+    const place = names.placeOf(`${module}.weight`) ?? refuse(`llama.cpp has no name for module "${module}"`);
     const [rows, columns] = tensor.shape;
     const isA = factor === "A";
     const rank = isA ? rows : columns;

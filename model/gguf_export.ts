@@ -1,0 +1,110 @@
+/**
+ * Whole models as GGUF files for llama.cpp and what is built on it.
+ * @module
+ */
+
+import { weightFormat } from "../autograd/mod.ts";
+import { openTarget } from "../io/folder_target.ts";
+import { type GgufOut, ggufPieces, type GgufTensorOut } from "../io/gguf_writer.ts";
+import { fromFloat32, toFloat32 } from "../io/safetensors.ts";
+import { inPairs, quantizeQ8_0 } from "../io/gguf_values.ts";
+import type { Parameter } from "../nn/mod.ts";
+import type { CausalLM } from "./causal_lm.ts";
+import type { GgufPlace } from "./gguf_layout.ts";
+import { writeGgufVocabulary } from "./tokenizer/gguf_vocabulary_writer.ts";
+import type { Tokenizer } from "./tokenizer/tokenizer.ts";
+
+/** Options of `exportGguf`. */
+export interface ExportGgufOptions {
+  /** Number format of the matrices; vectors are float32. Default "f16". */
+  dtype?: "f16" | "q8_0";
+  /** The model's tokenizer, which llama.cpp needs to take and give text; without it the file takes ids alone. */
+  tokenizer?: Tokenizer;
+}
+
+/** llama.cpp's numbers for `general.file_type`. */
+const FILE_TYPES = { f16: 1, q8_0: 7 } as const;
+
+/** Numbers of a parameter as the file has them, float32. */
+async function valuesOf(parameter: Parameter, place: GgufPlace): Promise<Float32Array> {
+  const data = await parameter.data();
+  const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  let values: Float32Array = toFloat32(weightFormat(parameter.dtype)!.file, bytes);
+  const [rows, columns = 1] = parameter.shape;
+  if (place.rotaryHeads !== undefined) values = inPairs(values, columns, place.rotaryHeads);
+  if (place.shift) values = values.map((value) => value - place.shift!);
+  if (!place.transposed) return values;
+  const turned = new Float32Array(values.length);
+  for (let i = 0; i < rows; i++) {
+    for (let j = 0; j < columns; j++) turned[j * rows + i] = values[i * columns + j];
+  }
+  return turned;
+}
+
+function tensorOf(parameter: Parameter, place: GgufPlace, dtype: "f16" | "q8_0"): GgufTensorOut {
+  const shape = place.transposed ? [...parameter.shape].reverse() : [...parameter.shape];
+  const plain = shape.length === 1 || place.name === "position_embd.weight"; // as llama.cpp's converter
+  const type = plain ? "F32" : dtype === "q8_0" && shape[1] % 32 === 0 ? "Q8_0" : "F16";
+  return {
+    name: place.name,
+    type,
+    shape,
+    data: async () => {
+      const values = await valuesOf(parameter, place);
+      return type === "Q8_0" ? quantizeQ8_0(values) : fromFloat32(type, values);
+    },
+  };
+}
+
+/**
+ * Writes a model as one GGUF file for llama.cpp. Adapters are merged before: `peftModel.mergeAndUnload()`.
+ *
+ * ```ts ignore
+ * await exportGguf(peftModel.mergeAndUnload(), "tuned.gguf", { dtype: "q8_0", tokenizer });
+ * ```
+ * @param path of the file; what was there is replaced only when the new one is whole
+ * @throws {TypeError} for a model with adapters, one that llama.cpp has no names for or computes in another way, and a
+ *   tokenizer that it does not know
+ */
+export async function exportGguf(
+  model: CausalLM,
+  path: string,
+  { dtype = "f16", tokenizer }: ExportGgufOptions = {},
+): Promise<void> {
+  const refuse = (problem: string): never => {
+    throw new TypeError(`Cannot export the model: ${problem}`);
+  };
+  if (!Object.hasOwn(FILE_TYPES, dtype)) {
+    refuse(`dtype must be "f16" or "q8_0", received ${JSON.stringify(dtype)}`);
+  }
+  if (!("ggufFormat" in model)) refuse("a model without adapters is required; mergeAndUnload() gives one");
+  const format = model.ggufFormat ?? refuse("llama.cpp has no names for it");
+  const adapted = [...model.namedParameters()].find(([name]) => format.placeOf(name) === null);
+  if (adapted) {
+    refuse(`parameter "${adapted[0]}" is none of the base's; merge adapters with mergeAndUnload() before`);
+  }
+  const { architecture } = format;
+  const metadata = new Map<string, GgufOut>([
+    ["general.architecture", { string: architecture }],
+    ["general.type", { string: "model" }],
+    ["general.name", { string: model.config.nameOrPath?.split("/").at(-1) || architecture }],
+    ["general.file_type", { u32: FILE_TYPES[dtype] }],
+    ["general.quantization_version", { u32: 2 }],
+    ...[...format.metadata()].map(([key, value]) => [`${architecture}.${key}`, value] as const),
+    ...await writeGgufVocabulary(tokenizer, model.facts.vocabSize),
+  ]);
+  const tensors = [...model.namedParameters()].map(([name, parameter]) =>
+    tensorOf(parameter, format.placeOf(name)!, dtype)
+  );
+  for (const [name, values] of format.extraTensors()) {
+    tensors.push({
+      name,
+      type: "F32",
+      shape: [values.length],
+      data: async () => await fromFloat32("F32", values),
+    });
+  }
+  const cut = Math.max(path.lastIndexOf("/"), path.lastIndexOf("\\")) + 1;
+  const target = openTarget(path.slice(0, cut) || ".", "export the model");
+  await target.write(path.slice(cut), ggufPieces(metadata, tensors));
+}

@@ -1,0 +1,40 @@
+/**
+ * Writes an adapter in the form that the options ask for.
+ * @module
+ */
+
+import { Parameter } from "../../nn/mod.ts";
+import type { FolderTarget } from "../../io/folder_target.ts";
+import type { AdaptableModel } from "../adaptable_model.ts";
+import { writeAdapter } from "../files/adapter_files.ts";
+import type { SaveAdapterOptions } from "../files/adapter_folder.ts";
+import { GGUF_FILE, ggufAdapter, type GgufModel } from "../files/gguf_adapter.ts";
+import { convertToLora, type WrittenAdapter } from "./convert_to_lora.ts";
+
+/**
+ * Writes the adapter `name` of a model; its tensors that are not parameters are disposed.
+ * @throws {TypeError} for an adapter that the form cannot hold; nothing is written then
+ */
+export async function saveAdapter(
+  target: FolderTarget,
+  model: AdaptableModel,
+  name: string,
+  own: WrittenAdapter,
+  { convertToLora: plain, pathInitialModelForWeightConversion: initial, format }: SaveAdapterOptions,
+): Promise<void> {
+  if (format !== undefined && format !== "peft" && format !== "gguf") {
+    throw new TypeError(
+      `Cannot save the adapter: format must be "peft" or "gguf", received ${JSON.stringify(format)}`,
+    );
+  }
+  const made = [...own.tensors.values()];
+  try {
+    const written = plain || initial !== undefined ? await convertToLora(model, name, own, initial) : own;
+    made.push(...written.tensors.values());
+    if (format === "gguf") {
+      await target.write(GGUF_FILE, ggufAdapter(written.config, written.tensors, model as GgufModel));
+    } else await writeAdapter(target, written.config, written.tensors, name);
+  } finally {
+    for (const tensor of made) if (!(tensor instanceof Parameter)) tensor.dispose();
+  }
+}
