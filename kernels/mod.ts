@@ -37,6 +37,14 @@ import { pointwiseKernels } from "./pointwise.ts";
 import { qrForm, qrReduce, qrUnpack } from "./qr.ts";
 import { randomFill } from "./random.ts";
 import { maxReduceHits, maxReduceShare, reduceKernels } from "./reduce.ts";
+import {
+  rmsNormBackwardInput,
+  rmsNormBackwardInputAdd,
+  rmsNormBackwardWeight,
+  rmsNormForward,
+  rmsNormForwardAdd,
+} from "./rms_norm.ts";
+import { gatedProductBackward, gatedProductForward } from "./gated_product.ts";
 import { joinHeads, partHeads, turnHeads, turnHeadsBack } from "./rotary.ts";
 import { sampleTokens } from "./sample.ts";
 import { sgdKernel, sgdMomentumKernel } from "./sgd.ts";
@@ -51,6 +59,10 @@ export function allKernels(): KernelSpec[] {
     layerNormForward,
     layerNormBackwardInput,
     layerNormBackwardInputAdd,
+    rmsNormForward,
+    rmsNormForwardAdd,
+    rmsNormBackwardInput,
+    rmsNormBackwardInputAdd,
     softmaxForward,
     softmaxBackward,
   ];
@@ -74,6 +86,10 @@ export function allKernels(): KernelSpec[] {
     crossEntropyRows,
     crossEntropyGradient,
     attentionAppend,
+    rmsNormBackwardWeight,
+    ...Object.values(gatedProductForward),
+    ...Object.values(gatedProductBackward),
+
     turnHeads,
     turnHeadsBack,
     joinHeads,

@@ -43,7 +43,7 @@ fn sigmoid(x: f32) -> f32 {
 `;
 
 /** Every unary op. */
-const unaryTable = {
+export const unaryTable = {
   negate: { value: "-v", derivative: "-1.0" },
   scale: { value: "v * params.c", derivative: "params.c" },
   square: { value: "v * v", derivative: "2.0 * v" },

@@ -3,8 +3,19 @@
  * @module
  */
 
-import type { FusedActivationName } from "../autograd/mod.ts";
-import { gelu, geluNew, multiply, relu, scale, sigmoid, silu, tanh, type Tensor } from "../autograd/mod.ts";
+import type { FusedActivationName, GateName } from "../autograd/mod.ts";
+import {
+  gatedProduct,
+  gelu,
+  geluNew,
+  multiply,
+  relu,
+  scale,
+  sigmoid,
+  silu,
+  tanh,
+  type Tensor,
+} from "../autograd/mod.ts";
 
 /** x sigmoid(1.702 x). */
 const quickGelu = (x: Tensor): Tensor => multiply(x, sigmoid(scale(x, 1.702)));
@@ -46,4 +57,20 @@ const FUSED: Partial<Record<ActivationName, FusedActivationName>> = {
 /** The `activation` option of a projection that computes this one in the product's kernel; null if none does. */
 export function fusedActivation(name: string): FusedActivationName | null {
   return FUSED[name as ActivationName] ?? null;
+}
+
+/** Activations that one kernel multiplies by a second operand. */
+const GATES: Partial<Record<ActivationName, GateName>> = {
+  silu: "silu",
+  swish: "silu",
+  gelu: "gelu",
+  gelu_new: "geluNew",
+  gelu_fast: "geluNew",
+  gelu_pytorch_tanh: "geluNew",
+};
+
+/** act(gate) up, elementwise; gate and up of one shape. */
+export function gatedActivation(name: ActivationName, gate: Tensor, up: Tensor): Tensor {
+  const fused = GATES[name];
+  return fused ? gatedProduct(fused, gate, up) : multiply(activations[name](gate), up);
 }

@@ -3,7 +3,7 @@
  * @module
  */
 
-export { type ActivationName, activations, fusedActivation } from "./activation.ts";
+export { type ActivationName, activations, fusedActivation, gatedActivation } from "./activation.ts";
 export { Conv1D } from "./conv1d.ts";
 export { Dropout } from "./dropout.ts";
 export { Embedding } from "./embedding.ts";

@@ -3,7 +3,7 @@
  * @module
  */
 
-import { add, divide, full, mean, multiply, sqrt, square, type Tensor, tidy } from "../autograd/mod.ts";
+import { rmsNorm, type Tensor } from "../autograd/mod.ts";
 import { Module } from "./module.ts";
 import type { Parameter } from "./parameter.ts";
 
@@ -24,14 +24,8 @@ export class RMSNorm extends Module {
     this.offset = offset;
   }
 
-  /** Rows to root mean square 1, then scaled. */
-  forward(x: Tensor): Tensor {
-    return tidy(() => {
-      const { device } = x;
-      const meanSquare = mean(square(x), { axis: -1, keepDims: true });
-      const root = sqrt(add(meanSquare, full(device, [1], this.eps)));
-      const weight = this.offset === 0 ? this.weight : add(this.weight, full(device, [1], this.offset));
-      return multiply(divide(x, root), weight);
-    });
+  /** Rows to root mean square 1, then scaled; plus `residual`, shaped as x. */
+  forward(x: Tensor, residual: Tensor | null = null): Tensor {
+    return rmsNorm(x, this.weight, { eps: this.eps, offset: this.offset, residual });
   }
 }

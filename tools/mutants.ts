@@ -129,6 +129,20 @@ export const MUTANTS: readonly Mutant[] = [
     filter: "groups of 1, 2, 3 and 8",
   },
   {
+    file: "autograd/ops/linear.ts",
+    search: "residual: addend,",
+    replace: "residual: null,",
+    tests: [`${OPS}/linear_test.ts`],
+    filter: "what other ops have sent",
+  },
+  {
+    file: "kernels/rms_norm.ts",
+    search: "x[base + i] * inverse * mean",
+    replace: "x[base + i] * mean",
+    tests: [`${OPS}/rms_norm_test.ts`],
+    filter: "agree with the float64 reference",
+  },
+  {
     file: "kernels/attention_options.ts",
     search: "max(first + ${rows - 1}u + params.window",
     replace: "max(first + params.window",

@@ -64,10 +64,10 @@ export function linear(x: Tensor, weight: Tensor, bias: Tensor | null, options: 
       preActivation,
     },
     outputs: [y],
-    backward: ({ dy, saved, needs }) => {
+    backward: ({ dy, saved, needs, arrived }) => {
       const dz = activationGradient(dy, activation, saved.preActivation);
       return {
-        x: needs.x ? inputGradient(sizes, dz, saved.weight!, shape) : null,
+        x: needs.x ? inputGradient(sizes, dz, saved.weight!, shape, arrived("x")) : null,
         weight: needs.weight ? weightGradient(sizes, saved.x!, dz) : null,
         bias: needs.bias ? biasGradient(sizes, dz) : null,
         residual: needs.residual ? dy : null,
@@ -130,7 +130,7 @@ export function loraLinear(
       preActivation,
     },
     outputs: [y],
-    backward: ({ dy, saved, needs }) => {
+    backward: ({ dy, saved, needs, arrived }) => {
       const dz = activationGradient(dy, activation, saved.preActivation);
       const left = { tensor: dz, ld: outFeatures };
       const du = needs.loraA || needs.x && !drops || needs.xDropped
@@ -146,7 +146,7 @@ export function loraLinear(
         : null;
       const extension = du && !drops ? { layout: "nn" as const, u: du, v: saved.loraA!, R } : undefined;
       return {
-        x: needs.x ? inputGradient(sizes, dz, saved.weight!, shape, extension) : null,
+        x: needs.x ? inputGradient(sizes, dz, saved.weight!, shape, arrived("x"), extension) : null,
         weight: needs.weight ? weightGradient(sizes, saved.x!, dz) : null,
         loraA: needs.loraA
           ? product(device, [R, inFeatures], {
@@ -245,12 +245,13 @@ function activationGradient(
   return dz;
 }
 
-/** dx = dz W^T (+ u v, the LoRA term). */
+/** dx = dz W^T (+ u v, the LoRA term) (+ addend, what other ops have sent to x). */
 function inputGradient(
   { layout, rows, inFeatures, outFeatures }: Sizes,
   dz: Tensor,
   weight: Tensor,
   shape: readonly number[],
+  addend: Tensor | null,
   extension?: MatmulCall["extension"],
 ): Tensor {
   return product(dz.device, shape, {
@@ -260,6 +261,7 @@ function inputGradient(
     K: outFeatures,
     a: { tensor: dz, ld: outFeatures },
     b: { tensor: weight, ld: layout === "conv1d" ? outFeatures : inFeatures },
+    residual: addend,
     extension,
   });
 }

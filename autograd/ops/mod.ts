@@ -12,6 +12,7 @@ export { addDiagonal } from "./diagonal.ts";
 export { drawNormal, drawUniform } from "./draw.ts";
 export { checkDropout, dropout } from "./dropout.ts";
 export { embedding } from "./embedding.ts";
+export { gatedProduct, type GateName } from "./gated_product.ts";
 export { type Importance, updateImportance } from "./importance.ts";
 export { layerNorm, type LayerNormOptions } from "./layer_norm.ts";
 export {
@@ -47,6 +48,7 @@ export {
 export { qr } from "./qr.ts";
 export { max, mean, type ReduceOptions, sum, sumSquares } from "./reduce.ts";
 export { replaceRows } from "./replace_rows.ts";
+export { rmsNorm, type RMSNormOptions } from "./rms_norm.ts";
 export { type HeadsOptions, placeHeads, type Rotation } from "./rotary.ts";
 export { type SamplerOptions, TokenSampler } from "./sample.ts";
 export { logSoftmax, softmax } from "./softmax.ts";

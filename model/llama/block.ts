@@ -3,10 +3,10 @@
  * @module
  */
 
-import { add, multiply, type RandomState, type Tensor, tidy } from "../../autograd/mod.ts";
+import { type RandomState, type Tensor, tidy } from "../../autograd/mod.ts";
 import {
   type ActivationName,
-  activations,
+  gatedActivation,
   Module,
   type Projection,
   type RMSNorm,
@@ -48,8 +48,7 @@ export class LlamaMLP extends SubBlock {
 
   /** residual + MLP(x), x and residual [B, T, C]. */
   forward(x: Tensor, residual: Tensor | null): Tensor {
-    const gate = activations[this.activation](this.gate_proj.forward(x)); // [B, T, I]
-    const inner = multiply(gate, this.up_proj.forward(x));
+    const inner = gatedActivation(this.activation, this.gate_proj.forward(x), this.up_proj.forward(x)); // [B, T, I]
     return this.down_proj.forward(inner, residual ? { residual } : {});
   }
 }
@@ -97,11 +96,8 @@ export class LlamaBlock extends Module {
         const attended = this.self_attn.forward(normed, x, state);
         return this.mlp.forward(this.post_attention_layernorm.forward(attended), attended);
       }
-      const attended = add(
-        x,
-        this.post_attention_layernorm.forward(this.self_attn.forward(normed, null, state)),
-      );
-      return add(attended, after.forward(this.mlp.forward(before.forward(attended), null)));
+      const attended = this.post_attention_layernorm.forward(this.self_attn.forward(normed, null, state), x);
+      return after.forward(this.mlp.forward(before.forward(attended), null), attended);
     });
   }
 }

@@ -31,8 +31,8 @@ export class LNTuningLayer extends Module implements TunerLayer {
     this.#state = state;
   }
 
-  /** x [..., C] -> [..., C]. @throws {RangeError} if two adapters with a copy are active */
-  forward(x: Tensor): Tensor {
+  /** x [..., C] -> [..., C], plus `residual` after an RMSNorm. @throws {RangeError} if two adapters with a copy are active */
+  forward(x: Tensor, residual: Tensor | null = null): Tensor {
     return this.#state.forRows(x, (name) => this.ln_tuning_layers.has(name), (acting, part) => {
       if (acting.length > 1) {
         throw new RangeError(
@@ -40,7 +40,9 @@ export class LNTuningLayer extends Module implements TunerLayer {
         );
       }
       const norm = acting.length === 1 ? this.ln_tuning_layers.get(acting[0])! : this.base_layer;
-      return norm.forward(part(x));
+      return norm instanceof RMSNorm
+        ? norm.forward(part(x), residual && part(residual))
+        : norm.forward(part(x));
     });
   }
 

@@ -8,10 +8,8 @@ import { getPeftModel } from "../../peft/mod.ts";
 import { expectedOf, FIXTURES, ownDevice } from "../reference/fixtures.ts";
 import { type AdapterJson, loadBase, testAdapterFixture, testPromptFixture } from "./adapter_fixture.ts";
 
-/** Sequences are longer than these bases' windows, which attention refuses by name. */
-const WINDOWED = /^(gemma3|mistral)\./;
 const cases = [...Deno.readDirSync(`${FIXTURES}llama_peft`)].map(({ name }) => name)
-  .filter((name) => !name.endsWith(".bitfit") && !WINDOWED.test(name)) // bitfit_test.ts: peft has no such method
+  .filter((name) => !name.endsWith(".bitfit")) // bitfit_test.ts: peft has no such method
   .map((name) => `llama_peft/${name}`).sort();
 const isPrompt = (name: string) => name.includes(".prompt_");
 assert(cases.length >= 30);

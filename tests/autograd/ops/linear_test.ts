@@ -1,5 +1,15 @@
 import { assert, assertAllClose, assertEquals, assertThrows } from "@std/assert";
-import { cast, defaultDevice, linear, loraLinear, noGrad, Tensor, tidy } from "../../../autograd/mod.ts";
+import {
+  add,
+  cast,
+  defaultDevice,
+  linear,
+  loraLinear,
+  noGrad,
+  scale,
+  Tensor,
+  tidy,
+} from "../../../autograd/mod.ts";
 import {
   fromHalfBits,
   geluNewDerivativeReference,
@@ -247,4 +257,42 @@ Deno.test("linear() names the shape it requires when an operand does not fit", a
       "xDropped must be float32 [2, 6]",
     );
   });
+});
+
+Deno.test("linear() and loraLinear() add what other ops have sent to x in the product's own kernel", async () => {
+  const device = await defaultDevice();
+  const [rows, C, N, R] = [5, 12, 7, 3];
+  const make = (seed: number, ...shape: number[]) =>
+    Tensor.from(randomValues(seed, shape.reduce((a, b) => a * b, 1)), { device, shape });
+  const [w1, w2, a, b] = [make(2, N, C), make(3, N, C), make(4, R, C), make(5, N, R)];
+  /** Gradient of x, and the launches of backward, for `ops` of the sum of which x + 0 is the input. */
+  const gradient = async (...ops: ((x: Tensor) => Tensor)[]) => {
+    const x = make(1, rows, C);
+    x.requiresGrad = true;
+    const launches = tidy(() => {
+      const inner = scale(x, 1);
+      const y = ops.map((op) => op(inner)).reduce((sum, part) => add(sum, part));
+      const before = device.stats.dispatches;
+      y.backward(make(6, rows, N));
+      return device.stats.dispatches - before;
+    });
+    const values = await x.grad!.data();
+    x.grad!.dispose();
+    x.dispose();
+    return { values, launches };
+  };
+  const plain = (x: Tensor) => linear(x, w1, null);
+  const adapted = (x: Tensor) => loraLinear(x, w2, null, a, b, 0.5);
+  const [first, second, both] = [
+    await gradient(plain),
+    await gradient(adapted),
+    await gradient(plain, adapted),
+  ];
+  assertAllClose(both.values, first.values.map((v, i) => v + second.values[i]), { rtol: 1e-5, atol: 1e-6 });
+  assertEquals(
+    both.launches,
+    first.launches + second.launches - 1,
+    "x is scaled once, and nothing is added in a launch of its own",
+  );
+  for (const tensor of [w1, w2, a, b]) tensor.dispose();
 });

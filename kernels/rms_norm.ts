@@ -1,0 +1,166 @@
+/**
+ * Root mean square normalisation over the last axis (Zhang and Sennrich 2019, arXiv:1910.07467), forward and backward.
+ * Row kernels with the variants of rows.ts.
+ * @module
+ */
+
+import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
+import { ROW_BUILTINS, rowText, type RowVariant, type WideRowFamily, wideRowFamily } from "./rows.ts";
+
+/** y [rows, cols] and rstd [rows]; `offset` is added to the weight; with or without `residual` [rows, cols]. */
+export type RMSNormKernel = KernelSpec<
+  "x" | "weight" | "residual" | "y" | "rstd",
+  "rows" | "cols" | "eps" | "offset",
+  "WORKGROUP_SIZE"
+>;
+/** dx [rows, cols], with or without `addend` [rows, cols]. */
+export type RMSNormBackwardInputKernel = KernelSpec<
+  "x" | "weight" | "rstd" | "dy" | "dx" | "addend",
+  "rows" | "cols" | "offset",
+  "WORKGROUP_SIZE"
+>;
+
+function forwardKernel(variant: RowVariant, width: 1 | 4, adds: boolean): RMSNormKernel {
+  const t = rowText(variant, width);
+  const buffers = { x: "read", weight: "read", y: "read_write", rstd: "read_write" } as const;
+  const residual = { binding: "", value: "" };
+  if (adds) {
+    residual.binding = `@group(0) @binding(4) var<storage, read> residual: array<${t.cell}>; // [rows, cols]`;
+    residual.value = "residual[base + i] + ";
+  }
+  return {
+    name: `rmsNormForward${adds ? "Add" : ""}${t.name}`,
+    buffers: (adds ? { ...buffers, residual: "read" } : buffers) as RMSNormKernel["buffers"],
+    params: { rows: "u32", cols: "u32", eps: "f32", offset: "f32" },
+    tuning: { WORKGROUP_SIZE: variant === "thread" ? 16 : 128 },
+    grid: ({ rows }, { WORKGROUP_SIZE }) => t.grid(rows, WORKGROUP_SIZE),
+    wgsl: /* wgsl */ `
+${t.prelude}
+struct Params { rows: u32, cols: u32, eps: f32, offset: f32 }
+@group(0) @binding(0) var<storage, read> x: array<${t.cell}>; // [rows, cols]
+@group(0) @binding(1) var<storage, read> weight: array<${t.cell}>; // [cols]
+@group(0) @binding(2) var<storage, read_write> y: array<${t.cell}>; // [rows, cols]
+@group(0) @binding(3) var<storage, read_write> rstd: array<f32>; // [rows]
+${residual.binding}
+@group(0) @binding(${adds ? 5 : 4}) var<uniform> params: Params;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(${ROW_BUILTINS}) {
+  ${t.open}
+  let cells = params.cols / ${t.width}u;
+  let base = row * cells;
+  var squares = ${t.cell}(0.0);
+  for (var i = lane; i < cells; i += step) { squares += x[base + i] * x[base + i]; }
+  let inverse = 1.0 / sqrt(${t.sum(t.flat("squares"))} / f32(params.cols) + params.eps);
+  for (var i = lane; i < cells; i += step) {
+    y[base + i] = ${residual.value}x[base + i] * inverse * (weight[i] + params.offset);
+  }
+  if (lane == 0u) { rstd[row] = inverse; }
+}
+`,
+  };
+}
+
+function backwardInputKernel(variant: RowVariant, width: 1 | 4, adds: boolean): RMSNormBackwardInputKernel {
+  const t = rowText(variant, width);
+  const buffers = { x: "read", weight: "read", rstd: "read", dy: "read", dx: "read_write" } as const;
+  const addend = { binding: "", value: "" };
+  if (adds) {
+    addend.binding = `@group(0) @binding(5) var<storage, read> addend: array<${t.cell}>; // [rows, cols]`;
+    addend.value = " + addend[base + i]";
+  }
+  return {
+    name: `rmsNormBackwardInput${adds ? "Add" : ""}${t.name}`,
+    buffers: (adds ? { ...buffers, addend: "read" } : buffers) as RMSNormBackwardInputKernel["buffers"],
+    params: { rows: "u32", cols: "u32", offset: "f32" },
+    tuning: { WORKGROUP_SIZE: variant === "thread" ? 16 : 128 },
+    grid: ({ rows }, { WORKGROUP_SIZE }) => t.grid(rows, WORKGROUP_SIZE),
+    wgsl: /* wgsl */ `
+${t.prelude}
+struct Params { rows: u32, cols: u32, offset: f32 }
+@group(0) @binding(0) var<storage, read> x: array<${t.cell}>; // [rows, cols]
+@group(0) @binding(1) var<storage, read> weight: array<${t.cell}>; // [cols]
+@group(0) @binding(2) var<storage, read> rstd: array<f32>; // [rows]
+@group(0) @binding(3) var<storage, read> dy: array<${t.cell}>; // [rows, cols]
+@group(0) @binding(4) var<storage, read_write> dx: array<${t.cell}>; // [rows, cols]
+${addend.binding}
+@group(0) @binding(${adds ? 6 : 5}) var<uniform> params: Params;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(${ROW_BUILTINS}) {
+  ${t.open}
+  let cells = params.cols / ${t.width}u;
+  let base = row * cells;
+  let inverse = rstd[row];
+  var total = ${t.cell}(0.0);
+  for (var i = lane; i < cells; i += step) {
+    total += dy[base + i] * (weight[i] + params.offset) * (x[base + i] * inverse);
+  }
+  let mean = ${t.sum(t.flat("total"))} / f32(params.cols);
+  for (var i = lane; i < cells; i += step) {
+    let g = dy[base + i] * (weight[i] + params.offset);
+    dx[base + i] = inverse * (g - x[base + i] * inverse * mean)${addend.value};
+  }
+}
+`,
+  };
+}
+
+/** Forward, by variant and cell width. */
+export const rmsNormForward: WideRowFamily<RMSNormKernel> = wideRowFamily((variant, width) =>
+  forwardKernel(variant, width, false)
+);
+/** The same plus `residual`. */
+export const rmsNormForwardAdd: WideRowFamily<RMSNormKernel> = wideRowFamily((variant, width) =>
+  forwardKernel(variant, width, true)
+);
+/** Gradient of the input, by variant and cell width. */
+export const rmsNormBackwardInput: WideRowFamily<RMSNormBackwardInputKernel> = wideRowFamily((
+  variant,
+  width,
+) => backwardInputKernel(variant, width, false));
+/** The same plus `addend`: the gradient that the residual stream brings. */
+export const rmsNormBackwardInputAdd: WideRowFamily<RMSNormBackwardInputKernel> = wideRowFamily((
+  variant,
+  width,
+) => backwardInputKernel(variant, width, true));
+
+/** Partial sums of dweight over chunks of rows; a sum over the chunks follows. */
+export const rmsNormBackwardWeight: KernelSpec<
+  "x" | "rstd" | "dy" | "partial",
+  "rows" | "cols" | "chunk",
+  "WORKGROUP_SIZE"
+> = {
+  name: "rmsNormBackwardWeight",
+  buffers: { x: "read", rstd: "read", dy: "read", partial: "read_write" },
+  params: { rows: "u32", cols: "u32", chunk: "u32" },
+  tuning: { WORKGROUP_SIZE: 64 },
+  grid: (
+    { rows, cols, chunk },
+    { WORKGROUP_SIZE },
+  ) => [groupsFor(cols * groupsFor(rows, chunk), WORKGROUP_SIZE)],
+  wgsl: /* wgsl */ `
+override WORKGROUP_SIZE: u32 = 64u;
+struct Params { rows: u32, cols: u32, chunk: u32 }
+@group(0) @binding(0) var<storage, read> x: array<f32>; // [rows, cols]
+@group(0) @binding(1) var<storage, read> rstd: array<f32>; // [rows]
+@group(0) @binding(2) var<storage, read> dy: array<f32>; // [rows, cols]
+@group(0) @binding(3) var<storage, read_write> partial: array<f32>; // [chunks, cols]
+@group(0) @binding(4) var<uniform> params: Params;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(${ROW_BUILTINS}) {
+  let i = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+  let chunks = (params.rows + params.chunk - 1u) / params.chunk;
+  if (i >= chunks * params.cols) { return; }
+  let col = i % params.cols;
+  let part = i / params.cols;
+  var total = 0.0;
+  for (var row = part * params.chunk; row < min((part + 1u) * params.chunk, params.rows); row++) {
+    let at = row * params.cols + col;
+    total += dy[at] * x[at] * rstd[row];
+  }
+  partial[i] = total;
+}
+`,
+};
