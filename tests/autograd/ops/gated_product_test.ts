@@ -31,11 +31,14 @@ const gates = {
 for (const name of ["silu", "geluNew"] as const) {
   Deno.test(`gatedProduct() by ${name} and its gradients agree with the float64 reference`, async () => {
     const f = gates[name];
-    for (
-      const [shape, frozen] of [[[1], []], [[3, 7], []], [[2, 5, 257], []], [[12], ["gate"]], [[13], [
-        "up",
-      ]]] as const
-    ) {
+    const cases: [shape: number[], frozen: string[]][] = [
+      [[1], []],
+      [[3, 7], []],
+      [[2, 5, 257], []],
+      [[12], ["gate"]],
+      [[13], ["up"]],
+    ];
+    for (const [shape, frozen] of cases) {
       const size = shape.reduce((a, b) => a * b, 1);
       await checkOp({
         label: `gatedProduct ${name} [${shape}] -${frozen}`,
