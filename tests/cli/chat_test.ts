@@ -196,3 +196,32 @@ Deno.test({
     assertEquals(stdout, "The capital of France is Paris.\nThe capital of Italy is Rome.\n");
   },
 });
+
+Deno.test({
+  name: "SmolLM2 is known to info, generate and finetune by its .gguf path, and to generate by the adapter's",
+  ignore: path === null,
+  async fn() {
+    const output = await Deno.makeTempDir();
+    await Deno.writeTextFile(`${output}/data.jsonl`, '{"prompt": "Hello", "completion": " there"}\n');
+    const command = async (...args: string[]) => {
+      const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+        args: ["run", "-A", "--no-check", "--config", `${root}deno.json`, `${root}cli/main.ts`, ...args],
+      }).output();
+      assertEquals(code, 0, new TextDecoder().decode(stderr));
+      return new TextDecoder().decode(stdout);
+    };
+    assertMatch(
+      await command("info", "--model", path!),
+      /Llama, 30 layers, 9 heads \(3 of keys and values\)/,
+    );
+    const prompt = ["--prompt", "The capital of France is", "--max-new-tokens", "1"];
+    assertEquals(await command("generate", "--model", path!, ...prompt), "The capital of France is Paris\n");
+    const small = ["--max-steps", "1", "--batch-size", "1", "--lr", "1e-6", "--output", `${output}/adapter`];
+    await command("finetune", "--model", path!, "--data", `${output}/data.jsonl`, ...small);
+    assertEquals(
+      await command("generate", "--adapter", `${output}/adapter`, ...prompt),
+      "The capital of France is Paris\n",
+    );
+    await Deno.remove(output, { recursive: true });
+  },
+});
