@@ -33,9 +33,9 @@ Usage: ./run teach [flags]
   --data <file>       .jsonl with "question" and "answer"; default: a made-up product's support answers
   --questions <file>  .jsonl with "question": asked as well, not taught; default: some, or none with --data
   --system <text>     System message of every conversation; default "${"You are a helpful assistant."}"
-  --epochs <n>        Passes over the data; default 8
+  --epochs <n>        Passes over the data; default 9
   --batch-size <n>    Conversations per step; default 5
-  --lr <number>       Learning rate; default 0.002
+  --lr <number>       Learning rate; default 0.003
   --rank <n>          Rank of the adapter; default 8
   --output <folder>   Folder for the adapter; default: out/teach
   --help              Show this text
@@ -93,9 +93,9 @@ export function readSettings(args: string[]): Settings | null {
     data: values.data ?? `${here}support.jsonl`,
     questions: values.questions ?? (values.data ? null : `${here}other_questions.jsonl`),
     system: values.system ?? "You are a helpful assistant.",
-    epochs: number("epochs", 8),
+    epochs: number("epochs", 9),
     batchSize: number("batch-size", 5),
-    learningRate: number("lr", 2e-3),
+    learningRate: number("lr", 3e-3),
     rank: number("rank", 8),
     output: values.output ?? "out/teach",
   };

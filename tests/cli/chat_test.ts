@@ -183,6 +183,27 @@ Deno.test("./run chat refuses a model without a chat template", async () => {
   assertMatch(stderr, /^error: Cannot run chat: a model with a chat template is required, received /m);
 });
 
+Deno.test("./run chat ends with 130 at Ctrl-C while it waits for a line, and in the middle of an answer", async () => {
+  const args = ["run", "-A", "--no-check", "--config", `${root}deno.json`, `${root}cli/main.ts`, "chat"];
+  for (const tokens of ["1", "90"]) {
+    const child = new Deno.Command(Deno.execPath(), {
+      args: [...args, "--model", folder, "--max-new-tokens", tokens],
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "null",
+    }).spawn();
+    const writer = child.stdin.getWriter();
+    await writer.write(new TextEncoder().encode("Ahoy\n"));
+    const reader = child.stdout.getReader();
+    await reader.read(); // the answer has begun; the short one is over soon
+    if (tokens === "1") await new Promise((done) => setTimeout(done, 500));
+    child.kill("SIGINT");
+    assertEquals((await child.status).code, 130);
+    await writer.abort().catch(() => {});
+    await reader.cancel();
+  }
+});
+
 const path = await smolLM2Path();
 Deno.test({
   name: "SmolLM2 in ./run chat answers, and understands the second question by the first",
