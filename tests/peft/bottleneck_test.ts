@@ -6,8 +6,9 @@ import { assert, assertAllClose, assertEquals, assertRejects, assertThrows } fro
 import { BottleneckConfig, getPeftModel, PeftModel } from "../../peft/mod.ts";
 import { hubFormat } from "../../peft/bottleneck/bottleneck_format.ts";
 import { readAdapterConfig } from "../../peft/files/adapter_files.ts";
-import { expectedOf, FIXTURES, loadFixture, ownDevice } from "../reference/fixtures.ts";
+import { expectedOf, FIXTURES, ownDevice } from "../reference/fixtures.ts";
 import { assertGradients, assertNear } from "../reference/fixtures.ts";
+import { loadBase } from "./adapter_fixture.ts";
 import { assertTenLosses } from "./ten_losses.ts";
 import { bytesOf, logitsOf, randomise, tinyModel, warningsOf, withFolder } from "./tiny_model.ts";
 
@@ -22,12 +23,11 @@ interface Json {
 }
 
 const cases = [...Deno.readDirSync(`${FIXTURES}bottleneck`)].map((entry) => entry.name).sort();
-assertEquals(cases.length, 7);
+assertEquals(cases.length, 10);
 
-/** The tiny model under the adapter of a fixture, named as there. */
+/** The base under the adapter of a fixture, named as there. */
 async function loaded(name: string) {
-  const base = await loadFixture("gpt2_tiny", { device: await ownDevice() });
-  base.config.nameOrPath = "gpt2_tiny";
+  const base = await loadBase(`bottleneck/${name}`, await ownDevice());
   const options = { isTrainable: true, adapterName: "pirate" };
   return (await PeftModel.fromPretrained(base, `${FIXTURES}bottleneck/${name}`, options)).eval();
 }

@@ -1,11 +1,15 @@
 /**
- * One or more configurations of each PEFT method, for the contract tests: a method of the registry without one does not
- * compile.
+ * One or more configurations of each PEFT method, for the contract tests, and the module trees they run on: a method of
+ * the registry without one does not compile.
  * @module
  */
+import { AutoModelForCausalLM, type CausalLM } from "../../model/mod.ts";
+import type { Device } from "../../autograd/mod.ts";
 import type { PeftConfig } from "../../peft/config/peft_config.ts";
 import type { PeftType } from "../../peft/registry.ts";
 import type { promptLearningConfigs } from "../../peft/virtual_tokens/prompt_learning.ts";
+import { BATCH } from "./tiny_model.ts";
+import { FIXTURES, ownDevice } from "../reference/fixtures.ts";
 import {
   AdaLoraConfig,
   BitFitConfig,
@@ -25,6 +29,61 @@ import {
   VeraConfig,
 } from "../../peft/mod.ts";
 
+/** A small model of one architecture, and the names of its modules. */
+export interface Tree {
+  readonly name: string;
+  /** Loads the model on a device of its own. */
+  readonly load: (dtype?: "float32" | "float16") => Promise<{ device: Device; model: CausalLM }>;
+  readonly batch: typeof BATCH;
+  /** Projections of the attention. */
+  readonly attention: readonly string[];
+  /** The MLP's projection to its inner width. */
+  readonly up: string;
+  /** The MLP's projection back. */
+  readonly down: string;
+  /** Embeddings. */
+  readonly embeddings: readonly string[];
+  /** Tokens to train. */
+  readonly tokens: readonly number[];
+  /** A module that a message lists where no target matches. */
+  readonly listed: RegExp;
+}
+
+const smallTree = (fixture: string) => async (dtype?: "float32" | "float16") => {
+  const device = await ownDevice();
+  const model = await AutoModelForCausalLM.fromPretrained<CausalLM>(FIXTURES + fixture, { device, dtype });
+  return { device, model };
+};
+
+/** The trees of the contract tests. */
+export const TREES: { readonly gpt2: Tree; readonly llama: Tree } = {
+  gpt2: {
+    name: "GPT-2",
+    load: smallTree("gpt2_tiny"),
+    batch: BATCH,
+    attention: ["c_attn"],
+    up: "c_fc",
+    down: "mlp.c_proj",
+    embeddings: ["wte", "wpe"],
+    tokens: [5, 17, 200],
+    listed: /"(ln_1|c_attn|wte)"/,
+  },
+  llama: { // a tied head, shared keys and values, biases
+    name: "Llama",
+    load: smallTree("llama/llama_tied_biases"),
+    batch: {
+      inputIds: BATCH.inputIds.map((row) => row.map((id) => id % 61)),
+      labels: BATCH.labels.map((row) => row.map((id) => id < 0 ? id : id % 61)),
+    },
+    attention: ["q_proj", "v_proj"],
+    up: "up_proj",
+    down: "down_proj",
+    embeddings: ["embed_tokens"],
+    tokens: [5, 17, 60],
+    listed: /"(input_layernorm|q_proj|embed_tokens)"/,
+  },
+};
+
 /** One configuration of a method, and what the method promises of it. */
 export interface Case {
   readonly config: () => PeftConfig;
@@ -32,6 +91,8 @@ export interface Case {
   readonly start: "nothing" | "changes them";
   /** Whether it can be merged into the base's weights. */
   readonly merges: boolean;
+  /** Whether it differs from another of its method only within one layer: one tree is enough then. */
+  readonly isLocal?: true;
   /** The same with targets that no module has; absent where a method has no targets. */
   readonly unmatched?: () => PeftConfig;
 }
@@ -39,10 +100,13 @@ export interface Case {
 const nothing = ["nothing_like_this"];
 
 /** Methods by their names in files. */
-export const CASES: Record<PeftType | keyof typeof promptLearningConfigs, Readonly<Record<string, Case>>> = {
+export type Cases = Record<PeftType | keyof typeof promptLearningConfigs, Readonly<Record<string, Case>>>;
+
+/** The configurations of each method on a tree. */
+export const casesOn = ({ attention, up, down, embeddings, tokens }: Tree): Cases => ({
   LORA: {
     "LoRA": {
-      config: () => new LoraConfig({ r: 4, loraAlpha: 8, targetModules: ["c_attn", "c_fc"] }),
+      config: () => new LoraConfig({ r: 4, loraAlpha: 8, targetModules: [...attention, up] }),
       start: "nothing",
       merges: true,
       unmatched: () => new LoraConfig({ targetModules: nothing }),
@@ -56,19 +120,21 @@ export const CASES: Record<PeftType | keyof typeof promptLearningConfigs, Readon
       config: () => new LoraConfig({ r: 4, loraAlpha: 8, useRslora: true, initLoraWeights: "gaussian" }),
       start: "nothing",
       merges: true,
+      isLocal: true,
     },
     "LoRA with a bias": {
-      config: () => new LoraConfig({ r: 4, loraAlpha: 8, targetModules: ["c_attn", "c_fc"], loraBias: true }),
+      config: () => new LoraConfig({ r: 4, loraAlpha: 8, targetModules: [...attention, up], loraBias: true }),
       start: "nothing",
       merges: true,
+      isLocal: true,
     },
     "LoRA on embeddings": {
-      config: () => new LoraConfig({ r: 4, loraAlpha: 8, targetModules: ["wte", "wpe", "c_attn"] }),
+      config: () => new LoraConfig({ r: 4, loraAlpha: 8, targetModules: [...embeddings, ...attention] }),
       start: "nothing",
       merges: true,
     },
     "LoRA with trained tokens": {
-      config: () => new LoraConfig({ r: 4, trainableTokenIndices: [5, 17, 200] }),
+      config: () => new LoraConfig({ r: 4, trainableTokenIndices: tokens }),
       start: "nothing",
       merges: true,
     },
@@ -76,11 +142,13 @@ export const CASES: Record<PeftType | keyof typeof promptLearningConfigs, Readon
       config: () => new LoraConfig({ r: 4, loraAlpha: 8, initLoraWeights: "pissa" }),
       start: "nothing",
       merges: true,
+      isLocal: true,
     },
     "OLoRA": {
-      config: () => new LoraConfig({ r: 4, loraAlpha: 8, targetModules: ["c_fc"], initLoraWeights: "olora" }),
+      config: () => new LoraConfig({ r: 4, loraAlpha: 8, targetModules: [up], initLoraWeights: "olora" }),
       start: "nothing",
       merges: true,
+      isLocal: true,
     },
   },
   BOTTLENECK: {
@@ -127,7 +195,7 @@ export const CASES: Record<PeftType | keyof typeof promptLearningConfigs, Readon
   },
   TRAINABLE_TOKENS: {
     "trainable tokens": {
-      config: () => new TrainableTokensConfig({ tokenIndices: [5, 17, 200] }),
+      config: () => new TrainableTokensConfig({ tokenIndices: tokens }),
       start: "nothing",
       merges: true,
       unmatched: () => new TrainableTokensConfig({ tokenIndices: [5], targetModules: nothing }),
@@ -135,7 +203,7 @@ export const CASES: Record<PeftType | keyof typeof promptLearningConfigs, Readon
   },
   VERA: {
     "VeRA": {
-      config: () => new VeraConfig({ r: 6, targetModules: ["c_attn", "mlp.c_proj"] }),
+      config: () => new VeraConfig({ r: 6, targetModules: [...attention, down] }),
       start: "nothing",
       merges: true,
       unmatched: () => new VeraConfig({ targetModules: nothing }),
@@ -143,7 +211,7 @@ export const CASES: Record<PeftType | keyof typeof promptLearningConfigs, Readon
   },
   LOHA: {
     "LoHa": {
-      config: () => new LoHaConfig({ r: 2, targetModules: ["c_attn", "c_fc"] }),
+      config: () => new LoHaConfig({ r: 2, targetModules: [...attention, up] }),
       start: "nothing",
       merges: true,
       unmatched: () => new LoHaConfig({ targetModules: nothing }),
@@ -151,7 +219,7 @@ export const CASES: Record<PeftType | keyof typeof promptLearningConfigs, Readon
   },
   LOKR: {
     "LoKr": {
-      config: () => new LoKrConfig({ r: 2, decomposeBoth: true, targetModules: ["c_attn", "mlp.c_proj"] }),
+      config: () => new LoKrConfig({ r: 2, decomposeBoth: true, targetModules: [...attention, down] }),
       start: "nothing",
       merges: true,
       unmatched: () => new LoKrConfig({ targetModules: nothing }),
@@ -159,7 +227,7 @@ export const CASES: Record<PeftType | keyof typeof promptLearningConfigs, Readon
   },
   OFT: {
     "OFT": {
-      config: () => new OFTConfig({ oftBlockSize: 8, targetModules: ["c_attn", "c_fc"] }),
+      config: () => new OFTConfig({ oftBlockSize: 8, targetModules: [...attention, up] }),
       start: "nothing",
       merges: true,
       unmatched: () => new OFTConfig({ targetModules: nothing }),
@@ -168,12 +236,13 @@ export const CASES: Record<PeftType | keyof typeof promptLearningConfigs, Readon
       config: () => new OFTConfig({ r: 4, oftBlockSize: 0, useCayleyNeumann: false, blockShare: true }),
       start: "nothing",
       merges: true,
+      isLocal: true,
     },
   },
   BITFIT: { "BitFit": { config: () => new BitFitConfig(), start: "nothing", merges: true } },
   BOFT: {
     "BOFT": {
-      config: () => new BOFTConfig({ boftNButterflyFactor: 2, targetModules: ["c_attn", "mlp.c_proj"] }),
+      config: () => new BOFTConfig({ boftNButterflyFactor: 2, targetModules: [...attention, down] }),
       start: "nothing",
       merges: true,
       unmatched: () => new BOFTConfig({ targetModules: nothing }),
@@ -224,4 +293,7 @@ export const CASES: Record<PeftType | keyof typeof promptLearningConfigs, Readon
       merges: false,
     },
   },
-};
+});
+
+/** The configurations on GPT-2. */
+export const CASES: Cases = casesOn(TREES.gpt2);

@@ -29,11 +29,12 @@ export async function tinyModel(
   return { device, model: await loadFixture("gpt2_tiny", { device, dtype }) };
 }
 
-/** Logits of the batch. */
+/** Logits of a batch. */
 export async function logitsOf(
   model: { forward: AdaptableModel["forward"] },
+  { inputIds }: { inputIds: number[][] } = BATCH,
 ): Promise<Float32Array<ArrayBuffer>> {
-  using output = noGrad(() => model.forward({ inputIds: BATCH.inputIds })) as ReturnType<
+  using output = noGrad(() => model.forward({ inputIds })) as ReturnType<
     GPT2LMHeadModel["forward"]
   >;
   return await output.logits.data() as Float32Array<ArrayBuffer>;
