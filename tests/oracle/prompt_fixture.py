@@ -49,6 +49,13 @@ def make(name: str, config, seed: int, made_by: str = "prompt", base_model=base_
         padded = model64(input_ids=ids, attention_mask=mask).logits
     generated = model.generate(input_ids=ids[:1, :5], attention_mask=torch.ones(1, 5, dtype=torch.long),
                                do_sample=False, max_new_tokens=10, eos_token_id=-1, pad_token_id=0)
+    # A window counts places, padding too, so that padding moves a prefix away: other tokens are right then.
+    more = {}
+    if config.peft_type == "PREFIX_TUNING" and getattr(model.config, "sliding_window", None):
+        left = torch.cat([torch.zeros(1, 2, dtype=torch.long), ids[:1, :5]], dim=1)
+        left_mask = torch.tensor([[0, 0, 1, 1, 1, 1, 1]])
+        more["padded_greedy"] = model.generate(input_ids=left, attention_mask=left_mask, do_sample=False,
+                                               max_new_tokens=10, eos_token_id=-1, pad_token_id=0)[:, 2:].tolist()
     tensors = {"logits": logits, "padded.logits": padded[1:, : padded.shape[1] - 3]}
     tensors |= {f"grad.{n}": g for n, g in gradients.items()}
     tensors |= {f"param.{n}": p.detach() for n, p in model.named_parameters() if p.requires_grad}
@@ -65,6 +72,7 @@ def make(name: str, config, seed: int, made_by: str = "prompt", base_model=base_
                   "losses": adamw_losses(copy.deepcopy(model64), ids, labels, lr=LEARNING_RATE),
                   "losses_float32": adamw_losses(copy.deepcopy(model), ids, labels, lr=LEARNING_RATE)},
         "greedy": generated.tolist(),
+        **more,
         "float32_error": float32_error(model, model64, ids, labels),
     })
     print(f"{name}: {trainable} of {total} train, loss {loss.item():.6f}")

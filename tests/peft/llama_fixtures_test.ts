@@ -12,7 +12,7 @@ const cases = [...Deno.readDirSync(`${FIXTURES}llama_peft`)].map(({ name }) => n
   .filter((name) => !name.endsWith(".bitfit")) // bitfit_test.ts: peft has no such method
   .map((name) => `llama_peft/${name}`).sort();
 const isPrompt = (name: string) => name.includes(".prompt_");
-assert(cases.length >= 30);
+assert(cases.length >= 38);
 
 for (const name of cases) (isPrompt(name) ? testPromptFixture : testAdapterFixture)(name);
 
