@@ -47,6 +47,8 @@ export interface Tree {
   readonly tokens: readonly number[];
   /** A module that a message lists where no target matches. */
   readonly listed: RegExp;
+  /** The words with which it refuses methods, by their names in files. */
+  readonly refused?: Partial<Readonly<Record<keyof Cases, string>>>;
 }
 
 const smallTree = (fixture: string) => async (dtype?: "float32" | "float16") => {
@@ -55,8 +57,14 @@ const smallTree = (fixture: string) => async (dtype?: "float32" | "float16") => 
   return { device, model };
 };
 
+/** The batch for 61 tokens. */
+const SMALL_BATCH: typeof BATCH = {
+  inputIds: BATCH.inputIds.map((row) => row.map((id) => id % 61)),
+  labels: BATCH.labels.map((row) => row.map((id) => id < 0 ? id : id % 61)),
+};
+
 /** The trees of the contract tests. */
-export const TREES: { readonly gpt2: Tree; readonly llama: Tree } = {
+export const TREES: { readonly gpt2: Tree; readonly llama: Tree; readonly gemma3: Tree } = {
   gpt2: {
     name: "GPT-2",
     load: smallTree("gpt2_tiny"),
@@ -71,16 +79,28 @@ export const TREES: { readonly gpt2: Tree; readonly llama: Tree } = {
   llama: { // a tied head, shared keys and values, biases
     name: "Llama",
     load: smallTree("llama/llama_tied_biases"),
-    batch: {
-      inputIds: BATCH.inputIds.map((row) => row.map((id) => id % 61)),
-      labels: BATCH.labels.map((row) => row.map((id) => id < 0 ? id : id % 61)),
-    },
+    batch: SMALL_BATCH,
     attention: ["q_proj", "v_proj"],
     up: "up_proj",
     down: "down_proj",
     embeddings: ["embed_tokens"],
     tokens: [5, 17, 60],
     listed: /"(input_layernorm|q_proj|embed_tokens)"/,
+  },
+  gemma3: { // windows shorter than a row, norms behind both parts, no biases
+    name: "Gemma 3",
+    load: smallTree("llama/gemma3"),
+    batch: SMALL_BATCH,
+    attention: ["q_proj", "v_proj"],
+    up: "up_proj",
+    down: "down_proj",
+    embeddings: ["embed_tokens"],
+    tokens: [5, 17, 60],
+    listed: /"(input_layernorm|q_proj|embed_tokens)"/,
+    refused: {
+      BITFIT: "a model with biases is required, received LlamaForCausalLM without any",
+      BOTTLENECK: "a model whose parts are known",
+    },
   },
 };
 
