@@ -8,6 +8,7 @@ import json
 from fixture import FIXTURES, clean_folder
 from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
+from peft.utils import constants
 from transformers import GPT2LMHeadModel
 
 CASES = [
@@ -46,6 +47,21 @@ CASES = [
 ]
 
 
+METHODS = {"adalora": "ADALORA_TARGET", "boft": "BOFT_TARGET", "feedforward": "IA3_FEEDFORWARD", "fourierft": "FOURIERFT_TARGET",
+           "ia3": "IA3_TARGET", "ln_tuning": "LNTUNING_TARGET", "loha": "LOHA_TARGET", "lokr": "LOKR_TARGET",
+           "lora": "LORA_TARGET", "oft": "OFT_TARGET", "vera": "VERA_TARGET"}
+MODEL_TYPES = ["gpt2", "llama", "mistral", "qwen2", "qwen3", "gemma3_text", "smollm3"]
+
+
+def write_defaults() -> None:
+    """peft's tables of default targets: by method, then by model type; null where the user must name them."""
+    lines = []
+    for method, table in METHODS.items():
+        targets = getattr(constants, f"TRANSFORMERS_MODELS_TO_{table}_MODULES_MAPPING")
+        lines.append(f"  {json.dumps(method)}: {json.dumps({name: targets.get(name) for name in MODEL_TYPES})}")
+    (FIXTURES / "targets" / "defaults.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+
 def main() -> None:
     results = []
     for fields in CASES:
@@ -60,6 +76,7 @@ def main() -> None:
     folder = clean_folder(FIXTURES / "targets")
     text = ",\n".join("  " + json.dumps(result) for result in results)
     (folder / "expected.json").write_text('{"made_by": "tests/oracle/targets_fixture.py", "cases": [\n' + text + "\n]}\n")
+    write_defaults()
     print(f"{len(results)} cases, {sum('error' in r for r in results)} errors")
 
 
