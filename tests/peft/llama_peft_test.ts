@@ -2,14 +2,7 @@
  * What adapters of Llama's family do besides what `llama_fixtures_test.ts` and `contract_test.ts` check.
  * @module
  */
-import {
-  assert,
-  assertAllClose,
-  assertEquals,
-  assertNotEquals,
-  assertRejects,
-  assertThrows,
-} from "@std/assert";
+import { assertAllClose, assertEquals, assertNotEquals, assertRejects, assertThrows } from "@std/assert";
 import { AutoModelForCausalLM, type LlamaForCausalLM } from "../../model/mod.ts";
 import {
   getPeftModel,
