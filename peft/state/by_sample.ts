@@ -3,10 +3,11 @@
  * @module
  */
 
-import { concat, showShape, slice, type Tensor, tidy } from "../../autograd/mod.ts";
+import { concat, showShape, slice, Tensor, tidy } from "../../autograd/mod.ts";
 
-/** Options of a layer for some of the rows: a residual is as long as the input. */
+/** What a layer takes besides its input, for some of the rows: a tensor, or the residual of options, is as long as it. */
 export function partOfOptions<Options>(options: Options, part: (tensor: Tensor) => Tensor): Options {
+  if (options instanceof Tensor) return part(options) as Options & Tensor;
   const { residual } = (options ?? {}) as { residual?: Tensor | null };
   return residual ? { ...options, residual: part(residual) } : options;
 }

@@ -3,6 +3,7 @@
  * @module
  */
 import { assertAllClose, assertEquals, assertNotEquals, assertRejects, assertThrows } from "@std/assert";
+import { noGrad } from "../../autograd/mod.ts";
 import { AutoModelForCausalLM, type LlamaForCausalLM } from "../../model/mod.ts";
 import {
   getPeftModel,
@@ -122,4 +123,24 @@ Deno.test("merging into Qwen2's tied head or embedding leaves the other alone an
     model.dispose();
     assertEquals(device.memory.liveBytes, 0, label);
   }
+});
+
+Deno.test("rows of a batch use their own copies of Gemma's norms, which add to the stream", async () => {
+  const { model } = await load("gemma3");
+  const config = () => new LoraConfig({ r: 2, modulesToSave: ["norm"] });
+  const peftModel = getPeftModel(model, config()).eval();
+  await randomise(peftModel);
+  peftModel.addAdapter("second", config());
+  peftModel.setAdapter("second");
+  await randomise(peftModel, 7);
+  const names = ["default", "second"];
+  using mixed = noGrad(() => peftModel.forward({ ...BATCH, adapterNames: names }));
+  const logits = await mixed.logits.data();
+  for (const [i, name] of names.entries()) {
+    peftModel.setAdapter(name, { inferenceMode: true });
+    const own = await logitsOfBatch(peftModel, { inputIds: [BATCH.inputIds[i]] });
+    const row = logits.subarray(i * own.length, (i + 1) * own.length);
+    assertAllClose(row, own, { rtol: 0, atol: 2e-6, label: name });
+  }
+  peftModel.dispose();
 });
