@@ -11,7 +11,7 @@ import { names } from "../config/rules.ts";
 
 /** Fields of an (IA)^3 configuration. */
 export interface IA3ConfigFields extends TargetedFields {
-  /** Those of them whose inputs are scaled; null: `["mlp.c_proj"]` for GPT-2 with default targets. */
+  /** Those of them whose inputs are scaled; null: with default targets the last projection of the MLP, else none. */
   feedforwardModules: readonly string[] | string | null;
   /** Whether weights are stored [in, out]; read from the module. */
   fanInFanOut: boolean;

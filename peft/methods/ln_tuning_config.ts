@@ -6,7 +6,7 @@
 import { MethodConfig, type MethodTable, TARGET_OPTIONS } from "../config/method_config.ts";
 import type { TargetedFields } from "../config/peft_config.ts";
 
-/** Fields of an LN tuning configuration; without targets, every layer norm of the model trains. */
+/** Fields of an LN tuning configuration; without targets, the norms that `peft` takes in the model type train. */
 export interface LNTuningConfigFields extends TargetedFields {}
 
 const TABLE: MethodTable<LNTuningConfigFields> = {
