@@ -27,12 +27,12 @@ export interface AttentionKernelOptions {
 }
 
 /**
- * Parameters of the family; offsets and strides in elements. Query i sees keys j <= past + i. q is [B, Tq, ...] by
- * `qBatch` and `qRow`; keys and values lie in one buffer by `kvBatch` and `kvRow`, from `kOffset` and `vOffset` on;
- * heads are neighbours of D channels. Where `grouped`, H / Hkv query heads in a row share one of Hkv heads of keys and
- * values; where `windowed`, query i sees keys j > past + i - window alone, and window is at most Tk. `batch0` numbers the first sequence of this launch among all. Of keys (queries in
- * dkv) a `tile` takes those from `begin` to `end` and continues where the launch before it stopped; `registers` takes
- * all.
+ * Parameters of the family; offsets and strides in elements. Query i sees keys j <= past + i; where `windowed`, only
+ * those with j > past + i - window, and window is at most Tk. q is [B, Tq, ...] by `qBatch` and `qRow`; keys and values
+ * lie in one buffer by `kvBatch` and `kvRow`, from `kOffset` and `vOffset` on; heads are neighbours of D channels. Where
+ * `grouped`, H / Hkv neighbouring query heads share each of Hkv heads of keys and values. `batch0` numbers the first
+ * sequence of this launch among all. Of keys (queries in dkv) a `tile` takes those from `begin` to `end` and continues
+ * where the launch before it stopped; `registers` takes all.
  */
 export type AttentionParam =
   | "B"
@@ -235,7 +235,7 @@ const queryPlaces = (options: AttentionKernelOptions, D: string) => ({
   o: `  let oHead = ${units(options, `b * params.Tq * params.H * ${D} + h * ${D}`)};`,
 });
 
-/** Where the heads of a thread begin; a thread that owns keys that several query heads share takes those one by one. */
+/** Where the heads of a thread begin. A thread that owns keys of several query heads meets those in `queryHeads`. */
 function headPlaces(options: AttentionKernelOptions, length: "Tq" | "Tk", D: string): string {
   const { stat, q, o } = queryPlaces(options, D);
   const shared = options.grouped && length === "Tq" ? "(h / (params.H / params.Hkv))" : "h";
@@ -244,7 +244,7 @@ function headPlaces(options: AttentionKernelOptions, length: "Tq" | "Tk", D: str
   return (options.grouped && length === "Tk" ? [k, v] : [stat, q, k, v, o]).join("\n");
 }
 
-/** Around the loop over queries of a thread that owns keys: over the query heads that share them, where there are some. */
+/** Opens and closes a loop over the query heads that share the keys of a thread. */
 export function queryHeads(options: AttentionKernelOptions): { open: string[]; close: string[] } {
   if (!options.grouped) return { open: [], close: [] };
   const { stat, q, o } = queryPlaces(

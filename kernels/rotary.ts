@@ -43,7 +43,7 @@ const SHAPES: Readonly<Record<string, string>> = {
   kv: "[B, capacity, 2, Hkv, 2, half]: keys, values",
 };
 
-/** The program with bindings `reads` and `writes`, `d` before the names of gradients. */
+/** The program of a direction, with or without positions; names of gradients begin with d. */
 function text(turns: boolean, back: boolean): string {
   const d = back ? "d" : "";
   const apart = [...(turns ? ["q"] : []), "k", "v"];

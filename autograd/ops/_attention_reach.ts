@@ -16,7 +16,10 @@ export type AttentionReach = Readonly<Record<keyof AttentionKernels, number>>;
 
 const STAGES = ["forward", "backwardQuery", "backwardKeyValue"] as const;
 
-/** The choice of kernels (`group`: query heads per head of keys and values), and how far a launch of each reaches; tiles where `registers`, which take one, do not. */
+/**
+ * The choice of kernels, and how far a launch of each reaches; tiles where `registers`, which take one, do not.
+ * `group` is the number of query heads per head of keys and values.
+ */
 export function chooseKernels(
   device: Device,
   given: AttentionChoice | undefined,

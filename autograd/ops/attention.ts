@@ -29,7 +29,10 @@ export interface AttentionDropout {
 export interface AttentionOptions {
   /** Number of heads; the channels must be divisible by it. */
   heads: number;
-  /** Heads of keys and values, a divisor of `heads`: query head h reads head floor(h / (heads / keyValueHeads)). Default `heads`. */
+  /**
+   * Heads of keys and values, a divisor of `heads`: query head h reads head floor(h / (heads / keyValueHeads)). Default
+   * `heads`.
+   */
   keyValueHeads?: number;
   /** A query sees the last `window` keys up to its own position, itself included; default null, all. */
   window?: number | null;
@@ -89,7 +92,7 @@ export function causalSelfAttention(qkv: Tensor, options: AttentionOptions): Ten
 
 /**
  * Attention of queries to keys and values of their own, such as a prefix followed by the sequence.
- * @param q [B, Tq, C]   @param kv [B, Tk, 2C], with D channels per key-value head [B, Tk, 2 Hkv D]: keys and values side by side
+ * @param q [B, Tq, C]   @param kv [B, Tk, 2 Hkv D]: keys and values side by side; D = C / heads
  * @param options also `past`: query i sees keys up to past + i; default Tk - Tq
  * @returns [B, Tq, C]
  * @throws {TypeError} if a shape or dtype does not fit
