@@ -23,6 +23,8 @@ export interface LlamaCppRequest {
   readonly prompts: readonly (readonly number[])[];
   /** Texts to tokenize, without special tokens around them. */
   readonly texts?: readonly string[];
+  /** Whether names of special tokens in the texts are those tokens; default false. */
+  readonly special?: boolean;
   /** New tokens. */
   readonly count: number;
 }

@@ -13,7 +13,7 @@ let text = "";
 for await (const chunk of process.stdin) text += chunk;
 const answers = [];
 const llama = await getLlama({ gpu: false, build: "never", logLevel: "error" });
-for (const { model: modelPath, adapter, prompts, texts = [], count } of JSON.parse(text)) {
+for (const { model: modelPath, adapter, prompts, texts = [], special = false, count } of JSON.parse(text)) {
   try {
     const model = await llama.loadModel({ modelPath });
     const lora = adapter && { adapters: [{ filePath: adapter, scale: 1 }] };
@@ -34,7 +34,7 @@ for (const { model: modelPath, adapter, prompts, texts = [], count } of JSON.par
       }
       rows.push(row);
     }
-    answers.push({ rows, ids: texts.map((text) => [...model.tokenize(text, false)]) });
+    answers.push({ rows, ids: texts.map((text) => [...model.tokenize(text, special)]) });
     await model.dispose();
   } catch (error) {
     answers.push({ error: String(error?.message ?? error) });
