@@ -1,0 +1,132 @@
+/**
+ * SmolLM2-135M-Instruct: load time, LoRA step (r = 8 on q_proj and v_proj), decoding, peak bytes, launches, with float32
+ * and float16 weights; GPT-2 small's step beside it, by multiply-adds. Needs pip or the file in the cache.
+ * Run: deno run -A bench/smollm2_bench.ts [--steps 4]
+ * @module
+ */
+import { parseArgs } from "node:util";
+import { type Tensor, tidy } from "../autograd/mod.ts";
+import { type Device, initDevice } from "../gpu/mod.ts";
+import {
+  AutoModelForCausalLM,
+  type CausalLM,
+  GPT2Config,
+  GPT2LMHeadModel,
+  type LlamaForCausalLM,
+} from "../model/mod.ts";
+import { getPeftModel, LoraConfig, type PeftModel } from "../peft/mod.ts";
+import { fetchSmolLM2 } from "../tools/fetch_smollm2.ts";
+import { AdamW } from "../train/mod.ts";
+import { LEARNING_RATE, tokenRows } from "./gpt_cases.ts";
+import { median, printTable, type Row } from "./harness.ts";
+
+/** Weights that a token is multiplied with: every matrix but embeddings that are only looked up. */
+function multiplied(model: CausalLM): number {
+  let sum = 0;
+  for (const [name, parameter] of model.namedParameters()) {
+    const looked = /(wpe|lora_\w+|embed_tokens|wte)\b/.test(name);
+    if (parameter.shape.length === 2 && !looked) sum += parameter.size;
+  }
+  return sum + model.facts.vocabSize * model.facts.hiddenSize; // the head
+}
+
+/** A training step's figures; the loss must fall. */
+async function stepRow(
+  device: Device,
+  name: string,
+  model: PeftModel<CausalLM>,
+  length: number,
+  steps: number,
+): Promise<Row> {
+  const inputIds = tokenRows(1, length, 40000);
+  const trained = [...model.parameters()].filter((parameter) => parameter.requiresGrad);
+  const optimizer = new AdamW(trained, { lr: LEARNING_RATE });
+  const times: number[] = [];
+  const losses: number[] = [];
+  let dispatches = 0;
+  device.trim();
+  for (let i = 0; i < steps + 2; i++) {
+    if (i === 1) device.resetPeakMemory();
+    const before = device.stats.dispatches;
+    const start = performance.now();
+    const loss = tidy(() => {
+      const { loss } = model.forward({ inputIds, labels: inputIds }) as { loss: Tensor };
+      loss.backward();
+      return loss;
+    });
+    optimizer.step();
+    optimizer.zeroGrad();
+    losses.push(await loss.item());
+    loss.dispose();
+    times.push(performance.now() - start);
+    dispatches = device.stats.dispatches - before;
+  }
+  const { peakBytes } = device.memory;
+  optimizer.dispose();
+  if (!(losses.at(-1)! < losses[0])) {
+    throw new Error(`Cannot time ${name}: the loss does not fall: ${losses}`);
+  }
+  const ms = median(times.slice(2));
+  const base = model.getBaseModel();
+  return {
+    step: `${name}, 1 x ${length}`,
+    ms,
+    "ps per multiply-add": 1e9 * ms / (length * multiplied(base)),
+    dispatches,
+    "per block": dispatches / base.facts.numLayers,
+    "peak MB": peakBytes / 1e6,
+    loss: `${losses[0].toFixed(4)} -> ${losses.at(-1)!.toFixed(4)}`,
+  };
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({ options: { steps: { type: "string", default: "3" } } });
+  const steps = Number(values.steps);
+  const path = await fetchSmolLM2();
+  if (path === null) throw new Error("Cannot run: pip is required to fetch SmolLM2");
+  const device = await initDevice();
+  console.log(device.adapterName);
+  const lora = (targetModules: string[]) => new LoraConfig({ r: 8, targetModules, taskType: "CAUSAL_LM" });
+  const rows: Row[] = [];
+  const decoding: Row[] = [];
+  for (const dtype of ["float32", "float16"] as const) {
+    const start = performance.now();
+    const model = await AutoModelForCausalLM.fromPretrained<LlamaForCausalLM>(path, { dtype });
+    await device.sync();
+    const load = performance.now() - start;
+    const prompt = tokenRows(1, 8, 40000);
+    const generate = (maxNewTokens: number) => model.generate(prompt, { maxNewTokens, eosTokenId: null });
+    await generate(4);
+    let before = performance.now();
+    await generate(1);
+    const first = performance.now() - before;
+    before = performance.now();
+    const dispatches = device.stats.dispatches;
+    await generate(25);
+    const rest = performance.now() - before - first;
+    decoding.push({
+      weights: dtype,
+      "load ms": load,
+      "first token ms": first,
+      "tokens/s": 24e3 / rest,
+      "dispatches per token": (device.stats.dispatches - dispatches) / 25,
+      "live MB": device.memory.liveBytes / 1e6,
+    });
+    const peftModel = getPeftModel(model, lora(["q_proj", "v_proj"]));
+    for (const length of [64, 256]) {
+      rows.push(await stepRow(device, `SmolLM2, ${dtype}`, peftModel, length, steps));
+    }
+    peftModel.dispose();
+    device.trim();
+  }
+  const config = new GPT2Config({ residPdrop: 0, embdPdrop: 0, attnPdrop: 0 });
+  const gpt2 = getPeftModel(new GPT2LMHeadModel(config, { device, seed: 1 }), lora(["c_attn"]));
+  for (const length of [64, 256]) {
+    rows.push(await stepRow(device, "GPT-2 small, float32", gpt2, length, steps));
+  }
+  gpt2.dispose();
+  printTable("Step: LoRA r = 8", rows);
+  printTable("Decoding after 8 tokens", decoding);
+}
+
+if (import.meta.main) await main();
