@@ -36,9 +36,9 @@ Usage: ./run teach [flags]
   --data <file>       .jsonl with "question" and "answer"; default: a made-up product's support answers
   --questions <file>  .jsonl with "question": asked as well, not taught; default: some, or none with --data
   --system <text>     System message of every conversation; default "${SYSTEM}"
-  --epochs <n>        Passes over the data; default 9
+  --epochs <n>        Passes over the data; default 8
   --batch-size <n>    Conversations per step; default 5
-  --lr <number>       Learning rate; default 0.003
+  --lr <number>       Learning rate; default 0.0025
   --rank <n>          Rank of the adapter; default 8
   --output <folder>   Folder for the adapter; default: out/teach
   --help              Show this text
@@ -96,9 +96,9 @@ export function readSettings(args: string[]): Settings | null {
     data: values.data ?? `${here}support.jsonl`,
     questions: values.questions ?? (values.data ? null : `${here}other_questions.jsonl`),
     system: values.system ?? SYSTEM,
-    epochs: number("epochs", 9),
+    epochs: number("epochs", 8),
     batchSize: number("batch-size", 5),
-    learningRate: number("lr", 3e-3),
+    learningRate: number("lr", 2.5e-3),
     rank: number("rank", 8),
     output: values.output ?? "out/teach",
   };

@@ -8,6 +8,7 @@ import { AutoModelForCausalLM, AutoTokenizer, PeftModel } from "@peft/webgpu";
 import { readSettings, teach } from "../../examples/teach.ts";
 import { chatExample, readQuestions } from "../../examples/teach/questions.ts";
 import { writeChatModel } from "../cli/chat_model.ts";
+import { smolLM2Path } from "../reference/smollm2.ts";
 
 /** Runs it with its output kept. */
 async function captured(args: string[]) {
@@ -125,4 +126,28 @@ Deno.test("teach refuses bad flags and files by name", async () => {
     'Cannot read "/no/such/file"',
   );
   await Deno.remove(file);
+});
+
+const path = await smolLM2Path();
+Deno.test({
+  name: "SmolLM2 learns the answers that ./run teach teaches, in other words too, and forgets nothing else",
+  ignore: path === null,
+  async fn() {
+    const output = await Deno.makeTempDir();
+    const start = performance.now();
+    const { before, after, lines } = await captured(["--output", output]);
+    const seconds = (performance.now() - start) / 1000;
+    console.log(`teach took ${seconds.toFixed(0)} s: ${JSON.stringify(after)}`);
+    const text = lines.join("\n");
+    assertEquals(before, {
+      "taught": { right: 0, of: 10 },
+      "unseen wording": { right: 0, of: 3 },
+      "unrelated": { right: 3, of: 3 },
+    }, text);
+    assert(after.taught.right >= 9, text);
+    assert(after["unseen wording"].right >= 2, text);
+    assertEquals(after.unrelated, { right: 3, of: 3 }, text);
+    assert(seconds < 900, `${seconds} s`); // 6 minutes on two cores with nothing beside it
+    await Deno.remove(output, { recursive: true });
+  },
 });
