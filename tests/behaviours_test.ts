@@ -49,6 +49,16 @@ function bodiesOf(source: string, name: string): string[] {
   });
 }
 
+/** The text of a test file, and of the files beside it that it imports: some of them register its tests. */
+async function sourceOf(file: string): Promise<string> {
+  const url = new URL(`tests/${file}`, root);
+  const text = await Deno.readTextFile(url);
+  const beside = [...text.matchAll(/ from "(\.\/[^"]+)"/g)].map(([, path]) =>
+    Deno.readTextFile(new URL(path, url))
+  );
+  return [text, ...await Promise.all(beside)].join("\n");
+}
+
 const page = await Deno.readTextFile(new URL("docs/behaviours.md", root));
 const rows = [...page.matchAll(/^\| (\d+) +\| (.+?) +\| (\S+\.ts) +\| (.+?) +\|$/gm)]
   .map(([, number, , file, name]) => ({ number: Number(number), file, name }));
@@ -70,7 +80,7 @@ Deno.test("the tests that docs/behaviours.md names are registered, not ignored, 
     assert(own.length > 0, `${label} is registered`);
     assert(own.every(({ ignored }) => !ignored), `${label} is not ignored`);
     if (/contract_test|bad_adapter_test/.test(file)) assert(own.length > 5, `${label} runs for many methods`);
-    const bodies = bodiesOf(await Deno.readTextFile(new URL(`tests/${file}`, root)), name);
+    const bodies = bodiesOf(await sourceOf(file), name);
     assert(bodies.length > 0, `${label} has a text`);
     for (const body of bodies) {
       assert(
