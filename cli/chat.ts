@@ -4,45 +4,24 @@
  */
 
 import type { Tokenizer } from "@peft/webgpu";
-import { flag, integer, number, text } from "../options/rules.ts";
+import { integer, text } from "../options/rules.ts";
 import { ChatAdapters } from "./chat_adapters.ts";
 import { Conversation } from "./conversation.ts";
 import { type Command, UsageError } from "./command.ts";
 import { INTERRUPTED } from "./interrupt.ts";
 import { LineReader } from "./lines.ts";
 import { endTokens, load, loadTokenizer, MODEL_FLAGS } from "./loading.ts";
+import { SAMPLING_FLAGS } from "./sampling_flags.ts";
 import { isUserError } from "./user_errors.ts";
 
 const flags = {
   ...MODEL_FLAGS,
   system: { rule: text, help: "System message; default: the chat template's own" },
   "max-new-tokens": { rule: integer(1, 1e6), default: 256, help: "Longest answer in tokens" },
+  ...SAMPLING_FLAGS,
   sample: {
-    rule: flag,
-    help: "Draw tokens instead of taking the most likely one; defaults are those of generation_config.json",
-  },
-  temperature: { rule: number(), needs: "sample", help: "Divides the logits, with --sample" },
-  "top-k": { rule: integer(0, 1e9), needs: "sample", help: "Keep the k most likely tokens, with --sample" },
-  "top-p": {
-    rule: number(0, 1),
-    needs: "sample",
-    help: "Keep the most likely tokens up to this mass, with --sample",
-  },
-  "min-p": {
-    rule: number(0, 1),
-    needs: "sample",
-    help: "Keep tokens of at least this part of the greatest probability, with --sample",
-  },
-  "repetition-penalty": {
-    rule: number(),
-    default: 1,
-    help: "Above 1, tokens that occurred become less likely",
-  },
-  seed: {
-    rule: integer(0, Number.MAX_SAFE_INTEGER),
-    default: 0,
-    needs: "sample",
-    help: "Seed of --sample",
+    ...SAMPLING_FLAGS.sample,
+    help: `${SAMPLING_FLAGS.sample.help}; defaults are those of generation_config.json`,
   },
 } as const;
 

@@ -4,39 +4,19 @@
  */
 
 import { TextStreamer } from "@peft/webgpu";
-import { flag, integer, number, text } from "../options/rules.ts";
+import { integer, text } from "../options/rules.ts";
 import { type Command, UsageError } from "./command.ts";
 import { endTokens, load, loadTokenizer, MODEL_FLAGS } from "./loading.ts";
+import { SAMPLING_FLAGS } from "./sampling_flags.ts";
 
 const flags = {
   ...MODEL_FLAGS,
   prompt: { rule: text, required: true, help: "Text to continue" },
   "max-new-tokens": { rule: integer(1, 1e6), default: 50, help: "Tokens to add at most" },
-  sample: { rule: flag, help: "Draw tokens instead of taking the most likely one" },
-  temperature: { rule: number(), default: 1, needs: "sample", help: "Divides the logits, with --sample" },
-  "top-k": {
-    rule: integer(0, 1e9),
-    default: 50,
-    needs: "sample",
-    help: "Keep the k most likely tokens, with --sample",
-  },
-  "top-p": {
-    rule: number(0, 1),
-    default: 1,
-    needs: "sample",
-    help: "Keep the most likely tokens up to this mass, with --sample",
-  },
-  "repetition-penalty": {
-    rule: number(),
-    default: 1,
-    help: "Above 1, tokens that occurred become less likely",
-  },
-  seed: {
-    rule: integer(0, Number.MAX_SAFE_INTEGER),
-    default: 0,
-    needs: "sample",
-    help: "Seed of --sample",
-  },
+  ...SAMPLING_FLAGS,
+  temperature: { ...SAMPLING_FLAGS.temperature, default: 1 },
+  "top-k": { ...SAMPLING_FLAGS["top-k"], default: 50 },
+  "top-p": { ...SAMPLING_FLAGS["top-p"], default: 1 },
 } as const;
 
 /** The command. */
@@ -63,6 +43,7 @@ export const generate: Command<typeof flags> = {
       temperature: values.temperature,
       topK: values.sample ? values["top-k"] : 0,
       topP: values["top-p"],
+      minP: values["min-p"],
       repetitionPenalty: values["repetition-penalty"],
       seed: values.seed,
       eosTokenId: endTokens(base, tokenizer),

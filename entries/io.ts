@@ -5,6 +5,7 @@
 
 export {
   type Metadata,
+  type PlacedTensor,
   type Safetensors,
   safetensors,
   type SafetensorsDtype,
@@ -16,6 +17,7 @@ export {
   type TensorInfo,
   type TensorReader,
 } from "../io/safetensors.ts";
+export type { Placed, TensorFile } from "../io/tensor_file.ts";
 export { checkWritableFolder } from "../io/files.ts";
 export type { FolderOutput } from "../io/folder_target.ts";
 export { memoryFolder, urlFolder } from "../io/open_file.ts";

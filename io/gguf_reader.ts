@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type Bytes, chunksOf, type FileInput, type FileSource } from "./file_source.ts";
+import type { FileInput, FileSource } from "./file_source.ts";
 import {
   type GgufHeader,
   type GgufTensorInfo,
@@ -12,25 +12,19 @@ import {
   parseGgufHeader,
 } from "./gguf_header.ts";
 import { openFile } from "./open_file.ts";
-import { quote } from "./relative_path.ts";
+import { TensorFile } from "./tensor_file.ts";
 
 /** Bytes that are read for the header at first; twice as many each time it is longer. */
 const FIRST_READ = 4 * 1024 * 1024;
 
 /** An open GGUF file. Memory: its header, and what the caller reads. */
-export class GgufFile {
-  readonly #source: FileSource;
+export class GgufFile extends TensorFile<GgufTensorInfo> {
   readonly #header: GgufHeader;
 
   /** Use {@linkcode openGguf}. */
   constructor(source: FileSource, header: GgufHeader) {
-    this.#source = source;
+    super(source, header.tensors);
     this.#header = header;
-  }
-
-  /** The path, or what messages call the bytes. */
-  get name(): string {
-    return this.#source.name;
   }
 
   /** Metadata by key, in file order. */
@@ -41,43 +35,6 @@ export class GgufFile {
   /** Tensors by name, in file order. */
   get tensors(): ReadonlyMap<string, GgufTensorInfo> {
     return this.#header.tensors;
-  }
-
-  /** All bytes of a tensor. @throws {RangeError} when there is none of that name */
-  async read(name: string): Promise<Bytes> {
-    const { offset, byteLength } = this.#placed(name);
-    return await this.#source.read(offset, byteLength);
-  }
-
-  /**
-   * The bytes of a tensor in order, in pieces of at most `maxBytes`; the last may be shorter.
-   *
-   * @param room may be used for the pieces: each is valid until the next is asked for.
-   * @throws {RangeError} when there is no such tensor, or `maxBytes` is not a positive integer.
-   */
-  readChunks(name: string, maxBytes: number, room?: Bytes): AsyncIterableIterator<Bytes> {
-    const { offset, byteLength } = this.#placed(name);
-    return chunksOf(this.#source, offset, byteLength, maxBytes, room);
-  }
-
-  /** Releases the file; later reads fail. */
-  close(): Promise<void> {
-    return this.#source.close();
-  }
-
-  /** Same as {@linkcode close}, for `await using`. */
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
-  }
-
-  #placed(name: string): GgufTensorInfo {
-    const tensor = this.#header.tensors.get(name);
-    if (tensor) return tensor;
-    throw new RangeError(
-      `Cannot read tensor ${
-        quote(name)
-      }: ${this.#header.tensors.size} other tensors are in ${this.name}, not this one`,
-    );
   }
 }
 

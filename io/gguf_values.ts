@@ -5,17 +5,47 @@
  */
 import { fromFloat32 } from "./safetensors.ts";
 
-/** Rows of each head from Hugging Face's order of rotary embeddings (s D/2 + i) to ggml's (2 i + s); `width` numbers a row. */
-export function inPairs(rows: Float32Array, width: number, heads: number): Float32Array {
-  const out = new Float32Array(rows.length);
+/** Rows of each head, moved from the place that `from` says to the one that `to` says. */
+function moveRows<T extends Uint8Array | Float32Array>(
+  rows: T,
+  width: number,
+  heads: number,
+  from: (i: number, s: number, half: number) => number,
+  to: (i: number, s: number, half: number) => number,
+): T {
+  const out = rows.slice() as T;
   const half = rows.length / width / heads / 2;
   for (let head = 0; head < heads; head++) {
+    const first = 2 * head * half;
     for (let i = 0; i < half; i++) {
       for (const s of [0, 1]) {
-        const from = (2 * head * half + s * half + i) * width;
-        out.set(rows.subarray(from, from + width), (2 * head * half + 2 * i + s) * width);
+        const at = (first + from(i, s, half)) * width;
+        out.set(rows.subarray(at, at + width), (first + to(i, s, half)) * width);
       }
     }
+  }
+  return out;
+}
+
+/** Hugging Face's order of rotary embeddings, and ggml's. */
+const halves = (i: number, s: number, half: number) => s * half + i;
+const pairs = (i: number, s: number) => 2 * i + s;
+
+/** Rows of each head from Hugging Face's order to ggml's; `width` elements a row. */
+export function inPairs<T extends Uint8Array | Float32Array>(rows: T, width: number, heads: number): T {
+  return moveRows(rows, width, heads, halves, pairs);
+}
+
+/** Rows of each head from ggml's order to Hugging Face's; `width` elements a row. */
+export function inHalves<T extends Uint8Array | Float32Array>(rows: T, width: number, heads: number): T {
+  return moveRows(rows, width, heads, pairs, halves);
+}
+
+/** The transpose of a matrix [rows, columns]. */
+export function transposed(values: Float32Array, rows: number, columns: number): Float32Array {
+  const out = new Float32Array(values.length);
+  for (let i = 0; i < rows; i++) {
+    for (let j = 0; j < columns; j++) out[j * rows + i] = values[i * columns + j];
   }
   return out;
 }

@@ -3,16 +3,17 @@
  *
  * @module
  */
-import { type Bytes, chunksOf, type FileInput, type FileSource } from "./file_source.ts";
+import type { Bytes, FileInput, FileSource } from "./file_source.ts";
 import { openFile } from "./open_file.ts";
-import { quote } from "./relative_path.ts";
 import type { SafetensorsDtype } from "./safetensors_dtype.ts";
 import {
   headerLength,
   parseHeaderJson,
+  type PlacedTensor,
   type SafetensorsHeader,
   type TensorInfo,
 } from "./safetensors_header.ts";
+import { TensorFile } from "./tensor_file.ts";
 
 /** A tensor of a file, whole in memory. */
 export interface SafetensorsEntry {
@@ -48,19 +49,13 @@ export interface TensorReader {
 }
 
 /** An open safetensors file. Memory: its header, and what the caller reads. */
-export class SafetensorsFile implements TensorReader {
-  #source: FileSource;
-  #header: SafetensorsHeader;
+export class SafetensorsFile extends TensorFile<PlacedTensor> implements TensorReader {
+  readonly #header: SafetensorsHeader;
 
   /** Use {@linkcode openSafetensors}. */
   constructor(source: FileSource, header: SafetensorsHeader) {
-    this.#source = source;
+    super(source, header.tensors);
     this.#header = header;
-  }
-
-  /** The path, or what messages call the bytes. */
-  get name(): string {
-    return this.#source.name;
   }
 
   /** The `__metadata__` of the file; empty when there is none. */
@@ -84,49 +79,8 @@ export class SafetensorsFile implements TensorReader {
    * @throws {RangeError} when there is none of that name.
    */
   info(name: string): TensorInfo {
-    const { dtype, shape, byteLength } = this.#placed(name);
+    const { dtype, shape, byteLength } = this.placed(name);
     return { dtype, shape, byteLength };
-  }
-
-  /**
-   * All bytes of a tensor.
-   *
-   * @throws {RangeError} when there is none of that name; an Error when the file became shorter.
-   */
-  async read(name: string): Promise<Bytes> {
-    const { offset, byteLength } = this.#placed(name);
-    return await this.#source.read(offset, byteLength);
-  }
-
-  /**
-   * The bytes of a tensor in order, in pieces of at most `maxBytes`; the last may be shorter.
-   *
-   * @param room may be used for the pieces: each is valid until the next is asked for.
-   * @throws {RangeError} when there is no such tensor, or `maxBytes` is not a positive integer.
-   */
-  readChunks(name: string, maxBytes: number, room?: Bytes): AsyncIterableIterator<Bytes> {
-    const { offset, byteLength } = this.#placed(name);
-    return chunksOf(this.#source, offset, byteLength, maxBytes, room);
-  }
-
-  /** Releases the file. */
-  close(): Promise<void> {
-    return this.#source.close();
-  }
-
-  /** Same as {@linkcode close}, for `await using`. */
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
-  }
-
-  #placed(name: string) {
-    const tensor = this.#header.tensors.get(name);
-    if (tensor) return tensor;
-    throw new RangeError(
-      `Cannot read tensor ${
-        quote(name)
-      }: ${this.#header.tensors.size} other tensors are in ${this.name}, not this one`,
-    );
   }
 }
 

@@ -7,7 +7,7 @@ import { weightFormat } from "../autograd/mod.ts";
 import { openTarget } from "../io/folder_target.ts";
 import { type GgufOut, ggufPieces, type GgufTensorOut } from "../io/gguf_writer.ts";
 import { fromFloat32, toFloat32 } from "../io/safetensors.ts";
-import { inPairs, quantizeQ8_0 } from "../io/gguf_values.ts";
+import { inPairs, quantizeQ8_0, transposed } from "../io/gguf_values.ts";
 import type { Parameter } from "../nn/mod.ts";
 import type { CausalLM } from "./causal_lm.ts";
 import type { GgufPlace } from "./gguf_layout.ts";
@@ -33,12 +33,7 @@ async function valuesOf(parameter: Parameter, place: GgufPlace): Promise<Float32
   const [rows, columns = 1] = parameter.shape;
   if (place.rotaryHeads !== undefined) values = inPairs(values, columns, place.rotaryHeads);
   if (place.shift) values = values.map((value) => value - place.shift!);
-  if (!place.transposed) return values;
-  const turned = new Float32Array(values.length);
-  for (let i = 0; i < rows; i++) {
-    for (let j = 0; j < columns; j++) turned[j * rows + i] = values[i * columns + j];
-  }
-  return turned;
+  return place.transposed ? transposed(values, rows, columns) : values;
 }
 
 function tensorOf(parameter: Parameter, place: GgufPlace, dtype: "f16" | "q8_0"): GgufTensorOut {

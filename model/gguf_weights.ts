@@ -23,6 +23,7 @@ import type { Bytes } from "../io/file_source.ts";
 import type { GgufTensorInfo } from "../io/gguf_header.ts";
 import type { GgufFile } from "../io/gguf_reader.ts";
 import { GGML_TYPES } from "../io/gguf_types.ts";
+import { inHalves } from "../io/gguf_values.ts";
 import type { Parameter } from "../nn/mod.ts";
 import type { GgufLayout, GgufPlace } from "./gguf_layout.ts";
 import type { WeightSource } from "./weight_source.ts";
@@ -122,22 +123,6 @@ export class GgufWeights<Config> implements WeightSource {
       })
     );
   }
-}
-
-/** Rows of each head from ggml's order (2 i + s) to Hugging Face's (s D/2 + i). */
-export function inHalves(bytes: Bytes, rowBytes: number, heads: number): Bytes {
-  const rows = bytes.byteLength / rowBytes;
-  const half = rows / heads / 2;
-  const out = new Uint8Array(bytes.byteLength);
-  for (let head = 0; head < heads; head++) {
-    for (let i = 0; i < half; i++) {
-      for (const s of [0, 1]) {
-        const from = (2 * head * half + 2 * i + s) * rowBytes;
-        out.set(bytes.subarray(from, from + rowBytes), (2 * head * half + s * half + i) * rowBytes);
-      }
-    }
-  }
-  return out;
 }
 
 /** Numbers of a file's bytes, float32 [size]. */

@@ -6,7 +6,7 @@
  */
 
 import type { Tensor } from "../../autograd/mod.ts";
-import { inPairs } from "../../io/gguf_values.ts";
+import { inPairs, transposed } from "../../io/gguf_values.ts";
 import { type GgufOut, ggufPieces, type GgufTensorOut } from "../../io/gguf_writer.ts";
 import type { PeftConfig } from "../config/peft_config.ts";
 import { LoraConfig } from "../lora/lora_config.ts";
@@ -105,12 +105,4 @@ export function ggufAdapter(
     });
   }
   return ggufPieces(metadata, out);
-}
-
-function transposed(values: Float32Array, rows: number, columns: number): Float32Array {
-  const out = new Float32Array(values.length);
-  for (let i = 0; i < rows; i++) {
-    for (let j = 0; j < columns; j++) out[j * rows + i] = values[i * columns + j];
-  }
-  return out;
 }

@@ -252,6 +252,14 @@ Deno.test({
         const adapter = `${folder}/${name}/adapter_model.gguf`;
         questions.push({ ...question, name: `${name}, base alone`, wanted: plain });
         questions.push({ ...question, name, adapter, wanted });
+        const merged = `${folder}/${name} merged.gguf`;
+        await exportGguf(await model.mergeAndUnload(), merged, { tokenizer });
+        const back = await AutoModelForCausalLM.fromPretrained(merged, { device });
+        const mergedWanted = [];
+        for (const prompt of PROMPTS) mergedWanted.push(await greedy(back, prompt));
+        back.dispose();
+        assertEquals(mergedWanted.map(([first]) => first), wanted.map(([first]) => first), `${name}, merged`);
+        questions.push({ ...question, name: `${name}, merged`, model: merged, wanted: mergedWanted });
         model.dispose();
       }
       await check(questions, 0.65);

@@ -9,6 +9,7 @@ import {
   AutoModelForCausalLM,
   AutoTokenizer,
   type ChatMessage,
+  exportGguf,
   type LlamaForCausalLM,
 } from "../../../model/mod.ts";
 import { getPeftModel, LoraConfig } from "../../../peft/mod.ts";
@@ -158,5 +159,38 @@ Deno.test({
     for (const [i, messages] of conversations().entries()) {
       assertEquals(tokenizer.applyChatTemplate(messages), chats.ids![i], rendered[i]);
     }
+  },
+});
+
+Deno.test({
+  name:
+    "SmolLM2 exported is continued by llama.cpp: as F16 with transformers' tokens, as Q8_0 with those of the original file",
+  ignore: path === null || llamaCpp === null,
+  fn: async () => {
+    const folder = await Deno.makeTempDir();
+    const device = await ownDevice();
+    const tokenizer = await AutoTokenizer.fromPretrained(path!);
+    const model = await AutoModelForCausalLM.fromPretrained<LlamaForCausalLM>(path!, {
+      device,
+      dtype: "float16",
+    });
+    const prompts = expected.prompts.map(({ ids }) => ids);
+    const requests = [];
+    for (const dtype of ["f16", "q8_0"] as const) {
+      await exportGguf(model, `${folder}/${dtype}.gguf`, { dtype, tokenizer });
+      requests.push({ model: `${folder}/${dtype}.gguf`, prompts, texts: ["Hello 123 wörld"], count: 6 });
+    }
+    model.dispose();
+    requests.push({ ...requests[0], model: path! });
+    const answers = await askLlamaCpp(llamaCpp!, requests);
+    for (const { error, ids } of answers) {
+      assertEquals(error, undefined);
+      assertEquals(ids, [tokenizer.encode("Hello 123 wörld", { addSpecialTokens: false })]);
+    }
+    const [f16, q8, original] = answers.map(({ rows }) => rows);
+    assertEquals(f16, expected.prompts.map(({ greedy }) => greedy.slice(0, 6)));
+    // llama.cpp rounds activations to eight bits beside Q8_0 and Q4_1 alike, and leaves transformers' tokens for one prompt
+    assertEquals(q8, original);
+    await Deno.remove(folder, { recursive: true });
   },
 });
