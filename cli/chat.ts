@@ -11,7 +11,7 @@ import { type Command, UsageError } from "./command.ts";
 import { INTERRUPTED } from "./interrupt.ts";
 import { LineReader } from "./lines.ts";
 import { endTokens, load, loadTokenizer, MODEL_FLAGS } from "./loading.ts";
-import { SAMPLING_FLAGS } from "./sampling_flags.ts";
+import { SAMPLING_FLAGS, samplingOptions } from "./sampling_flags.ts";
 import { isUserError } from "./user_errors.ts";
 
 const flags = {
@@ -97,19 +97,12 @@ export const chat: Command<typeof flags> = {
     const { model, base, baseName } = await load("chat", values);
     const tokenizer = await loadTokenizer(baseName);
     checkTemplate(tokenizer, baseName);
-    const own = values.sample ? base.generationConfig : {};
     const conversation = new Conversation(tokenizer, {
       system: values.system,
       maxNewTokens: values["max-new-tokens"],
       maxPositions: base.facts.maxPositions,
       generate: {
-        doSample: values.sample,
-        temperature: values.temperature ?? own.temperature,
-        topK: values["top-k"] ?? own.topK,
-        topP: values["top-p"] ?? own.topP,
-        minP: values["min-p"] ?? own.minP,
-        repetitionPenalty: values["repetition-penalty"],
-        seed: values.seed,
+        ...samplingOptions(values, values.sample ? base.generationConfig : {}),
         eosTokenId: endTokens(base, tokenizer),
       },
     });

@@ -7,7 +7,7 @@ import { TextStreamer } from "@peft/webgpu";
 import { integer, text } from "../options/rules.ts";
 import { type Command, UsageError } from "./command.ts";
 import { endTokens, load, loadTokenizer, MODEL_FLAGS } from "./loading.ts";
-import { SAMPLING_FLAGS } from "./sampling_flags.ts";
+import { SAMPLING_FLAGS, samplingOptions } from "./sampling_flags.ts";
 
 const flags = {
   ...MODEL_FLAGS,
@@ -39,13 +39,7 @@ export const generate: Command<typeof flags> = {
     }
     await model.generate(inputs, {
       maxNewTokens: values["max-new-tokens"],
-      doSample: values.sample,
-      temperature: values.temperature,
-      topK: values.sample ? values["top-k"] : 0,
-      topP: values["top-p"],
-      minP: values["min-p"],
-      repetitionPenalty: values["repetition-penalty"],
-      seed: values.seed,
+      ...samplingOptions(values),
       eosTokenId: endTokens(base, tokenizer),
       streamer: new TextStreamer(tokenizer, { skipSpecialTokens: true }),
     });

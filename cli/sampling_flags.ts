@@ -1,9 +1,12 @@
 /**
- * The flags that say how tokens are chosen.
+ * The flags that say how tokens are chosen, and the options of `generate()` that they set.
  * @module
  */
 
+import type { GenerateOptions } from "@peft/webgpu";
+import type { GenerationConfig } from "@peft/webgpu/model";
 import { flag, integer, number } from "../options/rules.ts";
+import type { Values } from "./command.ts";
 
 /** Flags of `generate` and `chat`. */
 export const SAMPLING_FLAGS = {
@@ -22,8 +25,15 @@ export const SAMPLING_FLAGS = {
   },
   "repetition-penalty": {
     rule: number(),
-    default: 1,
-    help: "Above 1, tokens that occurred become less likely",
+    help: "Above 1, tokens that occurred become less likely; 1 changes nothing",
+  },
+  "presence-penalty": {
+    rule: number(),
+    help: "Subtracted once from the logits of every token that was generated; 0 changes nothing",
+  },
+  "no-repeat-ngram-size": {
+    rule: integer(0, 1e6),
+    help: "No run of so many tokens occurs twice; 0 allows any",
   },
   seed: {
     rule: integer(0, Number.MAX_SAFE_INTEGER),
@@ -32,3 +42,24 @@ export const SAMPLING_FLAGS = {
     help: "Seed of --sample",
   },
 } as const;
+
+/**
+ * The options of `generate()` that the flags set.
+ * @param own what the model's generation_config.json says, for flags that are not given
+ */
+export function samplingOptions(
+  values: Values<typeof SAMPLING_FLAGS>,
+  own: GenerationConfig = {},
+): GenerateOptions {
+  return {
+    doSample: values.sample,
+    temperature: values.temperature ?? own.temperature,
+    topK: values.sample ? values["top-k"] ?? own.topK : 0,
+    topP: values["top-p"] ?? own.topP,
+    minP: values["min-p"] ?? own.minP,
+    repetitionPenalty: values["repetition-penalty"] ?? own.repetitionPenalty,
+    presencePenalty: values["presence-penalty"],
+    noRepeatNgramSize: values["no-repeat-ngram-size"] ?? own.noRepeatNgramSize,
+    seed: values.seed,
+  };
+}

@@ -25,7 +25,7 @@ import type { Decoder } from "./decoder.ts";
 import type { ModelConfig, ModelFacts } from "./facts.ts";
 import type { GgufFormat, GgufLayout } from "./gguf_layout.ts";
 import { generate, type GenerateOptions } from "./generation/generation.ts";
-import type { GenerationConfig } from "./generation/generation_config.ts";
+import { type GenerationConfig, writeGenerationConfig } from "./generation/generation_config.ts";
 import type { GenerateInputs } from "./generation/prompts.ts";
 import {
   type CausalLMInputs,
@@ -200,12 +200,18 @@ export abstract class CausalLM<Config extends ModelConfig = ModelConfig> extends
     return generate(this, inputs, options);
   }
 
-  /** Writes `config.json` and `model.safetensors` as `transformers` does. */
+  /**
+   * Writes `config.json`, `model.safetensors` and, if `generationConfig` says anything, `generation_config.json`, as
+   * `transformers` does.
+   * @throws {TypeError} for a field of `generationConfig` of another type, before anything is written
+   */
   async savePretrained(folder: FolderOutput): Promise<void> {
+    const generation = writeGenerationConfig(this.generationConfig);
     const target = openTarget(folder, "save the model");
     const { weight } = this.decoder.tokenEmbedding;
     const tied = this.stateDict().get("lm_head.weight") === weight; // merging may have untied them
     await writeJsonTo(target, "config.json", { ...this.#config.toJSON(), tie_word_embeddings: tied });
+    if (generation) await writeJsonTo(target, "generation_config.json", generation);
     await target.write("model.safetensors", safetensorsPieces(this.#entries(), { format: "pt" }));
   }
 

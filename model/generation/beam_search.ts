@@ -25,6 +25,8 @@ export interface BeamOptions {
   readonly repetitionPenalty: number;
   /** No run of so many tokens occurs twice in a sequence; 0 for any. */
   readonly noRepeatNgramSize: number;
+  /** Tells whether the text of a sequence ends it. */
+  readonly stop?: { endsIn(ids: readonly number[]): boolean } | null;
   /** Ends the search. */
   readonly signal?: AbortSignal;
 }
@@ -44,6 +46,9 @@ interface Search {
   /** Whether a running sequence may still beat an ended one. */
   improvable: boolean;
 }
+
+/** What takes a sequence out of the search: far more than log-probabilities differ. */
+const ENDED = 1e9;
 
 /** Log softmax of one row of logits [V], with the penalty on tokens in `ids`. */
 function logProbabilities(logits: Float32Array, ids: readonly number[], penalty: number): Float64Array {
@@ -101,7 +106,7 @@ export async function beamSearch(
   const searches = prompts.map((ids): Search => ({
     running: Array.from({ length: numBeams }, (_, beam) => ({
       ids,
-      score: beam === 0 ? 0 : -1e9,
+      score: beam === 0 ? 0 : -ENDED,
       parent: beam,
     })),
     ended: [],
@@ -124,17 +129,23 @@ export async function beamSearch(
         return scores;
       });
       const best = continuations(search.running, rows, kept);
-      const ends = ({ ids }: Beam) => step === maxNewTokens || eos.includes(ids.at(-1)!);
+      const ended = new Set(
+        best.filter(({ ids }) =>
+          step === maxNewTokens || eos.includes(ids.at(-1)!) || options.stop?.endsIn(ids)
+        ),
+      );
+      const ends = (beam: Beam) => ended.has(beam);
       const full = earlyStopping && search.ended.length === numBeams;
       if (search.improvable && !full) {
         const fresh = best.slice(0, numBeams).filter(ends)
           .map((beam) => ({ ...beam, score: beam.score / step ** lengthPenalty }));
         search.ended = [...search.ended, ...fresh].sort((a, b) => b.score - a.score).slice(0, numBeams);
       }
-      search.running = best.filter((beam) => !ends(beam)).slice(0, numBeams);
-      const worst = search.ended.length < numBeams ? -1e9 : search.ended.at(-1)!.score;
-      search.improvable &&= search.running.length > 0 &&
-        search.running[0].score / step ** lengthPenalty > worst;
+      // Where fewer than `numBeams` run on, ended ones fill up the batch; their continuations are never among the best.
+      search.running = best.map((beam) => ends(beam) ? { ...beam, score: beam.score - ENDED } : beam)
+        .sort((a, b) => b.score - a.score).slice(0, numBeams);
+      const worst = search.ended.length < numBeams ? -ENDED : search.ended.at(-1)!.score;
+      search.improvable &&= !best.every(ends) && search.running[0].score / step ** lengthPenalty > worst;
     });
     const done = earlyStopping && searches.every(({ ended }) => ended.length === numBeams);
     if (done || !searches.some(({ improvable }) => improvable)) break;

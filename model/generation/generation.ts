@@ -131,7 +131,7 @@ export async function generate(
   }
   const stop = stopStrings === undefined ? null : new StopStrings(stopStrings, tokenizer);
   if (options.numBeams !== undefined && options.numBeams !== 1) {
-    return await searchBeams(model, prompts, { ...options, eos, pad, maxNewTokens, sampling });
+    return await searchBeams(model, prompts, { ...options, eos, pad, maxNewTokens, sampling, stop });
   }
   const { runStep = (step) => step() } = options;
   let cache: KVCache | undefined;
@@ -168,17 +168,15 @@ async function searchBeams(
     pad: number;
     maxNewTokens: number;
     sampling: Required<SamplingOptions>;
+    stop: StopStrings | null;
   },
 ): Promise<number[][]> {
-  const { numBeams = 1, lengthPenalty = 1, earlyStopping = false, sampling, streamer, stopStrings } = options;
+  const { numBeams = 1, lengthPenalty = 1, earlyStopping = false, sampling, streamer } = options;
   if (!Number.isInteger(numBeams) || numBeams < 1) {
     throw new RangeError(`Cannot generate: numBeams must be a positive integer, received ${numBeams}`);
   }
   if (!Number.isFinite(lengthPenalty)) {
     throw new RangeError(`Cannot generate: lengthPenalty must be a number, received ${lengthPenalty}`);
-  }
-  if (stopStrings !== undefined) {
-    throw new RangeError("Cannot generate: beam search ends rows at end tokens only, received stopStrings");
   }
   if (sampling.presencePenalty !== 0) {
     throw new RangeError("Cannot generate: beam search has no presencePenalty, received one");

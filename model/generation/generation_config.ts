@@ -4,6 +4,7 @@
  */
 
 import type { JsonObject } from "../../io/json.ts";
+import { checkOptions } from "../../options/names.ts";
 import { shown } from "../../options/rules.ts";
 
 /** What `generation_config.json` says; a field is absent where the file does not name it. */
@@ -22,13 +23,19 @@ export interface GenerationConfig {
   readonly minP?: number;
   /** Penalty of tokens that occurred. */
   readonly repetitionPenalty?: number;
+  /** Length of the runs of tokens that do not occur twice. */
+  readonly noRepeatNgramSize?: number;
+  /** The file's other fields, which generation here does not read; saving writes them again. */
+  readonly otherFields?: Readonly<JsonObject>;
 }
 
 const isId = (value: unknown) => Number.isInteger(value) && (value as number) >= 0;
 const isNumber = (value: unknown) => typeof value === "number" && Number.isFinite(value);
 
 /** Name in the file, what it must be, and a test, of each field. */
-const FIELDS: Readonly<Record<keyof GenerationConfig, [string, string, (value: unknown) => boolean]>> = {
+const FIELDS: Readonly<
+  Record<Exclude<keyof GenerationConfig, "otherFields">, [string, string, (value: unknown) => boolean]>
+> = {
   eosTokenIds: ["eos_token_id", "a token id or several", (value) => [value].flat().every(isId)],
   doSample: ["do_sample", "true or false", (value) => typeof value === "boolean"],
   temperature: ["temperature", "a number", isNumber],
@@ -36,23 +43,54 @@ const FIELDS: Readonly<Record<keyof GenerationConfig, [string, string, (value: u
   topP: ["top_p", "a number", isNumber],
   minP: ["min_p", "a number", isNumber],
   repetitionPenalty: ["repetition_penalty", "a number", isNumber],
+  noRepeatNgramSize: ["no_repeat_ngram_size", "an integer of at least 0", isId],
 };
 
+/** @throws {TypeError} for a field of another type */
+function checkFields(action: string, json: Readonly<JsonObject>): void {
+  for (const [key, wanted, accepts] of Object.values(FIELDS)) {
+    const value = json[key] ?? null;
+    if (value === null || accepts(value)) continue;
+    throw new TypeError(
+      `Cannot ${action} generation_config.json: ${key} must be ${wanted}, received ${shown(value)}`,
+    );
+  }
+}
+
 /**
- * The file's fields that generation knows; the others are left to `transformers`.
+ * Reads the contents of generation_config.json.
  * @throws {TypeError} for a field of another type
  */
 export function readGenerationConfig(json: Readonly<JsonObject>): GenerationConfig {
+  checkFields("read", json);
   const config: Record<string, unknown> = {};
-  for (const [name, [key, wanted, accepts]] of Object.entries(FIELDS)) {
+  const others = new Map(Object.entries(json));
+  for (const [name, [key]] of Object.entries(FIELDS)) {
     const value = json[key];
+    others.delete(key);
     if (value === undefined || value === null) continue;
-    if (!accepts(value)) {
-      throw new TypeError(
-        `Cannot read generation_config.json: ${key} must be ${wanted}, received ${shown(value)}`,
-      );
-    }
     config[name] = name === "eosTokenIds" ? [value].flat() : value;
   }
+  if (others.size > 0) config.otherFields = Object.fromEntries(others);
   return config as GenerationConfig;
+}
+
+/**
+ * The contents of generation_config.json as `transformers` writes them: fields by name, one end token as a number, none
+ * that is not set. Null where nothing is set: then no file is written.
+ * @throws {TypeError} for a field of another type, or one that does not exist
+ */
+export function writeGenerationConfig(config: GenerationConfig): JsonObject | null {
+  checkOptions("save generation_config.json", config, [...Object.keys(FIELDS), "otherFields"]);
+  const fields: [string, unknown][] = Object.entries(config.otherFields ?? {});
+  for (const [name, [key]] of Object.entries(FIELDS)) {
+    const value = config[name as keyof GenerationConfig];
+    if (value !== undefined) {
+      fields.push([key, Array.isArray(value) && value.length === 1 ? value[0] : value]);
+    }
+  }
+  if (fields.length === 0) return null;
+  const json = Object.fromEntries(fields.sort(([a], [b]) => a < b ? -1 : 1)) as JsonObject;
+  checkFields("save", json);
+  return json;
 }

@@ -280,6 +280,17 @@ Deno.test("Ctrl-C saves a checkpoint and says how to go on; --resume does, or sa
   await Deno.remove(folder, { recursive: true });
 });
 
+Deno.test("generate --no-repeat-ngram-size and --presence-penalty change the text, and refuse what is out of range", async () => {
+  const args = ["generate", "--model", MODEL, "--prompt", "Once upon a time", "--max-new-tokens", "40"];
+  const plain = await run(args);
+  for (const [flag, value, wrong] of [["no-repeat-ngram-size", "1", "-1"], ["presence-penalty", "3", "x"]]) {
+    const other = await run([...args, `--${flag}`, value]);
+    assertEquals(other.code, 0, other.stderr);
+    assert(other.stdout !== plain.stdout, `${flag}: ${other.stdout}`);
+    await fails([...args, `--${flag}=${wrong}`], 1, new RegExp(`Cannot run generate: --${flag} must be`));
+  }
+});
+
 Deno.test("generate refuses what --sample alone makes use of, and names a missing adapter as one", async () => {
   for (const flag of ["--temperature", "--top-k", "--top-p", "--seed"]) {
     await fails(

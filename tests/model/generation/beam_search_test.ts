@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { AutoModelForCausalLM, AutoTokenizer } from "../../../model/mod.ts";
 import { getPeftModel, LoraConfig, PrefixTuningConfig, PromptTuningConfig } from "../../../peft/mod.ts";
 import { FIXTURES, loadFixture, ownDevice } from "../../reference/fixtures.ts";
 import { randomise } from "../../peft/tiny_model.ts";
@@ -43,6 +44,41 @@ for (const { ids, padded, ...test } of json.cases) {
     model.dispose();
   });
 }
+
+const stops = JSON.parse(await Deno.readTextFile(`${FIXTURES}demo/stop_beams.json`)) as {
+  texts: string[];
+  cases: {
+    stop_strings: string[];
+    num_beams: number;
+    early_stopping?: boolean;
+    length_penalty?: number;
+    ids: number[][];
+  }[];
+};
+
+Deno.test("generate() with beams and stopStrings finds transformers' sequences", async () => {
+  const folder = new URL("../../../examples/demo/model", import.meta.url).pathname;
+  const tokenizer = await AutoTokenizer.fromPretrained(folder);
+  tokenizer.padTokenId = tokenizer.eosTokenId;
+  const model = await AutoModelForCausalLM.fromPretrained(folder, { device: await ownDevice() });
+  for (const [at, { ids, ...test }] of stops.cases.entries()) {
+    for (const useCache of at === 1 ? [true, false] : [true]) {
+      const options = {
+        tokenizer,
+        useCache,
+        stopStrings: test.stop_strings,
+        numBeams: test.num_beams,
+        earlyStopping: test.early_stopping,
+        lengthPenalty: test.length_penalty,
+        maxNewTokens: 24,
+      };
+      const batch = tokenizer(stops.texts, { padding: true, paddingSide: "left" });
+      const found = await model.generate(batch, { ...options, padTokenId: 5 });
+      assertEquals(found, ids, JSON.stringify(test));
+    }
+  }
+  model.dispose();
+});
 
 Deno.test("generate() with beams computes each token once where it keeps a cache", async () => {
   const model = await loadFixture("gpt2_tiny", { device: await ownDevice() });

@@ -159,7 +159,7 @@ Deno.test("generate() with stopStrings ends each row with the token in which one
     { ...LONG, stopStrings: ["a", ""] },
     "stopStrings must be one or more texts that are not empty",
   );
-  await refuse({ ...LONG, stopStrings: "a", numBeams: 2 }, "beam search ends rows at end tokens only");
+  await refuse({ stopStrings: "a", numBeams: 2 }, "stopStrings needs the option tokenizer");
 });
 
 /** What a streamer gives out. */

@@ -1,5 +1,6 @@
-import { assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { AutoModelForCausalLM, type CausalLM } from "@peft/webgpu";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { AutoModelForCausalLM, type CausalLM, memoryFolder } from "@peft/webgpu";
+import type { GenerationConfig } from "../../../model/mod.ts";
 import { readGenerationConfig } from "../../../model/generation/generation_config.ts";
 
 const FIXTURE = new URL("../../fixtures/gpt2_tiny", import.meta.url).pathname;
@@ -38,7 +39,10 @@ Deno.test("generate() ends a row at every end token of generation_config.json", 
 });
 
 Deno.test("readGenerationConfig() refuses fields of another type by their name", async () => {
-  assertEquals(readGenerationConfig({ eos_token_id: 2, top_k: null, unknown: [] }), { eosTokenIds: [2] });
+  assertEquals(readGenerationConfig({ eos_token_id: 2, top_k: null, unknown: [] }), {
+    eosTokenIds: [2],
+    otherFields: { unknown: [] },
+  });
   assertThrows(
     () => readGenerationConfig({ eos_token_id: [1, "2"] }),
     TypeError,
@@ -50,4 +54,58 @@ Deno.test("readGenerationConfig() refuses fields of another type by their name",
       TypeError,
       'Cannot read generation_config.json: temperature must be a number, received "hot"',
     ));
+});
+
+/** The file that saving writes, as text; null where it writes none. */
+async function saved(model: CausalLM): Promise<string | null> {
+  const folder = memoryFolder();
+  await model.savePretrained(folder);
+  const bytes = folder.files.get("generation_config.json");
+  return bytes ? new TextDecoder().decode(bytes as Uint8Array) : null;
+}
+
+Deno.test("savePretrained() writes generation_config.json with every field that was loaded or set", async () => {
+  const file = {
+    top_p: 0.9,
+    eos_token_id: [255, 3],
+    do_sample: true,
+    bos_token_id: 1,
+    transformers_version: "5.23.0",
+    temperature: 0.6,
+    foo: [1],
+  };
+  await withConfig(file, async (folder) => {
+    const model = await AutoModelForCausalLM.fromPretrained<CausalLM>(folder);
+    const text = await saved(model);
+    assertEquals(JSON.parse(text!), file);
+    const names = Object.keys(file).sort(); // as transformers orders them
+    assertEquals(Object.keys(JSON.parse(text!)), names);
+    assert(
+      text!.startsWith('{\n  "bos_token_id": 1,\n  "do_sample": true,\n') && text!.endsWith("}\n"),
+      text!,
+    );
+
+    model.generationConfig = { eosTokenIds: [7], noRepeatNgramSize: 3, topK: 20 };
+    const changed = memoryFolder();
+    await model.savePretrained(changed);
+    assertEquals(
+      await saved(model),
+      '{\n  "eos_token_id": 7,\n  "no_repeat_ngram_size": 3,\n  "top_k": 20\n}\n',
+    );
+    const again = await AutoModelForCausalLM.fromPretrained<CausalLM>(changed);
+    assertEquals(again.generationConfig, model.generationConfig);
+    assertEquals(again.facts.eosTokenIds, [7]);
+
+    model.generationConfig = { temperature: "hot" } as unknown as GenerationConfig;
+    await assertRejects(
+      () => saved(model),
+      TypeError,
+      'Cannot save generation_config.json: temperature must be a number, received "hot"',
+    );
+    model.generationConfig = { top_k: 5 } as GenerationConfig;
+    await assertRejects(() => saved(model), TypeError, 'unknown option "top_k", did you mean "topK"?');
+    model.generationConfig = {};
+    assertEquals(await saved(model), null);
+    for (const each of [model, again]) each.dispose();
+  });
 });
