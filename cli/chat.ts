@@ -4,6 +4,7 @@
  */
 
 import type { Tokenizer } from "@peft/webgpu";
+import { KVCache } from "@peft/webgpu/model";
 import { integer, text } from "../options/rules.ts";
 import { ChatAdapters } from "./chat_adapters.ts";
 import { Conversation } from "./conversation.ts";
@@ -104,6 +105,7 @@ export const chat: Command<typeof flags> = {
       generate: {
         ...samplingOptions(values, values.sample ? base.generationConfig : {}),
         eosTokenId: endTokens(base, tokenizer),
+        pastKeyValues: new KVCache(base, base.device, 1, 0), // earlier messages are not computed again
       },
     });
     const adapters = new ChatAdapters(base, model, values.adapter);

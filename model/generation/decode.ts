@@ -32,8 +32,10 @@ export interface Streamer {
 /** Runs one forward after setting what it depends on: see `GenerateOptions.runStep`. */
 export type RunStep = <T>(step: () => T) => T;
 
-/** Everything that one generation needs; its `rows` grow token by token. */
+/** Everything that one generation needs; its `rows` and `chosen` grow token by token. */
 export interface Decoding extends Prompts {
+  /** The rows as the device chose their tokens: of a row that a text ended, more than `rows` has. */
+  readonly chosen: number[][];
   /** Tokens that end a row. */
   readonly eos: readonly number[];
   /** Fills up rows that ended. */
@@ -74,8 +76,9 @@ export async function decode(model: GenerativeModel, job: Decoding): Promise<voi
   let next: Promise<number[][]> | null = null;
   const take = async (): Promise<boolean> => {
     const steps = await reading ?? [];
-    for (const chosen of steps) {
-      const tokens = chosen.map((token, i) => stopped[i] ? pad : token);
+    for (const step of steps) {
+      step.forEach((token, i) => job.chosen[i].push(token));
+      const tokens = step.map((token, i) => stopped[i] ? pad : token);
       tokens.forEach((token, i) => {
         rows[i].push(token);
         if (ended[i]) return;
@@ -115,18 +118,19 @@ export async function decode(model: GenerativeModel, job: Decoding): Promise<voi
 /** Records the work of one step: the forward of the new tokens and the choice of the next ones. */
 function recordStep(model: GenerativeModel, job: Decoding, step: number): void {
   const { rows, mask, virtual, cache, sampler } = job;
-  const fresh = cache && step > 0;
-  const width = fresh ? 1 : rows[0].length;
-  const total = fresh ? cache.length - cache.virtualTokens + 1 : width;
+  const past = cache ? cache.length - cache.virtualTokens : 0;
+  const continues = cache !== undefined && step > 0;
+  const width = continues ? 1 : rows[0].length - past;
+  const total = past + width;
   const attention = mask?.map((row) => [...row, ...new Array<number>(total - row.length).fill(1)]);
   const forward = () =>
     tidy(() => {
       const logits = model.lastLogits({
-        inputIds: fresh ? sampler.next : rows,
+        inputIds: continues ? sampler.next : rows.map((row) => row.slice(past)),
         attentionMask: attention,
         positionIds: attention && positionsOf(attention).map((row) => row.slice(-width)),
         pastKeyValues: cache,
-        ...(fresh ? {} : virtual),
+        ...(cache && cache.length > 0 ? {} : virtual),
       });
       sampler.sample(logits);
     });

@@ -9,6 +9,7 @@ import { inEvalMode } from "../../nn/mod.ts";
 import { beamSearch } from "./beam_search.ts";
 import { decode, type GenerativeModel, type RunStep, type Streamer } from "./decode.ts";
 import { type GenerateInputs, positionsOf, type Prompts, readPrompts } from "./prompts.ts";
+import { type KeptCache, openKeptCache } from "./kept_cache.ts";
 import { KVCache } from "./kv_cache.ts";
 import { resolveSampling, type SamplingOptions } from "./sampling.ts";
 import { StopStrings } from "./stop_strings.ts";
@@ -28,6 +29,12 @@ export interface GenerateOptions extends SamplingOptions {
   streamer?: Streamer;
   /** Keep keys and values of earlier tokens; default true. */
   useCache?: boolean;
+  /**
+   * A cache to keep for the next call: tokens that begin the prompts as they began those of the call before are not
+   * computed again. Other adapters or another model empty it; call its `crop(0)` after weights change by training or hot
+   * swapping. Default: a cache for this call alone.
+   */
+  pastKeyValues?: KVCache;
   /** Running sequences of beam search; default 1, which means no beam search. */
   numBeams?: number;
   /** Beam search: power of the length that scores of ended sequences are divided by; default 1. */
@@ -60,6 +67,7 @@ const OPTIONS: Readonly<Record<keyof GenerateOptions, true>> = {
   seed: true,
   streamer: true,
   useCache: true,
+  pastKeyValues: true,
   numBeams: true,
   lengthPenalty: true,
   earlyStopping: true,
@@ -133,12 +141,22 @@ export async function generate(
   if (options.numBeams !== undefined && options.numBeams !== 1) {
     return await searchBeams(model, prompts, { ...options, eos, pad, maxNewTokens, sampling, stop });
   }
-  const { runStep = (step) => step() } = options;
-  let cache: KVCache | undefined;
+  const { runStep = (step) => step(), pastKeyValues } = options;
+  if (pastKeyValues && !useCache) {
+    throw new RangeError("Cannot generate with pastKeyValues: useCache must be true, received false");
+  }
+  const capacity = prompt + maxNewTokens;
+  const padded = mask?.some((row) => row.includes(0)) ?? false;
+  const chosen = rows.map((row) => [...row]);
+  let own: KVCache | undefined;
+  let kept: KeptCache | undefined;
   let sampler: TokenSampler | undefined;
   try {
+    if (pastKeyValues) {
+      const before = virtualCount(virtual);
+      kept = openKeptCache(pastKeyValues, model, { rows, padded, virtual: before, capacity, runStep });
+    } else if (useCache) own = new KVCache(model, model.device, rows.length, capacity);
     streamer?.begin?.(rows);
-    if (useCache) cache = new KVCache(model, model.device, rows.length, prompt + maxNewTokens);
     sampler = new TokenSampler(model.device, {
       ...sampling,
       prompts: rows,
@@ -148,12 +166,28 @@ export async function generate(
       padToken: pad,
       seed: options.seed ?? defaultSeed(),
     });
+    const cache = pastKeyValues ?? own;
     await decode(model, {
-      ...{ rows, mask, virtual, eos, pad, maxNewTokens, cache, sampler, streamer, stop, signal, runStep },
+      ...{
+        rows,
+        chosen,
+        mask,
+        virtual,
+        eos,
+        pad,
+        maxNewTokens,
+        cache,
+        sampler,
+        streamer,
+        stop,
+        signal,
+        runStep,
+      },
     });
     streamer?.end();
   } finally {
-    cache?.dispose();
+    kept?.end(chosen);
+    own?.dispose();
     sampler?.dispose();
   }
   return rows;
@@ -177,6 +211,9 @@ async function searchBeams(
   }
   if (!Number.isFinite(lengthPenalty)) {
     throw new RangeError(`Cannot generate: lengthPenalty must be a number, received ${lengthPenalty}`);
+  }
+  if (options.pastKeyValues) {
+    throw new RangeError("Cannot generate: beam search has a cache of its own, received pastKeyValues");
   }
   if (sampling.presencePenalty !== 0) {
     throw new RangeError("Cannot generate: beam search has no presencePenalty, received one");

@@ -12,6 +12,7 @@ import {
   getPeftModel,
   LoraConfig,
 } from "@peft/webgpu";
+import { KVCache } from "@peft/webgpu/model";
 import { ChatAdapters } from "../../cli/chat_adapters.ts";
 import { UsageError } from "../../cli/command.ts";
 import { Conversation } from "../../cli/conversation.ts";
@@ -111,6 +112,68 @@ Deno.test("Conversation.answer() keeps what there is of an answer that was ended
   const [question, answer] = conversation.messages;
   assertEquals(question.content, "one");
   assert("the sea and the ship".startsWith(answer.content as string), `${answer.content}`);
+});
+
+Deno.test("Conversation.answer() with a kept cache computes new messages alone, and gives the same answers through /adapter and /reset", async () => {
+  const output = await Deno.makeTempDir();
+  const base = await AutoModelForCausalLM.fromPretrained(folder);
+  const config = new LoraConfig({ r: 4, loraAlpha: 64, targetModules: ["c_attn"], initLoraWeights: false });
+  const peft = getPeftModel(await AutoModelForCausalLM.fromPretrained(folder), config);
+  await peft.savePretrained(`${output}/sea`);
+  peft.dispose();
+  const adapters = new ChatAdapters(base, base, undefined);
+  const prompts: number[] = [];
+  const { lastLogits } = base;
+  base.lastLogits = (inputs) => {
+    if (Array.isArray(inputs.inputIds)) prompts.push(inputs.inputIds[0].length); // on the device: a chosen token
+    return lastLogits.call(base, inputs);
+  };
+  using pastKeyValues = new KVCache(base, base.device, 1, 0);
+  const small = { ...options, maxPositions: 128 }; // the last questions make it forget the first ones
+  const kept = new Conversation(tokenizer, { ...small, generate: { pastKeyValues } });
+  const plain = new Conversation(tokenizer, small);
+  const answers = new Set<string>();
+  const notes: string[] = [];
+  /** Asks both; returns the tokens of the prompt that each computed. */
+  const ask = async (text: string): Promise<number[]> => {
+    prompts.length = 0;
+    const texts: string[] = [];
+    for (const conversation of [plain, kept]) {
+      let answer = "";
+      await conversation.answer(
+        adapters.model,
+        text,
+        (piece) => answer += piece,
+        (note) => notes.push(note),
+        signal,
+      );
+      texts.push(answer);
+    }
+    assertEquals(texts[1], texts[0]);
+    answers.add(texts[0]);
+    return [...prompts];
+  };
+  const sizes = [await ask("one two three"), await ask("four"), await ask("five six")];
+  assertEquals(sizes[0][1], sizes[0][0]);
+  const added = tokenizer.applyChatTemplate([{ role: "user", content: "five six" }], {
+    addGenerationPrompt: true,
+  }).length;
+  assert(sizes[2][0] > 3 * added, `${sizes}`);
+  // The answer itself is computed again only where its text has other tokens than the model chose.
+  assert(sizes[2][1] <= added + options.maxNewTokens + 2, `${sizes}: ${added} tokens are new`);
+  assertEquals(sizes[2][0] - sizes[2][1], sizes[1][0], "at least the whole prompt before is kept");
+  await adapters.choose(`${output}/sea`);
+  const [all, other] = await ask("four");
+  assertEquals(other, all, "another adapter computes everything again");
+  await adapters.choose("none");
+  await ask("four");
+  await ask("one two three four five six");
+  assert(notes.length > 0 && notes.every((note) => note.endsWith("are forgotten")), `${notes}`);
+  for (const conversation of [plain, kept]) conversation.reset();
+  await ask("one two three");
+  assert(answers.size >= 3, [...answers].join());
+  base.dispose();
+  await Deno.remove(output, { recursive: true });
 });
 
 Deno.test("ChatAdapters.choose() loads, switches and keeps the adapter that acted where another cannot be loaded", async () => {
@@ -215,6 +278,31 @@ Deno.test({
     );
     assertEquals(code, 0, stderr);
     assertEquals(stdout, "The capital of France is Paris.\nThe capital of Italy is Rome.\n");
+  },
+});
+
+Deno.test({
+  name: "SmolLM2 answers a third message with the tokens of the two before in its cache",
+  ignore: path === null,
+  async fn() {
+    const model = await AutoModelForCausalLM.fromPretrained<CausalLM>(path!, { dtype: "float16" });
+    const own = await AutoTokenizer.fromPretrained(path!);
+    using pastKeyValues = new KVCache(model, model.device, 1, 0);
+    const generate = { pastKeyValues, eosTokenId: own.eosTokenId };
+    const conversation = new Conversation(own, { ...options, maxNewTokens: 12, generate });
+    const positions: number[] = [];
+    const { lastLogits } = model;
+    model.lastLogits = (inputs) => {
+      if (Array.isArray(inputs.inputIds)) positions.push(inputs.inputIds[0].length);
+      return lastLogits.call(model, inputs);
+    };
+    const questions = ["What is the capital of France?", "And of Italy?", "And of Spain?"];
+    for (const question of questions) await conversation.answer(model, question, () => {}, assert, signal);
+    // The end of the answer before (not yet computed) and its line end, the question and its template.
+    const [first, second, third] = positions;
+    assert(first > 30 && second <= 18 && third <= 18, `${positions}`);
+    assertEquals(conversation.messages.at(-1)!.content, "The capital of Spain is Madrid.");
+    model.dispose();
   },
 });
 
