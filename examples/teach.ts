@@ -109,16 +109,38 @@ const ANSWER_TOKENS = 24;
 /** Questions that are answered at a time. */
 const ROWS = 8;
 
-/** The model's answers. */
+/** Says how far a group of answers is, when two seconds have passed in silence. */
+class AnswerProgress {
+  #last = performance.now();
+  #tokens = 0;
+  readonly #what: string;
+
+  constructor(what: string) {
+    this.#what = what;
+  }
+
+  /** Counts a token of every answer. */
+  put(): void {
+    this.#tokens++;
+    if (performance.now() - this.#last < 2000) return;
+    this.#last = performance.now();
+    console.log(`  … ${this.#what}: token ${this.#tokens} of at most ${ANSWER_TOKENS}`);
+  }
+
+  end(): void {}
+}
+
+/** Asks the model, some questions at a time; prints each answer, and returns how many of each kind are right. */
 async function ask(
   model: CausalLM | PeftModel<CausalLM>,
   tokenizer: Tokenizer,
   questions: readonly Question[],
   system: string,
-): Promise<string[]> {
-  const answers: string[] = [];
+): Promise<Record<string, Score>> {
+  const scores: Record<string, Score> = {};
   for (let from = 0; from < questions.length; from += ROWS) {
-    const rows = questions.slice(from, from + ROWS).map(({ question }) =>
+    const asked = questions.slice(from, from + ROWS);
+    const rows = asked.map(({ question }) =>
       tokenizer.applyChatTemplate(conversation(system, question), { addGenerationPrompt: true })
     );
     const width = Math.max(...rows.map(({ length }) => length));
@@ -126,12 +148,19 @@ async function ask(
     const results = await model.generate({
       inputIds: rows.map((row) => [...pad(row, tokenizer.padTokenId ?? 0), ...row]),
       attentionMask: rows.map((row) => [...pad(row, 0), ...row.map(() => 1)]),
-    }, { maxNewTokens: ANSWER_TOKENS });
-    for (const ids of results) {
-      answers.push(tokenizer.decode(ids.slice(width), { skipSpecialTokens: true }).trim());
-    }
+    }, {
+      maxNewTokens: ANSWER_TOKENS,
+      streamer: new AnswerProgress(`answers ${from + 1} to ${from + asked.length} of ${questions.length}`),
+    });
+    asked.forEach((question, i) => {
+      const answer = tokenizer.decode(results[i].slice(width), { skipSpecialTokens: true });
+      report(question, answer.trim(), scores);
+    });
   }
-  return answers;
+  for (const [kind, { right, of }] of Object.entries(scores)) {
+    console.log(`  ${kind}: ${right} of ${of} right`);
+  }
+  return scores;
 }
 
 /** A system message, unless it is empty, and a question. */
@@ -146,22 +175,15 @@ export interface Score {
   of: number;
 }
 
-/** Prints questions with their answers; returns how many of each kind are right. */
-function report(questions: readonly Question[], answers: readonly string[]): Record<string, Score> {
-  const scores: Record<string, Score> = {};
-  questions.forEach(({ question, kind, expect }, i) => {
-    const answer = answers[i].replaceAll(/\s+/g, " ");
-    const right = expect.some((text) => answer.toLowerCase().includes(text.toLowerCase()));
-    console.log(`  ${question}\n    ${expect.length === 0 ? "" : right ? "✓ " : "✗ "}${answer}`);
-    if (expect.length === 0) return;
-    const score = scores[kind] ??= { right: 0, of: 0 };
-    score.of++;
-    if (right) score.right++;
-  });
-  for (const [kind, { right, of }] of Object.entries(scores)) {
-    console.log(`  ${kind}: ${right} of ${of} right`);
-  }
-  return scores;
+/** Prints a question with its answer, and counts it where it is known what is right. */
+function report({ question, kind, expect }: Question, given: string, scores: Record<string, Score>): void {
+  const answer = given.replaceAll(/\s+/g, " ");
+  const right = expect.some((text) => answer.toLowerCase().includes(text.toLowerCase()));
+  console.log(`  ${question}\n    ${expect.length === 0 ? "" : right ? "✓ " : "✗ "}${answer}`);
+  if (expect.length === 0) return;
+  const score = scores[kind] ??= { right: 0, of: 0 };
+  score.of++;
+  if (right) score.right++;
 }
 
 /** A line of progress every two seconds, and at the end. */
@@ -207,7 +229,7 @@ export async function teach(
   );
 
   console.log("\nbefore:");
-  const before = report(questions, await ask(base, tokenizer, questions, system));
+  const before = await ask(base, tokenizer, questions, system);
 
   const model = getPeftModel(
     base,
@@ -239,7 +261,7 @@ export async function teach(
 
   model.eval();
   console.log("\nafter:");
-  const after = report(questions, await ask(model, tokenizer, questions, system));
+  const after = await ask(model, tokenizer, questions, system);
   console.log(`\ndone in ${((performance.now() - start) / 1000).toFixed(0)} s`);
   model.dispose();
   return { before, after };

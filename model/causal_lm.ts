@@ -5,6 +5,7 @@
  */
 
 import {
+  chooseRows,
   concat,
   crossEntropy,
   currentDevice,
@@ -13,7 +14,10 @@ import {
   linear,
   linearCrossEntropy,
   RandomState,
+  reshape,
+  type RowChoice,
   slice,
+  takeRows,
   Tensor,
   tidy,
   weightFormat,
@@ -58,6 +62,20 @@ export interface PromptFacts extends ModelFacts {
 function ignoreBefore(labels: Tensor, virtual: number): Tensor {
   const rows = new Array(labels.shape[0]).fill(new Array(virtual).fill(-100));
   return concat([Tensor.from(rows, { dtype: "int32", device: labels.device }), labels], 1);
+}
+
+/** Positions that predict a label, int32 [n], and those labels. */
+interface FewTargets extends RowChoice {
+  readonly targets: Tensor;
+}
+
+/** The head works on the chosen rows alone if these, and the last of each text, are at most that part of all. */
+const MOST_ROWS = 3 / 4;
+
+/** Hidden states [B, T, C] as rows [B T, C]. */
+function rowsOfHidden(hidden: Tensor): Tensor {
+  const cols = hidden.shape.at(-1)!;
+  return reshape(hidden, [hidden.size / cols, cols]);
 }
 
 /** A decoder with a language-model head. Properties of the classes below it carry checkpoint names. */
@@ -155,13 +173,16 @@ export abstract class CausalLM<Config extends ModelConfig = ModelConfig> extends
       const targets = given && inputs.promptEmbeds
         ? ignoreBefore(given, inputs.promptEmbeds.shape[0])
         : given;
+      const few = labels && !(labels instanceof Tensor) ? this.#fewTargets(inputs, labels) : null;
       const { hidden, pastKeyValues } = this.decoder.forward(inputs);
       const head = this.lm_head;
       if (!targets) return new CausalLMOutput({ logits: head.forward(hidden), pastKeyValues });
       const options = { shiftLabels: true, numItemsInBatch };
       const weight = head.headWeight();
       if (weight) {
-        const loss = linearCrossEntropy(hidden, weight, targets, options);
+        const loss = few
+          ? linearCrossEntropy(takeRows(rowsOfHidden(hidden), few), weight, few.targets, { numItemsInBatch })
+          : linearCrossEntropy(hidden, weight, targets, options);
         const compute = (hidden: Tensor) => linear(hidden, weight, null); // of this forward, whatever adapters act then
         const held = weight instanceof Parameter ? undefined : weight;
         return new CausalLMOutput({ loss, hidden, weight: held, compute, pastKeyValues });
@@ -169,6 +190,25 @@ export abstract class CausalLM<Config extends ModelConfig = ModelConfig> extends
       const logits = head.forward(hidden);
       return new CausalLMOutput({ loss: crossEntropy(logits, targets, options), logits, pastKeyValues });
     });
+  }
+
+  /**
+   * The positions that predict a label, and the labels, where it pays to leave the others out of the head: training on
+   * answers alone has a label for a fraction of its positions. Null where most of them have one.
+   */
+  #fewTargets(inputs: CausalLMInputs, labels: readonly (readonly number[])[]): FewTargets | null {
+    const virtual = inputs.promptEmbeds?.shape[0] ?? 0;
+    const length = virtual + labels[0].length;
+    const found = labels.flatMap((row, b) =>
+      row.flatMap((label, t) => { // the last virtual token predicts the first label
+        return virtual + t > 0 && label !== -100 ? [{ row: b * length + virtual + t - 1, label }] : [];
+      })
+    );
+    const most = MOST_ROWS * labels.length * labels[0].length;
+    if (found.length === 0 || found.length + labels.length > most) return null;
+    const count = labels.length * length;
+    const targets = Tensor.from(Int32Array.from(found, ({ label }) => label), { device: this.device });
+    return { ...chooseRows(this.device, count, found.map(({ row }) => row)), targets };
   }
 
   #checkLabels(inputs: CausalLMInputs, labels: TokenIds): void {

@@ -73,17 +73,22 @@ const ALONE: ReadonlySet<string> = new Set([
   "tests/model/gpt2/gpt2_small_test.ts",
   "tests/model/memory_limit_test.ts",
   "tests/peft/large_tables_test.ts",
-  "tests/readme_test.ts",
-  "tests/browser/browser_test.ts",
-  "tests/examples/demo_test.ts",
-  "tests/examples/teach_test.ts",
   "tests/io/safetensors_header_test.ts",
   "tests/model/tokenizer/tokenizer_test.ts",
 ]);
+/** What takes longest begins first, so that nothing long is left over at the end. */
+const FIRST: readonly string[] = [
+  "tests/examples/teach_test.ts",
+  "tests/peft/contract_test.ts",
+  "tests/autograd/ops",
+  "tests/model/llama/smollm2_test.ts",
+  "tests/examples/demo_test.ts",
+];
 /** Folders with many quick files: a process each would cost more than their tests. */
 const GROUPED = ["tests/io", "tests/tools", "tests/nn", "tests/bench", "tests/autograd/ops"];
 
-/** Cuts test files into processes: those of quick folders together, the others alone, and some with nothing beside them. */
+/** Cuts test files into processes: those of quick folders together, the others alone, the longest
+ * first, and some with nothing beside them. */
 export function groupTests(
   files: readonly string[],
   chosen: readonly string[],
@@ -98,8 +103,9 @@ export function groupTests(
     groups.set(name, [...groups.get(name) ?? [], file]);
   }
   const all = [...groups].map(([name, members]): TestGroup => ({ name, files: members }));
+  const late = ({ name }: TestGroup) => FIRST.includes(name) ? FIRST.indexOf(name) : FIRST.length;
   return {
-    together: all.filter(({ name }) => !ALONE.has(name)),
+    together: all.filter(({ name }) => !ALONE.has(name)).sort((a, b) => late(a) - late(b)),
     alone: all.filter(({ name }) => ALONE.has(name)),
   };
 }
@@ -172,13 +178,20 @@ const mutantCheck = denoCheck("tests notice wrong formulas: deno task mutants", 
   "tools/check_mutants.ts",
 ]);
 
-async function runCheck(check: Check): Promise<boolean> {
-  const start = performance.now();
-  const problem = await check.run().catch((error: unknown) => String(error));
-  const seconds = ((performance.now() - start) / 1000).toFixed(1);
-  console.log(`${check.name} ... ${problem === "" ? "ok" : "FAILED"} (${seconds} s)`);
-  if (problem !== "") console.log(problem.replaceAll(/^/gm, "    "));
-  return problem === "";
+/** What a worker of the pool runs. */
+type Job = (env: Record<string, string>) => Promise<Counts & { readonly text: string }>;
+
+/** A check as a job: one that holds counts as one passed test. */
+function checkJob(check: Check): Job {
+  return async () => {
+    const start = performance.now();
+    const problem = await check.run().catch((error: unknown) => String(error));
+    const seconds = ((performance.now() - start) / 1000).toFixed(1);
+    const holds = problem === "";
+    const verdict = `${check.name} ... ${holds ? "ok" : "FAILED"} (${seconds} s)`;
+    const text = holds ? verdict : `${verdict}\n${problem.replaceAll(/^/gm, "    ")}`;
+    return { passed: Number(holds), failed: Number(!holds), skipped: [], text };
+  };
 }
 
 /** A child's whole output, and how it ended. */
@@ -202,28 +215,32 @@ async function runDenoTest(
   return { ...counts, text: `${out}${counts.failed > 0 ? err : ""}${note === "" ? "" : `${note}\n`}` };
 }
 
-/** Runs groups of test files, `jobs` at a time; prints each group's output when it is done. */
-async function runGroups(
-  groups: readonly TestGroup[],
-  extra: readonly string[],
-  jobs: number,
-): Promise<Counts> {
+/** A group of test files as a job. */
+function testJob(group: TestGroup, extra: readonly string[]): Job {
+  return async (env) => {
+    const start = performance.now();
+    const { text, ...counts } = await runDenoTest([...extra, ...group.files], env);
+    const seconds = ((performance.now() - start) / 1000).toFixed(0);
+    return { ...counts, text: `${text.trimEnd()}\n${group.name}: ${seconds} s` };
+  };
+}
+
+/** Runs jobs, `workers` at a time; prints what each has to say when it is done. */
+async function runJobs(jobs: readonly Job[], workers: number): Promise<Counts> {
   const total: Counts = { passed: 0, failed: 0, skipped: [] };
-  const waiting = [...groups];
-  const worker = async (env: Record<string, string>) => {
-    for (let group = waiting.shift(); group; group = waiting.shift()) {
-      const start = performance.now();
-      const { text, passed, failed, skipped } = await runDenoTest([...extra, ...group.files], env);
-      console.log(text.trimEnd());
-      console.log(`${group.name}: ${((performance.now() - start) / 1000).toFixed(0)} s`);
+  const waiting = [...jobs];
+  // Two software adapters at once serve each other best with a thread each.
+  const env: Record<string, string> = workers > 1 ? { LP_NUM_THREADS: "1" } : {};
+  const worker = async () => {
+    for (let job = waiting.shift(); job; job = waiting.shift()) {
+      const { text, passed, failed, skipped } = await job(env);
+      console.log(text);
       total.passed += passed;
       total.failed += failed;
       total.skipped.push(...skipped);
     }
   };
-  // Two software adapters at once serve each other best with a thread each.
-  const env: Record<string, string> = jobs > 1 ? { LP_NUM_THREADS: "1" } : {};
-  await Promise.all(Array.from({ length: jobs }, () => worker(env)));
+  await Promise.all(Array.from({ length: workers }, worker));
   return total;
 }
 
@@ -232,26 +249,27 @@ async function main(args: readonly string[]): Promise<number> {
   const chosen = args.filter((arg) => arg !== "--quick");
   const quick = chosen.length < args.length;
   const extra = chosen.filter((arg) => !paths.includes(arg));
-  const total: Counts = { passed: 0, failed: 0, skipped: [] };
-  const checks = chosen.length > 0 ? [] : quick ? staticChecks() : [...staticChecks(), adapterCheck];
-  for (const check of checks) total[await runCheck(check) ? "passed" : "failed"]++;
+  const whole = chosen.length === 0;
+  const workers = Math.max(1, Math.min(2, navigator.hardwareConcurrency));
+  const checks = !whole ? [] : quick ? staticChecks() : [...staticChecks(), adapterCheck];
+  const results = [await runJobs(checks.map(checkJob), workers)];
   if (!quick) {
     const start = performance.now();
     const { together, alone } = groupTests(await listFiles(ROOT, /_test\.ts$/, ["tests"]), paths);
-    const jobs = Math.max(1, Math.min(2, navigator.hardwareConcurrency));
-    const flags = chosen.length > 0 ? extra : ["--no-check"]; // the whole tree was checked already
-    for (const [groups, at] of [[together, jobs], [alone, 1]] as const) {
-      const counts = await runGroups(groups, flags, at);
-      total.passed += counts.passed;
-      total.failed += counts.failed;
-      total.skipped.push(...counts.skipped);
-    }
+    const flags = whole ? ["--no-check"] : extra; // the whole tree was checked already
+    const jobOf = (group: TestGroup) => testJob(group, flags);
+    const long = whole ? [checkJob(mutantCheck)] : [];
+    results.push(
+      await runJobs([...together.slice(0, 2).map(jobOf), ...long, ...together.slice(2).map(jobOf)], workers),
+    );
+    results.push(await runJobs(alone.map(jobOf), 1));
     console.log(`tests took ${((performance.now() - start) / 1000).toFixed(0)} s`);
-    if (chosen.length === 0) total[await runCheck(mutantCheck) ? "passed" : "failed"]++;
   }
-  if (total.skipped.length > 0) console.log(`skipped, no pip or npm: ${total.skipped.join("; ")}`);
-  console.log(`${total.passed} passed, ${total.failed} failed`);
-  return total.failed === 0 && total.passed > 0 ? 0 : 1;
+  const sum = (key: "passed" | "failed") => results.reduce((total, counts) => total + counts[key], 0);
+  const skipped = results.flatMap((counts) => counts.skipped);
+  if (skipped.length > 0) console.log(`skipped, no pip or npm: ${skipped.join("; ")}`);
+  console.log(`${sum("passed")} passed, ${sum("failed")} failed`);
+  return sum("failed") === 0 && sum("passed") > 0 ? 0 : 1;
 }
 
 if (import.meta.main) {

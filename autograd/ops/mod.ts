@@ -53,4 +53,5 @@ export { type HeadsOptions, placeHeads, type Rotation } from "./rotary.ts";
 export { type SamplerOptions, TokenSampler } from "./sample.ts";
 export { logSoftmax, softmax } from "./softmax.ts";
 export { type Svd, svd, svdLowrank } from "./svd.ts";
+export { chooseRows, type RowChoice, takeRows } from "./take_rows.ts";
 export { dequantize, DEQUANTIZE_FORMATS, type DequantizeFormat } from "./dequantize.ts";

@@ -68,6 +68,18 @@ function stepOf(model: PeftModel<CausalLM>, optimizer: AdamW) {
   };
 }
 
+/** Losses of steps, read back together. */
+async function lossesOf(
+  step: (inputIds: number[][]) => Tensor,
+  inputIds: number[][],
+  steps: number,
+): Promise<number[]> {
+  const losses = Array.from({ length: steps }, () => step(inputIds));
+  const values = await Promise.all(losses.map((loss) => loss.item()));
+  for (const loss of losses) loss.dispose();
+  return values;
+}
+
 /** Losses of a few steps from the same start. */
 async function losses(test: Placed, steps: number, captured: boolean): Promise<number[]> {
   const { model } = await test.tree.load();
@@ -76,11 +88,11 @@ async function losses(test: Placed, steps: number, captured: boolean): Promise<n
   const step = stepOf(peftModel, optimizer);
   const replay = captureStep(model.device, ({ inputIds }: { inputIds: Tensor }) => step(inputIds));
   const values: number[] = [];
-  for (let i = 0; i < steps; i++) {
-    const loss = captured ? replay({ inputIds: test.tree.batch.inputIds }) : step(test.tree.batch.inputIds);
-    values.push(await loss.item());
-    if (!captured) loss.dispose();
-  }
+  if (captured) {
+    for (let i = 0; i < steps; i++) { // a replay writes its loss where the last one was
+      values.push(await replay({ inputIds: test.tree.batch.inputIds }).item());
+    }
+  } else values.push(...await lossesOf(step, test.tree.batch.inputIds, steps));
   replay.dispose();
   optimizer.dispose();
   peftModel.dispose();
@@ -128,12 +140,7 @@ const CHECKS: Readonly<Record<string, (test: Placed) => Promise<void>>> = {
     const { peftModel, baseParameters, baseBytes, batch } = await wrapped(test);
     const before = await bytesOf(peftModel);
     const optimizer = new AdamW(trainable(peftModel), { lr: 1e-2 });
-    const step = stepOf(peftModel, optimizer);
-    const values: number[] = [];
-    for (let i = 0; i < 8; i++) {
-      using loss = step(batch.inputIds);
-      values.push(await loss.item());
-    }
+    const values = await lossesOf(stepOf(peftModel, optimizer), batch.inputIds, 8);
     assert(values.at(-1)! < values[0], `the loss falls, received ${values}`);
     assertEquals(await bytesOfAll(baseParameters), baseBytes);
     const after = await bytesOf(peftModel);

@@ -40,12 +40,15 @@ export async function logitsOf(
   return await output.logits.data() as Float32Array<ArrayBuffer>;
 }
 
-/** The bytes of every parameter by name. */
+/** A character for each byte. */
+const BYTES = new TextDecoder("latin1");
+
+/** The bytes of every parameter by name, as text. */
 export async function bytesOf(module: Module): Promise<Map<string, string>> {
   const entries = await Promise.all(
     [...module.namedParameters()].map(async ([name, parameter]): Promise<[string, string]> => {
       const data = await parameter.data();
-      return [name, new Uint8Array(data.buffer, data.byteOffset, data.byteLength).join()];
+      return [name, BYTES.decode(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))];
     }),
   );
   return new Map(entries);
@@ -54,14 +57,14 @@ export async function bytesOf(module: Module): Promise<Map<string, string>> {
 /** Moves everything that trains away from its start: B is zero there, and the adapter changes nothing. */
 export async function randomise(model: Module, seed = 1): Promise<void> {
   let state = seed;
-  for (const parameter of model.parameters()) {
-    if (!parameter.requiresGrad) continue;
-    const data = await parameter.data() as Float32Array<ArrayBuffer>;
-    parameter.write(data.map((value) => {
+  const trained = [...model.parameters()].filter(({ requiresGrad }) => requiresGrad);
+  const values = await Promise.all(trained.map((parameter) => parameter.data())); // one wait for all
+  trained.forEach((parameter, i) => {
+    parameter.write((values[i] as Float32Array<ArrayBuffer>).map((value) => {
       state = (state * 1664525 + 1013904223) >>> 0;
       return value + (state / 2 ** 31 - 1) * 0.3;
     }));
-  }
+  });
 }
 
 /** What a body writes with console.warn; nothing reaches the terminal. */

@@ -86,10 +86,12 @@ export async function assertGradients(
   const named = new Map(parameters);
   const names = expected.names.filter((name) => name.startsWith(prefix));
   assert(names.length > 0, `gradients ${prefix}`);
-  for (const name of names) {
-    const grad = named.get(name.slice(prefix.length))?.grad;
-    assert(grad, `${name} was computed`);
-    const error = relativeL2(await grad.data(), expected.tensor(name));
+  const grads = names.map((name) => named.get(name.slice(prefix.length))?.grad);
+  const values = await Promise.all(grads.map((grad) => grad?.data())); // one wait for all
+  for (const [i, name] of names.entries()) {
+    const value = values[i];
+    assert(value, `${name} was computed`);
+    const error = relativeL2(value, expected.tensor(name));
     assert(error < limit, `${name}: relative L2 error ${error}, at most ${limit}`);
   }
 }

@@ -1,0 +1,56 @@
+import { assertThrows } from "@std/assert";
+import { chooseRows, defaultDevice, takeRows, Tensor } from "../../../autograd/mod.ts";
+import { Device } from "../../../gpu/mod.ts";
+import { checkOp } from "../../reference/check_op.ts";
+import { randomValues } from "../../reference/matmul.ts";
+
+Deno.test("takeRows() copies rows, also beyond the binding limit, and scatters their gradient", async () => {
+  const small = await Device.create({ limits: { maxStorageBufferBindingSize: 1024 } });
+  for (const device of [await defaultDevice(), small]) {
+    for (
+      const [count, C, rows] of [[5, 3, [4, 0]], [7, 4, [1, 2, 3, 6]], [1, 1, [0]], [300, 2, [
+        299,
+        0,
+        128,
+        127,
+      ]]] as const
+    ) {
+      await checkOp({
+        label: `takeRows ${rows} of [${count}, ${C}]`,
+        device,
+        inputs: { x: { data: randomValues(1, count * C), shape: [count, C] } },
+        op: ({ x }) => takeRows(x, chooseRows(device, count, rows)),
+        shape: [rows.length, C],
+        reference: ({ x }) => ({
+          y: Float64Array.from({ length: rows.length * C }, (_, i) => x[rows[Math.floor(i / C)] * C + i % C]),
+          gradients: (dy) => {
+            const dx = new Float64Array(count * C);
+            rows.forEach((row, i) => {
+              for (let c = 0; c < C; c++) dx[row * C + c] = dy[i * C + c];
+            });
+            return { x: dx };
+          },
+        }),
+        gate: { rtol: 0, atol: 0 }, // a copy
+        gradientGate: { rtol: 0, atol: 0 },
+      });
+    }
+  }
+  small.destroy();
+});
+
+Deno.test("takeRows() refuses other matrices, no rows, and rows outside or twice", async () => {
+  const device = await defaultDevice();
+  const choice = chooseRows(device, 4, [1, 3]);
+  const x = Tensor.from(new Float32Array(6), { device, shape: [3, 2] });
+  assertThrows(() => takeRows(x, choice), TypeError, "a float32 matrix of 4 rows is required");
+  assertThrows(() => chooseRows(device, 4, []), RangeError, "at least one is required, received none");
+  for (
+    const [rows, message] of [[[0, 4], "received 4 at 1"], [[1, 1], "received 1 at 1"], [
+      [-1],
+      "received -1 at 0",
+    ]] as const
+  ) {
+    assertThrows(() => chooseRows(device, 4, rows), RangeError, message);
+  }
+});
