@@ -8,23 +8,18 @@
 import {
   attentionBuffers,
   attentionDeclarations,
-  attentionGrid,
   type AttentionKernel,
   type AttentionKernelOptions,
   attentionName,
   attentionParams,
-  attentionPlace,
   dotText,
-  firstKey,
   groups,
-  lastQuery,
   load,
-  queryHeads,
   range,
-  shownKeys,
   store,
-  validKeys,
 } from "./attention_options.ts";
+import { attentionGrid, attentionPlace, queryHeads } from "./attention_places.ts";
+import { firstKey, lastQuery, shownKeys, validKeys } from "./attention_seen.ts";
 
 function queryBody(options: AttentionKernelOptions): string {
   const { rows, dropout } = options;

@@ -6,21 +6,18 @@
 import {
   attentionBuffers,
   attentionDeclarations,
-  attentionGrid,
   type AttentionKernel,
   type AttentionKernelOptions,
   attentionName,
   attentionParams,
-  attentionPlace,
   dotText,
-  firstKey,
   groups,
   load,
   range,
-  shownKeys,
   store,
-  validKeys,
 } from "./attention_options.ts";
+import { attentionGrid, attentionPlace } from "./attention_places.ts";
+import { firstKey, shownKeys, validKeys } from "./attention_seen.ts";
 
 function body(options: AttentionKernelOptions): string {
   const { rows, dropout, mask } = options;

@@ -143,7 +143,7 @@ export const MUTANTS: readonly Mutant[] = [
     filter: "agree with the float64 reference",
   },
   {
-    file: "kernels/attention_options.ts",
+    file: "kernels/attention_seen.ts",
     search: "max(first + ${rows - 1}u + params.window",
     replace: "max(first + params.window",
     tests: [`${OPS}/attention_groups_test.ts`],
