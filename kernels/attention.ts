@@ -27,7 +27,7 @@ export interface AttentionKernels {
 /** Which kernels `attentionKernels` makes: the choice for an adapter, and what a call needs. */
 export type AttentionVariant =
   & AttentionChoice
-  & Pick<AttentionKernelOptions, "vector" | "mask" | "dropout" | "grouped" | "windowed">;
+  & Pick<AttentionKernelOptions, "vector" | "mask" | "dropout" | "grouped" | "windowed" | "documents">;
 
 /** How a kernel divides the work. */
 export interface AttentionChoice {
@@ -59,7 +59,7 @@ const attentionRegisters = {
 
 /** The kernels for a head size, each made once. */
 export function attentionKernels(size: number, choice: AttentionVariant): AttentionKernels {
-  const { variant, rows, vector, mask, dropout, grouped, windowed } = choice;
+  const { variant, rows, vector, mask, dropout, grouped, windowed, documents } = choice;
   const options = {
     variant,
     headSize: variant === "tile" ? 0 : size,
@@ -68,6 +68,7 @@ export function attentionKernels(size: number, choice: AttentionVariant): Attent
     dropout,
     grouped,
     windowed,
+    documents,
   };
   return {
     forward: once("forward", { ...options, rows: rows.forward }),
@@ -121,17 +122,24 @@ export function selectAttention({ kind }: AdapterFacts, Tq: number): AttentionCh
   return Tq === 1 ? TILE_DECODE : TILE;
 }
 
+/** What calls may need, for the list below. */
+const NEEDS = [
+  { mask: false, dropout: false, grouped: false, windowed: false, documents: false },
+  { mask: true, dropout: true, grouped: false, windowed: false, documents: false },
+  { mask: false, dropout: false, grouped: true, windowed: true, documents: false },
+  { mask: true, dropout: true, grouped: true, windowed: true, documents: false },
+  { mask: false, dropout: false, grouped: false, windowed: false, documents: true },
+  { mask: true, dropout: true, grouped: true, windowed: true, documents: true },
+];
+
 /** Every variant of the family, for the checks that walk all kernels. */
 export function attentionKernelList(): AttentionKernel[] {
   const list = new Set<AttentionKernel>();
   for (const choice of [TILE, TILE_DECODE, REGISTERS]) {
     for (const size of [64, 5]) {
-      for (const [mask, dropout] of [[false, false], [true, true]]) {
-        for (const [grouped, windowed] of [[false, false], [true, true]]) {
-          const vector = size % 4 === 0;
-          const kernels = attentionKernels(size, { ...choice, vector, mask, dropout, grouped, windowed });
-          for (const kernel of Object.values(kernels)) list.add(kernel);
-        }
+      for (const needs of NEEDS) {
+        const kernels = attentionKernels(size, { ...choice, ...needs, vector: size % 4 === 0 });
+        for (const kernel of Object.values(kernels)) list.add(kernel);
       }
     }
   }

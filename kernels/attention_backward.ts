@@ -19,7 +19,15 @@ import {
   store,
 } from "./attention_options.ts";
 import { attentionGrid, attentionPlace, queryHeads } from "./attention_places.ts";
-import { firstKey, lastQuery, shownKeys, validKeys } from "./attention_seen.ts";
+import {
+  endOfDocuments,
+  firstKey,
+  lastQuery,
+  queryStart,
+  shownKey,
+  shownKeys,
+  validKeys,
+} from "./attention_seen.ts";
 
 function queryBody(options: AttentionKernelOptions): string {
   const { rows, dropout } = options;
@@ -29,6 +37,7 @@ function queryBody(options: AttentionKernelOptions): string {
   };
   for (const r of range(rows)) {
     emit(`  let i${r} = min(first + ${r}u, params.Tq - 1u);`);
+    emit(queryStart(options, r));
     emit(`  var delta${r} = 0.0;`);
     for (const d of groups(options)) {
       emit(`  let q${r}_${d} = params.scale * ${load(options, "q", `qHead + i${r} * qRow`, d)};`);
@@ -102,7 +111,7 @@ ${queryBody(options)}
 }
 
 function keyBody(options: AttentionKernelOptions): string {
-  const { rows, dropout, mask, windowed } = options;
+  const { rows, dropout, windowed, documents } = options;
   const { open, close } = queryHeads(options);
   const lines: string[] = [];
   const emit = (line: string) => {
@@ -110,8 +119,7 @@ function keyBody(options: AttentionKernelOptions): string {
   };
   for (const r of range(rows)) {
     emit(`  let j${r} = min(first + ${r}u, params.Tk - 1u);`);
-    const shown = mask ? ` && mask[(params.batch0 + b) * params.Tk + j${r}] != 0u` : "";
-    emit(`  let shown${r} = first + ${r}u < params.Tk${shown};`);
+    emit(`  let shown${r} = first + ${r}u < params.Tk${shownKey(options, `j${r}`)};`);
     for (const d of groups(options)) {
       emit(`  let k${r}_${d} = params.scale * ${load(options, "kv", `kHead + j${r} * kvRow`, d)};`);
       emit(`  let v${r}_${d} = ${load(options, "kv", `vHead + j${r} * kvRow`, d)};`);
@@ -125,6 +133,8 @@ function keyBody(options: AttentionKernelOptions): string {
   emit(
     `  for (var i = max(first, params.past) - params.past; i < ${windowed ? "last" : "params.Tq"}; i++) {`,
   );
+  if (documents) emit("    let origin = startOf(b, i);");
+  emit(endOfDocuments(options, "origin"));
   for (const d of groups(options)) {
     emit(`    let q_${d} = ${load(options, "q", "qHead + i * qRow", d)};`);
     emit(`    let g_${d} = ${load(options, "dy", "oHead + i * oRow", d)};`);
@@ -135,7 +145,8 @@ function keyBody(options: AttentionKernelOptions): string {
   for (const r of range(rows)) {
     emit(`    let s${r} = ${dotText(options, "q", `k${r}`)};`);
     const near = windowed ? ` && j${r} + params.window > params.past + i` : "";
-    const valid = `shown${r} && j${r} <= params.past + i${near}`;
+    const own = documents ? ` && j${r} >= origin` : "";
+    const valid = `shown${r} && j${r} <= params.past + i${near}${own}`;
     emit(`    let p${r} = select(0.0, exp(s${r} - logSum), ${valid});`);
     // Blocks of keys begin at multiples of `rows`, which divides 4.
     const factor = dropout ? ` * keep[${rows === 4 ? `${r}u` : `(first + ${r}u) % 4u`}]` : "";

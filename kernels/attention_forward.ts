@@ -17,7 +17,7 @@ import {
   store,
 } from "./attention_options.ts";
 import { attentionGrid, attentionPlace } from "./attention_places.ts";
-import { firstKey, shownKeys, validKeys } from "./attention_seen.ts";
+import { firstKey, queryStart, shownKeys, validKeys } from "./attention_seen.ts";
 
 function body(options: AttentionKernelOptions): string {
   const { rows, dropout, mask } = options;
@@ -28,6 +28,7 @@ function body(options: AttentionKernelOptions): string {
   for (const r of range(rows)) {
     // A row past the end repeats the last one and is not stored.
     emit(`  let i${r} = min(first + ${r}u, params.Tq - 1u);`);
+    emit(queryStart(options, r));
     for (const d of groups(options)) {
       emit(`  let q${r}_${d} = params.scale * ${load(options, "q", `qHead + i${r} * qRow`, d)};`);
     }

@@ -24,6 +24,8 @@ export interface AttentionKernelOptions {
   readonly grouped: boolean;
   /** A window: a query sees the last `window` keys up to its own position. */
   readonly windowed: boolean;
+  /** Several documents in a row do not see each other: attention_seen.ts. `mask` is then a bit of their words. */
+  readonly documents: boolean;
 }
 
 /**
@@ -104,6 +106,7 @@ export function attentionName(stage: string, options: AttentionKernelOptions): s
   if (options.dropout) parts.push("dropout");
   if (options.grouped) parts.push("grouped");
   if (options.windowed) parts.push("window");
+  if (options.documents) parts.push("documents");
   return parts.join(".");
 }
 
@@ -125,7 +128,7 @@ export function attentionBuffers(
 ): Record<string, BufferAccess> {
   return {
     ...first,
-    ...(options.mask ? { mask: "read" as const } : {}),
+    ...(options.documents ? { documents: "read" as const } : options.mask ? { mask: "read" as const } : {}),
     ...(options.dropout ? { rng: "read" as const } : {}),
     ...last,
   };
@@ -135,6 +138,7 @@ const SHAPES: Readonly<Record<string, string>> = {
   q: "[B, Tq, ...], rows of qRow",
   kv: "[B, Tk, ...], rows of kvRow",
   mask: "[all B, Tk]: 0 hides a key",
+  documents: "[all B, Tq]: the first position of its document; the highest bit hides it as a key",
   rng: "[4]: seed low, seed high, step, 0",
   o: "[B, Tq, C]",
   dy: "[B, Tq, C]",
@@ -152,7 +156,7 @@ export function attentionDeclarations(
   for (const [name, type] of Object.entries(attentionParams(options))) lines.push(`  ${name}: ${type},`);
   lines.push("}");
   Object.entries(buffers).forEach(([name, access], index) => {
-    const words = name === "mask" || name === "rng";
+    const words = ["mask", "documents", "rng"].includes(name);
     const type = words ? "u32" : options.vector && name !== "stats" ? "vec4f" : "f32";
     lines.push(
       `@group(0) @binding(${index}) var<storage, ${access}> ${name}: array<${type}>; // ${SHAPES[name]}`,
@@ -172,6 +176,12 @@ fn inverseOf(sum: f32, sees: bool) -> f32 { // a query that sees no key gives ze
 fn logSumOf(most: f32, sum: f32, sees: bool) -> f32 { // NaN, so that the gradients are
   return select(most + log(max(sum, 1e-30)), bitcast<f32>(params.Tk | 0x7fc00000u), isBad(sum, sees));
 }`);
+  if (options.documents) {
+    lines.push(`
+fn startOf(b: u32, i: u32) -> u32 { // the first position of the document of position i
+  return documents[(params.batch0 + b) * params.Tq + i] & 0x7fffffffu;
+}`);
+  }
   if (options.dropout) {
     lines.push(philoxSnippet);
     lines.push(`

@@ -1,54 +1,85 @@
 /**
- * Which keys a query of attention sees: those up to its own position, in its window, that the mask shows.
+ * Which keys a query of attention sees: those up to its own position, of its own document, in its window, that the
+ * mask shows.
+ *
+ * Where a row holds several documents, the word of position i is the first position of its document, so that one
+ * comparison per score is enough: query i sees the keys from there to i. Documents follow each other, so these words
+ * never fall, and whole steps outside are left out. The highest bit of a word hides its position as a key.
  * @module
  */
 import { type AttentionKernelOptions, range } from "./attention_options.ts";
 import { STEP } from "./attention_tile_loops.ts";
 
-/** The first key that a block of queries sees, at a multiple of `step`. */
-export function firstKey({ windowed }: AttentionKernelOptions, step: number): string {
-  if (!windowed) return "0u";
-  return `(max(params.past + first + 1u, params.window) - params.window) / ${step}u * ${step}u`;
+/** Whether the mask shows key `j`, as a condition that continues `true`. */
+export function shownKey({ mask, documents }: AttentionKernelOptions, j: string): string {
+  if (!mask) return "";
+  const at = `(params.batch0 + b) * params.Tk + ${j}`;
+  return documents ? ` && documents[${at}] < 0x80000000u` : ` && mask[${at}] != 0u`;
 }
 
-/** One more than the last query that sees a key of this block, at most Tq. */
+/** `<name>`: which of the keys j + 4 g to j + 4 g + 3 the mask shows. */
+export function shownKeys({ mask, documents }: AttentionKernelOptions, name = "shown", g = 0): string {
+  if (!mask) return "";
+  const at = "(params.batch0 + b) * params.Tk + min(j";
+  const words = range(4).map((e) =>
+    `${documents ? "documents" : "mask"}[${at} + ${4 * g + e}u, params.Tk - 1u)]`
+  )
+    .join(", ");
+  return `    let ${name} = ${
+    documents ? `vec4u(${words}) < vec4u(0x80000000u)` : `vec4u(${words}) != vec4u(0u)`
+  };`;
+}
+
+/** `origin<r>`: the first key of the document of query `i<r>`. */
+export function queryStart({ documents }: AttentionKernelOptions, r: number): string {
+  return documents ? `  let origin${r} = startOf(b, i${r});` : "";
+}
+
+/** The first key that a block of queries sees, at a multiple of `step`. */
+export function firstKey({ windowed, documents }: AttentionKernelOptions, step: number): string {
+  if (!windowed && !documents) return "0u";
+  const near = "max(params.past + first + 1u, params.window) - params.window";
+  const first = !documents ? near : !windowed ? "origin0" : `max(${near}, origin0)`;
+  return `(${first}) / ${step}u * ${step}u`;
+}
+
+/** One more than the last query that sees a key of this block by the window, at most Tq. */
 export function lastQuery({ windowed, rows }: AttentionKernelOptions): string {
   if (!windowed) return "params.Tq";
   return `min(params.Tq, max(first + ${rows - 1}u + params.window, params.past) - params.past)`;
 }
 
-/** `valid<r>`: which of the keys j to j + 3 query `i<r>` sees. The causal limit lies below Tk. */
-export function validKeys(options: AttentionKernelOptions, r: number): string {
-  const causal = `(vec4u(j, j + 1u, j + 2u, j + 3u) <= vec4u(params.past + i${r}))`;
-  const near = options.windowed
-    ? ` & (vec4u(j, j + 1u, j + 2u, j + 3u) + vec4u(params.window) > vec4u(params.past + i${r}))`
-    : "";
-  return `    let valid${r} = ${causal}${near}${options.mask ? " & shown" : ""};`;
+/** Ends a loop over queries at `origin`, where the documents of all keys of this block have ended. */
+export function endOfDocuments({ documents, rows }: AttentionKernelOptions, origin: string): string {
+  return documents ? `    if (${origin} > first + ${rows - 1}u) { break; }` : "";
 }
 
-/** `shown`: which of the keys j to j + 3 the padding mask shows. */
-export function shownKeys(options: AttentionKernelOptions): string {
-  if (!options.mask) return "";
-  const at = "(params.batch0 + b) * params.Tk + min(j";
-  const words = range(4).map((e) => `mask[${at} + ${e}u, params.Tk - 1u)]`);
-  return `    let shown = vec4u(${words.join(", ")}) != vec4u(0u);`;
+/** Which of four keys query `i<r>` sees; its causal limit lies below Tk. */
+function seenBy(
+  { windowed, documents, mask }: AttentionKernelOptions,
+  r: number,
+  keys: string,
+  shown: string,
+) {
+  return `(${keys} <= vec4u(params.past + i${r}))` +
+    (windowed ? ` & (${keys} + vec4u(params.window) > vec4u(params.past + i${r}))` : "") +
+    (documents ? ` & (${keys} >= vec4u(origin${r}))` : "") + (mask ? ` & ${shown}` : "");
+}
+
+const fourKeys = (g: number) => range(4).map((e) => 4 * g + e === 0 ? "j" : `j + ${4 * g + e}u`).join(", ");
+
+/** `valid<r>`: which of the keys j to j + 3 query `i<r>` sees. */
+export function validKeys(options: AttentionKernelOptions, r: number): string {
+  return `    let valid${r} = ${seenBy(options, r, `vec4u(${fourKeys(0)})`, "shown")};`;
 }
 
 /** `valid<r>_<g>`: which keys of a step query r sees; rows are queries. */
 export function validQueryRows(options: AttentionKernelOptions): string[] {
   const lines: string[] = [];
   for (const g of range(STEP / 4)) {
-    const keys = `vec4u(${range(4).map((e) => `j + ${4 * g + e}u`).join(", ")})`;
-    if (options.mask) {
-      const words = range(4).map((e) =>
-        `mask[(params.batch0 + b) * params.Tk + min(j + ${4 * g + e}u, params.Tk - 1u)]`
-      );
-      lines.push(`    let shown_${g} = vec4u(${words.join(", ")}) != vec4u(0u);`);
-    }
+    if (options.mask) lines.push(shownKeys(options, `shown_${g}`, g));
     for (const r of range(options.rows)) {
-      const shown = options.mask ? ` & shown_${g}` : "";
-      const near = options.windowed ? ` & (${keys} + vec4u(params.window) > vec4u(params.past + i${r}))` : "";
-      lines.push(`    let valid${r}_${g} = (${keys} <= vec4u(params.past + i${r}))${near}${shown};`);
+      lines.push(`    let valid${r}_${g} = ${seenBy(options, r, `vec4u(${fourKeys(g)})`, `shown_${g}`)};`);
     }
   }
   return lines;

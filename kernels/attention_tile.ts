@@ -17,7 +17,14 @@ import {
   range,
 } from "./attention_options.ts";
 import { attentionGrid, attentionTilePlace, queryHeads } from "./attention_places.ts";
-import { firstKey, lastQuery, validQueryRows } from "./attention_seen.ts";
+import {
+  endOfDocuments,
+  firstKey,
+  lastQuery,
+  queryStart,
+  shownKey,
+  validQueryRows,
+} from "./attention_seen.ts";
 import { growLoop, keepLoop, keepVector, product, scoreLoop, STEP, zero } from "./attention_tile_loops.ts";
 
 function queryRows(options: AttentionKernelOptions): string[] {
@@ -26,6 +33,7 @@ function queryRows(options: AttentionKernelOptions): string[] {
     `  let own${r} = first + ${r}u < params.Tq;`,
     `  let q${r} = qHead + i${r} * qRow;`,
     `  let o${r} = oHead + i${r} * oRow;`,
+    ...(options.documents ? [queryStart(options, r)] : []),
   ]);
 }
 
@@ -36,9 +44,12 @@ function keyColumns(): string[] {
   ]);
 }
 
+/** Whether a block of queries may begin at another key than the first. */
+const skips = ({ windowed, documents }: AttentionKernelOptions) => windowed || documents;
+
 /** Opens the loop over the keys of this launch that a block of queries sees. */
 function keyLoop(options: AttentionKernelOptions): string[] {
-  if (!options.windowed) return [`  for (var j = params.begin; j < limit; j += ${STEP}u) {`];
+  if (!skips(options)) return [`  for (var j = params.begin; j < limit; j += ${STEP}u) {`];
   return [
     `  let start = ${firstKey(options, STEP)};`,
     `  for (var j = max(start, params.begin); j < limit; j += ${STEP}u) {`,
@@ -98,7 +109,7 @@ function forwardBody(options: AttentionKernelOptions): string[] {
     ...growLoop(
       options,
       [{ target: "o", row: "o", weight: "p", columnBuffer: "kv", column: "v", shrink: "shrink" }],
-      options.windowed ? "j == start" : "j == 0u",
+      skips(options) ? "j == start" : "j == 0u",
     ),
   );
   lines.push("  }");
@@ -154,7 +165,7 @@ function backwardQueryBody(options: AttentionKernelOptions): string[] {
     ...growLoop(
       options,
       [{ target: "dq", row: "q", weight: "ds", columnBuffer: "kv", column: "k" }],
-      options.windowed ? "j == start" : "j == 0u",
+      skips(options) ? "j == start" : "j == 0u",
     ),
   );
   lines.push("  }");
@@ -168,10 +179,9 @@ function backwardKeyValueBody(options: AttentionKernelOptions): string[] {
   const rows = range(options.rows);
   const lines: string[] = [];
   for (const r of rows) {
-    const shown = options.mask ? ` && mask[(params.batch0 + b) * params.Tk + j${r}] != 0u` : "";
     lines.push(`  let j${r} = min(first + ${r}u, params.Tk - 1u);`);
     lines.push(`  let own${r} = first + ${r}u < params.Tk;`);
-    lines.push(`  let shown${r} = own${r}${shown};`);
+    lines.push(`  let shown${r} = own${r}${shownKey(options, `j${r}`)};`);
     lines.push(`  let k${r} = kHead + j${r} * kvRow;`);
     lines.push(`  let v${r} = vHead + j${r} * kvRow;`);
   }
@@ -191,6 +201,7 @@ function backwardKeyValueBody(options: AttentionKernelOptions): string[] {
   const { open, close } = queryHeads(options);
   lines.push(...open);
   lines.push(`  for (var i = max(start, params.begin); i < last; i += ${STEP}u) {`);
+  if (options.documents) lines.push(endOfDocuments(options, "startOf(b, i)"));
   for (const e of range(STEP)) {
     lines.push(`    let i${e} = min(i + ${e}u, params.Tq - 1u);`);
     lines.push(`    let q${e} = qHead + i${e} * qRow;`);
@@ -205,6 +216,9 @@ function backwardKeyValueBody(options: AttentionKernelOptions): string[] {
       });`,
     );
     lines.push(`    let query_${g} = vec4u(${four.map((e) => `i + ${e}u`).join(", ")});`);
+    if (options.documents) {
+      lines.push(`    let origin_${g} = vec4u(${four.map((e) => `startOf(b, i${e})`).join(", ")});`);
+    }
   }
   lines.push(
     ...scoreLoop(options, [
@@ -218,7 +232,9 @@ function backwardKeyValueBody(options: AttentionKernelOptions): string[] {
       const near = options.windowed
         ? ` & (vec4u(j${r} + params.window) > query_${g} + vec4u(params.past))`
         : "";
-      const sees = `(vec4u(j${r}) <= query_${g} + vec4u(params.past)) & (query_${g} < vec4u(last))${near}`;
+      const own = options.documents ? ` & (vec4u(j${r}) >= origin_${g})` : "";
+      const sees =
+        `(vec4u(j${r}) <= query_${g} + vec4u(params.past)) & (query_${g} < vec4u(last))${near}${own}`;
       lines.push(`    let valid${r}_${g} = ${sees} & vec4<bool>(shown${r});`);
       const weight = `exp(params.scale * s${r}_${g} - logSum_${g})`;
       lines.push(`    let p${r}_${g} = select(vec4f(0.0), ${weight}, valid${r}_${g});`);

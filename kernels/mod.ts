@@ -17,6 +17,7 @@ import {
   shiftLabels,
 } from "./cross_entropy.ts";
 import { addDiagonalKernel, invertStep } from "./square_matrices.ts";
+import { documentPositions, documentStarts } from "./documents.ts";
 import { dropoutKernel } from "./dropout.ts";
 import { embeddingBackward, embeddingForwardKernels, embeddingLinks } from "./embedding.ts";
 import { clipGradients, gradNormFinish, gradNormPartials } from "./grad_norm.ts";
@@ -86,6 +87,8 @@ export function allKernels(): KernelSpec[] {
     crossEntropyRows,
     crossEntropyGradient,
     attentionAppend,
+    documentStarts,
+    documentPositions,
     rmsNormBackwardWeight,
     ...Object.values(gatedProductForward),
     ...Object.values(gatedProductBackward),

@@ -157,6 +157,7 @@ function attentionBench(
       const kernels = attentionKernels(headSize, {
         grouped: false,
         windowed: false,
+        documents: false,
         ...choice,
         vector: headSize % 4 === 0,
         mask: false,

@@ -30,6 +30,8 @@ export interface Plan extends Sizes {
   readonly kernels: ReturnType<typeof attentionKernels>;
   readonly tuning: { readonly WORKGROUP_SIZE: number };
   readonly mask: Tensor | null;
+  /** `starts` of documents; then there is no mask. */
+  readonly documents: Tensor | null;
   readonly rng: Tensor | null;
 }
 
@@ -63,10 +65,16 @@ const window = (tensor: Tensor, first: number, count: number, stride: number) =>
     ? tensor.view
     : tensor.window(4 * first * stride, 4 * count * stride);
 
+/** What hides keys: a mask, or the documents of packed rows. */
+const visibility = ({ mask, documents }: Plan) => ({
+  ...(mask && { mask: mask.view }),
+  ...(documents && { documents: documents.view }),
+});
+
 /** Runs the forward kernel: o [B, Tq, C] and the statistics that backward reads. */
 export function forward(plan: Plan, q: Tensor, kv: Tensor): { o: Tensor; stats: Tensor } {
   const { device } = q;
-  const { B, C, Tq, Tk, params, kernels, reach, tuning, mask, rng, headSize } = plan;
+  const { B, C, Tq, Tk, params, kernels, reach, tuning, rng, headSize } = plan;
   const o = empty(device, [B, Tq, C]);
   const stats = empty(device, [2, B, params.H, Tq]);
   if (o.size === 0) return { o, stats };
@@ -76,7 +84,7 @@ export function forward(plan: Plan, q: Tensor, kv: Tensor): { o: Tensor; stats: 
       kv: window(kv, batch0, count, params.kvBatch),
       o: window(o, batch0, count, Tq * C),
       stats: stats.view,
-      ...(mask && { mask: mask.view }),
+      ...visibility(plan),
       ...(rng && { rng: rng.view }),
     };
     eachReach(Tk, reach.forward, (range) => {
@@ -101,14 +109,14 @@ export interface BackwardTensors {
 /** Runs the backward kernels into dq and dkv; without dkv the queries' alone. */
 export function backward(plan: Plan, { q, kv, o, stats, dy, dq, dkv }: BackwardTensors): void {
   const { device } = q;
-  const { C, Tq, Tk, params, kernels, reach, tuning, mask, rng, headSize } = plan;
+  const { C, Tq, Tk, params, kernels, reach, tuning, rng, headSize } = plan;
   eachBatch(plan, device, (batch0, count) => {
     const shared = {
       q: window(q, batch0, count, params.qBatch),
       kv: window(kv, batch0, count, params.kvBatch),
       dy: window(dy, batch0, count, Tq * C),
       stats: stats.view,
-      ...(mask && { mask: mask.view }),
+      ...visibility(plan),
       ...(rng && { rng: rng.view }),
     };
     const values = { ...params, B: count, batch0 };

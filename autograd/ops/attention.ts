@@ -1,7 +1,7 @@
 /**
  * Causal attention of several heads, fused: scores and probabilities are never stored.
- *   o_i = sum_j keep_ij / (1 - p) softmax_j(scale q_i k_j) v_j over the keys past + i - window < j <= past + i that the
- *   mask shows; several query heads may share a head of keys and values
+ *   o_i = sum_j keep_ij / (1 - p) softmax_j(scale q_i k_j) v_j over the keys past + i - window < j <= past + i of the
+ *   same document that the mask shows; several query heads may share a head of keys and values
  * A query that sees no key gives zeros and contributes to no gradient. Gradients: kernels/attention_backward.ts.
  * @see Vaswani et al. 2017, arXiv:1706.03762; Dao 2022, arXiv:2205.14135
  * @module
@@ -14,6 +14,7 @@ import { empty, type Tensor } from "../tensor.ts";
 import { backward, forward, type Plan, type Sizes, type Strides } from "./_attention_launch.ts";
 import { chooseKernels } from "./_attention_reach.ts";
 import { checkFloat } from "./_checks.ts";
+import type { Documents } from "./documents.ts";
 
 /** Dropout of attention probabilities. */
 export interface AttentionDropout {
@@ -40,6 +41,11 @@ export interface AttentionOptions {
   scale?: number;
   /** int32 or uint32 [B, Tk]; 0 hides a key (padding). */
   attentionMask?: Tensor | null;
+  /**
+   * The documents of packed rows, [B, Tq] with Tq = Tk: a query sees the keys of its own alone. Their mask, if any, is
+   * in them (`documentsOf`). Default null, one document a row.
+   */
+  documents?: Documents | null;
   /** Default none. */
   dropout?: AttentionDropout | null;
   /** @internal Used instead of the picks and of `selectAttention` (by `tuning/`, benchmarks, tests). */
@@ -75,14 +81,14 @@ export function causalSelfAttention(qkv: Tensor, options: AttentionOptions): Ten
     vOffset: 2 * C,
   });
   const { o, stats } = forward(plan, qkv, qkv);
-  const { mask: _mask, rng: _rng, ...sizes } = plan; // the tape has its own handles on those
+  const { mask: _mask, documents: _documents, rng: _rng, ...sizes } = plan; // the tape has its own handles on those
   const result = record("causalSelfAttention", {
     inputs: { qkv },
-    saved: { qkv, o, stats, mask: plan.mask, rng: plan.rng },
+    saved: { qkv, o, stats, mask: plan.mask, documents: plan.documents, rng: plan.rng },
     outputs: [o],
-    backward: ({ dy, saved: { qkv, o, stats, mask, rng } }) => {
+    backward: ({ dy, saved: { qkv, o, stats, mask, documents, rng } }) => {
       const dqkv = empty(qkv.device, qkv.shape);
-      backward({ ...sizes, mask, rng }, { q: qkv, kv: qkv, o, stats, dy, dq: dqkv, dkv: dqkv });
+      backward({ ...sizes, mask, documents, rng }, { q: qkv, kv: qkv, o, stats, dy, dq: dqkv, dkv: dqkv });
       return { qkv: dqkv };
     },
   });
@@ -105,15 +111,15 @@ export function attention(q: Tensor, kv: Tensor, options: AttentionOptions & { p
   const past = options.past ?? Tk - Tq;
   const plan = makePlan(q, options, { B, C, Tq, Tk, past }, separate(q, kv));
   const { o, stats } = forward(plan, q, kv);
-  const { mask: _mask, rng: _rng, ...sizes } = plan; // the tape has its own handles on those
+  const { mask: _mask, documents: _documents, rng: _rng, ...sizes } = plan; // the tape has its own handles on those
   const result = record("attention", {
     inputs: { q, kv },
-    saved: { q, kv, o, stats, mask: plan.mask, rng: plan.rng },
+    saved: { q, kv, o, stats, mask: plan.mask, documents: plan.documents, rng: plan.rng },
     outputs: [o],
-    backward: ({ dy, saved: { q, kv, o, stats, mask, rng }, needs }) => {
+    backward: ({ dy, saved: { q, kv, o, stats, mask, documents, rng }, needs }) => {
       const dq = empty(q.device, q.shape);
       const dkv = needs.kv ? empty(kv.device, kv.shape) : null;
-      backward({ ...sizes, mask, rng }, { q, kv, o, stats, dy, dq, dkv });
+      backward({ ...sizes, mask, documents, rng }, { q, kv, o, stats, dy, dq, dkv });
       return { q: needs.q ? dq : null, kv: dkv };
     },
   });
@@ -132,7 +138,7 @@ export function attention(q: Tensor, kv: Tensor, options: AttentionOptions & { p
 export function attendToCache(
   q: Tensor,
   cache: Tensor,
-  options: Omit<AttentionOptions, "dropout"> & { past: number },
+  options: Omit<AttentionOptions, "dropout" | "documents"> & { past: number },
 ): Tensor {
   const [B, T, C] = checkRank3("q", q);
   const [, capacity] = checkRank3("cache", cache);
@@ -160,7 +166,7 @@ export function attendToCache(
 export function cachedAttention(
   qkv: Tensor,
   cache: Tensor,
-  options: Omit<AttentionOptions, "dropout"> & { past: number },
+  options: Omit<AttentionOptions, "dropout" | "documents"> & { past: number },
 ): Tensor {
   const [B, T, width] = checkRank3("qkv", qkv);
   const [batch, capacity, cacheWidth] = checkRank3("cache", cache);
@@ -219,7 +225,7 @@ function checkKeyValues(
 }
 
 function makePlan(x: Tensor, options: AttentionOptions, sizes: Sizes, strides: Strides): Plan {
-  const { heads, keyValueHeads = heads, window = null, attentionMask = null } = options;
+  const { heads, keyValueHeads = heads, window = null, attentionMask = null, documents = null } = options;
   const { B, C, Tq, Tk, past } = sizes;
   if (!Number.isInteger(heads) || heads < 1 || C % heads !== 0) {
     throw new RangeError(
@@ -253,6 +259,7 @@ function makePlan(x: Tensor, options: AttentionOptions, sizes: Sizes, strides: S
       );
     }
   }
+  if (documents) checkDocuments(documents, attentionMask, sizes);
   const headSize = C / heads;
   const group = heads / keyValueHeads;
   const { choice, reach } = chooseKernels(x.device, options.choice, sizes, headSize, { dropout, group });
@@ -263,13 +270,15 @@ function makePlan(x: Tensor, options: AttentionOptions, sizes: Sizes, strides: S
     kernels: attentionKernels(headSize, {
       ...choice,
       vector: headSize % 4 === 0,
-      mask: attentionMask !== null,
+      mask: attentionMask !== null || (documents?.hides ?? false),
       dropout,
       grouped: group > 1,
       windowed: window !== null && window < past + Tq,
+      documents: documents !== null,
     }),
     tuning: { WORKGROUP_SIZE: choice.WORKGROUP_SIZE },
     mask: attentionMask,
+    documents: documents?.starts ?? null,
     rng: dropout ? rng : null,
     params: {
       ...strides,
@@ -286,6 +295,30 @@ function makePlan(x: Tensor, options: AttentionOptions, sizes: Sizes, strides: S
       p,
     },
   };
+}
+
+function checkDocuments(
+  { starts }: Documents,
+  mask: Tensor | null,
+  { B, Tq, Tk, past }: Sizes,
+): void {
+  if (mask) {
+    throw new TypeError(
+      "Cannot attend: the mask of documents is in them (documentsOf), received another one",
+    );
+  }
+  if (past !== 0 || Tq !== Tk) {
+    throw new RangeError(
+      `Cannot attend to documents: as many keys as queries are required, received past ${past}, Tq ${Tq} and Tk ${Tk}`,
+    );
+  }
+  if (starts.dtype !== "uint32" || !sameShape(starts.shape, [B, Tq])) {
+    throw new TypeError(
+      `Cannot attend: uint32 starts [${B}, ${Tq}] of documents are required, received ${starts.dtype} ${
+        showShape(starts.shape)
+      }`,
+    );
+  }
 }
 
 function checkRank3(name: string, x: Tensor): readonly [number, number, number] {

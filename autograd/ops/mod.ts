@@ -10,6 +10,7 @@ export { cayley } from "./cayley.ts";
 export { crossEntropy, type CrossEntropyOptions, linearCrossEntropy } from "./cross_entropy.ts";
 export { addDiagonal } from "./diagonal.ts";
 export { drawNormal, drawUniform } from "./draw.ts";
+export { type Documents, documentsOf, type DocumentsOptions, positionsInDocuments } from "./documents.ts";
 export { checkDropout, dropout } from "./dropout.ts";
 export { embedding } from "./embedding.ts";
 export { gatedProduct, type GateName } from "./gated_product.ts";

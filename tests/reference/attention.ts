@@ -20,6 +20,8 @@ export interface AttentionCase {
   readonly scale: number;
   /** [B, Tk], 0 hides. */
   readonly mask?: ArrayLike<number> | null;
+  /** [B, Tq], Tq = Tk: the number of each position's document; default one document a row. */
+  readonly documents?: ArrayLike<number> | null;
   /** Factor of the probability of (b, h, i, j): 0 or 1 / (1 - p). */
   readonly keep?: (b: number, h: number, i: number, j: number) => number;
 }
@@ -30,7 +32,8 @@ export function attentionReference(
   k: ArrayLike<number>,
   v: ArrayLike<number>,
   dy: ArrayLike<number>,
-  { B, H, Hkv = H, window = Infinity, Tq, Tk, D, past, scale, mask, keep = () => 1 }: AttentionCase,
+  { B, H, Hkv = H, window = Infinity, Tq, Tk, D, past, scale, mask, documents, keep = () => 1 }:
+    AttentionCase,
 ): { o: Float64Array; dq: Float64Array; dk: Float64Array; dv: Float64Array } {
   const C = H * D;
   const o = new Float64Array(B * Tq * C);
@@ -44,6 +47,7 @@ export function attentionReference(
         const qi = (b * Tq + i) * C + h * D;
         const keys: number[] = [];
         for (let j = 0; j <= past + i && j < Tk; j++) {
+          if (documents && documents[b * Tk + j] !== documents[b * Tq + i]) continue;
           if (j > past + i - window && (!mask || mask[b * Tk + j] !== 0)) keys.push(j);
         }
         if (keys.length === 0) continue;

@@ -4,7 +4,7 @@
  */
 import { assertAllClose, assertEquals } from "@std/assert";
 import { attention, type AttentionOptions, causalSelfAttention } from "../../autograd/ops/attention.ts";
-import { defaultDevice, Device, Tensor } from "../../autograd/mod.ts";
+import { defaultDevice, Device, documentsOf, Tensor } from "../../autograd/mod.ts";
 import { selectAttention } from "../../kernels/attention.ts";
 import { type AttentionCase, attentionReference, philoxReference } from "./attention.ts";
 import { randomValues } from "./matmul.ts";
@@ -34,6 +34,8 @@ export interface Case {
   Hkv?: number;
   window?: number;
   mask?: number[];
+  /** Lengths of the documents of each row. */
+  documents?: number[][];
   p?: number;
   scale?: number;
   /** Multiplies q: scores far apart. */
@@ -63,13 +65,11 @@ export async function check(test: Case, wrong = 1): Promise<void> {
     device: whole.gpuDevice,
     limits: test.limit === undefined ? undefined : { maxStorageBufferBindingSize: test.limit },
   });
-  if (test.iterations !== undefined) {
-    changeProfile(device, { maxLoopIterations: test.iterations });
-  }
   const { B, H, D, T, prefix, mask, p = 0, scale = 1 / Math.sqrt(D), stretch = 1, window } = test;
   const Hkv = test.Hkv ?? H;
   const C = H * D;
   const Tk = T + (prefix ?? 0);
+  const ids = test.documents?.flatMap((lengths) => lengths.flatMap((length, n) => new Array(length).fill(n)));
   const sizes: AttentionCase = {
     B,
     H,
@@ -81,16 +81,25 @@ export async function check(test: Case, wrong = 1): Promise<void> {
     past: prefix ?? 0,
     scale: scale * wrong,
     mask,
+    documents: ids,
     keep: p > 0 ? keepOf({ H, Tq: T, Tk }, p) : undefined,
   };
   using maskTensor = mask ? Tensor.from(Uint32Array.from(mask), { device, shape: [B, Tk] }) : null;
   using rng = Tensor.from(Uint32Array.from(RNG), { device });
+  using idTensor = ids ? Tensor.from(Int32Array.from(ids), { device, shape: [B, T] }) : null;
+  const documents = idTensor &&
+    documentsOf(idTensor, { by: "sequences", rows: B, attentionMask: maskTensor });
+  using _starts = documents?.starts ?? null;
+  if (test.iterations !== undefined) {
+    changeProfile(device, { maxLoopIterations: test.iterations });
+  }
   const options: AttentionOptions = {
     heads: H,
     keyValueHeads: test.Hkv,
     window,
     scale: test.scale,
-    attentionMask: maskTensor,
+    attentionMask: documents ? null : maskTensor,
+    documents,
     dropout: p > 0 ? { p, rng, call: CALL } : null,
     choice: selectAttention({ kind: test.hardware ? "hardware" : "software" }, T),
   };

@@ -1,0 +1,67 @@
+/**
+ * Where the documents of packed rows begin: the words that attention reads (attention_seen.ts), from position ids that
+ * restart or from ids of sequences.
+ * @module
+ */
+import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
+
+/**
+ * starts[b, i] = the first position of the document of position i, its highest bit set where mask[b, i] is 0. A document
+ * ends where the next id is not this one + `step`: 1 for positions, 0 for ids of sequences. `idCount` ids are repeated
+ * over the rows. Without a mask (`masked` 0) any buffer stands in its place.
+ */
+export const documentStarts: KernelSpec<
+  "ids" | "mask" | "starts",
+  "tokens" | "T" | "idCount" | "step" | "masked",
+  "WORKGROUP_SIZE"
+> = {
+  name: "documents.starts",
+  buffers: { ids: "read", mask: "read", starts: "read_write" },
+  params: { tokens: "u32", T: "u32", idCount: "u32", step: "u32", masked: "u32" },
+  tuning: { WORKGROUP_SIZE: 64 },
+  grid: ({ tokens }, { WORKGROUP_SIZE }) => [groupsFor(tokens, WORKGROUP_SIZE)],
+  wgsl: /* wgsl */ `
+override WORKGROUP_SIZE: u32 = 64u;
+struct Params { tokens: u32, T: u32, idCount: u32, step: u32, masked: u32 }
+@group(0) @binding(0) var<storage, read> ids: array<u32>; // [idCount], repeated over the tokens
+@group(0) @binding(1) var<storage, read> mask: array<u32>; // [tokens]: 0 hides a key
+@group(0) @binding(2) var<storage, read_write> starts: array<u32>; // [tokens] = [B, T]
+@group(0) @binding(3) var<uniform> params: Params;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
+  @builtin(local_invocation_id) lid: vec3u) {
+  let token = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+  if (token >= params.tokens) { return; }
+  let row = (token / params.T * params.T) % params.idCount;
+  var i = token % params.T;
+  while (i > 0u && ids[row + i] == ids[row + i - 1u] + params.step) { i--; }
+  let hidden = params.masked != 0u && mask[token] == 0u;
+  starts[token] = i | select(0u, 0x80000000u, hidden);
+}
+`,
+};
+
+/** positions[b, i] = how many tokens of its document come before token i. */
+export const documentPositions: KernelSpec<"starts" | "positions", "tokens" | "T", "WORKGROUP_SIZE"> = {
+  name: "documents.positions",
+  buffers: { starts: "read", positions: "read_write" },
+  params: { tokens: "u32", T: "u32" },
+  tuning: { WORKGROUP_SIZE: 64 },
+  grid: ({ tokens }, { WORKGROUP_SIZE }) => [groupsFor(tokens, WORKGROUP_SIZE)],
+  wgsl: /* wgsl */ `
+override WORKGROUP_SIZE: u32 = 64u;
+struct Params { tokens: u32, T: u32 }
+@group(0) @binding(0) var<storage, read> starts: array<u32>; // [tokens], as documents.starts writes them
+@group(0) @binding(1) var<storage, read_write> positions: array<i32>; // [tokens]
+@group(0) @binding(2) var<uniform> params: Params;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
+  @builtin(local_invocation_id) lid: vec3u) {
+  let token = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+  if (token >= params.tokens) { return; }
+  positions[token] = i32(token % params.T - (starts[token] & 0x7fffffffu));
+}
+`,
+};
