@@ -3,18 +3,22 @@
  * @module
  */
 
-import { concat, type Device, showShape, Tensor } from "../autograd/mod.ts";
+import { concat, type Device, type Documents, showShape, Tensor } from "../autograd/mod.ts";
 import { type AttentionMask, toMaskRows } from "./inputs.ts";
 import type { KVCache } from "./generation/kv_cache.ts";
 
 /** What the blocks of one forward share. */
 export interface AttentionState {
-  /** uint32 [B, past + T], 0 hides a key; null where every token counts. */
+  /** uint32 [B, past + T], 0 hides a key; null where every token counts, and where `documents` hold the mask. */
   readonly mask: Tensor | null;
+  /** The documents of packed rows, which do not see each other and hold the mask; none for one document per row. */
+  readonly documents?: Documents | null;
   /** Number of keys before those of this forward: cached tokens, or a prefix. */
   readonly past: number;
   /** int32 [B, T] or [1, T]: the position of each token; virtual ones count. */
   readonly positions: Tensor;
+  /** More than every position, as far as the host knows: the rows that a table of positions needs; default past + T. */
+  readonly positionEnd?: number;
   /** Keys and values of a prefix for each layer, [NV, 2 Hkv D]; null where there is none or the cache holds it. */
   readonly prefix: readonly Tensor[] | null;
   /** Holds the keys and values of earlier tokens, and takes those of this forward; undefined without a cache. */

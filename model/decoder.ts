@@ -10,6 +10,7 @@ import { attentionMaskOf, type AttentionState } from "./attention_state.ts";
 import type { ModelFacts } from "./facts.ts";
 import { KVCache } from "./generation/kv_cache.ts";
 import { type DecoderInputs, toIdTensor, type TokenIds } from "./inputs.ts";
+import { packingOf, packRows } from "./packed_rows.ts";
 
 /** One block: x [B, T, C] -> [B, T, C]. It frees what backward does not need. */
 export interface DecoderBlock {
@@ -75,11 +76,11 @@ export abstract class Decoder extends Module {
         const [batch, tokenCount] = (ids ?? inputsEmbeds!).shape;
         const length = prompt + tokenCount;
         const past = (given?.length ?? 0) + prefixed;
-        if (past + length > facts.maxPositions) {
+        const packing = packingOf(inputs, batch, tokenCount);
+        const end = packing?.longest ?? past + length;
+        if (end > facts.maxPositions) {
           throw new RangeError(
-            `Cannot run ${facts.displayName} on ${
-              past + length
-            } tokens: at most ${facts.maxPositionsKey} ${facts.maxPositions} are allowed`,
+            `Cannot run ${facts.displayName} on ${end} tokens: at most ${facts.maxPositionsKey} ${facts.maxPositions} are allowed`,
           );
         }
         if (inputs.useCache) cache ??= new KVCache({ facts }, device, batch);
@@ -89,13 +90,25 @@ export abstract class Decoder extends Module {
           ...{ batch, total: past + length, virtual, cache, device },
           mask: inputs.attentionMask,
         });
-        const positions = inputs.positionIds
-          ? this.#positions(inputs.positionIds, batch, tokenCount, prompt, virtual)
+        const { positionIds } = inputs;
+        const chosen = positionIds
+          ? this.#positions(positionIds, batch, tokenCount, prompt, virtual)
+          : packing
+          ? null
           : countFrom(past, batch, length, device);
+        const packed = packing && packRows(packing, { inputs, positions: chosen, mask, rows: batch, device });
+        const state: AttentionState = {
+          mask: packed ? null : mask,
+          documents: packed?.documents ?? null,
+          past,
+          positions: packed?.positions ?? chosen!,
+          positionEnd: Math.max(past + length, positionIds ? this.#endOf(positionIds, virtual) : 0),
+          prefix: prefix && !cache ? prefix : null,
+          cache,
+        };
         const tokens = ids ? this.embed(ids) : inputsEmbeds!;
         const embedded = promptEmbeds ? withPrompt(promptEmbeds, tokens) : tokens;
-        const before = prefix && !cache ? prefix : null;
-        return this.#blocks(embedded, { mask, past, positions, prefix: before, cache }, inputsEmbeds);
+        return this.#blocks(embedded, state, inputsEmbeds);
       });
       if (cache) {
         cache.length += hidden.shape[1];
@@ -130,6 +143,12 @@ export abstract class Decoder extends Module {
       );
     }
     return positions;
+  }
+
+  /** More than every position that a caller gave; what a tensor holds is not known. */
+  #endOf(given: TokenIds, virtual: number): number {
+    if (given instanceof Tensor) return this.#facts.maxPositions;
+    return given.reduce((most, row) => row.reduce((a, b) => Math.max(a, b), most), 0) + virtual + 1;
   }
 
   #blocks(embedded: Tensor, state: AttentionState, given: Tensor | undefined): Tensor {

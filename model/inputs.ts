@@ -21,6 +21,13 @@ export interface DecoderInputs {
   attentionMask?: AttentionMask;
   /** [B, T]; by default they count up from the cache's length, and padding counts too. */
   positionIds?: TokenIds;
+  /**
+   * [B, T]: which document of its row each token belongs to, any ids from 0, the tokens of one side by side. Documents
+   * of a row do not see each other, and positions count from 0 in each unless `positionIds` are given. Without it,
+   * `positionIds` that do not go up by one begin a document, as in transformers where there is no mask and no cache.
+   * Labels are not changed: the first of each document should be -100. Not with a cache, a prefix or virtual tokens.
+   */
+  sequenceIds?: TokenIds;
   /** Keys and values of earlier tokens; extended in place. */
   pastKeyValues?: KVCache;
   /** Make a cache where none is given; default false. */
@@ -64,7 +71,7 @@ export function checkRows(
 }
 
 /** The values of an int32 tensor [B, T] as rows. */
-function rowsOf(values: Int32Array, length: number): number[][] {
+export function rowsOf(values: Int32Array, length: number): number[][] {
   return Array.from(
     { length: values.length / length },
     (_, i) => [...values.subarray(i * length, (i + 1) * length)],

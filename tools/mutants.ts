@@ -144,6 +144,20 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     file: "kernels/attention_seen.ts",
+    search: '(documents ? ` & (${keys} >= vec4u(origin${r}))` : "")',
+    replace: '""',
+    tests: [`${OPS}/attention_documents_test.ts`],
+    filter: "do not see each other",
+  },
+  {
+    file: "kernels/attention_tile.ts",
+    search: "` & (vec4u(j${r}) >= origin_${g})`",
+    replace: '""',
+    tests: [`${OPS}/attention_documents_test.ts`],
+    filter: "do not see each other",
+  },
+  {
+    file: "kernels/attention_seen.ts",
     search: "max(first + ${rows - 1}u + params.window",
     replace: "max(first + params.window",
     tests: [`${OPS}/attention_groups_test.ts`],

@@ -71,7 +71,7 @@ function attend(
   scale: number,
   layer: number,
   drop: Dropout,
-  { mask, past, prefix, cache }: AttentionState,
+  { mask, documents, past, prefix, cache }: AttentionState,
 ): Tensor {
   if (cache) return cachedAttention(qkv, cache.layers[layer], { heads, scale, attentionMask: mask, past });
   const dropout = drop.isActive ? { p: drop.p, rng: drop.random.tensor, call: drop.random.nextCall() } : null;
@@ -84,5 +84,5 @@ function attend(
     const options = { heads, scale, attentionMask: mask, dropout, past };
     return attention(slice(qkv, 2, 0, channels), concat([before, own], 1), options);
   }
-  return causalSelfAttention(qkv, { heads, scale, attentionMask: mask, dropout });
+  return causalSelfAttention(qkv, { heads, scale, attentionMask: mask, documents, dropout });
 }

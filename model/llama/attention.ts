@@ -99,12 +99,13 @@ export class LlamaAttention extends SubBlock {
     return reshape(norm.forward(heads), x.shape);
   }
 
-  #attend(q: Tensor, k: Tensor, v: Tensor, { mask, positions, past, prefix, cache }: AttentionState): Tensor {
+  #attend(q: Tensor, k: Tensor, v: Tensor, state: AttentionState): Tensor {
+    const { mask, documents, positions, past, prefix, cache } = state;
     const [batch, length] = q.shape;
     const store = cache?.layers[this.#layer];
     const placed = placeHeads(q, k, v, {
       headSize: this.headSize,
-      rotation: this.#rope && { positions, table: this.#rope.upTo(past + length) },
+      rotation: this.#rope && { positions, table: this.#rope.upTo(state.positionEnd ?? past + length) },
       cache: store ? { tensor: store, past } : null,
     });
     const options = {
@@ -120,7 +121,7 @@ export class LlamaAttention extends SubBlock {
     const dropout = drops
       ? { p: this.#dropout, rng: this.#random.tensor, call: this.#random.nextCall() }
       : null;
-    if (!prefix) return attention(placed.q, placed.kv, { ...options, dropout });
+    if (!prefix) return attention(placed.q, placed.kv, { ...options, documents, dropout });
     const before = prefix[this.#layer]; // [NV, 2 Hkv D]
     const rows = expand(reshape(before, [1, ...before.shape]), [batch, ...before.shape]);
     return attention(placed.q, concat([rows, placed.kv], 1), { ...options, dropout });

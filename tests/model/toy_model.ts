@@ -93,12 +93,12 @@ class ToyBlock extends Module {
     });
   }
 
-  #attend(qkv: Tensor, { cache, mask, past, prefix }: AttentionState): Tensor {
+  #attend(qkv: Tensor, { cache, mask, documents, past, prefix }: AttentionState): Tensor {
     const [batch, , width] = qkv.shape;
     const scale = 1 / Math.sqrt(width / 3 / this.heads);
     const options = { heads: this.heads, scale, attentionMask: mask };
     if (cache) return cachedAttention(qkv, cache.layers[this.layer], { ...options, past });
-    if (!prefix) return causalSelfAttention(qkv, { ...options, dropout: null });
+    if (!prefix) return causalSelfAttention(qkv, { ...options, documents, dropout: null });
     const [virtual, wide] = prefix[this.layer].shape;
     const before = expand(reshape(prefix[this.layer], [1, virtual, wide]), [batch, virtual, wide]);
     const own = slice(qkv, 2, width / 3, width);
