@@ -96,7 +96,7 @@ export const chat: Command<typeof flags> = {
   async run(values) {
     const terminal = Deno.stdin.isTerminal();
     const { model, base, baseName } = await load("chat", values);
-    const tokenizer = await loadTokenizer(baseName);
+    const tokenizer = await loadTokenizer(baseName, values);
     checkTemplate(tokenizer, baseName);
     const conversation = new Conversation(tokenizer, {
       system: values.system,

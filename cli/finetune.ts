@@ -24,6 +24,7 @@ const flags = {
     required: true,
     help: "Model folder in Hugging Face's layout, a .gguf file, or a hub id",
   },
+  "gguf-file": MODEL_FLAGS["gguf-file"],
   dtype: MODEL_FLAGS.dtype,
   data: { rule: text, required: true, help: '.txt, or .jsonl with "text" or "prompt" and "completion"' },
   "eval-data": {
@@ -95,8 +96,12 @@ export const finetune: Command<typeof flags> = {
       throw new UsageError("Cannot run finetune: --max-steps must be positive or -1, received 0");
     }
     await checkWritableFolder(values.output, "run finetune: --output");
-    const tokenizer = await loadTokenizer(values.model);
-    const { base } = await load("finetune", { model: values.model, dtype: values.dtype });
+    const tokenizer = await loadTokenizer(values.model, values);
+    const { base } = await load("finetune", {
+      model: values.model,
+      "gguf-file": values["gguf-file"],
+      dtype: values.dtype,
+    });
     const blockSize = Math.min(values["block-size"], base.facts.maxPositions);
     const trainDataset = await TextDataset.fromFile(values.data, tokenizer, { blockSize });
     const evalDataset = values["eval-data"] === undefined

@@ -30,7 +30,7 @@ export const generate: Command<typeof flags> = {
   ],
   async run(values) {
     const { model, base, baseName } = await load("generate", values);
-    const tokenizer = await loadTokenizer(baseName);
+    const tokenizer = await loadTokenizer(baseName, values);
     const inputs = tokenizer(values.prompt);
     if (inputs.inputIds[0].length === 0) {
       throw new UsageError(

@@ -23,8 +23,9 @@ export const MODEL_FLAGS = {
   model: {
     rule: text,
     help:
-      "Model folder in Hugging Face's layout, a .gguf file, or a hub id such as org/name; default: the base that --adapter names",
+      "Model folder in Hugging Face's layout, a .gguf file, a URL of either, or a hub id such as org/name; default: the base that --adapter names",
   },
+  "gguf-file": { rule: text, help: "Name of the GGUF file where --model holds several" },
   adapter: { rule: text, help: "Adapter folder (adapter_config.json and its weights), or a hub id" },
   dtype: {
     rule: choice(...WEIGHT_TYPES),
@@ -36,6 +37,7 @@ export const MODEL_FLAGS = {
 /** Values of {@linkcode MODEL_FLAGS}. */
 export interface ModelValues {
   readonly model: string | undefined;
+  readonly "gguf-file": string | undefined;
   readonly adapter?: string;
   readonly dtype: string;
 }
@@ -60,9 +62,15 @@ export async function baseName(command: string, { model, adapter }: ModelValues)
 }
 
 /** Loads the tokenizer of a base model. */
-export async function loadTokenizer(name: string): Promise<Tokenizer> {
+export async function loadTokenizer(
+  name: string,
+  values: Pick<ModelValues, "gguf-file">,
+): Promise<Tokenizer> {
   using line = new LoadingLine();
-  return await AutoTokenizer.fromPretrained(name, { onProgress: line.show });
+  return await AutoTokenizer.fromPretrained(name, {
+    ggufFile: values["gguf-file"],
+    onProgress: line.show,
+  });
 }
 
 /** Tokens that end a text or an answer: those of generation_config.json or config.json, and the tokenizer's. */
@@ -76,6 +84,7 @@ export async function load(command: string, values: ModelValues): Promise<Loaded
   using line = new LoadingLine();
   const base = await AutoModelForCausalLM.fromPretrained<CausalLM>(name, {
     dtype: values.dtype as WeightDType,
+    ggufFile: values["gguf-file"],
     onProgress: line.show,
   });
   const [{ device }] = base.parameters();

@@ -26,8 +26,8 @@ export interface FileSource {
   close(): Promise<void>;
 }
 
-/** Anything {@linkcode openFile} turns into a {@linkcode FileSource}; a string is a path. */
-export type FileInput = string | Uint8Array | ArrayBuffer | Blob | FileSource;
+/** Anything {@linkcode openFile} turns into a {@linkcode FileSource}; a string is a path or a web address. */
+export type FileInput = string | URL | Uint8Array | ArrayBuffer | Blob | FileSource;
 
 /** Files found by their relative path: a folder on disk, a set of Blobs, or a URL prefix. */
 export interface FolderSource {
@@ -40,6 +40,8 @@ export interface FolderSource {
    * @param options `inside`: refuse a link that leads out of the folder (for names that a file suggests).
    */
   open(path: string, options?: { inside?: boolean }): Promise<FileSource | undefined>;
+  /** Names of the files at its top; absent where nobody can tell, as behind a URL. */
+  list?(): Promise<readonly string[]>;
 }
 
 /** A folder in memory: what is written to it can be read from it, and `files` holds it all. */

@@ -218,5 +218,6 @@ export function openFolderAt(folder: string): FolderSource {
       }
       return await openForRead(full);
     },
+    list: () => listDirectory(folder),
   };
 }

@@ -5,9 +5,9 @@
  */
 import { environment } from "./_node.ts";
 import { parseWeightMap } from "./checkpoint.ts";
-import { isDirectory, makeDirectory } from "./files.ts";
+import { isDirectory, listDirectory, makeDirectory } from "./files.ts";
 import { cleanToken, defaultCacheDir, isCommit, ModelCache, storedToken } from "./hub_cache.ts";
-import { lookUpCommit, lookUpFiles } from "./hub_api.ts";
+import { lookUpCommit, lookUpFiles, lookUpNames } from "./hub_api.ts";
 import { downloadBlob, hasBlob, type HubProgress } from "./hub_download.ts";
 import { HubError } from "./hub_errors.ts";
 import type { HubConnection, HubTimeouts } from "./hub_fetch.ts";
@@ -64,8 +64,8 @@ function looksLikePath(id: string): boolean {
   return /^[./~]|^[a-z]:|\\/i.test(id) || id.split("/").length > 2 || id.endsWith("/");
 }
 
-/** Source: validate_repo_id in huggingface_hub. */
-function isHubId(id: string): boolean {
+/** Whether a text has the form of a hub id. Source: validate_repo_id in huggingface_hub. */
+export function isHubId(id: string): boolean {
   return /^[A-Za-z0-9][\w.-]*(\/[\w.-]+)?$/.test(id) && id.length <= 96 &&
     !/--|\.\.|[.-](\/|$)|\/[.-]|\.git$/.test(id);
 }
@@ -206,9 +206,7 @@ export async function resolveModelFolder(idOrDir: string, options: ResolveOption
   try {
     return await fromHub(cache, idOrDir, revision, wanted, options);
   } catch (error) {
-    const unreachable = error instanceof HubError &&
-      (error.failure === "offline" || (error.status ?? 0) >= 500);
-    if (unreachable && cached.folder) return cached.folder;
+    if (isUnreachable(error) && cached.folder) return cached.folder;
     if (error instanceof HubError && !cached.commit && error.failure !== "bad-answer") {
       throw new HubError(
         error.failure,
@@ -216,6 +214,32 @@ export async function resolveModelFolder(idOrDir: string, options: ResolveOption
         { status: error.status, cause: error },
       );
     }
+    throw error;
+  }
+}
+
+/** True where the hub could not be reached, or answered that it cannot serve now. */
+function isUnreachable(error: unknown): error is HubError {
+  return error instanceof HubError && (error.failure === "offline" || (error.status ?? 0) >= 500);
+}
+
+/**
+ * The names of a hub model's files: as the hub lists them, or without network those that the cache has.
+ *
+ * @throws {HubError} as {@linkcode resolveModelFolder}
+ */
+export async function listModelFiles(id: string, options: HubOptions = {}): Promise<readonly string[]> {
+  const revision = options.revision ?? "main";
+  checkRelativePath(revision, `load ${quote(id)}`);
+  const cache = await ModelCache.of(options.cacheDir ?? await defaultCacheDir(), id);
+  const commit = await cache.commitOf(revision);
+  const cached = commit ? await listDirectory(cache.snapshot(commit)) : [];
+  if (isOffline(options)) return cached;
+  try {
+    const connection = await connect(options);
+    return await lookUpNames(connection, id, await lookUpCommit(connection, id, revision));
+  } catch (error) {
+    if (isUnreachable(error) && cached.length > 0) return cached;
     throw error;
   }
 }

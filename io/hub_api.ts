@@ -105,3 +105,35 @@ export async function lookUpFiles(
   }
   return files;
 }
+
+/** Files of one model that are listed at most. */
+const MAX_NAMES = 1000;
+
+/**
+ * The names of the files at the top of a revision, at most 1,000.
+ *
+ * @throws {HubError} when the hub does not say.
+ */
+export async function lookUpNames(
+  connection: HubConnection,
+  id: string,
+  revision: string,
+): Promise<string[]> {
+  const { listFiles } = await import("@huggingface/hub");
+  const repo = { type: "model", name: id } as const;
+  return await callApi(connection, quote(id), async () => {
+    const names: string[] = [];
+    for await (
+      const { type, path } of listFiles({
+        repo,
+        revision,
+        hubUrl: connection.hubUrl,
+        fetch: apiFetch(connection),
+      })
+    ) {
+      if (type === "file" && typeof path === "string") names.push(path);
+      if (names.length === MAX_NAMES) break;
+    }
+    return names;
+  });
+}

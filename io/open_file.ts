@@ -16,14 +16,21 @@ import {
 } from "./file_source.ts";
 import { openFolderAt, openForRead } from "./files.ts";
 import { checkRelativePath, quote } from "./relative_path.ts";
+import { urlFile } from "./url_file.ts";
+
+/** The path of a `file:` URL. */
+function pathOf(url: URL): string {
+  return decodeURIComponent(url.pathname.replace(/^\/(?=[a-zA-Z]:)/, ""));
+}
 
 /**
- * Opens a path, bytes, a Blob or an already open source. Reads of memory return views, not copies.
+ * Opens a path, a URL, bytes, a Blob or an already open source. Reads of memory return views, not copies.
  *
  * @param name what messages call bytes and Blobs.
  */
 export function openFile(input: FileInput, name = "bytes in memory"): Promise<FileSource> {
-  if (typeof input === "string") return openForRead(input);
+  if (typeof input === "string") return isWebAddress(input) ? urlFile(input) : openForRead(input);
+  if (input instanceof URL) return input.protocol === "file:" ? openForRead(pathOf(input)) : urlFile(input);
   if (input instanceof Uint8Array) {
     const { buffer, byteOffset, length } = input;
     const own = buffer instanceof ArrayBuffer
@@ -46,7 +53,7 @@ export async function readAll(input: FileInput): Promise<Bytes> {
   }
 }
 
-/** Whether a text is the address of a folder on a server, and neither a path nor a hub id. */
+/** Whether a text is the address of a file or folder on a server, and neither a path nor a hub id. */
 export function isWebAddress(text: string): boolean {
   return /^https?:\/\//i.test(text);
 }
@@ -60,7 +67,7 @@ export function openFolder(input: FolderInput): FolderSource {
   if (typeof input === "string") return isWebAddress(input) ? urlFolder(input) : openFolderAt(input);
   if (input instanceof URL) {
     if (input.protocol !== "file:") return urlFolder(input);
-    return openFolderAt(decodeURIComponent(input.pathname.replace(/^\/(?=[a-zA-Z]:)/, "")));
+    return openFolderAt(pathOf(input));
   }
   if (typeof input === "object" && input !== null) {
     if ("open" in input && typeof input.open === "function") return input;
@@ -130,6 +137,7 @@ export function memoryFolder(
       const input = entries.get(checkRelativePath(path, `open a file of ${quote(name)}`));
       return input === undefined ? Promise.resolve(undefined) : openFile(input, `${name}/${path}`);
     },
+    list: () => Promise.resolve([...entries.keys()].filter((path) => !path.includes("/"))),
   };
 }
 

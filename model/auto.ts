@@ -5,14 +5,14 @@
 
 import type { Device } from "../autograd/mod.ts";
 import type { FileInput, FolderInput } from "../io/file_source.ts";
-import { isGgufFile } from "../io/gguf_reader.ts";
-import { type HubOptions, type HubProgress, nameOfFolder, resolveCheckpointFolder } from "../io/hub.ts";
+import { type GgufOptions, resolveCheckpointOrGguf } from "../io/gguf_source.ts";
+import { type HubProgress, nameOfFolder } from "../io/hub.ts";
 import { type DefaultModel, familyOf, familyOfGguf } from "./architectures.ts";
 import type { CausalLM } from "./causal_lm.ts";
 import { loadGguf, loadModel, type LoadProgress, type WeightDType } from "./checkpoint.ts";
 
 /** Options of `AutoModelForCausalLM.fromPretrained`. */
-export interface FromPretrainedOptions extends Omit<HubOptions, "onProgress"> {
+export interface FromPretrainedOptions extends Omit<GgufOptions, "onProgress"> {
   /** Default: the default device, made if there is none. */
   device?: Device;
   /** Storage of weight matrices: "float16" halves their memory and freezes them. Default "float32". */
@@ -29,8 +29,10 @@ export interface AutoModel {
    * Loads a model of any architecture that is known, in eval mode.
    * @typeParam Model the class that the caller expects; the folder decides, so it is not checked
    * @param idOrDir a folder in Hugging Face's layout (a path, a URL, files that a user picked or dropped, or one in
-   *   memory), a GGUF file (a path that ends in .gguf, or its bytes), or a hub id such as "org/name"
+   *   memory), a GGUF file (a path or URL that ends in .gguf, or its bytes), or a hub id such as "org/name". A folder or
+   *   hub model may hold one GGUF file in place of a checkpoint; of several, `ggufFile` names one
    * @throws {Error} if there is no such folder or model
+   * @throws {RangeError} for several GGUF files without `ggufFile`
    * @throws {TypeError} for an unknown architecture, by name; or listing every tensor that is missing or does not fit
    */
   fromPretrained<Model extends CausalLM = DefaultModel>(
@@ -45,15 +47,16 @@ export const AutoModelForCausalLM: AutoModel = {
     idOrDir: FolderInput | FileInput,
     options: FromPretrainedOptions = {},
   ): Promise<Model> {
-    const { device, dtype, seed, onProgress, ...hub } = options;
-    if (isGgufFile(idOrDir)) {
-      const load = { device, dtype, seed, onProgress };
-      return await loadGguf(idOrDir as FileInput, familyOfGguf, load) as CausalLM as Model;
+    const { device, dtype, seed, ...files } = options;
+    const load = { device, dtype, seed, onProgress: files.onProgress };
+    const { gguf, folder } = await resolveCheckpointOrGguf(idOrDir, { ...files, checkConfig: familyOf });
+    if (gguf) {
+      const model = await loadGguf(gguf.file, familyOfGguf, load);
+      if (gguf.hubId) model.config.nameOrPath = gguf.hubId;
+      return model as CausalLM as Model;
     }
-    const source = idOrDir as FolderInput;
-    const folder = await resolveCheckpointFolder(source, { ...hub, onProgress, checkConfig: familyOf });
-    const model = await loadModel(folder, familyOf, { device, dtype, seed, onProgress });
-    model.config.nameOrPath = nameOfFolder(source);
+    const model = await loadModel(folder, familyOf, load);
+    model.config.nameOrPath = nameOfFolder(idOrDir as FolderInput);
     return model as CausalLM as Model;
   },
 };

@@ -5,11 +5,17 @@
 
 import type { FileInput, FolderInput } from "../../io/file_source.ts";
 import { isDirectory } from "../../io/files.ts";
-import { isGgufFile } from "../../io/gguf_reader.ts";
-import { type HubOptions, resolveFolder } from "../../io/hub.ts";
+import { type GgufOptions, givenGguf, onlyGguf } from "../../io/gguf_source.ts";
+import { resolveFolder } from "../../io/hub.ts";
 import { builtInVocabularies } from "../architectures.ts";
 import type { BuiltInVocabulary } from "./core.ts";
-import { readBuiltIn, readGgufTokenizer, readTokenizerFolder, TOKENIZER_FILES } from "./files.ts";
+import {
+  readBuiltIn,
+  readGgufTokenizer,
+  readTokenizerFolder,
+  TOKENIZER_FILES,
+  VOCABULARY_FILES,
+} from "./files.ts";
 import { createTokenizer, type Tokenizer } from "./tokenizer.ts";
 
 /** The vocabulary that needs no download of a hub id, if there is one. */
@@ -32,8 +38,9 @@ export class AutoTokenizer {
    * The tokenizer of a model.
    *
    * @param source a folder with `tokenizer.json` (or `vocab.json` and `merges.txt`): a path, a URL, files that a user picked
-   * or dropped, or one in memory; a GGUF file; or a hub id. A few ids need no download: their vocabulary is built in.
-   * @param options hub options: revision, cacheDir, localFilesOnly, …
+   * or dropped, or one in memory; a GGUF file (a path, a URL or its bytes); or a hub id. A folder or hub model may hold a
+   * GGUF file in place of a vocabulary. A few ids need no download: their vocabulary is built in.
+   * @param options hub options: revision, cacheDir, localFilesOnly, …; `ggufFile` names one of several GGUF files
    * @throws {Error} when the folder has no tokenizer or the hub cannot give it.
    * @example
    * ```ts
@@ -42,15 +49,22 @@ export class AutoTokenizer {
    * console.log(tokenizer("Hello, PEFT!").inputIds); // [[15496, 11, 18468, 9792, 0]]
    * ```
    */
-  static async fromPretrained(source: FolderInput | FileInput, options: HubOptions = {}): Promise<Tokenizer> {
-    if (isGgufFile(source)) return await createTokenizer(await readGgufTokenizer(source as FileInput));
+  static async fromPretrained(
+    source: FolderInput | FileInput,
+    options: GgufOptions = {},
+  ): Promise<Tokenizer> {
+    const given = await givenGguf(source, options);
+    if (given) return await createTokenizer(await readGgufTokenizer(given.file));
     const vocabulary = typeof source === "string" ? builtIn(source) : undefined;
-    const parts = vocabulary && !(await isLocalFolder(source as string))
-      ? await readBuiltIn(vocabulary)
-      : await readTokenizerFolder(
-        await resolveFolder(source as FolderInput, { ...options, optionalFiles: TOKENIZER_FILES }),
-        builtInVocabularies(),
-      );
-    return await createTokenizer(parts);
+    if (vocabulary && !(await isLocalFolder(source as string))) {
+      return await createTokenizer(await readBuiltIn(vocabulary));
+    }
+    const folder = await resolveFolder(source as FolderInput, { ...options, optionalFiles: TOKENIZER_FILES });
+    const names = await folder.list?.();
+    const hasVocabulary = !names || names.some((name) => VOCABULARY_FILES.includes(name));
+    const gguf = hasVocabulary ? undefined : await onlyGguf(source as FolderInput, options);
+    return await createTokenizer(
+      gguf ? await readGgufTokenizer(gguf.file) : await readTokenizerFolder(folder, builtInVocabularies()),
+    );
   }
 }

@@ -24,6 +24,9 @@ export const TOKENIZER_FILES: readonly string[] = [
   "config.json",
 ];
 
+/** Those of them that hold a vocabulary. */
+export const VOCABULARY_FILES: readonly string[] = ["tokenizer.json", "vocab.json"];
+
 /** tokenizer.json of large vocabularies exceeds the limit of other JSON files. */
 const MAX_TOKENIZER_BYTES = 100 * 1024 * 1024;
 

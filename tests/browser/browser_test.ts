@@ -1,4 +1,5 @@
 import { assert, assertAllClose, assertEquals, assertStringIncludes } from "@std/assert";
+import { AutoModelForCausalLM } from "../../model/mod.ts";
 import { bundle } from "../../tools/bundle.ts";
 import { runInPage } from "./chromium.ts";
 import type { teachInPage } from "./teach_in_page.js";
@@ -83,6 +84,38 @@ Deno.test("a page does what the README teaches: URL, tokenizers, Trainer, an ada
   assertStringIncludes(String(withoutFiles), "a file system is required");
   // The server has no special_tokens_map.json, and the page's console notes each 404.
   assertEquals(messages.filter((message) => !message.includes("404")), []);
+});
+
+Deno.test("a page loads a GGUF file behind a URL, in ranges, with the logits of Deno", async () => {
+  const { code } = await bundle(`${ROOT}entries/all.ts`, { parts: false });
+  const file = "gpt2_f32.gguf"; // longer than the block that small reads share
+  const script = `import * as lib from "/peft_webgpu.js";
+    export async function run() {
+      const ranges = [];
+      const { fetch } = globalThis;
+      globalThis.fetch = (url, init) => {
+        ranges.push(init?.headers?.Range ?? "none");
+        return fetch(url, init);
+      };
+      const model = await lib.AutoModelForCausalLM.fromPretrained(new URL("/files/${file}", location.href));
+      const logits = [...await model.forward({ inputIds: [[1, 2, 3]] }).logits.data()];
+      return { logits, ranges };
+    }`;
+  const folder = `${ROOT}tests/fixtures/gguf/`;
+  const { value, messages } = await runInPage<{ logits: number[]; ranges: string[] }>(script, {
+    files: { "/peft_webgpu.js": code },
+    folder,
+  });
+  const model = await AutoModelForCausalLM.fromPretrained(`${folder}${file}`);
+  using here = model.forward({ inputIds: [[1, 2, 3]] }).logits;
+  assertAllClose(value.logits, await here.data(), { rtol: 0, atol: 1e-4 });
+  assertEquals(value.ranges[0], "bytes=0-65535");
+  assert(
+    value.ranges.length > 5 && value.ranges.every((range) => range.startsWith("bytes=")),
+    `${value.ranges}`,
+  );
+  assertEquals(messages, []);
+  model.dispose();
 });
 
 Deno.test("a page without the bundle's parts is told which file a tokenizer needs", async () => {

@@ -40,6 +40,12 @@ async function answer(request: Request, files: Record<string, string>, folder: s
   if (path in files) return new Response(files[path], { headers });
   if (path.startsWith("/files/") && !path.includes("..")) {
     const bytes = await Deno.readFile(folder + path.slice("/files/".length)).catch(() => null);
+    const [, from, to] = /^bytes=(\d+)-(\d+)$/.exec(request.headers.get("range") ?? "") ?? [];
+    if (bytes && from) {
+      const part = bytes.slice(Number(from), Number(to) + 1);
+      const range = `bytes ${from}-${Number(from) + part.length - 1}/${bytes.length}`;
+      return new Response(part, { status: 206, headers: { ...headers, "content-range": range } });
+    }
     if (bytes) return new Response(bytes, { headers });
   }
   return new Response("not found", { status: 404 });

@@ -280,6 +280,23 @@ Deno.test("Ctrl-C saves a checkpoint and says how to go on; --resume does, or sa
   await Deno.remove(folder, { recursive: true });
 });
 
+Deno.test("info and generate take a GGUF file of a folder by --gguf-file, and say which there are", async () => {
+  const folder = await Deno.makeTempDir();
+  const fixtures = `${root}tests/fixtures/gguf`;
+  await Deno.copyFile(`${fixtures}/gpt2_f32.gguf`, `${folder}/f32.gguf`);
+  await Deno.copyFile(`${fixtures}/gpt2_f16.gguf`, `${folder}/f16.gguf`);
+  await fails(["info", "--model", folder], 1, /must name one of its 2 GGUF files, "f16.gguf", "f32.gguf"/);
+  const { code, stdout, stderr } = await run(["info", "--model", folder, "--gguf-file", "f16.gguf"]);
+  assertEquals(code, 0, stderr);
+  assertStringIncludes(stdout, "GPT-2, 3 layers");
+  await fails(
+    ["generate", "--model", folder, "--gguf-file", "f8.gguf", "--prompt", "a"],
+    1,
+    /"f8.gguf" is required, received a folder without it/,
+  );
+  await Deno.remove(folder, { recursive: true });
+});
+
 Deno.test("generate --no-repeat-ngram-size and --presence-penalty change the text, and refuse what is out of range", async () => {
   const args = ["generate", "--model", MODEL, "--prompt", "Once upon a time", "--max-new-tokens", "40"];
   const plain = await run(args);

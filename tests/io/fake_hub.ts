@@ -68,12 +68,15 @@ export function serveHub(): FakeHub {
         lastModified: "2026-01-01T00:00:00Z",
       });
     }
+    if (path === `/api/models/org/tiny/tree/${hub.commit}`) {
+      return Response.json([...hub.files].map(([path, { length: size }]) => ({ type: "file", path, size })));
+    }
     if (path === `/api/models/org/tiny/paths-info/${hub.commit}`) {
       const { paths } = await request.json() as { paths: string[] };
       return Response.json(
         paths.filter((name) => hub.files.has(name)).map((name) => {
           const bytes = hub.files.get(name)!;
-          const lfs = name.endsWith(".safetensors")
+          const lfs = /\.(safetensors|gguf)$/.test(name)
             ? { lfs: { oid: sha256(bytes), size: bytes.length, pointerSize: 134 } }
             : {};
           return {

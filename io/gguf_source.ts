@@ -1,0 +1,137 @@
+/**
+ * Finding the GGUF file that a caller means: given by itself, named in a folder or hub model (`transformers`' `gguf_file`), or
+ * the only one there.
+ *
+ * @module
+ */
+import type { FileInput, FolderInput, FolderSource } from "./file_source.ts";
+import { isDirectory, joinPath } from "./files.ts";
+import { isGgufFile, isGgufName } from "./gguf_reader.ts";
+import {
+  HubError,
+  type HubOptions,
+  isHubId,
+  listModelFiles,
+  nameOfFolder,
+  resolveCheckpointFolder,
+  resolveModelFolder,
+  type ResolveOptions,
+} from "./hub.ts";
+import { isWebAddress, openFolder } from "./open_file.ts";
+import { checkRelativePath, quote } from "./relative_path.ts";
+
+/** Options of what may load a GGUF file. */
+export interface GgufOptions extends HubOptions {
+  /** The name of a GGUF file in the folder or hub model, such as "model-Q4_K_M.gguf"; default: none, or the only one there. */
+  ggufFile?: string;
+}
+
+/** A GGUF file that was found. */
+export interface FoundGguf {
+  /** Where it is. */
+  readonly file: FileInput;
+  /** The hub model it is of; absent for others. */
+  readonly hubId?: string;
+}
+
+/** How many names a message lists. */
+const MOST_NAMES = 12;
+
+/** Whether an input is a hub id, and no folder on disk. */
+async function isOnHub(input: FolderInput): Promise<boolean> {
+  return typeof input === "string" && !isWebAddress(input) && isHubId(input) && !await isDirectory(input);
+}
+
+/**
+ * The GGUF file that an input is, or that `ggufFile` names in it; undefined where the input is a folder and no name is
+ * given. A hub model's file is downloaded into its cache.
+ *
+ * @throws {RangeError} for a name beside an input that is a file already
+ * @throws {HubError} where the hub has no such file or cannot give it
+ * @throws {Error} where the folder has no such file
+ */
+export async function givenGguf(
+  input: FolderInput | FileInput,
+  { ggufFile, ...hub }: GgufOptions,
+): Promise<FoundGguf | undefined> {
+  if (isGgufFile(input)) {
+    if (ggufFile === undefined) return { file: input };
+    throw new RangeError(
+      `Cannot load ${
+        quote(ggufFile)
+      }: ggufFile names a file of a folder or hub model, received it beside a file`,
+    );
+  }
+  if (ggufFile === undefined) return undefined;
+  const folder = input as FolderInput;
+  checkRelativePath(ggufFile, "load a GGUF file");
+  if (typeof folder === "string" && !isWebAddress(folder)) {
+    const files = [ggufFile];
+    const resolved = await resolveModelFolder(folder, { ...hub, files });
+    if (resolved !== folder) return { file: await joinPath(resolved, ggufFile), hubId: folder };
+  }
+  const source = openFolder(folder);
+  const file = await source.open(ggufFile);
+  if (file) return { file };
+  throw new Error(
+    `Cannot load model ${quote(source.name)}: ${quote(ggufFile)} is required, received a folder without it`,
+  );
+}
+
+/**
+ * The only GGUF file of a folder or hub model; undefined where there is none, or nobody can tell.
+ *
+ * @throws {RangeError} where there are several
+ */
+export async function onlyGguf(input: FolderInput, options: HubOptions): Promise<FoundGguf | undefined> {
+  let names: readonly string[] | undefined;
+  if (await isOnHub(input)) {
+    try {
+      names = await listModelFiles(input as string, options);
+    } catch (error) {
+      if (error instanceof HubError) return undefined; // the caller has a better message
+      throw error;
+    }
+  } else names = await openFolder(input).list?.();
+  const found = (names ?? []).filter(isGgufName);
+  if (found.length === 0) return undefined;
+  if (found.length === 1) return await givenGguf(input, { ...options, ggufFile: found[0] });
+  const listed = found.slice(0, MOST_NAMES).map(quote).join(", ");
+  throw new RangeError(
+    `Cannot load model ${
+      quote(nameOfFolder(input))
+    }: ggufFile must name one of its ${found.length} GGUF files, ${listed}${
+      found.length > MOST_NAMES ? ", …" : ""
+    }`,
+  );
+}
+
+/**
+ * A checkpoint's folder, as `resolveCheckpointFolder` finds it; or a GGUF file: the one that is given, else the only one of a
+ * folder or hub model that holds no checkpoint.
+ *
+ * @throws as `resolveCheckpointFolder` and {@linkcode givenGguf}
+ */
+export async function resolveCheckpointOrGguf(
+  input: FolderInput | FileInput,
+  options: GgufOptions & Pick<ResolveOptions, "checkConfig">,
+): Promise<{ folder: FolderSource; gguf?: undefined } | { gguf: FoundGguf; folder?: undefined }> {
+  const { checkConfig, ggufFile, ...hub } = options;
+  const given = await givenGguf(input, { ...hub, ggufFile });
+  if (given) return { gguf: given };
+  const source = input as FolderInput;
+  let folder: FolderSource;
+  try {
+    folder = await resolveCheckpointFolder(source, { ...hub, checkConfig });
+  } catch (error) {
+    if (!(error instanceof HubError) || error.failure === "unauthorized") throw error;
+    const gguf = await onlyGguf(source, hub);
+    if (gguf) return { gguf };
+    throw error;
+  }
+  const names = await folder.list?.();
+  const isCheckpoint = names === undefined ||
+    names.includes("config.json") && names.some((name) => /\.safetensors(\.index\.json)?$/.test(name));
+  const gguf = isCheckpoint ? undefined : await onlyGguf(source, hub);
+  return gguf ? { gguf } : { folder };
+}
