@@ -13,13 +13,14 @@ import {
 } from "../kernels/weights/mod.ts";
 
 /**
- * `float16` is a storage type for frozen weights: two halves in a 32-bit word, the last dimension even; kernels
- * compute in float32. `int32` holds ids and labels, `uint32` masks and random state.
+ * Types other than `float32` that hold weights (`kernels/weights/`) store frozen ones; kernels compute in float32.
+ * `float16`: two halves in a 32-bit word, the last dimension even. `int32` holds ids and labels, `uint32` masks and random state.
  */
 export type DType = WeightType | "int32" | "uint32";
 
-/** Typed arrays that hold tensor data on the host; `float16` comes as `Uint16Array` bits. */
+/** Typed arrays that hold tensor data on the host; `float16` comes as `Uint16Array` bits, blocks as bytes. */
 export type TensorData =
+  | Uint8Array<ArrayBuffer>
   | Float32Array<ArrayBuffer>
   | Int32Array<ArrayBuffer>
   | Uint32Array<ArrayBuffer>
@@ -46,9 +47,14 @@ export function storageType(wanted: WeightType, shape: readonly number[]): Weigh
   return fitsFormat(WEIGHT_FORMATS[wanted], shape) ? wanted : "float32";
 }
 
+/** Whether its elements come and go as bytes. */
+export function holdsBytes(dtype: DType): boolean {
+  return weightFormat(dtype)?.array === "Uint8Array";
+}
+
 type ArrayName = WeightArray | "Int32Array";
 
-const ARRAYS = { Float32Array, Int32Array, Uint32Array, Uint16Array } as const satisfies Record<
+const ARRAYS = { Float32Array, Int32Array, Uint32Array, Uint16Array, Uint8Array } as const satisfies Record<
   ArrayName,
   unknown
 >;
@@ -61,8 +67,9 @@ export function viewAs(dtype: DType, bytes: Uint8Array<ArrayBuffer>): TensorData
   return new HostArray(buffer, byteOffset, byteLength / HostArray.BYTES_PER_ELEMENT);
 }
 
-/** The element type that a host array holds; null if it holds none. */
+/** The element type that a host array holds; null if it holds none, or bytes, which may be of any. */
 export function dtypeOfArray(data: ArrayBufferView): DType | null {
+  if (data instanceof Uint8Array) return null;
   const types = [
     ...Object.entries(INTEGERS),
     ...Object.entries(WEIGHT_FORMATS).map(([t, f]) => [t, f.array]),

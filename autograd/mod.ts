@@ -14,7 +14,13 @@ export {
   weightFormat,
 } from "./dtype.ts";
 export type { FusedActivationName } from "../kernels/fused_activations.ts";
-export { WEIGHT_TYPES, type WeightType } from "../kernels/weights/mod.ts";
+export {
+  isQuantized,
+  LOADED_TYPES,
+  type QuantizedType,
+  WEIGHT_TYPES,
+  type WeightType,
+} from "../kernels/weights/mod.ts";
 export { defaultSeed, HostRandom, RandomState, setSeed } from "./random.ts";
 export { TorchGenerator } from "./torch_generator.ts";
 export { keep, tidy, untracked } from "./scope.ts";

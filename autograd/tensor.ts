@@ -5,7 +5,16 @@
 
 import { type BufferView, currentDevice, type Device, type DeviceBuffer, DisposedError } from "../gpu/mod.ts";
 import { addInPlaceKernel, binaryKernels, fillKernel } from "../kernels/pointwise.ts";
-import { bytesOf, type DType, dtypeOfArray, type TensorData, viewAs } from "./dtype.ts";
+import { fitsFormat } from "../kernels/weights/mod.ts";
+import {
+  bytesOf,
+  type DType,
+  dtypeOfArray,
+  holdsBytes,
+  type TensorData,
+  viewAs,
+  weightFormat,
+} from "./dtype.ts";
 import { track } from "./scope.ts";
 import { noteSetting } from "./settings.ts";
 import { nestedShape, type Shape, showShape, sizeOf } from "./shape.ts";
@@ -19,7 +28,7 @@ export type NestedArray = number | readonly NestedArray[];
 export interface TensorOptions {
   /** Shape of a flat typed array; a nested array has its own. */
   shape?: Shape;
-  /** Default: float32, or what the typed array holds (`Uint16Array`: float16 bits). */
+  /** Default: float32, or what the typed array holds (`Uint16Array`: float16 bits). Bytes may be blocks of any format. */
   dtype?: DType;
   /** Default: the default device. */
   device?: Device;
@@ -91,6 +100,7 @@ export class Tensor {
   static from(values: NestedArray | TensorData, options: TensorOptions = {}): Tensor {
     const flat = ArrayBuffer.isView(values);
     const dtype = options.dtype ?? (flat ? dtypeOf(values) : "float32");
+    if (values instanceof Uint8Array && holdsBytes(dtype)) return fromBytes(values, dtype, options);
     const shape = options.shape ?? (flat ? [values.length] : nestedShape(values));
     const data = flat && dtypeOf(values) === dtype ? values : toData(flat ? [...values] : values, dtype);
     if (options.requiresGrad && dtype !== "float32") refuseGradient(dtype);
@@ -134,12 +144,12 @@ export class Tensor {
 
   /** @internal All its bytes, for a dispatch. */
   get view(): BufferView {
-    return { buffer: this.#live().buffer, offset: 0, size: Math.max(4, this.byteLength) };
+    return this.window(0, Math.max(4, this.byteLength));
   }
 
-  /** @internal A byte range of it, for a dispatch; `byteOffset` is a multiple of 256. */
+  /** @internal A byte range of it up to a whole word, for a dispatch; `byteOffset` is a multiple of 256. */
   window(byteOffset: number, byteLength: number): BufferView {
-    return { buffer: this.#live().buffer, offset: byteOffset, size: byteLength };
+    return { buffer: this.#live().buffer, offset: byteOffset, size: Math.ceil(byteLength / 4) * 4 };
   }
 
   /** Whether gradients flow to it. Can be set on leaves only. */
@@ -189,7 +199,7 @@ export class Tensor {
     this.device.write(this.view, data, refresh);
   }
 
-  /** Its values, read back from the device; `float16` comes as raw bits in a `Uint16Array`. */
+  /** Its values, read back from the device; `float16` comes as raw bits in a `Uint16Array`, blocks as bytes. */
   async data(): Promise<TensorData> {
     if (this.size === 0) return viewAs(this.dtype, new Uint8Array(0));
     const bytes = await this.device.read({ ...this.view, size: this.byteLength });
@@ -278,6 +288,22 @@ export class Tensor {
 /** Bytes that a tensor's buffer needs. */
 function bufferBytes(shape: Shape, dtype: DType): number {
   return Math.max(4, Math.ceil(bytesOf(dtype, sizeOf(shape)) / 4) * 4);
+}
+
+/** A weight of a format's bytes, whole blocks of them. */
+function fromBytes(bytes: Uint8Array<ArrayBuffer>, dtype: DType, { device, shape }: TensorOptions): Tensor {
+  const format = weightFormat(dtype)!;
+  const fits = shape !== undefined && fitsFormat(format, shape);
+  if (!fits || bytes.byteLength !== bytesOf(dtype, sizeOf(shape))) {
+    throw new TypeError(
+      `Cannot make a ${dtype} tensor of shape ${shape ? showShape(shape) : "unknown"}: ${
+        fits ? `${bytesOf(dtype, sizeOf(shape))} bytes are required` : format.rule
+      }, received ${bytes.byteLength} bytes`,
+    );
+  }
+  const tensor = empty(device ?? currentDevice(), shape, dtype);
+  if (bytes.byteLength > 0) tensor.write(bytes);
+  return tensor;
 }
 
 /** @internal A tensor of undefined contents from the device's pool. */

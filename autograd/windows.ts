@@ -7,6 +7,7 @@
 import type { BufferView } from "../gpu/mod.ts";
 import {
   bytesIn,
+  rowStep,
   sectionsOf,
   WEIGHT_FORMATS,
   type WeightFormat,
@@ -36,7 +37,7 @@ export interface RowWindow {
   readonly views: readonly BufferView[];
 }
 
-/** Rows are counted in multiples of this, so that windows of float16 rows too start at multiples of 256 bytes. */
+/** Rows are counted in multiples of this at least. */
 const ROW_STEP = 128;
 
 /** How a tensor's elements are stored; integers take a word each, as float32 does. */
@@ -53,7 +54,7 @@ export function wholeViews(tensor: Windowed): BufferView[] {
 
 /**
  * `tensor` as `rows` rows of `cols` elements, in windows that the device can bind: one, if it all fits.
- * @throws {RangeError} if 128 rows do not fit one binding
+ * @throws {RangeError} if the fewest rows after which a window may begin do not fit one binding
  */
 export function rowWindows(tensor: Windowed, rows: number, cols: number): RowWindow[] {
   const limit = tensor.device.limits.maxStorageBufferBindingSize;
@@ -64,12 +65,13 @@ export function rowWindows(tensor: Windowed, rows: number, cols: number): RowWin
   }
   const rowBytes = format.buffers.map((buffer) => bytesIn(buffer, cols));
   const longest = Math.max(...rowBytes);
-  const step = Math.floor(limit / (longest * ROW_STEP)) * ROW_STEP;
+  const unit = Math.max(ROW_STEP, rowStep(format, cols));
+  const step = Math.floor(limit / (longest * unit)) * unit;
   if (step === 0) {
     throw new RangeError(
       `Cannot bind ${
         showShape(tensor.shape)
-      } in windows: ${ROW_STEP} rows must fit ${limit} bytes, received rows of ${longest}`,
+      } in windows: ${unit} rows must fit ${limit} bytes, received rows of ${longest}`,
     );
   }
   const windows: RowWindow[] = [];
@@ -99,8 +101,8 @@ export function elementWindows(
   if (buffers.every((buffer) => bytesIn(buffer, size) <= limit)) {
     return [{ size, views: tensors.map(wholeViews) }];
   }
-  // Windows begin at multiples of 256 bytes in every buffer.
-  const unit = Math.max(...buffers.map(({ elements, bytes }) => 256 * elements / bytes));
+  // Windows begin at multiples of 256 bytes in every buffer, and with a block.
+  const unit = rowStep({ buffers }, 1);
   const step =
     Math.floor(Math.min(...buffers.map(({ elements, bytes }) => limit * elements / bytes)) / unit) * unit;
   return Array.from({ length: Math.ceil(size / step) }, (_, i) => {

@@ -12,7 +12,7 @@ import {
   type Tokenizer,
   type WeightDType,
 } from "@peft/webgpu";
-import { WEIGHT_TYPES } from "@peft/webgpu/tensor";
+import { LOADED_TYPES } from "@peft/webgpu/tensor";
 import { loadTuning, readTuning } from "@peft/webgpu/tuning";
 import { choice, text } from "../options/rules.ts";
 import { UsageError } from "./command.ts";
@@ -28,9 +28,9 @@ export const MODEL_FLAGS = {
   "gguf-file": { rule: text, help: "Name of the GGUF file where --model holds several" },
   adapter: { rule: text, help: "Adapter folder (adapter_config.json and its weights), or a hub id" },
   dtype: {
-    rule: choice(...WEIGHT_TYPES),
+    rule: choice(...LOADED_TYPES, "auto"),
     default: "float32",
-    help: "Storage of the base weights on the device",
+    help: "Storage of the base weights on the device; auto: as their file has them (GGUF's blocks, float16)",
   },
 } as const;
 

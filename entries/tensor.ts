@@ -32,6 +32,7 @@ export {
   type LayerNormOptions,
   linear,
   type LinearOptions,
+  LOADED_TYPES,
   matmul,
   type MatmulOpOptions,
   max,

@@ -63,7 +63,10 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
 }
 
 const words = (type: string): Side => ({ format: f32Format, types: [type] });
-const stored = (format: WeightFormat): Side => ({ format, types: format.reading.types(1) });
+const stored = (format: WeightFormat, width: 1 | 4 = 1): Side => ({
+  format,
+  types: format.reading.types(width),
+});
 
 /** Two elements of y, each as the WGSL that `of` gives for an index. */
 const pair = (of: (index: string) => string) =>
@@ -81,11 +84,14 @@ function once(name: string, make: () => CastKernel): CastKernel {
 /** y = x widened to f32; null for f32 itself. */
 export function unpackKernel(name: WeightFormatName): CastKernel | null {
   const format = formatNamed(name);
-  const { unpack, reading } = format;
+  const { unpack, reading, block } = format;
   if (unpack === undefined) return null;
   return once(unpack, () => {
-    const functions = `${loadFunction(format, reading, "x", 1)}\n`;
-    return castKernel(unpack, stored(format), words("f32"), 2, pair((i) => `loadX(${i})`), functions);
+    const width = block % 4 === 0 ? 4 : 1;
+    const functions = `${loadFunction(format, reading, "x", width)}\n`;
+    return width === 4
+      ? castKernel(unpack, stored(format, 4), words("vec4f"), 4, "y[block] = loadX(block);", functions)
+      : castKernel(unpack, stored(format), words("f32"), 2, pair((i) => `loadX(${i})`), functions);
   });
 }
 

@@ -96,16 +96,19 @@ export function matmulKernels(): MatmulKernel[] {
     { ...SHARED, extension: "nt", bias: true, activation: "gelu_new", preActivation: true },
     { ...SHARED, extension: "nn", vector: SCALAR, bias: true, activation: "gelu_new", residual: true },
     { ...SHARED, tileM: 4, tileN: 4, tileK: 32, accumulate: true },
-    ...WEIGHT_FORMAT_NAMES.filter((weight) => weight !== PLAIN.weight).flatMap((weight) =>
-      (formatNamed(weight).native ? [false, true] : [false]).flatMap((nativeHalf) => [
-        { weight, nativeHalf },
-        { weight, nativeHalf, vector: SCALAR, anyK: true },
-        { ...SHARED, weight, nativeHalf, anyK: true },
-      ])
-    ),
   ];
+  // No product for the gradient of a weight that is frozen.
+  const frozen = WEIGHT_FORMAT_NAMES.filter((weight) => weight !== PLAIN.weight).flatMap((weight) =>
+    (formatNamed(weight).native ? [false, true] : [false]).flatMap((nativeHalf) => [
+      { weight, nativeHalf },
+      { weight, nativeHalf, vector: SCALAR, anyK: true },
+      { ...SHARED, weight, nativeHalf, anyK: true },
+    ])
+  );
   const all = layouts.flatMap((layout) =>
-    changes.map((change) => matmulKernel({ ...PLAIN, layout, ...change }))
+    (layout === "tn" ? changes : [...changes, ...frozen]).map((change) =>
+      matmulKernel({ ...PLAIN, layout, ...change })
+    )
   );
   return [...new Set(all)];
 }

@@ -8,7 +8,6 @@ import { adamwKernel } from "./adamw.ts";
 import { blockDropoutKernel } from "./block_dropout.ts";
 import { banRepeats } from "./ban_repeats.ts";
 import { castKernels } from "./cast.ts";
-import { DEQUANTIZE_FORMATS, dequantizeKernel } from "./dequantize.ts";
 import {
   crossEntropyGradient,
   crossEntropyRows,
@@ -125,7 +124,6 @@ export function allKernels(): KernelSpec[] {
   ];
   const families = [
     ...castKernels(),
-    ...DEQUANTIZE_FORMATS.map(dequantizeKernel),
     ...matmulKernels(),
     ...mixedLoraKernels(),
     ...attentionKernelList(),

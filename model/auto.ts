@@ -15,7 +15,10 @@ import { loadGguf, loadModel, type LoadProgress, type WeightDType } from "./chec
 export interface FromPretrainedOptions extends Omit<GgufOptions, "onProgress"> {
   /** Default: the default device, made if there is none. */
   device?: Device;
-  /** Storage of weight matrices: "float16" halves their memory and freezes them. Default "float32". */
+  /**
+   * Storage of weight matrices: "float16" halves their memory and freezes them; "auto" keeps them as their file has them,
+   * blocks of a GGUF file included. Default "float32".
+   */
   dtype?: WeightDType;
   /** Seed of dropout; default 0. */
   seed?: number;

@@ -5,6 +5,7 @@
  */
 
 import {
+  cast,
   chooseRows,
   concat,
   crossEntropy,
@@ -14,12 +15,15 @@ import {
   linear,
   linearCrossEntropy,
   RandomState,
+  readAndDispose,
+  readNumbers,
   reshape,
   type RowChoice,
   slice,
   takeRows,
   Tensor,
   tidy,
+  transpose,
   weightFormat,
 } from "../autograd/mod.ts";
 import { type FolderOutput, openTarget, writeJsonTo } from "../io/folder_target.ts";
@@ -41,6 +45,7 @@ import {
 } from "./inputs.ts";
 import { CausalLMOutput } from "./output.ts";
 import { buildWith, type ParameterSource } from "./parameter_source.ts";
+import { turnedWeights } from "./turned_weights.ts";
 
 /** Options of a model with random weights. */
 export interface CausalLMOptions {
@@ -255,15 +260,19 @@ export abstract class CausalLM<Config extends ModelConfig = ModelConfig> extends
     await target.write("model.safetensors", safetensorsPieces(this.#entries(), { format: "pt" }));
   }
 
-  /** Every parameter once, read from the device one at a time. */
+  /** Every parameter once, read from the device one at a time; blocks of few bits as the numbers that they stand for. */
   #entries(): Parameters<typeof safetensorsPieces>[0] {
+    const turned = turnedWeights(this);
     return Object.fromEntries(
       [...this.namedParameters()].map(([name, parameter]) => {
-        return [name, {
-          dtype: weightFormat(parameter.dtype)!.file,
-          shape: parameter.shape,
-          data: () => parameter.data(),
-        }];
+        const { shape, dtype } = parameter;
+        const { file } = weightFormat(dtype)!;
+        if (turned.has(parameter)) {
+          const data = () => readAndDispose(tidy(() => transpose(cast(parameter, "float32"))));
+          return [name, { dtype: "F32", shape: [...shape].reverse(), data }];
+        }
+        const data = () => file ? parameter.data() : readNumbers(parameter);
+        return [name, { dtype: file ?? "F32", shape, data }];
       }),
     );
   }

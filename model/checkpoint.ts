@@ -9,6 +9,8 @@ import {
   allocate,
   defaultDevice,
   type Device,
+  isQuantized,
+  LOADED_TYPES,
   type Shape,
   showShape,
   storageType,
@@ -21,7 +23,7 @@ import type { FileInput, FolderInput } from "../io/file_source.ts";
 import { openGguf } from "../io/gguf_reader.ts";
 import { readJsonFrom } from "../io/json.ts";
 import { openFolder } from "../io/open_file.ts";
-import { mismatchError, Parameter } from "../nn/mod.ts";
+import { Conv1D, mismatchError, Parameter, replaceParameters } from "../nn/mod.ts";
 import type { Family } from "./family.ts";
 import type { CausalLM } from "./causal_lm.ts";
 import { readGenerationConfig } from "./generation/generation_config.ts";
@@ -32,14 +34,14 @@ import type { ParameterSource } from "./parameter_source.ts";
 import { SafetensorsWeights } from "./safetensors_weights.ts";
 import type { WeightSource } from "./weight_source.ts";
 
-/** How frozen weights are stored on the device. */
-export type WeightDType = WeightType;
+/** How weight matrices are stored on the device; "auto": as their file has them, blocks of a GGUF file included. */
+export type WeightDType = typeof LOADED_TYPES[number] | "auto";
 
 /** Options of `fromPretrained` for an open folder. */
 export interface LoadOptions {
   /** Where the weights go; default the default device, made if there is none. */
   device?: Device;
-  /** Storage of weight matrices; float16 weights are frozen. Default "float32". */
+  /** Storage of weight matrices; those in other types than float32 are frozen. Default "float32". */
   dtype?: WeightDType;
   /** Seed of dropout; default 0. */
   seed?: number;
@@ -120,10 +122,18 @@ async function loadWeights<Config extends ModelConfig, Model extends CausalLM<Co
   weights: WeightSource,
   options: LoadOptions,
 ): Promise<Model> {
-  const { device = await defaultDevice(), seed } = options;
-  const model = family.build(config, { device, seed }, unallocatedSource(device, options.dtype ?? "float32"));
+  const { device = await defaultDevice(), seed, dtype = "float32" } = options;
+  checkStorage(dtype);
+  const matrices = new Set<Parameter>();
+  const source: ParameterSource = (shape, _init, matrix) => {
+    const parameter = new Parameter(untracked(() => unallocated(device, shape)));
+    if (matrix) matrices.add(parameter);
+    return parameter;
+  };
+  const model = family.build(config, { device, seed }, source);
   try {
     const names = matchWeights(weights, model);
+    chooseStorage(model, matrices, (path) => dtype === "auto" ? weights.kept(names.get(path)!, path) : dtype);
     const parameters = new Map(model.namedParameters());
     model.random.allocate();
     for (const parameter of parameters.values()) allocate(parameter);
@@ -139,12 +149,41 @@ async function loadWeights<Config extends ModelConfig, Model extends CausalLM<Co
   return model.eval();
 }
 
-/** Parameters without memory yet; matrices in `dtype` where their rows consist of whole blocks of it. */
-function unallocatedSource(device: Device, dtype: WeightDType): ParameterSource {
-  return (shape, _init, matrix) => {
-    const stored = matrix ? storageType(dtype, shape) : "float32";
-    return new Parameter(untracked(() => unallocated(device, shape, stored)));
-  };
+/** @throws {TypeError} for a type that weights cannot be loaded as */
+function checkStorage(dtype: string): void {
+  const allowed = [...LOADED_TYPES, "auto"];
+  if (allowed.includes(dtype)) return;
+  const list = allowed.map((type) => JSON.stringify(type)).join(", ");
+  throw new TypeError(
+    `Cannot load the model: dtype must be one of ${list}, received ${JSON.stringify(dtype)}`,
+  );
+}
+
+/**
+ * Gives the matrices of a tree without memory the element types that they are to have, where their rows consist of whole
+ * blocks. A Conv1D's weight lies [out, in] in formats of few bits.
+ */
+function chooseStorage(
+  model: CausalLM,
+  matrices: ReadonlySet<Parameter>,
+  wanted: (path: string) => WeightType | null,
+): void {
+  const turned = new Map<Parameter, Conv1D>();
+  for (const [, module] of model.namedModules()) {
+    if (module instanceof Conv1D) turned.set(module.weight, module);
+  }
+  const others = new Map<Parameter, Parameter>();
+  for (const [path, parameter] of model.namedParameters()) {
+    const type = matrices.has(parameter) ? wanted(path) ?? "float32" : "float32";
+    const isTurned = isQuantized(type) && turned.has(parameter);
+    const shape = isTurned ? [...parameter.shape].reverse() : parameter.shape;
+    const stored = storageType(type, shape);
+    if (stored === "float32") continue;
+    if (isTurned) turned.get(parameter)!.layout = "linear";
+    others.set(parameter, new Parameter(untracked(() => unallocated(model.device, shape, stored))));
+  }
+  replaceParameters(model, others);
+  for (const parameter of others.keys()) parameter.dispose();
 }
 
 /**

@@ -3,16 +3,17 @@
  * @module
  */
 
-import { weightFormat } from "../autograd/mod.ts";
+import { readNumbers } from "../autograd/mod.ts";
 import { openTarget } from "../io/folder_target.ts";
 import { type GgufOut, ggufPieces, type GgufTensorOut } from "../io/gguf_writer.ts";
-import { fromFloat32, toFloat32 } from "../io/safetensors.ts";
+import { fromFloat32 } from "../io/safetensors.ts";
 import { inPairs, quantizeQ8_0, transposed } from "../io/gguf_values.ts";
 import type { Parameter } from "../nn/mod.ts";
 import type { CausalLM } from "./causal_lm.ts";
 import type { GgufPlace } from "./gguf_layout.ts";
 import { writeGgufVocabulary } from "./tokenizer/gguf_vocabulary_writer.ts";
 import type { Tokenizer } from "./tokenizer/tokenizer.ts";
+import { turnedWeights } from "./turned_weights.ts";
 
 /** Options of `exportGguf`. */
 export interface ExportGgufOptions {
@@ -27,9 +28,7 @@ const FILE_TYPES = { f16: 1, q8_0: 7 } as const;
 
 /** Numbers of a parameter as the file has them, float32. */
 async function valuesOf(parameter: Parameter, place: GgufPlace): Promise<Float32Array> {
-  const data = await parameter.data();
-  const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-  let values: Float32Array = toFloat32(weightFormat(parameter.dtype)!.file, bytes);
+  let values: Float32Array = await readNumbers(parameter);
   const [rows, columns = 1] = parameter.shape;
   if (place.rotaryHeads !== undefined) values = inPairs(values, columns, place.rotaryHeads);
   if (place.shift) values = values.map((value) => value - place.shift!);
@@ -90,9 +89,11 @@ export async function exportGguf(
     ...[...format.metadata()].map(([key, value]) => [`${architecture}.${key}`, value] as const),
     ...await writeGgufVocabulary(tokenizer, model.facts.vocabSize),
   ]);
-  const tensors = [...model.namedParameters()].map(([name, parameter]) =>
-    tensorOf(parameter, format.placeOf(name)!, dtype)
-  );
+  const turned = turnedWeights(model); // lie as in the file
+  const tensors = [...model.namedParameters()].map(([name, parameter]) => {
+    const place = format.placeOf(name)!;
+    return tensorOf(parameter, turned.has(parameter) ? { ...place, transposed: false } : place, dtype);
+  });
   for (const [name, values] of format.extraTensors()) {
     tensors.push({
       name,

@@ -1,6 +1,6 @@
 /**
- * Weights in GGUF files: llama.cpp's names and layouts under the paths of a module tree, block formats dequantised on the
- * device while they are streamed.
+ * Weights in GGUF files: llama.cpp's names and layouts under the paths of a module tree. Blocks go to the device as they
+ * are, into a parameter of their format or, for another, to be dequantised there while they are streamed.
  * @module
  */
 
@@ -8,21 +8,20 @@ import {
   add,
   cast,
   dequantize,
-  DEQUANTIZE_FORMATS,
-  type DequantizeFormat,
-  empty,
   full,
+  isQuantized,
   noGrad,
   scale,
   type Shape,
   type Tensor,
   tidy,
   transpose,
+  type WeightType,
 } from "../autograd/mod.ts";
 import type { Bytes } from "../io/file_source.ts";
 import type { GgufTensorInfo } from "../io/gguf_header.ts";
 import type { GgufFile } from "../io/gguf_reader.ts";
-import { GGML_TYPES } from "../io/gguf_types.ts";
+import { GGML_TYPES, type GgmlTypeName } from "../io/gguf_types.ts";
 import { inHalves } from "../io/gguf_values.ts";
 import type { Parameter } from "../nn/mod.ts";
 import type { GgufLayout, GgufPlace } from "./gguf_layout.ts";
@@ -31,8 +30,24 @@ import type { WeightSource } from "./weight_source.ts";
 /** Elements that are dequantised at a time: whole blocks of every format, and windows at any device's alignment. */
 const CHUNK_ELEMENTS = 2 ** 21;
 
-const isSupported = (type: string): type is DequantizeFormat | "F32" =>
-  type === "F32" || (DEQUANTIZE_FORMATS as readonly string[]).includes(type);
+/** Element types of tensors by the file's. */
+const TYPES = {
+  F32: "float32",
+  F16: "float16",
+  BF16: "bfloat16",
+  Q4_0: "q4_0",
+  Q4_1: "q4_1",
+  Q5_0: "q5_0",
+  Q5_1: "q5_1",
+  Q8_0: "q8_0",
+  Q4_K: "q4_k",
+  Q5_K: "q5_k",
+  Q6_K: "q6_k",
+  IQ4_NL: "iq4_nl",
+} as const satisfies Partial<Record<GgmlTypeName, WeightType>>;
+
+/** The element type of a tensor; undefined for one that cannot be read. */
+const typeOf = ({ type }: GgufTensorInfo): WeightType | undefined => TYPES[type as keyof typeof TYPES];
 
 /** The weights of a GGUF file for the parameters of a tree. */
 export class GgufWeights<Config> implements WeightSource {
@@ -76,61 +91,70 @@ export class GgufWeights<Config> implements WeightSource {
 
   /** The shape that the parameter at `path` has in the file, and why it cannot be read, or null. */
   info(name: string, path: string): { shape: Shape; problem: string | null } {
-    const { type, shape } = this.#file.tensors.get(name)!;
+    const info = this.#file.tensors.get(name)!;
+    const { shape } = info;
     const { rows, transposed } = this.#placeOf(path);
-    const problem = isSupported(type)
-      ? null
-      : `is of ${type}: F32 and ${DEQUANTIZE_FORMATS.join(", ")} can be read`;
+    const problem = typeOf(info) ? null : `is of ${info.type}: ${Object.keys(TYPES).join(", ")} can be read`;
     const part = rows && rows[1] <= shape[0] ? [rows[1] - rows[0], ...shape.slice(1)] : [...shape];
     return { shape: transposed ? part.reverse() : part, problem };
+  }
+
+  /** The file's element type, where the numbers are the parameter's. */
+  kept(name: string, path: string): WeightType | null {
+    return this.#placeOf(path).shift ? null : typeOf(this.#file.tensors.get(name)!) ?? null;
   }
 
   /** Fills a parameter that has memory. */
   async fill(name: string, path: string, parameter: Parameter): Promise<void> {
     const info = this.#file.tensors.get(name)!;
     const place = this.#placeOf(path);
-    if (place.transposed || place.rotaryHeads !== undefined || place.rows) {
-      await this.#fillWhole(name, info, place, parameter);
+    const type = typeOf(info)!;
+    // Formats of few bits lie [out, in] in a parameter as well.
+    const turned = place.transposed && !isQuantized(parameter.dtype);
+    const same = type === parameter.dtype && !turned && !place.shift;
+    const { device } = parameter;
+    const put = (bytes: Bytes, at: number, shape: Shape) => {
+      if (same) {
+        const format = GGML_TYPES[info.type];
+        device.write(parameter.window(at / format.elements * format.bytes, bytes.byteLength), bytes);
+        return;
+      }
+      noGrad(() =>
+        tidy(() => {
+          const values = shifted(dequantize(bytes, type, device), place);
+          write(parameter, at, turned ? transpose(values.alias(shape)) : values);
+        })
+      );
+    };
+    if (turned || place.rotaryHeads !== undefined || place.rows) {
+      const [count, width = 1] = info.shape;
+      const [first, end] = place.rows ?? [0, count];
+      const bytes = await this.#readRows(name, info, place, first, end);
+      put(bytes, 0, [end - first, width]);
       return;
     }
     const { elements, bytes } = GGML_TYPES[info.type];
     let at = 0;
     for await (const chunk of this.#file.readChunks(name, CHUNK_ELEMENTS / elements * bytes)) {
       const size = chunk.byteLength / bytes * elements;
-      noGrad(() => tidy(() => write(parameter, at, shifted(numbers(parameter, info, chunk, size), place))));
+      put(chunk, at, [size]);
       at += size;
     }
   }
 
-  /** Fills a parameter whose rows have another order in the file. */
-  async #fillWhole(
+  /** Rows of a tensor in Hugging Face's order; blocks move with their rows. */
+  async #readRows(
     name: string,
     info: GgufTensorInfo,
-    place: GgufPlace,
-    parameter: Parameter,
-  ): Promise<void> {
+    { rotaryHeads }: GgufPlace,
+    first: number,
+    end: number,
+  ): Promise<Bytes> {
     const all = await this.#file.read(name);
     const rowBytes = info.byteLength / info.shape[0];
-    const [first, end] = place.rows ?? [0, info.shape[0]];
     const part = all.subarray(first * rowBytes, end * rowBytes);
-    const { rotaryHeads } = place;
-    const bytes = rotaryHeads === undefined ? part : inHalves(part, rowBytes, rotaryHeads);
-    noGrad(() =>
-      tidy(() => {
-        const rows = end - first;
-        const flat = shifted(numbers(parameter, info, bytes, rows * (info.shape[1] ?? 1)), place);
-        write(parameter, 0, place.transposed ? transpose(flat.alias([rows, info.shape[1]])) : flat);
-      })
-    );
+    return rotaryHeads === undefined ? part : inHalves(part, rowBytes, rotaryHeads);
   }
-}
-
-/** Numbers of a file's bytes, float32 [size]. */
-function numbers({ device }: Parameter, { type }: GgufTensorInfo, bytes: Bytes, size: number): Tensor {
-  if (type !== "F32") return dequantize(bytes, type as DequantizeFormat, device);
-  const y = empty(device, [size]);
-  device.write(y.view, bytes);
-  return y;
 }
 
 function shifted(x: Tensor, { shift = 0 }: GgufPlace): Tensor {

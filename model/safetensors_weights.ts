@@ -3,8 +3,7 @@
  * @module
  */
 
-import type { Shape } from "../autograd/mod.ts";
-import { weightFormat } from "../autograd/mod.ts";
+import { type Shape, WEIGHT_TYPES, weightFormat, type WeightType } from "../autograd/mod.ts";
 import { fromFloat32, type TensorReader, toFloat32 } from "../io/safetensors.ts";
 import type { Parameter } from "../nn/mod.ts";
 import type { Family } from "./family.ts";
@@ -49,6 +48,12 @@ export class SafetensorsWeights implements WeightSource {
     return { shape, problem: READABLE.has(dtype) ? null : `expected F32, F16 or BF16, found ${dtype}` };
   }
 
+  /** The element type with the same bytes. */
+  kept(name: string): WeightType | null {
+    const { dtype } = this.#reader.info(name);
+    return WEIGHT_TYPES.find((type) => weightFormat(type)!.file === dtype) ?? null;
+  }
+
   /** Whether a tensor that no parameter wants may be there. */
   ignores(name: string): boolean {
     return this.#family.ignores(name);
@@ -61,7 +66,7 @@ export class SafetensorsWeights implements WeightSource {
     let at = 0;
     for await (const chunk of this.#reader.readChunks(name, CHUNK_BYTES, this.#room)) {
       const numbers = dtype === file ? null : toFloat32(dtype, chunk);
-      const bytes = numbers === null ? chunk : file === "F32" ? numbers : fromFloat32(file, numbers);
+      const bytes = numbers === null ? chunk : file === "F16" ? fromFloat32(file, numbers) : numbers;
       parameter.device.write(parameter.window(at, bytes.byteLength), bytes);
       at += bytes.byteLength;
     }

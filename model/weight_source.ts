@@ -3,7 +3,7 @@
  * @module
  */
 
-import type { Shape } from "../autograd/mod.ts";
+import type { Shape, WeightType } from "../autograd/mod.ts";
 import type { Parameter } from "../nn/mod.ts";
 
 /** Weights by the names that the files have. */
@@ -16,6 +16,8 @@ export interface WeightSource {
   find(path: string): string | undefined;
   /** The shape that the parameter would have, and what keeps the tensor from being read, or null. */
   info(name: string, path: string): { shape: Shape; problem: string | null };
+  /** The element type in which the tensor's numbers lie, where a parameter can keep them as they are; else null. */
+  kept(name: string, path: string): WeightType | null;
   /** Whether a tensor that no parameter wants may be there. */
   ignores(name: string): boolean;
   /** Fills a parameter that has memory. */

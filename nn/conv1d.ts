@@ -9,7 +9,7 @@ import { Projection, type ProjectionOptions } from "./projection.ts";
 
 /** y [..., out] = x [..., in] weight + bias. */
 export class Conv1D extends Projection {
-  /** [in, out], float32, or float16 when frozen. */
+  /** Stored by `layout`, float32, or another type when frozen. */
   weight: Parameter;
   /** [out] */
   bias: Parameter;
@@ -21,21 +21,21 @@ export class Conv1D extends Projection {
     this.bias = bias;
   }
 
-  /** How `weight` is stored. */
-  readonly layout: WeightLayout = "conv1d";
+  /** How `weight` is stored: "linear", [out, in], where it was loaded in a format of few bits, as files of such have it. */
+  layout: WeightLayout = "conv1d";
 
   /** Size of the last axis of the input. */
   get inFeatures(): number {
-    return this.weight.shape[0];
+    return this.weight.shape[this.layout === "conv1d" ? 0 : 1];
   }
 
   /** Size of the last axis of the output. */
   get outFeatures(): number {
-    return this.weight.shape[1];
+    return this.weight.shape[this.layout === "conv1d" ? 1 : 0];
   }
 
   /** x [..., in] -> [..., out]. */
   forward(x: Tensor, options: ProjectionOptions = {}): Tensor {
-    return linear(x, this.weight, this.bias, { layout: "conv1d", ...options });
+    return linear(x, this.weight, this.bias, { layout: this.layout, ...options });
   }
 }

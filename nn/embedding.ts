@@ -9,7 +9,7 @@ import type { Parameter } from "./parameter.ts";
 
 /** y [..., C] = weight[ids]. */
 export class Embedding extends Module {
-  /** [V, C], float32, or float16 when frozen. */
+  /** [V, C], float32, or another type when frozen. */
   weight: Parameter;
 
   /** Takes over the parameters. */

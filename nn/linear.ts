@@ -9,7 +9,7 @@ import { Projection, type ProjectionOptions } from "./projection.ts";
 
 /** y [..., out] = x [..., in] weight^T + bias. */
 export class Linear extends Projection {
-  /** [out, in], float32, or float16 when frozen. */
+  /** [out, in], float32, or another type when frozen. */
   weight: Parameter;
   /** [out], or null. */
   bias: Parameter | null;

@@ -21,6 +21,7 @@ export {
 } from "./module.ts";
 export { Parameter } from "./parameter.ts";
 export { Projection, type ProjectionOptions } from "./projection.ts";
+export { replaceParameters } from "./replace_parameters.ts";
 export { RMSNorm } from "./rms_norm.ts";
 export { SubBlock } from "./sub_block.ts";
 export { type TrainingStateKeeper, trainingStateKeeper } from "./training_state.ts";

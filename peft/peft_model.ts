@@ -283,7 +283,7 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
   /**
    * Adds the change of adapters (default: the active ones) to the base weights.
    * @throws {RangeError} while adapters are switched off (`peft` merges, and the next forward unmerges); with
-   * `safeMerge`, if a merged weight is not finite; the base is then unchanged
+   * `safeMerge`, if a merged weight is not finite; if a base weight is of few bits. The base is then unchanged
    */
   async mergeAdapter(options: { adapterNames?: readonly string[]; safeMerge?: boolean } = {}): Promise<void> {
     await this.#host.merge(options.adapterNames ?? this.activeAdapters, options.safeMerge ?? false);
@@ -294,14 +294,17 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
     this.#host.unmerge();
   }
 
-  /** Merges the active adapters, even if they are switched off, and returns the base model without adapters. */
+  /**
+   * Merges the active adapters, even if they are switched off, and returns the base model without adapters. Base weights
+   * of few bits that an adapter changes become float32.
+   */
   async mergeAndUnload(options: { adapterNames?: readonly string[]; safeMerge?: boolean } = {}): Promise<M> {
     const names = options.adapterNames ?? this.activeAdapters;
     const { isHeld } = this.#host.switch;
     try {
       if (isHeld) this.#host.switch.set(true);
       if (names.some((name) => !this.#host.state.merged.includes(name))) {
-        await this.mergeAdapter({ ...options, adapterNames: names });
+        await this.#host.merge(names, options.safeMerge ?? false, true);
       }
     } catch (error) {
       if (isHeld) this.#host.switch.set(false);

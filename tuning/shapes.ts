@@ -3,7 +3,10 @@
  * @module
  */
 import type { MatmulLayout } from "../kernels/matmul.ts";
-import { WEIGHT_FORMAT_NAMES, type WeightFormatName } from "../kernels/weights/mod.ts";
+import type { WeightFormatName } from "../kernels/weights/mod.ts";
+
+/** Storage of the weights that are measured; others go by the fixed tables. */
+const MEASURED: readonly WeightFormatName[] = ["f32", "f16"];
 
 /** One product y [M, N] or one attention. */
 export type TuningShape =
@@ -107,7 +110,7 @@ export function modelShapes(model: TunableModel, options: ShapeOptions = {}): Tu
 }
 
 /**
- * Products and attentions: projections forward (weights in every format), their input and weight gradients, the head,
+ * Products and attentions: projections forward (weights in f32 and f16), their input and weight gradients, the head,
  * LoRA's small products, attention at 1, 64 and 512 queries.
  */
 function shapesOf(
@@ -127,14 +130,14 @@ function shapesOf(
     const trains = T > 1;
     for (const { name, N, K, layout } of projections) {
       const [forward, back]: MatmulLayout[] = layout === "conv1d" ? ["nn", "nt"] : ["nt", "nn"];
-      for (const weight of WEIGHT_FORMAT_NAMES) {
+      for (const weight of MEASURED) {
         matmul(name, forward, weight, [T, N, K]);
         if (trains) matmul(`${name} dx`, back, weight, [T, K, N]);
       }
       if (trains) matmul(`${name} dW`, "tn", "f32", layout === "conv1d" ? [K, N, T] : [N, K, T]);
     }
     if (T <= 64) {
-      for (const weight of WEIGHT_FORMAT_NAMES) matmul("head", "nt", weight, [T, V, C]);
+      for (const weight of MEASURED) matmul("head", "nt", weight, [T, V, C]);
       if (trains) matmul("head dx", "nn", "f32", [T, C, V]);
     }
     const inputs = new Set(adapted.map(({ K }) => K));

@@ -4,7 +4,7 @@
  */
 import {
   fitsFormat,
-  WEIGHT_TYPES,
+  LOADED_TYPES,
   type WeightFormat,
   type WeightFormatName,
 } from "../../kernels/weights/mod.ts";
@@ -29,7 +29,7 @@ export function checkWeight(action: string, weight: Tensor): WeightFormat<Weight
   const format = weightFormat(weight.dtype);
   if (!format) {
     throw new TypeError(
-      `Cannot ${action}: a ${WEIGHT_TYPES.join(" or ")} weight is required, received ${weight.dtype}`,
+      `Cannot ${action}: a ${LOADED_TYPES.join(" or ")} weight is required, received ${weight.dtype}`,
     );
   }
   if (!fitsFormat(format, weight.shape)) {

@@ -12,7 +12,7 @@ import {
   selectMatmul,
 } from "../../kernels/matmul.ts";
 import type { FusedActivationName } from "../../kernels/fused_activations.ts";
-import { bytesIn, sectionsOf, type WeightBuffer } from "../../kernels/weights/mod.ts";
+import { bytesIn, rowStep, sectionsOf, type WeightBuffer } from "../../kernels/weights/mod.ts";
 import type { Tensor } from "../tensor.ts";
 import { formatOf } from "../windows.ts";
 import { picksOf } from "../picks.ts";
@@ -87,20 +87,22 @@ export interface MatmulCall {
 /** Elements from the first of a matrix to its last. */
 const spanOf = ({ ld }: MatmulOperand, rows: number, columns: number) => (rows - 1) * ld + columns;
 
-/** Largest multiple of 64 rows whose bytes fit the binding limit in every buffer; all rows if they fit. */
+/** Most rows that fit the binding limit in every buffer and after which a window may begin; all rows if they fit. */
 function rowsThatFit(operand: MatmulOperand, rows: number, columns: number, limit: number): number {
   if (operand.tensor.byteLength <= limit) return rows;
-  const { buffers } = formatOf(operand.tensor);
+  const format = formatOf(operand.tensor);
+  const { buffers } = format;
   if (buffers.every((buffer) => bytesIn(buffer, spanOf(operand, rows, columns)) <= limit)) return rows;
   const fit = Math.min(
     ...buffers.map(({ elements, bytes }) =>
       Math.floor((limit / bytes * elements - columns) / operand.ld) + 1
     ),
   );
-  const whole = Math.floor(fit / 64) * 64;
-  if (whole < 64) {
+  const step = Math.max(64, rowStep(format, operand.ld));
+  const whole = Math.floor(fit / step) * step;
+  if (whole < step) {
     throw new RangeError(
-      `Cannot multiply: 64 rows of an operand must fit ${limit} bytes, received rows of ${operand.ld} elements`,
+      `Cannot multiply: ${step} rows of an operand must fit ${limit} bytes, received rows of ${operand.ld} elements`,
     );
   }
   return whole;

@@ -9,7 +9,8 @@ import { type CastKernel, floatToInt, intToFloat, packKernel, unpackKernel } fro
 import { bufferNames, fitsFormat } from "../../kernels/weights/mod.ts";
 import { type DType, weightFormat } from "../dtype.ts";
 import { showShape } from "../shape.ts";
-import { empty, type Tensor } from "../tensor.ts";
+import { untracked } from "../scope.ts";
+import { empty, readAndDispose, type Tensor } from "../tensor.ts";
 import { elementWindows, formatOf } from "../windows.ts";
 
 /** The kernel for a pair of element types, if there is one. Every format of weights converts from and to float32. */
@@ -45,4 +46,10 @@ export function cast(x: Tensor, dtype: DType): Tensor {
     x.device.dispatch(kernel, buffers, { size });
   }
   return y;
+}
+
+/** The numbers of a weight of any element type, read back as float32. */
+export async function readNumbers(x: Tensor): Promise<Float32Array<ArrayBuffer>> {
+  const numbers = untracked(() => cast(x, "float32"));
+  return await readAndDispose(numbers) as Float32Array<ArrayBuffer>;
 }

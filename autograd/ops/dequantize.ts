@@ -1,46 +1,29 @@
 /**
- * Numbers in the block formats of GGUF files, as float32.
+ * Numbers in the block formats of files, as float32.
  * @module
  */
 
 import type { Device } from "../../gpu/mod.ts";
-import {
-  blockOf,
-  DEQUANTIZE_FORMATS,
-  type DequantizeFormat,
-  dequantizeKernel,
-} from "../../kernels/dequantize.ts";
+import { isQuantized, WEIGHT_FORMATS, type WeightType } from "../../kernels/weights/mod.ts";
 import { empty, type Tensor } from "../tensor.ts";
-
-export { DEQUANTIZE_FORMATS, type DequantizeFormat };
+import { cast } from "./cast.ts";
 
 /**
  * Elements of whole blocks, outside the gradient graph.
- * @param bytes the blocks, as the file has them   @returns float32 [elements]
+ * @param bytes the blocks, as the file has them   @param type a format with one buffer   @returns float32 [elements]
  * @throws {RangeError} for bytes that are no whole blocks
  */
-export function dequantize(
-  bytes: Uint8Array<ArrayBuffer>,
-  format: DequantizeFormat,
-  device: Device,
-): Tensor {
-  const block = blockOf(format);
-  const size = bytes.byteLength / block.bytes * block.elements;
-  if (!Number.isInteger(size)) {
+export function dequantize(bytes: Uint8Array<ArrayBuffer>, type: WeightType, device: Device): Tensor {
+  const { buffers: [unit] } = WEIGHT_FORMATS[type];
+  const size = bytes.byteLength / unit.bytes * unit.elements;
+  if (isQuantized(type) ? bytes.byteLength % unit.bytes !== 0 : !Number.isInteger(size)) {
     throw new RangeError(
-      `Cannot dequantize ${format}: a multiple of ${block.bytes} bytes is required, received ${bytes.byteLength}`,
+      `Cannot dequantize ${type}: a multiple of ${unit.bytes} bytes is required, received ${bytes.byteLength}`,
     );
   }
-  const words = Math.ceil(bytes.byteLength / 4);
-  const blocks = empty(device, [words], "uint32");
-  let padded = bytes;
-  if (bytes.byteLength % 4 !== 0) {
-    padded = new Uint8Array(4 * words);
-    padded.set(bytes);
-  }
-  device.write(blocks.view, padded);
-  const y = empty(device, [size]);
-  device.dispatch(dequantizeKernel(format), { blocks: blocks.view, y: y.view }, { size });
-  blocks.dispose();
+  const stored = empty(device, [size], type);
+  device.write(stored.view, bytes);
+  const y = cast(stored, "float32");
+  stored.dispose();
   return y;
 }

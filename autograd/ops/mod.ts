@@ -5,7 +5,7 @@
 
 export { attendToCache, attention, cachedAttention, causalSelfAttention } from "./attention.ts";
 export { blockDropout } from "./block_dropout.ts";
-export { cast } from "./cast.ts";
+export { cast, readNumbers } from "./cast.ts";
 export { cayley } from "./cayley.ts";
 export { crossEntropy, type CrossEntropyOptions, linearCrossEntropy } from "./cross_entropy.ts";
 export { addDiagonal } from "./diagonal.ts";
@@ -55,4 +55,4 @@ export { type SamplerOptions, TokenSampler } from "./sample.ts";
 export { logSoftmax, softmax } from "./softmax.ts";
 export { type Svd, svd, svdLowrank } from "./svd.ts";
 export { chooseRows, type RowChoice, takeRows } from "./take_rows.ts";
-export { dequantize, DEQUANTIZE_FORMATS, type DequantizeFormat } from "./dequantize.ts";
+export { dequantize } from "./dequantize.ts";

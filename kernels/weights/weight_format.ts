@@ -29,10 +29,25 @@ export interface WeightReading {
    * @param buffers names of the format's buffers in this kernel
    */
   body(width: 1 | 4, buffers: readonly string[]): string;
+  /** Functions that the body calls, named after a buffer, so that a kernel may have two operands of one format. */
+  functions?(buffers: readonly string[]): string;
+  /** What neighbours share, which kernels that walk along a row read once for all of them. */
+  readonly shared?: SharedPart;
+}
+
+/**
+ * A scale, or whatever else neighbours of a row share: `fn shared_<buffer>(i: u32)` reads that of elements 4 i to 4 i + 3,
+ * and `fn four_<buffer>(i: u32, s: <type>) -> vec4f` gives these elements by it.
+ */
+export interface SharedPart {
+  /** Neighbours that share it: a multiple of 4, and a divisor of the format's block. */
+  readonly elements: number;
+  /** Its WGSL type. */
+  readonly type: string;
 }
 
 /** Host arrays that hold a format's bytes. */
-export type WeightArray = "Float32Array" | "Uint16Array" | "Uint32Array";
+export type WeightArray = "Float32Array" | "Uint8Array" | "Uint16Array" | "Uint32Array";
 
 /** A way to store weights. Rows are dense; each consists of whole blocks. */
 export interface WeightFormat<Name extends string = string> {
@@ -47,10 +62,10 @@ export interface WeightFormat<Name extends string = string> {
   readonly native?: WeightReading;
   /** What holds its bytes on the host. */
   readonly array: WeightArray;
-  /** Whether a number of that array stands for an infinity or NaN. */
-  isBroken(value: number): boolean;
-  /** The element type of safetensors with the same bytes, in which it is saved. */
-  readonly file: "F32" | "F16";
+  /** Whether a number of that array stands for an infinity or NaN; absent where its numbers cannot be told one by one. */
+  isBroken?(value: number): boolean;
+  /** The element type of safetensors with the same bytes, in which it is saved; absent: it is saved as F32. */
+  readonly file?: "F32" | "F16" | "BF16";
   /**
    * WGSL that writes one block of `y` from the f32 array `x`: statements in which `block` numbers the block and `i` is
    * its first element, of `params.size`; then, after a closing brace, functions. Absent where there is no such
@@ -71,6 +86,22 @@ export function fitsFormat({ block }: WeightFormat, shape: readonly number[]): b
 /** Bytes that `count` elements take in one buffer. */
 export function bytesIn({ elements, bytes }: WeightBuffer, count: number): number {
   return Math.ceil(count * bytes / elements);
+}
+
+const greatestDivisor = (a: number, b: number): number => b === 0 ? a : greatestDivisor(b, a % b);
+
+/**
+ * The fewest rows of `length` elements after which every buffer is at a multiple of 256 bytes, where a binding may begin:
+ * the rows of windows are a multiple of it.
+ */
+export function rowStep({ buffers }: Pick<WeightFormat, "buffers">, length: number): number {
+  let step = 1;
+  for (const { elements, bytes } of buffers) {
+    const unit = elements * 256 / greatestDivisor(256, bytes); // elements between two such places
+    const rows = unit / greatestDivisor(unit, length);
+    step *= rows / greatestDivisor(step, rows);
+  }
+  return step;
 }
 
 /** Where each buffer of a tensor of `size` elements begins and ends in its memory, in bytes. */
@@ -101,7 +132,7 @@ export function isCompact({ buffers }: WeightFormat): boolean {
   return buffers[0].bytes < 4 * buffers[0].elements;
 }
 
-/** The function `fn load<Name>(i: u32)` of a reading. */
+/** The function `fn load<Name>(i: u32)` of a reading, and what it calls. */
 export function loadFunction(
   format: WeightFormat,
   reading: WeightReading,
@@ -109,6 +140,46 @@ export function loadFunction(
   width: 1 | 4,
 ): string {
   const type = width === 4 ? "vec4f" : "f32";
-  const body = reading.body(width, bufferNames(format, name));
-  return `fn load${name[0].toUpperCase()}${name.slice(1)}(i: u32) -> ${type} { ${body} }`;
+  const buffers = bufferNames(format, name);
+  const functions = reading.functions?.(buffers) ?? "";
+  const load = `load${name[0].toUpperCase()}${name.slice(1)}`;
+  return `${functions}fn ${load}(i: u32) -> ${type} { ${reading.body(width, buffers)} }`;
+}
+
+/** The parts of a reading whose neighbours share something, as WGSL. */
+export interface SharedReading extends SharedPart {
+  /** Part of the names of kernels. */
+  readonly name: string;
+  /** Type of an array element of each buffer; default u32. */
+  readonly types?: readonly string[];
+  /** Body of `shared_<buffer>(i: u32)`. */
+  readonly read: (buffers: readonly string[]) => string;
+  /** Body of `four_<buffer>(i: u32, s: <type>)`. */
+  readonly four: (buffers: readonly string[]) => string;
+  /** Functions that the two call. */
+  readonly helpers?: (buffers: readonly string[]) => string;
+}
+
+/** A reading made of what neighbours share and the numbers by it. */
+export function sharedReading(
+  { name, types = ["u32"], elements, type, read, four, helpers }: SharedReading,
+): WeightReading {
+  return {
+    name,
+    types: () => types,
+    body: (width, [b]) =>
+      width === 4
+        ? `return four_${b}(i, shared_${b}(i));`
+        : `let j = i >> 2u; return four_${b}(j, shared_${b}(j))[i & 3u];`,
+    functions: (buffers) =>
+      `${helpers?.(buffers) ?? ""}
+fn shared_${buffers[0]}(i: u32) -> ${type} {
+  ${read(buffers)}
+}
+fn four_${buffers[0]}(i: u32, s: ${type}) -> vec4f {
+  ${four(buffers)}
+}
+`,
+    shared: { elements, type },
+  };
 }

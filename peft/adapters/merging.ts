@@ -3,8 +3,8 @@
  * @module
  */
 
-import { weightFormat } from "../../autograd/mod.ts";
-import type { Module } from "../../nn/mod.ts";
+import { cast, isQuantized, untracked, weightFormat } from "../../autograd/mod.ts";
+import { type Module, Parameter, replaceParameters } from "../../nn/mod.ts";
 import { tunerLayers } from "../layers/find_layers.ts";
 import type { AdapterState } from "../state/adapter_state.ts";
 import type { GradientFlags } from "./gradient_flags.ts";
@@ -30,16 +30,19 @@ export class Merging {
 
   /**
    * Adds the changes of those adapters to the base weights that are not merged yet.
-   * @throws {RangeError} if an adapter cannot be merged, or with `safe` if a merged weight is not finite; nothing is
-   * changed then
+   * @param dequantize base weights of few bits become float32 first; otherwise they are refused
+   * @throws {RangeError} if an adapter cannot be merged, or with `safe` if a merged weight is not finite; no number of the
+   * base is changed then
    */
-  async merge(names: readonly string[], safe: boolean): Promise<void> {
+  async merge(names: readonly string[], safe: boolean, dequantize = false): Promise<void> {
     const fresh = names.filter((name, i) => !this.#state.merged.includes(name) && names.indexOf(name) === i);
     if (fresh.length === 0) {
       console.warn("All adapters are already merged, nothing to do.");
       return;
     }
     this.#checkMergeable(fresh);
+    if (dequantize) this.#dequantize(fresh);
+    else this.#checkStorage(fresh);
     const before = [...this.#state.merged];
     this.mergeNow(fresh);
     if (!safe) return;
@@ -66,6 +69,38 @@ export class Merging {
     }
   }
 
+  /** The base weights that merging changes, with the paths of their layers. */
+  #changedBy(names: readonly string[]): [path: string, weight: Parameter][] {
+    return tunerLayers(this.#model)
+      .filter(([, layer]) => layer.merge && layer.adapterNames().some((name) => names.includes(name)))
+      .flatMap(([path, layer]): [string, Parameter][] =>
+        (layer.mergedWeights?.() ?? []).map((weight) => [path, weight])
+      );
+  }
+
+  #checkStorage(names: readonly string[]): void {
+    for (const [path, { dtype }] of this.#changedBy(names)) {
+      if (!isQuantized(dtype)) continue;
+      throw new RangeError(
+        `Cannot merge adapter "${
+          names.join('", "')
+        }" in place: a ${dtype} weight cannot hold a change ("${path}"); ` +
+          "mergeAndUnload() merges into dequantised weights",
+      );
+    }
+  }
+
+  /** Gives the layers that merging changes float32 weights in the place of those of few bits. */
+  #dequantize(names: readonly string[]): void {
+    const others = new Map<Parameter, Parameter>();
+    for (const [, weight] of this.#changedBy(names)) {
+      if (!isQuantized(weight.dtype) || others.has(weight)) continue;
+      others.set(weight, new Parameter(untracked(() => cast(weight, "float32")), false));
+    }
+    replaceParameters(this.#model, others);
+    for (const weight of others.keys()) weight.dispose();
+  }
+
   /** Adds the change of adapters that are not merged, unchecked. */
   mergeNow(names: readonly string[]): void {
     const targets = tunerLayers(this.#model).filter(([, layer]) =>
@@ -86,7 +121,7 @@ export class Merging {
       for (const weight of layer.mergedWeights?.() ?? []) {
         const values = await weight.data();
         const { isBroken } = weightFormat(weight.dtype)!;
-        if (values.some(isBroken)) return path;
+        if (isBroken && values.some(isBroken)) return path;
       }
     }
     return null;

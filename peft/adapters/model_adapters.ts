@@ -57,8 +57,8 @@ export interface AdapterHost<M extends Module> {
   checkName(name: string): void;
   /** Checks that adapters exist and can act together. @throws {RangeError} if not */
   checkActive(names: readonly string[]): void;
-  /** Adds the change of adapters to the base weights. */
-  merge(names: readonly string[], safe: boolean): Promise<void>;
+  /** Adds the change of adapters to the base weights; with `dequantize`, also to weights of few bits, which become float32. */
+  merge(names: readonly string[], safe: boolean, dequantize?: boolean): Promise<void>;
   /** Removes every merged change from the base weights. */
   unmerge(): void;
   /** Switches all adapters off and on. */

@@ -300,7 +300,7 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
    * Adds the change of adapters to the base weights. With `safe`, a merged weight that is NaN or infinite is an error,
    * and nothing changes.
    */
-  async merge(names: readonly string[], safe: boolean): Promise<void> {
+  async merge(names: readonly string[], safe: boolean, dequantize = false): Promise<void> {
     for (const name of names) {
       this.checkName(name);
       const { name: method, unmergeable } = methodOf(this.#configs.get(name)!.peftType);
@@ -313,7 +313,7 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
         }`,
       );
     }
-    await this.#merging.merge(names, safe);
+    await this.#merging.merge(names, safe, dequantize);
   }
 
   /** Removes every merged change from the base weights, bit for bit. */

@@ -3,7 +3,7 @@
  * @module
  */
 
-import type { Module } from "../../nn/mod.ts";
+import { Conv1D, type Module } from "../../nn/mod.ts";
 import { type PeftConfig, withFields } from "../config/peft_config.ts";
 import type { TargetFields } from "../targets/targets.ts";
 
@@ -22,6 +22,8 @@ export function recordTargets(
   return withFields(config, {
     targetModules: allLinear ? paths : targetModules,
     baseModelNameOrPath: config.baseModelNameOrPath ?? nameOrPath,
-    ...("fanInFanOut" in config && last ? { fanInFanOut: last.layout === "conv1d" } : {}),
+    ...("fanInFanOut" in config && last
+      ? { fanInFanOut: last instanceof Conv1D || last.layout === "conv1d" }
+      : {}),
   });
 }

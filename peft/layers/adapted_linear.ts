@@ -20,7 +20,13 @@ import type { AdapterState, RowAdapters } from "../state/adapter_state.ts";
 import { partOfOptions } from "../state/by_sample.ts";
 import { LoraScaling } from "../state/lora_scaling.ts";
 import type { LowRankFactors } from "../state/low_rank_factors.ts";
-import { type LinearAdapter, type LinearCall, type MakeLinearAdapter, runLinear } from "./linear_call.ts";
+import {
+  type LinearAdapter,
+  type LinearCall,
+  type LinearFacts,
+  type MakeLinearAdapter,
+  runLinear,
+} from "./linear_call.ts";
 import { renameIn, renameKey } from "./rename_adapter.ts";
 import type { InjectionContext, TunerLayer } from "./tuner_layer.ts";
 
@@ -164,8 +170,17 @@ export class AdaptedLinear<Config extends PeftConfig = PeftConfig> extends Proje
 
   /** Makes an adapter. @throws {RangeError} if the configuration does not fit the layer */
   addAdapter(name: string, config: Config, path: string, context: InjectionContext): void {
-    const { inFeatures, outFeatures, layout, weight } = this;
-    const facts = { path, inFeatures, outFeatures, layout, weight, hasBias: this.bias !== null };
+    const { inFeatures, outFeatures, layout, base_layer: base } = this;
+    const facts: LinearFacts = {
+      path,
+      inFeatures,
+      outFeatures,
+      layout,
+      get weight() {
+        return base.weight; // merging may put another one there
+      },
+      hasBias: this.bias !== null,
+    };
     const adapter = this.#make(config, facts, context);
     this.#adapters.set(name, adapter);
     if (adapter.scaling !== undefined) this.scaling.start(name, adapter.scaling);

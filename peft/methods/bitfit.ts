@@ -58,7 +58,7 @@ export class BitFitCarrier implements SharedPart {
     }
     const [path, layer] = found;
     this.path = path;
-    this.fields = { carrier: wanted ?? path, fanInFanOut: layer.layout === "conv1d" };
+    this.fields = { carrier: wanted ?? path, fanInFanOut: layer instanceof Conv1D };
     const zeros = (shape: number[]) => {
       const parameter = new Parameter(untracked(() => full(device, shape, 0)));
       parameter.requiresGrad = false;

@@ -3,8 +3,7 @@
  * @module
  */
 
-import { type Tensor, weightFormat } from "../../autograd/mod.ts";
-import { toFloat32 } from "../../io/safetensors.ts";
+import { readNumbers, type Tensor, weightFormat } from "../../autograd/mod.ts";
 import type { Module } from "../../nn/mod.ts";
 import { hostOf } from "../adapters/find_adapters.ts";
 import type { LoadedKeys } from "../adapters/model_adapters.ts";
@@ -46,17 +45,12 @@ export async function setPeftModelStateDict(
   host.checkName(adapterName);
   const entries = stateDict instanceof Map ? [...stateDict] : Object.entries(stateDict);
   const values = await Promise.all(entries.map(async ([key, tensor]) => {
-    const format = weightFormat(tensor.dtype);
-    if (!format) {
+    if (!weightFormat(tensor.dtype)) {
       throw new TypeError(
         `Cannot set the state dict: "${key}" must be float32 or float16, received ${tensor.dtype}`,
       );
     }
-    const data = await tensor.data();
-    const numbers = format.file === "F32"
-      ? data as Float32Array<ArrayBuffer>
-      : toFloat32(format.file, new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
-    return [key, { shape: tensor.shape, data: numbers }] as const;
+    return [key, { shape: tensor.shape, data: await readNumbers(tensor) }] as const;
   }));
   return host.loadValues(adapterName, "state dict", new Map(values), options);
 }

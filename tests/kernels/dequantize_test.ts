@@ -1,62 +1,72 @@
 import { assert, assertEquals } from "@std/assert";
-import { defaultDevice, type Device, Tensor } from "../../autograd/mod.ts";
+import { defaultDevice, dequantize, readAndDispose } from "../../autograd/mod.ts";
+import { GGML_TYPES, type GgmlTypeName } from "../../io/gguf_types.ts";
 import { safetensors } from "../../io/safetensors.ts";
-import { GGML_TYPES } from "../../io/gguf_types.ts";
-import {
-  blockOf,
-  DEQUANTIZE_FORMATS,
-  type DequantizeFormat,
-  dequantizeKernel,
-} from "../../kernels/dequantize.ts";
+import { WEIGHT_FORMATS, type WeightType } from "../../kernels/weights/mod.ts";
 
 const FIXTURE = new URL("../fixtures/gguf/blocks.safetensors", import.meta.url).pathname;
 
-/** What the kernel makes of blocks. */
-async function dequantized(device: Device, format: DequantizeFormat, blocks: Uint8Array, size: number) {
-  const words = new Uint32Array(Math.ceil(blocks.length / 4));
-  new Uint8Array(words.buffer).set(blocks);
-  using x = Tensor.from(words, { device });
-  using y = Tensor.from(new Float32Array(size).fill(7), { device });
-  device.dispatch(dequantizeKernel(format), { blocks: x.view, y: y.view }, { size });
-  return await y.data() as Float32Array<ArrayBuffer>;
-}
+/** Element types by the names of ggml. */
+const TYPES: Partial<Record<GgmlTypeName, WeightType>> = {
+  F16: "float16",
+  BF16: "bfloat16",
+  Q4_0: "q4_0",
+  Q4_1: "q4_1",
+  Q5_0: "q5_0",
+  Q5_1: "q5_1",
+  Q8_0: "q8_0",
+  Q4_K: "q4_k",
+  Q5_K: "q5_k",
+  Q6_K: "q6_k",
+  IQ4_NL: "iq4_nl",
+};
 
-Deno.test("dequantizeKernel() gives gguf-py's numbers to the bit, for every format", async () => {
+Deno.test("dequantize() gives gguf-py's numbers to the bit, for every format", async () => {
   const device = await defaultDevice();
   const tensors = await safetensors.load(FIXTURE);
-  assertEquals(tensors.size, 2 * DEQUANTIZE_FORMATS.length);
-  for (const format of DEQUANTIZE_FORMATS) {
-    const blocks = tensors.get(`${format}.blocks`)!.data;
-    const bytes = tensors.get(`${format}.values`)!.data;
+  assertEquals(tensors.size, 2 * Object.keys(TYPES).length);
+  for (const [name, type] of Object.entries(TYPES)) {
+    const blocks = tensors.get(`${name}.blocks`)!.data.slice();
+    const bytes = tensors.get(`${name}.values`)!.data;
     const wanted = new Uint32Array(bytes.slice().buffer);
-    const values = await dequantized(device, format, blocks, wanted.length);
+    const values = await readAndDispose(dequantize(blocks, type, device)) as Float32Array<ArrayBuffer>;
     const got = new Uint32Array(values.buffer);
+    assertEquals(got.length, wanted.length);
     const wrong = got.findIndex((bits, i) => bits !== wanted[i]);
-    assertEquals(wrong, -1, `${format}: element ${wrong} is ${values[wrong]}`);
+    assertEquals(wrong, -1, `${name}: element ${wrong} is ${values[wrong]}`);
   }
 });
 
-Deno.test("dequantizeKernel() writes `size` elements and no more, over more than 65,535 workgroups too", async () => {
+Deno.test("dequantize() takes more blocks than 65,535 workgroups have threads, and whole blocks only", async () => {
   const device = await defaultDevice();
-  const part = await dequantized(device, "Q8_0", new Uint8Array(2 * 34), 60);
-  assertEquals(part.length, 60);
   const blocks = 540_000; // 17.3 million elements: 67,500 workgroups
   const bytes = new Uint8Array(blocks * 34);
   for (let b = 0; b < blocks; b++) {
     bytes[34 * b + 1] = 0x3c; // 1.0
     bytes[34 * b + 2 + b % 32] = b % 127 + 1;
   }
-  const values = await dequantized(device, "Q8_0", bytes, blocks * 32);
+  const values = await readAndDispose(dequantize(bytes, "q8_0", device)) as Float32Array;
+  assertEquals(values.length, blocks * 32);
   for (let b = 0; b < blocks; b += 997) {
     const row = values.subarray(32 * b, 32 * b + 32);
     assert(row.every((value, i) => value === (i === b % 32 ? b % 127 + 1 : 0)), `block ${b}`);
   }
   assertEquals(values[32 * (blocks - 1) + (blocks - 1) % 32], (blocks - 1) % 127 + 1);
+  let message = "";
+  try {
+    dequantize(new Uint8Array(51), "q8_0", device);
+  } catch (error) {
+    message = (error as Error).message;
+  }
+  assertEquals(message, "Cannot dequantize q8_0: a multiple of 34 bytes is required, received 51");
 });
 
-Deno.test("blockOf() has the sizes that files have", () => {
-  for (const format of DEQUANTIZE_FORMATS) {
-    const { elements, bytes } = GGML_TYPES[format];
-    assertEquals(blockOf(format), { ...blockOf(format), elements, bytes });
+Deno.test("formats of GGUF have the blocks that files have", () => {
+  for (const [name, type] of Object.entries(TYPES)) {
+    const { elements, bytes } = GGML_TYPES[name as GgmlTypeName];
+    const { buffers, block } = WEIGHT_FORMATS[type];
+    assertEquals(buffers.length, 1);
+    assertEquals(buffers[0].bytes / buffers[0].elements, bytes / elements);
+    if (elements > 1) assertEquals([block, buffers[0].elements], [elements, elements]);
   }
 });

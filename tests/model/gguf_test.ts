@@ -6,6 +6,7 @@
 import { assert, assertAllClose, assertEquals, assertRejects } from "@std/assert";
 import { noGrad } from "../../autograd/mod.ts";
 import { GgufError } from "../../io/gguf_header.ts";
+import { memoryFolder } from "../../io/open_file.ts";
 import { AutoModelForCausalLM } from "../../model/mod.ts";
 import { ownDevice } from "../reference/fixtures.ts";
 import { ggufFile, type SmallTensor, type SmallValue } from "../reference/gguf_bytes.ts";
@@ -71,6 +72,54 @@ Deno.test("a GGUF file of mixed block formats gives the logits of the numbers th
     model.dispose();
   }
   assertEquals(device.memory.liveBytes, 0);
+});
+
+Deno.test('dtype "auto" keeps the blocks of a GGUF file: its bytes, and the numbers of the dequantised model', async () => {
+  const device = await ownDevice();
+  const path = `${FIXTURES}gguf/gpt2_mixed.gguf`;
+  const { ids } = JSON.parse(await Deno.readTextFile(`${FIXTURES}gguf/gpt2_mixed.json`));
+  const run = async (dtype: "auto" | "float32") => {
+    const model = await AutoModelForCausalLM.fromPretrained(path, { device, dtype });
+    using output = noGrad(() => model.forward({ inputIds: ids }));
+    const logits = await output.logits.data();
+    const tokens = await model.generate(ids, { maxNewTokens: 4, eosTokenId: null });
+    const parameters = [...model.namedParameters()];
+    const types = new Map(
+      parameters.map(([name, { dtype }]) => [name.replace(/^transformer\.(h\.0\.)?/, ""), dtype]),
+    );
+    const bytes = parameters.reduce((sum, [, { byteLength }]) => sum + byteLength, 0);
+    const trained = parameters.filter(([, parameter]) => parameter.requiresGrad).map(([name]) => name);
+    const saved = memoryFolder();
+    await model.savePretrained(saved);
+    model.dispose();
+    const again = await AutoModelForCausalLM.fromPretrained(saved, { device });
+    using second = noGrad(() => again.forward({ inputIds: ids }));
+    const copy = await second.logits.data();
+    again.dispose();
+    return { logits, tokens, types, bytes, trained, copy };
+  };
+  const [blocks, numbers] = [await run("auto"), await run("float32")];
+  assertEquals(blocks.logits, numbers.logits);
+  assertEquals(blocks.tokens, numbers.tokens);
+  assertEquals(blocks.copy, numbers.logits, "saved as the numbers that the blocks stand for");
+  const kept = [...blocks.types].filter(([, type]) => type !== "float32");
+  assertEquals(Object.fromEntries(kept), {
+    "wte.weight": "q8_0",
+    "wpe.weight": "bfloat16",
+    "attn.c_attn.weight": "q4_0",
+    "attn.c_proj.weight": "q5_1",
+    "mlp.c_fc.weight": "q5_0",
+    "mlp.c_proj.weight": "q4_1",
+  });
+  assert(blocks.trained.every((name) => /ln_|bias/.test(name)), "blocks are frozen");
+  const { size } = await Deno.stat(path);
+  assert(blocks.bytes < size && blocks.bytes < numbers.bytes / 4, `${blocks.bytes} of ${size} bytes`);
+  assertEquals(device.memory.liveBytes, 0);
+  await assertRejects(
+    () => AutoModelForCausalLM.fromPretrained(path, { device, dtype: "q4_0" as "auto" }),
+    TypeError,
+    'dtype must be one of "float32", "float16", "auto", received "q4_0"',
+  );
 });
 
 const u32 = (value: number): SmallValue => [4, (out) => void out.u32(value)];
@@ -145,7 +194,7 @@ Deno.test("a GGUF file that does not fit is refused by name, and nothing is allo
         {},
         other("blk.0.attn_qkv.weight", { type: "IQ2_XXS", shape: [6, 256], data: new Uint8Array(6 * 66) }),
       ),
-      '"blk.0.attn_qkv.weight" is of IQ2_XXS: F32 and F16, BF16, Q4_0',
+      '"blk.0.attn_qkv.weight" is of IQ2_XXS: F32, F16, BF16, Q4_0',
     ],
     [tiny().slice(0, -1), "it is cut short or damaged"],
   ];

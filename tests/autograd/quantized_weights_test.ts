@@ -1,0 +1,97 @@
+/**
+ * Weights in formats of few bits: every op that takes one gives what it gives for the numbers that the blocks stand for.
+ * @module
+ */
+import { assertAllClose, assertEquals, assertThrows } from "@std/assert";
+import {
+  cast,
+  Device,
+  embedding,
+  linear,
+  linearCrossEntropy,
+  loraLinear,
+  type QuantizedType,
+  Tensor,
+  tidy,
+  type WeightLayout,
+} from "../../autograd/mod.ts";
+import { WEIGHT_FORMATS } from "../../kernels/weights/mod.ts";
+import { randomValues } from "../reference/matmul.ts";
+import { GGUF_TYPES, randomWeight } from "../reference/quantized.ts";
+
+const [C, M] = [256, 5];
+
+/** Ops of one weight [V, C] and its numbers; results are equal to the bit, since sums have the same order. */
+async function compareOps(device: Device, type: QuantizedType, V: number, thorough = true): Promise<void> {
+  const random = (seed: number, shape: number[]) =>
+    Tensor.from(randomValues(seed, shape.reduce((a, b) => a * b)), { device, shape });
+  const packed = randomWeight(device, type, [V, C], 7);
+  const plain = cast(packed, "float32");
+  const { elements, bytes } = WEIGHT_FORMATS[type].buffers[0];
+  assertEquals(packed.byteLength, V * C / elements * bytes);
+  const whole = packed.byteLength <= device.limits.maxStorageBufferBindingSize;
+  const compare = async (label: string, op: (weight: Tensor) => Tensor) => {
+    const [ours, expected] = [tidy(() => op(packed)), tidy(() => op(plain))];
+    const [got, wanted] = [await ours.data(), await expected.data()];
+    if (whole) assertEquals(got, wanted, `${type}, ${label}`);
+    // Windows of f32 and of blocks end at other rows, between which sums of up to 1,200 terms are rounded.
+    else assertAllClose(got, wanted, { rtol: 1e-4, atol: 1e-4, label: `${type}, ${label}` });
+  };
+  const ids = Tensor.from(Int32Array.of(3, V - 1, 0, 200), { device, shape: [2, 2] });
+  await compare("embedding", (weight) => embedding(ids, weight));
+  if (whole) await compare("embedding of columns", (weight) => embedding(ids, weight, { transposed: true }));
+  const [A, B] = [random(4, [8, C]), random(5, [V, 8])];
+  const x = { linear: random(2, [M, C]), conv1d: random(3, [M, V]) };
+  const layouts: WeightLayout[] = ["linear", "conv1d"];
+  for (const layout of layouts) {
+    const row = random(6, [1, layout === "linear" ? C : V]);
+    await compare(`one row, ${layout}`, (weight) => linear(row, weight, null, { layout }));
+  }
+  await device.sync(); // throws what WebGPU had to report
+  if (!thorough) return;
+  for (const layout of layouts) {
+    await compare(layout, (weight) => linear(x[layout], weight, null, { layout }));
+    await compare(`dx, ${layout}`, (weight) => {
+      const input = x[layout].copy();
+      input.requiresGrad = true;
+      const y = linear(input, weight, null, { layout });
+      y.backward(random(9, [...y.shape]));
+      return input.grad!.copy();
+    });
+  }
+  await compare("lora", (weight) => loraLinear(x.linear, weight, null, A, B, 0.5));
+  const labels = Tensor.from(Int32Array.from({ length: M }, (_, i) => i * 17 % V), { device });
+  await compare("head", (weight) => linearCrossEntropy(x.linear, weight, labels));
+  await device.sync(); // throws what WebGPU had to report
+}
+
+Deno.test("weights of few bits serve products, their input gradients, lookups and the head to the bit", async () => {
+  const device = await Device.create();
+  // One format for each kind of block; the others differ in how four numbers are read.
+  const thorough = ["q4_1", "q8_0", "q6_k"];
+  for (const type of GGUF_TYPES) await compareOps(device, type, 260, thorough.includes(type));
+  device.destroy();
+});
+
+Deno.test("weights of few bits over the binding limit are bound in windows", async () => {
+  const device = await Device.create({ limits: { maxStorageBufferBindingSize: 136 * 2 ** 10 } });
+  for (const type of ["q4_0", "q8_0", "q6_k"] as const) await compareOps(device, type, 1200);
+  device.destroy();
+});
+
+Deno.test("weights of few bits are refused where they cannot be: other shapes, other bytes, gradients", async () => {
+  const device = await Device.create();
+  const bytes = new Uint8Array(18 * 4);
+  const make = (shape: number[], data = bytes) => Tensor.from(data, { device, dtype: "q4_0", shape });
+  using weight = make([2, 64]);
+  assertThrows(() => make([4, 33]), TypeError, "rows of whole blocks of 32 are required, received 72 bytes");
+  assertThrows(
+    () => make([4, 64]),
+    TypeError,
+    "Cannot make a q4_0 tensor of shape [4, 64]: 144 bytes are required, received 72 bytes",
+  );
+  assertThrows(() => weight.requiresGrad = true, TypeError, "float32 is required");
+  assertThrows(() => cast(Tensor.from([[1]], { device }), "q4_0"), TypeError, "no such conversion");
+  assertEquals(await weight.data(), bytes);
+  device.destroy();
+});
