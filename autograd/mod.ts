@@ -3,6 +3,7 @@
  * @module
  */
 
+export { checkpoint, type Checkpointed } from "./checkpoint.ts";
 export { type CapturedStep, type CaptureOptions, captureStep, type StepInput } from "./capture_step.ts";
 export {
   bytesOf,

@@ -24,6 +24,12 @@ export function defaultSeed(): number {
   return seedOfAll;
 }
 
+/** A place in a stream: its step on the device, and the number of the next random op. */
+export interface RandomPlace {
+  readonly tensor: Tensor;
+  readonly call: number;
+}
+
 /** One stream of random numbers. */
 export class RandomState {
   #tensor: Tensor;
@@ -94,6 +100,22 @@ export class RandomState {
     const { recording } = this.device;
     if (recording && recording !== this.#changedIn) recording.spoil(); // another number in each step
     return this.#call++;
+  }
+
+  /** @internal Where the stream is. Whoever keeps the tensor keeps a handle of its own. */
+  get place(): RandomPlace {
+    return { tensor: this.#tensor, call: this.#call };
+  }
+
+  /** @internal Runs `body`, which must not be asynchronous, with the stream at `place` again; then it is where it was. */
+  from<T>(place: RandomPlace, body: () => T): T {
+    const before = this.place;
+    [this.#tensor, this.#call] = [place.tensor, place.call];
+    try {
+      return body();
+    } finally {
+      [this.#tensor, this.#call] = [before.tensor, before.call];
+    }
   }
 
   /** Releases the state's memory. */

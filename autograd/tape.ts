@@ -116,6 +116,22 @@ export function noGrad<T>(body: () => T): T {
   }
 }
 
+/** Runs `body` with recording, also where it is off: in the backward function of an op that computes again. */
+export function withGrad<T>(body: () => T): T {
+  const before = recording;
+  recording = true;
+  try {
+    return body();
+  } finally {
+    recording = before;
+  }
+}
+
+/** The id of the newest node. */
+export function newestNode(): number {
+  return lastId;
+}
+
 /** Runs `body` and calls `watch` with each leaf before its gradient is added to. */
 export function watchLeaves<T>(watch: (leaf: TapeTensor) => void, body: () => T): T {
   const before = watcher;
@@ -144,7 +160,7 @@ export function recordNode(name: string, recording: NodeRecording): void {
 }
 
 /** Nodes that lead to `root`, newest first. */
-function nodesBelow(root: Node): Node[] {
+export function nodesBelow(root: Node): Node[] {
   const seen = new Set([root]);
   const stack = [root];
   for (let node = stack.pop(); node; node = stack.pop()) {

@@ -69,3 +69,18 @@ export function attentionMaskOf(
   const values = rows.flatMap((row) => [...before, ...row.map((value) => value === 0 ? 0 : 1)]);
   return Tensor.from(Uint32Array.from(values), { shape: [batch, total], device });
 }
+
+/** The tensors of a state but its prefix, by name: what a block that is computed again reads. */
+export function tensorsOf({ mask, positions, documents }: AttentionState): Record<string, Tensor> {
+  return { positions, ...mask && { mask }, ...documents && { starts: documents.starts } };
+}
+
+/** A state with other handles on the tensors that `tensorsOf` lists. */
+export function withTensors(
+  state: AttentionState,
+  tensors: Readonly<Record<string, Tensor>>,
+): AttentionState {
+  const { positions, mask, starts } = tensors;
+  const documents = state.documents && { ...state.documents, starts };
+  return { ...state, positions, mask: mask ?? null, documents };
+}

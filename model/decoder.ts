@@ -4,24 +4,40 @@
  * @module
  */
 
-import { concat, type Device, expand, type RandomState, reshape, Tensor, tidy } from "../autograd/mod.ts";
+import {
+  checkpoint,
+  concat,
+  type Device,
+  expand,
+  isRecording,
+  type RandomState,
+  reshape,
+  Tensor,
+  tidy,
+  wantsGrad,
+} from "../autograd/mod.ts";
+import { noteSetting } from "../autograd/settings.ts";
 import { type Embedding, Module } from "../nn/mod.ts";
-import { attentionMaskOf, type AttentionState } from "./attention_state.ts";
+import { attentionMaskOf, type AttentionState, tensorsOf, withTensors } from "./attention_state.ts";
 import type { ModelFacts } from "./facts.ts";
 import { KVCache } from "./generation/kv_cache.ts";
 import { type DecoderInputs, toIdTensor, type TokenIds } from "./inputs.ts";
 import { packingOf, packRows } from "./packed_rows.ts";
 
 /** One block: x [B, T, C] -> [B, T, C]. It frees what backward does not need. */
-export interface DecoderBlock {
-  /** Attention and feed-forward, each added to the residual stream. */
-  forward(x: Tensor, state: AttentionState): Tensor;
+export interface DecoderBlock extends Module {
+  /**
+   * Attention and feed-forward, each added to the residual stream.
+   * @param isRead false where only what a gradient needs is read, not the result: its last product may be left out
+   */
+  forward(x: Tensor, state: AttentionState, isRead?: boolean): Tensor;
 }
 
 /** Blocks between an embedding and a norm. Properties of the classes below it carry checkpoint names. */
 export abstract class Decoder extends Module {
   readonly #facts: ModelFacts;
   readonly #random: RandomState;
+  #checkpoints = false;
 
   /** @internal An architecture's class builds its tree after this. @param random the model's, which dropout draws from */
   constructor(facts: ModelFacts, random: RandomState) {
@@ -151,14 +167,44 @@ export abstract class Decoder extends Module {
     return given.reduce((most, row) => row.reduce((a, b) => Math.max(a, b), most), 0) + virtual + 1;
   }
 
+  /** Whether blocks keep their input alone for backward, and compute again what else it needs. In train mode. */
+  get gradientCheckpointing(): boolean {
+    return this.#checkpoints;
+  }
+
+  set gradientCheckpointing(on: boolean) {
+    noteSetting(this, "gradientCheckpointing", this.#checkpoints, on);
+    this.#checkpoints = on;
+  }
+
   #blocks(embedded: Tensor, state: AttentionState, given: Tensor | undefined): Tensor {
+    const checkpoints = this.#checkpoints && this.training && !state.cache && isRecording();
     let x = this.enter(embedded, state.positions); // [B, T, C]
-    for (const block of this.blocks) {
-      const next = block.forward(x, state);
+    for (const [layer, block] of this.blocks.entries()) {
+      const next = checkpoints ? this.#checkpointed(block, layer, x, state) : block.forward(x, state);
       if (x !== given) x.dispose(); // what a caller gave is the caller's
       x = next;
     }
     return this.finish(x);
+  }
+
+  /** A block that keeps its input and the state's tensors. */
+  #checkpointed(block: DecoderBlock, layer: number, x: Tensor, state: AttentionState): Tensor {
+    const prefix = state.prefix?.[layer];
+    const inputs: Record<string, Tensor> = prefix ? { x, prefix } : { x };
+    if (!wantsGrad(x, prefix, ...block.parameters())) return block.forward(x, state);
+    return checkpoint({
+      ...{ name: `block ${layer}`, inputs, constants: tensorsOf(state), random: this.#random },
+      body: ({ x, prefix }, constants, again) => {
+        const prefixes: Tensor[] = [];
+        if (prefix) prefixes[layer] = prefix;
+        return block.forward(
+          x,
+          { ...withTensors(state, constants), prefix: prefix ? prefixes : null },
+          !again,
+        );
+      },
+    });
   }
 }
 

@@ -7,7 +7,7 @@ import type { LinearOptions, Tensor } from "../autograd/mod.ts";
 import { Module } from "./module.ts";
 
 /** Work that a projection does in the same kernel where it can. */
-export type ProjectionOptions = Pick<LinearOptions, "activation" | "residual">;
+export type ProjectionOptions = Pick<LinearOptions, "activation" | "residual" | "isRead">;
 
 /** A layer x [..., in] -> y [..., out]. */
 export abstract class Projection extends Module {

@@ -21,3 +21,15 @@ export interface AdapterRows {
   /** An adapter's name for each row, or "__base__" for none; default: the active adapters for all rows. */
   adapterNames?: readonly string[];
 }
+
+/** Switches a model's gradient checkpointing. @throws {TypeError} if it has none */
+export function switchCheckpointing(model: Module, on: boolean): void {
+  const name = on ? "gradientCheckpointingEnable" : "gradientCheckpointingDisable";
+  const method = (model as unknown as Record<string, unknown>)[name];
+  if (typeof method !== "function") {
+    throw new TypeError(
+      `Cannot switch gradient checkpointing: a model with ${name}() is required, received ${model.constructor.name}`,
+    );
+  }
+  method.call(model);
+}

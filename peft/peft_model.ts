@@ -7,6 +7,7 @@ import type { FolderInput } from "../io/file_source.ts";
 import { type FolderOutput, openTarget } from "../io/folder_target.ts";
 import { Module, type ModuleDict, type TrainingStateKeeper, trainingStateKeeper } from "../nn/mod.ts";
 import type { AdaptableModel, AdapterRows, ForwardInputs, Generate } from "./adaptable_model.ts";
+import { switchCheckpointing } from "./adaptable_model.ts";
 import { registerHost, unmixedTunerOf } from "./adapters/find_adapters.ts";
 import type { AdapterHost, InjectOptions } from "./adapters/model_adapters.ts";
 import { PromptTuner } from "./adapters/prompt_tuner.ts";
@@ -158,6 +159,16 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
     return trainingStateOf(this.#host);
   }
 
+  /** The model's. @throws {TypeError} if it has none */
+  gradientCheckpointingEnable(): void {
+    switchCheckpointing(this.#host.model, true);
+  }
+
+  /** The model's. @throws {TypeError} if it has none */
+  gradientCheckpointingDisable(): void {
+    switchCheckpointing(this.#host.model, false);
+  }
+
   /** The model's generate, through the adapters; `adapterNames` as in `forward`. */
   generate(
     inputs: Parameters<Generate<M>>[0],
@@ -168,8 +179,7 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
 
   /** Numbers of parameters: those that train, and all. */
   getNbTrainableParameters(): [trainable: number, all: number] {
-    let trainable = 0;
-    let all = 0;
+    let [trainable, all] = [0, 0];
     for (const parameter of this.parameters()) {
       all += parameter.size;
       if (parameter.requiresGrad) trainable += parameter.size;
@@ -180,9 +190,9 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
   /** Prints `trainable params: 294,912 || all params: 124,734,720 || trainable%: 0.2364`. */
   printTrainableParameters(): void {
     const [trainable, all] = this.getNbTrainableParameters();
-    const show = (n: number) => n.toLocaleString("en-US");
+    const [part, whole] = [trainable, all].map((n) => n.toLocaleString("en-US"));
     const percent = (100 * trainable / all).toFixed(4);
-    console.log(`trainable params: ${show(trainable)} || all params: ${show(all)} || trainable%: ${percent}`);
+    console.log(`trainable params: ${part} || all params: ${whole} || trainable%: ${percent}`);
   }
 
   /** Adds an adapter that is neither active nor trainable. */

@@ -43,6 +43,8 @@ export interface TrainableModel {
   readonly [trainingStateKeeper]?: TrainingStateKeeper;
   /** The random state of its dropout. */
   readonly random?: unknown;
+  /** Makes it compute activations again for gradients instead of keeping them; `gradientCheckpointing` needs it. */
+  gradientCheckpointingEnable?(): void;
   /**
    * Whether `forward` also takes ids and labels as int32 tensors and does the same launches in every step, so that the
    * Trainer may record a step and replay it (see `captureStep`). Default false.

@@ -151,6 +151,11 @@ export class Trainer {
     this.#collate = options.dataCollator ??
       defaultDataCollator(tokenizer?.padTokenId ?? tokenizer?.eosTokenId ?? 0);
     this.#callbacks = [...options.callbacks ?? []];
+    if (this.args.gradientCheckpointing && !this.model.gradientCheckpointingEnable) {
+      throw new TypeError(
+        "Cannot make a trainer: a model with gradientCheckpointingEnable() is required with gradientCheckpointing, received none",
+      );
+    }
     if (this.args.reportTo === "console") this.#callbacks.push(new ConsoleReport());
     if (this.args.evalStrategy !== "no" && !options.evalDataset) {
       throw new TypeError(
@@ -197,6 +202,7 @@ export class Trainer {
       }
       run.start();
       model.train(true);
+      if (args.gradientCheckpointing) model.gradientCheckpointingEnable!();
       await this.#emit("onTrainBegin");
       while (run.state.globalStep < run.state.maxSteps && !control.shouldTrainingStop && !signal?.aborted) {
         await this.#runEpoch(run, signal);

@@ -29,6 +29,7 @@ export const SETTINGS: OptionTable<Omit<TrainingArguments, "getWarmupSteps" | "t
   perDeviceTrainBatchSize: option(8, integer(1)),
   perDeviceEvalBatchSize: option(8, integer(1)),
   gradientAccumulationSteps: option(1, integer(1)),
+  gradientCheckpointing: option(false, flag),
   learningRate: option(5e-5, number(0)),
   weightDecay: option(0, number(0)),
   adamBeta1: option(0.9, number(0, 1)),
@@ -74,6 +75,11 @@ export class TrainingArguments {
   perDeviceEvalBatchSize!: number;
   /** Batches whose gradients are added up before a step. Default 1. */
   gradientAccumulationSteps!: number;
+  /**
+   * Keep the input of each block alone, and compute the block again for its gradient: less memory, the same gradients,
+   * about a third more time. The model's `gradientCheckpointingEnable()`. Default false.
+   */
+  gradientCheckpointing!: boolean;
   /** Initial learning rate. Default 5e-5. */
   learningRate!: number;
   /** Weight decay of all parameters but biases and those of norms. Default 0. */

@@ -29,6 +29,8 @@ export interface LinearOptions {
   activation?: FusedActivationName;
   /** Added to the result in the same kernel; shape of the result. */
   residual?: Tensor | null;
+  /** False: only the gradient is wanted, and the values of the result are undefined; default true. */
+  isRead?: boolean;
 }
 
 /** Options of `loraLinear`. */
@@ -51,11 +53,11 @@ interface Sizes {
  * @throws {TypeError} if a shape or dtype does not fit
  */
 export function linear(x: Tensor, weight: Tensor, bias: Tensor | null, options: LinearOptions = {}): Tensor {
-  const { activation, residual = null } = options;
+  const { activation, residual = null, isRead } = options;
   const sizes = checkLinear(x, weight, bias, options);
   const { shape } = x;
   const learns = wantsGrad(x, weight, bias);
-  const { y, preActivation } = forward(sizes, { x, weight, bias, residual, activation, learns });
+  const { y, preActivation } = forward(sizes, { x, weight, bias, residual, activation, learns, isRead });
   const result = record("linear", {
     inputs: { x, weight, bias, residual },
     saved: {
@@ -92,7 +94,7 @@ export function loraLinear(
   scale: number,
   options: LoraLinearOptions = {},
 ): Tensor {
-  const { activation, residual = null, xDropped = null } = options;
+  const { activation, residual = null, xDropped = null, isRead } = options;
   const sizes = checkLinear(x, weight, bias, options);
   const { rows, inFeatures, outFeatures } = sizes;
   const R = checkLora(sizes, x, loraA, loraB, xDropped);
@@ -111,7 +113,7 @@ export function loraLinear(
     alpha: scale,
   });
   const learns = wantsGrad(x, xd, weight, bias, loraA, loraB);
-  const { y, preActivation } = forward(sizes, { x, weight, bias, residual, activation, learns }, {
+  const { y, preActivation } = forward(sizes, { x, weight, bias, residual, activation, learns, isRead }, {
     layout: "nt",
     u,
     v: loraB,
@@ -196,6 +198,7 @@ interface Operands {
   readonly activation: FusedActivationName | undefined;
   /** Whether a backward pass will want the activation's argument. */
   readonly learns: boolean;
+  readonly isRead: boolean | undefined;
 }
 
 function product(
@@ -210,11 +213,12 @@ function product(
 
 function forward(
   { layout, rows, inFeatures, outFeatures }: Sizes,
-  { x, weight, bias, residual, activation, learns }: Operands,
+  { x, weight, bias, residual, activation, learns, isRead = true }: Operands,
   extension?: MatmulCall["extension"],
 ): { y: Tensor; preActivation: Tensor | null } {
   const shape = [...x.shape.slice(0, -1), outFeatures];
   const preActivation = activation && learns ? empty(x.device, shape) : null;
+  if (!isRead && !preActivation) return { y: empty(x.device, shape), preActivation };
   const y = product(x.device, shape, {
     layout: layout === "conv1d" ? "nn" : "nt",
     M: rows,

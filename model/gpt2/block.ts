@@ -59,13 +59,13 @@ export class GPT2MLP extends SubBlock {
     return this.c_proj.outFeatures;
   }
 
-  /** residual + MLP(x), x and residual [B, T, C]. */
-  forward(x: Tensor, residual: Tensor | null): Tensor {
+  /** residual + MLP(x), x and residual [B, T, C]; `isRead` as in `LinearOptions`. */
+  forward(x: Tensor, residual: Tensor | null, isRead?: boolean): Tensor {
     const activation = fusedActivation(this.act.activation);
     const inner = activation // [B, T, I]
       ? this.c_fc.forward(x, { activation })
       : this.act.forward(this.c_fc.forward(x));
-    return projectAndAdd(this.c_proj, inner, this.dropout, residual);
+    return projectAndAdd(this.c_proj, inner, this.dropout, residual, isRead);
   }
 }
 
@@ -90,10 +90,14 @@ export class GPT2Block extends Module {
   }
 
   /** @internal x [B, T, C] -> [B, T, C]; the tape keeps what backward needs, the rest is freed. */
-  forward(x: Tensor, state: AttentionState): Tensor {
+  forward(x: Tensor, state: AttentionState, isRead = true): Tensor {
     return tidy(() => {
       const attended = this.attn.forward(this.ln_1.forward(x), x, state);
-      return this.mlp.forward(this.ln_2.forward(attended), attended);
+      const normed = this.ln_2.forward(attended);
+      // An adapter around the MLP reads what it computes.
+      return this.mlp instanceof GPT2MLP
+        ? this.mlp.forward(normed, attended, isRead)
+        : (this.mlp as SubBlock).forward(normed, attended);
     });
   }
 }

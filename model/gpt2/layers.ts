@@ -25,14 +25,18 @@ export function layerNorm(source: ParameterSource, config: GPT2Config): LayerNor
   return new LayerNorm(source(shape, "ones", false), source(shape, "zeros", false), config.layerNormEpsilon);
 }
 
-/** @internal residual + drop(projection(x)), in one kernel where dropout is inactive; a residual of null adds nothing. */
+/**
+ * @internal residual + drop(projection(x)), in one kernel where dropout is inactive; a residual of null adds nothing.
+ * @param isRead see `LinearOptions`
+ */
 export function projectAndAdd(
   projection: Projection,
   x: Tensor,
   drop: Dropout,
   residual: Tensor | null,
+  isRead?: boolean,
 ): Tensor {
-  if (!drop.isActive) return projection.forward(x, residual ? { residual } : {});
-  const y = drop.forward(projection.forward(x));
+  if (!drop.isActive) return projection.forward(x, { residual, isRead });
+  const y = drop.forward(projection.forward(x, { isRead }));
   return residual ? add(residual, y) : y;
 }

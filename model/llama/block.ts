@@ -46,10 +46,10 @@ export class LlamaMLP extends SubBlock {
     return this.down_proj.outFeatures;
   }
 
-  /** residual + MLP(x), x and residual [B, T, C]. */
-  forward(x: Tensor, residual: Tensor | null): Tensor {
+  /** residual + MLP(x), x and residual [B, T, C]; `isRead` as in `LinearOptions`. */
+  forward(x: Tensor, residual: Tensor | null, isRead?: boolean): Tensor {
     const inner = gatedActivation(this.activation, this.gate_proj.forward(x), this.up_proj.forward(x)); // [B, T, I]
-    return this.down_proj.forward(inner, residual ? { residual } : {});
+    return this.down_proj.forward(inner, { residual, isRead });
   }
 }
 
@@ -88,13 +88,17 @@ export class LlamaBlock extends Module {
   }
 
   /** @internal x [B, T, C] -> [B, T, C]; what backward needs stays with the tape, the rest is freed. */
-  forward(x: Tensor, state: AttentionState): Tensor {
+  forward(x: Tensor, state: AttentionState, isRead = true): Tensor {
     const { pre_feedforward_layernorm: before, post_feedforward_layernorm: after } = this;
     return tidy(() => {
       const normed = this.input_layernorm.forward(x);
       if (!before || !after) {
         const attended = this.self_attn.forward(normed, x, state);
-        return this.mlp.forward(this.post_attention_layernorm.forward(attended), attended);
+        const inner = this.post_attention_layernorm.forward(attended);
+        // An adapter around the MLP reads what it computes.
+        return this.mlp instanceof LlamaMLP
+          ? this.mlp.forward(inner, attended, isRead)
+          : (this.mlp as SubBlock).forward(inner, attended);
       }
       const attended = this.post_attention_layernorm.forward(this.self_attn.forward(normed, null, state), x);
       return after.forward(this.mlp.forward(before.forward(attended), null), attended);

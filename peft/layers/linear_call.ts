@@ -117,7 +117,7 @@ function addTerm(y: Tensor, x: Tensor, A: Tensor, B: Tensor, s: number): Tensor 
 }
 
 /** y [..., out] of a call, activated and with the residual added. */
-export function runLinear(call: LinearCall, { activation, residual }: ProjectionOptions): Tensor {
+export function runLinear(call: LinearCall, { activation, residual, isRead }: ProjectionOptions): Tensor {
   const { weight, bias, layout, terms, added, gain, inputGain, outputGain, product } = call;
   const x = inputGain ? multiply(call.x, inputGain) : call.x;
   const inner = gain ? null : bias;
@@ -125,7 +125,9 @@ export function runLinear(call: LinearCall, { activation, residual }: Projection
   const isFused = terms.length === 1 && !product && !(first.offset && first.xDropped);
   const rest = isFused ? [] : terms;
   const isAll = rest.length === 0 && !product && !gain && !outputGain && !(added && (activation || residual));
-  const options = isAll ? { layout, activation, residual: added ?? residual } : { layout, residual: added };
+  const options = isAll
+    ? { layout, activation, residual: added ?? residual, isRead }
+    : { layout, residual: added };
   let y: Tensor;
   if (product) {
     y = product(inner);

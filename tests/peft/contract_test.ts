@@ -81,9 +81,14 @@ async function lossesOf(
 }
 
 /** Losses of a few steps from the same start. */
-async function losses(test: Placed, steps: number, captured: boolean): Promise<number[]> {
+async function losses(
+  test: Placed,
+  steps: number,
+  { captured = false, checkpointed = false } = {},
+): Promise<number[]> {
   const { model } = await test.tree.load();
-  const peftModel = getPeftModel(model, test.config()).eval();
+  const peftModel = getPeftModel(model, test.config()).train();
+  if (checkpointed) peftModel.gradientCheckpointingEnable();
   const optimizer = new AdamW(trainable(peftModel), { lr: 1e-2 });
   const step = stepOf(peftModel, optimizer);
   const replay = captureStep(model.device, ({ inputIds }: { inputIds: Tensor }) => step(inputIds));
@@ -295,9 +300,10 @@ const CHECKS: Readonly<Record<string, (test: Placed) => Promise<void>>> = {
     peftModel.dispose();
   },
 
-  "gives the same losses bit for bit from a captured step": async (test) => {
-    const eager = await losses(test, 5, false);
-    assertEquals(await losses(test, 5, true), eager);
+  "gives the same losses bit for bit from a captured step, and with gradient checkpointing": async (test) => {
+    const eager = await losses(test, 5);
+    assertEquals(await losses(test, 5, { captured: true }), eager);
+    assertEquals(await losses(test, 5, { captured: true, checkpointed: true }), eager, "checkpointed");
     assertEquals(new Set(eager).size, eager.length);
   },
 
@@ -338,12 +344,12 @@ const CHECKS_ON: Readonly<Record<Exclude<keyof typeof TREES, "gpt2">, readonly s
     "gives each row of a mixed batch its own adapter's logits, and base rows the base's",
     "works over frozen float16 weights",
     "generates the same tokens with and without the cache",
-    "gives the same losses bit for bit from a captured step",
+    "gives the same losses bit for bit from a captured step, and with gradient checkpointing",
   ],
   gemma3: [
     "gives each row of a mixed batch its own adapter's logits, and base rows the base's",
     "generates the same tokens with and without the cache",
-    "gives the same losses bit for bit from a captured step",
+    "gives the same losses bit for bit from a captured step, and with gradient checkpointing",
   ],
 };
 
