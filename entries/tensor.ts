@@ -52,6 +52,7 @@ export {
   sigmoid,
   silu,
   slice,
+  softcap,
   softmax,
   type StackedLora,
   type StepInput,

@@ -7,7 +7,7 @@
  */
 
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
-import { keepNanSnippet } from "./snippets.ts";
+import { keepNanSnippet, tanhSnippet } from "./snippets.ts";
 
 /** Columns one thread of `crossEntropySegments` reads. */
 export const SEGMENT = 512;
@@ -154,21 +154,45 @@ fn main(${ROW_ARGUMENTS}) {
 `,
 };
 
-/** logits become their gradient. */
+/** logits become c tanh(logits / c), in place. */
+export const capLogits: KernelSpec<"logits", "size" | "cap", "WORKGROUP_SIZE"> = {
+  name: "capLogits",
+  buffers: { logits: "read_write" },
+  params: { size: "u32", cap: "f32" },
+  tuning: { WORKGROUP_SIZE: 64 },
+  grid: ({ size }, { WORKGROUP_SIZE }) => [groupsFor(size, 4 * WORKGROUP_SIZE)],
+  wgsl: /* wgsl */ `
+override WORKGROUP_SIZE: u32 = 64u;
+${tanhSnippet}
+struct Params { size: u32, cap: f32 }
+@group(0) @binding(0) var<storage, read_write> logits: array<f32>; // [size]
+@group(0) @binding(1) var<uniform> params: Params;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(${ROW_ARGUMENTS}) {
+  let first = ((wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x) * 4u;
+  for (var i = first; i < min(first + 4u, params.size); i++) {
+    logits[i] = params.cap * tanhOwn(logits[i] / params.cap);
+  }
+}
+`,
+};
+
+/** logits become their gradient; of capped logits that of what was capped: d (1 - (logit / cap)^2). */
 export const crossEntropyGradient: KernelSpec<
   "logits" | "targets" | "lse" | "divisor",
-  "rows" | "cols" | "stride",
+  "rows" | "cols" | "stride" | "cap",
   "WORKGROUP_SIZE"
 > = {
   name: "crossEntropyGradient",
   buffers: { logits: "read_write", targets: "read", lse: "read", divisor: "read" },
-  params: { rows: "u32", cols: "u32", stride: "u32" },
+  params: { rows: "u32", cols: "u32", stride: "u32", cap: "f32" },
   tuning: { WORKGROUP_SIZE: 64 },
   grid: ({ rows, cols }, { WORKGROUP_SIZE }) => [rows * groupsFor(cols, 4 * WORKGROUP_SIZE)],
   wgsl: /* wgsl */ `
 override WORKGROUP_SIZE: u32 = 64u;
 ${keepNanSnippet}
-struct Params { rows: u32, cols: u32, stride: u32 }
+struct Params { rows: u32, cols: u32, stride: u32, cap: f32 } // cap 0: logits are not capped
 @group(0) @binding(0) var<storage, read_write> logits: array<f32>; // [rows, cols], rows of stride
 @group(0) @binding(1) var<storage, read> targets: array<i32>; // [rows]
 @group(0) @binding(2) var<storage, read> lse: array<f32>; // [rows]
@@ -188,7 +212,10 @@ fn main(${ROW_ARGUMENTS}) {
   for (var col = first; col < min(first + 4u, params.cols); col++) {
     let at = row * params.stride + col;
     let hit = select(0.0, 1.0, i32(col) == label);
-    logits[at] = (expKeep(logits[at] - shift) - hit) * factor;
+    let logit = logits[at];
+    var d = (expKeep(logit - shift) - hit) * factor;
+    if (params.cap > 0.0) { d *= 1.0 - (logit / params.cap) * (logit / params.cap); }
+    logits[at] = d;
   }
 }
 `,

@@ -9,6 +9,7 @@ import { blockDropoutKernel } from "./block_dropout.ts";
 import { banRepeats } from "./ban_repeats.ts";
 import { castKernels } from "./cast.ts";
 import {
+  capLogits,
   crossEntropyGradient,
   crossEntropyRows,
   crossEntropySegments,
@@ -84,6 +85,7 @@ export function allKernels(): KernelSpec[] {
     meanDivisor,
     crossEntropySegments,
     crossEntropyRows,
+    capLogits,
     crossEntropyGradient,
     attentionAppend,
     documentStarts,

@@ -69,6 +69,12 @@ export const unaryTable = {
     derivative: "1.0 - tanhOwn(v) * tanhOwn(v)",
     snippets: tanhSnippet,
   },
+  /** c tanh(x / c): values of any size end up between -c and c. */
+  softcap: {
+    value: "params.c * tanhOwn(v / params.c)",
+    derivative: "1.0 - tanhOwn(v / params.c) * tanhOwn(v / params.c)",
+    snippets: tanhSnippet,
+  },
   geluNew: { value: "geluNew(v)", derivative: "geluNewDerivative(v)", snippets: geluNewSnippet },
   /** The exact form x Phi(x), Hugging Face's "gelu". */
   gelu: {

@@ -20,6 +20,7 @@ import {
   reshape,
   type RowChoice,
   slice,
+  softcap,
   takeRows,
   Tensor,
   tidy,
@@ -199,18 +200,22 @@ export abstract class CausalLM<Config extends ModelConfig = ModelConfig> extends
       const few = labels && !(labels instanceof Tensor) ? this.#fewTargets(inputs, labels) : null;
       const { hidden, pastKeyValues } = this.decoder.forward(inputs);
       const head = this.lm_head;
-      if (!targets) return new CausalLMOutput({ logits: head.forward(hidden), pastKeyValues });
+      if (!targets) return new CausalLMOutput({ logits: this.#capped(head.forward(hidden)), pastKeyValues });
       const options = { shiftLabels: true, numItemsInBatch };
+      const cap = this.facts.logitSoftcap;
       const weight = head.headWeight();
       if (weight) {
         const loss = few
-          ? linearCrossEntropy(takeRows(rowsOfHidden(hidden), few), weight, few.targets, { numItemsInBatch })
-          : linearCrossEntropy(hidden, weight, targets, options);
-        const compute = (hidden: Tensor) => linear(hidden, weight, null); // of this forward, whatever adapters act then
+          ? linearCrossEntropy(takeRows(rowsOfHidden(hidden), few), weight, few.targets, {
+            numItemsInBatch,
+            softcap: cap,
+          })
+          : linearCrossEntropy(hidden, weight, targets, { ...options, softcap: cap });
+        const compute = (hidden: Tensor) => this.#capped(linear(hidden, weight, null)); // of this forward, whatever adapters act then
         const held = weight instanceof Parameter ? undefined : weight;
         return new CausalLMOutput({ loss, hidden, weight: held, compute, pastKeyValues });
       }
-      const logits = head.forward(hidden);
+      const logits = this.#capped(head.forward(hidden));
       return new CausalLMOutput({ loss: crossEntropy(logits, targets, options), logits, pastKeyValues });
     });
   }
@@ -247,8 +252,17 @@ export abstract class CausalLM<Config extends ModelConfig = ModelConfig> extends
       const { hidden } = this.decoder.forward(inputs);
       const [batch, length, width] = hidden.shape;
       const last = length === 1 ? hidden : slice(hidden, 1, length - 1);
-      return this.lm_head.forward(last.alias([batch, width]));
+      return this.#capped(this.lm_head.forward(last.alias([batch, width])));
     });
+  }
+
+  /** Logits from what the head gives; frees that where it is another tensor. */
+  #capped(logits: Tensor): Tensor {
+    const { logitSoftcap } = this.facts;
+    if (logitSoftcap === undefined) return logits;
+    const capped = softcap(logits, logitSoftcap);
+    logits.dispose();
+    return capped;
   }
 
   /**

@@ -118,7 +118,7 @@ export abstract class Decoder extends Module {
           documents: packed?.documents ?? null,
           past,
           positions: packed?.positions ?? chosen!,
-          positionEnd: Math.max(past + length, positionIds ? this.#endOf(positionIds, virtual) : 0),
+          positionEnd: positionIds ? this.#endOf(positionIds, virtual) : end,
           prefix: prefix && !cache ? prefix : null,
           cache,
         };
@@ -163,7 +163,12 @@ export abstract class Decoder extends Module {
 
   /** More than every position that a caller gave; what a tensor holds is not known. */
   #endOf(given: TokenIds, virtual: number): number {
-    if (given instanceof Tensor) return this.#facts.maxPositions;
+    if (given instanceof Tensor) {
+      if (!this.#facts.hasDynamicPositions) return this.#facts.maxPositions;
+      throw new TypeError(
+        "Cannot use positionIds: rows on the host are required, whose longest decides dynamic rotary embeddings, received a tensor",
+      );
+    }
     return given.reduce((most, row) => row.reduce((a, b) => Math.max(a, b), most), 0) + virtual + 1;
   }
 

@@ -26,6 +26,10 @@ export interface ModelFacts {
   readonly maxPositions: number;
   /** What config.json calls `maxPositions`; errors name it. */
   readonly maxPositionsKey: string;
+  /** Whether what a position means depends on the length of the sequence; absent: no. */
+  readonly hasDynamicPositions?: boolean;
+  /** Logits are c tanh(logits / c) for this c; absent: as the head gives them. */
+  readonly logitSoftcap?: number;
   /** Tokens that end a text. */
   readonly eosTokenIds: readonly number[];
   /** Token that pads rows; null where the configuration names none. */

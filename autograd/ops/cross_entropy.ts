@@ -10,6 +10,7 @@
 
 import { binaryKernels } from "../../kernels/pointwise.ts";
 import {
+  capLogits,
   crossEntropyGradient,
   crossEntropyRows,
   crossEntropySegments,
@@ -39,6 +40,12 @@ export interface CrossEntropyOptions {
   ignoreIndex?: number;
   /** Predict each label from the row before it, as language models do; default false. */
   shiftLabels?: boolean;
+}
+
+/** Options of {@linkcode linearCrossEntropy}. */
+export interface HeadLossOptions extends CrossEntropyOptions {
+  /** The loss is that of c tanh(logits / c) for this c; default none. */
+  softcap?: number;
 }
 
 /** Targets of the rows, -100 for none, and what divides their losses. */
@@ -81,7 +88,7 @@ function launchRows(
   losses: Tensor,
   first: number,
   rows: number,
-  gradient: boolean,
+  { gradient, cap = 0 }: { readonly gradient: boolean; readonly cap?: number },
 ): void {
   const { device } = logits;
   const segmentCount = Math.ceil(cols / SEGMENT);
@@ -94,10 +101,11 @@ function launchRows(
     targets: window(targets),
   };
   const sizes = { rows, cols, stride, segmentCount };
+  if (cap > 0) device.dispatch(capLogits, { logits: shared.logits }, { size: rows * stride, cap });
   device.dispatch(crossEntropySegments, { logits: shared.logits, segments: segments.view }, sizes);
   const views = { ...shared, segments: segments.view, lse: lse.view, losses: window(losses) };
   device.dispatch(crossEntropyRows, views, sizes);
-  if (gradient) device.dispatch(crossEntropyGradient, { ...shared, lse: lse.view }, sizes);
+  if (gradient) device.dispatch(crossEntropyGradient, { ...shared, lse: lse.view }, { ...sizes, cap });
 }
 
 /** The sum of all elements as a scalar, outside the tape. */
@@ -129,7 +137,7 @@ export function crossEntropy(logits: Tensor, labels: Tensor, options: CrossEntro
     const prepared = prepare(labels, options);
     const losses = empty(logits.device, [rows]);
     const work = gradient ? logits.copy() : logits;
-    launchRows(work, { cols, stride: cols }, prepared, losses, 0, rows, gradient);
+    launchRows(work, { cols, stride: cols }, prepared, losses, 0, rows, { gradient });
     return [total(losses), gradient ? work : null];
   });
   record("crossEntropy", {
@@ -153,7 +161,7 @@ export function linearCrossEntropy(
   hidden: Tensor,
   weight: Tensor,
   labels: Tensor,
-  options: CrossEntropyOptions = {},
+  options: HeadLossOptions = {},
 ): Tensor {
   const cols = hidden.shape.at(-1)!;
   const rows = hidden.size / cols;
@@ -192,7 +200,7 @@ export function linearCrossEntropy(
         losses,
         first,
         M,
-        needsHidden || needsWeight,
+        { gradient: needsHidden || needsWeight, cap: options.softcap },
       );
       if (dhidden) {
         const y = { tensor: dhidden, ld: cols, offset: first * cols };

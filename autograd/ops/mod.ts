@@ -7,7 +7,12 @@ export { attendToCache, attention, cachedAttention, causalSelfAttention } from "
 export { blockDropout } from "./block_dropout.ts";
 export { cast, readNumbers } from "./cast.ts";
 export { cayley } from "./cayley.ts";
-export { crossEntropy, type CrossEntropyOptions, linearCrossEntropy } from "./cross_entropy.ts";
+export {
+  crossEntropy,
+  type CrossEntropyOptions,
+  type HeadLossOptions,
+  linearCrossEntropy,
+} from "./cross_entropy.ts";
 export { addDiagonal } from "./diagonal.ts";
 export { drawNormal, drawUniform } from "./draw.ts";
 export { type Documents, documentsOf, type DocumentsOptions, positionsInDocuments } from "./documents.ts";
@@ -41,6 +46,7 @@ export {
   scale,
   sigmoid,
   silu,
+  softcap,
   sqrt,
   square,
   subtract,

@@ -54,6 +54,11 @@ export const sigmoid = (x: Tensor): Tensor => unary("sigmoid", x);
 export const silu = (x: Tensor): Tensor => unary("silu", x);
 /** tanh x. */
 export const tanh = (x: Tensor): Tensor => unary("tanh", x);
+/** c tanh(x / c) for a positive number c (Gemma's soft cap of logits). @throws {RangeError} for another c */
+export function softcap(x: Tensor, c: number): Tensor {
+  if (c > 0 && c < Infinity) return unary("softcap", x, c);
+  throw new RangeError(`Cannot softcap: a positive number is required, received ${c}`);
+}
 /** 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), GPT-2's "gelu_new". */
 export const geluNew = (x: Tensor): Tensor => unary("geluNew", x);
 /** x Phi(x), Hugging Face's "gelu". */

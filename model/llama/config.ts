@@ -64,6 +64,8 @@ export interface LlamaConfigFields {
   noRopeLayerInterval: number | null;
   /** Attention scores are divided by its square root; null: by that of the head size. */
   queryPreAttnScalar: number | null;
+  /** Gemma: logits are c tanh(logits / c) for this c; null: as they are. */
+  finalLogitSoftcapping: number | null;
   /** Token that starts a text. */
   bosTokenId: number | null;
   /** Token, or tokens, that end a text. */
@@ -81,6 +83,9 @@ const layerTypes: Rule<readonly string[] | null> = rule(
   (value) =>
     value === null ||
     Array.isArray(value) && value.every((type) => type === "full_attention" || type === "sliding_attention"),
+);
+const positiveOrNull: Rule<number | null> = orNull(
+  rule<number>("a positive number", (v) => typeof v === "number" && v > 0 && v < Infinity),
 );
 const zerosAndOnes: Rule<readonly number[] | null> = rule(
   "a list of 0 and 1, or null",
@@ -113,10 +118,8 @@ const OPTIONS: OptionTable<LlamaConfigFields> = {
   layerTypes: option<readonly string[] | null>(null, layerTypes),
   noRopeLayers: option<readonly number[] | null>(null, zerosAndOnes),
   noRopeLayerInterval: option<number | null>(null, sizeOrNull),
-  queryPreAttnScalar: option<number | null>(
-    null,
-    orNull(rule<number>("a positive number", (v) => typeof v === "number" && v > 0)),
-  ),
+  queryPreAttnScalar: option<number | null>(null, positiveOrNull),
+  finalLogitSoftcapping: option<number | null>(null, positiveOrNull),
   bosTokenId: option<number | null>(1, tokenId),
   eosTokenId: option<number | number[] | null>(2, tokenIds),
   padTokenId: option<number | null>(null, tokenId),
@@ -212,8 +215,15 @@ export class LlamaConfig implements ModelConfig {
         refuse(`${snakeCase(name)} must have an entry for each of ${layers} layers, received ${list.length}`);
       }
     }
-    for (const name of ["final_logit_softcapping", "use_bidirectional_attention"]) {
-      if (extra[name]) refuse(`${name} is not supported, received ${JSON.stringify(extra[name])}`);
+    if (all.finalLogitSoftcapping !== null && !variant.gemma) {
+      refuse(`final_logit_softcapping is Gemma's alone, received ${all.finalLogitSoftcapping}`);
+    }
+    if (extra.use_bidirectional_attention) {
+      refuse(
+        `use_bidirectional_attention is not supported, received ${
+          JSON.stringify(extra.use_bidirectional_attention)
+        }`,
+      );
     }
   }
 
@@ -281,7 +291,11 @@ export class LlamaConfig implements ModelConfig {
 
   /** The configuration in terms that all architectures share. */
   get facts(): ModelFacts {
+    const { rope_type: ropeType, factor } = this.rope.full;
+    // Dynamic rotary embeddings stretch with the sequence; beyond their factor they are of no use.
+    const stretch = ropeType === "dynamic" && typeof factor === "number" ? Math.max(1, factor) : 1;
     return {
+      ...(ropeType === "dynamic" ? { hasDynamicPositions: true } : {}),
       modelType: this.modelType,
       displayName: this.variant.displayName,
       vocabSize: this.vocabSize,
@@ -290,8 +304,9 @@ export class LlamaConfig implements ModelConfig {
       numHeads: this.numAttentionHeads,
       numKeyValueHeads: this.keyValueHeads,
       headSize: this.headSize,
-      maxPositions: this.maxPositionEmbeddings,
-      maxPositionsKey: "max_position_embeddings",
+      maxPositions: Math.floor(stretch * this.maxPositionEmbeddings),
+      maxPositionsKey: stretch === 1 ? "max_position_embeddings" : "max_position_embeddings times factor",
+      ...(this.finalLogitSoftcapping === null ? {} : { logitSoftcap: this.finalLogitSoftcapping }),
       eosTokenIds: [this.eosTokenId ?? []].flat().filter((id) => id >= 0),
       padTokenId: this.padTokenId,
     };

@@ -139,6 +139,7 @@ async function readConfig(metadata: GgufMetadata): Promise<Record<string, unknow
         sliding_window_pattern: pattern,
         // the largest model divides by another number than the head size
         query_pre_attn_scalar: layers === 62 ? hidden / heads : size,
+        final_logit_softcapping: decimal(metadata.find("final_logit_softcapping")) ?? null,
       }
       : { sliding_window: type === "llama" ? null : window ?? null }),
     bos_token_id: metadata.id("tokenizer.ggml.bos_token_id"),
@@ -209,6 +210,9 @@ function writeConfig(config: LlamaConfig): Map<string, GgufOut> {
     ["rope.dimension_count", { u32: headSize }],
     ...writeRope(config),
     ...(variant.gemma ? [["attention.sliding_window", { u32: config.slidingWindow! }] as const] : []),
+    ...(config.finalLogitSoftcapping === null
+      ? []
+      : [["final_logit_softcapping", { f32: config.finalLogitSoftcapping }] as const]),
   ]);
 }
 

@@ -37,19 +37,24 @@ function numberOf(parameters: RopeParameters, name: string, fallback?: number): 
 const plain = (theta: number, size: number): Float64Array =>
   Float64Array.from({ length: size / 2 }, (_, i) => theta ** (-2 * i / size));
 
-type Scaling = (parameters: RopeParameters, size: number, positions: number) => {
+type Scaling = (parameters: RopeParameters, size: number, positions: number, length?: number) => {
   inverse: Float64Array;
   factor?: number;
 };
 
-/** Each `rope_type`. @param positions max_position_embeddings */
+/** Each `rope_type`. @param positions max_position_embeddings   @param length of the sequence, where that changes them */
 const SCALINGS: Readonly<Record<string, Scaling>> = {
   default: ({ rope_theta }, size) => ({ inverse: plain(rope_theta, size) }),
   linear: (parameters, size) => {
     const factor = numberOf(parameters, "factor");
     return { inverse: plain(parameters.rope_theta, size).map((f) => f / factor) };
   },
-  dynamic: ({ rope_theta }, size) => ({ inverse: plain(rope_theta, size) }), // as default up to max_position_embeddings
+  // NTK-aware: the base grows with sequences longer than max_position_embeddings
+  dynamic: (parameters, size, positions, length = positions) => {
+    const factor = numberOf(parameters, "factor");
+    const growth = Math.max(1, factor * length / positions - (factor - 1));
+    return { inverse: plain(parameters.rope_theta * growth ** (size / (size - 2)), size) };
+  },
   llama3: (parameters, size) => {
     const factor = numberOf(parameters, "factor");
     const [low, high] = [numberOf(parameters, "low_freq_factor"), numberOf(parameters, "high_freq_factor")];
@@ -101,7 +106,12 @@ export function inverseFrequencies(parameters: RopeParameters, size: number): Fl
 export class RopeTable {
   readonly #frequencies: Frequencies;
   readonly #device: Device;
+  /** Frequencies of sequences longer than `positions`; null where they are those of all. */
+  readonly #longer: ((length: number) => Frequencies) | null;
+  readonly #positions: number;
   #table: Tensor | null = null;
+  /** Length of the sequence whose frequencies the table has; 0: those of every length. */
+  #tableOf = 0;
 
   /**
    * @param size of a head   @param positions max_position_embeddings
@@ -119,25 +129,35 @@ export class RopeTable {
     if (!(parameters.rope_theta > 0)) {
       refuse(`rope_theta must be positive, received ${parameters.rope_theta}`);
     }
-    const { inverse, factor = 1 } = scaling(parameters, size, positions);
-    this.#frequencies = { inverse: Float32Array.from(inverse), factor };
+    const frequencies = (length?: number): Frequencies => {
+      const { inverse, factor = 1 } = scaling(parameters, size, positions, length);
+      return { inverse: Float32Array.from(inverse), factor };
+    };
+    this.#frequencies = frequencies();
+    this.#longer = parameters.rope_type === "dynamic" ? frequencies : null;
+    this.#positions = positions;
     this.#device = device;
   }
 
-  /** [length, 2, D / 2] with a length of at least `end`. */
+  /**
+   * [length, 2, D / 2] with a length of at least `end`: the sequence's, if this is the longest of the step. Frequencies of
+   * dynamic embeddings follow it, as those of a new model of `transformers` do; keys in a cache keep what they had.
+   */
   upTo(end: number): Tensor {
-    const length = this.#table?.shape[0] ?? 0;
-    if (this.#table === null || length < end) {
-      this.#device.recording?.spoil(); // a replay would use the shorter table
-      const table = this.#compute(2 ** Math.ceil(Math.log2(Math.max(end, 64))));
+    const of = this.#longer && end > this.#positions ? end : 0;
+    if (this.#table === null || this.#tableOf !== of || this.#table.shape[0] < end) {
+      this.#device.recording?.spoil(); // a replay would use the other table
+      const table = of > 0
+        ? this.#compute(end, this.#longer!(end))
+        : this.#compute(2 ** Math.ceil(Math.log2(Math.max(end, 64))), this.#frequencies);
       this.#table?.dispose();
       this.#table = table;
+      this.#tableOf = of;
     }
     return this.#table;
   }
 
-  #compute(length: number): Tensor {
-    const { inverse, factor } = this.#frequencies;
+  #compute(length: number, { inverse, factor }: Frequencies): Tensor {
     const half = inverse.length;
     const values = new Float32Array(length * 2 * half);
     for (let position = 0; position < length; position++) {

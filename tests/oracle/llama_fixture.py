@@ -1,10 +1,10 @@
 """Makes tests/fixtures/llama/<case>: small random models of Llama's family, with float64 expectations.
 
-Run: python tests/oracle/llama_fixture.py
+Run: python tests/oracle/llama_fixture.py [case ...]
 """
 
 import copy
-import json
+import sys
 
 import torch
 from fixture import (FIXTURES, adamw_losses, clean_folder, float32_error, loss_and_gradients, random_batch,
@@ -33,11 +33,15 @@ CASES = {
     "qwen3": (Qwen3ForCausalLM, Qwen3Config, dict(head_dim=16, tie_word_embeddings=True)),
     "gemma3": (Gemma3ForCausalLM, Gemma3TextConfig, dict(num_hidden_layers=3, head_dim=16, query_pre_attn_scalar=24, sliding_window=6, layer_types=["sliding_attention", "full_attention", "sliding_attention"])),
     "smollm3": (SmolLM3ForCausalLM, SmolLM3Config, dict(num_hidden_layers=4, no_rope_layer_interval=2)),
+    "gemma3_softcap": (Gemma3ForCausalLM, Gemma3TextConfig, dict(head_dim=16, final_logit_softcapping=1.5, sliding_window=6)),
+    "llama_dynamic_long": (LlamaForCausalLM, LlamaConfig, dict(max_position_embeddings=12, rope_parameters=dict(rope_type="dynamic", rope_theta=10000.0, factor=3.0))),
 }
 
 
 def main() -> None:
     for i, (name, (model_class, config_class, fields)) in enumerate(CASES.items()):
+        if len(sys.argv) > 1 and name not in sys.argv[1:]:
+            continue
         config = config_class(**BASE | fields)
         config._attn_implementation = "eager"
         model = model_class(config).eval()
@@ -61,8 +65,11 @@ def main() -> None:
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
         model64.set_attn_implementation("sdpa")  # eager attention gives NaN for rows that see nothing
         with torch.no_grad():
+            model64(input_ids=ids[:, :3])  # so that dynamic rotary embeddings forget the longer sequence before
             padded = model64(input_ids=ids, attention_mask=mask, position_ids=positions).logits
         greedy = model64.generate(ids[:1, :5], max_new_tokens=20, do_sample=False, eos_token_id=None, pad_token_id=0)
+        with torch.no_grad():
+            model64(input_ids=ids[:, :3])
         losses = adamw_losses(copy.deepcopy(model64), ids, labels)
         tensors = {"logits": logits, "padded.logits": padded} | {f"grad.{n}": g for n, g in gradients.items()}
         save_expected(folder, tensors, {

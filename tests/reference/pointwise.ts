@@ -41,6 +41,7 @@ export const unaryReference: Readonly<
   sigmoid: { f: sigmoid, slope: (x) => sigmoid(x) * sigmoid(-x) },
   silu: { f: (x) => x * sigmoid(x), slope: (x) => sigmoid(x) * (1 + x * sigmoid(-x)) },
   tanh: { f: Math.tanh, slope: tanhSlope },
+  softcap: { f: (x) => 2.5 * Math.tanh(x / 2.5), slope: (x) => tanhSlope(x / 2.5) },
   geluNew: { f: geluNewReference, slope: geluNewDerivativeReference },
   gelu: {
     f: (x) => 0.5 * x * erfcReference(-x / Math.SQRT2),

@@ -134,6 +134,7 @@ interface HeadCase extends LossCase {
   device?: Device;
   half?: boolean;
   frozen?: string[];
+  softcap?: number;
 }
 
 async function checkHead(test: HeadCase): Promise<void> {
@@ -156,12 +157,15 @@ async function checkHead(test: HeadCase): Promise<void> {
         hidden,
         half ? Tensor.from(bits, { device, shape: [V, C] }) : weight,
         Tensor.from(Int32Array.from(labels), { device, shape }),
-        optionsOf(test),
+        { ...optionsOf(test), softcap: test.softcap },
       ),
     shape: [],
     reference: ({ hidden, weight }) => {
-      const logits = matmulReference(hidden, weight, { M: rows, N: V, K: C, transposeB: true }).y;
+      const plain = matmulReference(hidden, weight, { M: rows, N: V, K: C, transposeB: true }).y;
+      const { softcap: cap } = test;
+      const logits = cap === undefined ? plain : plain.map((x) => cap * Math.tanh(x / cap));
       const { loss, dlogits } = crossEntropyReference(logits, test);
+      if (cap !== undefined) logits.forEach((y, i) => dlogits[i] *= 1 - (y / cap) ** 2);
       return {
         y: Float64Array.of(loss),
         gradients: (dy) => ({
@@ -182,6 +186,15 @@ Deno.test("linearCrossEntropy() and both its gradients agree with the float64 re
   await checkHead({ V: 257, C: 48, labels: labelsOf(66, 257).with(5, -100), shiftLength: 33 });
   await checkHead({ V: 257, C: 48, labels: labelsOf(12, 257), sum: true });
   await checkHead({ V: 513, C: 769, labels: labelsOf(9, 513), numItems: 100, shiftLength: 3 });
+});
+
+Deno.test("linearCrossEntropy() with a soft cap and both its gradients agree with the float64 reference", async () => {
+  await checkHead({ V: 17, C: 31, labels: labelsOf(13, 17), softcap: 0.5 });
+  await checkHead({ V: 257, C: 48, labels: labelsOf(66, 257).with(5, -100), shiftLength: 33, softcap: 2 });
+  await checkHead({ V: 129, C: 48, labels: labelsOf(17, 129), half: true, softcap: 30 });
+  const device = await Device.create({ limits: { maxStorageBufferBindingSize: 256 * 2 ** 10 } });
+  await checkHead({ V: 1021, C: 80, labels: labelsOf(130, 1021), softcap: 1, device }); // several chunks of rows
+  device.destroy();
 });
 
 Deno.test("linearCrossEntropy() computes only the gradients that are wanted", async () => {

@@ -13,6 +13,7 @@ import {
   scale,
   sigmoid,
   silu,
+  softcap,
   sqrt,
   square,
   subtract,
@@ -24,7 +25,8 @@ import { checkOp } from "../../reference/check_op.ts";
 import { randomValues } from "../../reference/matmul.ts";
 import { erfcReference, stretchedIndices, unaryReference } from "../../reference/pointwise.ts";
 
-const unary = { negate, square, sqrt, exp, log, relu, sigmoid, silu, tanh, geluNew, gelu };
+const capped = (x: Tensor) => softcap(x, 2.5);
+const unary = { negate, square, sqrt, exp, log, relu, sigmoid, silu, tanh, softcap: capped, geluNew, gelu };
 
 /** Sizes around a thread's four elements and a workgroup's 256, primes, and more than one workgroup row. */
 const SIZES = [1, 2, 3, 7, 63, 64, 65, 255, 256, 257, 1021, 4097];

@@ -3,9 +3,10 @@
  * @module
  */
 
-import { assert, assertAllClose, assertEquals } from "@std/assert";
-import { noGrad, tidy } from "../../../autograd/mod.ts";
-import { AutoModelForCausalLM, type LlamaForCausalLM } from "../../../model/mod.ts";
+import { assert, assertAllClose, assertEquals, assertThrows } from "@std/assert";
+import { noGrad, Tensor, tidy } from "../../../autograd/mod.ts";
+import { AutoModelForCausalLM, exportGguf, type LlamaForCausalLM } from "../../../model/mod.ts";
+import { getPeftModel, LoraConfig } from "../../../peft/mod.ts";
 import { AdamW } from "../../../train/mod.ts";
 import { assertGradients, assertNear, expectedOf, FIXTURES, ownDevice } from "../../reference/fixtures.ts";
 
@@ -22,7 +23,7 @@ interface Json {
 }
 
 const CASES = [...Deno.readDirSync(`${FIXTURES}llama`)].map(({ name }) => name).sort();
-assertEquals(CASES.length, 13);
+assertEquals(CASES.length, 15);
 
 for (const name of CASES) {
   const load = async () => {
@@ -92,6 +93,60 @@ for (const name of CASES) {
     assertEquals(device.memory.liveBytes, 0);
   });
 }
+
+Deno.test("gemma3_softcap caps the logits of an adapted head and of the last position, and keeps its cap in a GGUF file", async () => {
+  const { json } = await expectedOf<Json>("llama/gemma3_softcap");
+  const folder = `${FIXTURES}llama/gemma3_softcap`;
+  const model = await AutoModelForCausalLM.fromPretrained<LlamaForCausalLM>(folder, {
+    device: await ownDevice(),
+  });
+  const adapted = getPeftModel(model, new LoraConfig({ r: 2, targetModules: ["lm_head"] }));
+  const output = adapted.forward({ inputIds: json.input_ids, labels: json.labels });
+  assertAllClose([await output.loss!.item()], [json.loss], { rtol: 0, atol: 1e-6 }); // B is 0 at the start
+  output.dispose();
+  const base = adapted.unload();
+  const last = tidy(() => base.lastLogits({ inputIds: json.input_ids }));
+  const whole = noGrad(() => base.forward({ inputIds: json.input_ids }));
+  const [length, vocab] = [json.input_ids[0].length, base.config.vocabSize];
+  const logits = await whole.logits.data();
+  assertAllClose((await last.data()).slice(0, vocab), logits.slice((length - 1) * vocab, length * vocab), {
+    rtol: 0,
+    atol: 1e-6,
+  });
+  assert(Math.max(...logits) <= 1.5 && Math.max(...logits) > 1.2, `${Math.max(...logits)}`);
+  const file = await Deno.makeTempFile({ suffix: ".gguf" });
+  await exportGguf(base, file);
+  const back = await AutoModelForCausalLM.fromPretrained<LlamaForCausalLM>(file, { device: base.device });
+  assertEquals(back.config.finalLogitSoftcapping, 1.5);
+  await Deno.remove(file);
+  for (const each of [last, whole, base, back]) each.dispose();
+});
+
+Deno.test("dynamic rotary embeddings refuse positions on the device, and more tokens than their factor allows", async () => {
+  const folder = `${FIXTURES}llama/llama_dynamic_long`;
+  const model = await AutoModelForCausalLM.fromPretrained<LlamaForCausalLM>(folder, {
+    device: await ownDevice(),
+  });
+  const { device } = model;
+  const positionIds = Tensor.from(Int32Array.of(0, 1, 2), { shape: [1, 3], device });
+  assertThrows(
+    () => model.forward({ inputIds: [[1, 2, 3]], positionIds }),
+    TypeError,
+    "Cannot use positionIds: rows on the host are required, whose longest decides dynamic rotary embeddings",
+  );
+  assertThrows(
+    () => model.forward({ inputIds: [new Array(37).fill(1)] }),
+    RangeError,
+    "Cannot run Llama on 37 tokens: at most max_position_embeddings times factor 36 are allowed",
+  );
+  // A short sequence after a long one has the frequencies of short ones again.
+  const short =
+    async () => [...await noGrad(() => tidy(() => model.lastLogits({ inputIds: [[1, 2, 3]] }))).data()];
+  const before = await short();
+  noGrad(() => tidy(() => model.lastLogits({ inputIds: [new Array(30).fill(1)] }))).dispose();
+  assertEquals(await short(), before);
+  model.dispose();
+});
 
 Deno.test("the cases have every architecture of the family", async () => {
   const types = new Set<string>();
