@@ -52,6 +52,11 @@ export function holdsBytes(dtype: DType): boolean {
   return weightFormat(dtype)?.array === "Uint8Array";
 }
 
+/** What a shape must fulfil to be stored in a type, for messages. */
+export function storageRule(dtype: WeightType): string {
+  return WEIGHT_FORMATS[dtype].rule;
+}
+
 type ArrayName = WeightArray | "Int32Array";
 
 const ARRAYS = { Float32Array, Int32Array, Uint32Array, Uint16Array, Uint8Array } as const satisfies Record<

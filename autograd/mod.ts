@@ -9,6 +9,7 @@ export {
   bytesOf,
   type DType,
   isPacked,
+  storageRule,
   storageType,
   type TensorData,
   viewAs,
@@ -16,6 +17,7 @@ export {
 } from "./dtype.ts";
 export type { FusedActivationName } from "../kernels/fused_activations.ts";
 export {
+  type BitsandbytesFormatName as BitsandbytesFormat,
   isQuantized,
   LOADED_TYPES,
   type QuantizedType,

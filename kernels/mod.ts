@@ -22,6 +22,7 @@ import { dropoutKernel } from "./dropout.ts";
 import { embeddingBackward, embeddingForwardKernels, embeddingLinks } from "./embedding.ts";
 import { clipGradients, gradNormFinish, gradNormPartials } from "./grad_norm.ts";
 import type { KernelSpec } from "./kernel_spec.ts";
+import { quantizeRows } from "./quantize_rows.ts";
 import { importanceKernel } from "./importance.ts";
 import {
   layerNormBackwardInput,
@@ -123,6 +124,7 @@ export function allKernels(): KernelSpec[] {
     invertStep,
     addDiagonalKernel,
     blockDropoutKernel,
+    quantizeRows,
   ];
   const families = [
     ...castKernels(),

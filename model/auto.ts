@@ -9,17 +9,13 @@ import { type GgufOptions, resolveCheckpointOrGguf } from "../io/gguf_source.ts"
 import { type HubProgress, nameOfFolder } from "../io/hub.ts";
 import { type DefaultModel, familyOf, familyOfGguf } from "./architectures.ts";
 import type { CausalLM } from "./causal_lm.ts";
-import { loadGguf, loadModel, type LoadProgress, type WeightDType } from "./checkpoint.ts";
+import { loadGguf, loadModel, type LoadProgress } from "./checkpoint.ts";
+import type { StorageOptions } from "./storage.ts";
 
 /** Options of `AutoModelForCausalLM.fromPretrained`. */
-export interface FromPretrainedOptions extends Omit<GgufOptions, "onProgress"> {
+export interface FromPretrainedOptions extends Omit<GgufOptions, "onProgress">, StorageOptions {
   /** Default: the default device, made if there is none. */
   device?: Device;
-  /**
-   * Storage of weight matrices: "float16" halves their memory and freezes them; "auto" keeps them as their file has them,
-   * blocks of a GGUF file included. Default "float32".
-   */
-  dtype?: WeightDType;
   /** Seed of dropout; default 0. */
   seed?: number;
   /** Called as the bytes of each file arrive from the hub, and after each tensor that is loaded. */
@@ -50,8 +46,8 @@ export const AutoModelForCausalLM: AutoModel = {
     idOrDir: FolderInput | FileInput,
     options: FromPretrainedOptions = {},
   ): Promise<Model> {
-    const { device, dtype, seed, ...files } = options;
-    const load = { device, dtype, seed, onProgress: files.onProgress };
+    const { device, dtype, quantization, doubleQuant, seed, ...files } = options;
+    const load = { device, dtype, quantization, doubleQuant, seed, onProgress: files.onProgress };
     const { gguf, folder } = await resolveCheckpointOrGguf(idOrDir, { ...files, checkConfig: familyOf });
     if (gguf) {
       const model = await loadGguf(gguf.file, familyOfGguf, load);

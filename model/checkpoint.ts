@@ -7,23 +7,24 @@
 
 import {
   allocate,
+  type BitsandbytesFormat,
   defaultDevice,
   type Device,
-  isQuantized,
-  LOADED_TYPES,
+  empty,
+  quantize,
   type Shape,
   showShape,
-  storageType,
+  type Tensor,
+  transpose,
   unallocated,
   untracked,
-  type WeightType,
 } from "../autograd/mod.ts";
 import { openCheckpoint } from "../io/checkpoint.ts";
 import type { FileInput, FolderInput } from "../io/file_source.ts";
 import { openGguf } from "../io/gguf_reader.ts";
 import { readJsonFrom } from "../io/json.ts";
 import { openFolder } from "../io/open_file.ts";
-import { Conv1D, mismatchError, Parameter, replaceParameters } from "../nn/mod.ts";
+import { mismatchError, Parameter } from "../nn/mod.ts";
 import type { Family } from "./family.ts";
 import type { CausalLM } from "./causal_lm.ts";
 import { readGenerationConfig } from "./generation/generation_config.ts";
@@ -32,17 +33,13 @@ import { GgufMetadata } from "./gguf_layout.ts";
 import { GgufWeights } from "./gguf_weights.ts";
 import type { ParameterSource } from "./parameter_source.ts";
 import { SafetensorsWeights } from "./safetensors_weights.ts";
+import { checkStorage, chooseStorage, type StorageOptions, turnedInFiles } from "./storage.ts";
 import type { WeightSource } from "./weight_source.ts";
 
-/** How weight matrices are stored on the device; "auto": as their file has them, blocks of a GGUF file included. */
-export type WeightDType = typeof LOADED_TYPES[number] | "auto";
-
 /** Options of `fromPretrained` for an open folder. */
-export interface LoadOptions {
+export interface LoadOptions extends StorageOptions {
   /** Where the weights go; default the default device, made if there is none. */
   device?: Device;
-  /** Storage of weight matrices; those in other types than float32 are frozen. Default "float32". */
-  dtype?: WeightDType;
   /** Seed of dropout; default 0. */
   seed?: number;
   /** Called after each tensor. */
@@ -83,7 +80,7 @@ export async function loadModel<Config extends ModelConfig, Model extends Causal
   const generation = readGenerationConfig(await readJsonFrom(source, "generation_config.json") ?? {});
   const reader = await openCheckpoint(source);
   try {
-    const model = await loadWeights(family, config, new SafetensorsWeights(reader, family), options);
+    const model = await loadWeights(family, config, await SafetensorsWeights.of(reader, family), options);
     model.generationConfig = generation;
     return model;
   } finally {
@@ -122,8 +119,8 @@ async function loadWeights<Config extends ModelConfig, Model extends CausalLM<Co
   weights: WeightSource,
   options: LoadOptions,
 ): Promise<Model> {
-  const { device = await defaultDevice(), seed, dtype = "float32" } = options;
-  checkStorage(dtype);
+  checkStorage(options);
+  const { device = await defaultDevice(), seed } = options;
   const matrices = new Set<Parameter>();
   const source: ParameterSource = (shape, _init, matrix) => {
     const parameter = new Parameter(untracked(() => unallocated(device, shape)));
@@ -133,13 +130,16 @@ async function loadWeights<Config extends ModelConfig, Model extends CausalLM<Co
   const model = family.build(config, { device, seed }, source);
   try {
     const names = matchWeights(weights, model);
-    chooseStorage(model, matrices, (path) => dtype === "auto" ? weights.kept(names.get(path)!, path) : dtype);
+    const quantized = chooseStorage(model, matrices, weights, names, options);
     const parameters = new Map(model.namedParameters());
     model.random.allocate();
     for (const parameter of parameters.values()) allocate(parameter);
     let loaded = 0;
     for (const [path, name] of names) {
-      await weights.fill(name, path, parameters.get(path)!);
+      const parameter = parameters.get(path)!;
+      const turned = quantized.get(parameter);
+      if (turned === undefined) await weights.fill(name, path, parameter);
+      else await fillQuantized(weights, [name, path], parameter, turned);
       options.onProgress?.({ loaded: ++loaded, total: names.size, name: path });
     }
   } catch (error) {
@@ -149,41 +149,26 @@ async function loadWeights<Config extends ModelConfig, Model extends CausalLM<Co
   return model.eval();
 }
 
-/** @throws {TypeError} for a type that weights cannot be loaded as */
-function checkStorage(dtype: string): void {
-  const allowed = [...LOADED_TYPES, "auto"];
-  if (allowed.includes(dtype)) return;
-  const list = allowed.map((type) => JSON.stringify(type)).join(", ");
-  throw new TypeError(
-    `Cannot load the model: dtype must be one of ${list}, received ${JSON.stringify(dtype)}`,
-  );
-}
-
-/**
- * Gives the matrices of a tree without memory the element types that they are to have, where their rows consist of whole
- * blocks. A Conv1D's weight lies [out, in] in formats of few bits.
- */
-function chooseStorage(
-  model: CausalLM,
-  matrices: ReadonlySet<Parameter>,
-  wanted: (path: string) => WeightType | null,
-): void {
-  const turned = new Map<Parameter, Conv1D>();
-  for (const [, module] of model.namedModules()) {
-    if (module instanceof Conv1D) turned.set(module.weight, module);
+/** Fills a parameter in one of bitsandbytes' formats from numbers: one tensor at a time is float32. */
+async function fillQuantized(
+  weights: WeightSource,
+  [name, path]: readonly [name: string, path: string],
+  parameter: Parameter,
+  turned: boolean,
+): Promise<void> {
+  const { device, dtype } = parameter;
+  const numbers = new Parameter(untracked(() => empty(device, weights.info(name, path).shape)), false);
+  let outByIn: Tensor = numbers;
+  try {
+    await weights.fill(name, path, numbers);
+    if (turned) outByIn = untracked(() => transpose(numbers));
+    const packed = await quantize(outByIn, dtype as BitsandbytesFormat);
+    device.copy(packed.view, parameter.view);
+    packed.dispose();
+  } finally {
+    numbers.dispose();
+    outByIn.dispose();
   }
-  const others = new Map<Parameter, Parameter>();
-  for (const [path, parameter] of model.namedParameters()) {
-    const type = matrices.has(parameter) ? wanted(path) ?? "float32" : "float32";
-    const isTurned = isQuantized(type) && turned.has(parameter);
-    const shape = isTurned ? [...parameter.shape].reverse() : parameter.shape;
-    const stored = storageType(type, shape);
-    if (stored === "float32") continue;
-    if (isTurned) turned.get(parameter)!.layout = "linear";
-    others.set(parameter, new Parameter(untracked(() => unallocated(model.device, shape, stored))));
-  }
-  replaceParameters(model, others);
-  for (const parameter of others.keys()) parameter.dispose();
 }
 
 /**
@@ -194,16 +179,21 @@ function chooseStorage(
 function matchWeights(weights: WeightSource, model: CausalLM): Map<string, string> {
   const matched = new Map<string, string>();
   const lines: string[] = [];
-  for (const [path, { shape }] of model.namedParameters()) {
+  const turned = turnedInFiles(model);
+  for (const [path, parameter] of model.namedParameters()) {
+    const { shape } = parameter;
     const name = weights.find(path);
     if (name === undefined) {
       lines.push(`"${path}" is missing`);
       continue;
     }
     const found: { shape: Shape; problem: string | null } = weights.info(name, path);
+    const given = weights.kept(name, path)?.always && turned.has(parameter)
+      ? [...found.shape].reverse()
+      : found.shape;
     if (found.problem !== null) lines.push(`"${name}" ${found.problem}`);
-    else if (showShape(found.shape) !== showShape(shape)) {
-      lines.push(`"${name}" expected ${showShape(shape)}, found ${showShape(found.shape)}`);
+    else if (showShape(given) !== showShape(shape)) {
+      lines.push(`"${name}" expected ${showShape(shape)}, found ${showShape(given)}`);
     }
     matched.set(path, name);
   }

@@ -25,7 +25,7 @@ import { GGML_TYPES, type GgmlTypeName } from "../io/gguf_types.ts";
 import { inHalves } from "../io/gguf_values.ts";
 import type { Parameter } from "../nn/mod.ts";
 import type { GgufLayout, GgufPlace } from "./gguf_layout.ts";
-import type { WeightSource } from "./weight_source.ts";
+import type { KeptType, WeightSource } from "./weight_source.ts";
 
 /** Elements that are dequantised at a time: whole blocks of every format, and windows at any device's alignment. */
 const CHUNK_ELEMENTS = 2 ** 21;
@@ -100,8 +100,9 @@ export class GgufWeights<Config> implements WeightSource {
   }
 
   /** The file's element type, where the numbers are the parameter's. */
-  kept(name: string, path: string): WeightType | null {
-    return this.#placeOf(path).shift ? null : typeOf(this.#file.tensors.get(name)!) ?? null;
+  kept(name: string, path: string): KeptType | null {
+    const type = this.#placeOf(path).shift ? undefined : typeOf(this.#file.tensors.get(name)!);
+    return type ? { type, always: false } : null;
   }
 
   /** Fills a parameter that has memory. */

@@ -1,13 +1,14 @@
 /**
- * Weights in Hugging Face's files: safetensors, in one file or shards, F32, F16, BF16 or F64.
+ * Weights in Hugging Face's files: safetensors, in one file or shards, F32, F16, BF16 or F64, or quantised by bitsandbytes.
  * @module
  */
 
-import { type Shape, WEIGHT_TYPES, weightFormat, type WeightType } from "../autograd/mod.ts";
+import { type Shape, WEIGHT_TYPES, weightFormat } from "../autograd/mod.ts";
 import { fromFloat32, type TensorReader, toFloat32 } from "../io/safetensors.ts";
 import type { Parameter } from "../nn/mod.ts";
 import type { Family } from "./family.ts";
-import type { WeightSource } from "./weight_source.ts";
+import { type BitsandbytesWeights, findBitsandbytes } from "./bitsandbytes_weights.ts";
+import type { KeptType, WeightSource } from "./weight_source.ts";
 
 /** Host bytes read at a time. One buffer serves all reads, because fresh memory costs as much as the read itself. */
 const CHUNK_BYTES = 8 * 2 ** 20;
@@ -19,12 +20,26 @@ const READABLE: ReadonlySet<string> = new Set(["F32", "F16", "BF16", "F64"]);
 export class SafetensorsWeights implements WeightSource {
   readonly #reader: TensorReader;
   readonly #family: Pick<Family, "fileNames" | "ignores">;
+  readonly #quantized: BitsandbytesWeights;
   readonly #room: Uint8Array<ArrayBuffer> = new Uint8Array(CHUNK_BYTES);
 
-  /** The family says what its files call a parameter. */
-  constructor(reader: TensorReader, family: Pick<Family, "fileNames" | "ignores">) {
+  /** Use `SafetensorsWeights.of`. */
+  private constructor(
+    reader: TensorReader,
+    family: Pick<Family, "fileNames" | "ignores">,
+    quantized: BitsandbytesWeights,
+  ) {
     this.#reader = reader;
     this.#family = family;
+    this.#quantized = quantized;
+  }
+
+  /** The weights of an open checkpoint. The family says what its files call a parameter. */
+  static async of(
+    reader: TensorReader,
+    family: Pick<Family, "fileNames" | "ignores">,
+  ): Promise<SafetensorsWeights> {
+    return new SafetensorsWeights(reader, family, await findBitsandbytes(reader));
   }
 
   /** What messages call the files. */
@@ -44,23 +59,30 @@ export class SafetensorsWeights implements WeightSource {
 
   /** Its shape, and what keeps it from being read, or null. */
   info(name: string): { shape: Shape; problem: string | null } {
+    const quantized = this.#quantized.weights.get(name);
+    if (quantized) return quantized;
     const { dtype, shape } = this.#reader.info(name);
     return { shape, problem: READABLE.has(dtype) ? null : `expected F32, F16 or BF16, found ${dtype}` };
   }
 
   /** The element type with the same bytes. */
-  kept(name: string): WeightType | null {
+  kept(name: string): KeptType | null {
+    const quantized = this.#quantized.weights.get(name);
+    if (quantized) return { type: quantized.type, always: true };
     const { dtype } = this.#reader.info(name);
-    return WEIGHT_TYPES.find((type) => weightFormat(type)!.file === dtype) ?? null;
+    const type = WEIGHT_TYPES.find((type) => weightFormat(type)!.file === dtype);
+    return type ? { type, always: false } : null;
   }
 
   /** Whether a tensor that no parameter wants may be there. */
   ignores(name: string): boolean {
-    return this.#family.ignores(name);
+    return this.#quantized.parts.has(name) || this.#family.ignores(name);
   }
 
   /** Streams a tensor into a parameter, converted to the parameter's dtype. */
   async fill(name: string, _path: string, parameter: Parameter): Promise<void> {
+    const quantized = this.#quantized.weights.get(name);
+    if (quantized) return parameter.device.write(parameter.view, await quantized.read());
     const { dtype } = this.#reader.info(name);
     const { file } = weightFormat(parameter.dtype)!;
     let at = 0;

@@ -5,6 +5,28 @@
  */
 import type { WeightFormat } from "./weight_format.ts";
 
+/** A number's half, rounded to nearest even, as the start of a function whose end is the caller's brace. */
+export const TO_HALF = `fn toHalf(v: f32) -> u32 {
+  let bits = bitcast<u32>(v);
+  let signBit = (bits >> 16u) & 0x8000u;
+  let magnitude = bits & 0x7fffffffu;
+  if (magnitude > 0x7f800000u) { return signBit | 0x7e00u; }
+  if (magnitude >= 0x477ff000u) { return signBit | 0x7c00u; }
+  if (magnitude < 0x33000001u) { return signBit; }
+  let exponent = magnitude >> 23u;
+  if (exponent < 113u) { // below 2^-14: a subnormal half
+    let mantissa = (magnitude & 0x7fffffu) | 0x800000u;
+    let shift = 126u - exponent;
+    let kept = mantissa >> shift;
+    let rest = mantissa & ((1u << shift) - 1u);
+    let half = 1u << (shift - 1u);
+    return signBit | (kept + select(0u, 1u, rest > half || (rest == half && (kept & 1u) == 1u)));
+  }
+  let rebased = magnitude - (112u << 23u);
+  let rest = rebased & 0x1fffu;
+  let kept = rebased >> 13u;
+  return signBit | (kept + select(0u, 1u, rest > 0x1000u || (rest == 0x1000u && (kept & 1u) == 1u)));`;
+
 /** Packed f16. */
 export const f16Format: WeightFormat<"f16"> = {
   name: "f16",
@@ -35,26 +57,7 @@ export const f16Format: WeightFormat<"f16"> = {
   if (i + 1u < params.size) { second = x[i + 1u]; }
   y[block] = toHalf(x[i]) | (toHalf(second) << 16u);
 }
-fn toHalf(v: f32) -> u32 {
-  let bits = bitcast<u32>(v);
-  let signBit = (bits >> 16u) & 0x8000u;
-  let magnitude = bits & 0x7fffffffu;
-  if (magnitude > 0x7f800000u) { return signBit | 0x7e00u; }
-  if (magnitude >= 0x477ff000u) { return signBit | 0x7c00u; }
-  if (magnitude < 0x33000001u) { return signBit; }
-  let exponent = magnitude >> 23u;
-  if (exponent < 113u) { // below 2^-14: a subnormal half
-    let mantissa = (magnitude & 0x7fffffu) | 0x800000u;
-    let shift = 126u - exponent;
-    let kept = mantissa >> shift;
-    let rest = mantissa & ((1u << shift) - 1u);
-    let half = 1u << (shift - 1u);
-    return signBit | (kept + select(0u, 1u, rest > half || (rest == half && (kept & 1u) == 1u)));
-  }
-  let rebased = magnitude - (112u << 23u);
-  let rest = rebased & 0x1fffu;
-  let kept = rebased >> 13u;
-  return signBit | (kept + select(0u, 1u, rest > 0x1000u || (rest == 0x1000u && (kept & 1u) == 1u)));`,
+${TO_HALF}`,
   },
   rule: "an even last dimension is required, since halves are packed in pairs",
 };

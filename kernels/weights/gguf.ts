@@ -5,6 +5,7 @@
  * Source of the layouts: ggml-common.h and dequantize_row_* in ggml-quants.c.
  * @module
  */
+import { selectLevels, signedBytes } from "./snippets.ts";
 import { sharedReading, type WeightFormat } from "./weight_format.ts";
 
 /** Names of the formats, in small letters: ggml's are in capitals. */
@@ -136,23 +137,6 @@ const BLOCKS: Readonly<Record<GgufFormatName, Block>> = {
 /** Values of IQ4_NL's codes. */
 const IQ4_VALUES = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 
-/**
- * The numbers of a table of 16 for four codes, as a tree of selections: constant arrays that are indexed at run time live
- * in memory on many drivers.
- */
-export function selectLevels(name: string, values: readonly number[]): string {
-  const number = (value: number) => Number.isInteger(value) ? value.toFixed(1) : String(value);
-  let terms = values.map((value) => `vec4f(${number(value)})`);
-  for (let bit = 0; terms.length > 1; bit++) {
-    terms = Array.from(
-      { length: terms.length / 2 },
-      (_, i) => `select(${terms[2 * i]}, ${terms[2 * i + 1]}, bit${bit})`,
-    );
-  }
-  const bits = [0, 1, 2, 3].map((bit) => `  let bit${bit} = (codes & vec4u(${1 << bit}u)) != vec4u(0u);`);
-  return `fn ${name}(codes: vec4u) -> vec4f {\n${bits.join("\n")}\n  return ${terms[0]};\n}\n`;
-}
-
 /** What blocks are read with, each function named after the buffer. */
 function helpers(b: string, { bytes }: Block, text: string): string {
   const aligned = bytes % 4 === 0;
@@ -166,9 +150,7 @@ function helpers(b: string, { bytes }: Block, text: string): string {
 }`,
     byte: `fn byte_${b}(at: u32) -> u32 { return (${b}[at >> 2u] >> (8u * (at & 3u))) & 255u; }`,
     half: `fn half_${b}(at: u32) -> f32 { return unpack2x16float(${b}[at >> 2u] >> (8u * (at & 2u))).x; }`,
-    signedBytes: `fn signedBytes_${b}(w: u32) -> vec4f {
-  return vec4f(bitcast<vec4i>(vec4u(w) << vec4u(24u, 16u, 8u, 0u)) >> vec4u(24u));
-}`,
+    signedBytes: signedBytes(`signedBytes_${b}`),
     levels: selectLevels(`levels_${b}`, IQ4_VALUES),
   };
   const used = Object.keys(functions).filter((name) => text.includes(`${name}(`));

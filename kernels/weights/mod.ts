@@ -3,11 +3,13 @@
  * @module
  */
 import { bf16Format } from "./bf16.ts";
+import { BITSANDBYTES_FORMATS, type BitsandbytesFormatName } from "./bitsandbytes.ts";
 import { f16Format } from "./f16.ts";
 import { f32Format } from "./f32.ts";
 import { GGUF_FORMATS, type GgufFormatName } from "./gguf.ts";
 import type { WeightFormat } from "./weight_format.ts";
 
+export { type BitsandbytesFormatName, FP4_LEVELS, NF4_LEVELS } from "./bitsandbytes.ts";
 export { f32Format } from "./f32.ts";
 export {
   bufferNames,
@@ -26,13 +28,16 @@ export {
 } from "./weight_format.ts";
 
 /** Element types of weights in blocks of few bits, frozen. They lie [out, in], as in the files they come from. */
-export type QuantizedType = GgufFormatName;
+export type QuantizedType = GgufFormatName | BitsandbytesFormatName;
 /** Element types of tensors that hold weights. */
 export type WeightType = "float32" | "float16" | "bfloat16" | QuantizedType;
 /** Names of the formats. */
 export type WeightFormatName = "f32" | "f16" | "bf16" | QuantizedType;
 
-const QUANTIZED: Readonly<Record<QuantizedType, WeightFormat<QuantizedType>>> = GGUF_FORMATS;
+const QUANTIZED: Readonly<Record<QuantizedType, WeightFormat<QuantizedType>>> = {
+  ...GGUF_FORMATS,
+  ...BITSANDBYTES_FORMATS,
+};
 
 /** The formats. */
 export const WEIGHT_FORMATS: Readonly<Record<WeightType, WeightFormat<WeightFormatName>>> = {

@@ -14,6 +14,8 @@ export interface WeightBuffer {
   readonly bytes: number;
   /** What it holds, for the comment at its binding; "" where the shape is enough. */
   readonly note: string;
+  /** Whether its last unit is whole, however few elements it serves; default false. */
+  readonly whole?: boolean;
 }
 
 /** How WGSL reads a format: one number at a time (1), or four neighbours at once (4). */
@@ -55,6 +57,8 @@ export interface WeightFormat<Name extends string = string> {
   readonly name: Name;
   /** Elements that belong together: the last size of a shape is a multiple of it. */
   readonly block: number;
+  /** Elements of a whole tensor are a multiple of it; absent: those of its rows are enough. */
+  readonly total?: number;
   /** The numbers first. They lie in one piece of memory, each buffer from a multiple of 256 bytes on. */
   readonly buffers: readonly WeightBuffer[];
   readonly reading: WeightReading;
@@ -79,13 +83,13 @@ export interface WeightFormat<Name extends string = string> {
 }
 
 /** Whether a shape can be stored: whole blocks in each row. */
-export function fitsFormat({ block }: WeightFormat, shape: readonly number[]): boolean {
-  return (shape.at(-1) ?? 1) % block === 0;
+export function fitsFormat({ block, total = 1 }: WeightFormat, shape: readonly number[]): boolean {
+  return (shape.at(-1) ?? 1) % block === 0 && (total === 1 || shape.reduce((a, b) => a * b, 1) % total === 0);
 }
 
 /** Bytes that `count` elements take in one buffer. */
-export function bytesIn({ elements, bytes }: WeightBuffer, count: number): number {
-  return Math.ceil(count * bytes / elements);
+export function bytesIn({ elements, bytes, whole }: WeightBuffer, count: number): number {
+  return whole ? Math.ceil(count / elements) * bytes : Math.ceil(count * bytes / elements);
 }
 
 const greatestDivisor = (a: number, b: number): number => b === 0 ? a : greatestDivisor(b, a % b);

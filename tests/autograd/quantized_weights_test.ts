@@ -4,18 +4,20 @@
  */
 import { assertAllClose, assertEquals, assertThrows } from "@std/assert";
 import {
+  type BitsandbytesFormat,
   cast,
   Device,
   embedding,
   linear,
   linearCrossEntropy,
   loraLinear,
+  quantize,
   type QuantizedType,
   Tensor,
   tidy,
   type WeightLayout,
 } from "../../autograd/mod.ts";
-import { WEIGHT_FORMATS } from "../../kernels/weights/mod.ts";
+import { formatBytes, WEIGHT_FORMATS } from "../../kernels/weights/mod.ts";
 import { randomValues } from "../reference/matmul.ts";
 import { GGUF_TYPES, randomWeight } from "../reference/quantized.ts";
 
@@ -25,10 +27,11 @@ const [C, M] = [256, 5];
 async function compareOps(device: Device, type: QuantizedType, V: number, thorough = true): Promise<void> {
   const random = (seed: number, shape: number[]) =>
     Tensor.from(randomValues(seed, shape.reduce((a, b) => a * b)), { device, shape });
-  const packed = randomWeight(device, type, [V, C], 7);
+  const packed = GGUF_TYPES.includes(type)
+    ? randomWeight(device, type, [V, C], 7)
+    : await quantize(random(7, [V, C]), type as BitsandbytesFormat);
   const plain = cast(packed, "float32");
-  const { elements, bytes } = WEIGHT_FORMATS[type].buffers[0];
-  assertEquals(packed.byteLength, V * C / elements * bytes);
+  assertEquals(packed.byteLength, formatBytes(WEIGHT_FORMATS[type], V * C));
   const whole = packed.byteLength <= device.limits.maxStorageBufferBindingSize;
   const compare = async (label: string, op: (weight: Tensor) => Tensor) => {
     const [ours, expected] = [tidy(() => op(packed)), tidy(() => op(plain))];
@@ -68,14 +71,17 @@ async function compareOps(device: Device, type: QuantizedType, V: number, thorou
 Deno.test("weights of few bits serve products, their input gradients, lookups and the head to the bit", async () => {
   const device = await Device.create();
   // One format for each kind of block; the others differ in how four numbers are read.
-  const thorough = ["q4_1", "q8_0", "q6_k"];
-  for (const type of GGUF_TYPES) await compareOps(device, type, 260, thorough.includes(type));
+  const thorough = ["q4_1", "q8_0", "q6_k", "nf4_double"];
+  const bitsandbytes = ["nf4", "nf4_double", "fp4", "fp4_double", "int8"] as const;
+  for (const type of [...GGUF_TYPES, ...bitsandbytes]) {
+    await compareOps(device, type, 260, thorough.includes(type));
+  }
   device.destroy();
 });
 
 Deno.test("weights of few bits over the binding limit are bound in windows", async () => {
   const device = await Device.create({ limits: { maxStorageBufferBindingSize: 136 * 2 ** 10 } });
-  for (const type of ["q4_0", "q8_0", "q6_k"] as const) await compareOps(device, type, 1200);
+  for (const type of ["q4_0", "q8_0", "q6_k", "nf4"] as const) await compareOps(device, type, 1200);
   device.destroy();
 });
 
