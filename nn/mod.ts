@@ -23,5 +23,5 @@ export { Parameter } from "./parameter.ts";
 export { Projection, type ProjectionOptions } from "./projection.ts";
 export { replaceParameters } from "./replace_parameters.ts";
 export { RMSNorm } from "./rms_norm.ts";
-export { SubBlock } from "./sub_block.ts";
+export { type StreamNorm, SubBlock } from "./sub_block.ts";
 export { type TrainingStateKeeper, trainingStateKeeper } from "./training_state.ts";

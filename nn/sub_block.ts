@@ -7,10 +7,21 @@
 import type { Tensor } from "../autograd/mod.ts";
 import { Module } from "./module.ts";
 
+/** A norm of rows [..., C], to whose result `residual` is added. */
+export interface StreamNorm {
+  /** norm(x) + residual. */
+  forward(x: Tensor, residual?: Tensor | null): Tensor;
+}
+
 /** A part x [B, T, C] -> y [B, T, C] of a block, with what is added to it. */
 export abstract class SubBlock extends Module {
   /** Size of the last axis, C. */
   abstract readonly hiddenSize: number;
   /** y = f(x) + residual, or f(x) where `residual` is null; `rest` is what the part itself needs, such as masks. */
   abstract forward(x: Tensor, residual: Tensor | null, ...rest: unknown[]): Tensor;
+
+  /** norm(f(x)) + stream, of a block that norms what its parts give before it is added; `rest` as in `forward`. */
+  forwardNormed(x: Tensor, stream: Tensor, norm: StreamNorm, ...rest: unknown[]): Tensor {
+    return norm.forward(this.forward(x, null, ...rest), stream);
+  }
 }

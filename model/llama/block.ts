@@ -100,8 +100,8 @@ export class LlamaBlock extends Module {
           ? this.mlp.forward(inner, attended, isRead)
           : (this.mlp as SubBlock).forward(inner, attended);
       }
-      const attended = this.post_attention_layernorm.forward(this.self_attn.forward(normed, null, state), x);
-      return after.forward(this.mlp.forward(before.forward(attended), null), attended);
+      const attended = this.self_attn.forwardNormed(normed, x, this.post_attention_layernorm, state);
+      return this.mlp.forwardNormed(before.forward(attended), attended, after);
     });
   }
 }

@@ -17,8 +17,13 @@ import { type Module, SubBlock } from "../../nn/mod.ts";
 export const bottleneck: PeftMethod<BottleneckConfig> = {
   name: "bottleneck",
   resolve: (config, modelType, model) => {
-    const { list, attention, mlp } = blockNames("bottleneck", modelType);
-    const { mhAdapter, outputAdapter, leaveOut } = config;
+    const { list, attention, mlp, hasNormsAfter } = blockNames("bottleneck", modelType);
+    const { mhAdapter, outputAdapter, leaveOut, originalLnAfter } = config;
+    if (hasNormsAfter && !originalLnAfter) {
+      throw new RangeError(
+        `Cannot apply bottleneck: original_ln_after must be true for ${modelType}, whose blocks add the stream after a norm of their own, received false`,
+      );
+    }
     return {
       targetModules: [...(mhAdapter ? [attention] : []), ...(outputAdapter ? [mlp] : [])],
       excludeModules: leaveOut.length > 0
@@ -36,12 +41,13 @@ export const bottleneck: PeftMethod<BottleneckConfig> = {
 
 function originOf(model: Module): BottleneckOrigin {
   const { config, facts } = model as {
-    config?: { modelType?: string; nameOrPath?: string | null };
+    config?: { modelType?: string; nameOrPath?: string | null; toJSON?(): Record<string, unknown> };
     facts?: { hiddenSize: number };
   };
+  const [written] = [config?.toJSON?.().architectures ?? []].flat();
   return {
     hiddenSize: facts?.hiddenSize ?? 0,
-    modelClass: model.constructor.name,
+    modelClass: typeof written === "string" ? written : model.constructor.name,
     modelName: config?.nameOrPath ?? "",
     modelType: config?.modelType ?? "",
   };

@@ -4,7 +4,16 @@
  */
 
 import { add, multiply, negate, relu, scale, subtract, type Tensor } from "../../autograd/mod.ts";
-import { activations, Dropout, Initializer, LayerNorm, Linear, Module, Parameter } from "../../nn/mod.ts";
+import {
+  activations,
+  Dropout,
+  Initializer,
+  LayerNorm,
+  Linear,
+  Module,
+  Parameter,
+  type StreamNorm,
+} from "../../nn/mod.ts";
 import type { InjectionContext } from "../layers/tuner_layer.ts";
 import type { BottleneckConfig } from "./bottleneck_config.ts";
 
@@ -97,12 +106,14 @@ export class BottleneckAdapter extends Module {
   }
 
   /**
-   * The part's output f with this adapter, before the stream y is added; AdapterHub's `pre_forward` and `forward` for a
-   * block without a layer norm after its parts. f and y [B, T, C].
+   * The part's output f with this adapter, before the stream y is added; AdapterHub's `pre_forward` and `forward`. f and
+   * y [B, T, C].
+   * @param blockNorm the norm of a block that has one after this part, as Gemma's; the adapter's output goes through it
    */
-  forward(f: Tensor, y: Tensor): Tensor {
+  forward(f: Tensor, y: Tensor, blockNorm?: StreamNorm): Tensor {
     const { isParallel, originalLnBefore, residualBeforeLn, adapterResidualBeforeLn } = this.config;
-    const z = isParallel ? y : originalLnBefore ? add(f, y) : f;
+    const joined = !isParallel && originalLnBefore ? add(f, y) : null;
+    const z = isParallel ? y : joined ? blockNorm ? blockNorm.forward(joined) : joined : f;
     const residual = isParallel || residualBeforeLn ? f : z;
     const norm = this.adapter_norm_after;
     if (!norm) return this.#update(z, residual);

@@ -4,7 +4,7 @@
  */
 
 import { add, type Tensor } from "../../autograd/mod.ts";
-import { ModuleDict, type Parameter, SubBlock } from "../../nn/mod.ts";
+import { ModuleDict, type Parameter, type StreamNorm, SubBlock } from "../../nn/mod.ts";
 import type { InjectionContext, TunerLayer } from "../layers/tuner_layer.ts";
 import type { AdapterState } from "../state/adapter_state.ts";
 import { BottleneckAdapter } from "./bottleneck_adapter.ts";
@@ -51,6 +51,19 @@ export class BottleneckLayer extends SubBlock implements TunerLayer {
       return first.behind(f, add(f, residual));
     }
     return this.#behind(this.base_layer.forward(x, null, ...rest), residual, names);
+  }
+
+  /** In a block that norms what its parts give: the adapters change that, and read the stream where they are beside. */
+  override forwardNormed(x: Tensor, stream: Tensor, norm: StreamNorm, ...rest: unknown[]): Tensor {
+    const has = (name: string) => this.adapters.has(name);
+    const f = this.base_layer.forward(x, null, ...rest);
+    const changed = this.#state.forRows(
+      f,
+      has,
+      (names, part) =>
+        names.reduce((f, name) => this.adapters.get(name)!.forward(f, part(stream), norm), part(f)),
+    );
+    return norm.forward(changed, stream);
   }
 
   /** The part's output f after these adapters, the stream added; f + residual without any. */

@@ -9,8 +9,8 @@ interface ModelNames {
   readonly targets: Readonly<Record<string, readonly string[]>>;
   /** Those of (IA)^3's targets whose inputs are scaled; null: no default. */
   readonly feedforward: readonly string[] | null;
-  /** The list of blocks, and its parts; absent where a part does not add to the residual stream itself. */
-  readonly blocks?: BlockNames;
+  /** The list of blocks, and its parts. */
+  readonly blocks: BlockNames;
 }
 
 /** Names of a model's blocks. */
@@ -21,6 +21,8 @@ export interface BlockNames {
   readonly attention: string;
   /** The MLP of a block. */
   readonly mlp: string;
+  /** Whether a block norms what its parts give before it is added to the stream. */
+  readonly hasNormsAfter?: boolean;
 }
 
 /** Methods that take the attention's projections, whatever the model. */
@@ -71,8 +73,7 @@ const MODELS: Readonly<Record<string, ModelNames>> = {
   mistral: { ...LLAMA, targets: MISTRAL_TARGETS },
   qwen2: QWEN,
   qwen3: QWEN,
-  // Gemma norms what attention and MLP give before it is added to the stream: no place for AdapterHub's adapters
-  gemma3_text: { ...GEMMA, blocks: undefined },
+  gemma3_text: { ...GEMMA, blocks: { ...LLAMA_BLOCKS, hasNormsAfter: true } },
   smollm3: { targets: {}, feedforward: null, blocks: LLAMA_BLOCKS }, // not in the tables
 };
 
@@ -100,8 +101,7 @@ export function defaultFeedforward(modelType: string | undefined): readonly stri
 export function blockNames(method: string, modelType: string | undefined): BlockNames {
   const names = namesOf(modelType)?.blocks;
   if (names) return names;
-  const known = Object.keys(MODELS).filter((name) => MODELS[name].blocks).map((name) => JSON.stringify(name))
-    .join(", ");
+  const known = Object.keys(MODELS).map((name) => JSON.stringify(name)).join(", ");
   throw new TypeError(
     `Cannot apply ${method}: a model whose parts are known (${known}) is required, received ${modelType}`,
   );

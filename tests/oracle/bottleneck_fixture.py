@@ -1,18 +1,21 @@
 """Makes tests/fixtures/bottleneck/<case>: adapters saved by AdapterHub's `adapters`, and what it computes with them.
 
-In an environment of its own (requirements_adapters.txt). Run: python tests/oracle/bottleneck_fixture.py
+In an environment of its own (requirements_adapters.txt). Run: python tests/oracle/bottleneck_fixture.py [case ...]
 """
 
 import copy
 import json
+import sys
 
 import adapters
 import torch
 from adapters import BnConfig, DoubleSeqBnConfig, ParBnConfig, SeqBnConfig
+from adapters.methods import bottleneck as methods
+from adapters.wrappers.interfaces import CUSTOM_INTERFACES
 from fixture import (FIXTURES, adamw_losses, clean_folder, float32_error, loss_and_gradients, random_batch,
                      save_expected)
 from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 SEED = 41
 LEARNING_RATE = 5e-3
@@ -38,12 +41,55 @@ LLAMA_CASES = {
     "llama_par_bn": ParBnConfig(reduction_factor=8),
 }
 
+# The rest of the family: Mistral is one of `adapters`' own models, the others are known to it by the names of their
+# modules; SmolLM3's are Qwen's.
+FAMILY_CASES = {
+    "mistral_seq_bn": SeqBnConfig(reduction_factor=4),
+    "qwen2_double_seq_bn": DoubleSeqBnConfig(reduction_factor=4),
+    "qwen2_par_bn": ParBnConfig(reduction_factor=8),
+    "qwen3_seq_bn": SeqBnConfig(reduction_factor=4),
+    "smollm3_double_seq_bn": DoubleSeqBnConfig(reduction_factor=4, leave_out=[1]),
+    "gemma3_seq_bn": SeqBnConfig(reduction_factor=4),
+    "gemma3_double_seq_bn": DoubleSeqBnConfig(reduction_factor=4),
+    "gemma3_par_bn": ParBnConfig(reduction_factor=8, mh_adapter=True),
+    "gemma3_norms": SeqBnConfig(ln_before=True, ln_after=True, residual_before_ln=False, mh_adapter=True,
+                                non_linearity="gelu_new", scaling="channel"),
+}
+
+
+def load(base: str) -> AutoModelForCausalLM:
+    """The model in the transformers of this environment, which knows rotary parameters by older names."""
+    config = AutoConfig.from_pretrained(FIXTURES / base)
+    rope = json.loads((FIXTURES / base / "config.json").read_text()).get("rope_parameters", {})
+    if "full_attention" in rope:
+        config.rope_theta = rope["full_attention"]["rope_theta"]
+        config.rope_local_base_freq = rope["sliding_attention"]["rope_theta"]
+    elif rope:
+        config.rope_theta = rope["rope_theta"]
+    return AutoModelForCausalLM.from_pretrained(FIXTURES / base, config=config, attn_implementation="eager").eval()
+
+
+def own_norms(model) -> None:
+    """Gives every block's hooks its own norms: `adapters` 1.3 looks up the loop's variable late, the last block's."""
+    interface = model.base_model.adapter_interface
+    for _, layer in model.base_model.iter_layers():
+        for name, places in (("layer_ln_1", (layer.self_attn.o_proj,)), ("layer_ln_2", (layer.mlp.down_proj,))):
+            norm = getattr(layer, getattr(interface, name))
+            for module in places:
+                for key, hook in module._forward_hooks.items():
+                    if getattr(hook, "func", None) is methods.hook_fn:
+                        module._forward_hooks[key] = methods.partial(methods.hook_fn, hook.args[0], lambda norm=norm: norm)
+
 
 def make(case: str, config: BnConfig, seed: int, base: str = "gpt2_tiny") -> None:
+    if len(sys.argv) > 1 and case not in sys.argv[1:]:
+        return
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_pretrained(FIXTURES / base, attn_implementation="eager").eval()
+    model = load(base)
     model.name_or_path = model.config._name_or_path = base.split("/")[-1]
-    adapters.init(model)
+    adapters.init(model, interface=CUSTOM_INTERFACES["qwen3"] if "smollm3" in base else None)
+    if "gemma3" in base:
+        own_norms(model)
     model.add_adapter(NAME, config=config)
     model.train_adapter(NAME)
     model.eval()
@@ -90,3 +136,5 @@ if __name__ == "__main__":
         make(case, config, SEED + i)
     for i, (case, config) in enumerate(LLAMA_CASES.items()):
         make(case, config, SEED + 100 + i, "llama/llama")
+    for i, (case, config) in enumerate(FAMILY_CASES.items()):
+        make(case, config, SEED + 200 + i, f"llama/{case.split('_')[0]}")

@@ -23,7 +23,7 @@ interface Json {
 }
 
 const cases = [...Deno.readDirSync(`${FIXTURES}bottleneck`)].map((entry) => entry.name).sort();
-assertEquals(cases.length, 10);
+assertEquals(cases.length, 19);
 
 /** The base under the adapter of a fixture, named as there. */
 async function loaded(name: string) {
@@ -242,13 +242,44 @@ Deno.test("bottleneck adapters refuse what is not here or does not fit, and leav
   model.dispose();
 });
 
+Deno.test("bottleneck adapters on Gemma 3 must leave the stream to the block, which adds it after a norm of its own", async () => {
+  const base = await loadBase("bottleneck/gemma3_seq_bn", await ownDevice());
+  assertThrows(
+    () => getPeftModel(base, new BottleneckConfig({ originalLnAfter: false })),
+    RangeError,
+    "Cannot apply bottleneck: original_ln_after must be true for gemma3_text",
+  );
+  base.dispose();
+});
+
+Deno.test("several bottleneck adapters on Gemma 3 act one after the other", async () => {
+  const base = await loadBase("bottleneck/gemma3_seq_bn", await ownDevice());
+  const model = getPeftModel(base, BottleneckConfig.named("seq_bn", { reductionFactor: 4 }), "a").eval();
+  await randomise(model);
+  model.addAdapter("b", BottleneckConfig.named("double_seq_bn", { reductionFactor: 8 }));
+  model.setAdapter("b");
+  await randomise(model, 5);
+  const batch = { inputIds: [[1, 2, 3, 4]] };
+  const seen = new Map<string, Float32Array>();
+  for (const active of [["a"], ["b"], ["a", "b"], ["b", "a"]]) {
+    model.setAdapter(active);
+    seen.set(`${active}`, await logitsOf(model, batch) as Float32Array);
+  }
+  const apart = (one: string, other: string) =>
+    Math.max(...seen.get(one)!.map((value, i) => Math.abs(value - seen.get(other)![i])));
+  for (const [one, other] of [["a,b", "a"], ["a,b", "b"], ["a,b", "b,a"]]) {
+    assert(apart(one, other) > 1e-4, `${one} and ${other}: ${apart(one, other)}`);
+  }
+  model.dispose();
+});
+
 Deno.test("bottleneck adapters need a model whose parts are known", async () => {
   const { model } = await tinyModel();
   Object.defineProperty(model.config, "modelType", { value: "other" });
   assertThrows(
     () => getPeftModel(model, new BottleneckConfig()),
     TypeError,
-    'a model whose parts are known ("gpt2", "llama", "mistral", "qwen2", "qwen3", "smollm3") is required, received other',
+    'a model whose parts are known ("gpt2", "llama", "mistral", "qwen2", "qwen3", "gemma3_text", "smollm3") is required, received other',
   );
   model.dispose();
 });

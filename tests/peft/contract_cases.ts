@@ -99,7 +99,6 @@ export const TREES: { readonly gpt2: Tree; readonly llama: Tree; readonly gemma3
     listed: /"(input_layernorm|q_proj|embed_tokens)"/,
     refused: {
       BITFIT: "a model with biases is required, received LlamaForCausalLM without any",
-      BOTTLENECK: "a model whose parts are known",
     },
   },
 };

@@ -1,6 +1,8 @@
 import { assert, assertAllClose, assertEquals, assertRejects } from "@std/assert";
 import { safetensors } from "../../io/safetensors.ts";
 import { getPeftModel, IA3Config, LoraConfig, type LoraConfigFields, PeftModel } from "../../peft/mod.ts";
+import { AutoModelForCausalLM, type CausalLM } from "../../model/mod.ts";
+import { FIXTURES, ownDevice } from "../reference/fixtures.ts";
 import { logitsOf, randomise, tinyModel, withFolder } from "./tiny_model.ts";
 
 /** The tiny model under a trained adapter that starts from the weight. */
@@ -36,6 +38,31 @@ for (const [label, fields] of Object.entries(CASES)) {
     });
     assertEquals(await logitsOf(peftModel), logits);
     peftModel.dispose();
+  });
+}
+
+for (const initLoraWeights of ["pissa", "olora"] as const) {
+  Deno.test(`savePretrained({ convertToLora }) writes plain LoRA of twice the rank: ${initLoraWeights} on Llama`, async () => {
+    const device = await ownDevice();
+    const load = () => AutoModelForCausalLM.fromPretrained<CausalLM>(`${FIXTURES}llama/llama`, { device });
+    const targetModules = ["q_proj", "k_proj", "down_proj"];
+    const config = new LoraConfig({ r: 4, loraAlpha: 8, initLoraWeights, targetModules });
+    const batch = { inputIds: [[5, 17, 20, 3, 9, 42], [1, 2, 3, 5, 8, 13]] };
+    const plain = await load();
+    const before = await logitsOf(plain, batch);
+    const peftModel = getPeftModel(plain, config).eval();
+    assertAllClose(await logitsOf(peftModel, batch), before, { rtol: 0, atol: 2e-5, label: "the start" });
+    await randomise(peftModel);
+    const logits = await logitsOf(peftModel, batch);
+    await withFolder(async (folder) => {
+      await peftModel.savePretrained(folder, { convertToLora: true });
+      const loaded = await PeftModel.fromPretrained(await load(), folder);
+      assertEquals((loaded.peftConfig.default as LoraConfig).r, 8);
+      assertAllClose(await logitsOf(loaded, batch), logits, { rtol: 0, atol: 2e-5 });
+      loaded.dispose();
+    });
+    peftModel.dispose();
+    assertEquals(device.memory.liveBytes, 0);
   });
 }
 

@@ -6,7 +6,8 @@ import {
   type LoraLayer,
   PeftModel,
 } from "../../peft/mod.ts";
-import { FIXTURES } from "../reference/fixtures.ts";
+import { AutoModelForCausalLM, type CausalLM } from "../../model/mod.ts";
+import { FIXTURES, ownDevice } from "../reference/fixtures.ts";
 import { BATCH, bytesOf, logitsOf, randomise, tinyModel, trainedNames, withFolder } from "./tiny_model.ts";
 
 interface Expected {
@@ -52,14 +53,17 @@ const cosine = (a: ArrayLike<number>, b: ArrayLike<number>) => {
   return Math.abs(ab) / Math.sqrt(aa * bb);
 };
 
-for (const name of ["plain", "whitened"]) {
+for (const name of ["plain", "whitened", "llama"]) {
   for (const split of [false, true]) {
     const how = split ? "in batches of one" : "in one batch";
     Deno.test(`initializeLoraEvaWeights() finds peft's ranks and the exact components: ${name}, ${how}`, async () => {
       const { json, config, batch } = await fixture(name);
-      const { model, device } = await tinyModel();
+      const device = await ownDevice();
+      const folder = FIXTURES + (name === "llama" ? "llama/llama" : "gpt2_tiny");
+      const model = await AutoModelForCausalLM.fromPretrained<CausalLM>(folder, { device });
       const peftModel = getPeftModel(model, config);
-      const [before, trains] = [await logitsOf(peftModel.eval()), trainedNames(peftModel)];
+      const logits = () => logitsOf(peftModel, { inputIds: batch.inputIds });
+      const [before, trains] = [(peftModel.eval(), await logits()), trainedNames(peftModel)];
       const live = device.memory.liveBytes;
       const batches = split
         ? batch.inputIds.map((_, i) => ({
@@ -93,7 +97,7 @@ for (const name of ["plain", "whitened"]) {
           assertAllClose([length], [wanted], { rtol: 1e-3, atol: 0 });
         }
       }
-      assertAllClose(await logitsOf(peftModel), before, { rtol: 0, atol: 1e-6 });
+      assertAllClose(await logits(), before, { rtol: 0, atol: 1e-6 });
       peftModel.dispose();
     });
   }

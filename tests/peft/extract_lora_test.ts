@@ -1,7 +1,7 @@
 import { assert, assertAllClose, assertEquals, assertRejects } from "@std/assert";
 import { extractLora, getPeftModel, LoraConfig, PeftModel } from "../../peft/mod.ts";
-import { GPT2Config, GPT2LMHeadModel } from "../../model/mod.ts";
-import { loadFixture } from "../reference/fixtures.ts";
+import { AutoModelForCausalLM, type CausalLM, GPT2Config, GPT2LMHeadModel } from "../../model/mod.ts";
+import { FIXTURES, loadFixture, ownDevice } from "../reference/fixtures.ts";
 import { acting, bytesOf, logitsOf, randomise, tinyModel, withFolder } from "./tiny_model.ts";
 
 Deno.test("extractLora() finds the adapter that was merged, and its file has the tuned model's logits", async () => {
@@ -24,6 +24,25 @@ Deno.test("extractLora() finds the adapter that was merged, and its file has the
   tuned.dispose();
   assertEquals(device.memory.liveBytes, 0);
 });
+
+for (const name of ["llama", "qwen2", "gemma3"]) {
+  Deno.test(`extractLora() on ${name} finds the adapter that was merged into every linear layer`, async () => {
+    const device = await ownDevice();
+    const load = () => AutoModelForCausalLM.fromPretrained<CausalLM>(`${FIXTURES}llama/${name}`, { device });
+    const config = new LoraConfig({ r: 3, loraAlpha: 5, targetModules: "all-linear" });
+    const adapted = getPeftModel(await load(), config).eval();
+    await randomise(adapted);
+    const batch = { inputIds: [[5, 17, 20, 3, 9, 42], [1, 2, 3, 5, 8, 13]] };
+    const logits = await logitsOf(adapted, batch);
+    const tuned = await adapted.mergeAndUnload();
+    const base = await load();
+    assert((await logitsOf(base, batch)).some((value, i) => Math.abs(value - logits[i]) > 1e-2));
+    const extracted = await extractLora(base, tuned, { r: 3, targetModules: "all-linear" });
+    assertAllClose(await logitsOf(extracted, batch), logits, { rtol: 0, atol: 2e-5 });
+    for (const each of [extracted, tuned]) each.dispose();
+    assertEquals(device.memory.liveBytes, 0);
+  });
+}
 
 Deno.test("extractLora() cuts to the best matrix of its rank: larger ranks come nearer, by layer as rankPattern says", async () => {
   const { device, peftModel, model: tuned } = await acting({ r: 6, targetModules: ["c_attn"] });
