@@ -65,6 +65,7 @@ export { AutoPeftModelForCausalLM } from "./auto_peft.ts";
 // Training
 export {
   AdamW,
+  AdamW8bit,
   clipGradNorm,
   createLoraplusOptimizer,
   DataLoader,

@@ -5,6 +5,7 @@
 import { attentionKernelList } from "./attention.ts";
 import { attentionAppend } from "./attention_cache.ts";
 import { adamwKernel } from "./adamw.ts";
+import { adamw8bitKernel } from "./adamw_8bit.ts";
 import { blockDropoutKernel } from "./block_dropout.ts";
 import { banRepeats } from "./ban_repeats.ts";
 import { castKernels } from "./cast.ts";
@@ -105,6 +106,7 @@ export function allKernels(): KernelSpec[] {
     sgdFirstStep,
     ...[1, 3].flatMap((slots) => [
       adamwKernel(slots),
+      adamw8bitKernel(slots),
       sgdKernel(slots),
       sgdMomentumKernel(slots),
       gradNormPartials(slots),

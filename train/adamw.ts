@@ -4,8 +4,8 @@
  */
 
 import type { Tensor } from "../autograd/mod.ts";
-import { adamwRule, type AdamWValues } from "../autograd/ops/adamw_step.ts";
-import { DeviceOptimizer } from "./device_optimizer.ts";
+import { adamw8bitRule, adamwRule, type AdamWValues } from "../autograd/ops/adamw_step.ts";
+import { DeviceOptimizer, type RuleOf } from "./device_optimizer.ts";
 import {
   checkOption,
   type Optimizer,
@@ -59,9 +59,14 @@ export class AdamW implements Optimizer {
   /**
    * State is made on the device when a parameter takes its first step.
    * @param params float32 tensors, or groups `{ params, lr?, betas?, eps?, weightDecay? }`
+   * @param ruleOf how the moments of a parameter are kept; default float32
    * @throws {RangeError} for no parameter, or an option out of range
    */
-  constructor(params: Params<AdamWOptions>, options: AdamWOptions = {}) {
+  constructor(
+    params: Params<AdamWOptions>,
+    options: AdamWOptions = {},
+    ruleOf: RuleOf<AdamWValues> = () => adamwRule,
+  ) {
     const { lr = 1e-3, betas = [0.9, 0.999] as const, eps = 1e-8, weightDecay = 0.01 } = options;
     const action = "make AdamW";
     this.paramGroups = toGroups(action, params, { lr, betas, eps, weightDecay }) as AdamWGroup[];
@@ -72,7 +77,7 @@ export class AdamW implements Optimizer {
       checkOption(action, "eps", group.eps, 0, Infinity);
       checkOption(action, "weightDecay", group.weightDecay, 0, Infinity);
     }
-    this.#own = new DeviceOptimizer(this.paramGroups, adamwRule, ["exp_avg", "exp_avg_sq"]);
+    this.#own = new DeviceOptimizer(this.paramGroups, ruleOf, ["exp_avg", "exp_avg_sq"]);
   }
 
   /** Launches that a step takes when every parameter that ever had a gradient has one. */
@@ -98,5 +103,23 @@ export class AdamW implements Optimizer {
 
   dispose(): void {
     this.#own.dispose();
+  }
+}
+
+/** Parameters with fewer elements keep their moments in float32, as in bitsandbytes (`min_8bit_size`). */
+const SMALLEST_8BIT = 4096;
+
+/**
+ * AdamW whose moments take a byte each instead of four, with a scale for each block of 256 (bitsandbytes' `AdamW8bit`).
+ * The arithmetic is float32's. `stateDict()` holds the moments as numbers, which load into either optimizer.
+ * @see Dettmers et al. 2022, "8-bit optimizers via block-wise quantization", arXiv:2110.02861
+ */
+export class AdamW8bit extends AdamW {
+  /**
+   * See `AdamW`. Parameters with fewer than 4,096 elements keep float32 moments.
+   * @throws {RangeError} for no parameter, or an option out of range
+   */
+  constructor(params: Params<AdamWOptions>, options: AdamWOptions = {}) {
+    super(params, options, ({ size }) => size < SMALLEST_8BIT ? adamwRule : adamw8bitRule);
   }
 }

@@ -17,16 +17,19 @@ interface ActivePart<Values> {
   readonly active: readonly number[];
 }
 
+/** The rule of each parameter. */
+export type RuleOf<Values> = (param: Tensor) => UpdateRule<Values>;
+
 /** State on the device for the parameters that took a step, made together for those that have none yet. */
 class StateParts<Values> {
   readonly #params: readonly Tensor[];
-  readonly #rule: UpdateRule<Values>;
+  readonly #ruleOf: RuleOf<Values>;
   readonly #parts: { readonly state: SlotState<Values>; readonly indices: readonly number[] }[] = [];
   readonly #places = new Map<number, { readonly state: SlotState<Values>; readonly slot: number }>();
 
-  constructor(params: readonly Tensor[], rule: UpdateRule<Values>) {
+  constructor(params: readonly Tensor[], ruleOf: RuleOf<Values>) {
     this.#params = params;
-    this.#rule = rule;
+    this.#ruleOf = ruleOf;
   }
 
   /**
@@ -57,10 +60,16 @@ class StateParts<Values> {
   /** Makes state for those of `indices` that have none. */
   add(indices: readonly number[]): void {
     const fresh = indices.filter((index) => !this.#places.has(index));
-    if (fresh.length === 0) return;
-    const state = new SlotState(fresh.map((index) => this.#params[index]), this.#rule);
-    this.#parts.push({ state, indices: fresh });
-    fresh.forEach((index, slot) => this.#places.set(index, { state, slot }));
+    const byRule = new Map<UpdateRule<Values>, number[]>();
+    for (const index of fresh) {
+      const rule = this.#ruleOf(this.#params[index]);
+      byRule.set(rule, [...byRule.get(rule) ?? [], index]);
+    }
+    for (const [rule, indices] of byRule) {
+      const state = new SlotState(indices.map((index) => this.#params[index]), rule);
+      this.#parts.push({ state, indices });
+      indices.forEach((index, slot) => this.#places.set(index, { state, slot }));
+    }
   }
 
   /** Every state with the numbers of its parameters. */
@@ -122,7 +131,7 @@ function loadGroups(
   });
 }
 
-/** An optimizer with one rule for all its groups; a group's options and the step's number are what the rule reads. */
+/** An optimizer whose rules read a group's options and the step's number. */
 export class DeviceOptimizer<Group extends OptimizerGroup & Omit<Values, "step">, Values> {
   readonly #groups: readonly Group[];
   readonly #names: readonly string[];
@@ -132,13 +141,13 @@ export class DeviceOptimizer<Group extends OptimizerGroup & Omit<Values, "step">
   readonly #states: StateParts<Values>;
 
   /** `names` are PyTorch's for the blocks that the rule keeps. */
-  constructor(groups: readonly Group[], rule: UpdateRule<Values>, names: readonly string[]) {
+  constructor(groups: readonly Group[], ruleOf: RuleOf<Values>, names: readonly string[]) {
     this.#groups = groups;
     this.#names = names;
     this.#params = groups.flatMap((group) => group.params);
     this.#groupOf = groups.flatMap((group) => group.params.map(() => group));
     this.#steps = this.#params.map(() => 0);
-    this.#states = new StateParts(this.#params, rule);
+    this.#states = new StateParts(this.#params, ruleOf);
   }
 
   /** Launches that a step takes when every parameter that ever had a gradient has one. */

@@ -3,7 +3,7 @@
  * @module
  */
 
-export { AdamW, type AdamWGroup, type AdamWOptions } from "./adamw.ts";
+export { AdamW, AdamW8bit, type AdamWGroup, type AdamWOptions } from "./adamw.ts";
 export { createLoraplusOptimizer, type LoraplusOptions } from "./loraplus.ts";
 export { clipGradNorm } from "./clip_grad_norm.ts";
 export {

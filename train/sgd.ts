@@ -65,8 +65,9 @@ export class SGD implements Optimizer {
       }
     }
     const hasMomentum = this.paramGroups.some((group) => group.momentum !== 0);
+    const rule = sgdRule(hasMomentum);
     const names = hasMomentum ? ["momentum_buffer"] : [];
-    this.#own = new DeviceOptimizer(this.paramGroups, sgdRule(hasMomentum), names);
+    this.#own = new DeviceOptimizer(this.paramGroups, () => rule, names);
   }
 
   step(options: StepOptions = {}): void {

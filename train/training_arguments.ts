@@ -12,7 +12,7 @@ import { SCHEDULER_TYPES, type SchedulerType } from "./lr_scheduler.ts";
 export type IntervalStrategy = "no" | "steps" | "epoch";
 
 /** Optimizers that the Trainer makes itself. */
-export type OptimizerName = "adamw_torch" | "sgd";
+export type OptimizerName = "adamw_torch" | "adamw_8bit" | "adamw_bnb_8bit" | "sgd";
 
 /** The name of a measure in logs: `accuracy` is logged as `evalAccuracy`. */
 export function evalName(metric: string): string {
@@ -53,7 +53,7 @@ export const SETTINGS: OptionTable<Omit<TrainingArguments, "getWarmupSteps" | "t
   reportTo: option<"console" | "none">("console", choice("console", "none")),
   seed: option(42, integer(0)),
   dataloaderDropLast: option(false, flag),
-  optim: option<OptimizerName>("adamw_torch", choice("adamw_torch", "sgd")),
+  optim: option<OptimizerName>("adamw_torch", choice("adamw_torch", "adamw_8bit", "adamw_bnb_8bit", "sgd")),
   onNonFinite: option<"error" | "skip">("error", choice("error", "skip")),
 };
 
@@ -129,7 +129,7 @@ export class TrainingArguments {
   seed!: number;
   /** Leave out the last batch of an epoch if it is not full. Default false. */
   dataloaderDropLast!: boolean;
-  /** The optimizer. Default "adamw_torch". */
+  /** The optimizer; "adamw_8bit" (or "adamw_bnb_8bit") keeps its moments in a byte each. Default "adamw_torch". */
   optim!: OptimizerName;
   /**
    * What happens when a loss or gradient is infinite or NaN: training stops with an error that names the step, or goes

@@ -14,7 +14,7 @@ import {
 } from "../autograd/mod.ts";
 import { gradNorm } from "../autograd/ops/grad_norm.ts";
 import { LossTally } from "../autograd/ops/loss_tally.ts";
-import { AdamW } from "./adamw.ts";
+import { AdamW, AdamW8bit } from "./adamw.ts";
 import type { DataOrder, LossSums, RunParts } from "./checkpoint.ts";
 import type { Dataset } from "./data.ts";
 import { type Batch, countItems, countTokens, type DataCollator, DataLoader } from "./data_loader.ts";
@@ -47,7 +47,8 @@ export interface RunOptions {
 function makeOptimizer(model: TrainableModel, args: TrainingArguments): Optimizer {
   const groups = decayGroups(model, args.weightDecay);
   if (args.optim === "sgd") return new SGD(groups, { lr: args.learningRate });
-  return new AdamW(groups, {
+  const Adam = args.optim === "adamw_torch" ? AdamW : AdamW8bit;
+  return new Adam(groups, {
     lr: args.learningRate,
     betas: [args.adamBeta1, args.adamBeta2],
     eps: args.adamEpsilon,

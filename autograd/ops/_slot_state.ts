@@ -9,12 +9,16 @@ import type { SlotKernel } from "../../kernels/tensor_slots.ts";
 import { showShape } from "../shape.ts";
 import { empty, full, type Tensor } from "../tensor.ts";
 import { untracked } from "../scope.ts";
+import type { StateLayout } from "./_slot_layout.ts";
 import { launchSlots, packTensors, type SlotPack, spareTensors } from "./_slot_packs.ts";
 
 /** Threads per workgroup, each of one vec4: the kernels' default. */
 const VECTORS_PER_GROUP = 64;
 /** Numbers of a slot in `hyper`. */
 const ROW_SIZE = 8;
+
+/** Bytes in whole words. */
+const roundUp = (bytes: number) => Math.ceil(bytes / 4) * 4;
 
 function zeroCounts(device: Device, rows: number): Tensor {
   return untracked(() => {
@@ -30,6 +34,8 @@ export interface UpdateRule<Values> {
   readonly action: string;
   /** Numbers kept for each element of a tensor. */
   readonly blocks: number;
+  /** How they lie on the device. */
+  readonly layout: StateLayout;
   readonly kernel: (slots: number) => SlotKernel;
   /** What depends on the number of steps that were not skipped; null if nothing does. */
   readonly correction: StepCountKernel | null;
@@ -160,7 +166,7 @@ export class SlotState<Values> {
    */
   launch(grads: readonly (Tensor | null)[], clip?: Tensor): void {
     const { device } = this;
-    const { kernel, blocks, correction } = this.#rule;
+    const { kernel, blocks, correction, layout } = this.#rule;
     if (clip) device.copy(clip.view, this.#hyper.window(0, 8));
     if (this.#skipped && this.#counts && correction) {
       device.dispatch(
@@ -171,7 +177,6 @@ export class SlotState<Values> {
     }
     this.#packs.forEach((pack, i) => {
       if (pack.pieces.every(({ index }) => grads[index] === null)) return;
-      const { total, row } = pack;
       const state = blocks > 0 ? { state: this.#stateOf(i).view } : undefined;
       launchSlots(device, {
         kernel,
@@ -179,7 +184,7 @@ export class SlotState<Values> {
         each: { p: this.#params, g: grads },
         written: "p",
         shared: { ...state, hyper: this.#hyper.view },
-        params: blocks > 1 ? { total, row } : { row },
+        params: { ...layout.params(pack, blocks), row: pack.row },
         vectorsPerGroup: VECTORS_PER_GROUP,
       });
     });
@@ -199,20 +204,29 @@ export class SlotState<Values> {
   async read(index: number): Promise<Float32Array<ArrayBuffer>[] | null> {
     const { size } = this.#params[index];
     const blocks = Array.from({ length: this.#rule.blocks }, () => new Float32Array(size));
-    for (const { state, offset, start, count, block } of this.#windows(index)) {
+    for (const { pack, start, block, ranges } of this.#places(index)) {
+      const state = this.#states[pack];
       if (!state) return null;
       const { buffer } = state.view;
-      const bytes = await this.device.read({ buffer, offset, size: count * 4 });
-      blocks[block].set(new Float32Array(bytes.buffer, bytes.byteOffset, count), start);
+      const bytes = await Promise.all(
+        ranges.map(({ offset, bytes }) => this.device.read({ buffer, offset, size: roundUp(bytes) })),
+      );
+      const exact = bytes.map((read, i) => read.subarray(0, ranges[i].bytes));
+      blocks[block].set(this.#rule.layout.decode(exact, block), start);
     }
     return blocks;
   }
 
   /** Overwrites each block of tensor `index`. */
   write(index: number, blocks: readonly Float32Array<ArrayBuffer>[]): void {
-    for (const { pack, offset, start, count, block } of this.#windows(index)) {
+    for (const { pack, start, size, block, ranges } of this.#places(index)) {
       const { buffer } = this.#stateOf(pack).view;
-      this.device.write({ buffer, offset, size: count * 4 }, blocks[block].subarray(start, start + count));
+      const parts = this.#rule.layout.encode(blocks[block].subarray(start, start + size), block);
+      ranges.forEach(({ offset, bytes }, i) => {
+        const whole = new Uint8Array(roundUp(bytes)); // up to the end of a vec4, which is its own
+        whole.set(parts[i]);
+        this.device.write({ buffer, offset, size: whole.length }, whole);
+      });
     }
   }
 
@@ -227,19 +241,21 @@ export class SlotState<Values> {
   }
 
   #stateOf(pack: number): Tensor {
-    const shape = [this.#rule.blocks, 4 * this.#packs[pack].total];
+    const { layout, blocks } = this.#rule;
     if (!this.#states[pack]) this.device.recording?.spoil(); // a replay would make it zero again
-    return this.#states[pack] ??= untracked(() => full(this.device, shape, 0));
+    return this.#states[pack] ??= untracked(() =>
+      full(this.device, [layout.words(this.#packs[pack], blocks)], 0)
+    );
   }
 
-  /** Where the blocks of a tensor are: byte offset, element of the tensor, number of elements. */
-  *#windows(index: number) {
-    for (const [pack, { pieces, total }] of this.#packs.entries()) {
-      for (const { index: owner, base, start, size: count } of pieces) {
+  /** Where the blocks of a tensor are: elements from `start` on, in byte ranges of the state of a pack. */
+  *#places(index: number) {
+    const { layout, blocks } = this.#rule;
+    for (const [pack, { pieces }] of this.#packs.entries()) {
+      for (const [slot, { index: owner, start, size }] of pieces.entries()) {
         if (owner !== index) continue;
-        for (let block = 0; block < this.#rule.blocks; block++) {
-          const offset = 16 * (block * total + base);
-          yield { state: this.#states[pack], pack, offset, start, count, block };
+        for (let block = 0; block < blocks; block++) {
+          yield { pack, start, size, block, ranges: layout.ranges(this.#packs[pack], slot, blocks, block) };
         }
       }
     }

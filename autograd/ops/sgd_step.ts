@@ -5,6 +5,7 @@
 
 import { sgdKernel, sgdMomentumKernel } from "../../kernels/sgd.ts";
 import { sgdFirstStep } from "../../kernels/step_counts.ts";
+import { floatLayout } from "./_slot_layout.ts";
 import type { UpdateRule } from "./_slot_state.ts";
 
 /** What the coming step of one tensor uses. */
@@ -21,6 +22,7 @@ export interface SGDValues {
 const plainRule: UpdateRule<SGDValues> = {
   action: "make SGD",
   blocks: 0,
+  layout: floatLayout,
   kernel: sgdKernel,
   correction: null,
   row({ lr, momentum, dampening, weightDecay, nesterov, step }) {
