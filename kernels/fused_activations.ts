@@ -1,9 +1,9 @@
 /**
- * Activations that products apply to their result in the same kernel, y = f(z). A new one is an entry here: names of
- * kernels, the text of epilogues and the gradient follow from it.
+ * Activations that products apply in the same kernel, to their result, y = f(z), or to a gate, y = f(gate) z. A new one
+ * is an entry here: names of kernels, the text of epilogues and the gradients follow from it.
  * @module
  */
-import type { UnaryName } from "./pointwise.ts";
+import { type UnaryName, type UnaryRow, unaryTable } from "./pointwise.ts";
 import { geluNewSnippet } from "./snippets.ts";
 
 /** One activation in the epilogue of a product. */
@@ -21,7 +21,18 @@ export interface FusedActivation {
 }
 
 /** Names of the activations, Hugging Face's. */
-export type FusedActivationName = "gelu_new";
+export type FusedActivationName = "gelu_new" | "gelu" | "silu";
+
+/** An activation as the pointwise op computes it, to the bit. */
+function ofUnary(label: string, unary: UnaryName): FusedActivation {
+  const { value, snippets = "" }: UnaryRow = unaryTable[unary];
+  const [one, four] = [`${label}One`, `${label}Four`];
+  const functions = `${snippets}
+fn ${one}(v: f32) -> f32 { return ${value}; }
+fn ${four}(v: vec4f) -> vec4f { return vec4f(${one}(v.x), ${one}(v.y), ${one}(v.z), ${one}(v.w)); }
+`;
+  return { label, functions, one, four, unary };
+}
 
 /** Every activation that products can apply. */
 export const FUSED_ACTIVATIONS: Readonly<Record<FusedActivationName, FusedActivation>> = {
@@ -32,4 +43,6 @@ export const FUSED_ACTIVATIONS: Readonly<Record<FusedActivationName, FusedActiva
     four: "geluNew4",
     unary: "geluNew",
   },
+  gelu: ofUnary("geluExact", "gelu"),
+  silu: ofUnary("silu", "silu"),
 };

@@ -80,6 +80,8 @@ export function matmulKernels(): MatmulKernel[] {
     { anyK: true, accumulate: true },
     { bias: true, residual: true },
     { bias: true, activation: "gelu_new", preActivation: true },
+    { activation: "silu", gated: true },
+    { bias: true, activation: "gelu", gated: true, preActivation: true, vector: SCALAR },
     { bias: true, activation: "gelu_new", residual: true, vector: SCALAR },
     { extension: "nt", bias: true },
     { extension: "nt", vector: SCALAR, bias: true, activation: "gelu_new", preActivation: true },

@@ -25,7 +25,7 @@ export interface MatmulVectorAccess {
   readonly a: boolean;
   /** Rows of b. */
   readonly b: boolean;
-  /** Rows of y, of `residual` and of `preActivation`, and the bias. */
+  /** Rows of y, of `residual`, `gate` and `preActivation`, and the bias. */
   readonly y: boolean;
   /** Rows of u and, for `nt`, of v (R divisible by 4). */
   readonly extension: boolean;
@@ -65,7 +65,9 @@ export interface MatmulOptions {
   readonly bias: boolean;
   /** y = f(y). */
   readonly activation: FusedActivationName | "none";
-  /** Writes the argument of the activation to a buffer of its own. */
+  /** y = f(gate) y instead: the activation is of an operand [M, N]. */
+  readonly gated?: boolean;
+  /** Writes the argument of the activation, or what the gate multiplies, to a buffer of its own. */
   readonly preActivation: boolean;
   /** y += residual [M, N], after the activation. */
   readonly residual: boolean;
@@ -74,7 +76,7 @@ export interface MatmulOptions {
 }
 
 /**
- * Parameters of every kernel of the family. Row lengths `lda`, `ldb`, `ldc` (also of residual and preActivation) and
+ * Parameters of every kernel of the family. Row lengths `lda`, `ldb`, `ldc` (also of residual, gate and preActivation) and
  * `ldv` (of v, `nn` extension) are in elements. A batch of `batch` = outer x `batchInner` products is laid out by
  * element strides; a stride of 0 broadcasts.
  */
@@ -131,6 +133,7 @@ export function matmulBuffers(options: MatmulOptions): Record<string, BufferAcce
   }
   if (options.bias) buffers.bias = "read";
   if (options.residual) buffers.residual = "read";
+  if (options.gated) buffers.gate = "read";
   if (options.preActivation) buffers.preActivation = "read_write";
   buffers.y = "read_write";
   return buffers;
@@ -166,6 +169,7 @@ export function matmulName(options: MatmulOptions): string {
   if (options.accumulate) name += ".accumulate";
   if (options.bias) name += ".bias";
   if (activation !== "none") name += `.${FUSED_ACTIVATIONS[activation].label}`;
+  if (options.gated) name += ".gate";
   if (options.preActivation) name += ".pre";
   if (options.residual) name += ".residual";
   return name;

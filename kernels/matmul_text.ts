@@ -21,7 +21,8 @@ const SHAPES: Record<string, string> = {
   u: "[M, R]",
   bias: "[N]",
   residual: "[M, N], rows of ldc",
-  preActivation: "[M, N], rows of ldc: the argument of the activation",
+  gate: "[M, N], rows of ldc: the argument of the activation",
+  preActivation: "[M, N], rows of ldc: the argument of the activation, or what the gate multiplies",
   y: "[batch, M, N], rows of ldc",
 };
 
@@ -112,7 +113,7 @@ export const columnOffset = (place: TilePlace, c: number) => (c >> 2) * place.co
 
 /**
  * Writes the accumulators `acc<i>_<j>` (row i of the tile, its columns 4 j to 4 j + 3) through the epilogue: alpha, old
- * y, bias, activation, residual. Rows and columns outside of y are not written.
+ * y, bias, activation or gate, residual. Rows and columns outside of y are not written.
  */
 export function matmulEpilogue(options: MatmulOptions, place: TilePlace): string {
   const { vector, tileM, tileN } = options;
@@ -134,6 +135,7 @@ export function matmulEpilogue(options: MatmulOptions, place: TilePlace): string
   }
   const activation = activationOf(options);
   const first = activation && options.preActivation ? "preActivation" : "y";
+  const [argument, factor] = options.gated ? ["gate[at]", ` * ${first}[at]`] : [`${first}[at]`, ""];
   for (const i of range(tileM)) {
     const row = `row + ${rowOffset(place, i)}u`;
     lines.push(`  if (${row} < params.M) {`);
@@ -167,7 +169,9 @@ export function matmulEpilogue(options: MatmulOptions, place: TilePlace): string
     lines.push(`      let c = ${c};`);
     lines.push("      if (r < params.M && c < params.N) {");
     lines.push(`        let at = batchY + r * ldc + c${fourth};`);
-    lines.push(`        y[at] = ${vector.y ? activation.four : activation.one}(${first}[at])${residual};`);
+    lines.push(
+      `        y[at] = ${vector.y ? activation.four : activation.one}(${argument})${factor}${residual};`,
+    );
     lines.push("      }\n    }\n  }");
   }
   return lines.join("\n");

@@ -52,6 +52,9 @@ const FUSED: Partial<Record<ActivationName, FusedActivationName>> = {
   gelu_new: "gelu_new",
   gelu_fast: "gelu_new",
   gelu_pytorch_tanh: "gelu_new",
+  gelu: "gelu",
+  silu: "silu",
+  swish: "silu",
 };
 
 /** The `activation` option of a projection that computes this one in the product's kernel; null if none does. */
@@ -59,18 +62,15 @@ export function fusedActivation(name: string): FusedActivationName | null {
   return FUSED[name as ActivationName] ?? null;
 }
 
-/** Activations that one kernel multiplies by a second operand. */
-const GATES: Partial<Record<ActivationName, GateName>> = {
-  silu: "silu",
-  swish: "silu",
-  gelu: "gelu",
+/** The pointwise kernel that multiplies each fused activation by a second operand. */
+const GATES: Readonly<Record<FusedActivationName, GateName>> = {
   gelu_new: "geluNew",
-  gelu_fast: "geluNew",
-  gelu_pytorch_tanh: "geluNew",
+  gelu: "gelu",
+  silu: "silu",
 };
 
 /** act(gate) up, elementwise; gate and up of one shape. */
 export function gatedActivation(name: ActivationName, gate: Tensor, up: Tensor): Tensor {
-  const fused = GATES[name];
-  return fused ? gatedProduct(fused, gate, up) : multiply(activations[name](gate), up);
+  const fused = fusedActivation(name);
+  return fused ? gatedProduct(GATES[fused], gate, up) : multiply(activations[name](gate), up);
 }

@@ -3,7 +3,7 @@
  * @module
  */
 
-import { linear, type Tensor, type WeightLayout } from "../autograd/mod.ts";
+import { type Gate, linear, type Tensor, type WeightLayout } from "../autograd/mod.ts";
 import type { Parameter } from "./parameter.ts";
 import { Projection, type ProjectionOptions } from "./projection.ts";
 
@@ -37,5 +37,10 @@ export class Conv1D extends Projection {
   /** x [..., in] -> [..., out]. */
   forward(x: Tensor, options: ProjectionOptions = {}): Tensor {
     return linear(x, this.weight, this.bias, { layout: this.layout, ...options });
+  }
+
+  /** act(gate) (x W + b) in the product's kernel. */
+  override forwardGated(x: Tensor, gate: Gate): Tensor {
+    return linear(x, this.weight, this.bias, { layout: this.layout, gate });
   }
 }

@@ -3,7 +3,7 @@
  * @module
  */
 
-import { linear, type Tensor, type WeightLayout } from "../autograd/mod.ts";
+import { type Gate, linear, type Tensor, type WeightLayout } from "../autograd/mod.ts";
 import type { Parameter } from "./parameter.ts";
 import { Projection, type ProjectionOptions } from "./projection.ts";
 
@@ -37,6 +37,11 @@ export class Linear extends Projection {
   /** x [..., in] -> [..., out]. */
   forward(x: Tensor, options: ProjectionOptions = {}): Tensor {
     return linear(x, this.weight, this.bias, { layout: "linear", ...options });
+  }
+
+  /** act(gate) (x W + b) in the product's kernel. */
+  override forwardGated(x: Tensor, gate: Gate): Tensor {
+    return linear(x, this.weight, this.bias, { layout: "linear", gate });
   }
 
   /** The weight, if there is no bias. */

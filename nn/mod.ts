@@ -20,7 +20,7 @@ export {
   type StateDict,
 } from "./module.ts";
 export { Parameter } from "./parameter.ts";
-export { Projection, type ProjectionOptions } from "./projection.ts";
+export { gatedForward, Projection, type ProjectionLike, type ProjectionOptions } from "./projection.ts";
 export { replaceParameters } from "./replace_parameters.ts";
 export { RMSNorm } from "./rms_norm.ts";
 export { type StreamNorm, SubBlock } from "./sub_block.ts";

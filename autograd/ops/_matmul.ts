@@ -68,7 +68,9 @@ export interface MatmulCall {
   /** [N] */
   readonly bias?: Tensor | null;
   readonly activation?: FusedActivationName;
-  /** Receives the argument of the activation. */
+  /** y = activation(gate) y instead, [M, N]; not with a residual. */
+  readonly gate?: Tensor | null;
+  /** Receives the argument of the activation, or what the gate multiplies. */
   readonly preActivation?: Tensor | null;
   readonly residual?: Tensor | null;
   /** Add to what y holds. */
@@ -235,7 +237,7 @@ function launchBlock(device: MatmulTarget, call: MatmulCall, block: Block): void
   const bias = last ? call.bias : null;
   const residual = last ? call.residual : null;
   const activation = last && call.activation || "none";
-  const preActivation = activation === "none" ? null : call.preActivation;
+  const [gate, preActivation] = activation === "none" ? [null, null] : [call.gate, call.preActivation];
 
   const formatOfB = formatOf(b.tensor);
   const weight = formatOfB.name;
@@ -270,6 +272,7 @@ function launchBlock(device: MatmulTarget, call: MatmulCall, block: Block): void
     extension: extension?.layout ?? "none",
     bias: Boolean(bias),
     activation,
+    gated: Boolean(gate),
     preActivation: Boolean(preActivation),
     residual: Boolean(residual),
     accumulate: (call.accumulate ?? false) || !begins,
@@ -295,6 +298,7 @@ function launchBlock(device: MatmulTarget, call: MatmulCall, block: Block): void
   }
   if (bias) buffers.bias = bias.window(4 * n, 4 * columns);
   if (residual) [buffers.residual] = at({ ...y, tensor: residual }, m, n, rows, columns);
+  if (gate) [buffers.gate] = at({ ...y, tensor: gate }, m, n, rows, columns);
   if (preActivation) [buffers.preActivation] = at({ ...y, tensor: preActivation }, m, n, rows, columns);
 
   const work = 2 * rows * columns * (depth + (extension?.R ?? 0)) * count;

@@ -34,15 +34,27 @@ export function gatedProduct(name: GateName, gate: Tensor, up: Tensor): Tensor {
     saved: { gate, up },
     outputs: [y],
     backward: ({ dy, saved: { gate, up }, needs }) => {
-      const [dgate, dup] = [empty(device, shape), empty(device, shape)];
-      device.dispatch(gatedProductBackward[name], {
-        gate: gate.view,
-        up: up.view,
-        dy: dy.view,
-        dgate: dgate.view,
-        dup: dup.view,
-      }, { size });
+      const { dgate, dz: dup } = gatedGradients(name, gate, up, dy);
       return { gate: needs.gate ? dgate : null, up: needs.up ? dup : null };
     },
   });
+}
+
+/** @internal Gradients of y = f(gate) z for the gradient `dy` of y. */
+export function gatedGradients(
+  name: GateName,
+  gate: Tensor,
+  z: Tensor,
+  dy: Tensor,
+): { dz: Tensor; dgate: Tensor } {
+  const { device, shape, size } = dy;
+  const [dgate, dz] = [empty(device, shape), empty(device, shape)];
+  device.dispatch(gatedProductBackward[name], {
+    gate: gate.view,
+    up: z.view,
+    dy: dy.view,
+    dgate: dgate.view,
+    dup: dz.view,
+  }, { size });
+  return { dz, dgate };
 }

@@ -2,50 +2,35 @@
  * Linear layers, plain and with a LoRA adapter.
  *   linear:     y = act(x W + b) + residual
  *   loraLinear: y = act(x W + b + scale (xd A^T) B^T) + residual
- * Gradients, with dz = dy act'(z): dx = dz W^T, dW = x^T dz, db = column sums of dz, dresidual = dy;
+ * With a gate y = act(gate) z, z what `act` is applied to above: the middle of a gated MLP (kernels/gated_product.ts).
+ * Gradients, with dz = dy act'(z), or dy act(gate): dx = dz W^T, dW = x^T dz, db = column sums of dz, dresidual = dy;
  *   du = scale dz B, dA = du^T xd, dB = dz^T (scale xd A^T), dx += du A.
  * Each is computed only if it is wanted; the LoRA terms ride in the accumulators of the big products.
  * @see Hu et al. 2021, "LoRA", arXiv:2106.09685
  * @module
  */
-import { FUSED_ACTIVATIONS, type FusedActivationName } from "../../kernels/fused_activations.ts";
+import { FUSED_ACTIVATIONS } from "../../kernels/fused_activations.ts";
 import { unaryBackward } from "../../kernels/pointwise.ts";
-import { sameShape, showShape } from "../shape.ts";
 import { record } from "../record.ts";
 import { wantsGrad } from "../tape.ts";
 import { empty, type Tensor } from "../tensor.ts";
 import { launchMatmul, type MatmulCall } from "./_matmul.ts";
-import { checkFloat, checkWeight } from "./_checks.ts";
+import { formatOf } from "../windows.ts";
+import {
+  checkLinear,
+  checkLora,
+  type Gate,
+  type LinearOptions,
+  type LinearSizes as Sizes,
+  type LoraLinearOptions,
+} from "./_linear_call.ts";
+import { gatedGradients, gatedProduct, type GateName } from "./gated_product.ts";
 import { sumTo } from "./_sums.ts";
 
-/** How a weight is stored: `conv1d` [in, out] (GPT-2), `linear` [out, in] (PyTorch's nn.Linear). */
-export type WeightLayout = "conv1d" | "linear";
+export type { Gate, LinearOptions, LoraLinearOptions, WeightLayout } from "./_linear_call.ts";
 
-/** Options of `linear` and `loraLinear`. */
-export interface LinearOptions {
-  /** Default `linear`. */
-  layout?: WeightLayout;
-  /** Applied to x W + b in the same kernel. */
-  activation?: FusedActivationName;
-  /** Added to the result in the same kernel; shape of the result. */
-  residual?: Tensor | null;
-  /** False: only the gradient is wanted, and the values of the result are undefined; default true. */
-  isRead?: boolean;
-}
-
-/** Options of `loraLinear`. */
-export interface LoraLinearOptions extends LinearOptions {
-  /** What the adapter sees instead of `x`: x after dropout. */
-  xDropped?: Tensor | null;
-}
-
-/** Sizes of a checked call: `rows` x [in] -> `rows` x [out]. */
-interface Sizes {
-  readonly layout: WeightLayout;
-  readonly rows: number;
-  readonly inFeatures: number;
-  readonly outFeatures: number;
-}
+/** Storage buffers that every adapter lets a kernel bind. */
+const MAX_BUFFERS = 8;
 
 /**
  * y [..., out] = x [..., in] times the weight, plus bias [out].
@@ -53,26 +38,31 @@ interface Sizes {
  * @throws {TypeError} if a shape or dtype does not fit
  */
 export function linear(x: Tensor, weight: Tensor, bias: Tensor | null, options: LinearOptions = {}): Tensor {
-  const { activation, residual = null, isRead } = options;
+  const { residual = null, gate = null } = options;
   const sizes = checkLinear(x, weight, bias, options);
   const { shape } = x;
-  const learns = wantsGrad(x, weight, bias);
-  const { y, preActivation } = forward(sizes, { x, weight, bias, residual, activation, learns, isRead });
+  const learns = wantsGrad(x, weight, bias, gate?.by ?? null);
+  if (gate && !fits(weight, bias, learns, 0)) {
+    return gatedProduct(gateName(gate), gate.by, linear(x, weight, bias, { ...options, gate: null }));
+  }
+  const { y, preActivation } = forward(sizes, { x, weight, bias, learns, ...options });
   const result = record("linear", {
-    inputs: { x, weight, bias, residual },
+    inputs: { x, weight, bias, residual, gate: gate?.by ?? null },
     saved: {
       x: weight.requiresGrad ? x : null,
       weight: x.requiresGrad ? weight : null,
       preActivation,
+      gate: gate?.by ?? null,
     },
     outputs: [y],
     backward: ({ dy, saved, needs, arrived }) => {
-      const dz = activationGradient(dy, activation, saved.preActivation);
+      const { dz, dgate } = activationGradient(dy, options, saved);
       return {
         x: needs.x ? inputGradient(sizes, dz, saved.weight!, shape, arrived("x")) : null,
         weight: needs.weight ? weightGradient(sizes, saved.x!, dz) : null,
         bias: needs.bias ? biasGradient(sizes, dz) : null,
         residual: needs.residual ? dy : null,
+        gate: needs.gate ? dgate : null,
       };
     },
   });
@@ -94,13 +84,18 @@ export function loraLinear(
   scale: number,
   options: LoraLinearOptions = {},
 ): Tensor {
-  const { activation, residual = null, xDropped = null, isRead } = options;
+  const { residual = null, xDropped = null, gate = null } = options;
   const sizes = checkLinear(x, weight, bias, options);
   const { rows, inFeatures, outFeatures } = sizes;
   const R = checkLora(sizes, x, loraA, loraB, xDropped);
   const xd = xDropped ?? x;
   const drops = xDropped !== null;
   const { device, shape } = x;
+  const learns = wantsGrad(x, xd, weight, bias, loraA, loraB, gate?.by ?? null);
+  if (gate && !fits(weight, bias, learns, 2)) {
+    const z = loraLinear(x, weight, bias, loraA, loraB, scale, { ...options, gate: null });
+    return gatedProduct(gateName(gate), gate.by, z);
+  }
 
   // u = scale xd A^T [rows, R]: scaled here once, so that neither y nor dB has to be.
   const u = product(device, [rows, R], {
@@ -112,8 +107,7 @@ export function loraLinear(
     b: { tensor: loraA, ld: inFeatures },
     alpha: scale,
   });
-  const learns = wantsGrad(x, xd, weight, bias, loraA, loraB);
-  const { y, preActivation } = forward(sizes, { x, weight, bias, residual, activation, learns, isRead }, {
+  const { y, preActivation } = forward(sizes, { x, weight, bias, learns, ...options }, {
     layout: "nt",
     u,
     v: loraB,
@@ -121,7 +115,7 @@ export function loraLinear(
   });
   const wantsInput = x.requiresGrad || xd.requiresGrad;
   const result = record("loraLinear", {
-    inputs: { x, weight, loraA, loraB, bias, residual, xDropped },
+    inputs: { x, weight, loraA, loraB, bias, residual, xDropped, gate: gate?.by ?? null },
     saved: {
       x: weight.requiresGrad ? x : null,
       xd: loraA.requiresGrad ? xd : null,
@@ -130,10 +124,11 @@ export function loraLinear(
       loraA: wantsInput ? loraA : null,
       loraB: loraA.requiresGrad || wantsInput ? loraB : null,
       preActivation,
+      gate: gate?.by ?? null,
     },
     outputs: [y],
     backward: ({ dy, saved, needs, arrived }) => {
-      const dz = activationGradient(dy, activation, saved.preActivation);
+      const { dz, dgate } = activationGradient(dy, options, saved);
       const left = { tensor: dz, ld: outFeatures };
       const du = needs.loraA || needs.x && !drops || needs.xDropped
         ? product(device, [rows, R], {
@@ -172,6 +167,7 @@ export function loraLinear(
           : null,
         bias: needs.bias ? biasGradient(sizes, dz) : null,
         residual: needs.residual ? dy : null,
+        gate: needs.gate ? dgate : null,
         xDropped: needs.xDropped
           ? product(device, shape, {
             layout: "nn",
@@ -190,15 +186,21 @@ export function loraLinear(
   return result;
 }
 
-interface Operands {
+interface Operands extends LinearOptions {
   readonly x: Tensor;
   readonly weight: Tensor;
   readonly bias: Tensor | null;
-  readonly residual: Tensor | null;
-  readonly activation: FusedActivationName | undefined;
-  /** Whether a backward pass will want the activation's argument. */
+  /** Whether a backward pass will want the activation's argument, or what the gate multiplies. */
   readonly learns: boolean;
-  readonly isRead: boolean | undefined;
+}
+
+/** The pointwise op of a gate. */
+const gateName = ({ activation }: Gate): GateName => FUSED_ACTIVATIONS[activation].unary as GateName;
+
+/** Whether a gated product has no more buffers than a kernel may bind; `extension` counts those of an adapter. */
+function fits(weight: Tensor, bias: Tensor | null, learns: boolean, extension: number): boolean {
+  const operands = 1 + formatOf(weight).buffers.length + extension + (bias ? 1 : 0);
+  return operands + (learns ? 3 : 2) <= MAX_BUFFERS;
 }
 
 function product(
@@ -213,7 +215,7 @@ function product(
 
 function forward(
   { layout, rows, inFeatures, outFeatures }: Sizes,
-  { x, weight, bias, residual, activation, learns, isRead = true }: Operands,
+  { x, weight, bias, residual, gate, activation = gate?.activation, learns, isRead = true }: Operands,
   extension?: MatmulCall["extension"],
 ): { y: Tensor; preActivation: Tensor | null } {
   const shape = [...x.shape.slice(0, -1), outFeatures];
@@ -228,6 +230,7 @@ function forward(
     b: { tensor: weight, ld: layout === "conv1d" ? outFeatures : inFeatures },
     bias,
     activation,
+    gate: gate?.by,
     preActivation,
     residual,
     extension,
@@ -235,18 +238,20 @@ function forward(
   return { y, preActivation };
 }
 
-/** dz = dy f'(z). */
+/** dz = dy f'(z); or, with a gate, dz = dy f(gate) and dgate = dy z f'(gate). */
 function activationGradient(
   dy: Tensor,
-  activation: FusedActivationName | undefined,
-  preActivation: Tensor | null,
-): Tensor {
-  if (!activation || !preActivation) return dy;
+  { activation, gate }: LinearOptions,
+  saved: { readonly preActivation: Tensor | null; readonly gate: Tensor | null },
+): { dz: Tensor; dgate: Tensor | null } {
+  const { preActivation } = saved;
+  if (gate) return gatedGradients(gateName(gate), saved.gate!, preActivation!, dy);
+  if (!activation || !preActivation) return { dz: dy, dgate: null };
   const dz = empty(dy.device, dy.shape);
   const buffers = { x: preActivation.view, dy: dy.view, dx: dz.view };
   const kernel = unaryBackward[FUSED_ACTIVATIONS[activation].unary];
   dy.device.dispatch(kernel, buffers, { size: dy.size, c: 0 });
-  return dz;
+  return { dz, dgate: null };
 }
 
 /** dx = dz W^T (+ u v, the LoRA term) (+ addend, what other ops have sent to x). */
@@ -295,67 +300,4 @@ function weightGradient({ layout, rows, inFeatures, outFeatures }: Sizes, x: Ten
 
 function biasGradient({ rows, outFeatures }: Sizes, dz: Tensor): Tensor {
   return sumTo(dz.alias([rows, outFeatures]), [outFeatures]);
-}
-
-function checkLinear(x: Tensor, weight: Tensor, bias: Tensor | null, options: LinearOptions): Sizes {
-  const { layout = "linear", residual } = options;
-  checkFloat("apply linear to", x);
-  if (weight.shape.length !== 2 || x.shape.length < 1) {
-    throw new TypeError(
-      `Cannot apply linear: x [..., in] and a weight of rank 2 are required, received ${
-        showShape(x.shape)
-      } and ${showShape(weight.shape)}`,
-    );
-  }
-  checkWeight("apply linear", weight);
-  const [inFeatures, outFeatures] = layout === "conv1d" ? weight.shape : [weight.shape[1], weight.shape[0]];
-  if (x.shape.at(-1) !== inFeatures) {
-    throw new TypeError(
-      `Cannot apply linear: the last size of x ${
-        showShape(x.shape)
-      } must be ${inFeatures}, the input size of a ${layout} weight ${showShape(weight.shape)}`,
-    );
-  }
-  if (bias && (bias.dtype !== "float32" || !sameShape(bias.shape, [outFeatures]))) {
-    throw new TypeError(
-      `Cannot apply linear: a float32 bias [${outFeatures}] is required, received ${bias.dtype} ${
-        showShape(bias.shape)
-      }`,
-    );
-  }
-  const shape = [...x.shape.slice(0, -1), outFeatures];
-  if (residual && (residual.dtype !== "float32" || !sameShape(residual.shape, shape))) {
-    throw new TypeError(
-      `Cannot apply linear: a float32 residual ${showShape(shape)} is required, received ${residual.dtype} ${
-        showShape(residual.shape)
-      }`,
-    );
-  }
-  return { layout, inFeatures, outFeatures, rows: inFeatures === 0 ? 0 : x.size / inFeatures };
-}
-
-function checkLora(
-  { inFeatures, outFeatures }: Sizes,
-  x: Tensor,
-  loraA: Tensor,
-  loraB: Tensor,
-  xDropped: Tensor | null,
-): number {
-  const R = loraA.shape[0];
-  const fits = sameShape(loraA.shape, [R, inFeatures]) && sameShape(loraB.shape, [outFeatures, R]) && R > 0;
-  if (!fits || loraA.dtype !== "float32" || loraB.dtype !== "float32") {
-    throw new TypeError(
-      `Cannot apply lora: float32 loraA [R, ${inFeatures}] and loraB [${outFeatures}, R] are required, received ${
-        showShape(loraA.shape)
-      } and ${showShape(loraB.shape)}`,
-    );
-  }
-  if (xDropped && (xDropped.dtype !== "float32" || !sameShape(xDropped.shape, x.shape))) {
-    throw new TypeError(
-      `Cannot apply lora: xDropped must be float32 ${showShape(x.shape)}, received ${xDropped.dtype} ${
-        showShape(xDropped.shape)
-      }`,
-    );
-  }
-  return R;
 }

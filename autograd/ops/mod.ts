@@ -22,6 +22,7 @@ export { gatedProduct, type GateName } from "./gated_product.ts";
 export { type Importance, updateImportance } from "./importance.ts";
 export { layerNorm, type LayerNormOptions } from "./layer_norm.ts";
 export {
+  type Gate,
   linear,
   type LinearOptions,
   loraLinear,

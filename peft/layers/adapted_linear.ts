@@ -4,9 +4,19 @@
  * @module
  */
 
-import { cast, mixedLoraLinear, noGrad, type Tensor, tidy, type WeightLayout } from "../../autograd/mod.ts";
+import {
+  cast,
+  type Gate,
+  type LinearOptions,
+  mixedLoraLinear,
+  noGrad,
+  type Tensor,
+  tidy,
+  type WeightLayout,
+} from "../../autograd/mod.ts";
 import {
   Conv1D,
+  gatedActivation,
   Linear,
   type Module,
   ModuleDict,
@@ -123,6 +133,13 @@ export class AdaptedLinear<Config extends PeftConfig = PeftConfig> extends Proje
     return this.#run(x, this.#state.acting(this.#has), options);
   }
 
+  /** act(gate) times the layer, in one kernel unless rows have adapters of their own. */
+  override forwardGated(x: Tensor, gate: Gate): Tensor {
+    if (this.#state.rows) return gatedActivation(gate.activation, gate.by, this.forward(x));
+    this.#state.observer?.(this, x);
+    return this.#run(x, this.#state.acting(this.#has), { gate });
+  }
+
   /** Rows with adapters of their own: all at once where they are of the LoRA family, otherwise group by group. */
   #mixed(x: Tensor, rows: RowAdapters, options: ProjectionOptions): Tensor {
     const stack = rows.stackOf(this);
@@ -137,8 +154,11 @@ export class AdaptedLinear<Config extends PeftConfig = PeftConfig> extends Proje
     );
   }
 
-  #run(x: Tensor, acting: readonly string[], options: ProjectionOptions): Tensor {
-    if (acting.length === 0) return this.base_layer.forward(x, options);
+  #run(x: Tensor, acting: readonly string[], options: LinearOptions): Tensor {
+    const { gate, ...rest } = options;
+    if (acting.length === 0) {
+      return gate ? this.base_layer.forwardGated(x, gate) : this.base_layer.forward(x, rest);
+    }
     const { weight, bias, layout } = this.base_layer;
     let call: LinearCall = { x, weight, bias, layout, terms: [], added: null, gain: null };
     // The last first: what an adapter does to the input comes before what those merged or active earlier do.

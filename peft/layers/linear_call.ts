@@ -8,13 +8,14 @@
 import {
   add,
   linear,
+  type LinearOptions,
   loraLinear,
   multiply,
   scale,
   type Tensor,
   type WeightLayout,
 } from "../../autograd/mod.ts";
-import { activations, type Module, type Parameter, type ProjectionOptions } from "../../nn/mod.ts";
+import { activations, gatedActivation, type Module, type Parameter } from "../../nn/mod.ts";
 import type { PeftConfig } from "../config/peft_config.ts";
 import { type LoraOffset, type LowRankFactors, wholeFactors } from "../state/low_rank_factors.ts";
 import type { InjectionContext } from "./tuner_layer.ts";
@@ -116,17 +117,18 @@ function addTerm(y: Tensor, x: Tensor, A: Tensor, B: Tensor, s: number): Tensor 
   return linear(scale(linear(x, A, null), s), B, null, { residual: y });
 }
 
-/** y [..., out] of a call, activated and with the residual added. */
-export function runLinear(call: LinearCall, { activation, residual, isRead }: ProjectionOptions): Tensor {
+/** y [..., out] of a call, activated or gated, and with the residual added. */
+export function runLinear(call: LinearCall, { activation, residual, gate, isRead }: LinearOptions): Tensor {
   const { weight, bias, layout, terms, added, gain, inputGain, outputGain, product } = call;
   const x = inputGain ? multiply(call.x, inputGain) : call.x;
   const inner = gain ? null : bias;
   const [first] = terms;
   const isFused = terms.length === 1 && !product && !(first.offset && first.xDropped);
   const rest = isFused ? [] : terms;
-  const isAll = rest.length === 0 && !product && !gain && !outputGain && !(added && (activation || residual));
+  const isAll = rest.length === 0 && !product && !gain && !outputGain &&
+    !(added && (activation || residual || gate));
   const options = isAll
-    ? { layout, activation, residual: added ?? residual, isRead }
+    ? { layout, activation, residual: added ?? residual, gate, isRead }
     : { layout, residual: added };
   let y: Tensor;
   if (product) {
@@ -148,5 +150,6 @@ export function runLinear(call: LinearCall, { activation, residual, isRead }: Pr
   if (gain && bias) y = add(y, bias);
   if (outputGain) y = multiply(y, outputGain);
   if (activation) y = activations[activation](y);
+  if (gate) y = gatedActivation(gate.activation, gate.by, y);
   return residual ? add(y, residual) : y;
 }

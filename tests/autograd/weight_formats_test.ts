@@ -4,6 +4,7 @@ import {
   Device,
   type DType,
   embedding,
+  gatedProduct,
   linear,
   linearCrossEntropy,
   loraLinear,
@@ -96,3 +97,22 @@ for (const limit of [undefined, 400 * 2 ** 10]) {
     device.destroy();
   });
 }
+
+Deno.test("a gated product that would bind nine buffers takes two launches, with the same numbers", async () => {
+  const device = await Device.create({});
+  const make = (seed: number, shape: number[], requiresGrad = true) =>
+    Tensor.from(randomValues(seed, shape.reduce((a, b) => a * b)), { device, shape, requiresGrad });
+  const weight = cast(make(3, [64, 32], false), TEST8);
+  const run = (gated: boolean) => {
+    const [x, by, bias, A, B] = [[6, 32], [6, 64], [64], [4, 32], [64, 4]].map((shape, i) =>
+      make(i + 4, shape)
+    );
+    const y = gated
+      ? loraLinear(x, weight, bias, A, B, 0.5, { gate: { activation: "silu", by } })
+      : gatedProduct("silu", by, loraLinear(x, weight, bias, A, B, 0.5));
+    y.backward(make(9, [6, 64], false));
+    return [y, x.grad!, by.grad!, bias.grad!, A.grad!, B.grad!];
+  };
+  const [fused, apart] = [run(true), run(false)];
+  for (const i of fused.keys()) assertEquals(await fused[i].data(), await apart[i].data());
+});
