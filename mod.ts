@@ -62,6 +62,17 @@ export {
 } from "./peft/mod.ts";
 export { AutoPeftModelForCausalLM } from "./auto_peft.ts";
 
+// Memory
+export {
+  findLargestBatch,
+  MemoryBudgetError,
+  type MemoryBytes,
+  type MemoryPlan,
+  planMemory,
+  type PlannedModel,
+  type PlanOptions,
+} from "./plan/mod.ts";
+
 // Training
 export {
   AdamW,

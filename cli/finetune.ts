@@ -8,15 +8,18 @@ import {
   getLastCheckpoint,
   getPeftModel,
   LoraConfig,
+  planMemory,
   type SchedulerType,
   TextDataset,
   Trainer,
 } from "@peft/webgpu";
+import type { OptimizerName } from "@peft/webgpu/train";
 import { choice, flag, integer, number, text } from "../options/rules.ts";
 import { type Command, UsageError } from "./command.ts";
 import { load, loadTokenizer, MODEL_FLAGS } from "./loading.ts";
 import { ProgressBar } from "./progress.ts";
 import { InterruptedError, interruptible } from "./interrupt.ts";
+import { blockSizeOf, parseTargets, planOptions, TRAINING_FLAGS } from "./training_flags.ts";
 
 const flags = {
   model: {
@@ -32,14 +35,9 @@ const flags = {
     help: "Held-out data of the same forms: its loss is printed before and after",
   },
   output: { rule: text, required: true, help: "Folder for the adapter" },
-  rank: { rule: integer(1, 4096), default: 8, help: "Rank r" },
+  ...TRAINING_FLAGS,
   alpha: { rule: number(0, 1e6), default: 16, help: "Alpha; the adapter is scaled by alpha / r" },
   dropout: { rule: number(0, 1), default: 0, help: "Dropout of the adapter's input" },
-  targets: {
-    rule: text,
-    help:
-      'Modules to adapt: names with commas between, "all-linear", or a regular expression in slashes; default: what peft adapts in the model',
-  },
   rslora: { rule: flag, help: "Scale by alpha / sqrt(r)" },
   epochs: { rule: number(0, 1e6), default: 3, help: "Passes over the data" },
   "max-steps": {
@@ -47,9 +45,6 @@ const flags = {
     default: -1,
     help: "Optimizer steps; replaces --epochs if positive",
   },
-  "batch-size": { rule: integer(1, 65536), default: 8, help: "Rows per batch" },
-  accumulation: { rule: integer(1, 65536), default: 1, help: "Batches per optimizer step" },
-  "block-size": { rule: integer(2, 1024), default: 128, help: "Tokens per row" },
   lr: { rule: number(0, 10), default: 2e-4, help: "Learning rate" },
   schedule: {
     rule: choice("linear", "cosine", "constant", "constant_with_warmup"),
@@ -74,13 +69,6 @@ const flags = {
   },
 } as const;
 
-/** Module names, a pattern, or "all-linear". */
-function parseTargets(text: string): string[] | string {
-  const pattern = /^\/(.*)\/$/.exec(text);
-  if (pattern) return pattern[1];
-  return text === "all-linear" ? text : text.split(",").map((name) => name.trim());
-}
-
 /** The command. */
 export const finetune: Command<typeof flags> = {
   name: "finetune",
@@ -102,7 +90,7 @@ export const finetune: Command<typeof flags> = {
       "gguf-file": values["gguf-file"],
       dtype: values.dtype,
     });
-    const blockSize = Math.min(values["block-size"], base.facts.maxPositions);
+    const blockSize = blockSizeOf(values, base);
     const trainDataset = await TextDataset.fromFile(values.data, tokenizer, { blockSize });
     const evalDataset = values["eval-data"] === undefined
       ? undefined
@@ -111,11 +99,15 @@ export const finetune: Command<typeof flags> = {
       r: values.rank,
       loraAlpha: values.alpha,
       loraDropout: values.dropout,
-      targetModules: values.targets === undefined ? null : parseTargets(values.targets),
+      targetModules: parseTargets(values.targets),
       useRslora: values.rslora,
     });
     const model = getPeftModel(base, config, "default", { seed: values.seed });
     model.printTrainableParameters();
+    if (values.memory !== undefined) {
+      const { total } = planMemory(model, planOptions(values, base));
+      console.log(`memory: at most ${(total / 1e6).toFixed(1)} MB on the device`);
+    }
     const checkpoints = values["save-steps"] > 0;
     const checkpoint = values.resume ? await getLastCheckpoint(values.output) : null;
     if (values.resume) {
@@ -137,6 +129,8 @@ export const finetune: Command<typeof flags> = {
         perDeviceTrainBatchSize: values["batch-size"],
         perDeviceEvalBatchSize: values["batch-size"],
         gradientAccumulationSteps: values.accumulation,
+        gradientCheckpointing: values["gradient-checkpointing"],
+        optim: values.optim as OptimizerName,
         learningRate: values.lr,
         lrSchedulerType: values.schedule as SchedulerType,
         warmupRatio: values.warmup,

@@ -108,7 +108,8 @@ export class BufferPool {
   readonly #parked = new Set<DeviceBuffer>();
   /** Everyone that holds buffers, least recently used first. */
   readonly #holders = new Set<BufferHolder>();
-  readonly #idleFloorBytes: number;
+  /** Bytes that may always be idle. */
+  readonly idleFloorBytes: number;
   readonly #beforeDestroy: () => void;
   #nextId = 1;
   #liveBytes = 0;
@@ -125,7 +126,7 @@ export class BufferPool {
     beforeDestroy: () => void,
     idleFloorBytes: number = IDLE_FLOOR_BYTES,
   ) {
-    this.#idleFloorBytes = idleFloorBytes;
+    this.idleFloorBytes = idleFloorBytes;
     this.#device = device;
     this.#maxBufferSize = limits.maxBufferSize;
     this.#limitBytes = limitBytes;
@@ -286,7 +287,7 @@ export class BufferPool {
   /** Bytes that may be idle before the oldest buffers are destroyed. */
   get #idleTolerated(): number {
     const inUse = this.#liveBytes - (this.#arena ? this.#arenaBytes : 0);
-    return this.#idleFloorBytes + inUse / 4;
+    return this.idleFloorBytes + inUse / 4;
   }
 
   /** Gives the recording up: its buffers become idle like any others. */

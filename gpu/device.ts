@@ -14,6 +14,7 @@ import { findAdapter } from "./find_adapter.ts";
 import { narrowLimits } from "./limits.ts";
 import { PipelineCache } from "./pipeline_cache.ts";
 import { Readback } from "./readback.ts";
+import { rehearsalOf } from "./rehearsal.ts";
 import { writeBytes } from "./write_bytes.ts";
 
 /** Limits that `Device.create` negotiates. */
@@ -156,6 +157,18 @@ export class Device {
     const made = new Device(device, adapter.info, { ...options, adapter });
     await made.#health.checkNew();
     return made;
+  }
+
+  /**
+   * @internal A device that computes as this one does, but without memory or arithmetic: its ledger shows what this one's
+   * would.
+   */
+  rehearsal(): Device {
+    const device = new Device(rehearsalOf(this.gpuDevice, this.limits), this.gpuDevice.adapterInfo, {
+      idleFloorBytes: this.#pool.idleFloorBytes,
+    });
+    (device as { profile: DeviceProfile }).profile = this.profile;
+    return device;
   }
 
   /** Whether the adapter is software. */

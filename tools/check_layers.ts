@@ -19,6 +19,7 @@ export const CORE_FOLDERS: readonly string[] = [
   "model",
   "peft",
   "train",
+  "plan",
 ];
 
 /** What the files of each folder may import, besides their own folder. `types:` allows type imports alone. */
@@ -33,6 +34,7 @@ export const ARROWS: Readonly<Record<string, readonly string[]>> = {
   model: ["nn", "autograd", "io", "options"],
   peft: ["nn", "autograd", "io", "options"],
   train: ["nn", "autograd", "io", "options"],
+  plan: ["train", "peft", "model", "nn", "autograd", "options"],
   cli: ["mod.ts", "entries", "options"],
   examples: ["mod.ts", "entries", "tools"],
   bench: [...CORE_FOLDERS, "mod.ts", "entries", "cli", "examples", "tools"],

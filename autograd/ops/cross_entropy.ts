@@ -18,6 +18,7 @@ import {
   SEGMENT,
   shiftLabels,
 } from "../../kernels/cross_entropy.ts";
+import type { Device } from "../../gpu/mod.ts";
 import { showShape } from "../shape.ts";
 import { tidy } from "../scope.ts";
 import { record } from "../record.ts";
@@ -150,6 +151,18 @@ export function crossEntropy(logits: Tensor, labels: Tensor, options: CrossEntro
   return loss;
 }
 
+/** Rows of logits that exist at a time in `linearCrossEntropy`, and their length in memory. */
+export function headChunk(
+  device: Device,
+  rows: number,
+  vocabulary: number,
+): { stride: number; chunk: number } {
+  const limit = Math.min(device.profile.headChunkBytes, device.limits.maxStorageBufferBindingSize);
+  const stride = Math.ceil(vocabulary / 4) * 4; // rows of whole vec4f: matmuls load four logits at a time
+  const chunk = Math.min(rows, Math.max(64, Math.floor(limit / (stride * 4 * 64)) * 64));
+  return { stride, chunk };
+}
+
 /**
  * The language-model head and its cross-entropy as one op that works through chunks of rows: logits, loss, their
  * gradient and the hidden state's, then the next chunk. Whole logits never exist.
@@ -178,9 +191,7 @@ export function linearCrossEntropy(
   const { device } = hidden;
   const needsHidden = wantsGrad(hidden);
   const needsWeight = wantsGrad(weight);
-  const limit = Math.min(device.profile.headChunkBytes, device.limits.maxStorageBufferBindingSize);
-  const stride = Math.ceil(vocabulary / 4) * 4; // rows of whole vec4f: matmuls load four logits at a time
-  const chunk = Math.min(rows, Math.max(64, Math.floor(limit / (stride * 4 * 64)) * 64));
+  const { stride, chunk } = headChunk(device, rows, vocabulary);
   const [loss, dhidden, dweight] = tidy(() => {
     const prepared = prepare(labels, options);
     const losses = empty(device, [rows]);

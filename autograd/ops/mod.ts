@@ -10,6 +10,7 @@ export { cayley } from "./cayley.ts";
 export {
   crossEntropy,
   type CrossEntropyOptions,
+  headChunk,
   type HeadLossOptions,
   linearCrossEntropy,
 } from "./cross_entropy.ts";

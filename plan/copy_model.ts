@@ -1,0 +1,106 @@
+/**
+ * A copy of a model, its adapters and what of it trains, on a device that has no memory: shapes and element types alone.
+ * @module
+ */
+
+import { allocate, type Device, type Tensor, unallocated, untracked } from "../autograd/mod.ts";
+import type { CausalLM } from "../model/mod.ts";
+import { Conv1D, Module, Parameter, replaceParameters } from "../nn/mod.ts";
+import { getPeftModel, PeftModel } from "../peft/mod.ts";
+
+/** A model that is trained. */
+export type PlannedModel = CausalLM | PeftModel<CausalLM>;
+
+/** The module under the wrappers of adapters. */
+function unwrapped(value: unknown): unknown {
+  let module = value;
+  while (module instanceof Module) {
+    const { base_layer, original_module } = module as { base_layer?: unknown; original_module?: unknown };
+    const inner = base_layer ?? original_module;
+    if (!(inner instanceof Module)) break;
+    module = inner;
+  }
+  return module;
+}
+
+/** What lies at a path of a tree whose modules adapters may have wrapped. */
+function find(root: Module, path: string): unknown {
+  let place: unknown = root;
+  for (const name of path === "" ? [] : path.split(".")) {
+    place = unwrapped((place as Record<string, unknown> | undefined)?.[name]);
+  }
+  return place;
+}
+
+function uncopyable(path: string): TypeError {
+  return new TypeError(
+    `Cannot plan memory: a model, or a model with adapters of getPeftModel, is required, received one that differs at "${path}"`,
+  );
+}
+
+/** The bare model on `device`, its weights stored as the original's are. */
+function copyBase(model: CausalLM, device: Device): CausalLM {
+  const make = (shape: readonly number[], dtype: Tensor["dtype"] = "float32") =>
+    new Parameter(untracked(() => unallocated(device, shape, dtype)));
+  type Build = new (
+    config: unknown,
+    options: object,
+    source: (shape: readonly number[]) => Parameter,
+  ) => CausalLM;
+  const copy = new (model.constructor as Build)(model.config, { device }, (shape) => make(shape));
+  const others = new Map<Parameter, Parameter>();
+  for (const [path, parameter] of copy.namedParameters()) {
+    const original = find(model, path);
+    if (!(original instanceof Parameter)) throw uncopyable(path);
+    const { shape, dtype } = original;
+    if (dtype !== "float32" || shape.join() !== parameter.shape.join()) {
+      others.set(parameter, make(shape, dtype));
+    }
+  }
+  for (const [path, module] of copy.namedModules()) {
+    const original = find(model, path);
+    if (module instanceof Conv1D && original instanceof Conv1D) module.layout = original.layout;
+  }
+  replaceParameters(copy, others);
+  for (const parameter of others.keys()) parameter.dispose();
+  for (const parameter of copy.parameters()) allocate(parameter);
+  copy.random.allocate();
+  return copy;
+}
+
+/** A copy, and the bytes of its parts. */
+export interface ModelCopy {
+  readonly model: PlannedModel;
+  /** Bytes of the base's parameters. */
+  readonly weights: number;
+  /** Bytes that its adapters add. */
+  readonly adapter: number;
+}
+
+/**
+ * Copies a model to `device`.
+ * @throws {TypeError} for a model whose tree is not that of its class with the adapters of its `peftConfig`
+ */
+export function copyModel(model: PlannedModel, device: Device): ModelCopy {
+  const isPeft = model instanceof PeftModel;
+  const base = copyBase(isPeft ? model.getBaseModel() : model, device);
+  const weights = device.memory.liveBytes;
+  let copy: PlannedModel = base;
+  if (isPeft) {
+    const configs = Object.entries(model.peftConfig);
+    const mixed = new Set(configs.map(([, { peftType }]) => peftType)).size > 1;
+    const options = { encode: () => [0], partly: "warn", mixed } as const;
+    const [[name, config], ...rest] = configs;
+    const made = getPeftModel(base, config, name, options);
+    for (const [name, config] of rest) made.addAdapter(name, config, options);
+    made.setAdapter(mixed ? [...model.activeAdapters] : model.activeAdapters[0] ?? name);
+    copy = made;
+  }
+  const originals = new Map<string, Parameter>(model.namedParameters());
+  for (const [path, parameter] of copy.namedParameters()) {
+    const original = originals.get(path);
+    if (!original || original.shape.join() !== parameter.shape.join()) throw uncopyable(path);
+    parameter.requiresGrad = original.requiresGrad;
+  }
+  return { model: copy, weights, adapter: device.memory.liveBytes - weights };
+}
