@@ -19,6 +19,7 @@ const USER_ERRORS: ReadonlySet<string> = new Set([
   "ChatTemplateError",
   "DatasetError",
   "CheckpointError",
+  "MemoryBudgetError",
 ]);
 
 /** Messages of JavaScript itself that begin as ours do: they tell of a defect. */
