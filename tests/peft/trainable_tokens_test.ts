@@ -38,7 +38,7 @@ for (const [label, config] of Object.entries(CONFIGS)) {
     assertEquals([...merged.namedParameters()].map(([name]) => name), names);
     assert(merged.lm_head.headWeight() === merged.transformer.wte.weight, "tied as before");
     const after = await bytesOf(merged);
-    const row = (bytes: string, id: number) => bytes.split(",").slice(id * 192, (id + 1) * 192).join();
+    const row = (bytes: string, id: number) => bytes.slice(id * 192, (id + 1) * 192);
     const [was, is] = [baseBytes, after].map((bytes) => bytes.get("transformer.wte.weight")!);
     for (let id = 0; id < 257; id++) {
       assertEquals(row(was, id) !== row(is, id), TOKENS.includes(id), `row ${id}`);
