@@ -48,7 +48,7 @@ import {
   rmsNormForwardAdd,
 } from "./rms_norm.ts";
 import { gatedProductBackward, gatedProductForward } from "./gated_product.ts";
-import { joinHeads, partHeads, turnHeads, turnHeadsBack } from "./rotary.ts";
+import { joinHeads, partHeads, turnHeads, turnHeadsBack, turnHeadsInPlace } from "./rotary.ts";
 import { sampleTokens } from "./sample.ts";
 import { sgdKernel, sgdMomentumKernel } from "./sgd.ts";
 import { softmaxBackward, softmaxForward } from "./softmax.ts";
@@ -97,6 +97,7 @@ export function allKernels(): KernelSpec[] {
     ...Object.values(gatedProductBackward),
 
     turnHeads,
+    turnHeadsInPlace,
     turnHeadsBack,
     joinHeads,
     partHeads,

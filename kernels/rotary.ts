@@ -6,7 +6,7 @@
  * half turns with element i of its second half, by the angle that `table` has for the token's position.
  *   y_i = x_i cos - x_j sin,   y_j = x_j cos + x_i sin,   j = i + D / 2
  * Backward turns the other way and parts keys and values. Cosines come from the host: WGSL promises `cos` for small
- * angles alone. Without positions only keys and values move.
+ * angles alone. Without positions only keys and values move. Queries that nothing else reads are turned where they lie.
  * @module
  */
 
@@ -43,11 +43,12 @@ const SHAPES: Readonly<Record<string, string>> = {
   kv: "[B, capacity, 2, Hkv, 2, half]: keys, values",
 };
 
-/** The program of a direction, with or without positions; names of gradients begin with d. */
-function text(turns: boolean, back: boolean): string {
+/** The program of a direction, with or without positions, queries in place or not; names of gradients begin with d. */
+function text(turns: boolean, back: boolean, inPlace = false): string {
   const d = back ? "d" : "";
-  const apart = [...(turns ? ["q"] : []), "k", "v"];
-  const joined = [...(turns ? ["qTurned"] : []), "kv"];
+  const turned = inPlace ? "q" : "qTurned";
+  const apart = [...(turns && !inPlace ? ["q"] : []), "k", "v"];
+  const joined = [...(turns ? [turned] : []), "kv"];
   const [from, to] = back ? [joined, apart] : [apart, joined];
   const bindings = [
     ...from.map((name) => [d + name, "read", name, "f32"]),
@@ -90,7 +91,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
     turns
       ? `if (head < queries) {
     let at = (token * params.H + head) * size + i;
-    ${move("q", "at", "qTurned", "at", true)}
+    ${move("q", "at", turned, "at", true)}
     return;
   }`
       : ""
@@ -128,6 +129,20 @@ export const turnHeads: KernelSpec<
   tuning: { WORKGROUP_SIZE: 64 },
   grid: grid(true),
   wgsl: text(true, false),
+};
+
+/** As `turnHeads`, with the queries turned where they lie. */
+export const turnHeadsInPlace: KernelSpec<
+  "k" | "v" | "positions" | "table" | "q" | "kv",
+  HeadsParam,
+  "WORKGROUP_SIZE"
+> = {
+  name: "heads.turnInPlace",
+  buffers: { k: "read", v: "read", positions: "read", table: "read", q: "read_write", kv: "read_write" },
+  params: PARAMS,
+  tuning: { WORKGROUP_SIZE: 64 },
+  grid: grid(true),
+  wgsl: text(true, false, true),
 };
 
 /** Gradients of `turnHeads`. */

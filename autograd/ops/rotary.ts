@@ -3,7 +3,7 @@
  * @module
  */
 
-import { joinHeads, partHeads, turnHeads, turnHeadsBack } from "../../kernels/rotary.ts";
+import { joinHeads, partHeads, turnHeads, turnHeadsBack, turnHeadsInPlace } from "../../kernels/rotary.ts";
 import { record } from "../record.ts";
 import { showShape } from "../shape.ts";
 import { empty, full, type Tensor } from "../tensor.ts";
@@ -25,6 +25,8 @@ export interface HeadsOptions {
   readonly rotation: Rotation | null;
   /** Takes the keys and values, at rows `past` to past + T of each sequence; then no gradient is recorded. */
   readonly cache?: { readonly tensor: Tensor; readonly past: number } | null;
+  /** The turned queries lie where q did, for a q that nothing else reads; default false. Backward needs angles alone. */
+  readonly overwritesQuery?: boolean;
 }
 
 /**
@@ -38,7 +40,7 @@ export function placeHeads(
   q: Tensor,
   k: Tensor,
   v: Tensor,
-  { headSize, rotation, cache = null }: HeadsOptions,
+  { headSize, rotation, cache = null, overwritesQuery = false }: HeadsOptions,
 ): { q: Tensor; kv: Tensor } {
   check(q, k, v, headSize, rotation, cache?.tensor ?? null);
   const { device } = q;
@@ -76,16 +78,10 @@ export function placeHeads(
     return { q, kv };
   }
   const { positions, table } = rotation;
-  const turned = empty(device, q.shape);
-  device.dispatch(turnHeads, {
-    q: q.view,
-    k: k.view,
-    v: v.view,
-    positions: positions.view,
-    table: table.view,
-    qTurned: turned.view,
-    kv: kv.view,
-  }, params);
+  const turned = overwritesQuery ? q.alias() : empty(device, q.shape);
+  const operands = { k: k.view, v: v.view, positions: positions.view, table: table.view, kv: kv.view };
+  if (overwritesQuery) device.dispatch(turnHeadsInPlace, { ...operands, q: q.view }, params);
+  else device.dispatch(turnHeads, { ...operands, q: q.view, qTurned: turned.view }, params);
   if (cache) return { q: turned, kv };
   const qShape = q.shape;
   record("turnHeads", {

@@ -87,7 +87,7 @@ export class LlamaAttention extends SubBlock {
   forward(x: Tensor, residual: Tensor | null, state: AttentionState): Tensor {
     const q = this.#normed(this.q_proj.forward(x), this.q_norm); // [B, T, H D]
     const k = this.#normed(this.k_proj.forward(x), this.k_norm); // [B, T, Hkv D]
-    const mixed = this.#attend(q, k, this.v_proj.forward(x), state);
+    const mixed = this.#attend(q, k, this.v_proj.forward(x), state, q.storage !== x.storage);
     return this.o_proj.forward(mixed, residual ? { residual } : {});
   }
 
@@ -99,7 +99,8 @@ export class LlamaAttention extends SubBlock {
     return reshape(norm.forward(heads), x.shape);
   }
 
-  #attend(q: Tensor, k: Tensor, v: Tensor, state: AttentionState): Tensor {
+  /** @param ownsQuery whether nothing else reads q: no backward of a projection or a norm reads its result */
+  #attend(q: Tensor, k: Tensor, v: Tensor, state: AttentionState, ownsQuery: boolean): Tensor {
     const { mask, documents, positions, past, prefix, cache } = state;
     const [batch, length] = q.shape;
     const store = cache?.layers[this.#layer];
@@ -107,6 +108,7 @@ export class LlamaAttention extends SubBlock {
       headSize: this.headSize,
       rotation: this.#rope && { positions, table: this.#rope.upTo(state.positionEnd ?? past + length) },
       cache: store ? { tensor: store, past } : null,
+      overwritesQuery: ownsQuery,
     });
     const options = {
       heads: this.heads,

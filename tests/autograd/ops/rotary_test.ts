@@ -1,5 +1,5 @@
 import { assertAllClose, assertEquals, assertThrows } from "@std/assert";
-import { concat, defaultDevice, noGrad, placeHeads, Tensor, tidy } from "../../../autograd/mod.ts";
+import { concat, defaultDevice, noGrad, placeHeads, scale, Tensor, tidy } from "../../../autograd/mod.ts";
 import { checkOp, type Values } from "../../reference/check_op.ts";
 import { randomValues } from "../../reference/matmul.ts";
 
@@ -54,7 +54,7 @@ function columns(x: ArrayLike<number>, width: number, from: number, to: number):
   );
 }
 
-async function check(sizes: Sizes, frozen: string[] = []): Promise<void> {
+async function check(sizes: Sizes, frozen: string[] = [], overwritesQuery = false): Promise<void> {
   const { B, T, H, Hkv, D, positions } = sizes;
   const device = await defaultDevice();
   const width = (H + 2 * Hkv) * D;
@@ -71,7 +71,10 @@ async function check(sizes: Sizes, frozen: string[] = []): Promise<void> {
       v: { data: randomValues(3, B * T * Hkv * D), shape: [B, T, Hkv * D] },
     },
     op: ({ q, k, v }) => {
-      const placed = placeHeads(q, k, v, { headSize: D, rotation: at && { positions: at, table } });
+      const own = overwritesQuery ? scale(q, 1) : q; // a copy, to be turned where it lies
+      const rotation = at && { positions: at, table };
+      const placed = placeHeads(own, k, v, { headSize: D, rotation, overwritesQuery });
+      assertEquals(placed.q.storage === own.storage, overwritesQuery || !rotation);
       return concat([placed.q, placed.kv], 2);
     },
     shape: [B, T, width],
@@ -108,6 +111,12 @@ Deno.test("placeHeads() and its gradient agree with the float64 reference", asyn
   });
   await check({ B: 2, T: 3, H: 2, Hkv: 1, D: 4 });
   await check({ B: 3, T: 7, H: 4, Hkv: 2, D: 10 });
+});
+
+Deno.test("placeHeads() turns queries where they lie, with the same gradients", async () => {
+  await check({ B: 2, T: 5, H: 6, Hkv: 2, D: 6, positions: [[0, 0, 1, 2, 3], [7, 9, 11, 13, 39]] }, [], true);
+  await check({ B: 1, T: 3, H: 2, Hkv: 2, D: 8, positions: [[3, 4, 5]] }, ["q"], true);
+  await check({ B: 1, T: 3, H: 2, Hkv: 1, D: 4 }, [], true);
 });
 
 Deno.test("placeHeads() sends gradients to the operands that want one", async () => {
