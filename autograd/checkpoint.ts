@@ -5,6 +5,7 @@
  */
 
 import type { RandomPlace, RandomState } from "./random.ts";
+import { withSavedStore } from "./record.ts";
 import { tidy, untracked } from "./scope.ts";
 import { settingsKey } from "./settings.ts";
 import { backward, newestNode, nodesBelow, noGrad, recordNode, withGrad } from "./tape.ts";
@@ -58,7 +59,8 @@ function record<Inputs extends Named>(part: Checkpointed<Inputs>, y: Tensor, pla
             if (needs[i]) catchGradient(input, (dx) => gradients[i] = dx);
             return [key, input];
           })) as unknown as Inputs;
-          return random.from({ tensor: tensors.at(-1)!, call }, () => body(again, constants, true));
+          const place = { tensor: tensors.at(-1)!, call };
+          return withSavedStore(null, () => random.from(place, () => body(again, constants, true)));
         })
       );
       const stranger = result.node && nodesBelow(result.node).find(({ id }) => id <= first);

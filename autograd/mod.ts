@@ -24,6 +24,7 @@ export {
   WEIGHT_TYPES,
   type WeightType,
 } from "../kernels/weights/mod.ts";
+export { withHalfActivations } from "./half_activations.ts";
 export { defaultSeed, HostRandom, RandomState, setSeed } from "./random.ts";
 export { TorchGenerator } from "./torch_generator.ts";
 export { keep, tidy, untracked } from "./scope.ts";

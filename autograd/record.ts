@@ -3,6 +3,7 @@
  * @module
  */
 import { recordNode, wantsGrad } from "./tape.ts";
+import type { Shape } from "./shape.ts";
 import type { Tensor } from "./tensor.ts";
 
 /** Operands by name; null for one that a call does without. */
@@ -33,6 +34,8 @@ export interface Recording<Inputs extends Operands, Saved extends Operands> {
   readonly inputs: Inputs;
   /** Tensors the backward function reads; the tape holds them until then. Null keeps nothing. Default none. */
   readonly saved?: Saved;
+  /** Whether what it saves keeps its element type in any case: gradients, which have a wider range. Default false. */
+  readonly savesGradients?: boolean;
   readonly outputs: readonly Tensor[];
   readonly backward: (context: BackwardContext<Inputs, Saved>) => Gradients<Inputs>;
 }
@@ -71,6 +74,52 @@ function wanted(inputs: Operands): boolean {
   return false;
 }
 
+/** Keeps what ops save in another form. */
+export interface SavedStore {
+  /** The tensor in that form, or null to keep it as it is. */
+  pack(tensor: Tensor): Tensor | null;
+  /** What was packed, as it was. */
+  unpack(packed: Tensor, shape: Shape): Tensor;
+}
+
+let store: SavedStore | null = null;
+
+/** Runs `body`; what its ops save is kept by `next`, or as it is where that is null. */
+export function withSavedStore<T>(next: SavedStore | null, body: () => T): T {
+  const before = store;
+  store = next;
+  try {
+    return body();
+  } finally {
+    store = before;
+  }
+}
+
+/** What a node holds of `tensor`, and how to have it back. */
+interface Held {
+  readonly tensor: Tensor;
+  readonly restore: (held: Tensor) => Tensor;
+}
+
+const same = (held: Tensor): Tensor => held;
+const asItIs = (tensor: Tensor): Held => ({ tensor, restore: same });
+
+/**
+ * The saved tensors as the store keeps them: those that ops made, if they are at least an eighth of the largest (the
+ * others are sums of rows, which need their digits).
+ */
+function hold(tensors: readonly Tensor[], inputs: Operands, store: SavedStore): Held[] {
+  const largest = Math.max(...tensors.map(({ size }) => size));
+  const leaves = new Set(
+    Object.values(inputs).flatMap((input) => input && !input.node ? [input.storage] : []),
+  );
+  return tensors.map((tensor) => {
+    const kept = tensor.size * 8 < largest || leaves.has(tensor.storage) ? null : store.pack(tensor);
+    const { shape } = tensor; // the function must not hold on to the tensor
+    return kept ? { tensor: kept, restore: (held) => store.unpack(held, shape) } : asItIs(tensor);
+  });
+}
+
 /** Records an op if an input wants a gradient, and returns its first output. */
 export function record<Inputs extends Operands, Saved extends Operands>(
   name: string,
@@ -82,26 +131,34 @@ export function record<Inputs extends Operands, Saved extends Operands>(
 
 function recordOp<Inputs extends Operands, Saved extends Operands>(
   name: string,
-  { inputs, saved, outputs, backward }: Recording<Inputs, Saved>,
+  { inputs, saved, savesGradients, outputs, backward }: Recording<Inputs, Saved>,
 ): void {
   const given = split(inputs);
   const kept = split(saved);
   // The closure keeps names alone: a node that kept the caller's handles would keep their memory.
   const [inputNames, absentInputs] = [given.names, given.absent];
   const [savedNames, absentSaved] = [kept.names, kept.absent];
+  const held = store && !savesGradients ? hold(kept.tensors, inputs, store) : kept.tensors.map(asItIs);
+  const restores = held.map(({ restore }) => restore);
   recordNode(name, {
     inputs: given.tensors,
-    saved: kept.tensors,
+    saved: held.map(({ tensor }) => tensor),
     outputs,
     backward: (context) => {
       const gradients = backward({
         dy: context.dys[0] as Tensor,
         dys: context.dys as readonly (Tensor | null)[],
-        saved: byName(savedNames, context.saved, absentSaved, null as never) as unknown as Saved,
+        saved: byName(
+          savedNames,
+          (context.saved as readonly Tensor[]).map((tensor, i) => restores[i](tensor)),
+          absentSaved,
+          null as never,
+        ) as unknown as Saved,
         needs: byName(inputNames, context.needs, absentInputs, false) as Record<keyof Inputs, boolean>,
         arrived: (input) => context.arrived(inputNames.indexOf(input as string)) as Tensor | null,
       });
       return inputNames.map((input) => gradients[input] ?? null);
     },
   });
+  for (const { tensor, restore } of held) if (restore !== same) tensor.dispose(); // the node has its own handle
 }

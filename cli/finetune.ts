@@ -13,13 +13,12 @@ import {
   TextDataset,
   Trainer,
 } from "@peft/webgpu";
-import type { OptimizerName } from "@peft/webgpu/train";
 import { choice, flag, integer, number, text } from "../options/rules.ts";
 import { type Command, UsageError } from "./command.ts";
 import { load, loadTokenizer, MODEL_FLAGS } from "./loading.ts";
 import { ProgressBar } from "./progress.ts";
 import { InterruptedError, interruptible } from "./interrupt.ts";
-import { blockSizeOf, parseTargets, planOptions, TRAINING_FLAGS } from "./training_flags.ts";
+import { blockSizeOf, parseTargets, planOptions, TRAINING_FLAGS, trainingArgs } from "./training_flags.ts";
 
 const flags = {
   model: {
@@ -128,9 +127,7 @@ export const finetune: Command<typeof flags> = {
         maxSteps: values["max-steps"],
         perDeviceTrainBatchSize: values["batch-size"],
         perDeviceEvalBatchSize: values["batch-size"],
-        gradientAccumulationSteps: values.accumulation,
-        gradientCheckpointing: values["gradient-checkpointing"],
-        optim: values.optim as OptimizerName,
+        ...trainingArgs(values),
         learningRate: values.lr,
         lrSchedulerType: values.schedule as SchedulerType,
         warmupRatio: values.warmup,

@@ -23,6 +23,7 @@ export const TRAINING_FLAGS = {
     help:
       "Compute blocks again for their gradient instead of keeping them: less memory, about a third more time",
   },
+  fp16: { rule: flag, help: "Keep activations for their gradients as float16: about half their memory" },
   optim: {
     rule: choice("adamw_torch", "adamw_8bit", "sgd"),
     default: "adamw_torch",
@@ -41,6 +42,7 @@ export interface TrainingValues {
   readonly accumulation: number;
   readonly "block-size": number;
   readonly "gradient-checkpointing": boolean;
+  readonly fp16: boolean;
   readonly optim: string;
   readonly memory: number | undefined;
 }
@@ -58,6 +60,16 @@ export function blockSizeOf(values: TrainingValues, base: CausalLM): number {
   return Math.min(values["block-size"], base.facts.maxPositions);
 }
 
+/** The flags as settings of the Trainer, but for sizes. */
+export function trainingArgs(values: TrainingValues) {
+  return {
+    optim: values.optim as OptimizerName,
+    fp16: values.fp16,
+    gradientCheckpointing: values["gradient-checkpointing"],
+    gradientAccumulationSteps: values.accumulation,
+  };
+}
+
 /** What `planMemory` needs of the flags. */
 export function planOptions(
   values: TrainingValues,
@@ -67,7 +79,7 @@ export function planOptions(
     batch: values["batch-size"],
     length: blockSizeOf(values, base),
     gradientCheckpointing: values["gradient-checkpointing"],
-    args: { optim: values.optim as OptimizerName, gradientAccumulationSteps: values.accumulation },
+    args: trainingArgs(values),
     budget: values.memory === undefined ? undefined : values.memory * 1e6,
   };
 }

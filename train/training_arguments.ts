@@ -30,6 +30,7 @@ export const SETTINGS: OptionTable<Omit<TrainingArguments, "getWarmupSteps" | "t
   perDeviceEvalBatchSize: option(8, integer(1)),
   gradientAccumulationSteps: option(1, integer(1)),
   gradientCheckpointing: option(false, flag),
+  fp16: option(false, flag),
   learningRate: option(5e-5, number(0)),
   weightDecay: option(0, number(0)),
   adamBeta1: option(0.9, number(0, 1)),
@@ -80,6 +81,11 @@ export class TrainingArguments {
    * about a third more time. The model's `gradientCheckpointingEnable()`. Default false.
    */
   gradientCheckpointing!: boolean;
+  /**
+   * Keep what backward needs of a forward pass as float16: about half the memory of activations. Arithmetic, weights that
+   * train and gradients stay float32, so that no loss scaling is needed. Default false.
+   */
+  fp16!: boolean;
   /** Initial learning rate. Default 5e-5. */
   learningRate!: number;
   /** Weight decay of all parameters but biases and those of norms. Default 0. */

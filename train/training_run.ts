@@ -11,6 +11,7 @@ import {
   noGrad,
   type Tensor,
   tidy,
+  withHalfActivations,
 } from "../autograd/mod.ts";
 import { gradNorm } from "../autograd/ops/grad_norm.ts";
 import { LossTally } from "../autograd/ops/loss_tally.ts";
@@ -230,7 +231,8 @@ export class TrainingRun implements RunParts {
   #accumulate(batches: readonly BatchOf<number[][] | Tensor>[], items: number): Tensor {
     const parts = batches.map((batch) =>
       tidy(() => {
-        const loss = lossOf(this.model, batch as Batch, items); // with tensors only if the model takes them
+        const forward = () => lossOf(this.model, batch as Batch, items); // with tensors only if the model takes them
+        const loss = this.#args.fp16 ? withHalfActivations(forward) : forward();
         loss.backward();
         return loss.detach();
       })

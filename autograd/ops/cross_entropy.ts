@@ -144,6 +144,7 @@ export function crossEntropy(logits: Tensor, labels: Tensor, options: CrossEntro
   record("crossEntropy", {
     inputs: { logits },
     saved: { dlogits },
+    savesGradients: true,
     outputs: [loss],
     backward: ({ dy, saved: { dlogits } }) => ({ logits: timesScalar(dlogits!, dy) }),
   });
@@ -236,6 +237,7 @@ export function linearCrossEntropy(
   record("linearCrossEntropy", {
     inputs: { hidden, weight },
     saved: { dhidden, dweight },
+    savesGradients: true,
     outputs: [loss],
     backward: ({ dy, saved: { dhidden, dweight } }) => ({
       hidden: dhidden && timesScalar(dhidden, dy),

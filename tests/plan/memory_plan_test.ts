@@ -112,6 +112,11 @@ const CONFIGURATIONS: Readonly<Record<string, Configuration>> = {
     adapter: lora,
     options: { ...sizes, args: { optim: "adamw_8bit" } },
   },
+  "Llama, LoRA, activations as float16": {
+    make: llama,
+    adapter: lora,
+    options: { ...sizes, args: { fp16: true } },
+  },
   "Gemma 3, LoRA": { make: (device) => llama(device, "gemma3_text"), adapter: lora, options: sizes },
   "Llama, bottleneck adapters": { make: llama, adapter: () => new BottleneckConfig({}), options: sizes },
   "Llama, AdaLoRA": {
