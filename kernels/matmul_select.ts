@@ -48,6 +48,13 @@ export function selectMatmul({ kind }: AdapterFacts, shape: MatmulShape): Matmul
 /** Columns of a tile for a product of few columns. */
 const narrow = (N: number) => N <= 4 ? 4 : N <= 8 ? 8 : 16;
 
+/** Eight tiles of 16x16: side by side, or in two rows where fewer of them then lie past the end. */
+function wide(M: number, N: number): MatmulTile {
+  const tiles = (lanesM: number, lanesN: number) =>
+    Math.ceil(M / 16 / lanesM) * lanesM * Math.ceil(N / 16 / lanesN) * lanesN;
+  return tiles(2, 4) < 0.95 * tiles(1, 8) ? register(16, 16, 2, 4) : register(16, 16, 1, 8);
+}
+
 /**
  * 8 threads per workgroup fill one vector of the software adapter; a thread's loads serve its whole tile. Larger
  * tiles are faster (8x8 to 16x16: 1.3 to 1.6 times, on both software adapters) but take longer to compile (0.2 s to
@@ -61,11 +68,11 @@ function selectForSoftware({ layout, M, N, K, weight = "f32" }: MatmulShape): Ma
     return register(M, N <= 16 ? 4 : layout !== "nt" && compact && N >= 512 ? 16 : 8, 1, 8);
   }
   const work = M * N * K;
-  if (N % 128 === 0 || N > 512) {
+  if (N > 512 || N >= 128 && N % 64 === 0) {
     // Tiles of 16 rows are 1.3 times as fast as tiles of 8; the rows they compute beyond M must not cost more.
     const fits = Math.ceil(M / 16) * 16 <= 1.3 * Math.ceil(M / 8) * 8;
-    if (work >= 2 ** 22 && fits) return register(16, 16, 1, 8);
-    if (work >= 2 ** 23) return register(8, 16, 1, 8);
+    if (work >= 2 ** 22 && fits) return wide(M, N);
+    if (work >= 2 ** 23 && (N > 512 || N % 128 === 0)) return register(8, 16, 1, 8);
   }
   return register(8, 8, 1, 8);
 }

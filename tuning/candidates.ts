@@ -64,7 +64,7 @@ function registerTiles({ kind }: AdapterFacts, { M, N, K }: MatmulShape): readon
   const tiles: Grid[] = [[8, 8, 1, 8], [8, 16, 1, 8], [4, 16, 1, 8], [8, 8, 8, 1], [4, 8, 1, 8]];
   if (M <= 64) tiles.push([8, 4, 1, 16, 8]);
   tiles.push([8, 4, 1, 16]);
-  if (kind === "software" && M >= 16) tiles.push([16, 16, 1, 8]);
+  if (kind === "software" && M >= 16) tiles.push([16, 16, 1, 8], [16, 16, 2, 4]);
   if (kind === "hardware") tiles.push([8, 8, 8, 8], [4, 8, 8, 8], [4, 4, 8, 8], [8, 4, 4, 32]);
   return tiles;
 }

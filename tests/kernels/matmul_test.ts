@@ -184,6 +184,19 @@ Deno.test("selectMatmul() gives kernels that are right from matrix-vector produc
   }
 });
 
+Deno.test("selectMatmul() lays wide tiles in two rows on software where N leaves half a workgroup over", async () => {
+  const lanesOf = (M: number, N: number, K = 576) => {
+    const { tileM, lanesM, lanesN } = selectMatmul({ kind: "software" }, { layout: "nt", M, N, K, batch: 1 });
+    return [tileM, lanesM, lanesN];
+  };
+  assertEquals([lanesOf(256, 576), lanesOf(64, 192)], [[16, 2, 4], [16, 2, 4]]);
+  assertEquals([lanesOf(256, 1536), lanesOf(256, 50257), lanesOf(256, 768)], new Array(3).fill([16, 1, 8]));
+  for (const layout of LAYOUTS) {
+    await check({ layout, M: 64, N: 192, K: 576 });
+    await check({ layout, M: 49, N: 576, K: 153, bias: true });
+  }
+});
+
 Deno.test("selectMatmul() gives hardware shared tiles that are right for long shared dimensions", async () => {
   const few = selectMatmul({ kind: "hardware" }, { layout: "nn", M: 40, N: 36, K: 1100, batch: 1 });
   const many = selectMatmul({ kind: "hardware" }, { layout: "nn", M: 1024, N: 1024, K: 1100, batch: 1 });
