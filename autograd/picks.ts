@@ -18,9 +18,31 @@ export function matmulClass({ layout, M, N, K, weight = "f32" }: MatmulShape): s
   return `matmul ${layout} ${weight} M${bucket(M)} N${bucket(N)} K${bucket(K)}${odd}`;
 }
 
-/** The class of an attention: channels of a head and the power of two below the number of queries. */
-export function attentionClass(Tq: number, headSize: number): string {
-  return `attention D${headSize} Tq${bucket(Tq)}`;
+/** An attention, as far as its kernels depend on it. */
+export interface AttentionShape {
+  /** Queries. */
+  readonly Tq: number;
+  /** Keys. */
+  readonly Tk: number;
+  /** Heads of the queries. */
+  readonly heads: number;
+  /** Heads of keys and values. */
+  readonly keyValueHeads: number;
+  /** Channels of a head. */
+  readonly headSize: number;
+  /** Keys that a query sees; null where it sees all before it. */
+  readonly window: number | null;
+}
+
+/**
+ * The class of an attention: channels of a head, the power of two below the number of queries, query heads that share
+ * one of keys and values, and whether there is a window. `attention D64 Tq8 G3` is 256 to 511 queries, three to a head.
+ */
+export function attentionClass({ Tq, heads, keyValueHeads, headSize, window }: AttentionShape): string {
+  const group = heads / keyValueHeads;
+  return `attention D${headSize} Tq${bucket(Tq)}${group > 1 ? ` G${group}` : ""}${
+    window === null ? "" : " window"
+  }`;
 }
 
 /** The picks of one device. */
@@ -35,8 +57,8 @@ export class KernelPicks {
   }
 
   /** The division of work picked for an attention's class. */
-  attention(Tq: number, headSize: number): AttentionChoice | undefined {
-    return this.#choices.size === 0 ? undefined : this.#choices.get(attentionClass(Tq, headSize));
+  attention(shape: AttentionShape): AttentionChoice | undefined {
+    return this.#choices.size === 0 ? undefined : this.#choices.get(attentionClass(shape));
   }
 
   /** Keeps the tile for a class that `matmulClass` gave. */
@@ -66,4 +88,35 @@ export function picksOf(device: object): KernelPicks | undefined {
 export function setPicks(device: object, picks: KernelPicks | null): void {
   if (picks) picksByDevice.set(device, picks);
   else picksByDevice.delete(device);
+}
+
+/** A product or an attention whose kernel was chosen. */
+export type ChosenShape =
+  | { readonly kind: "matmul"; readonly shape: MatmulShape }
+  | { readonly kind: "attention"; readonly shape: AttentionShape };
+
+let observer: { readonly device: object; note(chosen: ChosenShape): void } | null = null;
+
+/** @internal Tells the running `observeChoices` of a choice; `note` makes what it is told. */
+export function noteChoice(device: object, note: () => ChosenShape): void {
+  if (observer !== null && observer.device === device) observer.note(note());
+}
+
+/**
+ * Calls `note` for every product and attention that is launched on a device until `body` is done, before its kernel is
+ * chosen; captured steps that are replayed launch without a choice.
+ * @throws {TypeError} inside another `observeChoices`
+ */
+export async function observeChoices(
+  device: object,
+  note: (chosen: ChosenShape) => void,
+  body: () => unknown,
+): Promise<void> {
+  if (observer !== null) throw new TypeError("Cannot record shapes: another recording must end first");
+  observer = { device, note };
+  try {
+    await body();
+  } finally {
+    observer = null;
+  }
 }

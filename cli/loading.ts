@@ -78,7 +78,7 @@ export function endTokens(model: CausalLM, { eosTokenId }: Tokenizer): number[] 
   return [...new Set([...model.facts.eosTokenIds, ...eosTokenId === null ? [] : [eosTokenId]])];
 }
 
-/** Loads a model and its adapter, and the kernel picks that `deno task tune` kept for this adapter. */
+/** Loads a model and its adapter, and the kernel picks that `./run tune` kept for this adapter. */
 export async function load(command: string, values: ModelValues): Promise<Loaded> {
   const name = await baseName(command, values);
   using line = new LoadingLine();

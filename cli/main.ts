@@ -1,5 +1,5 @@
 /**
- * The command line: `chat`, `finetune`, `generate`, `info`. Exit codes: 0 done, 1 a mistake in what was asked (flags, files,
+ * The command line: `chat`, `finetune`, `generate`, `info`, `tune`. Exit codes: 0 done, 1 a mistake in what was asked (flags, files,
  * data, permissions), 2 anything else (no GPU adapter, a failed device, a defect of this library), 130 after Ctrl-C.
  * @module
  */
@@ -10,9 +10,10 @@ import { finetune } from "./finetune.ts";
 import { generate } from "./generate.ts";
 import { info } from "./info.ts";
 import { INTERRUPTED, InterruptedError } from "./interrupt.ts";
+import { tune } from "./tune.ts";
 import { isUserError } from "./user_errors.ts";
 
-const COMMANDS = { chat, finetune, generate, info } as const;
+const COMMANDS = { chat, finetune, generate, info, tune } as const;
 
 const HELP = [
   "Parameter-efficient fine-tuning of language models on WebGPU.",

@@ -1,30 +1,46 @@
 /**
- * Picks kernel variants for this machine's adapter, prints what was measured and keeps the picks for later runs.
- * Run: deno task tune [--full] [--model FOLDER] [--only TEXT] [--tokens 1,64,512] [--rounds 6] [--file PATH] [--dry-run]
+ * `tune`: picks kernel variants for this machine's adapter by timing those of a model's shapes, and keeps the picks.
  * @module
  */
-import { parseArgs } from "node:util";
-import { initDevice } from "../gpu/mod.ts";
-import { writeTuning } from "../io/tuning_file.ts";
-import { AutoModelForCausalLM, type CausalLM } from "../model/mod.ts";
-import { gpt2SmallShapes, modelShapes, saveTuning, tuneKernels, type TuningResult } from "../tuning/mod.ts";
-import { median } from "./harness.ts";
 
-const HELP = `Times kernel variants on this machine's adapter and keeps the best of each class of shapes.
+import { getPeftModel, LoraConfig, PeftModel } from "@peft/webgpu";
+import {
+  loadTuning,
+  modelShapes,
+  readTuning,
+  saveTuning,
+  tuneKernels,
+  type TuningResult,
+  type TuningShape,
+  writeTuning,
+} from "@peft/webgpu/tuning";
+import { flag, integer, text } from "../options/rules.ts";
+import { type Command, UsageError } from "./command.ts";
+import { load, MODEL_FLAGS } from "./loading.ts";
 
-  --full           time whole shapes also on software adapters (about ten minutes)
-  --model FOLDER   the shapes of this model (or hub id) instead of those of GPT-2 small
-  --only TEXT      only shapes whose description contains TEXT, such as "c_attn" or "nt f16"
-  --tokens LIST    rows of the products; default 1,64,256,512,1024
-  --rounds N       rounds in which the variants take turns; default 6
-  --file PATH      where the picks are kept; default in the user's cache folder
-  --dry-run        print only`;
+const flags = {
+  ...MODEL_FLAGS,
+  tokens: { rule: text, default: "64,256", help: "Tokens of the steps that are recorded" },
+  lora: {
+    rule: integer(0, 1e6),
+    default: 8,
+    help: "Rank of the LoRA that trains where --adapter names none; 0: every weight trains",
+  },
+  only: {
+    rule: text,
+    default: "",
+    help: 'Only shapes whose description contains this, such as "q_proj" or "nt f16"',
+  },
+  rounds: { rule: integer(1, 1000), default: 6, help: "Rounds in which the variants take turns" },
+  full: { rule: flag, help: "Time whole shapes on software adapters too, not parts of their rows" },
+  file: { rule: text, help: "Where the picks are kept; default in the user's cache folder" },
+  "dry-run": { rule: flag, help: "Print only" },
+} as const;
 
 const percent = (share: number) => Number.isNaN(share) ? "-" : `${Math.round(100 * share)}%`;
 
 /** A class as a line, its variants with GFLOP/s fastest first, and what was dropped. */
-function describe(result: TuningResult): string {
-  const { shapeClass, shape, timed, flops, variants, pick, fixedShare } = result;
+function describe({ shapeClass, shape, timed, flops, variants, pick, fixedShare }: TuningResult): string {
   const rate = (ms: number) => (flops / ms / 1e6).toFixed(1);
   const ranked = variants.filter(({ dropped }) => dropped === null).sort((a, b) => a.ms - b.ms);
   const lines = [
@@ -38,59 +54,68 @@ function describe(result: TuningResult): string {
   return lines.join("\n");
 }
 
-const { values } = parseArgs({
-  args: Deno.args,
-  options: {
-    help: { type: "boolean" },
-    full: { type: "boolean" },
-    model: { type: "string" },
-    only: { type: "string" },
-    tokens: { type: "string" },
-    rounds: { type: "string" },
-    file: { type: "string" },
-    "dry-run": { type: "boolean" },
+/** What `--only` searches. */
+const describeShape = (shape: TuningShape) =>
+  shape.kind === "matmul" ? `${shape.name} ${shape.layout} ${shape.weight} ${shape.M}` : shape.name;
+
+/** The numbers of `--tokens`. @throws {UsageError} for anything else */
+function readTokens(given: string): number[] {
+  const tokens = given.split(",").map(Number);
+  if (tokens.every((count) => Number.isInteger(count) && count > 0)) return tokens;
+  throw new UsageError(
+    `Cannot run tune: --tokens must be positive integers with commas between, received "${given}"`,
+  );
+}
+
+/** What most results say. */
+function summary(results: readonly TuningResult[], seconds: number): string {
+  const shares = results.map(({ fixedShare }) => fixedShare).filter((share) => !Number.isNaN(share))
+    .sort((a, b) => a - b);
+  const below = results.filter(({ fixedShare }) => !(fixedShare >= 0.8));
+  return `${results.length} classes in ${seconds.toFixed(0)} s; the fixed table reaches ${
+    percent(shares[shares.length >> 1])
+  } of the best (median), at least ${percent(shares[0])}; below 80%: ${
+    below.map(({ shapeClass }) => shapeClass).join(", ") || "none"
+  }`;
+}
+
+/** The command. */
+export const tune: Command<typeof flags> = {
+  name: "tune",
+  summary: "Time kernel variants for a model on this machine, and keep the best",
+  flags,
+  examples: [
+    "./run tune --model HuggingFaceTB/SmolLM2-135M-Instruct",
+    "./run tune --model model.gguf --tokens 64,512 --only attention --dry-run",
+  ],
+  async run(values) {
+    const tokens = readTokens(values.tokens);
+    const { base, model } = await load("tune", values);
+    const { device } = base;
+    // Picks for other models stay; those that `load` took from the usual place serve where --file has none.
+    if (values.file !== undefined) loadTuning(device, await readTuning(device.adapterName, values.file));
+    if (model instanceof PeftModel) model.setAdapter("default");
+    else if (values.lora > 0) {
+      getPeftModel(base, new LoraConfig({ r: values.lora, targetModules: "all-linear" }));
+    }
+    const all = await modelShapes(base, { tokens });
+    base.dispose();
+    const shapes = all.filter((shape) => describeShape(shape).includes(values.only));
+    if (shapes.length === 0) {
+      const names = [...new Set(all.map(({ name }) => name))].join(", ");
+      throw new UsageError(`Cannot run tune: --only must be part of a shape's description, such as ${names}`);
+    }
+    const today = new Date().toISOString().slice(0, 10);
+    console.log(`adapter: ${device.adapterName}; GFLOP/s, lower quartile of the times; ${today}`);
+    const start = performance.now();
+    const results = await tuneKernels(device, {
+      shapes,
+      rounds: values.rounds,
+      maxFlops: values.full ? Infinity : undefined,
+      onResult: (result) => console.log(describe(result)),
+    });
+    console.log(summary(results, (performance.now() - start) / 1000));
+    if (values["dry-run"]) return;
+    console.log(`kept in ${await writeTuning(device.adapterName, saveTuning(device), values.file)}`);
   },
-});
-if (values.help) {
-  console.log(HELP);
-  Deno.exit(0);
-}
-const device = await initDevice();
-const tokens = values.tokens?.split(",").map(Number);
-const model = values.model === undefined
-  ? null
-  : await AutoModelForCausalLM.fromPretrained<CausalLM>(values.model, { device });
-const listed = model ? modelShapes(model, { tokens }) : gpt2SmallShapes({ tokens });
-model?.dispose();
-const shapes = listed.filter((shape) => {
-  const text = shape.kind === "matmul"
-    ? `${shape.name} ${shape.layout} ${shape.weight} ${shape.M}`
-    : shape.name;
-  return text.includes(values.only ?? "");
-});
-console.log(
-  `adapter: ${device.adapterName}; GFLOP/s, lower quartile of the times; ${
-    new Date().toISOString().slice(0, 10)
-  }`,
-);
-const start = performance.now();
-const results = await tuneKernels(device, {
-  shapes,
-  rounds: values.rounds ? Number(values.rounds) : undefined,
-  maxFlops: values.full ? Infinity : undefined,
-  onResult: (result) => console.log(describe(result)),
-});
-const shares = results.map(({ fixedShare }) => fixedShare).filter((share) => !Number.isNaN(share));
-const below = results.filter(({ fixedShare }) => !(fixedShare >= 0.8));
-console.log(
-  `${results.length} classes in ${
-    ((performance.now() - start) / 1000).toFixed(0)
-  } s; the fixed table reaches ${percent(median(shares))} of the best (median), at least ${
-    percent(Math.min(...shares))
-  }; below 80%: ${below.map(({ shapeClass }) => shapeClass).join(", ") || "none"}`,
-);
-if (!values["dry-run"]) {
-  const place = await writeTuning(device.adapterName, saveTuning(device), values.file);
-  console.log(`kept in ${place}`);
-}
-device.destroy();
+};

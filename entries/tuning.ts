@@ -4,10 +4,10 @@
  */
 
 export {
-  gpt2SmallShapes,
   loadTuning,
   modelShapes,
   type ModelSizes,
+  recordShapes,
   saveTuning,
   type ShapeOptions,
   type Standing,

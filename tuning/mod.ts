@@ -6,11 +6,11 @@
 export type { Standing } from "./race.ts";
 export { loadTuning, saveTuning, type TuningLoad } from "./saved_picks.ts";
 export {
-  gpt2SmallShapes,
   modelShapes,
   type ModelSizes,
+  recordShapes,
   type ShapeOptions,
   type TunableModel,
-  type TuningShape,
-} from "./shapes.ts";
+} from "./model_shapes.ts";
+export type { TuningShape } from "./shapes.ts";
 export { tuneKernels, type TuneOptions, type TuningResult } from "./tune_kernels.ts";

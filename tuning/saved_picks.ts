@@ -59,7 +59,7 @@ export function loadTuning(device: Device, json: string | null | undefined): Tun
   } catch (error) {
     const ignored = `Cannot use the tuning results: ${
       (error as Error).message
-    }; delete them or run deno task tune`;
+    }; delete them, or make others with ./run tune`;
     console.warn(ignored);
     return { picks: 0, ignored };
   }

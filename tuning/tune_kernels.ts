@@ -11,17 +11,20 @@ import type { KernelSpec } from "../kernels/kernel_spec.ts";
 import { typeOfFormat } from "../kernels/weights/mod.ts";
 import { cast } from "../autograd/ops/cast.ts";
 import { launchMatmul, type MatmulCall, type MatmulTarget } from "../autograd/ops/_matmul.ts";
-import { cachedAttention, causalSelfAttention } from "../autograd/ops/attention.ts";
+import { attendToCache, attention } from "../autograd/ops/attention.ts";
 import { tidy } from "../autograd/scope.ts";
 import { empty, readAndDispose, Tensor } from "../autograd/tensor.ts";
 import { race, type Racer, type Standing } from "./race.ts";
-import { gpt2SmallShapes, sampleMatmul, type TuningShape } from "./shapes.ts";
+import { modelShapes, type TunableModel } from "./model_shapes.ts";
+import { sampleMatmul, type TuningShape } from "./shapes.ts";
 import { attentionClass, KernelPicks, matmulClass, picksOf, setPicks } from "../autograd/picks.ts";
 
 /** Options of `tuneKernels`. */
 export interface TuneOptions {
-  /** What to measure; default every product and attention of GPT-2 small. */
+  /** What to measure, such as `modelShapes` gives; `model` serves as well. */
   readonly shapes?: readonly TuningShape[];
+  /** A model on the device, whose shapes are recorded and measured where `shapes` are not given. */
+  readonly model?: TunableModel;
   /** Rounds in which the variants take turns; default 6. */
   readonly rounds?: number;
   /**
@@ -129,34 +132,42 @@ function matmulBench(
 
 function attentionBench(
   device: Device,
-  { Tq, Tk, heads, headSize }: Extract<TuningShape, { kind: "attention" }>,
+  { Tq, Tk, heads, headSize, keyValueHeads = heads, window = null }: Extract<
+    TuningShape,
+    { kind: "attention" }
+  >,
   numbers: Numbers,
 ): Bench<AttentionChoice> {
   const C = heads * headSize;
-  const cached = Tq < Tk;
-  const qkv = Tensor.from(numbers.values(Tq * 3 * C), { device, shape: [1, Tq, 3 * C] });
-  const other = cached
-    ? Tensor.from(numbers.values(Tk * 2 * C), { device, shape: [1, Tk, 2 * C] })
-    : Tensor.from(numbers.values(Tq * C), { device, shape: [1, Tq, C] });
-  qkv.requiresGrad = !cached;
+  const past = Tk - Tq;
+  const cached = past > 0;
+  const tensors = [[Tq, C], [Tk, 2 * keyValueHeads * headSize], [Tq, C]].map(([rows, width]) =>
+    Tensor.from(numbers.values(rows * width), { device, shape: [1, rows, width] })
+  );
+  const [q, kv, dy] = tensors;
+  for (const tensor of [q, kv]) tensor.requiresGrad = !cached;
   const run = (choice: AttentionChoice): Tensor => {
-    if (cached) return cachedAttention(qkv, other, { heads, past: Tk - Tq, choice });
-    const o = causalSelfAttention(qkv, { heads, choice });
-    o.backward(other);
+    const options = { heads, keyValueHeads, window, past, choice };
+    if (cached) return attendToCache(q, kv, options);
+    const o = attention(q, kv, options);
+    o.backward(dy);
     return o;
   };
-  const dropGradient = () => {
-    qkv.grad?.dispose();
-    qkv.grad = null;
+  const dropGradients = () => {
+    for (const tensor of [q, kv]) {
+      tensor.grad?.dispose();
+      tensor.grad = null;
+    }
   };
-  const pairs = cached ? Tq * Tk : Tq * (Tq + 1) / 2;
+  let pairs = 0;
+  for (let i = 0; i < Tq; i++) pairs += Math.min(window ?? Infinity, past + i + 1);
   return {
     flops: 4 * C * pairs * (cached ? 1 : 4.5),
     tolerance: 2e-5, // of numbers up to about 1
     racer(choice, name) {
       const kernels = attentionKernels(headSize, {
-        grouped: false,
-        windowed: false,
+        grouped: keyValueHeads < heads,
+        windowed: window !== null,
         documents: false,
         ...choice,
         vector: headSize % 4 === 0,
@@ -170,18 +181,19 @@ function attentionBench(
         kernels: used.map((kernel) => ({ kernel: kernel as unknown as KernelSpec, tuning })),
         launch: () => {
           tidy(() => void run(choice));
-          dropGradient();
+          dropGradients();
         },
         async results() {
           device.trim(); // new buffers hold zeros, not what another variant left in them
           const o = tidy(() => run(choice));
-          const results = [await readAndDispose(o), ...(qkv.grad ? [await qkv.grad.data()] : [])];
-          dropGradient();
+          const results = [await readAndDispose(o)];
+          for (const { grad } of [q, kv]) if (grad) results.push(await grad.data());
+          dropGradients();
           return results as ArrayLike<number>[];
         },
       };
     },
-    dispose: () => [qkv, other].forEach((tensor) => tensor.dispose()),
+    dispose: () => tensors.forEach((tensor) => tensor.dispose()),
   };
 }
 
@@ -215,7 +227,12 @@ async function choose<Choice>(
  * @returns what was measured, one result for each class
  */
 export async function tuneKernels(device: Device, options: TuneOptions = {}): Promise<TuningResult[]> {
-  const { shapes = gpt2SmallShapes(), rounds, onResult } = options;
+  const { rounds, onResult, model } = options;
+  if (model && model.device !== device) {
+    throw new TypeError("Cannot tune kernels: a model on the device that is tuned is required");
+  }
+  const shapes = options.shapes ?? (model && await modelShapes(model));
+  if (!shapes) throw new TypeError("Cannot tune kernels: shapes or a model are required, received neither");
   const maxFlops = options.maxFlops ?? device.profile.tuningWork;
   const maxBytes = maxFlops === Infinity ? device.limits.maxStorageBufferBindingSize * 3 / 4 : MAX_BYTES;
   const picks = picksOf(device) ?? new KernelPicks();
@@ -246,8 +263,8 @@ export async function tuneKernels(device: Device, options: TuneOptions = {}): Pr
         fixedShare: outcome.fixedShare,
       };
     } else {
-      const { name, Tq, Tk, heads, headSize } = shape;
-      const shapeClass = attentionClass(Tq, headSize);
+      const { name, Tq, Tk, heads, headSize, keyValueHeads = heads, window = null } = shape;
+      const shapeClass = attentionClass({ Tq, Tk, heads, headSize, keyValueHeads, window });
       if (done.has(shapeClass)) continue;
       const bench = attentionBench(device, shape, numbers);
       const outcome = await choose(
@@ -260,7 +277,9 @@ export async function tuneKernels(device: Device, options: TuneOptions = {}): Pr
       if (outcome.pick) picks.pickAttention(shapeClass, outcome.pick);
       result = {
         shapeClass,
-        shape: `${name} ${heads}x${headSize}, ${Tq} queries, ${Tk} keys`,
+        shape: `${name} ${heads}x${headSize}${
+          keyValueHeads < heads ? ` over ${keyValueHeads}` : ""
+        }, ${Tq} queries, ${Tk} keys${window === null ? "" : `, window ${window}`}`,
         timed: null,
         flops: bench.flops,
         variants: outcome.variants,

@@ -9,24 +9,22 @@ import {
   attentionReach,
   selectAttention,
 } from "../../kernels/attention.ts";
-import { picksOf } from "../picks.ts";
+import { type AttentionShape, noteChoice, picksOf } from "../picks.ts";
 
 /** Keys (queries in `backwardKeyValue`) that one launch of a stage may take. */
 export type AttentionReach = Readonly<Record<keyof AttentionKernels, number>>;
 
 const STAGES = ["forward", "backwardQuery", "backwardKeyValue"] as const;
 
-/**
- * The choice of kernels, and how far a launch of each reaches; tiles where `registers`, which take one, do not.
- * `group` is the number of query heads per head of keys and values.
- */
+/** The choice of kernels, and how far a launch of each reaches; tiles where `registers`, which take one, do not. */
 export function chooseKernels(
   device: Device,
   given: AttentionChoice | undefined,
-  { Tq, Tk }: { readonly Tq: number; readonly Tk: number },
-  headSize: number,
-  { dropout, group }: { readonly dropout: boolean; readonly group: number },
+  shape: AttentionShape,
+  dropout: boolean,
 ): { choice: AttentionChoice; reach: AttentionReach } {
+  const { Tq, Tk, headSize } = shape;
+  const group = shape.heads / shape.keyValueHeads;
   const vector = headSize % 4 === 0;
   const reachOf = (choice: AttentionChoice) =>
     Object.fromEntries(
@@ -41,7 +39,8 @@ export function chooseKernels(
         ),
       ]),
     ) as AttentionReach;
-  const choice = given ?? picksOf(device)?.attention(Tq, headSize) ?? selectAttention(device.profile, Tq);
+  if (!given) noteChoice(device, () => ({ kind: "attention", shape }));
+  const choice = given ?? picksOf(device)?.attention(shape) ?? selectAttention(device.profile, Tq);
   const reach = reachOf(choice);
   if (choice.variant === "tile" || STAGES.every((stage) => reach[stage] >= Tk)) return { choice, reach };
   const tiles = selectAttention({ kind: "software" }, Tq);

@@ -15,7 +15,7 @@ import type { FusedActivationName } from "../../kernels/fused_activations.ts";
 import { bytesIn, rowStep, sectionsOf, type WeightBuffer } from "../../kernels/weights/mod.ts";
 import type { Tensor } from "../tensor.ts";
 import { formatOf } from "../windows.ts";
-import { picksOf } from "../picks.ts";
+import { noteChoice, picksOf } from "../picks.ts";
 
 /** What a launch needs of a device: `tuning/` puts a recorder in its place. */
 export type MatmulTarget = Pick<Device, "limits" | "profile" | "dispatch">;
@@ -242,6 +242,7 @@ function launchBlock(device: MatmulTarget, call: MatmulCall, block: Block): void
   const formatOfB = formatOf(b.tensor);
   const weight = formatOfB.name;
   const shape = { layout, M: rows, N: columns, K: depth, batch: count, weight } as const;
+  if (!call.tile) noteChoice(device, () => ({ kind: "matmul", shape }));
   const tile = call.tile ?? picksOf(device)?.matmul(shape) ?? selectMatmul(device.profile, shape);
   if (tile.variant === "shared" && depth > MAX_SHARED_K && device.profile.maxLoopIterations !== Infinity) {
     for (let at = 0; at < depth; at += MAX_SHARED_K) {

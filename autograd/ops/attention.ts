@@ -262,7 +262,9 @@ function makePlan(x: Tensor, options: AttentionOptions, sizes: Sizes, strides: S
   if (documents) checkDocuments(documents, attentionMask, sizes);
   const headSize = C / heads;
   const group = heads / keyValueHeads;
-  const { choice, reach } = chooseKernels(x.device, options.choice, sizes, headSize, { dropout, group });
+  const windowed = window !== null && window < past + Tq;
+  const shape = { Tq, Tk, heads, keyValueHeads, headSize, window: windowed ? window : null };
+  const { choice, reach } = chooseKernels(x.device, options.choice, shape, dropout);
   return {
     ...sizes,
     headSize,
@@ -273,7 +275,7 @@ function makePlan(x: Tensor, options: AttentionOptions, sizes: Sizes, strides: S
       mask: attentionMask !== null || (documents?.hides ?? false),
       dropout,
       grouped: group > 1,
-      windowed: window !== null && window < past + Tq,
+      windowed,
       documents: documents !== null,
     }),
     tuning: { WORKGROUP_SIZE: choice.WORKGROUP_SIZE },

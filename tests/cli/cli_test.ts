@@ -34,7 +34,7 @@ async function fails(args: string[], code: number, message: RegExp, env: Record<
 Deno.test("main() prints every command, and every flag of a command with --help", async () => {
   const all = await run(["--help"]);
   assertEquals(all.code, 0);
-  for (const name of ["chat", "finetune", "generate", "info"]) {
+  for (const name of ["chat", "finetune", "generate", "info", "tune"]) {
     assertStringIncludes(all.stdout, name);
     const { code, stdout } = await run([name, "--help"]);
     assertEquals(code, 0);

@@ -1,56 +1,205 @@
-import { assert, assertEquals } from "@std/assert";
-import { GPT2Config, GPT2LMHeadModel } from "../../model/mod.ts";
+/**
+ * The shapes of a model are those that it launches, and no others.
+ * @module
+ */
+
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import type { Device } from "@peft/webgpu";
+import { tidy } from "../../autograd/mod.ts";
+import { attentionClass, KernelPicks, matmulClass, setPicks } from "../../autograd/picks.ts";
+import type { KernelSpec } from "../../kernels/kernel_spec.ts";
+import { AutoModelForCausalLM, type CausalLM } from "../../model/mod.ts";
 import { getPeftModel, LoraConfig } from "../../peft/mod.ts";
-import { gpt2SmallShapes, modelShapes, type TuningShape } from "../../tuning/mod.ts";
+import { modelShapes, recordShapes, tuneKernels, type TuningShape } from "../../tuning/mod.ts";
 import { ToyConfig, ToyForCausalLM } from "../model/toy_model.ts";
-import { ownDevice } from "../reference/fixtures.ts";
+import { FIXTURES, ownDevice } from "../reference/fixtures.ts";
 
-/** A shape without its name. */
-const text = ({ name: _, ...shape }: TuningShape) => JSON.stringify(shape);
+/** A shape without its name, defaults written out. */
+function text(shape: TuningShape): string {
+  if (shape.kind === "matmul") return `${shape.layout} ${shape.weight} ${shape.M} ${shape.N} ${shape.K}`;
+  const { Tq, Tk, heads, headSize, keyValueHeads = heads, window = null } = shape;
+  return `attention ${Tq} ${Tk} ${heads}/${keyValueHeads} x ${headSize} window ${window}`;
+}
 
-Deno.test("modelShapes() lists each product of a model once, whatever adapters it has", async () => {
-  const device = await ownDevice();
-  const config = new GPT2Config({ nLayer: 2, nEmbd: 32, nHead: 4, vocabSize: 61, nPositions: 16 });
-  const model = new GPT2LMHeadModel(config, { device });
-  const shapes = modelShapes(model, { tokens: [1, 8], rank: 4 });
-  const names = new Set(shapes.map(({ name }) => name));
-  for (
-    const name of ["attn.c_attn", "attn.c_proj dx", "mlp.c_fc dW", "mlp.c_proj", "head", "head dx", "lora du"]
-  ) {
-    assert(names.has(name), name);
+/** The products (without batches) and attentions among the dispatches of `body`, in the words of `text`. */
+async function dispatched(
+  device: Device,
+  body: () => unknown,
+): Promise<{ shapes: string[]; kernels: string[] }> {
+  const shapes = new Set<string>();
+  const kernels: string[] = [];
+  const { dispatch } = device;
+  device.dispatch = (kernel: KernelSpec, buffers, params: Record<string, number>, ...rest) => {
+    const [family, , layout, weight] = kernel.name.split(".");
+    if (family === "matmul" && params.batch === 1) {
+      shapes.add(`${layout} ${weight} ${params.M} ${params.N} ${params.K}`);
+      kernels.push(kernel.name);
+    }
+    if (family === "attention" && kernel.name.includes(".forward")) {
+      const { Tq, Tk, H, Hkv, D } = params;
+      const window = kernel.name.includes("window") ? params.window : null;
+      shapes.add(`attention ${Tq} ${Tk} ${H}/${Hkv} x ${D} window ${window}`);
+      kernels.push(kernel.name);
+    }
+    return dispatch.call(device, kernel, buffers, params as never, ...rest);
+  };
+  try {
+    await body();
+  } finally {
+    device.dispatch = dispatch;
   }
-  assertEquals(new Set(shapes.map(text)).size, shapes.length);
-  const small = gpt2SmallShapes({ tokens: [1, 8], rank: 4 }).map(text);
-  const scaled = new Set(shapes.map((shape) =>
-    text(shape).replaceAll(/:(\d+)/g, (_, size) => {
-      const whole: Record<string, number> = { 32: 768, 96: 2304, 128: 3072, 61: 50257 };
-      return `:${whole[size] ?? size}`;
-    })
-  ));
-  const products = small.filter((shape) => !shape.includes("attention"));
-  assertEquals(
-    products.filter((shape) => !scaled.has(shape)),
-    [],
-    "every product of GPT-2 small, at this size",
+  return { shapes: [...shapes], kernels };
+}
+
+async function llama(name: string): Promise<{ device: Device; base: CausalLM }> {
+  const device = await ownDevice();
+  const base = await AutoModelForCausalLM.fromPretrained<CausalLM>(`${FIXTURES}llama/${name}`, { device });
+  return { device, base };
+}
+
+for (const name of ["llama", "mistral", "gemma3"]) {
+  Deno.test(`modelShapes() of ${name} with LoRA records what a step and a generation launch, and nothing else`, async () => {
+    const { device, base } = await llama(name);
+    const adapted = getPeftModel(base, new LoraConfig({ r: 4, targetModules: ["q_proj", "down_proj"] }));
+    const ids = Array.from({ length: 12 }, (_, i) => (7 * i + 1) % base.facts.vocabSize);
+    const { shapes: launched } = await dispatched(device, async () => {
+      tidy(() => adapted.forward({ inputIds: [ids], labels: [ids] }).loss!.backward());
+      await base.generate([ids], { maxNewTokens: 2, eosTokenId: null });
+    });
+    for (const parameter of base.parameters()) parameter.grad?.dispose(), parameter.grad = null;
+    const live = device.memory.liveBytes;
+    const found = await modelShapes(base, { tokens: [12] });
+    assertEquals(found.map(text).sort(), launched.sort());
+    assertEquals(device.memory.liveBytes, live, "gradients are gone");
+    const attentions = found.filter(({ kind }) => kind === "attention").map(text);
+    const group = name === "gemma3" ? "4/2 x 16" : "4/2 x 8";
+    assert(
+      attentions.includes(
+        `attention 1 13 ${group} window ${name === "llama" ? null : name === "gemma3" ? 6 : 7}`,
+      ),
+      `${attentions}`,
+    );
+    for (const part of ["self_attn.q_proj", "mlp.down_proj dx", "lm_head", "adapter", "attention, cached"]) {
+      assert(found.some((shape) => shape.name === part), `${part}: ${found.map((shape) => shape.name)}`);
+    }
+    assert(!found.some((shape) => / dW$/.test(shape.name)), "no frozen weight has a gradient");
+    base.dispose();
+  });
+}
+
+Deno.test("modelShapes() of a model that trains whole has the gradients of its weights, in its own layouts", async () => {
+  const device = await ownDevice();
+  const model = new ToyForCausalLM(new ToyConfig(), { device });
+  const [first] = model.parameters();
+  tidy(() => model.forward({ inputIds: [[1, 2, 3]], labels: [[1, 2, 3]] }).loss!.backward());
+  const before = await first.grad!.data();
+  const shapes = await modelShapes(model, { tokens: [8], generation: false });
+  const mix = shapes.flatMap((s) =>
+    s.kind === "matmul" && /\.mix\b/.test(s.name) ? [`${s.name} ${text(s)}`] : []
   );
-  getPeftModel(model, new LoraConfig({ r: 2, targetModules: ["c_attn"] }));
-  const adapted = modelShapes(model, { tokens: [1, 8], rank: 4 }).map(text);
-  assertEquals(adapted, shapes.map(text));
+  assertEquals(mix.map((line) => line.replace(/^\S*\./, "")).sort(), [
+    "mix dW tn f32 72 24 8",
+    "mix dx nn f32 8 24 72",
+    "mix nt f32 8 72 24",
+  ]);
+  assertEquals(await first.grad!.data(), before, "the gradient that was there is there again");
+  assertEquals(new Set(shapes.map(text)).size, shapes.length);
   model.dispose();
 });
 
-Deno.test("modelShapes() takes the layout of weights that are stored [out, in]", async () => {
-  const device = await ownDevice();
-  const model = new ToyForCausalLM(new ToyConfig(), { device });
-  const mix = modelShapes(model, { tokens: [8] }).filter(({ name }) =>
-    name.endsWith(".mix") || name.endsWith(".mix dx")
+Deno.test("picks for recorded shapes serve in the next step, products and grouped attention in their own classes", async () => {
+  const { device, base } = await llama("mistral");
+  const ids = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
+  const step = () => tidy(() => base.forward({ inputIds: [ids], labels: [ids] }).loss!.backward());
+  const shapes = await recordShapes(device, step);
+  const plain = await dispatched(device, step);
+  const picks = new KernelPicks();
+  const rows = { forward: 2, backwardQuery: 1, backwardKeyValue: 1 };
+  for (const shape of shapes) {
+    if (shape.kind === "matmul") {
+      const tile = {
+        variant: "register",
+        tileM: 2,
+        tileN: 4,
+        lanesM: 1,
+        lanesN: 8,
+        lanesK: 1,
+        tileK: 4,
+      } as const;
+      picks.pickMatmul(matmulClass({ ...shape, batch: 1 }), tile);
+    } else {
+      const { heads, keyValueHeads = heads, window = null } = shape;
+      const found = attentionClass({ ...shape, keyValueHeads, window });
+      assertEquals(found, "attention D8 Tq3 G2 window");
+      picks.pickAttention(found, { variant: "registers", rows, WORKGROUP_SIZE: 32 });
+    }
+  }
+  setPicks(device, picks);
+  const tuned = await dispatched(device, step);
+  assertEquals(tuned.shapes.sort(), plain.shapes.sort());
+  assert(plain.kernels.every((name) => !/2x4\.wg1x8|\.rows2/.test(name)), `${plain.kernels}`);
+  assert(tuned.kernels.every((name) => /2x4\.wg1x8|\.rows2/.test(name)), `${tuned.kernels}`);
+  // A window, or another number of shared heads, is another class.
+  const attention = { Tq: 12, Tk: 12, heads: 4, keyValueHeads: 2, headSize: 8, window: 7 };
+  assert(picks.attention(attention) && !picks.attention({ ...attention, window: null }));
+  assert(
+    !picks.attention({ ...attention, keyValueHeads: 1 }) &&
+      !picks.attention({ ...attention, keyValueHeads: 4 }),
   );
-  assertEquals(
-    mix.flatMap((s) => s.kind === "matmul" && s.weight === "f32" ? [[s.layout, s.M, s.N, s.K]] : []),
-    [
-      ["nt", 8, 72, 24],
-      ["nn", 8, 24, 72],
-    ],
+  for (const parameter of base.parameters()) parameter.grad?.dispose();
+  base.dispose();
+});
+
+Deno.test("tuneKernels({ model }) measures every class of the model's shapes once, grouped attention among them", async () => {
+  const { device, base } = await llama("mistral");
+  getPeftModel(base, new LoraConfig({ r: 4 }));
+  const shapes = (await modelShapes(base, { tokens: [12] })).filter(({ kind, name }) =>
+    kind === "attention" || name === "mlp.gate_proj"
   );
-  model.dispose();
+  const results = await tuneKernels(device, { shapes, rounds: 1 });
+  const classes = results.map(({ shapeClass }) => shapeClass);
+  assertEquals(new Set(classes).size, classes.length);
+  for (
+    const wanted of ["attention D8 Tq3 G2 window", "attention D8 Tq0 G2 window", "matmul nt f32 M3 N5 K5"]
+  ) {
+    assert(classes.includes(wanted), `${wanted}: ${classes}`);
+  }
+  for (const { shapeClass, variants, pick } of results) {
+    assertEquals(variants.filter(({ dropped }) => dropped !== null), [], shapeClass);
+    assert(variants.some(({ name }) => name === pick), shapeClass);
+  }
+  await assertRejects(
+    () => tuneKernels(device),
+    TypeError,
+    "shapes or a model are required, received neither",
+  );
+  const other = await ownDevice();
+  await assertRejects(
+    () => tuneKernels(other, { model: base }),
+    TypeError,
+    "a model on the device that is tuned",
+  );
+  base.dispose();
+});
+
+Deno.test("modelShapes() and recordShapes() refuse strange token counts and a recording in a recording", async () => {
+  const { device, base } = await llama("llama");
+  for (const tokens of [[0], [1.5], []]) {
+    await assertRejects(
+      () => modelShapes(base, { tokens }),
+      RangeError,
+      "Cannot record shapes: tokens must be positive integers",
+    );
+  }
+  await assertRejects(
+    () => recordShapes(device, () => recordShapes(device, () => {})),
+    TypeError,
+    "Cannot record shapes: another recording must end first",
+  );
+  const shapes = await modelShapes(base, { tokens: [1000, 1], training: false });
+  assert(
+    shapes.every((shape) => shape.kind === "attention" || shape.M <= 1),
+    "more tokens than positions are left out",
+  );
+  base.dispose();
 });

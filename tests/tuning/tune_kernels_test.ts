@@ -23,7 +23,7 @@ import {
 } from "@peft/webgpu/tuning";
 import { causalSelfAttention } from "../../autograd/mod.ts";
 import { race, type Racer } from "../../tuning/race.ts";
-import { gpt2SmallShapes, sampleMatmul } from "../../tuning/shapes.ts";
+import { sampleMatmul } from "../../tuning/shapes.ts";
 import { attentionClass, KernelPicks, matmulClass, picksOf } from "../../autograd/picks.ts";
 import { encodeInPasses } from "../../gpu/command_stream.ts";
 import { trialCompile } from "../../gpu/trial_compile.ts";
@@ -90,7 +90,7 @@ Deno.test("loadTuning() makes products and attention launch the picks, and only 
   };
   const picks = {
     [matmulClass({ layout: "nt", M: 20, N: 24, K: 16, batch: 1 })]: PICK,
-    [attentionClass(5, 4)]: choice,
+    [attentionClass({ Tq: 5, Tk: 5, heads: 2, keyValueHeads: 2, headSize: 4, window: null })]: choice,
   };
   assertEquals(loadTuning(device, textWith(device, picks)), { picks: 2, ignored: null });
   const after = await launched(device, run);
@@ -233,7 +233,7 @@ Deno.test("loadTuning() ignores what is for another adapter, driver or version, 
   }
   assertEquals(loadTuning(device, null), { picks: 0, ignored: "there are no results yet" });
   const broken: [string, RegExp][] = [
-    ["{", /^Cannot use the tuning results: .+; delete them or run deno task tune$/],
+    ["{", /^Cannot use the tuning results: .+; delete them, or make others with \.\/run tune$/],
     ["[]", /a text with "format": "peft-webgpu tuning" is required/],
     [textWith(device, {}, { picks: 3 }), /"picks" must be an object, received 3/],
     [textWith(device, {}, { driver: null }), /"driver" must be a string, received null/],
@@ -332,7 +332,7 @@ Deno.test("a step with picks agrees with one without to 1e-5", async () => {
       }
     }
   }
-  classes[attentionClass(16, 16)] = {
+  classes["attention D16 Tq4"] = {
     variant: "registers",
     rows: { forward: 1, backwardQuery: 1, backwardKeyValue: 1 },
     WORKGROUP_SIZE: 32,
@@ -352,9 +352,19 @@ Deno.test("a step with picks agrees with one without to 1e-5", async () => {
 });
 
 Deno.test("sampleMatmul() cuts rows, then columns, and keeps divisibility by 4", () => {
-  const sampled = gpt2SmallShapes().flatMap((shape) =>
-    shape.kind === "matmul" ? [[shape, sampleMatmul(shape, 3e8, 32 * 2 ** 20)] as const] : []
-  );
+  const layers = [[2304, 768], [768, 768], [3072, 768], [768, 3072], [8, 768], [1536, 576], [576, 1536]];
+  const sizes = [1, 64, 256, 1024].flatMap((T) => [
+    ...layers.flatMap(([N, K]) => [
+      { layout: "nn", M: T, N, K } as const,
+      { layout: "nt", M: T, N, K } as const,
+      { layout: "tn", M: N, N: K, K: T } as const,
+    ]),
+    ...(T <= 64 ? [50257, 49152] : []).flatMap((V) => [
+      { layout: "nt", M: T, N: V, K: 768 } as const,
+      { layout: "nn", M: T, N: 768, K: V } as const,
+    ]),
+  ]);
+  const sampled = sizes.map((shape) => [shape, sampleMatmul(shape, 3e8, 32 * 2 ** 20)] as const);
   assert(sampled.length > 50);
   for (const [whole, part] of sampled) {
     assert(2 * part.M * part.N * part.K <= 1.2e9, JSON.stringify(part));
@@ -363,8 +373,7 @@ Deno.test("sampleMatmul() cuts rows, then columns, and keeps divisibility by 4",
     assert(part.M <= whole.M && part.N <= whole.N && part.K <= whole.K);
     if (whole.M <= 128) assertEquals(part.M, whole.M);
   }
-  const small = gpt2SmallShapes({ tokens: [1] })[0];
-  assert(small.kind === "matmul");
+  const small = { layout: "nn", M: 1, N: 2304, K: 768 } as const;
   assertEquals(sampleMatmul(small, 3e8, 32 * 2 ** 20), small);
 });
 
