@@ -28,7 +28,6 @@ const flags = {
   },
   only: {
     rule: text,
-    default: "",
     help: 'Only shapes whose description contains this, such as "q_proj" or "nt f16"',
   },
   rounds: { rule: integer(1, 1000), default: 6, help: "Rounds in which the variants take turns" },
@@ -100,7 +99,7 @@ export const tune: Command<typeof flags> = {
     }
     const all = await modelShapes(base, { tokens });
     base.dispose();
-    const shapes = all.filter((shape) => describeShape(shape).includes(values.only));
+    const shapes = all.filter((shape) => describeShape(shape).includes(values.only ?? ""));
     if (shapes.length === 0) {
       const names = [...new Set(all.map(({ name }) => name))].join(", ");
       throw new UsageError(`Cannot run tune: --only must be part of a shape's description, such as ${names}`);

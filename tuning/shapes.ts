@@ -37,17 +37,18 @@ export type TuningShape =
 
 /**
  * A smaller product of the same class of work: fewer rows, then fewer columns, down to about `flops` operations and an
- * operand b of `bytes` bytes. Divisibility by 4 stays as it is.
+ * operand b of `bytes` bytes. Divisibility by 4 stays as it is, that by `step` where a format stores blocks.
  */
 export function sampleMatmul<Shape extends { M: number; N: number; K: number; layout: MatmulLayout }>(
   shape: Shape,
   flops: number,
   bytes: number,
+  step = 4,
 ): Shape {
   const { M, K, layout } = shape;
   let { N } = shape;
   let depth = K;
-  const cut = (size: number, most: number) => size - 4 * Math.max(0, Math.ceil((size - most) / 4));
+  const cut = (size: number, most: number) => size - step * Math.max(0, Math.ceil((size - most) / step));
   const most = Math.floor(bytes / 4);
   if (N * K > most) {
     if (K > N) depth = cut(K, Math.max(1024, Math.floor(most / N)));

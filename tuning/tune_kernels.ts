@@ -8,8 +8,8 @@ import { type AttentionChoice, attentionKernels } from "../kernels/attention.ts"
 import { attentionCandidates, attentionChoiceName, matmulCandidates, tileName } from "./candidates.ts";
 import type { MatmulTile } from "../kernels/matmul.ts";
 import type { KernelSpec } from "../kernels/kernel_spec.ts";
-import { typeOfFormat } from "../kernels/weights/mod.ts";
-import { cast } from "../autograd/ops/cast.ts";
+import { formatNamed, isQuantized, typeOfFormat, type WeightFormatName } from "../kernels/weights/mod.ts";
+import { cast, readNumbers } from "../autograd/ops/cast.ts";
 import { launchMatmul, type MatmulCall, type MatmulTarget } from "../autograd/ops/_matmul.ts";
 import { attendToCache, attention } from "../autograd/ops/attention.ts";
 import { tidy } from "../autograd/scope.ts";
@@ -81,18 +81,42 @@ interface Bench<Choice> {
   dispose(): void;
 }
 
-function matmulBench(
+/** A weight of random numbers; blocks of few bits, which nothing converts to, get bytes that are finite in any reading. */
+function randomWeight(
+  device: Device,
+  shape: readonly number[],
+  name: WeightFormatName,
+  numbers: Numbers,
+): Tensor {
+  const type = typeOfFormat(name);
+  const count = shape.reduce((a, b) => a * b, 1);
+  if (!isQuantized(type)) return cast(Tensor.from(numbers.values(count), { device, shape }), type);
+  const weight = empty(device, shape, type);
+  const length = Math.ceil(weight.byteLength / 4) * 4;
+  const bytes = Uint8Array.from(numbers.values(length), (value) => Math.abs(value) * 0x30); // a float16 is below 0.13
+  device.write(weight.view, bytes.subarray(0, weight.view.size));
+  return weight;
+}
+
+/** The largest number of a weight; 1 where it consists of those of `Numbers`. */
+async function largestOf(weight: Tensor): Promise<number> {
+  if (!isQuantized(weight.dtype)) return 1;
+  return (await readNumbers(weight)).reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+}
+
+async function matmulBench(
   device: Device,
   { layout, weight, M, N, K }: Extract<TuningShape, { kind: "matmul" }>,
   numbers: Numbers,
-): Bench<MatmulTile> {
+): Promise<Bench<MatmulTile>> {
   const [shapeA, shapeB] = [layout === "tn" ? [K, M] : [M, K], layout === "nt" ? [N, K] : [K, N]];
   const operands = tidy(() => [
     Tensor.from(numbers.values(M * K), { device, shape: shapeA }),
-    cast(Tensor.from(numbers.values(N * K), { device, shape: shapeB }), typeOfFormat(weight)),
+    randomWeight(device, shapeB, weight, numbers),
     empty(device, [M, N]),
   ]);
   const [a, b, y] = operands;
+  const largest = await largestOf(b);
   const call: MatmulCall = {
     layout,
     M,
@@ -105,8 +129,8 @@ function matmulBench(
   const unwritten = new Float32Array(M * N).fill(1e30);
   return {
     flops: 2 * M * N * K,
-    // What rounding may do to a sum of K terms of at most 1 (sqrt(K) 2^-24: Higham and Mary 2019's probabilistic bound).
-    tolerance: Math.sqrt(K) * 2 ** -24 * K,
+    // What rounding may do to a sum of K terms of at most `largest` (sqrt(K) 2^-24: Higham and Mary 2019's probabilistic bound).
+    tolerance: Math.sqrt(K) * 2 ** -24 * K * largest,
     racer(tile, name) {
       const kernels: { kernel: KernelSpec }[] = [];
       const recorder: MatmulTarget = {
@@ -246,11 +270,12 @@ export async function tuneKernels(device: Device, options: TuneOptions = {}): Pr
       const shapeClass = matmulClass({ ...shape, batch: 1 });
       if (done.has(shapeClass)) continue;
       const text = ({ M, N, K }: { M: number; N: number; K: number }) => `${layout} ${weight} ${M}x${K}x${N}`;
-      const part = sampleMatmul(shape, maxFlops, maxBytes);
+      const { block, total = 1 } = formatNamed(weight);
+      const part = sampleMatmul(shape, maxFlops, maxBytes, Math.max(4, block, total));
       const tiles = matmulCandidates(device, { ...part, batch: 1 });
       const key = text(part);
       const outcome = measured.get(key) ??
-        await choose(device, matmulBench(device, part, numbers), tiles, tileName, rounds);
+        await choose(device, await matmulBench(device, part, numbers), tiles, tileName, rounds);
       measured.set(key, outcome);
       if (outcome.pick) picks.pickMatmul(shapeClass, outcome.pick);
       result = {

@@ -111,6 +111,8 @@ Deno.test("tuneKernels() measures every variant of a class, installs the best an
   const shapes: TuningShape[] = [
     { kind: "matmul", name: "test", layout: "nn", weight: "f32", M: 32, N: 64, K: 32 },
     { kind: "matmul", name: "test", layout: "nt", weight: "f16", M: 1, N: 64, K: 32 },
+    { kind: "matmul", name: "test", layout: "nt", weight: "q4_1", M: 8, N: 64, K: 64 },
+    { kind: "matmul", name: "test", layout: "nt", weight: "nf4", M: 1, N: 64, K: 64 },
     { kind: "attention", name: "test", Tq: 9, Tk: 9, heads: 2, headSize: 8 },
     { kind: "attention", name: "test", Tq: 1, Tk: 9, heads: 2, headSize: 8 },
   ];
@@ -119,6 +121,8 @@ Deno.test("tuneKernels() measures every variant of a class, installs the best an
   assertEquals(seen, [
     "matmul nn f32 M5 N6 K5",
     "matmul nt f16 M0 N6 K5",
+    "matmul nt q4_1 M3 N6 K6",
+    "matmul nt nf4 M0 N6 K6",
     "attention D8 Tq3",
     "attention D8 Tq0",
   ]);
@@ -375,6 +379,8 @@ Deno.test("sampleMatmul() cuts rows, then columns, and keeps divisibility by 4",
   }
   const small = { layout: "nn", M: 1, N: 2304, K: 768 } as const;
   assertEquals(sampleMatmul(small, 3e8, 32 * 2 ** 20), small);
+  const blocks = sampleMatmul({ layout: "nt", M: 512, N: 49152, K: 2048 } as const, 3e8, 32 * 2 ** 20, 256);
+  assert(blocks.N < 49152 && blocks.N % 256 === 0 && blocks.K % 256 === 0, JSON.stringify(blocks));
 });
 
 Deno.test("VERSION is the version in deno.json", async () => {
