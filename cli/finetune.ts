@@ -28,6 +28,8 @@ const flags = {
   },
   "gguf-file": MODEL_FLAGS["gguf-file"],
   dtype: MODEL_FLAGS.dtype,
+  quantization: MODEL_FLAGS.quantization,
+  "double-quant": MODEL_FLAGS["double-quant"],
   data: { rule: text, required: true, help: '.txt, or .jsonl with "text" or "prompt" and "completion"' },
   "eval-data": {
     rule: text,
@@ -84,11 +86,7 @@ export const finetune: Command<typeof flags> = {
     }
     await checkWritableFolder(values.output, "run finetune: --output");
     const tokenizer = await loadTokenizer(values.model, values);
-    const { base } = await load("finetune", {
-      model: values.model,
-      "gguf-file": values["gguf-file"],
-      dtype: values.dtype,
-    });
+    const { base } = await load("finetune", { ...values, adapter: undefined });
     const blockSize = blockSizeOf(values, base);
     const trainDataset = await TextDataset.fromFile(values.data, tokenizer, { blockSize });
     const evalDataset = values["eval-data"] === undefined

@@ -14,7 +14,8 @@ import {
 } from "@peft/webgpu";
 import { LOADED_TYPES } from "@peft/webgpu/tensor";
 import { loadTuning, readTuning } from "@peft/webgpu/tuning";
-import { choice, text } from "../options/rules.ts";
+import type { Quantization, StorageOptions } from "@peft/webgpu/model";
+import { choice, flag, text } from "../options/rules.ts";
 import { UsageError } from "./command.ts";
 import { LoadingLine } from "./loading_line.ts";
 
@@ -32,14 +33,34 @@ export const MODEL_FLAGS = {
     default: "float32",
     help: "Storage of the base weights on the device; auto: as their file has them (GGUF's blocks, float16)",
   },
+  quantization: {
+    rule: choice("nf4", "fp4", "int8"),
+    help: "Quantise linear layers while loading: 4.5 bits a weight (nf4, fp4) or 8 (int8)",
+  },
+  "double-quant": { rule: flag, help: "Quantise the scales of nf4 and fp4 too: 4.1 bits a weight" },
 } as const;
 
+/** What the flags say of storage, as options of `fromPretrained`. */
+export function storageOf(values: StorageValues): StorageOptions {
+  return {
+    dtype: values.dtype as WeightDType,
+    quantization: values.quantization as Quantization | undefined,
+    doubleQuant: values["double-quant"],
+  };
+}
+
+/** Values of the flags of storage. */
+export interface StorageValues {
+  readonly dtype: string;
+  readonly quantization: string | undefined;
+  readonly "double-quant": boolean;
+}
+
 /** Values of {@linkcode MODEL_FLAGS}. */
-export interface ModelValues {
+export interface ModelValues extends StorageValues {
   readonly model: string | undefined;
   readonly "gguf-file": string | undefined;
   readonly adapter?: string;
-  readonly dtype: string;
 }
 
 /** What the flags name. */
@@ -83,7 +104,7 @@ export async function load(command: string, values: ModelValues): Promise<Loaded
   const name = await baseName(command, values);
   using line = new LoadingLine();
   const base = await AutoModelForCausalLM.fromPretrained<CausalLM>(name, {
-    dtype: values.dtype as WeightDType,
+    ...storageOf(values),
     ggufFile: values["gguf-file"],
     onProgress: line.show,
   });

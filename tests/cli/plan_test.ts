@@ -1,5 +1,5 @@
 /**
- * Memory plans on the command line: `info --plan`, and `finetune --memory`.
+ * Memory on the command line: `info --plan`, `--quantization`, and `finetune --memory`.
  * @module
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
@@ -36,6 +36,23 @@ Deno.test("info --plan shows what finetune needs, and the batch that a budget ho
   const missing = await run(["info", "--plan"]);
   assertEquals(missing.code, 1);
   assertStringIncludes(missing.stderr, "Cannot run info: --plan needs --model or --adapter");
+});
+
+Deno.test("info --quantization plans with weights in few bits, and refuses what does not go together", async () => {
+  const weights = async (...flags: string[]) => {
+    const { code, stdout, stderr } = await run(["info", ...MODEL, "--plan", ...flags]);
+    assertEquals(code, 0, stderr);
+    return Number(/^ {2}weights +([\d.]+) MB/m.exec(stdout)![1]);
+  };
+  const [plain, int8, nf4] = [
+    await weights(),
+    await weights("--quantization", "int8"),
+    await weights("--quantization", "nf4", "--double-quant"),
+  ];
+  assert(nf4 < int8 && int8 < plain / 2, `${nf4}, ${int8}, ${plain}`);
+  const refused = await run(["info", ...MODEL, "--double-quant"]);
+  assertEquals(refused.code, 1);
+  assertStringIncludes(refused.stderr, 'doubleQuant is for quantization "nf4" and "fp4"');
 });
 
 Deno.test("finetune --memory refuses before training what does not fit, and trains what does with the same losses", async () => {
