@@ -220,6 +220,71 @@ export const MUTANTS: readonly Mutant[] = [
     tests: ["tests/peft/hotswap_test.ts"],
     filter: "alpha",
   },
+  // Memory
+  {
+    file: "autograd/checkpoint.ts",
+    search: "random.from(place, () => body(again, constants, true))",
+    replace: "body(again, constants, true)",
+    tests: ["tests/autograd/checkpoint_test.ts"],
+    filter: "dropout included",
+  },
+  {
+    file: "autograd/checkpoint.ts",
+    search: "if (settingsKey() !== settings) {",
+    replace: "if (false) {",
+    tests: ["tests/autograd/checkpoint_test.ts"],
+    filter: "refuses changed settings",
+  },
+  {
+    file: "model/causal_lm.ts",
+    search: "row: b * length + virtual + t - 1, label",
+    replace: "row: b * length + virtual + t, label",
+    tests: ["tests/model/few_labels_test.ts"],
+    filter: "virtual tokens and numItemsInBatch",
+  },
+  {
+    file: "kernels/adamw_8bit.ts",
+    search: "m = select(vec4f(0.0), m, inside);",
+    replace: "m = select(vec4f(0.0), m, vec4<bool>(true));",
+    tests: [`${OPS}/adamw_8bit_step_test.ts`],
+    filter: "updates weights as float64 does",
+  },
+  {
+    file: "kernels/dynamic_codes.ts",
+    search: "if (code == 0u) { return -1.0; }",
+    replace: "",
+    tests: [`${OPS}/adamw_8bit_step_test.ts`],
+    filter: "updates weights as float64 does",
+  },
+  {
+    file: "plan/copy_model.ts",
+    search: 'if (dtype !== "float32" || shape',
+    replace: "if (shape",
+    tests: ["tests/plan/memory_plan_test.ts"],
+    filter: "Llama in NF4",
+  },
+  // Generation
+  {
+    file: "kernels/sample.ts",
+    search: "rowMax + params.temperature * log(params.minP)",
+    replace: "rowMax + log(params.minP)",
+    tests: ["tests/model/generation/generation_options_test.ts"],
+    filter: "TokenSampler with minP",
+  },
+  {
+    file: "kernels/ban_repeats.ts",
+    search: "if (lid.x == 0u && params.appends == 1u)",
+    replace: "if (false)",
+    tests: ["tests/model/generation/generation_options_test.ts"],
+    filter: "no_repeat_ngram_size",
+  },
+  {
+    file: "model/generation/kv_cache.ts",
+    search: "for (const { parent, row } of moved) copy(spare, parent, layer, row);",
+    replace: "for (const { parent, row } of moved) copy(layer, parent, layer, row);",
+    tests: ["tests/model/generation/beam_search_test.ts"],
+    filter: "repetition_penalty",
+  },
   // Files
   {
     file: "io/files.ts",

@@ -162,6 +162,7 @@ for (const [name, { make, adapter, options }] of Object.entries(CONFIGURATIONS))
   Deno.test(`planMemory() of ${name} is within 5% of what training measures`, async () => {
     const device = await ownDevice();
     const base = await make(device);
+    const held = device.memory.liveBytes;
     const model = adapter ? getPeftModel(base, adapter()) : base;
     const [step, live] = [base.random.step, device.memory.liveBytes];
     const plan = planMemory(model, options);
@@ -171,6 +172,7 @@ for (const [name, { make, adapter, options }] of Object.entries(CONFIGURATIONS))
     for (const parameter of model.parameters()) assertEquals(parameter.grad, null);
     const { weights, adapter: added, optimizer, activations, head, total } = plan;
     assertEquals(weights + added + optimizer + activations + head, total);
+    assert(Math.abs(weights / held - 1) < 0.125, `weights ${weights}, the model holds ${held}`); // size classes
     assert([weights, activations, head].every((bytes) => bytes > 0) && added >= 0 && optimizer >= 0);
     assert(plan.withCheckpointing.total <= plan.withoutCheckpointing.total);
     const measured = await measure(model as CausalLM, options);
