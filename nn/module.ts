@@ -242,7 +242,7 @@ export class ModuleDict<M extends Module = Module> extends Module {
 
   /** Adds or replaces. */
   override setChild(name: string, module: Module): void {
-    this.#items.set(name, module as M);
+    this.set(name, module as M);
   }
 
   /** The module of a name. */
@@ -252,6 +252,7 @@ export class ModuleDict<M extends Module = Module> extends Module {
 
   /** Adds or replaces. */
   set(name: string, module: M): void {
+    noteSetting(this, name, this.#items.get(name) ?? null, module);
     this.#items.set(name, module);
   }
 
@@ -262,12 +263,17 @@ export class ModuleDict<M extends Module = Module> extends Module {
 
   /** Removes and disposes. */
   delete(name: string): void {
-    this.#items.get(name)?.dispose();
+    const item = this.#items.get(name);
+    noteSetting(this, name, item ?? null, null);
+    item?.dispose();
     this.#items.delete(name);
   }
 
   /** Renames an entry; it keeps its place in the order. */
   rename(from: string, to: string): void {
+    const moved = this.#items.get(from) ?? null;
+    noteSetting(this, from, moved, null);
+    noteSetting(this, to, null, moved);
     const entries = [...this.#items].map(([name, item]) => [name === from ? to : name, item] as const);
     this.#items.clear();
     for (const [name, item] of entries) this.#items.set(name, item);
@@ -295,6 +301,7 @@ export class ParameterDict extends Module {
 
   /** Adds or replaces. */
   set(name: string, parameter: Parameter): void {
+    noteSetting(this, name, this.#items.get(name) ?? null, parameter);
     this.#items.set(name, parameter);
   }
 
@@ -305,12 +312,17 @@ export class ParameterDict extends Module {
 
   /** Removes and disposes. */
   delete(name: string): void {
-    this.#items.get(name)?.dispose();
+    const item = this.#items.get(name);
+    noteSetting(this, name, item ?? null, null);
+    item?.dispose();
     this.#items.delete(name);
   }
 
   /** Renames an entry; it keeps its place in the order. */
   rename(from: string, to: string): void {
+    const moved = this.#items.get(from) ?? null;
+    noteSetting(this, from, moved, null);
+    noteSetting(this, to, null, moved);
     const entries = [...this.#items].map(([name, item]) => [name === from ? to : name, item] as const);
     this.#items.clear();
     for (const [name, item] of entries) this.#items.set(name, item);

@@ -11,7 +11,13 @@ import {
   type GenerateOptions,
   KVCache,
 } from "../../../model/mod.ts";
-import { getPeftModel, LoraConfig, PrefixTuningConfig, PromptTuningConfig } from "../../../peft/mod.ts";
+import {
+  getPeftModel,
+  IA3Config,
+  LoraConfig,
+  PrefixTuningConfig,
+  PromptTuningConfig,
+} from "../../../peft/mod.ts";
 import { noGrad } from "../../../autograd/mod.ts";
 import { randomise } from "../../peft/tiny_model.ts";
 import { FIXTURES, loadFixture, ownDevice } from "../../reference/fixtures.ts";
@@ -101,6 +107,26 @@ Deno.test("generate() with a kept cache computes everything again under other ad
   await same(5);
   assertEquals(answers.size, 3, "two adapters and none answer differently");
   for (const each of [model, other]) each.dispose();
+});
+
+Deno.test("generate() with a kept cache computes everything again for another adapter of the same name", async () => {
+  const base = await loadFixture("gpt2_tiny", { device: await ownDevice() });
+  const model = getPeftModel(base, new IA3Config(), "first").eval();
+  using cache = new KVCache(base, base.device, 1, 8);
+  const answers = new Set<string>();
+  for (const seed of [1, 2]) { // frozen, as a loaded adapter: nothing about it but its weights is new
+    model.addAdapter("a", new IA3Config());
+    model.setAdapter("a");
+    await randomise(model, seed);
+    model.setAdapter("a", { inferenceMode: true });
+    const plain = await model.generate([FIRST], GREEDY);
+    assertEquals(await model.generate([FIRST], { ...GREEDY, pastKeyValues: cache }), plain);
+    answers.add(String(plain));
+    model.setAdapter("first", { inferenceMode: true });
+    model.deleteAdapter("a");
+  }
+  assertEquals(answers.size, 2);
+  model.dispose();
 });
 
 Deno.test("generate() with a kept cache computes virtual tokens once", async () => {
