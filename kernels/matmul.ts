@@ -102,14 +102,14 @@ export function matmulKernels(): MatmulKernel[] {
   // No product for the gradient of a weight that is frozen.
   const frozen = WEIGHT_FORMAT_NAMES.filter((weight) => weight !== PLAIN.weight).flatMap((weight) =>
     (formatNamed(weight).native ? [false, true] : [false]).flatMap((nativeHalf) => [
-      { weight, nativeHalf },
+      { weight, nativeHalf, grouped: formatNamed(weight).reading.shared !== undefined },
       { weight, nativeHalf, vector: SCALAR, anyK: true },
       { ...SHARED, weight, nativeHalf, anyK: true },
     ])
   );
   const all = layouts.flatMap((layout) =>
     (layout === "tn" ? changes : [...changes, ...frozen]).map((change) =>
-      matmulKernel({ ...PLAIN, layout, ...change })
+      matmulKernel({ ...PLAIN, layout, ...change, grouped: layout === "nt" && change.grouped })
     )
   );
   return [...new Set(all)];

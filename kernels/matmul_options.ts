@@ -59,6 +59,8 @@ export interface MatmulOptions {
   readonly ahead?: boolean;
   /** Whether K may be other than a multiple of 4 (`register`) or of `tileK` (`shared`). */
   readonly anyK: boolean;
+  /** Whether K consists of whole groups of b's neighbours that share a scale, in formats that have such; default false. */
+  readonly grouped?: boolean;
   /** The LoRA term. */
   readonly extension: MatmulExtension;
   /** y += bias [N]. */
@@ -165,6 +167,7 @@ export function matmulName(options: MatmulOptions): string {
   name += vectors === "" ? ".scalar" : `.vec4${vectors}`;
   if (options.ahead) name += ".ahead";
   if (options.anyK) name += ".anyK";
+  if (options.grouped) name += ".grouped";
   if (extension !== "none") name += `.lora_${extension}`;
   if (options.accumulate) name += ".accumulate";
   if (options.bias) name += ".bias";

@@ -26,6 +26,7 @@ import {
   type TilePlace,
 } from "./matmul_text.ts";
 import { groupsFor } from "./kernel_spec.ts";
+import { groupedLoop, sharedOfB } from "./matmul_grouped.ts";
 
 /** One loop over the shared dimension: the product itself, or the extension's R columns. */
 interface Loop {
@@ -231,7 +232,8 @@ function registerText(options: MatmulOptions): string {
   const accumulators = range(tileM).flatMap((i) =>
     range(tileN / 4).map((j) => `  var acc${i}_${j} = vec4f();`)
   );
-  const main = loopText(options, {
+  const shared = sharedOfB(options);
+  const main = shared ? groupedLoop(options, shared, CONTIGUOUS) : loopText(options, {
     layout: options.layout,
     left: (index) => `a[${index}]`,
     right: (index) => `loadB(${index})`,

@@ -304,10 +304,7 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
     this.#host.unmerge();
   }
 
-  /**
-   * Merges the active adapters, even if they are switched off, and returns the base model without adapters. Base weights
-   * of few bits that an adapter changes become float32.
-   */
+  /** Merges the active adapters, even if switched off; returns the base, changed weights of few bits as float32. */
   async mergeAndUnload(options: { adapterNames?: readonly string[]; safeMerge?: boolean } = {}): Promise<M> {
     const names = options.adapterNames ?? this.activeAdapters;
     const { isHeld } = this.#host.switch;

@@ -12,7 +12,13 @@ import {
   selectMatmul,
 } from "../../kernels/matmul.ts";
 import type { FusedActivationName } from "../../kernels/fused_activations.ts";
-import { bytesIn, rowStep, sectionsOf, type WeightBuffer } from "../../kernels/weights/mod.ts";
+import {
+  bytesIn,
+  rowStep,
+  sectionsOf,
+  type WeightBuffer,
+  type WeightFormat,
+} from "../../kernels/weights/mod.ts";
 import type { Tensor } from "../tensor.ts";
 import { formatOf } from "../windows.ts";
 import { noteChoice, picksOf } from "../picks.ts";
@@ -216,6 +222,12 @@ export function launchMatmul(device: MatmulTarget, call: MatmulCall): void {
   }
 }
 
+/** Whether a row's K steps are whole groups of neighbours that share a scale. */
+function isGrouped({ reading }: WeightFormat, { variant }: MatmulTile, depth: number): boolean {
+  const { shared } = reading;
+  return shared !== undefined && variant === "register" && depth > 0 && depth % shared.pieces.elements === 0;
+}
+
 interface Block {
   readonly m: number;
   readonly n: number;
@@ -270,6 +282,7 @@ function launchBlock(device: MatmulTarget, call: MatmulCall, block: Block): void
     weight,
     vector,
     anyK: depth % (tile.variant === "shared" ? tile.tileK : 4) !== 0,
+    grouped: layout === "nt" && isGrouped(formatOfB, tile, depth),
     extension: extension?.layout ?? "none",
     bias: Boolean(bias),
     activation,

@@ -58,6 +58,19 @@ const FP4_ORDER = [11, 10, 13, 12, 15, 14, 9, 0, 8, 1, 6, 7, 4, 5, 2, 3];
 const CODES = (word: string) =>
   `(vec4u(${word}) >> (vec4u(4u, 0u, 12u, 8u) + vec4u((i & 1u) << 4u))) & vec4u(15u)`;
 
+/** A block of 64 in eight words: both quads of each. `read` reads its scale, `word` its word p. */
+const wordPieces = (read: (buffers: readonly string[]) => string, word: (b: string) => string) => ({
+  elements: 64,
+  type: "f32",
+  quads: 2 as const,
+  place: (p: string, t: number) => `2u * ${p}${t === 0 ? "" : " + 1u"}`,
+  read,
+  piece: ([b]: readonly string[]) =>
+    `let w = vec4u(${word(b)});
+  return mat2x4f(levels_${b}((w >> vec4u(4u, 0u, 12u, 8u)) & vec4u(15u)) * s,
+    levels_${b}((w >> vec4u(20u, 16u, 28u, 24u)) & vec4u(15u)) * s);`,
+});
+
 /** WGSL that writes block `block` of 64 numbers from `i` on: a scale, then eight words of codes. */
 function packText(levels: readonly number[], order: readonly number[] | null): string {
   const sorted = order ? order.map((code) => levels[code]) : levels;
@@ -107,6 +120,7 @@ function single<Name extends "nf4" | "fp4">(
       four: ([b]) =>
         `let codes = ${CODES(`${b}[9u * (i >> 4u) + 1u + ((i & 15u) >> 1u)]`)};
   return levels_${b}(codes) * s;`,
+      pieces: wordPieces(([b]) => `return shared_${b}(i);`, (b) => `${b}[9u * (i >> 4u) + 1u + p]`),
     }),
     array: "Uint8Array",
     unpack: `${name}ToFloat`,
@@ -159,6 +173,10 @@ function double<Name extends "nf4_double" | "fp4_double">(
         `let n = i >> 4u;
   let codes = ${CODES(`${b}[33u * (n >> 2u) + 1u + 8u * (n & 3u) + ((i & 15u) >> 1u)]`)};
   return levels_${b}(codes) * s;`,
+      pieces: wordPieces(
+        ([b]) => `return shared_${b}(i);`,
+        (b) => `${b}[33u * (i >> 6u) + 1u + 8u * ((i >> 4u) & 3u) + p]`,
+      ),
     }),
     array: "Uint8Array",
     unpack: `${name}ToFloat`,

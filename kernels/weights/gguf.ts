@@ -33,6 +33,14 @@ interface Block {
   readonly read: string;
   /** Four neighbours, by the shared part `s`. */
   readonly four: string;
+  /** Along rows: neighbours of a group, what they share, and the quads of piece `p`, by it, of the group from `j` on. */
+  readonly pieces?: {
+    readonly elements: number;
+    readonly type: string;
+    readonly quads: 2 | 4;
+    readonly read: string;
+    readonly piece: string;
+  };
 }
 
 /** Bytes of a word, each a number of its own, and those of a word of nibbles after a shift by `by`. */
@@ -40,23 +48,39 @@ const BYTES = "vec4u(0u, 8u, 16u, 24u)";
 /** The nibbles of quad j where a block of 32 has its low nibbles first, then the high ones, from byte `from` on. */
 const NIBBLES = (from: number) =>
   `((vec4u(word(at + ${from}u + 4u * (j & 3u))) >> (${BYTES} + (j & 4u))) & vec4u(15u))`;
-/** Bit 4 of the codes of quad j, from 32 bits. */
-const FIFTH = (bits: string) =>
-  `(((vec4u(${bits}) >> (vec4u(0u, 1u, 2u, 3u) + 4u * j)) & vec4u(1u)) << vec4u(4u))`;
+/** Bit 4 of four codes, from 32 bits: the bits from `first` on. */
+const FIFTH = (bits: string, first: string) =>
+  `(((vec4u(${bits}) >> (vec4u(0u, 1u, 2u, 3u) + ${first})) & vec4u(1u)) << vec4u(4u))`;
 
-/** Scale and minimum of sub-block j / 8 of Q4_K and Q5_K: 6 bits each, packed into 12 bytes. */
-const K_SCALES = `let n = j >> 3u;
-  let factors = unpack2x16float(word(at));
-  var scale = 0u;
-  var low = 0u;
-  if (n < 4u) {
-    scale = byte(at + 4u + n) & 63u;
-    low = byte(at + 8u + n) & 63u;
-  } else {
-    scale = (byte(at + 8u + n) & 15u) | ((byte(at + n) >> 6u) << 4u);
-    low = (byte(at + 8u + n) >> 4u) | ((byte(at + 4u + n) >> 6u) << 4u);
-  }
-  return factors * vec2f(f32(scale), f32(low));`;
+/** The low nibbles of a word, and the high ones, as they are named in `text`. */
+const halves = (word: string, of: (codes: string, t: number) => string) =>
+  `let w = vec4u(${word});
+  return mat2x4f(${of(`((w >> ${BYTES}) & vec4u(15u))`, 0)}, ${
+    of(`((w >> (${BYTES} + 4u)) & vec4u(15u))`, 1)
+  });`;
+
+/** Pieces of a block of 32 with its codes from byte `from` on: quads p and p + 4. */
+const blockPieces = (type: string, read: string, from: number, of: (codes: string, t: number) => string) =>
+  ({
+    elements: 32,
+    type,
+    quads: 2,
+    read,
+    piece: halves(`word(at + ${from}u + 4u * p)`, of),
+  }) as const;
+
+/** Two sub-blocks of 32 of Q4_K and Q5_K: the low nibbles of 32 bytes, and the high ones. */
+const subBlocks = (word: string, fifth: (t: number) => string) =>
+  ({
+    elements: 64,
+    type: "vec4f",
+    quads: 2,
+    read: "return vec4f(scales(at, j >> 3u), scales(at, (j >> 3u) + 1u));",
+    piece: halves(
+      word,
+      (codes, t) => `fma(vec4f(${codes}${fifth(t)}), vec4f(s.${"xz"[t]}), vec4f(-s.${"yw"[t]}))`,
+    ),
+  }) as const;
 
 const BLOCKS: Readonly<Record<GgufFormatName, Block>> = {
   q4_0: {
@@ -65,6 +89,12 @@ const BLOCKS: Readonly<Record<GgufFormatName, Block>> = {
     shares: [32, "f32"],
     read: "return half(at);",
     four: `return s * (vec4f(${NIBBLES(2)}) - 8.0);`,
+    pieces: blockPieces(
+      "f32",
+      "return half(at);",
+      2,
+      (codes) => `fma(vec4f(${codes}), vec4f(s), vec4f(-8.0 * s))`,
+    ),
   },
   q4_1: {
     elements: 32,
@@ -72,20 +102,39 @@ const BLOCKS: Readonly<Record<GgufFormatName, Block>> = {
     shares: [32, "vec2f"],
     read: "return unpack2x16float(word(at));",
     four: `return s.x * vec4f(${NIBBLES(4)}) + s.y;`,
+    pieces: blockPieces(
+      "vec2f",
+      "return unpack2x16float(word(at));",
+      4,
+      (codes) => `fma(vec4f(${codes}), vec4f(s.x), vec4f(s.y))`,
+    ),
   },
   q5_0: {
     elements: 32,
     bytes: 22,
     shares: [32, "vec2u"],
     read: "return vec2u(bitcast<u32>(half(at)), word(at + 2u));",
-    four: `return bitcast<f32>(s.x) * (vec4f(${NIBBLES(6)} | ${FIFTH("s.y")}) - 16.0);`,
+    four: `return bitcast<f32>(s.x) * (vec4f(${NIBBLES(6)} | ${FIFTH("s.y", "4u * j")}) - 16.0);`,
+    pieces: blockPieces(
+      "vec2u",
+      "return vec2u(bitcast<u32>(half(at)), word(at + 2u));",
+      6,
+      (codes, t) => `bitcast<f32>(s.x) * (vec4f(${codes} | ${FIFTH("s.y", `4u * p + ${16 * t}u`)}) - 16.0)`,
+    ),
   },
   q5_1: {
     elements: 32,
     bytes: 24,
     shares: [32, "vec3u"],
     read: "return vec3u(bitcast<vec2u>(unpack2x16float(word(at))), word(at + 4u));",
-    four: `return bitcast<f32>(s.x) * vec4f(${NIBBLES(8)} | ${FIFTH("s.z")}) + bitcast<f32>(s.y);`,
+    four: `return bitcast<f32>(s.x) * vec4f(${NIBBLES(8)} | ${FIFTH("s.z", "4u * j")}) + bitcast<f32>(s.y);`,
+    pieces: blockPieces(
+      "vec3u",
+      "return vec3u(bitcast<vec2u>(unpack2x16float(word(at))), word(at + 4u));",
+      8,
+      (codes, t) =>
+        `bitcast<f32>(s.x) * vec4f(${codes} | ${FIFTH("s.z", `4u * p + ${16 * t}u`)}) + bitcast<f32>(s.y)`,
+    ),
   },
   q8_0: {
     elements: 32,
@@ -98,21 +147,27 @@ const BLOCKS: Readonly<Record<GgufFormatName, Block>> = {
     elements: 256,
     bytes: 144,
     shares: [32, "vec2f"],
-    read: K_SCALES,
+    read: "return scales(at, j >> 3u);",
     four: `let n = j >> 3u;
   let codes = word(at + 16u + 32u * (n >> 1u) + 4u * (j & 7u));
   return s.x * vec4f((vec4u(codes) >> (${BYTES} + 4u * (n & 1u))) & vec4u(15u)) - s.y;`,
+    pieces: subBlocks("word(at + 16u + 2u * j + 4u * p)", () => ""),
   },
   q5_k: {
     elements: 256,
     bytes: 176,
     shares: [32, "vec2f"],
-    read: K_SCALES,
+    read: "return scales(at, j >> 3u);",
     four: `let n = j >> 3u;
   let codes = word(at + 48u + 32u * (n >> 1u) + 4u * (j & 7u));
   let lower = (vec4u(codes) >> (${BYTES} + 4u * (n & 1u))) & vec4u(15u);
   let fifth = (vec4u(word(at + 16u + 4u * (j & 7u))) >> (${BYTES} + n)) & vec4u(1u);
   return s.x * vec4f(lower | (fifth << vec4u(4u))) - s.y;`,
+    pieces: subBlocks(
+      "word(at + 48u + 2u * j + 4u * p)",
+      (t) =>
+        ` | (((vec4u(word(at + 16u + 4u * p)) >> (${BYTES} + (j >> 3u) + ${t}u)) & vec4u(1u)) << vec4u(4u))`,
+    ),
   },
   q6_k: {
     elements: 256,
@@ -124,6 +179,26 @@ const BLOCKS: Readonly<Record<GgufFormatName, Block>> = {
   let lower = (vec4u(word(at + 64u * h + 32u * (part & 1u) + 4u * (j & 7u))) >> (${BYTES} + 4u * (part >> 1u))) & vec4u(15u);
   let upper = (vec4u(word(at + 128u + 32u * h + 4u * (j & 7u))) >> (${BYTES} + 2u * part)) & vec4u(3u);
   return s * (vec4f(lower | (upper << vec4u(4u))) - 32.0);`,
+    pieces: { // half of a block: a scale for each 16 of its four runs of 32
+      elements: 128,
+      type: "mat2x4f",
+      quads: 4,
+      read: `let d = half(at + 208u);
+  let a = signedBytes(word(at + 192u + (j >> 2u)));
+  let b = signedBytes(word(at + 196u + (j >> 2u)));
+  return mat2x4f(d * vec4f(a.x, a.z, b.x, b.z), d * vec4f(a.y, a.w, b.y, b.w));`,
+      piece: `let first = vec4u(word(at + 2u * j + 4u * p));
+  let second = vec4u(word(at + 2u * j + 32u + 4u * p));
+  let upper = vec4u(word(at + 128u + j + 4u * p));
+  let f = select(s[1], s[0], p < 4u);
+  return mat4x4f(${
+        ["first", "second", "first", "second"].map((word, t) =>
+          `f[${t}] * (vec4f(((${word} >> (${BYTES} + ${
+            t < 2 ? 0 : 4
+          }u)) & vec4u(15u)) | (((upper >> (${BYTES} + ${2 * t}u)) & vec4u(3u)) << vec4u(4u))) - 32.0)`
+        ).join(",\n    ")
+      });`,
+    },
   },
   iq4_nl: {
     elements: 32,
@@ -131,6 +206,7 @@ const BLOCKS: Readonly<Record<GgufFormatName, Block>> = {
     shares: [32, "f32"],
     read: "return half(at);",
     four: `return s * levels(${NIBBLES(2)});`,
+    pieces: blockPieces("f32", "return half(at);", 2, (codes) => `s * levels(${codes})`),
   },
 };
 
@@ -151,15 +227,31 @@ function helpers(b: string, { bytes }: Block, text: string): string {
     byte: `fn byte_${b}(at: u32) -> u32 { return (${b}[at >> 2u] >> (8u * (at & 3u))) & 255u; }`,
     half: `fn half_${b}(at: u32) -> f32 { return unpack2x16float(${b}[at >> 2u] >> (8u * (at & 2u))).x; }`,
     signedBytes: signedBytes(`signedBytes_${b}`),
+    // Scale and minimum of sub-block n of Q4_K and Q5_K: 6 bits each, packed into 12 bytes.
+    scales: `fn scales_${b}(at: u32, n: u32) -> vec2f {
+  let factors = unpack2x16float(word_${b}(at));
+  var scale = 0u;
+  var low = 0u;
+  if (n < 4u) {
+    scale = byte_${b}(at + 4u + n) & 63u;
+    low = byte_${b}(at + 8u + n) & 63u;
+  } else {
+    scale = (byte_${b}(at + 8u + n) & 15u) | ((byte_${b}(at + n) >> 6u) << 4u);
+    low = (byte_${b}(at + 8u + n) >> 4u) | ((byte_${b}(at + 4u + n) >> 6u) << 4u);
+  }
+  return factors * vec2f(f32(scale), f32(low));
+}`,
     levels: selectLevels(`levels_${b}`, IQ4_VALUES),
   };
-  const used = Object.keys(functions).filter((name) => text.includes(`${name}(`));
+  const used = Object.keys(functions).filter((name) =>
+    text.includes(`${name}(`) || (name === "byte" && text.includes("scales("))
+  );
   return used.map((name) => `${functions[name]}\n`).join("");
 }
 
 /** WGSL of a block in which calls are those of functions of the buffer. */
 function placed(b: string, { elements, bytes }: Block, text: string): string {
-  const named = text.replaceAll(/\b(word|byte|half|signedBytes|levels)\(/g, `$1_${b}(`);
+  const named = text.replaceAll(/\b(word|byte|half|signedBytes|scales|levels)\(/g, `$1_${b}(`);
   return `let at = i / ${elements / 4}u * ${bytes}u;
   let j = i % ${elements / 4}u;
   ${named}`;
@@ -167,7 +259,7 @@ function placed(b: string, { elements, bytes }: Block, text: string): string {
 
 function ggufFormat(name: GgufFormatName): WeightFormat<GgufFormatName> {
   const block = BLOCKS[name];
-  const { elements, bytes, shares, read, four } = block;
+  const { elements, bytes, shares, read, four, pieces } = block;
   return {
     name,
     block: elements,
@@ -176,9 +268,18 @@ function ggufFormat(name: GgufFormatName): WeightFormat<GgufFormatName> {
       name,
       elements: shares[0],
       type: shares[1],
-      helpers: ([b]) => helpers(b, block, read + four),
+      helpers: ([b]) => helpers(b, block, read + four + (pieces ? pieces.read + pieces.piece : "")),
       read: ([b]) => placed(b, block, read),
       four: ([b]) => placed(b, block, four),
+      pieces: pieces && {
+        elements: pieces.elements,
+        type: pieces.type,
+        quads: pieces.quads,
+        // runs of a word's nibbles, a quarter or a half of the group apart
+        place: (p, t) => `${p} + ${pieces.elements / 4 / pieces.quads * t}u`,
+        read: ([b]) => placed(b, block, pieces.read),
+        piece: ([b]) => placed(b, block, pieces.piece),
+      },
     }),
     array: "Uint8Array",
     unpack: `${name}ToFloat`,

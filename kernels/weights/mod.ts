@@ -18,6 +18,7 @@ export {
   formatBytes,
   isCompact,
   loadFunction,
+  type Pieces,
   rowStep,
   sectionsOf,
   type SharedPart,

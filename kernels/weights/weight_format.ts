@@ -33,19 +33,34 @@ export interface WeightReading {
   body(width: 1 | 4, buffers: readonly string[]): string;
   /** Functions that the body calls, named after a buffer, so that a kernel may have two operands of one format. */
   functions?(buffers: readonly string[]): string;
-  /** What neighbours share, which kernels that walk along a row read once for all of them. */
+  /** What neighbours share, which kernels read once for all of them; absent: nothing. */
   readonly shared?: SharedPart;
 }
 
 /**
  * A scale, or whatever else neighbours of a row share: `fn shared_<buffer>(i: u32)` reads that of elements 4 i to 4 i + 3,
- * and `fn four_<buffer>(i: u32, s: <type>) -> vec4f` gives these elements by it.
+ * and `fn four_<buffer>(i: u32, s: <type>) -> vec4f` gives these elements by it. Kernels that walk along rows take a whole
+ * group in pieces: `fn group_<buffer>(i: u32)` reads what the group that begins at element 4 i shares, and
+ * `fn piece_<buffer>(i: u32, p: u32, s: <group type>)` gives the quads of its piece p.
  */
 export interface SharedPart {
-  /** Neighbours that share it: a multiple of 4, and a divisor of the format's block. */
+  /** Neighbours that share what `shared` reads: a multiple of 16, and a divisor of the format's block. */
   readonly elements: number;
   /** Its WGSL type. */
   readonly type: string;
+  readonly pieces: Pieces;
+}
+
+/** How a group is read along a row: each word of codes once. */
+export interface Pieces {
+  /** Neighbours of a group, a divisor of the format's block. */
+  readonly elements: number;
+  /** WGSL type of what they share. */
+  readonly type: string;
+  /** Quads that a piece gives: as vec4f if it is one, else as the columns of a matrix. */
+  readonly quads: 1 | 2 | 4;
+  /** The place in the group of quad t of piece p, as WGSL. */
+  readonly place: (p: string, t: number) => string;
 }
 
 /** Host arrays that hold a format's bytes. */
@@ -151,7 +166,7 @@ export function loadFunction(
 }
 
 /** The parts of a reading whose neighbours share something, as WGSL. */
-export interface SharedReading extends SharedPart {
+export interface SharedReading extends Omit<SharedPart, "pieces"> {
   /** Part of the names of kernels. */
   readonly name: string;
   /** Type of an array element of each buffer; default u32. */
@@ -160,14 +175,21 @@ export interface SharedReading extends SharedPart {
   readonly read: (buffers: readonly string[]) => string;
   /** Body of `four_<buffer>(i: u32, s: <type>)`. */
   readonly four: (buffers: readonly string[]) => string;
-  /** Functions that the two call. */
+  /** Functions that the bodies call. */
   readonly helpers?: (buffers: readonly string[]) => string;
+  /** Another way along rows than quad by quad, with the bodies of `group_<buffer>` and `piece_<buffer>`. */
+  readonly pieces?: Pieces & {
+    readonly read: (buffers: readonly string[]) => string;
+    readonly piece: (buffers: readonly string[]) => string;
+  };
 }
 
 /** A reading made of what neighbours share and the numbers by it. */
 export function sharedReading(
-  { name, types = ["u32"], elements, type, read, four, helpers }: SharedReading,
+  { name, types = ["u32"], elements, type, read, four, helpers, pieces }: SharedReading,
 ): WeightReading {
+  const along: Pieces = pieces ?? { elements, type, quads: 1, place: (p) => p };
+  const given = along.quads === 1 ? "vec4f" : `mat${along.quads}x4f`;
   return {
     name,
     types: () => types,
@@ -175,15 +197,25 @@ export function sharedReading(
       width === 4
         ? `return four_${b}(i, shared_${b}(i));`
         : `let j = i >> 2u; return four_${b}(j, shared_${b}(j))[i & 3u];`,
-    functions: (buffers) =>
-      `${helpers?.(buffers) ?? ""}
-fn shared_${buffers[0]}(i: u32) -> ${type} {
+    functions: (buffers) => {
+      const [b] = buffers;
+      const group = pieces ? pieces.read(buffers) : `return shared_${b}(i);`;
+      const piece = pieces ? pieces.piece(buffers) : `return four_${b}(i + p, s);`;
+      return `${helpers?.(buffers) ?? ""}
+fn shared_${b}(i: u32) -> ${type} {
   ${read(buffers)}
 }
-fn four_${buffers[0]}(i: u32, s: ${type}) -> vec4f {
+fn four_${b}(i: u32, s: ${type}) -> vec4f {
   ${four(buffers)}
 }
-`,
-    shared: { elements, type },
+fn group_${b}(i: u32) -> ${along.type} {
+  ${group}
+}
+fn piece_${b}(i: u32, p: u32, s: ${along.type}) -> ${given} {
+  ${piece}
+}
+`;
+    },
+    shared: { elements, type, pieces: along },
   };
 }

@@ -1,0 +1,127 @@
+/**
+ * The loop over K of register-tiled products whose right operand is in a format of few bits: what neighbours of b share is
+ * read once. Where rows of b run along K, groups are taken in pieces, each word of codes once, in the order in which they
+ * lie; where they run along the threads, four steps of K at a time, each with one scale for the tile's columns.
+ * @module
+ */
+import { type MatmulOptions, readingOfB } from "./matmul_options.ts";
+import { columnOffset, component, range, rowOffset, type TilePlace } from "./matmul_text.ts";
+import type { SharedPart } from "./weights/mod.ts";
+
+/** What neighbours of b share, where the kernel reads it once for all of them; null: not. */
+export function sharedOfB(options: MatmulOptions): SharedPart | null {
+  const { shared } = readingOfB(options);
+  const { variant, layout, vector, grouped, tileN } = options;
+  if (!shared || variant !== "register" || !vector.b) return null;
+  if (layout === "nt") return grouped ? shared : null;
+  return layout === "nn" && tileN <= 16 && shared.elements % tileN === 0 ? shared : null;
+}
+
+/** Names of rows of a, which run along K, and reads of four steps of them. */
+function rowsOfA({ tileM, vector }: MatmulOptions, place: TilePlace) {
+  const fourth = vector.a ? " / 4u" : "";
+  const names = range(tileM).map((i) =>
+    `  let a${i} = batchA + min(row + ${rowOffset(place, i)}u, params.M - 1u) * (params.lda${fourth});`
+  );
+  const read = (i: number, quad: string) =>
+    vector.a
+      ? `a[a${i} + ${quad}]`
+      : `vec4f(${range(4).map((s) => `a[a${i} + 4u * (${quad}) + ${s}u]`).join(", ")})`;
+  return { names, read };
+}
+
+/** acc += four steps of K: rows `x<i>` of a, and `w(s, j)` of step s and columns 4 j to 4 j + 3. */
+function accumulate({ tileM, tileN }: MatmulOptions, w: (s: number, j: number) => string): string[] {
+  return range(tileM).flatMap((i) =>
+    range(tileN / 4).map((j) => {
+      const sum = range(4).reduce(
+        (inner, s) => `fma(vec4f(x${i}.${component(s)}), ${w(s, j)}, ${inner})`,
+        `acc${i}_${j}`,
+      );
+      return `      acc${i}_${j} = ${sum};`;
+    })
+  );
+}
+
+/** y = a [M, K] b [N, K]^T: groups of b's rows in pieces. */
+function alongRows(options: MatmulOptions, { pieces }: SharedPart, place: TilePlace): string {
+  const { tileM, tileN, lanesK } = options;
+  const { names, read } = rowsOfA(options, place);
+  const quads = pieces.elements / 4;
+  const columns = range(tileN);
+  const [from, by] = lanesK > 1 ? ["laneK", `${lanesK}u`] : ["0u", "1u"];
+  const piece = (c: number, t: number) => pieces.quads === 1 ? `p${c}` : `p${c}[${t}]`;
+  return `${names.join("\n")}
+${
+    columns.map((c) =>
+      `  let b${c} = batchB + min(col + ${columnOffset(place, c)}u, params.N - 1u) * (params.ldb / 4u);`
+    ).join("\n")
+  }
+  for (var g = ${from}; g < params.K / ${pieces.elements}u; g += ${by}) {
+    let first = g * ${quads}u;
+${columns.map((c) => `    let s${c} = group_b(b${c} + first);`).join("\n")}
+    for (var p = 0u; p < ${quads / pieces.quads}u; p++) {
+${columns.map((c) => `      let p${c} = piece_b(b${c} + first, p, s${c});`).join("\n")}
+${
+    range(pieces.quads).map((t) => {
+      const quad = `first + ${pieces.place("p", t)}`;
+      return `      {
+${range(tileM).map((i) => `      let x${i} = ${read(i, quad)};`).join("\n")}
+${
+        range(4).flatMap((s) =>
+          range(tileN / 4).map((j) =>
+            `      let w${s}_${j} = vec4f(${
+              range(4).map((e) => `${piece(4 * j + e, t)}.${component(s)}`).join(", ")
+            });`
+          )
+        ).join("\n")
+      }
+${accumulate(options, (s, j) => `w${s}_${j}`).join("\n")}
+      }`;
+    }).join("\n")
+  }
+    }
+  }`;
+}
+
+/** y = a [M, K] b [K, N]: one scale for the columns of a tile, in each step of K. */
+function acrossRows(options: MatmulOptions, place: TilePlace): string {
+  const { tileM, tileN, lanesK, anyK } = options;
+  const { names, read } = rowsOfA(options, place);
+  const groups = range(tileN / 4);
+  const [from, by] = lanesK > 1 ? ["laneK", `${lanesK}u`] : ["0u", "1u"];
+  const step = (s: string, name: string) => [
+    `      let r${name} = ${s} * (params.ldb / 4u);`,
+    `      let s${name} = shared_b(b0 + r${name});`,
+    ...groups.map((j) => `      let w${name}_${j} = four_b(b${j} + r${name}, s${name});`),
+  ];
+  const lines = [
+    ...names,
+    ...groups.map((j) =>
+      `  let b${j} = batchB + min((col + ${columnOffset(place, 4 * j)}u) / 4u, params.N / 4u - 1u);`
+    ),
+    `  for (var k4 = ${from}; k4 < params.K / 4u; k4 += ${by}) {`,
+    ...range(tileM).map((i) => `      let x${i} = ${read(i, "k4")};`),
+    ...range(4).flatMap((s) => step(`(k4 * 4u + ${s}u)`, String(s))),
+    ...accumulate(options, (s, j) => `w${s}_${j}`),
+    "  }",
+  ];
+  if (anyK) { // the last one to three steps, one at a time
+    const [first, turn] = lanesK > 1 ? [" + laneK", `${lanesK}u`] : ["", "1u"];
+    const one = (i: number) => options.vector.a ? `a[a${i} + k / 4u][k % 4u]` : `a[a${i} + k]`;
+    lines.push(
+      `  for (var k = params.K / 4u * 4u${first}; k < params.K; k += ${turn}) {`,
+      ...step("k", ""),
+      ...range(tileM).flatMap((i) =>
+        groups.map((j) => `      acc${i}_${j} = fma(vec4f(${one(i)}), w_${j}, acc${i}_${j});`)
+      ),
+      "  }",
+    );
+  }
+  return lines.join("\n");
+}
+
+/** The main loop over K, by what neighbours of b share. */
+export function groupedLoop(options: MatmulOptions, shared: SharedPart, place: TilePlace): string {
+  return options.layout === "nt" ? alongRows(options, shared, place) : acrossRows(options, place);
+}
