@@ -30,4 +30,5 @@ export type {
   FolderSource,
   MemoryFolder,
 } from "../io/file_source.ts";
+export type { GgufOptions } from "../io/gguf_source.ts";
 export { HubError, type HubFailure, type HubOptions, type HubProgress, type HubTimeouts } from "../io/hub.ts";

@@ -85,5 +85,6 @@ export {
   type ProjectionOptions,
   RMSNorm,
   type StateDict,
+  type StreamNorm,
   SubBlock,
 } from "../nn/mod.ts";

@@ -73,11 +73,18 @@ function nameOf(names: LayerNames, layout: string, M: number, N: number, K: numb
   return weight ? `${weight.name} dW` : "adapter";
 }
 
-/** Runs `body`, and lists each shape that it launched on the device once, in the order of their first launches. */
-export async function recordShapes(
+/**
+ * Runs `body`, and lists each shape that it launched on the device once, in the order of their first launches.
+ * @throws {TypeError} inside another recording
+ */
+export function recordShapes(device: Device, body: () => unknown): Promise<TuningShape[]> {
+  return recordNamed(device, body, new Map());
+}
+
+async function recordNamed(
   device: Device,
   body: () => unknown,
-  names: LayerNames = new Map(),
+  names: LayerNames,
 ): Promise<TuningShape[]> {
   const found = new Map<string, TuningShape>();
   const note = ({ kind, shape }: ChosenShape) => {
@@ -143,7 +150,7 @@ export async function modelShapes(model: TunableModel, options: ShapeOptions = {
   };
   let shapes: TuningShape[] = [];
   await keepingGradients([...model.parameters()], async () => {
-    shapes = await recordShapes(model.device, body, layerNames(model));
+    shapes = await recordNamed(model.device, body, layerNames(model));
   });
   return shapes;
 }

@@ -26,7 +26,7 @@ export interface GenerationConfig {
   /** Length of the runs of tokens that do not occur twice. */
   readonly noRepeatNgramSize?: number;
   /** The file's other fields, which generation here does not read; saving writes them again. */
-  readonly otherFields?: Readonly<JsonObject>;
+  readonly otherFields?: Readonly<Record<string, unknown>>;
 }
 
 const isId = (value: unknown) => Number.isInteger(value) && (value as number) >= 0;
