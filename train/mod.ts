@@ -29,7 +29,9 @@ export {
   LRScheduler,
   type LRSchedulerState,
   type SchedulerOptions,
+  type SchedulerSettings,
   type SchedulerType,
+  type ScheduleShape,
 } from "./lr_scheduler.ts";
 export type {
   GroupInput,

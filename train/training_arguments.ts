@@ -4,9 +4,9 @@
  */
 
 import { checkOptions } from "../options/names.ts";
-import { choice, flag, integer, number, orNull, type Rule, text } from "../options/rules.ts";
+import { choice, flag, integer, number, orNull, type Rule, rule, text } from "../options/rules.ts";
 import { completeOptions, namesOf, option, type OptionTable, toDisk } from "../options/table.ts";
-import { SCHEDULER_TYPES, type SchedulerType } from "./lr_scheduler.ts";
+import { SCHEDULER_TYPES, type SchedulerSettings, type SchedulerType } from "./lr_scheduler.ts";
 
 /** When something happens during training. */
 export type IntervalStrategy = "no" | "steps" | "epoch";
@@ -20,6 +20,8 @@ export function evalName(metric: string): string {
 }
 
 const interval: Rule<IntervalStrategy> = choice("no", "steps", "epoch");
+
+const isObject = (value: unknown) => typeof value === "object" && value !== null && !Array.isArray(value);
 
 /** @internal Every setting: its default, and the rule for its value. */
 export const SETTINGS: OptionTable<Omit<TrainingArguments, "getWarmupSteps" | "toJSON">> = {
@@ -38,6 +40,7 @@ export const SETTINGS: OptionTable<Omit<TrainingArguments, "getWarmupSteps" | "t
   adamEpsilon: option(1e-8, number(0)),
   maxGradNorm: option(1, number(0)),
   lrSchedulerType: option<SchedulerType>("linear", choice(...SCHEDULER_TYPES)),
+  lrSchedulerKwargs: option<SchedulerSettings | null>(null, orNull(rule("an object", isObject))),
   warmupSteps: option(0, integer(0)),
   warmupRatio: option(0, number(0, 1)),
   loggingStrategy: option<IntervalStrategy>("steps", interval),
@@ -100,6 +103,8 @@ export class TrainingArguments {
   maxGradNorm!: number;
   /** Learning rate schedule. Default "linear". */
   lrSchedulerType!: SchedulerType;
+  /** What the schedule takes beside, such as `{ numDecaySteps: 100 }`. Default null, its own defaults. */
+  lrSchedulerKwargs!: SchedulerSettings | null;
   /** Steps in which the learning rate rises from 0. Default 0. */
   warmupSteps!: number;
   /** The same as a part of all steps, if `warmupSteps` is 0. Default 0. */

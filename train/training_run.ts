@@ -137,6 +137,7 @@ export class TrainingRun implements RunParts {
     this.scheduler = scheduler ?? getScheduler(args.lrSchedulerType, this.optimizer, {
       numWarmupSteps: args.getWarmupSteps(maxSteps),
       numTrainingSteps: maxSteps,
+      ...args.lrSchedulerKwargs,
     });
     this.device = this.#parameters[0].device;
     this.#tally = new LossTally(this.device);

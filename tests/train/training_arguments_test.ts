@@ -42,7 +42,7 @@ Deno.test("TrainingArguments has Hugging Face's defaults and names, and checks v
     [{ saveStrategy: "epoch" }, `outputDir must be a folder when saveStrategy is "epoch", received null`],
     [
       { lrSchedulerType: "step" },
-      `lrSchedulerType must be "linear", "cosine", "constant" or "constant_with_warmup", received "step"`,
+      `lrSchedulerType must be "linear", "cosine", "cosine_with_restarts", "cosine_with_min_lr", "polynomial", "inverse_sqrt", "warmup_stable_decay", "constant" or "constant_with_warmup", received "step"`,
     ],
     [{ learning_rate: 1 }, `unknown option "learning_rate", did you mean "learningRate"?`],
     [{ speed: 1 }, `unknown option "speed", did you mean "seed"?`],
