@@ -8,6 +8,7 @@ import { Module } from "../../nn/mod.ts";
 import type { PeftConfig } from "../config/peft_config.ts";
 import { savedModules, tunerLayers } from "../layers/find_layers.ts";
 import { ModulesToSaveWrapper } from "../layers/modules_to_save.ts";
+import { checkTrainsWhole } from "../layers/quantized_base.ts";
 import { type InjectionContext, isTunerLayer, type TunerLayer } from "../layers/tuner_layer.ts";
 import type { PeftMethod } from "../methods/method.ts";
 import { addTokens, dropTokenAdapters, tieTokens, tokenAdapters } from "../trainable_tokens/token_adapter.ts";
@@ -45,6 +46,7 @@ export function placeAdapter(
   config: PeftConfig,
   { paths, whole, tokens, method, context }: Placement,
 ): void {
+  for (const path of whole) checkTrainsWhole(path, model.getSubmodule(path));
   for (const path of paths) {
     const present = model.getSubmodule(path);
     let layer: TunerLayer;

@@ -3,7 +3,7 @@
  * @module
  */
 
-import { defaultSeed, RandomState, type Tensor } from "../../autograd/mod.ts";
+import { defaultSeed, isQuantized, RandomState, type Tensor } from "../../autograd/mod.ts";
 import { Conv1D, Initializer, Linear, Module, type Parameter } from "../../nn/mod.ts";
 import { type PeftConfig, withFields } from "../config/peft_config.ts";
 import { type AdapterValues, applyAdapterValues } from "../files/adapter_files.ts";
@@ -206,9 +206,11 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
     options: { strict?: boolean; ignoreMismatchedSizes?: boolean },
   ): LoadedKeys {
     const own = new Map([...this.adapterState(name), ...this.#sharedParts.shared(name)]);
+    // A base of few bits keeps its own embeddings.
     const embeddings = new Map(this.#embeddings(name));
     const known = new Set([...own.keys(), ...embeddings.keys()]);
-    const matched = matchKeys(values, known, name, this.wrapsModel ? [] : [KEY_PREFIX]);
+    const matched = new Map(matchKeys(values, known, name, this.wrapsModel ? [] : [KEY_PREFIX]));
+    for (const [key, { dtype }] of embeddings) if (isQuantized(dtype)) matched.delete(key);
     const state = new Map([...own, ...[...embeddings].filter(([key]) => matched.has(key))]);
     return applyAdapterValues(file, state, matched, options);
   }

@@ -3,7 +3,7 @@
  * @module
  */
 
-import { type Shape, showShape, type Tensor } from "../../autograd/mod.ts";
+import { cast, readNumbers, type Shape, showShape, Tensor, tidy } from "../../autograd/mod.ts";
 import { openFolder } from "../../io/open_file.ts";
 import type { FolderInput } from "../../io/file_source.ts";
 import { type FolderTarget, writeJsonTo } from "../../io/folder_target.ts";
@@ -34,12 +34,13 @@ export type AdapterValues = ReadonlyMap<
 /** Dtypes of adapter tensors that are read; all become float32. */
 const READABLE: ReadonlySet<string> = new Set(["F32", "F16", "BF16", "F64"]);
 
-/** Writes an adapter's folder. */
+/** Writes an adapter's folder. `storage`: the formats of few bits of the base that it was made for, for the card. */
 export async function writeAdapter(
   target: FolderTarget,
   config: PeftConfig,
   tensors: ReadonlyMap<string, Tensor>,
   adapterName: string,
+  storage: readonly string[] = [],
 ): Promise<void> {
   const format = formatOf(config);
   const entries: Record<
@@ -50,7 +51,7 @@ export async function writeAdapter(
     entries[format.toDisk(key, adapterName)] = {
       dtype: "F32",
       shape: tensor.shape,
-      data: () => tensor.data(),
+      data: () => readNumbers(tensor),
     };
   }
   await target.write(format.weightsFile, safetensorsPieces(entries, format.metadata));
@@ -58,7 +59,9 @@ export async function writeAdapter(
   const baseModel = config.baseModelNameOrPath || null;
   const summary = `A ${config.peftType} adapter${
     baseModel ? ` for ${baseModel}` : ""
-  }, trained with @peft/webgpu.`;
+  }, trained with @peft/webgpu.${
+    storage.length === 0 ? "" : ` The base was quantised: its weights were stored as ${storage.join(", ")}.`
+  }`;
   const card = modelCard({ baseModel, library: format.library, summary }, await target.readText(CARD_FILE));
   await target.write(CARD_FILE, card);
 }
@@ -153,7 +156,14 @@ export function applyAdapterValues(
   }
   for (const [key, parameter] of state) {
     const value = values.get(key);
-    if (value && !mismatched.has(key)) parameter.write(value.data);
+    if (value && !mismatched.has(key)) write(parameter, value.data);
   }
   return { missingKeys, unexpectedKeys };
+}
+
+/** Overwrites a parameter, in its own element type. */
+function write(parameter: Parameter, numbers: Float32Array<ArrayBuffer>): void {
+  const { dtype, device, shape } = parameter;
+  if (dtype === "float32") return parameter.write(numbers);
+  tidy(() => device.copy(cast(Tensor.from(numbers, { device, shape }), dtype).view, parameter.view));
 }

@@ -9,6 +9,7 @@ import type { AdaptableModel } from "../adaptable_model.ts";
 import { writeAdapter } from "../files/adapter_files.ts";
 import type { SaveAdapterOptions } from "../files/adapter_folder.ts";
 import { GGUF_FILE, ggufAdapter, type GgufModel } from "../files/gguf_adapter.ts";
+import { quantizedTypes } from "../layers/quantized_base.ts";
 import { convertToLora, type WrittenAdapter } from "./convert_to_lora.ts";
 
 /**
@@ -33,7 +34,7 @@ export async function saveAdapter(
     made.push(...written.tensors.values());
     if (format === "gguf") {
       await target.write(GGUF_FILE, ggufAdapter(written.config, written.tensors, model as GgufModel));
-    } else await writeAdapter(target, written.config, written.tensors, name);
+    } else await writeAdapter(target, written.config, written.tensors, name, quantizedTypes(model));
   } finally {
     for (const tensor of made) if (!(tensor instanceof Parameter)) tensor.dispose();
   }

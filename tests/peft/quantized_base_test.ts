@@ -3,12 +3,13 @@
  * mixed blocks. Held to the same adapter over the dequantised base.
  * @module
  */
-import { assert, assertAllClose, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertAllClose, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { isQuantized, tidy } from "../../autograd/mod.ts";
+import { memoryFolder } from "../../io/open_file.ts";
 import { AutoModelForCausalLM, type GPT2LMHeadModel } from "../../model/mod.ts";
-import { getPeftModel, type PeftModel } from "../../peft/mod.ts";
+import { getPeftModel, LoraConfig, PeftModel } from "../../peft/mod.ts";
 import { AdamW } from "../../train/mod.ts";
-import { ownDevice } from "../reference/fixtures.ts";
+import { FIXTURES, ownDevice } from "../reference/fixtures.ts";
 import { type Case, casesOn, type Tree, TREES } from "./contract_cases.ts";
 import { BATCH, bytesOf, logitsOf, randomise } from "./tiny_model.ts";
 
@@ -33,6 +34,19 @@ async function load(dtype: "auto" | "float32") {
     device,
     model: await AutoModelForCausalLM.fromPretrained<GPT2LMHeadModel>(FILE, { device, dtype }),
   };
+}
+
+/** The same for GPT-2 in NF4 with quantised scales, and for the numbers that it stands for. */
+async function loadNf4(dtype: "auto" | "float32") {
+  const device = await ownDevice();
+  const fixture = `${FIXTURES}bnb/gpt2`;
+  const options = { device, quantization: "nf4", doubleQuant: true } as const;
+  const model = await AutoModelForCausalLM.fromPretrained<GPT2LMHeadModel>(fixture, options);
+  if (dtype === "auto") return { device, model };
+  const folder = memoryFolder();
+  await model.savePretrained(folder);
+  model.dispose();
+  return { device, model: await AutoModelForCausalLM.fromPretrained<GPT2LMHeadModel>(folder, { device }) };
 }
 
 /** Logits, losses of two steps and gradients of the first of an adapter that was moved away from its start. */
@@ -67,10 +81,10 @@ async function blocksOf(model: { namedParameters: GPT2LMHeadModel["namedParamete
   return [...(await bytesOf(named as unknown as GPT2LMHeadModel)).values()];
 }
 
-async function check(method: string, name: string, test: Case): Promise<void> {
-  const [{ model }, reference] = [await load("auto"), await load("float32")];
+async function check(method: string, name: string, test: Case, of = load): Promise<void> {
+  const [{ model }, reference] = [await of("auto"), await of("float32")];
   const before = await blocksOf(model);
-  assertEquals(before.length, 5);
+  assertEquals(before.length, of === load ? 5 : 4);
   const peftModel = getPeftModel(model, test.config()).eval();
   const plain = getPeftModel(reference.model, test.config()).eval();
   const [ours, expected] = [await trained(peftModel), await trained(plain)];
@@ -102,3 +116,46 @@ for (const [method, cases] of Object.entries(casesOn(tree))) {
       check(method, name, test));
   }
 }
+
+for (const name of ["LoRA", "DoRA", "PiSSA", "OLoRA", "LoHa"]) {
+  const cases = casesOn(tree);
+  const test = cases.LORA[name] ?? cases.LOHA[name];
+  Deno.test(`${name} works over NF4 as over the numbers that it stands for`, () =>
+    check("LORA", name, test, loadNf4));
+}
+
+Deno.test("an adapter over blocks is saved with its base's embeddings as numbers, says so, and loads again", async () => {
+  const { model } = await load("auto");
+  const config = () => new LoraConfig({ r: 2, targetModules: ["wte", "c_attn"] });
+  const peftModel = getPeftModel(model, config()).eval();
+  await randomise(peftModel);
+  const folder = memoryFolder();
+  await peftModel.savePretrained(folder);
+  const card = new TextDecoder().decode(folder.files.get("README.md") as Uint8Array);
+  assert(
+    card.includes("The base was quantised: its weights were stored as q8_0, q4_0, q5_1, q5_0, q4_1."),
+    card,
+  );
+  const logits = await logitsOf(peftModel, batch);
+  peftModel.dispose();
+  const loaded = await PeftModel.fromPretrained((await load("auto")).model, folder);
+  assertEquals(await logitsOf(loaded, batch), logits);
+  loaded.dispose();
+});
+
+Deno.test("a module with weights of few bits is not trained whole, and the model is as it was", async () => {
+  const { model } = await load("auto");
+  const names = [...model.namedParameters()].map(([name]) => name);
+  assertThrows(
+    () =>
+      getPeftModel(model, new LoraConfig({ r: 2, targetModules: ["c_attn"], modulesToSave: ["mlp.c_proj"] })),
+    RangeError,
+    'Cannot train module "transformer.h.0.mlp.c_proj" whole: float32 weights are required, received q4_1',
+  );
+  assertEquals([...model.namedParameters()].map(([name]) => name), names);
+  const peftModel = getPeftModel(
+    model,
+    new LoraConfig({ r: 2, targetModules: ["c_attn"], modulesToSave: ["ln_f"] }),
+  );
+  peftModel.dispose();
+});
