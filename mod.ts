@@ -77,6 +77,7 @@ export {
 export {
   AdamW,
   AdamW8bit,
+  chatExample,
   clipGradNorm,
   createLoraplusOptimizer,
   DataLoader,

@@ -5,7 +5,7 @@
  * @module
  */
 import { parseArgs } from "node:util";
-import { chatExample, readQuestions } from "../examples/teach/questions.ts";
+import { readQuestions } from "../examples/teach/questions.ts";
 import {
   AutoModelForCausalLM,
   AutoTokenizer,
@@ -14,7 +14,7 @@ import {
 } from "../model/mod.ts";
 import { getPeftModel, LoraConfig } from "../peft/mod.ts";
 import { fetchSmolLM2 } from "../tools/fetch_smollm2.ts";
-import { Trainer } from "../train/mod.ts";
+import { chatExample, Trainer } from "../train/mod.ts";
 
 const WAYS: Readonly<Record<string, FromPretrainedOptions>> = {
   float32: { dtype: "float32" },
@@ -39,10 +39,12 @@ let first: number | null = null;
 for (const name of positionals.length > 0 ? positionals : Object.keys(WAYS)) {
   const start = performance.now();
   const base = await AutoModelForCausalLM.fromPretrained<CausalLM>(path, WAYS[name]);
-  const ends = base.facts.eosTokenIds;
   const system = { role: "system", content: "You are a helpful assistant." };
   const trainDataset = questions.map(({ question, answer }) =>
-    chatExample(tokenizer, [system, { role: "user", content: question }], answer!, ends)
+    chatExample(tokenizer, [system, { role: "user", content: question }, {
+      role: "assistant",
+      content: answer,
+    }])
   );
   const config = new LoraConfig({ r: 8, loraAlpha: 16, targetModules: "all-linear" });
   const model = getPeftModel(base, config);

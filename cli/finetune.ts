@@ -16,6 +16,7 @@ import {
 import { choice, flag, integer, number, text } from "../options/rules.ts";
 import { type Command, UsageError } from "./command.ts";
 import { load, loadTokenizer, MODEL_FLAGS } from "./loading.ts";
+import { previewExample } from "./preview.ts";
 import { ProgressBar } from "./progress.ts";
 import { InterruptedError, interruptible } from "./interrupt.ts";
 import { blockSizeOf, parseTargets, planOptions, TRAINING_FLAGS, trainingArgs } from "./training_flags.ts";
@@ -30,7 +31,13 @@ const flags = {
   dtype: MODEL_FLAGS.dtype,
   quantization: MODEL_FLAGS.quantization,
   "double-quant": MODEL_FLAGS["double-quant"],
-  data: { rule: text, required: true, help: '.txt, or .jsonl with "text" or "prompt" and "completion"' },
+  data: {
+    rule: text,
+    required: true,
+    help:
+      '.txt, or .jsonl or .json with rows of "text", "prompt" and "completion", "messages", "conversations", "instruction" and "output", "question" and "answer", or "input_ids"',
+  },
+  preview: { rule: flag, help: "Print the first example of --data with what is learned of it, and end" },
   "eval-data": {
     rule: text,
     help: "Held-out data of the same forms: its loss is printed before and after",
@@ -77,6 +84,7 @@ export const finetune: Command<typeof flags> = {
   flags,
   examples: [
     "./run finetune --model gpt2 --data my.txt --output out/adapter",
+    "./run finetune --model chat.gguf --data conversations.jsonl --output out/adapter --preview",
     "./run finetune --model examples/demo/model --data examples/demo/data/pirate.jsonl \\",
     "  --eval-data examples/demo/data/pirate_held_out.jsonl --targets all-linear --lr 5e-3 --output out/adapter",
   ],
@@ -86,6 +94,14 @@ export const finetune: Command<typeof flags> = {
     }
     await checkWritableFolder(values.output, "run finetune: --output");
     const tokenizer = await loadTokenizer(values.model, values);
+    if (values.preview) {
+      const blockSize = values["block-size"];
+      const dataset = await TextDataset.fromFile(values.data, tokenizer, { blockSize });
+      const colours = Deno.stdout.isTerminal() && !Deno.noColor;
+      console.log(previewExample(tokenizer, dataset.at(0)!, colours));
+      console.log(`${dataset.length} examples in ${values.data}`);
+      return;
+    }
     const { base } = await load("finetune", { ...values, adapter: undefined });
     const blockSize = blockSizeOf(values, base);
     const trainDataset = await TextDataset.fromFile(values.data, tokenizer, { blockSize });

@@ -10,6 +10,7 @@ import {
   AutoModelForCausalLM,
   AutoTokenizer,
   type CausalLM,
+  chatExample,
   type ChatMessage,
   checkWritableFolder,
   formatProgress,
@@ -22,7 +23,7 @@ import {
   type TrainerCallback,
 } from "@peft/webgpu";
 import { fetchSmolLM2 } from "../tools/fetch_smollm2.ts";
-import { chatExample, type Question, readQuestions } from "./teach/questions.ts";
+import { type Question, readQuestions } from "./teach/questions.ts";
 
 /** System message of the conversations: with it, SmolLM2 answers the unrelated questions right from the start. */
 const SYSTEM = "You are a helpful assistant.";
@@ -223,9 +224,8 @@ export async function teach(
   const id = await modelOf(settings);
   const tokenizer = await AutoTokenizer.fromPretrained(id);
   const base = await AutoModelForCausalLM.fromPretrained<CausalLM>(id);
-  const ends = base.facts.eosTokenIds;
   const trainDataset = taught.map(({ question, answer }) =>
-    chatExample(tokenizer, conversation(system, question), answer!, ends)
+    chatExample(tokenizer, [...conversation(system, question), { role: "assistant", content: answer }])
   );
 
   console.log("\nbefore:");

@@ -5,32 +5,9 @@
 
 import type { FileInput } from "../io/file_source.ts";
 import { openFile } from "../io/open_file.ts";
-
-/** What a model trains on: one row of a batch. */
-export interface Example {
-  /** Token ids. */
-  readonly inputIds: readonly number[];
-  /** The tokens to predict, -100 for none; default `inputIds`. */
-  readonly labels?: readonly number[];
-  /** 1 for tokens, 0 for padding; default all tokens. */
-  readonly attentionMask?: readonly number[];
-}
-
-/** Examples by number; an array of examples is one. */
-export interface Dataset {
-  /** How many there are. */
-  readonly length: number;
-  /** One of them. */
-  at(index: number): Example | undefined;
-}
-
-/** The part of a tokenizer that is needed here. */
-export interface TextTokenizer {
-  /** Token ids of a text. */
-  encode(text: string): number[];
-  /** End of a text; null for none. */
-  readonly eosTokenId: number | null;
-}
+import { chatExample, type ChatTokenizer } from "./chat_example.ts";
+import type { Dataset, Example, TextTokenizer } from "./example.ts";
+import { readRow, type Row, ROW_FORMS } from "./rows.ts";
 
 /** Options of `TextDataset`. */
 export interface TextDatasetOptions {
@@ -39,9 +16,6 @@ export interface TextDatasetOptions {
   /** Default: "jsonl" for names that end in .jsonl or .json, else "text". */
   format?: "text" | "jsonl";
 }
-
-/** A row of a .jsonl file. */
-type Row = { readonly text: string } | { readonly prompt: string; readonly completion: string };
 
 function checkBlockSize(blockSize: number): void {
   if (Number.isInteger(blockSize) && blockSize >= 2) return;
@@ -67,27 +41,57 @@ async function readText(input: FileInput): Promise<{ name: string; text: string 
   }
 }
 
-function parseRow(name: string, number: number, line: string): Row {
-  const fail = (received: string, cause?: unknown): never => {
+/** Rows of a .json file, an array of them, or of .jsonl, one on each line; with where each is. */
+function* readRows(name: string, text: string): Generator<{ where: string; row: Row }> {
+  const fail = (where: string, received: string, cause?: unknown): never => {
     throw new TypeError(
-      `Cannot read "${name}", line ${number}: an object with "text", or with "prompt" and "completion", is required, received ${received}`,
+      `Cannot read "${name}", ${where}: an object with ${ROW_FORMS} is required, received ${received}`,
       { cause },
     );
   };
-  let value: unknown;
-  try {
-    value = JSON.parse(line);
-  } catch (cause) {
-    return fail(`invalid JSON (${(cause as Error).message})`, cause);
+  const parse = (where: string, text: string): unknown => {
+    try {
+      return JSON.parse(text);
+    } catch (cause) {
+      return fail(where, `invalid JSON (${(cause as Error).message})`, cause);
+    }
+  };
+  const check = (where: string, value: unknown): { where: string; row: Row } => {
+    const row = readRow(value);
+    return typeof row === "string" ? fail(where, row) : { where, row };
+  };
+  if (/^\s*\[\s*\{/.test(text)) {
+    const values = parse("the array", text) as unknown[];
+    for (const [i, value] of values.entries()) yield check(`row ${i + 1}`, value);
+    return;
   }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    return fail(Array.isArray(value) ? "an array" : value === null ? "null" : `a ${typeof value}`);
+  for (const [i, line] of text.split("\n").entries()) {
+    if (line.trim() !== "") yield check(`line ${i + 1}`, parse(`line ${i + 1}`, line));
   }
-  const { text, prompt, completion } = value as Record<string, unknown>;
-  if (typeof text === "string" && prompt === undefined) return { text };
-  if (typeof prompt === "string" && typeof completion === "string") return { prompt, completion };
-  const keys = Object.keys(value).slice(0, 5).map((key) => JSON.stringify(key));
-  return fail(keys.length > 0 ? `strings under other keys or other values: ${keys.join(", ")}` : "no key");
+}
+
+/** A row as one example. @throws {TypeError} for a conversation without a chat template, or one that does not fit it */
+function exampleOf(
+  row: Exclude<Row, { text: string }>,
+  tokenizer: TextTokenizer,
+  blockSize: number,
+): Example {
+  if ("completion" in row) return completionExample(row, tokenizer, blockSize);
+  const { inputIds, labels = inputIds, attentionMask } = "messages" in row
+    ? { ...chatExample(chatTokenizer(tokenizer), row.messages, row), attentionMask: undefined }
+    : row;
+  const cut = (values: readonly number[]) => values.slice(0, blockSize);
+  return {
+    inputIds: cut(inputIds),
+    labels: cut(labels),
+    ...attentionMask && { attentionMask: cut(attentionMask) },
+  };
+}
+
+/** @throws {TypeError} for one that has no chat templates */
+function chatTokenizer(tokenizer: TextTokenizer): ChatTokenizer {
+  if ("applyChatTemplate" in tokenizer) return tokenizer as ChatTokenizer;
+  throw new TypeError("a tokenizer with chat templates is required for conversations, received one without");
 }
 
 /** Prompt and completion as one example: labels are -100 over the prompt, whose beginning is cut if it is too long. */
@@ -120,8 +124,11 @@ export class TextDataset implements Dataset {
   }
 
   /**
-   * Reads and tokenizes a file. Text, and the `text` rows of .jsonl, are packed as by `fromTexts` (a text file is one
-   * document); each row with `prompt` and `completion` is one example, whose labels are -100 over the prompt.
+   * Reads and tokenizes a file. Text, and the `text` rows of .jsonl and .json, are packed as by `fromTexts` (a text file
+   * is one document). Each other row is one example: `prompt` with `completion` (texts or messages), `messages` (with
+   * `tools`), ShareGPT's `conversations`, Alpaca's `instruction` with `output`, `question` with `answer`, or `input_ids`
+   * with `labels`. Of a prompt, and of a conversation but for the assistant's words and what ends them, labels are -100.
+   * Prompts that are too long lose their beginning, other rows their end.
    * @throws {TypeError} if the file is not UTF-8, or a line is not such a row, naming the line
    * @throws {RangeError} if there is nothing in it, or not enough for one block
    */
@@ -136,23 +143,31 @@ export class TextDataset implements Dataset {
     if (format === "text") return TextDataset.#pack(name, [text], [], tokenizer, options.blockSize);
     const texts: string[] = [];
     const examples: Example[] = [];
-    text.split("\n").forEach((line, i) => {
-      if (line.trim() === "") return;
-      const row = parseRow(name, i + 1, line);
+    for (const { where, row } of readRows(name, text)) {
       if ("text" in row) {
         texts.push(row.text);
-        return;
+        continue;
       }
-      const example = completionExample(row, tokenizer, options.blockSize);
-      if (example.inputIds.length < 2) {
+      let example: Example;
+      try {
+        example = exampleOf(row, tokenizer, options.blockSize);
+      } catch (cause) {
+        const message = (cause as Error).message.replace(/^Cannot [^:]+: /, "");
+        throw new TypeError(`Cannot read "${name}", ${where}: ${message}`, { cause });
+      }
+      const { length } = example.inputIds;
+      if (length < 2) {
         throw new RangeError(
-          `Cannot read "${name}", line ${
-            i + 1
-          }: at least two tokens are required, received ${example.inputIds.length}`,
+          `Cannot read "${name}", ${where}: at least two tokens are required, received ${length}`,
+        );
+      }
+      if (!example.labels!.some((label, t) => t > 0 && label !== -100)) {
+        throw new RangeError(
+          `Cannot read "${name}", ${where}: a label in the first ${options.blockSize} tokens is required, received none; raise blockSize`,
         );
       }
       examples.push(example);
-    });
+    }
     return TextDataset.#pack(name, texts, examples, tokenizer, options.blockSize);
   }
 

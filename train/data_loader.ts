@@ -5,7 +5,7 @@
 
 import { defaultSeed, HostRandom } from "../autograd/mod.ts";
 import { checkOptions } from "../options/names.ts";
-import type { Dataset, Example } from "./data.ts";
+import type { Dataset, Example } from "./example.ts";
 
 /** Rows of equal length. */
 export interface Batch {

@@ -6,13 +6,10 @@
 export { AdamW, AdamW8bit, type AdamWGroup, type AdamWOptions } from "./adamw.ts";
 export { createLoraplusOptimizer, type LoraplusOptions } from "./loraplus.ts";
 export { clipGradNorm } from "./clip_grad_norm.ts";
-export {
-  type Dataset,
-  type Example,
-  TextDataset,
-  type TextDatasetOptions,
-  type TextTokenizer,
-} from "./data.ts";
+export { chatExample, type ChatExampleOptions, type ChatTokenizer } from "./chat_example.ts";
+export { TextDataset, type TextDatasetOptions } from "./data.ts";
+export type { Dataset, Example, TextTokenizer } from "./example.ts";
+export type { Message } from "./rows.ts";
 export {
   type Batch,
   type DataCollator,

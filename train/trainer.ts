@@ -8,7 +8,7 @@ import { checkWritableFolder, joinPath, makeDirectory } from "../io/files.ts";
 import { writeJson } from "../io/json.ts";
 import { noteBest } from "./best_model.ts";
 import { findCheckpoint, loadCheckpoint, loadParameters, saveCheckpoint } from "./checkpoint.ts";
-import type { Dataset } from "./data.ts";
+import type { Dataset } from "./example.ts";
 import { type Batch, type DataCollator, DataLoader, defaultDataCollator } from "./data_loader.ts";
 import { ConsoleReport } from "./console_report.ts";
 import { type EvalOutput, evaluateLoss } from "./evaluate.ts";

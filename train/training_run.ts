@@ -17,7 +17,7 @@ import { gradNorm } from "../autograd/ops/grad_norm.ts";
 import { LossTally } from "../autograd/ops/loss_tally.ts";
 import { AdamW, AdamW8bit } from "./adamw.ts";
 import type { DataOrder, LossSums, RunParts } from "./checkpoint.ts";
-import type { Dataset } from "./data.ts";
+import type { Dataset } from "./example.ts";
 import { type Batch, countItems, countTokens, type DataCollator, DataLoader } from "./data_loader.ts";
 import { getScheduler, type LRScheduler } from "./lr_scheduler.ts";
 import type { Optimizer } from "./optimizer.ts";

@@ -1,9 +1,7 @@
 /**
- * Files of questions and answers, and conversations to train on.
+ * Files of questions and answers.
  * @module
  */
-
-import type { ChatMessage, Tokenizer } from "@peft/webgpu";
 
 /** A question, and what is known of its answer. */
 export interface Question {
@@ -59,30 +57,4 @@ function readLine(line: string, where: string, kind: "taught" | "not taught"): Q
     throw new TypeError(`Cannot read ${where}: an object with ${wanted} is required, received ${line}`);
   }
   return { question, answer: answer as string | undefined, expect: texts as string[], kind: ownKind };
-}
-
-/**
- * A conversation to train on: labels are -100 up to the answer, and the token that ends the answer is learned too.
- * @param messages system message and question
- * @param ends tokens that end an answer
- * @throws {TypeError} if the chat template does not put the answer behind its generation prompt
- */
-export function chatExample(
-  tokenizer: Tokenizer,
-  messages: readonly ChatMessage[],
-  answer: string,
-  ends: readonly number[],
-): { inputIds: number[]; labels: number[] } {
-  const prompt = tokenizer.applyChatTemplate(messages, { addGenerationPrompt: true });
-  const whole = tokenizer.applyChatTemplate([...messages, { role: "assistant", content: answer }]);
-  const end = whole.findIndex((id, i) => i >= prompt.length && ends.includes(id));
-  if (end < 0 || prompt.some((id, i) => whole[i] !== id)) {
-    throw new TypeError(
-      `Cannot train on a conversation: the chat template must put an answer and an end token behind its generation prompt, received ${
-        JSON.stringify(tokenizer.decode(whole))
-      }`,
-    );
-  }
-  const inputIds = whole.slice(0, end + 1); // what follows the end token, such as a line break, is not learned
-  return { inputIds, labels: inputIds.map((id, i) => i < prompt.length ? -100 : id) };
 }

@@ -6,7 +6,7 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { AutoModelForCausalLM, AutoTokenizer, PeftModel } from "@peft/webgpu";
 import { readSettings, teach } from "../../examples/teach.ts";
-import { chatExample, readQuestions } from "../../examples/teach/questions.ts";
+import { readQuestions } from "../../examples/teach/questions.ts";
 import { writeChatModel } from "../cli/chat_model.ts";
 import { smolLM2Path } from "../reference/smollm2.ts";
 
@@ -72,29 +72,6 @@ Deno.test("teach() on a small model prints every question before and after, lear
   assertEquals(tokenizer.decode(told.slice(ids.length), { skipSpecialTokens: true }).trim(), "a pirate");
   loaded.dispose();
   for (const made of [model, folder]) await Deno.remove(made, { recursive: true });
-});
-
-Deno.test("chatExample() labels the assistant's words and the token that ends them, and nothing else", async () => {
-  const model = await writeChatModel();
-  const tokenizer = await AutoTokenizer.fromPretrained(model);
-  const end = tokenizer.eosTokenId!;
-  const messages = [{ role: "system", content: "once" }, { role: "user", content: "who are you?" }];
-  const { inputIds, labels } = chatExample(tokenizer, messages, "a pirate", [end]);
-  assertEquals(
-    tokenizer.decode(inputIds),
-    "system: once<|endoftext|>user: who are you?<|endoftext|>assistant: a pirate<|endoftext|>",
-  );
-  const learned = labels.filter((id) => id !== -100);
-  assertEquals(tokenizer.decode(learned), " a pirate<|endoftext|>");
-  assertEquals(inputIds.slice(-learned.length), learned);
-
-  tokenizer.chatTemplate = "{% for m in messages %}{{ m['content'] }}{% endfor %}";
-  assertThrows(
-    () => chatExample(tokenizer, messages, "a pirate", [end]),
-    TypeError,
-    "Cannot train on a conversation: the chat template must put an answer and an end token behind",
-  );
-  await Deno.remove(model, { recursive: true });
 });
 
 Deno.test("teach refuses bad flags and files by name", async () => {

@@ -80,24 +80,24 @@ Deno.test("TextDataset.fromFile() names what is wrong with a file, and the line"
       `short.txt": at least one block of 4 tokens is required, received 3; lower blockSize`,
     ],
     ["latin.txt", Uint8Array.of(97, 0xe9, 98, 99), TypeError, `UTF-8 text is required, received other bytes`],
-    ["bad.jsonl", `{"text": "abcd"}\n\n{"text": `, TypeError, `bad.jsonl", line 3: an object with "text"`],
+    ["bad.jsonl", `{"text": "abcd"}\n\n{"text": `, TypeError, `bad.jsonl", line 3: an object with "text", `],
     [
       "list.jsonl",
       `["abcd"]`,
       TypeError,
-      `line 1: an object with "text", or with "prompt" and "completion", is`,
+      `line 1: an object with "text", "question" with "answer", "instruction" with "output", "prompt" with "completion", "conversations", "messages", "input_ids" is required, received an array`,
     ],
     [
       "keys.jsonl",
       `{"body": "abcd"}`,
       TypeError,
-      `received strings under other keys or other values: "body"`,
+      `received other keys or other values: "body"`,
     ],
     [
       "half.jsonl",
       `{"prompt": "abcd"}`,
       TypeError,
-      `received strings under other keys or other values: "prompt"`,
+      `received other keys or other values: "prompt"`,
     ],
     ["nothing.jsonl", `\n\n`, RangeError, `text is required, received none`],
   ];

@@ -1,0 +1,81 @@
+/**
+ * Conversations as training examples: what the assistant says is learned, and the token that ends it; the rest is read.
+ * @module
+ */
+
+import type { Example, TextTokenizer } from "./example.ts";
+import type { Message } from "./rows.ts";
+
+/** What a tokenizer needs for conversations. */
+export interface ChatTokenizer extends TextTokenizer {
+  applyChatTemplate(
+    messages: readonly Message[],
+    options: { addGenerationPrompt: boolean; tools?: readonly unknown[] },
+  ): number[];
+  decode(ids: readonly number[]): string;
+}
+
+/** Options of `chatExample`. */
+export interface ChatExampleOptions {
+  /** Functions that the model may call, as JSON schemas. */
+  tools?: readonly unknown[];
+  /** Messages before this number are read, whoever says them; default 0. */
+  learnedFrom?: number;
+}
+
+/** Whether `long` begins with `short`. */
+const begins = (long: readonly number[], short: readonly number[]) =>
+  short.length <= long.length && short.every((id, i) => long[i] === id);
+
+/**
+ * A conversation as a training example: labels are -100 but over the words of the assistant and the token that ends
+ * them. Each answer is found between the conversation up to it with the beginning of an answer, and with it.
+ * @throws {TypeError} without an answer, and for a chat template that writes earlier messages otherwise once others follow
+ */
+export function chatExample(
+  tokenizer: ChatTokenizer,
+  messages: readonly Message[],
+  { tools, learnedFrom = 0 }: ChatExampleOptions = {},
+): Required<Pick<Example, "inputIds" | "labels">> {
+  const render = (count: number, addGenerationPrompt: boolean) =>
+    tokenizer.applyChatTemplate(messages.slice(0, count), { addGenerationPrompt, ...tools && { tools } });
+  const answers = messages.flatMap(({ role }, i) => role === "assistant" && i >= learnedFrom ? [i] : []);
+  if (answers.length === 0) {
+    throw new TypeError(
+      `Cannot train on a conversation: a message of the assistant is required, received ${
+        messages.slice(learnedFrom).map(({ role }) => `"${role}"`).join(", ")
+      }`,
+    );
+  }
+  const whole = render(messages.length, false);
+  const labels = new Array<number>(whole.length).fill(-100);
+  let end = 0;
+  for (const i of answers) {
+    const [before, after] = [render(i, true), render(i + 1, false)];
+    const length = i + 1 === messages.length ? after.length : commonLength(whole, after);
+    end = lastWord(tokenizer, after.slice(0, length));
+    if (!begins(whole, before) || end <= before.length) {
+      throw new TypeError(
+        `Cannot train on a conversation: the chat template must put an answer behind its generation prompt, received ${
+          JSON.stringify(tokenizer.decode(whole))
+        }`,
+      );
+    }
+    for (let at = before.length; at < end; at++) labels[at] = whole[at];
+  }
+  const kept = answers.at(-1) === messages.length - 1 ? end : whole.length;
+  return { inputIds: whole.slice(0, kept), labels: labels.slice(0, kept) };
+}
+
+/** Ids at the beginning that two rows share. */
+function commonLength(a: readonly number[], b: readonly number[]): number {
+  const differs = b.findIndex((id, i) => a[i] !== id);
+  return differs < 0 ? b.length : differs;
+}
+
+/** Ids without the white space at their end, such as a line break after the token that ends a turn. */
+function lastWord(tokenizer: ChatTokenizer, ids: readonly number[]): number {
+  let end = ids.length;
+  while (end > 0 && tokenizer.decode([ids[end - 1]]).trim() === "") end--;
+  return end;
+}

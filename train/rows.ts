@@ -1,0 +1,144 @@
+/**
+ * Rows of training data, recognised by their keys.
+ * @module
+ */
+
+/** A message of a conversation. */
+export interface Message {
+  readonly role: string;
+  readonly content?: unknown;
+  readonly [field: string]: unknown;
+}
+
+/** What a row holds. */
+export type Row =
+  /** A text, packed with others. */
+  | { readonly text: string }
+  /** A completion is learned, its prompt is not. */
+  | { readonly prompt: string; readonly completion: string }
+  /** What the assistant says in messages from number `learnedFrom` on is learned. */
+  | {
+    readonly messages: readonly Message[];
+    readonly learnedFrom: number;
+    readonly tools?: readonly unknown[];
+  }
+  /** Token ids. */
+  | {
+    readonly inputIds: readonly number[];
+    readonly labels?: readonly number[];
+    readonly attentionMask?: readonly number[];
+  };
+
+type Given = Readonly<Record<string, unknown>>;
+
+const isText = (value: unknown): value is string => typeof value === "string";
+const isObject = (value: unknown): value is Given =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+const isNumbers = (value: unknown): value is number[] =>
+  Array.isArray(value) && value.every(Number.isInteger);
+const isMessages = (value: unknown): value is Message[] =>
+  Array.isArray(value) && value.length > 0 &&
+  value.every((message) => isObject(message) && isText(message.role));
+
+/** ShareGPT's names of who speaks. */
+const SPEAKERS: Readonly<Record<string, string>> = {
+  human: "user",
+  gpt: "assistant",
+  chatgpt: "assistant",
+  bing: "assistant",
+  function_call: "assistant",
+  observation: "tool",
+};
+
+/** ShareGPT's messages, `{ from, value }`, or messages under its key. */
+function sharedMessages(value: unknown, system: unknown): Message[] | null {
+  if (isMessages(value)) return value;
+  if (!Array.isArray(value) || value.length === 0) return null;
+  if (!value.every((turn) => isObject(turn) && isText(turn.from) && isText(turn.value))) return null;
+  const turns = value.map(({ from, value }) => ({ role: SPEAKERS[from] ?? from, content: value }));
+  return isText(system) && system !== "" ? [{ role: "system", content: system }, ...turns] : turns;
+}
+
+/** A question and its answer as messages. */
+function exchange(system: unknown, question: string, answer: string): Row {
+  const before = isText(system) && system !== "" ? [{ role: "system", content: system }] : [];
+  const messages = [...before, { role: "user", content: question }, { role: "assistant", content: answer }];
+  return { messages, learnedFrom: 0 };
+}
+
+/** A form of rows: the keys that tell it, and what a row is read as; null where the values do not fit. */
+interface Form {
+  readonly keys: readonly string[];
+  readonly read: (row: Given) => Row | null;
+}
+
+const tools = (row: Given) => Array.isArray(row.tools) ? { tools: row.tools } : {};
+
+/** Every form; the first whose keys a row has. */
+const FORMS: readonly Form[] = [
+  {
+    keys: ["input_ids"],
+    read: ({ input_ids, labels, attention_mask }) => {
+      if (!isNumbers(input_ids) || !(labels === undefined || isNumbers(labels))) return null;
+      if (!(attention_mask === undefined || isNumbers(attention_mask))) return null;
+      return {
+        inputIds: input_ids,
+        ...labels && { labels },
+        ...attention_mask && { attentionMask: attention_mask },
+      };
+    },
+  },
+  {
+    keys: ["messages"],
+    read: (row) =>
+      isMessages(row.messages) ? { messages: row.messages, learnedFrom: 0, ...tools(row) } : null,
+  },
+  {
+    keys: ["conversations"],
+    read: (row) => {
+      const messages = sharedMessages(row.conversations, row.system);
+      return messages && { messages, learnedFrom: 0, ...tools(row) };
+    },
+  },
+  {
+    keys: ["prompt", "completion"],
+    read: (row) => {
+      const { prompt, completion } = row;
+      if (isText(prompt) && isText(completion)) return { prompt, completion };
+      if (!isMessages(prompt) || !isMessages(completion)) return null;
+      return { messages: [...prompt, ...completion], learnedFrom: prompt.length, ...tools(row) };
+    },
+  },
+  {
+    keys: ["instruction", "output"],
+    read: ({ instruction, input, output, system }) => {
+      if (!isText(instruction) || !isText(output)) return null;
+      const question = isText(input) && input !== "" ? `${instruction}\n\n${input}` : instruction;
+      return exchange(system, question, output);
+    },
+  },
+  {
+    keys: ["question", "answer"],
+    read: ({ question, answer, system }) =>
+      isText(question) && isText(answer) ? exchange(system, question, answer) : null,
+  },
+  { keys: ["text"], read: ({ text, prompt }) => isText(text) && prompt === undefined ? { text } : null },
+];
+
+/** The forms in words. */
+export const ROW_FORMS: string = FORMS.map(({ keys }) => keys.map((key) => `"${key}"`).join(" with "))
+  .reverse().join(", ");
+
+/** What a row holds, or in words what it is instead. */
+export function readRow(value: unknown): Row | string {
+  if (!isObject(value)) {
+    return Array.isArray(value) ? "an array" : value === null ? "null" : `a ${typeof value}`;
+  }
+  for (const { keys, read } of FORMS) {
+    if (!keys.every((key) => value[key] !== undefined)) continue;
+    const row = read(value);
+    if (row) return row;
+  }
+  const keys = Object.keys(value).slice(0, 5).map((key) => JSON.stringify(key));
+  return keys.length > 0 ? `other keys or other values: ${keys.join(", ")}` : "no key";
+}
