@@ -38,6 +38,8 @@ interface Block {
     readonly elements: number;
     readonly type: string;
     readonly quads: 2 | 4;
+    /** The place of quad t of piece p; default: a half or a quarter of the group after the one before. */
+    readonly place?: (p: string, t: number) => string;
     readonly read: string;
     readonly piece: string;
   };
@@ -142,6 +144,15 @@ const BLOCKS: Readonly<Record<GgufFormatName, Block>> = {
     shares: [32, "f32"],
     read: "return half(at);",
     four: "return s * signedBytes(word(at + 2u + 4u * j));",
+    pieces: { // two words that follow each other: three reads where they lie across borders
+      elements: 32,
+      type: "f32",
+      quads: 2,
+      place: (p, t) => `2u * ${p}${t === 0 ? "" : " + 1u"}`,
+      read: "return half(at);",
+      piece: `let w = twoWords(at + 2u + 8u * p);
+  return mat2x4f(s * signedBytes(w.x), s * signedBytes(w.y));`,
+    },
   },
   q4_k: {
     elements: 256,
@@ -224,6 +235,11 @@ function helpers(b: string, { bytes }: Block, text: string): string {
   let w = ${b}[at >> 2u];
   return select(w, (w >> 16u) | (${b}[(at >> 2u) + 1u] << 16u), (at & 2u) != 0u);
 }`,
+    twoWords: `fn twoWords_${b}(at: u32) -> vec2u {
+  let w = at >> 2u;
+  let words = vec2u(${b}[w], ${b}[w + 1u]);
+  return select(words, (words >> vec2u(16u)) | (vec2u(words.y, ${b}[w + 2u]) << vec2u(16u)), (at & 2u) != 0u);
+}`,
     byte: `fn byte_${b}(at: u32) -> u32 { return (${b}[at >> 2u] >> (8u * (at & 3u))) & 255u; }`,
     half: `fn half_${b}(at: u32) -> f32 { return unpack2x16float(${b}[at >> 2u] >> (8u * (at & 2u))).x; }`,
     signedBytes: signedBytes(`signedBytes_${b}`),
@@ -251,7 +267,7 @@ function helpers(b: string, { bytes }: Block, text: string): string {
 
 /** WGSL of a block in which calls are those of functions of the buffer. */
 function placed(b: string, { elements, bytes }: Block, text: string): string {
-  const named = text.replaceAll(/\b(word|byte|half|signedBytes|scales|levels)\(/g, `$1_${b}(`);
+  const named = text.replaceAll(/\b(word|twoWords|byte|half|signedBytes|scales|levels)\(/g, `$1_${b}(`);
   return `let at = i / ${elements / 4}u * ${bytes}u;
   let j = i % ${elements / 4}u;
   ${named}`;
@@ -276,7 +292,7 @@ function ggufFormat(name: GgufFormatName): WeightFormat<GgufFormatName> {
         type: pieces.type,
         quads: pieces.quads,
         // runs of a word's nibbles, a quarter or a half of the group apart
-        place: (p, t) => `${p} + ${pieces.elements / 4 / pieces.quads * t}u`,
+        place: pieces.place ?? ((p, t) => `${p} + ${pieces.elements / 4 / pieces.quads * t}u`),
         read: ([b]) => placed(b, block, pieces.read),
         piece: ([b]) => placed(b, block, pieces.piece),
       },
