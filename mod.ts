@@ -91,6 +91,7 @@ export {
   getLastCheckpoint,
   getLinearScheduleWithWarmup,
   getScheduler,
+  packExamples,
   type SchedulerType,
   SGD,
   TextDataset,

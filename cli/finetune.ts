@@ -8,6 +8,7 @@ import {
   getLastCheckpoint,
   getPeftModel,
   LoraConfig,
+  packExamples,
   planMemory,
   type SchedulerType,
   TextDataset,
@@ -36,6 +37,11 @@ const flags = {
     required: true,
     help:
       '.txt, or .jsonl or .json with rows of "text", "prompt" and "completion", "messages", "conversations", "instruction" and "output", "question" and "answer", or "input_ids"',
+  },
+  packing: {
+    rule: flag,
+    help:
+      "Put several short examples into one row, which do not see each other: less padding, the same losses",
   },
   preview: { rule: flag, help: "Print the first example of --data with what is learned of it, and end" },
   "eval-data": {
@@ -104,7 +110,9 @@ export const finetune: Command<typeof flags> = {
     }
     const { base } = await load("finetune", { ...values, adapter: undefined });
     const blockSize = blockSizeOf(values, base);
-    const trainDataset = await TextDataset.fromFile(values.data, tokenizer, { blockSize });
+    const examples = await TextDataset.fromFile(values.data, tokenizer, { blockSize });
+    const trainDataset = values.packing ? packExamples(examples, blockSize) : examples;
+    if (values.packing) console.log(`packed ${examples.length} examples into ${trainDataset.length} rows`);
     const evalDataset = values["eval-data"] === undefined
       ? undefined
       : await TextDataset.fromFile(values["eval-data"], tokenizer, { blockSize });

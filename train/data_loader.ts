@@ -15,6 +15,8 @@ export interface Batch {
   labels: number[][];
   /** [B, T]: 1 for tokens, 0 for padding; left out where there is no padding. */
   attentionMask?: number[][];
+  /** [B, T]: the document of each token; left out where each row is one. */
+  sequenceIds?: number[][];
 }
 
 /** Labels of a batch that count: all but -100 and the first of each row, which no token predicts. */
@@ -40,18 +42,21 @@ const padTo = (row: readonly number[], length: number, value: number) =>
   row.length === length ? [...row] : [...row, ...new Array<number>(length - row.length).fill(value)];
 
 /**
- * Pads to the longest row on the right: ids with `padTokenId`, labels with -100, the mask with 0.
+ * Pads to the longest row on the right: ids with `padTokenId`, labels with -100, the mask with 0. Padding
+ * of packed rows is a document of its own.
  * @throws {TypeError} if labels or mask of an example are not as long as its ids, or it has none
  */
 export function defaultDataCollator(padTokenId = 0): DataCollator {
   return (examples) => {
     const length = Math.max(...examples.map(({ inputIds }) => inputIds.length));
     let padded = false;
-    const rows = examples.map(({ inputIds, labels = inputIds, attentionMask }) => {
-      const lengths = [labels, attentionMask ?? inputIds].map((row) => row.length);
+    const packed = examples.some(({ sequenceIds }) => sequenceIds !== undefined);
+    const rows = examples.map(({ inputIds, labels = inputIds, attentionMask, sequenceIds }) => {
+      const documents = sequenceIds ?? inputIds.map(() => 0);
+      const lengths = [labels, attentionMask ?? inputIds, documents].map((row) => row.length);
       if (inputIds.length === 0 || lengths.some((other) => other !== inputIds.length)) {
         throw new TypeError(
-          `Cannot make a batch: labels and attentionMask as long as inputIds are required, received ${lengths} for ${inputIds.length} ids`,
+          `Cannot make a batch: labels, attentionMask and sequenceIds as long as inputIds are required, received ${lengths} for ${inputIds.length} ids`,
         );
       }
       const mask = attentionMask ?? inputIds.map(() => 1);
@@ -60,12 +65,14 @@ export function defaultDataCollator(padTokenId = 0): DataCollator {
         inputIds: padTo(inputIds, length, padTokenId),
         labels: padTo(labels, length, -100),
         mask: padTo(mask, length, 0),
+        documents: padTo(documents, length, documents.at(-1)! + 1),
       };
     });
     return {
       inputIds: rows.map((row) => row.inputIds),
       labels: rows.map((row) => row.labels),
       ...padded ? { attentionMask: rows.map((row) => row.mask) } : {},
+      ...packed ? { sequenceIds: rows.map((row) => row.documents) } : {},
     };
   };
 }

@@ -11,6 +11,8 @@ export interface Example {
   readonly labels?: readonly number[];
   /** 1 for tokens, 0 for padding; default all tokens. */
   readonly attentionMask?: readonly number[];
+  /** The document of each token, where several lie in the row: they do not see each other. Default one document. */
+  readonly sequenceIds?: readonly number[];
 }
 
 /** Examples by number; an array of examples is one. */

@@ -41,6 +41,7 @@ export type {
   StepOptions,
 } from "./optimizer.ts";
 export { SGD, type SGDGroup, type SGDOptions } from "./sgd.ts";
+export { packExamples } from "./pack.ts";
 export { formatProgress } from "./progress.ts";
 export { getLastCheckpoint } from "./checkpoint.ts";
 export { EarlyStoppingCallback, type EarlyStoppingOptions } from "./early_stopping.ts";

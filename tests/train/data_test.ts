@@ -131,7 +131,7 @@ Deno.test("defaultDataCollator() pads ids, labels and mask on the right, and lea
   assertThrows(
     () => collate([{ inputIds: [1, 2], labels: [1] }]),
     TypeError,
-    "Cannot make a batch: labels and attentionMask as long as inputIds are required, received 1,2 for 2 ids",
+    "Cannot make a batch: labels, attentionMask and sequenceIds as long as inputIds are required, received 1,2,2 for 2 ids",
   );
 });
 
