@@ -17,6 +17,8 @@ import {
   tidy,
   type WeightLayout,
 } from "../../autograd/mod.ts";
+import { launchMatmul } from "../../autograd/ops/_matmul.ts";
+import type { MatmulTile } from "../../kernels/matmul.ts";
 import { formatBytes, WEIGHT_FORMATS } from "../../kernels/weights/mod.ts";
 import { randomValues } from "../reference/matmul.ts";
 import { GGUF_TYPES, randomWeight } from "../reference/quantized.ts";
@@ -111,5 +113,46 @@ Deno.test("weights of few bits are refused where they cannot be: other shapes, o
   assertThrows(() => weight.requiresGrad = true, TypeError, "float32 is required");
   assertThrows(() => cast(Tensor.from([[1]], { device }), "q4_0"), TypeError, "no such conversion");
   assertEquals(await weight.data(), bytes);
+  device.destroy();
+});
+
+/** Tiles of hardware: through workgroup memory, with tiles read ahead, and with steps of K shared between threads. */
+const HARDWARE: MatmulTile[] = [
+  { variant: "shared", tileM: 4, tileN: 4, lanesM: 4, lanesN: 8, lanesK: 1, tileK: 16, ahead: true },
+  { variant: "register", tileM: 2, tileN: 4, lanesM: 1, lanesN: 8, lanesK: 8, tileK: 4 },
+  { variant: "register", tileM: 1, tileN: 4, lanesM: 1, lanesN: 8, lanesK: 1, tileK: 4, scalar: true },
+];
+
+Deno.test("weights of few bits have the same products in the tiles of hardware", async () => {
+  const device = await Device.create();
+  const [M, N, K] = [6, 64, 256];
+  const a = Tensor.from(randomValues(1, M * K), { device, shape: [M, K] });
+  for (const type of ["q4_0", "q6_k", "nf4_double"] as const) {
+    for (const layout of ["nt", "nn"] as const) {
+      const shape = layout === "nt" ? [N, K] : [K, 256];
+      const columns = shape[layout === "nt" ? 0 : 1];
+      const packed = type === "nf4_double"
+        ? await quantize(Tensor.from(randomValues(2, shape[0] * shape[1]), { device, shape }), type)
+        : randomWeight(device, type, shape, 3);
+      const product = async (b: Tensor, tile?: MatmulTile) => {
+        const y = Tensor.from(new Float32Array(M * columns), { device, shape: [M, columns] });
+        const size = { layout, M, N: columns, K };
+        launchMatmul(device, {
+          ...size,
+          a: { tensor: a, ld: K },
+          b: { tensor: b, ld: shape[1] },
+          y: { tensor: y, ld: columns },
+          tile,
+        });
+        return await y.data() as Float32Array;
+      };
+      const expected = await product(cast(packed, "float32"));
+      const most = expected.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+      for (const tile of HARDWARE) {
+        const label = `${type} ${layout} ${tile.variant} ${tile.ahead ? "ahead" : ""} ${tile.lanesK}`;
+        assertAllClose(await product(packed, tile), expected, { rtol: 0, atol: 1e-6 * most, label });
+      }
+    }
+  }
   device.destroy();
 });
