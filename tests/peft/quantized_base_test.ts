@@ -4,7 +4,7 @@
  * @module
  */
 import { assert, assertAllClose, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { isQuantized, tidy } from "../../autograd/mod.ts";
+import { isQuantized, noGrad, tidy } from "../../autograd/mod.ts";
 import { memoryFolder } from "../../io/open_file.ts";
 import { AutoModelForCausalLM, type GPT2LMHeadModel } from "../../model/mod.ts";
 import { getPeftModel, LoraConfig, PeftModel } from "../../peft/mod.ts";
@@ -157,5 +157,28 @@ Deno.test("a module with weights of few bits is not trained whole, and the model
     model,
     new LoraConfig({ r: 2, targetModules: ["c_attn"], modulesToSave: ["ln_f"] }),
   );
+  peftModel.dispose();
+});
+
+Deno.test("rows of a batch over blocks use adapters of their own", async () => {
+  const { model } = await load("auto");
+  const config = () => new LoraConfig({ r: 2, targetModules: ["c_attn", "c_fc"] });
+  const peftModel = getPeftModel(model, config()).eval();
+  peftModel.addAdapter("other", config());
+  await randomise(peftModel);
+  peftModel.setAdapter("other");
+  await randomise(peftModel, 7);
+  const alone = [];
+  for (const name of ["default", "other"]) {
+    peftModel.setAdapter(name);
+    alone.push(await logitsOf(peftModel, batch));
+  }
+  const row = alone[0].length / 2;
+  using output = noGrad(() =>
+    peftModel.forward({ inputIds: batch.inputIds, adapterNames: ["other", "default"] })
+  ) as ReturnType<GPT2LMHeadModel["forward"]>;
+  const mixed = await output.logits.data() as Float32Array;
+  assertAllClose(mixed.subarray(0, row), alone[1].subarray(0, row), { rtol: 0, atol: 1e-5 });
+  assertAllClose(mixed.subarray(row), alone[0].subarray(row), { rtol: 0, atol: 1e-5 });
   peftModel.dispose();
 });

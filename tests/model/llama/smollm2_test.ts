@@ -89,6 +89,30 @@ Deno.test({
   },
 });
 
+Deno.test({
+  name: "SmolLM2 as its file has it takes the file's bytes, and has transformers' logits and greedy tokens",
+  ignore: path === null,
+  fn: async () => {
+    const device = await ownDevice();
+    const model = await AutoModelForCausalLM.fromPretrained<LlamaForCausalLM>(path!, {
+      device,
+      dtype: "auto",
+    });
+    const { size } = await Deno.stat(path!);
+    const { liveBytes } = device.memory;
+    assert(liveBytes <= 1.02 * size, `${liveBytes} bytes for a file of ${size}`);
+    const [{ ids, logits, greedy }] = expected.prompts;
+    using output = noGrad(() => model.forward({ inputIds: [ids] }));
+    const all = await output.logits.data() as Float32Array;
+    const row = all.subarray((ids.length - 1) * model.config.vocabSize);
+    const worst = Math.max(...logits.map((value, i) => Math.abs(row[97 * i] - value)));
+    assert(worst < 2e-3, `logits ${worst}`);
+    const [tokens] = await model.generate([ids], { maxNewTokens: 8, doSample: false, eosTokenId: null });
+    assertEquals(tokens.slice(ids.length), greedy.slice(0, 8));
+    model.dispose();
+  },
+});
+
 /** 200 texts of many kinds. */
 function variedTexts(): string[] {
   const pieces = [
