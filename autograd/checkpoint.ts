@@ -12,27 +12,28 @@ import { backward, newestNode, nodesBelow, noGrad, recordNode, withGrad } from "
 import type { TapeTensor } from "./tape.ts";
 import type { Tensor } from "./tensor.ts";
 
-/** Tensors by name. */
-type Named = Readonly<Record<string, Tensor>>;
-
 /** What is computed twice. */
-export interface Checkpointed<Inputs extends Named> {
+export interface Checkpointed<Inputs extends Readonly<Record<string, Tensor>>> {
   /** Its name, for errors. */
   readonly name: string;
   /** Tensors that gradients may flow to: all that `body` reads of what other ops computed with gradients. */
   readonly inputs: Inputs;
   /** Other tensors that `body` reads and the caller's scope frees. */
-  readonly constants: Named;
+  readonly constants: Readonly<Record<string, Tensor>>;
   /** Where its dropout draws from: the second time it draws the same numbers. */
   readonly random: RandomState;
   /**
    * Computes the result, the same whenever it runs; parameters may be read from outside.
    * @param again whether this is the second time: then nobody reads the result, only what its gradient needs
    */
-  readonly body: (inputs: Inputs, constants: Named, again: boolean) => Tensor;
+  readonly body: (inputs: Inputs, constants: Readonly<Record<string, Tensor>>, again: boolean) => Tensor;
 }
 
-function record<Inputs extends Named>(part: Checkpointed<Inputs>, y: Tensor, place: RandomPlace): void {
+function record<Inputs extends Readonly<Record<string, Tensor>>>(
+  part: Checkpointed<Inputs>,
+  y: Tensor,
+  place: RandomPlace,
+): void {
   const { name, random, body } = part;
   const [inputNames, constantNames] = [Object.keys(part.inputs), Object.keys(part.constants)];
   const inputs = inputNames.map((key) => part.inputs[key]);
@@ -94,7 +95,9 @@ function catchGradient(tensor: TapeTensor, take: (dy: TapeTensor) => void): void
  * plain computation to the bit.
  * @throws {Error} in the backward pass, if train or eval mode, adapters or what trains changed in between
  */
-export function checkpoint<Inputs extends Named>(part: Checkpointed<Inputs>): Tensor {
+export function checkpoint<Inputs extends Readonly<Record<string, Tensor>>>(
+  part: Checkpointed<Inputs>,
+): Tensor {
   const { tensor, call } = part.random.place;
   const place = { tensor: untracked(() => tensor.alias()), call }; // an older one, should the stream move on
   try {

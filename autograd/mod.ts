@@ -25,7 +25,7 @@ export {
   type WeightType,
 } from "../kernels/weights/mod.ts";
 export { withHalfActivations } from "./half_activations.ts";
-export { defaultSeed, HostRandom, RandomState, setSeed } from "./random.ts";
+export { defaultSeed, HostRandom, type RandomPlace, RandomState, setSeed } from "./random.ts";
 export { TorchGenerator } from "./torch_generator.ts";
 export { keep, tidy, untracked } from "./scope.ts";
 export { sameShape, type Shape, showShape, sizeOf } from "./shape.ts";

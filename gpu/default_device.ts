@@ -3,7 +3,8 @@
  * @module
  */
 
-import { Device, type DeviceOptions } from "./device.ts";
+import { Device } from "./device.ts";
+import type { DeviceOptions } from "./device_options.ts";
 
 let current: Device | null = null;
 

@@ -9,6 +9,12 @@ import { BufferPool, type BufferView, type DeviceBuffer, type MemoryReport } fro
 import { Capture } from "./capture.ts";
 import { CommandStream } from "./command_stream.ts";
 import { DeviceHealth } from "./device_health.ts";
+import {
+  type DeviceOptions,
+  type NegotiatedLimit,
+  WANTED_FEATURES,
+  WANTED_LIMITS,
+} from "./device_options.ts";
 import { type DeviceProfile, deviceProfile } from "./device_profile.ts";
 import { findAdapter } from "./find_adapter.ts";
 import { narrowLimits } from "./limits.ts";
@@ -16,48 +22,6 @@ import { PipelineCache } from "./pipeline_cache.ts";
 import { Readback } from "./readback.ts";
 import { rehearsalOf } from "./rehearsal.ts";
 import { writeBytes } from "./write_bytes.ts";
-
-/** Limits that `Device.create` negotiates. */
-export type NegotiatedLimit =
-  | "maxBufferSize"
-  | "maxStorageBufferBindingSize"
-  | "maxStorageBuffersPerShaderStage"
-  | "maxComputeWorkgroupStorageSize"
-  | "maxComputeInvocationsPerWorkgroup"
-  | "maxComputeWorkgroupSizeX";
-
-/** Options of `Device.create`. */
-export interface DeviceOptions {
-  /** The caller's own device, used as it is. */
-  device?: GPUDevice;
-  /** The caller's own adapter. */
-  adapter?: GPUAdapter;
-  /** The WebGPU entry point; default `navigator.gpu`. */
-  gpu?: GPU;
-  /** Which adapter to ask for; default `"high-performance"`. */
-  powerPreference?: GPUPowerPreference;
-  /**
-   * Limits to ask for; each becomes the smallest of this, the library's own wish and the adapter's (or the given
-   * device's).
-   */
-  limits?: Partial<Record<NegotiatedLimit, number>>;
-  /** Limit of the byte ledger, live and idle; default none. */
-  memoryLimitBytes?: number;
-  /** Bytes that may always be kept for reuse, in addition to a quarter of those in use. Default 256 MiB. */
-  idleFloorBytes?: number;
-}
-
-/** Limits beyond WebGPU's defaults that kernels use; each is lowered to what the adapter offers. */
-const WANTED_LIMITS: Readonly<Record<NegotiatedLimit, number>> = {
-  maxBufferSize: 4 * 2 ** 30,
-  maxStorageBufferBindingSize: 4 * 2 ** 30 - 4,
-  maxStorageBuffersPerShaderStage: 34,
-  maxComputeWorkgroupStorageSize: 32 * 2 ** 10,
-  maxComputeInvocationsPerWorkgroup: 256,
-  maxComputeWorkgroupSizeX: 256,
-};
-
-const WANTED_FEATURES = ["shader-f16", "timestamp-query"] as const;
 
 /** Counters since the device was made. */
 export interface DeviceStats {

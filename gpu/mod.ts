@@ -6,6 +6,7 @@
 export { type Capture, isSameWork } from "./capture.ts";
 export type { BufferView, DeviceBuffer, MemoryReport } from "./buffer_pool.ts";
 export { currentDevice, defaultDevice, initDevice } from "./default_device.ts";
-export { Device, type DeviceOptions, type DeviceStats, type NegotiatedLimit } from "./device.ts";
+export { Device, type DeviceStats } from "./device.ts";
+export type { DeviceOptions, NegotiatedLimit } from "./device_options.ts";
 export type { DeviceProfile } from "./device_profile.ts";
 export * from "./errors.ts";

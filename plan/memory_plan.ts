@@ -68,6 +68,7 @@ export interface MemoryPlan extends MemoryBytes {
 
 /** The run needs more memory than there is. */
 export class MemoryBudgetError extends RangeError {
+  /** For those who tell errors by their names. */
   override name = "MemoryBudgetError";
   /** What it needs. */
   readonly plan: MemoryPlan;

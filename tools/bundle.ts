@@ -26,7 +26,7 @@ export interface Bundle {
 
 /** Globals of Deno and Node that no browser has; keys and methods of such a name (`require(a){…}`) are no uses of it. */
 const RUNTIME_NAMES =
-  /(?<![.\w$])(Deno|process|Buffer|require|__dirname|__filename|setImmediate)\b(?!\s*:|\s*\([^()]*\)\s*\{)/g;
+  /(?<![\w$]|\.\s*)(Deno|process|Buffer|require|__dirname|__filename|setImmediate)\b(?!\s*:|\s*\([^()]*\)\s*\{)/g;
 
 /** Names a bundle imports at load time or takes from Deno or Node, each as one line with what surrounds it. */
 export function findRuntimeNames(code: string): string[] {

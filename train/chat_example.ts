@@ -8,10 +8,12 @@ import type { Message } from "./rows.ts";
 
 /** What a tokenizer needs for conversations. */
 export interface ChatTokenizer extends TextTokenizer {
+  /** Ids of a conversation. */
   applyChatTemplate(
     messages: readonly Message[],
     options: { addGenerationPrompt: boolean; tools?: readonly unknown[] },
   ): number[];
+  /** Text of ids. */
   decode(ids: readonly number[]): string;
 }
 

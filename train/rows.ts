@@ -5,8 +5,11 @@
 
 /** A message of a conversation. */
 export interface Message {
+  /** "system", "user", "assistant" or "tool", as far as the template knows them. */
   readonly role: string;
+  /** What was said. */
   readonly content?: unknown;
+  /** Other fields, for the template. */
   readonly [field: string]: unknown;
 }
 

@@ -1,0 +1,50 @@
+/**
+ * What a device is asked for: options, limits and features.
+ * @module
+ */
+
+/** Limits that `Device.create` negotiates. */
+export type NegotiatedLimit =
+  | "maxBufferSize"
+  | "maxStorageBufferBindingSize"
+  | "maxStorageBuffersPerShaderStage"
+  | "maxComputeWorkgroupStorageSize"
+  | "maxComputeInvocationsPerWorkgroup"
+  | "maxComputeWorkgroupSizeX";
+
+/** Options of `Device.create`. */
+export interface DeviceOptions {
+  /** The caller's own device, used as it is. */
+  device?: GPUDevice;
+  /** The caller's own adapter. */
+  adapter?: GPUAdapter;
+  /** The WebGPU entry point; default `navigator.gpu`. */
+  gpu?: GPU;
+  /** Which adapter to ask for; default `"high-performance"`. */
+  powerPreference?: GPUPowerPreference;
+  /**
+   * Limits to ask for; each becomes the smallest of this, the library's own wish and the adapter's (or the given
+   * device's).
+   */
+  limits?: Partial<Record<NegotiatedLimit, number>>;
+  /** Limit of the byte ledger, live and idle; default none. */
+  memoryLimitBytes?: number;
+  /** Bytes that may always be kept for reuse, in addition to a quarter of those in use. Default 256 MiB. */
+  idleFloorBytes?: number;
+}
+
+/** Limits beyond WebGPU's defaults that kernels use; each is lowered to what the adapter offers. */
+export const WANTED_LIMITS: Readonly<Record<NegotiatedLimit, number>> = {
+  maxBufferSize: 4 * 2 ** 30,
+  maxStorageBufferBindingSize: 4 * 2 ** 30 - 4,
+  maxStorageBuffersPerShaderStage: 34,
+  maxComputeWorkgroupStorageSize: 32 * 2 ** 10,
+  maxComputeInvocationsPerWorkgroup: 256,
+  maxComputeWorkgroupSizeX: 256,
+};
+
+/** Features that kernels and the profiler use where the adapter has them. */
+export const WANTED_FEATURES: readonly ("shader-f16" | "timestamp-query")[] = [
+  "shader-f16",
+  "timestamp-query",
+];
