@@ -87,7 +87,7 @@ const NAMED_INITS = ["gaussian", "orthogonal", "pissa", "pissa_niter_", "olora",
 
 /** Initial values that `peft` has beside them, and why they are not supported. */
 const ABSENT_INITS: Readonly<Record<string, string>> = {
-  loftq: "it starts from a quantised base, and the weights here are not quantised",
+  loftq: "quantise the base while it is loaded, and use pissa, which starts from its numbers",
   corda: "use pissa, or eva to start from data",
   lora_ga: "use pissa, or eva to start from data",
   mica: "use pissa",

@@ -217,7 +217,7 @@ const BAD: [Record<string, unknown>, string][] = [
   [{ initLoraWeights: 3 }, "Unknown initialization init_lora_weights=3"],
   [
     { initLoraWeights: "loftq" },
-    'init_lora_weights="loftq" is not supported: it starts from a quantised base',
+    'init_lora_weights="loftq" is not supported: quantise the base while it is loaded, and use pissa',
   ],
   [{ initLoraWeights: "corda" }, 'init_lora_weights="corda" is not supported: use pissa, or eva'],
   [{ initLoraWeights: "lora_ga" }, 'init_lora_weights="lora_ga" is not supported'],
