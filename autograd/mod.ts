@@ -17,7 +17,9 @@ export {
 } from "./dtype.ts";
 export type { FusedActivationName } from "../kernels/fused_activations.ts";
 export {
+  type BitsandbytesFormatName,
   type BitsandbytesFormatName as BitsandbytesFormat,
+  type GgufFormatName,
   isQuantized,
   LOADED_TYPES,
   type QuantizedType,

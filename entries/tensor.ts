@@ -13,6 +13,7 @@
 
 export {
   add,
+  type BitsandbytesFormatName,
   type CapturedStep,
   type CaptureOptions,
   captureStep,
@@ -33,6 +34,7 @@ export {
   type Gate,
   gelu,
   geluNew,
+  type GgufFormatName,
   HostRandom,
   layerNorm,
   type LayerNormOptions,
