@@ -26,7 +26,9 @@ export function defaultSeed(): number {
 
 /** A place in a stream: its step on the device, and the number of the next random op. */
 export interface RandomPlace {
+  /** uint32 [4]: the generator's state in that step. */
   readonly tensor: Tensor;
+  /** Number of the next random op. */
   readonly call: number;
 }
 
