@@ -193,12 +193,14 @@ function rising(given: Given, after: (progress: number) => number): (step: numbe
   };
 }
 
+/** A cosine from 1, `numCycles` waves of it. */
+function cosine(progress: number, numCycles: number): number {
+  return 0.5 * (1 + Math.cos(Math.PI * numCycles * 2 * progress));
+}
+
 /** `numCycles` waves from 1 to `least`. */
 function wave(numCycles: number, least: number): (progress: number) => number {
-  return (progress) => {
-    const factor = 0.5 * (1 + Math.cos(Math.PI * numCycles * 2 * progress));
-    return Math.max(0, factor * (1 - least) + least);
-  };
+  return (progress) => Math.max(0, cosine(progress, numCycles) * (1 - least) + least);
 }
 
 const RISES: Readonly<Record<ScheduleShape, (progress: number) => number>> = {
@@ -208,7 +210,7 @@ const RISES: Readonly<Record<ScheduleShape, (progress: number) => number>> = {
 };
 const FALLS: Readonly<Record<ScheduleShape, (progress: number, numCycles: number) => number>> = {
   linear: (progress) => 1 - progress,
-  cosine: (progress, numCycles) => 0.5 * (1 + Math.cos(Math.PI * numCycles * 2 * progress)),
+  cosine,
   "1-sqrt": (progress) => 1 - Math.sqrt(progress),
 };
 
