@@ -66,6 +66,7 @@ function record<Inputs extends Readonly<Record<string, Tensor>>>(
       );
       const stranger = result.node && nodesBelow(result.node).find(({ id }) => id <= first);
       if (stranger) {
+        result.dispose();
         throw new Error(
           `Cannot compute ${name} again for its gradient: it reads a result of "${stranger.name}" that is not among its inputs`,
         );

@@ -14,7 +14,8 @@ import {
 
 /**
  * Types other than `float32` that hold weights (`kernels/weights/`) store frozen ones; kernels compute in float32.
- * `float16`: two halves in a 32-bit word, the last dimension even. `int32` holds ids and labels, `uint32` masks and random state.
+ * `float16`: two halves in a 32-bit word, the last dimension even. `int32` holds ids and labels, `uint32` masks and
+ * random state.
  */
 export type DType = WeightType | "int32" | "uint32";
 

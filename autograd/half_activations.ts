@@ -11,25 +11,26 @@ import { type Storage, Tensor } from "./tensor.ts";
 /** Tensors with fewer elements are not worth two launches. */
 const SMALLEST = 1024;
 
-/** Packed memory by the memory it was packed from: several ops may save one tensor. */
-const packed = new WeakMap<Storage, Storage>();
-
-const halves: SavedStore = {
-  pack(tensor) {
-    if (tensor.dtype !== "float32" || tensor.size < SMALLEST || tensor.size % 2 !== 0) return null;
-    const known = packed.get(tensor.storage);
-    if (known && known.references > 0) return new Tensor(known, [tensor.size], "float16");
-    const half = cast(tensor.alias([tensor.size]), "float16");
-    packed.set(tensor.storage, half.storage);
-    return half;
-  },
-  unpack: (half, shape) => cast(half, "float32").alias(shape),
-};
+/** A store that packs each tensor once: several ops may save one. */
+function halves(): SavedStore {
+  const packed = new WeakMap<Storage, Storage>();
+  return {
+    pack(tensor) {
+      if (tensor.dtype !== "float32" || tensor.size < SMALLEST || tensor.size % 2 !== 0) return null;
+      const known = packed.get(tensor.storage);
+      if (known && known.references > 0) return new Tensor(known, [tensor.size], "float16");
+      const half = cast(tensor.alias([tensor.size]), "float16");
+      packed.set(tensor.storage, half.storage);
+      return half;
+    },
+    unpack: (half, shape) => cast(half, "float32").alias(shape),
+  };
+}
 
 /**
  * Runs `body`, a forward pass, so that what its gradients need is kept in half the memory. Values beyond 65,504 become
  * infinite there.
  */
 export function withHalfActivations<T>(body: () => T): T {
-  return withSavedStore(halves, body);
+  return withSavedStore(halves(), body);
 }

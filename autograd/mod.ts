@@ -18,7 +18,6 @@ export {
 export type { FusedActivationName } from "../kernels/fused_activations.ts";
 export {
   type BitsandbytesFormatName,
-  type BitsandbytesFormatName as BitsandbytesFormat,
   type GgufFormatName,
   isQuantized,
   LOADED_TYPES,

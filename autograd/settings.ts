@@ -1,7 +1,7 @@
 /**
  * Settings that decide which launches a step does, besides the shapes of its inputs: train or eval mode, which
- * parameters train, which adapters there are and which act. Each setter reports its change here; a recorded step is kept under the key of
- * the settings it was recorded under.
+ * parameters train, which adapters there are and which act. Each setter reports its change here; a recorded step is
+ * kept under the key of the settings it was recorded under.
  * @module
  */
 

@@ -1,11 +1,10 @@
 /**
  * Large models on little memory: a checkpoint with random weights is written once, loaded in few bits, planned, and
  * trained for a step; what the device and the process held is measured.
- * Run: deno run -A bench/large_models_bench.ts smollm2 | gpt2-small | gpt2-xl | llama-1b [--plan] [--steps 1] [--folder /tmp/large]
+ * Run: deno run -A bench/large_models_bench.ts smollm2 | gpt2-small | gpt2-xl | llama-1b [--plan] [--steps 1] [--folder out/large]
  * @module
  */
 import { parseArgs } from "node:util";
-import { tidy } from "../autograd/mod.ts";
 import { initDevice } from "../gpu/mod.ts";
 import {
   AutoModelForCausalLM,
@@ -20,6 +19,7 @@ import { planMemory } from "../plan/mod.ts";
 import { AdamW } from "../train/mod.ts";
 import { fetchSmolLM2 } from "../tools/fetch_smollm2.ts";
 import { tokenRows } from "./gpt_cases.ts";
+import { trainingStep } from "./training_step.ts";
 
 const real = await initDevice();
 const rehearsal = real.rehearsal();
@@ -135,7 +135,7 @@ const { values, positionals: [name] } = parseArgs({
   options: {
     plan: { type: "boolean" },
     steps: { type: "string", default: "1" },
-    folder: { type: "string", default: "/tmp/large" },
+    folder: { type: "string", default: "out/large" },
   },
   allowPositionals: true,
 });
@@ -189,15 +189,7 @@ for (let step = 1; step <= Number(values.steps); step++) {
   device.trim();
   device.resetPeakMemory();
   start = performance.now();
-  const loss = tidy(() => {
-    const { loss } = model.forward({ inputIds, labels: inputIds });
-    loss!.backward();
-    return loss!;
-  });
-  optimizer.step();
-  optimizer.zeroGrad();
-  const value = await loss.item();
-  loss.dispose();
+  const value = await trainingStep(model, optimizer, inputIds);
   const seconds = (performance.now() - start) / 1000;
   const { peakBytes } = device.memory;
   const process = await watch.most();

@@ -5,7 +5,6 @@
  * @module
  */
 import { parseArgs } from "node:util";
-import { type Tensor, tidy } from "../autograd/mod.ts";
 import { type Device, initDevice } from "../gpu/mod.ts";
 import { load } from "../io/safetensors.ts";
 import { AutoModelForCausalLM, type CausalLM, GPT2Config, GPT2LMHeadModel } from "../model/mod.ts";
@@ -35,6 +34,7 @@ import {
 } from "../peft/mod.ts";
 import { AdamW } from "../train/mod.ts";
 import { LEARNING_RATE, tokenRows } from "./gpt_cases.ts";
+import { trainingStep } from "./training_step.ts";
 import { formatTable, median, type Row } from "./harness.ts";
 
 const FIXTURES = new URL("../tests/fixtures/", import.meta.url).pathname;
@@ -153,16 +153,8 @@ async function timeSteps(model: Trained, steps: number): Promise<number> {
   const losses: number[] = [];
   for (let i = 0; i < steps + 2; i++) {
     const start = performance.now();
-    const loss = tidy(() => {
-      const { loss } = model.forward({ inputIds, labels: inputIds }) as { loss: Tensor };
-      loss.backward();
-      return loss;
-    });
-    optimizer.step();
-    optimizer.zeroGrad();
-    losses.push(await loss.item());
+    losses.push(await trainingStep(model, optimizer, inputIds));
     times.push(performance.now() - start);
-    loss.dispose();
   }
   optimizer.dispose();
   if (!(losses.at(-1)! < losses[0])) {

@@ -18,6 +18,7 @@ import { getPeftModel, LoraConfig, type PeftModel } from "../peft/mod.ts";
 import { fetchSmolLM2 } from "../tools/fetch_smollm2.ts";
 import { AdamW } from "../train/mod.ts";
 import { LEARNING_RATE, tokenRows } from "./gpt_cases.ts";
+import { trainingStep } from "./training_step.ts";
 import { median, printTable, type Row } from "./harness.ts";
 
 /** Weights that a token is multiplied with: every matrix but embeddings that are only looked up. */
@@ -85,15 +86,7 @@ async function stepRow(
     if (i === 1) device.resetPeakMemory();
     const before = device.stats.dispatches;
     const start = performance.now();
-    const loss = tidy(() => {
-      const { loss } = model.forward({ inputIds, labels: inputIds }) as { loss: Tensor };
-      loss.backward();
-      return loss;
-    });
-    optimizer.step();
-    optimizer.zeroGrad();
-    losses.push(await loss.item());
-    loss.dispose();
+    losses.push(await trainingStep(model, optimizer, inputIds));
     times.push(performance.now() - start);
     dispatches = device.stats.dispatches - before;
   }
@@ -113,6 +106,14 @@ async function stepRow(
     "peak MB": peakBytes / 1e6,
     loss: `${losses[0].toFixed(4)} -> ${losses.at(-1)!.toFixed(4)}`,
   };
+}
+
+/** Prints a row at once: all of them take over ten minutes. */
+function say(row: Row): Row {
+  console.log(
+    Object.values(row).map((value) => typeof value === "number" ? value.toFixed(2) : value).join("  "),
+  );
+  return row;
 }
 
 async function main(): Promise<void> {
@@ -141,17 +142,17 @@ async function main(): Promise<void> {
     const dispatches = device.stats.dispatches;
     await generate(25);
     const rest = performance.now() - before - first;
-    decoding.push({
+    decoding.push(say({
       weights: dtype,
       "load ms": load,
       "first token ms": first,
       "tokens/s": 24e3 / rest,
       "dispatches per token": (device.stats.dispatches - dispatches) / 25,
       "live MB": device.memory.liveBytes / 1e6,
-    });
+    }));
     const peftModel = getPeftModel(model, lora(["q_proj", "v_proj"]));
     for (const length of [64, 256]) {
-      rows.push(await stepRow(device, `SmolLM2, ${dtype}`, peftModel, length, steps));
+      rows.push(say(await stepRow(device, `SmolLM2, ${dtype}`, peftModel, length, steps)));
     }
     peftModel.dispose();
     device.trim();
@@ -159,14 +160,14 @@ async function main(): Promise<void> {
   const config = new GPT2Config({ residPdrop: 0, embdPdrop: 0, attnPdrop: 0 });
   const gpt2 = getPeftModel(new GPT2LMHeadModel(config, { device, seed: 1 }), lora(["c_attn"]));
   for (const length of [64, 256]) {
-    rows.push(await stepRow(device, "GPT-2 small, float32", gpt2, length, steps));
+    rows.push(say(await stepRow(device, "GPT-2 small, float32", gpt2, length, steps)));
   }
   const smol = await AutoModelForCausalLM.fromPretrained<LlamaForCausalLM>(path, { dtype: "float32" });
   const both = {
     "SmolLM2, float32": getPeftModel(smol, lora(["q_proj", "v_proj"])),
     "GPT-2 small, float32": gpt2,
   };
-  for (const length of [64, 256]) turns.push(...await inTurn(both, length, 2 * steps));
+  for (const length of [64, 256]) turns.push(...(await inTurn(both, length, 2 * steps)).map(say));
   for (const model of Object.values(both)) model.dispose();
   printTable("Step: LoRA r = 8", rows);
   printTable("In turn, least of each", turns);

@@ -10,36 +10,49 @@
 
 /** Elements that share a scale. */
 export const CODE_BLOCK = 256;
-const DECADES = 7;
 
-/** One map: code j from 1 on is cell `j + skip - 2^e` of decade `e - skip`, e = floor(log2(j + skip)); `last` is 1. */
-interface DynamicMap {
-  readonly skip: 0 | 1;
-  readonly last: number;
+/**
+ * The 256 numbers of a map, ascending, as `create_dynamic_map` makes them in float32: 0, 1, and the middles of 2^e cells of
+ * [0.1, 1] times 10^(e - 6) for e from 0 to 6, of either sign; without signs of twice as many cells.
+ */
+export function dynamicMap(signed = true): Float32Array<ArrayBuffer> {
+  const { fround } = Math;
+  const numbers = [0, 1];
+  for (let e = 0; e < 7; e++) {
+    const parts = 2 ** (signed ? e : e + 1);
+    const step = fround(fround(1 - fround(0.1)) / parts);
+    const edge = (i: number) =>
+      i <= parts / 2 ? fround(fround(0.1) + fround(step * i)) : fround(1 - fround(step * (parts - i)));
+    for (let i = 0; i < parts; i++) {
+      const middle = fround(fround(edge(i) + edge(i + 1)) / 2);
+      const number = fround(fround(10 ** (e - 6)) * middle);
+      numbers.push(number);
+      if (signed) numbers.push(-number);
+    }
+  }
+  return Float32Array.from(numbers.sort((a, b) => a - b));
 }
 
-/** Magnitudes: a code is 127 + magnitude, or 127 - magnitude for a number below 0, whose last magnitude, 127, is 1. */
-const SIGNED: DynamicMap = { skip: 0, last: 128 };
-/** Between the last two magnitudes of numbers below 0. */
-const LAST_NEGATIVE = (value(SIGNED, 126) + 1) / 2;
-const UNSIGNED: DynamicMap = { skip: 1, last: 255 };
-
-function value({ skip, last }: DynamicMap, j: number): number {
-  if (j === 0 || j === last) return j === 0 ? 0 : 1;
-  const e = 31 - Math.clz32(j + skip);
-  const cells = 2 ** e;
-  return 10 ** (e - skip - DECADES + 1) * (0.1 + 0.9 * (j + skip - cells + 0.5) / cells);
+/** The numbers of the codes of states. */
+function codeNumbers(signed: boolean): Float32Array<ArrayBuffer> {
+  const numbers = dynamicMap(signed);
+  if (signed) numbers[0] = -1;
+  return numbers;
 }
 
-/** The nearest code of a number from 0 to 1. */
-function nearest(map: DynamicMap, a: number): number {
-  let [low, high] = [0, map.last];
+const NUMBERS = { signed: codeNumbers(true), unsigned: codeNumbers(false) };
+/** Between the last two numbers below 0. */
+const LAST_NEGATIVE = (1 - NUMBERS.signed[1]) / 2;
+
+/** The nearest code of a number from -1 to 1. */
+function nearest(numbers: Float32Array, a: number): number {
+  let [low, high] = [0, numbers.length - 1];
   while (high - low > 1) {
     const middle = (low + high) >> 1;
-    if (value(map, middle) <= a) low = middle;
+    if (numbers[middle] <= a) low = middle;
     else high = middle;
   }
-  return a - value(map, low) < value(map, high) - a ? low : high;
+  return a - numbers[low] < numbers[high] - a ? low : high;
 }
 
 /** Codes of values as the device keeps them, and the scale of each block of 256. */
@@ -52,13 +65,10 @@ export function encodeDynamic(
     const block = Math.floor(i / CODE_BLOCK);
     scales[block] = Math.max(scales[block], Math.abs(x));
   });
-  const map = signed ? SIGNED : UNSIGNED;
+  const numbers = signed ? NUMBERS.signed : NUMBERS.unsigned;
   const codes = Uint8Array.from(values, (x, i) => {
     const scale = scales[Math.floor(i / CODE_BLOCK)];
-    const magnitude = scale > 0 ? nearest(map, Math.abs(x) / scale) : 0;
-    if (!signed) return magnitude;
-    if (x >= 0 || magnitude < 127) return 127 + (x < 0 ? -magnitude : magnitude);
-    return -x / scale < LAST_NEGATIVE ? 1 : 0;
+    return nearest(numbers, scale > 0 ? x / scale : 0);
   });
   return { codes, scales };
 }
@@ -69,26 +79,41 @@ export function decodeDynamic(
   scales: Float32Array,
   signed: boolean,
 ): Float32Array<ArrayBuffer> {
-  return Float32Array.from(codes, (code, i) => {
-    const scale = scales[Math.floor(i / CODE_BLOCK)];
-    if (!signed) return value(UNSIGNED, code) * scale;
-    return (code === 0 ? -1 : Math.sign(code - 127) * value(SIGNED, Math.abs(code - 127))) * scale;
-  });
+  const numbers = signed ? NUMBERS.signed : NUMBERS.unsigned;
+  return Float32Array.from(codes, (code, i) => numbers[code] * scales[Math.floor(i / CODE_BLOCK)]);
 }
 
-function wgslMap(name: string, { skip, last }: DynamicMap): string {
+/** WGSL for 10^(e - 6), e from 0 to 6. */
+const DECADE = (e: string) =>
+  `select(select(select(1e-6, 1e-5, ${e} == 1u), 1e-4, ${e} == 2u),
+    select(select(select(1e-3, 1e-2, ${e} == 4u), 1e-1, ${e} == 5u), 1.0, ${e} == 6u), ${e} >= 3u)`;
+
+/**
+ * WGSL of a function of the magnitude number j of a map, from 0 on: 128 numbers and 1 with signs, 255 and 1 without. Within
+ * 2e-7 of the rounded table.
+ */
+export function dynamicMagnitude(name: string, signed: boolean): string {
+  const [skip, last] = signed ? [0, 128] : [1, 255];
   return /* wgsl */ `
-fn ${name}Value(j: u32) -> f32 {
+fn ${name}(j: u32) -> f32 {
   if (j == 0u) { return 0.0; }
   if (j >= ${last}u) { return 1.0; }
-  let e = firstLeadingBit(j + ${skip}u);
-  let cells = f32(1u << e);
-  return decade(e - ${skip}u) * (0.1 + 0.9 * (f32(j + ${skip}u) - cells + 0.5) / cells);
+  let q = j + ${skip}u;
+  let bit = firstLeadingBit(q);
+  let e = bit - ${skip}u;
+  let middle = 0.1 + 0.9 * (f32(2u * (q - (1u << bit)) + 1u) / f32(2u << bit));
+  return middle * ${DECADE("e")};
 }
+`;
+}
+
+function wgslMap(name: string, signed: boolean): string {
+  const skip = signed ? 0 : 1;
+  return /* wgsl */ `${dynamicMagnitude(`${name}Value`, signed)}
 fn ${name}Code(a: f32) -> u32 {
-  let i = u32(a >= 1e-6) + u32(a >= 1e-5) + u32(a >= 1e-4) + u32(a >= 1e-3) + u32(a >= 1e-2) + u32(a >= 0.1);
-  let cells = f32(1u << (i + ${skip}u));
-  let cell = clamp(floor((a / decade(i) - 0.1) / 0.9 * cells), 0.0, cells - 1.0);
+  let e = u32(a >= 1e-6) + u32(a >= 1e-5) + u32(a >= 1e-4) + u32(a >= 1e-3) + u32(a >= 1e-2) + u32(a >= 0.1);
+  let cells = f32(1u << (e + ${skip}u));
+  let cell = clamp(floor((a / ${DECADE("e")} - 0.1) / 0.9 * cells), 0.0, cells - 1.0);
   let j = u32(cells + cell) - ${skip}u;
   let own = abs(a - ${name}Value(j)); // the neighbours are nearer at the ends of a decade alone
   if (abs(a - ${name}Value(j - 1u)) < own) { return j - 1u; }
@@ -102,19 +127,7 @@ fn ${name}Code(a: f32) -> u32 {
  * WGSL: `signed4(word)` and `unsigned4(word)` give the four values of a word, `signedWord(v)` and `unsignedWord(v)` the
  * word of four values from -1 or 0 to 1.
  */
-export const dynamicCodesSnippet: string = /* wgsl */ `
-fn decade(i: u32) -> f32 {
-  switch i {
-    case 0u: { return 1e-6; }
-    case 1u: { return 1e-5; }
-    case 2u: { return 1e-4; }
-    case 3u: { return 1e-3; }
-    case 4u: { return 1e-2; }
-    case 5u: { return 0.1; }
-    default: { return 1.0; }
-  }
-}
-${wgslMap("signed", SIGNED)}${wgslMap("unsigned", UNSIGNED)}
+export const dynamicCodesSnippet: string = /* wgsl */ `${wgslMap("signed", true)}${wgslMap("unsigned", false)}
 fn signedOf(code: u32) -> f32 {
   if (code == 0u) { return -1.0; }
   let j = i32(code) - 127;

@@ -3,14 +3,14 @@
  * them beside it. Source: QuantState.as_dict and Linear8bitLt of bitsandbytes 0.50.
  * @module
  */
-import { type BitsandbytesFormat, packBitsandbytes, type Shape, showShape } from "../autograd/mod.ts";
+import { type BitsandbytesFormatName, packBitsandbytes, type Shape, showShape } from "../autograd/mod.ts";
 import type { Bytes } from "../io/file_source.ts";
 import { parseJson } from "../io/json.ts";
 import type { TensorReader } from "../io/safetensors.ts";
 
 /** One quantised weight. */
 export interface BitsandbytesWeight {
-  readonly type: BitsandbytesFormat;
+  readonly type: BitsandbytesFormatName;
   /** [out, in] */
   readonly shape: Shape;
   /** What keeps it from being read, or null. */
@@ -69,13 +69,13 @@ async function fourBits(reader: TensorReader, name: string, state: string): Prom
     );
   }
   return {
-    type: `${kind === "fp4" ? "fp4" : "nf4"}${nested ? "_double" : ""}` as BitsandbytesFormat,
+    type: `${kind === "fp4" ? "fp4" : "nf4"}${nested ? "_double" : ""}` as BitsandbytesFormatName,
     shape,
     problem: problems.length === 0 ? null : `has a quant_state that does not fit: ${problems.join("; ")}`,
     read: async () => {
       const scales = await reader.read(`${name}.absmax`);
       const factors = nested ? floats(await reader.read(`${name}.nested_absmax`)) : undefined;
-      const type = `${kind}${nested ? "_double" : ""}` as BitsandbytesFormat;
+      const type = `${kind}${nested ? "_double" : ""}` as BitsandbytesFormatName;
       const codes = await reader.read(name);
       return packBitsandbytes(type, shape, {
         codes,

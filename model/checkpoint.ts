@@ -7,7 +7,7 @@
 
 import {
   allocate,
-  type BitsandbytesFormat,
+  type BitsandbytesFormatName,
   defaultDevice,
   type Device,
   empty,
@@ -162,7 +162,7 @@ async function fillQuantized(
   try {
     await weights.fill(name, path, numbers);
     if (turned) outByIn = untracked(() => transpose(numbers));
-    const packed = await quantize(outByIn, dtype as BitsandbytesFormat);
+    const packed = await quantize(outByIn, dtype as BitsandbytesFormatName);
     device.copy(packed.view, parameter.view);
     packed.dispose();
   } finally {

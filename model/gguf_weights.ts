@@ -31,7 +31,7 @@ import type { KeptType, WeightSource } from "./weight_source.ts";
 const CHUNK_ELEMENTS = 2 ** 21;
 
 /** Element types of tensors by the file's. */
-const TYPES = {
+export const TYPES_OF_GGML = {
   F32: "float32",
   F16: "float16",
   BF16: "bfloat16",
@@ -47,7 +47,8 @@ const TYPES = {
 } as const satisfies Partial<Record<GgmlTypeName, WeightType>>;
 
 /** The element type of a tensor; undefined for one that cannot be read. */
-const typeOf = ({ type }: GgufTensorInfo): WeightType | undefined => TYPES[type as keyof typeof TYPES];
+const typeOf = ({ type }: GgufTensorInfo): WeightType | undefined =>
+  TYPES_OF_GGML[type as keyof typeof TYPES_OF_GGML];
 
 /** The weights of a GGUF file for the parameters of a tree. */
 export class GgufWeights<Config> implements WeightSource {
@@ -94,7 +95,9 @@ export class GgufWeights<Config> implements WeightSource {
     const info = this.#file.tensors.get(name)!;
     const { shape } = info;
     const { rows, transposed } = this.#placeOf(path);
-    const problem = typeOf(info) ? null : `is of ${info.type}: ${Object.keys(TYPES).join(", ")} can be read`;
+    const problem = typeOf(info)
+      ? null
+      : `is of ${info.type}: ${Object.keys(TYPES_OF_GGML).join(", ")} can be read`;
     const part = rows && rows[1] <= shape[0] ? [rows[1] - rows[0], ...shape.slice(1)] : [...shape];
     return { shape: transposed ? part.reverse() : part, problem };
   }

@@ -3,7 +3,7 @@
  * @module
  */
 import {
-  type BitsandbytesFormat,
+  type BitsandbytesFormatName,
   isQuantized,
   LOADED_TYPES,
   type Shape,
@@ -41,7 +41,7 @@ export interface StorageOptions {
 const quoted = (values: readonly string[]) => values.map((value) => JSON.stringify(value)).join(", ");
 
 /** What linear layers are quantised to, or null. @throws {TypeError} for options that are not known or do not fit */
-export function checkStorage(options: StorageOptions): BitsandbytesFormat | null {
+export function checkStorage(options: StorageOptions): BitsandbytesFormatName | null {
   const { dtype = "float32", quantization, doubleQuant = false } = options;
   const refuse = (rule: string, received: unknown): never => {
     throw new TypeError(`Cannot load the model: ${rule}, received ${JSON.stringify(received)}`);

@@ -152,7 +152,7 @@ export class TextDataset implements Dataset {
       try {
         example = exampleOf(row, tokenizer, options.blockSize);
       } catch (cause) {
-        const message = (cause as Error).message.replace(/^Cannot [^:]+: /, "");
+        const message = (cause as Error).message.replace(/^Cannot/, "cannot");
         throw new TypeError(`Cannot read "${name}", ${where}: ${message}`, { cause });
       }
       const { length } = example.inputIds;

@@ -64,4 +64,4 @@ export { logSoftmax, softmax } from "./softmax.ts";
 export { type Svd, svd, svdLowrank } from "./svd.ts";
 export { chooseRows, type RowChoice, takeRows } from "./take_rows.ts";
 export { dequantize } from "./dequantize.ts";
-export { type BitsandbytesParts, dynamicMap, packBitsandbytes, quantize } from "./quantize.ts";
+export { type BitsandbytesParts, packBitsandbytes, quantize } from "./quantize.ts";

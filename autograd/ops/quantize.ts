@@ -2,6 +2,7 @@
  * Weights in bitsandbytes' formats, from float32 and from the tensors that its checkpoints have.
  * @module
  */
+import { dynamicMap } from "../../kernels/dynamic_codes.ts";
 import { quantizeRows } from "../../kernels/quantize_rows.ts";
 import { type BitsandbytesFormatName, fitsFormat, WEIGHT_FORMATS } from "../../kernels/weights/mod.ts";
 import { showShape } from "../shape.ts";
@@ -63,24 +64,6 @@ export function packBitsandbytes(
     pairs.setFloat32(8 * i + 4, offset, true);
   });
   return out;
-}
-
-/** The 256 numbers of the signed dynamic map, as `create_dynamic_map` makes them in float32. */
-export function dynamicMap(): Float32Array {
-  const { fround } = Math;
-  const numbers = [0, 1];
-  for (let e = 0; e < 7; e++) {
-    const parts = 2 ** e;
-    const step = fround(fround(1 - fround(0.1)) / parts);
-    const edge = (i: number) =>
-      i <= parts / 2 ? fround(fround(0.1) + fround(step * i)) : fround(1 - fround(step * (parts - i)));
-    for (let i = 0; i < parts; i++) {
-      const middle = fround(fround(edge(i) + edge(i + 1)) / 2);
-      const number = fround(fround(10 ** (e - 6)) * middle);
-      numbers.push(number, -number);
-    }
-  }
-  return Float32Array.from(numbers.sort((a, b) => a - b));
 }
 
 /** Scales as codes of the dynamic map, their factors and their offset. */

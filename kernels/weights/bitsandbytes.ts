@@ -5,6 +5,7 @@
  * Source of the numbers: bitsandbytes 0.50, functional.py and backends/default/ops.py.
  * @module
  */
+import { dynamicMagnitude } from "../dynamic_codes.ts";
 import { literal, selectLevels, signedBytes } from "./snippets.ts";
 import { sharedReading, type WeightFormat } from "./weight_format.ts";
 
@@ -129,21 +130,12 @@ function single<Name extends "nf4" | "fp4">(
   };
 }
 
-/**
- * The number of a code of the dynamic map (Dettmers 2015, arXiv:1511.04561): code 127 + k stands for the middle of one of
- * 2^e parts of [0.1, 1] times 10^(e - 6), e the highest bit of k. Within 2e-7 of the rounded table in files.
- */
+/** The number of a code of the signed dynamic map (Dettmers 2015, arXiv:1511.04561): 127 is 0. */
 const dynamicNumber = (name: string) =>
-  `fn ${name}(code: u32) -> f32 {
+  `${dynamicMagnitude(`${name}_magnitude`, true)}
+fn ${name}(code: u32) -> f32 {
   let k = i32(code) - 127;
-  if (k == 0) { return 0.0; }
-  if (k == 128) { return 1.0; }
-  let size = u32(abs(k));
-  let e = firstLeadingBit(size);
-  let middle = 0.1 + 0.9 * (f32(2u * (size - (1u << e)) + 1u) / f32(2u << e));
-  let small = select(select(1e-6, 1e-5, e == 1u), 1e-4, e == 2u);
-  let large = select(select(select(1e-3, 1e-2, e == 4u), 1e-1, e == 5u), 1.0, e == 6u);
-  return sign(f32(k)) * (middle * select(small, large, e >= 3u));
+  return sign(f32(k)) * ${name}_magnitude(u32(abs(k)));
 }
 `;
 

@@ -4,7 +4,7 @@
  */
 import { assertAllClose, assertEquals, assertThrows } from "@std/assert";
 import {
-  type BitsandbytesFormat,
+  type BitsandbytesFormatName,
   cast,
   Device,
   embedding,
@@ -40,7 +40,7 @@ async function compareOps(device: Device, type: QuantizedType, V: number, thorou
     Tensor.from(randomValues(seed, shape.reduce((a, b) => a * b)), { device, shape });
   const packed = GGUF_TYPES.includes(type)
     ? randomWeight(device, type, [V, C], 7)
-    : await quantize(random(7, [V, C]), type as BitsandbytesFormat);
+    : await quantize(random(7, [V, C]), type as BitsandbytesFormatName);
   const plain = cast(packed, "float32");
   assertEquals(packed.byteLength, formatBytes(WEIGHT_FORMATS[type], V * C));
   const whole = packed.byteLength <= device.limits.maxStorageBufferBindingSize;

@@ -2,24 +2,13 @@ import { assert, assertEquals } from "@std/assert";
 import { defaultDevice, dequantize, readAndDispose } from "../../autograd/mod.ts";
 import { GGML_TYPES, type GgmlTypeName } from "../../io/gguf_types.ts";
 import { safetensors } from "../../io/safetensors.ts";
-import { WEIGHT_FORMATS, type WeightType } from "../../kernels/weights/mod.ts";
+import { WEIGHT_FORMATS } from "../../kernels/weights/mod.ts";
+import { TYPES_OF_GGML } from "../../model/gguf_weights.ts";
 
 const FIXTURE = new URL("../fixtures/gguf/blocks.safetensors", import.meta.url).pathname;
 
-/** Element types by the names of ggml. */
-const TYPES: Partial<Record<GgmlTypeName, WeightType>> = {
-  F16: "float16",
-  BF16: "bfloat16",
-  Q4_0: "q4_0",
-  Q4_1: "q4_1",
-  Q5_0: "q5_0",
-  Q5_1: "q5_1",
-  Q8_0: "q8_0",
-  Q4_K: "q4_k",
-  Q5_K: "q5_k",
-  Q6_K: "q6_k",
-  IQ4_NL: "iq4_nl",
-};
+/** Element types that are dequantised, by the names of ggml. */
+const { F32: _, ...TYPES } = TYPES_OF_GGML;
 
 Deno.test("dequantize() gives gguf-py's numbers to the bit, for every format", async () => {
   const device = await defaultDevice();

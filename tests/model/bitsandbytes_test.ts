@@ -3,7 +3,8 @@
  * @module
  */
 import { assert, assertAllClose, assertEquals, assertRejects } from "@std/assert";
-import { dynamicMap, isQuantized, noGrad } from "../../autograd/mod.ts";
+import { isQuantized, noGrad } from "../../autograd/mod.ts";
+import { dynamicMap } from "../../kernels/dynamic_codes.ts";
 import { memoryFolder } from "../../io/open_file.ts";
 import { safetensors, type SafetensorsEntry } from "../../io/safetensors.ts";
 import { AutoModelForCausalLM, type CausalLM, type Quantization } from "../../model/mod.ts";

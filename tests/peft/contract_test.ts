@@ -11,7 +11,7 @@ import {
   assertRejects,
   assertThrows,
 } from "@std/assert";
-import { captureStep, noGrad, type Tensor, tidy } from "../../autograd/mod.ts";
+import { captureStep, noGrad, type Tensor } from "../../autograd/mod.ts";
 import { safetensors } from "../../io/safetensors.ts";
 import type { CausalLM } from "../../model/mod.ts";
 import type { Parameter } from "../../nn/mod.ts";
@@ -19,6 +19,7 @@ import { peftFormat } from "../../peft/methods/adapter_format.ts";
 import { formatOf } from "../../peft/registry.ts";
 import { getPeftModel, NoMatchingModuleError, PeftModel } from "../../peft/mod.ts";
 import { AdamW } from "../../train/mod.ts";
+import { trainingStep } from "../reference/training_step.ts";
 import { type Case, type Cases, casesOn, type Tree, TREES } from "./contract_cases.ts";
 import { bytesOf, logitsOf as logitsOfBatch, randomise, withFolder } from "./tiny_model.ts";
 
@@ -56,16 +57,7 @@ const trainable = (model: PeftModel) => [...model.parameters()].filter((p) => p.
 
 /** One optimizer step; its loss. */
 function stepOf(model: PeftModel<CausalLM>, optimizer: AdamW) {
-  return (inputIds: number[][] | Tensor): Tensor => {
-    const loss = tidy(() => {
-      const { loss } = model.forward({ inputIds, labels: inputIds });
-      loss!.backward();
-      return loss!;
-    });
-    optimizer.step();
-    optimizer.zeroGrad();
-    return loss;
-  };
+  return (inputIds: number[][] | Tensor): Tensor => trainingStep(model, optimizer, inputIds);
 }
 
 /** Losses of steps, read back together. */

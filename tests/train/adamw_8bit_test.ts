@@ -3,10 +3,11 @@
  * @module
  */
 import { assert, assertEquals } from "@std/assert";
-import { captureStep, type Device, type Tensor, tidy } from "../../autograd/mod.ts";
+import { captureStep, type Device, type Tensor } from "../../autograd/mod.ts";
 import { GPT2Config, GPT2LMHeadModel } from "../../model/mod.ts";
 import { AdamW, AdamW8bit, type Optimizer, Trainer, type TrainingArguments } from "../../train/mod.ts";
 import { ownDevice } from "../reference/fixtures.ts";
+import { trainingStep } from "../reference/training_step.ts";
 
 const LENGTH = 16;
 const config = () =>
@@ -28,25 +29,15 @@ function textOf(step: number): number[][] {
   });
 }
 
-function stepOf(model: GPT2LMHeadModel, optimizer: Optimizer) {
-  return ({ inputIds }: { inputIds: Tensor }): Tensor => {
-    const loss = tidy(() => {
-      const { loss } = model.forward({ inputIds, labels: inputIds });
-      loss!.backward();
-      return loss!;
-    });
-    optimizer.step();
-    optimizer.zeroGrad();
-    return loss;
-  };
-}
-
 async function train(make: (params: Iterable<Tensor>) => Optimizer, steps: number) {
   const device: Device = await ownDevice();
   const model = new GPT2LMHeadModel(config(), { device, seed: 1 });
   const optimizer = make(model.parameters());
   const weights = device.memory.liveBytes;
-  const step = captureStep(device, stepOf(model, optimizer));
+  const step = captureStep(
+    device,
+    ({ inputIds }: { inputIds: Tensor }) => trainingStep(model, optimizer, inputIds),
+  );
   const losses: number[] = [];
   for (let i = 0; i < steps; i++) losses.push(await step({ inputIds: textOf(i) }).item());
   step.dispose();
@@ -87,12 +78,7 @@ Deno.test("AdamW8bit goes on from its state bit for bit, and its state loads int
         optimizer.loadStateDict(await wide.stateDict());
         wide.dispose();
       }
-      const inputIds = textOf(i);
-      const loss = tidy(() => model.forward({ inputIds, labels: inputIds }).loss!);
-      loss.backward();
-      loss.dispose();
-      optimizer.step();
-      optimizer.zeroGrad();
+      trainingStep(model, optimizer, textOf(i)).dispose();
     }
     const values = await Promise.all([...model.parameters()].map((parameter) => parameter.data()));
     optimizer.dispose();
