@@ -3,7 +3,7 @@
  * @module
  */
 
-import { allocate, type Device, type Tensor, unallocated, untracked } from "../autograd/mod.ts";
+import { type Device, type Tensor, unallocated, untracked } from "../autograd/mod.ts";
 import type { CausalLM } from "../model/mod.ts";
 import { Conv1D, Module, Parameter, replaceParameters } from "../nn/mod.ts";
 import { getPeftModel, PeftModel } from "../peft/mod.ts";
@@ -49,10 +49,12 @@ function copyBase(model: CausalLM, device: Device): CausalLM {
   ) => CausalLM;
   const copy = new (model.constructor as Build)(model.config, { device }, (shape) => make(shape));
   const others = new Map<Parameter, Parameter>();
+  const bytes: number[] = [];
   for (const [path, parameter] of copy.namedParameters()) {
     const original = find(model, path);
     if (!(original instanceof Parameter)) throw uncopyable(path);
     const { shape, dtype } = original;
+    bytes.push(original.storage.buffer.byteLength); // more than it needs, where it was not loaded
     if (dtype !== "float32" || shape.join() !== parameter.shape.join()) {
       others.set(parameter, make(shape, dtype));
     }
@@ -63,7 +65,7 @@ function copyBase(model: CausalLM, device: Device): CausalLM {
   }
   replaceParameters(copy, others);
   for (const parameter of others.keys()) parameter.dispose();
-  for (const parameter of copy.parameters()) allocate(parameter);
+  [...copy.parameters()].forEach((parameter, i) => parameter.storage.allocate(bytes[i]));
   copy.random.allocate();
   return copy;
 }

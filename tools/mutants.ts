@@ -258,8 +258,8 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     file: "plan/copy_model.ts",
-    search: 'if (dtype !== "float32" || shape',
-    replace: "if (shape",
+    search: "parameter.storage.allocate(bytes[i])",
+    replace: "parameter.storage.allocate(4 * parameter.size)",
     tests: ["tests/plan/memory_plan_test.ts"],
     filter: "Llama in NF4",
   },

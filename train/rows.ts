@@ -128,9 +128,9 @@ const FORMS: readonly Form[] = [
   { keys: ["text"], read: ({ text, prompt }) => isText(text) && prompt === undefined ? { text } : null },
 ];
 
-/** The forms in words. */
+/** The forms in words, the simplest first. */
 export const ROW_FORMS: string = FORMS.map(({ keys }) => keys.map((key) => `"${key}"`).join(" with "))
-  .reverse().join(", ");
+  .reverse().join(", ").replace(/, ([^,]*)$/, " or $1");
 
 /** What a row holds, or in words what it is instead. */
 export function readRow(value: unknown): Row | string {

@@ -85,7 +85,7 @@ Deno.test("TextDataset.fromFile() names what is wrong with a file, and the line"
       "list.jsonl",
       `["abcd"]`,
       TypeError,
-      `line 1: an object with "text", "question" with "answer", "instruction" with "output", "prompt" with "completion", "conversations", "messages", "input_ids" is required, received an array`,
+      `line 1: an object with "text", "question" with "answer", "instruction" with "output", "prompt" with "completion", "conversations", "messages" or "input_ids" is required, received an array`,
     ],
     [
       "keys.jsonl",
