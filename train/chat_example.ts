@@ -30,7 +30,7 @@ const begins = (long: readonly number[], short: readonly number[]) =>
   short.length <= long.length && short.every((id, i) => long[i] === id);
 
 /**
- * A conversation as a training example: labels are -100 but over the words of the assistant and the token that ends
+ * A conversation as a training example: labels are -100 except over the assistant's words and the token that ends
  * them. Each answer is found between the conversation up to it with the beginning of an answer, and with it.
  * @throws {TypeError} without an answer, and for a chat template that writes earlier messages otherwise once others follow
  */
