@@ -7,7 +7,7 @@ import { captureStep, type Tensor, tidy } from "../autograd/mod.ts";
 import type { Device } from "../gpu/mod.ts";
 import { type CausalLM, GPT2Config, GPT2LMHeadModel } from "../model/mod.ts";
 import { getPeftModel, LoraConfig, type PeftModel } from "../peft/mod.ts";
-import { AdamW } from "../train/adamw.ts";
+import { AdamW } from "../train/optimizers/adamw.ts";
 
 /** A model and a batch under the clock. */
 export interface StepCase {

@@ -6,7 +6,7 @@
  */
 import { geluNew, layerNorm, softmax, Tensor } from "../autograd/mod.ts";
 import { type Device, initDevice } from "../gpu/mod.ts";
-import { AdamW } from "../train/adamw.ts";
+import { AdamW } from "../train/optimizers/adamw.ts";
 import { type Floors, measureFloors } from "./floor_bench.ts";
 import {
   checkResult,

@@ -193,10 +193,10 @@ export const MUTANTS: readonly Mutant[] = [
     filter: "clipping and not clipping",
   },
   {
-    file: "train/lr_scheduler.ts",
+    file: "train/optimizers/lr_scheduler.ts",
     search: "Math.cos(Math.PI * numCycles * 2 * progress)",
     replace: "Math.cos(Math.PI * numCycles * progress)",
-    tests: ["tests/train/lr_scheduler_test.ts"],
+    tests: ["tests/train/optimizers/lr_scheduler_test.ts"],
   },
   // PEFT
   {

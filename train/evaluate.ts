@@ -5,7 +5,7 @@
 
 import { concat, keep, noGrad, readAndDispose, reshape, type Tensor, tidy } from "../autograd/mod.ts";
 import { inEvalMode, Module } from "../nn/mod.ts";
-import { countItems, type DataLoader } from "./data_loader.ts";
+import { countItems, type DataLoader } from "./data/data_loader.ts";
 import type { PredictionCollector } from "./metrics.ts";
 import { forwardWithLoss, logitsOf, type TrainableModel } from "./trainable_model.ts";
 

@@ -4,7 +4,7 @@
  */
 
 import { noGrad, readAndDispose, type Tensor, type TensorData, tidy } from "../autograd/mod.ts";
-import type { Batch } from "./data_loader.ts";
+import type { Batch } from "./data/data_loader.ts";
 import { evalName } from "./training_arguments.ts";
 
 /** Predictions of one row. */

@@ -3,20 +3,20 @@
  * @module
  */
 
-export { AdamW, AdamW8bit, type AdamWGroup, type AdamWOptions } from "./adamw.ts";
-export { createLoraplusOptimizer, type LoraplusOptions } from "./loraplus.ts";
-export { clipGradNorm } from "./clip_grad_norm.ts";
-export { chatExample, type ChatExampleOptions, type ChatTokenizer } from "./chat_example.ts";
-export { TextDataset, type TextDatasetOptions } from "./data.ts";
-export type { Dataset, Example, TextTokenizer } from "./example.ts";
-export type { Message } from "./rows.ts";
+export { AdamW, AdamW8bit, type AdamWGroup, type AdamWOptions } from "./optimizers/adamw.ts";
+export { createLoraplusOptimizer, type LoraplusOptions } from "./optimizers/loraplus.ts";
+export { clipGradNorm } from "./optimizers/clip_grad_norm.ts";
+export { chatExample, type ChatExampleOptions, type ChatTokenizer } from "./data/chat_example.ts";
+export { TextDataset, type TextDatasetOptions } from "./data/text_dataset.ts";
+export type { Dataset, Example, TextTokenizer } from "./data/example.ts";
+export type { Message } from "./data/rows.ts";
 export {
   type Batch,
   type DataCollator,
   DataLoader,
   type DataLoaderOptions,
   defaultDataCollator,
-} from "./data_loader.ts";
+} from "./data/data_loader.ts";
 export {
   getConstantSchedule,
   getConstantScheduleWithWarmup,
@@ -29,7 +29,7 @@ export {
   type SchedulerSettings,
   type SchedulerType,
   type ScheduleShape,
-} from "./lr_scheduler.ts";
+} from "./optimizers/lr_scheduler.ts";
 export type {
   GroupInput,
   GroupState,
@@ -39,10 +39,10 @@ export type {
   ParameterState,
   Params,
   StepOptions,
-} from "./optimizer.ts";
-export { SGD, type SGDGroup, type SGDOptions } from "./sgd.ts";
-export { packExamples } from "./pack.ts";
-export { formatProgress } from "./progress.ts";
+} from "./optimizers/optimizer.ts";
+export { SGD, type SGDGroup, type SGDOptions } from "./optimizers/sgd.ts";
+export { packExamples } from "./data/pack.ts";
+export { formatProgress } from "./reports/progress.ts";
 export { getLastCheckpoint } from "./checkpoint.ts";
 export { EarlyStoppingCallback, type EarlyStoppingOptions } from "./early_stopping.ts";
 export type { ComputeMetrics, EvalPrediction, PreprocessLogits, RowPrediction } from "./metrics.ts";

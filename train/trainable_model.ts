@@ -12,7 +12,7 @@ import {
   type TrainingStateKeeper,
   type trainingStateKeeper,
 } from "../nn/mod.ts";
-import type { Batch } from "./data_loader.ts";
+import type { Batch } from "./data/data_loader.ts";
 
 /** What a model's forward returns, as far as training looks at it. */
 export interface ModelOutput {

@@ -6,7 +6,7 @@
 import { checkOptions } from "../options/names.ts";
 import { choice, flag, integer, number, orNull, type Rule, rule, text } from "../options/rules.ts";
 import { completeOptions, namesOf, option, type OptionTable, toDisk } from "../options/table.ts";
-import { SCHEDULER_TYPES, type SchedulerSettings, type SchedulerType } from "./lr_scheduler.ts";
+import { SCHEDULER_TYPES, type SchedulerSettings, type SchedulerType } from "./optimizers/lr_scheduler.ts";
 
 /** When something happens during training. */
 export type IntervalStrategy = "no" | "steps" | "epoch";

@@ -15,13 +15,13 @@ import {
 } from "../autograd/mod.ts";
 import { gradNorm } from "../autograd/ops/grad_norm.ts";
 import { LossTally } from "../autograd/ops/loss_tally.ts";
-import { AdamW, AdamW8bit } from "./adamw.ts";
+import { AdamW, AdamW8bit } from "./optimizers/adamw.ts";
 import type { DataOrder, LossSums, RunParts } from "./checkpoint.ts";
-import type { Dataset } from "./example.ts";
-import { type Batch, countItems, countTokens, type DataCollator, DataLoader } from "./data_loader.ts";
-import { getScheduler, type LRScheduler } from "./lr_scheduler.ts";
-import type { Optimizer } from "./optimizer.ts";
-import { SGD } from "./sgd.ts";
+import type { Dataset } from "./data/example.ts";
+import { type Batch, countItems, countTokens, type DataCollator, DataLoader } from "./data/data_loader.ts";
+import { getScheduler, type LRScheduler } from "./optimizers/lr_scheduler.ts";
+import type { Optimizer } from "./optimizers/optimizer.ts";
+import { SGD } from "./optimizers/sgd.ts";
 import {
   decayGroups,
   lossOf,

@@ -19,7 +19,7 @@ import {
 } from "@peft/webgpu";
 import { reshape, slice } from "@peft/webgpu/tensor";
 import type { EvalPrediction, TrainerOptions } from "@peft/webgpu/train";
-import { ConsoleReport } from "../../train/console_report.ts";
+import { ConsoleReport } from "../../train/reports/console_report.ts";
 import { countingData, inFolder, tinyModel, VOCABULARY, weightsOf } from "./tiny_run.ts";
 
 const dataset = countingData(16);

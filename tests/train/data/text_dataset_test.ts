@@ -1,5 +1,5 @@
 import { assertEquals, assertNotEquals, assertRejects, assertThrows } from "@std/assert";
-import { DataLoader, defaultDataCollator, type Example, TextDataset } from "../../train/mod.ts";
+import { DataLoader, defaultDataCollator, type Example, TextDataset } from "../../../train/mod.ts";
 
 /** One id a UTF-16 unit; 0 ends a text. */
 const tokenizer = {

@@ -3,12 +3,12 @@
  * @module
  */
 import { assert, assertAlmostEquals, assertEquals, assertThrows, relativeL2 } from "@std/assert";
-import { HostRandom, tidy } from "../../autograd/mod.ts";
-import { LlamaConfig, LlamaForCausalLM } from "../../model/llama/mod.ts";
-import type { CausalLM } from "../../model/mod.ts";
-import { type Batch, defaultDataCollator, type Example, packExamples, Trainer } from "../../train/mod.ts";
-import { countItems } from "../../train/data_loader.ts";
-import { loadFixture, ownDevice } from "../reference/fixtures.ts";
+import { HostRandom, tidy } from "../../../autograd/mod.ts";
+import { LlamaConfig, LlamaForCausalLM } from "../../../model/llama/mod.ts";
+import type { CausalLM } from "../../../model/mod.ts";
+import { type Batch, defaultDataCollator, type Example, packExamples, Trainer } from "../../../train/mod.ts";
+import { countItems } from "../../../train/data/data_loader.ts";
+import { loadFixture, ownDevice } from "../../reference/fixtures.ts";
 
 const example = (...inputIds: number[]): Example => ({ inputIds });
 

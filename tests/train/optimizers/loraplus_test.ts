@@ -1,7 +1,7 @@
 import { assertAllClose, assertEquals, assertThrows } from "@std/assert";
-import { PeftModel } from "../../peft/mod.ts";
-import { createLoraplusOptimizer, type LoraplusOptions } from "../../train/mod.ts";
-import { FIXTURES, loadFixture, ownDevice } from "../reference/fixtures.ts";
+import { PeftModel } from "../../../peft/mod.ts";
+import { createLoraplusOptimizer, type LoraplusOptions } from "../../../train/mod.ts";
+import { FIXTURES, loadFixture, ownDevice } from "../../reference/fixtures.ts";
 
 interface Expected {
   cases: Record<string, number[]>;

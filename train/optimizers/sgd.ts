@@ -3,8 +3,8 @@
  * @module
  */
 
-import type { Tensor } from "../autograd/mod.ts";
-import { sgdRule, type SGDValues } from "../autograd/ops/sgd_step.ts";
+import type { Tensor } from "../../autograd/mod.ts";
+import { sgdRule, type SGDValues } from "../../autograd/ops/sgd_step.ts";
 import { DeviceOptimizer } from "./device_optimizer.ts";
 import {
   checkOption,

@@ -3,11 +3,11 @@
  * @module
  */
 import { assert, assertEquals } from "@std/assert";
-import { captureStep, type Device, type Tensor } from "../../autograd/mod.ts";
-import { GPT2Config, GPT2LMHeadModel } from "../../model/mod.ts";
-import { AdamW, AdamW8bit, type Optimizer, Trainer, type TrainingArguments } from "../../train/mod.ts";
-import { ownDevice } from "../reference/fixtures.ts";
-import { trainingStep } from "../reference/training_step.ts";
+import { captureStep, type Device, type Tensor } from "../../../autograd/mod.ts";
+import { GPT2Config, GPT2LMHeadModel } from "../../../model/mod.ts";
+import { AdamW, AdamW8bit, type Optimizer, Trainer, type TrainingArguments } from "../../../train/mod.ts";
+import { ownDevice } from "../../reference/fixtures.ts";
+import { trainingStep } from "../../reference/training_step.ts";
 
 const LENGTH = 16;
 const config = () =>

@@ -3,7 +3,7 @@
  * @module
  */
 
-import { Tensor } from "../autograd/mod.ts";
+import { Tensor } from "../../autograd/mod.ts";
 
 /** Options of `step()`. */
 export interface StepOptions {

@@ -3,8 +3,8 @@
  * @module
  */
 
-import { full, type Tensor, tidy } from "../autograd/mod.ts";
-import { gradNorm, scaleByClip } from "../autograd/ops/grad_norm.ts";
+import { full, type Tensor, tidy } from "../../autograd/mod.ts";
+import { gradNorm, scaleByClip } from "../../autograd/ops/grad_norm.ts";
 
 /**
  * Scales the gradients of `params`, in place, by min(1, maxNorm / (norm + 1e-6)), where norm is the L2 norm of all of

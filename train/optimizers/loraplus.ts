@@ -4,7 +4,7 @@
  * @module
  */
 
-import { LayerNorm, type Module, type Parameter } from "../nn/mod.ts";
+import { LayerNorm, type Module, type Parameter } from "../../nn/mod.ts";
 import { AdamW, type AdamWOptions } from "./adamw.ts";
 
 /** Options of `createLoraplusOptimizer`. */

@@ -3,8 +3,8 @@
  * @module
  */
 
-import type { FileInput } from "../io/file_source.ts";
-import { openFile } from "../io/open_file.ts";
+import type { FileInput } from "../../io/file_source.ts";
+import { openFile } from "../../io/open_file.ts";
 import { chatExample, type ChatTokenizer } from "./chat_example.ts";
 import type { Dataset, Example, TextTokenizer } from "./example.ts";
 import { readRow, type Row, ROW_FORMS } from "./rows.ts";

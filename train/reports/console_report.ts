@@ -4,8 +4,8 @@
  */
 
 import { formatProgress } from "./progress.ts";
-import type { CallbackExtra, TrainerCallback, TrainerControl, TrainerState } from "./trainer_state.ts";
-import type { TrainingArguments } from "./training_arguments.ts";
+import type { CallbackExtra, TrainerCallback, TrainerControl, TrainerState } from "../trainer_state.ts";
+import type { TrainingArguments } from "../training_arguments.ts";
 
 /** Seconds of silence after which a line is printed: this many at first, growing to the second number. */
 const SILENCE_SECONDS = [2, 60] as const;

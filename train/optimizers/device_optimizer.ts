@@ -3,8 +3,8 @@
  * @module
  */
 
-import { type Tensor, tidy } from "../autograd/mod.ts";
-import { SlotState, type UpdateRule } from "../autograd/ops/_slot_state.ts";
+import { type Tensor, tidy } from "../../autograd/mod.ts";
+import { SlotState, type UpdateRule } from "../../autograd/ops/_slot_state.ts";
 import type { GroupState, OptimizerGroup, OptimizerStateDict, StepOptions } from "./optimizer.ts";
 
 /** One state in a step. */

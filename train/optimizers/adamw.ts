@@ -3,8 +3,8 @@
  * @module
  */
 
-import type { Tensor } from "../autograd/mod.ts";
-import { adamw8bitRule, adamwRule, type AdamWValues } from "../autograd/ops/adamw_step.ts";
+import type { Tensor } from "../../autograd/mod.ts";
+import { adamw8bitRule, adamwRule, type AdamWValues } from "../../autograd/ops/adamw_step.ts";
 import { DeviceOptimizer, type RuleOf } from "./device_optimizer.ts";
 import {
   checkOption,

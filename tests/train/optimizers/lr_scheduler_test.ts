@@ -1,5 +1,5 @@
 import { assertAllClose, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import type { Tensor } from "../../autograd/mod.ts";
+import type { Tensor } from "../../../autograd/mod.ts";
 import {
   getConstantSchedule,
   getConstantScheduleWithWarmup,
@@ -13,8 +13,8 @@ import {
   type SchedulerType,
   Trainer,
   type TrainingArguments,
-} from "../../train/mod.ts";
-import { loadFixture, ownDevice } from "../reference/fixtures.ts";
+} from "../../../train/mod.ts";
+import { loadFixture, ownDevice } from "../../reference/fixtures.ts";
 
 /** Groups alone: a schedule looks at nothing else. */
 function optimizerOf(...rates: number[]): Optimizer {

@@ -3,7 +3,7 @@
  * @module
  */
 
-import type { TrainerState } from "./trainer_state.ts";
+import type { TrainerState } from "../trainer_state.ts";
 
 /** `1:05` or `2:03:07`. */
 function formatDuration(seconds: number): string {

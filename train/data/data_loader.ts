@@ -3,8 +3,8 @@
  * @module
  */
 
-import { defaultSeed, HostRandom } from "../autograd/mod.ts";
-import { checkOptions } from "../options/names.ts";
+import { defaultSeed, HostRandom } from "../../autograd/mod.ts";
+import { checkOptions } from "../../options/names.ts";
 import type { Dataset, Example } from "./example.ts";
 
 /** Rows of equal length. */

@@ -1,11 +1,11 @@
 import { assert, assertAllClose, assertEquals, assertThrows } from "@std/assert";
-import { defaultDevice, Tensor, tidy } from "../../autograd/mod.ts";
-import { gradNorm } from "../../autograd/ops/grad_norm.ts";
-import { GPT2LMHeadModel } from "../../model/mod.ts";
-import { AdamW, clipGradNorm, type Optimizer, type OptimizerStateDict, SGD } from "../../train/mod.ts";
-import { randomValues } from "../reference/matmul.ts";
+import { defaultDevice, Tensor, tidy } from "../../../autograd/mod.ts";
+import { gradNorm } from "../../../autograd/ops/grad_norm.ts";
+import { GPT2LMHeadModel } from "../../../model/mod.ts";
+import { AdamW, clipGradNorm, type Optimizer, type OptimizerStateDict, SGD } from "../../../train/mod.ts";
+import { randomValues } from "../../reference/matmul.ts";
 
-const FIXTURE = new URL("../fixtures/gpt2_tiny/", import.meta.url).pathname;
+const FIXTURE = new URL("../../fixtures/gpt2_tiny", import.meta.url).pathname;
 
 async function parameters(...values: Float32Array<ArrayBuffer>[]): Promise<Tensor[]> {
   const device = await defaultDevice();

@@ -3,14 +3,14 @@
  * @module
  */
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { AutoTokenizer, type Tokenizer } from "../../model/mod.ts";
-import { chatExample, type Message, TextDataset } from "../../train/mod.ts";
-import { TEMPLATE } from "../cli/chat_model.ts";
-import { smolLM2Path } from "../reference/smollm2.ts";
+import { AutoTokenizer, type Tokenizer } from "../../../model/mod.ts";
+import { chatExample, type Message, TextDataset } from "../../../train/mod.ts";
+import { TEMPLATE } from "../../cli/chat_model.ts";
+import { smolLM2Path } from "../../reference/smollm2.ts";
 
 async function chatTokenizer(template: string | null = TEMPLATE): Promise<Tokenizer> {
   const tokenizer = await AutoTokenizer.fromPretrained(
-    new URL("../../examples/demo/model", import.meta.url).pathname,
+    new URL("../../../examples/demo/model", import.meta.url).pathname,
   );
   tokenizer.chatTemplate = template;
   return tokenizer;
