@@ -5,7 +5,7 @@ import { GPT2LMHeadModel } from "../../../model/mod.ts";
 import { AdamW, clipGradNorm, type Optimizer, type OptimizerStateDict, SGD } from "../../../train/mod.ts";
 import { randomValues } from "../../reference/matmul.ts";
 
-const FIXTURE = new URL("../../../fixtures/gpt2_tiny", import.meta.url).pathname;
+const FIXTURE = new URL("../../fixtures/gpt2_tiny/", import.meta.url).pathname;
 
 async function parameters(...values: Float32Array<ArrayBuffer>[]): Promise<Tensor[]> {
   const device = await defaultDevice();
