@@ -13,8 +13,35 @@ export interface Message {
   readonly [field: string]: unknown;
 }
 
-/** What a row holds. */
-export type Row =
+/** A text, or messages for the chat template. */
+export type Words = string | readonly Message[];
+
+/** Two answers to one prompt, the better and the worse; all three texts, or all three messages. */
+export interface PreferenceRow {
+  /** What both answers follow; may be empty. */
+  readonly prompt: Words;
+  /** The better answer, without the prompt. */
+  readonly chosen: Words;
+  /** The worse answer, without the prompt. */
+  readonly rejected: Words;
+  /** Functions that the model may call, as JSON schemas. */
+  readonly tools?: readonly unknown[];
+}
+
+/** One answer and whether it is wanted, as KTO learns from; texts, or messages. */
+export interface UnpairedRow {
+  /** What the answer follows; may be empty. */
+  readonly prompt: Words;
+  /** The answer, without the prompt. */
+  readonly completion: Words;
+  /** Whether the answer is a good one. */
+  readonly label: boolean;
+  /** Functions that the model may call, as JSON schemas. */
+  readonly tools?: readonly unknown[];
+}
+
+/** What a row holds that a model learns word by word. */
+export type LanguageRow =
   /** A text, packed with others. */
   | { readonly text: string }
   /** A completion is learned, its prompt is not. */
@@ -31,6 +58,15 @@ export type Row =
     readonly labels?: readonly number[];
     readonly attentionMask?: readonly number[];
   };
+
+/** What a row holds. */
+export type Row = LanguageRow | PreferenceRow | UnpairedRow;
+
+/** Whether a row holds two answers to compare. */
+export const isPreferenceRow = (row: Row): row is PreferenceRow => "chosen" in row;
+
+/** Whether a row holds an answer and a judgement of it. */
+export const isUnpairedRow = (row: Row): row is UnpairedRow => "label" in row;
 
 type Given = Readonly<Record<string, unknown>>;
 
@@ -69,6 +105,46 @@ function exchange(system: unknown, question: string, answer: string): Row {
   return { messages, learnedFrom: 0 };
 }
 
+/**
+ * What two answers begin with, taken off both: characters, without a space at the end of them, or messages (TRL's
+ * `extract_prompt`).
+ */
+function sharedPrompt<T extends Words>(chosen: T, rejected: T): PreferenceRow {
+  const [a, b] = [chosen, rejected].map((words) => typeof words === "string" ? words : words.map(canonical));
+  let end = 0;
+  while (end < Math.min(a.length, b.length) && a[end] === b[end]) end++;
+  if (isText(a) && /[\uD800-\uDBFF]$/.test(a.slice(0, end))) end--; // characters, not halves of them
+  const differs = end < Math.min(a.length, b.length);
+  if (differs && isText(a) && a[end - 1] === " ") end--;
+  return { prompt: chosen.slice(0, end), chosen: chosen.slice(end), rejected: rejected.slice(end) };
+}
+
+/** A message as a text that is equal for equal messages. */
+function canonical(value: unknown): string {
+  return JSON.stringify(
+    value,
+    (_, inner) =>
+      isObject(inner) ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => a < b ? -1 : 1)) : inner,
+  );
+}
+
+/** Two answers of one kind; null where they are not. */
+function comparison({ prompt, chosen, rejected, ...row }: Given): Row | null {
+  const texts = isText(chosen) && isText(rejected);
+  if (!texts && !(isMessages(chosen) && isMessages(rejected))) return null;
+  const isExplicit = texts ? isText(prompt) : isMessages(prompt);
+  const read = isExplicit
+    ? { prompt: prompt as Words, chosen, rejected }
+    : sharedPrompt<Words>(chosen, rejected);
+  return { ...read, ...tools(row) };
+}
+
+/** A judgement: true or false, or the words, as .csv has them. */
+function judgement(label: unknown): boolean | null {
+  if (typeof label === "boolean") return label;
+  return isText(label) && /^(true|false)$/i.test(label) ? label.toLowerCase() === "true" : null;
+}
+
 /** A form of rows: the keys that tell it, and what a row is read as; null where the values do not fit. */
 interface Form {
   readonly keys: readonly string[];
@@ -101,6 +177,17 @@ const FORMS: readonly Form[] = [
     read: (row) => {
       const messages = sharedMessages(row.conversations, row.system);
       return messages && { messages, learnedFrom: 0, ...tools(row) };
+    },
+  },
+  { keys: ["chosen", "rejected"], read: comparison },
+  {
+    keys: ["prompt", "completion", "label"],
+    read: ({ prompt, completion, label, ...row }) => {
+      const wanted = judgement(label);
+      if (wanted === null) return null;
+      if (isText(prompt) && isText(completion)) return { prompt, completion, label: wanted };
+      if (!isMessages(prompt) || !isMessages(completion)) return null;
+      return { prompt, completion, label: wanted, ...tools(row) };
     },
   },
   {

@@ -7,7 +7,7 @@ import type { FileInput } from "../../io/file_source.ts";
 import { openFile } from "../../io/open_file.ts";
 import { chatExample, type ChatTokenizer } from "./chat_example.ts";
 import type { Dataset, Example, TextTokenizer } from "./example.ts";
-import { readRow, type Row, ROW_FORMS } from "./rows.ts";
+import { isPreferenceRow, isUnpairedRow, type LanguageRow, readRow, type Row, ROW_FORMS } from "./rows.ts";
 
 /** Options of `TextDataset`. */
 export interface TextDatasetOptions {
@@ -72,7 +72,7 @@ function* readRows(name: string, text: string): Generator<{ where: string; row: 
 
 /** A row as one example. @throws {TypeError} for a conversation without a chat template, or one that does not fit it */
 function exampleOf(
-  row: Exclude<Row, { text: string }>,
+  row: Exclude<LanguageRow, { text: string }>,
   tokenizer: TextTokenizer,
   blockSize: number,
 ): Example {
@@ -144,6 +144,13 @@ export class TextDataset implements Dataset {
     const texts: string[] = [];
     const examples: Example[] = [];
     for (const { where, row } of readRows(name, text)) {
+      if (isPreferenceRow(row) || isUnpairedRow(row)) {
+        throw new TypeError(
+          `Cannot read "${name}", ${where}: a text or an answer to learn is required, received ${
+            isPreferenceRow(row) ? '"chosen" and "rejected"' : 'an answer with a "label"'
+          }, which preference tuning takes`,
+        );
+      }
       if ("text" in row) {
         texts.push(row.text);
         continue;

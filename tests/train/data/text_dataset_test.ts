@@ -85,7 +85,7 @@ Deno.test("TextDataset.fromFile() names what is wrong with a file, and the line"
       "list.jsonl",
       `["abcd"]`,
       TypeError,
-      `line 1: an object with "text", "question" with "answer", "instruction" with "output", "prompt" with "completion", "conversations", "messages" or "input_ids" is required, received an array`,
+      `line 1: an object with "text", "question" with "answer", "instruction" with "output", "prompt" with "completion", "prompt" with "completion" with "label", "chosen" with "rejected", "conversations", "messages" or "input_ids" is required, received an array`,
     ],
     [
       "keys.jsonl",
@@ -98,6 +98,18 @@ Deno.test("TextDataset.fromFile() names what is wrong with a file, and the line"
       `{"prompt": "abcd"}`,
       TypeError,
       `received other keys or other values: "prompt"`,
+    ],
+    [
+      "pairs.jsonl",
+      `{"prompt": "a", "chosen": "b", "rejected": "c"}`,
+      TypeError,
+      `line 1: a text or an answer to learn is required, received "chosen" and "rejected", which preference tuning takes`,
+    ],
+    [
+      "judged.jsonl",
+      `{"prompt": "a", "completion": "b", "label": false}`,
+      TypeError,
+      `received an answer with a "label", which preference tuning takes`,
     ],
     ["nothing.jsonl", `\n\n`, RangeError, `text is required, received none`],
   ];
