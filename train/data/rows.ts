@@ -110,10 +110,12 @@ function exchange(system: unknown, question: string, answer: string): Row {
  * `extract_prompt`).
  */
 function sharedPrompt<T extends Words>(chosen: T, rejected: T): PreferenceRow {
-  const [a, b] = [chosen, rejected].map((words) => typeof words === "string" ? words : words.map(canonical));
+  const [a, b] = [chosen, rejected].map((words): string | string[] =>
+    typeof words === "string" ? words : words.map(canonical)
+  );
   let end = 0;
   while (end < Math.min(a.length, b.length) && a[end] === b[end]) end++;
-  if (isText(a) && /[\uD800-\uDBFF]$/.test(a.slice(0, end))) end--; // characters, not halves of them
+  if (end > 0 && /^[\uD800-\uDBFF]$/.test(a[end - 1])) end--; // characters, not halves of them
   const differs = end < Math.min(a.length, b.length);
   if (differs && isText(a) && a[end - 1] === " ") end--;
   return { prompt: chosen.slice(0, end), chosen: chosen.slice(end), rejected: rejected.slice(end) };
