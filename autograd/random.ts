@@ -205,10 +205,16 @@ export class HostRandom {
 
   /** 0..n-1 in random order (Fisher and Yates). */
   permutation(n: number): number[] {
-    const order = Array.from({ length: n }, (_, i) => i);
-    for (let i = n - 1; i > 0; i--) {
+    return this.shuffle(Array.from({ length: n }, (_, i) => i));
+  }
+
+  /** Puts the numbers of an array into random order (Fisher and Yates); gives it back. */
+  shuffle<Numbers extends { [index: number]: number; readonly length: number }>(order: Numbers): Numbers {
+    for (let i = order.length - 1; i > 0; i--) {
       const j = this.integer(i + 1);
-      [order[i], order[j]] = [order[j], order[i]];
+      const last = order[i];
+      order[i] = order[j];
+      order[j] = last;
     }
     return order;
   }

@@ -14,7 +14,7 @@ import type { LRScheduler, LRSchedulerState } from "./optimizers/lr_scheduler.ts
 import type { GroupState, Optimizer, OptimizerStateDict } from "./optimizers/optimizer.ts";
 import { randomStates, type TrainableModel, trainableParameters } from "./trainable_model.ts";
 import type { LogEntry, TrainerCallback, TrainerState } from "./trainer_state.ts";
-import type { TrainingArguments } from "./training_arguments.ts";
+import type { SamplingStrategy, TrainingArguments } from "./training_arguments.ts";
 
 /** What a checkpoint holds and a resumed run takes over. */
 export interface RunParts {
@@ -47,7 +47,11 @@ export interface DataOrder {
   readonly batchSize: number;
   readonly gradientAccumulationSteps: number;
   readonly dropLast: boolean;
+  readonly trainSamplingStrategy: SamplingStrategy;
 }
+
+/** What checkpoints of earlier versions do not say. */
+const EARLIER_DATA = { trainSamplingStrategy: "random" } as const;
 
 const NAME = /^checkpoint-(\d+)$/;
 const OPTIMIZER = "optimizer.safetensors";
@@ -260,7 +264,7 @@ export async function loadCheckpoint(path: string, parts: RunParts): Promise<voi
     data: DataOrder;
     losses: LossSums;
   };
-  checkData(path, data, saved.data);
+  checkData(path, data, { ...EARLIER_DATA, ...saved.data });
   const randoms = randomStates(model);
   if (randoms.length !== saved.random.length) {
     throw new TypeError(

@@ -60,7 +60,7 @@ export async function evaluateLoss(
     open = [];
   };
   try {
-    for (const batch of loader.batches(0)) {
+    for await (const batch of loader.readBatches(0)) {
       const items = countItems(batch);
       if (items === 0) continue;
       const { loss, logits } = evaluating(model, () =>

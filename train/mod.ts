@@ -8,7 +8,7 @@ export { createLoraplusOptimizer, type LoraplusOptions } from "./optimizers/lora
 export { clipGradNorm } from "./optimizers/clip_grad_norm.ts";
 export { chatExample, type ChatExampleOptions, type ChatTokenizer } from "./data/chat_example.ts";
 export { TextDataset, type TextDatasetOptions } from "./data/text_dataset.ts";
-export type { Dataset, Example, TextTokenizer } from "./data/example.ts";
+export type { Dataset, Example, ExampleList, TextTokenizer } from "./data/example.ts";
 export type { Message } from "./data/rows.ts";
 export {
   type Batch,
@@ -64,4 +64,9 @@ export type {
   TrainerControl,
   TrainerState,
 } from "./trainer_state.ts";
-export { type IntervalStrategy, type OptimizerName, TrainingArguments } from "./training_arguments.ts";
+export {
+  type IntervalStrategy,
+  type OptimizerName,
+  type SamplingStrategy,
+  TrainingArguments,
+} from "./training_arguments.ts";

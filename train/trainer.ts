@@ -185,6 +185,7 @@ export class Trainer {
     const { resumeFromCheckpoint = false, signal } = options;
     const { trainDataset: dataset, optimizers: [optimizer, scheduler] = [null, null] } = this.#options;
     if (!dataset) throw new TypeError("Cannot train: a trainDataset is required, received none");
+    await dataset.prepare?.();
     const { model, args } = this;
     if (args.outputDir !== null) await checkWritableFolder(args.outputDir, "train");
     const control = this.#control;
@@ -233,6 +234,7 @@ export class Trainer {
    */
   async evaluate(dataset: Dataset | undefined = this.#options.evalDataset): Promise<EvalOutput> {
     if (!dataset) throw new TypeError("Cannot evaluate: an evalDataset is required, received none");
+    await dataset.prepare?.();
     const loader = new DataLoader(dataset, {
       batchSize: this.args.perDeviceEvalBatchSize,
       collate: this.#collate,
@@ -266,7 +268,7 @@ export class Trainer {
     const epoch = Math.floor(state.globalStep / run.stepsPerEpoch);
     let seen = (state.globalStep % run.stepsPerEpoch) * gradientAccumulationSteps;
     let window: Batch[] = [];
-    for (const batch of loader.batches(epoch, seen)) {
+    for await (const batch of loader.readBatches(epoch, seen)) {
       window.push(batch);
       seen++;
       if (window.length < gradientAccumulationSteps && seen < loader.length) continue;

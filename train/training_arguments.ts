@@ -11,6 +11,9 @@ import { SCHEDULER_TYPES, type SchedulerSettings, type SchedulerType } from "./o
 /** When something happens during training. */
 export type IntervalStrategy = "no" | "steps" | "epoch";
 
+/** How the order of an epoch is made. */
+export type SamplingStrategy = "random" | "sequential" | "group_by_length";
+
 /** Optimizers that the Trainer makes itself. */
 export type OptimizerName = "adamw_torch" | "adamw_8bit" | "adamw_bnb_8bit" | "sgd";
 
@@ -57,6 +60,10 @@ export const SETTINGS: OptionTable<Omit<TrainingArguments, "getWarmupSteps" | "t
   reportTo: option<"console" | "none">("console", choice("console", "none")),
   seed: option(42, integer(0)),
   dataloaderDropLast: option(false, flag),
+  trainSamplingStrategy: option<SamplingStrategy>(
+    "random",
+    choice("random", "sequential", "group_by_length"),
+  ),
   optim: option<OptimizerName>("adamw_torch", choice("adamw_torch", "adamw_8bit", "adamw_bnb_8bit", "sgd")),
   onNonFinite: option<"error" | "skip">("error", choice("error", "skip")),
 };
@@ -140,6 +147,11 @@ export class TrainingArguments {
   seed!: number;
   /** Leave out the last batch of an epoch if it is not full. Default false. */
   dataloaderDropLast!: boolean;
+  /**
+   * The order of an epoch: a new one each time, the one of the data, or a new one in which examples of about the same
+   * length share a batch, so that there is less padding. Default "random".
+   */
+  trainSamplingStrategy!: SamplingStrategy;
   /** The optimizer; "adamw_8bit" (or "adamw_bnb_8bit") keeps its moments in a byte each. Default "adamw_torch". */
   optim!: OptimizerName;
   /**

@@ -104,9 +104,10 @@ export class TrainingRun implements RunParts {
     }
     this.loader = new DataLoader(dataset, {
       batchSize: args.perDeviceTrainBatchSize,
-      shuffle: true,
+      shuffle: args.trainSamplingStrategy !== "sequential",
       seed: args.seed,
       dropLast: args.dataloaderDropLast,
+      groupByLength: args.trainSamplingStrategy === "group_by_length",
       collate,
     });
     this.data = {
@@ -115,6 +116,7 @@ export class TrainingRun implements RunParts {
       batchSize: args.perDeviceTrainBatchSize,
       gradientAccumulationSteps: args.gradientAccumulationSteps,
       dropLast: args.dataloaderDropLast,
+      trainSamplingStrategy: args.trainSamplingStrategy,
     };
     this.stepsPerEpoch = Math.ceil(this.loader.length / args.gradientAccumulationSteps);
     const maxSteps = args.maxSteps > 0 ? args.maxSteps : Math.ceil(args.numTrainEpochs * this.stepsPerEpoch);

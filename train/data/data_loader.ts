@@ -87,8 +87,37 @@ export interface DataLoaderOptions {
   seed?: number;
   /** Leave out the last batch if it is not full; default false. */
   dropLast?: boolean;
+  /** Examples of about the same length in one batch, in a new order each epoch: less padding. Default false. */
+  groupByLength?: boolean;
   /** Default: `defaultDataCollator()`. */
   collate?: DataCollator;
+}
+
+/** Batches that are sorted by length together, at most (`get_length_grouped_indices` of `transformers`). */
+const SORTED_BATCHES = 50;
+
+/**
+ * Puts an order into runs of a few batches and sorts each by length, the longest first; the longest example of all comes
+ * first, so that memory that does not suffice shows at once.
+ */
+function groupByLength(order: Uint32Array, lengthOf: (index: number) => number, batchSize: number): void {
+  const batches = Math.max(1, Math.min(Math.floor(order.length / (4 * batchSize)), SORTED_BATCHES));
+  let longest = 0;
+  for (let at = 0; at < order.length; at += batches * batchSize) {
+    order.subarray(at, at + batches * batchSize).sort((a, b) => lengthOf(b) - lengthOf(a));
+    if (lengthOf(order[at]) > lengthOf(order[longest])) longest = at;
+  }
+  [order[0], order[longest]] = [order[longest], order[0]];
+}
+
+/** Tokens of an example. @throws {TypeError} where the dataset cannot tell without reading it */
+function lengthIn(dataset: Dataset, index: number): number {
+  if (dataset.lengthOf) return dataset.lengthOf(index);
+  const example = dataset.at(index);
+  if (example && !(example instanceof Promise)) return example.inputIds.length;
+  throw new TypeError(
+    "Cannot group examples by length: a dataset with lengthOf() is required where examples are read later, received none",
+  );
 }
 
 /**
@@ -111,16 +140,24 @@ export class DataLoader implements Iterable<Batch> {
 
   /** Reads nothing yet. @throws {RangeError} for an empty dataset, a batchSize below 1, or nothing left by dropLast */
   constructor(dataset: Dataset, options: DataLoaderOptions) {
-    checkOptions("make batches", options, ["batchSize", "shuffle", "seed", "dropLast", "collate"]);
+    checkOptions("make batches", options, [
+      "batchSize",
+      "shuffle",
+      "seed",
+      "dropLast",
+      "groupByLength",
+      "collate",
+    ]);
     const {
       batchSize,
       shuffle = false,
       seed = defaultSeed(),
       dropLast = false,
+      groupByLength = false,
       collate = defaultDataCollator(),
     } = options;
     this.dataset = dataset;
-    this.#options = { batchSize, shuffle, seed, dropLast, collate };
+    this.#options = { batchSize, shuffle, seed, dropLast, groupByLength, collate };
     if (!Number.isInteger(batchSize) || batchSize < 1) {
       throw new RangeError(
         `Cannot make batches: batchSize must be an integer of at least 1, received ${batchSize}`,
@@ -152,25 +189,65 @@ export class DataLoader implements Iterable<Batch> {
 
   /** Numbers of the examples in the order of an epoch. */
   order(epoch: number): number[] {
-    const { length } = this.dataset;
-    const { shuffle, seed } = this.#options;
-    if (!shuffle) return Array.from({ length }, (_, i) => i);
-    return new HostRandom(seed % 2 ** 32 + (epoch % 2 ** 20) * 2 ** 32).permutation(length);
+    return Array.from(this.#order(epoch));
   }
 
-  /** The batches of an epoch from number `first` on. */
-  *batches(epoch: number, first = 0): Generator<Batch> {
-    const { batchSize, collate } = this.#options;
-    const order = this.order(epoch);
-    for (let i = first; i < this.length; i++) {
-      const examples = order.slice(i * batchSize, (i + 1) * batchSize).map((index) => {
-        const example = this.dataset.at(index);
-        if (example) return example;
-        throw new TypeError(
-          `Cannot make batches: the dataset must have an example at ${index} of ${this.dataset.length}, received none`,
-        );
-      });
-      yield collate(examples);
+  #order(epoch: number): Uint32Array {
+    const { dataset } = this;
+    const { shuffle, seed, groupByLength: grouped, batchSize } = this.#options;
+    const order = Uint32Array.from({ length: dataset.length }, (_, i) => i);
+    if (shuffle || grouped) {
+      new HostRandom(seed % 2 ** 32 + (epoch % 2 ** 20) * 2 ** 32).shuffle(order);
     }
+    if (grouped) groupByLength(order, (index) => lengthIn(dataset, index), batchSize);
+    return order;
+  }
+
+  /**
+   * The batches of an epoch from number `first` on.
+   * @throws {TypeError} for a dataset that reads its examples later: `readBatches` waits for them
+   */
+  *batches(epoch: number, first = 0): Generator<Batch> {
+    const order = this.#order(epoch);
+    for (let i = first; i < this.length; i++) {
+      const examples = this.#examples(order, i);
+      if (examples.some((example) => example instanceof Promise)) {
+        throw new TypeError(
+          "Cannot make batches: a dataset that has its examples in memory is required, received one that reads them; use readBatches()",
+        );
+      }
+      yield this.#collate(order, i, examples as (Example | undefined)[]);
+    }
+  }
+
+  /** The same for every dataset: while a batch is used, the examples of the next are read. */
+  async *readBatches(epoch: number, first = 0): AsyncGenerator<Batch> {
+    const order = this.#order(epoch);
+    const read = async (i: number) => this.#collate(order, i, await Promise.all(this.#examples(order, i)));
+    let next = first < this.length ? read(first) : null;
+    for (let i = first; next; i++) {
+      const batch = await next;
+      next = i + 1 < this.length ? read(i + 1) : null;
+      next?.catch(() => {}); // it is thrown when its turn comes
+      yield batch;
+    }
+  }
+
+  #places(order: Uint32Array, i: number): Uint32Array {
+    const { batchSize } = this.#options;
+    return order.subarray(i * batchSize, (i + 1) * batchSize);
+  }
+
+  #examples(order: Uint32Array, i: number) {
+    return Array.from(this.#places(order, i), (index) => this.dataset.at(index));
+  }
+
+  #collate(order: Uint32Array, i: number, examples: readonly (Example | undefined)[]): Batch {
+    const missing = examples.indexOf(undefined);
+    if (missing < 0) return this.#options.collate(examples as readonly Example[]);
+    const index = this.#places(order, i)[missing];
+    throw new TypeError(
+      `Cannot make batches: the dataset must have an example at ${index} of ${this.dataset.length}, received none`,
+    );
   }
 }

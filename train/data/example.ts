@@ -15,12 +15,24 @@ export interface Example {
   readonly sequenceIds?: readonly number[];
 }
 
-/** Examples by number; an array of examples is one. */
-export interface Dataset {
+/** Examples in memory, by number; an array of examples is one. */
+export interface ExampleList {
   /** How many there are. */
   readonly length: number;
   /** One of them. */
   at(index: number): Example | undefined;
+}
+
+/** Examples by number, wherever they are; an array of examples is one. */
+export interface Dataset {
+  /** How many there are; where it has `prepare`, known after that. */
+  readonly length: number;
+  /** One of them: at once, or later where it is read from a file. */
+  at(index: number): Example | undefined | Promise<Example | undefined>;
+  /** Reads or tokenizes what must be known before the first example; the Trainer calls it before each use. */
+  prepare?(): Promise<unknown>;
+  /** Tokens of one of them, where they are known without it; used to group examples by length. */
+  lengthOf?(index: number): number;
 }
 
 /** The part of a tokenizer that is needed here. */

@@ -3,7 +3,7 @@
  * @module
  */
 
-import type { Dataset, Example } from "./example.ts";
+import type { Example, ExampleList } from "./example.ts";
 
 /** A row under way: its examples, and the tokens that still fit. */
 interface Bin {
@@ -35,7 +35,7 @@ function fill(lengths: readonly number[], size: number): Bin[] {
  * @throws {RangeError} for an example that is longer, or has no token
  * @throws {TypeError} for examples with padding or packed already
  */
-export function packExamples(examples: Dataset, blockSize: number): Example[] {
+export function packExamples(examples: ExampleList, blockSize: number): Example[] {
   const all = Array.from({ length: examples.length }, (_, i) => examples.at(i)!);
   all.forEach(({ inputIds, attentionMask, sequenceIds }, i) => {
     const { length } = inputIds;
