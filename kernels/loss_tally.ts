@@ -4,7 +4,7 @@
  */
 
 import { notFiniteSnippet } from "./adamw.ts";
-import type { KernelSpec } from "./kernel_spec.ts";
+import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
 
 /**
  * Adds a step's loss, if it is finite; counts the steps whose loss or gradient norm is not finite and keeps the first
@@ -32,6 +32,29 @@ fn main() {
     if (tally[2] == 0u) { tally[3] = step[0]; }
     tally[2]++;
   }
+}
+`,
+};
+
+/** Adds a step's numbers to their sums, each if it is finite. */
+export const tallySums: KernelSpec<"values" | "sums", "size", "WORKGROUP_SIZE"> = {
+  name: "tallySums",
+  buffers: { values: "read", sums: "read_write" },
+  params: { size: "u32" },
+  tuning: { WORKGROUP_SIZE: 64 },
+  grid: ({ size }, { WORKGROUP_SIZE }) => [groupsFor(size, WORKGROUP_SIZE)],
+  wgsl: /* wgsl */ `
+override WORKGROUP_SIZE: u32 = 64u;
+struct Params { size: u32 }
+@group(0) @binding(0) var<storage, read> values: array<f32>; // [size]
+@group(0) @binding(1) var<storage, read_write> sums: array<f32>; // [size]
+@group(0) @binding(2) var<uniform> params: Params;
+
+${notFiniteSnippet.trim()}
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(@builtin(global_invocation_id) id: vec3u) {
+  if (id.x < params.size && !notFinite(values[id.x])) { sums[id.x] += values[id.x]; }
 }
 `,
 };

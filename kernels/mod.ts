@@ -34,7 +34,7 @@ import {
 } from "./layer_norm.ts";
 import { lstmCellBackward, lstmCellForward } from "./lstm_cell.ts";
 import { matmulKernels } from "./matmul.ts";
-import { tallyLoss } from "./loss_tally.ts";
+import { tallyLoss, tallySums } from "./loss_tally.ts";
 import { mixedLoraKernels } from "./mixed_lora.ts";
 import { pointwiseKernels } from "./pointwise.ts";
 import { qrForm, qrReduce, qrUnpack } from "./qr.ts";
@@ -115,6 +115,7 @@ export function allKernels(): KernelSpec[] {
     ]),
     gradNormFinish,
     tallyLoss,
+    tallySums,
     lstmCellForward,
     lstmCellBackward,
     ...Object.values(svdRotate).flatMap((widths) => Object.values(widths)),

@@ -38,6 +38,8 @@ export interface LossSums {
   loggedStep: number;
   /** Up to the last log. */
   total: number;
+  /** What the objective's measures are made of, since the last log. */
+  sums: number[];
 }
 
 /** Everything that decides the order of the data. */
@@ -279,7 +281,7 @@ export async function loadCheckpoint(path: string, parts: RunParts): Promise<voi
     random.seed = saved.random[i].seed;
     random.step = saved.random[i].step;
   });
-  Object.assign(losses, saved.losses);
+  Object.assign(losses, { sums: losses.sums }, saved.losses); // checkpoints of earlier versions have no sums
   const progress = await read("trainer_state.json");
   state.globalStep = progress.global_step as number;
   state.epoch = progress.epoch as number;

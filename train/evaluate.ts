@@ -5,24 +5,26 @@
 
 import { concat, keep, noGrad, readAndDispose, reshape, type Tensor, tidy } from "../autograd/mod.ts";
 import { inEvalMode, Module } from "../nn/mod.ts";
-import { countItems, type DataLoader } from "./data/data_loader.ts";
+import type { DataLoader } from "./data/data_loader.ts";
 import type { PredictionCollector } from "./metrics.ts";
-import { forwardWithLoss, logitsOf, type TrainableModel } from "./trainable_model.ts";
+import { MODEL_LOSS, type Objective } from "./objective.ts";
+import { logitsOf, type TrainableModel } from "./trainable_model.ts";
+import { evalName } from "./training_arguments.ts";
 
 /** Losses that are read back together. */
 const READ_TOGETHER = 32;
 
 /** Result of `Trainer.evaluate()`. */
 export interface EvalOutput {
-  /** Mean loss per label. */
+  /** Mean loss per label, or per item of another objective. */
   readonly evalLoss: number;
-  /** exp(evalLoss) */
+  /** exp(evalLoss); NaN for an objective that is no loss of tokens. */
   readonly perplexity: number;
   /** Seconds. */
   readonly evalRuntime: number;
-  /** Labels that counted. */
+  /** Labels, or other items, that counted. */
   readonly evalTokens: number;
-  /** Measures of `computeMetrics`, as `evalAccuracy`. */
+  /** Measures of `computeMetrics`, as `evalAccuracy`, and of the objective, as `evalRewards/margins`. */
   readonly metrics: Readonly<Record<string, number>>;
 }
 
@@ -38,58 +40,78 @@ function evaluating<T>(model: TrainableModel, forward: () => T): T {
   }
 }
 
+/** A batch whose loss is not read back yet. */
+interface OpenLoss {
+  readonly loss: Tensor;
+  readonly sums: Tensor | null;
+  readonly items: number;
+}
+
+/** Values of tensors one after another, outside the tape. */
+const inOneRow = (tensors: readonly Tensor[]) =>
+  tidy(() => noGrad(() => concat(tensors.map((tensor) => reshape(tensor, [tensor.size])), 0)));
+
 /**
- * Evaluates in eval mode; every label counts once, however batches are cut. What else runs meanwhile keeps its mode.
- * @throws {RangeError} if there is no label at all
+ * Evaluates in eval mode; every item counts once, however batches are cut. What else runs meanwhile keeps its mode.
+ * @throws {RangeError} if there is no item at all
  */
 export async function evaluateLoss(
   model: TrainableModel,
   loader: DataLoader,
+  objective: Objective = MODEL_LOSS,
   collector: PredictionCollector | null = null,
 ): Promise<EvalOutput> {
   const begin = performance.now();
   let sum = 0;
   let evalTokens = 0;
-  let open: { loss: Tensor; items: number }[] = [];
+  const sums = new Array<number>(objective.sumCount).fill(0);
+  let open: OpenLoss[] = [];
+  const close = () => {
+    for (const { loss, sums } of open) for (const tensor of [loss, sums]) tensor?.dispose();
+    open = [];
+  };
   const read = async () => {
     if (open.length === 0) return;
-    const losses = tidy(() => noGrad(() => concat(open.map(({ loss }) => reshape(loss, [1])), 0)));
-    const values = await readAndDispose(losses);
-    open.forEach(({ items }, i) => sum += values[i] * items);
-    for (const { loss } of open) loss.dispose();
-    open = [];
+    const values = await readAndDispose(
+      inOneRow(open.flatMap(({ loss, sums }) => sums ? [loss, sums] : [loss])),
+    );
+    let at = 0;
+    for (const { items, sums: own } of open) {
+      sum += values[at++] * items;
+      if (own) { for (let i = 0; i < sums.length; i++) sums[i] += values[at++]; }
+    }
+    close();
   };
   try {
     for await (const batch of loader.readBatches(0)) {
-      const items = countItems(batch);
+      const items = objective.countItems(batch);
       if (items === 0) continue;
-      const { loss, logits } = evaluating(model, () =>
+      const { loss, own, logits } = evaluating(model, () =>
         tidy(() =>
           noGrad(() => {
-            const output = forwardWithLoss(model, batch, items);
-            return { loss: output.loss.detach(), logits: collector ? logitsOf(output) : null };
+            const { loss, sums = null, output } = objective.loss(model, batch, items);
+            return { loss: loss.detach(), own: sums, logits: collector ? logitsOf(output) : null };
           })
         ));
-      open.push({ loss: keep(loss), items });
+      open.push({ loss: keep(loss), sums: own && keep(own), items });
       if (logits) await collector!.add(logits, batch).finally(() => logits.dispose());
       evalTokens += items;
       if (open.length === READ_TOGETHER) await read();
     }
     await read();
   } finally {
-    for (const { loss } of open) loss.dispose();
+    close();
   }
-  if (evalTokens === 0) {
-    throw new RangeError(
-      "Cannot evaluate: at least one label after the first of its row is required, all others being -100",
-    );
-  }
+  if (evalTokens === 0) throw new RangeError(`Cannot evaluate: at least one ${objective.required}`);
   const evalLoss = sum / evalTokens;
+  const measures = Object.fromEntries(
+    Object.entries(objective.measures(sums)).map(([name, value]) => [evalName(name), value]),
+  );
   return {
     evalLoss,
-    perplexity: Math.exp(evalLoss),
+    perplexity: objective.isTokenLoss ? Math.exp(evalLoss) : NaN,
     evalRuntime: (performance.now() - begin) / 1000,
     evalTokens,
-    metrics: collector?.metrics() ?? {},
+    metrics: { ...measures, ...collector?.metrics() },
   };
 }

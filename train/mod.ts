@@ -49,6 +49,7 @@ export type { ComputeMetrics, EvalPrediction, PreprocessLogits, RowPrediction } 
 export type { ModelOutput, TrainableModel } from "./trainable_model.ts";
 export { type TrainingStateKeeper, trainingStateKeeper } from "../nn/mod.ts";
 export type { EvalOutput } from "./evaluate.ts";
+export { type BatchLoss, MODEL_LOSS, type Objective } from "./objective.ts";
 export {
   Trainer,
   type TrainerOptions,

@@ -63,13 +63,9 @@ export function forwardWithLoss(
   throw new TypeError("Cannot train: the model's forward() must return a loss, received none");
 }
 
-/** The loss of a batch. @throws {TypeError} if the model returns none */
-export function lossOf(model: TrainableModel, batch: Batch, numItemsInBatch: number): Tensor {
-  return forwardWithLoss(model, batch, numItemsInBatch).loss;
-}
-
 /** The logits of an output. @throws {TypeError} if there are none */
-export function logitsOf({ logits }: ModelOutput): Tensor {
+export function logitsOf(output: ModelOutput | undefined): Tensor {
+  const logits = output?.logits;
   if (logits) return logits;
   throw new TypeError("Cannot compute metrics: the model's forward() must return logits, received none");
 }

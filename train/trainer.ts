@@ -10,6 +10,7 @@ import { noteBest } from "./best_model.ts";
 import { findCheckpoint, loadCheckpoint, loadParameters, saveCheckpoint } from "./checkpoint.ts";
 import type { Dataset } from "./data/example.ts";
 import { type Batch, type DataCollator, DataLoader, defaultDataCollator } from "./data/data_loader.ts";
+import { MODEL_LOSS, type Objective } from "./objective.ts";
 import { ConsoleReport } from "./reports/console_report.ts";
 import { type EvalOutput, evaluateLoss } from "./evaluate.ts";
 import type { LRScheduler } from "./optimizers/lr_scheduler.ts";
@@ -50,6 +51,8 @@ export interface TrainerOptions {
   tokenizer?: TrainerTokenizer;
   /** Default: pads on the right. */
   dataCollator?: DataCollator;
+  /** What is minimised; default the model's own loss. */
+  objective?: Objective;
   /** Callbacks. */
   callbacks?: readonly TrainerCallback[];
   /** In place of those that `args` describe; null leaves one of the two to `args`. */
@@ -67,6 +70,7 @@ const OPTION_NAMES = [
   "evalDataset",
   "tokenizer",
   "dataCollator",
+  "objective",
   "callbacks",
   "optimizers",
   "computeMetrics",
@@ -117,6 +121,7 @@ export class Trainer {
   readonly args: TrainingArguments;
   readonly #options: TrainerOptions;
   readonly #collate: DataCollator;
+  readonly #objective: Objective;
   readonly #callbacks: TrainerCallback[];
   readonly #control: TrainerControl = {
     shouldTrainingStop: false,
@@ -150,6 +155,7 @@ export class Trainer {
     this.#options = options;
     this.#collate = options.dataCollator ??
       defaultDataCollator(tokenizer?.padTokenId ?? tokenizer?.eosTokenId ?? 0);
+    this.#objective = options.objective ?? MODEL_LOSS;
     this.#callbacks = [...options.callbacks ?? []];
     if (this.args.gradientCheckpointing && !this.model.gradientCheckpointingEnable) {
       throw new TypeError(
@@ -191,7 +197,8 @@ export class Trainer {
     const control = this.#control;
     for (const name of Object.keys(control) as (keyof TrainerControl)[]) control[name] = false;
     const run = new TrainingRun({
-      ...{ model, args, dataset, collate: this.#collate, optimizer, scheduler },
+      ...{ model, args, dataset, collate: this.#collate, objective: this.#objective },
+      ...{ optimizer, scheduler },
       callbacks: this.#callbacks,
     });
     this.#state = run.state;
@@ -243,7 +250,7 @@ export class Trainer {
     const collector = computeMetrics
       ? new PredictionCollector(computeMetrics, preprocessLogitsForMetrics)
       : null;
-    return await evaluateLoss(this.model, loader, collector);
+    return await evaluateLoss(this.model, loader, this.#objective, collector);
   }
 
   /** Writes the model's and the tokenizer's files and the settings; default to `outputDir`. */
@@ -301,13 +308,14 @@ export class Trainer {
     control.shouldLog = control.shouldEvaluate = control.shouldSave = false;
     if (shouldLog || shouldEvaluate || shouldSave || run.unread >= READ_STEPS) await run.readLosses();
     if (shouldLog && state.globalStep > run.losses.loggedStep) {
-      const loss = run.closeWindow();
-      await this.#log({ loss, gradNorm: run.gradNorm, learningRate: run.learningRate }, "onLog");
+      const { loss, measures } = run.closeWindow();
+      const { gradNorm, learningRate } = run;
+      await this.#log({ loss, gradNorm, learningRate, ...measures }, "onLog");
     }
     if (shouldEvaluate) {
       run.forgetRecords();
       const { evalLoss, perplexity, evalRuntime, metrics } = await this.evaluate();
-      const logs = { evalLoss, perplexity, ...metrics, evalRuntime };
+      const logs = { evalLoss, ...this.#objective.isTokenLoss && { perplexity }, ...metrics, evalRuntime };
       await this.#log(logs, "onEvaluate");
       noteBest(args, state, logs);
     }

@@ -26,8 +26,11 @@ const interval: Rule<IntervalStrategy> = choice("no", "steps", "epoch");
 
 const isObject = (value: unknown) => typeof value === "object" && value !== null && !Array.isArray(value);
 
+/** @internal A table of settings; that of a class with more settings has more. */
+export type SettingsTable = OptionTable<Omit<TrainingArguments, "getWarmupSteps" | "toJSON" | "settings">>;
+
 /** @internal Every setting: its default, and the rule for its value. */
-export const SETTINGS: OptionTable<Omit<TrainingArguments, "getWarmupSteps" | "toJSON">> = {
+export const SETTINGS: SettingsTable = {
   outputDir: option<string | null>(null, orNull(text)),
   numTrainEpochs: option(3, number(0)),
   maxSteps: option(-1, integer(-1)),
@@ -165,8 +168,9 @@ export class TrainingArguments {
    * @throws {RangeError} for a value out of range @throws {TypeError} for a name that is no setting
    */
   constructor(options: Partial<TrainingArguments> = {}) {
-    checkOptions("make training arguments", options, namesOf(SETTINGS));
-    Object.assign(this, completeOptions(SETTINGS, options, { refuse }));
+    const { settings } = this;
+    checkOptions("make training arguments", options, namesOf(settings));
+    Object.assign(this, completeOptions(settings, options, { refuse }));
     if (this.outputDir === null) {
       if (options.saveStrategy !== undefined && options.saveStrategy !== "no") {
         refuse(`outputDir must be a folder when saveStrategy is "${this.saveStrategy}", received null`);
@@ -181,6 +185,11 @@ export class TrainingArguments {
       this.metricForBestModel = evalName(this.metricForBestModel);
       this.greaterIsBetter ??= !/loss$/i.test(this.metricForBestModel);
     }
+  }
+
+  /** @internal Every setting of this class: a class with more settings, or other defaults, says its own. */
+  get settings(): SettingsTable {
+    return SETTINGS;
   }
 
   /** Fails where a checkpoint could be without a measure. */
@@ -206,6 +215,6 @@ export class TrainingArguments {
 
   /** The settings by Hugging Face's own names. */
   toJSON(): Record<string, unknown> {
-    return toDisk(SETTINGS, this);
+    return toDisk(this.settings, this);
   }
 }

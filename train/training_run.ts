@@ -18,17 +18,12 @@ import { LossTally } from "../autograd/ops/loss_tally.ts";
 import { AdamW, AdamW8bit } from "./optimizers/adamw.ts";
 import type { DataOrder, LossSums, RunParts } from "./checkpoint.ts";
 import type { Dataset } from "./data/example.ts";
-import { type Batch, countItems, countTokens, type DataCollator, DataLoader } from "./data/data_loader.ts";
+import { type Batch, countTokens, type DataCollator, DataLoader } from "./data/data_loader.ts";
 import { getScheduler, type LRScheduler } from "./optimizers/lr_scheduler.ts";
 import type { Optimizer } from "./optimizers/optimizer.ts";
+import { type BatchLoss, MODEL_LOSS, type Objective } from "./objective.ts";
 import { SGD } from "./optimizers/sgd.ts";
-import {
-  decayGroups,
-  lossOf,
-  randomStates,
-  type TrainableModel,
-  trainableParameters,
-} from "./trainable_model.ts";
+import { decayGroups, randomStates, type TrainableModel, trainableParameters } from "./trainable_model.ts";
 import type { TrainerCallback, TrainerState } from "./trainer_state.ts";
 import type { TrainingArguments } from "./training_arguments.ts";
 
@@ -38,6 +33,8 @@ export interface RunOptions {
   readonly args: TrainingArguments;
   readonly dataset: Dataset;
   readonly collate: DataCollator;
+  /** What is minimised; default the model's own loss. */
+  readonly objective?: Objective;
   /** Those of the caller; null for those that `args` describe. */
   readonly optimizer: Optimizer | null;
   readonly scheduler: LRScheduler | null;
@@ -56,13 +53,6 @@ function makeOptimizer(model: TrainableModel, args: TrainingArguments): Optimize
   });
 }
 
-/** A batch without padding, on the host or on the device. */
-interface BatchOf<Rows> {
-  readonly inputIds: Rows;
-  readonly labels: Rows;
-  readonly attentionMask?: Rows;
-}
-
 /** A run in progress. */
 export class TrainingRun implements RunParts {
   readonly model: TrainableModel;
@@ -70,7 +60,7 @@ export class TrainingRun implements RunParts {
   readonly scheduler: LRScheduler;
   readonly data: DataOrder;
   readonly callbacks: readonly TrainerCallback[];
-  readonly losses: LossSums = { sinceLog: 0, loggedStep: 0, total: 0 };
+  readonly losses: LossSums;
   readonly state: TrainerState;
   readonly loader: DataLoader;
   readonly device: Device;
@@ -83,6 +73,7 @@ export class TrainingRun implements RunParts {
   /** Steps whose losses were not read back yet. */
   unread = 0;
   readonly #args: TrainingArguments;
+  readonly #objective: Objective;
   readonly #parameters: readonly Tensor[];
   readonly #tally: LossTally;
   readonly #captured: CapturedStep<string>;
@@ -90,10 +81,15 @@ export class TrainingRun implements RunParts {
   readonly #ownsOptimizer: boolean;
   #startStep = 0;
   #startTokens = 0;
+  /** Items of the step in progress. */
+  #items = 0;
 
   /** @throws {RangeError} for an empty dataset @throws {TypeError} if no parameter trains */
-  constructor({ model, args, dataset, collate, optimizer, scheduler, callbacks }: RunOptions) {
+  constructor({ model, args, dataset, collate, objective, optimizer, scheduler, callbacks }: RunOptions) {
     this.model = model;
+    this.#objective = objective ?? MODEL_LOSS;
+    const { sumCount } = this.#objective;
+    this.losses = { sinceLog: 0, loggedStep: 0, total: 0, sums: new Array(sumCount).fill(0) };
     this.callbacks = callbacks;
     this.#args = args;
     this.#parameters = [...trainableParameters(model).values()];
@@ -142,7 +138,7 @@ export class TrainingRun implements RunParts {
       ...args.lrSchedulerKwargs,
     });
     this.device = this.#parameters[0].device;
-    this.#tally = new LossTally(this.device);
+    this.#tally = new LossTally(this.device, sumCount);
     // One record at most, and none that is larger than what the pool keeps idle: a run needs no more memory for it.
     const options = { verify: true, yields: true, maxReservedBytes: 0 };
     this.#captured = captureStep(this.device, (inputs) => this.#recordedBody(inputs), options);
@@ -157,51 +153,42 @@ export class TrainingRun implements RunParts {
   /** Forward, backward and update of one optimizer step on `batches`; gradients stay. Nothing waits for the device. */
   step(batches: readonly Batch[]): void {
     const { state } = this;
+    const objective = this.#objective;
     const number = state.globalStep + 1;
-    const items = batches.reduce((sum, batch) => sum + countItems(batch), 0);
-    if (items === 0) {
-      throw new RangeError(
-        `Cannot train step ${number}: at least one label after the first of its row is required, all others being -100`,
-      );
+    const used = batches.filter((batch) => objective.countItems(batch) > 0);
+    this.#items = used.reduce((sum, batch) => sum + objective.countItems(batch), 0);
+    if (this.#items === 0) {
+      throw new RangeError(`Cannot train step ${number}: at least one ${objective.required}`);
     }
     this.learningRate = this.optimizer.paramGroups[0].lr;
-    const used = batches.filter((batch) => countItems(batch) > 0);
     const inputs = this.#recordable(used);
     if (inputs) this.#captured(inputs);
-    else tidy(() => void this.#work(used, items));
+    else tidy(() => void this.#work(used));
   }
 
   /**
    * The batches as inputs of a captured step, or null where one cannot stand for all of their shapes: the model or the
-   * optimizer may do other work in each step, there is a mask, or not all labels count, so that their number differs.
+   * optimizer may do other work in each step, or the loss would (a mask, or labels that do not count).
    */
   #recordable(batches: readonly Batch[]): Record<string, number[][]> | null {
     const { model, optimizer } = this;
     if (!model.isCapturable || !(optimizer instanceof AdamW || optimizer instanceof SGD)) return null;
     const inputs: Record<string, number[][]> = {};
     for (const [i, batch] of batches.entries()) {
-      const { inputIds, labels, attentionMask, ...others } = batch;
-      const [rows, length] = [inputIds.length, inputIds[0].length];
-      const isWhole = countItems(batch) === rows * (length - 1) &&
-        labels.every((row) => row.length === length);
-      if (attentionMask || !isWhole || Object.keys(others).length > 0) return null;
-      Object.assign(inputs, { [`inputIds${i}`]: inputIds, [`labels${i}`]: labels });
+      if (!this.#objective.isCapturable(batch)) return null;
+      for (const [name, rows] of Object.entries(batch)) inputs[`${i}.${name}`] = rows;
     }
     return inputs;
   }
 
   /** A step as `captureStep` runs it. */
   #recordedBody(inputs: Readonly<Record<string, Tensor>>): Tensor {
-    const count = Object.keys(inputs).length / 2;
-    const batches = Array.from({ length: count }, (_, i) => ({
-      inputIds: inputs[`inputIds${i}`],
-      labels: inputs[`labels${i}`],
-    }));
-    const items = batches.reduce(
-      (sum, { labels: { shape: [rows, length] } }) => sum + rows * (length - 1),
-      0,
-    );
-    return tidy(() => this.#work(batches, items));
+    const batches: Record<string, Tensor>[] = [];
+    for (const [key, tensor] of Object.entries(inputs)) {
+      const [i, name] = key.split(".");
+      (batches[Number(i)] ??= {})[name] = tensor;
+    }
+    return tidy(() => this.#work(batches as unknown as Batch[])); // tensors only if model and loss take them
   }
 
   /** Gives the memory of recorded steps back: before other work, such as an evaluation. */
@@ -209,13 +196,13 @@ export class TrainingRun implements RunParts {
     this.#captured.dispose();
   }
 
-  #work(batches: readonly BatchOf<number[][] | Tensor>[], items: number): Tensor {
-    const loss = this.#accumulate(batches, items);
+  #work(batches: readonly Batch[]): Tensor {
+    const { loss, sums } = this.#accumulate(batches);
     const grads = this.#parameters.flatMap(({ grad }) => grad ? [grad] : []);
     const { clip } = gradNorm(grads, this.#args.maxGradNorm > 0 ? this.#args.maxGradNorm : Infinity);
     this.optimizer.step({ clip });
     this.#tally.prepare(() => this.state.globalStep + 1);
-    this.#tally.add(loss, clip);
+    this.#tally.add(loss, clip, sums);
     return loss;
   }
 
@@ -230,17 +217,19 @@ export class TrainingRun implements RunParts {
     this.unread++;
   }
 
-  /** Adds up the gradients of `batches`, and gives their loss; `items` is the number of their labels. */
-  #accumulate(batches: readonly BatchOf<number[][] | Tensor>[], items: number): Tensor {
+  /** Adds up the gradients of `batches`, and gives their loss and what its measures are made of. */
+  #accumulate(batches: readonly Batch[]): BatchLoss {
     const parts = batches.map((batch) =>
       tidy(() => {
-        const forward = () => lossOf(this.model, batch as Batch, items); // with tensors only if the model takes them
-        const loss = this.#args.fp16 ? withHalfActivations(forward) : forward();
+        const forward = () => this.#objective.loss(this.model, batch, this.#items);
+        const { loss, sums } = this.#args.fp16 ? withHalfActivations(forward) : forward();
         loss.backward();
-        return loss.detach();
+        return { loss: loss.detach(), sums };
       })
     );
-    return noGrad(() => parts.reduce((sum, part) => add(sum, part)));
+    const addUp = (parts: readonly Tensor[]) => noGrad(() => parts.reduce((sum, part) => add(sum, part)));
+    const sums = parts.flatMap(({ sums }) => sums ? [sums] : []);
+    return { loss: addUp(parts.map(({ loss }) => loss)), ...sums.length > 0 && { sums: addUp(sums) } };
   }
 
   /**
@@ -258,17 +247,20 @@ export class TrainingRun implements RunParts {
       );
     }
     this.losses.sinceLog += report.lossSum;
+    report.sums.forEach((sum, i) => this.losses.sums[i] += sum);
     this.gradNorm = report.gradNorm;
   }
 
-  /** Closes the logging window; the mean loss of its steps. */
-  closeWindow(): number {
+  /** Closes the logging window; the mean loss of its steps, and what the objective measures beside. */
+  closeWindow(): { loss: number; measures: Record<string, number> } {
     const { losses, state } = this;
-    const mean = losses.sinceLog / Math.max(1, state.globalStep - losses.loggedStep);
+    const measures = this.#objective.measures(losses.sums);
+    const loss = losses.sinceLog / Math.max(1, state.globalStep - losses.loggedStep);
     losses.total += losses.sinceLog;
     losses.sinceLog = 0;
     losses.loggedStep = state.globalStep;
-    return mean;
+    losses.sums.fill(0);
+    return { loss, measures };
   }
 
   /** `trainLoss` and speeds of the run since `start()`. */

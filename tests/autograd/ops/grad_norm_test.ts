@@ -125,16 +125,18 @@ Deno.test("gradNorm() wants a gradient and a positive maxNorm", async () => {
 Deno.test("LossTally adds losses and keeps the first step that is not finite", async () => {
   const device = await defaultDevice();
   const before = device.memory.liveBytes;
-  const tally = new LossTally(device);
-  const add = (step: number, lossValue: number, norm: number) => {
+  const tally = new LossTally(device, 2);
+  const add = (step: number, lossValue: number, norm: number, others = [0, 0]) => {
     using loss = Tensor.from([lossValue], { device });
     using clip = Tensor.from([1, norm], { device });
+    using values = Tensor.from(others, { device });
     tally.prepare(() => step);
-    tally.add(loss, clip);
+    tally.add(loss, clip, values);
   };
-  add(1, 2.5, 1);
-  add(2, 0.25, 7);
-  assertEquals(await tally.read(), { lossSum: 2.75, gradNorm: 7, badSteps: 0, firstBadStep: 0 });
+  add(1, 2.5, 1, [1, 2]);
+  add(2, 0.25, 7, [NaN, 0.5]);
+  const expected = { lossSum: 2.75, gradNorm: 7, badSteps: 0, firstBadStep: 0, sums: [1, 2.5] };
+  assertEquals(await tally.read(), expected, "a number that is not finite is left out of its sum");
   tally.reset();
   add(3, 1, 1);
   add(4, NaN, 1);
@@ -142,6 +144,7 @@ Deno.test("LossTally adds losses and keeps the first step that is not finite", a
   add(6, 1, 2);
   const report = await tally.read();
   assertEquals([report.badSteps, report.firstBadStep, report.gradNorm], [2, 4, 2]);
+  assertEquals(report.sums, [0, 0]);
   tally.dispose();
   assertEquals(device.memory.liveBytes, before);
 });

@@ -1,0 +1,68 @@
+/**
+ * What a training run minimises: the loss that the model computes itself, or another that a trainer makes of the model.
+ * @module
+ */
+
+import type { Tensor } from "../autograd/mod.ts";
+import { type Batch, countItems } from "./data/data_loader.ts";
+import { forwardWithLoss, type ModelOutput, type TrainableModel } from "./trainable_model.ts";
+
+/** The loss of a batch. */
+export interface BatchLoss {
+  /** A scalar, part of the gradient graph. */
+  readonly loss: Tensor;
+  /** float32 [sumCount], outside the gradient graph: what `measures` are made of, added up over batches. */
+  readonly sums?: Tensor;
+  /** What the model returned; needed for `computeMetrics` alone. */
+  readonly output?: ModelOutput;
+}
+
+/**
+ * A loss for the Trainer. It must be a sum over items (labels, rows, pairs), so that a step over several batches
+ * and an evaluation weigh every item the same however batches are cut.
+ */
+export interface Objective {
+  /** Items of a batch; a batch without any is passed over. */
+  countItems(batch: Batch): number;
+  /** What a step needs at least one item of, for the error of a step without. */
+  readonly required: string;
+  /**
+   * Records the sum of a batch's losses divided by `items`, the number of items in all batches of the step.
+   * @param batch with tensors in place of rows in a step that is captured
+   */
+  loss(model: TrainableModel, batch: Batch, items: number): BatchLoss;
+  /**
+   * Whether the shapes of a batch alone decide the work, and the number of items: then its step may be captured once
+   * and replayed. Every field of the batch must hold rows of integers.
+   */
+  isCapturable(batch: Batch): boolean;
+  /** Whether the loss is the mean negative log-likelihood of tokens, of which a perplexity can be made. */
+  readonly isTokenLoss: boolean;
+  /** Numbers in `BatchLoss.sums`; 0 for none. */
+  readonly sumCount: number;
+  /**
+   * What a log tells beside the loss, such as `{ "rewards/accuracies": 0.9 }`.
+   * @param sums over all batches since the last log, or of an evaluation
+   */
+  measures(sums: readonly number[]): Record<string, number>;
+}
+
+/** The model's own loss: each label counts once. */
+export const MODEL_LOSS: Objective = {
+  countItems,
+  required: "label after the first of its row is required, all others being -100",
+  loss: (model, batch, items) => {
+    const output = forwardWithLoss(model, batch, items);
+    return { loss: output.loss, output };
+  },
+  isCapturable: (batch) => {
+    const { inputIds, labels, attentionMask, ...others } = batch;
+    const [rows, length] = [inputIds.length, inputIds[0].length];
+    const isWhole = countItems(batch) === rows * (length - 1) &&
+      labels.every((row) => row.length === length);
+    return isWhole && !attentionMask && Object.keys(others).length === 0;
+  },
+  isTokenLoss: true,
+  sumCount: 0,
+  measures: () => ({}),
+};
