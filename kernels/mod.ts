@@ -2,6 +2,13 @@
  * Every kernel of the library, for the checks that walk them all and for printing one.
  * @module
  */
+import {
+  adafactorApply,
+  adafactorColumns,
+  adafactorFinish,
+  adafactorRows,
+  adafactorSquares,
+} from "./adafactor.ts";
 import { attentionKernelList } from "./attention.ts";
 import { attentionAppend } from "./attention_cache.ts";
 import { adamwKernel } from "./adamw.ts";
@@ -32,6 +39,7 @@ import {
   layerNormForward,
   layerNormParamsSum,
 } from "./layer_norm.ts";
+import { lionKernel } from "./lion.ts";
 import { lstmCellBackward, lstmCellForward } from "./lstm_cell.ts";
 import { matmulKernels } from "./matmul.ts";
 import { tallyLoss, tallySums } from "./loss_tally.ts";
@@ -52,7 +60,7 @@ import { joinHeads, partHeads, turnHeads, turnHeadsBack, turnHeadsInPlace } from
 import { sampleTokens } from "./sample.ts";
 import { sgdKernel, sgdMomentumKernel } from "./sgd.ts";
 import { softmaxBackward, softmaxForward } from "./softmax.ts";
-import { adamwCorrections, sgdFirstStep } from "./step_counts.ts";
+import { adafactorDecay, adamwCorrections, sgdFirstStep } from "./step_counts.ts";
 import { gatherStrided, scatterStrided } from "./strided_copy.ts";
 import { svdLengths, svdRotate, svdSort } from "./svd.ts";
 
@@ -105,9 +113,16 @@ export function allKernels(): KernelSpec[] {
     sampleTokens,
     adamwCorrections,
     sgdFirstStep,
+    adafactorDecay,
+    adafactorRows,
+    adafactorColumns,
+    adafactorFinish,
+    adafactorSquares,
+    adafactorApply,
     ...[1, 3].flatMap((slots) => [
       adamwKernel(slots),
       adamw8bitKernel(slots),
+      lionKernel(slots),
       sgdKernel(slots),
       sgdMomentumKernel(slots),
       gradNormPartials(slots),

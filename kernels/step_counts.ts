@@ -2,6 +2,7 @@
  * Corrects what an optimizer's step number decides by the steps that were skipped. The host counts every step; a step
  * whose gradient norm is not finite changes nothing, and only the device knows whether it did.
  *   adamwCorrections: lr / (1 - beta1^t) and sqrt(1 - beta2^t)    sgdFirstStep: whether there is a momentum buffer
+ *   adafactorDecay: b = 1 - t^decayRate
  * with t = the host's count - skipped steps. One thread per row of `hyper`, as kernels/adamw.ts and kernels/sgd.ts read
  * it.
  * @module
@@ -78,5 +79,16 @@ export const sgdFirstStep: StepCountKernel = stepCountKernel(
   `  let first = t <= 1.0;
   hyper[1u + 2u * row].z = select(counts[row].y, 0.0, first);
   hyper[1u + 2u * row].w = select(counts[row].z, 1.0, first);
+`,
+);
+
+/** Of Adafactor: `counts` holds the step number and the decay rate. */
+export const adafactorDecay: StepCountKernel = stepCountKernel(
+  "adafactorDecay",
+  "decayRate, 0, 0",
+  "",
+  `  let fresh = select(exp2(counts[row].y * log2(t)), 1.0, t <= 1.0);
+  hyper[1u + 2u * row].y = 1.0 - fresh;
+  hyper[1u + 2u * row].z = fresh;
 `,
 );

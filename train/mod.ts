@@ -4,6 +4,9 @@
  */
 
 export { AdamW, AdamW8bit, type AdamWGroup, type AdamWOptions } from "./optimizers/adamw.ts";
+export { Adafactor, type AdafactorGroup, type AdafactorOptions } from "./optimizers/adafactor.ts";
+export { Lion, type LionGroup, type LionOptions } from "./optimizers/lion.ts";
+export { type OptimArgs, OPTIMIZER_NAMES, type OptimizerName } from "./optimizers/table.ts";
 export { createLoraplusOptimizer, type LoraplusOptions } from "./optimizers/loraplus.ts";
 export { clipGradNorm } from "./optimizers/clip_grad_norm.ts";
 export { chatExample, type ChatExampleOptions, type ChatTokenizer } from "./data/chat_example.ts";
@@ -65,9 +68,4 @@ export type {
   TrainerControl,
   TrainerState,
 } from "./trainer_state.ts";
-export {
-  type IntervalStrategy,
-  type OptimizerName,
-  type SamplingStrategy,
-  TrainingArguments,
-} from "./training_arguments.ts";
+export { type IntervalStrategy, type SamplingStrategy, TrainingArguments } from "./training_arguments.ts";

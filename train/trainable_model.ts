@@ -9,6 +9,7 @@ import {
   LayerNorm,
   type Module,
   type Parameter,
+  RMSNorm,
   type TrainingStateKeeper,
   type trainingStateKeeper,
 } from "../nn/mod.ts";
@@ -93,7 +94,7 @@ export function decayGroups(
 ): { params: Parameter[]; weightDecay: number }[] {
   const norms = new Set<Parameter>();
   for (const [, module] of model.namedModules()) {
-    if (module instanceof LayerNorm) {
+    if (module instanceof LayerNorm || module instanceof RMSNorm) {
       for (const [, parameter] of module.ownParameters()) norms.add(parameter);
     }
   }

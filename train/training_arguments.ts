@@ -6,6 +6,7 @@
 import { checkOptions } from "../options/names.ts";
 import { choice, flag, integer, number, orNull, type Rule, rule, text } from "../options/rules.ts";
 import { completeOptions, namesOf, option, type OptionTable, toDisk } from "../options/table.ts";
+import { type OptimArgs, OPTIMIZER_NAMES, type OptimizerName, parseOptimArgs } from "./optimizers/table.ts";
 import { SCHEDULER_TYPES, type SchedulerSettings, type SchedulerType } from "./optimizers/lr_scheduler.ts";
 
 /** When something happens during training. */
@@ -13,9 +14,6 @@ export type IntervalStrategy = "no" | "steps" | "epoch";
 
 /** How the order of an epoch is made. */
 export type SamplingStrategy = "random" | "sequential" | "group_by_length";
-
-/** Optimizers that the Trainer makes itself. */
-export type OptimizerName = "adamw_torch" | "adamw_8bit" | "adamw_bnb_8bit" | "sgd";
 
 /** The name of a measure in logs: `accuracy` is logged as `evalAccuracy`. */
 export function evalName(metric: string): string {
@@ -67,7 +65,13 @@ export const SETTINGS: SettingsTable = {
     "random",
     choice("random", "sequential", "group_by_length"),
   ),
-  optim: option<OptimizerName>("adamw_torch", choice("adamw_torch", "adamw_8bit", "adamw_bnb_8bit", "sgd")),
+  optim: option<OptimizerName>("adamw_torch", choice(...OPTIMIZER_NAMES)),
+  optimArgs: option<OptimArgs | null>(
+    null,
+    orNull(rule("text or an object", (value) => typeof value === "string" || isObject(value))),
+  ),
+  loraplusLrRatio: option<number | null>(null, orNull(number(1))),
+  loraplusLrEmbedding: option(1e-6, number(0)),
   onNonFinite: option<"error" | "skip">("error", choice("error", "skip")),
 };
 
@@ -155,8 +159,20 @@ export class TrainingArguments {
    * length share a batch, so that there is less padding. Default "random".
    */
   trainSamplingStrategy!: SamplingStrategy;
-  /** The optimizer; "adamw_8bit" (or "adamw_bnb_8bit") keeps its moments in a byte each. Default "adamw_torch". */
+  /**
+   * The optimizer: AdamW ("adamw_torch", "adamw_torch_fused"), AdamW with its moments in a byte each ("adamw_8bit",
+   * "adamw_bnb_8bit"), Lion ("lion", "lion_32bit"), "adafactor" or "sgd". Default "adamw_torch".
+   */
   optim!: OptimizerName;
+  /**
+   * Options of the optimizer alone, as an object or as text: `{ momentum: 0.9 }` or "momentum=0.9, nesterov=true".
+   * Default null.
+   */
+  optimArgs!: OptimArgs | null;
+  /** LoRA+: the learning rate of B over that of A, such as 16. Default null: the same for both. */
+  loraplusLrRatio!: number | null;
+  /** The learning rate of LoRA on embeddings with `loraplusLrRatio`. Default 1e-6. */
+  loraplusLrEmbedding!: number;
   /**
    * What happens when a loss or gradient is infinite or NaN: training stops with an error that names the step, or goes
    * on. Either way that step changes no weight. (Not one of Hugging Face's.) Default "error".
@@ -171,6 +187,7 @@ export class TrainingArguments {
     const { settings } = this;
     checkOptions("make training arguments", options, namesOf(settings));
     Object.assign(this, completeOptions(settings, options, { refuse }));
+    parseOptimArgs(this.optimArgs);
     if (this.outputDir === null) {
       if (options.saveStrategy !== undefined && options.saveStrategy !== "no") {
         refuse(`outputDir must be a folder when saveStrategy is "${this.saveStrategy}", received null`);

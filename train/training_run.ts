@@ -15,14 +15,14 @@ import {
 } from "../autograd/mod.ts";
 import { gradNorm } from "../autograd/ops/grad_norm.ts";
 import { LossTally } from "../autograd/ops/loss_tally.ts";
-import { AdamW, AdamW8bit } from "./optimizers/adamw.ts";
 import type { DataOrder, LossSums, RunParts } from "./checkpoint.ts";
 import type { Dataset } from "./data/example.ts";
 import { type Batch, countTokens, type DataCollator, DataLoader } from "./data/data_loader.ts";
 import { getScheduler, type LRScheduler } from "./optimizers/lr_scheduler.ts";
+import { loraplusGroups } from "./optimizers/loraplus.ts";
 import type { Optimizer } from "./optimizers/optimizer.ts";
 import { type BatchLoss, MODEL_LOSS, type Objective } from "./objective.ts";
-import { SGD } from "./optimizers/sgd.ts";
+import { makeOptimizer } from "./optimizers/table.ts";
 import { decayGroups, randomStates, type TrainableModel, trainableParameters } from "./trainable_model.ts";
 import type { TrainerCallback, TrainerState } from "./trainer_state.ts";
 import type { TrainingArguments } from "./training_arguments.ts";
@@ -42,15 +42,13 @@ export interface RunOptions {
   readonly callbacks: readonly TrainerCallback[];
 }
 
-function makeOptimizer(model: TrainableModel, args: TrainingArguments): Optimizer {
-  const groups = decayGroups(model, args.weightDecay);
-  if (args.optim === "sgd") return new SGD(groups, { lr: args.learningRate });
-  const Adam = args.optim === "adamw_torch" ? AdamW : AdamW8bit;
-  return new Adam(groups, {
-    lr: args.learningRate,
-    betas: [args.adamBeta1, args.adamBeta2],
-    eps: args.adamEpsilon,
-  });
+/** The optimizer that the settings describe. */
+function optimizerOf(model: TrainableModel, args: TrainingArguments): Optimizer {
+  const { learningRate: lr, weightDecay, loraplusLrRatio: ratio, loraplusLrEmbedding: embedding } = args;
+  const groups = ratio === null
+    ? decayGroups(model, weightDecay)
+    : loraplusGroups(model, { lr, ratio, embedding, weightDecay });
+  return makeOptimizer(args.optim, groups, args);
 }
 
 /** A run in progress. */
@@ -131,7 +129,7 @@ export class TrainingRun implements RunParts {
     for (const random of randomStates(model)) random.seed = args.seed;
     this.#zeroGrad();
     this.#ownsOptimizer = optimizer === null;
-    this.optimizer = optimizer ?? makeOptimizer(model, args);
+    this.optimizer = optimizer ?? optimizerOf(model, args);
     this.scheduler = scheduler ?? getScheduler(args.lrSchedulerType, this.optimizer, {
       numWarmupSteps: args.getWarmupSteps(maxSteps),
       numTrainingSteps: maxSteps,
@@ -172,7 +170,7 @@ export class TrainingRun implements RunParts {
    */
   #recordable(batches: readonly Batch[]): Record<string, number[][]> | null {
     const { model, optimizer } = this;
-    if (!model.isCapturable || !(optimizer instanceof AdamW || optimizer instanceof SGD)) return null;
+    if (!model.isCapturable || !optimizer.isCapturable) return null;
     const inputs: Record<string, number[][]> = {};
     for (const [i, batch] of batches.entries()) {
       if (!this.#objective.isCapturable(batch)) return null;

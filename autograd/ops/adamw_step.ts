@@ -25,7 +25,7 @@ const LOG_OF_ZERO = -1e4;
 /** Keeps m and v, the first and second moments of each gradient. */
 export const adamwRule: UpdateRule<AdamWValues> = {
   action: "make AdamW",
-  blocks: 2,
+  names: ["exp_avg", "exp_avg_sq"],
   layout: floatLayout,
   kernel: adamwKernel,
   correction: adamwCorrections,

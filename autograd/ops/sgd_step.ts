@@ -21,7 +21,7 @@ export interface SGDValues {
 
 const plainRule: UpdateRule<SGDValues> = {
   action: "make SGD",
-  blocks: 0,
+  names: [],
   layout: floatLayout,
   kernel: sgdKernel,
   correction: null,
@@ -35,7 +35,7 @@ const plainRule: UpdateRule<SGDValues> = {
 };
 const momentumRule: UpdateRule<SGDValues> = {
   ...plainRule,
-  blocks: 1,
+  names: ["momentum_buffer"],
   kernel: sgdMomentumKernel,
   correction: sgdFirstStep,
 };

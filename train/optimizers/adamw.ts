@@ -4,8 +4,9 @@
  */
 
 import type { Tensor } from "../../autograd/mod.ts";
+import { slotKind } from "../../autograd/ops/_slot_state.ts";
 import { adamw8bitRule, adamwRule, type AdamWValues } from "../../autograd/ops/adamw_step.ts";
-import { DeviceOptimizer, type RuleOf } from "./device_optimizer.ts";
+import { DeviceOptimizer, type KindOf } from "./device_optimizer.ts";
 import {
   checkOption,
   type Optimizer,
@@ -26,6 +27,9 @@ export interface AdamWOptions {
   /** Weight decay, decoupled from the gradient; default 0.01. */
   weightDecay?: number;
 }
+
+const plainKind = slotKind(adamwRule);
+const codedKind = slotKind(adamw8bitRule);
 
 /** A group of `AdamW`. */
 export interface AdamWGroup extends Required<AdamWOptions> {
@@ -54,18 +58,20 @@ export interface AdamWGroup extends Required<AdamWOptions> {
 export class AdamW implements Optimizer {
   /** The groups; `lr` and the other options may change between steps. */
   readonly paramGroups: readonly AdamWGroup[];
+  /** Its steps may be recorded and replayed. */
+  readonly isCapturable = true;
   readonly #own: DeviceOptimizer<AdamWGroup, AdamWValues>;
 
   /**
    * State is made on the device when a parameter takes its first step.
    * @param params float32 tensors, or groups `{ params, lr?, betas?, eps?, weightDecay? }`
-   * @param ruleOf how the moments of a parameter are kept; default float32
+   * @param kindOf how the moments of a parameter are kept; default float32
    * @throws {RangeError} for no parameter, or an option out of range
    */
   constructor(
     params: Params<AdamWOptions>,
     options: AdamWOptions = {},
-    ruleOf: RuleOf<AdamWValues> = () => adamwRule,
+    kindOf: KindOf<AdamWValues> = () => plainKind,
   ) {
     const { lr = 1e-3, betas = [0.9, 0.999] as const, eps = 1e-8, weightDecay = 0.01 } = options;
     const action = "make AdamW";
@@ -77,7 +83,7 @@ export class AdamW implements Optimizer {
       checkOption(action, "eps", group.eps, 0, Infinity);
       checkOption(action, "weightDecay", group.weightDecay, 0, Infinity);
     }
-    this.#own = new DeviceOptimizer(this.paramGroups, ruleOf, ["exp_avg", "exp_avg_sq"]);
+    this.#own = new DeviceOptimizer(this.paramGroups, kindOf);
   }
 
   /** Launches that a step takes when every parameter that ever had a gradient has one. */
@@ -120,6 +126,6 @@ export class AdamW8bit extends AdamW {
    * @throws {RangeError} for no parameter, or an option out of range
    */
   constructor(params: Params<AdamWOptions>, options: AdamWOptions = {}) {
-    super(params, options, ({ size }) => size < SMALLEST_8BIT ? adamwRule : adamw8bitRule);
+    super(params, options, ({ size }) => size < SMALLEST_8BIT ? plainKind : codedKind);
   }
 }

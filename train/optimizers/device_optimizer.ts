@@ -1,15 +1,15 @@
 /**
- * What AdamW and SGD share: groups of parameters, their steps, and the state that lies on the device.
+ * What all optimizers share: groups of parameters, their steps, and the state that lies on the device.
  * @module
  */
 
 import { type Tensor, tidy } from "../../autograd/mod.ts";
-import { SlotState, type UpdateRule } from "../../autograd/ops/_slot_state.ts";
+import type { OptimizerState, StateKind } from "../../autograd/ops/_optimizer_state.ts";
 import type { GroupState, OptimizerGroup, OptimizerStateDict, StepOptions } from "./optimizer.ts";
 
 /** One state in a step. */
 interface ActivePart<Values> {
-  readonly state: SlotState<Values>;
+  readonly state: OptimizerState<Values>;
   /** Numbers of its parameters, and their gradients. */
   readonly indices: readonly number[];
   readonly grads: readonly (Tensor | null)[];
@@ -17,19 +17,19 @@ interface ActivePart<Values> {
   readonly active: readonly number[];
 }
 
-/** The rule of each parameter. */
-export type RuleOf<Values> = (param: Tensor) => UpdateRule<Values>;
+/** How the state of each parameter is kept. */
+export type KindOf<Values> = (param: Tensor) => StateKind<Values>;
 
 /** State on the device for the parameters that took a step, made together for those that have none yet. */
 class StateParts<Values> {
   readonly #params: readonly Tensor[];
-  readonly #ruleOf: RuleOf<Values>;
-  readonly #parts: { readonly state: SlotState<Values>; readonly indices: readonly number[] }[] = [];
-  readonly #places = new Map<number, { readonly state: SlotState<Values>; readonly slot: number }>();
+  readonly #kindOf: KindOf<Values>;
+  readonly #parts: { readonly state: OptimizerState<Values>; readonly indices: readonly number[] }[] = [];
+  readonly #places = new Map<number, { readonly state: OptimizerState<Values>; readonly slot: number }>();
 
-  constructor(params: readonly Tensor[], ruleOf: RuleOf<Values>) {
+  constructor(params: readonly Tensor[], kindOf: KindOf<Values>) {
     this.#params = params;
-    this.#ruleOf = ruleOf;
+    this.#kindOf = kindOf;
   }
 
   /**
@@ -60,25 +60,25 @@ class StateParts<Values> {
   /** Makes state for those of `indices` that have none. */
   add(indices: readonly number[]): void {
     const fresh = indices.filter((index) => !this.#places.has(index));
-    const byRule = new Map<UpdateRule<Values>, number[]>();
+    const byKind = new Map<StateKind<Values>, number[]>();
     for (const index of fresh) {
-      const rule = this.#ruleOf(this.#params[index]);
-      byRule.set(rule, [...byRule.get(rule) ?? [], index]);
+      const kind = this.#kindOf(this.#params[index]);
+      byKind.set(kind, [...byKind.get(kind) ?? [], index]);
     }
-    for (const [rule, indices] of byRule) {
-      const state = new SlotState(indices.map((index) => this.#params[index]), rule);
+    for (const [kind, indices] of byKind) {
+      const state = kind.make(indices.map((index) => this.#params[index]));
       this.#parts.push({ state, indices });
       indices.forEach((index, slot) => this.#places.set(index, { state, slot }));
     }
   }
 
   /** Every state with the numbers of its parameters. */
-  get parts(): readonly { readonly state: SlotState<Values>; readonly indices: readonly number[] }[] {
+  get parts(): readonly { readonly state: OptimizerState<Values>; readonly indices: readonly number[] }[] {
     return this.#parts;
   }
 
   /** Where the state of a parameter is. */
-  place(index: number): { readonly state: SlotState<Values>; readonly slot: number } | undefined {
+  place(index: number): { readonly state: OptimizerState<Values>; readonly slot: number } | undefined {
     return this.#places.get(index);
   }
 
@@ -102,7 +102,7 @@ function groupStates(groups: readonly { readonly params: readonly Tensor[] }[]):
 function loadGroups(
   groups: readonly { readonly params: readonly Tensor[] }[],
   { paramGroups, state }: OptimizerStateDict,
-  names: readonly string[],
+  sizesOf: (index: number) => Readonly<Record<string, number>>,
 ): void {
   const counts = (all: readonly { readonly params: readonly unknown[] }[]) =>
     all.map(({ params }) => params.length).join(", ");
@@ -115,13 +115,18 @@ function loadGroups(
   }
   const params = groups.flatMap(({ params }) => params);
   for (const [index, { buffers }] of state) {
-    for (const name of names) {
-      const received = buffers[name]?.length;
-      if (params[index] && received === params[index].size) continue;
+    if (!params[index]) {
       throw new TypeError(
-        `Cannot load the optimizer's state: "${name}" of parameter ${index} must have ${
-          params[index]?.size ?? 0
-        } elements, received ${received ?? "none"}`,
+        `Cannot load the optimizer's state: ${params.length} parameters are required, received one of number ${index}`,
+      );
+    }
+    for (const [name, size] of Object.entries(sizesOf(index))) {
+      const received = buffers[name]?.length;
+      if (received === size) continue;
+      throw new TypeError(
+        `Cannot load the optimizer's state: "${name}" of parameter ${index} must have ${size} elements, received ${
+          received ?? "none"
+        }`,
       );
     }
   }
@@ -131,23 +136,23 @@ function loadGroups(
   });
 }
 
-/** An optimizer whose rules read a group's options and the step's number. */
+/** An optimizer whose steps depend on a group's options and the step's number. */
 export class DeviceOptimizer<Group extends OptimizerGroup & Omit<Values, "step">, Values> {
   readonly #groups: readonly Group[];
-  readonly #names: readonly string[];
+  readonly #sizes: readonly Readonly<Record<string, number>>[];
   readonly #params: readonly Tensor[];
   readonly #groupOf: readonly Group[];
   readonly #steps: number[];
   readonly #states: StateParts<Values>;
 
-  /** `names` are PyTorch's for the blocks that the rule keeps. */
-  constructor(groups: readonly Group[], ruleOf: RuleOf<Values>, names: readonly string[]) {
+  /** State is made when a parameter takes its first step. */
+  constructor(groups: readonly Group[], kindOf: KindOf<Values>) {
     this.#groups = groups;
-    this.#names = names;
     this.#params = groups.flatMap((group) => group.params);
     this.#groupOf = groups.flatMap((group) => group.params.map(() => group));
     this.#steps = this.#params.map(() => 0);
-    this.#states = new StateParts(this.#params, ruleOf);
+    this.#sizes = this.#params.map((param) => kindOf(param).sizes(param));
+    this.#states = new StateParts(this.#params, kindOf);
   }
 
   /** Launches that a step takes when every parameter that ever had a gradient has one. */
@@ -183,14 +188,14 @@ export class DeviceOptimizer<Group extends OptimizerGroup & Omit<Values, "step">
       this.#states.readSkipped(),
       ...steps.map((step, index) => {
         const place = this.#states.place(index);
-        return this.#names.length > 0 && place && step > 0 ? place.state.read(place.slot) : null;
+        return place && step > 0 ? place.state.read(place.slot) : null;
       }),
     ]);
     const state: OptimizerStateDict["state"] = new Map();
     read.forEach((blocks, index) => {
       const step = steps[index] - skipped[index];
-      if (step === 0 || this.#names.length > 0 && !blocks) return;
-      const buffers = Object.fromEntries(this.#names.map((name, i) => [name, blocks![i]]));
+      if (step === 0 || !blocks) return;
+      const buffers = Object.fromEntries(Object.keys(this.#sizes[index]).map((name, i) => [name, blocks[i]]));
       state.set(index, { step, buffers });
     });
     return { state, paramGroups: groupStates(this.#groups) };
@@ -198,13 +203,13 @@ export class DeviceOptimizer<Group extends OptimizerGroup & Omit<Values, "step">
 
   /** See `Optimizer.loadStateDict`. */
   loadStateDict(loaded: OptimizerStateDict): void {
-    loadGroups(this.#groups, loaded, this.#names);
+    loadGroups(this.#groups, loaded, (index) => this.#sizes[index]);
     this.#states.dispose();
     this.#states.add([...loaded.state.keys()].sort((a, b) => a - b));
     this.#steps.fill(0);
     for (const [index, { step, buffers }] of loaded.state) {
       const { state, slot } = this.#states.place(index)!;
-      if (this.#names.length > 0) state.write(slot, this.#names.map((name) => buffers[name]));
+      state.write(slot, Object.keys(this.#sizes[index]).map((name) => buffers[name]));
       this.#steps[index] = step;
     }
   }

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { LayerNorm, type Module, type Parameter } from "../../nn/mod.ts";
+import { LayerNorm, type Module, type Parameter, RMSNorm } from "../../nn/mod.ts";
 import { AdamW, type AdamWOptions } from "./adamw.ts";
 
 /** Options of `createLoraplusOptimizer`. */
@@ -19,34 +19,54 @@ export interface LoraplusOptions extends Omit<AdamWOptions, "lr" | "weightDecay"
   loraplusLrEmbedding?: number;
 }
 
-/** Names of parameters that are not decayed: those of layer norms. */
-function normNames(model: Module): Set<string> {
+/** What LoRA+ needs of a model. */
+export interface NamedModel {
+  /** Its parameters by name. */
+  namedParameters(): Iterable<[string, Parameter]>;
+  /** Its modules by path. */
+  namedModules(): Iterable<[string, Module]>;
+}
+
+/** Names of parameters that are not decayed: those of norms. */
+function normNames(model: NamedModel): Set<string> {
   const names = new Set<string>();
   for (const [path, module] of model.namedModules()) {
-    if (!(module instanceof LayerNorm)) continue;
+    if (!(module instanceof LayerNorm || module instanceof RMSNorm)) continue;
     for (const [name] of module.ownParameters()) names.add(`${path}.${name}`);
   }
   return names;
 }
 
+/** Numbers that the groups of LoRA+ differ by. */
+export interface LoraplusRates {
+  /** Learning rate of A and of everything that is no vector. */
+  readonly lr: number;
+  /** That of B, and of vectors, over it. */
+  readonly ratio: number;
+  /** That of LoRA on embeddings. */
+  readonly embedding: number;
+  readonly weightDecay: number;
+}
+
+/** A group of LoRA+. */
+export interface LoraplusGroup {
+  readonly params: Parameter[];
+  readonly lr: number;
+  readonly weightDecay: number;
+}
+
 /**
- * AdamW over what trains of a model, in four groups: A and other matrices, LoRA on embeddings, B and vectors, and those of
- * B's group that are not decayed.
- *
- * @example
- * ```ts
- * import { createLoraplusOptimizer, type PeftModel } from "@peft/webgpu";
- *
- * declare const model: PeftModel;
- * const optimizer = createLoraplusOptimizer(model, { lr: 2e-4, loraplusLrRatio: 16 });
- * ```
- * @throws {RangeError} for a ratio below 1, or a model of which nothing trains
+ * What trains of a model in the four groups of LoRA+, for any optimizer: A and other matrices, LoRA on embeddings, B and
+ * vectors, and those of B's group that are not decayed.
+ * @throws {RangeError} for a ratio below 1
  */
-export function createLoraplusOptimizer(model: Module, options: LoraplusOptions): AdamW {
-  const { lr, loraplusLrRatio, loraplusWeightDecay = 0, loraplusLrEmbedding = 1e-6, ...rest } = options;
-  if (!(loraplusLrRatio >= 1)) {
+export function loraplusGroups(
+  model: NamedModel,
+  { lr, ratio, embedding, weightDecay }: LoraplusRates,
+): LoraplusGroup[] {
+  if (!(ratio >= 1)) {
     throw new RangeError(
-      `Cannot make a LoRA+ optimizer: loraplusLrRatio must be at least 1, received ${loraplusLrRatio}`,
+      `Cannot make a LoRA+ optimizer: loraplusLrRatio must be at least 1, received ${ratio}`,
     );
   }
   const norms = normNames(model);
@@ -64,11 +84,31 @@ export function createLoraplusOptimizer(model: Module, options: LoraplusOptions)
     else if (decays) groups.B.push(parameter);
     else groups.plainB.push(parameter);
   }
-  const weightDecay = loraplusWeightDecay;
-  return new AdamW([
+  return [
     { params: groups.A, lr, weightDecay },
-    { params: groups.embedding, lr: loraplusLrEmbedding, weightDecay },
-    { params: groups.B, lr: lr * loraplusLrRatio, weightDecay },
-    { params: groups.plainB, lr: lr * loraplusLrRatio, weightDecay: 0 },
-  ], { lr, ...rest });
+    { params: groups.embedding, lr: embedding, weightDecay },
+    { params: groups.B, lr: lr * ratio, weightDecay },
+    { params: groups.plainB, lr: lr * ratio, weightDecay: 0 },
+  ];
+}
+
+/**
+ * AdamW over what trains of a model, in the groups of LoRA+. (The Trainer makes them for any optimizer by
+ * `loraplusLrRatio`.)
+ *
+ * @example
+ * ```ts
+ * import { createLoraplusOptimizer, type PeftModel } from "@peft/webgpu";
+ *
+ * declare const model: PeftModel;
+ * const optimizer = createLoraplusOptimizer(model, { lr: 2e-4, loraplusLrRatio: 16 });
+ * ```
+ * @throws {RangeError} for a ratio below 1, or a model of which nothing trains
+ */
+export function createLoraplusOptimizer(model: Module, options: LoraplusOptions): AdamW {
+  const { lr, loraplusLrRatio, loraplusWeightDecay = 0, loraplusLrEmbedding = 1e-6, ...rest } = options;
+  const groups = loraplusGroups(model, {
+    ...{ lr, ratio: loraplusLrRatio, embedding: loraplusLrEmbedding, weightDecay: loraplusWeightDecay },
+  });
+  return new AdamW(groups, { lr, ...rest });
 }

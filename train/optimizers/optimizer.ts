@@ -57,6 +57,11 @@ export interface Optimizer {
   loadStateDict(state: OptimizerStateDict): void;
   /** Frees the device memory of the state. */
   dispose(): void;
+  /**
+   * Whether `step` does the same launches in every step, with what changes in device buffers, so that the Trainer may
+   * record steps (see `captureStep`). Default false.
+   */
+  readonly isCapturable?: boolean;
 }
 
 /** A group as a caller gives it: options it leaves out are the optimizer's. */

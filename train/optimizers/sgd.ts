@@ -4,6 +4,7 @@
  */
 
 import type { Tensor } from "../../autograd/mod.ts";
+import { slotKind } from "../../autograd/ops/_slot_state.ts";
 import { sgdRule, type SGDValues } from "../../autograd/ops/sgd_step.ts";
 import { DeviceOptimizer } from "./device_optimizer.ts";
 import {
@@ -42,6 +43,8 @@ export interface SGDGroup extends Required<SGDOptions> {
 export class SGD implements Optimizer {
   /** The groups; `lr` and the other options may change between steps. */
   readonly paramGroups: readonly SGDGroup[];
+  /** Its steps may be recorded and replayed. */
+  readonly isCapturable = true;
   readonly #own: DeviceOptimizer<SGDGroup, SGDValues>;
 
   /**
@@ -65,9 +68,8 @@ export class SGD implements Optimizer {
       }
     }
     const hasMomentum = this.paramGroups.some((group) => group.momentum !== 0);
-    const rule = sgdRule(hasMomentum);
-    const names = hasMomentum ? ["momentum_buffer"] : [];
-    this.#own = new DeviceOptimizer(this.paramGroups, () => rule, names);
+    const kind = slotKind(sgdRule(hasMomentum));
+    this.#own = new DeviceOptimizer(this.paramGroups, () => kind);
   }
 
   step(options: StepOptions = {}): void {

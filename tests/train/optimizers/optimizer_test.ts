@@ -2,7 +2,15 @@ import { assert, assertAllClose, assertEquals, assertThrows } from "@std/assert"
 import { defaultDevice, Tensor, tidy } from "../../../autograd/mod.ts";
 import { gradNorm } from "../../../autograd/ops/grad_norm.ts";
 import { GPT2LMHeadModel } from "../../../model/mod.ts";
-import { AdamW, clipGradNorm, type Optimizer, type OptimizerStateDict, SGD } from "../../../train/mod.ts";
+import {
+  Adafactor,
+  AdamW,
+  clipGradNorm,
+  Lion,
+  type Optimizer,
+  type OptimizerStateDict,
+  SGD,
+} from "../../../train/mod.ts";
 import { randomValues } from "../../reference/matmul.ts";
 
 const FIXTURE = new URL("../../fixtures/gpt2_tiny/", import.meta.url).pathname;
@@ -109,6 +117,8 @@ Deno.test("zeroGrad() disposes gradients and sets them to null", async () => {
 const MAKERS: Record<string, (params: Tensor[]) => Optimizer> = {
   AdamW: (params) => new AdamW([{ params: params.slice(0, 1), lr: 0.05 }, { params: params.slice(1) }]),
   SGD: (params) => new SGD(params, { lr: 0.05, momentum: 0.9, nesterov: true, weightDecay: 0.1 }),
+  Lion: (params) => new Lion([{ params: params.slice(0, 1), lr: 0.05 }, { params: params.slice(1) }]),
+  Adafactor: (params) => new Adafactor(params, { lr: 0.05, weightDecay: 0.1 }),
 };
 for (const [name, make] of Object.entries(MAKERS)) {
   Deno.test(`${name} continues from its state dict bit for bit`, async () => {
@@ -183,7 +193,7 @@ Deno.test("AdamW with the clip of gradNorm() equals clipGradNorm() and then Adam
 });
 
 for (const bad of [NaN, Infinity]) {
-  Deno.test(`AdamW and SGD change nothing when the gradient norm in clip is ${bad}`, async () => {
+  Deno.test(`optimizers change nothing when the gradient norm in clip is ${bad}`, async () => {
     for (const make of Object.values(MAKERS)) {
       const params = await parameters(randomValues(1, 40), randomValues(2, 3));
       const optimizer = make(params);
@@ -252,6 +262,21 @@ Deno.test("Optimizers check parameters and options before any work", async () =>
       "Cannot make SGD: nesterov needs momentum and no dampening, received momentum 0 and dampening 0",
     ],
     [() => new SGD(params, { momentum: -0.1 }), RangeError, "Cannot make SGD: momentum must be at least 0"],
+    [
+      () => new Lion(params, { betas: [1, 0] }),
+      RangeError,
+      "Cannot make Lion: betas[0] must be from 0 to below 1, received 1",
+    ],
+    [
+      () => new Adafactor(params, { decayRate: 0.8 }),
+      RangeError,
+      "Cannot make Adafactor: decayRate must be from -16 to below 0, received 0.8",
+    ],
+    [
+      () => new Adafactor(params, { clipThreshold: 0 }),
+      RangeError,
+      "Cannot make Adafactor: clipThreshold must be at least",
+    ],
   ];
   for (const [make, kind, message] of cases) assertThrows(make, kind, message);
   params[0].dispose();

@@ -1,0 +1,94 @@
+/**
+ * Adafactor (Shazeer and Stern 2018, arXiv:1804.04235), with the numbers of `transformers.Adafactor`.
+ * @module
+ */
+
+import type { Tensor } from "../../autograd/mod.ts";
+import { adafactorKind, type AdafactorValues } from "../../autograd/ops/adafactor_step.ts";
+import { DeviceOptimizer } from "./device_optimizer.ts";
+import {
+  checkOption,
+  type Optimizer,
+  type OptimizerStateDict,
+  type Params,
+  type StepOptions,
+  toGroups,
+} from "./optimizer.ts";
+
+/**
+ * Options of `Adafactor`; defaults are those of `transformers`, with `scale_parameter` and `relative_step` off, as its
+ * Trainer sets them.
+ */
+export interface AdafactorOptions {
+  /** Learning rate; default 1e-3. */
+  lr?: number;
+  /** Added to the squares of gradients (the first of `eps` of `transformers`); default 1e-30. */
+  eps?: number;
+  /** The largest root mean square of a parameter's update; default 1. */
+  clipThreshold?: number;
+  /** Exponent of the step's number in the decay of averages, 1 - t^decayRate; default -0.8. */
+  decayRate?: number;
+  /** Weight decay, decoupled from the gradient; default 0. */
+  weightDecay?: number;
+}
+
+/** A group of `Adafactor`. */
+export interface AdafactorGroup extends Required<AdafactorOptions> {
+  /** Its parameters. */
+  readonly params: readonly Tensor[];
+}
+
+/**
+ * AdamW without an average of gradients, and of their squares only the averages of each row and each column: a matrix
+ * [R, C] takes R + C numbers. The update of each parameter is scaled down to a root mean square of `clipThreshold`.
+ *
+ * q = g^2 + eps;  r, c: averages of q's rows and columns, decayed by 1 - t^decayRate;
+ * u = g / sqrt(r / mean(r)) / sqrt(c);  p = p (1 - lr wd) - lr u / max(1, rms(u) / clipThreshold)
+ */
+export class Adafactor implements Optimizer {
+  /** The groups; `lr` and the other options may change between steps. */
+  readonly paramGroups: readonly AdafactorGroup[];
+  /** Its steps may be recorded and replayed. */
+  readonly isCapturable = true;
+  readonly #own: DeviceOptimizer<AdafactorGroup, AdafactorValues>;
+
+  /**
+   * State is made on the device when a parameter takes its first step.
+   * @param params float32 tensors, or groups `{ params, lr?, eps?, … }`
+   * @throws {RangeError} for no parameter, or an option out of range
+   */
+  constructor(params: Params<AdafactorOptions>, options: AdafactorOptions = {}) {
+    const { lr = 1e-3, eps = 1e-30, clipThreshold = 1, decayRate = -0.8, weightDecay = 0 } = options;
+    const action = "make Adafactor";
+    const defaults = { lr, eps, clipThreshold, decayRate, weightDecay };
+    this.paramGroups = toGroups(action, params, defaults) as AdafactorGroup[];
+    for (const group of this.paramGroups) {
+      checkOption(action, "lr", group.lr, 0, Infinity);
+      checkOption(action, "eps", group.eps, 1e-37, Infinity); // float32 must hold it
+      checkOption(action, "clipThreshold", group.clipThreshold, Number.MIN_VALUE, Infinity);
+      checkOption(action, "decayRate", group.decayRate, -16, 0);
+      checkOption(action, "weightDecay", group.weightDecay, 0, Infinity);
+    }
+    this.#own = new DeviceOptimizer(this.paramGroups, () => adafactorKind);
+  }
+
+  step(options: StepOptions = {}): void {
+    this.#own.step(options);
+  }
+
+  zeroGrad(): void {
+    this.#own.zeroGrad();
+  }
+
+  stateDict(): Promise<OptimizerStateDict> {
+    return this.#own.stateDict();
+  }
+
+  loadStateDict(state: OptimizerStateDict): void {
+    this.#own.loadStateDict(state);
+  }
+
+  dispose(): void {
+    this.#own.dispose();
+  }
+}

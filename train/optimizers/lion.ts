@@ -1,0 +1,86 @@
+/**
+ * Lion (Chen et al. 2023, "Symbolic discovery of optimization algorithms", arXiv:2302.06675).
+ * @module
+ */
+
+import type { Tensor } from "../../autograd/mod.ts";
+import { slotKind } from "../../autograd/ops/_slot_state.ts";
+import { lionRule, type LionValues } from "../../autograd/ops/lion_step.ts";
+import { DeviceOptimizer } from "./device_optimizer.ts";
+import {
+  checkOption,
+  type Optimizer,
+  type OptimizerStateDict,
+  type Params,
+  type StepOptions,
+  toGroups,
+} from "./optimizer.ts";
+
+/** Options of `Lion`; defaults are the paper's and bitsandbytes'. */
+export interface LionOptions {
+  /** Learning rate; default 1e-4. A third to a tenth of AdamW's. */
+  lr?: number;
+  /** Decay of the average: as the update reads it, and as it is kept; default [0.9, 0.99]. */
+  betas?: readonly [number, number];
+  /** Weight decay, decoupled from the gradient; default 0. Three to ten times AdamW's. */
+  weightDecay?: number;
+}
+
+/** A group of `Lion`. */
+export interface LionGroup extends Required<LionOptions> {
+  /** Its parameters. */
+  readonly params: readonly Tensor[];
+}
+
+const kind = slotKind(lionRule);
+
+/**
+ * p *= 1 - lr wd;  p -= lr sign(beta1 m + (1 - beta1) g);  m = beta2 m + (1 - beta2) g
+ *
+ * Half of AdamW's state. The state's name is `exp_avg`, as in lion-pytorch (bitsandbytes: `state1`).
+ */
+export class Lion implements Optimizer {
+  /** The groups; `lr` and the other options may change between steps. */
+  readonly paramGroups: readonly LionGroup[];
+  /** Its steps may be recorded and replayed. */
+  readonly isCapturable = true;
+  readonly #own: DeviceOptimizer<LionGroup, LionValues>;
+
+  /**
+   * State is made on the device when a parameter takes its first step.
+   * @param params float32 tensors, or groups `{ params, lr?, betas?, weightDecay? }`
+   * @throws {RangeError} for no parameter, or an option out of range
+   */
+  constructor(params: Params<LionOptions>, options: LionOptions = {}) {
+    const { lr = 1e-4, betas = [0.9, 0.99] as const, weightDecay = 0 } = options;
+    const action = "make Lion";
+    this.paramGroups = toGroups(action, params, { lr, betas, weightDecay }) as LionGroup[];
+    for (const group of this.paramGroups) {
+      checkOption(action, "lr", group.lr, 0, Infinity);
+      checkOption(action, "betas[0]", group.betas[0], 0, 1);
+      checkOption(action, "betas[1]", group.betas[1], 0, 1);
+      checkOption(action, "weightDecay", group.weightDecay, 0, Infinity);
+    }
+    this.#own = new DeviceOptimizer(this.paramGroups, () => kind);
+  }
+
+  step(options: StepOptions = {}): void {
+    this.#own.step(options);
+  }
+
+  zeroGrad(): void {
+    this.#own.zeroGrad();
+  }
+
+  stateDict(): Promise<OptimizerStateDict> {
+    return this.#own.stateDict();
+  }
+
+  loadStateDict(state: OptimizerStateDict): void {
+    this.#own.loadStateDict(state);
+  }
+
+  dispose(): void {
+    this.#own.dispose();
+  }
+}

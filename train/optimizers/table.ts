@@ -1,0 +1,134 @@
+/**
+ * The optimizers that the Trainer makes by their names. A new one is an entry here: settings, plans, the command line and
+ * captured steps follow from it.
+ * @module
+ */
+
+import type { Tensor } from "../../autograd/mod.ts";
+import { checkOptions } from "../../options/names.ts";
+import { Adafactor } from "./adafactor.ts";
+import { AdamW, AdamW8bit } from "./adamw.ts";
+import { Lion } from "./lion.ts";
+import type { Optimizer } from "./optimizer.ts";
+import { SGD } from "./sgd.ts";
+
+/** What the settings of a training say of its optimizer. */
+export interface OptimizerSettings {
+  readonly learningRate: number;
+  readonly adamBeta1: number;
+  readonly adamBeta2: number;
+  readonly adamEpsilon: number;
+  /** Options beside, of the optimizer alone. */
+  readonly optimArgs: OptimArgs | null;
+}
+
+/** Options of an optimizer by name, or as text: `momentum=0.9, nesterov=true`. */
+export type OptimArgs = string | Readonly<Record<string, unknown>>;
+
+/** Parameters with the options of their group. */
+export type Groups = readonly { readonly params: readonly Tensor[]; readonly weightDecay: number }[];
+
+interface Entry {
+  /** What it is, for pages and help texts. */
+  readonly about: string;
+  /** Names that `optimArgs` may set. */
+  readonly options: readonly string[];
+  readonly make: (groups: Groups, settings: OptimizerSettings, options: object) => Optimizer;
+}
+
+const adam = ({ learningRate, adamBeta1, adamBeta2, adamEpsilon }: OptimizerSettings) => ({
+  lr: learningRate,
+  betas: [adamBeta1, adamBeta2] as const,
+  eps: adamEpsilon,
+});
+const ADAM_OPTIONS = ["betas", "eps"];
+
+const adamw: Entry = {
+  about: "AdamW",
+  options: ADAM_OPTIONS,
+  make: (groups, settings, options) => new AdamW(groups, { ...adam(settings), ...options }),
+};
+const adamw8bit: Entry = {
+  about: "AdamW with its moments in a byte each",
+  options: ADAM_OPTIONS,
+  make: (groups, settings, options) => new AdamW8bit(groups, { ...adam(settings), ...options }),
+};
+const lion: Entry = {
+  about: "Lion: half of AdamW's state; wants a third to a tenth of its learning rate",
+  options: ["betas"],
+  make(groups, settings, options) {
+    const { lr, betas } = adam(settings); // the betas of AdamW, as in transformers
+    return new Lion(groups, { lr, betas, ...options });
+  },
+};
+
+/** Every optimizer, by the names of transformers' `optim`. */
+export const OPTIMIZERS = {
+  adamw_torch: adamw,
+  adamw_torch_fused: adamw,
+  adamw_8bit: adamw8bit,
+  adamw_bnb_8bit: adamw8bit,
+  lion,
+  lion_32bit: lion,
+  adafactor: {
+    about: "Adafactor: of a matrix, one number for each row and column",
+    options: ["eps", "clipThreshold", "decayRate"],
+    make: (groups, { learningRate: lr }, options) => new Adafactor(groups, { lr, ...options }),
+  },
+  sgd: {
+    about: "stochastic gradient descent; momentum and nesterov by optimArgs",
+    options: ["momentum", "dampening", "nesterov"],
+    make: (groups, { learningRate: lr }, options) => new SGD(groups, { lr, ...options }),
+  },
+} satisfies Record<string, Entry>;
+
+/** Optimizers that the Trainer makes itself. */
+export type OptimizerName = keyof typeof OPTIMIZERS;
+
+/** Their names. */
+export const OPTIMIZER_NAMES = Object.keys(OPTIMIZERS) as OptimizerName[];
+
+const camel = (name: string) => name.replaceAll(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
+
+/** A value of a text: JSON, Python's True and False, or numbers in parentheses. */
+function valueOf(text: string): unknown {
+  const json = text.replace(/^\((.*)\)$/, "[$1]").replace(/^(True|False)$/, (word) => word.toLowerCase());
+  try {
+    return JSON.parse(json);
+  } catch {
+    throw new RangeError(
+      `Cannot read optimArgs: numbers, true, false or lists of numbers are required, received "${text}"`,
+    );
+  }
+}
+
+/**
+ * `optimArgs` as options; names may be in snake_case.
+ * @throws {RangeError} for text that is no list of `name=value`
+ */
+export function parseOptimArgs(given: OptimArgs | null): Record<string, unknown> {
+  if (given === null) return {};
+  if (typeof given !== "string") {
+    return Object.fromEntries(Object.entries(given).map(([name, value]) => [camel(name), value]));
+  }
+  // a comma within brackets is part of a value
+  const parts = given.split(/,(?![^([]*[)\]])/).map((part) => part.trim()).filter((part) => part !== "");
+  return Object.fromEntries(parts.map((part) => {
+    const at = part.indexOf("=");
+    if (at > 0) return [camel(part.slice(0, at).trim()), valueOf(part.slice(at + 1).trim())];
+    throw new RangeError(
+      `Cannot read optimArgs: name=value with commas between is required, received "${part}"`,
+    );
+  }));
+}
+
+/**
+ * Makes the optimizer of a training.
+ * @throws {TypeError} for a name in `optimArgs` that the optimizer does not have
+ */
+export function makeOptimizer(name: OptimizerName, groups: Groups, settings: OptimizerSettings): Optimizer {
+  const { options, make }: Entry = OPTIMIZERS[name];
+  const own = parseOptimArgs(settings.optimArgs);
+  checkOptions(`make the optimizer "${name}" of optimArgs`, own, options);
+  return make(groups, settings, own);
+}
