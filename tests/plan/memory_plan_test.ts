@@ -112,6 +112,12 @@ const CONFIGURATIONS: Readonly<Record<string, Configuration>> = {
     adapter: lora,
     options: { ...sizes, args: { optim: "adamw_8bit" } },
   },
+  "Llama, all weights, Adafactor": {
+    make: llama,
+    adapter: null,
+    options: { ...sizes, args: { optim: "adafactor" } },
+  },
+  "Llama, LoRA, Lion": { make: llama, adapter: lora, options: { ...sizes, args: { optim: "lion" } } },
   "Llama, LoRA, activations as float16": {
     make: llama,
     adapter: lora,

@@ -62,6 +62,17 @@ const lion: Entry = {
   },
 };
 
+const adafactor: Entry = {
+  about: "Adafactor: of a matrix, one number for each row and column",
+  options: ["eps", "clipThreshold", "decayRate"],
+  make: (groups, { learningRate: lr }, options) => new Adafactor(groups, { lr, ...options }),
+};
+const sgd: Entry = {
+  about: "stochastic gradient descent; momentum and nesterov by optimArgs",
+  options: ["momentum", "dampening", "nesterov"],
+  make: (groups, { learningRate: lr }, options) => new SGD(groups, { lr, ...options }),
+};
+
 /** Every optimizer, by the names of transformers' `optim`. */
 export const OPTIMIZERS = {
   adamw_torch: adamw,
@@ -70,23 +81,15 @@ export const OPTIMIZERS = {
   adamw_bnb_8bit: adamw8bit,
   lion,
   lion_32bit: lion,
-  adafactor: {
-    about: "Adafactor: of a matrix, one number for each row and column",
-    options: ["eps", "clipThreshold", "decayRate"],
-    make: (groups, { learningRate: lr }, options) => new Adafactor(groups, { lr, ...options }),
-  },
-  sgd: {
-    about: "stochastic gradient descent; momentum and nesterov by optimArgs",
-    options: ["momentum", "dampening", "nesterov"],
-    make: (groups, { learningRate: lr }, options) => new SGD(groups, { lr, ...options }),
-  },
+  adafactor,
+  sgd,
 } satisfies Record<string, Entry>;
 
 /** Optimizers that the Trainer makes itself. */
 export type OptimizerName = keyof typeof OPTIMIZERS;
 
 /** Their names. */
-export const OPTIMIZER_NAMES = Object.keys(OPTIMIZERS) as OptimizerName[];
+export const OPTIMIZER_NAMES: readonly OptimizerName[] = Object.keys(OPTIMIZERS) as OptimizerName[];
 
 const camel = (name: string) => name.replaceAll(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
 
