@@ -88,6 +88,7 @@ export const chat: Command<typeof flags> = {
   name: "chat",
   summary: "Talk to a chat model, with or without an adapter",
   flags,
+  permissions: ["--allow-read"],
   examples: [
     "./run chat --model HuggingFaceTB/SmolLM2-135M-Instruct",
     "./run chat --model model.gguf --adapter out/teach",
@@ -111,9 +112,10 @@ export const chat: Command<typeof flags> = {
     const adapters = new ChatAdapters(base, model, values.adapter);
     const interrupts = new Interrupts(terminal);
     const lines = new LineReader(Deno.stdin.readable);
+    const answers: { message: string; answer: string }[] = [];
     if (terminal) console.error("type a message, or /help");
     for (;;) {
-      if (terminal) write("> ");
+      if (terminal && !values.json) write("> ");
       const line = await lines.next();
       if (line === null) break;
       interrupts.clear();
@@ -129,10 +131,13 @@ export const chat: Command<typeof flags> = {
             `Cannot run "${command}": /adapter, /reset, /exit and /help are known, received another command`,
           );
         } else {
+          const parts: string[] = [];
+          const show = values.json ? (text: string) => void parts.push(text) : write;
           const whole = await interrupts.during((signal) =>
-            conversation.answer(adapters.model, line, write, console.error, signal)
+            conversation.answer(adapters.model, line, show, console.error, signal)
           );
-          write("\n");
+          if (values.json) answers.push({ message: line, answer: parts.join("") });
+          else write("\n");
           if (!whole && !terminal) Deno.exit(INTERRUPTED);
         }
       } catch (error) {
@@ -141,5 +146,6 @@ export const chat: Command<typeof flags> = {
       }
     }
     if (terminal) write("\n");
+    return { answers };
   },
 };

@@ -4,12 +4,11 @@
  */
 
 import { parseArgs } from "node:util";
-import { problemWith, type Rule } from "../options/rules.ts";
+import { flag, problemWith, type Rule, text } from "../options/rules.ts";
+import { readConfigFile } from "./config_file.ts";
+import { UsageError } from "./usage_error.ts";
 
-/** A mistake of the user: printed without a stack, exit code 1. */
-export class UsageError extends Error {
-  override name = "UsageError";
-}
+export { UsageError };
 
 /** One flag: the rule for its value, as in every table of options (`options/rules.ts`), and what the help text says. */
 export interface Flag<T = unknown> {
@@ -37,6 +36,12 @@ type ValueOf<F extends Flag> =
 /** Checked values of a command's flags. */
 export type Values<F extends Flags> = { readonly [Name in keyof F]: ValueOf<F[Name]> };
 
+/** Flags that every command has. */
+export const COMMON_FLAGS = {
+  config: { rule: text, help: "YAML or JSON file with values of these flags; those given here come first" },
+  json: { rule: flag, help: "Print the result as one JSON object; what is said on the way goes to stderr" },
+} as const;
+
 /** A command. */
 export interface Command<F extends Flags = Flags> {
   readonly name: string;
@@ -45,12 +50,20 @@ export interface Command<F extends Flags = Flags> {
   readonly flags: F;
   /** Lines of examples. */
   readonly examples: readonly string[];
-  run(values: Values<F>): Promise<void>;
+  /** The least that `deno run` must allow it where models lie in folders, as its flags. */
+  readonly permissions: readonly string[];
+  /** What `--json` prints; what it says on the way goes to `console.log`. */
+  run(values: Values<F> & Values<typeof COMMON_FLAGS>): Promise<object | void>;
+}
+
+/** Every flag of a command. */
+export function flagsOf(command: Command): Flags {
+  return { ...command.flags, ...COMMON_FLAGS };
 }
 
 /** Text of `--help`. */
 export function helpText(command: Command): string {
-  const rows = Object.entries(command.flags).map(([name, flag]): [string, string] => {
+  const rows = Object.entries(flagsOf(command)).map(([name, flag]): [string, string] => {
     const note = flag.required
       ? " (required)"
       : flag.default === undefined || flag.rule.from === "switch"
@@ -72,6 +85,10 @@ export function helpText(command: Command): string {
     "",
     "Examples:",
     ...command.examples.map((line) => `  ${line}`),
+    "",
+    "Permissions, where Deno is asked for them one by one (./run allows all; models of the hub need --allow-net and",
+    "--allow-env, and --allow-write for their cache):",
+    `  deno run ${[...command.permissions, "cli/main.ts", command.name].join(" ")} …`,
   ].join("\n");
 }
 
@@ -81,30 +98,35 @@ function placeholder({ rule: { from, choices } }: Flag): string {
 }
 
 /** A flag's value from the text that was given. @throws {UsageError} for one that its rule refuses */
-function readValue(command: string, name: string, { rule }: Flag, given: string | boolean): unknown {
+function readValue(command: string, name: string, { rule }: Flag, given: unknown): unknown {
   const isNumber = rule.from === "number" || rule.from === "integer";
-  const value = isNumber && String(given).trim() !== "" ? Number(given) : given;
+  const isText = rule.from === undefined && typeof given === "number"; // a file's `output: 5`
+  const value = isNumber && String(given).trim() !== "" ? Number(given) : isText ? String(given) : given;
   const problem = problemWith(rule, `--${name}`, Number.isNaN(value) ? given : value);
   if (problem !== null) throw new UsageError(`Cannot run ${command}: ${problem}`);
   return value;
 }
 
-/** Checked values of `args`, or null for `--help`. @throws {UsageError} for unknown, missing or bad flags */
-export function parseFlags<F extends Flags>(command: Command<F>, args: string[]): Values<F> | null {
+type Given = Readonly<Record<string, unknown>>;
+
+/** The flags of `args` as they were given. @throws {UsageError} for unknown ones */
+function parseGiven(command: Command, args: string[]): Given {
   const options: Record<string, { type: "string" | "boolean" }> = { help: { type: "boolean" } };
-  for (const [name, flag] of Object.entries(command.flags)) {
+  for (const [name, flag] of Object.entries(flagsOf(command))) {
     options[name] = { type: flag.rule.from === "switch" ? "boolean" : "string" };
   }
-  let given: Record<string, string | boolean | undefined>;
   try {
-    given = parseArgs({ args, options, strict: true, allowPositionals: false }).values as typeof given;
+    return parseArgs({ args, options, strict: true, allowPositionals: false, allowNegative: true }).values;
   } catch (error) {
     const reason = (error as Error).message.split(".")[0];
     throw new UsageError(`Cannot run ${command.name}: ${reason}; see ${command.name} --help`);
   }
-  if (given.help) return null;
+}
+
+/** Every flag's checked value. @throws {UsageError} for missing and bad ones */
+function checkGiven(command: Command, given: Given): Record<string, unknown> {
   const values: Record<string, unknown> = {};
-  for (const [name, flag] of Object.entries(command.flags)) {
+  for (const [name, flag] of Object.entries(flagsOf(command))) {
     const value = given[name];
     if (value !== undefined && flag.needs && !given[flag.needs]) {
       throw new UsageError(
@@ -118,5 +140,27 @@ export function parseFlags<F extends Flags>(command: Command<F>, args: string[])
       values[name] = flag.default ?? (flag.rule.from === "switch" ? false : undefined);
     } else values[name] = readValue(command.name, name, flag, value);
   }
-  return values as Values<F>;
+  return values;
+}
+
+/** Checked values of `args`, or null for `--help`. @throws {UsageError} for unknown, missing or bad flags */
+export function parseFlags<F extends Flags>(
+  command: Command<F>,
+  args: string[],
+): Values<F> & Values<typeof COMMON_FLAGS> | null {
+  const plain = command as unknown as Command;
+  const given = parseGiven(plain, args);
+  return given.help ? null : checkGiven(plain, given) as ReturnType<typeof parseFlags<F>>;
+}
+
+/**
+ * The same, with what the file of `--config` says where `args` say nothing.
+ * @throws {UsageError} for unknown, missing or bad flags @throws {TypeError} for a name in the file that is no flag
+ */
+export async function readFlags(command: Command, args: string[]): Promise<ReturnType<typeof parseFlags>> {
+  const given = parseGiven(command, args);
+  if (given.help) return null;
+  const names = Object.keys(flagsOf(command)).filter((name) => name !== "config");
+  const kept = given.config === undefined ? {} : await readConfigFile(String(given.config), names);
+  return checkGiven(command, { ...kept, ...given }) as ReturnType<typeof parseFlags>;
 }

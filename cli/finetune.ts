@@ -1,18 +1,21 @@
 /**
- * `finetune`: trains a LoRA adapter on a text, and writes it as Python's `peft` reads it.
+ * `finetune`: trains an adapter, or a whole model, and writes it as Python reads it.
  * @module
  */
 
 import {
+  AdaLoraConfig,
+  type CausalLM,
   checkWritableFolder,
   getLastCheckpoint,
   getPeftModel,
-  LoraConfig,
   packExamples,
+  PeftModel,
   planMemory,
   type SchedulerType,
   TextDataset,
   Trainer,
+  type TrainerCallback,
 } from "@peft/webgpu";
 import { choice, flag, integer, number, text } from "../options/rules.ts";
 import { type Command, UsageError } from "./command.ts";
@@ -20,7 +23,8 @@ import { load, loadTokenizer, MODEL_FLAGS } from "./loading.ts";
 import { previewExample } from "./preview.ts";
 import { ProgressBar } from "./progress.ts";
 import { InterruptedError, interruptible } from "./interrupt.ts";
-import { blockSizeOf, parseTargets, planOptions, TRAINING_FLAGS, trainingArgs } from "./training_flags.ts";
+import { learningRateOf, METHOD_FLAGS, methodConfig } from "./methods.ts";
+import { blockSizeOf, DATA_HELP, planOptions, TRAINING_FLAGS, trainingArgs } from "./training_flags.ts";
 
 const flags = {
   model: {
@@ -35,8 +39,7 @@ const flags = {
   data: {
     rule: text,
     required: true,
-    help:
-      '.txt, or .jsonl or .json with rows of "text", "prompt" and "completion", "messages", "conversations", "instruction" and "output", "question" and "answer", or "input_ids"',
+    help: DATA_HELP,
   },
   packing: {
     rule: flag,
@@ -49,17 +52,15 @@ const flags = {
     help: "Held-out data of the same forms: its loss is printed before and after",
   },
   output: { rule: text, required: true, help: "Folder for the adapter" },
+  ...METHOD_FLAGS,
   ...TRAINING_FLAGS,
-  alpha: { rule: number(0, 1e6), default: 16, help: "Alpha; the adapter is scaled by alpha / r" },
-  dropout: { rule: number(0, 1), default: 0, help: "Dropout of the adapter's input" },
-  rslora: { rule: flag, help: "Scale by alpha / sqrt(r)" },
   epochs: { rule: number(0, 1e6), default: 3, help: "Passes over the data" },
   "max-steps": {
     rule: integer(-1, 1e9),
     default: -1,
     help: "Optimizer steps; replaces --epochs if positive",
   },
-  lr: { rule: number(0, 10), default: 2e-4, help: "Learning rate" },
+  lr: { rule: number(0, 10), help: "Learning rate; default: 2e-4 for LoRA, by the method for others" },
   schedule: {
     rule: choice("linear", "cosine", "constant", "constant_with_warmup"),
     default: "linear",
@@ -83,14 +84,28 @@ const flags = {
   },
 } as const;
 
+/** Prints how many parameters train. */
+function printTrainable(model: CausalLM | PeftModel<CausalLM>): void {
+  if (model instanceof PeftModel) return model.printTrainableParameters();
+  const count = [...model.parameters()].reduce((sum, { size }) => sum + size, 0);
+  console.log(`trainable params: ${count.toLocaleString("en-US")} (all)`);
+}
+
+/** AdaLoRA's part of a step. */
+const allocatesRanks = (model: PeftModel<CausalLM>): TrainerCallback => ({
+  onOptimizerStep: (_args, { globalStep }) => model.updateAndAllocate(globalStep + 1),
+});
+
 /** The command. */
 export const finetune: Command<typeof flags> = {
   name: "finetune",
-  summary: "Train a LoRA adapter on a text",
+  summary: "Train an adapter of any method, or a whole model, on your data",
   flags,
+  permissions: ["--allow-read", "--allow-write"],
   examples: [
     "./run finetune --model gpt2 --data my.txt --output out/adapter",
     "./run finetune --model chat.gguf --data conversations.jsonl --output out/adapter --preview",
+    "./run finetune --config my_run.yaml --method dora --rank 32",
     "./run finetune --model examples/demo/model --data examples/demo/data/pirate.jsonl \\",
     "  --eval-data examples/demo/data/pirate_held_out.jsonl --targets all-linear --lr 5e-3 --output out/adapter",
   ],
@@ -103,7 +118,7 @@ export const finetune: Command<typeof flags> = {
     if (values.preview) {
       const blockSize = values["block-size"];
       const dataset = await TextDataset.fromFile(values.data, tokenizer, { blockSize });
-      const colours = Deno.stdout.isTerminal() && !Deno.noColor;
+      const colours = Deno.stdout.isTerminal() && !Deno.noColor && !values.json;
       console.log(previewExample(tokenizer, dataset.at(0)!, colours));
       console.log(`${dataset.length} examples in ${values.data}`);
       return;
@@ -116,15 +131,14 @@ export const finetune: Command<typeof flags> = {
     const evalDataset = values["eval-data"] === undefined
       ? undefined
       : await TextDataset.fromFile(values["eval-data"], tokenizer, { blockSize });
-    const config = new LoraConfig({
-      r: values.rank,
-      loraAlpha: values.alpha,
-      loraDropout: values.dropout,
-      targetModules: parseTargets(values.targets),
-      useRslora: values.rslora,
-    });
-    const model = getPeftModel(base, config, "default", { seed: values.seed });
-    model.printTrainableParameters();
+    const rows = values["batch-size"] * values.accumulation;
+    const steps = values["max-steps"] > 0
+      ? values["max-steps"]
+      : Math.ceil(values.epochs * Math.ceil(trainDataset.length / rows));
+    const config = methodConfig(values, steps);
+    const adapted = config && getPeftModel(base, config, "default", { seed: values.seed });
+    const model = adapted ?? base;
+    printTrainable(model);
     if (values.memory !== undefined) {
       const { total } = planMemory(model, planOptions(values, base));
       console.log(`memory: at most ${(total / 1e6).toFixed(1)} MB on the device`);
@@ -150,7 +164,7 @@ export const finetune: Command<typeof flags> = {
         perDeviceTrainBatchSize: values["batch-size"],
         perDeviceEvalBatchSize: values["batch-size"],
         ...trainingArgs(values),
-        learningRate: values.lr,
+        learningRate: values.lr ?? learningRateOf(values.method),
         lrSchedulerType: values.schedule as SchedulerType,
         warmupRatio: values.warmup,
         loggingSteps: 5,
@@ -161,7 +175,7 @@ export const finetune: Command<typeof flags> = {
       trainDataset,
       evalDataset,
       tokenizer,
-      callbacks: [progress],
+      callbacks: [progress, ...config instanceof AdaLoraConfig ? [allocatesRanks(adapted!)] : []],
     });
     if (evalDataset) console.log(`evaluating ${values["eval-data"]} before training`);
     const before = evalDataset ? await trainer.evaluate() : null;
@@ -179,11 +193,20 @@ export const finetune: Command<typeof flags> = {
       throw new InterruptedError();
     }
     await model.savePretrained(values.output);
+    if (!adapted) await tokenizer.savePretrained(values.output);
     console.log(`${globalStep} steps, mean loss ${trainingLoss.toFixed(4)}`);
+    const after = before && await trainer.evaluate();
     if (before) {
-      const after = await trainer.evaluate();
-      console.log(`held-out loss ${before.evalLoss.toFixed(4)} -> ${after.evalLoss.toFixed(4)}`);
+      console.log(`held-out loss ${before.evalLoss.toFixed(4)} -> ${after!.evalLoss.toFixed(4)}`);
     }
-    console.log(`adapter written to ${values.output}`);
+    console.log(`${adapted ? "adapter" : "model"} written to ${values.output}`);
+    return {
+      output: values.output,
+      method: values.method,
+      steps: globalStep,
+      trainLoss: trainingLoss,
+      evalLossBefore: before?.evalLoss ?? null,
+      evalLoss: after?.evalLoss ?? null,
+    };
   },
 };

@@ -24,6 +24,7 @@ export const generate: Command<typeof flags> = {
   name: "generate",
   summary: "Continue a prompt, with or without an adapter",
   flags,
+  permissions: ["--allow-read"],
   examples: [
     `./run generate --model gpt2 --prompt "Hello, PEFT!"`,
     `./run generate --adapter out/adapter --prompt "Ahoy" --sample --temperature 0.7 --seed 7`,
@@ -37,11 +38,14 @@ export const generate: Command<typeof flags> = {
         `Cannot run generate: --prompt must have at least one token, received "${values.prompt}"`,
       );
     }
-    await model.generate(inputs, {
+    const [ids] = await model.generate(inputs, {
       maxNewTokens: values["max-new-tokens"],
       ...samplingOptions(values),
       eosTokenId: endTokens(base, tokenizer),
-      streamer: new TextStreamer(tokenizer, { skipSpecialTokens: true }),
+      ...values.json ? {} : { streamer: new TextStreamer(tokenizer, { skipSpecialTokens: true }) },
     });
+    const added = ids.slice(inputs.inputIds[0].length);
+    const completion = tokenizer.decode(added, { skipSpecialTokens: true });
+    return { prompt: values.prompt, completion, tokens: added };
   },
 };

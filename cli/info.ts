@@ -9,7 +9,6 @@ import {
   findLargestBatch,
   getPeftModel,
   initDevice,
-  LoraConfig,
   type MemoryPlan,
   PeftModel,
   planMemory,
@@ -18,10 +17,11 @@ import type { MemoryBytes } from "@peft/webgpu/train";
 import { flag, text } from "../options/rules.ts";
 import { type Command, UsageError } from "./command.ts";
 import { load, MODEL_FLAGS } from "./loading.ts";
-import { parseTargets, planOptions, TRAINING_FLAGS, type TrainingValues } from "./training_flags.ts";
+import { METHOD_FLAGS, methodConfig, type MethodValues } from "./methods.ts";
+import { planOptions, TRAINING_FLAGS, type TrainingValues } from "./training_flags.ts";
 
 /** Values of the flags that a plan reads. */
-type PlanValues = TrainingValues & { readonly rank: number; readonly adapter?: string };
+type PlanValues = TrainingValues & MethodValues & { readonly adapter?: string };
 
 const flags = {
   ...MODEL_FLAGS,
@@ -35,6 +35,7 @@ const flags = {
     rule: flag,
     help: "Show the device memory that finetune would need, with the flags below, which are finetune's",
   },
+  ...METHOD_FLAGS,
   ...TRAINING_FLAGS,
 } as const;
 
@@ -60,18 +61,27 @@ function printPlan({ withoutCheckpointing, withCheckpointing }: MemoryPlan): voi
   }
 }
 
-/** Plans a training: of the adapter that was given, or of LoRA on a bare model. */
-function plan(loaded: CausalLM | PeftModel<CausalLM>, base: CausalLM, values: PlanValues): void {
+/** Plans a training: of the adapter that was given, or of one on a bare model. */
+function plan(
+  loaded: CausalLM | PeftModel<CausalLM>,
+  base: CausalLM,
+  values: PlanValues,
+): MemoryPlan & { readonly largestBatch: number | null } {
   const isAdapted = loaded instanceof PeftModel;
-  const config = new LoraConfig({ r: values.rank, targetModules: parseTargets(values.targets) });
-  const model = isAdapted ? loaded : getPeftModel(base, config);
-  if (isAdapted) model.setAdapter("default");
+  const config = isAdapted ? null : methodConfig(values, 1000);
+  const model = config ? getPeftModel(base, config) : loaded;
+  if (isAdapted) loaded.setAdapter("default");
   const { budget, ...options } = planOptions(values, base);
-  const what = isAdapted ? `adapter ${values.adapter}` : `LoRA of rank ${values.rank}`;
+  const what = isAdapted
+    ? `adapter ${values.adapter}`
+    : values.method === "lora"
+    ? `LoRA of rank ${values.rank}`
+    : values.method;
   const rows = `${options.batch} x ${options.length} tokens`;
   console.log(`plan        ${what}, batches of ${rows}, ${values.optim}`);
-  printPlan(planMemory(model, { ...options, budget: Infinity }));
-  if (budget === undefined) return;
+  const made = planMemory(model, { ...options, budget: Infinity });
+  printPlan(made);
+  if (budget === undefined) return { ...made, largestBatch: null };
   const { batch: _, ...row } = options;
   const most = findLargestBatch(model, { ...row, budget });
   const without = options.gradientCheckpointing ? "with" : "without";
@@ -80,6 +90,7 @@ function plan(loaded: CausalLM | PeftModel<CausalLM>, base: CausalLM, values: Pl
       ? `  not even one row fits ${megabytes(budget)} ${without} gradient checkpointing`
       : `  ${megabytes(budget)} hold batches of up to ${most} ${without} gradient checkpointing`,
   );
+  return { ...made, largestBatch: most };
 }
 
 /** The command. */
@@ -87,6 +98,7 @@ export const info: Command<typeof flags> = {
   name: "info",
   summary: "Show a model, an adapter, and the device",
   flags,
+  permissions: ["--allow-read"],
   examples: [
     "./run info",
     "./run info --model examples/demo/model --adapter out/adapter --parameters",
@@ -101,9 +113,19 @@ export const info: Command<typeof flags> = {
       } per buffer`,
     );
     console.log(`features    ${[...device.features].join(", ") || "none"}`);
+    const { maxStorageBufferBindingSize, maxBufferSize } = device.limits;
+    const about = {
+      ...{
+        adapter: device.adapterName,
+        software: device.isFallback,
+        maxStorageBufferBindingSize,
+        maxBufferSize,
+      },
+      features: [...device.features],
+    };
     if (values.model === undefined && values.adapter === undefined) {
       if (values.plan) throw new UsageError("Cannot run info: --plan needs --model or --adapter");
-      return;
+      return { device: about };
     }
     const { base, model, baseName } = await load("info", values);
     const { displayName, numLayers, numHeads, numKeyValueHeads, hiddenSize, vocabSize, maxPositions } =
@@ -126,15 +148,21 @@ export const info: Command<typeof flags> = {
       model.setAdapter("default");
       model.printTrainableParameters();
     }
-    if (values.plan) plan(model, base, values);
-    if (values.parameters) {
-      for (const [name, parameter] of model.namedParameters()) {
-        console.log(
-          `  ${name} [${parameter.shape.join(", ")}] ${parameter.dtype}${
-            parameter.requiresGrad ? " trains" : ""
-          }`,
-        );
-      }
+    const planned = values.plan ? plan(model, base, values) : null;
+    const parameters = values.parameters
+      ? [...model.namedParameters()].map(([name, { shape, dtype, requiresGrad: trains }]) => ({
+        ...{ name, shape: [...shape], dtype, trains },
+      }))
+      : null;
+    for (const { name, shape, dtype, trains } of parameters ?? []) {
+      console.log(`  ${name} [${shape.join(", ")}] ${dtype}${trains ? " trains" : ""}`);
     }
+    return {
+      device: about,
+      model: { name: baseName, ...base.facts, parameters: count },
+      adapter: model instanceof PeftModel ? model.peftConfig.default.toJSON() : null,
+      ...planned && { plan: planned },
+      ...parameters && { parameters },
+    };
   },
 };

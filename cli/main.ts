@@ -1,26 +1,35 @@
 /**
- * The command line: `chat`, `finetune`, `generate`, `info`, `tune`. Exit codes: 0 done, 1 a mistake in what was asked (flags, files,
+ * The command line. Exit codes: 0 done, 1 a mistake in what was asked (flags, files,
  * data, permissions), 2 anything else (no GPU adapter, a failed device, a defect of this library), 130 after Ctrl-C.
  * @module
  */
 
-import { type Command, helpText, parseFlags, UsageError } from "./command.ts";
+import { type Command, helpText, readFlags, UsageError } from "./command.ts";
 import { chat } from "./chat.ts";
+import { completion } from "./completion.ts";
+import { convert } from "./convert.ts";
+import { doctor } from "./doctor.ts";
+import { evaluate } from "./evaluate.ts";
 import { finetune } from "./finetune.ts";
 import { generate } from "./generate.ts";
 import { info } from "./info.ts";
 import { INTERRUPTED, InterruptedError } from "./interrupt.ts";
+import { merge } from "./merge.ts";
 import { tune } from "./tune.ts";
 import { isUserError } from "./user_errors.ts";
 
-const COMMANDS = { chat, finetune, generate, info, tune } as const;
+const TASKS = [chat, finetune, generate, info, tune, evaluate, merge, convert, doctor]
+  .map((command) => command as unknown as Command);
+const COMMANDS: ReadonlyMap<string, Command> = new Map(
+  [...TASKS, completion(TASKS) as unknown as Command].map((command) => [command.name, command]),
+);
 
 const HELP = [
   "Parameter-efficient fine-tuning of language models on WebGPU.",
   "",
   "Usage: ./run <command> [flags]",
   "",
-  ...Object.values(COMMANDS).map((command) => `  ${command.name.padEnd(10)} ${command.summary}`),
+  ...[...COMMANDS.values()].map((command) => `  ${command.name.padEnd(10)} ${command.summary}`),
   "",
   "./run <command> --help shows a command's flags.",
 ].join("\n");
@@ -40,6 +49,21 @@ function wantsTrace(): boolean {
   }
 }
 
+/** `console.log`, whatever it means by now. */
+const log = console.log.bind(console);
+const print = (result: object) => log(JSON.stringify(result));
+
+/** Runs a command. With `--json`, stdout holds its result alone. */
+async function runCommand(command: Command, values: Parameters<Command["run"]>[0]): Promise<void> {
+  if (!values.json) return void await command.run(values);
+  console.log = console.error;
+  try {
+    print(await command.run(values) ?? {});
+  } finally {
+    console.log = log;
+  }
+}
+
 /** Runs a command line and returns its exit code. */
 export async function main(args: string[]): Promise<number> {
   const [name, ...rest] = args;
@@ -48,19 +72,18 @@ export async function main(args: string[]): Promise<number> {
     return name === undefined ? 1 : 0;
   }
   try {
-    if (!Object.hasOwn(COMMANDS, name)) {
-      throw new UsageError(
-        `Cannot run "${name}": the commands are ${Object.keys(COMMANDS).join(", ")}`,
-      );
+    const command = COMMANDS.get(name);
+    if (!command) {
+      throw new UsageError(`Cannot run "${name}": the commands are ${[...COMMANDS.keys()].join(", ")}`);
     }
-    const command = COMMANDS[name as keyof typeof COMMANDS] as unknown as Command;
-    const values = parseFlags(command, rest);
+    const values = await readFlags(command, rest);
     if (!values) console.log(helpText(command));
-    else await command.run(values);
+    else await runCommand(command, values);
     return 0;
   } catch (error) {
     if (error instanceof InterruptedError) return INTERRUPTED;
     console.error(`error: ${errorLine(error)}`);
+    if (rest.includes("--json")) print({ error: errorLine(error) });
     if (wantsTrace()) console.error(error);
     return isUserError(error) ? 1 : 2;
   }

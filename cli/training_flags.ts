@@ -5,16 +5,15 @@
 
 import type { CausalLM, PlanOptions } from "@peft/webgpu";
 import type { OptimizerName } from "@peft/webgpu/train";
-import { choice, flag, integer, number, text } from "../options/rules.ts";
+import { type MethodValues, virtualTokensOf } from "./methods.ts";
+import { choice, flag, integer, number } from "../options/rules.ts";
+
+/** What a flag of data takes. */
+export const DATA_HELP =
+  '.txt, or .jsonl or .json with rows of "text", "prompt" and "completion", "messages", "conversations", "instruction" and "output", "question" and "answer", or "input_ids"';
 
 /** The flags. */
 export const TRAINING_FLAGS = {
-  rank: { rule: integer(1, 4096), default: 8, help: "Rank r" },
-  targets: {
-    rule: text,
-    help:
-      'Modules to adapt: names with commas between, "all-linear", or a regular expression in slashes; default: what peft adapts in the model',
-  },
   "batch-size": { rule: integer(1, 65536), default: 8, help: "Rows per batch" },
   accumulation: { rule: integer(1, 65536), default: 1, help: "Batches per optimizer step" },
   "block-size": { rule: integer(2, 2 ** 20), default: 128, help: "Tokens per row" },
@@ -37,7 +36,6 @@ export const TRAINING_FLAGS = {
 
 /** Values of {@linkcode TRAINING_FLAGS}. */
 export interface TrainingValues {
-  readonly targets: string | undefined;
   readonly "batch-size": number;
   readonly accumulation: number;
   readonly "block-size": number;
@@ -47,17 +45,12 @@ export interface TrainingValues {
   readonly memory: number | undefined;
 }
 
-/** Module names, a pattern, or "all-linear"; null for what peft adapts. */
-export function parseTargets(text: string | undefined): string[] | string | null {
-  if (text === undefined) return null;
-  const pattern = /^\/(.*)\/$/.exec(text);
-  if (pattern) return pattern[1];
-  return text === "all-linear" ? text : text.split(",").map((name) => name.trim());
-}
-
-/** Tokens of a row: no more than the model has positions for. */
-export function blockSizeOf(values: TrainingValues, base: CausalLM): number {
-  return Math.min(values["block-size"], base.facts.maxPositions);
+/** Tokens of a row: no more than the model has positions for, after those of virtual tokens. */
+export function blockSizeOf(
+  values: TrainingValues & Pick<MethodValues, "method" | "virtual-tokens">,
+  base: CausalLM,
+): number {
+  return Math.min(values["block-size"], base.facts.maxPositions - virtualTokensOf(values));
 }
 
 /** The flags as settings of the Trainer, but for sizes. */
@@ -72,7 +65,7 @@ export function trainingArgs(values: TrainingValues) {
 
 /** What `planMemory` needs of the flags. */
 export function planOptions(
-  values: TrainingValues,
+  values: TrainingValues & Pick<MethodValues, "method" | "virtual-tokens">,
   base: CausalLM,
 ): PlanOptions & { readonly gradientCheckpointing: boolean } {
   return {

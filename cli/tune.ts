@@ -83,6 +83,7 @@ export const tune: Command<typeof flags> = {
   name: "tune",
   summary: "Time kernel variants for a model on this machine, and keep the best",
   flags,
+  permissions: ["--allow-read", "--allow-write", "--allow-env"],
   examples: [
     "./run tune --model HuggingFaceTB/SmolLM2-135M-Instruct",
     "./run tune --model model.gguf --tokens 64,512 --only attention --dry-run",
@@ -114,7 +115,10 @@ export const tune: Command<typeof flags> = {
       onResult: (result) => console.log(describe(result)),
     });
     console.log(summary(results, (performance.now() - start) / 1000));
-    if (values["dry-run"]) return;
-    console.log(`kept in ${await writeTuning(device.adapterName, saveTuning(device), values.file)}`);
+    const picks = results.map(({ shapeClass, pick, fixedShare }) => ({ shapeClass, pick, fixedShare }));
+    if (values["dry-run"]) return { adapter: device.adapterName, picks, file: null };
+    const file = await writeTuning(device.adapterName, saveTuning(device), values.file);
+    console.log(`kept in ${file}`);
+    return { adapter: device.adapterName, picks, file };
   },
 };

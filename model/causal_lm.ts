@@ -5,7 +5,6 @@
  */
 
 import {
-  cast,
   chooseRows,
   concat,
   crossEntropy,
@@ -15,8 +14,6 @@ import {
   linear,
   linearCrossEntropy,
   RandomState,
-  readAndDispose,
-  readNumbers,
   reshape,
   type RowChoice,
   slice,
@@ -24,17 +21,14 @@ import {
   takeRows,
   Tensor,
   tidy,
-  transpose,
-  weightFormat,
 } from "../autograd/mod.ts";
-import { type FolderOutput, openTarget, writeJsonTo } from "../io/folder_target.ts";
-import { safetensorsPieces } from "../io/safetensors.ts";
+import type { FolderOutput } from "../io/folder_target.ts";
 import { Module, Parameter, type Projection } from "../nn/mod.ts";
 import type { Decoder } from "./decoder.ts";
 import type { ModelConfig, ModelFacts } from "./facts.ts";
 import type { GgufFormat, GgufLayout } from "./gguf_layout.ts";
 import { generate, type GenerateOptions } from "./generation/generation.ts";
-import { type GenerationConfig, writeGenerationConfig } from "./generation/generation_config.ts";
+import type { GenerationConfig } from "./generation/generation_config.ts";
 import type { GenerateInputs } from "./generation/prompts.ts";
 import {
   type CausalLMInputs,
@@ -46,7 +40,7 @@ import {
 } from "./inputs.ts";
 import { CausalLMOutput } from "./output.ts";
 import { buildWith, type ParameterSource } from "./parameter_source.ts";
-import { turnedWeights } from "./turned_weights.ts";
+import { saveModel, type SaveModelOptions } from "./save_model.ts";
 
 /** Options of a model with random weights. */
 export interface CausalLMOptions {
@@ -280,33 +274,13 @@ export abstract class CausalLM<Config extends ModelConfig = ModelConfig> extends
   /**
    * Writes `config.json`, `model.safetensors` and, if `generationConfig` says anything, `generation_config.json`, as
    * `transformers` does.
-   * @throws {TypeError} for a field of `generationConfig` of another type, before anything is written
+   * @throws {TypeError} for a field of `generationConfig` of another type and for an unknown `dtype`, before anything is
+   * written
    */
-  async savePretrained(folder: FolderOutput): Promise<void> {
-    const generation = writeGenerationConfig(this.generationConfig);
-    const target = openTarget(folder, "save the model");
+  savePretrained(folder: FolderOutput, options: SaveModelOptions = {}): Promise<void> {
     const { weight } = this.decoder.tokenEmbedding;
     const tied = this.stateDict().get("lm_head.weight") === weight; // merging may have untied them
-    await writeJsonTo(target, "config.json", { ...this.#config.toJSON(), tie_word_embeddings: tied });
-    if (generation) await writeJsonTo(target, "generation_config.json", generation);
-    await target.write("model.safetensors", safetensorsPieces(this.#entries(), { format: "pt" }));
-  }
-
-  /** Every parameter once, read from the device one at a time; blocks of few bits as the numbers that they stand for. */
-  #entries(): Parameters<typeof safetensorsPieces>[0] {
-    const turned = turnedWeights(this);
-    return Object.fromEntries(
-      [...this.namedParameters()].map(([name, parameter]) => {
-        const { shape, dtype } = parameter;
-        const { file } = weightFormat(dtype)!;
-        if (turned.has(parameter)) {
-          const data = () => readAndDispose(tidy(() => transpose(cast(parameter, "float32"))));
-          return [name, { dtype: "F32", shape: [...shape].reverse(), data }];
-        }
-        const data = () => file ? parameter.data() : readNumbers(parameter);
-        return [name, { dtype: file ?? "F32", shape, data }];
-      }),
-    );
+    return saveModel(this, { ...this.#config.toJSON(), tie_word_embeddings: tied }, folder, options);
   }
 
   /** Frees the memory of every parameter. */

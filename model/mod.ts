@@ -11,6 +11,7 @@ export type { GenerateOptions } from "./generation/generation.ts";
 export type { GenerationConfig } from "./generation/generation_config.ts";
 export { TextStreamer, type TextStreamerOptions } from "./generation/text_streamer.ts";
 export { CausalLM, type CausalLMOptions, type PromptFacts } from "./causal_lm.ts";
+export type { SaveModelOptions } from "./save_model.ts";
 export type { LoadOptions, LoadProgress } from "./checkpoint.ts";
 export type { Quantization, StorageOptions, WeightDType } from "./storage.ts";
 export type { AttentionState } from "./attention_state.ts";

@@ -34,7 +34,7 @@ async function fails(args: string[], code: number, message: RegExp, env: Record<
 Deno.test("main() prints every command, and every flag of a command with --help", async () => {
   const all = await run(["--help"]);
   assertEquals(all.code, 0);
-  for (const name of ["chat", "finetune", "generate", "info", "tune"]) {
+  for (const name of ["chat", "finetune", "generate", "info", "tune", "evaluate", "merge", "convert"]) {
     assertStringIncludes(all.stdout, name);
     const { code, stdout } = await run([name, "--help"]);
     assertEquals(code, 0);
@@ -46,7 +46,12 @@ Deno.test("main() prints every command, and every flag of a command with --help"
 Deno.test("parseFlags() checks names, types, ranges, choices and required flags", () => {
   const required = ["--model", "m", "--data", "d", "--output", "o"];
   const values = parseFlags(finetune, [...required, "--rank", "4", "--rslora"])!;
-  assertEquals([values.rank, values.rslora, values.alpha, values["eval-data"]], [4, true, 16, undefined]);
+  assertEquals([values.rank, values.rslora, values.alpha, values["eval-data"]], [
+    4,
+    true,
+    undefined,
+    undefined,
+  ]);
   assertEquals(parseFlags(finetune, ["--help"]), null);
   const cases: [string[], RegExp][] = [
     [["--ranks", "4"], /^Cannot run finetune: Unknown option '--ranks'; see finetune --help$/],

@@ -1,0 +1,57 @@
+/**
+ * Flags from a file: YAML or JSON, by the names of the flags.
+ * @module
+ */
+
+import { checkOptions } from "../options/names.ts";
+import { UsageError } from "./usage_error.ts";
+
+/** `loraAlpha` and `lora_alpha` as `lora-alpha`. */
+const flagName = (key: string) =>
+  key.replaceAll("_", "-").replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+
+/** The text of the file as a value. YAML includes JSON. @throws {UsageError} for text that is neither */
+async function parse(path: string, text: string): Promise<unknown> {
+  const { parse } = await import("yaml");
+  try {
+    return parse(text, { maxAliasCount: 100 });
+  } catch (cause) {
+    const [reason] = (cause as Error).message.split("\n");
+    throw new UsageError(`Cannot read the configuration "${path}": YAML or JSON is required: ${reason}`);
+  }
+}
+
+/**
+ * The values of a configuration file by names of flags. A list stands for its items with commas between, an object for
+ * its JSON.
+ * @throws {UsageError} for a file that is not one object @throws {TypeError} for a name that is no flag, with the nearest
+ */
+export async function readConfigFile(
+  path: string,
+  flags: readonly string[],
+): Promise<Record<string, unknown>> {
+  let text: string;
+  try {
+    text = await Deno.readTextFile(path);
+  } catch (cause) {
+    if (!(cause instanceof Deno.errors.NotFound)) throw cause;
+    throw new UsageError(`Cannot read the configuration "${path}": there is no such file`);
+  }
+  const value = await parse(path, text);
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw new UsageError(
+      `Cannot read the configuration "${path}": names of flags with their values are required, received ${
+        value === null ? "nothing" : Array.isArray(value) ? "a list" : `a ${typeof value}`
+      }`,
+    );
+  }
+  const entries = Object.entries(value).map(([key, entry]) => [flagName(key), entry] as const);
+  const given = Object.fromEntries(entries);
+  checkOptions(`read the configuration "${path}"`, given, flags);
+  return Object.fromEntries(
+    entries.filter(([, entry]) => entry !== null).map(([name, entry]) => [
+      name,
+      Array.isArray(entry) ? entry.join(",") : typeof entry === "object" ? JSON.stringify(entry) : entry,
+    ]),
+  );
+}

@@ -1,0 +1,255 @@
+/**
+ * The methods of `finetune`: a name on the command line, and the configuration that the flags make of it.
+ * @module
+ */
+
+import {
+  AdaLoraConfig,
+  BitFitConfig,
+  BOFTConfig,
+  BottleneckConfig,
+  FourierFTConfig,
+  IA3Config,
+  LNTuningConfig,
+  LoHaConfig,
+  LoKrConfig,
+  LoraConfig,
+  OFTConfig,
+  PrefixTuningConfig,
+  PromptEncoderConfig,
+  PromptTuningConfig,
+  VeraConfig,
+} from "@peft/webgpu";
+import { choice, flag, integer, number, text } from "../options/rules.ts";
+import { UsageError } from "./usage_error.ts";
+
+/** Values of the flags that describe an adapter. */
+export interface MethodValues {
+  readonly method: string;
+  readonly rank: number;
+  readonly alpha: number | undefined;
+  readonly dropout: number;
+  readonly rslora: boolean;
+  readonly targets: string | undefined;
+  readonly "virtual-tokens": number;
+  readonly "method-options": string | undefined;
+}
+
+/** Any adapter's configuration. */
+export type AdapterConfig = LoraConfig | PrefixTuningConfig | BottleneckConfig | AdaLoraConfig | IA3Config;
+
+/** What a method makes of the flags, beside `--method-options`. */
+interface Method {
+  /** One line. */
+  readonly summary: string;
+  /** Flags that mean something to it, beside --method-options. */
+  readonly uses: readonly (keyof MethodValues)[];
+  /** Learning rate where none is given. */
+  readonly learningRate: number;
+  /** Fields of the configuration from the flags. `steps` is how many the training has. */
+  readonly fields: (values: MethodValues, steps: number) => Readonly<Record<string, unknown>>;
+  /** The configuration. */
+  readonly make: (fields: Readonly<Record<string, unknown>>) => AdapterConfig;
+}
+
+/** A method with a configuration class. */
+function method<Fields>(
+  summary: string,
+  learningRate: number,
+  Config: new (fields: Fields) => object,
+  uses: Method["uses"],
+  fields: Method["fields"],
+): Method {
+  return {
+    summary,
+    learningRate,
+    uses,
+    fields,
+    make: (given) => new Config(given as Fields) as AdapterConfig,
+  };
+}
+
+/** Twice the rank where no alpha is given, as most trainers have it. */
+const alphaOf = ({ alpha, rank }: MethodValues) => alpha ?? 2 * rank;
+
+/** Every module that LoRA usually takes: the linear layers of all blocks. */
+const linear = ({ targets }: MethodValues) => parseTargets(targets ?? "all-linear");
+/** What `peft` takes in the model, where none are named. */
+const usual = ({ targets }: MethodValues) => parseTargets(targets);
+
+const lora = (values: MethodValues) => ({
+  r: values.rank,
+  loraAlpha: alphaOf(values),
+  loraDropout: values.dropout,
+  targetModules: linear(values),
+  useRslora: values.rslora,
+});
+
+/** Dropout and rank of LoHa and LoKr, whose files write `alpha`. */
+const lycoris = (values: MethodValues) => ({
+  r: values.rank,
+  alpha: alphaOf(values),
+  rankDropout: values.dropout,
+  targetModules: linear(values),
+});
+
+const virtual = ({ "virtual-tokens": numVirtualTokens }: MethodValues) => ({ numVirtualTokens });
+const ofRank = ["rank", "alpha", "dropout", "targets"] as const;
+
+/** Every method; `full` trains the model itself. */
+export const METHODS: Readonly<Record<string, Method>> = {
+  lora: method("low-rank adaptation", 2e-4, LoraConfig, [...ofRank, "rslora"], lora),
+  dora: method("LoRA with magnitudes of their own", 2e-4, LoraConfig, [...ofRank, "rslora"], (values) => ({
+    ...lora(values),
+    useDora: true,
+  })),
+  adalora: method(
+    "LoRA whose ranks go where they matter",
+    1e-3,
+    AdaLoraConfig,
+    ofRank,
+    (values, totalStep) => ({
+      initR: Math.ceil(1.5 * values.rank),
+      targetR: values.rank,
+      loraAlpha: alphaOf(values),
+      loraDropout: values.dropout,
+      targetModules: linear(values),
+      totalStep,
+      tinit: Math.floor(0.1 * totalStep),
+      tfinal: Math.floor(0.3 * totalStep),
+    }),
+  ),
+  ia3: method("one factor per feature", 8e-3, IA3Config, ["targets"], (values) => ({
+    targetModules: usual(values),
+  })),
+  vera: method("random projections that layers share, scaled", 4e-3, VeraConfig, [
+    "rank",
+    "dropout",
+    "targets",
+  ], (
+    values,
+  ) => ({ r: values.rank, veraDropout: values.dropout, targetModules: usual(values) })),
+  loha: method("Hadamard products of two low ranks", 2e-4, LoHaConfig, ofRank, lycoris),
+  lokr: method("Kronecker products", 1e-3, LoKrConfig, ofRank, lycoris),
+  oft: method("rotations in blocks", 1e-3, OFTConfig, ["targets", "dropout"], (values) => ({
+    targetModules: linear(values),
+    moduleDropout: values.dropout,
+  })),
+  boft: method("rotations in butterflies", 1e-3, BOFTConfig, ["targets", "dropout"], (values) => ({
+    targetModules: linear(values),
+    boftDropout: values.dropout,
+  })),
+  fourierft: method("a few frequencies of the change", 1e-2, FourierFTConfig, ["targets"], (values) => ({
+    targetModules: usual(values),
+  })),
+  ln: method(
+    "the norms alone",
+    1e-3,
+    LNTuningConfig,
+    ["targets"],
+    (values) => ({ targetModules: usual(values) }),
+  ),
+  bitfit: method("the biases alone", 1e-3, BitFitConfig, [], () => ({})),
+  prefix: method("keys and values before every row", 1e-2, PrefixTuningConfig, ["virtual-tokens"], virtual),
+  prompt: method("embeddings before every row", 3e-2, PromptTuningConfig, ["virtual-tokens"], virtual),
+  "p-tuning": method(
+    "embeddings that a small network makes",
+    1e-3,
+    PromptEncoderConfig,
+    ["virtual-tokens"],
+    (values) => ({ ...virtual(values), encoderHiddenSize: 128 }),
+  ),
+  bottleneck: method(
+    "small networks after each block's layers",
+    1e-3,
+    BottleneckConfig,
+    ["dropout"],
+    (values) => ({
+      dropout: values.dropout,
+    }),
+  ),
+};
+
+/** The method that trains every weight. */
+export const FULL = "full";
+
+/** Learning rate of a method: adapters take more than whole models, and few parameters more than many. */
+export function learningRateOf(method: string): number {
+  return method === FULL ? 2e-5 : METHODS[method].learningRate;
+}
+
+/** Positions that the method's virtual tokens take in every row. */
+export function virtualTokensOf(values: Pick<MethodValues, "method" | "virtual-tokens">): number {
+  return METHODS[values.method]?.uses.includes("virtual-tokens") ? values["virtual-tokens"] : 0;
+}
+
+/** Flags that describe the adapter. */
+export const METHOD_FLAGS = {
+  method: {
+    rule: choice(...Object.keys(METHODS), FULL),
+    default: "lora",
+    help: "What trains: an adapter of a method, or with full every weight",
+  },
+  rank: { rule: integer(1, 4096), default: 16, help: "Rank r" },
+  alpha: { rule: number(0, 1e6), help: "Alpha; the adapter is scaled by alpha / r; default: twice the rank" },
+  dropout: { rule: number(0, 1), default: 0, help: "Dropout of the adapter" },
+  rslora: { rule: flag, help: "Scale by alpha / sqrt(r)" },
+  targets: {
+    rule: text,
+    help:
+      'Modules to adapt: names with commas between, "all-linear", "default" (what peft adapts in the model), or a regular expression in slashes; default: all-linear for the methods of LoRA\'s kind, else "default"',
+  },
+  "virtual-tokens": {
+    rule: integer(1, 4096),
+    default: 20,
+    help: "Virtual tokens of prefix, prompt and p-tuning",
+  },
+  "method-options": {
+    rule: text,
+    help: 'Further fields of the method\'s configuration as JSON, such as {"init_lora_weights": "pissa"}',
+  },
+} as const;
+
+/** Module names, a pattern, or "all-linear"; null for what peft adapts. */
+export function parseTargets(text: string | undefined): string[] | string | null {
+  if (text === undefined || text === "default") return null;
+  const pattern = /^\/(.*)\/$/.exec(text);
+  if (pattern) return pattern[1];
+  return text === "all-linear" ? text : text.split(",").map((name) => name.trim());
+}
+
+/** `lora_alpha` as `loraAlpha`. */
+const camelCase = (name: string) => name.replace(/_+([a-z0-9])/g, (_, letter) => letter.toUpperCase());
+
+/** The fields of `--method-options`. @throws {UsageError} for anything but a JSON object */
+function furtherFields(text: string | undefined): Record<string, unknown> {
+  if (text === undefined) return {};
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    value = null;
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw new UsageError(`Cannot run finetune: --method-options must be a JSON object, received ${text}`);
+  }
+  return Object.fromEntries(Object.entries(value).map(([name, entry]) => [camelCase(name), entry]));
+}
+
+/**
+ * The configuration of the adapter that the flags describe; null for `full`.
+ * @param steps optimizer steps of the training, which AdaLoRA's schedule needs
+ * @throws {UsageError} for flags that mean nothing to the method @throws {TypeError} for fields that it does not have
+ */
+export function methodConfig(values: MethodValues, steps: number): AdapterConfig | null {
+  if (values.method === FULL) {
+    if (values["method-options"] === undefined) return null;
+    throw new UsageError("Cannot run finetune: --method full has no --method-options");
+  }
+  const { fields, make, uses } = METHODS[values.method];
+  for (const name of ["alpha", "dropout", "rslora", "targets"] as const) {
+    if (!values[name] || uses.includes(name)) continue;
+    throw new UsageError(`Cannot run finetune: --${name} means nothing to --method ${values.method}`);
+  }
+  return make({ ...fields(values, steps), ...furtherFields(values["method-options"]) });
+}

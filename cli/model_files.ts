@@ -1,0 +1,63 @@
+/**
+ * How commands write whole models.
+ * @module
+ */
+
+import { type CausalLM, exportGguf, type Tokenizer } from "@peft/webgpu";
+import type { SaveModelOptions } from "@peft/webgpu/model";
+import { choice } from "../options/rules.ts";
+import { UsageError } from "./usage_error.ts";
+
+/** Number formats of each kind of file; the first is the default. */
+const TYPES = {
+  safetensors: ["float32", "float16", "bfloat16"],
+  gguf: ["f16", "q8_0"],
+} as const;
+
+/** Flags of a model's files. */
+export const FILE_FLAGS = {
+  format: {
+    rule: choice("safetensors", "gguf"),
+    default: "safetensors",
+    help: "A folder in Hugging Face's layout, or one file for llama.cpp",
+  },
+  type: {
+    rule: choice(...TYPES.safetensors, ...TYPES.gguf),
+    help: "Number format: float32, float16 or bfloat16 in a folder [float32], f16 or q8_0 in GGUF [f16]",
+  },
+} as const;
+
+/** Values of {@linkcode FILE_FLAGS} and where to. */
+export interface FileValues {
+  readonly output: string;
+  readonly format: string;
+  readonly type: string | undefined;
+}
+
+/** The number format of the files. @throws {UsageError} for one that the kind of file does not have */
+export function checkFormat(command: string, { format, type }: FileValues): string {
+  const types: readonly string[] = TYPES[format as keyof typeof TYPES];
+  if (type === undefined) return types[0];
+  if (types.includes(type)) return type;
+  throw new UsageError(
+    `Cannot run ${command}: --type must be ${types.join(" or ")} with --format ${format}, received ${type}`,
+  );
+}
+
+/** Writes a model and its tokenizer, and says so. */
+export async function writeModel(
+  model: CausalLM,
+  tokenizer: Tokenizer,
+  values: FileValues,
+): Promise<{ output: string; format: string; type: string }> {
+  const { output, format } = values;
+  const type = checkFormat("convert", values);
+  if (format === "gguf") {
+    await exportGguf(model, output, { dtype: type as "f16" | "q8_0", tokenizer });
+  } else {
+    await model.savePretrained(output, { dtype: type as SaveModelOptions["dtype"] });
+    await tokenizer.savePretrained(output);
+  }
+  console.log(`model written to ${output} (${type})`);
+  return { output, format, type };
+}
