@@ -112,11 +112,18 @@ type Given = Readonly<Record<string, unknown>>;
 /** The flags of `args` as they were given. @throws {UsageError} for unknown ones */
 function parseGiven(command: Command, args: string[]): Given {
   const options: Record<string, { type: "string" | "boolean" }> = { help: { type: "boolean" } };
+  const switches: string[] = [];
   for (const [name, flag] of Object.entries(flagsOf(command))) {
-    options[name] = { type: flag.rule.from === "switch" ? "boolean" : "string" };
+    const isSwitch = flag.rule.from === "switch";
+    options[name] = { type: isSwitch ? "boolean" : "string" };
+    if (isSwitch) switches.push(name);
   }
+  for (const name of switches) options[`no-${name}`] = { type: "boolean" };
   try {
-    return parseArgs({ args, options, strict: true, allowPositionals: false, allowNegative: true }).values;
+    const given: Record<string, unknown> =
+      parseArgs({ args, options, strict: true, allowPositionals: false }).values;
+    for (const name of switches) if (given[`no-${name}`]) given[name] = false; // over a configuration's true
+    return given;
   } catch (error) {
     const reason = (error as Error).message.split(".")[0];
     throw new UsageError(`Cannot run ${command.name}: ${reason}; see ${command.name} --help`);

@@ -190,7 +190,7 @@ export const METHOD_FLAGS = {
     default: "lora",
     help: "What trains: an adapter of a method, or with full every weight",
   },
-  rank: { rule: integer(1, 4096), default: 16, help: "Rank r" },
+  rank: { rule: integer(1, 4096), default: 8, help: "Rank r" },
   alpha: { rule: number(0, 1e6), help: "Alpha; the adapter is scaled by alpha / r; default: twice the rank" },
   dropout: { rule: number(0, 1), default: 0, help: "Dropout of the adapter" },
   rslora: { rule: flag, help: "Scale by alpha / sqrt(r)" },
