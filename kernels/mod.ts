@@ -2,6 +2,7 @@
  * Every kernel of the library, for the checks that walk them all and for printing one.
  * @module
  */
+import { addNoiseKernel } from "./add_noise.ts";
 import {
   adafactorApply,
   adafactorColumns,
@@ -90,6 +91,7 @@ export function allKernels(): KernelSpec[] {
     embeddingLinks,
     embeddingBackward,
     dropoutKernel,
+    addNoiseKernel,
     randomFill,
     shiftLabels,
     meanDivisor,

@@ -178,6 +178,18 @@ export abstract class CausalLM<Config extends ModelConfig = ModelConfig> extends
   }
 
   /**
+   * NEFTune's alpha (Jain et al. 2023, arXiv:2310.05914): in train mode, token embeddings get uniform noise of
+   * ±alpha / sqrt(T C). Null, at first, for none. @throws {RangeError} for a number below 0
+   */
+  get neftuneNoiseAlpha(): number | null {
+    return this.decoder.neftuneNoiseAlpha;
+  }
+
+  set neftuneNoiseAlpha(alpha: number | null) {
+    this.decoder.neftuneNoiseAlpha = alpha;
+  }
+
+  /**
    * Logits [B, T, V], and with labels the loss; then logits are computed only if they are read.
    * @throws {RangeError} for an id outside the vocabulary, more tokens than the model has positions for, or no label at all
    * @throws {TypeError} for empty, ragged or differently shaped inputs

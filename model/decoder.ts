@@ -5,6 +5,7 @@
  */
 
 import {
+  addNoise,
   checkpoint,
   concat,
   type Device,
@@ -38,6 +39,7 @@ export abstract class Decoder extends Module {
   readonly #facts: ModelFacts;
   readonly #random: RandomState;
   #checkpoints = false;
+  #noiseAlpha: number | null = null;
 
   /** @internal An architecture's class builds its tree after this. @param random the model's, which dropout draws from */
   constructor(facts: ModelFacts, random: RandomState) {
@@ -55,9 +57,17 @@ export abstract class Decoder extends Module {
   /** @internal The norm after the last block. */
   protected abstract finish(x: Tensor): Tensor;
 
-  /** @internal ids [B, T] -> [B, T, C]; an architecture that scales its embeddings does so here. */
+  /**
+   * @internal ids [B, T] -> [B, T, C]; an architecture that scales its embeddings does so here. In train mode with the
+   * noise of NEFTune.
+   */
   protected embed(ids: Tensor): Tensor {
-    return this.tokenEmbedding.forward(ids);
+    const embedded = this.tokenEmbedding.forward(ids);
+    if (this.#noiseAlpha === null || !this.training) return embedded;
+    const [, length, width] = embedded.shape;
+    const noisy = addNoise(embedded, this.#noiseAlpha / Math.sqrt(length * width), this.#random);
+    embedded.dispose();
+    return noisy;
   }
 
   /**
@@ -180,6 +190,24 @@ export abstract class Decoder extends Module {
   set gradientCheckpointing(on: boolean) {
     noteSetting(this, "gradientCheckpointing", this.#checkpoints, on);
     this.#checkpoints = on;
+  }
+
+  /**
+   * NEFTune's alpha: in train mode, token embeddings get uniform noise of ±alpha / sqrt(T C). Null for none.
+   * @throws {RangeError} for a number below 0
+   */
+  get neftuneNoiseAlpha(): number | null {
+    return this.#noiseAlpha;
+  }
+
+  set neftuneNoiseAlpha(alpha: number | null) {
+    if (alpha !== null && !(alpha >= 0 && alpha < Infinity)) {
+      throw new RangeError(
+        `Cannot set neftuneNoiseAlpha: a number of at least 0 or null is required, received ${alpha}`,
+      );
+    }
+    noteSetting(this, "neftuneNoiseAlpha", this.#noiseAlpha, alpha);
+    this.#noiseAlpha = alpha;
   }
 
   #blocks(embedded: Tensor, state: AttentionState, given: Tensor | undefined): Tensor {

@@ -169,6 +169,15 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
     switchCheckpointing(this.#host.model, false);
   }
 
+  /** The model's NEFTune noise (see `CausalLM.neftuneNoiseAlpha`); undefined if it has none. */
+  get neftuneNoiseAlpha(): number | null | undefined {
+    return (this.#host.model as { neftuneNoiseAlpha?: number | null }).neftuneNoiseAlpha;
+  }
+
+  set neftuneNoiseAlpha(alpha: number | null | undefined) {
+    (this.#host.model as { neftuneNoiseAlpha?: number | null }).neftuneNoiseAlpha = alpha;
+  }
+
   /** The model's generate, through the adapters; `adapterNames` as in `forward`. */
   generate(
     inputs: Parameters<Generate<M>>[0],

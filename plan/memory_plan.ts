@@ -123,6 +123,7 @@ function rehearse(model: PlannedModel, { batch, length, labelled, padded, args }
   const device = baseOf(model).device.rehearsal();
   const { model: copy, weights, adapter } = copyModel(model, device);
   if (args.gradientCheckpointing) copy.gradientCheckpointingEnable();
+  if (args.neftuneNoiseAlpha !== null) copy.neftuneNoiseAlpha = args.neftuneNoiseAlpha;
   const labels = Array.from({ length }, (_, t) => t >= length - labelled ? 1 : -100);
   const example = {
     inputIds: labels.map(() => 1),

@@ -46,6 +46,8 @@ export interface TrainableModel {
   readonly random?: unknown;
   /** Makes it compute activations again for gradients instead of keeping them; `gradientCheckpointing` needs it. */
   gradientCheckpointingEnable?(): void;
+  /** NEFTune: noise on the embeddings in train mode; null for none, undefined where it cannot. */
+  neftuneNoiseAlpha?: number | null;
   /**
    * Whether `forward` also takes ids and labels as int32 tensors and does the same launches in every step, so that the
    * Trainer may record a step and replay it (see `captureStep`). Default false.

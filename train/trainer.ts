@@ -162,6 +162,11 @@ export class Trainer {
         "Cannot make a trainer: a model with gradientCheckpointingEnable() is required with gradientCheckpointing, received none",
       );
     }
+    if (this.args.neftuneNoiseAlpha !== null && this.model.neftuneNoiseAlpha === undefined) {
+      throw new TypeError(
+        "Cannot make a trainer: a model with neftuneNoiseAlpha is required with neftuneNoiseAlpha, received none",
+      );
+    }
     if (this.args.reportTo === "console") this.#callbacks.push(new ConsoleReport());
     if (this.args.evalStrategy !== "no" && !options.evalDataset) {
       throw new TypeError(
@@ -211,6 +216,7 @@ export class Trainer {
       run.start();
       model.train(true);
       if (args.gradientCheckpointing) model.gradientCheckpointingEnable!();
+      if (args.neftuneNoiseAlpha !== null) model.neftuneNoiseAlpha = args.neftuneNoiseAlpha;
       await this.#emit("onTrainBegin");
       while (run.state.globalStep < run.state.maxSteps && !control.shouldTrainingStop && !signal?.aborted) {
         await this.#runEpoch(run, signal);
@@ -230,6 +236,7 @@ export class Trainer {
       const { globalStep } = run.state;
       return { globalStep, trainingLoss: metrics.trainLoss, aborted, checkpoint, metrics };
     } finally {
+      if (args.neftuneNoiseAlpha !== null) model.neftuneNoiseAlpha = null;
       run.dispose();
     }
   }

@@ -72,6 +72,7 @@ export const SETTINGS: SettingsTable = {
   ),
   loraplusLrRatio: option<number | null>(null, orNull(number(1))),
   loraplusLrEmbedding: option(1e-6, number(0)),
+  neftuneNoiseAlpha: option<number | null>(null, orNull(number(0))),
   onNonFinite: option<"error" | "skip">("error", choice("error", "skip")),
 };
 
@@ -173,6 +174,11 @@ export class TrainingArguments {
   loraplusLrRatio!: number | null;
   /** The learning rate of LoRA on embeddings with `loraplusLrRatio`. Default 1e-6. */
   loraplusLrEmbedding!: number;
+  /**
+   * NEFTune: uniform noise of ±alpha / sqrt(tokens per row * hidden size) on the token embeddings while training, such
+   * as 5. Default null, none.
+   */
+  neftuneNoiseAlpha!: number | null;
   /**
    * What happens when a loss or gradient is infinite or NaN: training stops with an error that names the step, or goes
    * on. Either way that step changes no weight. (Not one of Hugging Face's.) Default "error".

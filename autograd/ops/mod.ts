@@ -4,6 +4,7 @@
  */
 
 export { attendToCache, attention, cachedAttention, causalSelfAttention } from "./attention.ts";
+export { addNoise } from "./add_noise.ts";
 export { blockDropout } from "./block_dropout.ts";
 export { cast, readNumbers } from "./cast.ts";
 export { cayley } from "./cayley.ts";

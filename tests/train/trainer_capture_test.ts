@@ -88,6 +88,11 @@ const CASES: Record<string, Run & { replays: boolean }> = {
   },
   Lion: { dropout: 0.1, args: { optim: "lion", learningRate: 1e-3, weightDecay: 0.1 }, replays: true },
   "Adafactor and LoRA+": { args: { optim: "adafactor", loraplusLrRatio: 8 }, replays: true },
+  "NEFTune with dropout and checkpointing": {
+    dropout: 0.1,
+    args: { neftuneNoiseAlpha: 5, gradientCheckpointing: true },
+    replays: true,
+  },
   "SGD without clipping": { args: { optim: "sgd", maxGradNorm: 0 }, replays: true },
   "a last batch of fewer rows": { data: countingData(22), args: { maxSteps: 24 }, replays: true },
   "evaluation between": { evaluates: true, args: { evalStrategy: "steps", evalSteps: 5 }, replays: true },

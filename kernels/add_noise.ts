@@ -1,0 +1,38 @@
+/**
+ * Uniform noise on top of a tensor, recomputed from its place in the random stream as dropout's mask is: element i takes
+ * its number from Philox4x32-10 of counter (i / 4, call, step, 0) under the key (seed).
+ * @module
+ */
+
+import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
+import { philoxSnippet } from "./snippets.ts";
+
+/** y = x + uniform in [-bound, bound). */
+export const addNoiseKernel: KernelSpec<"x" | "rng" | "y", "size" | "call" | "bound", "WORKGROUP_SIZE"> = {
+  name: "addNoise",
+  buffers: { x: "read", rng: "read", y: "read_write" },
+  params: { size: "u32", call: "u32", bound: "f32" },
+  tuning: { WORKGROUP_SIZE: 64 },
+  grid: ({ size }, { WORKGROUP_SIZE }) => [groupsFor(size, 4 * WORKGROUP_SIZE)],
+  wgsl: /* wgsl */ `
+override WORKGROUP_SIZE: u32 = 64u;
+${philoxSnippet}
+struct Params { size: u32, call: u32, bound: f32 }
+@group(0) @binding(0) var<storage, read> x: array<f32>; // [size]
+@group(0) @binding(1) var<storage, read> rng: array<u32>; // [4]: seed low, seed high, step, 0
+@group(0) @binding(2) var<storage, read_write> y: array<f32>; // [size]
+@group(0) @binding(3) var<uniform> params: Params;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
+  @builtin(local_invocation_id) lid: vec3u) {
+  let quad = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+  let first = quad * 4u;
+  if (first >= params.size) { return; }
+  var bits = philox4x32(vec4u(quad, params.call, rng[2], 0u), vec2u(rng[0], rng[1]));
+  for (var i = 0u; i < min(4u, params.size - first); i++) {
+    y[first + i] = x[first + i] + params.bound * (2.0 * uniform01(bits[i]) - 1.0);
+  }
+}
+`,
+};
