@@ -12,7 +12,11 @@ export { clipGradNorm } from "./optimizers/clip_grad_norm.ts";
 export { chatExample, type ChatExampleOptions, type ChatTokenizer } from "./data/chat_example.ts";
 export { TextDataset, type TextDatasetOptions } from "./data/text_dataset.ts";
 export type { Dataset, Example, ExampleList, TextTokenizer } from "./data/example.ts";
-export type { Message } from "./data/rows.ts";
+export { type DataInput, loadDataset, type LoadDatasetOptions } from "./data/load_dataset.ts";
+export { RowDataset, type SkippedRow } from "./data/row_dataset.ts";
+export type { FormatName } from "./data/files/formats.ts";
+export type { StoppingStrategy } from "./data/mix.ts";
+export type { LanguageRow, Message, PreferenceRow, Row, UnpairedRow, Words } from "./data/rows.ts";
 export {
   type Batch,
   type DataCollator,

@@ -7,14 +7,16 @@ import type { FileInput } from "../../io/file_source.ts";
 import { openFile } from "../../io/open_file.ts";
 import { chatExample, type ChatTokenizer } from "./chat_example.ts";
 import type { Dataset, Example, TextTokenizer } from "./example.ts";
-import { isPreferenceRow, isUnpairedRow, type LanguageRow, readRow, type Row, ROW_FORMS } from "./rows.ts";
+import type { FormatName } from "./files/formats.ts";
+import { RowReader } from "./row_reader.ts";
+import { isPreferenceRow, isUnpairedRow, type LanguageRow, type Row } from "./rows.ts";
 
 /** Options of `TextDataset`. */
 export interface TextDatasetOptions {
   /** Tokens per block. */
   blockSize: number;
-  /** Default: "jsonl" for names that end in .jsonl or .json, else "text". */
-  format?: "text" | "jsonl";
+  /** Default: by the end of the name, else "text". */
+  format?: FormatName;
 }
 
 function checkBlockSize(blockSize: number): void {
@@ -22,52 +24,6 @@ function checkBlockSize(blockSize: number): void {
   throw new RangeError(
     `Cannot make a dataset: blockSize must be an integer of at least 2, received ${blockSize}`,
   );
-}
-
-/** All characters of a file. */
-async function readText(input: FileInput): Promise<{ name: string; text: string }> {
-  const source = await openFile(input);
-  try {
-    const bytes = await source.read(0, source.size);
-    try {
-      return { name: source.name, text: new TextDecoder("utf-8", { fatal: true }).decode(bytes) };
-    } catch (cause) {
-      throw new TypeError(`Cannot read "${source.name}": UTF-8 text is required, received other bytes`, {
-        cause,
-      });
-    }
-  } finally {
-    await source.close();
-  }
-}
-
-/** Rows of a .json file, an array of them, or of .jsonl, one on each line; with where each is. */
-function* readRows(name: string, text: string): Generator<{ where: string; row: Row }> {
-  const fail = (where: string, received: string, cause?: unknown): never => {
-    throw new TypeError(
-      `Cannot read "${name}", ${where}: an object with ${ROW_FORMS} is required, received ${received}`,
-      { cause },
-    );
-  };
-  const parse = (where: string, text: string): unknown => {
-    try {
-      return JSON.parse(text);
-    } catch (cause) {
-      return fail(where, `invalid JSON (${(cause as Error).message})`, cause);
-    }
-  };
-  const check = (where: string, value: unknown): { where: string; row: Row } => {
-    const row = readRow(value);
-    return typeof row === "string" ? fail(where, row) : { where, row };
-  };
-  if (/^\s*\[\s*\{/.test(text)) {
-    const values = parse("the array", text) as unknown[];
-    for (const [i, value] of values.entries()) yield check(`row ${i + 1}`, value);
-    return;
-  }
-  for (const [i, line] of text.split("\n").entries()) {
-    if (line.trim() !== "") yield check(`line ${i + 1}`, parse(`line ${i + 1}`, line));
-  }
 }
 
 /** A row as one example. @throws {TypeError} for a conversation without a chat template, or one that does not fit it */
@@ -138,15 +94,17 @@ export class TextDataset implements Dataset {
     options: TextDatasetOptions,
   ): Promise<TextDataset> {
     checkBlockSize(options.blockSize);
-    const { name, text } = await readText(input);
-    const format = options.format ?? (/\.jsonl?$/i.test(name) ? "jsonl" : "text");
-    if (format === "text") return TextDataset.#pack(name, [text], [], tokenizer, options.blockSize);
+    const source = await openFile(input);
+    const reader = new RowReader({ format: options.format ?? null, otherwise: "text", onBadRow: "error" });
+    const part = await reader.read(source, false);
     const texts: string[] = [];
     const examples: Example[] = [];
-    for (const { where, row } of readRows(name, text)) {
+    for (let i = 0; i < part.length; i++) {
+      const row = part.at(i) as Row; // in memory
+      const where = part.where(i);
       if (isPreferenceRow(row) || isUnpairedRow(row)) {
         throw new TypeError(
-          `Cannot read "${name}", ${where}: a text or an answer to learn is required, received ${
+          `Cannot read ${where}: a text or an answer to learn is required, received ${
             isPreferenceRow(row) ? '"chosen" and "rejected"' : 'an answer with a "label"'
           }, which preference tuning takes`,
         );
@@ -160,22 +118,22 @@ export class TextDataset implements Dataset {
         example = exampleOf(row, tokenizer, options.blockSize);
       } catch (cause) {
         const message = (cause as Error).message.replace(/^Cannot/, "cannot");
-        throw new TypeError(`Cannot read "${name}", ${where}: ${message}`, { cause });
+        throw new TypeError(`Cannot read ${where}: ${message}`, { cause });
       }
       const { length } = example.inputIds;
       if (length < 2) {
         throw new RangeError(
-          `Cannot read "${name}", ${where}: at least two tokens are required, received ${length}`,
+          `Cannot read ${where}: at least two tokens are required, received ${length}`,
         );
       }
       if (!example.labels!.some((label, t) => t > 0 && label !== -100)) {
         throw new RangeError(
-          `Cannot read "${name}", ${where}: a label in the first ${options.blockSize} tokens is required, received none; raise blockSize`,
+          `Cannot read ${where}: a label in the first ${options.blockSize} tokens is required, received none; raise blockSize`,
         );
       }
       examples.push(example);
     }
-    return TextDataset.#pack(name, texts, examples, tokenizer, options.blockSize);
+    return TextDataset.#pack(source.name, texts, examples, tokenizer, options.blockSize);
   }
 
   /**

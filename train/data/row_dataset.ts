@@ -1,0 +1,145 @@
+/**
+ * Rows by number, before they are tokenized.
+ * @module
+ */
+
+import { HostRandom } from "../../autograd/mod.ts";
+import { readRow, type Row, ROW_FORMS } from "./rows.ts";
+
+/** A row that was left out. */
+export interface SkippedRow {
+  /** The file and the line, such as `"a.jsonl", line 3`. */
+  readonly where: string;
+  /** What is there instead of a row. */
+  readonly problem: string;
+}
+
+/** Rows of one file, or of one list. */
+export interface RowPart {
+  readonly length: number;
+  /** A row; later where it is read again. */
+  at(index: number): Row | Promise<Row>;
+  /** Where a row is, in words. */
+  where(index: number): string;
+  close?(): Promise<void>;
+}
+
+/** Skipped rows that are remembered; the others are counted. */
+export const SKIPPED_SHOWN = 20;
+
+/** What a row must be, and what there is. */
+export function rowProblem(received: string): string {
+  return `an object with ${ROW_FORMS} is required, received ${received}`;
+}
+
+/**
+ * Rows by number: those that `loadDataset` read, or a list of them. Trainers tokenize them as their settings say.
+ *
+ * @example
+ * ```ts
+ * import { loadDataset } from "@peft/webgpu";
+ *
+ * const rows = await loadDataset(["chats.jsonl", "facts.csv.gz"], { onBadRow: "skip" });
+ * const { train, test } = rows.trainTestSplit({ testSize: 0.1, seed: 1 });
+ * console.log(train.length, test.length, rows.skippedCount);
+ * ```
+ */
+export class RowDataset {
+  /** Rows. */
+  readonly length: number;
+  /** Rows that were left out because they could not be read. */
+  readonly skippedCount: number;
+  /** The first of them. */
+  readonly skipped: readonly SkippedRow[];
+  readonly #parts: readonly RowPart[];
+  /** Number of the first row of each part. */
+  readonly #starts: readonly number[];
+  /** The rows that are in it, by their numbers among all; null for all in order. */
+  readonly #choice: Uint32Array | null;
+
+  /** @internal Rows of several parts, in their order or as chosen. */
+  constructor(
+    parts: readonly RowPart[],
+    choice: Uint32Array | null = null,
+    skipped: { readonly count: number; readonly rows: readonly SkippedRow[] } = { count: 0, rows: [] },
+  ) {
+    this.#parts = parts;
+    let total = 0;
+    this.#starts = parts.map(({ length }) => (total += length) - length);
+    this.#choice = choice;
+    this.length = choice?.length ?? total;
+    this.skippedCount = skipped.count;
+    this.skipped = skipped.rows;
+  }
+
+  /**
+   * Rows that are in memory already, in any of the forms that files may have.
+   * @throws {TypeError} for one that has none of them, naming its number
+   */
+  static from(values: readonly unknown[]): RowDataset {
+    const rows = values.map((value, i) => {
+      const row = readRow(value);
+      if (typeof row !== "string") return row;
+      throw new TypeError(`Cannot read row ${i + 1}: ${rowProblem(row)}`);
+    });
+    return new RowDataset([{ length: rows.length, at: (i) => rows[i], where: (i) => `row ${i + 1}` }]);
+  }
+
+  /** A row: at once, or later where it is read from its file again; undefined outside. */
+  at(index: number): Row | undefined | Promise<Row | undefined> {
+    const found = this.#find(index);
+    return found && found.part.at(found.inside);
+  }
+
+  /** Where a row is, in words: its file, and its line or number. */
+  where(index: number): string {
+    const found = this.#find(index);
+    return found ? found.part.where(found.inside) : `row ${index + 1}`;
+  }
+
+  #find(index: number): { part: RowPart; inside: number } | undefined {
+    if (!(index >= 0 && index < this.length)) return undefined;
+    const number = this.#choice ? this.#choice[index] : index;
+    let part = this.#parts.length - 1;
+    while (this.#starts[part] > number) part--;
+    return { part: this.#parts[part], inside: number - this.#starts[part] };
+  }
+
+  /** Rows from number `start` up to `end`. */
+  slice(start = 0, end: number = this.length): RowDataset {
+    return this.#chosen(this.#numbers().subarray(start, end));
+  }
+
+  /**
+   * Two parts of the rows, chosen at random and each in the old order; the same seed gives the same parts.
+   * @throws {RangeError} where a part would be empty
+   */
+  trainTestSplit(
+    { testSize, seed = 42 }: { readonly testSize: number; readonly seed?: number },
+  ): { readonly train: RowDataset; readonly test: RowDataset } {
+    const count = Math.ceil(this.length * testSize);
+    if (!(testSize > 0 && testSize < 1 && count < this.length)) {
+      throw new RangeError(
+        `Cannot split ${this.length} rows: testSize must be a fraction that leaves a row in each part, received ${testSize}`,
+      );
+    }
+    const order = new HostRandom(seed).shuffle(Uint32Array.from({ length: this.length }, (_, i) => i));
+    const numbers = this.#numbers();
+    const part = (from: number, to?: number) =>
+      this.#chosen(order.subarray(from, to).sort().map((index) => numbers[index]));
+    return { train: part(count), test: part(0, count) };
+  }
+
+  /** Closes the files that rows are read from again. */
+  async close(): Promise<void> {
+    for (const part of this.#parts) await part.close?.();
+  }
+
+  #numbers(): Uint32Array {
+    return this.#choice ?? Uint32Array.from({ length: this.length }, (_, i) => i);
+  }
+
+  #chosen(numbers: Uint32Array): RowDataset {
+    return new RowDataset(this.#parts, numbers, { count: this.skippedCount, rows: this.skipped });
+  }
+}

@@ -1,0 +1,95 @@
+/**
+ * Files of rows as parts of a dataset.
+ * @module
+ */
+
+import type { FileSource } from "../../io/file_source.ts";
+import { type FormatName, openRows } from "./files/formats.ts";
+import type { FoundRow, RowFile } from "./files/row_file.ts";
+import { type RowPart, rowProblem, SKIPPED_SHOWN, type SkippedRow } from "./row_dataset.ts";
+import { RowPlaces } from "./row_places.ts";
+import { readRow, type Row } from "./rows.ts";
+
+/** How files are read. */
+export interface RowReaderOptions {
+  /** Format of every file; null: by the ends of their names. */
+  readonly format: FormatName | null;
+  /** What a file is read as whose name tells no format; default: it is refused. */
+  readonly otherwise?: FormatName;
+  /** Names of columns by the usual ones. */
+  readonly columns?: Readonly<Record<string, string>>;
+  /** What happens at a row that cannot be read. */
+  readonly onBadRow: "error" | "skip";
+}
+
+/** What reading a file finds and leaves out. */
+export class RowReader {
+  readonly skipped: SkippedRow[] = [];
+  skippedCount = 0;
+  readonly #options: RowReaderOptions;
+
+  constructor(options: RowReaderOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Rows of a file: in memory, and the file is closed; or by place, and the part closes it. After an error it is closed.
+   * @throws {TypeError} for a row that cannot be read, naming file and line, and for a file that is broken
+   */
+  async read(source: FileSource, streaming: boolean): Promise<RowPart> {
+    try {
+      const part = await this.#read(source, streaming);
+      if (!streaming) await source.close();
+      return part;
+    } catch (error) {
+      await source.close();
+      throw error;
+    }
+  }
+
+  async #read(source: FileSource, streaming: boolean): Promise<RowPart> {
+    const file = await openRows(source, { ...this.#options, inPieces: streaming });
+    const rows: Row[] = [];
+    const places = new RowPlaces();
+    for await (const found of file.rows()) {
+      for (const one of found) {
+        const row = this.#rowOf(source.name, file, one);
+        if (row === null) continue;
+        if (!streaming) rows.push(row);
+        places.add(one.number, one.offset, one.length);
+      }
+    }
+    const where = (index: number) => `"${source.name}", ${file.unit} ${places.numberOf(index)}`;
+    if (!streaming) return { length: rows.length, where, at: (index) => rows[index] };
+    return {
+      length: places.length,
+      where,
+      close: () => source.close(),
+      at: async (index) => {
+        const { offset, length } = places.placeOf(index);
+        const row = readRow(this.#named(await file.read(offset, length)));
+        if (typeof row !== "string") return row;
+        throw new TypeError(
+          `Cannot read ${where(index)} again: the file must stay as it was, received ${row}`,
+        );
+      },
+    };
+  }
+
+  /** A row by the usual names. */
+  #named(value: unknown): unknown {
+    const names = Object.entries(this.#options.columns ?? {});
+    if (names.length === 0 || typeof value !== "object" || value === null) return value;
+    const given = value as Readonly<Record<string, unknown>>;
+    return { ...given, ...Object.fromEntries(names.map(([name, column]) => [name, given[column]])) };
+  }
+
+  #rowOf(name: string, { unit }: RowFile, { number, value, problem }: FoundRow): Row | null {
+    const row = problem ?? readRow(this.#named(value));
+    if (typeof row !== "string") return row;
+    const where = `"${name}", ${unit} ${number}`;
+    if (this.#options.onBadRow === "error") throw new TypeError(`Cannot read ${where}: ${rowProblem(row)}`);
+    if (this.skippedCount++ < SKIPPED_SHOWN) this.skipped.push({ where, problem: row });
+    return null;
+  }
+}
