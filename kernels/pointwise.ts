@@ -42,6 +42,23 @@ fn sigmoid(x: f32) -> f32 {
 }
 `;
 
+/**
+ * `log1pOwn(e)` = log(1 + e) for -0.5 <= e <= 1 and `expm1Own(x)` = e^x - 1 for -0.7 <= x <= 0, right to a few ULP where
+ * 1 + e and e^x are next to 1: odd powers of e / (2 + e) (log(1 + e) = 2 artanh of it), and Taylor's series.
+ */
+const nearOneSnippet = /* wgsl */ `
+fn log1pOwn(e: f32) -> f32 {
+  let t = e / (2.0 + e);
+  let s = t * t; // at most 1/9
+  return 2.0 * t * (1.0 + s * (0.33333333 + s * (0.2 + s * (0.14285714 + s * (0.11111111 + s * (0.09090909 +
+    s * 0.07692308))))));
+}
+fn expm1Own(x: f32) -> f32 {
+  return x * (1.0 + x * (0.5 + x * (0.16666667 + x * (0.041666668 + x * (0.0083333333 + x * (0.0013888889 +
+    x * (0.00019841270 + x * 0.000024801587)))))));
+}
+`;
+
 /** Every unary op. */
 export const unaryTable = {
   negate: { value: "-v", derivative: "-1.0" },
@@ -58,6 +75,23 @@ export const unaryTable = {
     value: `select(sigmoid(v), v, ${isNan("v")})`,
     derivative: `select(sigmoid(v) * sigmoid(-v), v, ${isNan("v")})`,
     snippets: sigmoidSnippet,
+  },
+  /** log(1 / (1 + e^-x)) = min(x, 0) - log(1 + e^-|x|). */
+  logSigmoid: {
+    value: `select(min(v, 0.0) - log1pOwn(exp(-min(abs(v), 88.0))), v, ${isNan("v")})`,
+    derivative: `select(sigmoid(-v), v, ${isNan("v")})`,
+    snippets: sigmoidSnippet + nearOneSnippet,
+  },
+  /** log(1 - e^x) for x < 0, the branch at -log 2 (Mächler 2012, "Accurately computing log(1 - exp(-|a|))"). */
+  log1mExp: {
+    value: `select(select(logKeep(-expm1Own(max(v, -0.7))), log1pOwn(-exp(v)), v < -0.6931472), v, ${
+      isNan("v")
+    })`,
+    derivative:
+      `select(select(exp(v) / expm1Own(max(v, -0.7)), -exp(v) / (1.0 - exp(v)), v < -0.6931472), v, ${
+        isNan("v")
+      })`,
+    snippets: keepNanSnippet + nearOneSnippet,
   },
   silu: {
     value: "v * sigmoid(v)",

@@ -8,13 +8,9 @@ export { addNoise } from "./add_noise.ts";
 export { blockDropout } from "./block_dropout.ts";
 export { cast, readNumbers } from "./cast.ts";
 export { cayley } from "./cayley.ts";
-export {
-  crossEntropy,
-  type CrossEntropyOptions,
-  headChunk,
-  type HeadLossOptions,
-  linearCrossEntropy,
-} from "./cross_entropy.ts";
+export { type CrossEntropyOptions, headChunk } from "./_head_pass.ts";
+export { crossEntropy, type HeadLossOptions, linearCrossEntropy } from "./cross_entropy.ts";
+export { linearLogProbs, logProbsOf, type LogProbsOptions } from "./log_probs.ts";
 export { addDiagonal } from "./diagonal.ts";
 export { drawNormal, drawUniform } from "./draw.ts";
 export { type Documents, documentsOf, type DocumentsOptions, positionsInDocuments } from "./documents.ts";
@@ -42,6 +38,8 @@ export {
   gelu,
   geluNew,
   log,
+  log1mExp,
+  logSigmoid,
   multiply,
   negate,
   type Operand,
@@ -63,6 +61,6 @@ export { type HeadsOptions, placeHeads, type Rotation } from "./rotary.ts";
 export { type SamplerOptions, TokenSampler } from "./sample.ts";
 export { logSoftmax, softmax } from "./softmax.ts";
 export { type Svd, svd, svdLowrank } from "./svd.ts";
-export { chooseRows, type RowChoice, takeRows } from "./take_rows.ts";
+export { chooseRows, placeRows, type RowChoice, takeRows } from "./take_rows.ts";
 export { dequantize } from "./dequantize.ts";
 export { type BitsandbytesParts, packBitsandbytes, quantize } from "./quantize.ts";

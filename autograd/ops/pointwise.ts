@@ -50,6 +50,10 @@ export const log = (x: Tensor): Tensor => unary("log", x);
 export const relu = (x: Tensor): Tensor => unary("relu", x);
 /** 1 / (1 + e^-x). */
 export const sigmoid = (x: Tensor): Tensor => unary("sigmoid", x);
+/** log(1 / (1 + e^-x)), exact to rounding where the sigmoid is next to 1 or out of float32's range. */
+export const logSigmoid = (x: Tensor): Tensor => unary("logSigmoid", x);
+/** log(1 - e^x) for x < 0: the logarithm of the probability of everything else, of a log-probability. */
+export const log1mExp = (x: Tensor): Tensor => unary("log1mExp", x);
 /** x sigmoid(x), also called swish. */
 export const silu = (x: Tensor): Tensor => unary("silu", x);
 /** tanh x. */

@@ -1,5 +1,6 @@
 /**
- * Some rows of a matrix: y[i] = x[rows[i]]. Gradient: dx[rows[i]] = dy[i], 0 in every other row.
+ * Some rows of a matrix: y[i] = x[rows[i]], with the gradient dx[rows[i]] = dy[i], 0 in every other row; and the way
+ * back, y[rows[i]] = x[i], 0 in every other row, with the gradient dx[i] = dy[rows[i]].
  * @module
  */
 
@@ -74,6 +75,34 @@ export function takeRows(x: Tensor, { rows, places }: RowChoice): Tensor {
     backward: ({ dy, saved: { places } }) => {
       const dx = full(dy.device, [count, cols], 0);
       copyRows(places, dy, dx);
+      return { x: dx };
+    },
+  });
+}
+
+/**
+ * @param x float32 [n, C], a row for each that was chosen
+ * @returns float32 [count, C]: each row at its place, 0 elsewhere
+ * @throws {TypeError} if x is not a float32 matrix of as many rows as were chosen
+ */
+export function placeRows(x: Tensor, { rows, places }: RowChoice): Tensor {
+  const [count, cols] = x.shape;
+  if (x.shape.length !== 2 || x.dtype !== "float32" || count !== rows.size) {
+    throw new TypeError(
+      `Cannot place rows of ${x.dtype} ${
+        showShape(x.shape)
+      }: a float32 matrix of ${rows.size} rows is required`,
+    );
+  }
+  const y = full(x.device, [places.size, cols], 0);
+  copyRows(places, x, y);
+  return record("placeRows", {
+    inputs: { x },
+    saved: { rows },
+    outputs: [y],
+    backward: ({ dy, saved: { rows } }) => {
+      const dx = empty(dy.device, [count, cols]);
+      copyRows(rows, dy, dx);
       return { x: dx };
     },
   });

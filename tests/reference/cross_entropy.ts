@@ -48,3 +48,22 @@ export function crossEntropyReference(
   });
   return { loss, dlogits };
 }
+
+/** Log-probabilities of the labels, one for each row (0 without a label), and their gradients for the row's logits. */
+export function logProbsReference(
+  logits: ArrayLike<number>,
+  test: LossCase,
+): { y: Float64Array; dlogits: Float64Array } {
+  const targets = targetsOf(test);
+  const cols = logits.length / targets.length;
+  const y = new Float64Array(targets.length);
+  const dlogits = new Float64Array(logits.length);
+  targets.forEach((target, r) => {
+    if (target === null) return;
+    const row = Float64Array.from({ length: cols }, (_, c) => logits[r * cols + c]);
+    const one = crossEntropyReference(row, { labels: [target] });
+    y[r] = -one.loss;
+    dlogits.set(one.dlogits.map((d) => -d), r * cols);
+  });
+  return { y, dlogits };
+}

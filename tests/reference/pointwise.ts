@@ -39,6 +39,14 @@ export const unaryReference: Readonly<
   log: { f: Math.log, slope: (x) => 1 / x },
   relu: { f: (x) => Math.max(x, 0), slope: (x) => x > 0 ? 1 : 0 },
   sigmoid: { f: sigmoid, slope: (x) => sigmoid(x) * sigmoid(-x) },
+  logSigmoid: {
+    f: (x) => Math.min(x, 0) - Math.log1p(Math.exp(-Math.abs(x))),
+    slope: (x) => sigmoid(-x),
+  },
+  log1mExp: {
+    f: (x) => x < -Math.LN2 ? Math.log1p(-Math.exp(x)) : Math.log(-Math.expm1(x)),
+    slope: (x) => -1 / Math.expm1(-x),
+  },
   silu: { f: (x) => x * sigmoid(x), slope: (x) => sigmoid(x) * (1 + x * sigmoid(-x)) },
   tanh: { f: Math.tanh, slope: tanhSlope },
   softcap: { f: (x) => 2.5 * Math.tanh(x / 2.5), slope: (x) => tanhSlope(x / 2.5) },

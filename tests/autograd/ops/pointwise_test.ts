@@ -7,6 +7,8 @@ import {
   gelu,
   geluNew,
   log,
+  log1mExp,
+  logSigmoid,
   multiply,
   negate,
   relu,
@@ -26,7 +28,17 @@ import { randomValues } from "../../reference/matmul.ts";
 import { erfcReference, stretchedIndices, unaryReference } from "../../reference/pointwise.ts";
 
 const capped = (x: Tensor) => softcap(x, 2.5);
-const unary = { negate, square, sqrt, exp, log, relu, sigmoid, silu, tanh, softcap: capped, geluNew, gelu };
+const unary = {
+  ...{ negate, square, sqrt, exp, log, relu, sigmoid, silu, tanh, softcap: capped, geluNew, gelu },
+  ...{ logSigmoid, log1mExp },
+};
+
+/** Values between 0.1 and 4.1, or below 0. */
+const RANGES: Partial<Record<keyof typeof unary, (v: number) => number>> = {
+  sqrt: (v) => Math.abs(v) + 0.1,
+  log: (v) => Math.abs(v) + 0.1,
+  log1mExp: (v) => -Math.abs(v) - 1e-3,
+};
 
 /** Sizes around a thread's four elements and a workgroup's 256, primes, and more than one workgroup row. */
 const SIZES = [1, 2, 3, 7, 63, 64, 65, 255, 256, 257, 1021, 4097];
@@ -44,10 +56,9 @@ for (const name of Object.keys(unary) as (keyof typeof unary)[]) {
   Deno.test(`${name}() and its gradient agree with the float64 reference at every size`, async () => {
     for (const size of SIZES) {
       const spread = randomValues(size, size).map((v) => v * 4);
-      const positive = name === "sqrt" || name === "log";
       await checkOp({
         label: `${name} of ${size}`,
-        inputs: { x: { data: positive ? spread.map((v) => Math.abs(v) + 0.1) : spread, shape: [size] } },
+        inputs: { x: { data: RANGES[name] ? spread.map(RANGES[name]) : spread, shape: [size] } },
         op: ({ x }) => unary[name](x),
         shape: [size],
         reference: ({ x }) => pointwiseReference(name, x),
@@ -313,4 +324,26 @@ Deno.test("divide() gives the denominator's gradient also where its square leave
   expected[2] = Infinity; // 3e40 is over float32's range
   assertAllClose(await tq.grad!.data(), expected, { rtol: 1e-6, atol: 0 });
   assertAllClose(await tp.grad!.data(), Float64Array.from(q, (v) => 1 / v), { rtol: 1e-6, atol: 0 });
+});
+
+Deno.test("logSigmoid() and log1mExp() keep their digits where the probability is next to 0 or 1", async () => {
+  const device = await defaultDevice();
+  const cases = [
+    ["logSigmoid", logSigmoid, [-200, -88, -30, -1e-6, 0, 1e-6, 2, 5, 12, 17, 30, 80]],
+    ["log1mExp", log1mExp, [-80, -17, -8, -2, -0.7, -0.6931472, -0.69, -0.3, -1e-2, -1e-6]],
+  ] as const;
+  for (const [name, op, values] of cases) {
+    const x = Float32Array.from(values);
+    using input = Tensor.from(x, { device, requiresGrad: true });
+    using y = op(input);
+    const expected = Float64Array.from(x, unaryReference[name].f);
+    // WGSL allows e^x 3 + 2 |x| ULP
+    assertAllClose(await y.data(), expected, { rtol: 3e-6, atol: 1e-37, label: name });
+    using ones = Tensor.from(new Float32Array(x.length).fill(1), { device });
+    y.backward(ones);
+    const slopes = Float64Array.from(x, unaryReference[name].slope);
+    assertAllClose(await input.grad!.data(), slopes, { rtol: 3e-6, atol: 1e-37, label: `${name}'s slope` });
+    using none = op(Tensor.from([NaN], { device }));
+    assert(Number.isNaN((await none.data())[0]));
+  }
 });

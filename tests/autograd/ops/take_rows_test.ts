@@ -1,5 +1,5 @@
 import { assertThrows } from "@std/assert";
-import { chooseRows, defaultDevice, takeRows, Tensor } from "../../../autograd/mod.ts";
+import { chooseRows, defaultDevice, placeRows, takeRows, Tensor } from "../../../autograd/mod.ts";
 import { Device } from "../../../gpu/mod.ts";
 import { checkOp } from "../../reference/check_op.ts";
 import { randomValues } from "../../reference/matmul.ts";
@@ -53,4 +53,41 @@ Deno.test("takeRows() refuses other matrices, no rows, and rows outside or twice
   ) {
     assertThrows(() => chooseRows(device, 4, rows), RangeError, message);
   }
+});
+
+Deno.test("placeRows() puts rows where they were taken from, also beyond the binding limit, and takes their gradient", async () => {
+  const small = await Device.create({ limits: { maxStorageBufferBindingSize: 1024 } });
+  for (const device of [await defaultDevice(), small]) {
+    for (const [count, C, rows] of [[5, 3, [4, 0]], [1, 1, [0]], [300, 2, [299, 0, 128, 127]]] as const) {
+      await checkOp({
+        label: `placeRows ${rows} of [${count}, ${C}]`,
+        device,
+        inputs: { x: { data: randomValues(1, rows.length * C), shape: [rows.length, C] } },
+        op: ({ x }) => placeRows(x, chooseRows(device, count, rows)),
+        shape: [count, C],
+        reference: ({ x }) => {
+          const y = new Float64Array(count * C);
+          rows.forEach((row, i) => {
+            for (let c = 0; c < C; c++) y[row * C + c] = x[i * C + c];
+          });
+          const gradient = (dy: ArrayLike<number>) =>
+            Float64Array.from(
+              { length: rows.length * C },
+              (_, i) => dy[rows[Math.floor(i / C)] * C + i % C],
+            );
+          return { y, gradients: (dy) => ({ x: gradient(dy) }) };
+        },
+        gate: { rtol: 0, atol: 0 }, // a copy
+        gradientGate: { rtol: 0, atol: 0 },
+      });
+    }
+  }
+  small.destroy();
+  const device = await defaultDevice();
+  using x = Tensor.from(new Float32Array(6), { device, shape: [3, 2] });
+  assertThrows(
+    () => placeRows(x, chooseRows(device, 5, [1, 2])),
+    TypeError,
+    "Cannot place rows of float32 [3, 2]: a float32 matrix of 2 rows is required",
+  );
 });
