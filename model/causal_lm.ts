@@ -5,17 +5,17 @@
  */
 
 import {
-  chooseRows,
-  concat,
   crossEntropy,
   currentDevice,
   defaultSeed,
   type Device,
   linear,
   linearCrossEntropy,
+  linearLogProbs,
+  logProbsOf,
+  placeRows,
   RandomState,
   reshape,
-  type RowChoice,
   slice,
   softcap,
   takeRows,
@@ -38,6 +38,7 @@ import {
   toIdTensor,
   type TokenIds,
 } from "./inputs.ts";
+import { fewTargets, ignoreBefore, rowsOfHidden } from "./label_rows.ts";
 import { CausalLMOutput } from "./output.ts";
 import { buildWith, type ParameterSource } from "./parameter_source.ts";
 import { saveModel, type SaveModelOptions } from "./save_model.ts";
@@ -56,26 +57,6 @@ export interface PromptFacts extends ModelFacts {
   readonly embeddings: Parameter;
   /** Where dropout draws from. */
   readonly random: RandomState;
-}
-
-/** Labels [B, NV + T] that are -100 over NV virtual tokens. */
-function ignoreBefore(labels: Tensor, virtual: number): Tensor {
-  const rows = new Array(labels.shape[0]).fill(new Array(virtual).fill(-100));
-  return concat([Tensor.from(rows, { dtype: "int32", device: labels.device }), labels], 1);
-}
-
-/** Positions that predict a label, int32 [n], and those labels. */
-interface FewTargets extends RowChoice {
-  readonly targets: Tensor;
-}
-
-/** The head works on the chosen rows alone if these, and the last of each text, are at most that part of all. */
-const MOST_ROWS = 3 / 4;
-
-/** Hidden states [B, T, C] as rows [B T, C]. */
-function rowsOfHidden(hidden: Tensor): Tensor {
-  const cols = hidden.shape.at(-1)!;
-  return reshape(hidden, [hidden.size / cols, cols]);
 }
 
 /** A decoder with a language-model head. Properties of the classes below it carry checkpoint names. */
@@ -190,7 +171,8 @@ export abstract class CausalLM<Config extends ModelConfig = ModelConfig> extends
   }
 
   /**
-   * Logits [B, T, V], and with labels the loss; then logits are computed only if they are read.
+   * Logits [B, T, V], and with labels the loss; then logits are computed only if they are read. With `logProbs`, the
+   * log-probabilities of the labels alone.
    * @throws {RangeError} for an id outside the vocabulary, more tokens than the model has positions for, or no label at all
    * @throws {TypeError} for empty, ragged or differently shaped inputs
    */
@@ -203,13 +185,21 @@ export abstract class CausalLM<Config extends ModelConfig = ModelConfig> extends
       const targets = given && inputs.promptEmbeds
         ? ignoreBefore(given, inputs.promptEmbeds.shape[0])
         : given;
-      const few = labels && !(labels instanceof Tensor) ? this.#fewTargets(inputs, labels) : null;
+      const virtual = inputs.promptEmbeds?.shape[0] ?? 0;
+      const few = labels && !(labels instanceof Tensor) ? fewTargets(labels, virtual, this.device) : null;
       const { hidden, pastKeyValues } = this.decoder.forward(inputs);
       const head = this.lm_head;
       if (!targets) return new CausalLMOutput({ logits: this.#capped(head.forward(hidden)), pastKeyValues });
+      const weight = head.headWeight();
+      if (inputs.logProbs) {
+        const rows = few ? takeRows(rowsOfHidden(hidden), few) : hidden;
+        const logProbs = this.#logProbs(rows, weight, few?.targets ?? targets, few === null);
+        if (!few) return new CausalLMOutput({ logProbs, pastKeyValues });
+        const placed = placeRows(reshape(logProbs, [logProbs.size, 1]), few);
+        return new CausalLMOutput({ logProbs: reshape(placed, targets.shape), pastKeyValues });
+      }
       const options = { shiftLabels: true, numItemsInBatch };
       const cap = this.facts.logitSoftcap;
-      const weight = head.headWeight();
       if (weight) {
         const loss = few
           ? linearCrossEntropy(takeRows(rowsOfHidden(hidden), few), weight, few.targets, {
@@ -226,23 +216,11 @@ export abstract class CausalLM<Config extends ModelConfig = ModelConfig> extends
     });
   }
 
-  /**
-   * The positions that predict a label, and the labels, where it pays to leave the others out of the head: training on
-   * answers alone has a label for a fraction of its positions. Null where most of them have one.
-   */
-  #fewTargets(inputs: CausalLMInputs, labels: readonly (readonly number[])[]): FewTargets | null {
-    const virtual = inputs.promptEmbeds?.shape[0] ?? 0;
-    const length = virtual + labels[0].length;
-    const found = labels.flatMap((row, b) =>
-      row.flatMap((label, t) => { // the last virtual token predicts the first label
-        return virtual + t > 0 && label !== -100 ? [{ row: b * length + virtual + t - 1, label }] : [];
-      })
-    );
-    const most = MOST_ROWS * labels.length * labels[0].length;
-    if (found.length === 0 || found.length + labels.length > most) return null;
-    const count = labels.length * length;
-    const targets = Tensor.from(Int32Array.from(found, ({ label }) => label), { device: this.device });
-    return { ...chooseRows(this.device, count, found.map(({ row }) => row)), targets };
+  /** Log-probabilities of `labels`, shaped as they are. */
+  #logProbs(hidden: Tensor, weight: Tensor | null, labels: Tensor, shiftLabels: boolean): Tensor {
+    const { logitSoftcap: softcap } = this.facts;
+    if (weight) return linearLogProbs(hidden, weight, labels, { shiftLabels, softcap });
+    return logProbsOf(this.#capped(this.lm_head.forward(hidden)), labels, { shiftLabels });
   }
 
   #checkLabels(inputs: CausalLMInputs, labels: TokenIds): void {

@@ -46,6 +46,8 @@ export interface CausalLMInputs extends DecoderInputs {
   labels?: TokenIds;
   /** Divides the summed loss in place of the number of labels: the labels of a whole accumulated batch. */
   numItemsInBatch?: number;
+  /** Give the log-probability of each label in place of their loss, see `CausalLMOutput.logProbs`; default false. */
+  logProbs?: boolean;
 }
 
 /** Sizes of rows. @throws {TypeError} if there are none, or they differ in length */

@@ -10,6 +10,11 @@ import type { KVCache } from "./generation/kv_cache.ts";
 export class CausalLMOutput {
   /** The mean cross-entropy, a scalar; undefined without labels. */
   readonly loss: Tensor | undefined;
+  /**
+   * If asked for, float32 [B, NV + T] with NV virtual tokens: at each position the log-probability of the label that it
+   * predicts (the next token's), 0 where there is none.
+   */
+  readonly logProbs: Tensor | undefined;
   /** Keys and values of every token so far, if `useCache` or a cache was given. */
   readonly pastKeyValues: KVCache | undefined;
   #logits: Tensor | null;
@@ -20,6 +25,7 @@ export class CausalLMOutput {
   /** @internal Either `logits`, or `hidden` and how to compute logits from it, with `weight` where that needs it. */
   constructor(parts: {
     loss?: Tensor;
+    logProbs?: Tensor;
     pastKeyValues?: KVCache;
     logits?: Tensor;
     hidden?: Tensor;
@@ -27,6 +33,7 @@ export class CausalLMOutput {
     compute?: (hidden: Tensor) => Tensor;
   }) {
     this.loss = parts.loss;
+    this.logProbs = parts.logProbs;
     this.pastKeyValues = parts.pastKeyValues;
     this.#logits = parts.logits ?? null;
     this.#hidden = parts.hidden ?? null;
@@ -38,10 +45,14 @@ export class CausalLMOutput {
 
   /**
    * Scores of the next token at every position, [B, T, V].
-   * @throws {TypeError} if labels were given and `backward()` has freed the hidden states already
+   * @throws {TypeError} if labels were given and `backward()` has freed the hidden states already, or log-probabilities
+   * were asked for
    */
   get logits(): Tensor {
     if (!this.#logits) {
+      if (this.logProbs) {
+        throw new TypeError("Cannot compute logits: log-probabilities were asked for in their place");
+      }
       if (!this.#compute) {
         throw new TypeError(
           "Cannot compute logits: backward() has freed the hidden states; read logits before it",
@@ -55,7 +66,9 @@ export class CausalLMOutput {
 
   /** @internal The tensors that live as long as this output, for scopes. */
   *ownedTensors(): Generator<Tensor> {
-    for (const tensor of [this.loss, this.#logits, this.#hidden, this.#weight]) if (tensor) yield tensor;
+    for (const tensor of [this.loss, this.logProbs, this.#logits, this.#hidden, this.#weight]) {
+      if (tensor) yield tensor;
+    }
   }
 
   /** Frees its tensors, but not the cache. */

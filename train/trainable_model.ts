@@ -19,6 +19,8 @@ import type { Batch } from "./data/data_loader.ts";
 export interface ModelOutput {
   /** A scalar. */
   readonly loss?: Tensor;
+  /** float32 [B, NV + T], as `CausalLMOutput.logProbs`; where it was asked for. */
+  readonly logProbs?: Tensor;
   /** [B, T, V]; read for `computeMetrics` alone. */
   readonly logits?: Tensor;
 }
@@ -29,9 +31,10 @@ export interface TrainableModel {
   training: boolean;
   /**
    * The loss of a batch: the sum over its labels (each predicted from the tokens before it, so that the first of a row
-   * does not count) divided by `numItemsInBatch`.
+   * does not count) divided by `numItemsInBatch`. With `logProbs`, which preference tuning needs, the log-probability of
+   * each label in its place.
    */
-  forward(inputs: Batch & { numItemsInBatch: number }): ModelOutput;
+  forward(inputs: Batch & { numItemsInBatch: number; logProbs?: boolean }): ModelOutput;
   /** Its parameters by name. */
   namedParameters(): Iterable<[string, Parameter]>;
   /** Its modules by path. */
