@@ -120,11 +120,28 @@ function hold(tensors: readonly Tensor[], inputs: Operands, store: SavedStore): 
   });
 }
 
+/** Follows the ops that run: the name, operands and results of each. */
+export type OpWatcher = (name: string, inputs: Operands, outputs: readonly Tensor[]) => void;
+
+let watcher: OpWatcher | null = null;
+
+/** Runs `body`; each of its ops is shown to `next` after its launches. */
+export function watchOps<T>(next: OpWatcher, body: () => T): T {
+  const before = watcher;
+  watcher = next;
+  try {
+    return body();
+  } finally {
+    watcher = before;
+  }
+}
+
 /** Records an op if an input wants a gradient, and returns its first output. */
 export function record<Inputs extends Operands, Saved extends Operands>(
   name: string,
   op: Recording<Inputs, Saved>,
 ): Tensor {
+  watcher?.(name, op.inputs, op.outputs);
   if (wanted(op.inputs)) recordOp(name, op);
   return op.outputs[0];
 }

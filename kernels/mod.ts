@@ -31,6 +31,7 @@ import { dropoutKernel } from "./dropout.ts";
 import { embeddingBackward, embeddingForwardKernels, embeddingLinks } from "./embedding.ts";
 import { clipGradients, gradNormFinish, gradNormPartials } from "./grad_norm.ts";
 import type { KernelSpec } from "./kernel_spec.ts";
+import { flagNonFinite } from "./non_finite.ts";
 import { quantizeRows } from "./quantize_rows.ts";
 import { importanceKernel } from "./importance.ts";
 import {
@@ -61,6 +62,7 @@ import { joinHeads, partHeads, turnHeads, turnHeadsBack, turnHeadsInPlace } from
 import { sampleTokens } from "./sample.ts";
 import { sgdKernel, sgdMomentumKernel } from "./sgd.ts";
 import { softmaxBackward, softmaxForward } from "./softmax.ts";
+import { tokenHits } from "./token_hits.ts";
 import { adafactorDecay, adamwCorrections, sgdFirstStep } from "./step_counts.ts";
 import { gatherStrided, scatterStrided } from "./strided_copy.ts";
 import { svdLengths, svdRotate, svdSort } from "./svd.ts";
@@ -132,6 +134,8 @@ export function allKernels(): KernelSpec[] {
     ]),
     gradNormFinish,
     tallyLoss,
+    flagNonFinite,
+    tokenHits,
     tallySums,
     lstmCellForward,
     lstmCellBackward,

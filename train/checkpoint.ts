@@ -13,7 +13,7 @@ import { type Parameter, trainingStateKeeper } from "../nn/mod.ts";
 import type { LRScheduler, LRSchedulerState } from "./optimizers/lr_scheduler.ts";
 import type { GroupState, Optimizer, OptimizerStateDict } from "./optimizers/optimizer.ts";
 import { randomStates, type TrainableModel, trainableParameters } from "./trainable_model.ts";
-import type { LogEntry, TrainerCallback, TrainerState } from "./trainer_state.ts";
+import type { LogEntry, Sample, TrainerCallback, TrainerState } from "./trainer_state.ts";
 import type { SamplingStrategy, TrainingArguments } from "./training_arguments.ts";
 
 /** What a checkpoint holds and a resumed run takes over. */
@@ -149,6 +149,7 @@ function stateFile(
     max_steps: state.maxSteps,
     num_input_tokens_seen: state.numInputTokensSeen,
     num_train_epochs: state.numTrainEpochs,
+    samples: state.samples,
     save_steps: args.saveSteps,
     stateful_callbacks: Object.fromEntries(
       callbacks.flatMap(({ name }, i) => {
@@ -296,6 +297,7 @@ export async function loadCheckpoint(path: string, parts: RunParts): Promise<voi
     const own = callback.name === undefined ? undefined : kept?.[callback.name];
     if (own) callback.loadStateDict?.(own);
   }
+  state.samples.push(...(progress.samples ?? []) as unknown as Sample[]); // none in earlier versions
   state.logHistory = (progress.log_history as Record<string, number | null>[]).map((entry) =>
     Object.fromEntries(Object.entries(entry).map(([name, value]) => [camel(name), value ?? NaN])) as LogEntry
   );

@@ -3,7 +3,18 @@
  * @module
  */
 
-import { concat, keep, noGrad, readAndDispose, reshape, type Tensor, tidy } from "../autograd/mod.ts";
+import {
+  concat,
+  empty,
+  keep,
+  noGrad,
+  readAndDispose,
+  reshape,
+  type Tensor,
+  tidy,
+  untracked,
+} from "../autograd/mod.ts";
+import { countingHits } from "../autograd/ops/_token_hits.ts";
 import { inEvalMode, Module } from "../nn/mod.ts";
 import type { DataLoader } from "./data/data_loader.ts";
 import type { PredictionCollector } from "./metrics.ts";
@@ -24,12 +35,14 @@ export interface EvalOutput {
   readonly evalRuntime: number;
   /** Labels, or other items, that counted. */
   readonly evalTokens: number;
+  /** Part of the labels that had the largest logit; null where the model's loss does not tell. */
+  readonly meanTokenAccuracy: number | null;
   /** Measures of `computeMetrics`, as `evalAccuracy`, and of the objective, as `evalRewards/margins`. */
   readonly metrics: Readonly<Record<string, number>>;
 }
 
 /** Runs a forward in eval mode. The model's modes are as they were before anything else runs. */
-function evaluating<T>(model: TrainableModel, forward: () => T): T {
+export function evaluating<T>(model: TrainableModel, forward: () => T): T {
   if (model instanceof Module) return inEvalMode(forward);
   const { training } = model;
   model.train(false);
@@ -51,6 +64,16 @@ interface OpenLoss {
 const inOneRow = (tensors: readonly Tensor[]) =>
   tidy(() => noGrad(() => concat(tensors.map((tensor) => reshape(tensor, [tensor.size])), 0)));
 
+/** Two counters, for hits and targets; null for a model without parameters. */
+function makeCounters(model: TrainableModel): Tensor | null {
+  for (const [, { device }] of model.namedParameters()) {
+    const counters = untracked(() => empty(device, [2], "uint32"));
+    counters.write(new Uint32Array(2));
+    return counters;
+  }
+  return null;
+}
+
 /**
  * Evaluates in eval mode; every item counts once, however batches are cut. What else runs meanwhile keeps its mode.
  * @throws {RangeError} if there is no item at all
@@ -65,6 +88,8 @@ export async function evaluateLoss(
   let sum = 0;
   let evalTokens = 0;
   const sums = new Array<number>(objective.sumCount).fill(0);
+  const hits = objective.isTokenLoss ? makeCounters(model) : null;
+  let [correct, counted] = [0, 0];
   let open: OpenLoss[] = [];
   const close = () => {
     for (const { loss, sums } of open) for (const tensor of [loss, sums]) tensor?.dispose();
@@ -86,10 +111,11 @@ export async function evaluateLoss(
     for await (const batch of loader.readBatches(0)) {
       const items = objective.countItems(batch);
       if (items === 0) continue;
+      const work = () => objective.loss(model, batch, items);
       const { loss, own, logits } = evaluating(model, () =>
         tidy(() =>
           noGrad(() => {
-            const { loss, sums = null, output } = objective.loss(model, batch, items);
+            const { loss, sums = null, output } = hits ? countingHits(hits, work) : work();
             return { loss: loss.detach(), own: sums, logits: collector ? logitsOf(output) : null };
           })
         ));
@@ -98,9 +124,11 @@ export async function evaluateLoss(
       evalTokens += items;
       if (open.length === READ_TOGETHER) await read();
     }
-    await read();
+    const [counts] = await Promise.all([hits?.data(), read()]);
+    [correct, counted] = counts ?? [0, 0];
   } finally {
     close();
+    hits?.dispose();
   }
   if (evalTokens === 0) throw new RangeError(`Cannot evaluate: at least one ${objective.required}`);
   const evalLoss = sum / evalTokens;
@@ -112,6 +140,7 @@ export async function evaluateLoss(
     perplexity: objective.isTokenLoss ? Math.exp(evalLoss) : NaN,
     evalRuntime: (performance.now() - begin) / 1000,
     evalTokens,
+    meanTokenAccuracy: counted === evalTokens ? correct / counted : null,
     metrics: { ...measures, ...collector?.metrics() },
   };
 }

@@ -55,6 +55,8 @@ export { EarlyStoppingCallback, type EarlyStoppingOptions } from "./early_stoppi
 export type { ComputeMetrics, EvalPrediction, PreprocessLogits, RowPrediction } from "./metrics.ts";
 export type { ModelOutput, TrainableModel } from "./trainable_model.ts";
 export { type TrainingStateKeeper, trainingStateKeeper } from "../nn/mod.ts";
+export { evaluatePerplexity, type PerplexityOptions, type PerplexityOutput } from "./perplexity.ts";
+export { SampleCallback, type SampleOptions, type SampleTokenizer } from "./sample_callback.ts";
 export type { EvalOutput } from "./evaluate.ts";
 export { type BatchLoss, MODEL_LOSS, type Objective } from "./objective.ts";
 export {
@@ -68,8 +70,14 @@ export type {
   CallbackExtra,
   CallbackMoment,
   LogEntry,
+  Sample,
   TrainerCallback,
   TrainerControl,
   TrainerState,
 } from "./trainer_state.ts";
-export { type IntervalStrategy, type SamplingStrategy, TrainingArguments } from "./training_arguments.ts";
+export {
+  type IntervalStrategy,
+  type NonFiniteRule,
+  type SamplingStrategy,
+  TrainingArguments,
+} from "./training_arguments.ts";

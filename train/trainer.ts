@@ -10,6 +10,7 @@ import { noteBest } from "./best_model.ts";
 import { findCheckpoint, loadCheckpoint, loadParameters, saveCheckpoint } from "./checkpoint.ts";
 import type { Dataset } from "./data/example.ts";
 import { type Batch, type DataCollator, DataLoader, defaultDataCollator } from "./data/data_loader.ts";
+import { LossWatchdog } from "./loss_watchdog.ts";
 import { MODEL_LOSS, type Objective } from "./objective.ts";
 import { ConsoleReport } from "./reports/console_report.ts";
 import { type EvalOutput, evaluateLoss } from "./evaluate.ts";
@@ -93,8 +94,10 @@ export interface TrainOutput {
   readonly trainingLoss: number;
   /** Whether `signal` ended it. */
   readonly aborted: boolean;
-  /** The checkpoint that was written because of that. */
+  /** The checkpoint that was written because of that, or of a step that was not finite with `onNonFinite` "stop". */
   readonly checkpoint: string | null;
+  /** What ended it before its last step; null for `signal`, and if nothing did. */
+  readonly stopReason: string | null;
   /** `trainLoss`, `trainRuntime` in seconds, samples, steps and tokens per second, `epoch`. */
   readonly metrics: Readonly<Record<string, number>>;
 }
@@ -128,7 +131,9 @@ export class Trainer {
     shouldLog: false,
     shouldEvaluate: false,
     shouldSave: false,
+    stopReason: null,
   };
+  #wasNotFinite = false;
   #state: TrainerState = {
     globalStep: 0,
     epoch: 0,
@@ -137,6 +142,7 @@ export class Trainer {
     numInputTokensSeen: 0,
     tokensPerSecond: 0,
     logHistory: [],
+    samples: [],
     bestMetric: null,
     bestGlobalStep: null,
     bestModelCheckpoint: null,
@@ -167,6 +173,8 @@ export class Trainer {
         "Cannot make a trainer: a model with neftuneNoiseAlpha is required with neftuneNoiseAlpha, received none",
       );
     }
+    const { lossWatchdogThreshold: threshold, lossWatchdogPatience } = this.args;
+    if (threshold !== null) this.#callbacks.push(new LossWatchdog(threshold, lossWatchdogPatience));
     if (this.args.reportTo === "console") this.#callbacks.push(new ConsoleReport());
     if (this.args.evalStrategy !== "no" && !options.evalDataset) {
       throw new TypeError(
@@ -200,13 +208,17 @@ export class Trainer {
     const { model, args } = this;
     if (args.outputDir !== null) await checkWritableFolder(args.outputDir, "train");
     const control = this.#control;
-    for (const name of Object.keys(control) as (keyof TrainerControl)[]) control[name] = false;
+    Object.assign(control, {
+      ...{ shouldTrainingStop: false, shouldLog: false, shouldEvaluate: false, shouldSave: false },
+      stopReason: null,
+    });
     const run = new TrainingRun({
       ...{ model, args, dataset, collate: this.#collate, objective: this.#objective },
       ...{ optimizer, scheduler },
       callbacks: this.#callbacks,
     });
     this.#state = run.state;
+    this.#wasNotFinite = false;
     try {
       if (resumeFromCheckpoint !== false) {
         const newest = resumeFromCheckpoint === true;
@@ -218,13 +230,14 @@ export class Trainer {
       if (args.gradientCheckpointing) model.gradientCheckpointingEnable!();
       if (args.neftuneNoiseAlpha !== null) model.neftuneNoiseAlpha = args.neftuneNoiseAlpha;
       await this.#emit("onTrainBegin");
+      if (args.evalOnStart && run.state.globalStep === 0) await this.#evaluateNow(run);
       while (run.state.globalStep < run.state.maxSteps && !control.shouldTrainingStop && !signal?.aborted) {
         await this.#runEpoch(run, signal);
       }
-      await run.readLosses();
+      await this.#readLosses(run);
       const aborted = signal?.aborted === true && run.state.globalStep < run.state.maxSteps;
       let checkpoint: string | null = null;
-      if (aborted && args.outputDir !== null && run.state.globalStep > 0) {
+      if ((aborted || this.#wasNotFinite) && args.outputDir !== null && run.state.globalStep > 0) {
         checkpoint = await this.#save(run);
       }
       if (args.loadBestModelAtEnd && !aborted && run.state.bestModelCheckpoint !== null) {
@@ -232,9 +245,10 @@ export class Trainer {
       }
       run.closeWindow();
       const metrics = run.metrics();
-      await this.#emit("onTrainEnd", { logs: metrics });
+      const { stopReason } = control;
+      await this.#emit("onTrainEnd", { logs: metrics, stopReason });
       const { globalStep } = run.state;
-      return { globalStep, trainingLoss: metrics.trainLoss, aborted, checkpoint, metrics };
+      return { globalStep, trainingLoss: metrics.trainLoss, aborted, checkpoint, stopReason, metrics };
     } finally {
       if (args.neftuneNoiseAlpha !== null) model.neftuneNoiseAlpha = null;
       run.dispose();
@@ -307,26 +321,43 @@ export class Trainer {
         : strategy === "epoch" && (epochEnds || state.globalStep >= state.maxSteps);
     control.shouldLog ||= due(args.loggingStrategy, args.loggingSteps) ||
       args.loggingFirstStep && state.globalStep === 1;
-    control.shouldEvaluate ||= due(args.evalStrategy, args.evalSteps ?? args.loggingSteps);
+    const isDelayed = (args.evalStrategy === "epoch" ? state.epoch : state.globalStep) < args.evalDelay;
+    control.shouldEvaluate ||= !isDelayed && due(args.evalStrategy, args.evalSteps ?? args.loggingSteps);
     control.shouldSave ||= due(args.saveStrategy, args.saveSteps);
     await this.#emit("onStepEnd");
     if (epochEnds) await this.#emit("onEpochEnd");
     const { shouldLog, shouldEvaluate, shouldSave } = control;
     control.shouldLog = control.shouldEvaluate = control.shouldSave = false;
-    if (shouldLog || shouldEvaluate || shouldSave || run.unread >= READ_STEPS) await run.readLosses();
+    if (shouldLog || shouldEvaluate || shouldSave || run.unread >= READ_STEPS) await this.#readLosses(run);
     if (shouldLog && state.globalStep > run.losses.loggedStep) {
       const { loss, measures } = run.closeWindow();
       const { gradNorm, learningRate } = run;
       await this.#log({ loss, gradNorm, learningRate, ...measures }, "onLog");
     }
-    if (shouldEvaluate) {
-      run.forgetRecords();
-      const { evalLoss, perplexity, evalRuntime, metrics } = await this.evaluate();
-      const logs = { evalLoss, ...this.#objective.isTokenLoss && { perplexity }, ...metrics, evalRuntime };
-      await this.#log(logs, "onEvaluate");
-      noteBest(args, state, logs);
-    }
+    if (shouldEvaluate) noteBest(args, state, await this.#evaluateNow(run));
     if (shouldSave) await this.#save(run);
+  }
+
+  /** Reads the losses back, and ends training where they say so. */
+  async #readLosses(run: TrainingRun): Promise<void> {
+    const problem = await run.readLosses();
+    if (problem === null) return;
+    this.#wasNotFinite = true;
+    Object.assign(this.#control, { shouldTrainingStop: true, stopReason: problem });
+  }
+
+  async #evaluateNow(run: TrainingRun): Promise<Record<string, number>> {
+    run.forgetRecords();
+    const { evalLoss, perplexity, meanTokenAccuracy, evalRuntime, metrics } = await this.evaluate();
+    const logs = {
+      evalLoss,
+      ...this.#objective.isTokenLoss && { perplexity },
+      ...meanTokenAccuracy !== null && { evalMeanTokenAccuracy: meanTokenAccuracy },
+      ...metrics,
+      evalRuntime,
+    };
+    await this.#log(logs, "onEvaluate");
+    return logs;
   }
 
   async #save(run: TrainingRun): Promise<string> {
@@ -342,8 +373,11 @@ export class Trainer {
   }
 
   async #emit(moment: Moment, extra: Omit<CallbackExtra, "model"> = {}): Promise<void> {
+    const { samples } = this.#state;
+    const before = samples.length;
     for (const callback of this.#callbacks) {
       await callback[moment]?.(this.args, this.#state, this.#control, { model: this.model, ...extra });
     }
+    if (samples.length > before) await this.#emit("onSample", { samples: samples.slice(before) });
   }
 }

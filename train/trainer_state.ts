@@ -16,6 +16,18 @@ export interface LogEntry {
   [metric: string]: number;
 }
 
+/** A text that the model wrote while it trained (see `SampleCallback`). */
+export interface Sample {
+  /** Optimizer steps done. */
+  readonly step: number;
+  /** Epochs done, with fraction. */
+  readonly epoch: number;
+  /** What it continued. */
+  readonly prompt: string;
+  /** What it wrote. */
+  readonly text: string;
+}
+
 /** Where a run is. */
 export interface TrainerState {
   /** Optimizer steps done. */
@@ -32,6 +44,8 @@ export interface TrainerState {
   tokensPerSecond: number;
   /** Every log. */
   logHistory: LogEntry[];
+  /** What the model wrote on the way. */
+  samples: Sample[];
   /** The best `metricForBestModel` so far; null before the first evaluation. */
   bestMetric: number | null;
   /** Step of that evaluation; null before it. */
@@ -50,6 +64,8 @@ export interface TrainerControl {
   shouldEvaluate: boolean;
   /** Save a checkpoint after this step. */
   shouldSave: boolean;
+  /** Why `shouldTrainingStop` was set; part of the result of `train()`. */
+  stopReason: string | null;
 }
 
 /** What a callback is given besides state and control. */
@@ -60,6 +76,10 @@ export interface CallbackExtra {
   readonly logs?: Readonly<Record<string, number>>;
   /** Folder just saved. */
   readonly checkpoint?: string;
+  /** Texts just written. */
+  readonly samples?: readonly Sample[];
+  /** At the end of training: what ended it before its last step; null for the signal, and if nothing did. */
+  readonly stopReason?: string | null;
 }
 
 /** A moment of a run. */
@@ -90,8 +110,10 @@ export interface TrainerCallback {
   onLog?: CallbackMoment;
   /** After each evaluation; `extra.logs`. */
   onEvaluate?: CallbackMoment;
+  /** After the model wrote texts for a `SampleCallback`; `extra.samples`. */
+  onSample?: CallbackMoment;
   /** After each checkpoint; `extra.checkpoint`. */
   onSave?: CallbackMoment;
-  /** At the end, also of a run that was stopped. */
+  /** At the end, also of a run that was stopped; `extra.logs`, `extra.stopReason`. */
   onTrainEnd?: CallbackMoment;
 }

@@ -15,6 +15,9 @@ export type IntervalStrategy = "no" | "steps" | "epoch";
 /** How the order of an epoch is made. */
 export type SamplingStrategy = "random" | "sequential" | "group_by_length";
 
+/** What happens when a loss or gradient is not finite. */
+export type NonFiniteRule = "error" | "stop" | "skip";
+
 /** The name of a measure in logs: `accuracy` is logged as `evalAccuracy`. */
 export function evalName(metric: string): string {
   return /^eval[A-Z_]/.test(metric) ? metric : `eval${metric[0]?.toUpperCase() ?? ""}${metric.slice(1)}`;
@@ -52,6 +55,8 @@ export const SETTINGS: SettingsTable = {
   loggingFirstStep: option(false, flag),
   evalStrategy: option<IntervalStrategy>("no", interval),
   evalSteps: option<number | null>(null, orNull(integer(1))),
+  evalDelay: option(0, number(0)),
+  evalOnStart: option(false, flag),
   saveStrategy: option<IntervalStrategy>("steps", interval),
   saveSteps: option(500, integer(1)),
   saveTotalLimit: option<number | null>(null, orNull(integer(1))),
@@ -73,7 +78,9 @@ export const SETTINGS: SettingsTable = {
   loraplusLrRatio: option<number | null>(null, orNull(number(1))),
   loraplusLrEmbedding: option(1e-6, number(0)),
   neftuneNoiseAlpha: option<number | null>(null, orNull(number(0))),
-  onNonFinite: option<"error" | "skip">("error", choice("error", "skip")),
+  lossWatchdogThreshold: option<number | null>(null, orNull(number())),
+  lossWatchdogPatience: option(3, integer(1)),
+  onNonFinite: option<NonFiniteRule>("error", choice("error", "stop", "skip")),
 };
 
 function refuse(message: string): never {
@@ -134,6 +141,10 @@ export class TrainingArguments {
   evalStrategy!: IntervalStrategy;
   /** Steps between evaluations; null: `loggingSteps`. Default null. */
   evalSteps!: number | null;
+  /** Steps, or epochs with evalStrategy "epoch", before which nothing is evaluated. Default 0. */
+  evalDelay!: number;
+  /** Evaluate before the first step too, to see that it can be done. Default false. */
+  evalOnStart!: boolean;
   /** When checkpoints are saved; needs `outputDir`, and is "no" without it. Default "steps". */
   saveStrategy!: IntervalStrategy;
   /** Steps between checkpoints. Default 500. */
@@ -179,11 +190,16 @@ export class TrainingArguments {
    * as 5. Default null, none.
    */
   neftuneNoiseAlpha!: number | null;
+  /** A logged loss that is too high: training stops after `lossWatchdogPatience` of them in a row. Default null, none. */
+  lossWatchdogThreshold!: number | null;
+  /** Logs in a row whose loss may not be above `lossWatchdogThreshold`. Default 3. */
+  lossWatchdogPatience!: number;
   /**
-   * What happens when a loss or gradient is infinite or NaN: training stops with an error that names the step, or goes
-   * on. Either way that step changes no weight. (Not one of Hugging Face's.) Default "error".
+   * What happens when a loss or gradient is infinite or NaN. "error": an error that names the step and the first value
+   * that is not finite. "stop": the same in `stopReason` of the result, after a checkpoint. "skip": training goes on.
+   * Either way that step changes no weight. (Not one of Hugging Face's.) Default "error".
    */
-  onNonFinite!: "error" | "skip";
+  onNonFinite!: NonFiniteRule;
 
   /**
    * Defaults, with the given options in their place.

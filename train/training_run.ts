@@ -13,6 +13,7 @@ import {
   tidy,
   withHalfActivations,
 } from "../autograd/mod.ts";
+import { findNonFinite } from "./find_non_finite.ts";
 import { gradNorm } from "../autograd/ops/grad_norm.ts";
 import { LossTally } from "../autograd/ops/loss_tally.ts";
 import type { DataOrder, LossSums, RunParts } from "./checkpoint.ts";
@@ -122,6 +123,7 @@ export class TrainingRun implements RunParts {
       numInputTokensSeen: 0,
       tokensPerSecond: 0,
       logHistory: [],
+      samples: [],
       bestMetric: null,
       bestGlobalStep: null,
       bestModelCheckpoint: null,
@@ -232,21 +234,61 @@ export class TrainingRun implements RunParts {
 
   /**
    * Reads the losses back.
+   * @returns why training has to stop; null if it goes on
    * @throws {Error} naming the first step that was not finite, if that is an error
    */
-  async readLosses(): Promise<void> {
-    if (this.unread === 0) return;
+  async readLosses(): Promise<string | null> {
+    if (this.unread === 0) return null;
     const report = await this.#tally.read();
     this.#tally.reset();
     this.unread = 0;
-    if (report.badSteps > 0 && this.#args.onNonFinite === "error") {
-      throw new Error(
-        `Cannot go on training: a finite loss and finite gradients are required, received others at step ${report.firstBadStep}, which changed no weight; lower learningRate, or set onNonFinite to "skip"`,
-      );
+    const { onNonFinite } = this.#args;
+    let problem: string | null = null;
+    if (report.badSteps > 0 && onNonFinite !== "skip") {
+      const { firstBadStep: step } = report;
+      const place = await this.#placeOfNonFinite(step);
+      const changed = `others at step ${step}, which changed no weight${place && `; ${place}`}`;
+      if (onNonFinite === "error") {
+        throw new Error(
+          `Cannot go on training: a finite loss and finite gradients are required, received ${changed}; lower learningRate, or set onNonFinite to "stop" or "skip"`,
+        );
+      }
+      problem = `a finite loss and finite gradients are required, received ${changed}`;
     }
     this.losses.sinceLog += report.lossSum;
     report.sums.forEach((sum, i) => this.losses.sums[i] += sum);
     this.gradNorm = report.gradNorm;
+    return problem;
+  }
+
+  /** The first value of a step that is not finite, as far as running it again tells. Gradients are gone then. */
+  async #placeOfNonFinite(step: number): Promise<string> {
+    this.forgetRecords();
+    const { gradientAccumulationSteps: parts, fp16 } = this.#args;
+    const [epoch, place] = [Math.floor((step - 1) / this.stepsPerEpoch), (step - 1) % this.stepsPerEpoch];
+    const batches: Batch[] = [];
+    for await (const batch of this.loader.readBatches(epoch, place * parts)) {
+      if (this.#objective.countItems(batch) > 0) batches.push(batch);
+      if (batches.length === parts) break;
+    }
+    const items = batches.reduce((sum, batch) => sum + this.#objective.countItems(batch), 0);
+    const randoms = randomStates(this.model).map((random) => ({ random, step: random.step }));
+    try {
+      // about where it was then: each forward since has moved it on by one
+      for (const { random, step: now } of randoms) {
+        random.step = Math.max(0, now - parts * (this.state.globalStep - step + 1));
+      }
+      this.#items = items;
+      const found = await findNonFinite({
+        ...{ model: this.model, objective: this.#objective, batches, items, fp16 },
+      });
+      if (found !== null) return `the first value that is not finite is in ${found}`;
+      return "running it again with the weights as they are now finds no single value that is not finite";
+    } catch {
+      return ""; // such as memory that does not suffice: the step itself is what matters
+    } finally {
+      for (const { random, step } of randoms) random.step = step;
+    }
   }
 
   /** Closes the logging window; the mean loss of its steps, and what the objective measures beside. */

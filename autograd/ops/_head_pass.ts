@@ -14,12 +14,14 @@ import {
   SEGMENT,
   shiftLabels,
 } from "../../kernels/cross_entropy.ts";
+import { tokenHits } from "../../kernels/token_hits.ts";
 import type { Device } from "../../gpu/mod.ts";
 import { showShape } from "../shape.ts";
 import { empty, full, type Tensor } from "../tensor.ts";
 import { flatWindows } from "../windows.ts";
 import { launchMatmul } from "./_matmul.ts";
 import { checkWeight } from "./_checks.ts";
+import { hitCounter } from "./_token_hits.ts";
 import { sum } from "./reduce.ts";
 
 /** How the losses of the rows become one number. */
@@ -99,6 +101,12 @@ export function launchRows(
   const sizes = { rows, cols, stride, segmentCount };
   if (cap > 0) device.dispatch(capLogits, { logits: shared.logits }, { size: rows * stride, cap });
   device.dispatch(crossEntropySegments, { logits: shared.logits, segments: segments.view }, sizes);
+  const hits = hitCounter();
+  if (hits) {
+    const { logits, targets } = shared;
+    const views = { logits, targets, segments: segments.view, hits: hits.view };
+    device.dispatch(tokenHits, views, { rows, stride, segmentCount });
+  }
   const views = { ...shared, segments: segments.view, lse: lse.view, losses: window(losses) };
   device.dispatch(crossEntropyRows, views, sizes);
   if (gradient) device.dispatch(crossEntropyGradient, { ...shared, lse: lse.view }, { ...sizes, cap });

@@ -200,7 +200,7 @@ Deno.test("Trainer tells callbacks every moment in order, and stops when one ask
   assertEquals(seen, [
     "begin",
     "step 1",
-    "evaluate evalLoss,perplexity,evalRuntime",
+    "evaluate evalLoss,perplexity,evalMeanTokenAccuracy,evalRuntime",
     "step 2",
     "epoch",
     "log loss,gradNorm,learningRate",

@@ -1,0 +1,113 @@
+/**
+ * Perplexity of a long text in overlapping windows ("Perplexity of fixed-length models" in the guide of
+ * `transformers`): with a stride below the window, every token is predicted from more context.
+ * @module
+ */
+
+import { noGrad, readAndDispose, tidy } from "../autograd/mod.ts";
+import { checkOptions } from "../options/names.ts";
+import { evaluating } from "./evaluate.ts";
+import type { Batch } from "./data/data_loader.ts";
+import { forwardWithLoss, type TrainableModel } from "./trainable_model.ts";
+
+/** Options of `evaluatePerplexity`. */
+export interface PerplexityOptions {
+  /** Tokens that a window moves on; default half of `maxLength`. */
+  stride?: number;
+  /** Tokens of a window; default what the model takes, or 1,024 where that is unknown. */
+  maxLength?: number;
+  /** Windows at a time; default 1. */
+  batchSize?: number;
+}
+
+/** Result of `evaluatePerplexity`. */
+export interface PerplexityOutput {
+  /** exp(loss) */
+  readonly perplexity: number;
+  /** Mean negative log-likelihood of the tokens, natural logarithm. */
+  readonly loss: number;
+  /** Tokens that were predicted: all but the first. */
+  readonly tokens: number;
+}
+
+/** One window and its labels. */
+interface Window {
+  readonly inputIds: number[];
+  readonly labels: number[];
+  readonly counted: number;
+}
+
+/** Windows of `maxLength` tokens; each token is a label in the first window that it is in. */
+function windowsOf(tokens: readonly number[], stride: number, maxLength: number): Window[] {
+  const windows: Window[] = [];
+  let seen = 1; // nothing predicts the first
+  for (let begin = 0; seen < tokens.length; begin += stride) {
+    const end = Math.min(begin + maxLength, tokens.length);
+    const inputIds = tokens.slice(begin, end);
+    const labels = inputIds.map((id, i) => begin + i >= seen ? id : -100);
+    windows.push({ inputIds, labels, counted: end - seen });
+    seen = end;
+  }
+  return windows;
+}
+
+/**
+ * The perplexity of `tokens` under a model, each token counting once, predicted from at least `maxLength - stride` tokens
+ * before it (fewer at the beginning of the text). In eval mode. (The guide weighs windows by one label less than they
+ * have; this is the exact mean.)
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, AutoTokenizer, evaluatePerplexity } from "@peft/webgpu";
+ *
+ * const model = await AutoModelForCausalLM.fromPretrained("gpt2");
+ * const tokenizer = await AutoTokenizer.fromPretrained("gpt2");
+ * const tokens = tokenizer.encode(await Deno.readTextFile("book.txt"));
+ * const { perplexity } = await evaluatePerplexity(model, tokens, { stride: 512 });
+ * ```
+ * @throws {RangeError} for fewer than two tokens, and for a stride that is not from 1 to maxLength - 1
+ */
+export async function evaluatePerplexity(
+  model: TrainableModel & { readonly facts?: { readonly maxPositions: number } },
+  tokens: readonly number[],
+  options: PerplexityOptions = {},
+): Promise<PerplexityOutput> {
+  checkOptions("evaluate perplexity", options, ["stride", "maxLength", "batchSize"]);
+  const { maxLength = Math.min(1024, model.facts?.maxPositions ?? 1024), batchSize = 1 } = options;
+  const { stride = Math.ceil(maxLength / 2) } = options;
+  const check = (name: string, value: number, low: number, high: number) => {
+    if (Number.isInteger(value) && value >= low && value <= high) return;
+    throw new RangeError(
+      `Cannot evaluate perplexity: ${name} must be an integer from ${low} to ${high}, received ${value}`,
+    );
+  };
+  check("maxLength", maxLength, 2, 2 ** 20);
+  check("stride", stride, 1, maxLength - 1);
+  check("batchSize", batchSize, 1, 65536);
+  if (tokens.length < 2) {
+    throw new RangeError(
+      `Cannot evaluate perplexity: at least two tokens are required, received ${tokens.length}`,
+    );
+  }
+  const windows = windowsOf(tokens, stride, maxLength);
+  let sum = 0;
+  for (let at = 0; at < windows.length;) {
+    // all but the last are of one length
+    const size = windows[at].inputIds.length;
+    const rows = windows.slice(at, at + batchSize).filter(({ inputIds }) => inputIds.length === size);
+    const batch: Batch = {
+      inputIds: rows.map(({ inputIds }) => inputIds),
+      labels: rows.map(({ labels }) => labels),
+    };
+    const items = rows.reduce((count, { counted }) => count + counted, 0);
+    const loss = evaluating(
+      model,
+      () => tidy(() => noGrad(() => forwardWithLoss(model, batch, items).loss.detach())),
+    );
+    const [mean] = await readAndDispose(loss);
+    sum += mean * items;
+    at += rows.length;
+  }
+  const loss = sum / (tokens.length - 1);
+  return { perplexity: Math.exp(loss), loss, tokens: tokens.length - 1 };
+}
