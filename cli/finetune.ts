@@ -7,6 +7,7 @@ import {
   AdaLoraConfig,
   type CausalLM,
   checkWritableFolder,
+  describeConfig,
   getLastCheckpoint,
   getPeftModel,
   packExamples,
@@ -17,9 +18,11 @@ import {
   Trainer,
   type TrainerCallback,
 } from "@peft/webgpu";
+import { type EvalOutput, RunLog, TensorBoardLog, writeTrainingCard } from "@peft/webgpu/train";
 import { choice, flag, integer, number, text } from "../options/rules.ts";
 import { type Command, UsageError } from "./command.ts";
 import { load, loadTokenizer, MODEL_FLAGS } from "./loading.ts";
+import { writeReport } from "./report.ts";
 import { previewExample } from "./preview.ts";
 import { ProgressBar } from "./progress.ts";
 import { InterruptedError, interruptible } from "./interrupt.ts";
@@ -51,6 +54,10 @@ const flags = {
     rule: text,
     help: "Held-out data of the same forms: its loss is printed before and after",
   },
+  "eval-steps": {
+    rule: integer(0, 1e9),
+    help: "Steps between evaluations of --eval-data; default 0, or with --report ten in all",
+  },
   output: { rule: text, required: true, help: "Folder for the adapter" },
   ...METHOD_FLAGS,
   ...TRAINING_FLAGS,
@@ -76,6 +83,11 @@ const flags = {
     default: 0,
     help: "Steps between checkpoints; 0 saves one only on Ctrl-C",
   },
+  report: {
+    rule: flag,
+    help:
+      "Keep run_log.jsonl and TensorBoard's event files (runs/) in --output, and make report.html of them",
+  },
   resume: { rule: flag, help: "Go on from the newest checkpoint in --output, if there is one" },
   seed: {
     rule: integer(0, Number.MAX_SAFE_INTEGER),
@@ -89,6 +101,14 @@ function printTrainable(model: CausalLM | PeftModel<CausalLM>): void {
   if (model instanceof PeftModel) return model.printTrainableParameters();
   const count = [...model.parameters()].reduce((sum, { size }) => sum + size, 0);
   console.log(`trainable params: ${count.toLocaleString("en-US")} (all)`);
+}
+
+/** A path's last part. */
+const nameOf = (path: string) => path.replace(/[/\\]+$/, "").split(/[/\\]/).at(-1)!;
+
+/** The numbers of an evaluation, its measures among them. */
+function numbersOf({ metrics, ...numbers }: EvalOutput): Record<string, number> {
+  return { ...numbers, ...metrics };
 }
 
 /** AdaLoRA's part of a step. */
@@ -152,7 +172,20 @@ export const finetune: Command<typeof flags> = {
           : `no checkpoint in ${values.output}: training starts from the beginning`,
       );
     }
-    const progress = new ProgressBar();
+    const progress = new ProgressBar(base.device);
+    const everySteps = values["eval-steps"] ?? (values.report ? Math.max(1, Math.ceil(steps / 10)) : 0);
+    const method = config ? Object.fromEntries(describeConfig(config)) : {};
+    const log = new RunLog({
+      about: {
+        model: values.model,
+        data: values.data,
+        evalData: values["eval-data"] ?? null,
+        method: values.method,
+        ...method,
+      },
+      example: () => trainDataset.at(0),
+      tokenizer,
+    });
     const trainer = new Trainer({
       model,
       args: {
@@ -169,16 +202,22 @@ export const finetune: Command<typeof flags> = {
         warmupRatio: values.warmup,
         loggingSteps: 5,
         loggingFirstStep: true,
+        ...evalDataset && everySteps > 0 ? { evalStrategy: "steps", evalSteps: everySteps } : {},
         reportTo: "none",
         seed: values.seed,
       },
       trainDataset,
       evalDataset,
       tokenizer,
-      callbacks: [progress, ...config instanceof AdaLoraConfig ? [allocatesRanks(adapted!)] : []],
+      callbacks: [
+        progress,
+        ...config instanceof AdaLoraConfig ? [allocatesRanks(adapted!)] : [],
+        ...values.report ? [log, new TensorBoardLog()] : [],
+      ],
     });
     if (evalDataset) console.log(`evaluating ${values["eval-data"]} before training`);
     const before = evalDataset ? await trainer.evaluate() : null;
+    if (before) await log.note("evaluate", trainer.state.globalStep, numbersOf(before));
     const result = await interruptible(
       "stopping after this step, to save a checkpoint; press Ctrl-C again to stop at once",
       (signal) => trainer.train({ resumeFromCheckpoint: checkpoint ?? false, signal }),
@@ -199,7 +238,35 @@ export const finetune: Command<typeof flags> = {
     if (before) {
       console.log(`held-out loss ${before.evalLoss.toFixed(4)} -> ${after!.evalLoss.toFixed(4)}`);
     }
+    if (after && values.report) await log.note("evaluate", globalStep, numbersOf(after));
+    await writeTrainingCard(values.output, {
+      data: `${nameOf(values.data)} (${examples.length} examples)`,
+      summary: `${values.model} trained with @peft/webgpu.`,
+      rows: [
+        ["base model", values.model],
+        [
+          "method",
+          [values.method, ...Object.entries(method).map(([name, value]) => `${name} ${value}`)].join(", "),
+        ],
+        ["steps", `${globalStep} of ${rows} rows of up to ${blockSize} tokens`],
+        ["learning rate", `${trainer.args.learningRate}, ${values.schedule}, warmup ${values.warmup}`],
+        ["optimizer", values.optim],
+        ["seed", values.seed],
+        ["training loss", trainingLoss.toFixed(4)],
+        ...before
+          ? [
+            [
+              "held-out loss",
+              `${before.evalLoss.toFixed(4)} before, ${after!.evalLoss.toFixed(4)} after`,
+            ] as const,
+          ]
+          : [],
+        ["seconds", result.metrics.trainRuntime.toFixed(0)],
+        ["device", base.device.adapterName],
+      ],
+    });
     console.log(`${adapted ? "adapter" : "model"} written to ${values.output}`);
+    if (values.report) console.log(`report written to ${await writeReport(values.output)}`);
     return {
       output: values.output,
       method: values.method,

@@ -1,10 +1,10 @@
 /**
- * A progress line for training: step, loss, tokens per second, time left.
+ * A progress line for training: step, loss, learning rate, gradient norm, tokens per second, memory, time left.
  * @module
  */
 
 import cliProgress from "cli-progress";
-import { formatProgress, type TrainerCallback, type TrainingArguments } from "@peft/webgpu";
+import { type Device, formatProgress, type TrainerCallback, type TrainingArguments } from "@peft/webgpu";
 import type { TrainerState } from "@peft/webgpu/train";
 
 /** Shows a bar on a terminal, and a line now and then elsewhere. */
@@ -19,19 +19,30 @@ export class ProgressBar implements TrainerCallback {
     stream: undefined,
   }, cliProgress.Presets.shades_classic);
 
+  readonly #device: Device;
+
+  /** Shows the peak memory of `device`. */
+  constructor(device: Device) {
+    this.#device = device;
+  }
+
+  #line(state: Readonly<TrainerState>): string {
+    return formatProgress(state, { details: true, deviceBytes: this.#device.memory.peakBytes });
+  }
+
   /** Starts the bar. */
   onTrainBegin(_args: TrainingArguments, state: Readonly<TrainerState>): void {
-    this.#bar.start(state.maxSteps, state.globalStep, { line: formatProgress(state) });
+    this.#bar.start(state.maxSteps, state.globalStep, { line: this.#line(state) });
   }
 
   /** Moves it. */
   onStepEnd(_args: TrainingArguments, state: Readonly<TrainerState>): void {
-    this.#bar.update(state.globalStep, { line: formatProgress(state) });
+    this.#bar.update(state.globalStep, { line: this.#line(state) });
   }
 
   /** Ends it. */
   onTrainEnd(_args: TrainingArguments, state: Readonly<TrainerState>): void {
-    this.#bar.update(state.globalStep, { line: formatProgress(state) });
+    this.#bar.update(state.globalStep, { line: this.#line(state) });
     this.#bar.stop();
   }
 }

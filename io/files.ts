@@ -177,6 +177,20 @@ export async function listDirectory(path: string): Promise<string[]> {
   }
 }
 
+/**
+ * Adds bytes to the end of a file; makes it where there is none. A crash leaves a part of them at worst.
+ *
+ * @throws {Error} naming the path and the reason
+ */
+export async function appendToFile(path: string, bytes: Uint8Array): Promise<void> {
+  const { fs } = await host();
+  try {
+    await fs.appendFile(path, bytes);
+  } catch (cause) {
+    throw cannot("write to", path, cause);
+  }
+}
+
 /** Joins path parts with the host's separator and removes "." and "..". */
 export async function joinPath(...parts: string[]): Promise<string> {
   return (await host()).path.join(...parts);

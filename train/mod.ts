@@ -49,6 +49,10 @@ export type {
 } from "./optimizers/optimizer.ts";
 export { SGD, type SGDGroup, type SGDOptions } from "./optimizers/sgd.ts";
 export { packExamples } from "./data/pack.ts";
+export { readRunLog, RUN_LOG, type RunEvent, RunLog, type RunLogOptions } from "./reports/run_log.ts";
+export { TENSORBOARD_FOLDER, TensorBoardLog } from "./reports/tensorboard.ts";
+export type { ReportName } from "./reports/report_names.ts";
+export { type TrainingFacts, writeTrainingCard } from "./reports/training_card.ts";
 export { formatProgress } from "./reports/progress.ts";
 export { getLastCheckpoint } from "./checkpoint.ts";
 export { EarlyStoppingCallback, type EarlyStoppingOptions } from "./early_stopping.ts";

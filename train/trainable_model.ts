@@ -3,7 +3,7 @@
  * @module
  */
 
-import { RandomState, type Tensor } from "../autograd/mod.ts";
+import { type Device, RandomState, type Tensor } from "../autograd/mod.ts";
 import {
   Dropout,
   LayerNorm,
@@ -74,6 +74,11 @@ export function logitsOf(output: ModelOutput | undefined): Tensor {
   const logits = output?.logits;
   if (logits) return logits;
   throw new TypeError("Cannot compute metrics: the model's forward() must return logits, received none");
+}
+
+/** The device of a model's parameters; undefined for a model without any. */
+export function deviceOf(model: TrainableModel): Device | undefined {
+  for (const [, { device }] of model.namedParameters()) return device;
 }
 
 /** Parameters that train, by name. */

@@ -12,7 +12,7 @@ import type { Dataset } from "./data/example.ts";
 import { type Batch, type DataCollator, DataLoader, defaultDataCollator } from "./data/data_loader.ts";
 import { LossWatchdog } from "./loss_watchdog.ts";
 import { MODEL_LOSS, type Objective } from "./objective.ts";
-import { ConsoleReport } from "./reports/console_report.ts";
+import { makeReports } from "./reports/make_reports.ts";
 import { type EvalOutput, evaluateLoss } from "./evaluate.ts";
 import type { LRScheduler } from "./optimizers/lr_scheduler.ts";
 import { type ComputeMetrics, PredictionCollector, type PreprocessLogits } from "./metrics.ts";
@@ -36,6 +36,8 @@ export interface TrainerTokenizer {
   readonly eosTokenId: number | null;
   /** Writes its files. */
   savePretrained?(folder: string): Promise<unknown>;
+  /** The text of tokens, for reports. */
+  decode?(ids: number[]): string;
 }
 
 /** Options of `Trainer`. */
@@ -175,7 +177,9 @@ export class Trainer {
     }
     const { lossWatchdogThreshold: threshold, lossWatchdogPatience } = this.args;
     if (threshold !== null) this.#callbacks.push(new LossWatchdog(threshold, lossWatchdogPatience));
-    if (this.args.reportTo === "console") this.#callbacks.push(new ConsoleReport());
+    this.#callbacks.push(
+      ...makeReports(this.args.reportTo, { tokenizer, example: () => options.trainDataset?.at(0) }),
+    );
     if (this.args.evalStrategy !== "no" && !options.evalDataset) {
       throw new TypeError(
         `Cannot make a trainer: an evalDataset is required with evalStrategy "${this.args.evalStrategy}", received none`,

@@ -7,6 +7,7 @@ import { checkOptions } from "../options/names.ts";
 import { choice, flag, integer, number, orNull, type Rule, rule, text } from "../options/rules.ts";
 import { completeOptions, namesOf, option, type OptionTable, toDisk } from "../options/table.ts";
 import { type OptimArgs, OPTIMIZER_NAMES, type OptimizerName, parseOptimArgs } from "./optimizers/table.ts";
+import { REPORT_NAMES, type ReportName } from "./reports/report_names.ts";
 import { SCHEDULER_TYPES, type SchedulerSettings, type SchedulerType } from "./optimizers/lr_scheduler.ts";
 
 /** When something happens during training. */
@@ -24,6 +25,12 @@ export function evalName(metric: string): string {
 }
 
 const interval: Rule<IntervalStrategy> = choice("no", "steps", "epoch");
+
+const reportNames: Rule<ReportName | "none" | readonly ReportName[]> = rule(
+  `"none", or one or several of ${REPORT_NAMES.map((name) => `"${name}"`).join(", ")}`,
+  (value) =>
+    value === "none" || [value].flat().every((name) => (REPORT_NAMES as readonly unknown[]).includes(name)),
+);
 
 const isObject = (value: unknown) => typeof value === "object" && value !== null && !Array.isArray(value);
 
@@ -63,7 +70,7 @@ export const SETTINGS: SettingsTable = {
   loadBestModelAtEnd: option(false, flag),
   metricForBestModel: option<string | null>(null, orNull(text)),
   greaterIsBetter: option<boolean | null>(null, orNull(flag)),
-  reportTo: option<"console" | "none">("console", choice("console", "none")),
+  reportTo: option<ReportName | "none" | readonly ReportName[]>("console", reportNames),
   seed: option(42, integer(0)),
   dataloaderDropLast: option(false, flag),
   trainSamplingStrategy: option<SamplingStrategy>(
@@ -160,8 +167,12 @@ export class TrainingArguments {
   metricForBestModel!: string | null;
   /** Whether more is better; null: false for a name that ends in "loss", else true. Default null. */
   greaterIsBetter!: boolean | null;
-  /** Where the Trainer reports by itself: lines with `console.log`, or nowhere. Default "console". */
-  reportTo!: "console" | "none";
+  /**
+   * Where the Trainer reports by itself, one or several: lines with `console.log`; "jsonl", a line for every event in
+   * run_log.jsonl, of which `./run report` makes a page; "tensorboard", event files in runs/; both in `outputDir`.
+   * Default "console".
+   */
+  reportTo!: ReportName | "none" | readonly ReportName[];
   /** Seed of dropout and of the order of the data. Default 42. */
   seed!: number;
   /** Leave out the last batch of an epoch if it is not full. Default false. */
@@ -215,6 +226,8 @@ export class TrainingArguments {
         refuse(`outputDir must be a folder when saveStrategy is "${this.saveStrategy}", received null`);
       }
       this.saveStrategy = "no";
+      const kept = [this.reportTo].flat().find((name) => name !== "console" && name !== "none");
+      if (kept) refuse(`outputDir must be a folder when reportTo has "${kept}", received null`);
     }
     if (this.loadBestModelAtEnd) {
       this.metricForBestModel ??= "evalLoss";

@@ -13,14 +13,33 @@ function formatDuration(seconds: number): string {
   return hours > 0 ? `${hours}:${pad(minutes)}:${pad(s % 60)}` : `${minutes}:${pad(s % 60)}`;
 }
 
-/** `step 12/150 | loss 2.3105 | 5,120 tokens/s | 0:23 left`; parts that are not known yet are left out. */
-export function formatProgress(state: Readonly<TrainerState>): string {
+/** What a line tells beside. */
+export interface ProgressDetails {
+  /** Learning rate and gradient norm of the last log; default false. */
+  details?: boolean;
+  /** Bytes on the device. */
+  deviceBytes?: number;
+}
+
+/**
+ * `step 12/150 | loss 2.3105 | 5,120 tokens/s | 0:23 left`; parts that are not known yet are left out. With details
+ * `step 12/150 | loss 2.3105 | lr 2.0e-4 | norm 0.83 | 5,120 tokens/s | 214 MB | 0:23 left`.
+ */
+export function formatProgress(
+  state: Readonly<TrainerState>,
+  { details = false, deviceBytes }: ProgressDetails = {},
+): string {
   const { globalStep, maxSteps, tokensPerSecond, numInputTokensSeen, logHistory } = state;
   const parts = [`step ${globalStep}/${maxSteps}`];
-  const loss = logHistory.findLast((entry) => "loss" in entry)?.loss;
-  if (loss !== undefined) parts.push(`loss ${loss.toFixed(4)}`);
+  const last = logHistory.findLast((entry) => "loss" in entry);
+  if (last) parts.push(`loss ${last.loss.toFixed(4)}`);
+  if (details && last?.learningRate !== undefined) parts.push(`lr ${last.learningRate.toExponential(1)}`);
+  if (details && last?.gradNorm !== undefined) parts.push(`norm ${last.gradNorm.toPrecision(2)}`);
   if (tokensPerSecond > 0 && globalStep > 0) {
     parts.push(`${Math.round(tokensPerSecond).toLocaleString("en-US")} tokens/s`);
+  }
+  if (deviceBytes !== undefined) parts.push(`${Math.round(deviceBytes / 1e6).toLocaleString("en-US")} MB`);
+  if (tokensPerSecond > 0 && globalStep > 0) {
     const tokensLeft = numInputTokensSeen / globalStep * (maxSteps - globalStep);
     parts.push(`${formatDuration(tokensLeft / tokensPerSecond)} left`);
   }

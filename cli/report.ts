@@ -1,0 +1,42 @@
+/**
+ * `report`: the page of a run, from its log.
+ * @module
+ */
+
+import { readRunLog, RUN_LOG } from "@peft/webgpu/train";
+import { text } from "../options/rules.ts";
+import type { Command } from "./command.ts";
+import { reportPage } from "./report/page.ts";
+
+/** Name of the page in a run's folder. */
+export const REPORT_FILE = "report.html";
+
+const flags = {
+  run: {
+    rule: text,
+    required: true,
+    help: `Folder of a run that kept ${RUN_LOG} (finetune --report, reportTo "jsonl")`,
+  },
+  output: { rule: text, help: `The page's file; default ${REPORT_FILE} in the folder` },
+} as const;
+
+/** Writes the page of a run. Returns its path. */
+export async function writeReport(folder: string, output = `${folder}/${REPORT_FILE}`): Promise<string> {
+  const events = await readRunLog(`${folder}/${RUN_LOG}`);
+  await Deno.writeTextFile(output, reportPage(events, `Training run: ${folder.split("/").at(-1)}`));
+  return output;
+}
+
+/** The command. */
+export const report: Command<typeof flags> = {
+  name: "report",
+  summary: "Make a page of a run: curves, samples, settings",
+  flags,
+  permissions: ["--allow-read", "--allow-write"],
+  examples: ["./run report --run out/adapter"],
+  async run(values) {
+    const output = await writeReport(values.run.replace(/\/+$/, ""), values.output);
+    console.log(`report written to ${output}`);
+    return { output };
+  },
+};

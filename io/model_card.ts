@@ -1,0 +1,32 @@
+/**
+ * Model cards: a README.md with YAML front matter. As in `peft`'s `create_or_update_model_card`, the library updates its
+ * own parts and leaves the rest to the user.
+ * @module
+ */
+
+/** A card in its two parts. */
+export interface CardParts {
+  /** The front matter, without its lines of dashes. */
+  readonly yaml: string;
+  /** What follows it; begins with an empty line where there was no front matter. */
+  readonly body: string;
+}
+
+/** A card's parts; the front matter is empty where there is none. */
+export function splitCard(text: string): CardParts {
+  const [matched, yaml = ""] = /^---\r?\n(?:([^]*?)\r?\n)?---[ \t]*(?:\r?\n|$)/.exec(text) ?? [""];
+  return { yaml, body: `${matched === "" ? "\n" : ""}${text.slice(matched.length)}` };
+}
+
+/** The text of a card. */
+export function joinCard({ yaml, body }: CardParts): string {
+  return `---\n${yaml}\n---\n${body}`;
+}
+
+/** Sets a key of YAML front matter, with what is indented or listed below it; appends it where there is none. */
+export function setKey(yaml: string, key: string, value: string): string {
+  const line = `${key}: ${value}`;
+  const present = new RegExp(`^${key}:.*(?:\\r?\\n(?:[ \\t]+.*|- .*))*`, "m");
+  if (present.test(yaml)) return yaml.replace(present, () => line);
+  return yaml.trim() === "" ? line : `${yaml}\n${line}`;
+}

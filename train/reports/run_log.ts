@@ -1,0 +1,216 @@
+/**
+ * A run as a file of JSON lines: what was trained with what, every log, evaluation, sample and checkpoint.
+ * @module
+ */
+
+import { VERSION } from "../../autograd/mod.ts";
+import { writeFileAtomic } from "../../io/atomic_file.ts";
+import { appendToFile, exists, joinPath, makeDirectory, readFile } from "../../io/files.ts";
+import type { Example } from "../data/example.ts";
+import type { CallbackExtra, TrainerCallback, TrainerControl, TrainerState } from "../trainer_state.ts";
+import { deviceOf, trainableParameters } from "../trainable_model.ts";
+import type { TrainingArguments } from "../training_arguments.ts";
+
+/** Name of the file in the run's folder. */
+export const RUN_LOG = "run_log.jsonl";
+
+/** A piece of an example's text. */
+export interface LoggedPiece {
+  /** Its text. */
+  readonly text: string;
+  /** Whether it is learned. */
+  readonly learned: boolean;
+}
+
+/** One line. */
+export interface RunEvent {
+  /** "begin", "resume", "log", "evaluate", "sample", "save", "end", or what a caller notes. */
+  readonly event: string;
+  /** Milliseconds since 1970. */
+  readonly time: number;
+  /** Optimizer steps done. */
+  readonly step: number;
+  readonly [field: string]: unknown;
+}
+
+/** Options of `RunLog`. */
+export interface RunLogOptions {
+  /** Folder of the file; default `outputDir`. */
+  folder?: string;
+  /** What the run is, beside its settings: data, method, model; plain JSON. */
+  about?: Readonly<Record<string, unknown>>;
+  /** An example of the data, shown as the model sees it; needs `tokenizer`. */
+  example?: () => Example | Promise<Example | undefined> | undefined;
+  /** Shows the example's tokens. */
+  tokenizer?: { decode?(ids: number[]): string };
+}
+
+/** What runs this code. */
+function runtime(): string {
+  const { Deno: deno, process, navigator } = globalThis as {
+    Deno?: { version: { deno: string } };
+    process?: { version?: string };
+    navigator?: { userAgent?: string };
+  };
+  if (deno) return `Deno ${deno.version.deno}`;
+  return process?.version ? `Node ${process.version}` : navigator?.userAgent ?? "unknown";
+}
+
+/** Pieces of an example, neighbours of a kind together. */
+function piecesOf(
+  { inputIds, labels = inputIds }: Example,
+  decode: (ids: number[]) => string,
+): LoggedPiece[] {
+  const pieces: LoggedPiece[] = [];
+  for (let from = 0, to = 0; from < inputIds.length; from = to) {
+    const learned = labels[from] !== -100;
+    while (to < inputIds.length && (labels[to] !== -100) === learned) to++;
+    pieces.push({ text: decode(inputIds.slice(from, to)), learned });
+  }
+  return pieces;
+}
+
+/**
+ * Reads a log. A last line that a crash cut is passed over.
+ * @throws {Error} if there is no such file @throws {TypeError} for another line that is no event, naming it
+ */
+export async function readRunLog(path: string): Promise<RunEvent[]> {
+  const lines = new TextDecoder().decode(await readFile(path)).split("\n");
+  const events: RunEvent[] = [];
+  for (const [i, line] of lines.entries()) {
+    if (line.trim() === "") continue;
+    try {
+      const event = JSON.parse(line);
+      if (typeof event?.event !== "string" || typeof event.step !== "number") throw new TypeError("no event");
+      events.push(event);
+    } catch (cause) {
+      if (i === lines.length - 1) continue; // no line break follows: it was never whole
+      throw new TypeError(`Cannot read "${path}": line ${i + 1} must be an event of a run log`, { cause });
+    }
+  }
+  return events;
+}
+
+/** Writes the log of a run; a resumed run continues it from its checkpoint's step. */
+export class RunLog implements TrainerCallback {
+  readonly #options: RunLogOptions;
+  readonly #early: string[] = [];
+  #path = "";
+  #begin = 0;
+
+  /** Writes nothing yet. */
+  constructor(options: RunLogOptions = {}) {
+    this.#options = options;
+  }
+
+  /** The file; empty before the run begins. */
+  get path(): string {
+    return this.#path;
+  }
+
+  /** Adds an event of the caller's. One from before the run begins is written after its beginning. */
+  async note(event: string, step: number, fields: Readonly<Record<string, unknown>> = {}): Promise<void> {
+    const line = `${JSON.stringify({ event, time: Date.now(), step, ...fields })}\n`;
+    if (this.#path === "") this.#early.push(line);
+    else await appendToFile(this.#path, new TextEncoder().encode(line));
+  }
+
+  /** Begins the file, or cuts one that is there to the step that the run goes on from. */
+  async onTrainBegin(
+    args: TrainingArguments,
+    state: Readonly<TrainerState>,
+    _control: TrainerControl,
+    { model }: CallbackExtra,
+  ): Promise<void> {
+    const { about = {}, example, tokenizer } = this.#options;
+    const folder = this.#options.folder ?? args.outputDir;
+    if (folder === null) {
+      throw new TypeError("Cannot keep a run log: outputDir or a folder is required, received none");
+    }
+    await makeDirectory(folder);
+    const path = await joinPath(folder, RUN_LOG);
+    const { globalStep } = state;
+    const kept = globalStep > 0 && await exists(path)
+      ? (await readRunLog(path)).filter(({ event, step }) => step <= globalStep && event !== "end")
+      : [];
+    await writeFileAtomic(path, kept.map((event) => `${JSON.stringify(event)}\n`).join(""));
+    this.#path = path;
+    this.#begin = performance.now();
+    const trainable = [...trainableParameters(model).values()].reduce((sum, { size }) => sum + size, 0);
+    const parameters = [...model.namedParameters()].reduce((sum, [, { size }]) => sum + size, 0);
+    const device = deviceOf(model);
+    const shown = await example?.();
+    await this.note(kept.length > 0 ? "resume" : "begin", globalStep, {
+      maxSteps: state.maxSteps,
+      arguments: args.toJSON(),
+      ...about,
+      environment: {
+        version: VERSION,
+        runtime: runtime(),
+        adapter: device?.adapterName ?? "",
+      },
+      trainable,
+      parameters,
+      ...shown && tokenizer?.decode && { example: piecesOf(shown, (ids) => tokenizer.decode!(ids)) },
+    });
+    await appendToFile(path, new TextEncoder().encode(this.#early.splice(0).join("")));
+  }
+
+  /** Adds a log, with speed and memory. */
+  async onLog(
+    args: TrainingArguments,
+    state: Readonly<TrainerState>,
+    control: TrainerControl,
+    extra: CallbackExtra,
+  ): Promise<void> {
+    await this.#numbers("log", args, state, control, extra);
+  }
+
+  /** Adds an evaluation. */
+  async onEvaluate(
+    args: TrainingArguments,
+    state: Readonly<TrainerState>,
+    control: TrainerControl,
+    extra: CallbackExtra,
+  ): Promise<void> {
+    await this.#numbers("evaluate", args, state, control, extra);
+  }
+
+  /** Adds a checkpoint. */
+  async onSave(
+    _args: TrainingArguments,
+    { globalStep }: Readonly<TrainerState>,
+    _control: TrainerControl,
+    { checkpoint }: CallbackExtra,
+  ): Promise<void> {
+    await this.note("save", globalStep, { checkpoint });
+  }
+
+  /** Adds how it ended. */
+  async onTrainEnd(
+    args: TrainingArguments,
+    state: Readonly<TrainerState>,
+    control: TrainerControl,
+    extra: CallbackExtra,
+  ): Promise<void> {
+    await this.#numbers("end", args, state, control, extra);
+  }
+
+  async #numbers(
+    event: string,
+    _args: TrainingArguments,
+    state: Readonly<TrainerState>,
+    _control: TrainerControl,
+    { model, logs }: CallbackExtra,
+  ): Promise<void> {
+    const memory = deviceOf(model)?.memory;
+    await this.note(event, state.globalStep, {
+      epoch: state.epoch,
+      ...logs,
+      tokens: state.numInputTokensSeen,
+      tokensPerSecond: state.tokensPerSecond,
+      ...memory && { deviceBytes: memory.liveBytes, peakBytes: memory.peakBytes },
+      seconds: (performance.now() - this.#begin) / 1000,
+    });
+  }
+}
