@@ -18,7 +18,13 @@ import {
   Trainer,
   type TrainerCallback,
 } from "@peft/webgpu";
-import { type EvalOutput, RunLog, TensorBoardLog, writeTrainingCard } from "@peft/webgpu/train";
+import {
+  type EvalOutput,
+  RunLog,
+  TensorBoardLog,
+  TokenLossSamples,
+  writeTrainingCard,
+} from "@peft/webgpu/train";
 import { choice, flag, integer, number, text } from "../options/rules.ts";
 import { type Command, UsageError } from "./command.ts";
 import { load, loadTokenizer, MODEL_FLAGS } from "./loading.ts";
@@ -186,6 +192,7 @@ export const finetune: Command<typeof flags> = {
       example: () => trainDataset.at(0),
       tokenizer,
     });
+    const tokens = values.report && evalDataset ? new TokenLossSamples(log, evalDataset, tokenizer) : null;
     const trainer = new Trainer({
       model,
       args: {
@@ -213,11 +220,15 @@ export const finetune: Command<typeof flags> = {
         progress,
         ...config instanceof AdaLoraConfig ? [allocatesRanks(adapted!)] : [],
         ...values.report ? [log, new TensorBoardLog()] : [],
+        ...tokens ? [tokens] : [],
       ],
     });
     if (evalDataset) console.log(`evaluating ${values["eval-data"]} before training`);
     const before = evalDataset ? await trainer.evaluate() : null;
-    if (before) await log.note("evaluate", trainer.state.globalStep, numbersOf(before));
+    if (before && !checkpoint) {
+      await log.note("evaluate", 0, numbersOf(before));
+      await tokens?.note(model, 0);
+    }
     const result = await interruptible(
       "stopping after this step, to save a checkpoint; press Ctrl-C again to stop at once",
       (signal) => trainer.train({ resumeFromCheckpoint: checkpoint ?? false, signal }),
@@ -238,7 +249,10 @@ export const finetune: Command<typeof flags> = {
     if (before) {
       console.log(`held-out loss ${before.evalLoss.toFixed(4)} -> ${after!.evalLoss.toFixed(4)}`);
     }
-    if (after && values.report) await log.note("evaluate", globalStep, numbersOf(after));
+    if (after && values.report && globalStep % everySteps !== 0) {
+      await log.note("evaluate", globalStep, numbersOf(after));
+      await tokens!.note(model, globalStep);
+    }
     await writeTrainingCard(values.output, {
       data: `${nameOf(values.data)} (${examples.length} examples)`,
       summary: `${values.model} trained with @peft/webgpu.`,

@@ -50,6 +50,7 @@ export type {
 export { SGD, type SGDGroup, type SGDOptions } from "./optimizers/sgd.ts";
 export { packExamples } from "./data/pack.ts";
 export { readRunLog, RUN_LOG, type RunEvent, RunLog, type RunLogOptions } from "./reports/run_log.ts";
+export { type TokenLoss, tokenLosses, TokenLossSamples } from "./reports/token_losses.ts";
 export { TENSORBOARD_FOLDER, TensorBoardLog } from "./reports/tensorboard.ts";
 export type { ReportName } from "./reports/report_names.ts";
 export { type TrainingFacts, writeTrainingCard } from "./reports/training_card.ts";

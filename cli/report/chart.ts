@@ -63,7 +63,7 @@ export function drawChart({ title, unit, series, fromZero, width = 460, height =
     grid: true,
     x: { label: "step" },
     y: {
-      label: unit,
+      label: unit || null,
       domain: [fromZero ? Math.min(0, low) : low - room, high + room],
       nice: true,
       tickFormat: Math.abs(high) >= 1e5 || (high !== 0 && Math.abs(high) < 1e-2) ? ".1e" : undefined,

@@ -50,7 +50,7 @@ function points(events: readonly RunEvent[], kind: string, field: string, scale 
 /** Fields with charts of their own, or none. */
 const KNOWN = new Set([
   ...["step", "time", "epoch", "tokens", "seconds", "loss", "gradNorm", "learningRate", "tokensPerSecond"],
-  ...["deviceBytes", "peakBytes", "evalLoss", "evalRuntime", "perplexity", "event"],
+  ...["deviceBytes", "peakBytes", "evalLoss", "evalRuntime", "evalTokens", "perplexity", "event"],
 ]);
 
 /** `evalRewards/chosen` and `rewards/chosen` are curves of one chart. */
@@ -156,7 +156,8 @@ const FIGURES: readonly (readonly [field: string, name: string])[] = [
 export function reportPage(events: readonly RunEvent[], title: string): string {
   const begin = events.findLast(({ event }) => event === "begin" || event === "resume");
   const last = events.at(-1);
-  const end = last?.event === "end" ? last : undefined;
+  const end = events.findLast(({ event }) => event === "end" || event === "begin" || event === "resume");
+  const isDone = end?.event === "end";
   const latest = (field: string) => events.findLast((event) => isNumber(event[field]))?.[field];
   const { event: _event, time: _time, step: _step, example, arguments: settings, environment, ...about } =
     (begin ?? {}) as RunEvent & Record<string, unknown>;
@@ -169,7 +170,7 @@ export function reportPage(events: readonly RunEvent[], title: string): string {
       isNumber(latest("peakBytes")) ? Math.round(latest("peakBytes") as number / 1e6) : undefined,
     ] as const,
   ].filter(([, value]) => value !== undefined);
-  const state = end
+  const state = isDone
     ? `finished ${new Date(end.time).toISOString().slice(0, 16).replace("T", " ")} UTC`
     : "not finished";
   const pieces = example as readonly { text: string; learned: boolean }[] | undefined;

@@ -81,9 +81,9 @@ function scalars(step: number, values: readonly (readonly [tag: string, value: n
 }
 
 /** `evalLoss` as `eval/loss`, `gradNorm` as `train/grad_norm`, as `transformers` has them. */
-export function tagOf(name: string): string {
+function tagOf(name: string, group: "train" | "eval"): string {
   const snake = name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-  return snake.startsWith("eval_") ? `eval/${snake.slice(5)}` : `train/${snake.replace(/^train_/, "")}`;
+  return `${group}/${snake.replace(/^eval_/, "")}`;
 }
 
 /** Writes what is logged and evaluated for TensorBoard: `tensorboard --logdir <folder>`. */
@@ -119,7 +119,11 @@ export class TensorBoardLog implements TrainerCallback {
     _control: TrainerControl,
     { logs = {} }: CallbackExtra,
   ): Promise<void> {
-    await this.#scalars(state, { ...logs, epoch: state.epoch, tokensPerSecond: state.tokensPerSecond });
+    await this.#scalars("train", state, {
+      ...logs,
+      epoch: state.epoch,
+      tokensPerSecond: state.tokensPerSecond,
+    });
   }
 
   /** Adds an evaluation. */
@@ -129,7 +133,7 @@ export class TensorBoardLog implements TrainerCallback {
     _control: TrainerControl,
     { logs = {} }: CallbackExtra,
   ): Promise<void> {
-    await this.#scalars(state, logs);
+    await this.#scalars("eval", state, logs);
   }
 
   /** Adds the figures of the whole run. */
@@ -139,14 +143,15 @@ export class TensorBoardLog implements TrainerCallback {
     _control: TrainerControl,
     { logs = {} }: CallbackExtra,
   ): Promise<void> {
-    await this.#scalars(state, logs);
+    await this.#scalars("train", state, logs);
   }
 
   async #scalars(
+    group: "train" | "eval",
     { globalStep }: Readonly<TrainerState>,
     logs: Readonly<Record<string, number>>,
   ): Promise<void> {
-    const values = Object.entries(logs).map(([name, value]) => [tagOf(name), value] as const);
+    const values = Object.entries(logs).map(([name, value]) => [tagOf(name, group), value] as const);
     if (values.length > 0) await this.#append(scalars(globalStep, values));
   }
 
