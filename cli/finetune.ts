@@ -113,7 +113,7 @@ function printTrainable(model: CausalLM | PeftModel<CausalLM>): void {
 const nameOf = (path: string) => path.replace(/[/\\]+$/, "").split(/[/\\]/).at(-1)!;
 
 /** The numbers of an evaluation, its measures among them. */
-function numbersOf({ metrics, ...numbers }: EvalOutput): Record<string, number> {
+function numbersOf({ metrics, ...numbers }: EvalOutput): Record<string, number | null> {
   return { ...numbers, ...metrics };
 }
 

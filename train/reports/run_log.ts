@@ -176,6 +176,16 @@ export class RunLog implements TrainerCallback {
     await this.#numbers("evaluate", args, state, control, extra);
   }
 
+  /** Adds what the model wrote. */
+  async onSample(
+    _args: TrainingArguments,
+    _state: Readonly<TrainerState>,
+    _control: TrainerControl,
+    { samples = [] }: CallbackExtra,
+  ): Promise<void> {
+    for (const { step, ...sample } of samples) await this.note("sample", step, sample);
+  }
+
   /** Adds a checkpoint. */
   async onSave(
     _args: TrainingArguments,

@@ -302,7 +302,7 @@ Deno.test("formatProgress() tells rate, norm and memory where it is asked", () =
       tokensPerSecond: 100,
     },
     ...{ logHistory: [{ step: 5, epoch: 1, loss: 2, gradNorm: 0.5, learningRate: 2e-4 }] },
-    ...{ bestMetric: null, bestGlobalStep: null, bestModelCheckpoint: null },
+    ...{ bestMetric: null, bestGlobalStep: null, bestModelCheckpoint: null, samples: [] },
   };
   assertEquals(formatProgress(state), "step 5/10 | loss 2.0000 | 100 tokens/s | 0:05 left");
   assertEquals(
