@@ -45,15 +45,13 @@ export interface RunLogOptions {
   tokenizer?: { decode?(ids: number[]): string };
 }
 
-/** What runs this code. */
+/** What runs this code, such as `Deno/2.9.6`; Node before 21 tells it elsewhere than browsers. */
 function runtime(): string {
-  const { Deno: deno, process, navigator } = globalThis as {
-    Deno?: { version: { deno: string } };
+  const { process, navigator } = globalThis as {
     process?: { version?: string };
     navigator?: { userAgent?: string };
   };
-  if (deno) return `Deno ${deno.version.deno}`;
-  return process?.version ? `Node ${process.version}` : navigator?.userAgent ?? "unknown";
+  return navigator?.userAgent ?? `Node.js/${process?.version ?? "unknown"}`;
 }
 
 /** Pieces of an example, neighbours of a kind together. */
