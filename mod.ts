@@ -97,6 +97,8 @@ export {
   RowDataset,
   SampleCallback,
   type SchedulerType,
+  SFTConfig,
+  SFTTrainer,
   SGD,
   TextDataset,
   Trainer,

@@ -64,6 +64,11 @@ export { evaluatePerplexity, type PerplexityOptions, type PerplexityOutput } fro
 export { SampleCallback, type SampleOptions, type SampleTokenizer } from "./sample_callback.ts";
 export type { EvalOutput } from "./evaluate.ts";
 export { type BatchLoss, MODEL_LOSS, type Objective } from "./objective.ts";
+export { SFTConfig, type SFTDataSettings, type SFTLossType, type TruncationMode } from "./sft/sft_config.ts";
+export { SFTDataset, type SFTDatasetOptions, type SFTDataStats, type SFTRows } from "./sft/sft_dataset.ts";
+export type { SFTTokenizer } from "./sft/sft_example.ts";
+export { type SFTData, SFTTrainer, type SFTTrainerOptions } from "./sft/sft_trainer.ts";
+export type { PackingStrategy } from "./data/pack_plan.ts";
 export {
   Trainer,
   type TrainerOptions,

@@ -42,13 +42,14 @@ const padTo = (row: readonly number[], length: number, value: number) =>
   row.length === length ? [...row] : [...row, ...new Array<number>(length - row.length).fill(value)];
 
 /**
- * Pads to the longest row on the right: ids with `padTokenId`, labels with -100, the mask with 0. Padding
+ * Pads to the longest row (or a multiple of `padToMultipleOf`) on the right: ids with `padTokenId`, labels with -100, the mask with 0. Padding
  * of packed rows is a document of its own.
  * @throws {TypeError} if labels or mask of an example are not as long as its ids, or it has none
  */
-export function defaultDataCollator(padTokenId = 0): DataCollator {
+export function defaultDataCollator(padTokenId = 0, padToMultipleOf = 1): DataCollator {
   return (examples) => {
-    const length = Math.max(...examples.map(({ inputIds }) => inputIds.length));
+    const longest = Math.max(...examples.map(({ inputIds }) => inputIds.length));
+    const length = Math.ceil(longest / padToMultipleOf) * padToMultipleOf;
     let padded = false;
     const packed = examples.some(({ sequenceIds }) => sequenceIds !== undefined);
     const rows = examples.map(({ inputIds, labels = inputIds, attentionMask, sequenceIds }) => {

@@ -12,7 +12,7 @@ interface Bin {
 }
 
 /** Lengths into bins of `size`: the longest first, each into the fullest bin that it fits (best-fit decreasing). */
-function fill(lengths: readonly number[], size: number): Bin[] {
+export function fillRows(lengths: readonly number[], size: number): Bin[] {
   const order = lengths.map((_, i) => i).sort((a, b) => lengths[b] - lengths[a] || a - b);
   const bins: Bin[] = [];
   const byRoom = Array.from({ length: size + 1 }, (): Bin[] => []);
@@ -51,7 +51,7 @@ export function packExamples(examples: ExampleList, blockSize: number): Example[
       );
     }
   });
-  return fill(all.map(({ inputIds }) => inputIds.length), blockSize).map(({ members }) => {
+  return fillRows(all.map(({ inputIds }) => inputIds.length), blockSize).map(({ members }) => {
     const parts = members.map((i) => all[i]);
     return {
       inputIds: parts.flatMap(({ inputIds }) => inputIds),

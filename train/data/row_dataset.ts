@@ -24,6 +24,14 @@ export interface RowPart {
   close?(): Promise<void>;
 }
 
+/** A row by the usual names of columns. */
+export function withNames(value: unknown, columns: Readonly<Record<string, string>>): unknown {
+  const names = Object.entries(columns);
+  if (names.length === 0 || typeof value !== "object" || value === null) return value;
+  const given = value as Readonly<Record<string, unknown>>;
+  return { ...given, ...Object.fromEntries(names.map(([name, column]) => [name, given[column]])) };
+}
+
 /** Skipped rows that are remembered; the others are counted. */
 export const SKIPPED_SHOWN = 20;
 
@@ -74,11 +82,12 @@ export class RowDataset {
 
   /**
    * Rows that are in memory already, in any of the forms that files may have.
+   * @param columns names of columns where they are not the usual ones, by the usual ones
    * @throws {TypeError} for one that has none of them, naming its number
    */
-  static from(values: readonly unknown[]): RowDataset {
+  static from(values: readonly unknown[], columns: Readonly<Record<string, string>> = {}): RowDataset {
     const rows = values.map((value, i) => {
-      const row = readRow(value);
+      const row = readRow(withNames(value, columns));
       if (typeof row !== "string") return row;
       throw new TypeError(`Cannot read row ${i + 1}: ${rowProblem(row)}`);
     });

@@ -6,7 +6,7 @@
 import type { FileSource } from "../../io/file_source.ts";
 import { type FormatName, openRows } from "./files/formats.ts";
 import type { FoundRow, RowFile } from "./files/row_file.ts";
-import { type RowPart, rowProblem, SKIPPED_SHOWN, type SkippedRow } from "./row_dataset.ts";
+import { type RowPart, rowProblem, SKIPPED_SHOWN, type SkippedRow, withNames } from "./row_dataset.ts";
 import { RowPlaces } from "./row_places.ts";
 import { readRow, type Row } from "./rows.ts";
 
@@ -48,6 +48,7 @@ export class RowReader {
   }
 
   async #read(source: FileSource, streaming: boolean): Promise<RowPart> {
+    const { columns = {} } = this.#options;
     const file = await openRows(source, { ...this.#options, inPieces: streaming });
     const rows: Row[] = [];
     const places = new RowPlaces();
@@ -67,7 +68,7 @@ export class RowReader {
       close: () => source.close(),
       at: async (index) => {
         const { offset, length } = places.placeOf(index);
-        const row = readRow(this.#named(await file.read(offset, length)));
+        const row = readRow(withNames(await file.read(offset, length), columns));
         if (typeof row !== "string") return row;
         throw new TypeError(
           `Cannot read ${where(index)} again: the file must stay as it was, received ${row}`,
@@ -76,16 +77,8 @@ export class RowReader {
     };
   }
 
-  /** A row by the usual names. */
-  #named(value: unknown): unknown {
-    const names = Object.entries(this.#options.columns ?? {});
-    if (names.length === 0 || typeof value !== "object" || value === null) return value;
-    const given = value as Readonly<Record<string, unknown>>;
-    return { ...given, ...Object.fromEntries(names.map(([name, column]) => [name, given[column]])) };
-  }
-
   #rowOf(name: string, { unit }: RowFile, { number, value, problem }: FoundRow): Row | null {
-    const row = problem ?? readRow(this.#named(value));
+    const row = problem ?? readRow(withNames(value, this.#options.columns ?? {}));
     if (typeof row !== "string") return row;
     const where = `"${name}", ${unit} ${number}`;
     if (this.#options.onBadRow === "error") throw new TypeError(`Cannot read ${where}: ${rowProblem(row)}`);

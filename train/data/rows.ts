@@ -102,7 +102,7 @@ function sharedMessages(value: unknown, system: unknown): Message[] | null {
 function exchange(system: unknown, question: string, answer: string): Row {
   const before = isText(system) && system !== "" ? [{ role: "system", content: system }] : [];
   const messages = [...before, { role: "user", content: question }, { role: "assistant", content: answer }];
-  return { messages, learnedFrom: 0 };
+  return { messages, learnedFrom: before.length + 1 };
 }
 
 /**

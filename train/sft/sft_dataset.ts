@@ -1,0 +1,229 @@
+/**
+ * Rows as the examples of a supervised fine-tuning: tokenized, cut, packed.
+ * @module
+ */
+
+import { HostRandom } from "../../autograd/mod.ts";
+import type { Dataset, Example } from "../data/example.ts";
+import { PackPlan } from "../data/pack_plan.ts";
+import type { RowDataset } from "../data/row_dataset.ts";
+import { isPreferenceRow, isUnpairedRow, type Row } from "../data/rows.ts";
+import type { SFTDataSettings } from "./sft_config.ts";
+import { SFTExamples, type SFTTokenizer } from "./sft_example.ts";
+
+/** Rows, or examples that are tokenized already. */
+export type SFTRows = RowDataset | Dataset;
+
+/** What became of the rows. */
+export interface SFTDataStats {
+  /** Rows that there were. */
+  readonly rows: number;
+  /** Rows of what is trained on: packed ones, or those with a label. */
+  readonly examples: number;
+  /** Tokens of the examples, after cutting. */
+  readonly tokens: number;
+  /** Those of them that are learned. */
+  readonly learnedTokens: number;
+  /** Rows that were longer than `maxLength`, and lost tokens. */
+  readonly cutRows: number;
+  /** Tokens that they lost. */
+  readonly cutTokens: number;
+  /** Rows that were left out, because no label is left in them. */
+  readonly droppedRows: number;
+  /** Where the first of those is; null for none. */
+  readonly firstDropped: string | null;
+}
+
+/** How rows become examples. */
+export interface SFTDatasetOptions extends SFTDataSettings {
+  /** Positions of the model. */
+  readonly maxPositions: number;
+  /** Seed of `shuffleDataset`. */
+  readonly seed: number;
+  /** Whether lengths must be known, which reads every row before the first example of large files. */
+  readonly needsLengths: boolean;
+}
+
+/** Labels that count: all but -100, and the first, which no token predicts. */
+function countLabels({ inputIds, labels = inputIds }: Example): number {
+  let count = 0;
+  for (let t = 1; t < labels.length; t++) if (labels[t] !== -100) count++;
+  return count;
+}
+
+type Counts = { -readonly [Name in keyof SFTDataStats]: SFTDataStats[Name] };
+
+/**
+ * Examples of rows. Rows in memory are tokenized once, by `prepare()`; rows of large files each time that they are
+ * asked for, and before that once only if their lengths must be known.
+ */
+export class SFTDataset implements Dataset {
+  readonly #rows: SFTRows;
+  readonly #examplesOf: SFTExamples;
+  readonly #options: SFTDatasetOptions;
+  /** Tokens of an example, at most. */
+  readonly #most: number;
+  /** Rows in the order of the examples, without those that were dropped; null before they are known. */
+  #kept: Uint32Array | null = null;
+  #lengths: Uint32Array | null = null;
+  /** Examples in memory, before packing. */
+  #examples: Example[] | null = null;
+  #plan: PackPlan | null = null;
+  #stats: SFTDataStats | null = null;
+  #prepared: Promise<void> | null = null;
+
+  /** Reads nothing yet. @throws {RangeError} for packing without a length */
+  constructor(rows: SFTRows, tokenizer: SFTTokenizer, options: SFTDatasetOptions) {
+    this.#rows = rows;
+    this.#options = options;
+    this.#examplesOf = new SFTExamples(tokenizer, options);
+    this.#most = Math.min(options.maxLength ?? Infinity, options.maxPositions);
+    if (options.packing && options.maxLength === null) {
+      throw new RangeError("Cannot pack examples: maxLength is required with packing, received null");
+    }
+  }
+
+  /** Examples; those of rows that were not tokenized before the first use are as many as the rows. */
+  get length(): number {
+    return this.#plan?.length ?? this.#kept?.length ?? this.#rows.length;
+  }
+
+  /** What became of the rows; null for large files of which nothing had to be known. */
+  get stats(): SFTDataStats | null {
+    return this.#stats;
+  }
+
+  /**
+   * Tokenizes the rows, once.
+   * @throws {TypeError} for a row that cannot be tokenized, naming it @throws {RangeError} where no row has a label
+   */
+  prepare(): Promise<void> {
+    return this.#prepared ??= this.#prepare();
+  }
+
+  /** An example. */
+  at(index: number): Example | undefined | Promise<Example | undefined> {
+    if (!(index >= 0 && index < this.length)) return undefined;
+    if (!this.#plan) return this.#example(index);
+    const plan = this.#plan;
+    const parts = plan.segmentsOf(index).map(({ example }) => this.#example(example));
+    if (this.#examples) return plan.assemble(index, parts as Example[]);
+    return Promise.all(parts).then((examples) => plan.assemble(index, examples));
+  }
+
+  /** Tokens of an example. */
+  lengthOf(index: number): number {
+    return this.#plan?.lengthOf(index) ?? this.#lengths![index];
+  }
+
+  /** An example before packing. */
+  #example(index: number): Example | Promise<Example> {
+    return this.#examples?.[index] ?? this.#read(this.#kept?.[index] ?? index);
+  }
+
+  async #prepare(): Promise<void> {
+    const { shuffleDataset, seed, needsLengths, packing, packingStrategy } = this.#options;
+    const count = this.#rows.length;
+    const order = Uint32Array.from({ length: count }, (_, i) => i);
+    if (shuffleDataset) new HostRandom(seed).shuffle(order);
+    this.#kept = order;
+    if (count > 0 && this.#rows.at(0) instanceof Promise) {
+      if (!needsLengths && !packing) return;
+    } else this.#examples = [];
+    const counts: Counts = {
+      ...{ rows: count, examples: 0, tokens: 0, learnedTokens: 0 },
+      ...{ cutRows: 0, cutTokens: 0, droppedRows: 0, firstDropped: null },
+    };
+    const lengths = new Uint32Array(count);
+    for (const row of order) {
+      const read = this.#read(row, counts);
+      const example = read instanceof Promise ? await read : read;
+      const learned = countLabels(example);
+      if (learned === 0) {
+        counts.droppedRows++;
+        counts.firstDropped ??= this.#where(row);
+        continue;
+      }
+      this.#examples?.push(example);
+      lengths[counts.examples] = example.inputIds.length;
+      order[counts.examples++] = row;
+      counts.tokens += example.inputIds.length;
+      counts.learnedTokens += learned;
+    }
+    if (counts.examples === 0) this.#refuseAll(counts);
+    this.#kept = order.subarray(0, counts.examples);
+    this.#lengths = lengths.subarray(0, counts.examples);
+    if (packing) this.#plan = PackPlan.of(this.#lengths, this.#most, packingStrategy);
+    this.#stats = { ...counts, examples: this.length };
+  }
+
+  /** A row as an example, cut; what is lost is counted. */
+  #read(index: number, counts?: Counts): Example | Promise<Example> {
+    const row = this.#rows.at(index);
+    if (row instanceof Promise) return row.then((row) => this.#tokenize(index, row, counts));
+    return this.#tokenize(index, row, counts);
+  }
+
+  #tokenize(index: number, row: Row | Example | undefined, counts?: Counts): Example {
+    try {
+      return this.#cut(this.#examplesOf.of(this.#language(row)), counts);
+    } catch (cause) {
+      const message = (cause as Error).message.replace(/^Cannot/, "cannot");
+      throw new TypeError(`Cannot train on ${this.#where(index)}: ${message}`, { cause });
+    }
+  }
+
+  #language(row: Row | Example | undefined) {
+    if (row && "inputIds" in row) return row;
+    if (row && !isPreferenceRow(row) && !isUnpairedRow(row)) return row;
+    const received = !row
+      ? "none"
+      : isPreferenceRow(row)
+      ? '"chosen" and "rejected"'
+      : 'an answer with a "label"';
+    throw new TypeError(
+      `a text or an answer to learn is required, received ${received}${
+        row ? ", which preference tuning takes" : ""
+      }`,
+    );
+  }
+
+  #cut(example: Example, counts?: Counts): Example {
+    const { inputIds, labels = inputIds, attentionMask, sequenceIds } = example;
+    const { packing, packingStrategy, truncationMode } = this.#options;
+    if (labels.length !== inputIds.length) {
+      throw new TypeError(
+        `as many labels as ids are required, received ${labels.length} for ${inputIds.length}`,
+      );
+    }
+    if (packing && (sequenceIds || attentionMask?.includes(0))) {
+      throw new TypeError("rows without padding, and that are not packed yet, are required with packing");
+    }
+    if (inputIds.length <= this.#most || packing && packingStrategy !== "bfd") return example;
+    if (counts) {
+      counts.cutRows++;
+      counts.cutTokens += inputIds.length - this.#most;
+    }
+    const isStart = truncationMode === "keep_start" || packing;
+    const cut = (row: readonly number[]) => isStart ? row.slice(0, this.#most) : row.slice(-this.#most);
+    return {
+      inputIds: cut(inputIds),
+      labels: cut(labels),
+      ...attentionMask && { attentionMask: cut(attentionMask) },
+      ...sequenceIds && { sequenceIds: cut(sequenceIds) },
+    };
+  }
+
+  #where(index: number): string {
+    return "where" in this.#rows ? this.#rows.where(index) : `row ${index + 1}`;
+  }
+
+  #refuseAll({ rows, droppedRows, cutRows, firstDropped }: Counts): never {
+    if (rows === 0) throw new RangeError("Cannot train: at least one row is required, received none");
+    throw new RangeError(
+      `Cannot train: a row with a label is required, received ${droppedRows} without one, the first ${firstDropped}${
+        cutRows > 0 ? `; ${cutRows} were cut at ${this.#most} tokens: raise maxLength` : ""
+      }`,
+    );
+  }
+}

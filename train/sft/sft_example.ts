@@ -1,0 +1,153 @@
+/**
+ * A row as what a model reads and learns, as TRL's SFTTrainer tokenizes it.
+ * @module
+ */
+
+import { chatExample, type ChatTokenizer } from "../data/chat_example.ts";
+import type { Example, TextTokenizer } from "../data/example.ts";
+import type { LanguageRow, Message } from "../data/rows.ts";
+import type { SFTDataSettings } from "./sft_config.ts";
+
+/** The part of a tokenizer that supervised fine-tuning uses. */
+export interface SFTTokenizer extends TextTokenizer {
+  /** Fills short rows. */
+  readonly padTokenId: number | null;
+  /** The id of a token's text. */
+  tokenToId?(token: string): number | undefined;
+  /** Text of ids. */
+  decode(ids: readonly number[]): string;
+  /** Ids of a conversation; with `returnAssistantTokensMask`, `{ inputIds, assistantMasks }`. */
+  applyChatTemplate?(messages: readonly Message[], options: Readonly<Record<string, unknown>>): unknown;
+  /** The template of conversations; null where there is none. */
+  readonly chatTemplate?: string | null;
+  /** Writes its files. */
+  savePretrained?(folder: string): Promise<unknown>;
+}
+
+type Settings = Pick<SFTDataSettings, "eosToken" | "completionOnlyLoss" | "assistantOnlyLoss">;
+type MessagesRow = Extract<LanguageRow, { readonly messages: unknown }>;
+
+/** The id of a token that a setting names. @throws {RangeError} where the tokenizer has none */
+export function tokenIdOf(tokenizer: SFTTokenizer, setting: string, token: string): number {
+  const id = tokenizer.tokenToId?.(token);
+  if (id !== undefined) return id;
+  throw new RangeError(
+    `Cannot make a trainer: ${setting} must be a token of the tokenizer, received ${JSON.stringify(token)}`,
+  );
+}
+
+/** Ids at the beginning that two rows share. */
+function commonLength(a: readonly number[], b: readonly number[]): number {
+  let length = 0;
+  while (length < Math.min(a.length, b.length) && a[length] === b[length]) length++;
+  return length;
+}
+
+const hidden = (ids: readonly number[], length: number) => ids.map((id, i) => i < length ? -100 : id);
+
+/** Makes examples of rows. */
+export class SFTExamples {
+  readonly #tokenizer: SFTTokenizer;
+  readonly #settings: Settings;
+  /** What ends texts and completions; empty where the tokenizer has nothing. */
+  readonly #end: string;
+
+  /** @throws {RangeError} for an eosToken that the tokenizer does not have */
+  constructor(tokenizer: SFTTokenizer, settings: Settings) {
+    this.#tokenizer = tokenizer;
+    this.#settings = settings;
+    const { eosToken } = settings;
+    if (eosToken !== null) tokenIdOf(tokenizer, "eosToken", eosToken);
+    this.#end = eosToken ?? (tokenizer.eosTokenId === null ? "" : tokenizer.decode([tokenizer.eosTokenId]));
+  }
+
+  /**
+   * A row as an example, not cut yet.
+   * @throws {TypeError} for a conversation without a chat template, or one that its template cannot be followed in
+   */
+  of(row: LanguageRow): Example {
+    if ("inputIds" in row) return row;
+    if ("messages" in row) return this.#conversation(row);
+    if (this.#settings.assistantOnlyLoss) {
+      throw new TypeError("conversations are required with assistantOnlyLoss, received a text");
+    }
+    return "text" in row ? this.#text(row.text) : this.#completion(row.prompt, row.completion);
+  }
+
+  #text(text: string): Example {
+    if (this.#settings.completionOnlyLoss) {
+      throw new TypeError("a prompt and a completion are required with completionOnlyLoss, received a text");
+    }
+    const inputIds = this.#tokenizer.encode(this.#ended(text));
+    return { inputIds, labels: inputIds };
+  }
+
+  /** The completion begins where the tokens of the prompt alone and of both together differ. */
+  #completion(prompt: string, completion: string): Example {
+    const inputIds = this.#tokenizer.encode(prompt + this.#ended(completion));
+    if (this.#settings.completionOnlyLoss === false) return { inputIds, labels: inputIds };
+    const read = commonLength(this.#tokenizer.encode(prompt), inputIds);
+    return { inputIds, labels: hidden(inputIds, read) };
+  }
+
+  #conversation({ messages, learnedFrom, tools }: MessagesRow): Example {
+    const { completionOnlyLoss, assistantOnlyLoss } = this.#settings;
+    const options = tools ? { tools } : {};
+    if (completionOnlyLoss && learnedFrom === 0) {
+      throw new TypeError(
+        "a prompt and a completion are required with completionOnlyLoss, received a conversation; use assistantOnlyLoss",
+      );
+    }
+    if (assistantOnlyLoss) {
+      return this.#answers(messages, completionOnlyLoss === false ? 0 : learnedFrom, options);
+    }
+    const inputIds = this.#render(messages, options) as number[];
+    if (learnedFrom === 0 || completionOnlyLoss === false) return { inputIds, labels: inputIds };
+    const prompt = this.#render(messages.slice(0, learnedFrom), { ...options, addGenerationPrompt: true });
+    return { inputIds, labels: hidden(inputIds, commonLength(prompt as number[], inputIds)) };
+  }
+
+  /** What the assistant says is learned, of messages from number `learnedFrom` on. */
+  #answers(
+    messages: readonly Message[],
+    learnedFrom: number,
+    options: { tools?: readonly unknown[] },
+  ): Example {
+    const template = this.#tokenizer.chatTemplate;
+    if (typeof template !== "string" || !/\{%[-+]?\s*generation\s*[-+]?%\}/.test(template)) {
+      this.#checkTemplates();
+      return chatExample(this.#tokenizer as ChatTokenizer, messages, { ...options, learnedFrom });
+    }
+    const { inputIds, assistantMasks } = this.#render(messages, {
+      ...options,
+      returnAssistantTokensMask: true,
+    }) as {
+      inputIds: number[];
+      assistantMasks: number[];
+    };
+    if (!assistantMasks.includes(1)) {
+      throw new TypeError("a message of the assistant is required with assistantOnlyLoss, received none");
+    }
+    const prompt = learnedFrom === 0
+      ? []
+      : this.#render(messages.slice(0, learnedFrom), { ...options, addGenerationPrompt: true }) as number[];
+    const read = commonLength(prompt, inputIds);
+    return { inputIds, labels: inputIds.map((id, i) => assistantMasks[i] && i >= read ? id : -100) };
+  }
+
+  #render(messages: readonly Message[], options: Readonly<Record<string, unknown>>): unknown {
+    this.#checkTemplates();
+    return this.#tokenizer.applyChatTemplate!(messages, options);
+  }
+
+  #checkTemplates(): void {
+    if (this.#tokenizer.applyChatTemplate) return;
+    throw new TypeError(
+      "a tokenizer with chat templates is required for conversations, received one without",
+    );
+  }
+
+  #ended(text: string): string {
+    return text.endsWith(this.#end) ? text : text + this.#end;
+  }
+}

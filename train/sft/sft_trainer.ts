@@ -1,0 +1,176 @@
+/**
+ * Supervised fine-tuning, with the names and behaviour of TRL's `SFTTrainer`.
+ * @module
+ */
+
+import { checkOptions } from "../../options/names.ts";
+import { defaultDataCollator } from "../data/data_loader.ts";
+import type { Dataset } from "../data/example.ts";
+import { RowDataset } from "../data/row_dataset.ts";
+import type { EvalOutput } from "../evaluate.ts";
+import { Trainer, type TrainerOptions } from "../trainer.ts";
+import { SFTConfig } from "./sft_config.ts";
+import { SFTDataset, type SFTDataStats } from "./sft_dataset.ts";
+import { type SFTTokenizer, tokenIdOf } from "./sft_example.ts";
+
+/** Training data: rows that `loadDataset` read, rows in memory, or examples that are tokenized already. */
+export type SFTData = RowDataset | Dataset | readonly unknown[];
+
+/** Options of `SFTTrainer`. */
+export interface SFTTrainerOptions
+  extends Omit<TrainerOptions, "args" | "trainDataset" | "evalDataset" | "tokenizer"> {
+  /** Settings; default all defaults. */
+  args?: Partial<SFTConfig>;
+  /** What is trained on. */
+  trainDataset: SFTData;
+  /** Needed by `evaluate()`. */
+  evalDataset?: SFTData;
+  /** The tokenizer; it is saved with the model. */
+  processingClass: SFTTokenizer;
+  /** Makes a text of each row, which is then trained on in its place. */
+  formattingFunc?: (row: Readonly<Record<string, unknown>>) => string;
+}
+
+const OPTION_NAMES = [
+  "model",
+  "args",
+  "trainDataset",
+  "evalDataset",
+  "processingClass",
+  "formattingFunc",
+  "dataCollator",
+  "objective",
+  "callbacks",
+  "optimizers",
+  "computeMetrics",
+  "preprocessLogitsForMetrics",
+] as const satisfies readonly (keyof SFTTrainerOptions)[];
+
+/** The part of a model that tells its positions, in itself or in the model that an adapter is in. */
+interface ModelWithFacts {
+  readonly facts?: { readonly maxPositions: number };
+  getBaseModel?(): ModelWithFacts;
+}
+
+/** Positions of a model; Infinity where it does not tell. */
+function positionsOf(model: unknown): number {
+  const { facts, getBaseModel } = model as ModelWithFacts;
+  return (facts ?? getBaseModel?.call(model).facts)?.maxPositions ?? Infinity;
+}
+
+/** Makes the datasets of a trainer. */
+class DataMaker {
+  readonly #options: SFTTrainerOptions;
+  readonly #args: SFTConfig;
+
+  constructor(options: SFTTrainerOptions, args: SFTConfig) {
+    this.#options = options;
+    this.#args = args;
+    if (args.completionOnlyLoss && options.formattingFunc) {
+      throw new TypeError(
+        "Cannot make a trainer: formattingFunc makes texts, which have no completion; completionOnlyLoss must not be true with it",
+      );
+    }
+  }
+
+  make(data: SFTData, packing: boolean): SFTDataset {
+    const { model, processingClass } = this.#options;
+    return new SFTDataset(this.#rows(data), processingClass, {
+      ...this.#args,
+      packing,
+      maxPositions: positionsOf(model),
+      needsLengths: this.#args.trainSamplingStrategy === "group_by_length",
+    });
+  }
+
+  #rows(data: SFTData): RowDataset | Dataset {
+    const { formattingFunc } = this.#options;
+    if (!Array.isArray(data)) {
+      if (!formattingFunc) return data as RowDataset | Dataset;
+      throw new TypeError(
+        "Cannot make a trainer: an array of rows is required with formattingFunc, received a dataset",
+      );
+    }
+    if (data.length > 0 && Object.hasOwn(data[0] ?? {}, "inputIds")) return data as Dataset;
+    if (formattingFunc) return RowDataset.from(data.map((row) => ({ text: formattingFunc(row) })));
+    const { datasetTextField: field } = this.#args;
+    return RowDataset.from(data, field === "text" ? {} : { text: field });
+  }
+}
+
+/**
+ * Trains a model on texts, on prompts with their completions, or on conversations.
+ *
+ * Rows are told by their keys (see `loadDataset`), tokenized, ended with the token that ends texts, and cut at
+ * `maxLength`; of a prompt with its completion the completion is learned, of other rows everything unless
+ * `assistantOnlyLoss`. Rows without a label are left out and counted.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, AutoTokenizer, getPeftModel, loadDataset, LoraConfig, SFTTrainer } from "@peft/webgpu";
+ *
+ * const name = "HuggingFaceTB/SmolLM2-135M-Instruct";
+ * const model = getPeftModel(await AutoModelForCausalLM.fromPretrained(name), new LoraConfig({ r: 8 }));
+ * const trainer = new SFTTrainer({
+ *   model,
+ *   args: { outputDir: "out", maxLength: 512, packing: true, assistantOnlyLoss: true, learningRate: 2e-4 },
+ *   trainDataset: await loadDataset("conversations.jsonl"),
+ *   processingClass: await AutoTokenizer.fromPretrained(name),
+ * });
+ * await trainer.train();
+ * await trainer.saveModel();
+ * ```
+ */
+export class SFTTrainer extends Trainer {
+  readonly #maker: DataMaker;
+  readonly #train: SFTDataset;
+  readonly #evalPacking: boolean;
+
+  /**
+   * Reads no row yet: `train()` and `evaluate()` do.
+   * @throws {RangeError} for settings out of range @throws {TypeError} for an option that does not exist, for rows in
+   * memory that are none, and for evaluations without an evalDataset
+   */
+  constructor(options: SFTTrainerOptions) {
+    checkOptions("make a trainer", options, OPTION_NAMES);
+    const { args: given = {}, processingClass, formattingFunc: _, trainDataset, evalDataset, ...rest } =
+      options;
+    const args = given instanceof SFTConfig ? given : new SFTConfig(given);
+    const maker = new DataMaker(options, args);
+    const evalPacking = args.evalPacking ?? args.packing;
+    const train = maker.make(trainDataset, args.packing);
+    const padTokenId = args.padToken !== null
+      ? tokenIdOf(processingClass, "padToken", args.padToken)
+      : processingClass.padTokenId ?? processingClass.eosTokenId ?? 0;
+    super({
+      dataCollator: defaultDataCollator(padTokenId, args.padToMultipleOf ?? 1),
+      ...rest,
+      args,
+      trainDataset: train,
+      ...evalDataset && { evalDataset: maker.make(evalDataset, evalPacking) },
+      tokenizer: processingClass,
+    });
+    this.#maker = maker;
+    this.#train = train;
+    this.#evalPacking = evalPacking;
+  }
+
+  /** What became of the training rows, once `train()` has read them; null for large files that are read as they are used. */
+  get dataStats(): SFTDataStats | null {
+    return this.#train.stats;
+  }
+
+  /** The examples that are trained on; `prepare()` tokenizes them. */
+  get trainDataset(): SFTDataset {
+    return this.#train;
+  }
+
+  /** The mean loss over a dataset, rows or examples; see `Trainer.evaluate`. */
+  override async evaluate(data?: SFTData): Promise<EvalOutput> {
+    return await super.evaluate(data && this.#asDataset(data));
+  }
+
+  #asDataset(data: SFTData): Dataset {
+    return data instanceof SFTDataset ? data : this.#maker.make(data, this.#evalPacking);
+  }
+}
