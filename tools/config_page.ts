@@ -7,6 +7,7 @@
 import { keyOf, namesOf, type OptionTable } from "../options/table.ts";
 import { MethodConfig, type MethodTable } from "../peft/config/method_config.ts";
 import * as peft from "../peft/mod.ts";
+import { SFT_SETTINGS } from "../train/sft/sft_config.ts";
 import { SETTINGS } from "../train/training_arguments.ts";
 import { listFiles } from "./list_files.ts";
 
@@ -14,7 +15,7 @@ const ROOT = new URL("../", import.meta.url).pathname;
 /** The page, relative to the root. */
 const PAGE = "docs/configuration.md";
 /** A comment, and the field below it. */
-const FIELD = /\/\*\*((?:(?!\*\/)[^])*?)\*\/\s*(?:readonly )?(\w+)[!?]?:/g;
+const FIELD = /\/\*\*((?:(?!\*\/)[^])*?)\*\/\s*(?:readonly |declare )?(\w+)[!?]?:/g;
 /** An interface or class with its body, up to the brace in the first column. */
 const BODY = /export (?:interface|class) (\w+)[^{]*\{\n([^]*?)\n\}/g;
 
@@ -74,6 +75,16 @@ const SHARED: readonly [name: string, title: string][] = [
   ["PromptLearningFields", "Prefix tuning, prompt tuning and P-tuning"],
 ];
 
+/** Settings of trainers that have more than `Trainer`, or other defaults. */
+const TRAINERS: readonly (readonly [name: string, settings: AnyTable])[] = [["SFTConfig", SFT_SETTINGS]];
+
+/** The settings that a trainer adds to `TrainingArguments`, and those whose default is another. */
+function ownSettings(settings: AnyTable): string[] {
+  const shared = SETTINGS as AnyTable;
+  return namesOf<Record<string, unknown>>(settings)
+    .filter((name) => settings[name].default !== shared[name]?.default);
+}
+
 /** The text of the page. */
 export async function configPage(): Promise<string> {
   const comments = await readComments();
@@ -116,6 +127,16 @@ export async function configPage(): Promise<string> {
   }
   const settings = comments.get("TrainingArguments")!;
   lines.push("", "## TrainingArguments", "", rows(SETTINGS as AnyTable, namesOf(SETTINGS), settings, false));
+  for (const [name, table] of TRAINERS) {
+    const own = new Map([...settings, ...comments.get(name)!]);
+    lines.push(
+      "",
+      `## ${name}`,
+      "",
+      `What it adds to \`TrainingArguments\`, and where its default is another.`,
+    );
+    lines.push("", rows(table, ownSettings(table), own, false));
+  }
   return `${lines.join("\n")}\n`;
 }
 

@@ -7,12 +7,12 @@ import { assert, assertEquals } from "@std/assert";
 import { GPT2Config } from "../../model/mod.ts";
 import { MethodConfig } from "../../peft/mod.ts";
 import * as peft from "../../peft/mod.ts";
-import { TrainingArguments } from "../../train/mod.ts";
+import { SFTConfig, TrainingArguments } from "../../train/mod.ts";
 import { listFiles } from "../../tools/list_files.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 /** A comment, and the field below it. */
-const FIELD = /\/\*\*((?:(?!\*\/)[^])*?)\*\/\s*(\w+)!?:/g;
+const FIELD = /\/\*\*((?:(?!\*\/)[^])*?)\*\/\s*(?:declare )?(\w+)!?:/g;
 const DEFAULT = /\b[Dd]efault ("[^"]*"|-?\d[\d.e-]*\d|-?\d|true|false|null|\{\}|\[\])/;
 
 /** Defaults by field that the comments in a file name. */
@@ -66,6 +66,14 @@ Deno.test("comments on TrainingArguments name its defaults", async () => {
   for (const [name, value] of defaults) {
     if (name !== "outputDir") assertEquals(args[name as keyof TrainingArguments], value, name);
   }
+});
+
+Deno.test("comments on SFTConfig name its defaults", async () => {
+  const defaults = await documented("train/sft/sft_config.ts");
+  const config = new SFTConfig();
+  const shared = new TrainingArguments();
+  assertEquals([...defaults.keys()].sort(), Object.keys(config).filter((name) => !(name in shared)).sort());
+  for (const [name, value] of defaults) assertEquals(config[name as keyof SFTConfig], value, name);
 });
 
 Deno.test("comments on GPT2Config name its defaults", async () => {

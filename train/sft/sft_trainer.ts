@@ -9,6 +9,7 @@ import type { Dataset } from "../data/example.ts";
 import { RowDataset } from "../data/row_dataset.ts";
 import type { EvalOutput } from "../evaluate.ts";
 import { Trainer, type TrainerOptions } from "../trainer.ts";
+import { DFT_LOSS } from "./dft_objective.ts";
 import { SFTConfig } from "./sft_config.ts";
 import { SFTDataset, type SFTDataStats } from "./sft_dataset.ts";
 import { type SFTTokenizer, tokenIdOf } from "./sft_example.ts";
@@ -144,6 +145,7 @@ export class SFTTrainer extends Trainer {
       : processingClass.padTokenId ?? processingClass.eosTokenId ?? 0;
     super({
       dataCollator: defaultDataCollator(padTokenId, args.padToMultipleOf ?? 1),
+      ...args.lossType === "dft" && { objective: DFT_LOSS },
       ...rest,
       args,
       trainDataset: train,
