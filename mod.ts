@@ -94,6 +94,7 @@ export {
   getScheduler,
   loadDataset,
   packExamples,
+  resilientTrain,
   RowDataset,
   SampleCallback,
   type SchedulerType,

@@ -45,4 +45,4 @@ export {
 export { VERSION } from "./version.ts";
 export { flatWindows, rowWindows } from "./windows.ts";
 export * from "./ops/mod.ts";
-export { currentDevice, defaultDevice, Device, initDevice } from "../gpu/mod.ts";
+export { currentDevice, defaultDevice, Device, DeviceLostError, initDevice } from "../gpu/mod.ts";

@@ -18,9 +18,9 @@ export async function initDevice(options: DeviceOptions = {}): Promise<Device> {
 
 let pending: Promise<Device> | null = null;
 
-/** The default device, made on first use. */
+/** The default device, made on first use, and again where the last one was lost. */
 export function defaultDevice(): Promise<Device> {
-  if (current) return Promise.resolve(current);
+  if (current && !current.isLost) return Promise.resolve(current);
   return pending ??= initDevice().finally(() => pending = null);
 }
 

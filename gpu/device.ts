@@ -351,6 +351,11 @@ export class Device {
     return this.#stream;
   }
 
+  /** Whether it is known to be gone: destroyed, crashed or taken away. */
+  get isLost(): boolean {
+    return this.#health.isLost;
+  }
+
   /** Destroys the device and all its buffers. */
   destroy(): void {
     this.#health.destroy();

@@ -30,6 +30,11 @@ export class DeviceHealth {
     this.#lost = device.lost.then(({ reason, message }) => this.#lose(`(${reason}) ${message}`));
   }
 
+  /** Whether the device is known to be gone. */
+  get isLost(): boolean {
+    return this.#failure instanceof DeviceLostError;
+  }
+
   /** Throws what went wrong. */
   check(): void {
     if (this.#failure) throw this.#failure;

@@ -25,6 +25,8 @@ export interface Host {
 /** The part of the global `process` that is used here; browsers have none. */
 interface HostProcess {
   env?: Record<string, string | undefined>;
+  pid?: number;
+  kill?: (pid: number, signal: number) => void;
   getBuiltinModule?: (name: string) => unknown;
 }
 
@@ -65,6 +67,42 @@ export function environment(name: string): string | undefined {
   } catch {
     return undefined; // Deno without --allow-env
   }
+}
+
+/** Whether a process lives, as far as this one may know. */
+export type Liveness = "alive" | "gone" | "unknown";
+
+/** This process's number; 0 where there is none. */
+export function ownPid(): number {
+  return hostProcess()?.pid ?? 0;
+}
+
+/** Whether a process of this computer lives. */
+export function livenessOf(pid: number): Liveness {
+  const process = hostProcess();
+  if (!process?.kill) return "unknown";
+  try {
+    process.kill(pid, 0); // asks, and sends nothing
+    return "alive";
+  } catch (error) {
+    const code = errorCode(error);
+    return code === "ESRCH" ? "gone" : code === "EPERM" ? "alive" : "unknown"; // Deno without --allow-run
+  }
+}
+
+/** Words for what a full or locked file system says. */
+const REASONS: Readonly<Record<string, string>> = {
+  ENOSPC: "no space is left on the disk",
+  EDQUOT: "the quota of the disk is used up",
+  EACCES: "permission denied",
+  EPERM: "permission denied",
+  EROFS: "the disk can only be read",
+};
+
+/** Why a file operation failed, in words. */
+export function reasonOf(cause: unknown): string {
+  const known = REASONS[errorCode(cause) ?? ""];
+  return known ?? (cause instanceof Error ? cause.message : String(cause));
 }
 
 /** The `code` of a Node system error ("ENOENT", "EACCES", …); undefined for any other value. */

@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { errorCode, host } from "./_node.ts";
+import { errorCode, host, reasonOf } from "./_node.ts";
 import { quote } from "./relative_path.ts";
 
 /** A temporary file this old belongs to a writer that was killed. */
@@ -107,8 +107,7 @@ export async function writeFileAtomic(
     await fs.rename(temporary, path);
   } catch (cause) {
     if (created) await fs.rm(temporary, { force: true }).catch(() => {});
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new Error(`Cannot write ${quote(path)}: ${reason} (after ${written} bytes)`, { cause });
+    throw new Error(`Cannot write ${quote(path)}: ${reasonOf(cause)} (after ${written} bytes)`, { cause });
   }
   await syncDirectory(folder);
 }

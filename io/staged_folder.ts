@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { host } from "./_node.ts";
+import { host, reasonOf } from "./_node.ts";
 import { syncDirectory } from "./atomic_file.ts";
 import { readJsonObject, writeJson } from "./json.ts";
 import { isSafeRelativePath, quote } from "./relative_path.ts";
@@ -175,8 +175,7 @@ export async function writeFolderAtomic(
     if (replaces) await removeFolder(old);
   } catch (cause) {
     await removeFolder(temporary).catch(() => {});
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new Error(`Cannot write folder ${quote(path)}: ${reason}`, { cause });
+    throw new Error(`Cannot write folder ${quote(path)}: ${reasonOf(cause)}`, { cause });
   }
 }
 

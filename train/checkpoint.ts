@@ -10,6 +10,8 @@ import { type JsonObject, readJsonObject, writeJson } from "../io/json.ts";
 import { openSafetensors, type SafetensorsInput, save } from "../io/safetensors.ts";
 import { removeStagedFolder, verifyFolder, writeFolderAtomic } from "../io/staged_folder.ts";
 import { type Parameter, trainingStateKeeper } from "../nn/mod.ts";
+import type { Dataset } from "./data/example.ts";
+import { fingerprintOf } from "./data/fingerprint.ts";
 import type { LRScheduler, LRSchedulerState } from "./optimizers/lr_scheduler.ts";
 import type { GroupState, Optimizer, OptimizerStateDict } from "./optimizers/optimizer.ts";
 import { randomStates, type TrainableModel, trainableParameters } from "./trainable_model.ts";
@@ -26,6 +28,8 @@ export interface RunParts {
   readonly losses: LossSums;
   /** What decides the order of the data. */
   readonly data: DataOrder;
+  /** The data themselves. */
+  readonly dataset: Dataset;
   /** Callbacks whose state is saved too. */
   readonly callbacks: readonly TrainerCallback[];
 }
@@ -50,6 +54,14 @@ export interface DataOrder {
   readonly gradientAccumulationSteps: number;
   readonly dropLast: boolean;
   readonly trainSamplingStrategy: SamplingStrategy;
+}
+
+/** Examples by which the data are known again; of checkpoints of earlier versions not known. */
+async function checkExamples(path: string, then: string | undefined, dataset: Dataset): Promise<void> {
+  if (then === undefined || then === await fingerprintOf(dataset)) return;
+  throw new TypeError(
+    `Cannot resume from "${path}": the same training data as before are required, received other examples`,
+  );
 }
 
 /** What checkpoints of earlier versions do not say. */
@@ -110,8 +122,8 @@ async function saveOptimizer(path: string, optimizer: Optimizer): Promise<void> 
   await save(path, entries, { steps: JSON.stringify(steps), param_groups: JSON.stringify(paramGroups) });
 }
 
-async function loadOptimizer(path: string, optimizer: Optimizer): Promise<void> {
-  const file = await openSafetensors(path);
+async function loadOptimizer(folder: string, optimizer: Optimizer): Promise<void> {
+  const file = await openSafetensors(await joinPath(folder, OPTIMIZER));
   try {
     const parse = (key: string) => JSON.parse(file.metadata.get(key) ?? "null");
     const state: OptimizerStateDict["state"] = new Map();
@@ -123,6 +135,9 @@ async function loadOptimizer(path: string, optimizer: Optimizer): Promise<void> 
       state.get(Number(index))!.buffers[buffer] = floats(await file.read(name));
     }
     optimizer.loadStateDict({ state, paramGroups: parse("param_groups") as GroupState[] });
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    throw new TypeError(`Cannot resume from "${folder}": ${error.message}`, { cause: error });
   } finally {
     await file.close();
   }
@@ -190,11 +205,12 @@ export async function saveCheckpoint(
     await writeJson(await joinPath(folder, "rng_state.json"), {
       random: randomStates(model).map(({ seed, step }) => ({ seed, step })),
       data,
+      examples: await fingerprintOf(parts.dataset),
       losses,
     });
     await writeJson(await joinPath(folder, "trainer_state.json"), stateFile(state, args, parts.callbacks));
     await writeJson(await joinPath(folder, "training_args.json"), args.toJSON());
-  }, about);
+  }, about).catch((error) => explainFailure(outputDir, error));
   if (args.saveTotalLimit !== null) {
     const steps = await checkpointSteps(outputDir);
     const kept = new Set([state.globalStep, ...args.loadBestModelAtEnd ? [state.bestGlobalStep] : []]);
@@ -204,6 +220,15 @@ export async function saveCheckpoint(
     for (const step of surplus) await removeStagedFolder(await checkpointPath(outputDir, step));
   }
   return path;
+}
+
+/** Fails with what can be done now that a checkpoint could not be written: those before it are whole. */
+async function explainFailure(outputDir: string, cause: Error): Promise<never> {
+  const newest = await getLastCheckpoint(outputDir).catch(() => null);
+  const rest = newest === null
+    ? "there is no checkpoint yet"
+    : `training can go on from the newest whole checkpoint, "${newest}"`;
+  throw new Error(`${cause.message}; ${rest}`, { cause });
 }
 
 /** Where the checkpoint of a step is. */
@@ -265,6 +290,7 @@ export async function loadCheckpoint(path: string, parts: RunParts): Promise<voi
   const saved = await read("rng_state.json") as unknown as {
     random: { seed: number; step: number }[];
     data: DataOrder;
+    examples?: string;
     losses: LossSums;
   };
   checkData(path, data, { ...EARLIER_DATA, ...saved.data });
@@ -274,9 +300,11 @@ export async function loadCheckpoint(path: string, parts: RunParts): Promise<voi
       `Cannot resume from "${path}": ${saved.random.length} random states are required, received ${randoms.length}`,
     );
   }
+  await checkExamples(path, saved.examples, parts.dataset);
+  await checkParameters(path, model); // all checks first: what is refused changes nothing
+  await loadOptimizer(path, optimizer);
   await loadParameters(path, model);
   await loadModelState(await joinPath(path, MODEL_STATE), model);
-  await loadOptimizer(await joinPath(path, OPTIMIZER), optimizer);
   scheduler.loadStateDict(await read("scheduler.json") as unknown as LRSchedulerState);
   randoms.forEach((random, i) => {
     random.seed = saved.random[i].seed;
@@ -303,8 +331,12 @@ export async function loadCheckpoint(path: string, parts: RunParts): Promise<voi
   );
 }
 
-/** Restores the trainable parameters from a checkpoint. @throws {TypeError} for one that is missing or does not fit */
-export async function loadParameters(path: string, model: TrainableModel): Promise<void> {
+/** Calls `visit` with each trainable parameter and where a checkpoint holds it. @throws {TypeError} as `loadParameters` */
+async function visitParameters(
+  path: string,
+  model: TrainableModel,
+  visit: (parameter: Parameter, read: () => Promise<Float32Array<ArrayBuffer>>) => Promise<void>,
+): Promise<void> {
   const parameters = trainableParameters(model);
   const left = new Set(parameters.keys());
   for (const name of ["model.safetensors", TRAINABLE]) {
@@ -321,7 +353,7 @@ export async function loadParameters(path: string, model: TrainableModel): Promi
             `Cannot resume from "${path}": "${key}" must have shape [${parameter.shape}], received [${shape}]`,
           );
         }
-        parameter.write(floats(await file.read(key)));
+        await visit(parameter, async () => floats(await file.read(key)));
         left.delete(key);
       }
     } finally {
@@ -333,4 +365,13 @@ export async function loadParameters(path: string, model: TrainableModel): Promi
       `Cannot resume from "${path}": ${left.size} parameters are not in it, "${[...left][0]}" among them`,
     );
   }
+}
+
+function checkParameters(path: string, model: TrainableModel): Promise<void> {
+  return visitParameters(path, model, () => Promise.resolve());
+}
+
+/** Restores the trainable parameters from a checkpoint. @throws {TypeError} for one that is missing or does not fit */
+export function loadParameters(path: string, model: TrainableModel): Promise<void> {
+  return visitParameters(path, model, async (parameter, read) => parameter.write(await read()));
 }

@@ -70,6 +70,12 @@ export type { SFTTokenizer } from "./sft/sft_example.ts";
 export { type SFTData, SFTTrainer, type SFTTrainerOptions } from "./sft/sft_trainer.ts";
 export type { PackingStrategy } from "./data/pack_plan.ts";
 export {
+  type ResilientOptions,
+  type ResilientOutput,
+  resilientTrain,
+  type Restart,
+} from "./resilient_train.ts";
+export {
   Trainer,
   type TrainerOptions,
   type TrainerTokenizer,

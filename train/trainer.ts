@@ -5,6 +5,7 @@
 
 import { checkOptions } from "../options/names.ts";
 import { checkWritableFolder, joinPath, makeDirectory } from "../io/files.ts";
+import { type FolderLock, lockFolder } from "../io/folder_lock.ts";
 import { writeJson } from "../io/json.ts";
 import { noteBest } from "./best_model.ts";
 import { findCheckpoint, loadCheckpoint, loadParameters, saveCheckpoint } from "./checkpoint.ts";
@@ -200,8 +201,8 @@ export class Trainer {
   /**
    * Trains, from the beginning or from a checkpoint.
    * @throws {RangeError} for an empty dataset @throws {TypeError} if no parameter trains, or the checkpoint is of
-   * another model or data @throws {Error} for an outputDir that cannot be written to, before the first step, and for a
-   * loss or gradient that is not finite, naming the step
+   * another model or data @throws {Error} for an outputDir that cannot be written to or that another run uses, before the
+   * first step; for a checkpoint that cannot be written (those before it stay); for a loss or gradient that is not finite, naming the step
    */
   async train(options: TrainOptions = {}): Promise<TrainOutput> {
     checkOptions("train", options, ["resumeFromCheckpoint", "signal"]);
@@ -223,7 +224,9 @@ export class Trainer {
     });
     this.#state = run.state;
     this.#wasNotFinite = false;
+    let lock: FolderLock | null = null;
     try {
+      if (args.outputDir !== null) lock = await lockFolder(args.outputDir, "train");
       if (resumeFromCheckpoint !== false) {
         const newest = resumeFromCheckpoint === true;
         const path = newest ? await findCheckpoint(this.#outputDir("resume")) : resumeFromCheckpoint;
@@ -256,6 +259,7 @@ export class Trainer {
     } finally {
       if (args.neftuneNoiseAlpha !== null) model.neftuneNoiseAlpha = null;
       run.dispose();
+      await lock?.release();
     }
   }
 

@@ -58,6 +58,7 @@ export class TrainingRun implements RunParts {
   readonly optimizer: Optimizer;
   readonly scheduler: LRScheduler;
   readonly data: DataOrder;
+  readonly dataset: Dataset;
   readonly callbacks: readonly TrainerCallback[];
   readonly losses: LossSums;
   readonly state: TrainerState;
@@ -105,6 +106,7 @@ export class TrainingRun implements RunParts {
       groupByLength: args.trainSamplingStrategy === "group_by_length",
       collate,
     });
+    this.dataset = dataset;
     this.data = {
       seed: args.seed,
       examples: dataset.length,

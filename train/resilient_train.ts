@@ -1,0 +1,94 @@
+/**
+ * Training that outlives its device: a driver that crashes or resets, a GPU that is taken away.
+ * @module
+ */
+
+import { DeviceLostError } from "../autograd/mod.ts";
+import { checkOptions } from "../options/names.ts";
+import { verifyFolder } from "../io/staged_folder.ts";
+import type { TrainerCallback } from "./trainer_state.ts";
+import type { Trainer, TrainOptions, TrainOutput } from "./trainer.ts";
+
+/** A device that was lost, and what happens next. */
+export interface Restart {
+  /** Its number, from 1. */
+  readonly restart: number;
+  /** What was lost. */
+  readonly error: DeviceLostError;
+  /** Where training goes on from; null: from the beginning. */
+  readonly checkpoint: string | null;
+}
+
+/** Options of `resilientTrain`. */
+export interface ResilientOptions extends TrainOptions {
+  /**
+   * Makes model, data and Trainer: at first, and again on a new device after a loss (`defaultDevice()` gives one). Its
+   * settings must be the same each time.
+   */
+  makeTrainer: () => Trainer | Promise<Trainer>;
+  /** Losses after which it gives up; default 3. */
+  maxRestarts?: number;
+  /** Called before the Trainer is made again. */
+  onRestart?: (restart: Restart) => void | Promise<void>;
+}
+
+/** Result of `resilientTrain`. */
+export interface ResilientOutput extends TrainOutput {
+  /** How often the device was lost. */
+  readonly restarts: number;
+  /** The Trainer that finished, with its model. */
+  readonly trainer: Trainer;
+}
+
+/** The last of some checkpoints that is whole; earlier ones may have been removed. */
+async function newestWhole(paths: readonly string[]): Promise<string | null> {
+  for (const path of paths.toReversed()) {
+    if (await verifyFolder(path).then(() => true, () => false)) return path;
+  }
+  return null;
+}
+
+/**
+ * Trains, and after a lost device makes everything again and goes on from the newest checkpoint that this
+ * run wrote to `outputDir`, or from where it began. The result is that of an undisturbed run, bit for bit.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, AutoTokenizer, resilientTrain, TextDataset, Trainer } from "@peft/webgpu";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("gpt2");
+ * const trainDataset = await TextDataset.fromFile("notes.txt", tokenizer, { blockSize: 128 });
+ * const { trainer } = await resilientTrain({
+ *   makeTrainer: async () => {
+ *     const model = await AutoModelForCausalLM.fromPretrained("gpt2");
+ *     return new Trainer({ model, trainDataset, args: { outputDir: "out", saveSteps: 50 } });
+ *   },
+ *   onRestart: ({ checkpoint }) => console.warn(`The device was lost; going on from ${checkpoint ?? "the beginning"}`),
+ * });
+ * await trainer.saveModel();
+ * ```
+ * @throws {DeviceLostError} the last one, after `maxRestarts` @throws what `makeTrainer` and `Trainer.train` throw else
+ */
+export async function resilientTrain(options: ResilientOptions): Promise<ResilientOutput> {
+  checkOptions("train", options, [
+    ...["makeTrainer", "maxRestarts", "onRestart", "resumeFromCheckpoint", "signal"],
+  ]);
+  const { makeTrainer, maxRestarts = 3, onRestart, signal } = options;
+  let { resumeFromCheckpoint = false } = options;
+  const saved: string[] = []; // by this run: the folder may hold those of another
+  const onSave: TrainerCallback["onSave"] = (_args, _state, _control, { checkpoint }) =>
+    void saved.push(checkpoint!);
+  for (let restarts = 0;; restarts++) {
+    try {
+      const trainer = await makeTrainer();
+      trainer.addCallback({ onSave });
+      const output = await trainer.train({ resumeFromCheckpoint, signal });
+      return { ...output, restarts, trainer };
+    } catch (error) {
+      if (!(error instanceof DeviceLostError) || restarts >= maxRestarts) throw error;
+      resumeFromCheckpoint = await newestWhole(saved) ?? resumeFromCheckpoint; // without one: as it began
+      const checkpoint = typeof resumeFromCheckpoint === "string" ? resumeFromCheckpoint : null;
+      await onRestart?.({ restart: restarts + 1, error, checkpoint });
+    }
+  }
+}
