@@ -20,41 +20,61 @@ export interface Segment {
   readonly to: number;
 }
 
+/** What `PackPlan.of` is told of examples. */
+export interface PackOptions {
+  /** How examples are packed; null: each stays a row. */
+  readonly strategy: PackingStrategy | null;
+  /** Whether an example is packed by "wrapped" whatever the strategy. */
+  readonly isWrapped?: (example: number) => boolean;
+}
+
 /** Rows of segments. */
 export class PackPlan {
   /** Rows. */
   readonly length: number;
-  /** Whether segments of a row do not see each other. */
-  readonly isApart: boolean;
+  /** Rows at the beginning whose segments see those before them. */
+  readonly #wrapped: number;
   readonly #starts: Uint32Array;
   /** Three numbers a segment. */
   readonly #segments: Uint32Array;
 
-  private constructor(rows: readonly (readonly Segment[])[], isApart: boolean) {
+  private constructor(rows: readonly (readonly Segment[])[], wrapped: number) {
     this.length = rows.length;
-    this.isApart = isApart;
+    this.#wrapped = wrapped;
     this.#starts = new Uint32Array(rows.length + 1);
     rows.forEach((row, i) => this.#starts[i + 1] = this.#starts[i] + row.length);
     this.#segments = new Uint32Array(3 * this.#starts[rows.length]);
     let at = 0;
-    for (const { example, from, to } of rows.flat()) {
-      this.#segments.set([example, from, to], at);
-      at += 3;
+    for (const row of rows) {
+      for (const { example, from, to } of row) {
+        this.#segments.set([example, from, to], at);
+        at += 3;
+      }
     }
   }
 
-  /** Packs examples of these lengths into rows of `size` tokens. */
-  static of(lengths: ArrayLike<number>, size: number, strategy: PackingStrategy): PackPlan {
-    if (strategy === "wrapped") return new PackPlan(wrap(lengths, size), false);
+  /** Packs examples of these lengths into rows of `size` tokens; wrapped rows come first. */
+  static of(lengths: ArrayLike<number>, size: number, { strategy, isWrapped }: PackOptions): PackPlan {
+    const wrapped: Segment[] = [];
     const pieces: Segment[] = [];
     for (let example = 0; example < lengths.length; example++) {
-      const end = strategy === "bfd" ? Math.min(lengths[example], size) : lengths[example];
-      for (let from = 0; from < end; from += size) {
-        pieces.push({ example, from, to: Math.min(end, from + size) });
+      const length = lengths[example];
+      if (strategy === "wrapped" || isWrapped?.(example)) {
+        wrapped.push({ example, from: 0, to: length });
+        continue;
+      }
+      const end = strategy === "bfd" ? Math.min(length, size) : length;
+      const step = strategy === null ? length : size;
+      for (let from = 0; from < end; from += step) {
+        pieces.push({ example, from, to: Math.min(end, from + step) });
       }
     }
-    const bins = fillRows(pieces.map(({ from, to }) => to - from), size);
-    return new PackPlan(bins.map(({ members }) => members.map((i) => pieces[i])), true);
+    const blocks = wrap(wrapped, size);
+    const others = strategy === null
+      ? pieces.map((piece) => [piece])
+      : fillRows(pieces.map(({ from, to }) => to - from), size)
+        .map(({ members }) => members.map((i) => pieces[i]));
+    return new PackPlan([...blocks, ...others], blocks.length);
   }
 
   /** Segments of a row. */
@@ -79,7 +99,9 @@ export class PackPlan {
       return { inputIds: inputIds.slice(from, to), labels: labels.slice(from, to) };
     });
     const inputIds = parts.flatMap((part) => part.inputIds);
-    if (!this.isApart) return { inputIds, labels: parts.flatMap(({ labels }) => labels) };
+    if (row < this.#wrapped || parts.length === 1) {
+      return { inputIds, labels: parts.flatMap(({ labels }) => labels) };
+    }
     return {
       inputIds,
       labels: parts.flatMap(({ labels }) => [-100, ...labels.slice(1)]),
@@ -88,17 +110,17 @@ export class PackPlan {
   }
 }
 
-/** Examples one after another in full rows; the last may be shorter. */
-function wrap(lengths: ArrayLike<number>, size: number): Segment[][] {
+/** Segments one after another in full rows; the last may be shorter. */
+function wrap(segments: readonly Segment[], size: number): Segment[][] {
   const rows: Segment[][] = [];
   let room = 0;
-  for (let example = 0; example < lengths.length; example++) {
-    for (let from = 0; from < lengths[example];) {
+  for (const { example, to: end } of segments) {
+    for (let from = 0; from < end;) {
       if (room === 0) {
         rows.push([]);
         room = size;
       }
-      const to = Math.min(lengths[example], from + room);
+      const to = Math.min(end, from + room);
       rows.at(-1)!.push({ example, from, to });
       room -= to - from;
       from = to;

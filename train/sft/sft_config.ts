@@ -40,9 +40,15 @@ export interface SFTDataSettings {
   completionOnlyLoss: boolean | null;
   /**
    * Learn what the assistant says alone, with the token that ends it: as the chat template marks it with
-   * `{% generation %}`, else as rendering the conversation up to each answer shows. Default false.
+   * `{% generation %}`, else as rendering the conversation up to each answer shows. null (not one of TRL's): so in
+   * conversations, where true refuses rows that are none. Default false.
    */
-  assistantOnlyLoss: boolean;
+  assistantOnlyLoss: boolean | null;
+  /**
+   * Put texts one after another into rows of `maxLength` tokens, cut where a row is full, as language modelling has them
+   * (`run_clm.py`); rows of other forms are as without it. (Not one of TRL's.) Default false.
+   */
+  textBlocks: boolean;
 }
 
 /** @internal The settings beside those of `TrainingArguments`. */
@@ -58,7 +64,8 @@ export const SFT_DATA_SETTINGS: OptionTable<SFTDataSettings> = {
   evalPacking: option<boolean | null>(null, orNull(flag)),
   padToMultipleOf: option<number | null>(null, orNull(integer(1))),
   completionOnlyLoss: option<boolean | null>(null, orNull(flag)),
-  assistantOnlyLoss: option(false, flag),
+  assistantOnlyLoss: option<boolean | null>(false, orNull(flag)),
+  textBlocks: option(false, flag),
 };
 
 /** @internal Every setting of `SFTConfig`: TRL's, with its defaults. */
@@ -100,8 +107,10 @@ export class SFTConfig extends TrainingArguments implements SFTDataSettings {
   declare padToMultipleOf: number | null;
   /** Whether prompts are read alone; null: where rows have a prompt and a completion. Default null. */
   declare completionOnlyLoss: boolean | null;
-  /** Learn what the assistant says alone, with the token that ends it. Default false. */
-  declare assistantOnlyLoss: boolean;
+  /** Learn what the assistant says alone, with the token that ends it; null: in conversations. Default false. */
+  declare assistantOnlyLoss: boolean | null;
+  /** Put texts one after another into rows of `maxLength` tokens. (Not one of TRL's.) Default false. */
+  declare textBlocks: boolean;
   /** "nll", the negative log-likelihood, or "dft", which weighs each token by its probability. Default "nll". */
   declare lossType: SFTLossType;
 

@@ -71,6 +71,8 @@ export class SFTDataset implements Dataset {
   #plan: PackPlan | null = null;
   #stats: SFTDataStats | null = null;
   #prepared: Promise<void> | null = null;
+  /** Whether the row that was read last is a text. */
+  #isText = false;
 
   /** Reads nothing yet. @throws {RangeError} for packing without a length */
   constructor(rows: SFTRows, tokenizer: SFTTokenizer, options: SFTDatasetOptions) {
@@ -78,8 +80,9 @@ export class SFTDataset implements Dataset {
     this.#options = options;
     this.#examplesOf = new SFTExamples(tokenizer, options);
     this.#most = Math.min(options.maxLength ?? Infinity, options.maxPositions);
-    if (options.packing && options.maxLength === null) {
-      throw new RangeError("Cannot pack examples: maxLength is required with packing, received null");
+    const needsLength = options.packing ? "packing" : options.textBlocks ? "textBlocks" : null;
+    if (needsLength && options.maxLength === null) {
+      throw new RangeError(`Cannot pack examples: maxLength is required with ${needsLength}, received null`);
     }
   }
 
@@ -122,19 +125,20 @@ export class SFTDataset implements Dataset {
   }
 
   async #prepare(): Promise<void> {
-    const { shuffleDataset, seed, needsLengths, packing, packingStrategy } = this.#options;
+    const { shuffleDataset, seed, needsLengths, packing, packingStrategy, textBlocks } = this.#options;
     const count = this.#rows.length;
     const order = Uint32Array.from({ length: count }, (_, i) => i);
     if (shuffleDataset) new HostRandom(seed).shuffle(order);
     this.#kept = order;
     if (count > 0 && this.#rows.at(0) instanceof Promise) {
-      if (!needsLengths && !packing) return;
+      if (!needsLengths && !packing && !textBlocks) return;
     } else this.#examples = [];
     const counts: Counts = {
       ...{ rows: count, examples: 0, tokens: 0, learnedTokens: 0 },
       ...{ cutRows: 0, cutTokens: 0, droppedRows: 0, firstDropped: null },
     };
     const lengths = new Uint32Array(count);
+    const isText = new Uint8Array(count);
     for (const row of order) {
       const read = this.#read(row, counts);
       const example = read instanceof Promise ? await read : read;
@@ -146,6 +150,7 @@ export class SFTDataset implements Dataset {
       }
       this.#examples?.push(example);
       lengths[counts.examples] = example.inputIds.length;
+      isText[counts.examples] = Number(this.#isText);
       order[counts.examples++] = row;
       counts.tokens += example.inputIds.length;
       counts.learnedTokens += learned;
@@ -153,7 +158,12 @@ export class SFTDataset implements Dataset {
     if (counts.examples === 0) this.#refuseAll(counts);
     this.#kept = order.subarray(0, counts.examples);
     this.#lengths = lengths.subarray(0, counts.examples);
-    if (packing) this.#plan = PackPlan.of(this.#lengths, this.#most, packingStrategy);
+    if (packing || textBlocks) {
+      this.#plan = PackPlan.of(this.#lengths, this.#most, {
+        strategy: packing ? packingStrategy : null,
+        isWrapped: (example) => textBlocks && isText[example] === 1,
+      });
+    }
     this.#stats = { ...counts, examples: this.length };
   }
 
@@ -166,7 +176,9 @@ export class SFTDataset implements Dataset {
 
   #tokenize(index: number, row: Row | Example | undefined, counts?: Counts): Example {
     try {
-      return this.#cut(this.#examplesOf.of(this.#language(row)), counts);
+      const given = this.#language(row);
+      this.#isText = "text" in given;
+      return this.#cut(this.#examplesOf.of(given), counts);
     } catch (cause) {
       const message = (cause as Error).message.replace(/^Cannot/, "cannot");
       throw new TypeError(`Cannot train on ${this.#where(index)}: ${message}`, { cause });
@@ -190,7 +202,7 @@ export class SFTDataset implements Dataset {
 
   #cut(example: Example, counts?: Counts): Example {
     const { inputIds, labels = inputIds, attentionMask, sequenceIds } = example;
-    const { packing, packingStrategy, truncationMode } = this.#options;
+    const { packing, packingStrategy, truncationMode, textBlocks } = this.#options;
     if (labels.length !== inputIds.length) {
       throw new TypeError(
         `as many labels as ids are required, received ${labels.length} for ${inputIds.length}`,
@@ -199,7 +211,8 @@ export class SFTDataset implements Dataset {
     if (packing && (sequenceIds || attentionMask?.includes(0))) {
       throw new TypeError("rows without padding, and that are not packed yet, are required with packing");
     }
-    if (inputIds.length <= this.#most || packing && packingStrategy !== "bfd") return example;
+    const isSplit = packing && packingStrategy !== "bfd" || textBlocks && this.#isText;
+    if (inputIds.length <= this.#most || isSplit) return example;
     if (counts) {
       counts.cutRows++;
       counts.cutTokens += inputIds.length - this.#most;

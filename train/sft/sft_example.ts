@@ -98,7 +98,7 @@ export class SFTExamples {
         "a prompt and a completion are required with completionOnlyLoss, received a conversation; use assistantOnlyLoss",
       );
     }
-    if (assistantOnlyLoss) {
+    if (assistantOnlyLoss ?? true) {
       return this.#answers(messages, completionOnlyLoss === false ? 0 : learnedFrom, options);
     }
     const inputIds = this.#render(messages, options) as number[];

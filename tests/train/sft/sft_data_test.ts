@@ -217,8 +217,40 @@ Deno.test("packing keeps every token with bfd_split and wrapped, and what fits w
   assert(wrapped.every(({ sequenceIds }) => sequenceIds === undefined), "each sees those before it");
   const cut = await examples(data, tokenizer, { maxLength: 20 });
   assertEquals(tokens(await packed("bfd")), tokens(cut));
-  const [{ labels, sequenceIds }] = await packed("bfd");
-  assert(labels!.every((label, t) => (label === -100) === (sequenceIds![t] !== sequenceIds![t - 1])));
+  const several = (await packed("bfd")).filter(({ sequenceIds }) => sequenceIds);
+  assert(several.length > 2, "rows of several examples");
+  for (const { labels, sequenceIds } of several) {
+    assert(labels!.every((label, t) => (label === -100) === (sequenceIds![t] !== sequenceIds![t - 1])));
+  }
+});
+
+Deno.test("textBlocks puts texts into full rows and leaves rows of other forms as they are", async () => {
+  const tokenizer = await chatTokenizer();
+  const rows = [
+    { text: "once upon a time the captain looked at the sea" },
+    { prompt: "who?", completion: " me" },
+    { text: "and the ship" },
+    { messages: CHAT },
+    { prompt: "where?", completion: " on the ship" },
+  ];
+  const args = { textBlocks: true, maxLength: 8, assistantOnlyLoss: null };
+  const blocks = await examples(rows, tokenizer, args);
+  const words = tokenizer.encode(`${rows[0].text}<|endoftext|>${rows[2].text}<|endoftext|>`);
+  const count = Math.ceil(words.length / 8);
+  assertEquals(
+    blocks.slice(0, count).flatMap(({ inputIds, labels }) => [...inputIds, ...labels!]).length,
+    2 * words.length,
+  );
+  assertEquals(blocks.slice(0, count).flatMap(({ inputIds }) => inputIds), words);
+  assertEquals(blocks.slice(0, count).flatMap(({ labels }) => labels!), words, "all are learned");
+  assertEquals(blocks.slice(count).map((one) => learned(tokenizer, one)), [
+    " me<|endoftext|>",
+    " on the ship<|endoftext|>",
+  ]);
+  const packed = await examples(rows, tokenizer, { ...args, packing: true, maxLength: 64 });
+  assertEquals(packed.length, 2, "one block, and one row of all others");
+  assertEquals(packed[0].sequenceIds, undefined);
+  assertEquals(new Set(packed[1].sequenceIds).size, 3);
 });
 
 Deno.test("a packed step's loss is that of the rows by themselves to 1e-6, and of a padded batch grouped by length", async () => {
