@@ -208,8 +208,8 @@ Deno.test("packing keeps every token with bfd_split and wrapped, and what fits w
   const data = await loadDataset(asFile(texts(23)));
   const tokens = (examples: Example[]) => examples.flatMap(({ inputIds }) => inputIds).sort((a, b) => a - b);
   const whole = tokens(await examples(data, tokenizer));
-  const packed = async (packingStrategy: SFTConfig["packingStrategy"]) =>
-    await examples(data, tokenizer, { packing: true, packingStrategy, maxLength: 20 });
+  const packed = async (packingStrategy: SFTConfig["packingStrategy"], maxLength = 20) =>
+    await examples(data, tokenizer, { packing: true, packingStrategy, maxLength });
   assertEquals(tokens(await packed("bfd_split")), whole);
   const wrapped = await packed("wrapped");
   assertEquals(tokens(wrapped), whole);
@@ -217,7 +217,7 @@ Deno.test("packing keeps every token with bfd_split and wrapped, and what fits w
   assert(wrapped.every(({ sequenceIds }) => sequenceIds === undefined), "each sees those before it");
   const cut = await examples(data, tokenizer, { maxLength: 20 });
   assertEquals(tokens(await packed("bfd")), tokens(cut));
-  const several = (await packed("bfd")).filter(({ sequenceIds }) => sequenceIds);
+  const several = (await packed("bfd", 64)).filter(({ sequenceIds }) => sequenceIds);
   assert(several.length > 2, "rows of several examples");
   for (const { labels, sequenceIds } of several) {
     assert(labels!.every((label, t) => (label === -100) === (sequenceIds![t] !== sequenceIds![t - 1])));
