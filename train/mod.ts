@@ -97,3 +97,4 @@ export {
   type SamplingStrategy,
   TrainingArguments,
 } from "./training_arguments.ts";
+export * from "./preference/mod.ts";

@@ -1,0 +1,110 @@
+/**
+ * Contrastive preference optimization (Xu et al. 2024, arXiv:2401.08417) and SimPO (Meng et al. 2024, arXiv:2405.14734),
+ * which need no reference, as TRL's `CPOTrainer`.
+ * @module
+ */
+
+import {
+  add,
+  exp,
+  logSigmoid,
+  multiply,
+  negate,
+  relu,
+  scale,
+  square,
+  subtract,
+  type Tensor,
+} from "../../autograd/mod.ts";
+import { checkOptions } from "../../options/names.ts";
+import type { TrainableModel } from "../trainable_model.ts";
+import { CPOConfig, type CPOLossType } from "./cpo_config.ts";
+import { nllShares } from "./dpo_objective.ts";
+import { PairObjective, type PairResult } from "./pair_objective.ts";
+import { type PairBatch, pairCollator, type PairExample, readPairs } from "./pairs.ts";
+import {
+  padTokenOf,
+  PREFERENCE_OPTIONS,
+  PreferenceTrainer,
+  type PreferenceTrainerOptions,
+} from "./preference_trainer.ts";
+import { halves, labelCounts, likeDevice, sequenceLogProbs, tokenLogProbs } from "./sequence_log_probs.ts";
+
+type LossSettings = Pick<CPOConfig, "beta" | "labelSmoothing" | "simpoGamma">;
+
+/** -log s(x), or with wrong labels of probability e, (1 - e) of it and e of -log s(-x). */
+function smoothed(x: Tensor, e: number): Tensor {
+  const right = negate(logSigmoid(x));
+  if (e === 0) return right;
+  return subtract(scale(right, 1 - e), scale(logSigmoid(negate(x)), e));
+}
+
+/** The losses of the difference h of both answers' log-probabilities. */
+const LOSSES: Readonly<
+  Record<Exclude<CPOLossType, "alphapo">, (h: Tensor, settings: LossSettings) => Tensor>
+> = {
+  /** -log s(beta h) */
+  sigmoid: (h, { beta, labelSmoothing }) => smoothed(scale(h, beta), labelSmoothing),
+  /** -log s(beta h - gamma) */
+  simpo: (h, { beta, labelSmoothing, simpoGamma }) =>
+    smoothed(scale(subtract(h, simpoGamma / beta), beta), labelSmoothing),
+  /** max(0, 1 - beta h) */
+  hinge: (h, { beta }) => relu(subtract(1, scale(h, beta))),
+  /** (h - 1 / (2 beta))^2 */
+  ipo: (h, { beta }) => square(subtract(h, 1 / (2 * beta))),
+};
+
+/** The loss of `CPOTrainer`. */
+class CPOObjective extends PairObjective {
+  readonly #args: CPOConfig;
+
+  constructor(args: CPOConfig) {
+    super(["nllLoss"]);
+    this.#args = args;
+  }
+
+  protected override pairLosses(model: TrainableModel, batch: PairBatch): PairResult {
+    const { lossType, cpoAlpha, beta, alpha } = this.#args;
+    const sums = sequenceLogProbs(tokenLogProbs((inputs) => model.forward(inputs), batch));
+    const isMean = lossType === "ipo" || lossType === "simpo";
+    const logps = isMean
+      ? multiply(sums, likeDevice(labelCounts(batch.labels, 1).map((count) => 1 / count), sums))
+      : sums;
+    const [chosenLogps, rejectedLogps] = halves(logps);
+    const [chosen, rejected] = [chosenLogps, rejectedLogps].map((x) =>
+      alpha === 0 ? x : scale(subtract(1, exp(scale(x, -alpha))), 1 / alpha)
+    );
+    const losses = LOSSES[lossType as keyof typeof LOSSES](subtract(chosen, rejected), this.#args);
+    const nll = scale(nllShares(sums, batch), cpoAlpha === 0 ? 0 : 1); // TRL does not compute it then
+    return {
+      ...{ chosenLogps, rejectedLogps, others: [nll] },
+      losses: cpoAlpha === 0 ? losses : add(losses, scale(nll, cpoAlpha)),
+      chosenRewards: scale(chosen, beta),
+      rejectedRewards: scale(rejected, beta),
+    };
+  }
+}
+
+/** Options of `CPOTrainer`. */
+export type CPOTrainerOptions = PreferenceTrainerOptions<Partial<CPOConfig>>;
+
+/**
+ * Trains a model on pairs of answers by their log-probabilities alone: no reference, so that a step takes one forward
+ * less than DPO's. Rows are those of `DPOTrainer`, and tokenized as there. Logs also have `nllLoss`, that of the better
+ * answers.
+ */
+export class CPOTrainer extends PreferenceTrainer<PairExample> {
+  /**
+   * Does nothing to the model yet.
+   * @throws {RangeError} for settings out of range @throws {TypeError} for an option that does not exist
+   */
+  constructor(options: CPOTrainerOptions) {
+    checkOptions("make a CPO trainer", options, PREFERENCE_OPTIONS);
+    const args = options.args instanceof CPOConfig ? options.args : new CPOConfig(options.args);
+    super(options, {
+      ...{ args, objective: new CPOObjective(args), precompute: null },
+      read: readPairs(options.tokenizer, args),
+      collate: pairCollator(padTokenOf(options.tokenizer)),
+    });
+  }
+}

@@ -1,0 +1,74 @@
+/**
+ * Direct preference optimization (Rafailov et al. 2023, arXiv:2305.18290) and its relatives, as TRL's `DPOTrainer`.
+ * @module
+ */
+
+import { checkOptions } from "../../options/names.ts";
+import type { TrainableModel } from "../trainable_model.ts";
+import { DPOConfig, type DPOConfigOptions } from "./dpo_config.ts";
+import { DPOObjective } from "./dpo_objective.ts";
+import { pairCollator, type PairExample, readPairs } from "./pairs.ts";
+import {
+  padTokenOf,
+  PREFERENCE_OPTIONS,
+  PreferenceTrainer,
+  type PreferenceTrainerOptions,
+} from "./preference_trainer.ts";
+import { referenceOf } from "./reference.ts";
+
+/** Options of `DPOTrainer`. */
+export interface DPOTrainerOptions extends PreferenceTrainerOptions<DPOConfig | DPOConfigOptions> {
+  /**
+   * What the policy is held to. Default: the model's adapter "ref" if it has one, else the model without its adapters. A
+   * model without adapters needs one, or `precomputeRefLogProbs`.
+   */
+  refModel?: TrainableModel;
+}
+
+/**
+ * Trains a model on pairs of answers, the better and the worse. Rows are `{ prompt, chosen, rejected }`, texts or
+ * messages; without `prompt`, both answers begin with it. They may be token ids: `promptIds`, `chosenIds`, `rejectedIds`.
+ * Logs and evaluations have `rewards/chosen`, `rewards/rejected`, `rewards/accuracies` (the fraction of pairs whose better
+ * answer gains more over the reference), `rewards/margins`, `logps/chosen` and `logps/rejected`.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, AutoTokenizer, DPOTrainer, getPeftModel, loadDataset, LoraConfig } from "@peft/webgpu";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("HuggingFaceTB/SmolLM2-135M-Instruct");
+ * const base = await AutoModelForCausalLM.fromPretrained("HuggingFaceTB/SmolLM2-135M-Instruct");
+ * const model = getPeftModel(base, new LoraConfig({ r: 8, loraAlpha: 16, targetModules: ["q_proj", "v_proj"] }));
+ * const trainer = new DPOTrainer({
+ *   model,
+ *   tokenizer,
+ *   trainDataset: await loadDataset("pairs.jsonl"), // { "prompt": …, "chosen": …, "rejected": … } on each line
+ *   args: { outputDir: "out", learningRate: 5e-5, numTrainEpochs: 2 },
+ * });
+ * await trainer.train();
+ * await trainer.saveModel();
+ * ```
+ */
+export class DPOTrainer extends PreferenceTrainer<PairExample> {
+  /**
+   * Does nothing to the model yet.
+   * @throws {RangeError} for settings out of range
+   * @throws {TypeError} for an option that does not exist, and where there is nothing to be the reference
+   */
+  constructor(options: DPOTrainerOptions) {
+    checkOptions("make a DPO trainer", options, [...PREFERENCE_OPTIONS, "refModel"]);
+    const { model, refModel, tokenizer } = options;
+    const args = options.args instanceof DPOConfig ? options.args : new DPOConfig(options.args);
+    const { precomputeRefLogProbs, precomputeRefBatchSize: batchSize, maxLength, truncationMode } = args;
+    const { forward, isFixed } = referenceOf("make a DPO trainer", model, refModel, precomputeRefLogProbs);
+    const objective = new DPOObjective(args, forward);
+    super(options, {
+      args,
+      objective,
+      read: readPairs(tokenizer, { maxLength, truncationMode }),
+      collate: pairCollator(padTokenOf(tokenizer)),
+      precompute: precomputeRefLogProbs
+        ? { of: (batch) => objective.referenceLogProbs(batch), batchSize, isFixed }
+        : null,
+    });
+  }
+}

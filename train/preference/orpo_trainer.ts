@@ -1,0 +1,79 @@
+/**
+ * Odds ratio preference optimization (Hong et al. 2024, arXiv:2403.07691), as TRL's `ORPOTrainer`.
+ *   loss = NLL(prompt and better answer) - beta mean(log s(log odds)),
+ *   log odds = (pw - pl) - (log(1 - e^pw) - log(1 - e^pl)),   p: mean log-probability of an answer's tokens
+ * @module
+ */
+
+import { log1mExp, logSigmoid, scale, subtract } from "../../autograd/mod.ts";
+import { checkOptions } from "../../options/names.ts";
+import type { TrainableModel } from "../trainable_model.ts";
+import { nllShares } from "./dpo_objective.ts";
+import { ORPOConfig } from "./orpo_config.ts";
+import { PairObjective, type PairResult } from "./pair_objective.ts";
+import { type PairBatch, pairCollator, type PairExample, readPairs } from "./pairs.ts";
+import {
+  padTokenOf,
+  PREFERENCE_OPTIONS,
+  PreferenceTrainer,
+  type PreferenceTrainerOptions,
+} from "./preference_trainer.ts";
+import { halves, labelCounts, sequenceLogProbs, tokenLogProbs } from "./sequence_log_probs.ts";
+
+/** The loss of `ORPOTrainer`. */
+class ORPOObjective extends PairObjective {
+  readonly #beta: number;
+
+  constructor(beta: number) {
+    super(["nllLoss", "logOddsRatio", "logOddsChosen"]);
+    this.#beta = beta;
+  }
+
+  protected override pairLosses(model: TrainableModel, batch: PairBatch): PairResult {
+    const { inputIds, labels: answers, attentionMask } = batch;
+    const pairs = inputIds.length / 2;
+    // The better answers are learned with their prompts.
+    const whole = inputIds.map((ids, r) => ids.map((id, t) => attentionMask?.[r][t] === 0 ? -100 : id));
+    const labels = [...whole.slice(0, pairs), ...answers.slice(pairs)];
+    const tokens = tokenLogProbs((inputs) => model.forward(inputs), { ...batch, labels });
+    const counts = labelCounts(answers, 1);
+    const weights = answers.map((row, r) => row.map((label) => label === -100 ? 0 : 1 / counts[r]));
+    const [chosenLogps, rejectedLogps] = halves(sequenceLogProbs(tokens, weights));
+    const nll = nllShares(sequenceLogProbs(tokens), { labels });
+    const odds = subtract(
+      subtract(chosenLogps, rejectedLogps),
+      subtract(log1mExp(chosenLogps), log1mExp(rejectedLogps)),
+    );
+    const ratio = logSigmoid(odds);
+    return {
+      losses: subtract(nll, scale(ratio, this.#beta)),
+      chosenRewards: scale(chosenLogps, this.#beta),
+      rejectedRewards: scale(rejectedLogps, this.#beta),
+      ...{ chosenLogps, rejectedLogps, others: [nll, ratio, odds] },
+    };
+  }
+}
+
+/** Options of `ORPOTrainer`. */
+export type ORPOTrainerOptions = PreferenceTrainerOptions<Partial<ORPOConfig>>;
+
+/**
+ * Teaches a model the better of two answers and steers it away from the worse, in one training and without a reference.
+ * Rows are those of `DPOTrainer`, and tokenized as there. `logps` are means over an answer's tokens; logs also have
+ * `nllLoss`, `logOddsRatio` and `logOddsChosen`.
+ */
+export class ORPOTrainer extends PreferenceTrainer<PairExample> {
+  /**
+   * Does nothing to the model yet.
+   * @throws {RangeError} for settings out of range @throws {TypeError} for an option that does not exist
+   */
+  constructor(options: ORPOTrainerOptions) {
+    checkOptions("make an ORPO trainer", options, PREFERENCE_OPTIONS);
+    const args = options.args instanceof ORPOConfig ? options.args : new ORPOConfig(options.args);
+    super(options, {
+      ...{ args, objective: new ORPOObjective(args.beta), precompute: null },
+      read: readPairs(options.tokenizer, args),
+      collate: pairCollator(padTokenOf(options.tokenizer)),
+    });
+  }
+}

@@ -1,0 +1,98 @@
+/**
+ * What trainers of pairs share: both answers of all pairs run as one batch, and the logs are about both.
+ * @module
+ */
+
+import {
+  concat,
+  full,
+  noGrad,
+  relu,
+  reshape,
+  scale,
+  sigmoid,
+  subtract,
+  sum,
+  type Tensor,
+  tidy,
+} from "../../autograd/mod.ts";
+import type { Batch } from "../data/data_loader.ts";
+import type { BatchLoss, Objective } from "../objective.ts";
+import type { TrainableModel } from "../trainable_model.ts";
+import type { PairBatch } from "./pairs.ts";
+
+/** What a loss of pairs gives; each float32 [B]. */
+export interface PairResult {
+  /** The loss of each pair, part of the gradient graph. */
+  readonly losses: Tensor;
+  /** What the policy gains over the reference, times beta. */
+  readonly chosenRewards: Tensor;
+  readonly rejectedRewards: Tensor;
+  /** Log-probabilities of the answers. */
+  readonly chosenLogps: Tensor;
+  readonly rejectedLogps: Tensor;
+  /** More numbers for the logs, in the order of their names. */
+  readonly others?: readonly Tensor[];
+}
+
+/** The measures of every log, in the order of their sums. */
+const MEASURES = [
+  "rewards/chosen",
+  "rewards/rejected",
+  "rewards/accuracies",
+  "logps/chosen",
+  "logps/rejected",
+];
+
+/** 1 where a > b, else 0, outside the gradient graph. */
+function isGreater(a: Tensor, b: Tensor): Tensor {
+  return relu(subtract(scale(sigmoid(scale(subtract(a, b), 1e30)), 2), 1));
+}
+
+/** A loss of pairs for the Trainer; classes below it compute it. */
+export abstract class PairObjective implements Objective {
+  readonly required = "pair of answers is required";
+  readonly isTokenLoss = false;
+  readonly sumCount: number;
+  readonly #others: readonly string[];
+
+  /** @param others names of the further measures */
+  constructor(others: readonly string[] = []) {
+    this.#others = others;
+    this.sumCount = MEASURES.length + others.length + 1;
+  }
+
+  /** The losses of a batch of pairs. */
+  protected abstract pairLosses(model: TrainableModel, batch: PairBatch): PairResult;
+
+  countItems({ inputIds }: Batch): number {
+    return inputIds.length / 2;
+  }
+
+  isCapturable(): boolean {
+    return false;
+  }
+
+  loss(model: TrainableModel, batch: Batch, items: number): BatchLoss {
+    const result = this.pairLosses(model, batch as PairBatch);
+    return { loss: scale(sum(result.losses), 1 / items), sums: tidy(() => noGrad(() => this.#sums(result))) };
+  }
+
+  #sums({ chosenRewards, rejectedRewards, chosenLogps, rejectedLogps, others = [] }: PairResult): Tensor {
+    const [pairs] = chosenRewards.shape;
+    const accuracies = isGreater(chosenRewards, rejectedRewards);
+    const rows = [chosenRewards, rejectedRewards, accuracies, chosenLogps, rejectedLogps, ...others];
+    const sums = sum(concat(rows.map((row) => reshape(row, [1, pairs])), 0), { axis: 1 });
+    return concat([sums, full(sums.device, [1], pairs)], 0);
+  }
+
+  measures(sums: readonly number[]): Record<string, number> {
+    const pairs = sums.at(-1)!;
+    const names = [...MEASURES, ...this.#others];
+    const { "logps/chosen": chosen, "logps/rejected": rejected, ...measures } = Object.fromEntries(
+      names.map((name, i) => [name, sums[i] / pairs]),
+    );
+    const margin = measures["rewards/chosen"] - measures["rewards/rejected"];
+    return { ...measures, "rewards/margins": margin, "logps/chosen": chosen, "logps/rejected": rejected };
+  }
+}

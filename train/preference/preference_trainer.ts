@@ -1,0 +1,183 @@
+/**
+ * What trainers of preferences share: rows are tokenized before the first use, dropout is off, and the reference may
+ * be asked once, before the first step.
+ * @module
+ */
+
+import { keep, noGrad, readAndDispose, type Tensor, tidy } from "../../autograd/mod.ts";
+import { Dropout } from "../../nn/mod.ts";
+import { type Batch, type DataCollator, DataLoader } from "../data/data_loader.ts";
+import type { EvalOutput } from "../evaluate.ts";
+import type { Objective } from "../objective.ts";
+import type { LRScheduler } from "../optimizers/lr_scheduler.ts";
+import type { Optimizer } from "../optimizers/optimizer.ts";
+import type { TrainableModel } from "../trainable_model.ts";
+import { Trainer, type TrainerOptions, type TrainOptions, type TrainOutput } from "../trainer.ts";
+import type { TrainerCallback } from "../trainer_state.ts";
+import type { TrainingArguments } from "../training_arguments.ts";
+import {
+  AnswerDataset,
+  type AnswerExample,
+  type PreferenceRows,
+  type ReadAnswers,
+} from "./answer_dataset.ts";
+import type { PreferenceTokenizer } from "./answers.ts";
+
+/** Options that all trainers of preferences have. */
+export interface PreferenceTrainerOptions<Config> {
+  /** The policy: a model whose forward gives log-probabilities, usually with adapters. */
+  model: TrainableModel;
+  /** Settings; default all defaults. */
+  args?: Config;
+  /** Rows to train on: objects, or what `loadDataset` gives. Needed by `train()`. */
+  trainDataset?: PreferenceRows;
+  /** Needed by `evaluate()`. */
+  evalDataset?: PreferenceRows;
+  /** Tokenizes the rows, pads batches, and is saved with the model; needed unless rows are token ids. */
+  tokenizer?: PreferenceTokenizer;
+  /** Callbacks. */
+  callbacks?: readonly TrainerCallback[];
+  /** In place of those that `args` describe; null leaves one of the two to `args`. */
+  optimizers?: readonly [Optimizer | null, LRScheduler | null];
+}
+
+/** Names of the options. */
+export const PREFERENCE_OPTIONS = [
+  "model",
+  "args",
+  "trainDataset",
+  "evalDataset",
+  "tokenizer",
+  "callbacks",
+  "optimizers",
+] as const satisfies readonly (keyof PreferenceTrainerOptions<unknown>)[];
+
+/** How a trainer's reference is asked before the first step. */
+export interface Precomputation {
+  /** Log-probabilities [2B] of a batch: the first half goes to the first number of each example, the second to the second. */
+  readonly of: (batch: Batch) => Tensor;
+  /** Examples per batch; null: those of training or evaluation. */
+  readonly batchSize: number | null;
+  /** Whether it may also be asked once the model has trained. */
+  readonly isFixed: boolean;
+}
+
+/** What a trainer adds. */
+export interface PreferenceParts<E extends AnswerExample> {
+  readonly args: TrainingArguments & { readonly disableDropout: boolean };
+  readonly objective: Objective;
+  readonly read: ReadAnswers<E>;
+  readonly collate: DataCollator;
+  /** Null: never. */
+  readonly precompute: Precomputation | null;
+}
+
+/** The padding token of a tokenizer. */
+export function padTokenOf(tokenizer: PreferenceTokenizer | undefined): number {
+  return tokenizer?.padTokenId ?? tokenizer?.eosTokenId ?? 0;
+}
+
+/** Batches whose numbers are read back together. */
+const READ_TOGETHER = 32;
+
+/** Sets every dropout of a model to 0. @returns what sets them back */
+function withoutDropout(model: TrainableModel): () => void {
+  const drops: { readonly module: Dropout; readonly p: number }[] = [];
+  for (const [, module] of model.namedModules()) {
+    if (module instanceof Dropout && module.p > 0) drops.push({ module, p: module.p });
+  }
+  for (const { module } of drops) module.p = 0;
+  return () => {
+    for (const { module, p } of drops) module.p = p;
+  };
+}
+
+/** A trainer of preferences: `DPOTrainer` and others. */
+export class PreferenceTrainer<E extends AnswerExample = AnswerExample> extends Trainer {
+  readonly #parts: PreferenceParts<E>;
+  readonly #train: AnswerDataset<E> | undefined;
+  readonly #eval: AnswerDataset<E> | undefined;
+
+  /** @internal Of the classes below it. */
+  constructor(options: PreferenceTrainerOptions<unknown>, parts: PreferenceParts<E>) {
+    const { model, trainDataset, evalDataset, tokenizer, callbacks, optimizers } = options;
+    const dataset = (rows: PreferenceRows | undefined) => rows && new AnswerDataset(rows, parts.read);
+    const [train, evaluation] = [dataset(trainDataset), dataset(evalDataset)];
+    super(
+      {
+        ...{ model, args: parts.args, trainDataset: train, evalDataset: evaluation, tokenizer },
+        ...{ dataCollator: parts.collate, objective: parts.objective, callbacks, optimizers },
+      } satisfies TrainerOptions,
+    );
+    this.#parts = parts;
+    this.#train = train;
+    this.#eval = evaluation;
+  }
+
+  /**
+   * Trains, from the beginning or from a checkpoint.
+   * @throws {TypeError} for rows of another kind, naming the row, and as `Trainer.train`
+   */
+  override async train(options: TrainOptions = {}): Promise<TrainOutput> {
+    const { args, precompute } = this.#parts;
+    await this.#train?.prepare();
+    if (precompute) {
+      if (this.#train) await this.#ask(this.#train, precompute, args.perDeviceTrainBatchSize);
+      if (this.#eval && !precompute.isFixed) await this.#askEvaluation(this.#eval, precompute);
+    }
+    const restore = args.disableDropout ? withoutDropout(this.model) : () => {};
+    try {
+      return await super.train(options);
+    } finally {
+      restore();
+    }
+  }
+
+  /**
+   * The mean loss over rows in eval mode, and the measures of the logs with `eval` before their names in `metrics`.
+   * @param rows default `evalDataset`
+   * @throws {TypeError} for rows of another kind, naming the row
+   */
+  override async evaluate(rows?: PreferenceRows): Promise<EvalOutput> {
+    const { precompute, read } = this.#parts;
+    const dataset = rows === undefined ? this.#eval : new AnswerDataset(rows, read);
+    if (dataset && precompute) await this.#askEvaluation(dataset, precompute);
+    return await super.evaluate(dataset);
+  }
+
+  async #askEvaluation(dataset: AnswerDataset<E>, precompute: Precomputation): Promise<void> {
+    if (!dataset.hasReference && !precompute.isFixed && this.state.globalStep > 0) {
+      throw new TypeError(
+        "Cannot evaluate other rows once the model has trained: a refModel or adapters are required for the reference, received neither; give the rows as evalDataset",
+      );
+    }
+    await this.#ask(dataset, precompute, this.args.perDeviceEvalBatchSize);
+  }
+
+  /** Asks the reference for its numbers of all examples, the first time. */
+  async #ask(dataset: AnswerDataset<E>, { of, batchSize }: Precomputation, usual: number): Promise<void> {
+    await dataset.prepare();
+    if (dataset.hasReference) return;
+    const loader = new DataLoader(dataset, { batchSize: batchSize ?? usual, collate: this.#parts.collate });
+    let open: Tensor[] = [];
+    let index = 0;
+    const read = async () => {
+      const values = await Promise.all(open.map((tensor) => readAndDispose(tensor)));
+      open = [];
+      for (const numbers of values) {
+        const half = numbers.length / 2;
+        for (let i = 0; i < half; i++) dataset.at(index++)!.reference = [numbers[i], numbers[half + i]];
+      }
+    };
+    try {
+      for await (const batch of loader.readBatches(0)) {
+        open.push(keep(tidy(() => noGrad(() => of(batch)))));
+        if (open.length === READ_TOGETHER) await read();
+      }
+      await read();
+    } finally {
+      for (const tensor of open) tensor.dispose();
+    }
+    dataset.hasReference = true;
+  }
+}

@@ -1,0 +1,98 @@
+/**
+ * Single answers and whether they are wanted, as examples and batches.
+ * @module
+ */
+
+import { type Batch, type DataCollator, defaultDataCollator } from "../data/data_loader.ts";
+import { isPreferenceRow, isUnpairedRow } from "../data/rows.ts";
+import type { AnswerExample, ReadAnswers } from "./answer_dataset.ts";
+import {
+  answerExample,
+  type Given,
+  idsOf,
+  keysOf,
+  type PreferenceTokenizer,
+  readPreferenceRow,
+  tokenizeAnswers,
+} from "./answers.ts";
+
+/** An answer to a prompt. */
+export interface UnpairedExample extends AnswerExample {
+  readonly labels: readonly number[];
+  readonly prompt: readonly number[];
+  readonly answer: readonly number[];
+  /** Whether it is a good one. */
+  readonly isWanted: boolean;
+}
+
+/** Answers of N prompts as one batch. */
+export interface UnpairedBatch extends Batch {
+  /** [N] */
+  wanted: boolean[];
+  /** The prompts with the answer of the row before each, the first with the last one's; only for the KL term. */
+  mismatched: Batch | null;
+  /** [2N] log-probabilities under the reference, of the answers and of the mismatched ones, where computed before. */
+  reference?: number[];
+}
+
+const REQUIRED = '"prompt", "completion" and "label" (true or false)';
+
+/** A row as prompt and answers with their judgement. @throws {TypeError} for a row of another kind */
+function answersOf(value: unknown, tokenizer: PreferenceTokenizer | undefined) {
+  const [prompt, answer] = ["prompt", "completion"].map((name) => idsOf(value, `${name}Ids`, `${name}_ids`));
+  if (prompt && answer) {
+    const { label } = value as Given;
+    if (typeof label === "boolean") return { prompt, answers: [{ answer, isWanted: label }] };
+    throw new TypeError(`a label of true or false is required, received ${JSON.stringify(label)}`);
+  }
+  const row = readPreferenceRow(value, REQUIRED);
+  if (!isPreferenceRow(row) && !isUnpairedRow(row)) {
+    throw new TypeError(`an object with ${REQUIRED} is required, received one with ${keysOf(row)}`);
+  }
+  if (!tokenizer) {
+    throw new TypeError("a tokenizer is required for rows that are no token ids, received none");
+  }
+  const given = isPreferenceRow(row)
+    ? [{ words: row.chosen, isWanted: true }, { words: row.rejected, isWanted: false }]
+    : [{ words: row.completion, isWanted: row.label }];
+  const made = given.map(({ words }) => tokenizeAnswers(tokenizer, row.prompt, [words], row.tools));
+  return made.map(({ prompt, answers: [answer] }, i) => ({ prompt, answer, isWanted: given[i].isWanted }));
+}
+
+/** Reads rows as answers; a pair gives two. */
+export function readUnpaired(
+  tokenizer: PreferenceTokenizer | undefined,
+  maxLength: number | null,
+): ReadAnswers<UnpairedExample> {
+  return (value) => {
+    const found = answersOf(value, tokenizer);
+    const list = Array.isArray(found)
+      ? found
+      : found.answers.map((one) => ({ ...one, prompt: found.prompt }));
+    return list.map(({ prompt, answer, isWanted }) => {
+      const example = answerExample(prompt, answer, { maxLength });
+      return example && { ...example, prompt, answer, isWanted };
+    });
+  };
+}
+
+/** Puts answers into one batch, padded on the right. @param mismatches whether the batch has mismatched answers, too */
+export function unpairedCollator(
+  padTokenId: number,
+  maxLength: number | null,
+  mismatches: boolean,
+): DataCollator {
+  const collate = defaultDataCollator(padTokenId);
+  return (examples): UnpairedBatch => {
+    const rows = examples as readonly UnpairedExample[];
+    const batch = collate(rows.map(({ inputIds, labels }) => ({ inputIds, labels })));
+    const others = rows.map(({ prompt }, i) => answerExample(prompt, rows.at(i - 1)!.answer, { maxLength })!);
+    const reference = [0, 1].flatMap((k) => rows.flatMap(({ reference }) => reference?.[k] ?? []));
+    return {
+      ...batch,
+      wanted: rows.map(({ isWanted }) => isWanted),
+      mismatched: mismatches ? collate(others) : null,
+      ...reference.length === 2 * rows.length && { reference },
+    };
+  };
+}
