@@ -3,15 +3,16 @@
  * @module
  */
 
-import { TextDataset, Trainer } from "@peft/webgpu";
-import { integer, text } from "../options/rules.ts";
+import { Trainer } from "@peft/webgpu";
+import { integer } from "../options/rules.ts";
 import type { Command } from "./command.ts";
 import { load, loadTokenizer, MODEL_FLAGS } from "./loading.ts";
-import { DATA_HELP } from "./training_flags.ts";
+import { LEARNING_FLAGS, readRows, ROW_FLAGS, sftExamples } from "./training_data.ts";
 
 const flags = {
   ...MODEL_FLAGS,
-  data: { rule: text, required: true, help: DATA_HELP },
+  ...ROW_FLAGS,
+  ...LEARNING_FLAGS,
   "batch-size": { rule: integer(1, 65536), default: 8, help: "Rows per batch" },
   "block-size": { rule: integer(2, 2 ** 20), default: 128, help: "Tokens per row at most" },
 } as const;
@@ -30,7 +31,7 @@ export const evaluate: Command<typeof flags> = {
     const { model, base, baseName } = await load("evaluate", values);
     const tokenizer = await loadTokenizer(baseName, values);
     const blockSize = Math.min(values["block-size"], base.facts.maxPositions);
-    const evalDataset = await TextDataset.fromFile(values.data, tokenizer, { blockSize });
+    const evalDataset = await sftExamples(await readRows(values.data, values), tokenizer, values, blockSize);
     const args = { perDeviceEvalBatchSize: values["batch-size"], reportTo: "none" } as const;
     const { evalLoss, perplexity, evalTokens, evalRuntime } = await new Trainer({
       ...{ model, args, evalDataset, tokenizer },

@@ -10,30 +10,38 @@ import {
   describeConfig,
   getLastCheckpoint,
   getPeftModel,
-  packExamples,
   PeftModel,
   planMemory,
   type SchedulerType,
-  TextDataset,
+  type Tokenizer,
   Trainer,
   type TrainerCallback,
 } from "@peft/webgpu";
 import {
   type EvalOutput,
   RunLog,
+  SampleCallback,
   TensorBoardLog,
   TokenLossSamples,
   writeTrainingCard,
 } from "@peft/webgpu/train";
 import { choice, flag, integer, number, text } from "../options/rules.ts";
 import { type Command, UsageError } from "./command.ts";
-import { load, loadTokenizer, MODEL_FLAGS } from "./loading.ts";
+import { endTokens, load, loadTokenizer, MODEL_FLAGS } from "./loading.ts";
 import { writeReport } from "./report.ts";
 import { previewExample } from "./preview.ts";
 import { ProgressBar } from "./progress.ts";
 import { InterruptedError, interruptible } from "./interrupt.ts";
 import { learningRateOf, METHOD_FLAGS, methodConfig } from "./methods.ts";
-import { blockSizeOf, DATA_HELP, planOptions, TRAINING_FLAGS, trainingArgs } from "./training_flags.ts";
+import {
+  HELD_OUT_FLAGS,
+  LEARNING_FLAGS,
+  readRows,
+  readTrainingRows,
+  ROW_FLAGS,
+  sftExamples,
+} from "./training_data.ts";
+import { blockSizeOf, planOptions, TRAINING_FLAGS, trainingArgs } from "./training_flags.ts";
 
 const flags = {
   model: {
@@ -45,21 +53,10 @@ const flags = {
   dtype: MODEL_FLAGS.dtype,
   quantization: MODEL_FLAGS.quantization,
   "double-quant": MODEL_FLAGS["double-quant"],
-  data: {
-    rule: text,
-    required: true,
-    help: DATA_HELP,
-  },
-  packing: {
-    rule: flag,
-    help:
-      "Put several short examples into one row, which do not see each other: less padding, the same losses",
-  },
+  ...ROW_FLAGS,
+  ...LEARNING_FLAGS,
+  ...HELD_OUT_FLAGS,
   preview: { rule: flag, help: "Print the first example of --data with what is learned of it, and end" },
-  "eval-data": {
-    rule: text,
-    help: "Held-out data of the same forms: its loss is printed before and after",
-  },
   "eval-steps": {
     rule: integer(0, 1e9),
     help: "Steps between evaluations of --eval-data; default 0, or with --report ten in all",
@@ -89,6 +86,11 @@ const flags = {
     default: 0,
     help: "Steps between checkpoints; 0 saves one only on Ctrl-C",
   },
+  "sample-prompt": {
+    rule: text,
+    help:
+      "What the model answers at each evaluation (or ten times in all), for --report; in a chat model's template",
+  },
   report: {
     rule: flag,
     help:
@@ -117,6 +119,15 @@ function numbersOf({ metrics, ...numbers }: EvalOutput): Record<string, number |
   return { ...numbers, ...metrics };
 }
 
+/** A tokenizer whose texts are questions to a chat model, where its model is one. */
+const asPrompt = (tokenizer: Tokenizer) => ({
+  encode: (text: string) =>
+    tokenizer.chatTemplate
+      ? tokenizer.applyChatTemplate([{ role: "user", content: text }], { addGenerationPrompt: true })
+      : tokenizer.encode(text),
+  decode: (ids: readonly number[]) => tokenizer.decode([...ids], { skipSpecialTokens: true }),
+});
+
 /** AdaLoRA's part of a step. */
 const allocatesRanks = (model: PeftModel<CausalLM>): TrainerCallback => ({
   onOptimizerStep: (_args, { globalStep }) => model.updateAndAllocate(globalStep + 1),
@@ -142,21 +153,18 @@ export const finetune: Command<typeof flags> = {
     await checkWritableFolder(values.output, "run finetune: --output");
     const tokenizer = await loadTokenizer(values.model, values);
     if (values.preview) {
-      const blockSize = values["block-size"];
-      const dataset = await TextDataset.fromFile(values.data, tokenizer, { blockSize });
+      const rows = await readRows(values.data, values, values.seed);
+      const examples = await sftExamples(rows, tokenizer, values, values["block-size"]);
       const colours = Deno.stdout.isTerminal() && !Deno.noColor && !values.json;
-      console.log(previewExample(tokenizer, dataset.at(0)!, colours));
-      console.log(`${dataset.length} examples in ${values.data}`);
+      console.log(previewExample(tokenizer, (await examples.at(0))!, colours));
+      console.log(`${examples.length} examples in ${values.data}`);
       return;
     }
     const { base } = await load("finetune", { ...values, adapter: undefined });
     const blockSize = blockSizeOf(values, base);
-    const examples = await TextDataset.fromFile(values.data, tokenizer, { blockSize });
-    const trainDataset = values.packing ? packExamples(examples, blockSize) : examples;
-    if (values.packing) console.log(`packed ${examples.length} examples into ${trainDataset.length} rows`);
-    const evalDataset = values["eval-data"] === undefined
-      ? undefined
-      : await TextDataset.fromFile(values["eval-data"], tokenizer, { blockSize });
+    const { train, heldOut } = await readTrainingRows(values);
+    const trainDataset = await sftExamples(train, tokenizer, values, blockSize);
+    const evalDataset = heldOut ? await sftExamples(heldOut, tokenizer, values, blockSize) : undefined;
     const rows = values["batch-size"] * values.accumulation;
     const steps = values["max-steps"] > 0
       ? values["max-steps"]
@@ -193,6 +201,14 @@ export const finetune: Command<typeof flags> = {
       tokenizer,
     });
     const tokens = values.report && evalDataset ? new TokenLossSamples(log, evalDataset, tokenizer) : null;
+    const prompt = values["sample-prompt"];
+    const samples = prompt === undefined ? null : new SampleCallback({
+      prompts: [prompt],
+      tokenizer: asPrompt(tokenizer),
+      everySteps: evalDataset ? null : Math.max(1, Math.ceil(steps / 10)),
+      atStart: true,
+      generation: { maxNewTokens: 48, doSample: false, eosTokenId: endTokens(base, tokenizer) },
+    });
     const trainer = new Trainer({
       model,
       args: {
@@ -221,9 +237,10 @@ export const finetune: Command<typeof flags> = {
         ...config instanceof AdaLoraConfig ? [allocatesRanks(adapted!)] : [],
         ...values.report ? [log, new TensorBoardLog()] : [],
         ...tokens ? [tokens] : [],
+        ...samples ? [samples] : [],
       ],
     });
-    if (evalDataset) console.log(`evaluating ${values["eval-data"]} before training`);
+    if (evalDataset) console.log(`evaluating ${values["eval-data"] ?? "the rows held out"} before training`);
     const before = evalDataset ? await trainer.evaluate() : null;
     if (before && !checkpoint) {
       await log.note("evaluate", 0, numbersOf(before));
@@ -254,7 +271,7 @@ export const finetune: Command<typeof flags> = {
       await tokens!.note(model, globalStep);
     }
     await writeTrainingCard(values.output, {
-      data: `${nameOf(values.data)} (${examples.length} examples)`,
+      data: `${values.data.split(",").map(nameOf).join(", ")} (${train.length} rows)`,
       summary: `${values.model} trained with @peft/webgpu.`,
       rows: [
         ["base model", values.model],

@@ -8,10 +8,6 @@ import type { OptimizerName } from "@peft/webgpu/train";
 import { type MethodValues, virtualTokensOf } from "./methods.ts";
 import { choice, flag, integer, number } from "../options/rules.ts";
 
-/** What a flag of data takes. */
-export const DATA_HELP =
-  '.txt, or .jsonl or .json with rows of "text", "prompt" and "completion", "messages", "conversations", "instruction" and "output", "question" and "answer", or "input_ids"';
-
 /** The flags. */
 export const TRAINING_FLAGS = {
   "batch-size": { rule: integer(1, 65536), default: 8, help: "Rows per batch" },
