@@ -6,8 +6,12 @@
 import { notFiniteSnippet } from "./adamw.ts";
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
 
+/** Steps that a tally holds until it is read. */
+export const TALLY_STEPS = 16;
+
 /**
- * Adds a step's loss, if it is finite; counts the steps whose loss or gradient norm is not finite and keeps the first
+ * Keeps a step's loss, or 0 if it is not finite: each by itself, so that the sum does not depend on when it is read.
+ * Counts the steps whose loss or gradient norm is not finite and keeps the first
  * one's number.
  */
 export const tallyLoss: KernelSpec<"loss" | "clip" | "step" | "tally"> = {
@@ -20,13 +24,13 @@ export const tallyLoss: KernelSpec<"loss" | "clip" | "step" | "tally"> = {
 @group(0) @binding(0) var<storage, read> loss: array<f32>; // [1]
 @group(0) @binding(1) var<storage, read> clip: array<f32>; // [2]: coefficient and gradient norm
 @group(0) @binding(2) var<storage, read> step: array<u32>; // [1]: the step's number, from 1
-@group(0) @binding(3) var<storage, read_write> tally: array<u32>; // [4]: bits of the losses' sum, bits of the last norm, bad steps, the first of them
+@group(0) @binding(3) var<storage, read_write> tally: array<u32>; // [4 + ${TALLY_STEPS}]: 0, bits of the last norm, bad steps, the first of them; bits of losses
 
 ${notFiniteSnippet.trim()}
 
 @compute @workgroup_size(1)
 fn main() {
-  if (!notFinite(loss[0])) { tally[0] = bitcast<u32>(bitcast<f32>(tally[0]) + loss[0]); }
+  tally[4u + (step[0] - 1u) % ${TALLY_STEPS}u] = select(bitcast<u32>(loss[0]), 0u, notFinite(loss[0]));
   tally[1] = bitcast<u32>(clip[1]);
   if (notFinite(loss[0]) || notFinite(clip[1])) {
     if (tally[2] == 0u) { tally[3] = step[0]; }
@@ -36,10 +40,10 @@ fn main() {
 `,
 };
 
-/** Adds a step's numbers to their sums, each if it is finite. */
-export const tallySums: KernelSpec<"values" | "sums", "size", "WORKGROUP_SIZE"> = {
+/** Keeps a step's other numbers, 0 for those that are not finite. */
+export const tallySums: KernelSpec<"values" | "step" | "sums", "size", "WORKGROUP_SIZE"> = {
   name: "tallySums",
-  buffers: { values: "read", sums: "read_write" },
+  buffers: { values: "read", step: "read", sums: "read_write" },
   params: { size: "u32" },
   tuning: { WORKGROUP_SIZE: 64 },
   grid: ({ size }, { WORKGROUP_SIZE }) => [groupsFor(size, WORKGROUP_SIZE)],
@@ -47,14 +51,17 @@ export const tallySums: KernelSpec<"values" | "sums", "size", "WORKGROUP_SIZE"> 
 override WORKGROUP_SIZE: u32 = 64u;
 struct Params { size: u32 }
 @group(0) @binding(0) var<storage, read> values: array<f32>; // [size]
-@group(0) @binding(1) var<storage, read_write> sums: array<f32>; // [size]
-@group(0) @binding(2) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> step: array<u32>; // [1]: the step's number, from 1
+@group(0) @binding(2) var<storage, read_write> sums: array<f32>; // [${TALLY_STEPS}, size]
+@group(0) @binding(3) var<uniform> params: Params;
 
 ${notFiniteSnippet.trim()}
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(global_invocation_id) id: vec3u) {
-  if (id.x < params.size && !notFinite(values[id.x])) { sums[id.x] += values[id.x]; }
+  if (id.x >= params.size) { return; }
+  let at = (step[0] - 1u) % ${TALLY_STEPS}u * params.size + id.x;
+  sums[at] = select(values[id.x], 0.0, notFinite(values[id.x]));
 }
 `,
 };

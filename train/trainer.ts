@@ -3,6 +3,7 @@
  * @module
  */
 
+import { TALLY_STEPS } from "../autograd/ops/loss_tally.ts";
 import { checkOptions } from "../options/names.ts";
 import { checkWritableFolder, joinPath, makeDirectory } from "../io/files.ts";
 import { type FolderLock, lockFolder } from "../io/folder_lock.ts";
@@ -25,9 +26,6 @@ import { TrainingRun } from "./training_run.ts";
 
 /** Moments at which callbacks are called. */
 type Moment = Exclude<keyof TrainerCallback, "name" | "stateDict" | "loadStateDict">;
-
-/** Steps after which losses are read back in any case, so that the host never runs far ahead of the device. */
-const READ_STEPS = 16;
 
 /** The part of a tokenizer that the Trainer uses. */
 export interface TrainerTokenizer {
@@ -336,7 +334,8 @@ export class Trainer {
     if (epochEnds) await this.#emit("onEpochEnd");
     const { shouldLog, shouldEvaluate, shouldSave } = control;
     control.shouldLog = control.shouldEvaluate = control.shouldSave = false;
-    if (shouldLog || shouldEvaluate || shouldSave || run.unread >= READ_STEPS) await this.#readLosses(run);
+    const isFull = run.unread >= TALLY_STEPS; // the host never runs further ahead of the device
+    if (shouldLog || shouldEvaluate || shouldSave || isFull) await this.#readLosses(run);
     if (shouldLog && state.globalStep > run.losses.loggedStep) {
       const { loss, measures } = run.closeWindow();
       const { gradNorm, learningRate } = run;

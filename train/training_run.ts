@@ -241,7 +241,7 @@ export class TrainingRun implements RunParts {
    */
   async readLosses(): Promise<string | null> {
     if (this.unread === 0) return null;
-    const report = await this.#tally.read();
+    const report = await this.#tally.read(this.state.globalStep, this.unread);
     this.#tally.reset();
     this.unread = 0;
     const { onNonFinite } = this.#args;
@@ -257,8 +257,9 @@ export class TrainingRun implements RunParts {
       }
       problem = `a finite loss and finite gradients are required, received ${changed}`;
     }
-    this.losses.sinceLog += report.lossSum;
-    report.sums.forEach((sum, i) => this.losses.sums[i] += sum);
+    // one by one, in order: the sum is the same whenever losses were read
+    for (const loss of report.losses) this.losses.sinceLog += loss;
+    for (const sums of report.sums) sums.forEach((sum, i) => this.losses.sums[i] += sum);
     this.gradNorm = report.gradNorm;
     return problem;
   }

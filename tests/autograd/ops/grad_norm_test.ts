@@ -1,4 +1,4 @@
-import { assert, assertAllClose, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertAllClose, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { gradNorm, scaleByClip } from "../../../autograd/ops/grad_norm.ts";
 import { LossTally } from "../../../autograd/ops/loss_tally.ts";
 import { full, Tensor } from "../../../autograd/tensor.ts";
@@ -122,7 +122,7 @@ Deno.test("gradNorm() wants a gradient and a positive maxNorm", async () => {
   );
 });
 
-Deno.test("LossTally adds losses and keeps the first step that is not finite", async () => {
+Deno.test("LossTally keeps losses and the first step that is not finite", async () => {
   const device = await defaultDevice();
   const before = device.memory.liveBytes;
   const tally = new LossTally(device, 2);
@@ -135,16 +135,28 @@ Deno.test("LossTally adds losses and keeps the first step that is not finite", a
   };
   add(1, 2.5, 1, [1, 2]);
   add(2, 0.25, 7, [NaN, 0.5]);
-  const expected = { lossSum: 2.75, gradNorm: 7, badSteps: 0, firstBadStep: 0, sums: [1, 2.5] };
-  assertEquals(await tally.read(), expected, "a number that is not finite is left out of its sum");
+  const counts = { gradNorm: 7, badSteps: 0, firstBadStep: 0 };
+  const expected = { losses: [2.5, 0.25], ...counts, sums: [[1, 2], [0, 0.5]] };
+  assertEquals(await tally.read(2, 2), expected, "a number that is not finite counts as 0");
   tally.reset();
   add(3, 1, 1);
   add(4, NaN, 1);
   add(5, 1, Infinity);
   add(6, 1, 2);
-  const report = await tally.read();
+  const report = await tally.read(6, 4);
+  assertEquals(report.losses, [1, 0, 1, 1]);
   assertEquals([report.badSteps, report.firstBadStep, report.gradNorm], [2, 4, 2]);
-  assertEquals(report.sums, [0, 0]);
+  assertEquals(report.sums, [[0, 0], [0, 0], [0, 0], [0, 0]]);
+  tally.reset();
+  for (let step = 10; step < 26; step++) add(step, step, 1, [step, 0]);
+  const full = await tally.read(25, 16);
+  assertEquals(full.losses, Array.from({ length: 16 }, (_, i) => 10 + i));
+  assertEquals(full.sums.map(([first]) => first), full.losses);
+  await assertRejects(
+    () => tally.read(26, 17),
+    RangeError,
+    "Cannot read losses: at most 16 steps are held, received 17",
+  );
   tally.dispose();
   assertEquals(device.memory.liveBytes, before);
 });
