@@ -9,8 +9,12 @@ import { LlamaConfig, LlamaForCausalLM } from "../model/llama/mod.ts";
 import { AdaLoraConfig, getPeftModel, LoraConfig, type PeftConfig, VeraConfig } from "../peft/mod.ts";
 import {
   type Dataset,
+  type DPOConfig,
+  DPOTrainer,
   EarlyStoppingCallback,
   type Example,
+  KTOTrainer,
+  ORPOTrainer,
   packExamples,
   SampleCallback,
   type SFTConfig,
@@ -108,6 +112,29 @@ const allocate: TrainerCallback = {
     (model as unknown as { updateAndAllocate(step: number): Promise<void> }).updateAndAllocate(globalStep),
 };
 
+/** Pairs of answers that share a prompt. */
+const pairs = () =>
+  rows(30).map(({ inputIds }, i) => ({
+    prompt_ids: inputIds.slice(0, 5),
+    chosen_ids: inputIds.slice(5, 9 + i % 6),
+    rejected_ids: inputIds.slice(4, 8 + i % 5).toReversed(),
+  }));
+
+/** A trainer of preferences in place of the plain one. */
+const preferences =
+  (kind: "dpo" | "orpo" | "kto", own: object = {}): ResumeCase["trainer"] => ({ model, args, callbacks }) => {
+    const data = kind === "kto"
+      ? pairs().map(({ prompt_ids, chosen_ids, rejected_ids }, i) => ({
+        ...{ prompt_ids, completion_ids: i % 2 ? chosen_ids : rejected_ids, label: i % 2 === 1 },
+      }))
+      : pairs();
+    const Kind = { dpo: DPOTrainer, orpo: ORPOTrainer, kto: KTOTrainer }[kind] as typeof DPOTrainer;
+    return new Kind({
+      ...{ model: model as never, callbacks, trainDataset: data as never },
+      args: { ...args, gradientCheckpointing: false, ...own } as Partial<DPOConfig>,
+    });
+  };
+
 /** Every option of a run, each in a case of its own. */
 export const CASES: Readonly<Record<string, ResumeCase>> = {
   "AdamW, all weights, dropout": { model: gpt2(0.1) },
@@ -162,6 +189,14 @@ export const CASES: Readonly<Record<string, ResumeCase>> = {
       });
     },
   },
+  "DPO": { model: gpt2(), adapter: lora(), trainer: preferences("dpo") },
+  "DPO, reference computed before": {
+    model: gpt2(),
+    adapter: lora(),
+    trainer: preferences("dpo", { precomputeRefLogProbs: true }),
+  },
+  "ORPO": { model: gpt2(), adapter: lora(), trainer: preferences("orpo") },
+  "KTO": { model: gpt2(), adapter: lora(), trainer: preferences("kto") },
   "NF4 base, LoRA": { model: quantized("nf4"), adapter: lora({ loraDropout: 0.1 }) },
   "int8 base, LoRA": { model: quantized("int8"), adapter: lora() },
   "AdaLoRA": {
