@@ -1,0 +1,149 @@
+/**
+ * The tasks of `finetune`: what is learned of which rows, and the trainer of each.
+ * @module
+ */
+
+import {
+  type CausalLM,
+  CPOTrainer,
+  DPOTrainer,
+  KTOTrainer,
+  ORPOTrainer,
+  type PeftModel,
+  type RowDataset,
+  type Tokenizer,
+  Trainer,
+  type TrainerCallback,
+  type TrainingArguments,
+} from "@peft/webgpu";
+import { choice, number } from "../options/rules.ts";
+import { FULL } from "./methods.ts";
+import { sftExamples, type LearningValues } from "./training_data.ts";
+import { UsageError } from "./usage_error.ts";
+
+/** Values that a task reads. */
+export interface TaskValues extends LearningValues {
+  readonly task: string;
+  readonly method: string;
+  readonly beta: number | undefined;
+  readonly seed: number;
+}
+
+/** What a trainer is made of. */
+export interface TaskParts {
+  readonly model: CausalLM | PeftModel<CausalLM>;
+  readonly args: Partial<TrainingArguments>;
+  readonly tokenizer: Tokenizer;
+  readonly callbacks: readonly TrainerCallback[];
+}
+
+/** Rows as a task trains on them: how many there are, and the trainer of a model. */
+export interface TaskData {
+  readonly rows: number;
+  /** A trainer; settings of the task are those of the flags. */
+  trainer(parts: TaskParts): Trainer;
+}
+
+/** A task. */
+interface Task {
+  /** What its learning rate is to that of supervised training. */
+  readonly rate: number;
+  /** Reads the rows as examples. */
+  read(
+    train: RowDataset,
+    heldOut: RowDataset | null,
+    tokenizer: Tokenizer,
+    values: TaskValues,
+    maxLength: number,
+  ): Promise<TaskData>;
+}
+
+/** A trainer's class, as far as tasks of preferences differ. */
+type PreferenceClass = new (options: {
+  model: CausalLM;
+  args: Record<string, unknown>;
+  trainDataset: RowDataset;
+  evalDataset?: RowDataset;
+  tokenizer: Tokenizer;
+  callbacks: readonly TrainerCallback[];
+}) => Trainer;
+
+/** A task of a trainer of preferences; `needsReference` where it compares with the model without its adapter. */
+function preference(Class: unknown, needsReference: boolean, settings: Record<string, unknown> = {}): Task {
+  return {
+    rate: 0.25,
+    read(train, heldOut, _tokenizer, { task, method, beta }, maxLength) {
+      if (needsReference && method === FULL) {
+        throw new UsageError(
+          `Cannot run finetune: --task ${task} compares with the model without its adapter, which --method full has not`,
+        );
+      }
+      return Promise.resolve({
+        rows: train.length,
+        trainer: ({ model, args, tokenizer, callbacks }) =>
+          new (Class as PreferenceClass)({
+            ...{ model: model as CausalLM, trainDataset: train, tokenizer, callbacks },
+            ...heldOut && { evalDataset: heldOut },
+            args: { ...args, ...settings, maxLength, ...beta !== undefined && { beta } },
+          }),
+      });
+    },
+  };
+}
+
+const sft: Task = {
+  rate: 1,
+  async read(train, heldOut, tokenizer, values, maxLength) {
+    const trainDataset = await sftExamples(train, tokenizer, values, maxLength);
+    const evalDataset = heldOut ? await sftExamples(heldOut, tokenizer, values, maxLength) : undefined;
+    return {
+      rows: trainDataset.length,
+      trainer: (parts) => new Trainer({ ...parts, trainDataset, evalDataset }),
+    };
+  },
+};
+
+/** Every task. */
+const TASKS: Readonly<Record<string, Task>> = {
+  sft,
+  dpo: preference(DPOTrainer, true),
+  orpo: preference(ORPOTrainer, false),
+  kto: preference(KTOTrainer, true),
+  simpo: preference(CPOTrainer, false, { lossType: "simpo", cpoAlpha: 0, beta: 2 }),
+};
+
+/** Flags of the task. */
+export const TASK_FLAGS = {
+  task: {
+    rule: choice(...Object.keys(TASKS)),
+    default: "sft",
+    help: "What is learned: sft texts and answers; dpo, orpo, simpo of two answers the better; kto of each whether it is wanted",
+  },
+  beta: {
+    rule: number(0, 1000),
+    help: "How much a preference weighs: beta of dpo, kto and orpo [0.1], and of simpo [2]",
+  },
+} as const;
+
+/** What the learning rate of a method is multiplied by for a task. */
+export function taskRate(task: string): number {
+  return TASKS[task].rate;
+}
+
+/** Rows as the task trains on them. @throws {UsageError} for flags that the task does not know */
+export function readTask(
+  train: RowDataset,
+  heldOut: RowDataset | null,
+  tokenizer: Tokenizer,
+  values: TaskValues,
+  maxLength: number,
+): Promise<TaskData> {
+  const { task, beta } = values;
+  if (task === "sft" && beta !== undefined) {
+    throw new UsageError("Cannot run finetune: --beta is for tasks of preferences, not for --task sft");
+  }
+  for (const name of ["packing", "train-on-prompts"] as const) {
+    if (task !== "sft" && values[name]) throw new UsageError(`Cannot run finetune: --${name} is for --task sft`);
+  }
+  return TASKS[task].read(train, heldOut, tokenizer, values, maxLength);
+}
