@@ -55,6 +55,7 @@ export {
   NoMatchingModuleError,
   PeftConfig,
   PeftModel,
+  replaceLoraWeightsLoftq,
   rescaleAdapterScale,
   setAdapter,
   setPeftModelStateDict,

@@ -5,10 +5,6 @@
 
 import {
   type CausalLM,
-  CPOTrainer,
-  DPOTrainer,
-  KTOTrainer,
-  ORPOTrainer,
   type PeftModel,
   type RowDataset,
   type Tokenizer,
@@ -16,9 +12,10 @@ import {
   type TrainerCallback,
   type TrainingArguments,
 } from "@peft/webgpu";
+import { CPOTrainer, DPOTrainer, KTOTrainer, ORPOTrainer } from "@peft/webgpu/train";
 import { choice, number } from "../options/rules.ts";
 import { FULL } from "./methods.ts";
-import { sftExamples, type LearningValues } from "./training_data.ts";
+import { type LearningValues, sftExamples } from "./training_data.ts";
 import { UsageError } from "./usage_error.ts";
 
 /** Values that a task reads. */
@@ -117,7 +114,8 @@ export const TASK_FLAGS = {
   task: {
     rule: choice(...Object.keys(TASKS)),
     default: "sft",
-    help: "What is learned: sft texts and answers; dpo, orpo, simpo of two answers the better; kto of each whether it is wanted",
+    help:
+      "What is learned: sft texts and answers; dpo, orpo, simpo of two answers the better; kto of each whether it is wanted",
   },
   beta: {
     rule: number(0, 1000),
@@ -143,7 +141,9 @@ export function readTask(
     throw new UsageError("Cannot run finetune: --beta is for tasks of preferences, not for --task sft");
   }
   for (const name of ["packing", "train-on-prompts"] as const) {
-    if (task !== "sft" && values[name]) throw new UsageError(`Cannot run finetune: --${name} is for --task sft`);
+    if (task !== "sft" && values[name]) {
+      throw new UsageError(`Cannot run finetune: --${name} is for --task sft`);
+    }
   }
   return TASKS[task].read(train, heldOut, tokenizer, values, maxLength);
 }

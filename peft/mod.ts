@@ -52,6 +52,8 @@ export { OFTConfig, type OFTConfigFields } from "./methods/oft_config.ts";
 export { VeraConfig, type VeraConfigFields } from "./methods/vera_config.ts";
 export type { CombineRule, MajoritySignMethod } from "./operations/combine.ts";
 export { type EvaBatch, initializeLoraEvaWeights } from "./operations/eva.ts";
+export { type ReplaceLoftQOptions, replaceLoraWeightsLoftq } from "./operations/loftq.ts";
+export type { LoftQConfig } from "./lora/loftq_config.ts";
 export { hotswapAdapter, type HotswapOptions } from "./operations/hotswap.ts";
 export {
   deleteAdapter,

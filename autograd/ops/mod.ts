@@ -63,4 +63,4 @@ export { logSoftmax, softmax } from "./softmax.ts";
 export { type Svd, svd, svdLowrank } from "./svd.ts";
 export { chooseRows, placeRows, type RowChoice, takeRows } from "./take_rows.ts";
 export { dequantize } from "./dequantize.ts";
-export { type BitsandbytesParts, packBitsandbytes, quantize } from "./quantize.ts";
+export { type BitsandbytesParts, packBitsandbytes, quantize, quantizeNow } from "./quantize.ts";

@@ -108,28 +108,43 @@ function partsOf(bytes: Bytes): { codes: Bytes; scales: Float32Array } {
   return { codes, scales };
 }
 
+/** Formats whose scales are float32, so that the device quantises alone. */
+export type PlainQuantization = Exclude<BitsandbytesFormatName, `${string}_double`>;
+
+function checkShape({ shape }: Tensor, type: BitsandbytesFormatName): void {
+  const format = WEIGHT_FORMATS[type];
+  if (shape.length === 2 && fitsFormat(format, shape)) return;
+  throw new TypeError(`Cannot quantise ${showShape(shape)} to ${type}: ${format.rule}`);
+}
+
 /**
- * A weight in one of bitsandbytes' formats, with its codes and scales; outside the gradient graph.
+ * A weight in one of bitsandbytes' formats, with its codes and scales, without waiting; outside the gradient graph.
+ * @param x float32 [out, in]
+ * @throws {TypeError} for a shape that the format cannot hold
+ */
+export function quantizeNow(x: Tensor, type: PlainQuantization): Tensor {
+  checkShape(x, type);
+  const { device, shape } = x;
+  if (type === "nf4" || type === "fp4") return untracked(() => cast(x, type));
+  const [rows, cols] = shape;
+  const y = untracked(() => empty(device, shape, type));
+  const rowBytes = cols / BLOCK * 68;
+  for (const { first, count, views: [view] } of rowWindows(x, rows, cols)) {
+    const to = y.window(first * rowBytes, count * rowBytes);
+    device.dispatch(quantizeRows, { x: view, y: to }, { rows: count, cols });
+  }
+  return y;
+}
+
+/**
+ * A weight in any of bitsandbytes' formats, with its codes and scales; outside the gradient graph.
  * @param x float32 [out, in]
  * @throws {TypeError} for a shape that the format cannot hold
  */
 export async function quantize(x: Tensor, type: BitsandbytesFormatName): Promise<Tensor> {
-  const format = WEIGHT_FORMATS[type];
-  if (x.shape.length !== 2 || !fitsFormat(format, x.shape)) {
-    throw new TypeError(`Cannot quantise ${showShape(x.shape)} to ${type}: ${format.rule}`);
-  }
+  checkShape(x, type);
+  if (type !== "nf4_double" && type !== "fp4_double") return quantizeNow(x, type);
   const { device, shape } = x;
-  if (type === "nf4" || type === "fp4") return untracked(() => cast(x, type));
-  if (type === "int8") {
-    const [rows, cols] = shape;
-    const y = untracked(() => empty(device, shape, type));
-    const rowBytes = cols / BLOCK * 68;
-    for (const { first, count, views: [view] } of rowWindows(x, rows, cols)) {
-      const to = y.window(first * rowBytes, count * rowBytes);
-      device.dispatch(quantizeRows, { x: view, y: to }, { rows: count, cols });
-    }
-    return y;
-  }
   const plain = untracked(() => cast(x, type === "nf4_double" ? "nf4" : "fp4"));
   const { codes, scales } = partsOf(await readAndDispose(plain) as Bytes);
   const bytes = packBitsandbytes(type, shape, { codes, ...quantizeScales(scales) });

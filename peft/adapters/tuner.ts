@@ -13,6 +13,7 @@ import { savedModules, tunerLayers } from "../layers/find_layers.ts";
 import type { ModulesToSaveWrapper } from "../layers/modules_to_save.ts";
 import { renameIn, renameKey } from "../layers/rename_adapter.ts";
 import {
+  type Afterwards,
   type InjectionContext,
   isTunerLayer,
   type TrainingState,
@@ -136,7 +137,8 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
     const device = [...this.model.parameters()][0].device;
     const init = new Initializer(device, (options.seed ?? defaultSeed()) + this.#injections++);
     const random = facts.random ?? new RandomState(device, options.seed ?? defaultSeed());
-    const base: InjectionContext = { device, init, random, state: this.state };
+    const afterwards: Afterwards[] = [];
+    const base: InjectionContext = { device, init, random, state: this.state, afterwards };
     const targets = new Map(paths.map((path) => [path, this.model.getSubmodule(path)]));
     const sharedPart = method.sharedPart?.(config, targets, base);
     const context = { ...base, sharedPart };
@@ -145,9 +147,12 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
       this.switch.change(() =>
         placeAdapter(this.model, name, config, { paths, whole, tokens, method, context })
       );
+      for (const change of afterwards) change.run();
     } catch (error) {
       this.#discard(name);
       throw error;
+    } finally {
+      for (const change of afterwards) change.dispose();
     }
     const recorded = recordTargets(config, fields, paths, this.model);
     this.#configs.set(name, withFields(recorded, sharedPart?.fields ?? {}));

@@ -20,6 +20,16 @@ export interface InjectionContext {
   readonly state: AdapterState;
   /** What the layers of this adapter share, if anything. */
   readonly sharedPart?: SharedPart;
+  /** What is to happen once the adapter is in every layer: changes of the base, which a failure must not leave half done. */
+  readonly afterwards: Afterwards[];
+}
+
+/** Something that waits until an adapter is in every layer. */
+export interface Afterwards {
+  /** Does it. */
+  run(): void;
+  /** Frees what it holds, done or not. */
+  dispose(): void;
 }
 
 /** What the layers of one adapter share: VeRA's projections, AdaLoRA's budget. */

@@ -15,6 +15,7 @@ import {
 } from "../config/method_config.ts";
 import { type BlockwiseFields, refuseConfig } from "../config/peft_config.ts";
 import { alphaTable, bias, probability, rank, rankTable, tokensByModule } from "../config/rules.ts";
+import { completeLoftQ, type LoftQConfig, loftQFromJSON, loftQToJSON } from "./loftq_config.ts";
 import { completeEva, type EvaConfig, evaFromJSON, evaToJSON } from "./eva_config.ts";
 import { LORA_IGNORED, LORA_UNSUPPORTED } from "./lora_file.ts";
 
@@ -31,6 +32,8 @@ export type TokenIndices = readonly number[] | Readonly<Record<string, readonly 
  *   arXiv:2404.02948); "pissa_niter_N": found by N subspace iterations, quicker on large weights
  * - "olora": the first r columns of Q and rows of R of the weight, which are taken off it (Büyükakyüz 2024,
  *   arXiv:2406.01775)
+ * - "loftq": the weight becomes what NF4 (or int8) holds of it, for good, and A and B the best factors of what that lacks
+ *   (Li et al. 2023, arXiv:2310.08659), see `loftqConfig`
  * - "eva": as true, until `initializeLoraEvaWeights` sets A from the data (Paischer et al. 2024, arXiv:2410.07170)
  */
 export type LoraInit =
@@ -40,6 +43,7 @@ export type LoraInit =
   | "pissa"
   | `pissa_niter_${number}`
   | "olora"
+  | "loftq"
   | "eva";
 
 /** Fields of a LoRA configuration. */
@@ -65,6 +69,8 @@ export interface LoraConfigFields extends BlockwiseFields {
   initLoraWeights: LoraInit;
   /** Options of the start "eva"; default null: its defaults. */
   evaConfig: EvaConfig | null;
+  /** Options of the start "loftq"; default null: its defaults. */
+  loftqConfig: LoftQConfig | null;
   /**
    * Give B a bias that trains; only with initLoraWeights true or false, without DoRA, not on embeddings. Default false.
    */
@@ -77,17 +83,17 @@ export interface LoraConfigFields extends BlockwiseFields {
   fanInFanOut: boolean;
 }
 
-/** What a LoRA configuration is made of: any of its fields, and any of EVA's options. */
-export type LoraConfigInput = Partial<Omit<LoraConfigFields, "evaConfig">> & {
+/** What a LoRA configuration is made of: any of its fields, and any of EVA's and LoftQ's options. */
+export type LoraConfigInput = Partial<Omit<LoraConfigFields, "evaConfig" | "loftqConfig">> & {
   evaConfig?: Partial<EvaConfig> | null;
+  loftqConfig?: Partial<LoftQConfig> | null;
 };
 
 /** Named initial values; a name that ends in "_" has a number after it. */
-const NAMED_INITS = ["gaussian", "orthogonal", "pissa", "pissa_niter_", "olora", "eva"] as const;
+const NAMED_INITS = ["gaussian", "orthogonal", "pissa", "pissa_niter_", "olora", "loftq", "eva"] as const;
 
 /** Initial values that `peft` has beside them, and why they are not supported. */
 const ABSENT_INITS: Readonly<Record<string, string>> = {
-  loftq: "quantise the base while it is loaded, and use pissa, which starts from its numbers",
   corda: "use pissa, or eva to start from data",
   lora_ga: "use pissa, or eva to start from data",
   mica: "use pissa",
@@ -126,6 +132,8 @@ const init: Rule<LoraInit> = {
       : `Unknown initialization ${name}=${JSON.stringify(value)}`,
 };
 
+const { loftq_config: _, ...UNSUPPORTED } = LORA_UNSUPPORTED;
+
 const TABLE: MethodTable<LoraConfigFields> = {
   method: "lora",
   title: "LoRA",
@@ -140,6 +148,7 @@ const TABLE: MethodTable<LoraConfigFields> = {
     loraBias: option(false, flag, { inSummary: "changed" }),
     initLoraWeights: option<LoraInit>(true, init, { inSummary: "changed" }),
     evaConfig: option<EvaConfig | null>(null, rule("a table of options or null", () => true)), // see completeEva
+    loftqConfig: option<LoftQConfig | null>(null, rule("a table of options or null", () => true)), // see completeLoftQ
     rankPattern: option({}, rankTable, { inSummary: "changed" }),
     alphaPattern: option({}, alphaTable, { inSummary: "changed" }),
     trainableTokenIndices: option<TokenIndices | null>(null, tokensByModule, { inSummary: "changed" }),
@@ -147,7 +156,7 @@ const TABLE: MethodTable<LoraConfigFields> = {
     fanInFanOut: option(false, flag),
     ...BLOCKWISE_OPTIONS,
   },
-  unsupported: LORA_UNSUPPORTED,
+  unsupported: UNSUPPORTED,
   ignored: LORA_IGNORED,
   check: (fields, refuse) => {
     if (fields.initLoraWeights === "orthogonal") checkEvenRank(fields.r);
@@ -175,7 +184,8 @@ export class LoraConfig extends MethodConfig<LoraConfigFields> {
   /** Fields that are not given take `peft`'s defaults. @throws {RangeError} for a value outside its range */
   constructor(fields: LoraConfigInput = {}) {
     const eva = fields.evaConfig ?? (fields.initLoraWeights === "eva" ? {} : null);
-    super({ ...fields, evaConfig: completeEva(eva) });
+    const loftq = fields.loftqConfig ?? (fields.initLoraWeights === "loftq" ? {} : null);
+    super({ ...fields, evaConfig: completeEva(eva), loftqConfig: completeLoftQ(loftq) });
   }
 
   /**
@@ -187,12 +197,17 @@ export class LoraConfig extends MethodConfig<LoraConfigFields> {
     json: Readonly<Record<string, unknown>>,
   ): C {
     const fields = readFields(TABLE, json);
-    return new this({ ...fields, evaConfig: evaFromJSON(fields.evaConfig ?? null) } as never);
+    const evaConfig = evaFromJSON(fields.evaConfig ?? null);
+    return new this({ ...fields, evaConfig, loftqConfig: loftQFromJSON(fields.loftqConfig) } as never);
   }
 
   /** The entries of `adapter_config.json`. */
   override toJSON(): Record<string, unknown> {
-    return { ...super.toJSON(), eva_config: evaToJSON(this.evaConfig) };
+    return {
+      ...super.toJSON(),
+      eva_config: evaToJSON(this.evaConfig),
+      loftq_config: loftQToJSON(this.loftqConfig),
+    };
   }
 }
 

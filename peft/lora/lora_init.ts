@@ -10,10 +10,12 @@ import {
   negate,
   noGrad,
   qr,
+  quantizeNow,
   reshape,
   scale,
   slice,
   sqrt,
+  subtract,
   type Svd,
   svd,
   svdLowrank,
@@ -26,6 +28,7 @@ import { type Initializer, Parameter } from "../../nn/mod.ts";
 import { refuseConfig } from "../config/peft_config.ts";
 import type { LinearFacts } from "../layers/linear_call.ts";
 import type { LoraOffset } from "../state/low_rank_factors.ts";
+import { LOFTQ_DEFAULTS, type LoftQConfig } from "./loftq_config.ts";
 import { checkEvenRank, isNamedInit, type LoraInit, parseInit } from "./lora_config.ts";
 
 /** The layer that an adapter is made for, and what its start depends on besides. */
@@ -36,6 +39,8 @@ export interface LoraSite extends LinearFacts {
   readonly scaling: number;
   /** Where random numbers come from. */
   readonly init: Initializer;
+  /** Options of "loftq". */
+  readonly loftq?: LoftQConfig | null;
 }
 
 /** How an adapter starts. */
@@ -46,6 +51,8 @@ export interface LoraStart {
   readonly B: Parameter;
   /** The initial factors that are subtracted from the weight. */
   readonly offset?: LoraOffset;
+  /** Quantised [out, in]: its numbers take the weight's place (LoftQ). */
+  readonly base?: Tensor;
 }
 
 const uniformA = ({ rank, inFeatures, init }: LoraSite) =>
@@ -74,7 +81,10 @@ function takenOff(body: () => { A: Tensor; B: Tensor }): LoraStart {
 }
 
 /** A = diag(sqrt(S / s)) V^T and B = U diag(sqrt(S / s)) of the first r singular values. */
-function fromSingularValues({ rank, scaling }: LoraSite, { u, s, vT }: Svd): { A: Tensor; B: Tensor } {
+export function fromSingularValues(
+  { rank, scaling }: Pick<LoraSite, "rank" | "scaling">,
+  { u, s, vT }: Svd,
+): { A: Tensor; B: Tensor } {
   const roots = sqrt(scale(slice(s, 0, 0, rank), 1 / scaling)); // [r]
   return {
     A: multiply(reshape(roots, [rank, 1]), slice(vT, 0, 0, rank)),
@@ -130,6 +140,34 @@ function pissa(site: LoraSite, iterations: number | null): LoraStart {
   });
 }
 
+/**
+ * LoftQ (Li et al. 2023, arXiv:2310.08659): Q is the weight quantised, B A the best factors of what Q lacks; then, in turns, Q
+ * that of W - B A and B A of W - Q. As in `peft`, the scaling is not taken into account.
+ */
+function loftq(site: LoraSite): LoraStart {
+  const { rank, inFeatures, outFeatures, weight, loftq: options } = site;
+  checkRank("loftq", site, Math.min(inFeatures, outFeatures));
+  if (weight.dtype !== "float32" && weight.dtype !== "float16") {
+    refuseConfig(
+      "lora",
+      `init_lora_weights="loftq" needs a weight that is not quantised, received ${weight.dtype}: load the model without quantization, or use replaceLoraWeightsLoftq()`,
+    );
+  }
+  const { loftqBits, loftqIter } = options ?? LOFTQ_DEFAULTS;
+  const type = loftqBits === 4 ? "nf4" : "int8";
+  const { A, B, base } = kept(() => {
+    const W = outByIn(site);
+    let rest = W;
+    for (let turn = 1;; turn++) {
+      const base = quantizeNow(rest, type);
+      const { A, B } = fromSingularValues({ rank, scaling: 1 }, svd(subtract(W, cast(base, "float32"))));
+      if (turn === loftqIter) return { A, B, base };
+      rest = subtract(W, matmul(B, A));
+    }
+  });
+  return { A: new Parameter(A), B: new Parameter(B), base };
+}
+
 /** A strategy for each name; a number at the end of the name is its argument. */
 const STARTS: Readonly<
   Record<NonNullable<ReturnType<typeof parseInit>>[0], (site: LoraSite, argument: number | null) => LoraStart>
@@ -139,6 +177,7 @@ const STARTS: Readonly<
   pissa: (site) => pissa(site, null),
   pissa_niter_: pissa,
   olora,
+  loftq,
   eva: (site) => ({ A: uniformA(site), B: zeroB(site) }),
 };
 

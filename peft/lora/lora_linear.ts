@@ -6,13 +6,17 @@
 
 import {
   add,
+  cast,
   divide,
   linear,
   multiply,
+  noGrad,
   reshape,
   scale,
   subtract,
   type Tensor,
+  tidy,
+  transpose,
   untracked,
 } from "../../autograd/mod.ts";
 import { Dropout, Linear, type Module, Parameter } from "../../nn/mod.ts";
@@ -38,6 +42,18 @@ export function loraScaling(config: LoraConfig, path: string): number {
   return alpha / (config.useRslora ? Math.sqrt(rank) : rank);
 }
 
+/** The numbers of a quantised weight [out, in] as a layer has its own. */
+function numbersOf(base: Tensor, { layout }: LinearFacts): Tensor {
+  const numbers = cast(base, "float32");
+  return layout === "conv1d" ? transpose(numbers) : numbers;
+}
+
+/** Writes them over the layer's own. */
+function replaceWeight(base: Tensor, facts: LinearFacts): void {
+  const { weight } = facts;
+  noGrad(() => tidy(() => weight.device.copy(cast(numbersOf(base, facts), weight.dtype).view, weight.view)));
+}
+
 class LoraLinear implements LinearAdapter {
   readonly parameters: Readonly<Record<string, Parameter>>;
   readonly modules: Readonly<Record<string, Module>>;
@@ -49,16 +65,18 @@ class LoraLinear implements LinearAdapter {
   readonly #dropout: Dropout;
   readonly #magnitude: Parameter | null = null;
 
-  constructor(config: LoraConfig, facts: LinearFacts, { init, random }: InjectionContext) {
+  constructor(config: LoraConfig, facts: LinearFacts, { init, random, afterwards }: InjectionContext) {
     const { outFeatures, hasBias, path } = facts;
     const rank = patternValue(config.rankPattern, path, config.r);
     this.scaling = loraScaling(config, path);
-    const { A, B, offset } = loraStart(config.initLoraWeights, {
+    const { A, B, offset, base } = loraStart(config.initLoraWeights, {
       ...facts,
       rank,
       scaling: this.scaling,
       init,
+      loftq: config.loftqConfig,
     });
+    if (base) afterwards.push({ run: () => replaceWeight(base, facts), dispose: () => base.dispose() });
     const bias = !config.loraBias
       ? null
       : config.initLoraWeights
@@ -67,7 +85,10 @@ class LoraLinear implements LinearAdapter {
     this.#facts = facts;
     this.#dropout = new Dropout(config.loraDropout, random);
     this.factors = { A, B, bias, offset, hasMagnitude: config.useDora };
-    if (config.useDora) this.#magnitude = new Parameter(untracked(() => columnNorms(this.#of(this.scaling))));
+    if (config.useDora) {
+      const norms = () => columnNorms(this.#of(this.scaling, base && numbersOf(base, facts)));
+      this.#magnitude = new Parameter(untracked(() => tidy(norms)));
+    }
     const [magnitude, dropout] = [this.#magnitude, this.#dropout];
     this.modules = {
       lora_dropout: dropout,

@@ -215,10 +215,6 @@ const BAD: [Record<string, unknown>, string][] = [
   [{ initLoraWeights: "pissa_niter_" }, 'Unknown initialization init_lora_weights="pissa_niter_"'],
   [{ initLoraWeights: "pissa4" }, 'Unknown initialization init_lora_weights="pissa4"'],
   [{ initLoraWeights: 3 }, "Unknown initialization init_lora_weights=3"],
-  [
-    { initLoraWeights: "loftq" },
-    'init_lora_weights="loftq" is not supported: quantise the base while it is loaded, and use pissa',
-  ],
   [{ initLoraWeights: "corda" }, 'init_lora_weights="corda" is not supported: use pissa, or eva'],
   [{ initLoraWeights: "lora_ga" }, 'init_lora_weights="lora_ga" is not supported'],
   [{ initLoraWeights: "mica" }, 'init_lora_weights="mica" is not supported'],
