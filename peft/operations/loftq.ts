@@ -18,21 +18,20 @@ import { openCheckpoint } from "../../io/checkpoint.ts";
 import type { FolderInput } from "../../io/file_source.ts";
 import { toFloat32 } from "../../io/safetensors.ts";
 import type { TensorReader } from "../../io/safetensors_reader.ts";
-import { Conv1D, type Parameter } from "../../nn/mod.ts";
+import { Conv1D, type Module, type Parameter } from "../../nn/mod.ts";
 import { checkOptions } from "../../options/names.ts";
 import { type LowRankLayer, lowRankLayers } from "../lora/low_rank.ts";
 import { fromSingularValues } from "../lora/lora_init.ts";
-import type { PeftModel } from "../peft_model.ts";
-import type { AdaptableModel } from "../adaptable_model.ts";
+import { tunerOf } from "../adapters/find_adapters.ts";
 
 /** Options of `replaceLoraWeightsLoftq`. */
-export interface ReplaceLoftQOptions<M extends AdaptableModel> {
+export interface ReplaceLoftQOptions<M extends Module = Module> {
   /** The adapter; default "default". */
   adapterName?: string;
   /**
    * Called after each layer with its path; what it says decides whether the layer's new factors stay. Default: all stay.
    */
-  callback?: (model: PeftModel<M>, path: string) => boolean | Promise<boolean>;
+  callback?: (model: M, path: string) => boolean | Promise<boolean>;
 }
 
 /** The name of a layer's weight in the checkpoint, with or without the base model's prefix. */
@@ -86,17 +85,18 @@ function fit(
  * ```
  * @param folder with `model.safetensors`, or shards with their index
  * @returns paths of the layers whose factors were replaced and stayed
+ * @param model with adapters
  * @throws {TypeError} where no layer of the adapter has a quantised weight, and for a weight that the folder lacks or has
  * in another shape; layers before it are replaced then
  */
-export async function replaceLoraWeightsLoftq<M extends AdaptableModel>(
-  model: PeftModel<M>,
+export async function replaceLoraWeightsLoftq<M extends Module>(
+  model: M,
   folder: FolderInput,
   options: ReplaceLoftQOptions<M> = {},
 ): Promise<string[]> {
   checkOptions("replace LoRA's weights", options, ["adapterName", "callback"]);
   const { adapterName = "default", callback } = options;
-  const layers = lowRankLayers(model.getBaseModel()).filter(([, layer]) =>
+  const layers = lowRankLayers(tunerOf(model, "replace LoRA's weights").model).filter(([, layer]) =>
     layer.lowRank(adapterName) && isQuantized(weightOf(layer).dtype)
   );
   if (layers.length === 0) {
