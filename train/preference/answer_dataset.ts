@@ -29,7 +29,8 @@ const BLOCK = 1000;
 
 /** Rows with answers, tokenized by `prepare`. */
 export class AnswerDataset<E extends AnswerExample> implements Dataset {
-  readonly #rows: PreferenceRows;
+  /** What it was made of. */
+  readonly rows: PreferenceRows;
   readonly #read: ReadAnswers<E>;
   #examples: E[] | null = null;
   #reading: Promise<void> | null = null;
@@ -37,7 +38,7 @@ export class AnswerDataset<E extends AnswerExample> implements Dataset {
   hasReference = false;
 
   constructor(rows: PreferenceRows, read: ReadAnswers<E>) {
-    this.#rows = rows;
+    this.rows = rows;
     this.#read = read;
   }
 
@@ -73,7 +74,7 @@ export class AnswerDataset<E extends AnswerExample> implements Dataset {
   }
 
   async #tokenize(): Promise<void> {
-    const rows = this.#rows;
+    const { rows } = this;
     const total = rows.length;
     if (total === 0) {
       throw new RangeError("Cannot tune preferences: at least one row is required, received none");
@@ -104,7 +105,7 @@ export class AnswerDataset<E extends AnswerExample> implements Dataset {
     try {
       return this.#read(value);
     } catch (cause) {
-      const where = this.#rows.where?.(index) ?? `row ${index + 1}`;
+      const where = this.rows.where?.(index) ?? `row ${index + 1}`;
       const { message, constructor } = cause as Error;
       const Class = constructor === RangeError ? RangeError : TypeError;
       throw new Class(`Cannot tune preferences, ${where}: ${message.replace(/^Cannot/, "cannot")}`, {

@@ -5,7 +5,6 @@
  */
 
 import { keep, noGrad, readAndDispose, type Tensor, tidy } from "../../autograd/mod.ts";
-import { Dropout } from "../../nn/mod.ts";
 import { type Batch, type DataCollator, DataLoader } from "../data/data_loader.ts";
 import type { EvalOutput } from "../evaluate.ts";
 import type { Objective } from "../objective.ts";
@@ -80,17 +79,18 @@ export function padTokenOf(tokenizer: PreferenceTokenizer | undefined): number {
 /** Batches whose numbers are read back together. */
 const READ_TOGETHER = 32;
 
-/** Sets every dropout of a model to 0. @returns what sets them back */
-function withoutDropout(model: TrainableModel): () => void {
-  const drops: { readonly module: Dropout; readonly p: number }[] = [];
-  for (const [, module] of model.namedModules()) {
-    if (module instanceof Dropout && module.p > 0) drops.push({ module, p: module.p });
-  }
-  for (const { module } of drops) module.p = 0;
-  return () => {
-    for (const { module, p } of drops) module.p = p;
-  };
-}
+/**
+ * Puts the modules of a model into eval mode, so that none drops anything, but those that compute blocks again for their
+ * gradient: that they do in train mode alone.
+ */
+const WITHOUT_DROPOUT: TrainerCallback = {
+  onTrainBegin: (_args, _state, _control, { model }) => {
+    for (const [, module] of model.namedModules()) {
+      if (!("gradientCheckpointing" in module)) module.training = false;
+    }
+  },
+  onTrainEnd: (_args, _state, _control, { model }) => void model.train(true),
+};
 
 /** A trainer of preferences: `DPOTrainer` and others. */
 export class PreferenceTrainer<E extends AnswerExample = AnswerExample> extends Trainer {
@@ -100,7 +100,8 @@ export class PreferenceTrainer<E extends AnswerExample = AnswerExample> extends 
 
   /** @internal Of the classes below it. */
   constructor(options: PreferenceTrainerOptions<unknown>, parts: PreferenceParts<E>) {
-    const { model, trainDataset, evalDataset, tokenizer, callbacks, optimizers } = options;
+    const { model, trainDataset, evalDataset, tokenizer, optimizers } = options;
+    const callbacks = [...parts.args.disableDropout ? [WITHOUT_DROPOUT] : [], ...options.callbacks ?? []];
     const dataset = (rows: PreferenceRows | undefined) => rows && new AnswerDataset(rows, parts.read);
     const [train, evaluation] = [dataset(trainDataset), dataset(evalDataset)];
     super(
@@ -125,12 +126,7 @@ export class PreferenceTrainer<E extends AnswerExample = AnswerExample> extends 
       if (this.#train) await this.#ask(this.#train, precompute, args.perDeviceTrainBatchSize);
       if (this.#eval && !precompute.isFixed) await this.#askEvaluation(this.#eval, precompute);
     }
-    const restore = args.disableDropout ? withoutDropout(this.model) : () => {};
-    try {
-      return await super.train(options);
-    } finally {
-      restore();
-    }
+    return await super.train(options);
   }
 
   /**
@@ -140,7 +136,8 @@ export class PreferenceTrainer<E extends AnswerExample = AnswerExample> extends 
    */
   override async evaluate(rows?: PreferenceRows): Promise<EvalOutput> {
     const { precompute, read } = this.#parts;
-    const dataset = rows === undefined ? this.#eval : new AnswerDataset(rows, read);
+    const known = [this.#eval, this.#train].find((dataset) => dataset?.rows === rows);
+    const dataset = rows === undefined ? this.#eval : known ?? new AnswerDataset(rows, read);
     if (dataset && precompute) await this.#askEvaluation(dataset, precompute);
     return await super.evaluate(dataset);
   }
