@@ -7,6 +7,7 @@
 import { keyOf, namesOf, type OptionTable } from "../options/table.ts";
 import { MethodConfig, type MethodTable } from "../peft/config/method_config.ts";
 import * as peft from "../peft/mod.ts";
+import { CPOConfig, DPOConfig, KTOConfig, ORPOConfig } from "../train/mod.ts";
 import { SFT_SETTINGS } from "../train/sft/sft_config.ts";
 import { SETTINGS } from "../train/training_arguments.ts";
 import { listFiles } from "./list_files.ts";
@@ -76,7 +77,13 @@ const SHARED: readonly [name: string, title: string][] = [
 ];
 
 /** Settings of trainers that have more than `Trainer`, or other defaults. */
-const TRAINERS: readonly (readonly [name: string, settings: AnyTable])[] = [["SFTConfig", SFT_SETTINGS]];
+const TRAINERS: readonly (readonly [name: string, settings: AnyTable])[] = [
+  ["SFTConfig", SFT_SETTINGS],
+  ["DPOConfig", new DPOConfig().settings],
+  ["KTOConfig", new KTOConfig().settings],
+  ["ORPOConfig", new ORPOConfig().settings],
+  ["CPOConfig", new CPOConfig().settings],
+];
 
 /** The settings that a trainer adds to `TrainingArguments`, and those whose default is another. */
 function ownSettings(settings: AnyTable): string[] {
