@@ -16,10 +16,11 @@ import { info } from "./info.ts";
 import { INTERRUPTED, InterruptedError } from "./interrupt.ts";
 import { merge } from "./merge.ts";
 import { report } from "./report.ts";
+import { tokenize } from "./tokenize.ts";
 import { tune } from "./tune.ts";
 import { isUserError } from "./user_errors.ts";
 
-const TASKS = [chat, finetune, generate, info, tune, evaluate, merge, convert, report, doctor]
+const TASKS = [chat, finetune, generate, info, tune, evaluate, tokenize, merge, convert, report, doctor]
   .map((command) => command as unknown as Command);
 const COMMANDS: ReadonlyMap<string, Command> = new Map(
   [...TASKS, completion(TASKS) as unknown as Command].map((command) => [command.name, command]),

@@ -17,6 +17,8 @@ export interface SkippedRow {
 /** Rows of one file, or of one list. */
 export interface RowPart {
   readonly length: number;
+  /** Whether a row of it is a text. */
+  readonly hasTexts: boolean;
   /** A row; later where it is read again. */
   at(index: number): Row | Promise<Row>;
   /** Where a row is, in words. */
@@ -91,7 +93,18 @@ export class RowDataset {
       if (typeof row !== "string") return row;
       throw new TypeError(`Cannot read row ${i + 1}: ${rowProblem(row)}`);
     });
-    return new RowDataset([{ length: rows.length, at: (i) => rows[i], where: (i) => `row ${i + 1}` }]);
+    const hasTexts = rows.some((row) => "text" in row);
+    return new RowDataset([{
+      length: rows.length,
+      hasTexts,
+      at: (i) => rows[i],
+      where: (i) => `row ${i + 1}`,
+    }]);
+  }
+
+  /** Whether a row may be a text, which language modelling packs. */
+  get hasTexts(): boolean {
+    return this.#parts.some(({ hasTexts }) => hasTexts);
   }
 
   /** A row: at once, or later where it is read from its file again; undefined outside. */

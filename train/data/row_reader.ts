@@ -52,18 +52,21 @@ export class RowReader {
     const file = await openRows(source, { ...this.#options, inPieces: streaming });
     const rows: Row[] = [];
     const places = new RowPlaces();
+    let hasTexts = false;
     for await (const found of file.rows()) {
       for (const one of found) {
         const row = this.#rowOf(source.name, file, one);
         if (row === null) continue;
         if (!streaming) rows.push(row);
+        hasTexts ||= "text" in row;
         places.add(one.number, one.offset, one.length);
       }
     }
     const where = (index: number) => `"${source.name}", ${file.unit} ${places.numberOf(index)}`;
-    if (!streaming) return { length: rows.length, where, at: (index) => rows[index] };
+    if (!streaming) return { length: rows.length, hasTexts, where, at: (index) => rows[index] };
     return {
       length: places.length,
+      hasTexts,
       where,
       close: () => source.close(),
       at: async (index) => {

@@ -57,6 +57,8 @@ export type LanguageRow =
     readonly inputIds: readonly number[];
     readonly labels?: readonly number[];
     readonly attentionMask?: readonly number[];
+    /** The document of each token, where several lie in the row. */
+    readonly sequenceIds?: readonly number[];
   };
 
 /** What a row holds. */
@@ -147,6 +149,11 @@ function judgement(label: unknown): boolean | null {
   return isText(label) && /^(true|false)$/i.test(label) ? label.toLowerCase() === "true" : null;
 }
 
+/** The document of each token, by their lengths (`seq_lengths` of TRL's packed rows). */
+function documentsOf(lengths: readonly number[]): number[] {
+  return lengths.flatMap((length, n) => new Array<number>(length).fill(n));
+}
+
 /** A form of rows: the keys that tell it, and what a row is read as; null where the values do not fit. */
 interface Form {
   readonly keys: readonly string[];
@@ -159,13 +166,16 @@ const tools = (row: Given) => Array.isArray(row.tools) ? { tools: row.tools } : 
 const FORMS: readonly Form[] = [
   {
     keys: ["input_ids"],
-    read: ({ input_ids, labels, attention_mask }) => {
-      if (!isNumbers(input_ids) || !(labels === undefined || isNumbers(labels))) return null;
-      if (!(attention_mask === undefined || isNumbers(attention_mask))) return null;
+    read: ({ input_ids, labels, attention_mask, seq_lengths }) => {
+      const others = [labels, attention_mask, seq_lengths];
+      if (!isNumbers(input_ids) || !others.every((value) => value === undefined || isNumbers(value))) {
+        return null;
+      }
       return {
         inputIds: input_ids,
-        ...labels && { labels },
-        ...attention_mask && { attentionMask: attention_mask },
+        ...isNumbers(labels) && { labels },
+        ...isNumbers(attention_mask) && { attentionMask: attention_mask },
+        ...isNumbers(seq_lengths) && { sequenceIds: documentsOf(seq_lengths) },
       };
     },
   },

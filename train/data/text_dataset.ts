@@ -33,14 +33,15 @@ function exampleOf(
   blockSize: number,
 ): Example {
   if ("completion" in row) return completionExample(row, tokenizer, blockSize);
-  const { inputIds, labels = inputIds, attentionMask } = "messages" in row
-    ? { ...chatExample(chatTokenizer(tokenizer), row.messages, row), attentionMask: undefined }
+  const { inputIds, labels = inputIds, attentionMask, sequenceIds }: Example = "messages" in row
+    ? chatExample(chatTokenizer(tokenizer), row.messages, row)
     : row;
   const cut = (values: readonly number[]) => values.slice(0, blockSize);
   return {
     inputIds: cut(inputIds),
     labels: cut(labels),
     ...attentionMask && { attentionMask: cut(attentionMask) },
+    ...sequenceIds && { sequenceIds: cut(sequenceIds) },
   };
 }
 

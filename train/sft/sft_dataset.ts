@@ -125,7 +125,8 @@ export class SFTDataset implements Dataset {
   }
 
   async #prepare(): Promise<void> {
-    const { shuffleDataset, seed, needsLengths, packing, packingStrategy, textBlocks } = this.#options;
+    const { shuffleDataset, seed, needsLengths, packing, packingStrategy } = this.#options;
+    const textBlocks = this.#options.textBlocks && "hasTexts" in this.#rows && this.#rows.hasTexts;
     const count = this.#rows.length;
     const order = Uint32Array.from({ length: count }, (_, i) => i);
     if (shuffleDataset) new HostRandom(seed).shuffle(order);

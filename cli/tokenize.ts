@@ -1,0 +1,115 @@
+/**
+ * `tokenize`: what a model reads and learns of data, before it trains on it.
+ * @module
+ */
+
+import type { Example } from "@peft/webgpu/train";
+import { integer, text } from "../options/rules.ts";
+import type { Command } from "./command.ts";
+import { loadTokenizer, MODEL_FLAGS } from "./loading.ts";
+import { previewExample } from "./preview.ts";
+import { LEARNING_FLAGS, readRows, ROW_FLAGS, sftExamples } from "./training_data.ts";
+
+const flags = {
+  model: {
+    ...MODEL_FLAGS.model,
+    required: true,
+    help: "Model folder in Hugging Face's layout, a .gguf file, or a hub id: its tokenizer and chat template",
+  },
+  "gguf-file": MODEL_FLAGS["gguf-file"],
+  ...ROW_FLAGS,
+  ...LEARNING_FLAGS,
+  "block-size": { rule: integer(2, 2 ** 20), default: 128, help: "Tokens per row at most" },
+  row: { rule: integer(1, 2 ** 32), default: 1, help: "The example that is shown" },
+  output: { rule: text, help: "File of JSON lines for the examples, which --data takes" },
+} as const;
+
+/** Parts of the examples that are at most as long as the lengths that are shown. */
+const PERCENTILES = [0, 50, 90, 99, 100] as const;
+
+/** An example as a row of a file, by TRL's names. */
+function rowOf({ inputIds, labels = inputIds, attentionMask, sequenceIds }: Example): string {
+  const lengths: number[] = [];
+  sequenceIds?.forEach((id, t) =>
+    id === sequenceIds[t - 1] ? lengths[lengths.length - 1]++ : lengths.push(1)
+  );
+  return JSON.stringify({
+    input_ids: inputIds,
+    labels,
+    ...attentionMask && { attention_mask: attentionMask },
+    ...sequenceIds && { seq_lengths: lengths },
+  });
+}
+
+/** Writes lines to a file, which appears when they are all there. */
+async function writeLines(path: string, lines: AsyncIterable<string>): Promise<void> {
+  const part = `${path}.part`;
+  const file = await Deno.open(part, { write: true, create: true, truncate: true });
+  const bytes = ReadableStream.from(lines).pipeThrough(new TextEncoderStream());
+  try {
+    await bytes.pipeTo(file.writable); // closes it
+    await Deno.rename(part, path);
+  } catch (error) {
+    await Deno.remove(part).catch(() => {});
+    throw error;
+  }
+}
+
+/** The command. */
+export const tokenize: Command<typeof flags> = {
+  name: "tokenize",
+  summary: "Count the tokens of data, and show what is learned of it",
+  flags,
+  permissions: ["--allow-read", "--allow-write"],
+  examples: [
+    "./run tokenize --model gpt2 --data my.txt --block-size 512",
+    "./run tokenize --model chat.gguf --data chats.jsonl,facts.csv --weights 3,1 --output tokens.jsonl",
+  ],
+  async run(values) {
+    const tokenizer = await loadTokenizer(values.model, values);
+    const rows = await readRows(values.data, values);
+    const dataset = await sftExamples(rows, tokenizer, values, values["block-size"]);
+    const lengths = new Uint32Array(dataset.length);
+    let learned = 0;
+    async function* lines(): AsyncGenerator<string> {
+      for (let i = 0; i < dataset.length; i++) {
+        const example = (await dataset.at(i))!;
+        const { inputIds, labels = inputIds } = example;
+        lengths[i] = inputIds.length;
+        for (let t = 1; t < labels.length; t++) if (labels[t] !== -100) learned++;
+        yield `${rowOf(example)}\n`;
+      }
+    }
+    if (values.output !== undefined) await writeLines(values.output, lines());
+    else for await (const _ of lines());
+    const shown = (await dataset.at(Math.min(values.row, dataset.length) - 1))!;
+    const colours = Deno.stdout.isTerminal() && !Deno.noColor && !values.json;
+    console.log(`${previewExample(tokenizer, shown, colours)}\n`);
+    const tokens = lengths.reduce((sum, length) => sum + length, 0);
+    lengths.sort();
+    const percentiles = PERCENTILES.map((part) => lengths[Math.ceil(part / 100 * (lengths.length - 1))]);
+    const count = (n: number) => n.toLocaleString("en-US");
+    console.log(
+      `${count(rows.length)} rows as ${count(dataset.length)} examples: ${count(tokens)} tokens, of which ${
+        count(learned)
+      } are learned`,
+    );
+    console.log(
+      `tokens of an example: ${
+        PERCENTILES.map((part, i) =>
+          `${part === 0 ? "least" : part === 100 ? "most" : `${part}% have at most`} ${percentiles[i]}`
+        ).join(", ")
+      }`,
+    );
+    if (values.output !== undefined) console.log(`examples written to ${values.output}`);
+    await rows.close();
+    return {
+      ...{ rows: rows.length, skippedRows: rows.skippedCount, examples: dataset.length },
+      ...{ tokens, learnedTokens: learned },
+      cutRows: dataset.stats?.cutRows ?? null,
+      droppedRows: dataset.stats?.droppedRows ?? null,
+      lengths: Object.fromEntries(PERCENTILES.map((part, i) => [`p${part}`, percentiles[i]])),
+      output: values.output ?? null,
+    };
+  },
+};
