@@ -14,6 +14,7 @@ import type { Dataset } from "./data/example.ts";
 import { type Batch, type DataCollator, DataLoader, defaultDataCollator } from "./data/data_loader.ts";
 import { LossWatchdog } from "./loss_watchdog.ts";
 import { MODEL_LOSS, type Objective } from "./objective.ts";
+import { type NamesTokenizer, oneTokenizer } from "./processing_class.ts";
 import { makeReports } from "./reports/make_reports.ts";
 import { type EvalOutput, evaluateLoss } from "./evaluate.ts";
 import type { LRScheduler } from "./optimizers/lr_scheduler.ts";
@@ -40,7 +41,7 @@ export interface TrainerTokenizer {
 }
 
 /** Options of `Trainer`. */
-export interface TrainerOptions {
+export interface TrainerOptions extends NamesTokenizer<TrainerTokenizer> {
   /** Any module that computes its loss. */
   model: TrainableModel;
   /** Settings; default all defaults. */
@@ -71,6 +72,7 @@ const OPTION_NAMES = [
   "trainDataset",
   "evalDataset",
   "tokenizer",
+  "processingClass",
   "dataCollator",
   "objective",
   "callbacks",
@@ -154,8 +156,9 @@ export class Trainer {
    * @throws {RangeError} for settings out of range
    * @throws {TypeError} for an option that does not exist, and for evaluations without an evalDataset
    */
-  constructor(options: TrainerOptions) {
-    checkOptions("make a trainer", options, OPTION_NAMES);
+  constructor(given: TrainerOptions) {
+    checkOptions("make a trainer", given, OPTION_NAMES);
+    const options = oneTokenizer("make a trainer", given);
     const { args = {}, tokenizer } = options;
     this.model = options.model;
     this.args = args instanceof TrainingArguments ? args : new TrainingArguments(args);

@@ -372,3 +372,17 @@ Deno.test("setSeed() is the seed of what is given none", async () => {
     device.destroy();
   }
 });
+
+Deno.test("Every trainer takes its tokenizer as tokenizer or as processingClass, and refuses two different ones", async () => {
+  const model = await tinyModel();
+  const [one, other] = [{ padTokenId: 7, eosTokenId: 0 }, { padTokenId: 8, eosTokenId: 0 }];
+  const options = { model, trainDataset: [{ inputIds: [1, 2, 3] }], args: { reportTo: "none" as const } };
+  new Trainer({ ...options, processingClass: one });
+  new Trainer({ ...options, processingClass: one, tokenizer: one });
+  assertThrows(
+    () => new Trainer({ ...options, processingClass: one, tokenizer: other }),
+    TypeError,
+    "tokenizer and processingClass are two names of one thing, received two different ones",
+  );
+  model.dispose();
+});

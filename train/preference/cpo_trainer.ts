@@ -17,6 +17,7 @@ import {
   type Tensor,
 } from "../../autograd/mod.ts";
 import { checkOptions } from "../../options/names.ts";
+import { oneTokenizer } from "../processing_class.ts";
 import type { TrainableModel } from "../trainable_model.ts";
 import { CPOConfig, type CPOLossType } from "./cpo_config.ts";
 import { nllShares } from "./dpo_objective.ts";
@@ -98,8 +99,9 @@ export class CPOTrainer extends PreferenceTrainer<PairExample> {
    * Does nothing to the model yet.
    * @throws {RangeError} for settings out of range @throws {TypeError} for an option that does not exist
    */
-  constructor(options: CPOTrainerOptions) {
-    checkOptions("make a CPO trainer", options, PREFERENCE_OPTIONS);
+  constructor(given: CPOTrainerOptions) {
+    checkOptions("make a CPO trainer", given, PREFERENCE_OPTIONS);
+    const options = oneTokenizer("make a CPO trainer", given);
     const args = options.args instanceof CPOConfig ? options.args : new CPOConfig(options.args);
     super(options, {
       ...{ args, objective: new CPOObjective(args), precompute: null },

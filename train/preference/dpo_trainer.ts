@@ -4,6 +4,7 @@
  */
 
 import { checkOptions } from "../../options/names.ts";
+import { oneTokenizer } from "../processing_class.ts";
 import type { TrainableModel } from "../trainable_model.ts";
 import { DPOConfig, type DPOConfigOptions } from "./dpo_config.ts";
 import { DPOObjective } from "./dpo_objective.ts";
@@ -54,8 +55,9 @@ export class DPOTrainer extends PreferenceTrainer<PairExample> {
    * @throws {RangeError} for settings out of range
    * @throws {TypeError} for an option that does not exist, and where there is nothing to be the reference
    */
-  constructor(options: DPOTrainerOptions) {
-    checkOptions("make a DPO trainer", options, [...PREFERENCE_OPTIONS, "refModel"]);
+  constructor(given: DPOTrainerOptions) {
+    checkOptions("make a DPO trainer", given, [...PREFERENCE_OPTIONS, "refModel"]);
+    const options = oneTokenizer("make a DPO trainer", given);
     const { model, refModel, tokenizer } = options;
     const args = options.args instanceof DPOConfig ? options.args : new DPOConfig(options.args);
     const { precomputeRefLogProbs, precomputeRefBatchSize: batchSize, maxLength, truncationMode } = args;

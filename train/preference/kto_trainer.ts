@@ -23,6 +23,7 @@ import {
   tidy,
 } from "../../autograd/mod.ts";
 import { checkOptions } from "../../options/names.ts";
+import { oneTokenizer } from "../processing_class.ts";
 import type { Batch } from "../data/data_loader.ts";
 import type { BatchLoss, Objective } from "../objective.ts";
 import type { TrainableModel } from "../trainable_model.ts";
@@ -133,8 +134,9 @@ export class KTOTrainer extends PreferenceTrainer<UnpairedExample> {
    * @throws {RangeError} for settings out of range, and batches of one row with lossType "kto"
    * @throws {TypeError} for an option that does not exist, and where there is nothing to be the reference
    */
-  constructor(options: KTOTrainerOptions) {
-    checkOptions("make a KTO trainer", options, [...PREFERENCE_OPTIONS, "refModel"]);
+  constructor(given: KTOTrainerOptions) {
+    checkOptions("make a KTO trainer", given, [...PREFERENCE_OPTIONS, "refModel"]);
+    const options = oneTokenizer("make a KTO trainer", given);
     const { model, refModel, tokenizer } = options;
     const args = options.args instanceof KTOConfig ? options.args : new KTOConfig(options.args);
     const { precomputeRefLogProbs, maxLength, lossType } = args;

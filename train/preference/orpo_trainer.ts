@@ -7,6 +7,7 @@
 
 import { log1mExp, logSigmoid, scale, subtract } from "../../autograd/mod.ts";
 import { checkOptions } from "../../options/names.ts";
+import { oneTokenizer } from "../processing_class.ts";
 import type { TrainableModel } from "../trainable_model.ts";
 import { nllShares } from "./dpo_objective.ts";
 import { ORPOConfig } from "./orpo_config.ts";
@@ -67,8 +68,9 @@ export class ORPOTrainer extends PreferenceTrainer<PairExample> {
    * Does nothing to the model yet.
    * @throws {RangeError} for settings out of range @throws {TypeError} for an option that does not exist
    */
-  constructor(options: ORPOTrainerOptions) {
-    checkOptions("make an ORPO trainer", options, PREFERENCE_OPTIONS);
+  constructor(given: ORPOTrainerOptions) {
+    checkOptions("make an ORPO trainer", given, PREFERENCE_OPTIONS);
+    const options = oneTokenizer("make an ORPO trainer", given);
     const args = options.args instanceof ORPOConfig ? options.args : new ORPOConfig(options.args);
     super(options, {
       ...{ args, objective: new ORPOObjective(args.beta), precompute: null },

@@ -11,6 +11,7 @@ import type { Objective } from "../objective.ts";
 import type { LRScheduler } from "../optimizers/lr_scheduler.ts";
 import type { Optimizer } from "../optimizers/optimizer.ts";
 import type { TrainableModel } from "../trainable_model.ts";
+import type { NamesTokenizer } from "../processing_class.ts";
 import { Trainer, type TrainerOptions, type TrainOptions, type TrainOutput } from "../trainer.ts";
 import type { TrainerCallback } from "../trainer_state.ts";
 import type { TrainingArguments } from "../training_arguments.ts";
@@ -23,7 +24,7 @@ import {
 import type { PreferenceTokenizer } from "./answers.ts";
 
 /** Options that all trainers of preferences have. */
-export interface PreferenceTrainerOptions<Config> {
+export interface PreferenceTrainerOptions<Config> extends NamesTokenizer<PreferenceTokenizer> {
   /** The policy: a model whose forward gives log-probabilities, usually with adapters. */
   model: TrainableModel;
   /** Settings; default all defaults. */
@@ -47,6 +48,7 @@ export const PREFERENCE_OPTIONS = [
   "trainDataset",
   "evalDataset",
   "tokenizer",
+  "processingClass",
   "callbacks",
   "optimizers",
 ] as const satisfies readonly (keyof PreferenceTrainerOptions<unknown>)[];
@@ -99,7 +101,10 @@ export class PreferenceTrainer<E extends AnswerExample = AnswerExample> extends 
   readonly #eval: AnswerDataset<E> | undefined;
 
   /** @internal Of the classes below it. */
-  constructor(options: PreferenceTrainerOptions<unknown>, parts: PreferenceParts<E>) {
+  constructor(
+    options: Omit<PreferenceTrainerOptions<unknown>, "processingClass">,
+    parts: PreferenceParts<E>,
+  ) {
     const { model, trainDataset, evalDataset, tokenizer, optimizers } = options;
     const callbacks = [...parts.args.disableDropout ? [WITHOUT_DROPOUT] : [], ...options.callbacks ?? []];
     const dataset = (rows: PreferenceRows | undefined) => rows && new AnswerDataset(rows, parts.read);

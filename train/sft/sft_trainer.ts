@@ -8,6 +8,7 @@ import { defaultDataCollator } from "../data/data_loader.ts";
 import type { Dataset } from "../data/example.ts";
 import { RowDataset } from "../data/row_dataset.ts";
 import type { EvalOutput } from "../evaluate.ts";
+import { type NamesTokenizer, oneTokenizer } from "../processing_class.ts";
 import { Trainer, type TrainerOptions } from "../trainer.ts";
 import { DFT_LOSS } from "./dft_objective.ts";
 import { SFTConfig } from "./sft_config.ts";
@@ -19,15 +20,15 @@ export type SFTData = RowDataset | Dataset | readonly unknown[];
 
 /** Options of `SFTTrainer`. */
 export interface SFTTrainerOptions
-  extends Omit<TrainerOptions, "args" | "trainDataset" | "evalDataset" | "tokenizer"> {
+  extends
+    Omit<TrainerOptions, "args" | "trainDataset" | "evalDataset" | "tokenizer" | "processingClass">,
+    NamesTokenizer<SFTTokenizer> {
   /** Settings; default all defaults. */
   args?: Partial<SFTConfig>;
   /** What is trained on. */
   trainDataset: SFTData;
   /** Needed by `evaluate()`. */
   evalDataset?: SFTData;
-  /** The tokenizer; it is saved with the model. */
-  processingClass: SFTTokenizer;
   /** Makes a text of each row, which is then trained on in its place. */
   formattingFunc?: (row: Readonly<Record<string, unknown>>) => string;
 }
@@ -37,6 +38,7 @@ const OPTION_NAMES = [
   "args",
   "trainDataset",
   "evalDataset",
+  "tokenizer",
   "processingClass",
   "formattingFunc",
   "dataCollator",
@@ -61,11 +63,17 @@ function positionsOf(model: unknown): number {
 
 /** Makes the datasets of a trainer. */
 class DataMaker {
-  readonly #options: SFTTrainerOptions;
+  readonly #options: Omit<SFTTrainerOptions, "processingClass">;
+  readonly #tokenizer: SFTTokenizer;
   readonly #args: SFTConfig;
 
-  constructor(options: SFTTrainerOptions, args: SFTConfig) {
+  constructor(
+    options: Omit<SFTTrainerOptions, "processingClass">,
+    tokenizer: SFTTokenizer,
+    args: SFTConfig,
+  ) {
     this.#options = options;
+    this.#tokenizer = tokenizer;
     this.#args = args;
     if (args.completionOnlyLoss && options.formattingFunc) {
       throw new TypeError(
@@ -75,8 +83,8 @@ class DataMaker {
   }
 
   make(data: SFTData, packing: boolean): SFTDataset {
-    const { model, processingClass } = this.#options;
-    return new SFTDataset(this.#rows(data), processingClass, {
+    const { model } = this.#options;
+    return new SFTDataset(this.#rows(data), this.#tokenizer, {
       ...this.#args,
       packing,
       maxPositions: positionsOf(model),
@@ -132,17 +140,18 @@ export class SFTTrainer extends Trainer {
    * @throws {RangeError} for settings out of range @throws {TypeError} for an option that does not exist, for rows in
    * memory that are none, and for evaluations without an evalDataset
    */
-  constructor(options: SFTTrainerOptions) {
-    checkOptions("make a trainer", options, OPTION_NAMES);
-    const { args: given = {}, processingClass, formattingFunc: _, trainDataset, evalDataset, ...rest } =
-      options;
+  constructor(wanted: SFTTrainerOptions) {
+    checkOptions("make a trainer", wanted, OPTION_NAMES);
+    const options = oneTokenizer("make a trainer", wanted);
+    const { args: given = {}, tokenizer, formattingFunc: _, trainDataset, evalDataset, ...rest } = options;
+    if (!tokenizer) throw new TypeError("Cannot make a trainer: processingClass is required, received none");
     const args = given instanceof SFTConfig ? given : new SFTConfig(given);
-    const maker = new DataMaker(options, args);
+    const maker = new DataMaker(options, tokenizer, args);
     const evalPacking = args.evalPacking ?? args.packing;
     const train = maker.make(trainDataset, args.packing);
     const padTokenId = args.padToken !== null
-      ? tokenIdOf(processingClass, "padToken", args.padToken)
-      : processingClass.padTokenId ?? processingClass.eosTokenId ?? 0;
+      ? tokenIdOf(tokenizer, "padToken", args.padToken)
+      : tokenizer.padTokenId ?? tokenizer.eosTokenId ?? 0;
     super({
       dataCollator: defaultDataCollator(padTokenId, args.padToMultipleOf ?? 1),
       ...args.lossType === "dft" && { objective: DFT_LOSS },
@@ -150,7 +159,7 @@ export class SFTTrainer extends Trainer {
       args,
       trainDataset: train,
       ...evalDataset && { evalDataset: maker.make(evalDataset, evalPacking) },
-      tokenizer: processingClass,
+      tokenizer,
     });
     this.#maker = maker;
     this.#train = train;
