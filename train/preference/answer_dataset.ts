@@ -19,6 +19,8 @@ export interface PreferenceRows {
 export interface AnswerExample extends Example {
   /** Of a pair: chosen and rejected. Of a single answer: its own, and that of another's answer to its prompt. */
   reference?: readonly [number, number];
+  /** Of a pair: the row of the worse answer. */
+  readonly rejected?: Required<Pick<Example, "inputIds" | "labels">>;
 }
 
 /** Reads one row: its examples; null for each that is left out because its prompt is too long. */
@@ -54,7 +56,8 @@ export class AnswerDataset<E extends AnswerExample> implements Dataset {
 
   /** Tokens of an example, of the longest of its rows. */
   lengthOf(index: number): number {
-    return this.#prepared[index].inputIds.length;
+    const { inputIds, rejected } = this.#prepared[index];
+    return Math.max(inputIds.length, rejected?.inputIds.length ?? 0);
   }
 
   get #prepared(): readonly E[] {

@@ -171,6 +171,23 @@ Deno.test("DPOTrainer uses less memory with gradient checkpointing although noth
   const [without, with_] = [await peak(false), await peak(true)];
   assert(with_ < 0.8 * without, `${with_} of ${without} bytes`);
 });
+
+Deno.test("steps of preference trainers leave nothing on the device", async () => {
+  for (const Kind of [DPOTrainer, KTOTrainer, ORPOTrainer, CPOTrainer] as (typeof DPOTrainer)[]) {
+    const model = await lora();
+    const { device } = model.getBaseModel();
+    const bytes: number[] = [];
+    const trainer = new Kind({
+      ...{ model, trainDataset: Kind.name === "KTOTrainer" ? ANSWERS : PAIRS, evalDataset: undefined },
+      args: { ...QUIET, maxSteps: 6, perDeviceTrainBatchSize: 3 },
+      callbacks: [{ onStepEnd: () => void bytes.push(device.memory.liveBytes) }],
+    });
+    await trainer.train();
+    assertEquals(bytes.slice(2), new Array(4).fill(bytes[2]), Kind.name);
+    model.dispose();
+  }
+});
+
 const PAD = Array.from({ length: 15 }, (_, i) => i);
 
 Deno.test("rows of texts and messages are tokenized; what is no row of the kind is refused, naming it", async () => {
