@@ -9,7 +9,7 @@ import type { Dataset } from "../data/example.ts";
 import { RowDataset } from "../data/row_dataset.ts";
 import type { EvalOutput } from "../evaluate.ts";
 import { type NamesTokenizer, oneTokenizer } from "../processing_class.ts";
-import { Trainer, type TrainerOptions } from "../trainer.ts";
+import { Trainer, type TrainerOptions, type TrainOptions, type TrainOutput } from "../trainer.ts";
 import { DFT_LOSS } from "./dft_objective.ts";
 import { SFTConfig } from "./sft_config.ts";
 import { SFTDataset, type SFTDataStats } from "./sft_dataset.ts";
@@ -52,13 +52,24 @@ const OPTION_NAMES = [
 /** The part of a model that tells its positions, in itself or in the model that an adapter is in. */
 interface ModelWithFacts {
   readonly facts?: { readonly maxPositions: number };
+  readonly peftConfig?: Readonly<Record<string, { readonly numVirtualTokens?: number }>>;
   getBaseModel?(): ModelWithFacts;
 }
 
-/** Positions of a model; Infinity where it does not tell. */
+/** Positions of a model that virtual tokens leave free; Infinity where it does not tell. */
 function positionsOf(model: unknown): number {
-  const { facts, getBaseModel } = model as ModelWithFacts;
-  return (facts ?? getBaseModel?.call(model).facts)?.maxPositions ?? Infinity;
+  const { facts, peftConfig = {}, getBaseModel } = model as ModelWithFacts;
+  const virtual = Object.values(peftConfig).map(({ numVirtualTokens = 0 }) => numVirtualTokens);
+  const positions = (facts ?? getBaseModel?.call(model).facts)?.maxPositions ?? Infinity;
+  return positions - Math.max(0, ...virtual);
+}
+
+/** What rows have lost, in words. */
+function lossesOf({ rows, cutRows, cutTokens, droppedRows, firstDropped }: SFTDataStats): string[] {
+  const cut = `${cutRows} of ${rows} rows were longer than maxLength and lost ${cutTokens} tokens`;
+  const dropped =
+    `${droppedRows} of ${rows} rows were left out, because nothing in them is learned, the first ${firstDropped}`;
+  return [...cutRows > 0 ? [cut] : [], ...droppedRows > 0 ? [dropped] : []];
 }
 
 /** Makes the datasets of a trainer. */
@@ -141,6 +152,11 @@ export class SFTTrainer extends Trainer {
    * memory that are none, and for evaluations without an evalDataset
    */
   constructor(wanted: SFTTrainerOptions) {
+    if ("peftConfig" in wanted) {
+      throw new TypeError(
+        "Cannot make a trainer: a model that getPeftModel() made is required in place of peftConfig",
+      );
+    }
     checkOptions("make a trainer", wanted, OPTION_NAMES);
     const options = oneTokenizer("make a trainer", wanted);
     const { args: given = {}, tokenizer, formattingFunc: _, trainDataset, evalDataset, ...rest } = options;
@@ -174,6 +190,14 @@ export class SFTTrainer extends Trainer {
   /** The examples that are trained on; `prepare()` tokenizes them. */
   get trainDataset(): SFTDataset {
     return this.#train;
+  }
+
+  /** Trains as `Trainer` does; says what was cut and left out of the data where `reportTo` is "console". */
+  override async train(options: TrainOptions = {}): Promise<TrainOutput> {
+    await this.#train.prepare();
+    const { stats } = this.#train;
+    if (stats && this.args.reportTo === "console") { for (const line of lossesOf(stats)) console.log(line); }
+    return await super.train(options);
   }
 
   /** The mean loss over a dataset, rows or examples; see `Trainer.evaluate`. */

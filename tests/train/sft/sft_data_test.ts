@@ -13,6 +13,7 @@ import {
   type SFTDataset,
   SFTTrainer,
 } from "../../../train/mod.ts";
+import { getPeftModel, PromptTuningConfig } from "../../../peft/mod.ts";
 import { TEMPLATE } from "../../cli/chat_model.ts";
 import { countingData, tinyModel } from "../tiny_run.ts";
 
@@ -325,6 +326,9 @@ Deno.test("SFTTrainer refuses rows and settings that do not fit, naming the row"
     ],
     [[{ text: "x" }], { packingStrategy: "best" }, 'packingStrategy must be "bfd", "bfd_split" or "wrapped"'],
     [[{ text: "x" }], { maxLenght: 3 }, "maxLength"],
+    [[{ text: "x" }], {}, "a model that getPeftModel() made is required in place of peftConfig", {
+      peftConfig: {},
+    }],
     [[{ text: "x" }], {}, "formattingFunc", { formatingFunc: () => "x" }],
     [[{ text: "x" }], { completionOnlyLoss: true }, "formattingFunc makes texts", {
       formattingFunc: () => "x",
@@ -336,6 +340,32 @@ Deno.test("SFTTrainer refuses rows and settings that do not fit, naming the row"
   for (const [rows, settings, message, more] of now) {
     assertThrows(() => trainerOf(rows, tokenizer, settings, more), Error, message);
   }
+});
+
+Deno.test("rows leave room for virtual tokens, and the console says what was cut", async () => {
+  const tokenizer = await chatTokenizer();
+  const base = await tinyModel();
+  const adapted = getPeftModel(base, new PromptTuningConfig({ numVirtualTokens: 4 }));
+  const said: string[] = [];
+  const { log } = console;
+  console.log = (line: string) => said.push(line);
+  try {
+    const rows = [{ inputIds: new Array(20).fill(3) }, { inputIds: [1, 2] }, {
+      inputIds: [1, 2],
+      labels: [1, -100],
+    }];
+    const args: Settings = { reportTo: "console", maxSteps: 1, gradientCheckpointing: false };
+    const trainer = trainerOf(rows, tokenizer, args, { model: adapted });
+    await trainer.train();
+    assertEquals((await examplesOf(trainer.trainDataset)).map(({ inputIds }) => inputIds.length), [12, 2]);
+  } finally {
+    console.log = log;
+  }
+  assertEquals(said.slice(0, 2), [
+    "1 of 3 rows were longer than maxLength and lost 8 tokens",
+    "1 of 3 rows were left out, because nothing in them is learned, the first row 3",
+  ]);
+  adapted.dispose();
 });
 
 Deno.test("SFTConfig has TRL's defaults, and writes its settings by TRL's names", () => {
