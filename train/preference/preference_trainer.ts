@@ -79,7 +79,9 @@ export function padTokenOf(tokenizer: PreferenceTokenizer | undefined): number {
 }
 
 /** Batches whose numbers are read back together. */
-const READ_TOGETHER = 32;
+const READ_TOGETHER = 8;
+/** Milliseconds between lines that say how far the reference is. */
+const PROGRESS_MS = 5000;
 
 /**
  * Puts the modules of a model into eval mode, so that none drops anything, but those that compute blocks again for their
@@ -128,7 +130,8 @@ export class PreferenceTrainer<E extends AnswerExample = AnswerExample> extends 
     const { args, precompute } = this.#parts;
     await this.#train?.prepare();
     if (precompute) {
-      if (this.#train) await this.#ask(this.#train, precompute, args.perDeviceTrainBatchSize);
+      const { signal } = options;
+      if (this.#train) await this.#ask(this.#train, precompute, args.perDeviceTrainBatchSize, signal);
       if (this.#eval && !precompute.isFixed) await this.#askEvaluation(this.#eval, precompute);
     }
     return await super.train(options);
@@ -157,9 +160,15 @@ export class PreferenceTrainer<E extends AnswerExample = AnswerExample> extends 
   }
 
   /** Asks the reference for its numbers of all examples, the first time. */
-  async #ask(dataset: AnswerDataset<E>, { of, batchSize }: Precomputation, usual: number): Promise<void> {
+  async #ask(
+    dataset: AnswerDataset<E>,
+    { of, batchSize }: Precomputation,
+    usual: number,
+    signal?: AbortSignal,
+  ): Promise<void> {
     await dataset.prepare();
     if (dataset.hasReference) return;
+    const say = this.#progress(dataset.length);
     const loader = new DataLoader(dataset, { batchSize: batchSize ?? usual, collate: this.#parts.collate });
     let open: Tensor[] = [];
     let index = 0;
@@ -170,9 +179,11 @@ export class PreferenceTrainer<E extends AnswerExample = AnswerExample> extends 
         const half = numbers.length / 2;
         for (let i = 0; i < half; i++) dataset.at(index++)!.reference = [numbers[i], numbers[half + i]];
       }
+      say(index);
     };
     try {
       for await (const batch of loader.readBatches(0)) {
+        if (signal?.aborted) return;
         open.push(keep(tidy(() => noGrad(() => of(batch)))));
         if (open.length === READ_TOGETHER) await read();
       }
@@ -181,5 +192,17 @@ export class PreferenceTrainer<E extends AnswerExample = AnswerExample> extends 
       for (const tensor of open) tensor.dispose();
     }
     dataset.hasReference = true;
+  }
+
+  /** Prints now and then how many of `total` examples are done, where the run prints at all. */
+  #progress(total: number): (done: number) => void {
+    if (![this.args.reportTo].flat().includes("console")) return () => {};
+    let last = performance.now();
+    console.log(`log-probabilities of the reference: ${total} examples`);
+    return (done) => {
+      if (performance.now() - last < PROGRESS_MS) return;
+      last = performance.now();
+      console.log(`log-probabilities of the reference: ${done} of ${total} examples`);
+    };
   }
 }

@@ -108,3 +108,14 @@ for (const [name, test] of Object.entries(RUNS)) {
     });
   });
 }
+
+Deno.test("a run that is aborted while the reference is asked ends before its first step, and can be started again", async () => {
+  const model = await adapted(1);
+  const controller = new AbortController();
+  controller.abort();
+  const args = { precomputeRefLogProbs: true, maxSteps: 2, reportTo: "none", learningRate: 1e-2 } as const;
+  const trainer = new DPOTrainer({ model: model as never, trainDataset: PAIRS, args });
+  assertEquals((await trainer.train({ signal: controller.signal })).globalStep, 0);
+  assertEquals((await trainer.train()).globalStep, 2);
+  model.dispose();
+});
