@@ -35,6 +35,8 @@ export interface DeviceProfile {
   readonly optimizerSlots: number;
   /** Elements above which a tensor gets an optimizer's launch of its own. */
   readonly lonelyTensorSize: number;
+  /** Bytes that the Trainer's recorded steps may keep beside the latest, for batches of several shapes. */
+  readonly recordedBytes: number;
   /** Operations of one timed run when kernels are tuned: larger products are timed on part of their rows. */
   readonly tuningWork: number;
 }
@@ -53,6 +55,7 @@ const PROFILES: Readonly<Record<AdapterKind, Omit<DeviceProfile, "maxLoopIterati
     // 50 us for a dispatch).
     optimizerSlots: 4,
     lonelyTensorSize: 20_000,
+    recordedBytes: 0, // the host's part of a step is small beside the device's
     tuningWork: 3e8, // the parts of a product run one after the other anyway
   },
   // Many cores that wait for memory: neighbouring threads read neighbouring words, and launches are few.
@@ -64,6 +67,7 @@ const PROFILES: Readonly<Record<AdapterKind, Omit<DeviceProfile, "maxLoopIterati
     mixedLoraColumns: 512,
     optimizerSlots: Infinity,
     lonelyTensorSize: Infinity,
+    recordedBytes: 256 * 2 ** 20,
     tuningWork: Infinity,
   },
 };

@@ -38,7 +38,7 @@ import {
   toIdTensor,
   type TokenIds,
 } from "./inputs.ts";
-import { fewTargets, ignoreBefore, rowsOfHidden } from "./label_rows.ts";
+import { fewTargets, hasFewTargets, ignoreBefore, rowsOfHidden } from "./label_rows.ts";
 import { CausalLMOutput } from "./output.ts";
 import { buildWith, type ParameterSource } from "./parameter_source.ts";
 import { saveModel, type SaveModelOptions } from "./save_model.ts";
@@ -57,6 +57,14 @@ export interface PromptFacts extends ModelFacts {
   readonly embeddings: Parameter;
   /** Where dropout draws from. */
   readonly random: RandomState;
+}
+
+/** A batch on the host, as the Trainer makes it. */
+export interface CapturableBatch {
+  readonly inputIds: readonly (readonly number[])[];
+  readonly labels: readonly (readonly number[])[];
+  readonly attentionMask?: readonly (readonly number[])[];
+  readonly sequenceIds?: readonly (readonly number[])[];
 }
 
 /** A decoder with a language-model head. Properties of the classes below it carry checkpoint names. */
@@ -138,6 +146,19 @@ export abstract class CausalLM<Config extends ModelConfig = ModelConfig> extends
   /** Whether the Trainer may record its steps: not where a class has a forward of its own. */
   get isCapturable(): boolean {
     return this.forward === CausalLM.prototype.forward;
+  }
+
+  /**
+   * Whether the step of a batch may be recorded, mask, labels and sequenceIds being tensors then: not where the head works
+   * on the rows with a label alone, whose number differs from batch to batch.
+   */
+  isCapturableBatch({ labels, attentionMask, sequenceIds, ...others }: CapturableBatch): boolean {
+    const { inputIds: _, ...more } = others;
+    if (Object.keys(more).length > 0 || hasFewTargets(labels)) return false;
+    if (sequenceIds && this.facts.hasDynamicPositions) return false; // the host must know the longest document
+    // a mask of ones is left out where the host knows it
+    return !attentionMask || attentionMask.some((row) => row.includes(0)) &&
+        attentionMask.every((row) => row.every((value) => value === 0 || value === 1));
   }
 
   /** Whether its blocks compute again for their gradient what they would keep otherwise. */

@@ -44,8 +44,11 @@ export interface DecoderInputs {
 export interface CausalLMInputs extends DecoderInputs {
   /** [B, T]: the tokens to predict, -100 for none; shifted inside. */
   labels?: TokenIds;
-  /** Divides the summed loss in place of the number of labels: the labels of a whole accumulated batch. */
-  numItemsInBatch?: number;
+  /**
+   * Divides the summed loss in place of the number of labels: the labels of a whole accumulated batch. A float32 tensor of
+   * one element where a captured step has another count each time.
+   */
+  numItemsInBatch?: number | Tensor;
   /** Give the log-probability of each label in place of their loss, see `CausalLMOutput.logProbs`; default false. */
   logProbs?: boolean;
 }

@@ -25,6 +25,20 @@ export function rowsOfHidden(hidden: Tensor): Tensor {
   return reshape(hidden, [hidden.size / cols, cols]);
 }
 
+/** Whether it pays to leave the positions without a label out of the head. */
+function areFew(found: number, rows: number, length: number): boolean {
+  return found > 0 && found + rows <= MOST_ROWS * rows * length;
+}
+
+/** Whether `fewTargets` would choose rows of a batch without virtual tokens. */
+export function hasFewTargets(labels: readonly (readonly number[])[]): boolean {
+  const found = labels.reduce(
+    (sum, row) => sum + row.reduce((count, label, t) => count + (t > 0 && label !== -100 ? 1 : 0), 0),
+    0,
+  );
+  return areFew(found, labels.length, labels[0].length);
+}
+
 /**
  * The positions that predict a label, and the labels, where it pays to leave the others out of the head: training on
  * answers alone has a label for a fraction of its positions. Null where most of them have one.
@@ -41,8 +55,7 @@ export function fewTargets(
       return virtual + t > 0 && label !== -100 ? [{ row: b * length + virtual + t - 1, label }] : [];
     })
   );
-  const most = MOST_ROWS * labels.length * labels[0].length;
-  if (found.length === 0 || found.length + labels.length > most) return null;
+  if (!areFew(found.length, labels.length, labels[0].length)) return null;
   const count = labels.length * length;
   const targets = Tensor.from(Int32Array.from(found, ({ label }) => label), { device });
   return { ...chooseRows(device, count, found.map(({ row }) => row)), targets };

@@ -133,6 +133,13 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
       (model as { isCapturable?: boolean }).isCapturable === true && !changesRanks;
   }
 
+  /** Whether the step of a batch may be recorded: what the model says, but for virtual tokens, which it does not know. */
+  isCapturableBatch(batch: object): boolean {
+    const { model, addsTokens } = this.#host;
+    const own = model as { isCapturableBatch?(batch: object): boolean };
+    return addsTokens !== true && own.isCapturableBatch?.(batch) === true;
+  }
+
   /**
    * The model's forward, through the adapters. `adapterNames` gives each row of the batch an adapter of its own, or
    * "__base__" for none, in eval mode and without gradients: LoRA layers run all rows at once, other methods once per

@@ -29,13 +29,14 @@ export interface Objective {
   /**
    * Records the sum of a batch's losses divided by `items`, the number of items in all batches of the step.
    * @param batch with tensors in place of rows in a step that is captured
+   * @param divisor float32 [1], in a step that is captured: `items`, which may differ in each replay
    */
-  loss(model: TrainableModel, batch: Batch, items: number): BatchLoss;
+  loss(model: TrainableModel, batch: Batch, items: number, divisor?: Tensor): BatchLoss;
   /**
-   * Whether the shapes of a batch alone decide the work, and the number of items: then its step may be captured once
-   * and replayed. Every field of the batch must hold rows of integers.
+   * Whether the shapes of a batch alone decide the work (and the number of items, where `divisor` is not used): then its
+   * step may be captured once and replayed. Every field of the batch must hold rows of integers.
    */
-  isCapturable(batch: Batch): boolean;
+  isCapturable(batch: Batch, model: TrainableModel): boolean;
   /** Whether the loss is the mean negative log-likelihood of tokens, of which a perplexity can be made. */
   readonly isTokenLoss: boolean;
   /** Numbers in `BatchLoss.sums`; 0 for none. */
@@ -51,12 +52,16 @@ export interface Objective {
 export const MODEL_LOSS: Objective = {
   countItems,
   required: "label after the first of its row is required, all others being -100",
-  loss: (model, batch, items) => {
-    const output = forwardWithLoss(model, batch, items);
+  loss: (model, batch, items, divisor) => {
+    const output = forwardWithLoss(model, batch, model.isCapturableBatch && divisor ? divisor : items);
     return { loss: output.loss, output };
   },
-  isCapturable: (batch) => {
+  isCapturable: (batch, model) => {
     const { inputIds, labels, attentionMask, ...others } = batch;
+    const isEven = [labels, attentionMask ?? labels].every((rows) =>
+      rows.every((row) => row.length === inputIds[0].length)
+    );
+    if (isEven && model.isCapturableBatch?.(batch)) return true;
     const [rows, length] = [inputIds.length, inputIds[0].length];
     const isWhole = countItems(batch) === rows * (length - 1) &&
       labels.every((row) => row.length === length);

@@ -34,7 +34,7 @@ export interface TrainableModel {
    * does not count) divided by `numItemsInBatch`. With `logProbs`, which preference tuning needs, the log-probability of
    * each label in its place.
    */
-  forward(inputs: Batch & { numItemsInBatch: number; logProbs?: boolean }): ModelOutput;
+  forward(inputs: Batch & { numItemsInBatch: number | Tensor; logProbs?: boolean }): ModelOutput;
   /** Its parameters by name. */
   namedParameters(): Iterable<[string, Parameter]>;
   /** Its modules by path. */
@@ -56,13 +56,19 @@ export interface TrainableModel {
    * Trainer may record a step and replay it (see `captureStep`). Default false.
    */
   readonly isCapturable?: boolean;
+  /**
+   * Whether a batch does the same launches whatever its mask and labels hold, which a recorded step has as int32 tensors,
+   * and `numItemsInBatch` as a float32 tensor of one element. Absent: batches without a mask whose labels all count may be
+   * recorded, with `numItemsInBatch` as a number.
+   */
+  isCapturableBatch?(batch: Batch): boolean;
 }
 
 /** The output of a batch. @throws {TypeError} if it has no loss */
 export function forwardWithLoss(
   model: TrainableModel,
   batch: Batch,
-  numItemsInBatch: number,
+  numItemsInBatch: number | Tensor,
 ): ModelOutput & { readonly loss: Tensor } {
   const output = model.forward({ ...batch, numItemsInBatch });
   if (output.loss) return output as ModelOutput & { readonly loss: Tensor };

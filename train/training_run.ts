@@ -8,9 +8,11 @@ import {
   type CapturedStep,
   captureStep,
   type Device,
+  empty,
   noGrad,
   type Tensor,
   tidy,
+  untracked,
   withHalfActivations,
 } from "../autograd/mod.ts";
 import { findNonFinite } from "./find_non_finite.ts";
@@ -81,8 +83,9 @@ export class TrainingRun implements RunParts {
   readonly #ownsOptimizer: boolean;
   #startStep = 0;
   #startTokens = 0;
-  /** Items of the step in progress. */
+  /** Items of the step in progress; float32 [1] with the same, for captured steps. */
   #items = 0;
+  #divisor: Tensor | null = null;
 
   /** @throws {RangeError} for an empty dataset @throws {TypeError} if no parameter trains */
   constructor({ model, args, dataset, collate, objective, optimizer, scheduler, callbacks }: RunOptions) {
@@ -141,8 +144,8 @@ export class TrainingRun implements RunParts {
     });
     this.device = this.#parameters[0].device;
     this.#tally = new LossTally(this.device, sumCount);
-    // One record at most, and none that is larger than what the pool keeps idle: a run needs no more memory for it.
-    const options = { verify: true, yields: true, maxReservedBytes: 0 };
+    // No record that is larger than what the pool keeps idle, and on software one at most: a run needs no more memory.
+    const options = { verify: true, yields: true, maxReservedBytes: this.device.profile.recordedBytes };
     this.#captured = captureStep(this.device, (inputs) => this.#recordedBody(inputs), options);
   }
 
@@ -170,14 +173,14 @@ export class TrainingRun implements RunParts {
 
   /**
    * The batches as inputs of a captured step, or null where one cannot stand for all of their shapes: the model or the
-   * optimizer may do other work in each step, or the loss would (a mask, or labels that do not count).
+   * optimizer may do other work in each step, or the loss would (labels that are few).
    */
   #recordable(batches: readonly Batch[]): Record<string, number[][]> | null {
     const { model, optimizer } = this;
     if (!model.isCapturable || !optimizer.isCapturable) return null;
     const inputs: Record<string, number[][]> = {};
     for (const [i, batch] of batches.entries()) {
-      if (!this.#objective.isCapturable(batch)) return null;
+      if (!this.#objective.isCapturable(batch, this.model)) return null;
       for (const [name, rows] of Object.entries(batch)) inputs[`${i}.${name}`] = rows;
     }
     return inputs;
@@ -190,7 +193,10 @@ export class TrainingRun implements RunParts {
       const [i, name] = key.split(".");
       (batches[Number(i)] ??= {})[name] = tensor;
     }
-    return tidy(() => this.#work(batches as unknown as Batch[])); // tensors only if model and loss take them
+    this.#divisor ??= untracked(() => empty(this.device, [1]));
+    this.#divisor.write(Float32Array.of(this.#items), () => Float32Array.of(this.#items));
+    // tensors only if model and loss take them
+    return tidy(() => this.#work(batches as unknown as Batch[], this.#divisor!));
   }
 
   /** Gives the memory of recorded steps back: before other work, such as an evaluation. */
@@ -198,8 +204,8 @@ export class TrainingRun implements RunParts {
     this.#captured.dispose();
   }
 
-  #work(batches: readonly Batch[]): Tensor {
-    const { loss, sums } = this.#accumulate(batches);
+  #work(batches: readonly Batch[], divisor?: Tensor): Tensor {
+    const { loss, sums } = this.#accumulate(batches, divisor);
     const grads = this.#parameters.flatMap(({ grad }) => grad ? [grad] : []);
     const { clip } = gradNorm(grads, this.#args.maxGradNorm > 0 ? this.#args.maxGradNorm : Infinity);
     this.optimizer.step({ clip });
@@ -220,10 +226,10 @@ export class TrainingRun implements RunParts {
   }
 
   /** Adds up the gradients of `batches`, and gives their loss and what its measures are made of. */
-  #accumulate(batches: readonly Batch[]): BatchLoss {
+  #accumulate(batches: readonly Batch[], divisor?: Tensor): BatchLoss {
     const parts = batches.map((batch) =>
       tidy(() => {
-        const forward = () => this.#objective.loss(this.model, batch, this.#items);
+        const forward = () => this.#objective.loss(this.model, batch, this.#items, divisor);
         const { loss, sums } = this.#args.fp16 ? withHalfActivations(forward) : forward();
         loss.backward();
         return { loss: loss.detach(), sums };
@@ -327,6 +333,7 @@ export class TrainingRun implements RunParts {
     this.#zeroGrad();
     this.#captured.dispose();
     this.#tally.dispose();
+    this.#divisor?.dispose();
     if (this.#ownsOptimizer) this.optimizer.dispose();
   }
 

@@ -29,9 +29,10 @@ export interface CrossEntropyOptions {
   /** Default `"mean"` over the rows with a target; NaN if there is none. */
   reduction?: "mean" | "sum";
   /**
-   * Divides the sum by this instead: the count of items in a whole accumulated batch, as Hugging Face's Trainer does.
+   * Divides the sum by this instead: the count of items in a whole accumulated batch, as Hugging Face's Trainer does. A
+   * float32 tensor of one element where a captured step has another count each time.
    */
-  numItemsInBatch?: number;
+  numItemsInBatch?: number | Tensor;
   /** The label that counts for nothing; default -100. */
   ignoreIndex?: number;
   /** Predict each label from the row before it, as language models do; default false. */
@@ -60,7 +61,8 @@ export function prepareTargets(labels: Tensor, options: CrossEntropyOptions): Ta
     ignore: options.ignoreIndex ?? -100,
   });
   if (options.numItemsInBatch !== undefined) {
-    return { targets, divisor: full(device, [1], options.numItemsInBatch) };
+    const { numItemsInBatch: items } = options;
+    return { targets, divisor: typeof items === "number" ? full(device, [1], items) : items.alias() };
   }
   if (options.reduction === "sum") return { targets, divisor: full(device, [1], 1) };
   const divisor = empty(device, [1]);

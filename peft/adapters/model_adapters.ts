@@ -75,6 +75,8 @@ export interface AdapterHost<M extends Module> {
   restoreGradients(): void;
   /** The model's forward, through the adapters. */
   forward(inputs: object): unknown;
+  /** Whether it puts virtual tokens before every row; absent: no. */
+  readonly addsTokens?: boolean;
   /** Whether a method changes ranks while it trains; absent: no. */
   readonly changesRanks?: boolean;
   /** Runs what methods do after an optimizer step; absent if no method does anything. */

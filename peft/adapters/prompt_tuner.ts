@@ -50,6 +50,7 @@ const ENCODER_PREFIX = "prompt_encoder.";
 /** Virtual tokens of one model, by adapter. */
 export class PromptTuner<M extends Module> implements AdapterHost<M> {
   readonly model: M;
+  readonly addsTokens = true;
   readonly state: AdapterState = new AdapterState();
   /** Encoders by adapter: `prompt_encoder.default` of the PEFT model. */
   readonly encoders: ModuleDict<VirtualTokenEncoder> = new ModuleDict();
