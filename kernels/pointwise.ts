@@ -71,6 +71,11 @@ export const unaryTable = {
     value: `select(max(v, 0.0), v, ${isNan("v")})`,
     derivative: `select(0.0, 1.0, v > 0.0 || ${isNan("v")})`, // PyTorch lets the gradient of NaN pass
   },
+  /** 1 above 0, else 0; NaN for NaN. */
+  isPositive: {
+    value: `select(select(0.0, 1.0, v > 0.0), v, ${isNan("v")})`,
+    derivative: "0.0",
+  },
   sigmoid: {
     value: `select(sigmoid(v), v, ${isNan("v")})`,
     derivative: `select(sigmoid(v) * sigmoid(-v), v, ${isNan("v")})`,

@@ -37,6 +37,7 @@ export {
   exp,
   gelu,
   geluNew,
+  isPositive,
   log,
   log1mExp,
   logSigmoid,

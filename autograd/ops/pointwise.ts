@@ -48,6 +48,8 @@ export const exp = (x: Tensor): Tensor => unary("exp", x);
 export const log = (x: Tensor): Tensor => unary("log", x);
 /** max(x, 0); the gradient at 0 is 0. */
 export const relu = (x: Tensor): Tensor => unary("relu", x);
+/** 1 where x > 0, else 0; its gradient is 0. */
+export const isPositive = (x: Tensor): Tensor => unary("isPositive", x);
 /** 1 / (1 + e^-x). */
 export const sigmoid = (x: Tensor): Tensor => unary("sigmoid", x);
 /** log(1 / (1 + e^-x)), exact to rounding where the sigmoid is next to 1 or out of float32's range. */

@@ -38,6 +38,7 @@ export const unaryReference: Readonly<
   exp: { f: Math.exp, slope: Math.exp },
   log: { f: Math.log, slope: (x) => 1 / x },
   relu: { f: (x) => Math.max(x, 0), slope: (x) => x > 0 ? 1 : 0 },
+  isPositive: { f: (x) => x > 0 ? 1 : 0, slope: () => 0 },
   sigmoid: { f: sigmoid, slope: (x) => sigmoid(x) * sigmoid(-x) },
   logSigmoid: {
     f: (x) => Math.min(x, 0) - Math.log1p(Math.exp(-Math.abs(x))),

@@ -36,9 +36,9 @@ export interface DPOTerms extends DPOLossSettings {
   /** chosenScores - rejectedScores */
   readonly delta: Tensor;
   /** The same of scores divided by the number of tokens. */
-  readonly meanDelta: Tensor;
+  readonly meanDelta: () => Tensor;
   /** The mean negative log-likelihood of the better answers' tokens, as its share in each pair. */
-  readonly nll: Tensor;
+  readonly nll: () => Tensor;
 }
 
 /** A loss. */
@@ -47,8 +47,6 @@ export interface DPOLoss {
   readonly of: (terms: DPOTerms) => Tensor;
   /** Whether it depends on the difference of both scores alone, so that every divergence fits. */
   readonly takesDivergences?: boolean;
-  /** Whether it needs lengths. */
-  readonly needsLengths?: boolean;
 }
 
 /** -log sigmoid(x) */
@@ -80,15 +78,13 @@ export const DPO_LOSSES: Readonly<Record<DPOLossType, DPOLoss>> = {
   hinge: { of: ({ beta, delta }) => relu(oneMinus(scale(delta, beta))), takesDivergences: true },
   /** (a / |yw| - b / |yl| - 1 / (2 beta))^2 (Azar et al. 2023, arXiv:2310.12036, eq. 17) */
   ipo: {
-    of: ({ beta, meanDelta }) => square(subtract(meanDelta, 1 / (2 * beta))),
+    of: ({ beta, meanDelta }) => square(subtract(meanDelta(), 1 / (2 * beta))),
     takesDivergences: true,
-    needsLengths: true,
   },
   /** -log s(beta (a / |yw| - b / |yl|)) */
   sigmoid_norm: {
-    of: ({ beta, meanDelta }) => softplus(scale(meanDelta, beta)),
+    of: ({ beta, meanDelta }) => softplus(scale(meanDelta(), beta)),
     takesDivergences: true,
-    needsLengths: true,
   },
   /** Labels that are wrong with probability e: (-(1 - e) log s(beta h) + e log s(-beta h)) / (1 - 2e) (arXiv:2403.00409) */
   robust: {
@@ -137,7 +133,7 @@ export const DPO_LOSSES: Readonly<Record<DPOLossType, DPOLoss>> = {
     takesDivergences: true,
   },
   /** The mean negative log-likelihood of the better answers' tokens, for mixtures (RPO, MPO) */
-  sft: { of: ({ nll }) => nll, takesDivergences: true },
+  sft: { of: ({ nll }) => nll(), takesDivergences: true },
 };
 
 /** Names of the losses. */

@@ -62,13 +62,12 @@ export class DPOObjective extends PairObjective {
     const [chosenLogps, rejectedLogps] = halves(policy);
     const score = (x: Tensor) => DIVERGENCES[fDivergenceType](x, this.#args);
     const [chosenScores, rejectedScores] = [score(a), score(b)];
-    const needsLengths = lossType.some((name) => DPO_LOSSES[name].needsLengths);
     const terms: DPOTerms = {
       ...settingsOf(this.#args),
       ...{ a, b, chosenScores, rejectedScores },
       delta: subtract(chosenScores, rejectedScores),
-      meanDelta: needsLengths ? meanDelta(chosenScores, rejectedScores, batch) : chosenScores,
-      nll: lossType.includes("sft") ? nllShares(weights ? sequenceLogProbs(tokens) : policy, batch) : a,
+      meanDelta: () => meanDelta(chosenScores, rejectedScores, batch),
+      nll: () => nllShares(weights ? sequenceLogProbs(tokens) : policy, batch),
     };
     const losses = lossType
       .map((name, i) => weighted(DPO_LOSSES[name].of(terms), lossWeights?.[i] ?? 1))

@@ -6,11 +6,10 @@
 import {
   concat,
   full,
+  isPositive,
   noGrad,
-  relu,
   reshape,
   scale,
-  sigmoid,
   subtract,
   sum,
   type Tensor,
@@ -44,11 +43,6 @@ const MEASURES = [
   "logps/rejected",
 ];
 
-/** 1 where a > b, else 0, outside the gradient graph. */
-function isGreater(a: Tensor, b: Tensor): Tensor {
-  return relu(subtract(scale(sigmoid(scale(subtract(a, b), 1e30)), 2), 1));
-}
-
 /** A loss of pairs for the Trainer; classes below it compute it. */
 export abstract class PairObjective implements Objective {
   readonly required = "pair of answers is required";
@@ -80,7 +74,7 @@ export abstract class PairObjective implements Objective {
 
   #sums({ chosenRewards, rejectedRewards, chosenLogps, rejectedLogps, others = [] }: PairResult): Tensor {
     const [pairs] = chosenRewards.shape;
-    const accuracies = isGreater(chosenRewards, rejectedRewards);
+    const accuracies = isPositive(subtract(chosenRewards, rejectedRewards));
     const rows = [chosenRewards, rejectedRewards, accuracies, chosenLogps, rejectedLogps, ...others];
     const sums = sum(concat(rows.map((row) => reshape(row, [1, pairs])), 0), { axis: 1 });
     return concat([sums, full(sums.device, [1], pairs)], 0);

@@ -6,6 +6,7 @@ import {
   exp,
   gelu,
   geluNew,
+  isPositive,
   log,
   log1mExp,
   logSigmoid,
@@ -30,7 +31,7 @@ import { erfcReference, stretchedIndices, unaryReference } from "../../reference
 const capped = (x: Tensor) => softcap(x, 2.5);
 const unary = {
   ...{ negate, square, sqrt, exp, log, relu, sigmoid, silu, tanh, softcap: capped, geluNew, gelu },
-  ...{ logSigmoid, log1mExp },
+  ...{ logSigmoid, log1mExp, isPositive },
 };
 
 /** Values between 0.1 and 4.1, or below 0. */
