@@ -65,12 +65,17 @@ async function isHeld(path: string, patienceMs: number): Promise<boolean> {
   if (!found) return false;
   const { holder, touched } = found;
   if (Date.now() - touched > STALE_MS) return false;
-  if (holder && holder.host === await hostName()) {
-    if (holder.pid === ownPid()) return held.has(holder.token);
+  if (holder && held.has(holder.token)) return true;
+  if (holder?.host && holder.host === await hostName()) {
+    if (holder.pid === ownPid()) return false; // of an earlier process of that number
     const liveness: Liveness = livenessOf(holder.pid);
     if (liveness !== "unknown") return liveness === "alive";
   }
   // Another computer's, or one whose processes are not ours to see: a process that lives touches it.
+  const who = holder ? `process ${holder.pid}` : "a process";
+  console.warn(
+    `${quote(path)} is a lock of ${who}; watching up to ${patienceMs / 1000} s for a sign of life`,
+  );
   for (let waited = 0; waited < patienceMs; waited += 200) {
     await sleep(200);
     const now = await holderOf(path);

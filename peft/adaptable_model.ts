@@ -33,3 +33,26 @@ export function switchCheckpointing(model: Module, on: boolean): void {
   }
   method.call(model);
 }
+
+/** What training asks of a model beside its forward; each part may be missing. */
+export interface TrainingPart {
+  neftuneNoiseAlpha?: number | null;
+  readonly isCapturable?: boolean;
+  isCapturableBatch?(batch: object): boolean;
+}
+
+/** That part of a model. */
+export function trainingPartOf(model: Module): TrainingPart {
+  return model as TrainingPart;
+}
+
+/** Fails for a model that has adapters. @throws {TypeError} naming the first module that has some */
+export function checkUnwrapped(model: Module): void {
+  for (const [path, module] of model.namedModules()) {
+    if ("adapterParameters" in module) {
+      throw new TypeError(
+        `Cannot wrap the model: "${path}" has adapters already; use addAdapter() of the PeftModel it is in`,
+      );
+    }
+  }
+}

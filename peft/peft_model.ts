@@ -7,7 +7,7 @@ import type { FolderInput } from "../io/file_source.ts";
 import { type FolderOutput, openTarget } from "../io/folder_target.ts";
 import { Module, type ModuleDict, type TrainingStateKeeper, trainingStateKeeper } from "../nn/mod.ts";
 import type { AdaptableModel, AdapterRows, ForwardInputs, Generate } from "./adaptable_model.ts";
-import { switchCheckpointing } from "./adaptable_model.ts";
+import { checkUnwrapped, switchCheckpointing, trainingPartOf } from "./adaptable_model.ts";
 import { registerHost, unmixedTunerOf } from "./adapters/find_adapters.ts";
 import type { AdapterHost, InjectOptions } from "./adapters/model_adapters.ts";
 import { PromptTuner } from "./adapters/prompt_tuner.ts";
@@ -17,6 +17,7 @@ import { type PeftConfig, withFields } from "./config/peft_config.ts";
 import { readAdapterConfig, readAdapterValues } from "./files/adapter_files.ts";
 import { adapterFolder, type LoadAdapterOptions, type SaveAdapterOptions } from "./files/adapter_folder.ts";
 import { saveAdapter } from "./operations/save_adapter.ts";
+import { countParameters, describeParameters } from "./parameter_counts.ts";
 import { setScale } from "./operations/scale_adapters.ts";
 import {
   getLayerStatus,
@@ -50,13 +51,7 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
   /** @internal Use `getPeftModel` or `PeftModel.fromPretrained`. */
   constructor(model: M, config: PeftConfig, mixed = false) {
     super();
-    for (const [path, module] of model.namedModules()) {
-      if ("adapterParameters" in module) {
-        throw new TypeError(
-          `Cannot wrap the model: "${path}" has adapters already; use addAdapter() of the PeftModel it is in`,
-        );
-      }
-    }
+    checkUnwrapped(model);
     if (isPromptLearning(config) && !mixed) {
       const host = new PromptTuner(model);
       this.#host = host;
@@ -123,21 +118,17 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
     return (this.#host.model as unknown as { config: never }).config;
   }
 
-  /**
-   * Whether the Trainer may record its steps: the base must allow it, and no adapter may change its ranks while it
-   * trains.
-   */
+  /** Whether the Trainer may record its steps: the base allows it, and no adapter changes its ranks in training. */
   get isCapturable(): boolean {
     const { model, changesRanks } = this.#host;
-    return this.forward === PeftModel.prototype.forward &&
-      (model as { isCapturable?: boolean }).isCapturable === true && !changesRanks;
+    return this.forward === PeftModel.prototype.forward && trainingPartOf(model).isCapturable === true &&
+      !changesRanks;
   }
 
   /** Whether the step of a batch may be recorded: what the model says, but for virtual tokens, which it does not know. */
   isCapturableBatch(batch: object): boolean {
     const { model, addsTokens } = this.#host;
-    const own = model as { isCapturableBatch?(batch: object): boolean };
-    return addsTokens !== true && own.isCapturableBatch?.(batch) === true;
+    return addsTokens !== true && trainingPartOf(model).isCapturableBatch?.(batch) === true;
   }
 
   /**
@@ -178,11 +169,11 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
 
   /** The model's NEFTune noise (see `CausalLM.neftuneNoiseAlpha`); undefined if it has none. */
   get neftuneNoiseAlpha(): number | null | undefined {
-    return (this.#host.model as { neftuneNoiseAlpha?: number | null }).neftuneNoiseAlpha;
+    return trainingPartOf(this.#host.model).neftuneNoiseAlpha;
   }
 
   set neftuneNoiseAlpha(alpha: number | null | undefined) {
-    (this.#host.model as { neftuneNoiseAlpha?: number | null }).neftuneNoiseAlpha = alpha;
+    trainingPartOf(this.#host.model).neftuneNoiseAlpha = alpha;
   }
 
   /** The model's generate, through the adapters; `adapterNames` as in `forward`. */
@@ -195,20 +186,12 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
 
   /** Numbers of parameters: those that train, and all. */
   getNbTrainableParameters(): [trainable: number, all: number] {
-    let [trainable, all] = [0, 0];
-    for (const parameter of this.parameters()) {
-      all += parameter.size;
-      if (parameter.requiresGrad) trainable += parameter.size;
-    }
-    return [trainable, all];
+    return countParameters(this);
   }
 
   /** Prints `trainable params: 294,912 || all params: 124,734,720 || trainable%: 0.2364`. */
   printTrainableParameters(): void {
-    const [trainable, all] = this.getNbTrainableParameters();
-    const [part, whole] = [trainable, all].map((n) => n.toLocaleString("en-US"));
-    const percent = (100 * trainable / all).toFixed(4);
-    console.log(`trainable params: ${part} || all params: ${whole} || trainable%: ${percent}`);
+    console.log(describeParameters(...this.getNbTrainableParameters()));
   }
 
   /** Adds an adapter that is neither active nor trainable. */

@@ -58,7 +58,8 @@ function windowsOf(tokens: readonly number[], stride: number, maxLength: number)
  *
  * @example
  * ```ts
- * import { AutoModelForCausalLM, AutoTokenizer, evaluatePerplexity } from "@peft/webgpu";
+ * import { AutoModelForCausalLM, AutoTokenizer } from "@peft/webgpu";
+ * import { evaluatePerplexity } from "@peft/webgpu/train";
  *
  * const model = await AutoModelForCausalLM.fromPretrained("gpt2");
  * const tokenizer = await AutoTokenizer.fromPretrained("gpt2");

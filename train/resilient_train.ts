@@ -54,7 +54,8 @@ async function newestWhole(paths: readonly string[]): Promise<string | null> {
  *
  * @example
  * ```ts
- * import { AutoModelForCausalLM, AutoTokenizer, resilientTrain, TextDataset, Trainer } from "@peft/webgpu";
+ * import { AutoModelForCausalLM, AutoTokenizer, TextDataset, Trainer } from "@peft/webgpu";
+ * import { resilientTrain } from "@peft/webgpu/train";
  *
  * const tokenizer = await AutoTokenizer.fromPretrained("gpt2");
  * const trainDataset = await TextDataset.fromFile("notes.txt", tokenizer, { blockSize: 128 });
