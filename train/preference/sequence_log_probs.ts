@@ -11,15 +11,16 @@ import type { TrainableModel } from "../trainable_model.ts";
 export type LabelWeights = readonly (readonly number[])[];
 
 /**
- * The log-probability of each label of a batch, float32 [R, L], 0 where there is none.
- * @param labels in place of the batch's own
+ * The log-probability of each label of a batch, float32 [R, L], 0 where there is none, and for the first of each row: no
+ * token predicts it, and a virtual one does not count either (as in TRL).
  * @throws {TypeError} if the model gives none
  */
 export function tokenLogProbs(
   forward: TrainableModel["forward"],
   { inputIds, labels, attentionMask }: Batch,
 ): Tensor {
-  const rows = { inputIds, labels, ...attentionMask && { attentionMask } };
+  const predicted = labels.map((row) => row[0] === -100 ? row : [-100, ...row.slice(1)]);
+  const rows = { inputIds, labels: predicted, ...attentionMask && { attentionMask } };
   const { logProbs } = forward({ ...rows, numItemsInBatch: 1, logProbs: true });
   if (logProbs) return logProbs;
   throw new TypeError(
