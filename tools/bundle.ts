@@ -1,6 +1,6 @@
 /**
- * Bundles every public name for browsers with esbuild: dist/peft_webgpu.js, one ES module with a source map, and beside it the two
- * packages that tokenizers need, each loaded on first use. Other npm packages and `node:` modules, which the core
+ * Bundles every public name for browsers with esbuild: dist/peft_webgpu.js, one ES module with a source map, and beside it
+ * the packages that tokenizers and files of data need, each loaded on first use. Other npm packages and `node:` modules, which the core
  * reaches by dynamic import alone, stay outside. Fails where the result still names Deno or Node, or imports anything
  * at load time. Run: `deno task bundle`.
  * @module
@@ -37,10 +37,26 @@ export function findRuntimeNames(code: string): string[] {
   });
 }
 
+/** A package that goes with the bundle. */
+interface Part {
+  readonly file: string;
+  /** Its entry in deno.json. */
+  readonly entry: string;
+  /** Packages that it imports itself, with their versions. */
+  readonly needs?: readonly string[];
+}
+
 /** Packages that go with the bundle, by the specifier that the source imports: file name, and package in deno.json. */
-const PARTS: Readonly<Record<string, { readonly file: string; readonly entry: string }>> = {
+const PARTS: Readonly<Record<string, Part>> = {
   "@huggingface/tokenizers": { file: "peft_webgpu_tokenizers.js", entry: "@huggingface/tokenizers" },
   "@huggingface/jinja": { file: "peft_webgpu_jinja.js", entry: "@huggingface/jinja" },
+  "papaparse": { file: "peft_webgpu_csv.js", entry: "papaparse" },
+  "hyparquet": { file: "peft_webgpu_parquet.js", entry: "hyparquet" },
+  "hyparquet-compressors": {
+    file: "peft_webgpu_parquet_compressors.js",
+    entry: "hyparquet-compressors",
+    needs: ["fzstd@0.1.1", "hysnappy@1.1.1"],
+  },
   "gpt-tokenizer/bpeRanks/r50k_base": { file: "peft_webgpu_gpt2_vocabulary.js", entry: "gpt-tokenizer/" },
 };
 
@@ -72,9 +88,10 @@ async function runDeno(args: string[]): Promise<string> {
 async function linkPackages(imports: Readonly<Record<string, string>>): Promise<string> {
   const { npmCache } = JSON.parse(await runDeno(["info", "--json"])) as { npmCache: string };
   const folder = await Deno.makeTempDir();
-  for (const { entry } of Object.values(PARTS)) {
-    const [, name, version] = /^npm:\/?((?:@[^/]+\/)?[^@/]+)@([^/]+)/.exec(imports[entry])!;
-    await runDeno(["cache", "--quiet", `npm:${name}@${version}`]);
+  const wanted = Object.values(PARTS).flatMap(({ entry, needs = [] }) => [imports[entry], ...needs]);
+  for (const specifier of wanted) {
+    const [, name, version] = /^(?:npm:)?\/?((?:@[^/]+\/)?[^@/]+)@([^/]+)/.exec(specifier)!;
+    await runDeno(["cache", "--quiet", "--no-lock", `npm:${name}@${version}`]); // the lock has them by deno.json
     for (const registry of Deno.readDirSync(npmCache)) {
       const path = `${npmCache}/${registry.name}/${name}/${version}`;
       if (!await Deno.stat(path).then((info) => info.isDirectory, () => false)) continue;
@@ -172,7 +189,7 @@ if (import.meta.main) {
   console.log(
     `dist/peft_webgpu.js: ${byteLength.toLocaleString("en")} bytes, ${
       gzipLength.toLocaleString("en")
-    } gzipped; beside it, loaded when a tokenizer is: ${[...parts.keys()].join(", ")}`,
+    } gzipped; beside it, loaded on first use: ${[...parts.keys()].join(", ")}`,
   );
   Deno.exit(problems.length === 0 ? 0 : 1);
 }

@@ -27,7 +27,10 @@ const MAYBE_LISTS = new Set(["prompt", "completion", "chosen", "rejected"]);
 
 async function loadPapa(): Promise<Papa> {
   const module = await import("papaparse").catch((cause) => {
-    throw new Error("Cannot read .csv: the package papaparse is required, received none", { cause });
+    throw new Error(
+      "Cannot read .csv: the package papaparse is required (beside the browser bundle its file peft_webgpu_csv.js), received none",
+      { cause },
+    );
   });
   return (module as unknown as { default: Papa }).default;
 }

@@ -49,7 +49,7 @@ async function loadHyparquet() {
     return { ...hyparquet as unknown as Hyparquet, compressors: withEmptyPages(compressors as Compressors) };
   } catch (cause) {
     throw new Error(
-      "Cannot read .parquet: the packages hyparquet and hyparquet-compressors are required, received none",
+      "Cannot read .parquet: the packages hyparquet and hyparquet-compressors are required (beside the browser bundle the files peft_webgpu_parquet*.js), received none",
       { cause },
     );
   }
