@@ -44,6 +44,9 @@ export interface SFTDatasetOptions extends SFTDataSettings {
   readonly needsLengths: boolean;
 }
 
+/** Milliseconds after which tokenizing lets a page answer. */
+const WORK_MS = 100;
+
 /** Labels that count: all but -100, and the first, which no token predicts. */
 function countLabels({ inputIds, labels = inputIds }: Example): number {
   let count = 0;
@@ -140,7 +143,12 @@ export class SFTDataset implements Dataset {
     };
     const lengths = new Uint32Array(count);
     const isText = new Uint8Array(count);
+    let pause = performance.now() + WORK_MS;
     for (const row of order) {
+      if (performance.now() > pause) {
+        await new Promise((resolve) => setTimeout(resolve, 0));
+        pause = performance.now() + WORK_MS;
+      }
       const read = this.#read(row, counts);
       const example = read instanceof Promise ? await read : read;
       const learned = countLabels(example);
