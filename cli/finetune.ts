@@ -7,32 +7,25 @@ import {
   AdaLoraConfig,
   type CausalLM,
   checkWritableFolder,
-  describeConfig,
   getLastCheckpoint,
   getPeftModel,
   PeftModel,
   planMemory,
-  type SchedulerType,
   type Tokenizer,
-  Trainer,
+  type Trainer,
   type TrainerCallback,
+  type TrainingArguments,
 } from "@peft/webgpu";
-import {
-  type EvalOutput,
-  RunLog,
-  SampleCallback,
-  TensorBoardLog,
-  TokenLossSamples,
-  writeTrainingCard,
-} from "@peft/webgpu/train";
+import { resilientTrain, SCHEDULER_TYPES } from "@peft/webgpu/train";
 import { choice, flag, integer, number, text } from "../options/rules.ts";
-import { type Command, UsageError } from "./command.ts";
-import { endTokens, load, loadTokenizer, MODEL_FLAGS } from "./loading.ts";
-import { writeReport } from "./report.ts";
+import { type Command, UsageError, type Values } from "./command.ts";
+import { InterruptedError, interruptible } from "./interrupt.ts";
+import { load, loadTokenizer, MODEL_FLAGS } from "./loading.ts";
+import { learningRateOf, METHOD_FLAGS, methodConfig, readFields } from "./methods.ts";
 import { previewExample } from "./preview.ts";
 import { ProgressBar } from "./progress.ts";
-import { InterruptedError, interruptible } from "./interrupt.ts";
-import { learningRateOf, METHOD_FLAGS, methodConfig } from "./methods.ts";
+import { numbersOf, RunReports } from "./run_reports.ts";
+import { readTask, TASK_FLAGS, type TaskData, taskRate } from "./tasks.ts";
 import {
   HELD_OUT_FLAGS,
   LEARNING_FLAGS,
@@ -40,6 +33,7 @@ import {
   readTrainingRows,
   ROW_FLAGS,
   sftExamples,
+  type TrainingRows,
 } from "./training_data.ts";
 import { blockSizeOf, planOptions, TRAINING_FLAGS, trainingArgs } from "./training_flags.ts";
 
@@ -61,9 +55,14 @@ const flags = {
     rule: integer(0, 1e9),
     help: "Steps between evaluations of --eval-data; default 0, or with --report ten in all",
   },
-  output: { rule: text, required: true, help: "Folder for the adapter" },
+  output: { rule: text, required: true, help: "Folder for the adapter, or with --method full the model" },
+  ...TASK_FLAGS,
   ...METHOD_FLAGS,
   ...TRAINING_FLAGS,
+  "training-options": {
+    rule: text,
+    help: 'Further settings of the Trainer as JSON, such as {"weight_decay": 0.01, "neftune_noise_alpha": 5}',
+  },
   epochs: { rule: number(0, 1e6), default: 3, help: "Passes over the data" },
   "max-steps": {
     rule: integer(-1, 1e9),
@@ -72,7 +71,7 @@ const flags = {
   },
   lr: { rule: number(0, 10), help: "Learning rate; default: 2e-4 for LoRA, by the method for others" },
   schedule: {
-    rule: choice("linear", "cosine", "constant", "constant_with_warmup"),
+    rule: choice(...SCHEDULER_TYPES),
     default: "linear",
     help: "Learning rate schedule",
   },
@@ -104,6 +103,8 @@ const flags = {
   },
 } as const;
 
+type FinetuneValues = Values<typeof flags>;
+
 /** Prints how many parameters train. */
 function printTrainable(model: CausalLM | PeftModel<CausalLM>): void {
   if (model instanceof PeftModel) return model.printTrainableParameters();
@@ -111,27 +112,122 @@ function printTrainable(model: CausalLM | PeftModel<CausalLM>): void {
   console.log(`trainable params: ${count.toLocaleString("en-US")} (all)`);
 }
 
-/** A path's last part. */
-const nameOf = (path: string) => path.replace(/[/\\]+$/, "").split(/[/\\]/).at(-1)!;
-
-/** The numbers of an evaluation, its measures among them. */
-function numbersOf({ metrics, ...numbers }: EvalOutput): Record<string, number | null> {
-  return { ...numbers, ...metrics };
-}
-
-/** A tokenizer whose texts are questions to a chat model, where its model is one. */
-const asPrompt = (tokenizer: Tokenizer) => ({
-  encode: (text: string) =>
-    tokenizer.chatTemplate
-      ? tokenizer.applyChatTemplate([{ role: "user", content: text }], { addGenerationPrompt: true })
-      : tokenizer.encode(text),
-  decode: (ids: readonly number[]) => tokenizer.decode([...ids], { skipSpecialTokens: true }),
-});
-
 /** AdaLoRA's part of a step. */
 const allocatesRanks = (model: PeftModel<CausalLM>): TrainerCallback => ({
   onOptimizerStep: (_args, { globalStep }) => model.updateAndAllocate(globalStep + 1),
 });
+
+/** The settings of `--training-options`, by their names in TypeScript. */
+const furtherSettings = (text: string | undefined): Partial<TrainingArguments> =>
+  readFields("--training-options", text);
+
+/** Settings of the Trainer. */
+function settingsOf(values: FinetuneValues, evalSteps: number): Partial<TrainingArguments> {
+  const saves = values["save-steps"] > 0;
+  return {
+    outputDir: values.output,
+    saveStrategy: saves ? "steps" : "no",
+    ...saves ? { saveSteps: values["save-steps"], saveTotalLimit: 2 } : {},
+    numTrainEpochs: values.epochs,
+    maxSteps: values["max-steps"],
+    perDeviceTrainBatchSize: values["batch-size"],
+    perDeviceEvalBatchSize: values["batch-size"],
+    ...trainingArgs(values),
+    learningRate: values.lr ?? learningRateOf(values.method) * taskRate(values.task),
+    lrSchedulerType: values.schedule,
+    warmupRatio: values.warmup,
+    loggingSteps: 5,
+    loggingFirstStep: true,
+    ...evalSteps > 0 ? { evalStrategy: "steps", evalSteps } : {},
+    reportTo: "none",
+    seed: values.seed,
+    ...furtherSettings(values["training-options"]),
+  };
+}
+
+/** One attempt: a model on a device, and what trains it. After a lost device there is another. */
+interface Attempt {
+  readonly base: CausalLM;
+  readonly model: CausalLM | PeftModel<CausalLM>;
+  readonly trainer: Trainer;
+  readonly reports: RunReports;
+  readonly steps: number;
+}
+
+/** Makes attempts; the data is read once. */
+class Attempts {
+  readonly #values: FinetuneValues;
+  readonly #tokenizer: Tokenizer;
+  readonly #rows: TrainingRows;
+  #data: TaskData | null = null;
+  #count = 0;
+
+  constructor(values: FinetuneValues, tokenizer: Tokenizer, rows: TrainingRows) {
+    this.#values = values;
+    this.#tokenizer = tokenizer;
+    this.#rows = rows;
+  }
+
+  async make(): Promise<Attempt> {
+    const values = this.#values;
+    const tokenizer = this.#tokenizer;
+    const { train, heldOut } = this.#rows;
+    const isFirst = this.#count++ === 0;
+    const { base } = await load("finetune", { ...values, adapter: undefined });
+    const data = this.#data ??= await readTask(train, heldOut, tokenizer, values, blockSizeOf(values, base));
+    const rows = values["batch-size"] * values.accumulation;
+    const steps = values["max-steps"] > 0
+      ? values["max-steps"]
+      : Math.ceil(values.epochs * Math.ceil(data.rows / rows));
+    const config = methodConfig(values, steps);
+    const adapted = config && getPeftModel(base, config, "default", { seed: values.seed });
+    const model = adapted ?? base;
+    if (isFirst) {
+      printTrainable(model);
+      if (values.memory !== undefined) {
+        const { total } = planMemory(model, planOptions(values, base));
+        console.log(`memory: at most ${(total / 1e6).toFixed(1)} MB on the device`);
+      }
+    }
+    const evalSteps = heldOut
+      ? values["eval-steps"] ?? (values.report ? Math.max(1, Math.ceil(steps / 10)) : 0)
+      : 0;
+    const facts = {
+      ...{ base, baseName: values.model, tokenizer, task: values.task, method: values.method, config, steps },
+      ...{
+        data: values.data,
+        heldOut: heldOut && (values["eval-data"] ?? `${values["eval-split"]} of the rows`),
+      },
+      ...{
+        rows: train.length,
+        examples: data.examples,
+        heldOutExamples: data.heldOut,
+        output: values.output,
+      },
+    };
+    const reports = new RunReports(facts, values.report, values["sample-prompt"]);
+    const trainer = data.trainer({
+      model,
+      args: settingsOf(values, evalSteps),
+      tokenizer,
+      callbacks: [
+        new ProgressBar(base.device),
+        ...config instanceof AdaLoraConfig ? [allocatesRanks(adapted!)] : [],
+        ...reports.callbacks,
+      ],
+    });
+    return { base, model, trainer, reports, steps };
+  }
+}
+
+/** Shows the first example of the data. */
+async function preview(values: FinetuneValues, tokenizer: Tokenizer, colours: boolean): Promise<void> {
+  const rows = await readRows(values.data, values, values.seed);
+  const examples = await sftExamples(rows, tokenizer, values, values["block-size"]);
+  console.log(previewExample(tokenizer, (await examples.at(0))!, colours));
+  console.log(`${examples.length} examples in ${values.data}`);
+  await rows.close();
+}
 
 /** The command. */
 export const finetune: Command<typeof flags> = {
@@ -142,9 +238,10 @@ export const finetune: Command<typeof flags> = {
   examples: [
     "./run finetune --model gpt2 --data my.txt --output out/adapter",
     "./run finetune --model chat.gguf --data conversations.jsonl --output out/adapter --preview",
+    "./run finetune --model chat.gguf --data pairs.jsonl --task dpo --output out/dpo --report",
     "./run finetune --config my_run.yaml --method dora --rank 32",
     "./run finetune --model examples/demo/model --data examples/demo/data/pirate.jsonl \\",
-    "  --eval-data examples/demo/data/pirate_held_out.jsonl --targets all-linear --lr 5e-3 --output out/adapter",
+    "  --eval-data examples/demo/data/pirate_held_out.jsonl --lr 5e-3 --output out/adapter",
   ],
   async run(values) {
     if (values["max-steps"] === 0) {
@@ -153,31 +250,9 @@ export const finetune: Command<typeof flags> = {
     await checkWritableFolder(values.output, "run finetune: --output");
     const tokenizer = await loadTokenizer(values.model, values);
     if (values.preview) {
-      const rows = await readRows(values.data, values, values.seed);
-      const examples = await sftExamples(rows, tokenizer, values, values["block-size"]);
-      const colours = Deno.stdout.isTerminal() && !Deno.noColor && !values.json;
-      console.log(previewExample(tokenizer, (await examples.at(0))!, colours));
-      console.log(`${examples.length} examples in ${values.data}`);
-      return;
+      return await preview(values, tokenizer, Deno.stdout.isTerminal() && !Deno.noColor && !values.json);
     }
-    const { base } = await load("finetune", { ...values, adapter: undefined });
-    const blockSize = blockSizeOf(values, base);
-    const { train, heldOut } = await readTrainingRows(values);
-    const trainDataset = await sftExamples(train, tokenizer, values, blockSize);
-    const evalDataset = heldOut ? await sftExamples(heldOut, tokenizer, values, blockSize) : undefined;
-    const rows = values["batch-size"] * values.accumulation;
-    const steps = values["max-steps"] > 0
-      ? values["max-steps"]
-      : Math.ceil(values.epochs * Math.ceil(trainDataset.length / rows));
-    const config = methodConfig(values, steps);
-    const adapted = config && getPeftModel(base, config, "default", { seed: values.seed });
-    const model = adapted ?? base;
-    printTrainable(model);
-    if (values.memory !== undefined) {
-      const { total } = planMemory(model, planOptions(values, base));
-      console.log(`memory: at most ${(total / 1e6).toFixed(1)} MB on the device`);
-    }
-    const checkpoints = values["save-steps"] > 0;
+    const attempts = new Attempts(values, tokenizer, await readTrainingRows(values));
     const checkpoint = values.resume ? await getLastCheckpoint(values.output) : null;
     if (values.resume) {
       console.log(
@@ -186,69 +261,26 @@ export const finetune: Command<typeof flags> = {
           : `no checkpoint in ${values.output}: training starts from the beginning`,
       );
     }
-    const progress = new ProgressBar(base.device);
-    const everySteps = values["eval-steps"] ?? (values.report ? Math.max(1, Math.ceil(steps / 10)) : 0);
-    const method = config ? Object.fromEntries(describeConfig(config)) : {};
-    const log = new RunLog({
-      about: {
-        model: values.model,
-        data: values.data,
-        evalData: values["eval-data"] ?? null,
-        method: values.method,
-        ...method,
-      },
-      example: () => trainDataset.at(0),
-      tokenizer,
-    });
-    const tokens = values.report && evalDataset ? new TokenLossSamples(log, evalDataset, tokenizer) : null;
-    const prompt = values["sample-prompt"];
-    const samples = prompt === undefined ? null : new SampleCallback({
-      prompts: [prompt],
-      tokenizer: asPrompt(tokenizer),
-      everySteps: evalDataset ? null : Math.max(1, Math.ceil(steps / 10)),
-      atStart: true,
-      generation: { maxNewTokens: 48, doSample: false, eosTokenId: endTokens(base, tokenizer) },
-    });
-    const trainer = new Trainer({
-      model,
-      args: {
-        outputDir: values.output,
-        saveStrategy: checkpoints ? "steps" : "no",
-        ...(checkpoints ? { saveSteps: values["save-steps"], saveTotalLimit: 2 } : {}),
-        numTrainEpochs: values.epochs,
-        maxSteps: values["max-steps"],
-        perDeviceTrainBatchSize: values["batch-size"],
-        perDeviceEvalBatchSize: values["batch-size"],
-        ...trainingArgs(values),
-        learningRate: values.lr ?? learningRateOf(values.method),
-        lrSchedulerType: values.schedule as SchedulerType,
-        warmupRatio: values.warmup,
-        loggingSteps: 5,
-        loggingFirstStep: true,
-        ...evalDataset && everySteps > 0 ? { evalStrategy: "steps", evalSteps: everySteps } : {},
-        reportTo: "none",
-        seed: values.seed,
-      },
-      trainDataset,
-      evalDataset,
-      tokenizer,
-      callbacks: [
-        progress,
-        ...config instanceof AdaLoraConfig ? [allocatesRanks(adapted!)] : [],
-        ...values.report ? [log, new TensorBoardLog()] : [],
-        ...tokens ? [tokens] : [],
-        ...samples ? [samples] : [],
-      ],
-    });
-    if (evalDataset) console.log(`evaluating ${values["eval-data"] ?? "the rows held out"} before training`);
-    const before = evalDataset ? await trainer.evaluate() : null;
-    if (before && !checkpoint) {
-      await log.note("evaluate", 0, numbersOf(before));
-      await tokens?.note(model, 0);
-    }
+    let attempt = await attempts.make();
+    const isEvaluated = values["eval-data"] !== undefined || !!values["eval-split"];
+    if (isEvaluated) console.log(`evaluating ${values["eval-data"] ?? "the rows held out"} before training`);
+    const before = isEvaluated ? await attempt.trainer.evaluate() : null;
+    if (before && !checkpoint) await attempt.reports.evaluated(attempt.model, 0, before);
+    let isFirst = true;
     const result = await interruptible(
       "stopping after this step, to save a checkpoint; press Ctrl-C again to stop at once",
-      (signal) => trainer.train({ resumeFromCheckpoint: checkpoint ?? false, signal }),
+      (signal) =>
+        resilientTrain({
+          makeTrainer: async () => {
+            if (!isFirst) attempt = await attempts.make();
+            isFirst = false;
+            return attempt.trainer;
+          },
+          onRestart: ({ checkpoint }) =>
+            console.log(`the device was lost: training goes on from ${checkpoint ?? "the beginning"}`),
+          resumeFromCheckpoint: checkpoint ?? false,
+          signal,
+        }),
     );
     const { trainingLoss, globalStep, aborted } = result;
     if (aborted) {
@@ -259,52 +291,52 @@ export const finetune: Command<typeof flags> = {
       );
       throw new InterruptedError();
     }
+    const { model, trainer, reports, base } = attempt;
+    const isAdapter = model instanceof PeftModel;
     await model.savePretrained(values.output);
-    if (!adapted) await tokenizer.savePretrained(values.output);
+    if (!isAdapter) await tokenizer.savePretrained(values.output);
     console.log(`${globalStep} steps, mean loss ${trainingLoss.toFixed(4)}`);
     const after = before && await trainer.evaluate();
-    if (before) {
-      console.log(`held-out loss ${before.evalLoss.toFixed(4)} -> ${after!.evalLoss.toFixed(4)}`);
+    if (before && after) {
+      console.log(`held-out loss ${before.evalLoss.toFixed(4)} -> ${after.evalLoss.toFixed(4)}`);
+      for (const [name, value] of Object.entries(after.metrics)) {
+        console.log(`${name} ${before.metrics[name].toFixed(4)} -> ${value.toFixed(4)}`);
+      }
+      const { evalStrategy, evalSteps } = trainer.args;
+      if (evalStrategy === "no" || globalStep % evalSteps! !== 0) {
+        await reports.evaluated(model, globalStep, after);
+      }
     }
-    if (after && values.report && globalStep % everySteps !== 0) {
-      await log.note("evaluate", globalStep, numbersOf(after));
-      await tokens!.note(model, globalStep);
-    }
-    await writeTrainingCard(values.output, {
-      data: `${values.data.split(",").map(nameOf).join(", ")} (${train.length} rows)`,
-      summary: `${values.model} trained with @peft/webgpu.`,
-      rows: [
-        ["base model", values.model],
-        [
-          "method",
-          [values.method, ...Object.entries(method).map(([name, value]) => `${name} ${value}`)].join(", "),
-        ],
-        ["steps", `${globalStep} of ${rows} rows of up to ${blockSize} tokens`],
-        ["learning rate", `${trainer.args.learningRate}, ${values.schedule}, warmup ${values.warmup}`],
-        ["optimizer", values.optim],
-        ["seed", values.seed],
-        ["training loss", trainingLoss.toFixed(4)],
-        ...before
-          ? [
-            [
-              "held-out loss",
-              `${before.evalLoss.toFixed(4)} before, ${after!.evalLoss.toFixed(4)} after`,
-            ] as const,
-          ]
-          : [],
-        ["seconds", result.metrics.trainRuntime.toFixed(0)],
-        ["device", base.device.adapterName],
+    const { learningRate, optim } = trainer.args;
+    await reports.finish(result, [
+      [
+        "steps",
+        `${globalStep} of ${values["batch-size"] * values.accumulation} rows of up to ${
+          blockSizeOf(values, base)
+        } tokens`,
       ],
-    });
-    console.log(`${adapted ? "adapter" : "model"} written to ${values.output}`);
-    if (values.report) console.log(`report written to ${await writeReport(values.output)}`);
+      ["learning rate", `${learningRate}, ${values.schedule}, warmup ${values.warmup}`],
+      ["optimizer", optim],
+      ["seed", values.seed],
+      ["training loss", trainingLoss.toFixed(4)],
+      ...before && after
+        ? [
+          [
+            "held-out loss",
+            `${before.evalLoss.toFixed(4)} before, ${after.evalLoss.toFixed(4)} after`,
+          ] as const,
+        ]
+        : [],
+    ]);
+    console.log(`${isAdapter ? "adapter" : "model"} written to ${values.output}`);
     return {
       output: values.output,
+      task: values.task,
       method: values.method,
       steps: globalStep,
       trainLoss: trainingLoss,
-      evalLossBefore: before?.evalLoss ?? null,
-      evalLoss: after?.evalLoss ?? null,
+      before: before && numbersOf(before),
+      after: after && numbersOf(after),
     };
   },
 };

@@ -221,8 +221,8 @@ export function parseTargets(text: string | undefined): string[] | string | null
 /** `lora_alpha` as `loraAlpha`. */
 const camelCase = (name: string) => name.replace(/_+([a-z0-9])/g, (_, letter) => letter.toUpperCase());
 
-/** The fields of `--method-options`. @throws {UsageError} for anything but a JSON object */
-function furtherFields(text: string | undefined): Record<string, unknown> {
+/** Fields that a flag has as JSON, by their names in TypeScript. @throws {UsageError} for anything but a JSON object */
+export function readFields(flag: string, text: string | undefined): Record<string, unknown> {
   if (text === undefined) return {};
   let value: unknown;
   try {
@@ -231,7 +231,7 @@ function furtherFields(text: string | undefined): Record<string, unknown> {
     value = null;
   }
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw new UsageError(`Cannot run finetune: --method-options must be a JSON object, received ${text}`);
+    throw new UsageError(`Cannot run finetune: ${flag} must be a JSON object, received ${text}`);
   }
   return Object.fromEntries(Object.entries(value).map(([name, entry]) => [camelCase(name), entry]));
 }
@@ -251,5 +251,5 @@ export function methodConfig(values: MethodValues, steps: number): AdapterConfig
     if (!values[name] || uses.includes(name)) continue;
     throw new UsageError(`Cannot run finetune: --${name} means nothing to --method ${values.method}`);
   }
-  return make({ ...fields(values, steps), ...furtherFields(values["method-options"]) });
+  return make({ ...fields(values, steps), ...readFields("--method-options", values["method-options"]) });
 }

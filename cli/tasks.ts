@@ -12,7 +12,7 @@ import {
   type TrainerCallback,
   type TrainingArguments,
 } from "@peft/webgpu";
-import { CPOTrainer, DPOTrainer, KTOTrainer, ORPOTrainer } from "@peft/webgpu/train";
+import { CPOTrainer, type Dataset, DPOTrainer, KTOTrainer, ORPOTrainer } from "@peft/webgpu/train";
 import { choice, number } from "../options/rules.ts";
 import { FULL } from "./methods.ts";
 import { type LearningValues, sftExamples } from "./training_data.ts";
@@ -37,6 +37,9 @@ export interface TaskParts {
 /** Rows as a task trains on them: how many there are, and the trainer of a model. */
 export interface TaskData {
   readonly rows: number;
+  /** What is trained on and held out, where the model learns tokens. */
+  readonly examples: Dataset | null;
+  readonly heldOut: Dataset | null;
   /** A trainer; settings of the task are those of the flags. */
   trainer(parts: TaskParts): Trainer;
 }
@@ -76,7 +79,7 @@ function preference(Class: unknown, needsReference: boolean, settings: Record<st
         );
       }
       return Promise.resolve({
-        rows: train.length,
+        ...{ rows: train.length, examples: null, heldOut: null },
         trainer: ({ model, args, tokenizer, callbacks }) =>
           new (Class as PreferenceClass)({
             ...{ model: model as CausalLM, trainDataset: train, tokenizer, callbacks },
@@ -94,7 +97,7 @@ const sft: Task = {
     const trainDataset = await sftExamples(train, tokenizer, values, maxLength);
     const evalDataset = heldOut ? await sftExamples(heldOut, tokenizer, values, maxLength) : undefined;
     return {
-      rows: trainDataset.length,
+      ...{ rows: trainDataset.length, examples: trainDataset, heldOut: evalDataset ?? null },
       trainer: (parts) => new Trainer({ ...parts, trainDataset, evalDataset }),
     };
   },

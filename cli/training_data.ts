@@ -112,13 +112,19 @@ export async function readRows(
 }
 
 /** The rows to train on and those that are held out, if any. */
+export interface TrainingRows {
+  readonly train: RowDataset;
+  readonly heldOut: RowDataset | null;
+}
+
+/** Reads them. */
 export async function readTrainingRows(
   values: RowValues & {
     readonly "eval-data": string | undefined;
     readonly "eval-split": number | undefined;
     readonly seed: number;
   },
-): Promise<{ train: RowDataset; heldOut: RowDataset | null }> {
+): Promise<TrainingRows> {
   const { data, seed, "eval-data": evalData, "eval-split": testSize } = values;
   if (evalData !== undefined && testSize !== undefined) {
     throw new UsageError("Cannot run finetune: --eval-data and --eval-split exclude each other");

@@ -4,7 +4,7 @@
  */
 
 import type { CausalLM, PlanOptions } from "@peft/webgpu";
-import type { OptimizerName } from "@peft/webgpu/train";
+import { OPTIMIZER_NAMES, type OptimizerName } from "@peft/webgpu/train";
 import { type MethodValues, virtualTokensOf } from "./methods.ts";
 import { choice, flag, integer, number } from "../options/rules.ts";
 
@@ -20,7 +20,7 @@ export const TRAINING_FLAGS = {
   },
   fp16: { rule: flag, help: "Keep activations for their gradients as float16: about half their memory" },
   optim: {
-    rule: choice("adamw_torch", "adamw_8bit", "sgd"),
+    rule: choice(...OPTIMIZER_NAMES),
     default: "adamw_torch",
     help: "Optimizer; adamw_8bit keeps its moments in a byte each",
   },

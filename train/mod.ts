@@ -32,6 +32,7 @@ export {
   getScheduler,
   LRScheduler,
   type LRSchedulerState,
+  SCHEDULER_TYPES,
   type SchedulerOptions,
   type SchedulerSettings,
   type SchedulerType,

@@ -62,7 +62,7 @@ Deno.test("parseFlags() checks names, types, ranges, choices and required flags"
     [[...required, "--dropout", "1.5"], /--dropout must be a number from 0 to 1, received 1.5/],
     [
       [...required, "--schedule", "steps"],
-      /--schedule must be "linear", "cosine", "constant" or "constant_with_warmup", received "steps"/,
+      /--schedule must be "linear", "cosine", .* or "constant_with_warmup", received "steps"/,
     ],
     [[...required, "extra"], /Unexpected argument 'extra'/],
   ];

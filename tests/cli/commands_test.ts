@@ -233,3 +233,92 @@ Deno.test("methodConfig() sets what the flags say, and refuses flags that a meth
     assertMatch(caught.message, message);
   }
 });
+
+/** Runs finetune in this process; returns its result and what it said. */
+async function finetuned(...args: string[]) {
+  const { log } = console;
+  const lines: string[] = [];
+  console.log = (line = "") => void lines.push(String(line));
+  try {
+    const found = await finetune.run(parseFlags(finetune, ["--model", MODEL, ...args])!);
+    return { lines, result: found as Record<string, unknown> };
+  } finally {
+    console.log = log;
+  }
+}
+
+Deno.test("finetune --task trains on preferences by every trainer, reports them, and refuses rows and flags of other tasks", async () => {
+  const folder = await Deno.makeTempDir();
+  const write = (name: string, rows: unknown[]) =>
+    Deno.writeTextFile(`${folder}/${name}`, rows.map((row) => JSON.stringify(row)).join("\n"));
+  const [good, bad] = [" The sun was warm.", " arr arr arr arr."];
+  const prompts = Array.from(
+    { length: 6 },
+    (_, i) => `Once upon a time there was a ${["dog", "cat", "fox"][i % 3]}.`,
+  );
+  await write("pairs.jsonl", prompts.map((prompt) => ({ prompt, chosen: good, rejected: bad })));
+  await write(
+    "judged.jsonl",
+    prompts.map((prompt, i) => ({ prompt, completion: i % 2 ? good : bad, label: i % 2 === 1 })),
+  );
+  const flags = [
+    "--max-steps",
+    "3",
+    "--batch-size",
+    "2",
+    "--eval-split",
+    "0.34",
+    "--block-size",
+    "48",
+    "--lr",
+    "5e-3",
+  ];
+  const run = (task: string, ...more: string[]) => {
+    const data = `${folder}/${task === "kto" ? "judged" : "pairs"}.jsonl`;
+    return finetuned("--data", data, "--output", `${folder}/${task}`, "--task", task, ...flags, ...more);
+  };
+  try {
+    for (const task of ["dpo", "orpo", "simpo", "kto"]) {
+      const { result, lines } = await run(
+        task,
+        ...task === "dpo"
+          ? ["--report", "--training-options", `{"optim": "lion_32bit", "weight_decay": 0.1}`]
+          : [],
+      );
+      const [before, after] = [result.before, result.after] as Record<string, number>[];
+      assert(after.evalLoss < before.evalLoss, `${task}: ${before.evalLoss} -> ${after.evalLoss}`);
+      assert(after["evalRewards/chosen"] > before["evalRewards/chosen"], task);
+      assert(lines.some((line) => line.startsWith("evalRewards/margins ")), lines.join("\n"));
+      const card = await Deno.readTextFile(`${folder}/${task}/README.md`);
+      assertMatch(card, new RegExp(`\\| task \\| ${task} \\|`));
+    }
+    const page = await Deno.readTextFile(`${folder}/dpo/report.html`);
+    assert(page.includes("<figcaption>rewards/margins</figcaption>"));
+    const [begin] = (await Deno.readTextFile(`${folder}/dpo/run_log.jsonl`)).split("\n").map((line) =>
+      JSON.parse(line || "{}")
+    );
+    assertEquals([begin.arguments.optim, begin.arguments.weight_decay], ["lion_32bit", 0.1]);
+    const refused: [() => Promise<unknown>, RegExp][] = [
+      [() => run("dpo", "--method", "full"), /--task dpo compares with the model without its adapter/],
+      [() => run("dpo", "--packing"), /--packing is for --task sft/],
+      [
+        () => run("sft"),
+        /Cannot train on "[^"]*pairs\.jsonl", line \d: a text or an answer to learn is required/,
+      ],
+      [() => run("sft", "--beta", "1"), /--beta is for tasks of preferences/],
+      [
+        () => finetuned("--data", DATA, "--output", `${folder}/x`, "--task", "dpo", ...flags),
+        /with "chosen" and "rejected"/,
+      ],
+      [
+        run("kto", "--training-options", `{"max_step": 3}`),
+        /unknown option "maxStep", did you mean "maxSteps"/,
+      ],
+    ];
+    for (const [run, message] of refused) {
+      assertMatch((await assertRejects(run, Error)).message, message);
+    }
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});

@@ -1,0 +1,131 @@
+/**
+ * What `finetune` keeps of a run for readers: its log, TensorBoard's files, the page, the model card.
+ * @module
+ */
+
+import {
+  type CausalLM,
+  describeConfig,
+  type PeftModel,
+  type Tokenizer,
+  type TrainerCallback,
+} from "@peft/webgpu";
+import {
+  type Dataset,
+  type EvalOutput,
+  RunLog,
+  SampleCallback,
+  TensorBoardLog,
+  TokenLossSamples,
+  type TrainingFacts,
+  type TrainOutput,
+  writeTrainingCard,
+} from "@peft/webgpu/train";
+import { endTokens } from "./loading.ts";
+import type { AdapterConfig } from "./methods.ts";
+import { writeReport } from "./report.ts";
+
+/** What reports tell of a run. */
+export interface RunFacts {
+  readonly base: CausalLM;
+  readonly baseName: string;
+  readonly tokenizer: Tokenizer;
+  readonly task: string;
+  readonly method: string;
+  readonly config: AdapterConfig | null;
+  /** Names of the data's files. */
+  readonly data: string;
+  readonly heldOut: string | null;
+  /** Rows that are trained on. */
+  readonly rows: number;
+  /** Examples, where the model learns tokens. */
+  readonly examples: Dataset | null;
+  readonly heldOutExamples: Dataset | null;
+  readonly output: string;
+  readonly steps: number;
+}
+
+/** A path's last part. */
+const nameOf = (path: string) => path.replace(/[/\\]+$/, "").split(/[/\\]/).at(-1)!;
+
+/** The numbers of an evaluation, its measures among them. */
+export function numbersOf({ metrics, ...numbers }: EvalOutput): Record<string, number | null> {
+  return { ...numbers, ...metrics };
+}
+
+/** A tokenizer whose texts are questions to a chat model, where its model is one. */
+const asPrompt = (tokenizer: Tokenizer) => ({
+  encode: (text: string) =>
+    tokenizer.chatTemplate
+      ? tokenizer.applyChatTemplate([{ role: "user", content: text }], { addGenerationPrompt: true })
+      : tokenizer.encode(text),
+  decode: (ids: readonly number[]) => tokenizer.decode([...ids], { skipSpecialTokens: true }),
+});
+
+/** The reports of one run. */
+export class RunReports {
+  readonly #facts: RunFacts;
+  readonly #log: RunLog | null;
+  readonly #tokens: TokenLossSamples | null;
+  readonly #method: Readonly<Record<string, string>>;
+  /** What the Trainer is to call. */
+  readonly callbacks: readonly TrainerCallback[];
+
+  /**
+   * @param isKept whether anything but the card is written
+   * @param samplePrompt what the model answers on the way
+   */
+  constructor(facts: RunFacts, isKept: boolean, samplePrompt: string | undefined) {
+    const { config, examples, heldOutExamples, tokenizer, base, steps } = facts;
+    this.#facts = facts;
+    this.#method = config ? Object.fromEntries(describeConfig(config)) : {};
+    this.#log = isKept ? this.#makeLog() : null;
+    this.#tokens = this.#log && examples && heldOutExamples
+      ? new TokenLossSamples(this.#log, heldOutExamples, tokenizer)
+      : null;
+    const samples = samplePrompt === undefined ? null : new SampleCallback({
+      prompts: [samplePrompt],
+      tokenizer: asPrompt(tokenizer),
+      everySteps: facts.heldOut === null ? Math.max(1, Math.ceil(steps / 10)) : null,
+      atStart: true,
+      generation: { maxNewTokens: 48, doSample: false, eosTokenId: endTokens(base, tokenizer) },
+    });
+    this.callbacks = [this.#log, this.#log && new TensorBoardLog(), this.#tokens, samples]
+      .filter((callback) => callback !== null);
+  }
+
+  #makeLog(): RunLog {
+    const { baseName, data, heldOut, task, method, examples, tokenizer } = this.#facts;
+    return new RunLog({
+      about: { model: baseName, data, heldOut, task, method, ...this.#method },
+      ...examples && { example: () => examples.at(0) },
+      tokenizer,
+    });
+  }
+
+  /** Notes an evaluation that the Trainer did not do by itself. */
+  async evaluated(model: CausalLM | PeftModel<CausalLM>, step: number, found: EvalOutput): Promise<void> {
+    await this.#log?.note("evaluate", step, numbersOf(found));
+    await this.#tokens?.note(model, step);
+  }
+
+  /** Writes the card, and the page if there is a log; says where the page is. */
+  async finish(result: TrainOutput, rows: TrainingFacts["rows"]): Promise<void> {
+    const { baseName, data, heldOut, task, method, output, base } = this.#facts;
+    const names = data.split(",").map((file) => nameOf(file.trim())).join(", ");
+    await writeTrainingCard(output, {
+      data: `${names} (${this.#facts.rows} rows)`,
+      summary: `${baseName} trained with @peft/webgpu.`,
+      rows: [
+        ...heldOut === null ? [] : [["held out", nameOf(heldOut)] as const],
+        ["base model", baseName],
+        ["task", task],
+        ["method", [method, ...Object.entries(this.#method).map((entry) => entry.join(" "))].join(", ")],
+        ...rows,
+        ["seconds", result.metrics.trainRuntime.toFixed(0)],
+        ["device", base.device.adapterName],
+      ],
+    });
+    if (this.#log) console.log(`report written to ${await writeReport(output)}`);
+  }
+}
