@@ -311,7 +311,7 @@ Deno.test("finetune --task trains on preferences by every trainer, reports them,
         /with "chosen" and "rejected"/,
       ],
       [
-        run("kto", "--training-options", `{"max_step": 3}`),
+        () => run("kto", "--training-options", `{"max_step": 3}`),
         /unknown option "maxStep", did you mean "maxSteps"/,
       ],
     ];
