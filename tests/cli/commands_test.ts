@@ -322,3 +322,37 @@ Deno.test("finetune --task trains on preferences by every trainer, reports them,
     await Deno.remove(folder, { recursive: true });
   }
 });
+
+Deno.test("evaluate --stride reads texts as one, each token from more context, and refuses rows that are none", async () => {
+  const { log } = console;
+  console.log = () => {};
+  const folder = await Deno.makeTempDir();
+  const measure = async (...args: string[]) =>
+    await evaluate.run(parseFlags(evaluate, ["--model", MODEL, "--block-size", "64", ...args])!) as Record<
+      string,
+      number
+    >;
+  try {
+    const [far, near] = [
+      await measure("--data", DATA, "--stride", "16"),
+      await measure("--data", DATA, "--stride", "63"),
+    ];
+    assert(far.tokens > 1000 && far.tokens === near.tokens);
+    assert(far.loss !== near.loss && Math.abs(far.loss - near.loss) < 1, `${far.loss}, ${near.loss}`);
+    assertAlmostEquals(Math.exp(far.loss), far.perplexity, 1e-6 * far.perplexity);
+    await Deno.writeTextFile(`${folder}/a.jsonl`, `{"text": "Once"}\n{"prompt": "a", "completion": "b"}\n`);
+    const message = /--stride reads texts, "[^"]*a\.jsonl", line 2 is a row of another form/;
+    assertMatch(
+      (await assertRejects(() => measure("--data", `${folder}/a.jsonl`, "--stride", "8"), UsageError))
+        .message,
+      message,
+    );
+    assertMatch(
+      (await assertRejects(() => measure("--data", DATA, "--stride", "64"), UsageError)).message,
+      /--stride must be below --block-size/,
+    );
+  } finally {
+    console.log = log;
+    await Deno.remove(folder, { recursive: true });
+  }
+});
