@@ -1,8 +1,8 @@
 /**
  * DPO on SmolLM2-135M-Instruct, weights as float16: 60 pairs of answers of a house style, and 15 held-out pairs whose worse
  * answers are rude in a way of their own; LoRA on q_proj and v_proj of the last ten blocks. Prints reward accuracies.
- * Needs pip or the file in the cache; some five minutes on two cores.
- * Run: deno run -A bench/dpo_smollm2_bench.ts [--epochs 1] [--lr 2e-4] [--batch 4]
+ * Needs pip or the file in the cache; some five minutes on two idle cores.
+ * Run: deno run -A bench/dpo_smollm2_bench.ts [--steps 15] [--lr 2e-4] [--batch 4]
  * @module
  */
 import { parseArgs } from "node:util";
@@ -16,7 +16,7 @@ import { printTable } from "./harness.ts";
 const { values } = parseArgs({
   args: Deno.args,
   options: {
-    epochs: { type: "string", default: "1" },
+    steps: { type: "string", default: "15" },
     lr: { type: "string", default: "2e-4" },
     batch: { type: "string", default: "4" },
   },
@@ -39,7 +39,7 @@ const [pairs, heldOut] = [
 const trainer = new DPOTrainer({
   ...{ model, tokenizer, trainDataset: pairs, evalDataset: heldOut },
   args: {
-    numTrainEpochs: Number(values.epochs),
+    maxSteps: Number(values.steps),
     learningRate: Number(values.lr),
     perDeviceTrainBatchSize: Number(values.batch),
     perDeviceEvalBatchSize: Number(values.batch),

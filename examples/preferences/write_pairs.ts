@@ -1,6 +1,7 @@
 /**
  * Writes pairs of answers for preference tuning: how the staff of Harbour Bikes, a shop that does not exist, should answer
- * (short, friendly, with an offer at the end), and how they should not (rude, or rambling).
+ * (short, friendly, with an offer at the end), and how they should not (rude, or rambling). Held-out pairs are rude in a
+ * way that no other pair is.
  * Run: deno run --allow-write=examples/preferences examples/preferences/write_pairs.ts
  * @module
  */
@@ -94,16 +95,10 @@ const RUDE = [
   (fact: string) => `What a silly question. ${fact}. Everybody knows.`,
 ];
 
-/** Short, so that it takes the place of the long one that SmolLM2's template writes where there is none. */
-const SYSTEM = { role: "system", content: "Harbour Bikes" };
-
 const pairs = FACTS.map(([question, fact], i) => ({
-  prompt: [SYSTEM, { role: "user", content: question }],
-  chosen: [{
-    role: "assistant",
-    content: `${OPENINGS[i % OPENINGS.length]} ${fact}. ${OFFERS[i % OFFERS.length]}`,
-  }],
-  rejected: [{ role: "assistant", content: RUDE[i % RUDE.length](fact) }],
+  prompt: `Customer: ${question}\nStaff:`,
+  chosen: ` ${OPENINGS[i % OPENINGS.length]} ${fact}. ${OFFERS[i % OFFERS.length]}`,
+  rejected: ` ${RUDE[i % RUDE.length](fact)}`,
 }));
 
 const write = (name: string, rows: typeof pairs) =>

@@ -98,7 +98,7 @@ function meanDelta(chosen: Tensor, rejected: Tensor, { labels }: PairBatch): Ten
  * @param logps [2B], the better answers' first
  */
 export function nllShares(logps: Tensor, { labels }: Pick<PairBatch, "labels">): Tensor {
-  const [pairs] = [labels.length / 2];
+  const pairs = labels.length / 2;
   const tokens = labelCounts(labels.slice(0, pairs), 1).reduce((sum, count) => sum + count, 0);
   return scale(halves(logps)[0], -pairs / Math.max(1, tokens));
 }
