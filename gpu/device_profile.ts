@@ -35,6 +35,11 @@ export interface DeviceProfile {
   readonly optimizerSlots: number;
   /** Elements above which a tensor gets an optimizer's launch of its own. */
   readonly lonelyTensorSize: number;
+  /**
+   * Rows of the head are filled up to a multiple of this where it works on the rows with a label alone, so that batches
+   * with about as many labels share a recorded step.
+   */
+  readonly labelRowStep: number;
   /** Bytes that the Trainer's recorded steps may keep beside the latest, for batches of several shapes. */
   readonly recordedBytes: number;
   /** Operations of one timed run when kernels are tuned: larger products are timed on part of their rows. */
@@ -55,6 +60,7 @@ const PROFILES: Readonly<Record<AdapterKind, Omit<DeviceProfile, "maxLoopIterati
     // 50 us for a dispatch).
     optimizerSlots: 4,
     lonelyTensorSize: 20_000,
+    labelRowStep: 1, // rows of a large vocabulary cost more than the host's part of a step
     recordedBytes: 0, // the host's part of a step is small beside the device's
     tuningWork: 3e8, // the parts of a product run one after the other anyway
   },
@@ -67,6 +73,7 @@ const PROFILES: Readonly<Record<AdapterKind, Omit<DeviceProfile, "maxLoopIterati
     mixedLoraColumns: 512,
     optimizerSlots: Infinity,
     lonelyTensorSize: Infinity,
+    labelRowStep: 64,
     recordedBytes: 256 * 2 ** 20,
     tuningWork: Infinity,
   },

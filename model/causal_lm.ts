@@ -38,7 +38,7 @@ import {
   toIdTensor,
   type TokenIds,
 } from "./inputs.ts";
-import { fewTargets, hasFewTargets, ignoreBefore, rowsOfHidden } from "./label_rows.ts";
+import { fewTargets, givenTargets, ignoreBefore, labelRowsOf, rowsOfHidden } from "./label_rows.ts";
 import { CausalLMOutput } from "./output.ts";
 import { buildWith, type ParameterSource } from "./parameter_source.ts";
 import { saveModel, type SaveModelOptions } from "./save_model.ts";
@@ -58,6 +58,9 @@ export interface PromptFacts extends ModelFacts {
   /** Where dropout draws from. */
   readonly random: RandomState;
 }
+
+/** Fields of a batch that may be tensors. */
+const CAPTURED = ["inputIds", "labels", "attentionMask", "sequenceIds"];
 
 /** A batch on the host, as the Trainer makes it. */
 export interface CapturableBatch {
@@ -149,16 +152,21 @@ export abstract class CausalLM<Config extends ModelConfig = ModelConfig> extends
   }
 
   /**
-   * Whether the step of a batch may be recorded, mask, labels and sequenceIds being tensors then: not where the head works
-   * on the rows with a label alone, whose number differs from batch to batch.
+   * What a recorded step has of a batch as int32 tensors: all of it, and the rows of the head where it works on those with
+   * a label alone. Null for a batch whose values decide the launches.
    */
-  isCapturableBatch({ labels, attentionMask, sequenceIds, ...others }: CapturableBatch): boolean {
-    const { inputIds: _, ...more } = others;
-    if (Object.keys(more).length > 0 || hasFewTargets(labels)) return false;
-    if (sequenceIds && this.facts.hasDynamicPositions) return false; // the host must know the longest document
+  captureInputs(batch: CapturableBatch): Record<string, readonly (readonly number[])[]> | null {
+    const { labels, attentionMask, sequenceIds } = batch;
+    if (Object.keys(batch).some((name) => !CAPTURED.includes(name))) return null;
+    if (sequenceIds && this.facts.hasDynamicPositions) return null; // the host must know the longest document
     // a mask of ones is left out where the host knows it
-    return !attentionMask || attentionMask.some((row) => row.includes(0)) &&
-        attentionMask.every((row) => row.every((value) => value === 0 || value === 1));
+    if (attentionMask?.every((row) => !row.includes(0))) return null;
+    if (attentionMask?.some((row) => row.some((value) => value !== 0 && value !== 1))) return null;
+    const step = this.device.profile.labelRowStep;
+    const few = labelRowsOf(labels, 0, step);
+    if (!few) return { ...batch };
+    if (step === 1) return null; // their number differs from batch to batch
+    return { ...batch, headRows: [few.rows], headPlaces: [few.places], headTargets: [few.targets] };
   }
 
   /** Whether its blocks compute again for their gradient what they would keep otherwise. */
@@ -207,7 +215,11 @@ export abstract class CausalLM<Config extends ModelConfig = ModelConfig> extends
         ? ignoreBefore(given, inputs.promptEmbeds.shape[0])
         : given;
       const virtual = inputs.promptEmbeds?.shape[0] ?? 0;
-      const few = labels && !(labels instanceof Tensor) ? fewTargets(labels, virtual, this.device) : null;
+      const few = labels instanceof Tensor
+        ? givenTargets(inputs)
+        : labels
+        ? fewTargets(labels, virtual, this.device)
+        : null;
       const { hidden, pastKeyValues } = this.decoder.forward(inputs);
       const head = this.lm_head;
       if (!targets) return new CausalLMOutput({ logits: this.#capped(head.forward(hidden)), pastKeyValues });

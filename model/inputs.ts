@@ -5,6 +5,7 @@
 
 import { type Device, showShape, Tensor } from "../autograd/mod.ts";
 import { checkStepInput } from "../autograd/step_inputs.ts";
+import type { HeadInputs } from "./label_rows.ts";
 import type { KVCache } from "./generation/kv_cache.ts";
 
 /** Rows of token ids on the host, or an int32 tensor [B, T]. */
@@ -41,7 +42,7 @@ export interface DecoderInputs {
 }
 
 /** Arguments of a language model's forward. */
-export interface CausalLMInputs extends DecoderInputs {
+export interface CausalLMInputs extends DecoderInputs, HeadInputs {
   /** [B, T]: the tokens to predict, -100 for none; shifted inside. */
   labels?: TokenIds;
   /**

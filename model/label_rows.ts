@@ -3,7 +3,7 @@
  * @module
  */
 
-import { chooseRows, concat, type Device, reshape, type RowChoice, Tensor } from "../autograd/mod.ts";
+import { concat, type Device, reshape, type RowChoice, Tensor } from "../autograd/mod.ts";
 
 /** Labels [B, NV + T] that are -100 over NV virtual tokens. */
 export function ignoreBefore(labels: Tensor, virtual: number): Tensor {
@@ -16,6 +16,16 @@ export interface FewTargets extends RowChoice {
   readonly targets: Tensor;
 }
 
+/** The same as inputs of a captured step, int32 [1, n], [1, count] and [1, n]. */
+export interface HeadInputs {
+  /** @internal Positions that predict a label. */
+  readonly headRows?: Tensor;
+  /** @internal Where each position is among them, -1 for one that is not. */
+  readonly headPlaces?: Tensor;
+  /** @internal Their labels. */
+  readonly headTargets?: Tensor;
+}
+
 /** The head works on the chosen rows alone if these, and the last of each text, are at most that part of all. */
 const MOST_ROWS = 3 / 4;
 
@@ -25,38 +35,62 @@ export function rowsOfHidden(hidden: Tensor): Tensor {
   return reshape(hidden, [hidden.size / cols, cols]);
 }
 
-/** Whether it pays to leave the positions without a label out of the head. */
-function areFew(found: number, rows: number, length: number): boolean {
-  return found > 0 && found + rows <= MOST_ROWS * rows * length;
-}
-
-/** Whether `fewTargets` would choose rows of a batch without virtual tokens. */
-export function hasFewTargets(labels: readonly (readonly number[])[]): boolean {
-  const found = labels.reduce(
-    (sum, row) => sum + row.reduce((count, label, t) => count + (t > 0 && label !== -100 ? 1 : 0), 0),
-    0,
-  );
-  return areFew(found, labels.length, labels[0].length);
+/** Which positions predict a label, on the host. */
+export interface LabelRows {
+  /** Numbers of the positions among all, in order; then repetitions up to a multiple of `step`. */
+  readonly rows: number[];
+  /** For each position its place in `rows`, -1 for one that predicts none. */
+  readonly places: number[];
+  /** The labels that they predict; -100 for repetitions. */
+  readonly targets: number[];
 }
 
 /**
  * The positions that predict a label, and the labels, where it pays to leave the others out of the head: training on
  * answers alone has a label for a fraction of its positions. Null where most of them have one.
- * @param virtual tokens before every row
+ * @param virtual tokens before every row   @param step their number is filled up to a multiple of this
  */
+export function labelRowsOf(
+  labels: readonly (readonly number[])[],
+  virtual: number,
+  step: number,
+): LabelRows | null {
+  const length = virtual + labels[0].length;
+  const places = new Array<number>(labels.length * length).fill(-1);
+  const rows: number[] = [];
+  const targets: number[] = [];
+  labels.forEach((row, b) =>
+    row.forEach((label, t) => {
+      if (virtual + t === 0 || label === -100) return; // the last virtual token predicts the first label
+      const at = b * length + virtual + t - 1;
+      places[at] = rows.push(at) - 1;
+      targets.push(label);
+    })
+  );
+  const most = MOST_ROWS * labels.length * labels[0].length;
+  if (rows.length === 0 || rows.length + labels.length > most) return null;
+  while (rows.length % step !== 0) {
+    rows.push(rows[0]); // any row: what has no label has no gradient
+    targets.push(-100);
+  }
+  return { rows, places, targets };
+}
+
+/** The same on the device. */
 export function fewTargets(
   labels: readonly (readonly number[])[],
   virtual: number,
   device: Device,
 ): FewTargets | null {
-  const length = virtual + labels[0].length;
-  const found = labels.flatMap((row, b) =>
-    row.flatMap((label, t) => { // the last virtual token predicts the first label
-      return virtual + t > 0 && label !== -100 ? [{ row: b * length + virtual + t - 1, label }] : [];
-    })
-  );
-  if (!areFew(found.length, labels.length, labels[0].length)) return null;
-  const count = labels.length * length;
-  const targets = Tensor.from(Int32Array.from(found, ({ label }) => label), { device });
-  return { ...chooseRows(device, count, found.map(({ row }) => row)), targets };
+  const found = labelRowsOf(labels, virtual, device.profile.labelRowStep);
+  if (!found) return null;
+  const { rows, places, targets } = found;
+  const [r, p, t] = [rows, places, targets].map((values) => Tensor.from(Int32Array.from(values), { device }));
+  return { rows: r, places: p, targets: t };
+}
+
+/** What a captured step gives of them; null where it gives none. */
+export function givenTargets({ headRows, headPlaces, headTargets }: HeadInputs): FewTargets | null {
+  if (!headRows || !headPlaces || !headTargets) return null;
+  return { rows: headRows, places: headPlaces, targets: headTargets };
 }

@@ -38,12 +38,18 @@ export function switchCheckpointing(model: Module, on: boolean): void {
 export interface TrainingPart {
   neftuneNoiseAlpha?: number | null;
   readonly isCapturable?: boolean;
-  isCapturableBatch?(batch: object): boolean;
+  captureInputs?(batch: object): Record<string, readonly (readonly number[])[]> | null;
 }
 
 /** That part of a model. */
 export function trainingPartOf(model: Module): TrainingPart {
   return model as TrainingPart;
+}
+
+/** A model's `captureInputs` for a PEFT model: null for every batch with virtual tokens, undefined if it has none. */
+export function captureInputsOf(model: Module, addsTokens: boolean): TrainingPart["captureInputs"] {
+  const own = trainingPartOf(model).captureInputs?.bind(model);
+  return own && ((batch) => addsTokens ? null : own(batch));
 }
 
 /** Fails for a model that has adapters. @throws {TypeError} naming the first module that has some */

@@ -7,7 +7,7 @@ import type { FolderInput } from "../io/file_source.ts";
 import { type FolderOutput, openTarget } from "../io/folder_target.ts";
 import { Module, type ModuleDict, type TrainingStateKeeper, trainingStateKeeper } from "../nn/mod.ts";
 import type { AdaptableModel, AdapterRows, ForwardInputs, Generate } from "./adaptable_model.ts";
-import { checkUnwrapped, switchCheckpointing, trainingPartOf } from "./adaptable_model.ts";
+import { captureInputsOf, checkUnwrapped, switchCheckpointing, trainingPartOf } from "./adaptable_model.ts";
 import { registerHost, unmixedTunerOf } from "./adapters/find_adapters.ts";
 import type { AdapterHost, InjectOptions } from "./adapters/model_adapters.ts";
 import { PromptTuner } from "./adapters/prompt_tuner.ts";
@@ -121,14 +121,13 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
   /** Whether the Trainer may record its steps: the base allows it, and no adapter changes its ranks in training. */
   get isCapturable(): boolean {
     const { model, changesRanks } = this.#host;
-    return this.forward === PeftModel.prototype.forward && trainingPartOf(model).isCapturable === true &&
-      !changesRanks;
+    const isOwn = this.forward === PeftModel.prototype.forward;
+    return isOwn && !changesRanks && trainingPartOf(model).isCapturable === true;
   }
 
-  /** Whether the step of a batch may be recorded: what the model says, but for virtual tokens, which it does not know. */
-  isCapturableBatch(batch: object): boolean {
-    const { model, addsTokens } = this.#host;
-    return addsTokens !== true && trainingPartOf(model).isCapturableBatch?.(batch) === true;
+  /** What a recorded step has of a batch: what the model says; null with virtual tokens, which it does not know. */
+  get captureInputs(): ReturnType<typeof captureInputsOf> {
+    return captureInputsOf(this.#host.model, this.#host.addsTokens === true);
   }
 
   /**

@@ -10,8 +10,6 @@ import { type JsonObject, readJsonObject, writeJson } from "../io/json.ts";
 import { openSafetensors, type SafetensorsInput, save } from "../io/safetensors.ts";
 import { removeStagedFolder, verifyFolder, writeFolderAtomic } from "../io/staged_folder.ts";
 import { type Parameter, trainingStateKeeper } from "../nn/mod.ts";
-import type { Dataset } from "./data/example.ts";
-import { fingerprintOf } from "./data/fingerprint.ts";
 import type { LRScheduler, LRSchedulerState } from "./optimizers/lr_scheduler.ts";
 import type { GroupState, Optimizer, OptimizerStateDict } from "./optimizers/optimizer.ts";
 import { randomStates, type TrainableModel, trainableParameters } from "./trainable_model.ts";
@@ -28,8 +26,8 @@ export interface RunParts {
   readonly losses: LossSums;
   /** What decides the order of the data. */
   readonly data: DataOrder;
-  /** The data themselves. */
-  readonly dataset: Dataset;
+  /** What the data are known again by. */
+  fingerprint(): Promise<string>;
   /** Callbacks whose state is saved too. */
   readonly callbacks: readonly TrainerCallback[];
 }
@@ -57,8 +55,8 @@ export interface DataOrder {
 }
 
 /** Examples by which the data are known again; of checkpoints of earlier versions not known. */
-async function checkExamples(path: string, then: string | undefined, dataset: Dataset): Promise<void> {
-  if (then === undefined || then === await fingerprintOf(dataset)) return;
+function checkExamples(path: string, now: string, then: string | undefined): void {
+  if (then === undefined || then === now) return;
   throw new TypeError(
     `Cannot resume from "${path}": the same training data as before are required, received other examples`,
   );
@@ -205,7 +203,7 @@ export async function saveCheckpoint(
     await writeJson(await joinPath(folder, "rng_state.json"), {
       random: randomStates(model).map(({ seed, step }) => ({ seed, step })),
       data,
-      examples: await fingerprintOf(parts.dataset),
+      examples: await parts.fingerprint(),
       losses,
     });
     await writeJson(await joinPath(folder, "trainer_state.json"), stateFile(state, args, parts.callbacks));
@@ -300,7 +298,7 @@ export async function loadCheckpoint(path: string, parts: RunParts): Promise<voi
       `Cannot resume from "${path}": ${saved.random.length} random states are required, received ${randoms.length}`,
     );
   }
-  await checkExamples(path, saved.examples, parts.dataset);
+  checkExamples(path, await parts.fingerprint(), saved.examples);
   await checkParameters(path, model); // all checks first: what is refused changes nothing
   await loadOptimizer(path, optimizer);
   await loadParameters(path, model);

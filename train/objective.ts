@@ -17,6 +17,9 @@ export interface BatchLoss {
   readonly output?: ModelOutput;
 }
 
+/** Inputs of a captured step, by name. */
+export type CaptureInputs = Readonly<Record<string, readonly (readonly number[])[]>>;
+
 /**
  * A loss for the Trainer. It must be a sum over items (labels, rows, pairs), so that a step over several batches
  * and an evaluation weigh every item the same however batches are cut.
@@ -33,10 +36,15 @@ export interface Objective {
    */
   loss(model: TrainableModel, batch: Batch, items: number, divisor?: Tensor): BatchLoss;
   /**
-   * Whether the shapes of a batch alone decide the work (and the number of items, where `divisor` is not used): then its
-   * step may be captured once and replayed. Every field of the batch must hold rows of integers.
+   * Whether the shapes of a batch alone decide the work, and the number of items: then its step may be captured once
+   * and replayed. Every field of the batch must hold rows of integers.
    */
-  isCapturable(batch: Batch, model: TrainableModel): boolean;
+  isCapturable(batch: Batch): boolean;
+  /**
+   * What a captured step has as tensors in place of the batch, where `divisor` tells the number of items; null where the
+   * values of the batch decide the work. Absent: what `isCapturable` says.
+   */
+  captureInputs?(batch: Batch, model: TrainableModel): CaptureInputs | null;
   /** Whether the loss is the mean negative log-likelihood of tokens, of which a perplexity can be made. */
   readonly isTokenLoss: boolean;
   /** Numbers in `BatchLoss.sums`; 0 for none. */
@@ -48,24 +56,33 @@ export interface Objective {
   measures(sums: readonly number[]): Record<string, number>;
 }
 
+/** Whether all rows of a batch have one length. */
+function isEven({ inputIds, labels, attentionMask = labels, sequenceIds = labels }: Batch): boolean {
+  const [{ length }] = inputIds;
+  return [inputIds, labels, attentionMask, sequenceIds].every((rows) =>
+    rows.every((row) => row.length === length)
+  );
+}
+
+/** Whether every label of a batch counts, and nothing is masked. */
+function isWhole(batch: Batch): boolean {
+  const { inputIds, labels: _, ...others } = batch;
+  return isEven(batch) && Object.keys(others).length === 0 &&
+    countItems(batch) === inputIds.length * (inputIds[0].length - 1);
+}
+
 /** The model's own loss: each label counts once. */
 export const MODEL_LOSS: Objective = {
   countItems,
   required: "label after the first of its row is required, all others being -100",
   loss: (model, batch, items, divisor) => {
-    const output = forwardWithLoss(model, batch, model.isCapturableBatch && divisor ? divisor : items);
+    const output = forwardWithLoss(model, batch, model.captureInputs && divisor ? divisor : items);
     return { loss: output.loss, output };
   },
-  isCapturable: (batch, model) => {
-    const { inputIds, labels, attentionMask, ...others } = batch;
-    const isEven = [labels, attentionMask ?? labels].every((rows) =>
-      rows.every((row) => row.length === inputIds[0].length)
-    );
-    if (isEven && model.isCapturableBatch?.(batch)) return true;
-    const [rows, length] = [inputIds.length, inputIds[0].length];
-    const isWhole = countItems(batch) === rows * (length - 1) &&
-      labels.every((row) => row.length === length);
-    return isWhole && !attentionMask && Object.keys(others).length === 0;
+  isCapturable: isWhole,
+  captureInputs: (batch, model) => {
+    const given = isEven(batch) ? model.captureInputs?.(batch) : null;
+    return given ?? (isWhole(batch) ? { ...batch } : null);
   },
   isTokenLoss: true,
   sumCount: 0,

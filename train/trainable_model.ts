@@ -57,11 +57,11 @@ export interface TrainableModel {
    */
   readonly isCapturable?: boolean;
   /**
-   * Whether a batch does the same launches whatever its mask and labels hold, which a recorded step has as int32 tensors,
-   * and `numItemsInBatch` as a float32 tensor of one element. Absent: batches without a mask whose labels all count may be
-   * recorded, with `numItemsInBatch` as a number.
+   * What `forward` needs of a batch to do the same launches whatever its values are: in a recorded step it gets these as
+   * int32 tensors, and `numItemsInBatch` as a float32 tensor of one element. Null where values decide. Absent: batches
+   * without a mask whose labels all count may be recorded, with `numItemsInBatch` as a number.
    */
-  isCapturableBatch?(batch: Batch): boolean;
+  captureInputs?(batch: Batch): Readonly<Record<string, readonly (readonly number[])[]>> | null;
 }
 
 /** The output of a batch. @throws {TypeError} if it has no loss */

@@ -20,11 +20,12 @@ import { gradNorm } from "../autograd/ops/grad_norm.ts";
 import { LossTally } from "../autograd/ops/loss_tally.ts";
 import type { DataOrder, LossSums, RunParts } from "./checkpoint.ts";
 import type { Dataset } from "./data/example.ts";
+import { fingerprintOf } from "./data/fingerprint.ts";
 import { type Batch, countTokens, type DataCollator, DataLoader } from "./data/data_loader.ts";
 import { getScheduler, type LRScheduler } from "./optimizers/lr_scheduler.ts";
 import { loraplusGroups } from "./optimizers/loraplus.ts";
 import type { Optimizer } from "./optimizers/optimizer.ts";
-import { type BatchLoss, MODEL_LOSS, type Objective } from "./objective.ts";
+import { type BatchLoss, type CaptureInputs, MODEL_LOSS, type Objective } from "./objective.ts";
 import { makeOptimizer } from "./optimizers/table.ts";
 import { decayGroups, randomStates, type TrainableModel, trainableParameters } from "./trainable_model.ts";
 import type { TrainerCallback, TrainerState } from "./trainer_state.ts";
@@ -60,7 +61,6 @@ export class TrainingRun implements RunParts {
   readonly optimizer: Optimizer;
   readonly scheduler: LRScheduler;
   readonly data: DataOrder;
-  readonly dataset: Dataset;
   readonly callbacks: readonly TrainerCallback[];
   readonly losses: LossSums;
   readonly state: TrainerState;
@@ -75,6 +75,8 @@ export class TrainingRun implements RunParts {
   /** Steps whose losses were not read back yet. */
   unread = 0;
   readonly #args: TrainingArguments;
+  readonly #dataset: Dataset;
+  #fingerprint: Promise<string> | null = null;
   readonly #objective: Objective;
   readonly #parameters: readonly Tensor[];
   readonly #tally: LossTally;
@@ -109,7 +111,7 @@ export class TrainingRun implements RunParts {
       groupByLength: args.trainSamplingStrategy === "group_by_length",
       collate,
     });
-    this.dataset = dataset;
+    this.#dataset = dataset;
     this.data = {
       seed: args.seed,
       examples: dataset.length,
@@ -149,6 +151,11 @@ export class TrainingRun implements RunParts {
     this.#captured = captureStep(this.device, (inputs) => this.#recordedBody(inputs), options);
   }
 
+  /** What the data are known again by, read once. */
+  fingerprint(): Promise<string> {
+    return this.#fingerprint ??= fingerprintOf(this.#dataset);
+  }
+
   /** Counts speed from here on: after the state was restored, before the first step. */
   start(): void {
     this.#startStep = this.state.globalStep;
@@ -173,15 +180,21 @@ export class TrainingRun implements RunParts {
 
   /**
    * The batches as inputs of a captured step, or null where one cannot stand for all of their shapes: the model or the
-   * optimizer may do other work in each step, or the loss would (labels that are few).
+   * optimizer may do other work in each step, or the loss would.
    */
-  #recordable(batches: readonly Batch[]): Record<string, number[][]> | null {
+  #recordable(batches: readonly Batch[]): CaptureInputs | null {
     const { model, optimizer } = this;
     if (!model.isCapturable || !optimizer.isCapturable) return null;
-    const inputs: Record<string, number[][]> = {};
+    const inputs: Record<string, CaptureInputs[string]> = {};
     for (const [i, batch] of batches.entries()) {
-      if (!this.#objective.isCapturable(batch, this.model)) return null;
-      for (const [name, rows] of Object.entries(batch)) inputs[`${i}.${name}`] = rows;
+      const objective = this.#objective;
+      const own = objective.captureInputs
+        ? objective.captureInputs(batch, model)
+        : objective.isCapturable(batch)
+        ? { ...batch }
+        : null;
+      if (own === null) return null;
+      for (const [name, rows] of Object.entries(own)) inputs[`${i}.${name}`] = rows;
     }
     return inputs;
   }

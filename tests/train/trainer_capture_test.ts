@@ -25,7 +25,11 @@ async function run(options: Run, captured: boolean) {
     options;
   const { idleFloorBytes, keeps } = options;
   const device = await Device.create({ device: (await initDevice()).gpuDevice, idleFloorBytes });
-  if (keeps) Object.defineProperty(device, "profile", { value: { ...device.profile, recordedBytes: keeps } });
+  if (keeps) {
+    Object.defineProperty(device, "profile", {
+      value: { ...device.profile, recordedBytes: keeps, labelRowStep: 8 },
+    });
+  }
   const base = await tinyModel(dropout, device);
   const model = adapter === "none" ? base : getPeftModel(
     base,
@@ -131,6 +135,16 @@ const CASES: Record<string, Run & { replays: boolean }> = {
       labels: inputIds.map((id, t) => t < 9 ? -100 : id),
     })),
     replays: false,
+  },
+  "labels of a few tokens, their rows filled up as on hardware": {
+    data: padded().map(({ inputIds }, i) => ({
+      inputIds,
+      labels: inputIds.map((id, t) => t < 8 + i % 3 ? -100 : id),
+    })),
+    dropout: 0.1,
+    keeps: 64 * 2 ** 20,
+    args: { maxSteps: 20 },
+    replays: true,
   },
   "virtual tokens and padded rows": {
     data: padded().map(({ inputIds }) => ({ inputIds: inputIds.slice(0, 13) })),
