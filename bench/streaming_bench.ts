@@ -49,14 +49,15 @@ async function read(path: string): Promise<Row> {
   const data = new SFTDataset(rows, tokenizer, { ...settings, maxPositions: 512, needsLengths: false });
   await data.prepare();
   const loader = new DataLoader(data, { batchSize: 8, shuffle: true, seed: 1 });
-  const order = loader.order(0);
   let batches = 0;
   const begin = performance.now();
-  for await (const { inputIds } of loader.readBatches(0)) {
+  for await (const { inputIds, attentionMask } of loader.readBatches(0)) {
     for (const [i, ids] of inputIds.entries()) {
-      const wanted = tokenizer.encode(`${textOf(order[batches * 8 + i])}<|endoftext|>`).slice(0, 512);
-      if (wanted.some((id, t) => id !== ids[t])) {
-        throw new Error("Cannot time streaming: rows must be those written");
+      const length = attentionMask?.[i].indexOf(0) ?? -1;
+      const text = tokenizer.decode(length < 0 ? ids : ids.slice(0, length));
+      const wanted = `${textOf(Number(/^Row (\d+)/.exec(text)![1]))}<|endoftext|>`;
+      if (text.length < 500 || !wanted.startsWith(text)) {
+        throw new Error(`Cannot time streaming: rows must be those written, received ${text}`);
       }
     }
     if (++batches === BATCHES) break;
@@ -69,7 +70,7 @@ async function read(path: string): Promise<Row> {
     "indexed MB": index.toFixed(0),
     "peak MB": (await peakMB()).toFixed(0),
     "index s": (indexed / 1000).toFixed(1),
-    "rows/s, read and tokenized twice": ((BATCHES * 8) / seconds).toFixed(0),
+    "rows/s": ((BATCHES * 8) / seconds).toFixed(0),
   };
 }
 

@@ -11,6 +11,14 @@ class Numbers {
   length = 0;
   #values = new Uint32Array(1024);
 
+  /** Makes room for `count` numbers in all. */
+  reserve(count: number): void {
+    if (count <= this.#values.length) return;
+    const grown = new Uint32Array(count);
+    grown.set(this.#values);
+    this.#values = grown;
+  }
+
   push(value: number): void {
     if (this.length === this.#values.length) {
       const grown = new Uint32Array(Math.ceil(this.length * 1.5));
@@ -36,6 +44,12 @@ export class RowPlaces {
   /** Rows. */
   get length(): number {
     return this.#offsets.length;
+  }
+
+  /** Makes room for `count` rows in all. */
+  reserve(count: number): void {
+    this.#offsets.reserve(count);
+    this.#lengths.reserve(count);
   }
 
   /** Adds a row behind those before it. */

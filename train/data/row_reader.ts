@@ -10,6 +10,9 @@ import { type RowPart, rowProblem, SKIPPED_SHOWN, type SkippedRow, withNames } f
 import { RowPlaces } from "./row_places.ts";
 import { readRow, type Row } from "./rows.ts";
 
+/** How many times more rows are expected at most than there are so far. */
+const MOST_GROWTH = 1000;
+
 /** How files are read. */
 export interface RowReaderOptions {
   /** Format of every file; null: by the ends of their names. */
@@ -60,6 +63,12 @@ export class RowReader {
         if (!streaming) rows.push(row);
         hasTexts ||= "text" in row;
         places.add(one.number, one.offset, one.length);
+      }
+      const { offset = 0, length = 0 } = found.at(-1) ?? {};
+      if (streaming && places.length > 0) {
+        places.reserve(
+          Math.ceil(places.length * Math.min(MOST_GROWTH, source.size / (offset + length)) * 1.01),
+        );
       }
     }
     const where = (index: number) => `"${source.name}", ${file.unit} ${places.numberOf(index)}`;

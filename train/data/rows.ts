@@ -24,6 +24,8 @@ export interface PreferenceRow {
   readonly chosen: Words;
   /** The worse answer, without the prompt. */
   readonly rejected: Words;
+  /** What language modelling learns of the row, where it has that too, such as `messages` beside two answers. */
+  readonly language?: LanguageRow;
   /** Functions that the model may call, as JSON schemas. */
   readonly tools?: readonly unknown[];
 }
@@ -160,7 +162,16 @@ interface Form {
   readonly read: (row: Given) => Row | null;
 }
 
-const tools = (row: Given) => Array.isArray(row.tools) ? { tools: row.tools } : {};
+/** The functions of a row: a list, or JSON of one, as tables have it. */
+function tools({ tools: given }: Given): { readonly tools?: readonly unknown[] } {
+  if (Array.isArray(given)) return { tools: given };
+  if (!isText(given) || !given.trimStart().startsWith("[")) return {};
+  try {
+    return { tools: JSON.parse(given) };
+  } catch {
+    return {};
+  }
+}
 
 /** Every form; the first whose keys a row has. */
 const FORMS: readonly Form[] = [
@@ -191,7 +202,6 @@ const FORMS: readonly Form[] = [
       return messages && { messages, learnedFrom: 0, ...tools(row) };
     },
   },
-  { keys: ["chosen", "rejected"], read: comparison },
   {
     keys: ["prompt", "completion", "label"],
     read: ({ prompt, completion, label, ...row }) => {
@@ -228,19 +238,31 @@ const FORMS: readonly Form[] = [
 ];
 
 /** The forms in words, the simplest first. */
-export const ROW_FORMS: string = FORMS.map(({ keys }) => keys.map((key) => `"${key}"`).join(" with "))
-  .reverse().join(", ").replace(/, ([^,]*)$/, " or $1");
+export const ROW_FORMS: string = [["chosen", "rejected"], ...FORMS.map(({ keys }) => keys)]
+  .map((keys) => keys.map((key) => `"${key}"`).join(" with ")).reverse().join(", ").replace(
+    /, ([^,]*)$/,
+    " or $1",
+  );
+
+/** What a row is by the first form that it has. */
+function firstForm(row: Given): Row | null {
+  for (const { keys, read } of FORMS) {
+    const found = keys.every((key) => row[key] !== undefined) && read(row);
+    if (found) return found;
+  }
+  return null;
+}
 
 /** What a row holds, or in words what it is instead. */
 export function readRow(value: unknown): Row | string {
   if (!isObject(value)) {
     return Array.isArray(value) ? "an array" : value === null ? "null" : `a ${typeof value}`;
   }
-  for (const { keys, read } of FORMS) {
-    if (!keys.every((key) => value[key] !== undefined)) continue;
-    const row = read(value);
-    if (row) return row;
-  }
+  const { chosen, rejected, ...others } = value;
+  const pair = chosen !== undefined && rejected !== undefined ? comparison(value) : null;
+  const row = firstForm(pair ? others : value);
+  if (pair) return row && !isUnpairedRow(row) ? { ...pair, language: row as LanguageRow } : pair;
+  if (row) return row;
   const keys = Object.keys(value).slice(0, 5).map((key) => JSON.stringify(key));
   return keys.length > 0 ? `other keys or other values: ${keys.join(", ")}` : "no key";
 }

@@ -131,12 +131,16 @@ export class SFTDataset implements Dataset {
     const { shuffleDataset, seed, needsLengths, packing, packingStrategy } = this.#options;
     const textBlocks = this.#options.textBlocks && "hasTexts" in this.#rows && this.#rows.hasTexts;
     const count = this.#rows.length;
+    const first = count > 0 ? this.#rows.at(0) : undefined;
+    const isStreamed = first instanceof Promise;
+    if (isStreamed) await first;
+    const isReadLater = isStreamed && !needsLengths && !packing && !textBlocks;
+    if (isReadLater && !shuffleDataset) return;
     const order = Uint32Array.from({ length: count }, (_, i) => i);
     if (shuffleDataset) new HostRandom(seed).shuffle(order);
     this.#kept = order;
-    if (count > 0 && this.#rows.at(0) instanceof Promise) {
-      if (!needsLengths && !packing && !textBlocks) return;
-    } else this.#examples = [];
+    if (isReadLater) return;
+    if (!isStreamed) this.#examples = [];
     const counts: Counts = {
       ...{ rows: count, examples: 0, tokens: 0, learnedTokens: 0 },
       ...{ cutRows: 0, cutTokens: 0, droppedRows: 0, firstDropped: null },
@@ -196,6 +200,7 @@ export class SFTDataset implements Dataset {
 
   #language(row: Row | Example | undefined) {
     if (row && "inputIds" in row) return row;
+    if (row && isPreferenceRow(row) && row.language) return row.language;
     if (row && !isPreferenceRow(row) && !isUnpairedRow(row)) return row;
     const received = !row
       ? "none"

@@ -44,6 +44,17 @@ Deno.test("readRow() finds the prompt that two answers begin with, as TRL's extr
   );
 });
 
+Deno.test("readRow() keeps what language modelling learns of a row beside its two answers, and reads tools that are JSON", () => {
+  const pair = { prompt: "Who?", chosen: [user, good], rejected: [user, bad] };
+  const shared = { prompt: [user], chosen: [good], rejected: [bad] };
+  const language = { messages: [user, good], learnedFrom: 0 };
+  assertEquals(readRow({ ...pair, messages: [user, good] }), { ...shared, language });
+  assertEquals(readRow({ ...pair, score: 1 }), shared);
+  const called = { messages: [user, good], tools: JSON.stringify(tools) };
+  assertEquals(readRow(called), { ...language, tools });
+  assertEquals(readRow({ ...called, tools: "[" }), language);
+});
+
 Deno.test("readRow() reads an answer with its judgement, also in the words that .csv has", () => {
   const row = { prompt: "Who?", completion: "A pirate." };
   assertEquals(readRow({ ...row, label: true }), { ...row, label: true });

@@ -85,7 +85,7 @@ Deno.test("TextDataset.fromFile() names what is wrong with a file, and the line"
       "list.jsonl",
       `["abcd"]`,
       TypeError,
-      `line 1: an object with "text", "question" with "answer", "instruction" with "output", "prompt" with "completion", "prompt" with "completion" with "label", "chosen" with "rejected", "conversations", "messages" or "input_ids" is required, received an array`,
+      `line 1: an object with "text", "question" with "answer", "instruction" with "output", "prompt" with "completion", "prompt" with "completion" with "label", "conversations", "messages", "input_ids" or "chosen" with "rejected" is required, received an array`,
     ],
     [
       "keys.jsonl",
