@@ -5,7 +5,7 @@
 
 import { readRunLog, RUN_LOG } from "@peft/webgpu/train";
 import { text } from "../options/rules.ts";
-import type { Command } from "./command.ts";
+import { type Command, UsageError } from "./command.ts";
 import { reportPage } from "./report/page.ts";
 
 /** Name of the page in a run's folder. */
@@ -23,7 +23,12 @@ const flags = {
 /** Writes the page of a run. Returns its path. */
 export async function writeReport(folder: string, output = `${folder}/${REPORT_FILE}`): Promise<string> {
   const events = await readRunLog(`${folder}/${RUN_LOG}`);
-  await Deno.writeTextFile(output, reportPage(events, `Training run: ${folder.split("/").at(-1)}`));
+  try {
+    await Deno.writeTextFile(output, reportPage(events, `Training run: ${folder.split("/").at(-1)}`));
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotCapable) throw cause;
+    throw new UsageError(`Cannot write the report: ${(cause as Error).message}`, { cause });
+  }
   return output;
 }
 

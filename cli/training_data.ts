@@ -153,12 +153,18 @@ export async function sftExamples(
     maxLength,
     packing,
     textBlocks: true,
+    truncationMode: "keep_end", // of a row that is too long, the answer at its end is what is learned
     assistantOnlyLoss: everything ? false : null,
     completionOnlyLoss: everything ? false : null,
   });
   const options = { ...settings, maxPositions: maxLength, seed, needsLengths: true };
   const examples = new SFTDataset(rows, tokenizer, options);
-  await examples.prepare();
+  try {
+    await examples.prepare();
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new UsageError(error.message.replace("raise maxLength", "raise --block-size"), { cause: error });
+  }
   const { cutRows = 0, cutTokens = 0, droppedRows = 0, firstDropped = null } = examples.stats ?? {};
   if (packing) console.log(`packed ${rows.length} examples into ${examples.length} rows`);
   if (cutRows > 0) {
