@@ -1,8 +1,7 @@
 /**
  * Packed rows beside padded ones: tokens a second of LoRA training steps, and the loss of the same examples, which must be
- * equal to 1e-5. The teaching data (examples/teach) with SmolLM2 where it is at hand, and conversations of mixed lengths
- * with a small Llama.
- * Run: deno run -A bench/packing_bench.ts [path of SmolLM2's GGUF file]
+ * equal to 1e-5. Examples of mixed lengths with a small Llama; the teaching data (examples/teach) with SmolLM2.
+ * Run: deno run -A bench/packing_bench.ts [path of SmolLM2's GGUF file, for the teaching data]
  * @module
  */
 import { HostRandom } from "../autograd/mod.ts";
@@ -10,7 +9,14 @@ import { initDevice } from "../gpu/mod.ts";
 import { AutoModelForCausalLM, AutoTokenizer, type CausalLM } from "../model/mod.ts";
 import { LlamaConfig, LlamaForCausalLM } from "../model/llama/mod.ts";
 import { getPeftModel, LoraConfig } from "../peft/mod.ts";
-import { loadDataset, type SFTConfig, type SFTData, type SFTTokenizer, SFTTrainer } from "../train/mod.ts";
+import {
+  DataLoader,
+  loadDataset,
+  type SFTConfig,
+  type SFTData,
+  type SFTTokenizer,
+  SFTTrainer,
+} from "../train/mod.ts";
 import { printTable, type Row } from "./harness.ts";
 
 type Settings = Partial<SFTConfig>;
@@ -26,7 +32,18 @@ function waysOf(batchSize: number, rowsPacked: number, maxLength: number): Recor
   };
 }
 
-/** Trains in each way; one epoch is for compiling kernels, the next is timed. */
+/** Positions of an epoch's batches, padding included: what the device computes. */
+function positionsOf({ args, trainDataset }: SFTTrainer): number {
+  const loader = new DataLoader(trainDataset, {
+    batchSize: args.perDeviceTrainBatchSize,
+    shuffle: true,
+    groupByLength: args.trainSamplingStrategy === "group_by_length",
+    seed: args.seed,
+  });
+  return [...loader.batches(0)].reduce((sum, { inputIds }) => sum + inputIds.length * inputIds[0].length, 0);
+}
+
+/** Trains in each way: a step for compiling kernels, then an epoch that is timed. */
 async function measure(
   model: CausalLM,
   tokenizer: SFTTokenizer,
@@ -44,17 +61,18 @@ async function measure(
       gradientCheckpointing: false,
       learningRate: 0,
     } as const;
-    const make = () =>
+    const make = (maxSteps: number) =>
       new SFTTrainer({
         ...{ model: adapted, processingClass: tokenizer, trainDataset: data, evalDataset: data },
-        args: { ...args, numTrainEpochs: 1 },
+        args: { ...args, maxSteps, numTrainEpochs: 1 },
       });
-    await make().train();
-    const trainer = make();
+    await make(1).train();
+    const trainer = make(-1);
     const { metrics, globalStep } = await trainer.train();
     const { evalLoss } = await trainer.evaluate();
     table.push({
       rows,
+      positions: positionsOf(trainer),
       "rows in all": trainer.trainDataset.length,
       steps: globalStep,
       seconds: metrics.trainRuntime.toFixed(2),
@@ -78,35 +96,31 @@ function mixedLengths(count: number, longest: number, vocabulary: number): { inp
   });
 }
 
-if (import.meta.main) {
-  const device = await initDevice();
+/** Conversations of mixed lengths with a small Llama. */
+async function mixed(): Promise<void> {
   const config = new LlamaConfig("llama", {
-    ...{ vocabSize: 4096, hiddenSize: 192, intermediateSize: 512, numHiddenLayers: 4, numAttentionHeads: 6 },
+    ...{ vocabSize: 1024, hiddenSize: 128, intermediateSize: 384, numHiddenLayers: 2, numAttentionHeads: 4 },
     ...{ numKeyValueHeads: 2, maxPositionEmbeddings: 512 },
   });
-  const small = new LlamaForCausalLM(config, { device, seed: 1 });
-  const demo = await AutoTokenizer.fromPretrained(
+  const model = new LlamaForCausalLM(config, { device: await initDevice(), seed: 1 });
+  const tokenizer = await AutoTokenizer.fromPretrained(
     new URL("../examples/demo/model", import.meta.url).pathname,
   );
-  const mixed = mixedLengths(96, 512, 4096);
   printTable(
-    `Mixed lengths (96 examples of 8 to 512 tokens), a Llama of 4 layers x 192, steps of at most 8 x 512 tokens`,
-    await measure(small, demo, mixed, waysOf(8, 4, 512), {}),
+    "Mixed lengths (96 examples of 8 to 512 tokens), a Llama of 2 layers x 128, LoRA of rank 8 on every linear layer",
+    await measure(model, tokenizer, mixedLengths(96, 512, 1024), waysOf(8, 4, 512), {}),
   );
-  small.dispose();
-  const path = Deno.args[0];
-  if (path !== undefined) {
-    const [model, tokenizer] = [
-      await AutoModelForCausalLM.fromPretrained<CausalLM>(path, { dtype: "auto" }),
-      await AutoTokenizer.fromPretrained(path),
-    ];
-    const folder = new URL("../examples/teach/", import.meta.url);
-    const rows = await loadDataset(
-      new URL("support.jsonl", folder),
-    );
-    printTable(
-      "The teaching data (10 questions), SmolLM2-135M Q4_1, LoRA of rank 8 on every linear layer",
-      await measure(model, tokenizer, rows, waysOf(8, 2, 256), { assistantOnlyLoss: null }),
-    );
-  }
 }
+
+/** The teaching data with the model at `path`. */
+async function teaching(path: string): Promise<void> {
+  const model = await AutoModelForCausalLM.fromPretrained<CausalLM>(path, { dtype: "auto" });
+  const tokenizer = await AutoTokenizer.fromPretrained(path);
+  const rows = await loadDataset(new URL("../examples/teach/support.jsonl", import.meta.url));
+  printTable(
+    `The teaching data (${rows.length} questions), SmolLM2-135M Q4_1, LoRA of rank 8 on every linear layer`,
+    await measure(model, tokenizer, rows, waysOf(5, 1, 256), { assistantOnlyLoss: null }),
+  );
+}
+
+if (import.meta.main) await (Deno.args[0] === undefined ? mixed() : teaching(Deno.args[0]));
