@@ -7,7 +7,7 @@
 
 import { AutoModelForCausalLM, AutoTokenizer, type CausalLM, type WeightDType } from "../model/mod.ts";
 import { KVCache } from "../model/mod.ts";
-import { Conversation } from "../cli/conversation.ts";
+import { Conversation } from "../cli/chat/conversation.ts";
 import { endTokens } from "../cli/loading.ts";
 import { median } from "./harness.ts";
 

@@ -8,7 +8,7 @@ import { evaluatePerplexity } from "@peft/webgpu/train";
 import { integer } from "../options/rules.ts";
 import { type Command, UsageError } from "./command.ts";
 import { load, loadTokenizer, MODEL_FLAGS } from "./loading.ts";
-import { LEARNING_FLAGS, readRows, ROW_FLAGS, sftExamples } from "./training_data.ts";
+import { LEARNING_FLAGS, readRows, ROW_FLAGS, sftExamples } from "./training/data.ts";
 
 const flags = {
   ...MODEL_FLAGS,

@@ -17,8 +17,8 @@ import type { MemoryBytes } from "@peft/webgpu/train";
 import { flag, text } from "../options/rules.ts";
 import { type Command, UsageError } from "./command.ts";
 import { load, MODEL_FLAGS } from "./loading.ts";
-import { METHOD_FLAGS, methodConfig, type MethodValues } from "./methods.ts";
-import { planOptions, TRAINING_FLAGS, type TrainingValues } from "./training_flags.ts";
+import { METHOD_FLAGS, methodConfig, type MethodValues } from "./training/methods.ts";
+import { planOptions, TRAINING_FLAGS, type TrainingValues } from "./training/flags.ts";
 
 /** Values of the flags that a plan reads. */
 type PlanValues = TrainingValues & MethodValues & { readonly adapter?: string };

@@ -5,17 +5,17 @@
  */
 
 import { type Command, helpText, readFlags, UsageError } from "./command.ts";
-import { chat } from "./chat.ts";
+import { chat } from "./chat/chat.ts";
 import { completion } from "./completion.ts";
 import { convert } from "./convert.ts";
 import { doctor } from "./doctor.ts";
 import { evaluate } from "./evaluate.ts";
-import { finetune } from "./finetune.ts";
+import { finetune } from "./training/finetune.ts";
 import { generate } from "./generate.ts";
 import { info } from "./info.ts";
 import { INTERRUPTED, InterruptedError } from "./interrupt.ts";
 import { merge } from "./merge.ts";
-import { report } from "./report.ts";
+import { report } from "./report/report.ts";
 import { tokenize } from "./tokenize.ts";
 import { tune } from "./tune.ts";
 import { isUserError } from "./user_errors.ts";

@@ -7,8 +7,8 @@ import type { Example } from "@peft/webgpu/train";
 import { integer, text } from "../options/rules.ts";
 import type { Command } from "./command.ts";
 import { loadTokenizer, MODEL_FLAGS } from "./loading.ts";
-import { previewExample } from "./preview.ts";
-import { LEARNING_FLAGS, readRows, ROW_FLAGS, sftExamples } from "./training_data.ts";
+import { previewExample } from "./training/preview.ts";
+import { LEARNING_FLAGS, readRows, ROW_FLAGS, sftExamples } from "./training/data.ts";
 
 const flags = {
   model: {

@@ -13,10 +13,10 @@ import {
   LoraConfig,
 } from "@peft/webgpu";
 import { KVCache } from "@peft/webgpu/model";
-import { ChatAdapters } from "../../cli/chat_adapters.ts";
+import { ChatAdapters } from "../../cli/chat/chat_adapters.ts";
 import { UsageError } from "../../cli/command.ts";
-import { Conversation } from "../../cli/conversation.ts";
-import { LineReader } from "../../cli/lines.ts";
+import { Conversation } from "../../cli/chat/conversation.ts";
+import { LineReader } from "../../cli/chat/lines.ts";
 import { smolLM2Path } from "../reference/smollm2.ts";
 import { writeChatModel } from "./chat_model.ts";
 

@@ -8,11 +8,11 @@ import { AutoModelForCausalLM, getPeftModel, safetensors } from "@peft/webgpu";
 import { toFloat32 } from "../../io/safetensors.ts";
 import { convert } from "../../cli/convert.ts";
 import { evaluate } from "../../cli/evaluate.ts";
-import { finetune } from "../../cli/finetune.ts";
+import { finetune } from "../../cli/training/finetune.ts";
 import { generate } from "../../cli/generate.ts";
 import { merge } from "../../cli/merge.ts";
 import { type Command, parseFlags, readFlags, UsageError } from "../../cli/command.ts";
-import { methodConfig, METHODS, type MethodValues } from "../../cli/methods.ts";
+import { methodConfig, METHODS, type MethodValues } from "../../cli/training/methods.ts";
 
 const root = new URL("../../", import.meta.url).pathname;
 const MODEL = `${root}examples/demo/model`;

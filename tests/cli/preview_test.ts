@@ -4,7 +4,7 @@
  */
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { AutoTokenizer } from "@peft/webgpu";
-import { previewExample } from "../../cli/preview.ts";
+import { previewExample } from "../../cli/training/preview.ts";
 import { writeChatModel } from "./chat_model.ts";
 
 const root = new URL("../../", import.meta.url).pathname;

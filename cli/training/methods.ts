@@ -20,8 +20,8 @@ import {
   PromptTuningConfig,
   VeraConfig,
 } from "@peft/webgpu";
-import { choice, flag, integer, number, text } from "../options/rules.ts";
-import { UsageError } from "./usage_error.ts";
+import { choice, flag, integer, number, text } from "../../options/rules.ts";
+import { UsageError } from "../usage_error.ts";
 
 /** Values of the flags that describe an adapter. */
 export interface MethodValues {

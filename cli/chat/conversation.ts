@@ -11,7 +11,7 @@ import {
   TextStreamer,
   type Tokenizer,
 } from "@peft/webgpu";
-import { UsageError } from "./command.ts";
+import { UsageError } from "../command.ts";
 
 /** How answers are made. */
 export interface ConversationOptions {

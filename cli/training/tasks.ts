@@ -13,10 +13,10 @@ import {
   type TrainingArguments,
 } from "@peft/webgpu";
 import { CPOTrainer, type Dataset, DPOTrainer, KTOTrainer, ORPOTrainer } from "@peft/webgpu/train";
-import { choice, number } from "../options/rules.ts";
+import { choice, number } from "../../options/rules.ts";
 import { FULL } from "./methods.ts";
-import { type LearningValues, sftExamples } from "./training_data.ts";
-import { UsageError } from "./usage_error.ts";
+import { type LearningValues, sftExamples } from "./data.ts";
+import { UsageError } from "../usage_error.ts";
 
 /** Values that a task reads. */
 export interface TaskValues extends LearningValues {

@@ -6,7 +6,7 @@
 import type { CausalLM, PlanOptions } from "@peft/webgpu";
 import { OPTIMIZER_NAMES, type OptimizerName } from "@peft/webgpu/train";
 import { type MethodValues, virtualTokensOf } from "./methods.ts";
-import { choice, flag, integer, number } from "../options/rules.ts";
+import { choice, flag, integer, number } from "../../options/rules.ts";
 
 /** The flags. */
 export const TRAINING_FLAGS = {

@@ -17,10 +17,10 @@ import {
   type TrainingArguments,
 } from "@peft/webgpu";
 import { resilientTrain, SCHEDULER_TYPES } from "@peft/webgpu/train";
-import { choice, flag, integer, number, text } from "../options/rules.ts";
-import { type Command, UsageError, type Values } from "./command.ts";
-import { InterruptedError, interruptible } from "./interrupt.ts";
-import { load, loadTokenizer, MODEL_FLAGS } from "./loading.ts";
+import { choice, flag, integer, number, text } from "../../options/rules.ts";
+import { type Command, UsageError, type Values } from "../command.ts";
+import { InterruptedError, interruptible } from "../interrupt.ts";
+import { load, loadTokenizer, MODEL_FLAGS } from "../loading.ts";
 import { learningRateOf, METHOD_FLAGS, methodConfig, readFields } from "./methods.ts";
 import { previewExample } from "./preview.ts";
 import { ProgressBar } from "./progress.ts";
@@ -34,8 +34,8 @@ import {
   ROW_FLAGS,
   sftExamples,
   type TrainingRows,
-} from "./training_data.ts";
-import { blockSizeOf, planOptions, TRAINING_FLAGS, trainingArgs } from "./training_flags.ts";
+} from "./data.ts";
+import { blockSizeOf, planOptions, TRAINING_FLAGS, trainingArgs } from "./flags.ts";
 
 const flags = {
   model: {

@@ -4,9 +4,9 @@
  */
 
 import { readRunLog, RUN_LOG } from "@peft/webgpu/train";
-import { text } from "../options/rules.ts";
-import { type Command, UsageError } from "./command.ts";
-import { reportPage } from "./report/page.ts";
+import { text } from "../../options/rules.ts";
+import { type Command, UsageError } from "../command.ts";
+import { reportPage } from "./page.ts";
 
 /** Name of the page in a run's folder. */
 export const REPORT_FILE = "report.html";

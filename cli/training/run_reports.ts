@@ -21,9 +21,9 @@ import {
   type TrainOutput,
   writeTrainingCard,
 } from "@peft/webgpu/train";
-import { endTokens } from "./loading.ts";
+import { endTokens } from "../loading.ts";
 import type { AdapterConfig } from "./methods.ts";
-import { writeReport } from "./report.ts";
+import { writeReport } from "../report/report.ts";
 
 /** What reports tell of a run. */
 export interface RunFacts {

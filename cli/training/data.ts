@@ -5,8 +5,8 @@
 
 import { loadDataset, type RowDataset, SFTConfig, type Tokenizer } from "@peft/webgpu";
 import { SFTDataset } from "@peft/webgpu/train";
-import { flag, integer, number, text } from "../options/rules.ts";
-import { UsageError } from "./usage_error.ts";
+import { flag, integer, number, text } from "../../options/rules.ts";
+import { UsageError } from "../usage_error.ts";
 
 /** What a flag of data takes. */
 export const DATA_HELP =

@@ -5,7 +5,7 @@
 
 import { type CausalLM, PeftModel } from "@peft/webgpu";
 import { basename } from "@std/path";
-import { UsageError } from "./command.ts";
+import { UsageError } from "../command.ts";
 
 /** Adapters by the folder they came from; one of them acts, or none. */
 export class ChatAdapters {

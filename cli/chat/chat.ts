@@ -5,15 +5,15 @@
 
 import type { Tokenizer } from "@peft/webgpu";
 import { KVCache } from "@peft/webgpu/model";
-import { integer, text } from "../options/rules.ts";
+import { integer, text } from "../../options/rules.ts";
 import { ChatAdapters } from "./chat_adapters.ts";
 import { Conversation } from "./conversation.ts";
-import { type Command, UsageError } from "./command.ts";
-import { INTERRUPTED } from "./interrupt.ts";
+import { type Command, UsageError } from "../command.ts";
+import { INTERRUPTED } from "../interrupt.ts";
 import { LineReader } from "./lines.ts";
-import { endTokens, load, loadTokenizer, MODEL_FLAGS } from "./loading.ts";
-import { SAMPLING_FLAGS, samplingOptions } from "./sampling_flags.ts";
-import { isUserError } from "./user_errors.ts";
+import { endTokens, load, loadTokenizer, MODEL_FLAGS } from "../loading.ts";
+import { SAMPLING_FLAGS, samplingOptions } from "../sampling_flags.ts";
+import { isUserError } from "../user_errors.ts";
 
 const flags = {
   ...MODEL_FLAGS,
