@@ -130,6 +130,7 @@ export class SFTDataset implements Dataset {
   async #prepare(): Promise<void> {
     const { shuffleDataset, seed, needsLengths, packing, packingStrategy } = this.#options;
     const textBlocks = this.#options.textBlocks && "hasTexts" in this.#rows && this.#rows.hasTexts;
+    if ("prepare" in this.#rows) await this.#rows.prepare?.();
     const count = this.#rows.length;
     const first = count > 0 ? this.#rows.at(0) : undefined;
     const isStreamed = first instanceof Promise;
