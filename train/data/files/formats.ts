@@ -11,10 +11,10 @@ import { parquet } from "./parquet.ts";
 import { refuseFile, type RowFile, type RowFormat } from "./row_file.ts";
 import { txt } from "./txt.ts";
 
-const FORMATS = { jsonl: json, json, csv, text: txt, parquet } as const satisfies Record<string, RowFormat>;
-
 /** Name of a format. */
-export type FormatName = keyof typeof FORMATS;
+export type FormatName = "jsonl" | "json" | "csv" | "text" | "parquet";
+
+const FORMATS: Readonly<Record<FormatName, RowFormat>> = { jsonl: json, json, csv, text: txt, parquet };
 
 /** The formats by name. */
 export const FORMAT_NAMES: readonly FormatName[] = Object.keys(FORMATS) as FormatName[];
@@ -52,7 +52,7 @@ export async function openRows(source: FileSource, options: OpenRowsOptions): Pr
   const unpacked = isPacked ? await gunzip(source) : source;
   const extension = extensionOf(unpacked.name);
   const byName = FORMAT_NAMES.find((name) => {
-    return (FORMATS[name].extensions as readonly string[]).includes(extension.slice(1));
+    return FORMATS[name].extensions.includes(extension.slice(1));
   });
   const format = options.format ?? byName ?? options.otherwise;
   if (format) return await FORMATS[format].open(unpacked, options);
