@@ -59,11 +59,12 @@ async function holderOf(path: string): Promise<{ holder: Holder | null; touched:
   }
 }
 
-/** Whether the process of a lock may still be at work. */
-async function isHeld(path: string, patienceMs: number): Promise<boolean> {
-  const found = await holderOf(path);
-  if (!found) return false;
-  const { holder, touched } = found;
+/** Whether the process of a lock that was found may still be at work. */
+async function isHeld(
+  path: string,
+  { holder, touched }: { holder: Holder | null; touched: number },
+  patienceMs: number,
+): Promise<boolean> {
   if (Date.now() - touched > STALE_MS) return false;
   if (holder && held.has(holder.token)) return true;
   if (holder?.host && holder.host === await hostName()) {
@@ -111,8 +112,10 @@ export async function lockFolder(
       } catch (error) {
         if (errorCode(error) !== "EEXIST") throw error;
       }
-      if (tries > 2 || await isHeld(path, options.patienceMs ?? PATIENCE_MS)) {
-        const other = (await holderOf(path))?.holder;
+      const found = await holderOf(path);
+      if (!found) continue; // given up in between
+      if (tries > 2 || await isHeld(path, found, options.patienceMs ?? PATIENCE_MS)) {
+        const other = found.holder;
         const who = other
           ? `process ${other.pid}${other.host ? ` on ${other.host}` : ""} since ${other.since}`
           : "another process";
@@ -124,9 +127,12 @@ export async function lockFolder(
           })`,
         );
       }
-      // Of several that take it over, one renames it.
+      // Of several that take it over, one renames it; a lock that another has made meanwhile is put back.
       const stale = `${path}.${token}`;
-      await fs.rename(path, stale).then(() => fs.rm(stale, { force: true }), () => {});
+      if (!await fs.rename(path, stale).then(() => true, () => false)) continue;
+      const taken = await holderOf(stale);
+      if (taken?.holder?.token !== found.holder?.token) await fs.link(stale, path).catch(() => {});
+      await fs.rm(stale, { force: true });
     }
   } catch (error) {
     held.delete(token);
