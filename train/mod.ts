@@ -70,6 +70,7 @@ export { SFTDataset, type SFTDatasetOptions, type SFTDataStats, type SFTRows } f
 export type { SFTTokenizer } from "./sft/sft_example.ts";
 export { type SFTData, SFTTrainer, type SFTTrainerOptions } from "./sft/sft_trainer.ts";
 export type { PackingStrategy } from "./data/pack_plan.ts";
+export type { NamesTokenizer } from "./processing_class.ts";
 export {
   type ResilientOptions,
   type ResilientOutput,
