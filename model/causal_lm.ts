@@ -64,9 +64,13 @@ const CAPTURED = ["inputIds", "labels", "attentionMask", "sequenceIds"];
 
 /** A batch on the host, as the Trainer makes it. */
 export interface CapturableBatch {
+  /** [B, T] */
   readonly inputIds: readonly (readonly number[])[];
+  /** [B, T], -100 for none. */
   readonly labels: readonly (readonly number[])[];
+  /** [B, T], 1 for tokens. */
   readonly attentionMask?: readonly (readonly number[])[];
+  /** [B, T], the document of each token. */
   readonly sequenceIds?: readonly (readonly number[])[];
 }
 

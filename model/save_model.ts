@@ -16,7 +16,7 @@ const SAVED_DTYPES = { float32: "F32", float16: "F16", bfloat16: "BF16" } as con
 /** Options of a model's `savePretrained`. */
 export interface SaveModelOptions {
   /** Number format of every tensor, rounded to the nearest; default as they are stored, blocks of few bits as float32. */
-  dtype?: keyof typeof SAVED_DTYPES;
+  dtype?: "float32" | "float16" | "bfloat16";
 }
 
 /** What is saved. */

@@ -41,13 +41,18 @@ export interface TrainingPart {
   captureInputs?(batch: object): Record<string, readonly (readonly number[])[]> | null;
 }
 
+/** What a recorded step has of a batch, null where it cannot be recorded; undefined for a model that does not say. */
+export type CaptureInputsOf =
+  | ((batch: object) => Record<string, readonly (readonly number[])[]> | null)
+  | undefined;
+
 /** That part of a model. */
 export function trainingPartOf(model: Module): TrainingPart {
   return model as TrainingPart;
 }
 
 /** A model's `captureInputs` for a PEFT model: null for every batch with virtual tokens, undefined if it has none. */
-export function captureInputsOf(model: Module, addsTokens: boolean): TrainingPart["captureInputs"] {
+export function captureInputsOf(model: Module, addsTokens: boolean): CaptureInputsOf {
   const own = trainingPartOf(model).captureInputs?.bind(model);
   return own && ((batch) => addsTokens ? null : own(batch));
 }

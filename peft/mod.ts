@@ -4,7 +4,13 @@
  */
 
 export type { AdapterSwitch, SwitchEvents } from "./adapters/adapter_switch.ts";
-export type { AdaptableModel, AdapterRows, ForwardInputs, Generate } from "./adaptable_model.ts";
+export type {
+  AdaptableModel,
+  AdapterRows,
+  CaptureInputsOf,
+  ForwardInputs,
+  Generate,
+} from "./adaptable_model.ts";
 export { MixedBatch } from "./adapters/mixed_batch.ts";
 export type { AdapterHost, InjectOptions, LoadedKeys } from "./adapters/model_adapters.ts";
 export { Tuner } from "./adapters/tuner.ts";
@@ -22,6 +28,7 @@ export { PeftConfig, type PeftConfigReader } from "./files/peft_config.ts";
 export { AdaptedLinear } from "./layers/adapted_linear.ts";
 export { type Layer, ModulesToSaveWrapper } from "./layers/modules_to_save.ts";
 export type {
+  Afterwards,
   InjectionContext,
   SharedPart,
   SharedPart as AdapterCompanion,

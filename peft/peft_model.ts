@@ -6,7 +6,8 @@
 import type { FolderInput } from "../io/file_source.ts";
 import { type FolderOutput, openTarget } from "../io/folder_target.ts";
 import { Module, type ModuleDict, type TrainingStateKeeper, trainingStateKeeper } from "../nn/mod.ts";
-import type { AdaptableModel, AdapterRows, ForwardInputs, Generate } from "./adaptable_model.ts";
+import type { AdaptableModel, AdapterRows, CaptureInputsOf, ForwardInputs } from "./adaptable_model.ts";
+import type { Generate } from "./adaptable_model.ts";
 import { captureInputsOf, checkUnwrapped, switchCheckpointing, trainingPartOf } from "./adaptable_model.ts";
 import { registerHost, unmixedTunerOf } from "./adapters/find_adapters.ts";
 import type { AdapterHost, InjectOptions } from "./adapters/model_adapters.ts";
@@ -126,7 +127,7 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
   }
 
   /** What a recorded step has of a batch: what the model says; null with virtual tokens, which it does not know. */
-  get captureInputs(): ReturnType<typeof captureInputsOf> {
+  get captureInputs(): CaptureInputsOf {
     return captureInputsOf(this.#host.model, this.#host.addsTokens === true);
   }
 

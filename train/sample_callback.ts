@@ -52,7 +52,7 @@ interface Generates {
 export class SampleCallback implements TrainerCallback {
   readonly #options: SampleOptions;
 
-  /** @throws {RangeError} without prompts, or for an everySteps below 1 */
+  /** Samples nothing yet. @throws {RangeError} without prompts, or for an everySteps below 1 */
   constructor(options: SampleOptions) {
     checkOptions("sample", options, ["prompts", "tokenizer", "everySteps", "atStart", "generation"]);
     const { prompts, everySteps = null } = options;

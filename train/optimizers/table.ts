@@ -73,8 +73,19 @@ const sgd: Entry = {
   make: (groups, { learningRate: lr }, options) => new SGD(groups, { lr, ...options }),
 };
 
+/** Optimizers that the Trainer makes itself. */
+export type OptimizerName =
+  | "adamw_torch"
+  | "adamw_torch_fused"
+  | "adamw_8bit"
+  | "adamw_bnb_8bit"
+  | "lion"
+  | "lion_32bit"
+  | "adafactor"
+  | "sgd";
+
 /** Every optimizer, by the names of transformers' `optim`. */
-export const OPTIMIZERS = {
+export const OPTIMIZERS: Readonly<Record<OptimizerName, Entry>> = {
   adamw_torch: adamw,
   adamw_torch_fused: adamw,
   adamw_8bit: adamw8bit,
@@ -83,10 +94,7 @@ export const OPTIMIZERS = {
   lion_32bit: lion,
   adafactor,
   sgd,
-} satisfies Record<string, Entry>;
-
-/** Optimizers that the Trainer makes itself. */
-export type OptimizerName = keyof typeof OPTIMIZERS;
+};
 
 /** Their names. */
 export const OPTIMIZER_NAMES: readonly OptimizerName[] = Object.keys(OPTIMIZERS) as OptimizerName[];

@@ -3,6 +3,7 @@
  * @module
  */
 
+import type { TruncationMode } from "../data/truncation.ts";
 import type { Example, TextTokenizer } from "../data/example.ts";
 import { readRow, type Row, type Words } from "../data/rows.ts";
 
@@ -73,9 +74,6 @@ export function tokenizeAnswers(
   const length = Math.min(...wholes.map((whole) => sharedLength(before, whole)));
   return { prompt: before.slice(0, length), answers: wholes.map((whole) => whole.slice(length)) };
 }
-
-/** What is kept of a row that is too long: its beginning, or its end. */
-export type TruncationMode = "keep_start" | "keep_end";
 
 /** Which tokens are kept. */
 export interface Truncation {

@@ -6,7 +6,7 @@
 import { choice, flag, integer, number, orNull, type Rule, rule } from "../../options/rules.ts";
 import { option } from "../../options/table.ts";
 import { type SettingsTable, TrainingArguments } from "../training_arguments.ts";
-import type { TruncationMode } from "./answers.ts";
+import type { TruncationMode } from "../data/truncation.ts";
 import { PREFERENCE_SETTINGS } from "./preference_settings.ts";
 import {
   DIVERGENCES,

@@ -19,6 +19,7 @@ import {
 
 /** A pair: the row of the better answer, with the worse one's beside it. */
 export interface PairExample extends AnswerExample {
+  /** The better answer's tokens, -100 over the prompt. */
   readonly labels: readonly number[];
   /** The row of the worse answer. */
   readonly rejected: Required<Pick<Example, "inputIds" | "labels">>;

@@ -18,8 +18,11 @@ import {
 
 /** An answer to a prompt. */
 export interface UnpairedExample extends AnswerExample {
+  /** The answer's tokens, -100 over the prompt. */
   readonly labels: readonly number[];
+  /** Ids of the prompt. */
   readonly prompt: readonly number[];
+  /** Ids of the answer. */
   readonly answer: readonly number[];
   /** Whether it is a good one. */
   readonly isWanted: boolean;

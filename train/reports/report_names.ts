@@ -4,7 +4,7 @@
  */
 
 /** Names for `reportTo`. */
-export const REPORT_NAMES = ["console", "jsonl", "tensorboard"] as const;
+export type ReportName = "console" | "jsonl" | "tensorboard";
 
-/** One of them. */
-export type ReportName = typeof REPORT_NAMES[number];
+/** Every one. */
+export const REPORT_NAMES: readonly ReportName[] = ["console", "jsonl", "tensorboard"];

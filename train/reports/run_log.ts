@@ -30,6 +30,7 @@ export interface RunEvent {
   readonly time: number;
   /** Optimizer steps done. */
   readonly step: number;
+  /** Whatever else belongs to the event. */
   readonly [field: string]: unknown;
 }
 

@@ -6,10 +6,8 @@
 import { choice, flag, integer, orNull, text } from "../../options/rules.ts";
 import { option, type OptionTable } from "../../options/table.ts";
 import type { PackingStrategy } from "../data/pack_plan.ts";
+import type { TruncationMode } from "../data/truncation.ts";
 import { SETTINGS, type SettingsTable, TrainingArguments } from "../training_arguments.ts";
-
-/** Which end of a row is kept that is too long. */
-export type TruncationMode = "keep_start" | "keep_end";
 
 /** The loss of supervised fine-tuning. */
 export type SFTLossType = "nll" | "dft";
