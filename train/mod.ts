@@ -6,6 +6,7 @@
 export { AdamW, AdamW8bit, type AdamWGroup, type AdamWOptions } from "./optimizers/adamw.ts";
 export { Adafactor, type AdafactorGroup, type AdafactorOptions } from "./optimizers/adafactor.ts";
 export { Lion, type LionGroup, type LionOptions } from "./optimizers/lion.ts";
+export { GroupedOptimizer } from "./optimizers/grouped_optimizer.ts";
 export { type OptimArgs, OPTIMIZER_NAMES, type OptimizerName } from "./optimizers/table.ts";
 export { createLoraplusOptimizer, type LoraplusOptions } from "./optimizers/loraplus.ts";
 export { clipGradNorm } from "./optimizers/clip_grad_norm.ts";

@@ -4,16 +4,10 @@
  */
 
 import type { Tensor } from "../../autograd/mod.ts";
-import { adafactorKind, type AdafactorValues } from "../../autograd/ops/adafactor_step.ts";
+import { adafactorKind } from "../../autograd/ops/adafactor_step.ts";
 import { DeviceOptimizer } from "./device_optimizer.ts";
-import {
-  checkOption,
-  type Optimizer,
-  type OptimizerStateDict,
-  type Params,
-  type StepOptions,
-  toGroups,
-} from "./optimizer.ts";
+import { GroupedOptimizer } from "./grouped_optimizer.ts";
+import { checkOption, type Params, toGroups } from "./optimizer.ts";
 
 /**
  * Options of `Adafactor`; defaults are those of `transformers`, with `scale_parameter` and `relative_step` off, as its
@@ -45,13 +39,7 @@ export interface AdafactorGroup extends Required<AdafactorOptions> {
  * q = g^2 + eps;  r, c: averages of q's rows and columns, decayed by 1 - t^decayRate;
  * u = g / sqrt(r / mean(r)) / sqrt(c);  p = p (1 - lr wd) - lr u / max(1, rms(u) / clipThreshold)
  */
-export class Adafactor implements Optimizer {
-  /** The groups; `lr` and the other options may change between steps. */
-  readonly paramGroups: readonly AdafactorGroup[];
-  /** Its steps may be recorded and replayed. */
-  readonly isCapturable = true;
-  readonly #own: DeviceOptimizer<AdafactorGroup, AdafactorValues>;
-
+export class Adafactor extends GroupedOptimizer<AdafactorGroup> {
   /**
    * State is made on the device when a parameter takes its first step.
    * @param params float32 tensors, or groups `{ params, lr?, eps?, … }`
@@ -61,34 +49,14 @@ export class Adafactor implements Optimizer {
     const { lr = 1e-3, eps = 1e-30, clipThreshold = 1, decayRate = -0.8, weightDecay = 0 } = options;
     const action = "make Adafactor";
     const defaults = { lr, eps, clipThreshold, decayRate, weightDecay };
-    this.paramGroups = toGroups(action, params, defaults) as AdafactorGroup[];
-    for (const group of this.paramGroups) {
+    const groups = toGroups(action, params, defaults) as AdafactorGroup[];
+    for (const group of groups) {
       checkOption(action, "lr", group.lr, 0, Infinity);
       checkOption(action, "eps", group.eps, 1e-37, Infinity); // float32 must hold it
       checkOption(action, "clipThreshold", group.clipThreshold, Number.MIN_VALUE, Infinity);
       checkOption(action, "decayRate", group.decayRate, -16, 0);
       checkOption(action, "weightDecay", group.weightDecay, 0, Infinity);
     }
-    this.#own = new DeviceOptimizer(this.paramGroups, () => adafactorKind);
-  }
-
-  step(options: StepOptions = {}): void {
-    this.#own.step(options);
-  }
-
-  zeroGrad(): void {
-    this.#own.zeroGrad();
-  }
-
-  stateDict(): Promise<OptimizerStateDict> {
-    return this.#own.stateDict();
-  }
-
-  loadStateDict(state: OptimizerStateDict): void {
-    this.#own.loadStateDict(state);
-  }
-
-  dispose(): void {
-    this.#own.dispose();
+    super(groups, new DeviceOptimizer(groups, () => adafactorKind));
   }
 }

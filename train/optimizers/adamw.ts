@@ -7,14 +7,8 @@ import type { Tensor } from "../../autograd/mod.ts";
 import { slotKind } from "../../autograd/ops/_slot_state.ts";
 import { adamw8bitRule, adamwRule, type AdamWValues } from "../../autograd/ops/adamw_step.ts";
 import { DeviceOptimizer, type KindOf } from "./device_optimizer.ts";
-import {
-  checkOption,
-  type Optimizer,
-  type OptimizerStateDict,
-  type Params,
-  type StepOptions,
-  toGroups,
-} from "./optimizer.ts";
+import { GroupedOptimizer } from "./grouped_optimizer.ts";
+import { checkOption, type Params, toGroups } from "./optimizer.ts";
 
 /** Options of `AdamW`; defaults are `torch.optim.AdamW`'s. */
 export interface AdamWOptions {
@@ -55,13 +49,7 @@ export interface AdamWGroup extends Required<AdamWOptions> {
  * optimizer.zeroGrad();
  * ```
  */
-export class AdamW implements Optimizer {
-  /** The groups; `lr` and the other options may change between steps. */
-  readonly paramGroups: readonly AdamWGroup[];
-  /** Its steps may be recorded and replayed. */
-  readonly isCapturable = true;
-  readonly #own: DeviceOptimizer<AdamWGroup, AdamWValues>;
-
+export class AdamW extends GroupedOptimizer<AdamWGroup> {
   /**
    * State is made on the device when a parameter takes its first step.
    * @param params float32 tensors, or groups `{ params, lr?, betas?, eps?, weightDecay? }`
@@ -75,40 +63,15 @@ export class AdamW implements Optimizer {
   ) {
     const { lr = 1e-3, betas = [0.9, 0.999] as const, eps = 1e-8, weightDecay = 0.01 } = options;
     const action = "make AdamW";
-    this.paramGroups = toGroups(action, params, { lr, betas, eps, weightDecay }) as AdamWGroup[];
-    for (const group of this.paramGroups) {
+    const groups = toGroups(action, params, { lr, betas, eps, weightDecay }) as AdamWGroup[];
+    for (const group of groups) {
       checkOption(action, "lr", group.lr, 0, Infinity);
       checkOption(action, "betas[0]", group.betas[0], 0, 1);
       checkOption(action, "betas[1]", group.betas[1], 0, 1);
       checkOption(action, "eps", group.eps, 0, Infinity);
       checkOption(action, "weightDecay", group.weightDecay, 0, Infinity);
     }
-    this.#own = new DeviceOptimizer(this.paramGroups, kindOf);
-  }
-
-  /** Launches that a step takes when every parameter that ever had a gradient has one. */
-  get launches(): number {
-    return this.#own.launches;
-  }
-
-  step(options: StepOptions = {}): void {
-    this.#own.step(options);
-  }
-
-  zeroGrad(): void {
-    this.#own.zeroGrad();
-  }
-
-  stateDict(): Promise<OptimizerStateDict> {
-    return this.#own.stateDict();
-  }
-
-  loadStateDict(state: OptimizerStateDict): void {
-    this.#own.loadStateDict(state);
-  }
-
-  dispose(): void {
-    this.#own.dispose();
+    super(groups, new DeviceOptimizer(groups, kindOf));
   }
 }
 

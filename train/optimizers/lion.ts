@@ -5,16 +5,10 @@
 
 import type { Tensor } from "../../autograd/mod.ts";
 import { slotKind } from "../../autograd/ops/_slot_state.ts";
-import { lionRule, type LionValues } from "../../autograd/ops/lion_step.ts";
+import { lionRule } from "../../autograd/ops/lion_step.ts";
 import { DeviceOptimizer } from "./device_optimizer.ts";
-import {
-  checkOption,
-  type Optimizer,
-  type OptimizerStateDict,
-  type Params,
-  type StepOptions,
-  toGroups,
-} from "./optimizer.ts";
+import { GroupedOptimizer } from "./grouped_optimizer.ts";
+import { checkOption, type Params, toGroups } from "./optimizer.ts";
 
 /** Options of `Lion`; defaults are the paper's and bitsandbytes'. */
 export interface LionOptions {
@@ -39,13 +33,7 @@ const kind = slotKind(lionRule);
  *
  * Half of AdamW's state. The state's name is `exp_avg`, as in lion-pytorch (bitsandbytes: `state1`).
  */
-export class Lion implements Optimizer {
-  /** The groups; `lr` and the other options may change between steps. */
-  readonly paramGroups: readonly LionGroup[];
-  /** Its steps may be recorded and replayed. */
-  readonly isCapturable = true;
-  readonly #own: DeviceOptimizer<LionGroup, LionValues>;
-
+export class Lion extends GroupedOptimizer<LionGroup> {
   /**
    * State is made on the device when a parameter takes its first step.
    * @param params float32 tensors, or groups `{ params, lr?, betas?, weightDecay? }`
@@ -54,33 +42,13 @@ export class Lion implements Optimizer {
   constructor(params: Params<LionOptions>, options: LionOptions = {}) {
     const { lr = 1e-4, betas = [0.9, 0.99] as const, weightDecay = 0 } = options;
     const action = "make Lion";
-    this.paramGroups = toGroups(action, params, { lr, betas, weightDecay }) as LionGroup[];
-    for (const group of this.paramGroups) {
+    const groups = toGroups(action, params, { lr, betas, weightDecay }) as LionGroup[];
+    for (const group of groups) {
       checkOption(action, "lr", group.lr, 0, Infinity);
       checkOption(action, "betas[0]", group.betas[0], 0, 1);
       checkOption(action, "betas[1]", group.betas[1], 0, 1);
       checkOption(action, "weightDecay", group.weightDecay, 0, Infinity);
     }
-    this.#own = new DeviceOptimizer(this.paramGroups, () => kind);
-  }
-
-  step(options: StepOptions = {}): void {
-    this.#own.step(options);
-  }
-
-  zeroGrad(): void {
-    this.#own.zeroGrad();
-  }
-
-  stateDict(): Promise<OptimizerStateDict> {
-    return this.#own.stateDict();
-  }
-
-  loadStateDict(state: OptimizerStateDict): void {
-    this.#own.loadStateDict(state);
-  }
-
-  dispose(): void {
-    this.#own.dispose();
+    super(groups, new DeviceOptimizer(groups, () => kind));
   }
 }

@@ -5,16 +5,10 @@
 
 import type { Tensor } from "../../autograd/mod.ts";
 import { slotKind } from "../../autograd/ops/_slot_state.ts";
-import { sgdRule, type SGDValues } from "../../autograd/ops/sgd_step.ts";
+import { sgdRule } from "../../autograd/ops/sgd_step.ts";
 import { DeviceOptimizer } from "./device_optimizer.ts";
-import {
-  checkOption,
-  type Optimizer,
-  type OptimizerStateDict,
-  type Params,
-  type StepOptions,
-  toGroups,
-} from "./optimizer.ts";
+import { GroupedOptimizer } from "./grouped_optimizer.ts";
+import { checkOption, type Params, toGroups } from "./optimizer.ts";
 
 /** Options of `SGD`; defaults are `torch.optim.SGD`'s. */
 export interface SGDOptions {
@@ -40,13 +34,7 @@ export interface SGDGroup extends Required<SGDOptions> {
  * d = g + wd p;  b = momentum b + (1 - dampening) d (b = d the first time);
  * p -= lr (b, or d + momentum b with Nesterov, or d without momentum)
  */
-export class SGD implements Optimizer {
-  /** The groups; `lr` and the other options may change between steps. */
-  readonly paramGroups: readonly SGDGroup[];
-  /** Its steps may be recorded and replayed. */
-  readonly isCapturable = true;
-  readonly #own: DeviceOptimizer<SGDGroup, SGDValues>;
-
+export class SGD extends GroupedOptimizer<SGDGroup> {
   /**
    * State is made on the device when a parameter takes its first step.
    * @param params float32 tensors, or groups `{ params, lr?, momentum?, … }`
@@ -56,8 +44,8 @@ export class SGD implements Optimizer {
     const { lr = 1e-3, momentum = 0, dampening = 0, weightDecay = 0, nesterov = false } = options;
     const action = "make SGD";
     const defaults = { lr, momentum, dampening, weightDecay, nesterov };
-    this.paramGroups = toGroups(action, params, defaults) as SGDGroup[];
-    for (const group of this.paramGroups) {
+    const groups = toGroups(action, params, defaults) as SGDGroup[];
+    for (const group of groups) {
       checkOption(action, "lr", group.lr, 0, Infinity);
       checkOption(action, "momentum", group.momentum, 0, Infinity);
       checkOption(action, "weightDecay", group.weightDecay, 0, Infinity);
@@ -67,28 +55,8 @@ export class SGD implements Optimizer {
         );
       }
     }
-    const hasMomentum = this.paramGroups.some((group) => group.momentum !== 0);
+    const hasMomentum = groups.some((group) => group.momentum !== 0);
     const kind = slotKind(sgdRule(hasMomentum));
-    this.#own = new DeviceOptimizer(this.paramGroups, () => kind);
-  }
-
-  step(options: StepOptions = {}): void {
-    this.#own.step(options);
-  }
-
-  zeroGrad(): void {
-    this.#own.zeroGrad();
-  }
-
-  stateDict(): Promise<OptimizerStateDict> {
-    return this.#own.stateDict();
-  }
-
-  loadStateDict(state: OptimizerStateDict): void {
-    this.#own.loadStateDict(state);
-  }
-
-  dispose(): void {
-    this.#own.dispose();
+    super(groups, new DeviceOptimizer(groups, () => kind));
   }
 }
