@@ -58,6 +58,28 @@ for (const [name, text] of Object.entries(FILES)) {
   });
 }
 
+Deno.test("loadDataset() takes the delimiter of .csv from its header alone, and a tab for .tsv", async () => {
+  const cases: [name: string, contents: string, wanted: unknown][] = [
+    ["a.tsv", "prompt\tcompletion\nq0\tanswer 0", { prompt: "q0", completion: "answer 0" }],
+    ["one column.tsv", "text\na, b; c\n", { text: "a, b; c" }],
+    [
+      "a.csv",
+      "prompt,completion\nq0 | x | y | z,answer 0\n",
+      { prompt: "q0 | x | y | z", completion: "answer 0" },
+    ],
+    ["one column.csv", "text\none 0; two; three\nfour 0; five; six", { text: "one 0; two; three" }],
+    ["b.csv", "text,id\nHello; I said; go; 0,0\nHello; I said; go; 1,1", { text: "Hello; I said; go; 0" }],
+    ["c.csv", '"text;x",text\na;b,c', { text: "c" }],
+    ["d.csv", "text|id\na, b, c; d|1", { text: "a, b, c; d" }],
+    ["e.csv", '\ufeff"id";text\r\n1;a, b, c\r\n', { text: "a, b, c" }],
+  ];
+  for (const [name, contents, wanted] of cases) {
+    for (const streaming of [false, true]) {
+      assertEquals((await all(await loadDataset(file(name, contents), { streaming })))[0], wanted, name);
+    }
+  }
+});
+
 Deno.test("loadDataset() reads .txt as one document, and in pieces that end with lines where it is streamed", async () => {
   const text = Array.from({ length: 3000 }, (_, i) => `Line ${i} of a long tale é.\n`).join("");
   assertEquals(await all(await loadDataset(file("a.txt", text))), [{ text }]);

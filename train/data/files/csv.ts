@@ -1,6 +1,6 @@
 /**
- * Comma-separated values with a header, as RFC 4180 has them; the delimiter is found from the first lines. Records are
- * found here, because a large file is read again by place; what is in them, `papaparse` reads.
+ * Comma-separated values with a header, as RFC 4180 has them; the header tells the delimiter. Records are found here,
+ * because a large file is read again by place; what is in them, `papaparse` reads.
  * @module
  */
 
@@ -13,11 +13,10 @@ interface Papa {
   parse(text: string, config: Readonly<Record<string, unknown>>): {
     readonly data: readonly (readonly string[])[];
     readonly errors: readonly { readonly type: string; readonly message: string }[];
-    readonly meta: { readonly delimiter: string };
   };
 }
 
-/** Bytes from which the delimiter is found. */
+/** Bytes in which the header ends. */
 const HEAD_BYTES = 65536;
 const [QUOTE, LINE_FEED] = [0x22, 0x0a];
 /** Columns that hold lists, which .csv can only have as JSON. */
@@ -66,13 +65,28 @@ function valueOf(column: string, field: string): unknown {
   }
 }
 
+/** What may stand between fields in place of a comma. */
+const OTHER_DELIMITERS = ["\t", ";", "|"];
+
+/**
+ * The delimiter: a tab in .tsv; else a comma, unless the header has none outside quotes but another delimiter, and only
+ * one. Rows say nothing: their texts may have any of these characters.
+ */
+function delimiterOf(name: string, head: Bytes): string {
+  if (/\.tsv$/i.test(name.replace(/[?#].*$/, ""))) return "\t";
+  const text = new TextDecoder().decode(head).replaceAll(/"(?:[^"]|"")*"/g, "");
+  const header = /^[^\r\n]*/.exec(text)![0];
+  const others = OTHER_DELIMITERS.filter((delimiter) => header.includes(delimiter));
+  return !header.includes(",") && others.length === 1 ? others[0] : ",";
+}
+
 /** Names of the columns, and what reads a record. */
 async function readHeader(source: FileSource) {
   const papa = await loadPapa();
   const head = await source.read(0, Math.min(source.size, HEAD_BYTES));
-  const { meta } = papa.parse(new TextDecoder().decode(head), { preview: 20 });
-  const endOf = endOfRecord(meta.delimiter.charCodeAt(0));
-  const config = { delimiter: meta.delimiter, newline: "\n", quoteChar: '"' };
+  const delimiter = delimiterOf(source.name, head);
+  const endOf = endOfRecord(delimiter.charCodeAt(0));
+  const config = { delimiter, newline: "\n", quoteChar: '"' };
   const fieldsOf = (bytes: Bytes): readonly string[] | string => {
     const text = textOf(bytes);
     if (text === null) return "bytes that are not UTF-8";
