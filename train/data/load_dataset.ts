@@ -9,10 +9,12 @@ import { isWebAddress, openFile, openFolder } from "../../io/open_file.ts";
 import { checkOptions } from "../../options/names.ts";
 import { choice, flag, integer, orNull, type Rule, rule, table, text } from "../../options/rules.ts";
 import { completeOptions, namesOf, option, type OptionTable } from "../../options/table.ts";
+import { kindOf } from "./check_data.ts";
 import { FORMAT_NAMES, type FormatName, isRowFile } from "./files/formats.ts";
 import { mixRows, type StoppingStrategy } from "./mix.ts";
 import { RowDataset, type RowPart } from "./row_dataset.ts";
-import { RowReader } from "./row_reader.ts";
+import { closeAnyway, RowReader } from "./row_reader.ts";
+import { readRow } from "./rows.ts";
 
 /** A file, or a folder of files of rows. */
 export type DataInput = FileInput | FolderInput;
@@ -67,8 +69,28 @@ function refuse(message: string): never {
 const isFolder = (input: DataInput): input is FolderSource =>
   typeof input === "object" && "open" in input && typeof input.open === "function";
 
+/** Opens a file. @throws {TypeError} for anything that is none, such as a row */
+async function openInput(input: FileInput, name?: string): Promise<FileSource> {
+  const isInput = typeof input === "string" || input instanceof URL || input instanceof Blob ||
+    input instanceof Uint8Array || input instanceof ArrayBuffer;
+  const isSource = typeof input === "object" && input !== null &&
+    ["read", "close"].every((method) => typeof Reflect.get(input, method) === "function");
+  if (isInput || isSource) return await openFile(input, name);
+  const advice = typeof input === "object" && input !== null && readRow(input) !== "no key"
+    ? "; rows in memory need no file: give them to the trainer as they are, or use RowDataset.from()"
+    : "";
+  throw new TypeError(
+    `Cannot load a dataset: paths, URLs, files that were picked, bytes or folders are required, received ${
+      kindOf(input)
+    }${advice}`,
+  );
+}
+
 /** Files that an input names. */
 async function sourcesOf(input: DataInput): Promise<FileSource[]> {
+  if (typeof input !== "string" && (typeof input !== "object" || input === null)) {
+    return [await openInput(input)];
+  }
   if (typeof input === "string" && !isWebAddress(input) && await isDirectory(input)) {
     return await filesIn(openFolder(input));
   }
@@ -79,9 +101,9 @@ async function sourcesOf(input: DataInput): Promise<FileSource[]> {
   }
   if (isFolder(input)) return await filesIn(input);
   const isList = typeof input === "object" && "length" in input && !ArrayBuffer.isView(input);
-  if (isList) return await Promise.all(Array.from(input, (file) => openFile(file, file.name)));
+  if (isList) return await Promise.all(Array.from(input, (file) => openInput(file, file?.name)));
   const name = input instanceof Blob && "name" in input ? String(input.name) : undefined;
-  return [await openFile(input as FileInput, name)];
+  return [await openInput(input as FileInput, name)];
 }
 
 /** Files of rows in a folder, by name. */
@@ -131,7 +153,7 @@ export async function loadDataset(
       lengths.push(length);
     }
   } catch (error) {
-    for (const source of sources.flat()) await source.close().catch(() => {}); // some are closed
+    for (const source of sources.flat()) await closeAnyway(source);
     throw error;
   }
   const { weights, seed, stoppingStrategy, maxSamples } = settings;

@@ -25,6 +25,15 @@ export interface RowReaderOptions {
   readonly onBadRow: "error" | "skip";
 }
 
+/** Closes a file after an error, which counts more than what closing may say. */
+export async function closeAnyway(source: FileSource): Promise<void> {
+  try {
+    await source.close();
+  } catch {
+    // it may be closed
+  }
+}
+
 /** What reading a file finds and leaves out. */
 export class RowReader {
   readonly skipped: SkippedRow[] = [];
@@ -45,7 +54,7 @@ export class RowReader {
       if (!streaming) await source.close();
       return part;
     } catch (error) {
-      await source.close();
+      await closeAnyway(source);
       throw error;
     }
   }

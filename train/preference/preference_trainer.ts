@@ -5,6 +5,7 @@
  */
 
 import { keep, noGrad, readAndDispose, type Tensor, tidy } from "../../autograd/mod.ts";
+import { checkData } from "../data/check_data.ts";
 import { type Batch, type DataCollator, DataLoader } from "../data/data_loader.ts";
 import type { EvalOutput } from "../evaluate.ts";
 import type { Objective } from "../objective.ts";
@@ -108,6 +109,8 @@ export class PreferenceTrainer<E extends AnswerExample = AnswerExample> extends 
     parts: PreferenceParts<E>,
   ) {
     const { model, trainDataset, evalDataset, tokenizer, optimizers } = options;
+    checkData("make a trainer", "trainDataset", trainDataset);
+    checkData("make a trainer", "evalDataset", evalDataset);
     const callbacks = [...parts.args.disableDropout ? [WITHOUT_DROPOUT] : [], ...options.callbacks ?? []];
     const dataset = (rows: PreferenceRows | undefined) => rows && new AnswerDataset(rows, parts.read);
     const [train, evaluation] = [dataset(trainDataset), dataset(evalDataset)];
@@ -143,6 +146,7 @@ export class PreferenceTrainer<E extends AnswerExample = AnswerExample> extends 
    * @throws {TypeError} for rows of another kind, naming the row
    */
   override async evaluate(rows?: PreferenceRows): Promise<EvalOutput> {
+    checkData("evaluate", "the data", rows);
     const { precompute, read } = this.#parts;
     const known = [this.#eval, this.#train].find((dataset) => dataset?.rows === rows);
     const dataset = rows === undefined ? this.#eval : known ?? new AnswerDataset(rows, read);

@@ -4,6 +4,7 @@
  */
 
 import { checkOptions } from "../../options/names.ts";
+import { checkData } from "../data/check_data.ts";
 import { defaultDataCollator } from "../data/data_loader.ts";
 import type { Dataset } from "../data/example.ts";
 import { RowDataset } from "../data/row_dataset.ts";
@@ -148,8 +149,8 @@ export class SFTTrainer extends Trainer {
 
   /**
    * Reads no row yet: `train()` and `evaluate()` do.
-   * @throws {RangeError} for settings out of range @throws {TypeError} for an option that does not exist, for rows in
-   * memory that are none, and for evaluations without an evalDataset
+   * @throws {RangeError} for settings out of range @throws {TypeError} for an option that does not exist, for data that
+   * are no dataset (such as a Promise of one), for rows in memory that are none, and for evaluations without an evalDataset
    */
   constructor(wanted: SFTTrainerOptions) {
     if ("peftConfig" in wanted) {
@@ -161,6 +162,8 @@ export class SFTTrainer extends Trainer {
     const options = oneTokenizer("make a trainer", wanted);
     const { args: given = {}, tokenizer, formattingFunc: _, trainDataset, evalDataset, ...rest } = options;
     if (!tokenizer) throw new TypeError("Cannot make a trainer: processingClass is required, received none");
+    checkData("make a trainer", "trainDataset", trainDataset);
+    checkData("make a trainer", "evalDataset", evalDataset);
     const args = given instanceof SFTConfig ? given : new SFTConfig(given);
     const maker = new DataMaker(options, tokenizer, args);
     const evalPacking = args.evalPacking ?? args.packing;
@@ -202,6 +205,7 @@ export class SFTTrainer extends Trainer {
 
   /** The mean loss over a dataset, rows or examples; see `Trainer.evaluate`. */
   override async evaluate(data?: SFTData): Promise<EvalOutput> {
+    checkData("evaluate", "the data", data);
     return await super.evaluate(data && this.#asDataset(data));
   }
 

@@ -222,6 +222,32 @@ Deno.test("loadDataset() refuses what is no file of rows, by name", async () => 
   );
 });
 
+Deno.test("loadDataset() says what it was given in place of files, and why a file fails that cannot be closed", async () => {
+  const cases: [input: unknown, message: string][] = [
+    [
+      [{ text: "a" }],
+      'received an object with "text"; rows in memory need no file: give them to the trainer',
+    ],
+    [[[{ text: "a" }]], 'received an object with "text"; rows'],
+    [[{ name: "a.jsonl", size: 3 }], 'received an object with "name", "size"'],
+    [Promise.resolve("a.jsonl"), "received a Promise; await it first"],
+    [undefined, "received undefined"],
+    [["a.jsonl", null].slice(1), "received null"],
+    [7, "received a number"],
+  ];
+  for (const [input, message] of cases) {
+    const error = await assertRejects(() => loadDataset(input as never), TypeError, message);
+    assert(error.message.startsWith("Cannot load a dataset: paths, URLs, files that were picked, bytes or "));
+  }
+  const closing = () => Promise.reject(new Error("cannot close"));
+  const read = () => Promise.reject(new Error("the disk is gone"));
+  await assertRejects(
+    () => loadDataset({ name: "a.jsonl", size: 3, read, close: closing }),
+    Error,
+    "the disk is gone",
+  );
+});
+
 const numbered = (name: string, count: number) =>
   file(`${name}.jsonl`, Array.from({ length: count }, (_, i) => `{"text": "${name}${i}"}`).join("\n"));
 const textsOf = async (rows: RowDataset) => (await all(rows)).map((row) => (row as { text: string }).text);

@@ -344,6 +344,20 @@ Deno.test("trainers of preferences refuse settings, options and models that do n
     [() => new ORPOTrainer({ model, refModel: plain } as never), 'unknown option "refModel"'],
     [() => new CPOTrainer({ model, args: { cpoAlpha: -1 } }), "cpoAlpha must be a number of at least 0"],
   ];
+  for (
+    const [data, received] of [
+      [Promise.resolve(PAIRS), "received a Promise; await it first"],
+      ["pairs.jsonl", 'received the string "pairs.jsonl"; read a file'],
+      [{ a: PAIRS }, 'received an object with "a"; give one dataset'],
+    ]
+  ) {
+    for (const Kind of [DPOTrainer, KTOTrainer, ORPOTrainer, CPOTrainer] as (typeof DPOTrainer)[]) {
+      refusals.push(
+        [() => new Kind({ model, trainDataset: data as never }), `trainDataset must be an array of rows`],
+        [() => new Kind({ model, evalDataset: data as never }), received as string],
+      );
+    }
+  }
   for (const [make, message] of refusals) {
     const error = assertThrows(make, Error);
     assert(error.message.includes(message), `${error.message}\n${message}`);

@@ -118,6 +118,32 @@ Deno.test("rows longer than maxLength, or than the model has positions for, are 
   );
 });
 
+Deno.test("SFTTrainer refuses data that are no dataset where they are given", async () => {
+  const tokenizer = await chatTokenizer();
+  const rows = [{ text: "x" }];
+  const cases: [data: unknown, received: string][] = [
+    [Promise.resolve(RowDataset.from(rows)), "received a Promise; await it first"],
+    [{ a: rows, b: rows }, 'received an object with "a", "b"; give one dataset, and others to evaluate()'],
+    ["file.jsonl", 'received the string "file.jsonl"; read a file with await loadDataset()'],
+    [7, "received a number"],
+  ];
+  const required = "must be an array of rows, what loadDataset() reads, or another dataset, ";
+  for (const [data, received] of cases) {
+    for (const name of ["trainDataset", "evalDataset"]) {
+      assertThrows(
+        () => trainerOf(rows, tokenizer, {}, { [name]: data }),
+        TypeError,
+        `Cannot make a trainer: ${name} ${required}${received}`,
+      );
+    }
+    await assertRejects(
+      () => trainerOf(rows, tokenizer).evaluate(data as SFTData),
+      TypeError,
+      `Cannot evaluate: the data ${required}${received}`,
+    );
+  }
+});
+
 Deno.test("SFTTrainer refuses rows and settings that do not fit, naming the row", async () => {
   const tokenizer = await chatTokenizer();
   const plain = await chatTokenizer(null);
