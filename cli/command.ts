@@ -87,7 +87,8 @@ export function helpText(command: Command): string {
     ...command.examples.map((line) => `  ${line}`),
     "",
     "Permissions, where Deno is asked for them one by one (./run allows all; models of the hub need --allow-net and",
-    "--allow-env, and --allow-write for their cache):",
+    "--allow-env, and --allow-write for their cache; a --config in YAML needs --allow-env=LOG_TOKENS,LOG_STREAM, which",
+    "its parser reads):",
     `  deno run ${[...command.permissions, "cli/main.ts", command.name].join(" ")} …`,
   ].join("\n");
 }

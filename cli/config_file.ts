@@ -12,10 +12,14 @@ const flagName = (key: string) =>
 
 /** The text of the file as a value. YAML includes JSON. @throws {UsageError} for text that is neither */
 async function parse(path: string, text: string): Promise<unknown> {
+  try {
+    return JSON.parse(text);
+  } catch { /* YAML, then */ }
   const { parse } = await import("yaml");
   try {
     return parse(text, { maxAliasCount: 100 });
   } catch (cause) {
+    if (cause instanceof Deno.errors.NotCapable) throw cause; // LOG_TOKENS and LOG_STREAM, which the parser reads
     const [reason] = (cause as Error).message.split("\n");
     throw new UsageError(`Cannot read the configuration "${path}": YAML or JSON is required: ${reason}`);
   }
@@ -34,8 +38,9 @@ export async function readConfigFile(
   try {
     text = await Deno.readTextFile(path);
   } catch (cause) {
-    if (!(cause instanceof Deno.errors.NotFound)) throw cause;
-    throw new UsageError(`Cannot read the configuration "${path}": there is no such file`);
+    if (cause instanceof Deno.errors.NotCapable) throw cause;
+    const reason = cause instanceof Deno.errors.NotFound ? "there is no such file" : (cause as Error).message;
+    throw new UsageError(`Cannot read the configuration "${path}": ${reason}`, { cause });
   }
   const value = await parse(path, text);
   if (typeof value !== "object" || value === null || Array.isArray(value)) {

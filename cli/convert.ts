@@ -7,6 +7,7 @@ import { checkWritableFolder, type PeftModel } from "@peft/webgpu";
 import { flag, text } from "../options/rules.ts";
 import { type Command, UsageError } from "./command.ts";
 import { load, loadTokenizer, MODEL_FLAGS } from "./loading.ts";
+import { checkOutput, modelInputs } from "./output_paths.ts";
 import { checkFormat, FILE_FLAGS, writeModel } from "./model_files.ts";
 
 const flags = {
@@ -34,6 +35,11 @@ export const convert: Command<typeof flags> = {
   ],
   async run(values) {
     const { adapter, output, format } = values;
+    const inputs = [...modelInputs("--model", values.model, values["gguf-file"]), [
+      "--adapter",
+      adapter,
+    ]] as const;
+    await checkOutput("convert", output, inputs);
     if (adapter === undefined) {
       if (values["to-lora"]) throw new UsageError("Cannot run convert: --to-lora needs --adapter");
       checkFormat("convert", values);

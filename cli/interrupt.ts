@@ -9,6 +9,11 @@ export const INTERRUPTED = 130;
 /** Thrown when the work ended early because the user asked for it; everything is said already. */
 export class InterruptedError extends Error {
   override name = "InterruptedError";
+
+  /** @param result what `--json` prints */
+  constructor(readonly result: Readonly<Record<string, unknown>> = { interrupted: true }) {
+    super("interrupted");
+  }
 }
 
 /** Runs `work` with a signal that Ctrl-C or a polite kill aborts, printing `message` then. */

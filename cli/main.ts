@@ -73,19 +73,24 @@ export async function main(args: string[]): Promise<number> {
     console.log(HELP);
     return name === undefined ? 1 : 0;
   }
+  let wantsJson = rest.includes("--json");
   try {
     const command = COMMANDS.get(name);
     if (!command) {
       throw new UsageError(`Cannot run "${name}": the commands are ${[...COMMANDS.keys()].join(", ")}`);
     }
     const values = await readFlags(command, rest);
+    wantsJson = values?.json ?? wantsJson;
     if (!values) console.log(helpText(command));
     else await runCommand(command, values);
     return 0;
   } catch (error) {
-    if (error instanceof InterruptedError) return INTERRUPTED;
+    if (error instanceof InterruptedError) {
+      if (wantsJson) print(error.result);
+      return INTERRUPTED;
+    }
     console.error(`error: ${errorLine(error)}`);
-    if (rest.includes("--json")) print({ error: errorLine(error) });
+    if (wantsJson) print({ error: errorLine(error) });
     if (wantsTrace()) console.error(error);
     return isUserError(error) ? 1 : 2;
   }

@@ -6,7 +6,8 @@
 import { type CausalLM, checkWritableFolder, type PeftModel } from "@peft/webgpu";
 import { flag, text } from "../options/rules.ts";
 import type { Command } from "./command.ts";
-import { load, loadTokenizer, MODEL_FLAGS } from "./loading.ts";
+import { baseName as baseNameOf, load, loadTokenizer, MODEL_FLAGS } from "./loading.ts";
+import { checkOutput, modelInputs } from "./output_paths.ts";
 import { checkFormat, FILE_FLAGS, writeModel } from "./model_files.ts";
 
 const flags = {
@@ -29,6 +30,12 @@ export const merge: Command<typeof flags> = {
   ],
   async run(values) {
     checkFormat("merge", values);
+    const base = await baseNameOf("merge", values);
+    const inputs = [...modelInputs("the base model", base, values["gguf-file"]), [
+      "--adapter",
+      values.adapter,
+    ]] as const;
+    await checkOutput("merge", values.output, inputs);
     if (values.format !== "gguf") await checkWritableFolder(values.output, "run merge: --output");
     const { model, baseName } = await load("merge", values);
     const tokenizer = await loadTokenizer(baseName, values);

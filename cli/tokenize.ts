@@ -7,8 +7,10 @@ import type { Example } from "@peft/webgpu/train";
 import { integer, text } from "../options/rules.ts";
 import type { Command } from "./command.ts";
 import { loadTokenizer, MODEL_FLAGS } from "./loading.ts";
+import { checkOutput, modelInputs } from "./output_paths.ts";
+import { UsageError } from "./usage_error.ts";
 import { previewExample } from "./training/preview.ts";
-import { LEARNING_FLAGS, readRows, ROW_FLAGS, sftExamples } from "./training/data.ts";
+import { fileNames, LEARNING_FLAGS, readRows, ROW_FLAGS, sftExamples } from "./training/data.ts";
 
 const flags = {
   model: {
@@ -41,10 +43,22 @@ function rowOf({ inputIds, labels = inputIds, attentionMask, sequenceIds }: Exam
   });
 }
 
+/** Opens a file to write. @throws {UsageError} where that cannot be */
+async function openNew(path: string): Promise<Deno.FsFile> {
+  try {
+    return await Deno.open(path, { write: true, create: true, truncate: true });
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotCapable) throw cause;
+    throw new UsageError(`Cannot run tokenize: --output cannot be written: ${(cause as Error).message}`, {
+      cause,
+    });
+  }
+}
+
 /** Writes lines to a file, which appears when they are all there. */
 async function writeLines(path: string, lines: AsyncIterable<string>): Promise<void> {
   const part = `${path}.part`;
-  const file = await Deno.open(part, { write: true, create: true, truncate: true });
+  const file = await openNew(part);
   const bytes = ReadableStream.from(lines).pipeThrough(new TextEncoderStream());
   try {
     await bytes.pipeTo(file.writable); // closes it
@@ -66,6 +80,12 @@ export const tokenize: Command<typeof flags> = {
     "./run tokenize --model chat.gguf --data chats.jsonl,facts.csv --weights 3,1 --output tokens.jsonl",
   ],
   async run(values) {
+    if (values.output !== undefined) {
+      await checkOutput("tokenize", values.output, [
+        ...fileNames(values.data).map((file) => ["--data", file] as const),
+        ...modelInputs("--model", values.model, values["gguf-file"]),
+      ]);
+    }
     const tokenizer = await loadTokenizer(values.model, values);
     const rows = await readRows(values.data, values);
     const dataset = await sftExamples(rows, tokenizer, values, values["block-size"]);

@@ -24,7 +24,7 @@ const USER_ERRORS: ReadonlySet<string> = new Set([
 
 /** Messages of JavaScript itself that begin as ours do: they tell of a defect. */
 const ENGINE_MESSAGE =
-  /^Cannot (?:read|set) propert|^Cannot (?:access|convert|destructure|redefine|define|delete|assign|add|mix|create|freeze) /;
+  /^Cannot (?:read|set|add|create|define|redefine|delete) propert|^Cannot (?:access '|assign to read only |convert (?:a |undefined |object |.+ to a BigInt)|destructure |freeze|mix BigInt)/;
 
 /**
  * Whether an error was made on purpose, with a message for the user: `Cannot <action>: <what is required>`. A

@@ -146,7 +146,8 @@ function samples(events: readonly RunEvent[]): string {
 }
 
 const FIGURES: readonly (readonly [field: string, name: string])[] = [
-  ["loss", "training loss"],
+  ["loss", "last training loss"],
+  ["trainLoss", "mean training loss"],
   ["evalLoss", "held-out loss"],
   ["perplexity", "perplexity"],
   ["meanTokenAccuracy", "token accuracy"],

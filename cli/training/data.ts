@@ -68,12 +68,14 @@ export interface LearningValues {
   readonly "train-on-prompts": boolean;
 }
 
-const parts = (list: string) => list.split(",").map((part) => part.trim()).filter((part) => part !== "");
+/** The items of a list with commas between. */
+export const fileNames = (list: string) =>
+  list.split(",").map((part) => part.trim()).filter((part) => part !== "");
 
 /** The numbers of `--weights`. @throws {UsageError} for anything else */
 function readWeights(list: string | undefined): number[] | null {
   if (list === undefined) return null;
-  const weights = parts(list).map(Number);
+  const weights = fileNames(list).map(Number);
   if (weights.length > 0 && weights.every(Number.isFinite)) return weights;
   throw new UsageError(
     `Cannot read the data: --weights must be numbers with commas between, received "${list}"`,
@@ -82,7 +84,7 @@ function readWeights(list: string | undefined): number[] | null {
 
 /** The pairs of `--columns`. @throws {UsageError} for anything else */
 function readColumns(list: string | undefined): Record<string, string> {
-  const pairs = parts(list ?? "").map((part) => part.split("=").map((name) => name.trim()));
+  const pairs = fileNames(list ?? "").map((part) => part.split("=").map((name) => name.trim()));
   if (pairs.every((pair) => pair.length === 2 && pair.every((name) => name !== ""))) {
     return Object.fromEntries(pairs);
   }
@@ -97,7 +99,7 @@ export async function readRows(
   values: Omit<RowValues, "data">,
   seed = 42,
 ): Promise<RowDataset> {
-  const rows = await loadDataset(parts(files), {
+  const rows = await loadDataset(fileNames(files), {
     weights: readWeights(values.weights),
     columns: readColumns(values.columns),
     maxSamples: values["max-samples"] ?? null,

@@ -25,6 +25,7 @@ import { learningRateOf, METHOD_FLAGS, methodConfig, readFields } from "./method
 import { previewExample } from "./preview.ts";
 import { ProgressBar } from "./progress.ts";
 import { numbersOf, RunReports } from "./run_reports.ts";
+import { checkOutput, modelInputs } from "../output_paths.ts";
 import { readTask, TASK_FLAGS, type TaskData, taskRate } from "./tasks.ts";
 import {
   HELD_OUT_FLAGS,
@@ -117,9 +118,52 @@ const allocatesRanks = (model: PeftModel<CausalLM>): TrainerCallback => ({
   onOptimizerStep: (_args, { globalStep }) => model.updateAndAllocate(globalStep + 1),
 });
 
-/** The settings of `--training-options`, by their names in TypeScript. */
-const furtherSettings = (text: string | undefined): Partial<TrainingArguments> =>
-  readFields("--training-options", text);
+/** Settings that `--training-options` may not change, since the command relies on them, and the flag to use. */
+const OWN_SETTINGS: Readonly<Record<string, string>> = {
+  outputDir: "--output",
+  reportTo: "--report",
+};
+
+/** The settings of `--training-options`, by their names in TypeScript. @throws {UsageError} for {@linkcode OWN_SETTINGS} */
+function furtherSettings(text: string | undefined): Partial<TrainingArguments> {
+  const settings = readFields("--training-options", text);
+  for (const name of Object.keys(settings)) {
+    if (!(name in OWN_SETTINGS)) continue;
+    throw new UsageError(
+      `Cannot run finetune: --training-options cannot set ${name}, which is ${OWN_SETTINGS[name]}`,
+    );
+  }
+  return settings;
+}
+
+/** Optimizer steps of a training on so many rows. */
+function stepsOf(values: FinetuneValues, rows: number): number {
+  const {
+    maxSteps = -1,
+    numTrainEpochs = 1,
+    perDeviceTrainBatchSize = 1,
+    gradientAccumulationSteps = 1,
+  } = settingsOf(values, 0);
+  if (maxSteps > 0) return maxSteps;
+  return Math.ceil(numTrainEpochs * Math.ceil(rows / (perDeviceTrainBatchSize * gradientAccumulationSteps)));
+}
+
+/** What the card says of the settings that were used. */
+function usedSettings(
+  { args }: Trainer,
+  steps: number,
+  blockSize: number,
+): (readonly [string, string | number])[] {
+  const rows = args.perDeviceTrainBatchSize * args.gradientAccumulationSteps;
+  const { maxLength } = args as { maxLength?: number | null }; // of tasks of preferences
+  const warmup = args.warmupSteps > 0 ? `${args.warmupSteps} steps` : args.warmupRatio;
+  return [
+    ["steps", `${steps} of ${rows} rows of up to ${maxLength ?? blockSize} tokens`],
+    ["learning rate", `${args.learningRate}, ${args.lrSchedulerType}, warmup ${warmup}`],
+    ["optimizer", args.optim],
+    ["seed", args.seed],
+  ];
+}
 
 /** Settings of the Trainer. */
 function settingsOf(values: FinetuneValues, evalSteps: number): Partial<TrainingArguments> {
@@ -175,10 +219,7 @@ class Attempts {
     const isFirst = this.#count++ === 0;
     const { base } = await load("finetune", { ...values, adapter: undefined });
     const data = this.#data ??= await readTask(train, heldOut, tokenizer, values, blockSizeOf(values, base));
-    const rows = values["batch-size"] * values.accumulation;
-    const steps = values["max-steps"] > 0
-      ? values["max-steps"]
-      : Math.ceil(values.epochs * Math.ceil(data.rows / rows));
+    const steps = stepsOf(values, data.rows);
     const config = methodConfig(values, steps);
     const adapted = config && getPeftModel(base, config, "default", { seed: values.seed });
     const model = adapted ?? base;
@@ -247,6 +288,8 @@ export const finetune: Command<typeof flags> = {
     if (values["max-steps"] === 0) {
       throw new UsageError("Cannot run finetune: --max-steps must be positive or -1, received 0");
     }
+    furtherSettings(values["training-options"]); // refused before anything is read
+    await checkOutput("finetune", values.output, modelInputs("--model", values.model, values["gguf-file"]));
     await checkWritableFolder(values.output, "run finetune: --output");
     const tokenizer = await loadTokenizer(values.model, values);
     if (values.preview) {
@@ -289,7 +332,11 @@ export const finetune: Command<typeof flags> = {
           ? `stopped after step ${globalStep}; checkpoint written to ${result.checkpoint}; give the same command with --resume to go on`
           : "stopped before the first step; nothing was written",
       );
-      throw new InterruptedError();
+      throw new InterruptedError({
+        interrupted: true,
+        checkpoint: result.checkpoint ?? null,
+        steps: globalStep,
+      });
     }
     const { model, trainer, reports, base } = attempt;
     const isAdapter = model instanceof PeftModel;
@@ -307,18 +354,9 @@ export const finetune: Command<typeof flags> = {
         await reports.evaluated(model, globalStep, after);
       }
     }
-    const { learningRate, optim } = trainer.args;
     await reports.finish(result, [
-      [
-        "steps",
-        `${globalStep} of ${values["batch-size"] * values.accumulation} rows of up to ${
-          blockSizeOf(values, base)
-        } tokens`,
-      ],
-      ["learning rate", `${learningRate}, ${values.schedule}, warmup ${values.warmup}`],
-      ["optimizer", optim],
-      ["seed", values.seed],
-      ["training loss", trainingLoss.toFixed(4)],
+      ...usedSettings(trainer, globalStep, blockSizeOf(values, base)),
+      ["mean training loss", trainingLoss.toFixed(4)],
       ...before && after
         ? [
           [

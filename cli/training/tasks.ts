@@ -14,7 +14,7 @@ import {
 } from "@peft/webgpu";
 import { CPOTrainer, type Dataset, DPOTrainer, KTOTrainer, ORPOTrainer } from "@peft/webgpu/train";
 import { choice, number } from "../../options/rules.ts";
-import { FULL } from "./methods.ts";
+import { FULL, readFields } from "./methods.ts";
 import { type LearningValues, sftExamples } from "./data.ts";
 import { UsageError } from "../usage_error.ts";
 
@@ -24,6 +24,7 @@ export interface TaskValues extends LearningValues {
   readonly method: string;
   readonly beta: number | undefined;
   readonly seed: number;
+  readonly "training-options": string | undefined;
 }
 
 /** What a trainer is made of. */
@@ -68,14 +69,30 @@ type PreferenceClass = new (options: {
   callbacks: readonly TrainerCallback[];
 }) => Trainer;
 
-/** A task of a trainer of preferences; `needsReference` where it compares with the model without its adapter. */
-function preference(Class: unknown, needsReference: boolean, settings: Record<string, unknown> = {}): Task {
+/**
+ * A task of a trainer of preferences; `needsReference` where it compares with the model without its adapter. Settings
+ * that the user gives come before its defaults; those that make the task what it is may not be given.
+ */
+function preference(
+  Class: unknown,
+  needsReference: boolean,
+  own: Readonly<Record<string, unknown>> = {},
+  defaults: Readonly<Record<string, unknown>> = {},
+): Task {
   return {
     rate: 0.25,
-    read(train, heldOut, _tokenizer, { task, method, beta }, maxLength) {
+    read(train, heldOut, _tokenizer, values, maxLength) {
+      const { task, method, beta, "training-options": options } = values;
       if (needsReference && method === FULL) {
         throw new UsageError(
           `Cannot run finetune: --task ${task} compares with the model without its adapter, which --method full has not`,
+        );
+      }
+      const given = readFields("--training-options", options);
+      if (Object.keys(own).some((name) => name in given)) {
+        const list = Object.entries(own).map((entry) => entry.join(" ")).join(" with ");
+        throw new UsageError(
+          `Cannot run finetune: --task ${task} is ${list}, which --training-options cannot set`,
         );
       }
       return Promise.resolve({
@@ -84,7 +101,7 @@ function preference(Class: unknown, needsReference: boolean, settings: Record<st
           new (Class as PreferenceClass)({
             ...{ model: model as CausalLM, trainDataset: train, tokenizer, callbacks },
             ...heldOut && { evalDataset: heldOut },
-            args: { ...args, ...settings, maxLength, ...beta !== undefined && { beta } },
+            args: { ...defaults, maxLength, ...beta !== undefined && { beta }, ...args, ...own },
           }),
       });
     },
@@ -109,7 +126,7 @@ const TASKS: Readonly<Record<string, Task>> = {
   dpo: preference(DPOTrainer, true),
   orpo: preference(ORPOTrainer, false),
   kto: preference(KTOTrainer, true),
-  simpo: preference(CPOTrainer, false, { lossType: "simpo", cpoAlpha: 0, beta: 2 }),
+  simpo: preference(CPOTrainer, false, { lossType: "simpo", cpoAlpha: 0 }, { beta: 2 }),
 };
 
 /** Flags of the task. */
