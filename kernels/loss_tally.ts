@@ -10,9 +10,8 @@ import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
 export const TALLY_STEPS = 16;
 
 /**
- * Keeps a step's loss, or 0 if it is not finite: each by itself, so that the sum does not depend on when it is read.
- * Counts the steps whose loss or gradient norm is not finite and keeps the first
- * one's number.
+ * Keeps a step's loss, or NaN if its loss or gradient norm is not finite: each by itself, so that the sum does not
+ * depend on when it is read. Counts the latter steps and keeps the first one's number.
  */
 export const tallyLoss: KernelSpec<"loss" | "clip" | "step" | "tally"> = {
   name: "tallyLoss",
@@ -30,9 +29,10 @@ ${notFiniteSnippet.trim()}
 
 @compute @workgroup_size(1)
 fn main() {
-  tally[4u + (step[0] - 1u) % ${TALLY_STEPS}u] = select(bitcast<u32>(loss[0]), 0u, notFinite(loss[0]));
+  let bad = notFinite(loss[0]) || notFinite(clip[1]);
+  tally[4u + (step[0] - 1u) % ${TALLY_STEPS}u] = select(bitcast<u32>(loss[0]), 0x7fc00000u, bad); // a NaN
   tally[1] = bitcast<u32>(clip[1]);
-  if (notFinite(loss[0]) || notFinite(clip[1])) {
+  if (bad) {
     if (tally[2] == 0u) { tally[3] = step[0]; }
     tally[2]++;
   }

@@ -12,6 +12,7 @@ export { LayerNorm } from "./layer_norm.ts";
 export { Linear } from "./linear.ts";
 export {
   inEvalMode,
+  isInEvalMode,
   type LoadResult,
   mismatchError,
   Module,

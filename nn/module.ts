@@ -47,6 +47,11 @@ export function inEvalMode<T>(body: () => T): T {
   }
 }
 
+/** Whether this runs in `inEvalMode`. */
+export function isInEvalMode(): boolean {
+  return evaluations > 0;
+}
+
 /** A node of the tree. Attributes that are parameters, modules or arrays of modules are its parts. */
 export class Module {
   // Not a private name: `clone()` copies what it finds.

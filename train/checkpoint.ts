@@ -5,11 +5,12 @@
  * @module
  */
 
-import { exists, joinPath, listDirectory } from "../io/files.ts";
+import { exists, joinPath } from "../io/files.ts";
 import { type JsonObject, readJsonObject, writeJson } from "../io/json.ts";
 import { openSafetensors, type SafetensorsInput, save } from "../io/safetensors.ts";
 import { removeStagedFolder, verifyFolder, writeFolderAtomic } from "../io/staged_folder.ts";
 import { type Parameter, trainingStateKeeper } from "../nn/mod.ts";
+import { checkpointPath, getLastCheckpoint, listCheckpoints } from "./find_checkpoint.ts";
 import type { LRScheduler, LRSchedulerState } from "./optimizers/lr_scheduler.ts";
 import type { GroupState, Optimizer, OptimizerStateDict } from "./optimizers/optimizer.ts";
 import { randomStates, type TrainableModel, trainableParameters } from "./trainable_model.ts";
@@ -30,6 +31,11 @@ export interface RunParts {
   fingerprint(): Promise<string>;
   /** Callbacks whose state is saved too. */
   readonly callbacks: readonly TrainerCallback[];
+  /**
+   * Which call of `train()` writes: one more than any that wrote to the folder before. Null until the first checkpoint.
+   * Checkpoints of a later call are newer, whatever their steps: a folder may hold those of an earlier run.
+   */
+  session: number | null;
 }
 
 /** Sums of losses on the host. */
@@ -40,6 +46,9 @@ export interface LossSums {
   loggedStep: number;
   /** Up to the last log. */
   total: number;
+  /** Steps since the last log, and up to it, that were skipped: losses or gradients that were not finite. */
+  skipped: number;
+  totalSkipped: number;
   /** What the objective's measures are made of, since the last log. */
   sums: number[];
 }
@@ -65,7 +74,6 @@ function checkExamples(path: string, now: string, then: string | undefined): voi
 /** What checkpoints of earlier versions do not say. */
 const EARLIER_DATA = { trainSamplingStrategy: "random" } as const;
 
-const NAME = /^checkpoint-(\d+)$/;
 const OPTIMIZER = "optimizer.safetensors";
 const TRAINABLE = "trainable.safetensors";
 const MODEL_STATE = "model_state.safetensors";
@@ -108,7 +116,7 @@ async function loadModelState(path: string, model: TrainableModel): Promise<void
 }
 
 async function saveOptimizer(path: string, optimizer: Optimizer): Promise<void> {
-  const { state, paramGroups } = await optimizer.stateDict();
+  const { state, paramGroups, optimizer: name } = await optimizer.stateDict();
   const entries = new Map<string, SafetensorsInput>();
   const steps: Record<number, number> = {};
   for (const [index, { step, buffers }] of state) {
@@ -117,7 +125,11 @@ async function saveOptimizer(path: string, optimizer: Optimizer): Promise<void> 
       entries.set(`${index}.${name}`, { dtype: "F32", shape: [data.length], data });
     }
   }
-  await save(path, entries, { steps: JSON.stringify(steps), param_groups: JSON.stringify(paramGroups) });
+  await save(path, entries, {
+    steps: JSON.stringify(steps),
+    param_groups: JSON.stringify(paramGroups),
+    ...name !== undefined && { optimizer: name },
+  });
 }
 
 async function loadOptimizer(folder: string, optimizer: Optimizer): Promise<void> {
@@ -132,7 +144,11 @@ async function loadOptimizer(folder: string, optimizer: Optimizer): Promise<void
       const [index, buffer] = name.split(".");
       state.get(Number(index))!.buffers[buffer] = floats(await file.read(name));
     }
-    optimizer.loadStateDict({ state, paramGroups: parse("param_groups") as GroupState[] });
+    const name = file.metadata.get("optimizer"); // none in earlier versions
+    optimizer.loadStateDict({
+      ...{ state, paramGroups: parse("param_groups") as GroupState[] },
+      ...name !== undefined && { optimizer: name },
+    });
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
     throw new TypeError(`Cannot resume from "${folder}": ${error.message}`, { cause: error });
@@ -186,7 +202,9 @@ export async function saveCheckpoint(
   const { model, optimizer, scheduler, state, losses, data } = parts;
   const path = await checkpointPath(outputDir, state.globalStep);
   if (state.bestGlobalStep === state.globalStep) state.bestModelCheckpoint = path;
-  const about = { format: "@peft/webgpu checkpoint", version: 1, global_step: state.globalStep };
+  const session = parts.session ??= 1 +
+    Math.max(0, ...(await listCheckpoints(outputDir)).map(({ session }) => session ?? 0));
+  const about = { format: "@peft/webgpu checkpoint", version: 1, global_step: state.globalStep, session };
   await writeFolderAtomic(path, async (folder) => {
     await model.savePretrained?.(folder);
     const missing = await missingParameters(folder, model);
@@ -210,7 +228,9 @@ export async function saveCheckpoint(
     await writeJson(await joinPath(folder, "training_args.json"), args.toJSON());
   }, about).catch((error) => explainFailure(outputDir, error));
   if (args.saveTotalLimit !== null) {
-    const steps = await checkpointSteps(outputDir);
+    const steps = (await listCheckpoints(outputDir)).flatMap(({ step, session }) =>
+      session === null ? [] : [step] // no checkpoint of ours
+    );
     const kept = new Set([state.globalStep, ...args.loadBestModelAtEnd ? [state.bestGlobalStep] : []]);
     const surplus = steps.filter((step) => !kept.has(step)).slice(
       Math.max(0, args.saveTotalLimit - kept.size),
@@ -227,43 +247,6 @@ async function explainFailure(outputDir: string, cause: Error): Promise<never> {
     ? "there is no checkpoint yet"
     : `training can go on from the newest whole checkpoint, "${newest}"`;
   throw new Error(`${cause.message}; ${rest}`, { cause });
-}
-
-/** Where the checkpoint of a step is. */
-function checkpointPath(outputDir: string, step: number): Promise<string> {
-  return joinPath(outputDir, `checkpoint-${step}`);
-}
-
-/** Steps of the checkpoints in a folder, the newest first. */
-async function checkpointSteps(outputDir: string): Promise<number[]> {
-  const names = await listDirectory(outputDir);
-  return names.flatMap((name) => NAME.exec(name)?.[1] ?? []).map(Number).sort((a, b) => b - a);
-}
-
-/**
- * The newest checkpoint of a folder whose files are as its manifest says; damaged ones are passed over with a warning.
- * @returns its path, or null where there is none
- */
-export async function getLastCheckpoint(outputDir: string): Promise<string | null> {
-  for (const step of await checkpointSteps(outputDir)) {
-    const path = await checkpointPath(outputDir, step);
-    try {
-      await verifyFolder(path);
-      return path;
-    } catch (error) {
-      console.warn(`${(error as Error).message}; trying the checkpoint before it`);
-    }
-  }
-  return null;
-}
-
-/** The same. @throws {Error} where there is none */
-export async function findCheckpoint(outputDir: string): Promise<string> {
-  const path = await getLastCheckpoint(outputDir);
-  if (path !== null) return path;
-  throw new Error(
-    `Cannot resume from "${outputDir}": at least one whole checkpoint is required, received none`,
-  );
 }
 
 const camel = (name: string) => name.replaceAll(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
@@ -308,7 +291,8 @@ export async function loadCheckpoint(path: string, parts: RunParts): Promise<voi
     random.seed = saved.random[i].seed;
     random.step = saved.random[i].step;
   });
-  Object.assign(losses, { sums: losses.sums }, saved.losses); // checkpoints of earlier versions have no sums
+  // checkpoints of earlier versions have no sums and no count of skipped steps
+  Object.assign(losses, { sums: losses.sums, skipped: 0, totalSkipped: 0 }, saved.losses);
   const progress = await read("trainer_state.json");
   state.globalStep = progress.global_step as number;
   state.epoch = progress.epoch as number;

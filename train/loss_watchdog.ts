@@ -35,8 +35,8 @@ export class LossWatchdog implements TrainerCallback {
     { logs }: CallbackExtra,
   ): void {
     const loss = logs?.loss;
-    if (loss === undefined) return;
-    this.#violations = loss > this.#threshold ? this.#violations + 1 : 0;
+    if (loss === undefined) return; // NaN: no step since the last log was finite
+    this.#violations = !(loss <= this.#threshold) ? this.#violations + 1 : 0;
     if (this.#violations < this.#patience) return;
     control.shouldTrainingStop = true;
     control.stopReason =

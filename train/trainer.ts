@@ -9,7 +9,8 @@ import { checkWritableFolder, joinPath, makeDirectory } from "../io/files.ts";
 import { type FolderLock, lockFolder } from "../io/folder_lock.ts";
 import { writeJson } from "../io/json.ts";
 import { noteBest } from "./best_model.ts";
-import { findCheckpoint, loadCheckpoint, loadParameters, saveCheckpoint } from "./checkpoint.ts";
+import { loadCheckpoint, loadParameters, saveCheckpoint } from "./checkpoint.ts";
+import { findCheckpoint } from "./find_checkpoint.ts";
 import type { Dataset } from "./data/example.ts";
 import { type Batch, type DataCollator, DataLoader, defaultDataCollator } from "./data/data_loader.ts";
 import { LossWatchdog } from "./loss_watchdog.ts";
@@ -93,7 +94,7 @@ export interface TrainOptions {
 export interface TrainOutput {
   /** Optimizer steps done. */
   readonly globalStep: number;
-  /** Mean loss of all steps. */
+  /** Mean loss of all steps but those that were skipped because they were not finite; NaN if all were. */
   readonly trainingLoss: number;
   /** Whether `signal` ended it. */
   readonly aborted: boolean;
@@ -340,9 +341,10 @@ export class Trainer {
     const isFull = run.unread >= TALLY_STEPS; // the host never runs further ahead of the device
     if (shouldLog || shouldEvaluate || shouldSave || isFull) await this.#readLosses(run);
     if (shouldLog && state.globalStep > run.losses.loggedStep) {
-      const { loss, measures } = run.closeWindow();
+      const { loss, skippedSteps, measures } = run.closeWindow();
       const { gradNorm, learningRate } = run;
-      await this.#log({ loss, gradNorm, learningRate, ...measures }, "onLog");
+      const skipped = skippedSteps > 0 && { skippedSteps };
+      await this.#log({ loss, gradNorm, learningRate, ...skipped, ...measures }, "onLog");
     }
     if (shouldEvaluate) noteBest(args, state, await this.#evaluateNow(run));
     if (shouldSave) await this.#save(run);

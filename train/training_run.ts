@@ -55,6 +55,11 @@ function optimizerOf(model: TrainableModel, args: TrainingArguments): Optimizer 
   return makeOptimizer(args.optim, groups, args);
 }
 
+/** The mean loss of steps but for the skipped ones; NaN if all were skipped, 0 for no step at all. */
+function mean(sum: number, steps: number, skipped: number): number {
+  return steps === 0 ? 0 : steps === skipped ? NaN : sum / (steps - skipped);
+}
+
 /** A run in progress. */
 export class TrainingRun implements RunParts {
   readonly model: TrainableModel;
@@ -64,6 +69,7 @@ export class TrainingRun implements RunParts {
   readonly callbacks: readonly TrainerCallback[];
   readonly losses: LossSums;
   readonly state: TrainerState;
+  session: number | null = null;
   readonly loader: DataLoader;
   readonly device: Device;
   /** Optimizer steps an epoch. */
@@ -94,7 +100,10 @@ export class TrainingRun implements RunParts {
     this.model = model;
     this.#objective = objective ?? MODEL_LOSS;
     const { sumCount } = this.#objective;
-    this.losses = { sinceLog: 0, loggedStep: 0, total: 0, sums: new Array(sumCount).fill(0) };
+    this.losses = {
+      ...{ sinceLog: 0, loggedStep: 0, total: 0, skipped: 0, totalSkipped: 0 },
+      sums: new Array(sumCount).fill(0),
+    };
     this.callbacks = callbacks;
     this.#args = args;
     this.#parameters = [...trainableParameters(model).values()];
@@ -277,7 +286,10 @@ export class TrainingRun implements RunParts {
       problem = `a finite loss and finite gradients are required, received ${changed}`;
     }
     // one by one, in order: the sum is the same whenever losses were read
-    for (const loss of report.losses) this.losses.sinceLog += loss;
+    for (const loss of report.losses) {
+      if (Number.isNaN(loss)) this.losses.skipped++;
+      else this.losses.sinceLog += loss;
+    }
     for (const sums of report.sums) sums.forEach((sum, i) => this.losses.sums[i] += sum);
     this.gradNorm = report.gradNorm;
     return problem;
@@ -313,16 +325,21 @@ export class TrainingRun implements RunParts {
     }
   }
 
-  /** Closes the logging window; the mean loss of its steps, and what the objective measures beside. */
-  closeWindow(): { loss: number; measures: Record<string, number> } {
+  /**
+   * Closes the logging window; the mean loss of its steps that were finite (NaN for none), how many were not, and what
+   * the objective measures beside.
+   */
+  closeWindow(): { loss: number; skippedSteps: number; measures: Record<string, number> } {
     const { losses, state } = this;
     const measures = this.#objective.measures(losses.sums);
-    const loss = losses.sinceLog / Math.max(1, state.globalStep - losses.loggedStep);
+    const { skipped: skippedSteps } = losses;
+    const loss = mean(losses.sinceLog, state.globalStep - losses.loggedStep, skippedSteps);
     losses.total += losses.sinceLog;
-    losses.sinceLog = 0;
+    losses.totalSkipped += skippedSteps;
+    losses.sinceLog = losses.skipped = 0;
     losses.loggedStep = state.globalStep;
     losses.sums.fill(0);
-    return { loss, measures };
+    return { loss, skippedSteps, measures };
   }
 
   /** `trainLoss` and speeds of the run since `start()`. */
@@ -332,7 +349,7 @@ export class TrainingRun implements RunParts {
     const rows = this.data.batchSize * this.data.gradientAccumulationSteps;
     const seconds = this.#seconds();
     return {
-      trainLoss: this.losses.total / Math.max(1, state.globalStep),
+      trainLoss: mean(this.losses.total, state.globalStep, this.losses.totalSkipped),
       trainRuntime: seconds,
       trainSamplesPerSecond: steps * rows / seconds,
       trainStepsPerSecond: steps / seconds,

@@ -12,7 +12,7 @@ export { TALLY_STEPS };
 
 /** What happened since the last reset. */
 export interface LossReport {
-  /** The loss of each step, in order; 0 where it is not finite. */
+  /** The loss of each step, in order; NaN where it or the gradient norm is not finite. */
   readonly losses: readonly number[];
   /** Gradient norm of the last step, before clipping. */
   readonly gradNorm: number;

@@ -4,7 +4,7 @@
  */
 
 import { add, type Tensor, tidy } from "../../autograd/mod.ts";
-import type { Parameter, TrainingStateKeeper } from "../../nn/mod.ts";
+import { isInEvalMode, type Parameter, type TrainingStateKeeper } from "../../nn/mod.ts";
 import type { PeftConfig } from "../config/peft_config.ts";
 import { renameKey } from "../layers/rename_adapter.ts";
 import type { SharedPart, TrainingState } from "../layers/tuner_layer.ts";
@@ -42,10 +42,13 @@ export class SharedParts {
     return new Map([...saved, ...this.shared(name)]);
   }
 
-  /** Adds the extra losses of adapters that act and train to the loss of a model's output. */
+  /**
+   * Adds the extra losses of adapters that act and train to the loss of a model's output; not in `inEvalMode`, which
+   * asks for the loss of the model alone.
+   */
   addLosses(output: unknown, configs: ReadonlyMap<string, PeftConfig>, state: AdapterState): unknown {
     const target = output as { loss?: Tensor };
-    if (!target.loss || state.disabled) return output;
+    if (!target.loss || state.disabled || isInEvalMode()) return output;
     for (const name of state.active) {
       const sharedPart = this.#items.get(name);
       if (!sharedPart?.extraLoss || configs.get(name)?.inferenceMode) continue;

@@ -122,6 +122,14 @@ Deno.test("PeftModel.forward() adds AdaLoRA's orthogonality loss while its adapt
   // A and B are nearly 0 at the start: every |P P^T - I| is nearly |I| = sqrt(2).
   assertAllClose([await lossOf(model) - plain], [0.5 * Math.SQRT2], { rtol: 0, atol: 0.05 });
   assertEquals(await model.disableAdapter(() => lossOf(model)), plain);
+  const rows = BATCH.inputIds.map((inputIds) => ({ inputIds }));
+  const labels = BATCH.inputIds;
+  const alone = await lossOf({ forward: () => base.forward({ inputIds: labels, labels }) });
+  const trainer = new Trainer({ model, evalDataset: rows, args: { perDeviceEvalBatchSize: rows.length } });
+  const { evalLoss } = await trainer.evaluate();
+  const regularised = await lossOf({ forward: () => model.forward({ inputIds: labels, labels }) });
+  assertAllClose([evalLoss], [alone], { rtol: 0, atol: 1e-5 });
+  assert(regularised > alone + 0.5, "forward has it in eval mode too, as peft has");
   await withFolder(async (folder) => {
     await model.savePretrained(folder);
     const frozen = await PeftModel.fromPretrained((await tinyModel()).model, folder);

@@ -3,7 +3,9 @@ import { defaultDevice, multiply, Tensor, tidy } from "../../autograd/mod.ts";
 import { Module, Parameter } from "../../nn/mod.ts";
 import { AdaLoraConfig, getPeftModel, LoraConfig, PeftModel } from "../../peft/mod.ts";
 import {
+  AdamW,
   type Batch,
+  getLastCheckpoint,
   type TrainableModel,
   Trainer,
   type TrainerCallback,
@@ -230,5 +232,51 @@ Deno.test("Trainer.saveModel() writes model, tokenizer and settings", async () =
       "training_args.json",
     ]);
     model.dispose();
+  });
+});
+
+Deno.test("a run that begins anew goes before an earlier run's checkpoints in its folder, whatever their steps", async () => {
+  await inFolder(async (root) => {
+    const stepsOf = () =>
+      names(root).flatMap((name) => /^checkpoint-(\d+)$/.exec(name)?.[1] ?? []).map(Number);
+    await (await scalarTrainer(root, { maxSteps: 9, saveSteps: 3 })).train();
+    assertEquals(stepsOf(), [3, 6, 9]);
+    const fresh = await scalarTrainer(root, { maxSteps: 4, saveSteps: 1, saveTotalLimit: 2 });
+    const kept: number[][] = [];
+    fresh.addCallback({ onSave: () => void kept.push(stepsOf()) });
+    await fresh.train();
+    assertEquals(kept, [[1, 9], [1, 2], [2, 3], [3, 4]]);
+    await (await scalarTrainer(root, { maxSteps: 2, saveSteps: 1 })).train(); // 3 and 4 stay
+    assertEquals(stepsOf(), [1, 2, 3, 4]);
+    assertEquals(await getLastCheckpoint(root), `${root}/checkpoint-2`);
+    const steps: number[] = [];
+    const resumed = await scalarTrainer(root, { maxSteps: 4, saveSteps: 1, saveTotalLimit: 3 });
+    resumed.addCallback({ onStepEnd: (_, { globalStep }) => void steps.push(globalStep) });
+    await resumed.train({ resumeFromCheckpoint: true });
+    assertEquals(steps, [3, 4]);
+    assertEquals(stepsOf(), [2, 3, 4]);
+  });
+});
+
+Deno.test("Trainer refuses the checkpoint of another optimizer before anything changes, and takes one without a name", async () => {
+  await inFolder(async (root) => {
+    await (await scalarTrainer(root, { saveSteps: 2 })).train();
+    for (const [optim, name] of [["lion", "Lion"], ["sgd", "SGD"], ["adafactor", "Adafactor"]] as const) {
+      const trainer = await scalarTrainer(root, { optim });
+      await assertRejects(
+        () => trainer.train({ resumeFromCheckpoint: `${root}/checkpoint-2` }),
+        TypeError,
+        `Cannot resume from "${root}/checkpoint-2": Cannot load the optimizer's state: the state of ${name} is required, received that of AdamW`,
+      );
+      assertEquals(await (trainer.model as unknown as Scalar).weight.item(), 1);
+    }
+    const parameter = Parameter.from([1], { device: await defaultDevice() });
+    const adamw = new AdamW([parameter]);
+    const { optimizer, ...unnamed } = await adamw.stateDict();
+    assertEquals(optimizer, "AdamW");
+    adamw.loadStateDict(unnamed);
+    await (await scalarTrainer(root, { optim: "adamw_8bit", maxSteps: 5 })).train({
+      resumeFromCheckpoint: true,
+    });
   });
 });

@@ -1,7 +1,7 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
 import { defaultDevice, multiply, Tensor, tidy } from "../../autograd/mod.ts";
 import { Module, Parameter } from "../../nn/mod.ts";
-import { type Batch, DataLoader, type Example, Trainer } from "../../train/mod.ts";
+import { type Batch, DataLoader, type Example, Trainer, type TrainingArguments } from "../../train/mod.ts";
 
 /** loss = w * factor summed over the batch's first ids, with a factor that the ids choose. */
 class Linear extends Module {
@@ -51,9 +51,14 @@ for (const onNonFinite of ["error", "skip"] as const) {
       assert(error.message.includes(`at step ${bad}, which changed no weight`), error.message);
       assertEquals(weights.length, bad);
     } else {
-      await trainer.train();
+      const { trainingLoss } = await trainer.train();
       assertEquals(weights.length, 4);
-      assert(losses.every(Number.isFinite));
+      assertEquals(losses.map(Number.isNaN), [1, 2, 3, 4].map((step) => step === bad), "no step, no mean");
+      assertEquals(trainer.state.logHistory.map(({ skippedSteps = 0 }) => skippedSteps), [
+        ...[1, 2, 3, 4].map((step) => Number(step === bad)),
+      ]);
+      const finite = losses.filter(Number.isFinite);
+      assertAlmostEquals(trainingLoss, finite.reduce((sum, loss) => sum + loss) / 3, 1e-7);
     }
     const steps = [1, ...weights];
     for (let step = 1; step < steps.length; step++) {
@@ -68,3 +73,26 @@ for (const onNonFinite of ["error", "skip"] as const) {
 function orderOf(data: readonly Example[], trainer: Trainer): number[] {
   return new DataLoader(data as Example[], { batchSize: 1, shuffle: true, seed: trainer.args.seed }).order(0);
 }
+
+Deno.test("Trainer's mean loss of a window leaves out skipped steps, and the loss watchdog sees windows without others", async () => {
+  const device = await defaultDevice();
+  const run = async (factors: readonly number[], args: Partial<TrainingArguments>) => {
+    const model = new Linear(Parameter.from([1], { device }), factors);
+    const trainer = new Trainer({
+      model,
+      trainDataset: [0, 1, 2, 3].map((id) => ({ inputIds: [id, id] })),
+      args: { perDeviceTrainBatchSize: 1, learningRate: 0, onNonFinite: "skip", ...args },
+    });
+    const output = await trainer.train();
+    model.dispose();
+    return { output, logs: trainer.state.logHistory };
+  };
+  const mixed = await run([6, NaN, 6, NaN], { maxSteps: 4, loggingSteps: 4 });
+  assertEquals([mixed.output.trainingLoss, mixed.logs[0].loss, mixed.logs[0].skippedSteps], [6, 6, 2]);
+  const whole = await run([6, 6, 6, 6], { maxSteps: 4, loggingSteps: 4 });
+  assertEquals("skippedSteps" in whole.logs[0], false);
+  const broken = await run([NaN, NaN, NaN, NaN], {
+    ...{ maxSteps: 8, loggingSteps: 1, lossWatchdogThreshold: 5, lossWatchdogPatience: 3 },
+  });
+  assertEquals([broken.output.globalStep, broken.output.trainingLoss], [3, NaN]);
+});

@@ -57,6 +57,6 @@ export class Adafactor extends GroupedOptimizer<AdafactorGroup> {
       checkOption(action, "decayRate", group.decayRate, -16, 0);
       checkOption(action, "weightDecay", group.weightDecay, 0, Infinity);
     }
-    super(groups, new DeviceOptimizer(groups, () => adafactorKind));
+    super("Adafactor", groups, new DeviceOptimizer(groups, () => adafactorKind));
   }
 }

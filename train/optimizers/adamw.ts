@@ -71,7 +71,7 @@ export class AdamW extends GroupedOptimizer<AdamWGroup> {
       checkOption(action, "eps", group.eps, 0, Infinity);
       checkOption(action, "weightDecay", group.weightDecay, 0, Infinity);
     }
-    super(groups, new DeviceOptimizer(groups, kindOf));
+    super("AdamW", groups, new DeviceOptimizer(groups, kindOf));
   }
 }
 

@@ -14,10 +14,12 @@ export abstract class GroupedOptimizer<Group extends OptimizerGroup> implements 
   readonly paramGroups: readonly Group[];
   /** Its steps may be recorded and replayed. */
   readonly isCapturable = true;
+  readonly #name: string;
   readonly #own: DeviceSteps;
 
-  /** @internal Of the classes below it. `own` does the steps of `groups`. */
-  constructor(groups: readonly Group[], own: DeviceSteps) {
+  /** @internal Of the classes below it. `name` is what states are known by; `own` does the steps of `groups`. */
+  constructor(name: string, groups: readonly Group[], own: DeviceSteps) {
+    this.#name = name;
     this.paramGroups = groups;
     this.#own = own;
   }
@@ -38,12 +40,18 @@ export abstract class GroupedOptimizer<Group extends OptimizerGroup> implements 
   }
 
   /** What a later run needs to go on. */
-  stateDict(): Promise<OptimizerStateDict> {
-    return this.#own.stateDict();
+  async stateDict(): Promise<OptimizerStateDict> {
+    return { ...await this.#own.stateDict(), optimizer: this.#name };
   }
 
-  /** Goes on from it. @throws {TypeError} for the state of other groups or sizes */
+  /** Goes on from it. @throws {TypeError} for the state of another optimizer, or other groups or sizes */
   loadStateDict(state: OptimizerStateDict): void {
+    const { optimizer = this.#name } = state;
+    if (optimizer !== this.#name) {
+      throw new TypeError(
+        `Cannot load the optimizer's state: the state of ${this.#name} is required, received that of ${optimizer}`,
+      );
+    }
     this.#own.loadStateDict(state);
   }
 

@@ -49,6 +49,6 @@ export class Lion extends GroupedOptimizer<LionGroup> {
       checkOption(action, "betas[1]", group.betas[1], 0, 1);
       checkOption(action, "weightDecay", group.weightDecay, 0, Infinity);
     }
-    super(groups, new DeviceOptimizer(groups, () => kind));
+    super("Lion", groups, new DeviceOptimizer(groups, () => kind));
   }
 }

@@ -41,6 +41,8 @@ export interface OptimizerStateDict {
   state: Map<number, ParameterState>;
   /** The groups. */
   paramGroups: GroupState[];
+  /** What it is the state of, such as "AdamW"; no other optimizer takes it. Absent: not known. */
+  optimizer?: string;
 }
 
 /** Trains parameters by their gradients. */
@@ -53,7 +55,7 @@ export interface Optimizer {
   zeroGrad(): void;
   /** Reads the state back from the device. */
   stateDict(): Promise<OptimizerStateDict>;
-  /** Continues from a state, bit for bit. @throws {TypeError} if it is of other groups or sizes */
+  /** Continues from a state, bit for bit. @throws {TypeError} if it is of another optimizer, groups or sizes */
   loadStateDict(state: OptimizerStateDict): void;
   /** Frees the device memory of the state. */
   dispose(): void;

@@ -57,6 +57,6 @@ export class SGD extends GroupedOptimizer<SGDGroup> {
     }
     const hasMomentum = groups.some((group) => group.momentum !== 0);
     const kind = slotKind(sgdRule(hasMomentum));
-    super(groups, new DeviceOptimizer(groups, () => kind));
+    super("SGD", groups, new DeviceOptimizer(groups, () => kind));
   }
 }
