@@ -41,6 +41,7 @@ function meantName(name: string, known: readonly string[]): string | null {
  * @param action what fails, such as `generate`
  * @param given the options of a caller; own enumerable names count, whatever their values; null and undefined are none
  * @param known every name that exists
+ * @param kind what the names are; default options
  * @throws {TypeError} `Cannot generate: unknown option "max_new_tokens", did you mean "maxNewTokens"?`, or with the
  * list of known names if none is near
  */
@@ -48,14 +49,15 @@ export function checkOptions(
   action: string,
   given: object | null | undefined,
   known: readonly string[],
+  kind: string = "option",
 ): void {
   for (const name of Object.keys(given ?? {})) {
     if (known.includes(name)) continue;
     const meant = meantName(name, known);
     throw new TypeError(
-      `Cannot ${action}: unknown option ${JSON.stringify(name.slice(0, 100))}, ${
+      `Cannot ${action}: unknown ${kind} ${JSON.stringify(name.slice(0, 100))}, ${
         meant === null
-          ? `the options are ${known.map((option) => `"${option}"`).join(", ")}`
+          ? `the ${kind}s are ${known.map((option) => `"${option}"`).join(", ")}`
           : `did you mean "${meant}"?`
       }`,
     );

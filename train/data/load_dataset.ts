@@ -14,7 +14,7 @@ import { FORMAT_NAMES, type FormatName, isRowFile } from "./files/formats.ts";
 import { mixRows, type StoppingStrategy } from "./mix.ts";
 import { RowDataset, type RowPart } from "./row_dataset.ts";
 import { closeAnyway, RowReader } from "./row_reader.ts";
-import { readRow } from "./rows.ts";
+import { checkColumns, readRow } from "./rows.ts";
 
 /** A file, or a folder of files of rows. */
 export type DataInput = FileInput | FolderInput;
@@ -130,6 +130,7 @@ export async function loadDataset(
 ): Promise<RowDataset> {
   checkOptions("load a dataset", options, namesOf(OPTIONS));
   const settings = completeOptions(OPTIONS, options, { refuse });
+  checkColumns("load a dataset", settings.columns);
   const given: readonly DataInput[] = Array.isArray(inputs) ? inputs : [inputs as DataInput];
   if (given.length === 0) refuse("a file is required, received none");
   if (settings.weights && settings.weights.length !== given.length) {

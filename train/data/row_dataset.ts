@@ -4,7 +4,8 @@
  */
 
 import { HostRandom } from "../../autograd/mod.ts";
-import { readRow, type Row, ROW_FORMS } from "./rows.ts";
+import { CONVERSATION } from "./conversations.ts";
+import { checkColumns, readRow, type Row, ROW_FORMS } from "./rows.ts";
 
 /** A row that was left out. */
 export interface SkippedRow {
@@ -39,7 +40,10 @@ export const SKIPPED_SHOWN = 20;
 
 /** What a row must be, and what there is. */
 export function rowProblem(received: string): string {
-  return `an object with ${ROW_FORMS} is required, received ${received}`;
+  const wanted = received.startsWith(CONVERSATION)
+    ? 'a list of messages, each with "role" and "content",'
+    : `an object with ${ROW_FORMS}`;
+  return `${wanted} is required, received ${received}`;
 }
 
 /**
@@ -85,9 +89,10 @@ export class RowDataset {
   /**
    * Rows that are in memory already, in any of the forms that files may have.
    * @param columns names of columns where they are not the usual ones, by the usual ones
-   * @throws {TypeError} for one that has none of them, naming its number
+   * @throws {TypeError} for one that has none of them, naming its number, and for a name that no form has
    */
   static from(values: readonly unknown[], columns: Readonly<Record<string, string>> = {}): RowDataset {
+    checkColumns("make a dataset", columns);
     const rows = values.map((value, i) => {
       const row = readRow(withNames(value, columns));
       if (typeof row !== "string") return row;

@@ -3,15 +3,10 @@
  * @module
  */
 
-/** A message of a conversation. */
-export interface Message {
-  /** "system", "user", "assistant" or "tool", as far as the template knows them. */
-  readonly role: string;
-  /** What was said. */
-  readonly content?: unknown;
-  /** Other fields, for the template. */
-  readonly [field: string]: unknown;
-}
+import { checkOptions } from "../../options/names.ts";
+import { conversationProblem, isMessages, type Message } from "./conversations.ts";
+
+export type { Message } from "./conversations.ts";
 
 /** A text, or messages for the chat template. */
 export type Words = string | readonly Message[];
@@ -47,12 +42,14 @@ export type LanguageRow =
   /** A text, packed with others. */
   | { readonly text: string }
   /** A completion is learned, its prompt is not. */
-  | { readonly prompt: string; readonly completion: string }
+  | { readonly prompt: string; readonly completion: string; readonly unreadLabel?: unknown }
   /** What the assistant says in messages from number `learnedFrom` on is learned. */
   | {
     readonly messages: readonly Message[];
     readonly learnedFrom: number;
     readonly tools?: readonly unknown[];
+    /** A label beside prompt and completion that is no judgement. */
+    readonly unreadLabel?: unknown;
   }
   /** Token ids. */
   | {
@@ -79,9 +76,6 @@ const isObject = (value: unknown): value is Given =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 const isNumbers = (value: unknown): value is number[] =>
   Array.isArray(value) && value.every(Number.isInteger);
-const isMessages = (value: unknown): value is Message[] =>
-  Array.isArray(value) && value.length > 0 &&
-  value.every((message) => isObject(message) && isText(message.role));
 
 /** ShareGPT's names of who speaks. */
 const SPEAKERS: Readonly<Record<string, string>> = {
@@ -145,11 +139,16 @@ function comparison({ prompt, chosen, rejected, ...row }: Given): Row | null {
   return { ...read, ...tools(row) };
 }
 
-/** A judgement: true or false, or the words, as .csv has them. */
-function judgement(label: unknown): boolean | null {
+/** A judgement: true or false, 1 or 0, or either as text, as .csv has them; null for anything else. */
+export function judgement(label: unknown): boolean | null {
   if (typeof label === "boolean") return label;
-  return isText(label) && /^(true|false)$/i.test(label) ? label.toLowerCase() === "true" : null;
+  if (label === 1 || label === 0) return label === 1;
+  const word = isText(label) && /^\s*(?:(true|1)|false|0)\s*$/i.exec(label);
+  return word ? word[1] !== undefined : null;
 }
+
+/** A label that is no judgement: language modelling does without, and KTO's message names it. */
+const unread = ({ label }: Given) => label === undefined ? {} : { unreadLabel: label };
 
 /** The document of each token, by their lengths (`seq_lengths` of TRL's packed rows). */
 function documentsOf(lengths: readonly number[]): number[] {
@@ -216,9 +215,10 @@ const FORMS: readonly Form[] = [
     keys: ["prompt", "completion"],
     read: (row) => {
       const { prompt, completion } = row;
-      if (isText(prompt) && isText(completion)) return { prompt, completion };
+      if (isText(prompt) && isText(completion)) return { prompt, completion, ...unread(row) };
       if (!isMessages(prompt) || !isMessages(completion)) return null;
-      return { messages: [...prompt, ...completion], learnedFrom: prompt.length, ...tools(row) };
+      const messages = [...prompt, ...completion];
+      return { messages, learnedFrom: prompt.length, ...tools(row), ...unread(row) };
     },
   },
   {
@@ -236,6 +236,17 @@ const FORMS: readonly Form[] = [
   },
   { keys: ["text"], read: ({ text, prompt }) => isText(text) && prompt === undefined ? { text } : null },
 ];
+
+/** Every column that a form reads. */
+const COLUMNS: readonly string[] = [
+  ...new Set(["chosen", "rejected", ...FORMS.flatMap(({ keys }) => keys)]),
+  ...["input", "system", "tools", "labels", "attention_mask", "seq_lengths"],
+];
+
+/** Refuses names for columns that no form reads. @throws {TypeError} with the name that was meant */
+export function checkColumns(action: string, columns: Readonly<Record<string, string>>): void {
+  checkOptions(action, columns, COLUMNS, "column");
+}
 
 /** The forms in words, the simplest first. */
 export const ROW_FORMS: string = [["chosen", "rejected"], ...FORMS.map(({ keys }) => keys)]
@@ -263,6 +274,8 @@ export function readRow(value: unknown): Row | string {
   const row = firstForm(pair ? others : value);
   if (pair) return row && !isUnpairedRow(row) ? { ...pair, language: row as LanguageRow } : pair;
   if (row) return row;
+  const problem = conversationProblem(value);
+  if (problem) return problem;
   const keys = Object.keys(value).slice(0, 5).map((key) => JSON.stringify(key));
   return keys.length > 0 ? `other keys or other values: ${keys.join(", ")}` : "no key";
 }

@@ -5,6 +5,8 @@
 
 import type { TruncationMode } from "../data/truncation.ts";
 import type { Example, TextTokenizer } from "../data/example.ts";
+import { CONVERSATION } from "../data/conversations.ts";
+import { rowProblem } from "../data/row_dataset.ts";
 import { readRow, type Row, type Words } from "../data/rows.ts";
 
 /** The part of a tokenizer that preference tuning needs. */
@@ -116,10 +118,11 @@ export function idsOf(value: unknown, camel: string, snake: string): readonly nu
 export function readPreferenceRow(value: unknown, required: string): Row {
   const row = readRow(value);
   if (typeof row !== "string") return row;
+  if (row.startsWith(CONVERSATION)) throw new TypeError(rowProblem(row));
   throw new TypeError(`an object with ${required} is required, received ${row}`);
 }
 
 /** The keys of a row that is of another kind, for a message. */
 export function keysOf(row: object): string {
-  return Object.keys(row).map((key) => JSON.stringify(key)).join(", ");
+  return Object.keys(row).filter((key) => key !== "unreadLabel").map((key) => JSON.stringify(key)).join(", ");
 }

@@ -3,8 +3,9 @@
  * @module
  */
 
+import { shown } from "../../options/rules.ts";
 import { type Batch, type DataCollator, defaultDataCollator } from "../data/data_loader.ts";
-import { isPreferenceRow, isUnpairedRow } from "../data/rows.ts";
+import { isPreferenceRow, isUnpairedRow, judgement } from "../data/rows.ts";
 import type { AnswerExample, ReadAnswers } from "./answer_dataset.ts";
 import {
   answerExample,
@@ -40,16 +41,23 @@ export interface UnpairedBatch extends Batch {
 
 const REQUIRED = '"prompt", "completion" and "label" (true or false)';
 
+function refuseLabel(label: unknown): never {
+  throw new TypeError(
+    `a label of true or false (or 1 or 0) is required, received ${shown(label)}`,
+  );
+}
+
 /** A row as prompt and answers with their judgement. @throws {TypeError} for a row of another kind */
 function answersOf(value: unknown, tokenizer: PreferenceTokenizer | undefined) {
   const [prompt, answer] = ["prompt", "completion"].map((name) => idsOf(value, `${name}Ids`, `${name}_ids`));
   if (prompt && answer) {
     const { label } = value as Given;
-    if (typeof label === "boolean") return { prompt, answers: [{ answer, isWanted: label }] };
-    throw new TypeError(`a label of true or false is required, received ${JSON.stringify(label)}`);
+    const isWanted = judgement(label) ?? refuseLabel(label);
+    return { prompt, answers: [{ answer, isWanted }] };
   }
   const row = readPreferenceRow(value, REQUIRED);
   if (!isPreferenceRow(row) && !isUnpairedRow(row)) {
+    if ("unreadLabel" in row) refuseLabel(row.unreadLabel);
     throw new TypeError(`an object with ${REQUIRED} is required, received one with ${keysOf(row)}`);
   }
   if (!tokenizer) {

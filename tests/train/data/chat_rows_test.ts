@@ -151,9 +151,25 @@ Deno.test("TextDataset.fromFile() recognises token ids, cuts long rows, and name
   });
   const cases: [unknown, string][] = [
     [{ input_ids: [1, 2.5] }, 'received other keys or other values: "input_ids"'],
-    [{ messages: [] }, 'received other keys or other values: "messages"'],
-    [{ messages: [{ content: "x" }] }, 'received other keys or other values: "messages"'],
-    [{ conversations: [{ from: "human" }] }, 'received other keys or other values: "conversations"'],
+    [
+      { messages: [] },
+      'a list of messages, each with "role" and "content", is required, received a conversation ("messages") without a message',
+    ],
+    [{ messages: [{ content: "x" }] }, '("messages") whose message 1 has no "role" but "content"'],
+    [{ messages: "x" }, 'received a conversation ("messages") that is a string'],
+    [
+      { messages: [{ role: "user", content: "x" }, { rol: "assistant", content: "y" }] },
+      'received a conversation ("messages") whose message 2 has the key "rol" in place of "role"',
+    ],
+    [{ messages: [{ role: "user", contnet: "x" }] }, 'message 1 has the key "contnet" in place of "content"'],
+    [{ messages: [{ role: 3, content: "x" }] }, 'message 1 has a "role" that is a number'],
+    [{ messages: ["x"] }, "message 1 is a string"],
+    [{ conversations: [{ from: "human" }] }, '("conversations") whose message 1 has no "value" but "from"'],
+    [{ conversations: [{ form: "human", value: "x" }] }, 'has the key "form" in place of "from"'],
+    [
+      { prompt: [{ role: "user", content: "x" }], completion: [{ rool: "assistant", content: "y" }] },
+      'received a conversation ("completion") whose message 1 has the key "rool" in place of "role"',
+    ],
     [{ messages: CONVERSATION.slice(0, 2) }, "a message of the assistant is required"],
     [{ messages: CONVERSATION }, "a label in the first 8 tokens is required, received none; raise blockSize"],
   ];

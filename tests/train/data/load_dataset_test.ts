@@ -248,6 +248,24 @@ Deno.test("loadDataset() says what it was given in place of files, and why a fil
   );
 });
 
+Deno.test("columns name what a row has, and a name that no row has is refused with the one that was meant", async () => {
+  const rows = [{ body: "x" }];
+  const load = (columns: Record<string, string>) =>
+    loadDataset(file("a.json", JSON.stringify(rows)), { columns });
+  await assertRejects(
+    () => load({ txt: "body" }),
+    TypeError,
+    'Cannot load a dataset: unknown column "txt", did you mean "text"?',
+  );
+  await assertRejects(
+    () => load({ body: "text" }),
+    TypeError,
+    'unknown column "body", the columns are "chosen", ',
+  );
+  assertThrows(() => RowDataset.from(rows, { txt: "body" }), TypeError, 'did you mean "text"?');
+  assertEquals(await all(await load({ text: "body" })), [{ text: "x" }]);
+});
+
 const numbered = (name: string, count: number) =>
   file(`${name}.jsonl`, Array.from({ length: count }, (_, i) => `{"text": "${name}${i}"}`).join("\n"));
 const textsOf = async (rows: RowDataset) => (await all(rows)).map((row) => (row as { text: string }).text);

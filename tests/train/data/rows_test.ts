@@ -61,7 +61,14 @@ Deno.test("readRow() reads an answer with its judgement, also in the words that 
   assertEquals(readRow({ ...row, label: "False" }), { ...row, label: false });
   const messages = { prompt: [user], completion: [good], label: false, tools };
   assertEquals(readRow(messages), messages);
-  assertEquals(readRow({ ...row, label: "funny" }), row, "another label does not judge the answer");
+  for (
+    const [label, wanted] of [[1, true], [0, false], ["1", true], ["0", false], [" TRUE", true]] as const
+  ) {
+    assertEquals(readRow({ ...row, label }), { ...row, label: wanted });
+  }
+  for (const label of ["funny", 2, null]) { // another label does not judge the answer
+    assertEquals(readRow({ ...row, label }), { ...row, unreadLabel: label });
+  }
 });
 
 Deno.test("rows of preference tuning are told from each other and from those of language modelling", () => {

@@ -271,6 +271,8 @@ Deno.test("KTOTrainer takes pairs as two answers, and refuses batches of one row
     pairs.map(({ prompt, chosen, rejected }) => ({ prompt, completion: label ? chosen : rejected, label }))
   );
   assertEquals(await logsOf(pairs), await logsOf(answers));
+  const numbers = answers.map((row) => ({ ...row, label: Number(row.label) }));
+  assertEquals(await logsOf(numbers), await logsOf(answers), "labels of 1 and 0");
   const wanted = await logsOf(answers.slice(0, 3));
   assertEquals(["rewards/rejected", "rewards/margins"].filter((name) => name in wanted), []);
   assertThrows(
@@ -287,10 +289,14 @@ Deno.test("KTOTrainer takes pairs as two answers, and refuses batches of one row
   for (
     const [row, message] of [
       [
-        { promptIds: [1], completionIds: [2], label: 1 },
-        "row 1: a label of true or false is required, received 1",
+        { promptIds: [1], completionIds: [2], label: 2 },
+        "row 1: a label of true or false (or 1 or 0) is required, received 2",
       ],
-      [{ prompt: "a", completion: "b", label: "maybe" }, 'received one with "prompt", "completion"'],
+      [{ prompt: "a", completion: "b", label: "maybe" }, '(or 1 or 0) is required, received "maybe"'],
+      [
+        { prompt: [{ role: "user", content: "a" }], completion: [{ rol: "assistant" }], label: true },
+        'row 1: a list of messages, each with "role" and "content", is required, received a conversation ("completion")',
+      ],
       [
         { prompt: "a", completion: "b" },
         'row 1: an object with "prompt", "completion" and "label" (true or false)',
