@@ -6,7 +6,7 @@
 import { choice, number } from "../../options/rules.ts";
 import { option } from "../../options/table.ts";
 import { type SettingsTable, TrainingArguments } from "../training_arguments.ts";
-import { PREFERENCE_SETTINGS } from "./preference_settings.ts";
+import { MUST_LEARN, mustDivide, PREFERENCE_SETTINGS } from "./preference_settings.ts";
 
 /** A loss of CPO; "alphapo" is "simpo" with `cpoAlpha` 0, for use with `alpha`. */
 export type CPOLossType = "sigmoid" | "hinge" | "ipo" | "simpo" | "alphapo";
@@ -19,6 +19,10 @@ const CPO_SETTINGS = {
   simpoGamma: option(0.5, number()),
   alpha: option(0, number()),
 } as const;
+
+function refuse(message: string): never {
+  throw new RangeError(`Cannot make a CPO configuration: ${message}`);
+}
 
 /**
  * Settings of `CPOTrainer`: those of `TrainingArguments`, and these. Defaults are those of TRL 1.16's `CPOConfig`; of the
@@ -52,6 +56,9 @@ export class CPOConfig extends TrainingArguments {
       this.lossType = "simpo";
       this.cpoAlpha = 0;
     }
+    if (this.beta > 0) return;
+    if (this.lossType === "ipo" || this.lossType === "simpo") refuse(mustDivide(this.lossType));
+    if (this.cpoAlpha === 0) refuse(MUST_LEARN);
   }
 
   /** @internal Its settings. */

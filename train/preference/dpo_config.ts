@@ -7,7 +7,7 @@ import { choice, flag, integer, number, orNull, type Rule, rule } from "../../op
 import { option } from "../../options/table.ts";
 import { type SettingsTable, TrainingArguments } from "../training_arguments.ts";
 import type { TruncationMode } from "../data/truncation.ts";
-import { PREFERENCE_SETTINGS } from "./preference_settings.ts";
+import { MUST_LEARN, mustDivide, PREFERENCE_SETTINGS } from "./preference_settings.ts";
 import {
   DIVERGENCES,
   DPO_LOSS_TYPES,
@@ -95,7 +95,10 @@ export class DPOConfig extends TrainingArguments {
   constructor(options: DPOConfigOptions = {}) {
     super(options as Partial<TrainingArguments>);
     this.lossType = [this.lossType].flat();
-    const { lossType, lossWeights, fDivergenceType, labelSmoothing } = this;
+    const { lossType, lossWeights, fDivergenceType, labelSmoothing, beta } = this;
+    const divides = lossType.find((name) => DPO_LOSSES[name].beta === "divides");
+    if (beta === 0 && divides) refuse(mustDivide(divides));
+    if (beta === 0 && lossType.every((name) => DPO_LOSSES[name].beta !== "unused")) refuse(MUST_LEARN);
     if (lossWeights && lossWeights.length !== lossType.length) {
       refuse(
         `lossWeights must be as many as lossType, received ${lossWeights.length} for ${lossType.length} losses`,

@@ -47,6 +47,8 @@ export interface DPOLoss {
   readonly of: (terms: DPOTerms) => Tensor;
   /** Whether it depends on the difference of both scores alone, so that every divergence fits. */
   readonly takesDivergences?: boolean;
+  /** What it does with beta, if it does not scale its terms by it, so that it has no gradient where beta is 0. */
+  readonly beta?: "divides" | "unused";
 }
 
 /** -log sigmoid(x) */
@@ -80,6 +82,7 @@ export const DPO_LOSSES: Readonly<Record<DPOLossType, DPOLoss>> = {
   ipo: {
     of: ({ beta, meanDelta }) => square(subtract(meanDelta(), 1 / (2 * beta))),
     takesDivergences: true,
+    beta: "divides",
   },
   /** -log s(beta (a / |yw| - b / |yl|)) */
   sigmoid_norm: {
@@ -116,6 +119,7 @@ export const DPO_LOSSES: Readonly<Record<DPOLossType, DPOLoss>> = {
   /** (a - 1 / (2 beta))^2 + (b + 1 / (2 beta))^2 (Wu et al. 2024, arXiv:2405.00675) */
   sppo_hard: {
     of: ({ beta, a, b }) => add(square(subtract(a, 0.5 / beta)), square(add(b, 0.5 / beta))),
+    beta: "divides",
   },
   /** 1 - s(beta a) + s(beta b): for answers better than the model's own (D'Oosterlinck et al. 2024, arXiv:2408.06266) */
   apo_zero: { of: ({ beta, a, b }) => add(sigmoid(scale(a, -beta)), sigmoid(scale(b, beta))) },
@@ -133,7 +137,7 @@ export const DPO_LOSSES: Readonly<Record<DPOLossType, DPOLoss>> = {
     takesDivergences: true,
   },
   /** The mean negative log-likelihood of the better answers' tokens, for mixtures (RPO, MPO) */
-  sft: { of: ({ nll }) => nll(), takesDivergences: true },
+  sft: { of: ({ nll }) => nll(), takesDivergences: true, beta: "unused" },
 };
 
 /** Names of the losses. */

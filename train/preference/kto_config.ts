@@ -6,7 +6,7 @@
 import { choice, flag, number } from "../../options/rules.ts";
 import { option } from "../../options/table.ts";
 import { type SamplingStrategy, type SettingsTable, TrainingArguments } from "../training_arguments.ts";
-import { PREFERENCE_SETTINGS } from "./preference_settings.ts";
+import { MUST_LEARN, PREFERENCE_SETTINGS } from "./preference_settings.ts";
 
 /** A loss of single answers. */
 export type KTOLossType = "kto" | "apo_zero_unpaired";
@@ -57,6 +57,7 @@ export class KTOConfig extends TrainingArguments {
    */
   constructor(options: Partial<KTOConfig> = {}) {
     super(options);
+    if (this.beta === 0) refuse(MUST_LEARN);
     if (this.lossType !== "kto") return;
     const { perDeviceTrainBatchSize: rows, precomputeRefLogProbs, trainSamplingStrategy: order } = this;
     if (rows < 2) {

@@ -14,6 +14,12 @@ export interface PreferenceSettings {
   readonly beta: number;
 }
 
+/** Why a beta of 0 is refused by a loss that divides by it. */
+export const mustDivide = (lossType: string): string =>
+  `beta must be above 0 with lossType "${lossType}", which divides by it, received 0`;
+/** Why it is refused where all losses are scaled by it. */
+export const MUST_LEARN = "beta must be above 0, as nothing would be learned without it, received 0";
+
 /** Their defaults are TRL's, some of them others than those of `TrainingArguments`. */
 export const PREFERENCE_SETTINGS: SettingsTable & OptionTable<PreferenceSettings> = {
   ...SETTINGS,

@@ -19,6 +19,7 @@ import {
   DPOTrainer,
   KTOConfig,
   KTOTrainer,
+  ORPOConfig,
   ORPOTrainer,
   type PreferenceTokenizer,
   type TrainableModel,
@@ -336,6 +337,21 @@ Deno.test("trainers of preferences refuse settings, options and models that do n
     ],
     [() => new DPOConfig({ lossType: [] }), "lossType must be one or several of"],
     [() => new DPOConfig({ beta: -1 }), "beta must be a number of at least 0, received -1"],
+    ...(["ipo", "sppo_hard", ["sft", "ipo"]] as const).map((lossType): [() => unknown, string] => [
+      () => new DPOConfig({ beta: 0, lossType }),
+      `beta must be above 0 with lossType "${[lossType].flat().at(-1)}", which divides by it, received 0`,
+    ]),
+    [
+      () => new DPOConfig({ beta: 0 }),
+      "DPO configuration: beta must be above 0, as nothing would be learned",
+    ],
+    [
+      () => new KTOConfig({ beta: 0 }),
+      "KTO configuration: beta must be above 0, as nothing would be learned",
+    ],
+    [() => new CPOConfig({ beta: 0, lossType: "ipo" }), 'beta must be above 0 with lossType "ipo"'],
+    [() => new CPOConfig({ beta: 0, lossType: "alphapo" }), 'beta must be above 0 with lossType "simpo"'],
+    [() => new CPOConfig({ beta: 0, cpoAlpha: 0 }), "CPO configuration: beta must be above 0, as nothing"],
     [
       () => new DPOConfig({ lossWeights: [1, 2] }),
       "lossWeights must be as many as lossType, received 2 for 1 losses",
@@ -391,6 +407,16 @@ Deno.test("trainers of preferences refuse settings, options and models that do n
     TypeError,
     "Cannot evaluate other rows once the model has trained",
   );
+  // The likelihood of the better answers is learned without a beta, too.
+  for (
+    const config of [
+      new DPOConfig({ beta: 0, lossType: ["sigmoid", "sft"] }),
+      new CPOConfig({ beta: 0 }),
+      new ORPOConfig({ beta: 0 }),
+    ]
+  ) {
+    assertEquals(config.beta, 0);
+  }
   const defaults = new DPOConfig();
   assertEquals([defaults.beta, defaults.learningRate, defaults.lossType, defaults.maxLength], [
     ...[0.1, 1e-6, ["sigmoid"], 1024],
