@@ -38,6 +38,8 @@ export interface SFTDataStats {
 export interface SFTDatasetOptions extends SFTDataSettings {
   /** Positions of the model. */
   readonly maxPositions: number;
+  /** Its tokens; default those of the tokenizer. */
+  readonly vocabSize?: number;
   /** Seed of `shuffleDataset`. */
   readonly seed: number;
   /** Whether lengths must be known, which reads every row before the first example of large files. */

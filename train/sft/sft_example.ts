@@ -10,6 +10,8 @@ import type { SFTDataSettings } from "./sft_config.ts";
 
 /** The part of a tokenizer that supervised fine-tuning uses. */
 export interface SFTTokenizer extends TextTokenizer {
+  /** Number of tokens, where it is known. */
+  readonly vocabSize?: number;
   /** Fills short rows. */
   readonly padTokenId: number | null;
   /** The id of a token's text. */
@@ -24,7 +26,10 @@ export interface SFTTokenizer extends TextTokenizer {
   savePretrained?(folder: string): Promise<unknown>;
 }
 
-type Settings = Pick<SFTDataSettings, "eosToken" | "completionOnlyLoss" | "assistantOnlyLoss">;
+type Settings = Pick<SFTDataSettings, "eosToken" | "completionOnlyLoss" | "assistantOnlyLoss"> & {
+  /** Tokens of the model; default those of the tokenizer. */
+  readonly vocabSize?: number;
+};
 type MessagesRow = Extract<LanguageRow, { readonly messages: unknown }>;
 
 /** The id of a token that a setting names. @throws {RangeError} where the tokenizer has none */
@@ -63,15 +68,36 @@ export class SFTExamples {
 
   /**
    * A row as an example, not cut yet.
-   * @throws {TypeError} for a conversation without a chat template, or one that its template cannot be followed in
+   * @throws {TypeError} for a conversation without a chat template, or one that its template cannot be followed in, and
+   * for ids that are no tokens
    */
   of(row: LanguageRow): Example {
-    if ("inputIds" in row) return row;
+    if ("inputIds" in row) return this.#checked(row);
     if ("messages" in row) return this.#conversation(row);
     if (this.#settings.assistantOnlyLoss) {
       throw new TypeError("conversations are required with assistantOnlyLoss, received a text");
     }
     return "text" in row ? this.#text(row.text) : this.#completion(row.prompt, row.completion);
+  }
+
+  /** An example of ids that were given, all of them tokens. */
+  #checked(example: Example): Example {
+    const count = this.#settings.vocabSize ?? this.#tokenizer.vocabSize ?? Infinity;
+    const isToken = (id: number) => Number.isInteger(id) && id >= 0 && id < count;
+    const wanted = `integers ${count === Infinity ? "of at least 0" : `from 0 to ${count - 1}`}`;
+    const wrong = example.inputIds.findIndex((id) => !isToken(id));
+    if (wrong >= 0) {
+      throw new TypeError(
+        `ids of tokens (${wanted}) are required, received ${example.inputIds[wrong]} as number ${wrong + 1}`,
+      );
+    }
+    const bad = example.labels?.findIndex((id) => id !== -100 && !isToken(id)) ?? -1;
+    if (bad < 0) return example;
+    throw new TypeError(
+      `labels of -100 or ids of tokens (${wanted}) are required, received ${example.labels![bad]} as number ${
+        bad + 1
+      }`,
+    );
   }
 
   #text(text: string): Example {

@@ -50,19 +50,20 @@ const OPTION_NAMES = [
   "preprocessLogitsForMetrics",
 ] as const satisfies readonly (keyof SFTTrainerOptions)[];
 
-/** The part of a model that tells its positions, in itself or in the model that an adapter is in. */
+/** The part of a model that tells its positions and tokens, in itself or in the model that an adapter is in. */
 interface ModelWithFacts {
-  readonly facts?: { readonly maxPositions: number };
+  readonly facts?: { readonly maxPositions: number; readonly vocabSize: number };
   readonly peftConfig?: Readonly<Record<string, { readonly numVirtualTokens?: number }>>;
   getBaseModel?(): ModelWithFacts;
 }
 
-/** Positions of a model that virtual tokens leave free; Infinity where it does not tell. */
-function positionsOf(model: unknown): number {
-  const { facts, peftConfig = {}, getBaseModel } = model as ModelWithFacts;
+/** Positions of a model that virtual tokens leave free, and its tokens; absent where it does not tell. */
+function limitsOf(model: unknown): { readonly maxPositions: number; readonly vocabSize: number | undefined } {
+  const { facts = (model as ModelWithFacts).getBaseModel?.().facts, peftConfig = {} } =
+    model as ModelWithFacts;
   const virtual = Object.values(peftConfig).map(({ numVirtualTokens = 0 }) => numVirtualTokens);
-  const positions = (facts ?? getBaseModel?.call(model).facts)?.maxPositions ?? Infinity;
-  return positions - Math.max(0, ...virtual);
+  const maxPositions = (facts?.maxPositions ?? Infinity) - Math.max(0, ...virtual);
+  return { maxPositions, vocabSize: facts?.vocabSize };
 }
 
 /** What rows have lost, in words. */
@@ -99,7 +100,7 @@ class DataMaker {
     return new SFTDataset(this.#rows(data), this.#tokenizer, {
       ...this.#args,
       packing,
-      maxPositions: positionsOf(model),
+      ...limitsOf(model),
       needsLengths: this.#args.trainSamplingStrategy === "group_by_length",
     });
   }

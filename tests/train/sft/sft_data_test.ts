@@ -147,6 +147,7 @@ Deno.test("SFTTrainer refuses data that are no dataset where they are given", as
 Deno.test("SFTTrainer refuses rows and settings that do not fit, naming the row", async () => {
   const tokenizer = await chatTokenizer();
   const plain = await chatTokenizer(null);
+  const { vocabSize } = tokenizer;
   const cases: [rows: unknown[], settings: Settings, message: string, own?: Tokenizer][] = [
     [
       [{ text: "x" }],
@@ -173,6 +174,21 @@ Deno.test("SFTTrainer refuses rows and settings that do not fit, naming the row"
     ],
     [[{ prompt: "a", completion: "b", label: true }], {}, 'received an answer with a "label"'],
     [[{ inputIds: [1, 2, 3], labels: [1, 2] }], {}, "as many labels as ids are required, received 2 for 3"],
+    [
+      [{ input_ids: [1, 2] }, { input_ids: [1, 2, 999999] }],
+      {},
+      `Cannot train on row 2: ids of tokens (integers from 0 to ${
+        vocabSize - 1
+      }) are required, received 999999 as number 3`,
+    ],
+    [[{ inputIds: [1, -2] }], {}, "are required, received -2 as number 2"],
+    [
+      [{ inputIds: [1, 2], labels: [-100, vocabSize] }],
+      {},
+      `labels of -100 or ids of tokens (integers from 0 to ${
+        vocabSize - 1
+      }) are required, received ${vocabSize}`,
+    ],
     [[{ inputIds: [1, 2], attentionMask: [0, 1] }], { packing: true }, "rows without padding"],
     [
       [{ inputIds: [1, 2], labels: [1, -100] }],
@@ -184,6 +200,12 @@ Deno.test("SFTTrainer refuses rows and settings that do not fit, naming the row"
   for (const [rows, settings, message, own = tokenizer] of cases) {
     await assertRejects(() => trainerOf(rows, own, settings).train(), Error, message);
   }
+  const beyond = [{ inputIds: [1, model.facts.vocabSize] }];
+  await assertRejects(
+    () => trainerOf(beyond, tokenizer, {}, { model }).train(),
+    TypeError,
+    `row 1: ids of tokens (integers from 0 to ${model.facts.vocabSize - 1}) are required`, // the model's own limit
+  );
   const marked = await chatTokenizer(MARKED);
   await assertRejects(
     () => trainerOf([{ messages: CHAT.slice(0, 1) }], marked, { assistantOnlyLoss: true }).train(),
