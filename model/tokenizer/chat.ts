@@ -64,7 +64,7 @@ export interface ChatSettings {
 
 /** The template that is asked for; as `transformers`, "tool_use" where there are tools and such a template. */
 function sourceOf({ templates }: ChatSettings, { chatTemplate, tools }: ChatOptions): string {
-  if (chatTemplate !== undefined) return templates.get(chatTemplate) ?? chatTemplate;
+  if (chatTemplate !== undefined && chatTemplate !== null) return templates.get(chatTemplate) ?? chatTemplate;
   const source = (tools !== undefined ? templates.get("tool_use") : undefined) ?? templates.get("default");
   if (source !== undefined) return source;
   throw new ChatTemplateError(

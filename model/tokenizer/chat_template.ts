@@ -115,6 +115,13 @@ export class ChatTemplate {
   /** Reads templates, once Jinja is loaded: what `loadJinja` gives. */
   static reader(Template: typeof JinjaTemplate): (source: string) => ChatTemplate {
     return (source) => {
+      if (typeof source !== "string") {
+        throw new ChatTemplateError(
+          `Cannot read the chat template: a text is required, received ${
+            source === null ? "null" : typeof source
+          }`,
+        );
+      }
       if (source.length > MAX_TEMPLATE_CHARACTERS) {
         throw new ChatTemplateError(
           `Cannot read the chat template: at most ${MAX_TEMPLATE_CHARACTERS} characters are allowed, received ${source.length}`,

@@ -121,7 +121,7 @@ export async function createTokenizer(
       return chatTemplates.get("default") ?? null;
     },
     set chatTemplate(source: string | null) {
-      if (source === null) chatTemplates.delete("default");
+      if (source === null || source === undefined) chatTemplates.delete("default");
       else {
         chat.read(source); // fails here rather than at the first conversation
         chatTemplates.set("default", source);

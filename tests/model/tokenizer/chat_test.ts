@@ -82,6 +82,7 @@ Deno.test("applyChatTemplate() refuses what it cannot render, by name", async ()
       () => tokenizer.applyChatTemplate(one, { chatTemplate: plain, returnAssistantTokensMask: true }),
       "must have {% generation %} and {% endgeneration %}",
     ],
+    [() => tokenizer.chatTemplate = 3 as never, "a text is required, received number"],
     [() => tokenizer.chatTemplate = "{% if %}", "a valid Jinja template is required"],
   ];
   for (const [run, message] of cases) assertThrows(run, ChatTemplateError, message);
@@ -172,6 +173,9 @@ Deno.test("a chat template is read from chat_template.jinja, else from tokenizer
     assertEquals(render(again), render(tokenizer));
     if (tokenizer === several) assertEquals(render(again, { chatTemplate: "rag" }), "R");
   }
+  assertEquals(render(both, { chatTemplate: null as never }), render(both));
   both.chatTemplate = null;
   assertThrows(() => render(both), ChatTemplateError, "the tokenizer has none");
+  several.chatTemplate = undefined as never; // in JavaScript, no template as well
+  assertEquals(several.chatTemplate, null);
 });
