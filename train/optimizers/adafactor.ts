@@ -44,12 +44,13 @@ export class Adafactor extends GroupedOptimizer<AdafactorGroup> {
    * State is made on the device when a parameter takes its first step.
    * @param params float32 tensors, or groups `{ params, lr?, eps?, … }`
    * @throws {RangeError} for no parameter, or an option out of range
+   * @throws {TypeError} for an option that does not exist, or what is no tensor
    */
   constructor(params: Params<AdafactorOptions>, options: AdafactorOptions = {}) {
     const { lr = 1e-3, eps = 1e-30, clipThreshold = 1, decayRate = -0.8, weightDecay = 0 } = options;
     const action = "make Adafactor";
     const defaults = { lr, eps, clipThreshold, decayRate, weightDecay };
-    const groups = toGroups(action, params, defaults) as AdafactorGroup[];
+    const groups = toGroups(action, params, options, defaults) as AdafactorGroup[];
     for (const group of groups) {
       checkOption(action, "lr", group.lr, 0, Infinity);
       checkOption(action, "eps", group.eps, 1e-37, Infinity); // float32 must hold it

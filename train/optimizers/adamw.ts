@@ -55,6 +55,7 @@ export class AdamW extends GroupedOptimizer<AdamWGroup> {
    * @param params float32 tensors, or groups `{ params, lr?, betas?, eps?, weightDecay? }`
    * @param kindOf how the moments of a parameter are kept; default float32
    * @throws {RangeError} for no parameter, or an option out of range
+   * @throws {TypeError} for an option that does not exist, or what is no tensor
    */
   constructor(
     params: Params<AdamWOptions>,
@@ -63,7 +64,7 @@ export class AdamW extends GroupedOptimizer<AdamWGroup> {
   ) {
     const { lr = 1e-3, betas = [0.9, 0.999] as const, eps = 1e-8, weightDecay = 0.01 } = options;
     const action = "make AdamW";
-    const groups = toGroups(action, params, { lr, betas, eps, weightDecay }) as AdamWGroup[];
+    const groups = toGroups(action, params, options, { lr, betas, eps, weightDecay }) as AdamWGroup[];
     for (const group of groups) {
       checkOption(action, "lr", group.lr, 0, Infinity);
       checkOption(action, "betas[0]", group.betas[0], 0, 1);
@@ -87,6 +88,7 @@ export class AdamW8bit extends AdamW {
   /**
    * See `AdamW`. Parameters with fewer than 4,096 elements keep float32 moments.
    * @throws {RangeError} for no parameter, or an option out of range
+   * @throws {TypeError} for an option that does not exist, or what is no tensor
    */
   constructor(params: Params<AdamWOptions>, options: AdamWOptions = {}) {
     super(params, options, ({ size }) => size < SMALLEST_8BIT ? plainKind : codedKind);

@@ -38,11 +38,12 @@ export class Lion extends GroupedOptimizer<LionGroup> {
    * State is made on the device when a parameter takes its first step.
    * @param params float32 tensors, or groups `{ params, lr?, betas?, weightDecay? }`
    * @throws {RangeError} for no parameter, or an option out of range
+   * @throws {TypeError} for an option that does not exist, or what is no tensor
    */
   constructor(params: Params<LionOptions>, options: LionOptions = {}) {
     const { lr = 1e-4, betas = [0.9, 0.99] as const, weightDecay = 0 } = options;
     const action = "make Lion";
-    const groups = toGroups(action, params, { lr, betas, weightDecay }) as LionGroup[];
+    const groups = toGroups(action, params, options, { lr, betas, weightDecay }) as LionGroup[];
     for (const group of groups) {
       checkOption(action, "lr", group.lr, 0, Infinity);
       checkOption(action, "betas[0]", group.betas[0], 0, 1);

@@ -4,6 +4,7 @@
  */
 
 import { Tensor } from "../../autograd/mod.ts";
+import { checkOptions } from "../../options/names.ts";
 
 /** Options of `step()`. */
 export interface StepOptions {
@@ -72,20 +73,51 @@ export type GroupInput<O> = { params: Iterable<Tensor> } & Partial<O>;
 /** Parameters, or groups of them with options of their own. */
 export type Params<O> = Iterable<Tensor> | Iterable<GroupInput<O>>;
 
+const isIterable = (value: unknown): value is Iterable<unknown> =>
+  typeof (value as Iterable<unknown> | null | undefined)?.[Symbol.iterator] === "function";
+
+/** What a caller gave in place of parameters. */
+function nameOf(value: unknown): string {
+  if (Array.isArray(value)) {
+    return typeof value[0] === "string" ? "pairs of a name and a parameter" : "a list";
+  }
+  return value === null || typeof value !== "object" ? String(value) : `a ${value.constructor?.name}`;
+}
+
+/** The tensors that `params` must be. */
+function tensorsOf(action: string, params: unknown): Tensor[] {
+  const all: readonly unknown[] = isIterable(params) ? [...params] : [params];
+  const wrong = all.filter((param) => !(param instanceof Tensor));
+  if (wrong.length === 0) return all as Tensor[];
+  throw new TypeError(
+    `Cannot ${action}: tensors, such as model.parameters(), or groups { params } of them are required, received ${
+      nameOf(wrong[0])
+    }`,
+  );
+}
+
 /**
  * @internal Groups with all their options.
- * @throws {RangeError} for no parameter at all @throws {TypeError} for a parameter that comes twice
+ * @param options what the caller gave beside   @param defaults of all options, by their names
+ * @throws {RangeError} for no parameter at all
+ * @throws {TypeError} for a parameter that comes twice, what is no parameter, or an option that does not exist
  */
 export function toGroups<O extends object>(
   action: string,
   params: Params<O>,
+  options: object,
   defaults: O,
 ): ({ params: Tensor[] } & O)[] {
-  const items: readonly (Tensor | GroupInput<O>)[] = [...params];
+  const names = Object.keys(defaults);
+  checkOptions(action, options, names);
+  const items: readonly (Tensor | GroupInput<O>)[] = isIterable(params)
+    ? [...params]
+    : tensorsOf(action, params);
   const plain: Tensor[] = [];
   const groups: { params: Iterable<Tensor> }[] = [];
   for (const item of items) {
     if (item instanceof Tensor) plain.push(item);
+    else if (Array.isArray(item) || item === null || typeof item !== "object") tensorsOf(action, [item]);
     else groups.push(item);
   }
   if (plain.length > 0 && groups.length > 0) {
@@ -94,15 +126,16 @@ export function toGroups<O extends object>(
   if (plain.length > 0) groups.push({ params: plain });
   const seen = new Set<Tensor>();
   const result = groups.map((group) => {
-    const own = [...group.params];
+    checkOptions(action, group, ["params", ...names]);
+    const own = tensorsOf(action, group.params);
     for (const param of own) {
       if (seen.has(param)) {
         throw new TypeError(`Cannot ${action}: each parameter may come once, received one twice`);
       }
       seen.add(param);
     }
-    const given = Object.entries(group).filter(([, value]) => value !== undefined);
-    return { ...defaults, ...Object.fromEntries(given), params: own };
+    const set = Object.entries(group).filter(([, value]) => value !== undefined);
+    return { ...defaults, ...Object.fromEntries(set), params: own };
   });
   if (seen.size === 0) {
     throw new RangeError(`Cannot ${action}: at least one parameter is required, received none`);

@@ -39,12 +39,13 @@ export class SGD extends GroupedOptimizer<SGDGroup> {
    * State is made on the device when a parameter takes its first step.
    * @param params float32 tensors, or groups `{ params, lr?, momentum?, … }`
    * @throws {RangeError} for no parameter, or an option out of range
+   * @throws {TypeError} for an option that does not exist, or what is no tensor
    */
   constructor(params: Params<SGDOptions>, options: SGDOptions = {}) {
     const { lr = 1e-3, momentum = 0, dampening = 0, weightDecay = 0, nesterov = false } = options;
     const action = "make SGD";
     const defaults = { lr, momentum, dampening, weightDecay, nesterov };
-    const groups = toGroups(action, params, defaults) as SGDGroup[];
+    const groups = toGroups(action, params, options, defaults) as SGDGroup[];
     for (const group of groups) {
       checkOption(action, "lr", group.lr, 0, Infinity);
       checkOption(action, "momentum", group.momentum, 0, Infinity);

@@ -6,6 +6,7 @@
 import { VERSION } from "../../autograd/mod.ts";
 import { writeFileAtomic } from "../../io/atomic_file.ts";
 import { appendToFile, exists, joinPath, makeDirectory, readFile } from "../../io/files.ts";
+import { checkOptions } from "../../options/names.ts";
 import type { Example } from "../data/example.ts";
 import type { CallbackExtra, TrainerCallback, TrainerControl, TrainerState } from "../trainer_state.ts";
 import { deviceOf, trainableParameters } from "../trainable_model.ts";
@@ -97,8 +98,9 @@ export class RunLog implements TrainerCallback {
   #path = "";
   #begin = 0;
 
-  /** Writes nothing yet. */
+  /** Writes nothing yet. @throws {TypeError} for an option that does not exist */
   constructor(options: RunLogOptions = {}) {
+    checkOptions("keep a run log", options, ["folder", "about", "example", "tokenizer"]);
     this.#options = options;
   }
 

@@ -4,9 +4,11 @@
  * @module
  */
 
-import { appendToFile, joinPath, makeDirectory } from "../../io/files.ts";
+import { appendToFile, joinPath, listDirectory, makeDirectory } from "../../io/files.ts";
 import type { CallbackExtra, TrainerCallback, TrainerControl, TrainerState } from "../trainer_state.ts";
 import type { TrainingArguments } from "../training_arguments.ts";
+
+const FILE_PREFIX = "events.out.tfevents.";
 
 /** Folder of event files in the run's folder. */
 export const TENSORBOARD_FOLDER = "runs";
@@ -96,20 +98,26 @@ export class TensorBoardLog implements TrainerCallback {
     this.#folder = folder;
   }
 
-  /** Begins a file; a resumed run begins another in the same folder, which TensorBoard shows as one. */
+  /**
+   * Begins a file. In a folder that has others TensorBoard shows them as one run, and of them what comes after the step
+   * that this run goes on from no longer: nothing of them where it begins anew.
+   */
   async onTrainBegin(args: TrainingArguments, { globalStep }: Readonly<TrainerState>): Promise<void> {
     if (this.#folder === null && args.outputDir === null) {
       throw new TypeError("Cannot write for TensorBoard: outputDir or a folder is required, received none");
     }
     const folder = this.#folder ?? await joinPath(args.outputDir!, TENSORBOARD_FOLDER);
     await makeDirectory(folder);
+    const isUsed = (await listDirectory(folder)).some((name) => name.startsWith(FILE_PREFIX));
     const now = Date.now();
     const part = (globalThis as { process?: { pid?: number } }).process?.pid ?? 0;
-    const name = `events.out.tfevents.${Math.floor(now / 1000)}.peft-webgpu.${part}.${now % 1000}`;
+    const milliseconds = String(now % 1000).padStart(3, "0"); // files are read in the order of their names
+    const name = `${FILE_PREFIX}${Math.floor(now / 1000)}.peft-webgpu.${part}.${milliseconds}`;
     this.#path = await joinPath(folder, name);
     await this.#append(event(0, bytesField(3, text("brain.Event:2"))));
-    // Steps of another run of this folder that come after the checkpoint are no longer shown.
-    if (globalStep > 0) await this.#append(event(globalStep, field(7, 2, sessionStart())));
+    if (!isUsed && globalStep === 0) return;
+    const firstStep = globalStep === 0 ? 0 : globalStep + 1; // what the checkpoint's own step logged stays
+    await this.#append(event(firstStep, field(7, 2, sessionStart())));
   }
 
   /** Adds a log. */

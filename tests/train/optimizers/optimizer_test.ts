@@ -5,6 +5,7 @@ import { GPT2LMHeadModel } from "../../../model/mod.ts";
 import {
   Adafactor,
   AdamW,
+  AdamW8bit,
   clipGradNorm,
   Lion,
   type Optimizer,
@@ -280,4 +281,35 @@ Deno.test("Optimizers check parameters and options before any work", async () =>
   ];
   for (const [make, kind, message] of cases) assertThrows(make, kind, message);
   params[0].dispose();
+});
+
+Deno.test("optimizers refuse options that do not exist, of groups too, and what is no tensor", async () => {
+  const device = await defaultDevice();
+  const weight = Tensor.from([1], { device, requiresGrad: true });
+  const params = (of: unknown) => of as Tensor[];
+  for (const [name, Optimizer] of Object.entries({ Lion, AdamW, AdamW8bit, SGD, Adafactor })) {
+    const action = `Cannot make ${name === "AdamW8bit" ? "AdamW" : name}: `;
+    const misspelt = { weight_decay: 0.1 } as object;
+    for (
+      const make of [
+        () => new Optimizer([weight], misspelt),
+        () => new Optimizer([{ params: [weight], ...misspelt }]),
+      ]
+    ) {
+      assertThrows(make, TypeError, `${action}unknown option "weight_decay", did you mean "weightDecay"?`);
+    }
+    const required =
+      `${action}tensors, such as model.parameters(), or groups { params } of them are required, received `;
+    const named = () => new Map([["weight", weight]]).entries();
+    for (
+      const [given, received] of [
+        [named(), "pairs of a name and a parameter"],
+        [[{ params: named() }], "pairs of a name and a parameter"],
+        [[{}], "undefined"],
+        [undefined, "undefined"],
+        [new (class Model {})(), "a Model"],
+      ] as const
+    ) assertThrows(() => new Optimizer(params(given)), TypeError, required + received);
+    new Optimizer([{ params: new Set([weight]).values(), lr: 0.5 }], { weightDecay: 0 }).dispose();
+  }
 });

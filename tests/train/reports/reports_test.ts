@@ -17,6 +17,7 @@ import {
   RUN_LOG,
   type RunEvent,
   RunLog,
+  type RunLogOptions,
   TENSORBOARD_FOLDER,
   tokenLosses,
   TokenLossSamples,
@@ -168,6 +169,7 @@ function readScalars(file: Uint8Array): [step: number, tag: string, value: numbe
     assertEquals(view.getUint32(at + 12 + length, true), maskedCrc(data));
     at += 16 + length;
     const event = new Map(fields(data));
+    if (event.has(7)) found.push([event.get(2) as number, "SessionLog", (event.get(7) as Uint8Array)[1]]);
     const summary = event.get(5) as Uint8Array | undefined;
     for (const [, value] of summary ? fields(summary) : []) {
       const { 1: tag, 2: scalar } = Object.fromEntries(fields(value as Uint8Array)) as Record<
@@ -209,6 +211,36 @@ Deno.test("TensorBoard's event files hold every logged number under transformers
       assertEquals(of(tag), expected as [number, string, number][]);
     }
   });
+});
+
+Deno.test("TensorBoard drops what comes after the checkpoint of a resumed run, and all of an earlier run of the folder", async () => {
+  await inFolder(async (outputDir) => {
+    const folder = `${outputDir}/${TENSORBOARD_FOLDER}`;
+    await Deno.mkdir(folder);
+    const starts: (number | null)[] = [];
+    for (const resumeFromCheckpoint of [false, `${outputDir}/checkpoint-4`, false]) {
+      const before = [...Deno.readDirSync(folder)].map(({ name }) => name);
+      const args = { ...ARGS, evalStrategy: "no", outputDir, reportTo: "tensorboard" } as const;
+      const model = await tinyModel();
+      await new Trainer({ model, args, trainDataset: countingData(12) }).train({ resumeFromCheckpoint });
+      model.dispose();
+      const names = [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
+      const [fresh] = names.filter((name) => !before.includes(name));
+      assertEquals(fresh, names.at(-1), "read last");
+      const events = readScalars(await Deno.readFile(`${folder}/${fresh}`));
+      starts.push(events.find(([, tag, status]) => tag === "SessionLog" && status === 1)?.[0] ?? null);
+    }
+    assertEquals(starts, [null, 5, 0]);
+  });
+});
+
+Deno.test("RunLog refuses an option that does not exist", () => {
+  const misspelt = { foldr: "out" } as RunLogOptions;
+  assertThrows(
+    () => new RunLog(misspelt),
+    TypeError,
+    'Cannot keep a run log: unknown option "foldr", did you mean "folder"?',
+  );
 });
 
 Deno.test("tokenLosses() adds up to the model's loss, and leaves the model's mode and random stream alone", async () => {
