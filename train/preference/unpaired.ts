@@ -57,7 +57,9 @@ function answersOf(value: unknown, tokenizer: PreferenceTokenizer | undefined) {
   }
   const row = readPreferenceRow(value, REQUIRED);
   if (!isPreferenceRow(row) && !isUnpairedRow(row)) {
-    if ("unreadLabel" in row) refuseLabel(row.unreadLabel);
+    for (const one of [row, value as object]) { // the value may be a row that was read before
+      if ("unreadLabel" in one) refuseLabel(one.unreadLabel);
+    }
     throw new TypeError(`an object with ${REQUIRED} is required, received one with ${keysOf(row)}`);
   }
   if (!tokenizer) {

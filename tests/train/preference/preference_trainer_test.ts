@@ -1,57 +1,26 @@
 /** Preference trainers: what is refused, where the reference comes from, what is logged. */
-import { assert, assertAllClose, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { type GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM } from "../../../model/mod.ts";
+import { assert, assertAllClose, assertEquals, assertRejects } from "@std/assert";
+import { LlamaConfig, LlamaForCausalLM } from "../../../model/mod.ts";
 import {
   BitFitConfig,
   getPeftModel,
   IA3Config,
   LoraConfig,
   type PeftConfig,
-  type PeftModel,
   PromptTuningConfig,
   VeraConfig,
 } from "../../../peft/mod.ts";
 import {
-  CPOConfig,
   CPOTrainer,
-  DPOConfig,
   type DPOConfigOptions,
   DPOTrainer,
-  KTOConfig,
   KTOTrainer,
-  ORPOConfig,
   ORPOTrainer,
   type PreferenceTokenizer,
   type TrainableModel,
 } from "../../../train/mod.ts";
 import { tinyModel, VOCABULARY, weightsOf } from "../tiny_run.ts";
-
-const PAIRS = [
-  { promptIds: [1, 2, 3], chosenIds: [4, 5], rejectedIds: [6] },
-  { promptIds: [7], chosenIds: [8], rejectedIds: [9, 10, 11, 12] },
-  { promptIds: [2, 9, 4, 4], chosenIds: [1, 1, 2], rejectedIds: [3] },
-];
-const ANSWERS = PAIRS.map(({ promptIds, chosenIds }, i) => ({
-  ...{ promptIds, completionIds: chosenIds, label: i !== 1 },
-}));
-
-const QUIET = { reportTo: "none", loggingSteps: 1, maxSteps: 2, learningRate: 1e-2 } as const;
-
-async function lora(options: Partial<LoraConfig> = {}, dropout = 0): Promise<PeftModel<GPT2LMHeadModel>> {
-  const config = new LoraConfig({ r: 2, targetModules: ["c_attn"], ...options });
-  return getPeftModel(await tinyModel(dropout), config);
-}
-
-/** A character is a token; conversations are written as `u:…a:…`. */
-const TOKENIZER: PreferenceTokenizer = {
-  ...{ eosTokenId: 0, padTokenId: 0 },
-  encode: (text) => Array.from(text, (char) => 1 + char.charCodeAt(0) % (VOCABULARY - 1)),
-  applyChatTemplate: (messages, { addGenerationPrompt }) =>
-    TOKENIZER.encode(
-      messages.map(({ role, content }: { role: string; content?: unknown }) => `${role[0]}:${content}`)
-        .join("") + (addGenerationPrompt ? "a:" : ""),
-    ),
-};
+import { ANSWERS, lora, PAD, PAIRS, QUIET, TOKENIZER } from "./preference_rows.ts";
 
 Deno.test("DPOTrainer logs rewards with the loss, and evaluations the same with eval before it", async () => {
   const model = await lora();
@@ -189,8 +158,6 @@ Deno.test("steps of preference trainers leave nothing on the device", async () =
   }
 });
 
-const PAD = Array.from({ length: 15 }, (_, i) => i);
-
 Deno.test("rows of texts and messages are tokenized; what is no row of the kind is refused, naming it", async () => {
   const steps = async (trainDataset: readonly unknown[], maxLength = 16, tokenizer?: PreferenceTokenizer) => {
     const trainer = new DPOTrainer({
@@ -254,175 +221,6 @@ Deno.test("rows of texts and messages are tokenized; what is no row of the kind 
   await trainer.train();
   assertAllClose([trainer.state.logHistory[0].loss], [Math.LN2], { atol: 1e-6 });
   assertEquals(trainer.state.logHistory[0]["rewards/accuracies"], 0);
-});
-
-Deno.test("KTOTrainer takes pairs as two answers, and refuses batches of one row, labels of other kinds and other rows", async () => {
-  const model = await lora();
-  const logsOf = async (trainDataset: readonly unknown[], perDeviceTrainBatchSize = 6) => {
-    const trainer = new KTOTrainer({
-      ...{ model: await lora({ initLoraWeights: false }), tokenizer: TOKENIZER, trainDataset },
-      args: { ...QUIET, perDeviceTrainBatchSize, maxSteps: 1 },
-    });
-    await trainer.train();
-    return trainer.state.logHistory[0];
-  };
-  const texts = ["yes", "good", "fine"];
-  const pairs = texts.map((chosen, i) => ({ prompt: `p${i}`, chosen, rejected: "no" }));
-  const answers = [true, false].flatMap((label) =>
-    pairs.map(({ prompt, chosen, rejected }) => ({ prompt, completion: label ? chosen : rejected, label }))
-  );
-  assertEquals(await logsOf(pairs), await logsOf(answers));
-  const numbers = answers.map((row) => ({ ...row, label: Number(row.label) }));
-  assertEquals(await logsOf(numbers), await logsOf(answers), "labels of 1 and 0");
-  const wanted = await logsOf(answers.slice(0, 3));
-  assertEquals(["rewards/rejected", "rewards/margins"].filter((name) => name in wanted), []);
-  assertThrows(
-    () => new KTOTrainer({ model, trainDataset: ANSWERS, args: { perDeviceTrainBatchSize: 1 } }),
-    RangeError,
-    'Cannot make a KTO configuration: perDeviceTrainBatchSize must be at least 2 with lossType "kto", received 1',
-  );
-  new KTOConfig({ perDeviceTrainBatchSize: 1, lossType: "apo_zero_unpaired" });
-  assertThrows(
-    () => new KTOConfig({ precomputeRefLogProbs: true, trainSamplingStrategy: "random" }),
-    RangeError,
-    'trainSamplingStrategy must be "sequential" with precomputeRefLogProbs, received "random"',
-  );
-  for (
-    const [row, message] of [
-      [
-        { promptIds: [1], completionIds: [2], label: 2 },
-        "row 1: a label of true or false (or 1 or 0) is required, received 2",
-      ],
-      [{ prompt: "a", completion: "b", label: "maybe" }, '(or 1 or 0) is required, received "maybe"'],
-      [
-        { prompt: [{ role: "user", content: "a" }], completion: [{ rol: "assistant" }], label: true },
-        'row 1: a list of messages, each with "role" and "content", is required, received a conversation ("completion")',
-      ],
-      [
-        { prompt: "a", completion: "b" },
-        'row 1: an object with "prompt", "completion" and "label" (true or false)',
-      ],
-    ] as const
-  ) {
-    const error = await assertRejects(() => logsOf([row]), TypeError);
-    assert(error.message.includes(message), error.message);
-  }
-});
-
-Deno.test("trainers of preferences refuse settings, options and models that do not fit", async () => {
-  const plain = await tinyModel();
-  const model = await lora();
-  const rows = { trainDataset: PAIRS };
-  const refusals: [() => unknown, string][] = [
-    [
-      () => new DPOTrainer({ model: plain, ...rows }),
-      "Cannot make a DPO trainer: a model with adapters (getPeftModel), a refModel or precomputeRefLogProbs is required for the reference, received a model without adapters",
-    ],
-    [() => new KTOTrainer({ model: plain, ...rows }), "Cannot make a KTO trainer: a model with adapters"],
-    [
-      () => new DPOTrainer({ model, refModel: model, ...rows }),
-      "a refModel apart from the model that trains",
-    ],
-    [
-      () => new DPOTrainer({ model, refmodel: plain } as never),
-      'unknown option "refmodel", did you mean "refModel"?',
-    ],
-    [
-      () => new DPOTrainer({ model, ...rows, args: { betta: 1 } as never }),
-      'unknown option "betta", did you mean "beta"?',
-    ],
-    [
-      () => new DPOConfig({ lossType: "sigmoidal" as never }),
-      'lossType must be one or several of "sigmoid", "hinge"',
-    ],
-    [() => new DPOConfig({ lossType: [] }), "lossType must be one or several of"],
-    [() => new DPOConfig({ beta: -1 }), "beta must be a number of at least 0, received -1"],
-    ...(["ipo", "sppo_hard", ["sft", "ipo"]] as const).map((lossType): [() => unknown, string] => [
-      () => new DPOConfig({ beta: 0, lossType }),
-      `beta must be above 0 with lossType "${[lossType].flat().at(-1)}", which divides by it, received 0`,
-    ]),
-    [
-      () => new DPOConfig({ beta: 0 }),
-      "DPO configuration: beta must be above 0, as nothing would be learned",
-    ],
-    [
-      () => new KTOConfig({ beta: 0 }),
-      "KTO configuration: beta must be above 0, as nothing would be learned",
-    ],
-    [() => new CPOConfig({ beta: 0, lossType: "ipo" }), 'beta must be above 0 with lossType "ipo"'],
-    [() => new CPOConfig({ beta: 0, lossType: "alphapo" }), 'beta must be above 0 with lossType "simpo"'],
-    [() => new CPOConfig({ beta: 0, cpoAlpha: 0 }), "CPO configuration: beta must be above 0, as nothing"],
-    [
-      () => new DPOConfig({ lossWeights: [1, 2] }),
-      "lossWeights must be as many as lossType, received 2 for 1 losses",
-    ],
-    [() => new DPOConfig({ lossType: "robust", labelSmoothing: 0.5 }), "labelSmoothing must be below 0.5"],
-    [() => new DPOConfig({ lossType: "exo_pair" }), "labelSmoothing must be between 0 and 1"],
-    [
-      () => new DPOConfig({ lossType: ["sigmoid", "bco_pair"], fDivergenceType: "forward_kl" }),
-      'with fDivergenceType "forward_kl", received "bco_pair"',
-    ],
-    [() => new CPOConfig({ lossType: "nope" as never }), "lossType must be"],
-    [() => new ORPOTrainer({ model, refModel: plain } as never), 'unknown option "refModel"'],
-    [() => new CPOTrainer({ model, args: { cpoAlpha: -1 } }), "cpoAlpha must be a number of at least 0"],
-  ];
-  for (
-    const [data, received] of [
-      [Promise.resolve(PAIRS), "received a Promise; await it first"],
-      ["pairs.jsonl", 'received the string "pairs.jsonl"; read a file'],
-      [{ a: PAIRS }, 'received an object with "a"; give one dataset'],
-    ]
-  ) {
-    for (const Kind of [DPOTrainer, KTOTrainer, ORPOTrainer, CPOTrainer] as (typeof DPOTrainer)[]) {
-      refusals.push(
-        [() => new Kind({ model, trainDataset: data as never }), `trainDataset must be an array of rows`],
-        [() => new Kind({ model, evalDataset: data as never }), received as string],
-      );
-    }
-  }
-  for (const [make, message] of refusals) {
-    const error = assertThrows(make, Error);
-    assert(error.message.includes(message), `${error.message}\n${message}`);
-  }
-  const biased = getPeftModel(
-    await tinyModel(),
-    new LoraConfig({ r: 2, targetModules: ["c_attn"], bias: "all" }),
-  );
-  assertThrows(
-    () => new DPOTrainer({ model: biased, ...rows }),
-    TypeError,
-    'received "default" with bias "all", which stays trained where adapters are off',
-  );
-  await assertRejects(
-    () => new DPOTrainer({ model }).train(),
-    TypeError,
-    "Cannot train: a trainDataset is required, received none",
-  );
-  // All weights train and the reference was asked before: other rows come too late.
-  const trainer = new DPOTrainer({ model: plain, ...rows, args: { ...QUIET, precomputeRefLogProbs: true } });
-  await trainer.train();
-  assert(Number.isFinite((await trainer.evaluate(PAIRS)).evalLoss), "the rows of the training are known");
-  await assertRejects(
-    () => trainer.evaluate(PAIRS.slice(1)),
-    TypeError,
-    "Cannot evaluate other rows once the model has trained",
-  );
-  // The likelihood of the better answers is learned without a beta, too.
-  for (
-    const config of [
-      new DPOConfig({ beta: 0, lossType: ["sigmoid", "sft"] }),
-      new CPOConfig({ beta: 0 }),
-      new ORPOConfig({ beta: 0 }),
-    ]
-  ) {
-    assertEquals(config.beta, 0);
-  }
-  const defaults = new DPOConfig();
-  assertEquals([defaults.beta, defaults.learningRate, defaults.lossType, defaults.maxLength], [
-    ...[0.1, 1e-6, ["sigmoid"], 1024],
-  ]);
-  const json = new DPOConfig({ precomputeRefLogProbs: true }).toJSON();
-  assertEquals([json.precompute_ref_log_probs, json.loss_type, json.seed], [true, ["sigmoid"], 42]);
 });
 
 Deno.test("a loss that is not finite stops a run of DPO at its step, or is skipped without a change", async () => {
