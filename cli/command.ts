@@ -5,6 +5,8 @@
 
 import { parseArgs } from "node:util";
 import { flag, problemWith, type Rule, text } from "../options/rules.ts";
+import { meantName } from "../options/names.ts";
+import { usualName } from "./flag_names.ts";
 import { readConfigFile } from "./config_file.ts";
 import { UsageError } from "./usage_error.ts";
 
@@ -127,8 +129,23 @@ function parseGiven(command: Command, args: string[]): Given {
     return given;
   } catch (error) {
     const reason = (error as Error).message.split(".")[0];
+    const [, wrong = ""] = /^Unknown option '--([\w-]+)'/.exec(reason) ?? [];
+    const names = Object.keys(options).filter((name) => !name.startsWith("no-"));
+    const meant = usualName(wrong.replaceAll("_", "-"), names) ?? meantName(wrong, names);
+    if (wrong !== "" && meant !== null) {
+      throw new UsageError(
+        `Cannot run ${command.name}: ${reason}, did you mean '--${meant}'?; see ${command.name} --help`,
+      );
+    }
     throw new UsageError(`Cannot run ${command.name}: ${reason}; see ${command.name} --help`);
   }
+}
+
+const givenNames = new WeakMap<object, ReadonlySet<string>>();
+
+/** Names of the flags that were given, here or in a file of `--config`; switches that are off count as not given. */
+export function givenFlags(values: object): ReadonlySet<string> {
+  return givenNames.get(values) ?? new Set();
 }
 
 /** Every flag's checked value. @throws {UsageError} for missing and bad ones */
@@ -148,6 +165,8 @@ function checkGiven(command: Command, given: Given): Record<string, unknown> {
       values[name] = flag.default ?? (flag.rule.from === "switch" ? false : undefined);
     } else values[name] = readValue(command.name, name, flag, value);
   }
+  const names = Object.keys(values).filter((name) => given[name] !== undefined && values[name] !== false);
+  givenNames.set(values, new Set(names));
   return values;
 }
 

@@ -16,6 +16,19 @@ const flags = {
 const takesFile = (name: string) =>
   ["model", "adapter", "data", "eval-data", "output", "config", "file"].includes(name);
 
+/** Flags whose values are folders. */
+const takesFolder = (name: string) => name === "run";
+
+/** What `./run` does beside the commands of this program, with a line on each. */
+const OTHER_TASKS: readonly Pick<Command, "name" | "summary">[] = [
+  { name: "demo", summary: "Fine-tune the small GPT-2 that ships here" },
+  { name: "teach", summary: "Teach SmolLM2 new answers" },
+  { name: "test", summary: "Run every check and test" },
+  { name: "ok", summary: "Run the checks that need no device" },
+  { name: "bench", summary: "Time kernels and training steps" },
+  { name: "bundle", summary: "Make dist/peft_webgpu.js for browsers" },
+];
+
 /** A text in single quotes, for any of the shells. */
 const quoted = (text: string) => `'${text.replaceAll("'", "’")}'`;
 
@@ -28,23 +41,31 @@ function bash(commands: readonly Command[]): string {
         ? [`        --${name}) COMPREPLY=($(compgen -W ${quoted(choices.join(" "))} -- "$word"));;`]
         : []
     );
+    const flagsThat = (test: (name: string) => boolean) =>
+      Object.keys(all).filter(test).map((name) => `--${name}`).join("|") || "--";
     const names = Object.keys({ ...all, help: 0 }).map((name) => `--${name}`).join(" ");
     return [
       `    ${command.name})`,
       `      case $before in`,
       ...values,
-      `        ${
-        Object.keys(all).filter(takesFile).map((name) => `--${name}`).join("|") || "--"
-      }) COMPREPLY=($(compgen -f -- "$word"));;`,
+      `        ${flagsThat(takesFile)}) _peft_webgpu_paths -f "$word";;`,
+      `        ${flagsThat(takesFolder)}) _peft_webgpu_paths -d "$word";;`,
       `        *) COMPREPLY=($(compgen -W ${quoted(names)} -- "$word"));;`,
       `      esac;;`,
     ].join("\n");
   });
+  const tasks = [...commands, ...OTHER_TASKS].map(({ name }) => name).join(" ");
   return [
+    "_peft_webgpu_paths() {", // -f files or -d folders; readline escapes what the shell would part
+    String.raw`  local line word="${"$"}{2//\\/}"`,
+    "  COMPREPLY=()",
+    `  while IFS= read -r line; do COMPREPLY+=("$line"); done < <(compgen "$1" -- "$word")`,
+    "  compopt -o filenames 2>/dev/null || true",
+    "}",
     "_peft_webgpu() {",
     `  local word="\${COMP_WORDS[COMP_CWORD]}" before="\${COMP_WORDS[COMP_CWORD-1]}"`,
     `  if [ "$COMP_CWORD" -eq 1 ]; then`,
-    `    COMPREPLY=($(compgen -W ${quoted(commands.map(({ name }) => name).join(" "))} -- "$word")); return`,
+    `    COMPREPLY=($(compgen -W ${quoted(tasks)} -- "$word")); return`,
     "  fi",
     `  case "\${COMP_WORDS[1]}" in`,
     ...cases,
@@ -58,13 +79,21 @@ function bash(commands: readonly Command[]): string {
 function zshFlags(all: Flags): string[] {
   return Object.entries(all).map(([name, { help, rule: { from, choices } }]) => {
     const text = help.replaceAll(/[[\]:]/g, " ");
-    const values = choices ? `(${choices.join(" ")})` : takesFile(name) ? "_files" : " ";
+    const values = choices
+      ? `(${choices.join(" ")})`
+      : takesFile(name)
+      ? "_files"
+      : takesFolder(name)
+      ? "_files -/"
+      : " ";
     return quoted(`--${name}[${text}]${from === "switch" ? "" : `:${name}:${values}`}`);
   });
 }
 
 function zsh(commands: readonly Command[]): string {
-  const names = commands.map(({ name, summary }) => quoted(`${name}:${summary.replaceAll(":", " ")}`));
+  const names = [...commands, ...OTHER_TASKS].map(({ name, summary }) =>
+    quoted(`${name}:${summary.replaceAll(":", " ")}`)
+  );
   return [
     "#compdef run ./run",
     "_peft_webgpu() {",
@@ -83,7 +112,7 @@ function zsh(commands: readonly Command[]): string {
 }
 
 function fish(commands: readonly Command[]): string {
-  const lines = commands.map(({ name, summary }) =>
+  const lines = [...commands, ...OTHER_TASKS].map(({ name, summary }) =>
     `complete -c run -f -n __fish_use_subcommand -a ${name} -d ${quoted(summary)}`
   );
   for (const command of commands) {
@@ -94,6 +123,8 @@ function fish(commands: readonly Command[]): string {
         ? ` -x -a ${quoted(choices.join(" "))}`
         : takesFile(name)
         ? " -r -F"
+        : takesFolder(name)
+        ? " -x -a '(__fish_complete_directories)'"
         : " -x";
       lines.push(
         `complete -c run -n '__fish_seen_subcommand_from ${command.name}' -l ${name}${values} -d ${

@@ -4,11 +4,16 @@
  */
 
 import { checkOptions } from "../options/names.ts";
+import { usualName } from "./flag_names.ts";
 import { UsageError } from "./usage_error.ts";
 
 /** `loraAlpha` and `lora_alpha` as `lora-alpha`. */
 const flagName = (key: string) =>
   key.replaceAll("_", "-").replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+
+/** Whether an item of a list can stand between commas. */
+const isItem = (item: unknown) =>
+  typeof item === "number" || typeof item === "boolean" || typeof item === "string" && !item.includes(",");
 
 /** The text of the file as a value. YAML includes JSON. @throws {UsageError} for text that is neither */
 async function parse(path: string, text: string): Promise<unknown> {
@@ -52,7 +57,28 @@ export async function readConfigFile(
   }
   const entries = Object.entries(value).map(([key, entry]) => [flagName(key), entry] as const);
   const given = Object.fromEntries(entries);
+  const action = `Cannot read the configuration "${path}"`;
+  const spelled = new Map<string, string>();
+  for (const key of Object.keys(value)) {
+    const name = flagName(key);
+    const other = spelled.get(name);
+    if (other !== undefined) {
+      throw new UsageError(`${action}: "${other}" and "${key}" are both --${name}, which may be given once`);
+    }
+    spelled.set(name, key);
+    const meant = flags.includes(name) ? null : usualName(name, flags);
+    if (meant) throw new UsageError(`${action}: unknown option "${key}", did you mean "${meant}"?`);
+  }
   checkOptions(`read the configuration "${path}"`, given, flags);
+  for (const [name, entry] of entries) {
+    const bad = Array.isArray(entry) ? entry.find((item) => !isItem(item)) : undefined;
+    if (bad === undefined) continue;
+    throw new UsageError(
+      `${action}: items of "${name}" must be numbers or texts without commas, which part items, received ${
+        JSON.stringify(bad)
+      }`,
+    );
+  }
   return Object.fromEntries(
     entries.filter(([, entry]) => entry !== null).map(([name, entry]) => [
       name,

@@ -24,8 +24,8 @@ function toCamelCase(name: string): string {
   return name.replace(/(?<=[^_])_+([a-zA-Z0-9])/g, (_, letter) => letter.toUpperCase());
 }
 
-/** The known name that `name` was meant to be: the one with the fewest edits, if those are few for its length. */
-function meantName(name: string, known: readonly string[]): string | null {
+/** @internal The known name that `name` was meant to be: the one with the fewest edits, if those are few for its length. */
+export function meantName(name: string, known: readonly string[]): string | null {
   const wanted = toCamelCase(name).slice(0, 100);
   let best: string | null = null;
   let fewest = Math.min(MOST_EDITS, Math.floor(wanted.length / 2)) + 1;

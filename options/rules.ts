@@ -54,6 +54,18 @@ export function number(low: number = -Infinity, high: number = Infinity): Rule<n
   };
 }
 
+/** A number above 0, at most `high`. */
+export function positive(high: number = Infinity): Rule<number> {
+  const { accepts, wanted, ...rest } = number(0, high);
+  return {
+    ...rest,
+    wanted: `${wanted.replace(/ (from|of at least) .*/, "")} above 0${
+      high < Infinity ? ` and at most ${high}` : ""
+    }`,
+    accepts: (value): value is number => value !== 0 && accepts(value),
+  };
+}
+
 /** An integer from `low` to `high`. */
 export function integer(low: number = -Infinity, high: number = Infinity): Rule<number> {
   return {

@@ -17,20 +17,19 @@ import {
   type TrainingArguments,
 } from "@peft/webgpu";
 import { resilientTrain, SCHEDULER_TYPES } from "@peft/webgpu/train";
-import { choice, flag, integer, number, text } from "../../options/rules.ts";
+import { choice, flag, integer, number, positive, text } from "../../options/rules.ts";
 import { type Command, UsageError, type Values } from "../command.ts";
 import { InterruptedError, interruptible } from "../interrupt.ts";
 import { load, loadTokenizer, MODEL_FLAGS } from "../loading.ts";
-import { learningRateOf, METHOD_FLAGS, methodConfig, readFields } from "./methods.ts";
-import { previewExample } from "./preview.ts";
+import { checkMethodFlags, learningRateOf, METHOD_FLAGS, methodConfig, readFields } from "./methods.ts";
+import { preview } from "./preview.ts";
 import { ProgressBar } from "./progress.ts";
-import { numbersOf, RunReports } from "./run_reports.ts";
+import { numbersOf, RunReports, usedSettings } from "./run_reports.ts";
 import { checkOutput, modelInputs } from "../output_paths.ts";
 import { readTask, TASK_FLAGS, type TaskData, taskRate } from "./tasks.ts";
 import {
   HELD_OUT_FLAGS,
   LEARNING_FLAGS,
-  readRows,
   readTrainingRows,
   ROW_FLAGS,
   sftExamples,
@@ -64,7 +63,7 @@ const flags = {
     rule: text,
     help: 'Further settings of the Trainer as JSON, such as {"weight_decay": 0.01, "neftune_noise_alpha": 5}',
   },
-  epochs: { rule: number(0, 1e6), default: 3, help: "Passes over the data" },
+  epochs: { rule: positive(1e6), default: 3, help: "Passes over the data" },
   "max-steps": {
     rule: integer(-1, 1e9),
     default: -1,
@@ -89,7 +88,7 @@ const flags = {
   "sample-prompt": {
     rule: text,
     help:
-      "What the model answers at each evaluation (or ten times in all), for --report; in a chat model's template",
+      "What the model answers at each evaluation (or ten times in all), in a chat model's template: printed, or with --report kept",
   },
   report: {
     rule: flag,
@@ -146,23 +145,6 @@ function stepsOf(values: FinetuneValues, rows: number): number {
   } = settingsOf(values, 0);
   if (maxSteps > 0) return maxSteps;
   return Math.ceil(numTrainEpochs * Math.ceil(rows / (perDeviceTrainBatchSize * gradientAccumulationSteps)));
-}
-
-/** What the card says of the settings that were used. */
-function usedSettings(
-  { args }: Trainer,
-  steps: number,
-  blockSize: number,
-): (readonly [string, string | number])[] {
-  const rows = args.perDeviceTrainBatchSize * args.gradientAccumulationSteps;
-  const { maxLength } = args as { maxLength?: number | null }; // of tasks of preferences
-  const warmup = args.warmupSteps > 0 ? `${args.warmupSteps} steps` : args.warmupRatio;
-  return [
-    ["steps", `${steps} of ${rows} rows of up to ${maxLength ?? blockSize} tokens`],
-    ["learning rate", `${args.learningRate}, ${args.lrSchedulerType}, warmup ${warmup}`],
-    ["optimizer", args.optim],
-    ["seed", args.seed],
-  ];
 }
 
 /** Settings of the Trainer. */
@@ -241,6 +223,7 @@ class Attempts {
       },
       ...{
         rows: train.length,
+        isEvaluated: evalSteps > 0,
         examples: data.examples,
         heldOutExamples: data.heldOut,
         output: values.output,
@@ -261,15 +244,6 @@ class Attempts {
   }
 }
 
-/** Shows the first example of the data. */
-async function preview(values: FinetuneValues, tokenizer: Tokenizer, colours: boolean): Promise<void> {
-  const rows = await readRows(values.data, values, values.seed);
-  const examples = await sftExamples(rows, tokenizer, values, values["block-size"]);
-  console.log(previewExample(tokenizer, (await examples.at(0))!, colours));
-  console.log(`${examples.length} examples in ${values.data}`);
-  await rows.close();
-}
-
 /** The command. */
 export const finetune: Command<typeof flags> = {
   name: "finetune",
@@ -285,8 +259,15 @@ export const finetune: Command<typeof flags> = {
     "  --eval-data examples/demo/data/pirate_held_out.jsonl --lr 5e-3 --output out/adapter",
   ],
   async run(values) {
+    const isEvaluated = values["eval-data"] !== undefined || !!values["eval-split"];
     if (values["max-steps"] === 0) {
       throw new UsageError("Cannot run finetune: --max-steps must be positive or -1, received 0");
+    }
+    checkMethodFlags(values);
+    if (values["eval-steps"] && !isEvaluated) {
+      throw new UsageError(
+        "Cannot run finetune: --eval-steps needs --eval-data or --eval-split, without which it has no effect",
+      );
     }
     furtherSettings(values["training-options"]); // refused before anything is read
     await checkOutput("finetune", values.output, modelInputs("--model", values.model, values["gguf-file"]));
@@ -303,9 +284,15 @@ export const finetune: Command<typeof flags> = {
           ? `continuing from ${checkpoint}`
           : `no checkpoint in ${values.output}: training starts from the beginning`,
       );
+      const [, step] = /checkpoint-(\d+)\W*$/.exec(checkpoint ?? "") ?? [];
+      const wanted = values["max-steps"];
+      if (wanted > 0 && Number(step) >= wanted) {
+        console.log(
+          `the checkpoint is of step ${step}, and --max-steps is ${wanted}: no step is left to train`,
+        );
+      }
     }
     let attempt = await attempts.make();
-    const isEvaluated = values["eval-data"] !== undefined || !!values["eval-split"];
     if (isEvaluated) console.log(`evaluating ${values["eval-data"] ?? "the rows held out"} before training`);
     const before = isEvaluated ? await attempt.trainer.evaluate() : null;
     if (before && !checkpoint) await attempt.reports.evaluated(attempt.model, 0, before);

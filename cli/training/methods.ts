@@ -20,7 +20,9 @@ import {
   PromptTuningConfig,
   VeraConfig,
 } from "@peft/webgpu";
-import { choice, flag, integer, number, text } from "../../options/rules.ts";
+import { choice, flag, integer, number, positive, text } from "../../options/rules.ts";
+import { checkOptions } from "../../options/names.ts";
+import { givenFlags } from "../command.ts";
 import { UsageError } from "../usage_error.ts";
 
 /** Values of the flags that describe an adapter. */
@@ -191,7 +193,7 @@ export const METHOD_FLAGS = {
     help: "What trains: an adapter of a method, or with full every weight",
   },
   rank: { rule: integer(1, 4096), default: 8, help: "Rank r" },
-  alpha: { rule: number(0, 1e6), help: "Alpha; the adapter is scaled by alpha / r; default: twice the rank" },
+  alpha: { rule: positive(1e6), help: "Alpha; the adapter is scaled by alpha / r; default: twice the rank" },
   dropout: { rule: number(0, 1), default: 0, help: "Dropout of the adapter" },
   rslora: { rule: flag, help: "Scale by alpha / sqrt(r)" },
   targets: {
@@ -236,20 +238,32 @@ export function readFields(flag: string, text: string | undefined): Record<strin
   return Object.fromEntries(Object.entries(value).map(([name, entry]) => [camelCase(name), entry]));
 }
 
+/** Refuses flags that were given and mean nothing to the method. @throws {UsageError} */
+export function checkMethodFlags(values: MethodValues): void {
+  const { method } = values;
+  const given = givenFlags(values);
+  for (const name of Object.keys(METHOD_FLAGS) as (keyof MethodValues)[]) {
+    const isUsed = name === "method" ||
+      (method !== FULL && (name === "method-options" || METHODS[method].uses.includes(name)));
+    if (isUsed || !given.has(name)) continue;
+    throw new UsageError(`Cannot run finetune: --${name} means nothing to --method ${method}`);
+  }
+}
+
 /**
  * The configuration of the adapter that the flags describe; null for `full`.
  * @param steps optimizer steps of the training, which AdaLoRA's schedule needs
  * @throws {UsageError} for flags that mean nothing to the method @throws {TypeError} for fields that it does not have
  */
 export function methodConfig(values: MethodValues, steps: number): AdapterConfig | null {
-  if (values.method === FULL) {
-    if (values["method-options"] === undefined) return null;
-    throw new UsageError("Cannot run finetune: --method full has no --method-options");
+  checkMethodFlags(values);
+  if (values.method === FULL) return null;
+  const { fields, make } = METHODS[values.method];
+  try {
+    return make({ ...fields(values, steps), ...readFields("--method-options", values["method-options"]) });
+  } catch (error) {
+    const [, list, name] = /: fields are (.+), received (\w+)$/.exec((error as Error).message) ?? [];
+    if (list) checkOptions("run finetune: --method-options", { [name]: 0 }, list.split(", "));
+    throw error;
   }
-  const { fields, make, uses } = METHODS[values.method];
-  for (const name of ["alpha", "dropout", "rslora", "targets"] as const) {
-    if (!values[name] || uses.includes(name)) continue;
-    throw new UsageError(`Cannot run finetune: --${name} means nothing to --method ${values.method}`);
-  }
-  return make({ ...fields(values, steps), ...readFields("--method-options", values["method-options"]) });
 }

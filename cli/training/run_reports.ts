@@ -8,6 +8,7 @@ import {
   describeConfig,
   type PeftModel,
   type Tokenizer,
+  type Trainer,
   type TrainerCallback,
 } from "@peft/webgpu";
 import {
@@ -36,6 +37,8 @@ export interface RunFacts {
   /** Names of the data's files. */
   readonly data: string;
   readonly heldOut: string | null;
+  /** Whether there are evaluations on the way. */
+  readonly isEvaluated: boolean;
   /** Rows that are trained on. */
   readonly rows: number;
   /** Examples, where the model learns tokens. */
@@ -43,6 +46,23 @@ export interface RunFacts {
   readonly heldOutExamples: Dataset | null;
   readonly output: string;
   readonly steps: number;
+}
+
+/** What the card says of the settings that were used. */
+export function usedSettings(
+  { args }: Trainer,
+  steps: number,
+  blockSize: number,
+): (readonly [string, string | number])[] {
+  const rows = args.perDeviceTrainBatchSize * args.gradientAccumulationSteps;
+  const { maxLength } = args as { maxLength?: number | null }; // of tasks of preferences
+  const warmup = args.warmupSteps > 0 ? `${args.warmupSteps} steps` : args.warmupRatio;
+  return [
+    ["steps", `${steps} of ${rows} rows of up to ${maxLength ?? blockSize} tokens`],
+    ["learning rate", `${args.learningRate}, ${args.lrSchedulerType}, warmup ${warmup}`],
+    ["optimizer", args.optim],
+    ["seed", args.seed],
+  ];
 }
 
 /** A path's last part. */
@@ -61,6 +81,13 @@ const asPrompt = (tokenizer: Tokenizer) => ({
       : tokenizer.encode(text),
   decode: (ids: readonly number[]) => tokenizer.decode([...ids], { skipSpecialTokens: true }),
 });
+
+/** Prints what the model wrote, where nothing else keeps it. */
+const printsSamples: TrainerCallback = {
+  onSample(_args, _state, _control, { samples = [] }) {
+    for (const { step, prompt, text } of samples) console.log(`\nstep ${step}: ${prompt} → ${text}`);
+  },
+};
 
 /** The reports of one run. */
 export class RunReports {
@@ -86,11 +113,12 @@ export class RunReports {
     const samples = samplePrompt === undefined ? null : new SampleCallback({
       prompts: [samplePrompt],
       tokenizer: asPrompt(tokenizer),
-      everySteps: facts.heldOut === null ? Math.max(1, Math.ceil(steps / 10)) : null,
+      everySteps: !facts.isEvaluated ? Math.max(1, Math.ceil(steps / 10)) : null,
       atStart: true,
       generation: { maxNewTokens: 48, doSample: false, eosTokenId: endTokens(base, tokenizer) },
     });
-    this.callbacks = [this.#log, this.#log && new TensorBoardLog(), this.#tokens, samples]
+    const printer = samples && !isKept ? printsSamples : null;
+    this.callbacks = [this.#log, this.#log && new TensorBoardLog(), this.#tokens, samples, printer]
       .filter((callback) => callback !== null);
   }
 

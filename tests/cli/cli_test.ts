@@ -54,7 +54,10 @@ Deno.test("parseFlags() checks names, types, ranges, choices and required flags"
   ]);
   assertEquals(parseFlags(finetune, ["--help"]), null);
   const cases: [string[], RegExp][] = [
-    [["--ranks", "4"], /^Cannot run finetune: Unknown option '--ranks'; see finetune --help$/],
+    [
+      ["--ranks", "4"],
+      /^Cannot run finetune: Unknown option '--ranks', did you mean '--rank'\?; see finetune --help$/,
+    ],
     [[], /--model is required/],
     [[...required, "--rank", "four"], /--rank must be an integer from 1 to 4096, received "four"/],
     [[...required, "--rank", "1.5"], /--rank must be an integer from 1 to 4096, received 1.5/],

@@ -192,7 +192,12 @@ Deno.test("--config reads YAML and JSON by names of flags, flags come first, and
 
 for (const method of Object.keys(METHODS)) {
   Deno.test(`--method ${method} makes an adapter that trains`, async () => {
-    const config = methodConfig(flagsFor("--method", method, "--rank", "4", "--virtual-tokens", "3"), 100)!;
+    const { uses } = METHODS[method];
+    const sizes = [
+      ...uses.includes("rank") ? ["--rank", "4"] : [],
+      ...uses.includes("virtual-tokens") ? ["--virtual-tokens", "3"] : [],
+    ];
+    const config = methodConfig(flagsFor("--method", method, ...sizes), 100)!;
     const base = await AutoModelForCausalLM.fromPretrained(MODEL);
     const model = getPeftModel(base, config);
     const [trainable, all] = model.getNbTrainableParameters();
@@ -218,9 +223,15 @@ Deno.test("methodConfig() sets what the flags say, and refuses flags that a meth
     [["--method", "prompt", "--targets", "c_attn"], /--targets means nothing to --method prompt/],
     [["--method", "ia3", "--alpha", "3"], /--alpha means nothing to --method ia3/],
     [["--method", "ln", "--rslora"], /--rslora means nothing/],
-    [["--method", "full", "--method-options", "{}"], /--method full has no --method-options/],
+    [["--method", "full", "--method-options", "{}"], /--method-options means nothing to --method full/],
     [["--method-options", "[1]"], /--method-options must be a JSON object, received \[1\]/],
-    [["--method-options", `{"lora_alfa": 1}`], /lora/i],
+    [
+      ["--method-options", `{"lora_alfa": 1}`],
+      /--method-options: unknown option "loraAlfa", did you mean "loraAlpha"/,
+    ],
+    [["--method", "ia3", "--rank", "4"], /--rank means nothing to --method ia3/],
+    [["--method", "ia3", "--virtual-tokens", "7"], /--virtual-tokens means nothing to --method ia3/],
+    [["--method", "full", "--targets", "all-linear"], /--targets means nothing to --method full/],
   ];
   for (const [args, message] of refused) {
     let caught: unknown;

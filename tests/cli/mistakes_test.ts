@@ -4,10 +4,14 @@
  */
 
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { AutoTokenizer } from "@peft/webgpu";
+import { completion } from "../../cli/completion.ts";
 import { convert } from "../../cli/convert.ts";
 import { finetune } from "../../cli/training/finetune.ts";
 import { InterruptedError } from "../../cli/interrupt.ts";
+import { previewAnswers } from "../../cli/training/preview.ts";
 import { merge } from "../../cli/merge.ts";
+import { report } from "../../cli/report/report.ts";
 import { tokenize } from "../../cli/tokenize.ts";
 import { type Command, parseFlags, readFlags } from "../../cli/command.ts";
 import { isUserError } from "../../cli/user_errors.ts";
@@ -232,4 +236,157 @@ Deno.test("--config that is a folder is a mistake; JSON needs no permission besi
     const denied = await run("a.yaml", yaml);
     assertEquals(denied.code, 1);
     assertMatch(text(denied), /error: Cannot go on: Requires env access to "LOG_TOKENS"/);
+  }));
+
+Deno.test("finetune refuses flags without effect, prints samples that nothing keeps, and says what --resume finds", () =>
+  withFolder(async (folder) => {
+    const args = ["--model", MODEL, "--data", DATA, "--output", `${folder}/a`, "--batch-size", "2"];
+    const common = [...args, "--block-size", "16"];
+    assertMatch(await refused(finetune, ...common, "--method", "ia3", "--rank", "4"), /--rank means nothing/);
+    assertMatch(await refused(finetune, ...common, "--eval-steps", "2"), /--eval-steps needs --eval-data/);
+    for (const name of ["alpha", "epochs"]) {
+      const message = new RegExp(`--${name} must be a number above 0 and at most 1000000, received 0`);
+      let caught: unknown;
+      try {
+        parseFlags(finetune, [...common, `--${name}`, "0"]);
+      } catch (error) {
+        caught = error;
+      }
+      assertMatch((caught as Error).message, message);
+    }
+    const sample = ["--sample-prompt", "Once", "--max-steps", "2", "--save-steps", "2"];
+    const { lines } = await ran(finetune, ...common, ...sample);
+    for (const step of [0, 1, 2]) {
+      assert(lines.some((line) => line.includes(`step ${step}: Once → `)), lines.join("\n"));
+    }
+    const again = await ran(finetune, ...common, "--max-steps", "1", "--resume");
+    assert(
+      again.lines.includes("the checkpoint is of step 2, and --max-steps is 1: no step is left to train"),
+    );
+  }));
+
+Deno.test("finetune --preview shows preference rows: prompt, chosen and rejected, or a judged answer", () =>
+  withFolder(async (folder) => {
+    const pair = JSON.stringify({ prompt: "Once upon", chosen: " a time", rejected: " arr" });
+    const judged = JSON.stringify({ prompt: "Once upon", completion: " arr", label: false });
+    await Deno.writeTextFile(`${folder}/pairs.jsonl`, `${pair}\n${pair}\n`);
+    await Deno.writeTextFile(`${folder}/judged.jsonl`, `${judged}\n`);
+    const show = async (task: string, file: string, ...more: string[]) => {
+      const data = ["--data", `${folder}/${file}.jsonl`, "--output", `${folder}/out`];
+      return (await ran(finetune, "--model", MODEL, ...data, "--task", task, "--preview", ...more)).lines
+        .join("\n");
+    };
+    for (const task of ["dpo", "orpo", "simpo"]) {
+      const text = await show(task, "pairs");
+      assertMatch(text, /^Once upon\n\nchosen: ⟦ a time<\|endoftext\|>⟧ \(\d+ tokens with the prompt\)\n/);
+      assertMatch(text, /\nrejected: ⟦ arr<\|endoftext\|>⟧ \(\d+ tokens with the prompt\)\n2 rows in /);
+    }
+    assertMatch(await show("kto", "judged"), /^Once upon\n\nnot wanted: ⟦ arr<\|endoftext\|>⟧/);
+    assertMatch(
+      await show("dpo", "pairs", "--block-size", "2"),
+      /the first row is left out: its prompt fills/,
+    );
+    const wrong = ["--data", DATA, "--output", `${folder}/out`, "--task", "dpo", "--preview"];
+    assertMatch(
+      await refused(finetune, "--model", MODEL, ...wrong),
+      /Cannot preview ".+" as rows of --task dpo: .*"chosen"/,
+    );
+    const tokenizer = await AutoTokenizer.fromPretrained(MODEL);
+    const [prompt, answer] = [tokenizer.encode("a"), tokenizer.encode("b")];
+    const example = { inputIds: [...prompt, ...answer], labels: [...prompt.map(() => -100), ...answer] };
+    const both = [{ example, isWanted: true }, { example, isWanted: false }];
+    const coloured = previewAnswers(tokenizer, both, ["chosen", "rejected"], true);
+    assert(coloured.includes("chosen: \x1b[32mb\x1b[0m") && coloured.includes("rejected: \x1b[31mb\x1b[0m"));
+  }));
+
+Deno.test("--config refuses items with commas and a flag by two spellings, and knows the names that others use", () =>
+  withFolder(async (folder) => {
+    const base = { model: "m", data: "d", output: "o" };
+    const said = async (more: object, ...args: string[]) => {
+      await Deno.writeTextFile(`${folder}/a.json`, JSON.stringify({ ...base, ...more }));
+      const plain = finetune as unknown as Command;
+      const error = await assertRejects(
+        () => readFlags(plain, ["--config", `${folder}/a.json`, ...args]),
+        Error,
+      );
+      assert(isUserError(error), error.message);
+      return error.message;
+    };
+    assertMatch(
+      await said({ data: ["a,b.jsonl"] }),
+      /items of "data" must be .* without commas, .*"a,b\.jsonl"/,
+    );
+    assertMatch(
+      await said({ batch_size: 1, batchSize: 2 }),
+      /"batch_size" and "batchSize" are both --batch-size/,
+    );
+    for (
+      const [name, flag] of [
+        ...[["learning_rate", "lr"], ["learning-rate", "lr"], ["batch", "batch-size"], [
+          "max_length",
+          "block-size",
+        ]],
+        ...[["per_device_train_batch_size", "batch-size"], ["numTrainEpochs", "epochs"], [
+          "output_dir",
+          "output",
+        ]],
+      ]
+    ) {
+      assertMatch(
+        await said({ [name]: 1 }),
+        new RegExp(`unknown option "${name}", did you mean "${flag}"\\?`),
+      );
+    }
+    assertMatch(
+      await said({}, "--learning-rate", "1"),
+      /Unknown option '--learning-rate', did you mean '--lr'\?/,
+    );
+    assertMatch(await said({}, "--epoch", "1"), /Unknown option '--epoch', did you mean '--epochs'\?/);
+  }));
+
+Deno.test("report names the line of an event without a time", () =>
+  withFolder(async (folder) => {
+    const begin = { event: "begin", step: 0, time: 1 };
+    const lines = [begin, { event: "end", step: 1 }].map((event) => `${JSON.stringify(event)}\n`);
+    await Deno.writeTextFile(`${folder}/run_log.jsonl`, lines.join(""));
+    assertMatch(
+      await refused(report, "--run", folder),
+      /line 2 must be an event of a run log, with .*"time"/,
+    );
+  }));
+
+Deno.test("./run tells commands that do not exist, and lists those that do", async () => {
+  for (const name of ["nosuchcmd", "fine", 'fmt": "deno']) {
+    const { code, stdout, stderr } = await new Deno.Command("sh", { args: [`${root}run`, name] }).output();
+    const text = new TextDecoder().decode(stderr);
+    assertEquals([code, stdout.length], [2, 0]);
+    assert(text.startsWith(`run: there is no command "${name}"`), text);
+    assertMatch(text, /\n {2}finetune /);
+  }
+});
+
+Deno.test("bash completes folders of report, names with spaces, and the tasks that are no commands of the program", () =>
+  withFolder(async (folder) => {
+    await Deno.mkdir(`${folder}/my run`);
+    await Deno.writeTextFile(`${folder}/my data.jsonl`, "");
+    const others = [report, tokenize] as unknown as Command[];
+    const script = (await ran(completion(others), "--shell", "bash")).lines.join("\n");
+    const asked = [
+      ["run", "report", "--run", `'${folder}/my\\ '`],
+      ["run", "tokenize", "--data", `'${folder}/my\\ '`],
+      ["run", "te"],
+    ];
+    const ask = (line: string[]) =>
+      `COMP_WORDS=(${line.join(" ")}); COMP_CWORD=${
+        line.length - 1
+      }; _peft_webgpu; printf '%s|' "\${COMPREPLY[@]}"; echo`;
+    const { stdout, stderr } = await new Deno.Command("bash", {
+      args: ["--noprofile", "--norc", "-c", [script, ...asked.map(ask)].join("\n")],
+    }).output();
+    const found = new TextDecoder().decode(stdout).trim().replaceAll(`${folder}/`, "").split("\n");
+    assertEquals(
+      found.map((line) => line.split("|").filter((name) => name !== "").toSorted()),
+      [["my run"], ["my data.jsonl", "my run"], ["teach", "test"]],
+      new TextDecoder().decode(stderr),
+    );
   }));

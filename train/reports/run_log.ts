@@ -81,11 +81,17 @@ export async function readRunLog(path: string): Promise<RunEvent[]> {
     if (line.trim() === "") continue;
     try {
       const event = JSON.parse(line);
-      if (typeof event?.event !== "string" || typeof event.step !== "number") throw new TypeError("no event");
+      const { event: kind, step, time } = event ?? {};
+      if (typeof kind !== "string" || typeof step !== "number" || typeof time !== "number") {
+        throw new TypeError('"event", "step" and "time" are required');
+      }
       events.push(event);
     } catch (cause) {
       if (i === lines.length - 1) continue; // no line break follows: it was never whole
-      throw new TypeError(`Cannot read "${path}": line ${i + 1} must be an event of a run log`, { cause });
+      throw new TypeError(
+        `Cannot read "${path}": line ${i + 1} must be an event of a run log, with "event", "step" and "time"`,
+        { cause },
+      );
     }
   }
   return events;

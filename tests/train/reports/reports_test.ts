@@ -110,7 +110,7 @@ Deno.test("RunLog keeps a run that was cut as the run that was not: a line for e
 Deno.test("readRunLog() refuses what is no log, naming the line; reports need a folder", async () => {
   await inFolder(async (folder) => {
     await assertRejects(() => readRunLog(`${folder}/${RUN_LOG}`), Error, "no such file");
-    await Deno.writeTextFile(`${folder}/${RUN_LOG}`, `{"event":"begin","step":0}\n[1]\n`);
+    await Deno.writeTextFile(`${folder}/${RUN_LOG}`, `{"event":"begin","step":0,"time":1}\n[1]\n`);
     await assertRejects(() => readRunLog(`${folder}/${RUN_LOG}`), TypeError, "line 2 must be an event");
   });
   const refused = (args: Partial<TrainingArguments>) =>
