@@ -27,14 +27,7 @@ import { ProgressBar } from "./progress.ts";
 import { numbersOf, RunReports, usedSettings } from "./run_reports.ts";
 import { checkOutput, modelInputs } from "../output_paths.ts";
 import { readTask, TASK_FLAGS, type TaskData, taskRate } from "./tasks.ts";
-import {
-  HELD_OUT_FLAGS,
-  LEARNING_FLAGS,
-  readTrainingRows,
-  ROW_FLAGS,
-  sftExamples,
-  type TrainingRows,
-} from "./data.ts";
+import { HELD_OUT_FLAGS, LEARNING_FLAGS, readTrainingRows, ROW_FLAGS, type TrainingRows } from "./data.ts";
 import { blockSizeOf, planOptions, TRAINING_FLAGS, trainingArgs } from "./flags.ts";
 
 const flags = {
