@@ -4,9 +4,7 @@
  */
 
 import type { Tokenizer } from "@peft/webgpu";
-import type { Example } from "@peft/webgpu/train";
-import { readPairs } from "../../train/preference/pairs.ts";
-import { readUnpaired } from "../../train/preference/unpaired.ts";
+import { type Example, readPairs, readUnpaired } from "@peft/webgpu/train";
 import { UsageError } from "../usage_error.ts";
 import { type LearningValues, readRows, type RowValues, sftExamples } from "./data.ts";
 

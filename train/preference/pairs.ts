@@ -52,7 +52,10 @@ function pairOf(
   return tokenizeAnswers(tokenizer, row.prompt, [row.chosen, row.rejected], row.tools);
 }
 
-/** Reads rows as pairs. */
+/**
+ * What reads a row of `prompt`, `chosen` and `rejected` as the example that `DPOTrainer` and its like train on; it gives
+ * null where the prompt leaves no room for an answer, and throws a TypeError for a row of another kind.
+ */
 export function readPairs(
   tokenizer: PreferenceTokenizer | undefined,
   truncation: Truncation,

@@ -72,7 +72,10 @@ function answersOf(value: unknown, tokenizer: PreferenceTokenizer | undefined) {
   return made.map(({ prompt, answers: [answer] }, i) => ({ prompt, answer, isWanted: given[i].isWanted }));
 }
 
-/** Reads rows as answers; a pair gives two. */
+/**
+ * What reads a row of `prompt`, `completion` and `label` as the example that `KTOTrainer` trains on; a pair gives two. It
+ * gives null where the prompt leaves no room for an answer, and throws a TypeError for a row of another kind.
+ */
 export function readUnpaired(
   tokenizer: PreferenceTokenizer | undefined,
   maxLength: number | null,
