@@ -150,7 +150,7 @@ export class SFTTrainer extends Trainer {
 
   /**
    * Reads no row yet: `train()` and `evaluate()` do.
-   * @throws {RangeError} for settings out of range @throws {TypeError} for an option that does not exist, for data that
+   * @throws {RangeError} for settings out of range @throws {TypeError} for an option that does not exist, for no trainDataset or data that
    * are no dataset (such as a Promise of one), for rows in memory that are none, and for evaluations without an evalDataset
    */
   constructor(wanted: SFTTrainerOptions) {
@@ -163,6 +163,9 @@ export class SFTTrainer extends Trainer {
     const options = oneTokenizer("make a trainer", wanted);
     const { args: given = {}, tokenizer, formattingFunc: _, trainDataset, evalDataset, ...rest } = options;
     if (!tokenizer) throw new TypeError("Cannot make a trainer: processingClass is required, received none");
+    if (!trainDataset) {
+      throw new TypeError("Cannot make a trainer: a trainDataset is required, received none");
+    }
     checkData("make a trainer", "trainDataset", trainDataset);
     checkData("make a trainer", "evalDataset", evalDataset);
     const args = given instanceof SFTConfig ? given : new SFTConfig(given);

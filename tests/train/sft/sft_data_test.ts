@@ -127,6 +127,11 @@ Deno.test("SFTTrainer refuses data that are no dataset where they are given", as
     ["file.jsonl", 'received the string "file.jsonl"; read a file with await loadDataset()'],
     [7, "received a number"],
   ];
+  assertThrows(
+    () => trainerOf(undefined as never, tokenizer),
+    TypeError,
+    "Cannot make a trainer: a trainDataset is required, received none",
+  );
   const required = "must be an array of rows, what loadDataset() reads, or another dataset, ";
   for (const [data, received] of cases) {
     for (const name of ["trainDataset", "evalDataset"]) {
