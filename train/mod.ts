@@ -79,6 +79,7 @@ export {
   resilientTrain,
   type Restart,
 } from "./resilient_train.ts";
+export type { CallbackInput } from "./callbacks.ts";
 export {
   Trainer,
   type TrainerOptions,

@@ -7,8 +7,9 @@
 import { noGrad, readAndDispose, tidy } from "../autograd/mod.ts";
 import { checkOptions } from "../options/names.ts";
 import { evaluating } from "./evaluate.ts";
+import { kindOf } from "./data/check_data.ts";
 import type { Batch } from "./data/data_loader.ts";
-import { forwardWithLoss, type TrainableModel } from "./trainable_model.ts";
+import { checkModel, forwardWithLoss, maxPositionsOf, type TrainableModel } from "./trainable_model.ts";
 
 /** Options of `evaluatePerplexity`. */
 export interface PerplexityOptions {
@@ -51,6 +52,19 @@ function windowsOf(tokens: readonly number[], stride: number, maxLength: number)
   return windows;
 }
 
+/** Tokens as an array. @throws {TypeError} for anything else, such as a text */
+function tokensOf(given: unknown): number[] {
+  const isTyped = ArrayBuffer.isView(given) && !(given instanceof DataView);
+  const tokens = isTyped || Array.isArray(given) ? Array.from(given as ArrayLike<unknown>, Number) : null;
+  if (tokens?.every(Number.isInteger)) return tokens;
+  const received = tokens
+    ? `${(given as ArrayLike<unknown>)[tokens.findIndex((id) => !Number.isInteger(id))]}`
+    : kindOf(given);
+  throw new TypeError(
+    `Cannot evaluate perplexity: token ids, such as tokenizer.encode(text), are required, received ${received}`,
+  );
+}
+
 /**
  * The perplexity of `tokens` under a model, each token counting once, predicted from at least `maxLength - stride` tokens
  * before it (fewer at the beginning of the text). In eval mode. (The guide weighs windows by one label less than they
@@ -66,15 +80,18 @@ function windowsOf(tokens: readonly number[], stride: number, maxLength: number)
  * const tokens = tokenizer.encode(await Deno.readTextFile("book.txt"));
  * const { perplexity } = await evaluatePerplexity(model, tokens, { stride: 512 });
  * ```
+ * @param tokens ids of the text: an array, or a typed array such as Int32Array
  * @throws {RangeError} for fewer than two tokens, and for a stride that is not from 1 to maxLength - 1
+ * @throws {TypeError} for what is no model, and for a text in place of its tokens
  */
 export async function evaluatePerplexity(
-  model: TrainableModel & { readonly facts?: { readonly maxPositions: number } },
-  tokens: readonly number[],
+  model: TrainableModel,
+  tokens: ArrayLike<number>,
   options: PerplexityOptions = {},
 ): Promise<PerplexityOutput> {
+  checkModel("evaluate perplexity", model);
   checkOptions("evaluate perplexity", options, ["stride", "maxLength", "batchSize"]);
-  const { maxLength = Math.min(1024, model.facts?.maxPositions ?? 1024), batchSize = 1 } = options;
+  const { maxLength = Math.min(1024, maxPositionsOf(model) ?? 1024), batchSize = 1 } = options;
   const { stride = Math.ceil(maxLength / 2) } = options;
   const check = (name: string, value: number, low: number, high: number) => {
     if (Number.isInteger(value) && value >= low && value <= high) return;
@@ -85,12 +102,13 @@ export async function evaluatePerplexity(
   check("maxLength", maxLength, 2, 2 ** 20);
   check("stride", stride, 1, maxLength - 1);
   check("batchSize", batchSize, 1, 65536);
-  if (tokens.length < 2) {
+  const ids = tokensOf(tokens);
+  if (ids.length < 2) {
     throw new RangeError(
-      `Cannot evaluate perplexity: at least two tokens are required, received ${tokens.length}`,
+      `Cannot evaluate perplexity: at least two tokens are required, received ${ids.length}`,
     );
   }
-  const windows = windowsOf(tokens, stride, maxLength);
+  const windows = windowsOf(ids, stride, maxLength);
   let sum = 0;
   for (let at = 0; at < windows.length;) {
     // all but the last are of one length
@@ -109,6 +127,6 @@ export async function evaluatePerplexity(
     sum += mean * items;
     at += rows.length;
   }
-  const loss = sum / (tokens.length - 1);
-  return { perplexity: Math.exp(loss), loss, tokens: tokens.length - 1 };
+  const loss = sum / (ids.length - 1);
+  return { perplexity: Math.exp(loss), loss, tokens: ids.length - 1 };
 }

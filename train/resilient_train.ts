@@ -6,6 +6,7 @@
 import { DeviceLostError } from "../autograd/mod.ts";
 import { checkOptions } from "../options/names.ts";
 import { verifyFolder } from "../io/staged_folder.ts";
+import { kindOf } from "./data/check_data.ts";
 import type { TrainerCallback } from "./trainer_state.ts";
 import type { Trainer, TrainOptions, TrainOutput } from "./trainer.ts";
 
@@ -68,12 +69,20 @@ async function newestWhole(paths: readonly string[]): Promise<string | null> {
  * });
  * await trainer.saveModel();
  * ```
+ * @throws {TypeError} for a makeTrainer that is no function or makes no Trainer
  * @throws {DeviceLostError} the last one, after `maxRestarts` @throws what `makeTrainer` and `Trainer.train` throw else
  */
 export async function resilientTrain(options: ResilientOptions): Promise<ResilientOutput> {
   checkOptions("train", options, [
     ...["makeTrainer", "maxRestarts", "onRestart", "resumeFromCheckpoint", "signal"],
   ]);
+  if (typeof options?.makeTrainer !== "function") {
+    throw new TypeError(
+      `Cannot train: makeTrainer must be a function that makes a Trainer, received ${
+        kindOf(options?.makeTrainer)
+      }`,
+    );
+  }
   const { makeTrainer, maxRestarts = 3, onRestart, signal } = options;
   let { resumeFromCheckpoint = false } = options;
   const saved: string[] = []; // by this run: the folder may hold those of another
@@ -82,6 +91,9 @@ export async function resilientTrain(options: ResilientOptions): Promise<Resilie
   for (let restarts = 0;; restarts++) {
     try {
       const trainer = await makeTrainer();
+      if (typeof trainer?.train !== "function" || typeof trainer.addCallback !== "function") {
+        throw new TypeError(`Cannot train: makeTrainer must return a Trainer, received ${kindOf(trainer)}`);
+      }
       trainer.addCallback({ onSave });
       const output = await trainer.train({ resumeFromCheckpoint, signal });
       return { ...output, restarts, trainer };

@@ -4,8 +4,9 @@
  */
 
 import { checkOptions } from "../options/names.ts";
+import { kindOf } from "./data/check_data.ts";
 import type { CallbackExtra, TrainerCallback, TrainerControl, TrainerState } from "./trainer_state.ts";
-import type { TrainableModel } from "./trainable_model.ts";
+import { maxPositionsOf, type TrainableModel } from "./trainable_model.ts";
 import type { TrainingArguments } from "./training_arguments.ts";
 
 /** What it needs of a tokenizer. */
@@ -26,7 +27,10 @@ export interface SampleOptions {
   everySteps?: number | null;
   /** Samples before the first step too; default false. */
   atStart?: boolean;
-  /** Passed to the model's `generate` beside; default `{ doSample: false, maxNewTokens: 40 }`. */
+  /**
+   * Passed to the model's `generate` beside; default `{ doSample: false, maxNewTokens: 40 }`. No more tokens are written
+   * than the model has room for after the prompt.
+   */
   generation?: Readonly<Record<string, unknown>>;
 }
 
@@ -52,16 +56,32 @@ interface Generates {
 export class SampleCallback implements TrainerCallback {
   readonly #options: SampleOptions;
 
-  /** Samples nothing yet. @throws {RangeError} without prompts, or for an everySteps below 1 */
+  /**
+   * Samples nothing yet.
+   * @throws {RangeError} without prompts, for a prompt without a token, or for an everySteps below 1
+   * @throws {TypeError} for prompts that are no list of texts, or no tokenizer
+   */
   constructor(options: SampleOptions) {
     checkOptions("sample", options, ["prompts", "tokenizer", "everySteps", "atStart", "generation"]);
-    const { prompts, everySteps = null } = options;
+    const { prompts, tokenizer, everySteps = null } = options;
+    if (!Array.isArray(prompts) || !prompts.every((prompt) => typeof prompt === "string")) {
+      throw new TypeError(`Cannot sample: prompts must be a list of texts, received ${kindOf(prompts)}`);
+    }
+    if (typeof tokenizer?.encode !== "function" || typeof tokenizer.decode !== "function") {
+      throw new TypeError(`Cannot sample: a tokenizer is required, received ${kindOf(tokenizer)}`);
+    }
     if (prompts.length === 0) {
       throw new RangeError("Cannot sample: at least one prompt is required, received none");
     }
     if (everySteps !== null && !(Number.isInteger(everySteps) && everySteps >= 1)) {
       throw new RangeError(
         `Cannot sample: everySteps must be an integer of at least 1 or null, received ${everySteps}`,
+      );
+    }
+    const empty = prompts.find((prompt) => tokenizer.encode(prompt).length === 0);
+    if (empty !== undefined) {
+      throw new RangeError(
+        `Cannot sample: a prompt of at least one token is required, received ${JSON.stringify(empty)}`,
       );
     }
     this.#options = options;
@@ -76,6 +96,15 @@ export class SampleCallback implements TrainerCallback {
     if ((this.#options.everySteps ?? null) === null && args.evalStrategy === "no") {
       throw new TypeError(
         'Cannot sample: everySteps, or evalStrategy "steps" or "epoch", is required, received neither',
+      );
+    }
+    const { prompts, tokenizer } = this.#options;
+    const most = maxPositionsOf(model) ?? Infinity;
+    for (const prompt of prompts) {
+      const { length } = tokenizer.encode(prompt);
+      if (length < most) continue;
+      throw new RangeError(
+        `Cannot sample: a prompt of fewer tokens than the ${most} that the model takes is required, received one of ${length}`,
       );
     }
     if (this.#options.atStart && state.globalStep === 0) await this.#sample(model, state);
@@ -113,6 +142,7 @@ export class SampleCallback implements TrainerCallback {
     for (const prompt of prompts) {
       const ids = [...tokenizer.encode(prompt)];
       const options = { doSample: false, maxNewTokens: 40, ...generation };
+      options.maxNewTokens = Math.min(options.maxNewTokens, (maxPositionsOf(model) ?? Infinity) - ids.length);
       const [written] = await generate.call(model, [ids], options);
       samples.push({ step, epoch, prompt, text: tokenizer.decode(written.slice(ids.length)) });
     }

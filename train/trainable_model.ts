@@ -13,6 +13,7 @@ import {
   type TrainingStateKeeper,
   type trainingStateKeeper,
 } from "../nn/mod.ts";
+import { kindOf } from "./data/check_data.ts";
 import type { Batch } from "./data/data_loader.ts";
 
 /** What a model's forward returns, as far as training looks at it. */
@@ -62,6 +63,24 @@ export interface TrainableModel {
    * without a mask whose labels all count may be recorded, with `numItemsInBatch` as a number.
    */
   captureInputs?(batch: Batch): Readonly<Record<string, readonly (readonly number[])[]>> | null;
+}
+
+/**
+ * Refuses what is no model.
+ * @param action what fails, such as `make a trainer`
+ */
+export function checkModel(action: string, model: unknown): void {
+  const { forward, namedParameters } = (model ?? {}) as Partial<TrainableModel>;
+  if (typeof forward === "function" && typeof namedParameters === "function") return;
+  const advice = typeof model === "string" ? "; load one with await fromPretrained()" : "";
+  throw new TypeError(`Cannot ${action}: a model is required, received ${kindOf(model)}${advice}`);
+}
+
+/** Tokens that a model takes at most; undefined where it does not tell. An adapter's are those of its base model. */
+export function maxPositionsOf(model: TrainableModel): number | undefined {
+  const facts = (of: unknown) => (of as { facts?: { readonly maxPositions: number } } | undefined)?.facts;
+  const { getBaseModel } = model as { getBaseModel?: () => unknown };
+  return (facts(model) ?? facts(getBaseModel?.call(model)))?.maxPositions;
 }
 
 /** The output of a batch. @throws {TypeError} if it has no loss */

@@ -9,6 +9,7 @@ import { checkWritableFolder, joinPath, makeDirectory } from "../io/files.ts";
 import { type FolderLock, lockFolder } from "../io/folder_lock.ts";
 import { writeJson } from "../io/json.ts";
 import { noteBest } from "./best_model.ts";
+import { type CallbackInput, type Moment, toCallback } from "./callbacks.ts";
 import { loadCheckpoint, loadParameters, saveCheckpoint } from "./checkpoint.ts";
 import { findCheckpoint } from "./find_checkpoint.ts";
 import type { Dataset } from "./data/example.ts";
@@ -21,13 +22,13 @@ import { type EvalOutput, evaluateLoss } from "./evaluate.ts";
 import type { LRScheduler } from "./optimizers/lr_scheduler.ts";
 import { type ComputeMetrics, PredictionCollector, type PreprocessLogits } from "./metrics.ts";
 import type { Optimizer } from "./optimizers/optimizer.ts";
-import type { TrainableModel } from "./trainable_model.ts";
+import { checkModel, type TrainableModel } from "./trainable_model.ts";
 import type { CallbackExtra, TrainerCallback, TrainerControl, TrainerState } from "./trainer_state.ts";
+import type { TrainOptions, TrainOutput } from "./train_output.ts";
 import { TrainingArguments } from "./training_arguments.ts";
 import { TrainingRun } from "./training_run.ts";
 
-/** Moments at which callbacks are called. */
-type Moment = Exclude<keyof TrainerCallback, "name" | "stateDict" | "loadStateDict">;
+export type { TrainOptions, TrainOutput };
 
 /** The part of a tokenizer that the Trainer uses. */
 export interface TrainerTokenizer {
@@ -57,8 +58,8 @@ export interface TrainerOptions extends NamesTokenizer<TrainerTokenizer> {
   dataCollator?: DataCollator;
   /** What is minimised; default the model's own loss. */
   objective?: Objective;
-  /** Callbacks. */
-  callbacks?: readonly TrainerCallback[];
+  /** Callbacks, or classes of callbacks that need no arguments. */
+  callbacks?: readonly CallbackInput[];
   /** In place of those that `args` describe; null leaves one of the two to `args`. */
   optimizers?: readonly [Optimizer | null, LRScheduler | null];
   /** Measures beside the loss, of everything that an evaluation predicts. */
@@ -81,30 +82,6 @@ const OPTION_NAMES = [
   "computeMetrics",
   "preprocessLogitsForMetrics",
 ] as const satisfies readonly (keyof TrainerOptions)[];
-
-/** Options of `Trainer.train()`. */
-export interface TrainOptions {
-  /** Folder of a checkpoint, or true for the newest whole one of `outputDir`; default false: from the beginning. */
-  resumeFromCheckpoint?: string | boolean;
-  /** Ends the run after the step in progress, with a checkpoint if there is an `outputDir`. */
-  signal?: AbortSignal;
-}
-
-/** Result of `Trainer.train()`. */
-export interface TrainOutput {
-  /** Optimizer steps done. */
-  readonly globalStep: number;
-  /** Mean loss of all steps but those that were skipped because they were not finite; NaN if all were. */
-  readonly trainingLoss: number;
-  /** Whether `signal` ended it. */
-  readonly aborted: boolean;
-  /** The checkpoint that was written because of that, or of a step that was not finite with `onNonFinite` "stop". */
-  readonly checkpoint: string | null;
-  /** What ended it before its last step; null for `signal`, and if nothing did. */
-  readonly stopReason: string | null;
-  /** `trainLoss`, `trainRuntime` in seconds, samples, steps and tokens per second, `epoch`. */
-  readonly metrics: Readonly<Record<string, number>>;
-}
 
 /**
  * Trains a model.
@@ -138,6 +115,7 @@ export class Trainer {
     stopReason: null,
   };
   #wasNotFinite = false;
+  #isTraining = false;
   #state: TrainerState = {
     globalStep: 0,
     epoch: 0,
@@ -155,10 +133,12 @@ export class Trainer {
   /**
    * Does nothing to the model yet.
    * @throws {RangeError} for settings out of range
-   * @throws {TypeError} for an option that does not exist, and for evaluations without an evalDataset
+   * @throws {TypeError} for an option that does not exist, for what is no model or callback, and for evaluations without
+   * an evalDataset
    */
   constructor(given: TrainerOptions) {
     checkOptions("make a trainer", given, OPTION_NAMES);
+    checkModel("make a trainer", given?.model);
     const options = oneTokenizer("make a trainer", given);
     const { args = {}, tokenizer } = options;
     this.model = options.model;
@@ -167,7 +147,7 @@ export class Trainer {
     this.#collate = options.dataCollator ??
       defaultDataCollator(tokenizer?.padTokenId ?? tokenizer?.eosTokenId ?? 0);
     this.#objective = options.objective ?? MODEL_LOSS;
-    this.#callbacks = [...options.callbacks ?? []];
+    this.#callbacks = (options.callbacks ?? []).map((callback) => toCallback("make a trainer", callback));
     if (this.args.gradientCheckpointing && !this.model.gradientCheckpointingEnable) {
       throw new TypeError(
         "Cannot make a trainer: a model with gradientCheckpointingEnable() is required with gradientCheckpointing, received none",
@@ -196,8 +176,8 @@ export class Trainer {
   }
 
   /** Adds a callback. */
-  addCallback(callback: TrainerCallback): void {
-    this.#callbacks.push(callback);
+  addCallback(callback: CallbackInput): void {
+    this.#callbacks.push(toCallback("add a callback", callback));
   }
 
   /**
@@ -208,6 +188,18 @@ export class Trainer {
    */
   async train(options: TrainOptions = {}): Promise<TrainOutput> {
     checkOptions("train", options, ["resumeFromCheckpoint", "signal"]);
+    if (this.#isTraining) {
+      throw new TypeError("Cannot train: the run before must have ended, received a trainer that trains");
+    }
+    this.#isTraining = true;
+    try {
+      return await this.#run(options);
+    } finally {
+      this.#isTraining = false;
+    }
+  }
+
+  async #run(options: TrainOptions): Promise<TrainOutput> {
     const { resumeFromCheckpoint = false, signal } = options;
     const { trainDataset: dataset, optimizers: [optimizer, scheduler] = [null, null] } = this.#options;
     if (!dataset) throw new TypeError("Cannot train: a trainDataset is required, received none");

@@ -2,9 +2,13 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { getPeftModel, LoraConfig } from "../../peft/mod.ts";
 import {
+  EarlyStoppingCallback,
   evaluatePerplexity,
   getLastCheckpoint,
+  type ResilientOptions,
+  resilientTrain,
   SampleCallback,
+  SFTTrainer,
   Trainer,
   type TrainerCallback,
   type TrainingArguments,
@@ -212,6 +216,138 @@ Deno.test("evaluatePerplexity() counts each token once, with the windows of the 
     () => evaluatePerplexity(model, [1]),
     RangeError,
     "at least two tokens are required, received 1",
+  );
+  model.dispose();
+});
+
+Deno.test("trainers refuse what is no model, callback or second run, and instantiate classes of callbacks", async () => {
+  const model = await tinyModel();
+  const tokenizer = { padTokenId: 0, eosTokenId: 0, encode: () => [1], decode: () => "" } as never;
+  for (
+    const make of [
+      (model: never) => new Trainer({ model }),
+      (model: never) => new SFTTrainer({ model, tokenizer, trainDataset: [] }),
+    ]
+  ) {
+    const refused = (model: unknown, received: string) =>
+      assertThrows(
+        () => make(model as never),
+        TypeError,
+        `Cannot make a trainer: a model is required, received ${received}`,
+      );
+    refused(Promise.resolve(model), "a Promise; await it first");
+    refused("gpt2", 'the string "gpt2"; load one with await fromPretrained()');
+    refused(undefined, "undefined");
+  }
+  const withCallback = (callback: unknown) =>
+    new Trainer({ model, args: ARGS, callbacks: [callback as TrainerCallback] });
+  const unknown = 'Cannot make a trainer: unknown callback method "';
+  assertThrows(
+    () => withCallback({ onStepEnds() {} }),
+    TypeError,
+    `${unknown}onStepEnds", did you mean "onStepEnd"?`,
+  );
+  class Misspelt {
+    on_log() {}
+  }
+  assertThrows(() => withCallback(new Misspelt()), TypeError, `${unknown}on_log", did you mean "onLog"?`);
+  assertThrows(
+    () => withCallback(() => {}),
+    TypeError,
+    "a callback must be an object with methods such as onStepEnd, received a function",
+  );
+  const begun: object[] = [];
+  class Follower {
+    onTrainBegin() {
+      begun.push(this);
+    }
+  }
+  const trainer = new Trainer({
+    model,
+    trainDataset: countingData(8),
+    args: { ...ARGS, maxSteps: 1 },
+    callbacks: [Follower],
+  });
+  const first = trainer.train();
+  await assertRejects(() => trainer.train(), TypeError, "Cannot train: the run before must have ended");
+  assertEquals((await first).globalStep, 1);
+  assertEquals(begun.map((follower) => follower instanceof Follower), [true]);
+  assertEquals((await trainer.train()).globalStep, 1);
+  const early = new Trainer({
+    ...{ model, trainDataset: countingData(8), args: ARGS, callbacks: [EarlyStoppingCallback] },
+  });
+  await assertRejects(() => early.train(), TypeError, "Cannot stop early: evalStrategy");
+  model.dispose();
+});
+
+Deno.test("evaluatePerplexity() takes typed arrays and refuses texts; resilientTrain() refuses what makes no Trainer", async () => {
+  const model = await tinyModel();
+  const ids = [1, 2, 3, 4, 5];
+  assertEquals(await evaluatePerplexity(model, Int32Array.from(ids)), await evaluatePerplexity(model, ids));
+  const peft = getPeftModel(model, new LoraConfig({ r: 2, targetModules: ["c_attn"] }));
+  const long = Array.from({ length: LENGTH + 4 }, (_, i) => i % VOCABULARY);
+  assertEquals(
+    (await evaluatePerplexity(peft, long)).tokens,
+    LENGTH + 3,
+    "windows are those of the base model",
+  );
+  for (
+    const [tokens, received] of [
+      ["a text", 'the string "a text"'],
+      [[1, 2.5], "2.5"],
+      [Promise.resolve(ids), "a Promise; await it first"],
+    ] as const
+  ) {
+    await assertRejects(
+      () => evaluatePerplexity(model, tokens as unknown as number[]),
+      TypeError,
+      `Cannot evaluate perplexity: token ids, such as tokenizer.encode(text), are required, received ${received}`,
+    );
+  }
+  const refused = (options: unknown, message: string) =>
+    assertRejects(() => resilientTrain(options as ResilientOptions), TypeError, message);
+  await refused({}, "Cannot train: makeTrainer must be a function that makes a Trainer, received undefined");
+  await refused(
+    { makeTrainer: {} },
+    "makeTrainer must be a function that makes a Trainer, received an object",
+  );
+  await refused(
+    { makeTrainer: () => undefined },
+    "Cannot train: makeTrainer must return a Trainer, received undefined",
+  );
+  peft.dispose();
+});
+
+Deno.test("SampleCallback refuses prompts without a token and without room, and writes as much as there is room for", async () => {
+  const model = await tinyModel();
+  const tokenizer = {
+    encode: (text: string) => text.split(" ").filter(Boolean).map(Number),
+    decode: (ids: readonly number[]) => ids.join(" "),
+  };
+  const sampler = (prompt: string) =>
+    new SampleCallback({ prompts: [prompt], tokenizer, everySteps: 1, generation: { eosTokenId: null } });
+  const train = async (prompt: string) => {
+    const args = { ...ARGS, maxSteps: 1 };
+    const trainer = new Trainer({ model, trainDataset: countingData(8), args, callbacks: [sampler(prompt)] });
+    await trainer.train();
+    return trainer.state.samples;
+  };
+  assertThrows(
+    () => sampler(""),
+    RangeError,
+    'Cannot sample: a prompt of at least one token is required, received ""',
+  );
+  assertThrows(
+    () => new SampleCallback({ prompts: "ab" as never, tokenizer }),
+    TypeError,
+    "prompts must be a list of texts",
+  );
+  const [{ text }] = await train(Array(LENGTH - 3).fill("1").join(" "));
+  assertEquals(text.split(" ").length, 3);
+  await assertRejects(
+    () => train(Array(LENGTH).fill("1").join(" ")),
+    RangeError,
+    `Cannot sample: a prompt of fewer tokens than the ${LENGTH} that the model takes is required, received one of ${LENGTH}`,
   );
   model.dispose();
 });

@@ -5,7 +5,7 @@
 
 import { checkOptions } from "../../options/names.ts";
 import { oneTokenizer } from "../processing_class.ts";
-import type { TrainableModel } from "../trainable_model.ts";
+import { checkModel, type TrainableModel } from "../trainable_model.ts";
 import { DPOConfig, type DPOConfigOptions } from "./dpo_config.ts";
 import { DPOObjective } from "./dpo_objective.ts";
 import { pairCollator, type PairExample, readPairs } from "./pairs.ts";
@@ -57,6 +57,7 @@ export class DPOTrainer extends PreferenceTrainer<PairExample> {
    */
   constructor(given: DPOTrainerOptions) {
     checkOptions("make a DPO trainer", given, [...PREFERENCE_OPTIONS, "refModel"]);
+    checkModel("make a DPO trainer", given.model);
     const options = oneTokenizer("make a DPO trainer", given);
     const { model, refModel, tokenizer } = options;
     const args = options.args instanceof DPOConfig ? options.args : new DPOConfig(options.args);

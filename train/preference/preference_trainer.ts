@@ -5,6 +5,7 @@
  */
 
 import { keep, noGrad, readAndDispose, type Tensor, tidy } from "../../autograd/mod.ts";
+import type { CallbackInput } from "../callbacks.ts";
 import { checkData } from "../data/check_data.ts";
 import { type Batch, type DataCollator, DataLoader } from "../data/data_loader.ts";
 import type { EvalOutput } from "../evaluate.ts";
@@ -37,7 +38,7 @@ export interface PreferenceTrainerOptions<Config> extends NamesTokenizer<Prefere
   /** Tokenizes the rows, pads batches, and is saved with the model; needed unless rows are token ids. */
   tokenizer?: PreferenceTokenizer;
   /** Callbacks. */
-  callbacks?: readonly TrainerCallback[];
+  callbacks?: readonly CallbackInput[];
   /** In place of those that `args` describe; null leaves one of the two to `args`. */
   optimizers?: readonly [Optimizer | null, LRScheduler | null];
 }

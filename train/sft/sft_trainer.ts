@@ -10,6 +10,7 @@ import type { Dataset } from "../data/example.ts";
 import { RowDataset } from "../data/row_dataset.ts";
 import type { EvalOutput } from "../evaluate.ts";
 import { type NamesTokenizer, oneTokenizer } from "../processing_class.ts";
+import { checkModel } from "../trainable_model.ts";
 import { Trainer, type TrainerOptions, type TrainOptions, type TrainOutput } from "../trainer.ts";
 import { DFT_LOSS } from "./dft_objective.ts";
 import { SFTConfig } from "./sft_config.ts";
@@ -160,6 +161,7 @@ export class SFTTrainer extends Trainer {
       );
     }
     checkOptions("make a trainer", wanted, OPTION_NAMES);
+    checkModel("make a trainer", wanted.model);
     const options = oneTokenizer("make a trainer", wanted);
     const { args: given = {}, tokenizer, formattingFunc: _, trainDataset, evalDataset, ...rest } = options;
     if (!tokenizer) throw new TypeError("Cannot make a trainer: processingClass is required, received none");
