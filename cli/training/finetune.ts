@@ -11,6 +11,7 @@ import {
   getPeftModel,
   PeftModel,
   planMemory,
+  type PlanOptions,
   type Tokenizer,
   type Trainer,
   type TrainerCallback,
@@ -164,6 +165,14 @@ function settingsOf(values: FinetuneValues, evalSteps: number): Partial<Training
   };
 }
 
+/** What memory depends on: the flags, and --training-options before them. */
+function memoryOptions(values: FinetuneValues, base: CausalLM): PlanOptions {
+  const { perDeviceTrainBatchSize: batch, gradientCheckpointing, fp16, optim, gradientAccumulationSteps } =
+    settingsOf(values, 0);
+  const args = { gradientCheckpointing, fp16, optim, gradientAccumulationSteps };
+  return { ...planOptions(values, base), batch, gradientCheckpointing, args };
+}
+
 /** One attempt: a model on a device, and what trains it. After a lost device there is another. */
 interface Attempt {
   readonly base: CausalLM;
@@ -201,7 +210,7 @@ class Attempts {
     if (isFirst) {
       printTrainable(model);
       if (values.memory !== undefined) {
-        const { total } = planMemory(model, planOptions(values, base));
+        const { total } = planMemory(model, memoryOptions(values, base));
         console.log(`memory: at most ${(total / 1e6).toFixed(1)} MB on the device`);
       }
     }

@@ -85,7 +85,9 @@ const asPrompt = (tokenizer: Tokenizer) => ({
 /** Prints what the model wrote, where nothing else keeps it. */
 const printsSamples: TrainerCallback = {
   onSample(_args, _state, _control, { samples = [] }) {
-    for (const { step, prompt, text } of samples) console.log(`\nstep ${step}: ${prompt} → ${text}`);
+    for (const { step, prompt, text } of samples) {
+      console.log(`\nstep ${step}: ${prompt} → ${text.trimStart()}`);
+    }
   },
 };
 

@@ -71,6 +71,15 @@ Deno.test("finetune --memory refuses before training what does not fit, and trai
   assertEquals(fits.code, 0, fits.stderr);
   const [, bytes] = /memory: at most ([\d.]+) MB on the device/.exec(fits.stdout)!;
   assert(Number(bytes) <= 30);
+  const options = await train(
+    "options",
+    "--memory",
+    "30",
+    "--training-options",
+    `{"gradient_checkpointing": true}`,
+  );
+  assertEquals(options.code, 0, options.stderr);
+  assertStringIncludes(options.stdout, `memory: at most ${bytes} MB`);
   const plain = await train("plain");
   const loss = (text: string) => /2 steps, mean loss ([\d.]+)/.exec(text)![1];
   assertEquals(loss(fits.stdout), loss(plain.stdout));
