@@ -2,9 +2,11 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { getPeftModel, LoraConfig } from "../../peft/mod.ts";
 import {
+  DPOTrainer,
   EarlyStoppingCallback,
   evaluatePerplexity,
   getLastCheckpoint,
+  KTOTrainer,
   type ResilientOptions,
   resilientTrain,
   SampleCallback,
@@ -238,6 +240,13 @@ Deno.test("trainers refuse what is no model, callback or second run, and instant
     refused(Promise.resolve(model), "a Promise; await it first");
     refused("gpt2", 'the string "gpt2"; load one with await fromPretrained()');
     refused(undefined, "undefined");
+  }
+  for (const [kind, Kind] of [["DPO", DPOTrainer], ["KTO", KTOTrainer]] as const) {
+    assertThrows(
+      () => new Kind({ model: Promise.resolve(model) as never, tokenizer, trainDataset: [] }),
+      TypeError,
+      `Cannot make a ${kind} trainer: a model is required, received a Promise; await it first`,
+    );
   }
   const withCallback = (callback: unknown) =>
     new Trainer({ model, args: ARGS, callbacks: [callback as TrainerCallback] });

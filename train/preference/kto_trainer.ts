@@ -26,7 +26,7 @@ import { checkOptions } from "../../options/names.ts";
 import { oneTokenizer } from "../processing_class.ts";
 import type { Batch } from "../data/data_loader.ts";
 import type { BatchLoss, Objective } from "../objective.ts";
-import type { TrainableModel } from "../trainable_model.ts";
+import { checkModel, type TrainableModel } from "../trainable_model.ts";
 import { KTOConfig } from "./kto_config.ts";
 import {
   padTokenOf,
@@ -136,6 +136,7 @@ export class KTOTrainer extends PreferenceTrainer<UnpairedExample> {
    */
   constructor(given: KTOTrainerOptions) {
     checkOptions("make a KTO trainer", given, [...PREFERENCE_OPTIONS, "refModel"]);
+    checkModel("make a KTO trainer", given.model);
     const options = oneTokenizer("make a KTO trainer", given);
     const { model, refModel, tokenizer } = options;
     const args = options.args instanceof KTOConfig ? options.args : new KTOConfig(options.args);
