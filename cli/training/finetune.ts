@@ -327,6 +327,7 @@ export const finetune: Command<typeof flags> = {
         steps: globalStep,
       });
     }
+    if (result.stopReason) console.log(`stopped after step ${globalStep}: ${result.stopReason}`);
     const { model, trainer, reports, base } = attempt;
     const isAdapter = model instanceof PeftModel;
     await model.savePretrained(values.output);
@@ -361,6 +362,7 @@ export const finetune: Command<typeof flags> = {
       task: values.task,
       method: values.method,
       steps: globalStep,
+      stopReason: result.stopReason,
       trainLoss: trainingLoss,
       before: before && numbersOf(before),
       after: after && numbersOf(after),

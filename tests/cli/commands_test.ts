@@ -367,3 +367,29 @@ Deno.test("evaluate --stride reads texts as one, each token from more context, a
     await Deno.remove(folder, { recursive: true });
   }
 });
+
+Deno.test("finetune says why a run ended early, and saves what was trained", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const flags = [
+      "--data",
+      DATA,
+      "--output",
+      folder,
+      "--max-steps",
+      "12",
+      "--batch-size",
+      "2",
+      "--block-size",
+      "16",
+    ];
+    const options = `{"loss_watchdog_threshold": 0.001, "loss_watchdog_patience": 2}`;
+    const { result, lines } = await finetuned(...flags, "--training-options", options);
+    assertEquals(result.steps, 5); // logs at steps 1 and 5
+    assertMatch(String(result.stopReason), /lossWatchdogThreshold/);
+    assert(lines.includes(`stopped after step 5: ${result.stopReason}`), lines.join("\n"));
+    assert((await Deno.stat(`${folder}/adapter_model.safetensors`)).size > 0);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
