@@ -3,7 +3,14 @@ import { assert, assertEquals } from "@std/assert";
 import { Tensor } from "../../autograd/mod.ts";
 import { Device, initDevice } from "../../gpu/mod.ts";
 import { AdaLoraConfig, getPeftModel, LoraConfig, PromptTuningConfig } from "../../peft/mod.ts";
-import { packExamples, Trainer, type TrainerCallback, type TrainingArguments } from "../../train/mod.ts";
+import {
+  type Objective,
+  packExamples,
+  Trainer,
+  type TrainerCallback,
+  type TrainingArguments,
+} from "../../train/mod.ts";
+import { DFT_LOSS } from "../../train/sft/dft_objective.ts";
 import { countingData, inFolder, tinyModel } from "./tiny_run.ts";
 
 interface Run {
@@ -11,6 +18,7 @@ interface Run {
   dropout?: number;
   adapter?: "lora" | "adalora" | "prompt" | "none";
   data?: ReturnType<typeof countingData>;
+  objective?: Objective;
   evaluates?: boolean;
   callbacks?: TrainerCallback[];
   resume?: boolean;
@@ -23,7 +31,7 @@ interface Run {
 async function run(options: Run, captured: boolean) {
   const { args, dropout = 0, adapter = "lora", data = countingData(24), evaluates, callbacks, resume } =
     options;
-  const { idleFloorBytes, keeps } = options;
+  const { idleFloorBytes, keeps, objective } = options;
   const device = await Device.create({ device: (await initDevice()).gpuDevice, idleFloorBytes });
   if (keeps) {
     Object.defineProperty(device, "profile", {
@@ -50,6 +58,7 @@ async function run(options: Run, captured: boolean) {
   const before = device.stats;
   const trainer = new Trainer({
     model,
+    objective,
     trainDataset: data,
     evalDataset: evaluates ? countingData(6) : undefined,
     callbacks,
@@ -108,6 +117,13 @@ const CASES: Record<string, Run & { replays: boolean }> = {
   "several lengths": { data: lengths(), args: { perDeviceTrainBatchSize: 1, maxSteps: 30 }, replays: true },
   "less memory to keep than a record needs": { idleFloorBytes: 0, replays: false },
   "padded batches": { data: padded(), replays: true },
+  "padded batches, tokens weighed by their probability": {
+    data: padded(),
+    objective: DFT_LOSS,
+    keeps: 64 * 2 ** 20,
+    args: { maxSteps: 30 },
+    replays: true,
+  },
   "padded batches of several lengths, accumulation and float16": {
     data: padded(),
     args: { gradientAccumulationSteps: 2, perDeviceTrainBatchSize: 2, maxSteps: 24, fp16: true },

@@ -4,13 +4,13 @@
  * @module
  */
 
-import { exp, multiply, scale, sum, tidy } from "../../autograd/mod.ts";
+import { divide, exp, full, multiply, negate, reshape, sum, tidy } from "../../autograd/mod.ts";
 import { MODEL_LOSS, type Objective } from "../objective.ts";
 
 /** The sum of -p log p over labels, with no gradient through p, divided by the number of labels. */
 export const DFT_LOSS: Objective = {
   ...MODEL_LOSS,
-  loss: (model, batch, items) => {
+  loss: (model, batch, items, divisor) => {
     const output = model.forward({ ...batch, numItemsInBatch: items, logProbs: true });
     const { logProbs } = output;
     if (!logProbs) {
@@ -19,7 +19,11 @@ export const DFT_LOSS: Objective = {
       );
     }
     // 0 where there is no label
-    const loss = tidy(() => scale(sum(multiply(logProbs, exp(logProbs.detach()))), -1 / items));
+    const loss = tidy(() => {
+      const total = sum(multiply(logProbs, exp(logProbs.detach())));
+      const count = divisor ? reshape(divisor, []) : full(total.device, [], items);
+      return negate(divide(total, count));
+    });
     return { loss, output };
   },
   isTokenLoss: false,
