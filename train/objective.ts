@@ -36,15 +36,10 @@ export interface Objective {
    */
   loss(model: TrainableModel, batch: Batch, items: number, divisor?: Tensor): BatchLoss;
   /**
-   * Whether the shapes of a batch alone decide the work, and the number of items: then its step may be captured once
-   * and replayed. Every field of the batch must hold rows of integers.
+   * What a captured step has as tensors in place of the batch: `loss` must then do the same work whatever their values
+   * are, with `divisor` for the number of items. Null where values decide the work.
    */
-  isCapturable(batch: Batch): boolean;
-  /**
-   * What a captured step has as tensors in place of the batch, where `divisor` tells the number of items; null where the
-   * values of the batch decide the work. Absent: what `isCapturable` says.
-   */
-  captureInputs?(batch: Batch, model: TrainableModel): CaptureInputs | null;
+  captureInputs(batch: Batch, model: TrainableModel): CaptureInputs | null;
   /** Whether the loss is the mean negative log-likelihood of tokens, of which a perplexity can be made. */
   readonly isTokenLoss: boolean;
   /** Numbers in `BatchLoss.sums`; 0 for none. */
@@ -79,7 +74,6 @@ export const MODEL_LOSS: Objective = {
     const output = forwardWithLoss(model, batch, model.captureInputs && divisor ? divisor : items);
     return { loss: output.loss, output };
   },
-  isCapturable: isWhole,
   captureInputs: (batch, model) => {
     const given = isEven(batch) ? model.captureInputs?.(batch) : null;
     return given ?? (isWhole(batch) ? { ...batch } : null);

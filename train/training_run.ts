@@ -196,12 +196,7 @@ export class TrainingRun implements RunParts {
     if (!model.isCapturable || !optimizer.isCapturable) return null;
     const inputs: Record<string, CaptureInputs[string]> = {};
     for (const [i, batch] of batches.entries()) {
-      const objective = this.#objective;
-      const own = objective.captureInputs
-        ? objective.captureInputs(batch, model)
-        : objective.isCapturable(batch)
-        ? { ...batch }
-        : null;
+      const own = this.#objective.captureInputs(batch, model);
       if (own === null) return null;
       for (const [name, rows] of Object.entries(own)) inputs[`${i}.${name}`] = rows;
     }
@@ -301,9 +296,10 @@ export class TrainingRun implements RunParts {
     const { gradientAccumulationSteps: parts, fp16 } = this.#args;
     const [epoch, place] = [Math.floor((step - 1) / this.stepsPerEpoch), (step - 1) % this.stepsPerEpoch];
     const batches: Batch[] = [];
+    let read = 0;
     for await (const batch of this.loader.readBatches(epoch, place * parts)) {
       if (this.#objective.countItems(batch) > 0) batches.push(batch);
-      if (batches.length === parts) break;
+      if (++read === parts) break;
     }
     const items = batches.reduce((sum, batch) => sum + this.#objective.countItems(batch), 0);
     const randoms = randomStates(this.model).map((random) => ({ random, step: random.step }));

@@ -96,3 +96,19 @@ Deno.test("Trainer's mean loss of a window leaves out skipped steps, and the los
   });
   assertEquals([broken.output.globalStep, broken.output.trainingLoss], [3, NaN]);
 });
+
+Deno.test("Trainer looks for the value that was not finite in the batches of that step alone", async () => {
+  const factors = [NaN, 1, NaN];
+  const model = new Linear(Parameter.from([1], { device: await defaultDevice() }), factors);
+  const trainer = new Trainer({
+    model,
+    trainDataset: [{ inputIds: [0, 0] }, { inputIds: [1, 1], labels: [-100, -100] }, { inputIds: [2, 2] }],
+    args: {
+      ...{ perDeviceTrainBatchSize: 1, gradientAccumulationSteps: 2, trainSamplingStrategy: "sequential" },
+      loggingSteps: 1,
+    },
+    callbacks: [{ onStepEnd: () => void (factors[0] = 1) }], // now the step would be finite; the next one is not
+  });
+  await assertRejects(() => trainer.train(), Error, "finds no single value that is not finite");
+  model.dispose();
+});

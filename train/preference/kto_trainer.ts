@@ -56,8 +56,8 @@ class KTOObjective implements Objective {
     return inputIds.length;
   }
 
-  isCapturable(): boolean {
-    return false;
+  captureInputs(): null {
+    return null;
   }
 
   /** Log-probabilities of the answers, then of the mismatched ones (or again of the answers), [2N]. */

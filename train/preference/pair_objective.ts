@@ -63,8 +63,8 @@ export abstract class PairObjective implements Objective {
     return inputIds.length / 2;
   }
 
-  isCapturable(): boolean {
-    return false;
+  captureInputs(): null {
+    return null;
   }
 
   loss(model: TrainableModel, batch: Batch, items: number): BatchLoss {
