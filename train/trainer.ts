@@ -23,7 +23,13 @@ import type { LRScheduler } from "./optimizers/lr_scheduler.ts";
 import { type ComputeMetrics, PredictionCollector, type PreprocessLogits } from "./metrics.ts";
 import type { Optimizer } from "./optimizers/optimizer.ts";
 import { checkModel, type TrainableModel } from "./trainable_model.ts";
-import type { CallbackExtra, TrainerCallback, TrainerControl, TrainerState } from "./trainer_state.ts";
+import {
+  type CallbackExtra,
+  newState,
+  type TrainerCallback,
+  type TrainerControl,
+  type TrainerState,
+} from "./trainer_state.ts";
 import type { TrainOptions, TrainOutput } from "./train_output.ts";
 import { TrainingArguments } from "./training_arguments.ts";
 import { TrainingRun } from "./training_run.ts";
@@ -68,7 +74,8 @@ export interface TrainerOptions extends NamesTokenizer<TrainerTokenizer> {
   preprocessLogitsForMetrics?: PreprocessLogits;
 }
 
-const OPTION_NAMES = [
+/** Names of the options. */
+export const TRAINER_OPTIONS = [
   "model",
   "args",
   "trainDataset",
@@ -116,19 +123,7 @@ export class Trainer {
   };
   #wasNotFinite = false;
   #isTraining = false;
-  #state: TrainerState = {
-    globalStep: 0,
-    epoch: 0,
-    maxSteps: 0,
-    numTrainEpochs: 0,
-    numInputTokensSeen: 0,
-    tokensPerSecond: 0,
-    logHistory: [],
-    samples: [],
-    bestMetric: null,
-    bestGlobalStep: null,
-    bestModelCheckpoint: null,
-  };
+  #state = newState();
 
   /**
    * Does nothing to the model yet.
@@ -137,7 +132,7 @@ export class Trainer {
    * an evalDataset
    */
   constructor(given: TrainerOptions) {
-    checkOptions("make a trainer", given, OPTION_NAMES);
+    checkOptions("make a trainer", given, TRAINER_OPTIONS);
     checkModel("make a trainer", given?.model);
     const options = oneTokenizer("make a trainer", given);
     const { args = {}, tokenizer } = options;
@@ -199,13 +194,21 @@ export class Trainer {
     }
   }
 
+  /**
+   * Makes the data ready, once all else is known to be right: what a trainer of another kind asks before the first step.
+   * @param signal of `train()`, for work that takes long
+   */
+  protected async prepareData(dataset: Dataset, _signal?: AbortSignal): Promise<void> {
+    await dataset.prepare?.();
+  }
+
   async #run(options: TrainOptions): Promise<TrainOutput> {
     const { resumeFromCheckpoint = false, signal } = options;
     const { trainDataset: dataset, optimizers: [optimizer, scheduler] = [null, null] } = this.#options;
     if (!dataset) throw new TypeError("Cannot train: a trainDataset is required, received none");
-    await dataset.prepare?.();
     const { model, args } = this;
     if (args.outputDir !== null) await checkWritableFolder(args.outputDir, "train");
+    await this.prepareData(dataset, signal);
     const control = this.#control;
     Object.assign(control, {
       ...{ shouldTrainingStop: false, shouldLog: false, shouldEvaluate: false, shouldSave: false },
@@ -218,6 +221,7 @@ export class Trainer {
     });
     this.#state = run.state;
     this.#wasNotFinite = false;
+    const { neftuneNoiseAlpha } = model;
     let lock: FolderLock | null = null;
     try {
       if (args.outputDir !== null) lock = await lockFolder(args.outputDir, "train");
@@ -251,7 +255,7 @@ export class Trainer {
       const { globalStep } = run.state;
       return { globalStep, trainingLoss: metrics.trainLoss, aborted, checkpoint, stopReason, metrics };
     } finally {
-      if (args.neftuneNoiseAlpha !== null) model.neftuneNoiseAlpha = null;
+      if (args.neftuneNoiseAlpha !== null) model.neftuneNoiseAlpha = neftuneNoiseAlpha;
       run.dispose();
       await lock?.release();
     }

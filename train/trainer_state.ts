@@ -54,6 +54,23 @@ export interface TrainerState {
   bestModelCheckpoint: string | null;
 }
 
+/** The state of a run that has not begun. */
+export function newState(maxSteps = 0, numTrainEpochs = 0): TrainerState {
+  return {
+    globalStep: 0,
+    epoch: 0,
+    maxSteps,
+    numTrainEpochs,
+    numInputTokensSeen: 0,
+    tokensPerSecond: 0,
+    logHistory: [],
+    samples: [],
+    bestMetric: null,
+    bestGlobalStep: null,
+    bestModelCheckpoint: null,
+  };
+}
+
 /** What a callback may ask for; each is done once and cleared, but a stop. */
 export interface TrainerControl {
   /** Stop after this step. */

@@ -28,7 +28,7 @@ import type { Optimizer } from "./optimizers/optimizer.ts";
 import { type BatchLoss, type CaptureInputs, MODEL_LOSS, type Objective } from "./objective.ts";
 import { makeOptimizer } from "./optimizers/table.ts";
 import { decayGroups, randomStates, type TrainableModel, trainableParameters } from "./trainable_model.ts";
-import type { TrainerCallback, TrainerState } from "./trainer_state.ts";
+import { newState, type TrainerCallback, type TrainerState } from "./trainer_state.ts";
 import type { TrainingArguments } from "./training_arguments.ts";
 
 /** What a run is made of. */
@@ -131,19 +131,7 @@ export class TrainingRun implements RunParts {
     };
     this.stepsPerEpoch = Math.ceil(this.loader.length / args.gradientAccumulationSteps);
     const maxSteps = args.maxSteps > 0 ? args.maxSteps : Math.ceil(args.numTrainEpochs * this.stepsPerEpoch);
-    this.state = {
-      globalStep: 0,
-      epoch: 0,
-      maxSteps,
-      numTrainEpochs: Math.ceil(maxSteps / this.stepsPerEpoch),
-      numInputTokensSeen: 0,
-      tokensPerSecond: 0,
-      logHistory: [],
-      samples: [],
-      bestMetric: null,
-      bestGlobalStep: null,
-      bestModelCheckpoint: null,
-    };
+    this.state = newState(maxSteps, Math.ceil(maxSteps / this.stepsPerEpoch));
     for (const random of randomStates(model)) random.seed = args.seed;
     this.#zeroGrad();
     this.#ownsOptimizer = optimizer === null;

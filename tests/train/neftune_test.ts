@@ -58,6 +58,13 @@ Deno.test("Trainer gives a model its noise for the time of training, through ada
   }
   assertEquals(seen, [null, 5]);
   assertEquals(model.neftuneNoiseAlpha, null);
+  model.neftuneNoiseAlpha = 3;
+  await new Trainer({
+    model,
+    trainDataset: countingData(4, LENGTH),
+    args: { neftuneNoiseAlpha: 5, maxSteps: 1, reportTo: "none" },
+  }).train();
+  assertEquals(model.neftuneNoiseAlpha, 3, "what it was before");
   assert(losses[0] !== losses[1], `${losses}`);
   const bare = {
     training: true,

@@ -3,6 +3,7 @@
  * @module
  */
 
+import { commonLength } from "./common_length.ts";
 import type { Example, TextTokenizer } from "./example.ts";
 import type { Message } from "./rows.ts";
 
@@ -67,12 +68,6 @@ export function chatExample(
   }
   const kept = answers.at(-1) === messages.length - 1 ? end : whole.length;
   return { inputIds: whole.slice(0, kept), labels: labels.slice(0, kept) };
-}
-
-/** Ids at the beginning that two rows share. */
-function commonLength(a: readonly number[], b: readonly number[]): number {
-  const differs = b.findIndex((id, i) => a[i] !== id);
-  return differs < 0 ? b.length : differs;
 }
 
 /** Ids without the white space at their end, such as a line break after the token that ends a turn. */

@@ -3,6 +3,7 @@
  * @module
  */
 
+import { commonLength } from "../data/common_length.ts";
 import type { TruncationMode } from "../data/truncation.ts";
 import type { Example, TextTokenizer } from "../data/example.ts";
 import { CONVERSATION } from "../data/conversations.ts";
@@ -30,25 +31,18 @@ export interface TokenizedAnswers {
   readonly answers: readonly (readonly number[])[];
 }
 
-/** How many ids at the beginning two rows share. */
-function sharedLength(a: readonly number[], b: readonly number[]): number {
-  let length = 0;
-  while (length < a.length && length < b.length && a[length] === b[length]) length++;
-  return length;
-}
-
 function conversation(
-  { applyChatTemplate }: PreferenceTokenizer,
+  tokenizer: PreferenceTokenizer,
   messages: readonly { readonly role: string }[],
   addGenerationPrompt: boolean,
   tools: readonly unknown[] | undefined,
 ): number[] {
-  if (!applyChatTemplate) {
+  if (!tokenizer.applyChatTemplate) {
     throw new TypeError(
       "a tokenizer with chat templates is required for conversations, received one without",
     );
   }
-  return applyChatTemplate(messages, { addGenerationPrompt, ...tools && { tools } });
+  return tokenizer.applyChatTemplate(messages, { addGenerationPrompt, ...tools && { tools } });
 }
 
 /**
@@ -73,7 +67,7 @@ export function tokenizeAnswers(
       ? withEnd(tokenizer.encode(`${prompt}${answer as string}`))
       : conversation(tokenizer, [...prompt, ...answer as Exclude<Words, string>], false, tools)
   );
-  const length = Math.min(...wholes.map((whole) => sharedLength(before, whole)));
+  const length = Math.min(...wholes.map((whole) => commonLength(before, whole)));
   return { prompt: before.slice(0, length), answers: wholes.map((whole) => whole.slice(length)) };
 }
 

@@ -7,6 +7,7 @@
 import { keep, noGrad, readAndDispose, type Tensor, tidy } from "../../autograd/mod.ts";
 import type { CallbackInput } from "../callbacks.ts";
 import { checkData } from "../data/check_data.ts";
+import type { Dataset } from "../data/example.ts";
 import { type Batch, type DataCollator, DataLoader } from "../data/data_loader.ts";
 import type { EvalOutput } from "../evaluate.ts";
 import type { Objective } from "../objective.ts";
@@ -14,7 +15,7 @@ import type { LRScheduler } from "../optimizers/lr_scheduler.ts";
 import type { Optimizer } from "../optimizers/optimizer.ts";
 import type { TrainableModel } from "../trainable_model.ts";
 import type { NamesTokenizer } from "../processing_class.ts";
-import { Trainer, type TrainerOptions, type TrainOptions, type TrainOutput } from "../trainer.ts";
+import { Trainer, type TrainerOptions } from "../trainer.ts";
 import type { TrainerCallback } from "../trainer_state.ts";
 import type { TrainingArguments } from "../training_arguments.ts";
 import {
@@ -127,18 +128,15 @@ export class PreferenceTrainer<E extends AnswerExample = AnswerExample> extends 
   }
 
   /**
-   * Trains, from the beginning or from a checkpoint.
-   * @throws {TypeError} for rows of another kind, naming the row, and as `Trainer.train`
+   * Tokenizes the rows and asks the reference about them.
+   * @throws {TypeError} for rows of another kind, naming the row
    */
-  override async train(options: TrainOptions = {}): Promise<TrainOutput> {
+  protected override async prepareData(dataset: Dataset, signal?: AbortSignal): Promise<void> {
+    await super.prepareData(dataset);
     const { args, precompute } = this.#parts;
-    await this.#train?.prepare();
-    if (precompute) {
-      const { signal } = options;
-      if (this.#train) await this.#ask(this.#train, precompute, args.perDeviceTrainBatchSize, signal);
-      if (this.#eval && !precompute.isFixed) await this.#askEvaluation(this.#eval, precompute);
-    }
-    return await super.train(options);
+    if (!precompute) return;
+    await this.#ask(this.#train!, precompute, args.perDeviceTrainBatchSize, signal);
+    if (this.#eval && !precompute.isFixed) await this.#askEvaluation(this.#eval, precompute);
   }
 
   /**

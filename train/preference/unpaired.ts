@@ -47,13 +47,13 @@ function refuseLabel(label: unknown): never {
   );
 }
 
-/** A row as prompt and answers with their judgement. @throws {TypeError} for a row of another kind */
+/** A row as answers with their prompt and judgement. @throws {TypeError} for a row of another kind */
 function answersOf(value: unknown, tokenizer: PreferenceTokenizer | undefined) {
   const [prompt, answer] = ["prompt", "completion"].map((name) => idsOf(value, `${name}Ids`, `${name}_ids`));
   if (prompt && answer) {
     const { label } = value as Given;
     const isWanted = judgement(label) ?? refuseLabel(label);
-    return { prompt, answers: [{ answer, isWanted }] };
+    return [{ prompt, answer, isWanted }];
   }
   const row = readPreferenceRow(value, REQUIRED);
   if (!isPreferenceRow(row) && !isUnpairedRow(row)) {
@@ -80,16 +80,11 @@ export function readUnpaired(
   tokenizer: PreferenceTokenizer | undefined,
   maxLength: number | null,
 ): ReadAnswers<UnpairedExample> {
-  return (value) => {
-    const found = answersOf(value, tokenizer);
-    const list = Array.isArray(found)
-      ? found
-      : found.answers.map((one) => ({ ...one, prompt: found.prompt }));
-    return list.map(({ prompt, answer, isWanted }) => {
-      const example = answerExample(prompt, answer, { maxLength });
-      return example && { ...example, prompt, answer, isWanted };
+  return (value) =>
+    answersOf(value, tokenizer).map((one) => {
+      const example = answerExample(one.prompt, one.answer, { maxLength });
+      return example && { ...example, ...one };
     });
-  };
 }
 
 /** Puts answers into one batch, padded on the right. @param mismatches whether the batch has mismatched answers, too */

@@ -3,6 +3,7 @@
  * @module
  */
 
+import { commonLength } from "../data/common_length.ts";
 import { chatExample, type ChatTokenizer } from "../data/chat_example.ts";
 import type { Example, TextTokenizer } from "../data/example.ts";
 import type { LanguageRow, Message } from "../data/rows.ts";
@@ -39,13 +40,6 @@ export function tokenIdOf(tokenizer: SFTTokenizer, setting: string, token: strin
   throw new RangeError(
     `Cannot make a trainer: ${setting} must be a token of the tokenizer, received ${JSON.stringify(token)}`,
   );
-}
-
-/** Ids at the beginning that two rows share. */
-function commonLength(a: readonly number[], b: readonly number[]): number {
-  let length = 0;
-  while (length < Math.min(a.length, b.length) && a[length] === b[length]) length++;
-  return length;
 }
 
 const hidden = (ids: readonly number[], length: number) => ids.map((id, i) => i < length ? -100 : id);

@@ -11,7 +11,13 @@ import { RowDataset } from "../data/row_dataset.ts";
 import type { EvalOutput } from "../evaluate.ts";
 import { type NamesTokenizer, oneTokenizer } from "../processing_class.ts";
 import { checkModel } from "../trainable_model.ts";
-import { Trainer, type TrainerOptions, type TrainOptions, type TrainOutput } from "../trainer.ts";
+import {
+  Trainer,
+  TRAINER_OPTIONS,
+  type TrainerOptions,
+  type TrainOptions,
+  type TrainOutput,
+} from "../trainer.ts";
 import { DFT_LOSS } from "./dft_objective.ts";
 import { SFTConfig } from "./sft_config.ts";
 import { SFTDataset, type SFTDataStats } from "./sft_dataset.ts";
@@ -34,22 +40,6 @@ export interface SFTTrainerOptions
   /** Makes a text of each row, which is then trained on in its place. */
   formattingFunc?: (row: Readonly<Record<string, unknown>>) => string;
 }
-
-const OPTION_NAMES = [
-  "model",
-  "args",
-  "trainDataset",
-  "evalDataset",
-  "tokenizer",
-  "processingClass",
-  "formattingFunc",
-  "dataCollator",
-  "objective",
-  "callbacks",
-  "optimizers",
-  "computeMetrics",
-  "preprocessLogitsForMetrics",
-] as const satisfies readonly (keyof SFTTrainerOptions)[];
 
 /** The part of a model that tells its positions and tokens, in itself or in the model that an adapter is in. */
 interface ModelWithFacts {
@@ -160,7 +150,7 @@ export class SFTTrainer extends Trainer {
         "Cannot make a trainer: a model that getPeftModel() made is required in place of peftConfig",
       );
     }
-    checkOptions("make a trainer", wanted, OPTION_NAMES);
+    checkOptions("make a trainer", wanted, [...TRAINER_OPTIONS, "formattingFunc"]);
     checkModel("make a trainer", wanted.model);
     const options = oneTokenizer("make a trainer", wanted);
     const { args: given = {}, tokenizer, formattingFunc: _, trainDataset, evalDataset, ...rest } = options;

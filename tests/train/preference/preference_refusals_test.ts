@@ -13,7 +13,7 @@ import {
   type PreferenceRows,
   RowDataset,
 } from "../../../train/mod.ts";
-import { tinyModel } from "../tiny_run.ts";
+import { inFolder, tinyModel } from "../tiny_run.ts";
 import { ANSWERS, lora, PAIRS, QUIET, TOKENIZER } from "./preference_rows.ts";
 
 Deno.test("KTOTrainer takes pairs as two answers, and refuses batches of one row, labels of other kinds and other rows", async () => {
@@ -191,4 +191,22 @@ Deno.test("trainers of preferences refuse settings, options and models that do n
   ]);
   const json = new DPOConfig({ precomputeRefLogProbs: true }).toJSON();
   assertEquals([json.precompute_ref_log_probs, json.loss_type, json.seed], [true, ["sigmoid"], 42]);
+});
+
+Deno.test("preference trainers refuse an outputDir before they read rows or ask the reference", async () => {
+  await inFolder(async (folder) => {
+    const outputDir = `${folder}/file`;
+    await Deno.writeTextFile(outputDir, "kept");
+    const model = await lora();
+    let read = 0;
+    const trainDataset = { length: PAIRS.length, at: (i: number) => (read++, PAIRS[i]) };
+    const trainer = new DPOTrainer({
+      ...{ model, trainDataset },
+      args: { ...QUIET, precomputeRefLogProbs: true, outputDir },
+    });
+    const message = "Cannot train: a folder that can be written to is required";
+    await assertRejects(() => trainer.train(), Error, message);
+    assertEquals(read, 0);
+    model.dispose();
+  });
 });

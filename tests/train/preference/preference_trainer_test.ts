@@ -174,6 +174,19 @@ Deno.test("rows of texts and messages are tokenized; what is no row of the kind 
   const message = (role: string, content: string) => [{ role, content }];
   const conversation = { chosen: message("assistant", "yes"), rejected: message("assistant", "no") };
   assertEquals(await steps([{ prompt: message("user", "hi"), ...conversation }], 16, TOKENIZER), expected);
+  class Templated {
+    readonly own = TOKENIZER;
+    readonly eosTokenId = 0;
+    readonly padTokenId = 0;
+    encode(text: string): number[] {
+      return this.own.encode(text);
+    }
+    applyChatTemplate(...given: Parameters<NonNullable<PreferenceTokenizer["applyChatTemplate"]>>): number[] {
+      return this.own.applyChatTemplate!(...given);
+    }
+  }
+  const ofClass = [{ prompt: message("user", "hi"), ...conversation }];
+  assertEquals(await steps(ofClass, 16, new Templated()), expected, "a tokenizer whose methods use this");
   // Texts end with the end of text.
   const texts = await steps([{ prompt: "u:hia:", chosen: "yes", rejected: "no" }], 16, TOKENIZER);
   assert(texts < expected);
