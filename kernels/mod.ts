@@ -2,7 +2,6 @@
  * Every kernel of the library, for the checks that walk them all and for printing one.
  * @module
  */
-import { addNoiseKernel } from "./add_noise.ts";
 import {
   adafactorApply,
   adafactorColumns,
@@ -27,7 +26,7 @@ import {
 } from "./cross_entropy.ts";
 import { addDiagonalKernel, invertStep } from "./square_matrices.ts";
 import { documentPositions, documentStarts } from "./documents.ts";
-import { dropoutKernel } from "./dropout.ts";
+import { addNoiseKernel, dropoutKernel } from "./random_elementwise.ts";
 import { embeddingBackward, embeddingForwardKernels, embeddingLinks } from "./embedding.ts";
 import { clipGradients, gradNormFinish, gradNormPartials } from "./grad_norm.ts";
 import type { KernelSpec } from "./kernel_spec.ts";

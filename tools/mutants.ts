@@ -56,7 +56,7 @@ export const MUTANTS: readonly Mutant[] = [
     filter: "softmax() and its gradient",
   },
   {
-    file: "kernels/dropout.ts",
+    file: "kernels/random_elementwise.ts",
     search: "1.0 / (1.0 - params.p)",
     replace: "1.0",
     tests: [`${OPS}/dropout_test.ts`],
@@ -257,9 +257,9 @@ export const MUTANTS: readonly Mutant[] = [
     filter: "lion takes",
   },
   {
-    file: "kernels/add_noise.ts",
-    search: "2.0 * uniform01(bits[i]) - 1.0",
-    replace: "uniform01(bits[i])",
+    file: "kernels/random_elementwise.ts",
+    search: "2.0 * u - 1.0",
+    replace: "u",
     tests: [`${OPS}/add_noise_test.ts`],
   },
   {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { addNoiseKernel } from "../../kernels/add_noise.ts";
+import { addNoiseKernel } from "../../kernels/random_elementwise.ts";
 import type { RandomState } from "../random.ts";
 import { record } from "../record.ts";
 import { empty, type Tensor } from "../tensor.ts";

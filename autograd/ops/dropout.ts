@@ -4,7 +4,7 @@
  * @module
  */
 
-import { dropoutKernel } from "../../kernels/dropout.ts";
+import { dropoutKernel } from "../../kernels/random_elementwise.ts";
 import type { RandomState } from "../random.ts";
 import { record } from "../record.ts";
 import { empty, type Tensor } from "../tensor.ts";

@@ -6,7 +6,7 @@ import { randomValues } from "../../reference/matmul.ts";
 
 const SEED = 2 ** 40 + 12345;
 
-/** The factor of each element, from the definition in kernels/dropout.ts. */
+/** The factor of each element, from the definition in kernels/random_elementwise.ts. */
 function factors(size: number, p: number, seed: number, step: number, call: number): Float64Array {
   const key = [seed >>> 0, Math.floor(seed / 2 ** 32)];
   return Float64Array.from({ length: size }, (_, i) => {

@@ -1,0 +1,59 @@
+/**
+ * Kernels that change each element by a random number of its own. The numbers are recomputed, not stored: element i takes
+ * its number from Philox4x32-10 of counter (i / 4, call, step, 0) under the key (seed).
+ * @module
+ */
+
+import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
+import { philoxSnippet } from "./snippets.ts";
+
+/** Of a kernel of float32 [size] elements with one number of its own, named `P`. */
+type RandomElementwise<P extends string> = KernelSpec<
+  "x" | "rng" | "y",
+  "size" | "call" | P,
+  "WORKGROUP_SIZE"
+>;
+
+/** @param value WGSL of y from `x`, `u` (uniform in [0, 1)) and `params.` + `param` */
+function randomElementwise<P extends string>(name: string, param: P, value: string): RandomElementwise<P> {
+  return {
+    name,
+    buffers: { x: "read", rng: "read", y: "read_write" },
+    params: { size: "u32", call: "u32", [param]: "f32" } as RandomElementwise<P>["params"],
+    tuning: { WORKGROUP_SIZE: 64 },
+    grid: ({ size }, { WORKGROUP_SIZE }) => [groupsFor(size, 4 * WORKGROUP_SIZE)],
+    wgsl: /* wgsl */ `
+override WORKGROUP_SIZE: u32 = 64u;
+${philoxSnippet}
+struct Params { size: u32, call: u32, ${param}: f32 }
+@group(0) @binding(0) var<storage, read> input: array<f32>; // [size]
+@group(0) @binding(1) var<storage, read> rng: array<u32>; // [4]: seed low, seed high, step, 0
+@group(0) @binding(2) var<storage, read_write> y: array<f32>; // [size]
+@group(0) @binding(3) var<uniform> params: Params;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
+  @builtin(local_invocation_id) lid: vec3u) {
+  let quad = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+  let first = quad * 4u;
+  if (first >= params.size) { return; }
+  var bits = philox4x32(vec4u(quad, params.call, rng[2], 0u), vec2u(rng[0], rng[1]));
+  for (var i = 0u; i < min(4u, params.size - first); i++) {
+    let x = input[first + i];
+    let u = uniform01(bits[i]);
+    y[first + i] = ${value};
+  }
+}
+`,
+  };
+}
+
+/** y = x + uniform in [-bound, bound). */
+export const addNoiseKernel = randomElementwise("addNoise", "bound", "x + params.bound * (2.0 * u - 1.0)");
+
+/** y = x / (1 - p) where the element's number is at least p, else 0; the backward pass is the same on dy. */
+export const dropoutKernel = randomElementwise(
+  "dropout",
+  "p",
+  "select(0.0, x * (1.0 / (1.0 - params.p)), u >= params.p)",
+);
