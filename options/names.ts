@@ -19,14 +19,14 @@ export function editDistance(a: string, b: string): number {
 /** Edits above which a known name is not what was meant. */
 const MOST_EDITS = 3;
 
-/** `max_new_tokens` as `maxNewTokens`. */
-function toCamelCase(name: string): string {
+/** @internal `max_new_tokens` as `maxNewTokens`. */
+export function camelCase(name: string): string {
   return name.replace(/(?<=[^_])_+([a-zA-Z0-9])/g, (_, letter) => letter.toUpperCase());
 }
 
 /** @internal The known name that `name` was meant to be: the one with the fewest edits, if those are few for its length. */
 export function meantName(name: string, known: readonly string[]): string | null {
-  const wanted = toCamelCase(name).slice(0, 100);
+  const wanted = camelCase(name).slice(0, 100);
   let best: string | null = null;
   let fewest = Math.min(MOST_EDITS, Math.floor(wanted.length / 2)) + 1;
   for (const candidate of known) {

@@ -10,6 +10,8 @@ import { type JsonObject, readJsonObject, writeJson } from "../io/json.ts";
 import { openSafetensors, type SafetensorsInput, save } from "../io/safetensors.ts";
 import { removeStagedFolder, verifyFolder, writeFolderAtomic } from "../io/staged_folder.ts";
 import { type Parameter, trainingStateKeeper } from "../nn/mod.ts";
+import { camelCase } from "../options/names.ts";
+import { snakeCase } from "../options/table.ts";
 import { checkpointPath, getLastCheckpoint, listCheckpoints } from "./find_checkpoint.ts";
 import type { LRScheduler, LRSchedulerState } from "./optimizers/lr_scheduler.ts";
 import type { GroupState, Optimizer, OptimizerStateDict } from "./optimizers/optimizer.ts";
@@ -163,7 +165,6 @@ function stateFile(
   args: TrainingArguments,
   callbacks: readonly TrainerCallback[],
 ): Record<string, unknown> {
-  const snake = (name: string) => name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
   return {
     best_global_step: state.bestGlobalStep,
     best_metric: state.bestMetric,
@@ -172,7 +173,7 @@ function stateFile(
     eval_steps: args.evalSteps ?? args.loggingSteps,
     global_step: state.globalStep,
     log_history: state.logHistory.map((entry) =>
-      Object.fromEntries(Object.entries(entry).map(([name, value]) => [snake(name), value]))
+      Object.fromEntries(Object.entries(entry).map(([name, value]) => [snakeCase(name), value]))
     ),
     logging_steps: args.loggingSteps,
     max_steps: state.maxSteps,
@@ -249,8 +250,6 @@ async function explainFailure(outputDir: string, cause: Error): Promise<never> {
   throw new Error(`${cause.message}; ${rest}`, { cause });
 }
 
-const camel = (name: string) => name.replaceAll(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
-
 function checkData(path: string, now: DataOrder, then: DataOrder): void {
   for (const name of Object.keys(now) as (keyof DataOrder)[]) {
     if (now[name] === then[name]) continue;
@@ -309,7 +308,9 @@ export async function loadCheckpoint(path: string, parts: RunParts): Promise<voi
   }
   state.samples.push(...(progress.samples ?? []) as unknown as Sample[]); // none in earlier versions
   state.logHistory = (progress.log_history as Record<string, number | null>[]).map((entry) =>
-    Object.fromEntries(Object.entries(entry).map(([name, value]) => [camel(name), value ?? NaN])) as LogEntry
+    Object.fromEntries(
+      Object.entries(entry).map(([name, value]) => [camelCase(name), value ?? NaN]),
+    ) as LogEntry
   );
 }
 

@@ -39,7 +39,9 @@ export class LossWatchdog implements TrainerCallback {
     this.#violations = !(loss <= this.#threshold) ? this.#violations + 1 : 0;
     if (this.#violations < this.#patience) return;
     control.shouldTrainingStop = true;
-    control.stopReason =
-      `the loss at step ${globalStep}, ${loss}, is above lossWatchdogThreshold ${this.#threshold} in ${this.#violations} logs in a row`;
+    const last = `${this.#violations} logs in a row`;
+    control.stopReason = Number.isNaN(loss)
+      ? `none of the steps of the log at step ${globalStep} was finite: no loss at or below lossWatchdogThreshold ${this.#threshold} in ${last}`
+      : `the loss at step ${globalStep}, ${loss}, is above lossWatchdogThreshold ${this.#threshold} in ${last}`;
   }
 }

@@ -14,6 +14,7 @@ export { chatExample, type ChatExampleOptions, type ChatTokenizer } from "./data
 export { TextDataset, type TextDatasetOptions } from "./data/text_dataset.ts";
 export type { Dataset, Example, ExampleList, TextTokenizer } from "./data/example.ts";
 export { type DataInput, loadDataset, type LoadDatasetOptions } from "./data/load_dataset.ts";
+export { type ExamplePiece, piecesOf } from "./data/pieces.ts";
 export { RowDataset, type SkippedRow } from "./data/row_dataset.ts";
 export type { FormatName } from "./data/files/formats.ts";
 export type { StoppingStrategy } from "./data/mix.ts";

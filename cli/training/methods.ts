@@ -21,7 +21,7 @@ import {
   VeraConfig,
 } from "@peft/webgpu";
 import { choice, flag, integer, number, positive, text } from "../../options/rules.ts";
-import { checkOptions } from "../../options/names.ts";
+import { camelCase, checkOptions } from "../../options/names.ts";
 import { givenFlags } from "../command.ts";
 import { UsageError } from "../usage_error.ts";
 
@@ -42,8 +42,6 @@ export type AdapterConfig = LoraConfig | PrefixTuningConfig | BottleneckConfig |
 
 /** What a method makes of the flags, beside `--method-options`. */
 interface Method {
-  /** One line. */
-  readonly summary: string;
   /** Flags that mean something to it, beside --method-options. */
   readonly uses: readonly (keyof MethodValues)[];
   /** Learning rate where none is given. */
@@ -56,14 +54,12 @@ interface Method {
 
 /** A method with a configuration class. */
 function method<Fields>(
-  summary: string,
   learningRate: number,
   Config: new (fields: Fields) => object,
   uses: Method["uses"],
   fields: Method["fields"],
 ): Method {
   return {
-    summary,
     learningRate,
     uses,
     fields,
@@ -100,76 +96,57 @@ const ofRank = ["rank", "alpha", "dropout", "targets"] as const;
 
 /** Every method; `full` trains the model itself. */
 export const METHODS: Readonly<Record<string, Method>> = {
-  lora: method("low-rank adaptation", 2e-4, LoraConfig, [...ofRank, "rslora"], lora),
-  dora: method("LoRA with magnitudes of their own", 2e-4, LoraConfig, [...ofRank, "rslora"], (values) => ({
+  lora: method(2e-4, LoraConfig, [...ofRank, "rslora"], lora),
+  dora: method(2e-4, LoraConfig, [...ofRank, "rslora"], (values) => ({
     ...lora(values),
     useDora: true,
   })),
-  adalora: method(
-    "LoRA whose ranks go where they matter",
-    1e-3,
-    AdaLoraConfig,
-    ofRank,
-    (values, totalStep) => ({
-      initR: Math.ceil(1.5 * values.rank),
-      targetR: values.rank,
-      loraAlpha: alphaOf(values),
-      loraDropout: values.dropout,
-      targetModules: linear(values),
-      totalStep,
-      tinit: Math.floor(0.1 * totalStep),
-      tfinal: Math.floor(0.3 * totalStep),
-    }),
-  ),
-  ia3: method("one factor per feature", 8e-3, IA3Config, ["targets"], (values) => ({
+  adalora: method(1e-3, AdaLoraConfig, ofRank, (values, totalStep) => ({
+    initR: Math.ceil(1.5 * values.rank),
+    targetR: values.rank,
+    loraAlpha: alphaOf(values),
+    loraDropout: values.dropout,
+    targetModules: linear(values),
+    totalStep,
+    tinit: Math.floor(0.1 * totalStep),
+    tfinal: Math.floor(0.3 * totalStep),
+  })),
+  ia3: method(8e-3, IA3Config, ["targets"], (values) => ({
     targetModules: usual(values),
   })),
-  vera: method("random projections that layers share, scaled", 4e-3, VeraConfig, [
+  vera: method(4e-3, VeraConfig, [
     "rank",
     "dropout",
     "targets",
   ], (
     values,
   ) => ({ r: values.rank, veraDropout: values.dropout, targetModules: usual(values) })),
-  loha: method("Hadamard products of two low ranks", 2e-4, LoHaConfig, ofRank, lycoris),
-  lokr: method("Kronecker products", 1e-3, LoKrConfig, ofRank, lycoris),
-  oft: method("rotations in blocks", 1e-3, OFTConfig, ["targets", "dropout"], (values) => ({
+  loha: method(2e-4, LoHaConfig, ofRank, lycoris),
+  lokr: method(1e-3, LoKrConfig, ofRank, lycoris),
+  oft: method(1e-3, OFTConfig, ["targets", "dropout"], (values) => ({
     targetModules: linear(values),
     moduleDropout: values.dropout,
   })),
-  boft: method("rotations in butterflies", 1e-3, BOFTConfig, ["targets", "dropout"], (values) => ({
+  boft: method(1e-3, BOFTConfig, ["targets", "dropout"], (values) => ({
     targetModules: linear(values),
     boftDropout: values.dropout,
   })),
-  fourierft: method("a few frequencies of the change", 1e-2, FourierFTConfig, ["targets"], (values) => ({
+  fourierft: method(1e-2, FourierFTConfig, ["targets"], (values) => ({
     targetModules: usual(values),
   })),
-  ln: method(
-    "the norms alone",
-    1e-3,
-    LNTuningConfig,
-    ["targets"],
-    (values) => ({ targetModules: usual(values) }),
-  ),
-  bitfit: method("the biases alone", 1e-3, BitFitConfig, [], () => ({})),
-  prefix: method("keys and values before every row", 1e-2, PrefixTuningConfig, ["virtual-tokens"], virtual),
-  prompt: method("embeddings before every row", 3e-2, PromptTuningConfig, ["virtual-tokens"], virtual),
+  ln: method(1e-3, LNTuningConfig, ["targets"], (values) => ({ targetModules: usual(values) })),
+  bitfit: method(1e-3, BitFitConfig, [], () => ({})),
+  prefix: method(1e-2, PrefixTuningConfig, ["virtual-tokens"], virtual),
+  prompt: method(3e-2, PromptTuningConfig, ["virtual-tokens"], virtual),
   "p-tuning": method(
-    "embeddings that a small network makes",
     1e-3,
     PromptEncoderConfig,
     ["virtual-tokens"],
     (values) => ({ ...virtual(values), encoderHiddenSize: 128 }),
   ),
-  bottleneck: method(
-    "small networks after each block's layers",
-    1e-3,
-    BottleneckConfig,
-    ["dropout"],
-    (values) => ({
-      dropout: values.dropout,
-    }),
-  ),
+  bottleneck: method(1e-3, BottleneckConfig, ["dropout"], (values) => ({
+    dropout: values.dropout,
+  })),
 };
 
 /** The method that trains every weight. */
@@ -219,9 +196,6 @@ export function parseTargets(text: string | undefined): string[] | string | null
   if (pattern) return pattern[1];
   return text === "all-linear" ? text : text.split(",").map((name) => name.trim());
 }
-
-/** `lora_alpha` as `loraAlpha`. */
-const camelCase = (name: string) => name.replace(/_+([a-z0-9])/g, (_, letter) => letter.toUpperCase());
 
 /** Fields that a flag has as JSON, by their names in TypeScript. @throws {UsageError} for anything but a JSON object */
 export function readFields(flag: string, text: string | undefined): Record<string, unknown> {

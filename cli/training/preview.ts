@@ -4,7 +4,7 @@
  */
 
 import type { Tokenizer } from "@peft/webgpu";
-import { type Example, readPairs, readUnpaired } from "@peft/webgpu/train";
+import { type Example, piecesOf, readPairs, readUnpaired } from "@peft/webgpu/train";
 import { UsageError } from "../usage_error.ts";
 import { type LearningValues, readRows, type RowValues, sftExamples } from "./data.ts";
 
@@ -19,18 +19,15 @@ const PLAIN = "\x1b[0m";
  */
 export function previewExample(
   tokenizer: Tokenizer,
-  { inputIds, labels }: Example,
+  example: Example,
   colours: boolean,
 ): string {
-  const learned = (i: number) => (labels ?? inputIds)[i] !== -100;
-  const parts: string[] = [];
-  for (let from = 0, to = 0; from < inputIds.length; from = to) {
-    while (to < inputIds.length && learned(to) === learned(from)) to++;
-    const text = tokenizer.decode(inputIds.slice(from, to));
-    if (colours) parts.push(`${learned(from) ? GREEN : DIM}${text}${PLAIN}`);
-    else parts.push(learned(from) ? `⟦${text}⟧` : text);
-  }
-  const count = inputIds.filter((_, i) => learned(i)).length;
+  const { inputIds, labels = inputIds } = example;
+  const parts = piecesOf(example, (ids) => tokenizer.decode(ids)).map(({ text, learned }) => {
+    if (colours) return `${learned ? GREEN : DIM}${text}${PLAIN}`;
+    return learned ? `⟦${text}⟧` : text;
+  });
+  const count = labels.filter((label) => label !== -100).length;
   return `${parts.join("")}\n\n${inputIds.length} tokens, of which ${count} are learned (${
     colours ? "green" : "in ⟦ ⟧"
   })`;

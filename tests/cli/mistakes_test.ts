@@ -19,6 +19,9 @@ const root = new URL("../../", import.meta.url).pathname;
 const MODEL = `${root}examples/demo/model`;
 const DATA = `${root}examples/demo/data/pirate_held_out.jsonl`;
 
+/** A training of the demo's model whose output goes into a folder. */
+const into = (folder: string) => ["--model", MODEL, "--data", DATA, "--output", `${folder}/a`];
+
 /** Runs a command in this process; returns its result and what it said. */
 async function ran(command: unknown, ...args: string[]) {
   const { log } = console;
@@ -92,12 +95,7 @@ Deno.test("an --output that is one of the inputs, by any path or link, is refuse
 Deno.test("the card tells the settings that were used, and settings that a flag owns are refused", () =>
   withFolder(async (folder) => {
     const args = [
-      "--model",
-      MODEL,
-      "--data",
-      DATA,
-      "--output",
-      `${folder}/a`,
+      ...into(folder),
       ...small,
       "--training-options",
     ];
@@ -165,12 +163,7 @@ Deno.test("--task simpo: --training-options come before its defaults, but do not
 Deno.test("an interrupted finetune says with --json where it can go on", () =>
   withFolder(async (folder) => {
     const args = [
-      "--model",
-      MODEL,
-      "--data",
-      DATA,
-      "--output",
-      `${folder}/a`,
+      ...into(folder),
       "--max-steps",
       "500",
       "--json",

@@ -5,7 +5,7 @@
  */
 
 import type { Tensor } from "../../autograd/mod.ts";
-import { checkOptions } from "../../options/names.ts";
+import { camelCase, checkOptions } from "../../options/names.ts";
 import { Adafactor } from "./adafactor.ts";
 import { AdamW, AdamW8bit } from "./adamw.ts";
 import { Lion } from "./lion.ts";
@@ -99,8 +99,6 @@ export const OPTIMIZERS: Readonly<Record<OptimizerName, Entry>> = {
 /** Their names. */
 export const OPTIMIZER_NAMES: readonly OptimizerName[] = Object.keys(OPTIMIZERS) as OptimizerName[];
 
-const camel = (name: string) => name.replaceAll(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
-
 /** A value of a text: JSON, Python's True and False, or numbers in parentheses. */
 function valueOf(text: string): unknown {
   const json = text.replace(/^\((.*)\)$/, "[$1]").replace(/^(True|False)$/, (word) => word.toLowerCase());
@@ -120,13 +118,13 @@ function valueOf(text: string): unknown {
 export function parseOptimArgs(given: OptimArgs | null): Record<string, unknown> {
   if (given === null) return {};
   if (typeof given !== "string") {
-    return Object.fromEntries(Object.entries(given).map(([name, value]) => [camel(name), value]));
+    return Object.fromEntries(Object.entries(given).map(([name, value]) => [camelCase(name), value]));
   }
   // a comma within brackets is part of a value
   const parts = given.split(/,(?![^([]*[)\]])/).map((part) => part.trim()).filter((part) => part !== "");
   return Object.fromEntries(parts.map((part) => {
     const at = part.indexOf("=");
-    if (at > 0) return [camel(part.slice(0, at).trim()), valueOf(part.slice(at + 1).trim())];
+    if (at > 0) return [camelCase(part.slice(0, at).trim()), valueOf(part.slice(at + 1).trim())];
     throw new RangeError(
       `Cannot read optimArgs: name=value with commas between is required, received "${part}"`,
     );

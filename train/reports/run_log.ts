@@ -8,20 +8,13 @@ import { writeFileAtomic } from "../../io/atomic_file.ts";
 import { appendToFile, exists, joinPath, makeDirectory, readFile } from "../../io/files.ts";
 import { checkOptions } from "../../options/names.ts";
 import type { Example } from "../data/example.ts";
+import { piecesOf } from "../data/pieces.ts";
 import type { CallbackExtra, TrainerCallback, TrainerControl, TrainerState } from "../trainer_state.ts";
 import { deviceOf, trainableParameters } from "../trainable_model.ts";
 import type { TrainingArguments } from "../training_arguments.ts";
 
 /** Name of the file in the run's folder. */
 export const RUN_LOG = "run_log.jsonl";
-
-/** A piece of an example's text. */
-export interface LoggedPiece {
-  /** Its text. */
-  readonly text: string;
-  /** Whether it is learned. */
-  readonly learned: boolean;
-}
 
 /** One line. */
 export interface RunEvent {
@@ -54,20 +47,6 @@ function runtime(): string {
     navigator?: { userAgent?: string };
   };
   return navigator?.userAgent ?? `Node.js/${process?.version ?? "unknown"}`;
-}
-
-/** Pieces of an example, neighbours of a kind together. */
-function piecesOf(
-  { inputIds, labels = inputIds }: Example,
-  decode: (ids: number[]) => string,
-): LoggedPiece[] {
-  const pieces: LoggedPiece[] = [];
-  for (let from = 0, to = 0; from < inputIds.length; from = to) {
-    const learned = labels[from] !== -100;
-    while (to < inputIds.length && (labels[to] !== -100) === learned) to++;
-    pieces.push({ text: decode(inputIds.slice(from, to)), learned });
-  }
-  return pieces;
 }
 
 /**
@@ -165,22 +144,22 @@ export class RunLog implements TrainerCallback {
 
   /** Adds a log, with speed and memory. */
   async onLog(
-    args: TrainingArguments,
+    _args: TrainingArguments,
     state: Readonly<TrainerState>,
-    control: TrainerControl,
+    _control: TrainerControl,
     extra: CallbackExtra,
   ): Promise<void> {
-    await this.#numbers("log", args, state, control, extra);
+    await this.#numbers("log", state, extra);
   }
 
   /** Adds an evaluation. */
   async onEvaluate(
-    args: TrainingArguments,
+    _args: TrainingArguments,
     state: Readonly<TrainerState>,
-    control: TrainerControl,
+    _control: TrainerControl,
     extra: CallbackExtra,
   ): Promise<void> {
-    await this.#numbers("evaluate", args, state, control, extra);
+    await this.#numbers("evaluate", state, extra);
   }
 
   /** Adds what the model wrote. */
@@ -205,19 +184,17 @@ export class RunLog implements TrainerCallback {
 
   /** Adds how it ended. */
   async onTrainEnd(
-    args: TrainingArguments,
+    _args: TrainingArguments,
     state: Readonly<TrainerState>,
-    control: TrainerControl,
+    _control: TrainerControl,
     extra: CallbackExtra,
   ): Promise<void> {
-    await this.#numbers("end", args, state, control, extra);
+    await this.#numbers("end", state, extra);
   }
 
   async #numbers(
     event: string,
-    _args: TrainingArguments,
     state: Readonly<TrainerState>,
-    _control: TrainerControl,
     { model, logs }: CallbackExtra,
   ): Promise<void> {
     const memory = deviceOf(model)?.memory;

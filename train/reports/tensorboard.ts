@@ -5,6 +5,7 @@
  */
 
 import { appendToFile, joinPath, listDirectory, makeDirectory } from "../../io/files.ts";
+import { snakeCase } from "../../options/table.ts";
 import type { CallbackExtra, TrainerCallback, TrainerControl, TrainerState } from "../trainer_state.ts";
 import type { TrainingArguments } from "../training_arguments.ts";
 
@@ -84,8 +85,7 @@ function scalars(step: number, values: readonly (readonly [tag: string, value: n
 
 /** `evalLoss` as `eval/loss`, `gradNorm` as `train/grad_norm`, as `transformers` has them. */
 function tagOf(name: string, group: "train" | "eval"): string {
-  const snake = name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-  return `${group}/${snake.replace(/^eval_/, "")}`;
+  return `${group}/${snakeCase(name).replace(/^eval_/, "")}`;
 }
 
 /** Writes what is logged and evaluated for TensorBoard: `tensorboard --logdir <folder>`. */
