@@ -42,10 +42,10 @@ export const convert: Command<typeof flags> = {
     await checkOutput("convert", output, inputs);
     if (adapter === undefined) {
       if (values["to-lora"]) throw new UsageError("Cannot run convert: --to-lora needs --adapter");
-      checkFormat("convert", values);
+      const type = checkFormat("convert", values);
       if (format !== "gguf") await checkWritableFolder(output, "run convert: --output");
       const { base, baseName } = await load("convert", values);
-      return await writeModel(base, await loadTokenizer(baseName, values), values);
+      return await writeModel(base, await loadTokenizer(baseName, values), values, type);
     }
     if (values.type !== undefined) {
       throw new UsageError("Cannot run convert: --type is for models, not for an --adapter");

@@ -143,7 +143,7 @@ export const doctor: Command<typeof flags> = {
       console.log(`            ${name.padEnd(16)}${sizes}   ${fits}`);
     }
     console.log("            exactly, with activations: ./run info --model … --plan");
-    if (software) console.log(`to do       for speed, ${ADVICE[os]?.split(":")[0]} with a GPU`);
+    if (software) console.log("to do       for speed, use a machine with a GPU and its maker's driver");
     return {
       ...{ os, arch, drivers, adapter, software, gflops, memory, models },
       limits: { maxBufferSize, maxStorageBufferBindingSize },
@@ -152,7 +152,7 @@ export const doctor: Command<typeof flags> = {
   },
 };
 
-/** What of a model fits: its weights and as much again for adapter, activations and scratch, at least 300 MB. */
+/** What of a model fits: its weights, and for adapter, activations and scratch 0.4 of that, at least 300 MB. */
 function fits(
   { half, nf4, largest }: { half: number; nf4: number; largest: number },
   memory: number | null,

@@ -53,10 +53,10 @@ export const evaluate: Command<typeof flags> = {
     if (values.stride !== undefined && values.stride >= values["block-size"]) {
       throw new UsageError("Cannot run evaluate: --stride must be below --block-size");
     }
+    const rows = await readRows(values.data, values);
     const { model, base, baseName } = await load("evaluate", values);
     const tokenizer = await loadTokenizer(baseName, values);
     const blockSize = Math.min(values["block-size"], base.facts.maxPositions);
-    const rows = await readRows(values.data, values);
     if (values.stride !== undefined) {
       const options = { stride: values.stride, maxLength: blockSize, batchSize: values["batch-size"] };
       const found = await evaluatePerplexity(model, await textTokens(rows, tokenizer), options);

@@ -29,7 +29,7 @@ export const merge: Command<typeof flags> = {
     "./run merge --adapter out/adapter --output out/merged.gguf --format gguf --type q8_0",
   ],
   async run(values) {
-    checkFormat("merge", values);
+    const type = checkFormat("merge", values);
     const base = await baseNameOf("merge", values);
     const inputs = [...modelInputs("the base model", base, values["gguf-file"]), [
       "--adapter",
@@ -40,6 +40,6 @@ export const merge: Command<typeof flags> = {
     const { model, baseName } = await load("merge", values);
     const tokenizer = await loadTokenizer(baseName, values);
     const merged = await (model as PeftModel<CausalLM>).mergeAndUnload({ safeMerge: values.safe });
-    return await writeModel(merged, tokenizer, values);
+    return await writeModel(merged, tokenizer, values, type);
   },
 };

@@ -44,14 +44,13 @@ export function checkFormat(command: string, { format, type }: FileValues): stri
   );
 }
 
-/** Writes a model and its tokenizer, and says so. */
+/** Writes a model and its tokenizer, and says so. @param type what `checkFormat` gave */
 export async function writeModel(
   model: CausalLM,
   tokenizer: Tokenizer,
-  values: FileValues,
+  { output, format }: Pick<FileValues, "output" | "format">,
+  type: string,
 ): Promise<{ output: string; format: string; type: string }> {
-  const { output, format } = values;
-  const type = checkFormat("convert", values);
   if (format === "gguf") {
     await exportGguf(model, output, { dtype: type as "f16" | "q8_0", tokenizer });
   } else {

@@ -8,6 +8,7 @@ Run: python tests/oracle/sft_fixture.py
 
 import json
 import shutil
+import tempfile
 from pathlib import Path
 
 import torch
@@ -103,13 +104,14 @@ def main() -> None:
     make_adapter()
     expected = {"made_by": "tests/oracle/sft_fixture.py", "template": TEMPLATE, "cases": {}}
     gradients = {}
+    output = tempfile.mkdtemp()
     for name, (rows, settings) in CASES.items():
         tokenizer = AutoTokenizer.from_pretrained(MODEL)
         tokenizer.chat_template = TEMPLATE
         base = AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float64, attn_implementation="eager")
         model = PeftModel.from_pretrained(base, FOLDER / "adapter", is_trainable=True).double()
         args = SFTConfig(
-            output_dir="/tmp/sft_fixture", per_device_train_batch_size=16, max_steps=STEPS, learning_rate=1e-2, max_grad_norm=1e9,
+            output_dir=output, per_device_train_batch_size=16, max_steps=STEPS, learning_rate=1e-2, max_grad_norm=1e9,
             bf16=False, use_cpu=True, report_to="none", save_strategy="no", logging_steps=1, disable_tqdm=True, **settings,
         )
         first = FirstGradients()
@@ -131,7 +133,7 @@ def main() -> None:
         print(name, len(data), [round(loss, 4) for loss in trainer.losses])
     save_file(gradients, FOLDER / "gradients.safetensors")
     (FOLDER / "expected.json").write_text(json.dumps(expected, indent=1) + "\n")
-    shutil.rmtree("/tmp/sft_fixture", ignore_errors=True)
+    shutil.rmtree(output, ignore_errors=True)
 
 
 if __name__ == "__main__":

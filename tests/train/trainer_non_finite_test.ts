@@ -95,6 +95,10 @@ Deno.test("Trainer's mean loss of a window leaves out skipped steps, and the los
     ...{ maxSteps: 8, loggingSteps: 1, lossWatchdogThreshold: 5, lossWatchdogPatience: 3 },
   });
   assertEquals([broken.output.globalStep, broken.output.trainingLoss], [3, NaN]);
+  assertEquals(
+    broken.output.stopReason,
+    "none of the steps of the log at step 3 was finite: no loss at or below lossWatchdogThreshold 5 in 3 logs in a row",
+  );
 });
 
 Deno.test("Trainer looks for the value that was not finite in the batches of that step alone", async () => {
