@@ -14,8 +14,8 @@ type RandomElementwise<P extends string> = KernelSpec<
   "WORKGROUP_SIZE"
 >;
 
-/** @param value WGSL of y from `x`, `u` (uniform in [0, 1)) and `params.` + `param` */
-function randomElementwise<P extends string>(name: string, param: P, value: string): RandomElementwise<P> {
+/** @param result WGSL of y from `value` (its x), `u` (uniform in [0, 1)) and `params.` + `param` */
+function randomElementwise<P extends string>(name: string, param: P, result: string): RandomElementwise<P> {
   return {
     name,
     buffers: { x: "read", rng: "read", y: "read_write" },
@@ -26,7 +26,7 @@ function randomElementwise<P extends string>(name: string, param: P, value: stri
 override WORKGROUP_SIZE: u32 = 64u;
 ${philoxSnippet}
 struct Params { size: u32, call: u32, ${param}: f32 }
-@group(0) @binding(0) var<storage, read> input: array<f32>; // [size]
+@group(0) @binding(0) var<storage, read> x: array<f32>; // [size]
 @group(0) @binding(1) var<storage, read> rng: array<u32>; // [4]: seed low, seed high, step, 0
 @group(0) @binding(2) var<storage, read_write> y: array<f32>; // [size]
 @group(0) @binding(3) var<uniform> params: Params;
@@ -39,9 +39,9 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   if (first >= params.size) { return; }
   var bits = philox4x32(vec4u(quad, params.call, rng[2], 0u), vec2u(rng[0], rng[1]));
   for (var i = 0u; i < min(4u, params.size - first); i++) {
-    let x = input[first + i];
+    let value = x[first + i];
     let u = uniform01(bits[i]);
-    y[first + i] = ${value};
+    y[first + i] = ${result};
   }
 }
 `,
@@ -49,11 +49,15 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
 }
 
 /** y = x + uniform in [-bound, bound). */
-export const addNoiseKernel = randomElementwise("addNoise", "bound", "x + params.bound * (2.0 * u - 1.0)");
+export const addNoiseKernel = randomElementwise(
+  "addNoise",
+  "bound",
+  "value + params.bound * (2.0 * u - 1.0)",
+);
 
 /** y = x / (1 - p) where the element's number is at least p, else 0; the backward pass is the same on dy. */
 export const dropoutKernel = randomElementwise(
   "dropout",
   "p",
-  "select(0.0, x * (1.0 / (1.0 - params.p)), u >= params.p)",
+  "select(0.0, value * (1.0 / (1.0 - params.p)), u >= params.p)",
 );
