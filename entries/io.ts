@@ -20,6 +20,14 @@ export {
 export type { Placed, TensorFile } from "../io/tensor_file.ts";
 export { checkWritableFolder } from "../io/files.ts";
 export type { FolderOutput } from "../io/folder_target.ts";
+export { type FolderStore, memoryStore, type UpdatedFile } from "../io/folder_store.ts";
+export {
+  handleStore,
+  type SyncAccess,
+  type WritableDirectoryHandle,
+  type WritableFileHandle,
+  type WritableStreamOfFile,
+} from "../io/handle_store.ts";
 export { memoryFolder, urlFolder } from "../io/open_file.ts";
 export type {
   Bytes,

@@ -60,6 +60,11 @@ export function host(): Promise<Host> {
   return Promise.resolve(loaded);
 }
 
+/** Whether there is a file system, as {@linkcode host} needs. */
+export function hasHost(): boolean {
+  return loaded !== undefined || hostProcess()?.getBuiltinModule !== undefined;
+}
+
 /** The value of an environment variable; undefined where it is unset, empty, or the runtime may not read it. */
 export function environment(name: string): string | undefined {
   try {

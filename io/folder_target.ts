@@ -4,13 +4,14 @@
  * @module
  */
 import { type Chunks, writeFileAtomic } from "./atomic_file.ts";
-import type { Bytes, FileSource, MemoryFolder } from "./file_source.ts";
+import type { FileSource, MemoryFolder } from "./file_source.ts";
+import { collectChunks, type FolderStore, isFolderStore } from "./folder_store.ts";
 import { joinPath, makeDirectory, openFolderAt } from "./files.ts";
 import { readAll } from "./open_file.ts";
 import { checkRelativePath, quote } from "./relative_path.ts";
 
-/** Anything that `savePretrained` writes to: a path, or a folder that `memoryFolder()` made. */
-export type FolderOutput = string | MemoryFolder;
+/** Anything that `savePretrained` writes to: a path, a folder that `memoryFolder()` made, or a store. */
+export type FolderOutput = string | MemoryFolder | FolderStore;
 
 /** A folder open for writing. */
 export interface FolderTarget {
@@ -28,20 +29,6 @@ async function textOf(source: FileSource | undefined): Promise<string | undefine
   return source && new TextDecoder().decode(await readAll(source));
 }
 
-async function collect(chunks: Chunks): Promise<Bytes> {
-  const pieces: Uint8Array[] = [];
-  if (typeof chunks === "string") pieces.push(new TextEncoder().encode(chunks));
-  else if (chunks instanceof Uint8Array) pieces.push(chunks);
-  else for await (const chunk of chunks) pieces.push(chunk.slice());
-  const bytes = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const piece of pieces) {
-    bytes.set(piece, at);
-    at += piece.length;
-  }
-  return bytes;
-}
-
 function memoryTarget(memory: MemoryFolder, prefix: string): FolderTarget {
   const name = prefix === "" ? memory.name : `${memory.name}/${prefix.slice(0, -1)}`;
   const full = (path: string) => prefix + checkRelativePath(path, `write to ${quote(name)}`);
@@ -49,7 +36,7 @@ function memoryTarget(memory: MemoryFolder, prefix: string): FolderTarget {
     name,
     async write(path, chunks) {
       const place = full(path);
-      memory.files.set(place, await collect(chunks));
+      memory.files.set(place, await collectChunks(chunks));
     },
     readText: async (path) => await textOf(await memory.open(full(path))),
     folder: (path) => memoryTarget(memory, `${full(path)}/`),
@@ -70,6 +57,15 @@ function diskTarget(folder: string): FolderTarget {
   };
 }
 
+function storeTarget(store: FolderStore): FolderTarget {
+  return {
+    name: store.name,
+    write: (path, chunks) => store.write(path, chunks),
+    readText: async (path) => await textOf(await store.open(path)),
+    folder: (path) => storeTarget(store.folder(path)),
+  };
+}
+
 /**
  * Opens a folder for writing; nothing is made until the first file.
  *
@@ -78,6 +74,7 @@ function diskTarget(folder: string): FolderTarget {
  */
 export function openTarget(output: FolderOutput, action: string): FolderTarget {
   if (typeof output === "string" && output.trim() !== "") return diskTarget(output);
+  if (isFolderStore(output)) return storeTarget(output);
   if (typeof output === "object" && output !== null && output.files instanceof Map) {
     return memoryTarget(output, "");
   }

@@ -4,7 +4,7 @@
  */
 
 import { readNumbers } from "../autograd/mod.ts";
-import { openTarget } from "../io/folder_target.ts";
+import { type FolderOutput, openTarget } from "../io/folder_target.ts";
 import { type GgufOut, ggufPieces, type GgufTensorOut } from "../io/gguf_writer.ts";
 import { fromFloat32 } from "../io/safetensors.ts";
 import { inPairs, quantizeQ8_0, transposed } from "../io/gguf_values.ts";
@@ -22,6 +22,9 @@ export interface ExportGgufOptions {
   /** The model's tokenizer, which llama.cpp needs to take and give text; without it the file takes ids alone. */
   tokenizer?: Tokenizer;
 }
+
+/** Where a file is written: its path, or its name in a folder of any kind. */
+export type GgufOutput = string | { readonly folder: FolderOutput; readonly name: string };
 
 /** llama.cpp's numbers for `general.file_type`. */
 const FILE_TYPES = { f16: 1, q8_0: 7 } as const;
@@ -56,13 +59,13 @@ function tensorOf(parameter: Parameter, place: GgufPlace, dtype: "f16" | "q8_0")
  * ```ts ignore
  * await exportGguf(await peftModel.mergeAndUnload(), "tuned.gguf", { dtype: "q8_0", tokenizer });
  * ```
- * @param path of the file; what was there is replaced only when the new one is whole
+ * @param output the file's path, or folder and name; what was there is replaced only when the new one is whole
  * @throws {TypeError} for a model with adapters, one that llama.cpp has no names for or computes in another way, and a
  *   tokenizer that it does not know
  */
 export async function exportGguf(
   model: CausalLM,
-  path: string,
+  output: GgufOutput,
   { dtype = "f16", tokenizer }: ExportGgufOptions = {},
 ): Promise<void> {
   const refuse = (problem: string): never => {
@@ -102,7 +105,13 @@ export async function exportGguf(
       data: async () => await fromFloat32("F32", values),
     });
   }
+  const { folder, name } = typeof output === "string" ? placeOf(output) : output;
+  const target = openTarget(folder, "export the model");
+  await target.write(name, ggufPieces(metadata, tensors));
+}
+
+/** Folder and name of a path. */
+function placeOf(path: string): { folder: string; name: string } {
   const cut = Math.max(path.lastIndexOf("/"), path.lastIndexOf("\\")) + 1;
-  const target = openTarget(path.slice(0, cut) || ".", "export the model");
-  await target.write(path.slice(cut), ggufPieces(metadata, tensors));
+  return { folder: path.slice(0, cut) || ".", name: path.slice(cut) };
 }

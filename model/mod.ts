@@ -22,7 +22,7 @@ export type { AttentionMask, CausalLMInputs, DecoderInputs, TokenIds } from "./i
 export { KVCache } from "./generation/kv_cache.ts";
 export { CausalLMOutput } from "./output.ts";
 export type { SamplingOptions } from "./generation/sampling.ts";
-export { exportGguf, type ExportGgufOptions } from "./gguf_export.ts";
+export { exportGguf, type ExportGgufOptions, type GgufOutput } from "./gguf_export.ts";
 export { AutoTokenizer } from "./tokenizer/auto.ts";
 export { ChatTemplateError } from "./tokenizer/chat_template.ts";
 export type {

@@ -6,7 +6,7 @@
 import { type Device, type Tensor, unallocated, untracked } from "../autograd/mod.ts";
 import type { CausalLM } from "../model/mod.ts";
 import { Conv1D, Module, Parameter, replaceParameters } from "../nn/mod.ts";
-import { getPeftModel, PeftModel } from "../peft/mod.ts";
+import { type AdapterConfig, getPeftModel, PeftModel } from "../peft/mod.ts";
 
 /** A model that is trained. */
 export type PlannedModel = CausalLM | PeftModel<CausalLM>;
@@ -79,6 +79,17 @@ export interface ModelCopy {
   readonly adapter: number;
 }
 
+/** Options of making an adapter where nothing is computed. */
+const UNCOMPUTED = { encode: () => [0], partly: "warn" } as const;
+
+/** Copies a model without its adapters to `device`, with a new adapter. */
+export function copyWithAdapter(model: PlannedModel, config: AdapterConfig, device: Device): ModelCopy {
+  const base = copyBase(model instanceof PeftModel ? model.getBaseModel() : model, device);
+  const weights = device.memory.liveBytes;
+  const copy = getPeftModel(base, config, "default", UNCOMPUTED);
+  return { model: copy, weights, adapter: device.memory.liveBytes - weights };
+}
+
 /**
  * Copies a model to `device`.
  * @throws {TypeError} for a model whose tree is not that of its class with the adapters of its `peftConfig`
@@ -91,7 +102,7 @@ export function copyModel(model: PlannedModel, device: Device): ModelCopy {
   if (isPeft) {
     const configs = Object.entries(model.peftConfig);
     const mixed = new Set(configs.map(([, { peftType }]) => peftType)).size > 1;
-    const options = { encode: () => [0], partly: "warn", mixed } as const;
+    const options = { ...UNCOMPUTED, mixed };
     const [[name, config], ...rest] = configs;
     const made = getPeftModel(base, config, name, options);
     for (const [name, config] of rest) made.addAdapter(name, config, options);

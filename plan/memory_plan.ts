@@ -7,10 +7,10 @@
 import { headChunk } from "../autograd/mod.ts";
 import type { CausalLM } from "../model/mod.ts";
 import { checkOptions } from "../options/names.ts";
-import { PeftModel } from "../peft/mod.ts";
+import { type AdapterConfig, PeftModel } from "../peft/mod.ts";
 import { defaultDataCollator, TrainingArguments } from "../train/mod.ts";
 import { TrainingRun } from "../train/training_run.ts";
-import { copyModel, type PlannedModel } from "./copy_model.ts";
+import { copyModel, copyWithAdapter, type PlannedModel } from "./copy_model.ts";
 
 /** What is trained, as far as memory depends on it. */
 export interface PlanOptions {
@@ -26,6 +26,8 @@ export interface PlanOptions {
   args?: Partial<TrainingArguments>;
   /** The same as `args.gradientCheckpointing`. */
   gradientCheckpointing?: boolean;
+  /** An adapter that the model does not have yet: the plan is for the model with it alone. Default: for the model as it is. */
+  adapter?: AdapterConfig;
   /** Most bytes that the device may hold; default the limit of its ledger, which is none at first. */
   budget?: number;
 }
@@ -37,6 +39,7 @@ const OPTION_NAMES = [
   "padded",
   "args",
   "gradientCheckpointing",
+  "adapter",
   "budget",
 ] as const satisfies readonly (keyof PlanOptions)[];
 
@@ -58,6 +61,8 @@ export interface MemoryBytes {
 
 /** A plan. */
 export interface MemoryPlan extends MemoryBytes {
+  /** How many parameters train. */
+  readonly trainableParameters: number;
   /** Whether it is with gradient checkpointing. */
   readonly gradientCheckpointing: boolean;
   /** The same run with gradient checkpointing. */
@@ -89,6 +94,7 @@ interface Checked {
   readonly labelled: number;
   readonly padded: boolean;
   readonly args: TrainingArguments;
+  readonly newAdapter: AdapterConfig | undefined;
 }
 
 const baseOf = (model: PlannedModel): CausalLM => model instanceof PeftModel ? model.getBaseModel() : model;
@@ -109,7 +115,7 @@ function check(model: PlannedModel, options: PlanOptions): Checked {
   integer("labelled", labelled, 1, length);
   const given = args instanceof TrainingArguments ? args : new TrainingArguments(args);
   return {
-    ...{ batch, length, labelled, padded },
+    ...{ batch, length, labelled, padded, newAdapter: options.adapter },
     args: new TrainingArguments({
       ...given,
       ...{ perDeviceTrainBatchSize: batch, maxSteps: STEPS, outputDir: null, reportTo: "none" },
@@ -119,9 +125,18 @@ function check(model: PlannedModel, options: PlanOptions): Checked {
 }
 
 /** The bytes of one run. */
-function rehearse(model: PlannedModel, { batch, length, labelled, padded, args }: Checked): MemoryBytes {
+function rehearse(
+  model: PlannedModel,
+  { batch, length, labelled, padded, args, newAdapter }: Checked,
+): { readonly bytes: MemoryBytes; readonly trainableParameters: number } {
   const device = baseOf(model).device.rehearsal();
-  const { model: copy, weights, adapter } = copyModel(model, device);
+  const { model: copy, weights, adapter } = newAdapter
+    ? copyWithAdapter(model, newAdapter, device)
+    : copyModel(model, device);
+  const trainableParameters = [...copy.parameters()].reduce(
+    (sum, { requiresGrad, size }) => requiresGrad ? sum + size : sum,
+    0,
+  );
   if (args.gradientCheckpointing) copy.gradientCheckpointingEnable();
   if (args.neftuneNoiseAlpha !== null) copy.neftuneNoiseAlpha = args.neftuneNoiseAlpha;
   const labels = Array.from({ length }, (_, t) => t >= length - labelled ? 1 : -100);
@@ -155,7 +170,7 @@ function rehearse(model: PlannedModel, { batch, length, labelled, padded, args }
     const { chunk, stride } = headChunk(device, counted, vocabSize);
     const head = 4 * (chunk * stride + counted * hiddenSize);
     const activations = total - weights - adapter - optimizer - head;
-    return { weights, adapter, optimizer, activations, head, total };
+    return { bytes: { weights, adapter, optimizer, activations, head, total }, trainableParameters };
   } finally {
     run.dispose();
     copy.dispose();
@@ -220,8 +235,11 @@ export function planMemory(model: PlannedModel, options: PlanOptions = {}): Memo
     rehearse(model, { ...checked, args: new TrainingArguments({ ...checked.args, gradientCheckpointing }) })
   );
   const { gradientCheckpointing } = checked.args;
-  const bytes = gradientCheckpointing ? withCheckpointing : withoutCheckpointing;
-  const plan = { ...bytes, gradientCheckpointing, withCheckpointing, withoutCheckpointing };
+  const { bytes, trainableParameters } = gradientCheckpointing ? withCheckpointing : withoutCheckpointing;
+  const plan = {
+    ...{ ...bytes, trainableParameters, gradientCheckpointing },
+    ...{ withCheckpointing: withCheckpointing.bytes, withoutCheckpointing: withoutCheckpointing.bytes },
+  };
   const budget = options.budget ?? baseOf(model).device.memory.limitBytes;
   if (bytes.total <= budget) return plan;
   throw new MemoryBudgetError(
@@ -245,7 +263,7 @@ export function findLargestBatch(model: PlannedModel, options: Omit<PlanOptions,
     );
   }
   const fits = (batch: number) => {
-    return rehearse(model, check(model, { ...options, batch })).total <= budget;
+    return rehearse(model, check(model, { ...options, batch })).bytes.total <= budget;
   };
   if (!fits(1)) return 0;
   let high = 2;

@@ -5,14 +5,15 @@
  * @module
  */
 
-import { exists, joinPath } from "../io/files.ts";
-import { type JsonObject, readJsonObject, writeJson } from "../io/json.ts";
-import { openSafetensors, type SafetensorsInput, save } from "../io/safetensors.ts";
-import { removeStagedFolder, verifyFolder, writeFolderAtomic } from "../io/staged_folder.ts";
+import type { FileSource, FolderSource } from "../io/file_source.ts";
+import { type FolderTarget, openTarget, writeJsonTo } from "../io/folder_target.ts";
+import { type JsonObject, readJsonFrom } from "../io/json.ts";
+import { openFolder } from "../io/open_file.ts";
+import { openSafetensors, type SafetensorsInput, safetensorsPieces } from "../io/safetensors.ts";
 import { type Parameter, trainingStateKeeper } from "../nn/mod.ts";
 import { camelCase } from "../options/names.ts";
 import { snakeCase } from "../options/table.ts";
-import { checkpointPath, getLastCheckpoint, listCheckpoints } from "./find_checkpoint.ts";
+import { type CheckpointPlace, newestCheckpoint } from "./checkpoint_place.ts";
 import type { LRScheduler, LRSchedulerState } from "./optimizers/lr_scheduler.ts";
 import type { GroupState, Optimizer, OptimizerStateDict } from "./optimizers/optimizer.ts";
 import { randomStates, type TrainableModel, trainableParameters } from "./trainable_model.ts";
@@ -79,16 +80,21 @@ const EARLIER_DATA = { trainSamplingStrategy: "random" } as const;
 const OPTIMIZER = "optimizer.safetensors";
 const TRAINABLE = "trainable.safetensors";
 const MODEL_STATE = "model_state.safetensors";
+/** Bytes that the log of a long run may have: it was checked against its hash. */
+const MAX_STATE_BYTES = 512 * 2 ** 20;
 
 const floats = (data: Uint8Array<ArrayBuffer>) =>
   new Float32Array(data.buffer, data.byteOffset, data.length / 4);
 
 /** Parameters that train and that the model's own `model.safetensors` does not hold. */
-async function missingParameters(folder: string, model: TrainableModel): Promise<Map<string, Parameter>> {
+async function missingParameters(
+  folder: FolderSource,
+  model: TrainableModel,
+): Promise<Map<string, Parameter>> {
   const missing = trainableParameters(model);
-  const path = await joinPath(folder, "model.safetensors");
-  if (!(await exists(path))) return missing;
-  const file = await openSafetensors(path);
+  const source = await folder.open("model.safetensors");
+  if (!source) return missing;
+  const file = await openSafetensors(source);
   for (const name of [...missing.keys()]) {
     if (file.has(name) && file.info(name).dtype === "F32") missing.delete(name);
   }
@@ -97,27 +103,28 @@ async function missingParameters(folder: string, model: TrainableModel): Promise
 }
 
 /** What the model keeps for training besides parameters; no file where there is nothing. */
-async function saveModelState(path: string, model: TrainableModel): Promise<void> {
+async function saveModelState(target: FolderTarget, model: TrainableModel): Promise<void> {
   const state = await model[trainingStateKeeper]?.save() ?? new Map<string, Float32Array<ArrayBuffer>>();
   if (state.size === 0) return;
   const entries = [...state].map(([name, data]): [string, SafetensorsInput] => [
     name,
     { dtype: "F32", shape: [data.length], data },
   ]);
-  await save(path, new Map(entries), {});
+  await target.write(MODEL_STATE, safetensorsPieces(new Map(entries), {}));
 }
 
-async function loadModelState(path: string, model: TrainableModel): Promise<void> {
+async function loadModelState(folder: FolderSource, model: TrainableModel): Promise<void> {
   const state = new Map<string, Float32Array<ArrayBuffer>>();
-  if (await exists(path)) {
-    const file = await openSafetensors(path);
+  const source = await folder.open(MODEL_STATE);
+  if (source) {
+    const file = await openSafetensors(source);
     for (const name of file.names()) state.set(name, floats(await file.read(name)));
     await file.close();
   }
   model[trainingStateKeeper]?.load(state);
 }
 
-async function saveOptimizer(path: string, optimizer: Optimizer): Promise<void> {
+async function saveOptimizer(target: FolderTarget, optimizer: Optimizer): Promise<void> {
   const { state, paramGroups, optimizer: name } = await optimizer.stateDict();
   const entries = new Map<string, SafetensorsInput>();
   const steps: Record<number, number> = {};
@@ -127,15 +134,16 @@ async function saveOptimizer(path: string, optimizer: Optimizer): Promise<void> 
       entries.set(`${index}.${name}`, { dtype: "F32", shape: [data.length], data });
     }
   }
-  await save(path, entries, {
+  const metadata = {
     steps: JSON.stringify(steps),
     param_groups: JSON.stringify(paramGroups),
     ...name !== undefined && { optimizer: name },
-  });
+  };
+  await target.write(OPTIMIZER, safetensorsPieces(entries, metadata));
 }
 
-async function loadOptimizer(folder: string, optimizer: Optimizer): Promise<void> {
-  const file = await openSafetensors(await joinPath(folder, OPTIMIZER));
+async function loadOptimizer(path: string, folder: FolderSource, optimizer: Optimizer): Promise<void> {
+  const file = await openSafetensors(await required(path, folder, OPTIMIZER));
   try {
     const parse = (key: string) => JSON.parse(file.metadata.get(key) ?? "null");
     const state: OptimizerStateDict["state"] = new Map();
@@ -153,10 +161,17 @@ async function loadOptimizer(folder: string, optimizer: Optimizer): Promise<void
     });
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
-    throw new TypeError(`Cannot resume from "${folder}": ${error.message}`, { cause: error });
+    throw new TypeError(`Cannot resume from "${path}": ${error.message}`, { cause: error });
   } finally {
     await file.close();
   }
+}
+
+/** A file that every checkpoint has. */
+async function required(path: string, folder: FolderSource, name: string): Promise<FileSource> {
+  const source = await folder.open(name);
+  if (source) return source;
+  throw new Error(`Cannot resume from "${path}": "${name}" is required, received a checkpoint without it`);
 }
 
 /** `trainer_state.json`, by Hugging Face's names. */
@@ -192,58 +207,58 @@ function stateFile(
 }
 
 /**
- * Writes `checkpoint-N` in `outputDir`, then removes the oldest ones beyond `saveTotalLimit`.
+ * Writes `checkpoint-N` to `place`, then removes the oldest ones beyond `saveTotalLimit`.
  * @returns its path
  */
 export async function saveCheckpoint(
-  outputDir: string,
+  place: CheckpointPlace,
   args: TrainingArguments,
   parts: RunParts,
 ): Promise<string> {
   const { model, optimizer, scheduler, state, losses, data } = parts;
-  const path = await checkpointPath(outputDir, state.globalStep);
+  const path = await place.pathOf(state.globalStep);
   if (state.bestGlobalStep === state.globalStep) state.bestModelCheckpoint = path;
   const session = parts.session ??= 1 +
-    Math.max(0, ...(await listCheckpoints(outputDir)).map(({ session }) => session ?? 0));
+    Math.max(0, ...(await place.list()).map(({ session }) => session ?? 0));
   const about = { format: "@peft/webgpu checkpoint", version: 1, global_step: state.globalStep, session };
-  await writeFolderAtomic(path, async (folder) => {
+  await place.write(path, async (folder) => {
+    const target = openTarget(folder, "save a checkpoint");
     await model.savePretrained?.(folder);
-    const missing = await missingParameters(folder, model);
+    const missing = await missingParameters(openFolder(folder), model);
     if (missing.size > 0) {
       const entries = [...missing].map(([name, parameter]): [string, SafetensorsInput] => [
         name,
         { dtype: "F32", shape: parameter.shape, data: () => parameter.data() },
       ]);
-      await save(await joinPath(folder, TRAINABLE), new Map(entries), { format: "pt" });
+      await target.write(TRAINABLE, safetensorsPieces(new Map(entries), { format: "pt" }));
     }
-    await saveModelState(await joinPath(folder, MODEL_STATE), model);
-    await saveOptimizer(await joinPath(folder, OPTIMIZER), optimizer);
-    await writeJson(await joinPath(folder, "scheduler.json"), scheduler.stateDict());
-    await writeJson(await joinPath(folder, "rng_state.json"), {
+    await saveModelState(target, model);
+    await saveOptimizer(target, optimizer);
+    await writeJsonTo(target, "scheduler.json", scheduler.stateDict());
+    await writeJsonTo(target, "rng_state.json", {
       random: randomStates(model).map(({ seed, step }) => ({ seed, step })),
       data,
       examples: await parts.fingerprint(),
       losses,
     });
-    await writeJson(await joinPath(folder, "trainer_state.json"), stateFile(state, args, parts.callbacks));
-    await writeJson(await joinPath(folder, "training_args.json"), args.toJSON());
-  }, about).catch((error) => explainFailure(outputDir, error));
+    await writeJsonTo(target, "trainer_state.json", stateFile(state, args, parts.callbacks));
+    await writeJsonTo(target, "training_args.json", args.toJSON());
+  }, about).catch((error) => explainFailure(place, error));
   if (args.saveTotalLimit !== null) {
-    const steps = (await listCheckpoints(outputDir)).flatMap(({ step, session }) =>
-      session === null ? [] : [step] // no checkpoint of ours
+    const steps = (await place.list()).flatMap(({ step, session }) => session === null ? [] : [step] // no checkpoint of ours
     );
     const kept = new Set([state.globalStep, ...args.loadBestModelAtEnd ? [state.bestGlobalStep] : []]);
     const surplus = steps.filter((step) => !kept.has(step)).slice(
       Math.max(0, args.saveTotalLimit - kept.size),
     );
-    for (const step of surplus) await removeStagedFolder(await checkpointPath(outputDir, step));
+    for (const step of surplus) await place.remove(await place.pathOf(step));
   }
   return path;
 }
 
 /** Fails with what can be done now that a checkpoint could not be written: those before it are whole. */
-async function explainFailure(outputDir: string, cause: Error): Promise<never> {
-  const newest = await getLastCheckpoint(outputDir).catch(() => null);
+async function explainFailure(place: CheckpointPlace, cause: Error): Promise<never> {
+  const newest = await newestCheckpoint(place).catch(() => null);
   const rest = newest === null
     ? "there is no checkpoint yet"
     : `training can go on from the newest whole checkpoint, "${newest}"`;
@@ -263,10 +278,13 @@ function checkData(path: string, now: DataOrder, then: DataOrder): void {
  * Restores a run from a checkpoint.
  * @throws {Error} if the checkpoint is damaged @throws {TypeError} if it is of another model, optimizer or data order
  */
-export async function loadCheckpoint(path: string, parts: RunParts): Promise<void> {
-  await verifyFolder(path);
+export async function loadCheckpoint(place: CheckpointPlace, path: string, parts: RunParts): Promise<void> {
+  const folder = await place.open(path);
   const { model, optimizer, scheduler, state, losses, data } = parts;
-  const read = async (name: string) => await readJsonObject(await joinPath(path, name)) as JsonObject;
+  const read = async (name: string): Promise<JsonObject> => {
+    await (await required(path, folder, name)).close();
+    return (await readJsonFrom(folder, name, { maxBytes: MAX_STATE_BYTES }))!;
+  };
   const saved = await read("rng_state.json") as unknown as {
     random: { seed: number; step: number }[];
     data: DataOrder;
@@ -281,10 +299,10 @@ export async function loadCheckpoint(path: string, parts: RunParts): Promise<voi
     );
   }
   checkExamples(path, await parts.fingerprint(), saved.examples);
-  await checkParameters(path, model); // all checks first: what is refused changes nothing
-  await loadOptimizer(path, optimizer);
-  await loadParameters(path, model);
-  await loadModelState(await joinPath(path, MODEL_STATE), model);
+  await checkParameters(path, folder, model); // all checks first: what is refused changes nothing
+  await loadOptimizer(path, folder, optimizer);
+  await restoreParameters(path, folder, model);
+  await loadModelState(folder, model);
   scheduler.loadStateDict(await read("scheduler.json") as unknown as LRSchedulerState);
   randoms.forEach((random, i) => {
     random.seed = saved.random[i].seed;
@@ -300,7 +318,7 @@ export async function loadCheckpoint(path: string, parts: RunParts): Promise<voi
   state.bestGlobalStep = progress.best_global_step as number | null ?? null;
   // beside this one, wherever the folder is now
   const best = progress.best_model_checkpoint === null ? null : state.bestGlobalStep;
-  state.bestModelCheckpoint = best === null ? null : await checkpointPath(await joinPath(path, ".."), best);
+  state.bestModelCheckpoint = best === null ? null : await place.pathOf(best, path);
   const kept = progress.stateful_callbacks as Record<string, Record<string, unknown>> | undefined;
   for (const callback of parts.callbacks) {
     const own = callback.name === undefined ? undefined : kept?.[callback.name];
@@ -317,15 +335,16 @@ export async function loadCheckpoint(path: string, parts: RunParts): Promise<voi
 /** Calls `visit` with each trainable parameter and where a checkpoint holds it. @throws {TypeError} as `loadParameters` */
 async function visitParameters(
   path: string,
+  folder: FolderSource,
   model: TrainableModel,
   visit: (parameter: Parameter, read: () => Promise<Float32Array<ArrayBuffer>>) => Promise<void>,
 ): Promise<void> {
   const parameters = trainableParameters(model);
   const left = new Set(parameters.keys());
   for (const name of ["model.safetensors", TRAINABLE]) {
-    const full = await joinPath(path, name);
-    if (!(await exists(full))) continue;
-    const file = await openSafetensors(full);
+    const source = await folder.open(name);
+    if (!source) continue;
+    const file = await openSafetensors(source);
     try {
       for (const key of file.names()) {
         const parameter = parameters.get(key);
@@ -350,11 +369,19 @@ async function visitParameters(
   }
 }
 
-function checkParameters(path: string, model: TrainableModel): Promise<void> {
-  return visitParameters(path, model, () => Promise.resolve());
+function checkParameters(path: string, folder: FolderSource, model: TrainableModel): Promise<void> {
+  return visitParameters(path, folder, model, () => Promise.resolve());
+}
+
+function restoreParameters(path: string, folder: FolderSource, model: TrainableModel): Promise<void> {
+  return visitParameters(path, folder, model, async (parameter, read) => parameter.write(await read()));
 }
 
 /** Restores the trainable parameters from a checkpoint. @throws {TypeError} for one that is missing or does not fit */
-export function loadParameters(path: string, model: TrainableModel): Promise<void> {
-  return visitParameters(path, model, async (parameter, read) => parameter.write(await read()));
+export async function loadParameters(
+  place: CheckpointPlace,
+  path: string,
+  model: TrainableModel,
+): Promise<void> {
+  await restoreParameters(path, await place.open(path), model);
 }

@@ -59,7 +59,7 @@ export type { ReportName } from "./reports/report_names.ts";
 export { type TrainingFacts, writeTrainingCard } from "./reports/training_card.ts";
 export type { TruncationMode } from "./data/truncation.ts";
 export { formatProgress, type ProgressDetails } from "./reports/progress.ts";
-export { getLastCheckpoint } from "./find_checkpoint.ts";
+export { getLastCheckpoint } from "./checkpoint_place.ts";
 export { EarlyStoppingCallback, type EarlyStoppingOptions } from "./early_stopping.ts";
 export type { ComputeMetrics, EvalPrediction, PreprocessLogits, RowPrediction } from "./metrics.ts";
 export type { ModelOutput, TrainableModel } from "./trainable_model.ts";

@@ -4,8 +4,8 @@
  */
 
 import { DeviceLostError } from "../autograd/mod.ts";
+import { checkpointPlace, isWhole } from "./checkpoint_place.ts";
 import { checkOptions } from "../options/names.ts";
-import { verifyFolder } from "../io/staged_folder.ts";
 import { kindOf } from "./data/check_data.ts";
 import type { TrainerCallback } from "./trainer_state.ts";
 import type { Trainer, TrainOptions, TrainOutput } from "./trainer.ts";
@@ -42,10 +42,10 @@ export interface ResilientOutput extends TrainOutput {
 }
 
 /** The last of some checkpoints that is whole; earlier ones may have been removed. */
-async function newestWhole(paths: readonly string[]): Promise<string | null> {
-  for (const path of paths.toReversed()) {
-    if (await verifyFolder(path).then(() => true, () => false)) return path;
-  }
+async function newestWhole(trainer: Trainer | null, paths: readonly string[]): Promise<string | null> {
+  const outputDir = trainer?.args.outputDir ?? null;
+  if (outputDir === null) return null;
+  for (const path of paths.toReversed()) if (await isWhole(checkpointPlace(outputDir), path)) return path;
   return null;
 }
 
@@ -88,9 +88,10 @@ export async function resilientTrain(options: ResilientOptions): Promise<Resilie
   const saved: string[] = []; // by this run: the folder may hold those of another
   const onSave: TrainerCallback["onSave"] = (_args, _state, _control, { checkpoint }) =>
     void saved.push(checkpoint!);
+  let trainer: Trainer | null = null;
   for (let restarts = 0;; restarts++) {
     try {
-      const trainer = await makeTrainer();
+      trainer = await makeTrainer();
       if (typeof trainer?.train !== "function" || typeof trainer.addCallback !== "function") {
         throw new TypeError(`Cannot train: makeTrainer must return a Trainer, received ${kindOf(trainer)}`);
       }
@@ -99,7 +100,7 @@ export async function resilientTrain(options: ResilientOptions): Promise<Resilie
       return { ...output, restarts, trainer };
     } catch (error) {
       if (!(error instanceof DeviceLostError) || restarts >= maxRestarts) throw error;
-      resumeFromCheckpoint = await newestWhole(saved) ?? resumeFromCheckpoint; // without one: as it began
+      resumeFromCheckpoint = await newestWhole(trainer, saved) ?? resumeFromCheckpoint; // without one: as it began
       const checkpoint = typeof resumeFromCheckpoint === "string" ? resumeFromCheckpoint : null;
       await onRestart?.({ restart: restarts + 1, error, checkpoint });
     }

@@ -4,6 +4,7 @@
  */
 
 import { type Device, RandomState, type Tensor } from "../autograd/mod.ts";
+import type { FolderOutput } from "../io/folder_target.ts";
 import {
   Dropout,
   LayerNorm,
@@ -43,7 +44,7 @@ export interface TrainableModel {
   /** Switches dropout. */
   train(mode?: boolean): unknown;
   /** Writes its files. */
-  savePretrained?(folder: string): Promise<unknown>;
+  savePretrained?(folder: FolderOutput): Promise<unknown>;
   /** What a resumed run needs besides parameters: AdaLoRA's importance. */
   readonly [trainingStateKeeper]?: TrainingStateKeeper;
   /** The random state of its dropout. */

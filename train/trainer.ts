@@ -5,13 +5,13 @@
 
 import { TALLY_STEPS } from "../autograd/ops/loss_tally.ts";
 import { checkOptions } from "../options/names.ts";
-import { checkWritableFolder, joinPath, makeDirectory } from "../io/files.ts";
-import { type FolderLock, lockFolder } from "../io/folder_lock.ts";
-import { writeJson } from "../io/json.ts";
+import type { FolderLock } from "../io/folder_lock.ts";
+import type { FolderStore } from "../io/folder_store.ts";
+import { type FolderOutput, openTarget, writeJsonTo } from "../io/folder_target.ts";
 import { noteBest } from "./best_model.ts";
 import { type CallbackInput, type Moment, toCallback } from "./callbacks.ts";
 import { loadCheckpoint, loadParameters, saveCheckpoint } from "./checkpoint.ts";
-import { findCheckpoint } from "./find_checkpoint.ts";
+import { type CheckpointPlace, checkpointPlace, findCheckpoint } from "./checkpoint_place.ts";
 import type { Dataset } from "./data/example.ts";
 import { type Batch, type DataCollator, DataLoader, defaultDataCollator } from "./data/data_loader.ts";
 import { LossWatchdog } from "./loss_watchdog.ts";
@@ -43,7 +43,7 @@ export interface TrainerTokenizer {
   /** Fills them where there is no padding token. */
   readonly eosTokenId: number | null;
   /** Writes its files. */
-  savePretrained?(folder: string): Promise<unknown>;
+  savePretrained?(folder: FolderOutput): Promise<unknown>;
   /** The text of tokens, for reports. */
   decode?(ids: number[]): string;
 }
@@ -207,7 +207,8 @@ export class Trainer {
     const { trainDataset: dataset, optimizers: [optimizer, scheduler] = [null, null] } = this.#options;
     if (!dataset) throw new TypeError("Cannot train: a trainDataset is required, received none");
     const { model, args } = this;
-    if (args.outputDir !== null) await checkWritableFolder(args.outputDir, "train");
+    const place = args.outputDir === null ? null : checkpointPlace(args.outputDir);
+    await place?.check("train");
     await this.prepareData(dataset, signal);
     const control = this.#control;
     Object.assign(control, {
@@ -224,11 +225,15 @@ export class Trainer {
     const { neftuneNoiseAlpha } = model;
     let lock: FolderLock | null = null;
     try {
-      if (args.outputDir !== null) lock = await lockFolder(args.outputDir, "train");
+      lock = await place?.lock("train") ?? null;
       if (resumeFromCheckpoint !== false) {
+        const from = place ?? checkpointPlace(String(resumeFromCheckpoint));
         const newest = resumeFromCheckpoint === true;
-        const path = newest ? await findCheckpoint(this.#outputDir("resume")) : resumeFromCheckpoint;
-        await loadCheckpoint(path, run);
+        await loadCheckpoint(
+          from,
+          newest ? await findCheckpoint(this.#place("resume")) : resumeFromCheckpoint,
+          run,
+        );
       }
       run.start();
       model.train(true);
@@ -246,7 +251,7 @@ export class Trainer {
         checkpoint = await this.#save(run);
       }
       if (args.loadBestModelAtEnd && !aborted && run.state.bestModelCheckpoint !== null) {
-        await loadParameters(run.state.bestModelCheckpoint, model);
+        await loadParameters(this.#place("load the best model"), run.state.bestModelCheckpoint, model);
       }
       run.closeWindow();
       const metrics = run.metrics();
@@ -281,19 +286,22 @@ export class Trainer {
   }
 
   /** Writes the model's and the tokenizer's files and the settings; default to `outputDir`. */
-  async saveModel(folder: string = this.#outputDir("save the model")): Promise<void> {
+  async saveModel(folder: FolderOutput = this.#outputDir("save the model")): Promise<void> {
     if (!this.model.savePretrained) {
       throw new TypeError("Cannot save the model: it must have savePretrained(folder)");
     }
-    await makeDirectory(folder);
     await this.model.savePretrained(folder);
     await this.#options.tokenizer?.savePretrained?.(folder);
-    await writeJson(await joinPath(folder, "training_args.json"), this.args.toJSON());
+    await writeJsonTo(openTarget(folder, "save the model"), "training_args.json", this.args.toJSON());
   }
 
-  #outputDir(action: string): string {
+  #outputDir(action: string): string | FolderStore {
     if (this.args.outputDir !== null) return this.args.outputDir;
     throw new TypeError(`Cannot ${action}: outputDir is required, received none`);
+  }
+
+  #place(action: string): CheckpointPlace {
+    return checkpointPlace(this.#outputDir(action));
   }
 
   async #runEpoch(run: TrainingRun, signal: AbortSignal | undefined): Promise<void> {
@@ -369,7 +377,7 @@ export class Trainer {
   }
 
   async #save(run: TrainingRun): Promise<string> {
-    const checkpoint = await saveCheckpoint(this.#outputDir("save a checkpoint"), this.args, run);
+    const checkpoint = await saveCheckpoint(this.#place("save a checkpoint"), this.args, run);
     await this.#emit("onSave", { checkpoint });
     return checkpoint;
   }

@@ -3,6 +3,7 @@
  * @module
  */
 
+import { type FolderStore, isFolderStore } from "../io/folder_store.ts";
 import { checkOptions } from "../options/names.ts";
 import { choice, flag, integer, number, orNull, type Rule, rule, text } from "../options/rules.ts";
 import { completeOptions, namesOf, option, type OptionTable, toDisk } from "../options/table.ts";
@@ -34,12 +35,17 @@ const reportNames: Rule<ReportName | "none" | readonly ReportName[]> = rule(
 
 const isObject = (value: unknown) => typeof value === "object" && value !== null && !Array.isArray(value);
 
+const outputDir: Rule<string | FolderStore> = rule(
+  "the path of a folder or a FolderStore",
+  (value) => typeof value === "string" || isFolderStore(value),
+);
+
 /** @internal A table of settings; that of a class with more settings has more. */
 export type SettingsTable = OptionTable<Omit<TrainingArguments, "getWarmupSteps" | "toJSON" | "settings">>;
 
 /** @internal Every setting: its default, and the rule for its value. */
 export const SETTINGS: SettingsTable = {
-  outputDir: option<string | null>(null, orNull(text)),
+  outputDir: option<string | FolderStore | null>(null, orNull(outputDir)),
   numTrainEpochs: option(3, number(0)),
   maxSteps: option(-1, integer(-1)),
   perDeviceTrainBatchSize: option(8, integer(1)),
@@ -96,8 +102,11 @@ function refuse(message: string): never {
 
 /** Settings of `Trainer`; defaults are those of `transformers.TrainingArguments` but where it says otherwise. */
 export class TrainingArguments {
-  /** Folder for checkpoints and the trained model; none is written without it. Default null. */
-  outputDir!: string | null;
+  /**
+   * Folder for checkpoints and the trained model: a path, or a store such as `handleStore()` makes of a browser's private
+   * file system. None is written without it. Default null.
+   */
+  outputDir!: string | FolderStore | null;
   /** Passes over the data; may be a fraction. Default 3. */
   numTrainEpochs!: number;
   /** Optimizer steps; if positive, it replaces `numTrainEpochs`. Default -1. */
@@ -267,6 +276,10 @@ export class TrainingArguments {
 
   /** The settings by Hugging Face's own names. */
   toJSON(): Record<string, unknown> {
-    return toDisk(this.settings, this);
+    const { outputDir } = this;
+    return {
+      ...toDisk(this.settings, this),
+      output_dir: isFolderStore(outputDir) ? outputDir.name : outputDir,
+    };
   }
 }

@@ -262,3 +262,24 @@ Deno.test("planMemory() refuses bad sizes, unknown options, models without anyth
   assertThrows(() => planMemory(injected), TypeError, "a model with adapters of getPeftModel, is required");
   injected.dispose();
 });
+
+Deno.test("planMemory() with an adapter that is not made yet plans what it plans of the made one, and leaves the model alone", async () => {
+  const device = await ownDevice();
+  const model = gpt2(device);
+  const names = [...model.namedParameters()].map(([name]) => name);
+  for (
+    const config of [
+      new LoraConfig({ r: 4, targetModules: ["c_attn"], useDora: true }),
+      new IA3Config({ targetModules: ["c_attn", "mlp.c_proj"], feedforwardModules: ["mlp.c_proj"] }),
+      new PrefixTuningConfig({ numVirtualTokens: 4 }),
+    ] as PeftConfig[]
+  ) {
+    const planned = planMemory(model, { batch: 2, length: 32, adapter: config });
+    const made = getPeftModel(model, config);
+    assertEquals(planMemory(made, { batch: 2, length: 32 }), planned, config.peftType);
+    assertEquals(planned.trainableParameters, made.getNbTrainableParameters()[0], config.peftType);
+    made.unload();
+    assertEquals([...model.namedParameters()].map(([name]) => name), names);
+  }
+  model.dispose();
+});

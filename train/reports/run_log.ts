@@ -110,8 +110,10 @@ export class RunLog implements TrainerCallback {
   ): Promise<void> {
     const { about = {}, example, tokenizer } = this.#options;
     const folder = this.#options.folder ?? args.outputDir;
-    if (folder === null) {
-      throw new TypeError("Cannot keep a run log: outputDir or a folder is required, received none");
+    if (typeof folder !== "string") {
+      throw new TypeError(
+        "Cannot keep a run log: the path of outputDir or a folder is required, received none",
+      );
     }
     await makeDirectory(folder);
     const path = await joinPath(folder, RUN_LOG);

@@ -103,10 +103,13 @@ export class TensorBoardLog implements TrainerCallback {
    * that this run goes on from no longer: nothing of them where it begins anew.
    */
   async onTrainBegin(args: TrainingArguments, { globalStep }: Readonly<TrainerState>): Promise<void> {
-    if (this.#folder === null && args.outputDir === null) {
-      throw new TypeError("Cannot write for TensorBoard: outputDir or a folder is required, received none");
+    const { outputDir } = args;
+    if (this.#folder === null && typeof outputDir !== "string") {
+      throw new TypeError(
+        "Cannot write for TensorBoard: the path of outputDir or a folder is required, received none",
+      );
     }
-    const folder = this.#folder ?? await joinPath(args.outputDir!, TENSORBOARD_FOLDER);
+    const folder = this.#folder ?? await joinPath(outputDir as string, TENSORBOARD_FOLDER);
     await makeDirectory(folder);
     const isUsed = (await listDirectory(folder)).some((name) => name.startsWith(FILE_PREFIX));
     const now = Date.now();

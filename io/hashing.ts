@@ -1,0 +1,40 @@
+/**
+ * Hashes of bytes that arrive in pieces: by the host's own code where there is one, else by `@noble/hashes`.
+ *
+ * @module
+ */
+import { hasHost, host } from "./_node.ts";
+
+/** A hash that is being computed. */
+export interface Hasher {
+  /** Adds bytes. */
+  update(bytes: Uint8Array): Hasher;
+  /** The hash as lower-case hex digits; nothing can be added after it. */
+  digest(): string;
+}
+
+/** Starts a hash. */
+export async function newHasher(name: "sha1" | "sha256"): Promise<Hasher> {
+  if (hasHost()) {
+    const hash = (await host()).crypto.createHash(name);
+    const hasher: Hasher = {
+      update(bytes) {
+        hash.update(bytes);
+        return hasher;
+      },
+      digest: () => hash.digest("hex"),
+    };
+    return hasher;
+  }
+  const hash = name === "sha256"
+    ? (await import("@noble/hashes/sha2.js")).sha256.create()
+    : (await import("@noble/hashes/legacy.js")).sha1.create();
+  const hasher: Hasher = {
+    update(bytes) {
+      hash.update(bytes);
+      return hasher;
+    },
+    digest: () => Array.from(hash.digest(), (byte: number) => byte.toString(16).padStart(2, "0")).join(""),
+  };
+  return hasher;
+}
