@@ -6,6 +6,7 @@
  * @module
  */
 import * as esbuild from "esbuild";
+import { linkPackages } from "./package_links.ts";
 import { blankSource, lineAt } from "./source_text.ts";
 
 /** A finished bundle. */
@@ -74,38 +75,11 @@ const COMMON = {
   logLevel: "silent",
 } as const satisfies esbuild.BuildOptions;
 
-/** Runs Deno and gives what it prints. */
-async function runDeno(args: string[]): Promise<string> {
-  const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), { args, stdin: "null" })
-    .output();
-  if (!success) {
-    throw new Error(`Cannot bundle: deno ${args[0]} failed: ${new TextDecoder().decode(stderr).trim()}`);
-  }
-  return new TextDecoder().decode(stdout);
-}
-
-/** A folder in which esbuild finds the packages of {@linkcode PARTS}: links into Deno's cache. */
-async function linkPackages(imports: Readonly<Record<string, string>>): Promise<string> {
-  const { npmCache } = JSON.parse(await runDeno(["info", "--json"])) as { npmCache: string };
-  const folder = await Deno.makeTempDir();
-  const wanted = Object.values(PARTS).flatMap(({ entry, needs = [] }) => [imports[entry], ...needs]);
-  for (const specifier of wanted) {
-    const [, name, version] = /^(?:npm:)?\/?((?:@[^/]+\/)?[^@/]+)@([^/]+)/.exec(specifier)!;
-    await runDeno(["cache", "--quiet", "--no-lock", `npm:${name}@${version}`]); // the lock has them by deno.json
-    for (const registry of Deno.readDirSync(npmCache)) {
-      const path = `${npmCache}/${registry.name}/${name}/${version}`;
-      if (!await Deno.stat(path).then((info) => info.isDirectory, () => false)) continue;
-      await Deno.mkdir(`${folder}/${name.split("/").slice(0, -1).join("/")}`, { recursive: true });
-      await Deno.symlink(path, `${folder}/${name}`);
-      break;
-    }
-  }
-  return folder;
-}
-
 /** Text of each part. */
 async function bundleParts(imports: Readonly<Record<string, string>>): Promise<Map<string, string>> {
-  const folder = await linkPackages(imports);
+  const folder = await linkPackages(
+    Object.values(PARTS).flatMap(({ entry, needs = [] }) => [imports[entry], ...needs]),
+  );
   try {
     const parts = new Map<string, string>();
     for (const [specifier, { file }] of Object.entries(PARTS)) {
