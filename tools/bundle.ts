@@ -48,7 +48,7 @@ interface Part {
 }
 
 /** Packages that go with the bundle, by the specifier that the source imports: file name, and package in deno.json. */
-const PARTS: Readonly<Record<string, Part>> = {
+export const PARTS: Readonly<Record<string, Part>> = {
   "@huggingface/tokenizers": { file: "peft_webgpu_tokenizers.js", entry: "@huggingface/tokenizers" },
   "@huggingface/jinja": { file: "peft_webgpu_jinja.js", entry: "@huggingface/jinja" },
   "papaparse": { file: "peft_webgpu_csv.js", entry: "papaparse" },
@@ -61,8 +61,8 @@ const PARTS: Readonly<Record<string, Part>> = {
   "gpt-tokenizer/bpeRanks/r50k_base": { file: "peft_webgpu_gpt2_vocabulary.js", entry: "gpt-tokenizer/" },
 };
 
-/** Options that every file of the bundle shares. */
-const COMMON = {
+/** Options that every file for browsers shares. */
+export const COMMON = {
   bundle: true,
   write: false,
   minify: true,
@@ -75,11 +75,13 @@ const COMMON = {
   logLevel: "silent",
 } as const satisfies esbuild.BuildOptions;
 
+/** The packages of {@linkcode PARTS}, with versions. @param imports of deno.json */
+export const partPackages = (imports: Readonly<Record<string, string>>): string[] =>
+  Object.values(PARTS).flatMap(({ entry, needs = [] }) => [imports[entry], ...needs]);
+
 /** Text of each part. */
 async function bundleParts(imports: Readonly<Record<string, string>>): Promise<Map<string, string>> {
-  const folder = await linkPackages(
-    Object.values(PARTS).flatMap(({ entry, needs = [] }) => [imports[entry], ...needs]),
-  );
+  const folder = await linkPackages(partPackages(imports));
   try {
     const parts = new Map<string, string>();
     for (const [specifier, { file }] of Object.entries(PARTS)) {

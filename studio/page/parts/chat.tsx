@@ -1,0 +1,157 @@
+/**
+ * A conversation on the page: turns, and the line to write in.
+ * @module
+ */
+import type { ComponentChildren, JSX } from "preact";
+import { useEffect, useId, useRef, useState } from "preact/hooks";
+import type { Answer, Conversation, Turn } from "../state/conversation.ts";
+import { model } from "../state/model.ts";
+import { NumberField } from "./field.tsx";
+import { Failure } from "./failure.tsx";
+import { More } from "./frame.tsx";
+
+function Said({ answer, question }: { answer: Answer; question: string }): JSX.Element {
+  const { voice, state, text, facts, error } = answer;
+  const continues = !model.value?.hasChatTemplate;
+  const found = facts.value;
+  return (
+    <article class={voice.speaker.kind === "base" ? "said base" : "said"}>
+      <h3>{voice.name}</h3>
+      {error.value ? <Failure error={error.value} /> : (
+        <p class="words">
+          {continues && <span class="quiet">{question}</span>}
+          {text.value}
+          {state.value === "waiting" && <span class="quiet">{continues ? " …" : "waits for its turn…"}</span>}
+          {state.value === "writing" && <span class="cursor" aria-hidden="true" />}
+          {state.value === "done" && text.value === "" && <span class="quiet">(says nothing)</span>}
+        </p>
+      )}
+      <small class="quiet number">
+        {found &&
+          `${found.tokens} tokens, ${Math.round(found.tokensPerSecond)} per second${
+            found.end === "length" ? ", cut at its longest" : ""
+          }${found.forgottenMessages > 0 ? `, without the ${found.forgottenMessages} oldest messages` : ""}`}
+      </small>
+    </article>
+  );
+}
+
+function One({ turn }: { turn: Turn }): JSX.Element {
+  return (
+    <li>
+      <p class="question">
+        <span class="hidden">You:</span>
+        {turn.question}
+      </p>
+      <div class={turn.answers.length > 1 ? "answers side" : "answers"}>
+        {turn.answers.map((answer, place) => <Said key={place} answer={answer} question={turn.question} />)}
+      </div>
+    </li>
+  );
+}
+
+/** How answers are chosen. */
+function SamplingFields({ conversation }: { conversation: Conversation }): JSX.Element {
+  const { sampling } = conversation;
+  const { temperature, maxNewTokens } = sampling.value;
+  return (
+    <More label="More: how it answers">
+      <div class="fields">
+        <NumberField
+          label="Chance (temperature)"
+          help="0: always the likeliest word; 1: as the model feels"
+          min={0}
+          max={2}
+          value={temperature ?? 0.7}
+          onChange={(value) => sampling.value = { ...sampling.value, temperature: value }}
+        />
+        <NumberField
+          label="Longest answer, in tokens"
+          isInteger
+          min={1}
+          max={model.value!.contextLength}
+          value={maxNewTokens ?? Math.min(128, model.value!.contextLength)}
+          onChange={(value) => sampling.value = { ...sampling.value, maxNewTokens: value }}
+        />
+      </div>
+    </More>
+  );
+}
+
+/** The conversation. @param props `children`: stands above the line to write in, such as who answers */
+export function Chat(props: {
+  conversation: Conversation;
+  onAsk: (question: string) => void;
+  suggestions: readonly string[];
+  children?: ComponentChildren;
+}): JSX.Element {
+  const { conversation, onAsk, suggestions } = props;
+  const [text, setText] = useState("");
+  const id = useId();
+  const end = useRef<HTMLDivElement>(null);
+  const continues = !model.value?.hasChatTemplate;
+  const count = conversation.turns.value.length;
+  useEffect(() => {
+    if (count > 0) end.current?.scrollIntoView({ block: "nearest" });
+  }, [count]);
+  const ask = (question: string) => {
+    if (question.trim() === "" || conversation.isBusy.value) return;
+    setText("");
+    onAsk(question.trim());
+  };
+  return (
+    <section class="chat" aria-label="Conversation">
+      <ol class="turns">
+        {conversation.turns.value.map((turn, place) => <One key={place} turn={turn} />)}
+      </ol>
+      <div ref={end} class="chat-foot">
+        {props.children}
+        {suggestions.length > 0 && (
+          <div class="row suggestions" role="group" aria-label="Suggestions">
+            {suggestions.map((one) => (
+              <button
+                key={one}
+                type="button"
+                class="chip"
+                disabled={conversation.isBusy.value}
+                onClick={() => ask(one)}
+              >
+                {one}
+              </button>
+            ))}
+          </div>
+        )}
+        <form
+          class="ask"
+          onSubmit={(event) => {
+            event.preventDefault();
+            ask(text);
+          }}
+        >
+          <label for={id} class="hidden">{continues ? "The beginning of a text" : "Your question"}</label>
+          <input
+            id={id}
+            type="text"
+            autocomplete="off"
+            value={text}
+            placeholder={continues ? "Begin a text, and it goes on…" : "Ask something…"}
+            onInput={(event) => setText(event.currentTarget.value)}
+          />
+          {conversation.isBusy.value
+            ? <button type="button" class="calm" onClick={() => conversation.stop()}>Stop</button>
+            : (
+              <button type="submit" class="main" disabled={text.trim() === ""}>
+                {continues ? "Go on" : "Ask"}
+              </button>
+            )}
+        </form>
+        <div class="row between">
+          <SamplingFields conversation={conversation} />
+          {count > 0 && (
+            <button type="button" class="plain" onClick={() => conversation.clear()}>Clear</button>
+          )}
+        </div>
+      </div>
+    </section>
+  );
+}

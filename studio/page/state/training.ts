@@ -1,0 +1,177 @@
+/**
+ * The training: what it does now, and the curves so far.
+ * @module
+ */
+import { computed, signal } from "@preact/signals";
+import type {
+  EngineEvent,
+  NamedFile,
+  ResumableRun,
+  StudioError,
+  TrainEvent,
+  TrainingResult,
+  TrainingSettings,
+} from "../../protocol.ts";
+import { call } from "../engine.ts";
+import { announce } from "./announcement.ts";
+import { refreshShelf } from "./shelf.ts";
+import { Task } from "./task.ts";
+
+type Of<Type extends TrainEvent["type"]> = Extract<TrainEvent, { type: Type }>;
+
+/** The training's life. */
+export const status = signal<"idle" | "running" | "paused" | "ended" | "failed">("idle");
+/** What it does now, in words. */
+export const phase = signal<Of<"phase">["phase"] | null>(null);
+export const phaseText = signal("");
+/** What it was told at its beginning. */
+export const begun = signal<Of<"begin"> | null>(null);
+/** The newest step. */
+export const latest = signal<Of<"step"> | null>(null);
+/** Steps, evaluations and samples so far; {@linkcode version} changes when they grow. */
+export const steps: Of<"step">[] = [];
+export const evaluations: Of<"evaluation">[] = [];
+export const samples: Of<"sample">[] = [];
+export const version = signal(0);
+/** The newest checkpoint, or why it could not be written. */
+export const checkpoint = signal<Of<"checkpoint"> | null>(null);
+export const checkpointError = signal<StudioError | null>(null);
+/** How it ended. */
+export const result = signal<TrainingResult | null>(null);
+/** Running it. */
+export const training = new Task();
+/** Pausing, going on, stopping. */
+export const steering = new Task();
+/** Whether a training holds the device. */
+export const isBusy = computed(() => status.value === "running");
+/** Runs of earlier visits that can go on. */
+export const resumable = signal<readonly ResumableRun[]>([]);
+
+let drawn = 0;
+
+/** Shows what came, once per frame at most: a fast training has hundreds of steps a second. */
+function drawSoon(): void {
+  if (drawn === 0) {
+    drawn = requestAnimationFrame(() => {
+      drawn = 0;
+      latest.value = steps.at(-1) ?? null;
+      version.value++;
+    });
+  }
+}
+
+function clear(): void {
+  steps.length = evaluations.length = samples.length = 0;
+  begun.value =
+    latest.value =
+    checkpoint.value =
+    checkpointError.value =
+    result.value =
+      null;
+  phase.value = null;
+  phaseText.value = "";
+  version.value++;
+}
+
+/** Drops what a training that goes on from a checkpoint does again. */
+function dropAfter(step: number): void {
+  for (const list of [steps, evaluations, samples] as { step: number }[][]) {
+    while (list.length > 0 && list.at(-1)!.step > step) list.pop();
+  }
+}
+
+function take(event: TrainEvent): void {
+  switch (event.type) {
+    case "begin":
+      dropAfter(event.step);
+      if (steps.length === 0) event.history.forEach(take);
+      begun.value = event;
+      status.value = "running";
+      drawSoon();
+      break;
+    case "phase":
+      if (event.phase !== phase.value && event.phase !== "training") announce(event.text);
+      phase.value = event.phase;
+      phaseText.value = event.text;
+      if (event.phase === "paused") status.value = "paused";
+      else if (status.value === "paused") status.value = "running";
+      break;
+    case "step":
+      steps.push(event);
+      drawSoon();
+      break;
+    case "evaluation":
+      evaluations.push(event);
+      drawSoon();
+      break;
+    case "sample":
+      samples.push(event);
+      drawSoon();
+      break;
+    case "checkpoint":
+      checkpoint.value = event;
+      checkpointError.value = null;
+      break;
+    case "checkpointFailed":
+      checkpointError.value = event.error;
+      break;
+  }
+}
+
+const onEvent = (event: EngineEvent) => {
+  if (event.event === "train") take(event.train);
+};
+
+async function end(found: TrainingResult | undefined): Promise<void> {
+  if (!found) {
+    status.value = training.error.value ? "failed" : "idle";
+    return;
+  }
+  result.value = found;
+  status.value = "ended";
+  announce(found.end === "done" ? "The training is done." : "The training was stopped.");
+  await refreshShelf();
+}
+
+/** Trains; gives back when it has ended. */
+export async function startTraining(settings: TrainingSettings): Promise<void> {
+  clear();
+  status.value = "running";
+  await end(await training.run("Preparing the training", "train", { settings }, onEvent));
+}
+
+/** Looks for runs that ended early. */
+export async function findResumable(): Promise<void> {
+  resumable.value = await call("resumable", {}).catch(() => []);
+}
+
+/** Goes on with a run of an earlier visit. @param files the model's, where the run needs them again */
+export async function resumeRun(run: ResumableRun, files?: readonly NamedFile[]): Promise<void> {
+  clear();
+  status.value = "running";
+  resumable.value = resumable.value.filter(({ runId }) => runId !== run.runId);
+  await end(
+    await training.run("Opening the run's model and data", "resumeRun", { runId: run.runId, files }, onEvent),
+  );
+}
+
+/** Deletes a run of an earlier visit. */
+export async function discardRun(runId: string): Promise<void> {
+  await steering.run("Deleting the run", "discardRun", { runId });
+  await findResumable();
+}
+
+/** Pauses after the step that runs. */
+export async function pause(): Promise<void> {
+  if (await steering.run("Pausing after this step", "pause", {})) status.value = "paused";
+}
+
+/** Goes on after a pause. */
+export async function goOn(): Promise<void> {
+  if (await steering.run("Going on", "continue", {})) status.value = "running";
+}
+
+/** Ends it after the step that runs. @param keep whether the adapter so far goes on the shelf */
+export async function stop(keep: boolean): Promise<void> {
+  await steering.run("Stopping after this step", "stop", { keep });
+}

@@ -1,0 +1,203 @@
+/**
+ * Fourth step: the training itself.
+ * @module
+ */
+import type { JSX } from "preact";
+import { environment } from "../engine.ts";
+import { showBytes, showDuration, showLeft, showNumber, showPlural } from "../format.ts";
+import { Failure } from "../parts/failure.tsx";
+import { Fact, Missing, Opening, WayOn } from "../parts/frame.tsx";
+import { MemoryNow } from "../parts/memory_bar.tsx";
+import { Bar, TaskState } from "../parts/wait.tsx";
+import { data } from "../state/data.ts";
+import { method, plan, settings, suggesting } from "../state/method.ts";
+import { model } from "../state/model.ts";
+import { go } from "../state/road.ts";
+import {
+  begun,
+  checkpoint,
+  checkpointError,
+  goOn,
+  isBusy,
+  latest,
+  pause,
+  phase,
+  phaseText,
+  result,
+  startTraining,
+  status,
+  steering,
+  stop,
+  training,
+} from "../state/training.ts";
+import { Curves } from "./train_curves.tsx";
+import { Samples } from "./train_samples.tsx";
+
+/** The training in one sentence, before it starts. */
+function Ready(): JSX.Element {
+  const chosen = settings.value!;
+  const title = method.value?.title ?? chosen.method;
+  const isLora = chosen.method === "lora";
+  return (
+    <section class="panel ready">
+      <p class="sentence">
+        <b>{model.value!.name}</b> learns from <b>{showPlural(data.value!.trainExamples, "example")}</b> with
+        {" "}
+        {isLora ? <b>a small add-on ({title})</b> : <b>{title}</b>}, in{" "}
+        <b>{showPlural(chosen.steps, "step")}</b>.
+      </p>
+      {isLora && (
+        <p class="quiet">
+          The add-on is a few small matrices beside the model's own weights; the model itself stays as it is.
+        </p>
+      )}
+      <div class="row">
+        <button
+          type="button"
+          class="main large"
+          disabled={plan.value?.fits === false || suggesting.waitsFor.value !== null}
+          onClick={() => startTraining(settings.value!)}
+        >
+          {status.value === "idle" ? "Start training" : "Train again"}
+        </button>
+        <span class="quiet">
+          {plan.value
+            ? plan.value.fits
+              ? `Takes ${showBytes(plan.value.total)} of memory. You can pause or stop it at any time.`
+              : "It does not fit into memory yet: see the step before."
+            : "You can pause or stop it at any time."}
+        </span>
+      </div>
+    </section>
+  );
+}
+
+/** What happens now, how far it is, how long it takes. */
+function Now(): JSX.Element {
+  const step = latest.value;
+  const total = begun.value?.steps ?? settings.value?.steps ?? 1;
+  const done = step?.step ?? begun.value?.step ?? 0;
+  const isPaused = status.value === "paused";
+  const doing = isPaused
+    ? "Paused. The model is free: you can compare it now."
+    : phase.value && phase.value !== "training"
+    ? `${phaseText.value}…`
+    : step
+    ? "Learning…"
+    : `${training.progress.value?.text ?? training.waitsFor.value ?? "Preparing the training"}…`;
+  const left = isPaused
+    ? ""
+    : step?.leftMs == null
+    ? "time left: known after two steps"
+    : `${showLeft(step.leftMs)} left`;
+  return (
+    <section class="panel now" aria-label="Progress">
+      <div class="row between">
+        <p class="doing">{doing}</p>
+        <p class="quiet number">{left}</p>
+      </div>
+      <Bar part={step ? done / total : null} label={`Step ${done} of ${total}`} />
+      <dl class="facts">
+        <Fact name="Step">
+          {done} <span class="quiet">of {total}</span>
+        </Fact>
+        <Fact name="Error (loss)" note="nats per token">{step ? showNumber(step.loss) : "–"}</Fact>
+        <Fact name="Speed" note="tokens per second">
+          {step ? Math.round(step.tokensPerSecond).toLocaleString("en-US") : "–"}
+        </Fact>
+        <Fact name="Saved at step" note={checkpoint.value ? showBytes(checkpoint.value.bytes) : "not yet"}>
+          {checkpoint.value?.step ?? "–"}
+        </Fact>
+      </dl>
+      <div class="row">
+        {isPaused
+          ? <button type="button" class="main" onClick={goOn}>Go on</button>
+          : <button type="button" class="calm" disabled={!step} onClick={pause}>Pause</button>}
+        <button type="button" class="calm" disabled={!step} onClick={() => stop(true)}>Stop and keep</button>
+        <button type="button" class="plain" onClick={() => step ? stop(false) : training.cancel()}>
+          Stop and throw away
+        </button>
+        {isPaused && <button type="button" class="calm" onClick={() => go("compare")}>Compare now</button>}
+      </div>
+      <TaskState task={steering} />
+      {checkpointError.value && (
+        <Failure
+          error={checkpointError.value}
+          onClose={() => checkpointError.value = null}
+        />
+      )}
+    </section>
+  );
+}
+
+function Ended(): JSX.Element {
+  const found = result.value!;
+  const words = found.end === "done" ? "Done." : found.adapter ? "Stopped, and kept." : "Stopped.";
+  return (
+    <section class="panel ended" aria-labelledby="training-ended">
+      <h2 id="training-ended">{words}</h2>
+      <dl class="facts">
+        <Fact name="Took" note={showPlural(found.step, "step")}>{showDuration(found.takenMs)}</Fact>
+        <Fact name="Error (loss)" note="nats per token">{showNumber(found.loss)}</Fact>
+        {found.evalLoss !== null && (
+          <Fact name="On held-out examples" note="nats per token">{showNumber(found.evalLoss)}</Fact>
+        )}
+        {found.adapter && (
+          <Fact name="What it learned" note={found.adapter.name}>{showBytes(found.adapter.bytes)}</Fact>
+        )}
+      </dl>
+      {found.adapter && (
+        <button type="button" class="main large" onClick={() => go("compare")}>
+          Compare before and after <span aria-hidden="true">→</span>
+        </button>
+      )}
+    </section>
+  );
+}
+
+function Memory(): JSX.Element | null {
+  const step = latest.value;
+  if (!step) return null;
+  return (
+    <section class="panel" aria-labelledby="device-memory">
+      <h2 id="device-memory">Device memory</h2>
+      <MemoryNow
+        bytes={step.deviceBytes}
+        peak={step.peakDeviceBytes}
+        budget={environment.value?.gpu?.memoryBudget ?? null}
+      />
+    </section>
+  );
+}
+
+/** The step. */
+export function TrainStep(): JSX.Element {
+  const isAlive = isBusy.value || status.value === "paused";
+  if (!isAlive && status.value === "idle" && (!settings.value || !data.value)) {
+    const [to, label] = model.value
+      ? ["data", "Choose examples"] as const
+      : ["model", "Choose a model"] as const;
+    return <Missing title="Train" text="First choose a model, and what it learns." to={to} label={label} />;
+  }
+  const hasCurves = status.value !== "idle";
+  return (
+    <>
+      <Opening
+        title={isAlive ? "It is learning" : status.value === "ended" ? "It has learned" : "Ready to learn"}
+      />
+      {training.error.value && <TaskState task={training} />}
+      {isAlive && <Now />}
+      {status.value === "ended" && <Ended />}
+      {hasCurves && <Curves />}
+      {hasCurves && <Samples />}
+      {hasCurves && <Memory />}
+      {!isAlive && settings.value && data.value && <Ready />}
+      <WayOn
+        label="Compare"
+        to="compare"
+        isQuiet
+        why={status.value === "ended" || status.value === "paused" ? null : "After the training."}
+      />
+    </>
+  );
+}

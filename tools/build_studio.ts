@@ -1,0 +1,201 @@
+/**
+ * Builds the studio, a page where one teaches a model, as static files that any host can serve under any path:
+ * dist/studio/ with index.html, the page's script and style, the engine's script (a worker) and what it loads on first
+ * use, the built-in model, its sample data, and the font. Run: `deno run -A tools/build_studio.ts [--hub URL]`.
+ * @module
+ */
+import * as esbuild from "esbuild";
+import { parseArgs } from "node:util";
+import { COMMON, findRuntimeNames, partPackages, PARTS } from "./bundle.ts";
+import { linkPackages } from "./package_links.ts";
+
+const ROOT = new URL("../", import.meta.url).pathname;
+
+/** Where models come from unless another hub is chosen: its files lie on hosts of two domains. */
+export const DEFAULT_HUB = "https://huggingface.co";
+const DEFAULT_HUB_HOSTS = ["https://huggingface.co", "https://*.huggingface.co", "https://*.hf.co"];
+
+/** Packages of the page, by their names in deno.json, and what they need themselves. */
+const PAGE_PACKAGES = ["preact", "@preact/signals", "uplot", "@fontsource-variable/figtree"];
+const PAGE_NEEDS = ["@preact/signals-core@1.14.5"];
+
+/** Choices of a build. */
+export interface StudioOptions {
+  /** Folder to write; default dist/studio. */
+  readonly output?: string;
+  /** The worker's module; default studio/engine/worker.ts. */
+  readonly engine?: string;
+  /** Origin of the model hub, the only other one that the page may reach; default {@linkcode DEFAULT_HUB}. */
+  readonly hub?: string;
+}
+
+/** What a build wrote. */
+export interface StudioBuild {
+  readonly output: string;
+  /** Bytes of every file, by path. */
+  readonly files: ReadonlyMap<string, number>;
+  /** Paths of the page's script, its style, and the worker's script. */
+  readonly page: string;
+  readonly style: string;
+  readonly engine: string;
+  /** What a first visit loads before it can show anything, gzipped: the scripts, and the style. */
+  readonly gzip: { readonly page: number; readonly style: number; readonly engine: number };
+  /** What keeps it from running in a browser; empty when it does. */
+  readonly problems: readonly string[];
+}
+
+/** The policy that the page's `<meta>` states, and its worker inherits: its own origin and the hub, nothing else. */
+export function contentPolicy(hub: string): string {
+  const hosts = hub === DEFAULT_HUB ? DEFAULT_HUB_HOSTS : [hub];
+  return [
+    "default-src 'none'",
+    "script-src 'self' 'wasm-unsafe-eval'", // Parquet's decompressor is WebAssembly
+    "style-src 'self'",
+    "font-src 'self'",
+    "img-src 'self' data:",
+    `connect-src 'self' blob: ${hosts.join(" ")}`,
+    "worker-src 'self' blob:",
+    "base-uri 'none'",
+    "form-action 'none'",
+  ].join("; ");
+}
+
+/** Bytes of `data` after gzip. */
+async function gzipLength(data: Uint8Array<ArrayBuffer>): Promise<number> {
+  const zipped = new Blob([data]).stream().pipeThrough(new CompressionStream("gzip"));
+  return (await new Response(zipped).arrayBuffer()).byteLength;
+}
+
+/** `https://host:port` of a hub's address. @throws TypeError for what is none */
+function hubOrigin(hub: string): string {
+  const { protocol, origin } = URL.canParse(hub) ? new URL(hub) : { protocol: "", origin: "" };
+  if (!/^https?:$/.test(protocol)) {
+    throw new TypeError(`Cannot build the studio: the hub must be a web address, received "${hub}"`);
+  }
+  return origin;
+}
+
+/** Paths of files, relative to `folder`. */
+async function walk(folder: string, below = ""): Promise<string[]> {
+  const found: string[] = [];
+  for await (const { name, isDirectory } of Deno.readDir(`${folder}/${below}`)) {
+    if (isDirectory) found.push(...await walk(folder, `${below}${name}/`));
+    else found.push(`${below}${name}`);
+  }
+  return found.sort();
+}
+
+/** The outputs of one esbuild run, written below `output`; the entry's path is first. */
+async function write(output: string, options: esbuild.BuildOptions): Promise<string[]> {
+  const { outputFiles } = await esbuild.build({ ...COMMON, ...options, write: false, outdir: output });
+  const paths: string[] = [];
+  for (const { path, contents } of outputFiles!) {
+    await Deno.writeFile(path, contents);
+    paths.push(path.slice(output.length + 1));
+  }
+  return paths;
+}
+
+/**
+ * Builds the studio.
+ * @throws Error with esbuild's messages where a source cannot be read or parsed @throws TypeError for a hub without origin
+ */
+export async function buildStudio(options: StudioOptions = {}): Promise<StudioBuild> {
+  const { output = `${ROOT}dist/studio`, engine = `${ROOT}studio/engine/worker.ts` } = options;
+  const hub = hubOrigin(options.hub ?? DEFAULT_HUB);
+  const { imports, version } = JSON.parse(await Deno.readTextFile(`${ROOT}deno.json`)) as {
+    imports: Record<string, string>;
+    version: string;
+  };
+  await Deno.remove(output, { recursive: true }).catch(() => {});
+  await Deno.mkdir(output, { recursive: true });
+  const packages = await linkPackages([
+    ...PAGE_PACKAGES.map((name) => imports[name]),
+    ...PAGE_NEEDS,
+    ...partPackages(imports),
+  ]);
+  try {
+    const own = Object.entries(imports).filter(([, target]) => target.startsWith("./"));
+    const shared = {
+      nodePaths: [packages],
+      alias: Object.fromEntries(own.map(([name, target]) => [name, ROOT + target.slice(2)])),
+      entryNames: "[name]-[hash]",
+      chunkNames: "[name]-[hash]",
+      assetNames: "[name]-[hash]",
+    } satisfies esbuild.BuildOptions;
+    const outside = Object.entries(imports)
+      .filter(([name, target]) => target.startsWith("npm:") && !PAGE_PACKAGES.includes(name))
+      .filter(([name]) => !Object.values(PARTS).some(({ entry }) => entry === name))
+      .map(([name]) => name.endsWith("/") ? `${name}*` : name);
+    const engineFiles = await write(output, {
+      ...shared,
+      entryPoints: { engine },
+      splitting: true,
+      chunkNames: "engine-[name]-[hash]",
+      external: ["node:*", ...outside],
+    });
+    const isEntry = (path: string) => /^engine-[A-Z0-9]{8}\.js$/.test(path);
+    const engineFile = engineFiles.find(isEntry)!;
+    const pageFiles = await write(output, {
+      ...shared,
+      entryPoints: { studio: `${ROOT}studio/page/main.tsx` },
+      loader: { ".woff2": "file" },
+      jsx: "automatic",
+      jsxImportSource: "preact",
+      define: {
+        ENGINE_FILE: JSON.stringify(engineFile),
+        HUB_ORIGIN: JSON.stringify(hub),
+        STUDIO_VERSION: JSON.stringify(version),
+      },
+    });
+    const [page, style, font] = [".js", ".css", ".woff2"].map((end) =>
+      pageFiles.find((path) => path.endsWith(end))!
+    );
+    const filled: Record<string, string> = { policy: contentPolicy(hub), page, style, font };
+    const html = (await Deno.readTextFile(`${ROOT}studio/index.html`))
+      .replaceAll(/\{\{(\w+)\}\}/g, (_, name: string) => filled[name]);
+    await Deno.writeTextFile(`${output}/index.html`, html);
+    for (const name of ["theme.js", "icon.svg"]) {
+      await Deno.copyFile(`${ROOT}studio/page/${name}`, `${output}/${name}`);
+    }
+    for (const folder of ["model", "data"]) {
+      await Deno.mkdir(`${output}/assets/${folder}`, { recursive: true });
+      for (const path of await walk(`${ROOT}examples/demo/${folder}`)) {
+        await Deno.copyFile(`${ROOT}examples/demo/${folder}/${path}`, `${output}/assets/${folder}/${path}`);
+      }
+    }
+    await Deno.copyFile(`${packages}/@fontsource-variable/figtree/LICENSE`, `${output}/font_license.txt`);
+
+    const files = new Map<string, number>();
+    const problems: string[] = [];
+    for (const path of await walk(output)) {
+      files.set(path, (await Deno.stat(`${output}/${path}`)).size);
+      if (!path.endsWith(".js")) continue;
+      const code = await Deno.readTextFile(`${output}/${path}`);
+      problems.push(...findRuntimeNames(code).map((problem) => `${path} ${problem}`));
+    }
+    const zipped = async (path: string) => await gzipLength(await Deno.readFile(`${output}/${path}`));
+    const gzip = { page: await zipped(page), style: await zipped(style), engine: await zipped(engineFile) };
+    return { output, files, page, style, engine: engineFile, gzip, problems };
+  } finally {
+    await esbuild.stop();
+    await Deno.remove(packages, { recursive: true });
+  }
+}
+
+if (import.meta.main) {
+  const { values } = parseArgs({
+    args: Deno.args,
+    options: { hub: { type: "string" }, output: { type: "string" } },
+  });
+  const { output, gzip, problems } = await buildStudio(values);
+  for (const problem of problems) console.error(problem);
+  const kilobytes = (bytes: number) => `${(bytes / 1000).toFixed(1)} kB`;
+  console.log(
+    `${output}: gzipped, the page's script has ${kilobytes(gzip.page)}, its style ${
+      kilobytes(gzip.style)
+    }, ` +
+      `the engine ${kilobytes(gzip.engine)}`,
+  );
+  Deno.exit(problems.length === 0 ? 0 : 1);
+}
