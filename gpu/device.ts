@@ -21,6 +21,7 @@ import { narrowLimits } from "./limits.ts";
 import { PipelineCache } from "./pipeline_cache.ts";
 import { Readback } from "./readback.ts";
 import { rehearsalOf } from "./rehearsal.ts";
+import { offersSubgroups, SUBGROUPS, trySubgroups } from "./subgroups.ts";
 import { writeBytes } from "./write_bytes.ts";
 
 /** Counters since the device was made. */
@@ -75,7 +76,12 @@ export class Device {
   #writtenBytes = 0;
   #capture: Capture | null = null;
 
-  private constructor(gpuDevice: GPUDevice, info: GPUAdapterInfo | undefined, options: DeviceOptions) {
+  private constructor(
+    gpuDevice: GPUDevice,
+    info: GPUAdapterInfo | undefined,
+    options: DeviceOptions,
+    subgroupSize = 0,
+  ) {
     this.gpuDevice = gpuDevice;
     this.limits = narrowLimits(gpuDevice.limits, options.limits);
     this.#maxWorkgroups = this.limits.maxComputeWorkgroupsPerDimension;
@@ -83,7 +89,7 @@ export class Device {
     this.features = new Set(gpuDevice.features as Iterable<string>);
     const names = [info?.description, info?.device, info?.vendor];
     this.adapterName = names.find((name) => name) ?? "unknown adapter";
-    this.profile = deviceProfile(this.adapterName, info?.isFallbackAdapter);
+    this.profile = deviceProfile(this.adapterName, info?.isFallbackAdapter, subgroupSize);
     this.#stream = new CommandStream(gpuDevice, this.profile.submissionWork);
     const { memoryLimitBytes = Infinity } = options;
     this.#pool = new BufferPool(
@@ -106,7 +112,8 @@ export class Device {
    */
   static async create(options: DeviceOptions = {}): Promise<Device> {
     if (options.device) {
-      const adopted = new Device(options.device, options.device.adapterInfo, options);
+      const { device, device: { adapterInfo } } = options;
+      const adopted = new Device(device, adapterInfo, options, await trySubgroups(device, adapterInfo));
       await adopted.#health.checkNew();
       return adopted;
     }
@@ -117,8 +124,14 @@ export class Device {
       requiredLimits[name] = Math.min(wanted, adapter.limits[name]);
     }
     const requiredFeatures = WANTED_FEATURES.filter((name) => adapter.features.has(name)) as GPUFeatureName[];
-    const device = await adapter.requestDevice({ label: "@peft/webgpu", requiredLimits, requiredFeatures });
-    const made = new Device(device, adapter.info, { ...options, adapter });
+    const wanted = { label: "@peft/webgpu", requiredLimits, requiredFeatures };
+    const more = [...requiredFeatures, SUBGROUPS as GPUFeatureName];
+    const device = offersSubgroups(adapter)
+      ? await adapter.requestDevice({ ...wanted, requiredFeatures: more })
+        .catch(() => adapter.requestDevice(wanted))
+      : await adapter.requestDevice(wanted);
+    const size = await trySubgroups(device, adapter.info);
+    const made = new Device(device, adapter.info, { ...options, adapter }, size);
     await made.#health.checkNew();
     return made;
   }

@@ -13,6 +13,11 @@ export interface DeviceProfile {
    */
   readonly kind: AdapterKind;
   /**
+   * Threads of a subgroup whose values kernels hand around, 0 where they do not: without the feature, and on hardware,
+   * where it was not measured.
+   */
+  readonly subgroupSize: number;
+  /**
    * Loop iterations that one invocation runs, all its loops together, before the driver ends them without an error:
    * 65,535 on Mesa's llvmpipe (`LP_MAX_TGSI_LOOP_ITERATIONS`), and on a software adapter that does not say what it is.
    * SwiftShader and hardware have no such limit: Infinity.
@@ -48,7 +53,7 @@ export interface DeviceProfile {
 
 const BOTH = { submissionWork: 2e11, headChunkBytes: 32 * 2 ** 20 } as const;
 
-const PROFILES: Readonly<Record<AdapterKind, Omit<DeviceProfile, "maxLoopIterations">>> = {
+const PROFILES: Readonly<Record<AdapterKind, Omit<DeviceProfile, "maxLoopIterations" | "subgroupSize">>> = {
   // Few cores, and a barrier costs more than reading again from the cache: threads that work on their own.
   software: {
     ...BOTH,
@@ -86,10 +91,15 @@ const SOFTWARE_NAMES = /llvmpipe|swiftshader|basic render/i;
  * The defaults for an adapter.
  * @param adapterName such as `llvmpipe (LLVM 15.0.6, 256 bits)`
  * @param isFallback what WebGPU says about it; undefined where the runtime says nothing
+ * @param subgroupSize threads of a subgroup, 0 without that feature
  */
-export function deviceProfile(adapterName: string, isFallback?: boolean): DeviceProfile {
+export function deviceProfile(adapterName: string, isFallback?: boolean, subgroupSize = 0): DeviceProfile {
   const kind = isFallback ?? SOFTWARE_NAMES.test(adapterName) ? "software" : "hardware";
   const limited = /llvmpipe/i.test(adapterName) ||
     kind === "software" && !/swiftshader|basic render/i.test(adapterName);
-  return { ...PROFILES[kind], maxLoopIterations: limited ? 65535 : Infinity };
+  return {
+    ...PROFILES[kind],
+    subgroupSize: kind === "software" ? subgroupSize : 0,
+    maxLoopIterations: limited ? 65535 : Infinity,
+  };
 }

@@ -4,6 +4,7 @@
  */
 import type { KernelSpec } from "../kernels/kernel_spec.ts";
 import { SHADER_STAGE_COMPUTE } from "./flags.ts";
+import { sourceFor } from "./subgroups.ts";
 
 /** A kernel that is being compiled. */
 export interface KernelPipeline {
@@ -34,7 +35,7 @@ export function kernelPipeline(
     });
   }
   const layout = device.createBindGroupLayout({ label, entries });
-  const module = device.createShaderModule({ label, code: kernel.wgsl });
+  const module = device.createShaderModule({ label, code: sourceFor(device, kernel.wgsl) });
   const report = module.getCompilationInfo();
   const pipeline = device.createComputePipeline({
     label,

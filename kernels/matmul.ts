@@ -3,6 +3,7 @@
  *
  * - `register`: barrier-free register tile, best on software adapters, and everywhere for skinny products
  *   (after tfjs-backend-webgpu's register blocking without its shared memory).
+ *   Where the threads of a workgroup are one subgroup, what all of them need is loaded once (`matmul_broadcast.ts`).
  * - `shared`: tiles in workgroup memory (Volkov & Demmel 2008, "Benchmarking GPUs to tune dense linear algebra").
  *
  * Both come in NN, NT and TN, for right operands in every format of weights (`weights/`), with four-wide or scalar
@@ -90,6 +91,10 @@ export function matmulKernels(): MatmulKernel[] {
     { tileM: 4, tileN: 16, lanesM: 8, lanesN: 1 },
     { tileM: 16, tileN: 16 },
     { tileM: 1, tileN: 4 },
+    { broadcast: true },
+    { broadcast: true, vector: SCALAR, anyK: true, extension: "nn", bias: true },
+    { broadcast: true, tileM: 32, lanesN: 4, extension: "nt", residual: true },
+    { broadcast: true, tileN: 16, lanesM: 8, lanesN: 1, anyK: true },
     { tileM: 2, tileN: 4, lanesN: 16, lanesK: 8, anyK: true, bias: true },
     SHARED,
     { ...SHARED, vector: SCALAR, anyK: true },
@@ -103,6 +108,7 @@ export function matmulKernels(): MatmulKernel[] {
   const frozen = WEIGHT_FORMAT_NAMES.filter((weight) => weight !== PLAIN.weight).flatMap((weight) =>
     (formatNamed(weight).native ? [false, true] : [false]).flatMap((nativeHalf) => [
       { weight, nativeHalf, grouped: formatNamed(weight).reading.shared !== undefined },
+      { weight, nativeHalf, grouped: formatNamed(weight).reading.shared !== undefined, broadcast: true },
       { weight, nativeHalf, vector: SCALAR, anyK: true },
       { ...SHARED, weight, nativeHalf, anyK: true },
     ])

@@ -4,6 +4,7 @@
  * lie; where they run along the threads, four steps of K at a time, each with one scale for the tile's columns.
  * @module
  */
+import { sharedSide, shareItems } from "./matmul_broadcast.ts";
 import { type MatmulOptions, readingOfB } from "./matmul_options.ts";
 import { columnOffset, component, range, rowOffset, type TilePlace } from "./matmul_text.ts";
 import type { SharedPart } from "./weights/mod.ts";
@@ -17,17 +18,26 @@ export function sharedOfB(options: MatmulOptions): SharedPart | null {
   return layout === "nn" && tileN <= 16 && shared.elements % tileN === 0 ? shared : null;
 }
 
-/** Names of rows of a, which run along K, and reads of four steps of them. */
-function rowsOfA({ tileM, vector }: MatmulOptions, place: TilePlace) {
-  const fourth = vector.a ? " / 4u" : "";
-  const names = range(tileM).map((i) =>
-    `  let a${i} = batchA + min(row + ${rowOffset(place, i)}u, params.M - 1u) * (params.lda${fourth});`
-  );
-  const read = (i: number, quad: string) =>
+/** Rows of a, which run along K: where they lie, and statements that read four steps of each as `x<i>`. */
+function rowsOfA(options: MatmulOptions, place: TilePlace) {
+  const { tileM, vector } = options;
+  const at = (row: string) => `batchA + min(${row}, params.M - 1u) * (params.lda${vector.a ? " / 4u" : ""})`;
+  const names = range(tileM).map((i) => `  let a${i} = ${at(`row + ${rowOffset(place, i)}u`)};`);
+  const four = (first: string, quad: string) =>
     vector.a
-      ? `a[a${i} + ${quad}]`
-      : `vec4f(${range(4).map((s) => `a[a${i} + 4u * (${quad}) + ${s}u]`).join(", ")})`;
-  return { names, read };
+      ? `a[${first} + ${quad}]`
+      : `vec4f(${range(4).map((s) => `a[${first} + 4u * (${quad}) + ${s}u]`).join(", ")})`;
+  if (sharedSide(options) !== "left") {
+    const read = (quad: string) => range(tileM).map((i) => `      let x${i} = ${four(`a${i}`, quad)};`);
+    return { places: names, read, names };
+  }
+  const shares = (quad: string) =>
+    shareItems(options, "a", tileM, (i) => at(`row + ${i}`), (first) => four(first, quad));
+  const read = (quad: string) => {
+    const { reads, item } = shares(quad);
+    return [...reads, ...range(tileM).map((i) => `      let x${i} = ${item(i)};`)];
+  };
+  return { places: shares("").places, read, names };
 }
 
 /** acc += four steps of K: rows `x<i>` of a, and `w(s, j)` of step s and columns 4 j to 4 j + 3. */
@@ -45,13 +55,13 @@ function accumulate({ tileM, tileN }: MatmulOptions, w: (s: number, j: number) =
 
 /** y = a [M, K] b [N, K]^T: groups of b's rows in pieces. */
 function alongRows(options: MatmulOptions, { pieces }: SharedPart, place: TilePlace): string {
-  const { tileM, tileN, lanesK } = options;
-  const { names, read } = rowsOfA(options, place);
+  const { tileN, lanesK } = options;
+  const { places, read } = rowsOfA(options, place);
   const quads = pieces.elements / 4;
   const columns = range(tileN);
   const [from, by] = lanesK > 1 ? ["laneK", `${lanesK}u`] : ["0u", "1u"];
   const piece = (c: number, t: number) => pieces.quads === 1 ? `p${c}` : `p${c}[${t}]`;
-  return `${names.join("\n")}
+  return `${places.join("\n")}
 ${
     columns.map((c) =>
       `  let b${c} = batchB + min(col + ${columnOffset(place, c)}u, params.N - 1u) * (params.ldb / 4u);`
@@ -66,7 +76,7 @@ ${
     range(pieces.quads).map((t) => {
       const quad = `first + ${pieces.place("p", t)}`;
       return `      {
-${range(tileM).map((i) => `      let x${i} = ${read(i, quad)};`).join("\n")}
+${read(quad).join("\n")}
 ${
         range(4).flatMap((s) =>
           range(tileN / 4).map((j) =>
@@ -87,7 +97,7 @@ ${accumulate(options, (s, j) => `w${s}_${j}`).join("\n")}
 /** y = a [M, K] b [K, N]: one scale for the columns of a tile, in each step of K. */
 function acrossRows(options: MatmulOptions, place: TilePlace): string {
   const { tileM, tileN, lanesK, anyK } = options;
-  const { names, read } = rowsOfA(options, place);
+  const { places, read, names } = rowsOfA(options, place);
   const groups = range(tileN / 4);
   const [from, by] = lanesK > 1 ? ["laneK", `${lanesK}u`] : ["0u", "1u"];
   const step = (s: string, name: string) => [
@@ -96,12 +106,12 @@ function acrossRows(options: MatmulOptions, place: TilePlace): string {
     ...groups.map((j) => `      let w${name}_${j} = four_b(b${j} + r${name}, s${name});`),
   ];
   const lines = [
-    ...names,
+    ...places,
     ...groups.map((j) =>
       `  let b${j} = batchB + min((col + ${columnOffset(place, 4 * j)}u) / 4u, params.N / 4u - 1u);`
     ),
     `  for (var k4 = ${from}; k4 < params.K / 4u; k4 += ${by}) {`,
-    ...range(tileM).map((i) => `      let x${i} = ${read(i, "k4")};`),
+    ...read("k4"),
     ...range(4).flatMap((s) => step(`(k4 * 4u + ${s}u)`, String(s))),
     ...accumulate(options, (s, j) => `w${s}_${j}`),
     "  }",
@@ -109,6 +119,7 @@ function acrossRows(options: MatmulOptions, place: TilePlace): string {
   if (anyK) { // the last one to three steps, one at a time
     const [first, turn] = lanesK > 1 ? [" + laneK", `${lanesK}u`] : ["", "1u"];
     const one = (i: number) => options.vector.a ? `a[a${i} + k / 4u][k % 4u]` : `a[a${i} + k]`;
+    if (places !== names) lines.push(...names);
     lines.push(
       `  for (var k = params.K / 4u * 4u${first}; k < params.K; k += ${turn}) {`,
       ...step("k", ""),

@@ -57,6 +57,11 @@ export interface MatmulOptions {
   readonly tileK: number;
   /** Reads the next step's tiles into registers while it multiplies (`shared` only); default false. */
   readonly ahead?: boolean;
+  /**
+   * The threads of a workgroup are one subgroup and load what all of them need once between them (`register` with
+   * lanesK 1; feature "subgroups"); default false.
+   */
+  readonly broadcast?: boolean;
   /** Whether K may be other than a multiple of 4 (`register`) or of `tileK` (`shared`). */
   readonly anyK: boolean;
   /** Whether K consists of whole groups of b's neighbours that share a scale, in formats that have such; default false. */
@@ -150,7 +155,7 @@ export function readingOfB({ weight, nativeHalf }: MatmulOptions): WeightReading
 /** Features the device must have. */
 export function matmulFeatures(options: MatmulOptions): string[] {
   const { feature } = readingOfB(options);
-  return feature ? [feature.device] : [];
+  return [...feature ? [feature.device] : [], ...options.broadcast ? ["subgroups"] : []];
 }
 
 /** The kernel's name: every option that changes the program, so that it is also a key. Made for every launch. */
@@ -166,6 +171,7 @@ export function matmulName(options: MatmulOptions): string {
     (extension !== "none" && vector.extension ? "x" : "");
   name += vectors === "" ? ".scalar" : `.vec4${vectors}`;
   if (options.ahead) name += ".ahead";
+  if (options.broadcast) name += ".broadcast";
   if (options.anyK) name += ".anyK";
   if (options.grouped) name += ".grouped";
   if (extension !== "none") name += `.lora_${extension}`;

@@ -26,6 +26,7 @@ import {
   type TilePlace,
 } from "./matmul_text.ts";
 import { groupsFor } from "./kernel_spec.ts";
+import { sharedSide, shareItems } from "./matmul_broadcast.ts";
 import { groupedLoop, sharedOfB } from "./matmul_grouped.ts";
 
 /** One loop over the shared dimension: the product itself, or the extension's R columns. */
@@ -48,46 +49,73 @@ interface Loop {
 
 /** One loop over the shared dimension, four steps at a time, and where needed the last one to three steps. */
 function loopText(options: MatmulOptions, loop: Loop, place: TilePlace): string {
-  const { tileM, tileN } = options;
+  const { tileM, tileN, lanesK } = options;
+  const { layout, prefix: p, vectorLeft, vectorRight } = loop;
+  const shared = sharedSide(options);
   const row = (i: number) => `row + ${rowOffset(place, i)}u`;
   const col = (c: number) => `col + ${columnOffset(place, c)}u`;
-  const p = loop.prefix;
+  const leftGroups = range(Math.ceil(tileM / 4));
+  const rightGroups = range(tileN / 4);
+  const k = `${p}k4`;
   const lines: string[] = [];
-  const leftFourth = loop.vectorLeft ? " / 4u" : "";
-  const rightFourth = loop.vectorRight ? " / 4u" : "";
-  lines.push(`  let ${p}lda = ${loop.leftStride}${leftFourth};`);
-  lines.push(`  let ${p}ldb = ${loop.rightStride}${rightFourth};`);
+  lines.push(`  let ${p}lda = ${loop.leftStride}${vectorLeft ? " / 4u" : ""};`);
+  lines.push(`  let ${p}ldb = ${loop.rightStride}${vectorRight ? " / 4u" : ""};`);
 
   // Where the tile's rows and columns begin. Rows and columns past the end repeat the last one: their sums are not
   // stored, and a clamped read costs less than a branch.
-  const leftGroups = range(Math.ceil(tileM / 4));
-  if (loop.layout !== "tn") {
-    for (const i of range(tileM)) {
-      lines.push(`  let ${p}a${i} = ${loop.leftBase} + min(${row(i)}, params.M - 1u) * ${p}lda;`);
-    }
-  } else if (loop.vectorLeft) {
-    for (const g of leftGroups) {
-      lines.push(`  let ${p}a${g} = ${loop.leftBase} + min((${row(4 * g)}) / 4u, params.M / 4u - 1u);`);
-    }
-  } else {
-    for (const i of range(tileM)) {
-      lines.push(`  let ${p}a${i} = ${loop.leftBase} + min(${row(i)}, params.M - 1u);`);
-    }
-  }
-  const rightGroups = range(tileN / 4);
-  if (loop.layout === "nt") {
-    for (const c of range(tileN)) {
-      lines.push(`  let ${p}b${c} = ${loop.rightBase} + min(${col(c)}, params.N - 1u) * ${p}ldb;`);
-    }
-  } else if (loop.vectorRight) {
-    for (const j of rightGroups) {
-      lines.push(`  let ${p}b${j} = ${loop.rightBase} + min((${col(4 * j)}) / 4u, params.N / 4u - 1u);`);
-    }
-  } else {
-    for (const c of range(tileN)) {
-      lines.push(`  let ${p}b${c} = ${loop.rightBase} + min(${col(c)}, params.N - 1u);`);
-    }
-  }
+  const leftRow = (at: string) => `${loop.leftBase} + min(${at}, params.M - 1u)`;
+  const leftFour = (at: string) => `${loop.leftBase} + min((${at}) / 4u, params.M / 4u - 1u)`;
+  const rightRow = (at: string) => `${loop.rightBase} + min(${at}, params.N - 1u)`;
+  const rightFour = (at: string) => `${loop.rightBase} + min((${at}) / 4u, params.N / 4u - 1u)`;
+  const leftPlaces = layout === "tn" && vectorLeft
+    ? leftGroups.map((g) => `  let ${p}a${g} = ${leftFour(row(4 * g))};`)
+    : range(tileM).map((i) => `  let ${p}a${i} = ${leftRow(row(i))}${layout === "tn" ? "" : ` * ${p}lda`};`);
+  const rightPlaces = layout !== "nt" && vectorRight
+    ? rightGroups.map((j) => `  let ${p}b${j} = ${rightFour(col(4 * j))};`)
+    : range(tileN).map((c) => `  let ${p}b${c} = ${rightRow(col(c))}${layout === "nt" ? ` * ${p}ldb` : ""};`);
+
+  // Four steps of a row that runs along K, or step s of four neighbouring rows.
+  const leftAlong = (at: string) =>
+    vectorLeft
+      ? loop.left(`${at} + ${k}`)
+      : `vec4f(${range(4).map((s) => loop.left(`${at} + ${k} * 4u + ${s}u`)).join(", ")})`;
+  const rightAlong = (at: string) =>
+    vectorRight
+      ? loop.right(`${at} + ${k}`)
+      : `vec4f(${range(4).map((s) => loop.right(`${at} + ${k} * 4u + ${s}u`)).join(", ")})`;
+  const step = (s: number) => `(${k} * 4u + ${s}u)`;
+  const leftAcross = (s: number, g: number) => {
+    if (vectorLeft) return loop.left(`${p}a${g} + ${step(s)} * ${p}lda`);
+    const one = (i: number) => i < tileM ? loop.left(`${p}a${i} + ${step(s)} * ${p}lda`) : "0.0";
+    return `vec4f(${range(4).map((e) => one(4 * g + e)).join(", ")})`;
+  };
+  const rightAcross = (s: number, j: number) =>
+    vectorRight
+      ? loop.right(`${p}b${j} + ${step(s)} * ${p}ldb`)
+      : `vec4f(${range(4).map((e) => loop.right(`${p}b${4 * j + e} + ${step(s)} * ${p}ldb`)).join(", ")})`;
+
+  // What all threads need is loaded once between them: rows along K, or (step, four neighbours) across it.
+  const across = (count: number, item: string) => [`${item} % ${count}u`, `${item} / ${count}u`];
+  const sharedLeft = shared !== "left"
+    ? null
+    : layout !== "tn"
+    ? shareItems(options, `${p}a`, tileM, (i) => `${leftRow(`row + ${i}`)} * ${p}lda`, leftAlong)
+    : vectorLeft && tileM % 4 === 0
+    ? shareItems(options, `${p}a`, 4 * leftGroups.length, (i) => {
+      const [g, s] = across(leftGroups.length, i);
+      return `${leftFour(`row + 4u * (${g})`)} + (${s}) * ${p}lda`;
+    }, (at) => loop.left(`${at} + ${k} * 4u * ${p}lda`))
+    : null;
+  const sharedRight = shared !== "right"
+    ? null
+    : layout === "nt"
+    ? shareItems(options, `${p}b`, tileN, (c) => `${rightRow(`col + ${c}`)} * ${p}ldb`, rightAlong)
+    : vectorRight
+    ? shareItems(options, `${p}b`, 4 * rightGroups.length, (i) => {
+      const [j, s] = across(rightGroups.length, i);
+      return `${rightFour(`col + 4u * (${j})`)} + (${s}) * ${p}ldb`;
+    }, (at) => loop.right(`${at} + ${k} * 4u * ${p}ldb`))
+    : null;
 
   // Steps of K nested in one expression: accumulators are read and written once per turn of the loop.
   const accumulate = (
@@ -106,71 +134,56 @@ function loopText(options: MatmulOptions, loop: Loop, place: TilePlace): string 
     }
   };
 
-  const { lanesK } = options;
+  lines.push(...sharedLeft?.places ?? leftPlaces, ...sharedRight?.places ?? rightPlaces);
   const [from, by] = lanesK > 1 ? ["laneK", `${lanesK}u`] : ["0u", "1u"];
-  lines.push(`  for (var ${p}k4 = ${from}; ${p}k4 < ${loop.length} / 4u; ${p}k4 += ${by}) {`);
-  const k = `${p}k4`;
-  if (loop.layout !== "tn") {
+  lines.push(`  for (var ${k} = ${from}; ${k} < ${loop.length} / 4u; ${k} += ${by}) {`);
+  lines.push(...sharedLeft?.reads ?? [], ...sharedRight?.reads ?? []);
+  if (layout !== "tn") {
     for (const i of range(tileM)) {
-      const value = loop.vectorLeft
-        ? loop.left(`${p}a${i} + ${k}`)
-        : `vec4f(${range(4).map((s) => loop.left(`${p}a${i} + ${k} * 4u + ${s}u`)).join(", ")})`;
-      lines.push(`    let x${i} = ${value};`);
+      lines.push(`    let x${i} = ${sharedLeft?.item(i) ?? leftAlong(`${p}a${i}`)};`);
     }
   }
-  if (loop.layout === "nt") {
+  if (layout === "nt") {
     for (const c of range(tileN)) {
-      const value = loop.vectorRight
-        ? loop.right(`${p}b${c} + ${k}`)
-        : `vec4f(${range(4).map((s) => loop.right(`${p}b${c} + ${k} * 4u + ${s}u`)).join(", ")})`;
-      lines.push(`    let w${c} = ${value};`);
+      lines.push(`    let w${c} = ${sharedRight?.item(c) ?? rightAlong(`${p}b${c}`)};`);
     }
   }
   for (const s of range(4)) {
-    const step = `(${k} * 4u + ${s}u)`;
-    if (loop.layout === "tn") {
+    if (layout === "tn") {
       for (const g of leftGroups) {
-        const value = loop.vectorLeft
-          ? loop.left(`${p}a${g} + ${step} * ${p}lda`)
-          : `vec4f(${
-            range(4).map((e) =>
-              4 * g + e < tileM ? loop.left(`${p}a${4 * g + e} + ${step} * ${p}lda`) : "0.0"
-            ).join(
-              ", ",
-            )
-          })`;
+        const value = sharedLeft?.item(s * leftGroups.length + g) ?? leftAcross(s, g);
         lines.push(`    let x${s}_${g} = ${value};`);
       }
     }
     for (const j of rightGroups) {
-      const value = loop.layout === "nt"
+      const value = layout === "nt"
         ? `vec4f(${range(4).map((e) => `w${4 * j + e}.${component(s)}`).join(", ")})`
-        : loop.vectorRight
-        ? loop.right(`${p}b${j} + ${step} * ${p}ldb`)
-        : `vec4f(${range(4).map((e) => loop.right(`${p}b${4 * j + e} + ${step} * ${p}ldb`)).join(", ")})`;
+        : sharedRight?.item(s * rightGroups.length + j) ?? rightAcross(s, j);
       lines.push(`    let w${s}_${j} = ${value};`);
     }
   }
   accumulate(
     4,
-    (s, i) => loop.layout === "tn" ? `x${s}_${i >> 2}.${component(i & 3)}` : `x${i}.${component(s)}`,
+    (s, i) => layout === "tn" ? `x${s}_${i >> 2}.${component(i & 3)}` : `x${i}.${component(s)}`,
     (s, j) => `w${s}_${j}`,
   );
   lines.push("  }");
 
   if (loop.anyLength) {
-    // The last one to three steps, one at a time.
+    // The last one to three steps, one at a time, each thread for itself.
+    if (sharedLeft) lines.push(...leftPlaces);
+    if (sharedRight) lines.push(...rightPlaces);
     const [first, turn] = lanesK > 1 ? [" + laneK", `${lanesK}u`] : ["", "1u"];
     lines.push(`  for (var k = ${loop.length} / 4u * 4u${first}; k < ${loop.length}; k += ${turn}) {`);
     const left = (i: number) =>
-      loop.layout === "tn" ? (loop.vectorLeft ? `x${i >> 2}.${component(i & 3)}` : `x${i}`) : `x${i}`;
-    if (loop.layout === "tn" && loop.vectorLeft) {
+      layout === "tn" ? (vectorLeft ? `x${i >> 2}.${component(i & 3)}` : `x${i}`) : `x${i}`;
+    if (layout === "tn" && vectorLeft) {
       for (const g of leftGroups) lines.push(`    let x${g} = ${loop.left(`${p}a${g} + k * ${p}lda`)};`);
     } else {
       for (const i of range(tileM)) {
-        const value = loop.layout === "tn"
+        const value = layout === "tn"
           ? loop.left(`${p}a${i} + k * ${p}lda`)
-          : loop.vectorLeft
+          : vectorLeft
           ? `${loop.left(`${p}a${i} + k / 4u`)}[k % 4u]`
           : loop.left(`${p}a${i} + k`);
         lines.push(`    let x${i} = ${value};`);
@@ -178,10 +191,10 @@ function loopText(options: MatmulOptions, loop: Loop, place: TilePlace): string 
     }
     for (const j of rightGroups) {
       const at = (c: number) =>
-        loop.layout === "nt"
-          ? loop.vectorRight ? `${loop.right(`${p}b${c} + k / 4u`)}[k % 4u]` : loop.right(`${p}b${c} + k`)
+        layout === "nt"
+          ? vectorRight ? `${loop.right(`${p}b${c} + k / 4u`)}[k % 4u]` : loop.right(`${p}b${c} + k`)
           : loop.right(`${p}b${c} + k * ${p}ldb`);
-      const value = loop.layout !== "nt" && loop.vectorRight
+      const value = layout !== "nt" && vectorRight
         ? loop.right(`${p}b${j} + k * ${p}ldb`)
         : `vec4f(${range(4).map((e) => at(4 * j + e)).join(", ")})`;
       lines.push(`    let w${j} = ${value};`);
@@ -228,7 +241,7 @@ ${add.join("\n")}
 }
 
 function registerText(options: MatmulOptions): string {
-  const { tileM, tileN, lanesM, lanesN, lanesK, vector } = options;
+  const { tileM, tileN, lanesM, lanesN, lanesK, vector, broadcast } = options;
   const accumulators = range(tileM).flatMap((i) =>
     range(tileN / 4).map((j) => `  var acc${i}_${j} = vec4f();`)
   );
@@ -262,7 +275,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
 ${lanes}
   let row = (group.y * ${lanesM}u + tile / ${lanesN}u) * ${tileM}u;
   let col = (group.x * ${lanesN}u + tile % ${lanesN}u) * ${tileN}u;
-${lanesK > 1 ? "" : "  if (row >= params.M || col >= params.N) { return; }"}
+${lanesK > 1 || broadcast ? "" : "  if (row >= params.M || col >= params.N) { return; }"}
 ${batchOffsets(options)}
 ${accumulators.join("\n")}
 ${main}

@@ -68,7 +68,9 @@ function activationOf({ activation }: MatmulOptions): FusedActivation | null {
 /** The uniform struct, the bindings and the functions that read b and apply the activation. */
 export function matmulDeclarations(options: MatmulOptions): string {
   const reading = readingOfB(options);
-  const lines = [...(reading.feature ? [`enable ${reading.feature.wgsl};`] : []), "struct Params {"];
+  const lines = reading.feature ? [`enable ${reading.feature.wgsl};`] : [];
+  if (options.broadcast) lines.push("enable subgroups;");
+  lines.push("struct Params {");
   for (const [name, type] of Object.entries(MATMUL_PARAMS)) lines.push(`  ${name}: ${type},`);
   lines.push("}");
   const buffers = matmulBuffers(options);

@@ -42,9 +42,9 @@ export function tileName(tile: MatmulTile): string {
   const size = `${tile.tileM}x${tile.tileN}` + (tile.variant === "shared" ? `x${tile.tileK}` : "");
   const lanes = `${tile.lanesM}x${tile.lanesN}` + (tile.lanesK > 1 ? `x${tile.lanesK}` : "");
   const ahead = tile.ahead ? " ahead" : "";
-  return `${tile.variant} ${size} of ${lanes}${ahead}${tile.scalar ? " scalar" : ""}${
-    tile.nativeHalf ? " f16" : ""
-  }`;
+  return `${tile.variant} ${size} of ${lanes}${ahead}${tile.broadcast ? " subgroup" : ""}${
+    tile.scalar ? " scalar" : ""
+  }${tile.nativeHalf ? " f16" : ""}`;
 }
 
 function registerTiles({ kind }: AdapterFacts, { M, N, K }: MatmulShape): readonly Grid[] {
@@ -79,12 +79,24 @@ function sharedTiles({ kind }: AdapterFacts, { M, N }: MatmulShape): readonly Gr
   return tiles;
 }
 
+/** Tiles for threads of one subgroup. */
+function subgroupTiles({ subgroupSize: threads }: AdapterFacts, { M, N }: MatmulShape): MatmulTile[] {
+  if (threads === 0) return [];
+  const tiles: Grid[] = N <= 16 && M > N ? [[8, N <= 4 ? 4 : N <= 8 ? 8 : 16, threads, 1]] : [
+    [8, 8, 1, threads],
+    ...(M > 8 ? [[16, 8, 1, threads]] as Grid[] : []),
+    ...(M > 16 ? [[32, 8, 1, threads], [16, 16, 1, threads]] as Grid[] : []),
+  ];
+  return tiles.map((tile) => ({ ...register(tile), broadcast: true }));
+}
+
 /** The matrix product variants for a shape; the fixed table's is the first. */
 export function matmulCandidates(target: CandidateTarget, shape: MatmulShape): MatmulTile[] {
   const fixed = selectMatmul(target.profile, shape);
   const tiles = [
     fixed,
     ...registerTiles(target.profile, shape).map(register),
+    ...subgroupTiles(target.profile, shape),
     ...sharedTiles(target.profile, shape).map(shared).flatMap((tile) => [tile, { ...tile, ahead: true }]),
     { ...fixed, scalar: true },
   ];
@@ -101,14 +113,15 @@ export function attentionChoiceName({ variant, rows, WORKGROUP_SIZE }: Attention
 }
 
 /** The attention variants for a number of queries; the fixed table's is the first. */
-export function attentionCandidates({ kind }: AdapterFacts, Tq: number): AttentionChoice[] {
+export function attentionCandidates(facts: AdapterFacts, Tq: number): AttentionChoice[] {
   const choice = (variant: AttentionChoice["variant"], rows: number, keys: number, size: number) => ({
     variant,
     rows: { forward: rows, backwardQuery: rows, backwardKeyValue: keys },
     WORKGROUP_SIZE: size,
   });
+  const { kind } = facts;
   const choices = [
-    selectAttention({ kind }, Tq),
+    selectAttention(facts, Tq),
     choice("tile", 8, 8, 8),
     choice("tile", 8, 8, 4),
     choice("tile", 8, 8, 16),

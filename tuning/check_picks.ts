@@ -22,14 +22,18 @@ function oneOf<T>(where: string, fields: Fields, name: string, allowed: readonly
 
 const POWERS = [1, 2, 4, 8, 16, 32, 64, 128, 256];
 
-/** A tile of the matrix product family. @throws {TypeError | RangeError} if a field does not fit */
-export function checkMatmulTile(where: string, value: unknown): MatmulTile {
+/**
+ * A tile of the matrix product family.
+ * @param subgroupSize threads of the device's subgroups, 0 for none
+ * @throws {TypeError | RangeError} if a field does not fit
+ */
+export function checkMatmulTile(where: string, value: unknown, subgroupSize = 0): MatmulTile {
   const fields = fieldsOf(where, value);
   const variant = oneOf(where, fields, "variant", ["register", "shared"] as const);
   const shared = variant === "shared";
   const tile = {
     variant,
-    tileM: oneOf(where, fields, "tileM", shared ? [4, 8] : [1, 2, 3, 4, 8, 16]),
+    tileM: oneOf(where, fields, "tileM", shared ? [4, 8] : [1, 2, 3, 4, 8, 16, 32]),
     tileN: oneOf(where, fields, "tileN", shared ? [4, 8] : [4, 8, 16]),
     lanesM: oneOf(where, fields, "lanesM", POWERS),
     lanesN: oneOf(where, fields, "lanesN", POWERS),
@@ -40,8 +44,16 @@ export function checkMatmulTile(where: string, value: unknown): MatmulTile {
     ...(fields.nativeHalf === undefined
       ? {}
       : { nativeHalf: oneOf(where, fields, "nativeHalf", [true, false]) }),
+    ...(fields.broadcast === undefined
+      ? {}
+      : { broadcast: oneOf(where, fields, "broadcast", [true, false]) }),
   };
   const threads = tile.lanesM * tile.lanesN * tile.lanesK;
+  if (tile.broadcast && (shared || tile.lanesK > 1 || threads !== subgroupSize)) {
+    throw new RangeError(
+      `"${where}" with "broadcast" must have the ${subgroupSize} threads of a subgroup, received ${threads}`,
+    );
+  }
   if (threads > 256) {
     throw new RangeError(`"${where}" must have at most 256 threads per workgroup, received ${threads}`);
   }

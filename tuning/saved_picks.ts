@@ -55,7 +55,7 @@ export function loadTuning(device: Device, json: string | null | undefined): Tun
         return { picks: 0, ignored: `results are for ${name} "${file[name]}", this is "${own[name]}"` };
       }
     }
-    loaded = toPicks(file.picks);
+    loaded = toPicks(file.picks, device.profile.subgroupSize);
   } catch (error) {
     const ignored = `Cannot use the tuning results: ${
       (error as Error).message
@@ -84,11 +84,11 @@ function parse(json: string): TuningOrigin & { readonly picks: Readonly<Record<s
   return file as unknown as TuningOrigin & { readonly picks: Readonly<Record<string, unknown>> };
 }
 
-function toPicks(picks: Readonly<Record<string, unknown>>): KernelPicks {
+function toPicks(picks: Readonly<Record<string, unknown>>, subgroupSize: number): KernelPicks {
   const loaded = new KernelPicks();
   for (const [shapeClass, pick] of Object.entries(picks)) {
     if (shapeClass.startsWith("matmul ")) {
-      loaded.pickMatmul(shapeClass, checkMatmulTile(shapeClass, pick));
+      loaded.pickMatmul(shapeClass, checkMatmulTile(shapeClass, pick, subgroupSize));
     } else if (shapeClass.startsWith("attention ")) {
       loaded.pickAttention(shapeClass, checkAttentionChoice(shapeClass, pick));
     } else throw new TypeError(`"${shapeClass}" is no class of shapes`);

@@ -43,7 +43,7 @@ export function chooseKernels(
   const choice = given ?? picksOf(device)?.attention(shape) ?? selectAttention(device.profile, Tq);
   const reach = reachOf(choice);
   if (choice.variant === "tile" || STAGES.every((stage) => reach[stage] >= Tk)) return { choice, reach };
-  const tiles = selectAttention({ kind: "software" }, Tq);
+  const tiles = selectAttention({ kind: "software", subgroupSize: 0 }, Tq);
   return { choice: tiles, reach: reachOf(tiles) };
 }
 

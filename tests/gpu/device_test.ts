@@ -20,6 +20,7 @@ import {
   OutOfDeviceMemoryError,
   ShaderCompileError,
 } from "../../gpu/mod.ts";
+import { trySubgroups } from "../../gpu/subgroups.ts";
 import { trialCompile } from "../../gpu/trial_compile.ts";
 import type { KernelSpec } from "../../kernels/kernel_spec.ts";
 import { addKernel, download, storeKernel, upload, wordsOf } from "./probe.ts";
@@ -54,7 +55,9 @@ Deno.test("Device.create() asks for the smaller of its wish, the caller's and th
   assertEquals(requiredLimits!.maxBufferSize, 2 ** 28);
   assertEquals(requiredLimits!.maxComputeInvocationsPerWorkgroup, 128);
   assertEquals(requiredLimits!.maxComputeWorkgroupStorageSize, 20_000);
-  assertEquals([...requiredFeatures!], ["shader-f16"]);
+  const { subgroupMinSize = 0, subgroupMaxSize = 0 } = adapter.info; // Deno's adapters do not list the feature
+  const hasOneSize = subgroupMinSize > 1 && subgroupMinSize === subgroupMaxSize;
+  assertEquals([...requiredFeatures!], ["shader-f16", ...hasOneSize ? ["subgroups"] : []]);
   device.destroy();
 });
 
@@ -96,6 +99,39 @@ Deno.test("a software adapter is told from its name or flag", async () => {
   const device = await defaultDevice();
   const software = /llvmpipe|swiftshader/i.test(`${adapter.info.description} ${adapter.info.device}`);
   assertEquals(device.isFallback, software, `${device.adapterName}`);
+});
+
+Deno.test("a software adapter's kernels hand values around in subgroups of its size, also on the caller's device", async () => {
+  const device = await defaultDevice();
+  const expected = /llvmpipe.*256 bits/i.test(device.adapterName)
+    ? 8
+    : /swiftshader/i.test(device.adapterName)
+    ? 4
+    : null;
+  if (expected !== null) assertEquals(device.profile.subgroupSize, expected);
+  assertEquals(device.features.has("subgroups"), device.profile.subgroupSize > 0);
+  const adapter = (await navigator.gpu.requestAdapter())!;
+  const plain = await Device.create({ device: await adapter.requestDevice() });
+  assertEquals(plain.profile.subgroupSize, 0); // the caller did not ask for the feature
+  plain.destroy();
+  const again = (await navigator.gpu.requestAdapter())!;
+  const requiredFeatures = ["subgroups" as GPUFeatureName].filter(() => device.profile.subgroupSize > 0);
+  const adopted = await Device.create({ device: await again.requestDevice({ requiredFeatures }) });
+  assertEquals(adopted.profile.subgroupSize, device.profile.subgroupSize);
+  adopted.destroy();
+});
+
+Deno.test("trySubgroups() gives 0 where threads of a workgroup are not one subgroup, or it has several sizes", async () => {
+  const { gpuDevice, profile } = await defaultDevice();
+  if (profile.subgroupSize === 0) return;
+  const info = (subgroupMinSize: number, subgroupMaxSize: number) =>
+    ({ subgroupMinSize, subgroupMaxSize }) as GPUAdapterInfo;
+  assertEquals(
+    await trySubgroups(gpuDevice, info(profile.subgroupSize, profile.subgroupSize)),
+    profile.subgroupSize,
+  );
+  assertEquals(await trySubgroups(gpuDevice, info(4 * profile.subgroupSize, 4 * profile.subgroupSize)), 0);
+  assertEquals(await trySubgroups(gpuDevice, info(4, 64)), 0);
 });
 
 Deno.test("initDevice() makes the default device, which currentDevice() and defaultDevice() give", async () => {

@@ -19,6 +19,14 @@ const TILES: Record<string, MatmulTile> = {
   registerSplit: { variant: "register", tileM: 4, tileN: 4, lanesM: 2, lanesN: 4, lanesK: 8, tileK: 4 },
   shared: { variant: "shared", tileM: 4, tileN: 8, lanesM: 4, lanesN: 4, lanesK: 1, tileK: 16 },
 };
+const { subgroupSize } = (await defaultDevice()).profile;
+/** Without subgroups the same tiles, each thread for itself. */
+const ofSubgroup = (tileM: number, tileN: number, along: "rows" | "columns"): MatmulTile => {
+  const threads = subgroupSize || 8;
+  const [lanesM, lanesN] = along === "rows" ? [threads, 1] : [1, threads];
+  const tile = { variant: "register", tileM, tileN, lanesM, lanesN, lanesK: 1, tileK: 4 } as const;
+  return { ...tile, broadcast: subgroupSize > 0 };
+};
 TILES.sharedAhead = { ...TILES.shared, ahead: true };
 TILES.sharedSmallAhead = { ...TILES.sharedSmall, ahead: true }; // its last round of loads is not full
 const LAYOUTS: readonly MatmulLayout[] = ["nn", "nt", "tn"];
@@ -134,9 +142,19 @@ async function check(test: Case): Promise<void> {
 
 Deno.test("matmulKernel() agrees with the float64 reference for every variant, layout and operand format", async () => {
   const { register, registerWide, registerSplit, shared, sharedAhead, sharedSmallAhead } = TILES;
-  for (const tile of [register, registerWide, registerSplit, shared, sharedAhead, sharedSmallAhead]) {
+  const ofSubgroups = [ofSubgroup(8, 8, "columns"), ofSubgroup(4, 4, "columns"), ofSubgroup(4, 16, "rows")];
+  const tiles = [
+    register,
+    registerWide,
+    registerSplit,
+    shared,
+    sharedAhead,
+    sharedSmallAhead,
+    ...ofSubgroups,
+  ];
+  for (const tile of tiles) {
     for (const layout of LAYOUTS) {
-      for (const half of tile.lanesM === 8 ? [false] : [false, true]) {
+      for (const half of tile.lanesM > 1 && tile.lanesN === 1 ? [false] : [false, true]) {
         await check({ layout, M: 36, N: 44, K: 20, tile, half }); // four-wide access, partial tiles
         await check({ layout, M: 13, N: 18, K: 22, tile, half }); // scalar access, even rows for packed halves
       }
@@ -145,10 +163,33 @@ Deno.test("matmulKernel() agrees with the float64 reference for every variant, l
   }
 });
 
-Deno.test("matmulKernel() agrees with the float64 reference in the largest tile", async () => {
-  const tile = TILES.registerLarge;
-  for (const layout of LAYOUTS) await check({ layout, M: 36, N: 148, K: 20, tile });
-  await check({ layout: "nt", M: 17, N: 31, K: 13, tile, bias: true, residual: true });
+Deno.test("matmulKernel() agrees with the float64 reference in the largest tiles", async () => {
+  for (const tile of [TILES.registerLarge, ofSubgroup(32, 8, "columns")]) {
+    for (const layout of LAYOUTS) await check({ layout, M: 36, N: 148, K: 20, tile });
+    await check({ layout: "nt", M: 17, N: 31, K: 13, tile, bias: true, residual: true });
+  }
+});
+
+Deno.test("matmulKernel() gives the same bits whether a thread loads for itself or for its subgroup", async () => {
+  const device = await defaultDevice();
+  const [M, N, K] = [52, 76, 40];
+  for (const layout of LAYOUTS) {
+    const results: Float32Array[] = [];
+    for (const own of [true, false]) {
+      const a = Tensor.from(randomValues(1, M * K), { device, shape: [M, K] });
+      const b = Tensor.from(randomValues(2, N * K), { device, shape: layout === "nt" ? [N, K] : [K, N] });
+      const y = Tensor.from(new Float32Array(M * N), { device, shape: [M, N] });
+      const tile = { ...ofSubgroup(8, 8, "columns"), ...own ? { broadcast: false } : {} };
+      const [ofA, ofB] = [{ tensor: a, ld: layout === "tn" ? M : K }, {
+        tensor: b,
+        ld: layout === "nt" ? K : N,
+      }];
+      launchMatmul(device, { layout, M, N, K, a: ofA, b: ofB, y: { tensor: y, ld: N }, tile });
+      results.push(await y.data() as Float32Array);
+      for (const tensor of [a, b, y]) tensor.dispose();
+    }
+    assertEquals(results[0], results[1]);
+  }
 });
 
 Deno.test("matmulKernel() adds what its epilogue is asked to, in every variant", async () => {
@@ -164,7 +205,14 @@ Deno.test("matmulKernel() adds what its epilogue is asked to, in every variant",
     { extension: "nn", R: 5, accumulate: true, padding: 1 },
     { extension: "nt", R: 4, bias: true, gelu: true, preActivation: true },
   ];
-  for (const tile of [TILES.registerSmall, TILES.sharedSmall, TILES.sharedSmallAhead]) {
+  for (
+    const tile of [
+      TILES.registerSmall,
+      TILES.sharedSmall,
+      TILES.sharedSmallAhead,
+      ofSubgroup(4, 4, "columns"),
+    ]
+  ) {
     for (const epilogue of epilogues) {
       await check({ layout: "nn", M: 21, N: 40, K: 32, tile, ...epilogue });
       await check({ layout: "nt", M: 9, N: 19, K: 12, tile, ...epilogue });
@@ -178,7 +226,7 @@ Deno.test("selectMatmul() gives kernels that are right from matrix-vector produc
   for (const layout of LAYOUTS) {
     for (const [M, N, K] of shapes) await check({ layout, M, N, K });
     for (const [M, N, K] of shapes) {
-      const tile = selectMatmul({ kind: "hardware" }, { layout, M, N, K, batch: 1 });
+      const tile = selectMatmul({ kind: "hardware", subgroupSize: 0 }, { layout, M, N, K, batch: 1 });
       await check({ layout, M, N, K, tile });
     }
   }
@@ -186,11 +234,40 @@ Deno.test("selectMatmul() gives kernels that are right from matrix-vector produc
 
 Deno.test("selectMatmul() lays wide tiles in two rows on software where N leaves half a workgroup over", async () => {
   const lanesOf = (M: number, N: number, K = 576) => {
-    const { tileM, lanesM, lanesN } = selectMatmul({ kind: "software" }, { layout: "nt", M, N, K, batch: 1 });
+    const { tileM, lanesM, lanesN } = selectMatmul({ kind: "software", subgroupSize: 0 }, {
+      layout: "nt",
+      M,
+      N,
+      K,
+      batch: 1,
+    });
     return [tileM, lanesM, lanesN];
   };
   assertEquals([lanesOf(256, 576), lanesOf(64, 192)], [[16, 2, 4], [16, 2, 4]]);
   assertEquals([lanesOf(256, 1536), lanesOf(256, 50257), lanesOf(256, 768)], new Array(3).fill([16, 1, 8]));
+  const tile = { ...TILES.registerLarge, lanesM: 2, lanesN: 4 };
+  for (const layout of LAYOUTS) {
+    await check({ layout, M: 64, N: 192, K: 576, tile });
+    await check({ layout, M: 49, N: 576, K: 153, bias: true, tile });
+  }
+});
+
+Deno.test("selectMatmul() lets the threads of a subgroup share loads on software, not what a tile reads alone", async () => {
+  const facts = { kind: "software", subgroupSize: 8 } as const;
+  const of = (layout: MatmulLayout, M: number, N: number, K: number) => {
+    const { tileM, tileN, lanesM, lanesN, broadcast } = selectMatmul(facts, { layout, M, N, K, batch: 1 });
+    return [tileM, tileN, lanesM, lanesN, broadcast ?? false];
+  };
+  assertEquals(of("nt", 256, 576, 576), [32, 8, 1, 8, true]);
+  assertEquals(of("nn", 12, 4096, 576), [16, 8, 1, 8, true]);
+  assertEquals(of("nt", 40, 40, 40), [8, 8, 1, 8, true]);
+  assertEquals(of("nt", 256, 8, 576), [8, 8, 8, 1, true]);
+  assertEquals(of("tn", 255, 576, 64)[4], false); // rows of a that do not begin on a vec4f
+  assertEquals(of("nt", 1, 576, 576)[4], false);
+  assertEquals(
+    selectMatmul({ ...facts, subgroupSize: 4 }, { layout: "nt", M: 64, N: 64, K: 64, batch: 1 }).lanesN,
+    4,
+  );
   for (const layout of LAYOUTS) {
     await check({ layout, M: 64, N: 192, K: 576 });
     await check({ layout, M: 49, N: 576, K: 153, bias: true });
@@ -198,8 +275,20 @@ Deno.test("selectMatmul() lays wide tiles in two rows on software where N leaves
 });
 
 Deno.test("selectMatmul() gives hardware shared tiles that are right for long shared dimensions", async () => {
-  const few = selectMatmul({ kind: "hardware" }, { layout: "nn", M: 40, N: 36, K: 1100, batch: 1 });
-  const many = selectMatmul({ kind: "hardware" }, { layout: "nn", M: 1024, N: 1024, K: 1100, batch: 1 });
+  const few = selectMatmul({ kind: "hardware", subgroupSize: 0 }, {
+    layout: "nn",
+    M: 40,
+    N: 36,
+    K: 1100,
+    batch: 1,
+  });
+  const many = selectMatmul({ kind: "hardware", subgroupSize: 0 }, {
+    layout: "nn",
+    M: 1024,
+    N: 1024,
+    K: 1100,
+    batch: 1,
+  });
   assertEquals([few.variant, many.variant, few.tileM, many.tileM], ["shared", "shared", 4, 8]);
   for (const tile of [few, many]) {
     for (const layout of LAYOUTS) {

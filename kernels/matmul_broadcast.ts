@@ -1,0 +1,49 @@
+/**
+ * Operands that every thread of a workgroup needs, where the workgroup is one subgroup: each thread loads its share, and
+ * hands it to the others through registers (WGSL's `subgroupBroadcast`). On software adapters a load costs eight
+ * times as much as a broadcast.
+ * @module
+ */
+import type { MatmulOptions } from "./matmul_options.ts";
+import { range } from "./matmul_text.ts";
+
+/** WGSL for the items that all threads need. */
+export interface Shares {
+  /** Statements before the loop: where this thread's items lie. */
+  readonly places: readonly string[];
+  /** Statements in the loop: reads of this thread's items. */
+  readonly reads: readonly string[];
+  /** Item i, on every thread; only where all threads of the workgroup are. */
+  readonly item: (i: number) => string;
+}
+
+/** Whose rows or columns all threads have in common; null where each thread loads for itself. */
+export function sharedSide({ broadcast, lanesM, lanesN }: MatmulOptions): "left" | "right" | null {
+  if (!broadcast) return null;
+  return lanesM === 1 ? "left" : lanesN === 1 ? "right" : null;
+}
+
+/**
+ * @param name prefix of the names that the text declares
+ * @param place the address of item `i`, WGSL of a u32
+ * @param read what lies at an address
+ */
+export function shareItems(
+  { lanesM, lanesN }: MatmulOptions,
+  name: string,
+  count: number,
+  place: (item: string) => string,
+  read: (address: string) => string,
+): Shares {
+  const threads = lanesM * lanesN;
+  const turns = range(Math.ceil(count / threads));
+  const own = (turn: number) => {
+    const item = turn === 0 ? "lane" : `(lane + ${turn * threads}u)`;
+    return (turn + 1) * threads <= count ? item : `min(${item}, ${count - 1}u)`;
+  };
+  return {
+    places: turns.map((turn) => `  let ${name}At${turn} = ${place(own(turn))};`),
+    reads: turns.map((turn) => `    let ${name}Own${turn} = ${read(`${name}At${turn}`)};`),
+    item: (i) => `subgroupBroadcast(${name}Own${Math.floor(i / threads)}, ${i % threads}u)`,
+  };
+}
