@@ -7,13 +7,10 @@ import { type Capture, type Device, isSameWork } from "../gpu/mod.ts";
 import { checkOptions } from "../options/names.ts";
 import { keep, untracked } from "./scope.ts";
 import { settingsKey } from "./settings.ts";
-import { nestedShape, type Shape, showShape } from "./shape.ts";
-import { flatIntegers, StepInputValues } from "./step_inputs.ts";
+import { showShape } from "./shape.ts";
+import { type FlatInput, flatInput, type StepInput, StepInputValues } from "./step_inputs.ts";
 import { isRecording, watchLeaves } from "./tape.ts";
 import { type Storage, Tensor } from "./tensor.ts";
-
-/** One input of a step: rows of integers on the host. */
-export type StepInput = readonly (readonly number[])[];
 
 /** A step that is recorded and replayed; made by `captureStep`. */
 export interface CapturedStep<Name extends string> {
@@ -82,7 +79,7 @@ class RecordedStep<Name extends string> {
   constructor(
     device: Device,
     body: (inputs: Readonly<Record<Name, Tensor>>) => Tensor,
-    values: ReadonlyMap<Name, { data: Int32Array<ArrayBuffer>; shape: Shape }>,
+    values: ReadonlyMap<Name, FlatInput>,
     trust: Trust,
     yields: boolean,
   ) {
@@ -104,7 +101,7 @@ class RecordedStep<Name extends string> {
   }
 
   /** Takes the inputs of the coming step. @throws what the step itself would throw for them; nothing changes then */
-  write(values: ReadonlyMap<Name, { data: Int32Array<ArrayBuffer> }>): void {
+  write(values: ReadonlyMap<Name, FlatInput>): void {
     if (this.#capture) { for (const [name, { data }] of values) this.#inputs.get(name)!.known.check(data); }
     for (const [name, { data }] of values) {
       const { tensor, known } = this.#inputs.get(name)!;
@@ -220,8 +217,8 @@ function disposeAll(records: Map<string, RecordedStep<string>>): void {
 }
 
 /**
- * Makes a step that is recorded and then replayed. `body` gets its inputs as int32 tensors and returns one tensor, such
- * as the loss; it must do the whole step (forward, `backward()`, optimizer step, `zeroGrad()`), read nothing back, and
+ * Makes a step that is recorded and then replayed. `body` gets its inputs as int32 tensors (float32 where rows are
+ * Float32Arrays) and returns one tensor, such as the loss; it must do the whole step (forward, `backward()`, optimizer step, `zeroGrad()`), read nothing back, and
  * make the same launches every time. What changes between steps goes through device buffers: the inputs, the
  * optimizer's step number and learning rate, the seeds of dropout.
  *
@@ -264,12 +261,11 @@ export function captureStep<Name extends string>(
   const step = (given: Readonly<Record<Name, StepInput>>): Tensor => {
     if (device.recording) throw new TypeError("Cannot run a captured step in the body of another one");
     const values = new Map(
-      (Object.keys(given) as Name[]).sort().map((name) => {
-        const shape = nestedShape(given[name]);
-        return [name, { data: flatIntegers(name, given[name], shape), shape }];
-      }),
+      (Object.keys(given) as Name[]).sort().map((name) => [name, flatInput(name, given[name])] as const),
     );
-    const shapes = [...values].map(([name, { shape }]) => `${name} ${showShape(shape)}`).join(", ");
+    const shapes = [...values].map(([name, { data, shape }]) =>
+      `${name} ${data.constructor.name} ${showShape(shape)}`
+    ).join(", ");
     const key = `${settingsKey()} ${isRecording()} ${shapes}`;
     let record = records.get(key);
     if (record) record.write(values);

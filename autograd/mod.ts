@@ -4,7 +4,8 @@
  */
 
 export { checkpoint, type Checkpointed } from "./checkpoint.ts";
-export { type CapturedStep, type CaptureOptions, captureStep, type StepInput } from "./capture_step.ts";
+export { type CapturedStep, type CaptureOptions, captureStep } from "./capture_step.ts";
+export type { StepInput } from "./step_inputs.ts";
 export {
   bytesOf,
   type DType,

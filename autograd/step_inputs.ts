@@ -4,8 +4,17 @@
  * @module
  */
 
-import { type Shape, showShape } from "./shape.ts";
+import { nestedShape, type Shape, showShape } from "./shape.ts";
 import type { Storage, Tensor } from "./tensor.ts";
+
+/** Rows of an input of a captured step: integers, or numbers where each row is a Float32Array. */
+export type StepInput = readonly (readonly number[])[] | readonly Float32Array[];
+
+/** Values of an input as one array. */
+export interface FlatInput {
+  readonly data: Int32Array<ArrayBuffer> | Float32Array<ArrayBuffer>;
+  readonly shape: Shape;
+}
 
 /** Checks values, row-major; throws if they cannot be used. */
 type Check = (values: Int32Array) => void;
@@ -15,22 +24,22 @@ const inputs = new WeakMap<Storage, StepInputValues>();
 /** Values of one input and what they have to fulfil. */
 export class StepInputValues {
   readonly #checks = new Map<string, Check>();
-  values: Int32Array<ArrayBuffer>;
+  values: FlatInput["data"];
 
-  constructor(tensor: Tensor, values: Int32Array<ArrayBuffer>) {
+  constructor(tensor: Tensor, values: FlatInput["data"]) {
     this.values = values;
     inputs.set(tensor.storage, this);
   }
 
   /** Checks `values` under `key`, now and before each replay. */
   require(key: string, check: Check): void {
-    check(this.values);
+    check(this.values as Int32Array); // only integers are checked
     this.#checks.set(key, check);
   }
 
   /** Checks the values of a replay. */
-  check(values: Int32Array<ArrayBuffer>): void {
-    for (const check of this.#checks.values()) check(values);
+  check(values: FlatInput["data"]): void {
+    for (const check of this.#checks.values()) check(values as Int32Array);
   }
 }
 
@@ -42,8 +51,30 @@ export function checkStepInput(tensor: Tensor, key: string, check: Check): void 
   inputs.get(tensor.storage)?.require(key, check);
 }
 
-/** Integers in rows, flat. @throws {RangeError} for a value that is not a 32-bit integer */
-export function flatIntegers(
+/** Rows as one array. @throws {RangeError} for an integer of more than 32 bits @throws {TypeError} for ragged rows */
+export function flatInput(name: string, rows: StepInput): FlatInput {
+  if (rows[0] instanceof Float32Array) {
+    return { data: flatNumbers(rows as readonly Float32Array[]), shape: [rows.length, rows[0].length] };
+  }
+  const shape = nestedShape(rows);
+  return { data: flatIntegers(name, rows as readonly (readonly number[])[], shape), shape };
+}
+
+function flatNumbers(rows: readonly Float32Array[]): Float32Array<ArrayBuffer> {
+  const [{ length }] = rows;
+  const flat = new Float32Array(rows.length * length);
+  rows.forEach((row, r) => {
+    if (row.length !== length) {
+      throw new TypeError(
+        `Cannot run a captured step: rows of one length are required, received ${length} numbers in row 0 and ${row.length} in row ${r}`,
+      );
+    }
+    flat.set(row, r * length);
+  });
+  return flat;
+}
+
+function flatIntegers(
   name: string,
   rows: readonly (readonly number[])[],
   shape: Shape,

@@ -3,7 +3,7 @@
  * @module
  */
 
-import type { Tensor } from "../autograd/mod.ts";
+import type { StepInput, Tensor } from "../autograd/mod.ts";
 import { type Batch, countItems } from "./data/data_loader.ts";
 import { forwardWithLoss, type ModelOutput, type TrainableModel } from "./trainable_model.ts";
 
@@ -18,7 +18,7 @@ export interface BatchLoss {
 }
 
 /** Inputs of a captured step, by name. */
-export type CaptureInputs = Readonly<Record<string, readonly (readonly number[])[]>>;
+export type CaptureInputs = Readonly<Record<string, StepInput>>;
 
 /**
  * A loss for the Trainer. It must be a sum over items (labels, rows, pairs), so that a step over several batches
@@ -31,7 +31,7 @@ export interface Objective {
   readonly required: string;
   /**
    * Records the sum of a batch's losses divided by `items`, the number of items in all batches of the step.
-   * @param batch with tensors in place of rows in a step that is captured
+   * @param batch in a step that is captured, what `captureInputs` gave, as tensors
    * @param divisor float32 [1], in a step that is captured: `items`, which may differ in each replay
    */
   loss(model: TrainableModel, batch: Batch, items: number, divisor?: Tensor): BatchLoss;

@@ -195,8 +195,8 @@ export class TrainingRun implements RunParts {
   #recordedBody(inputs: Readonly<Record<string, Tensor>>): Tensor {
     const batches: Record<string, Tensor>[] = [];
     for (const [key, tensor] of Object.entries(inputs)) {
-      const [i, name] = key.split(".");
-      (batches[Number(i)] ??= {})[name] = tensor;
+      const dot = key.indexOf(".");
+      (batches[Number(key.slice(0, dot))] ??= {})[key.slice(dot + 1)] = tensor;
     }
     this.#divisor ??= untracked(() => empty(this.device, [1]));
     this.#divisor.write(Float32Array.of(this.#items), () => Float32Array.of(this.#items));

@@ -27,6 +27,23 @@ Deno.test("captureStep() checks ids in every call, before anything is changed", 
   }
 });
 
+Deno.test("captureStep() takes rows of a Float32Array as float32, new ones in each replay, and refuses ragged ones", async () => {
+  const device = await freshDevice();
+  const rows = (first: number) => [Float32Array.of(first, 0.5), Float32Array.of(-1, 2)];
+  const step = captureStep(device, ({ factors }: { factors: Tensor }) => {
+    assertEquals([factors.dtype, ...factors.shape], ["float32", 2, 2]);
+    return scale(factors, 2);
+  });
+  for (const first of [3, 0.25, -0, 1e-40, 7]) {
+    assertEquals([...await step({ factors: rows(first) }).data()], [2 * Math.fround(first), 1, -2, 4]);
+  }
+  assertThrows(
+    () => step({ factors: [Float32Array.of(1, 2), Float32Array.of(1)] }),
+    TypeError,
+    "Cannot run a captured step: rows of one length are required, received 2 numbers in row 0 and 1 in row 1",
+  );
+});
+
 Deno.test("captureStep() refuses a batch without a label in replays", async () => {
   const made = make(await freshDevice());
   const step = captureStep(

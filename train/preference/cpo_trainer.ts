@@ -20,7 +20,8 @@ import { checkOptions } from "../../options/names.ts";
 import { oneTokenizer } from "../processing_class.ts";
 import type { TrainableModel } from "../trainable_model.ts";
 import { CPOConfig, type CPOLossType } from "./cpo_config.ts";
-import { nllShares } from "./dpo_objective.ts";
+import { nllShare, nllShares } from "./dpo_objective.ts";
+import { type GivenInputs, type LossInputs, oneRow } from "./loss_inputs.ts";
 import { PairObjective, type PairResult } from "./pair_objective.ts";
 import { type PairBatch, pairCollator, type PairExample, readPairs } from "./pairs.ts";
 import {
@@ -29,7 +30,14 @@ import {
   PreferenceTrainer,
   type PreferenceTrainerOptions,
 } from "./preference_trainer.ts";
-import { halves, labelCounts, likeDevice, sequenceLogProbs, tokenLogProbs } from "./sequence_log_probs.ts";
+import {
+  halves,
+  labelCounts,
+  numberRow,
+  predictedRows,
+  sequenceLogProbs,
+  tokenLogProbs,
+} from "./sequence_log_probs.ts";
 
 type LossSettings = Pick<CPOConfig, "beta" | "labelSmoothing" | "simpoGamma">;
 
@@ -64,19 +72,26 @@ class CPOObjective extends PairObjective {
     this.#args = args;
   }
 
-  protected override pairLosses(model: TrainableModel, batch: PairBatch): PairResult {
+  protected override lossInputs(batch: PairBatch): LossInputs {
+    const { labels } = batch;
+    const perToken = oneRow(labelCounts(labels, 1).map((count) => 1 / count));
+    return { rows: { answers: predictedRows(batch) }, numbers: { perToken, nllShare: nllShare(labels) } };
+  }
+
+  protected override pairLosses(
+    model: TrainableModel,
+    { rows: { answers }, numbers }: GivenInputs,
+  ): PairResult {
     const { lossType, cpoAlpha, beta, alpha } = this.#args;
-    const sums = sequenceLogProbs(tokenLogProbs((inputs) => model.forward(inputs), batch));
+    const sums = sequenceLogProbs(tokenLogProbs((rows) => model.forward(rows), answers));
     const isMean = lossType === "ipo" || lossType === "simpo";
-    const logps = isMean
-      ? multiply(sums, likeDevice(labelCounts(batch.labels, 1).map((count) => 1 / count), sums))
-      : sums;
+    const logps = isMean ? multiply(sums, numberRow(numbers, "perToken", sums)) : sums;
     const [chosenLogps, rejectedLogps] = halves(logps);
     const [chosen, rejected] = [chosenLogps, rejectedLogps].map((x) =>
       alpha === 0 ? x : scale(subtract(1, exp(scale(x, -alpha))), 1 / alpha)
     );
     const losses = LOSSES[lossType as keyof typeof LOSSES](subtract(chosen, rejected), this.#args);
-    const nll = scale(nllShares(sums, batch), cpoAlpha === 0 ? 0 : 1); // TRL does not compute it then
+    const nll = scale(nllShares(sums, numbers), cpoAlpha === 0 ? 0 : 1); // TRL does not compute it then
     return {
       ...{ chosenLogps, rejectedLogps, others: [nll] },
       losses: cpoAlpha === 0 ? losses : add(losses, scale(nll, cpoAlpha)),

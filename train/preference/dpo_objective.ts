@@ -7,20 +7,22 @@ import { add, multiply, scale, subtract, type Tensor } from "../../autograd/mod.
 import type { TrainableModel } from "../trainable_model.ts";
 import type { DPOConfig } from "./dpo_config.ts";
 import { DIVERGENCES, DPO_LOSSES, type DPOTerms } from "./dpo_losses.ts";
+import { type GivenInputs, type LossInputs, type Numbers, oneRow, uploadInputs } from "./loss_inputs.ts";
 import { PairObjective, type PairResult } from "./pair_objective.ts";
 import type { PairBatch } from "./pairs.ts";
-import type { ReferenceForward } from "./reference.ts";
+import type { Reference } from "./reference.ts";
 import {
   halves,
   labelCounts,
-  type LabelWeights,
-  likeDevice,
+  numberRow,
+  predictedRows,
   sequenceLogProbs,
   tokenLogProbs,
+  tokenWeights,
 } from "./sequence_log_probs.ts";
 
 /** 1 for the tokens that both answers of a pair have, alpha for those by which one is longer (LD-DPO). */
-function lengthWeights(labels: readonly (readonly number[])[], alpha: number): LabelWeights {
+function lengthWeights(labels: readonly (readonly number[])[], alpha: number): number[][] {
   const counts = labelCounts(labels, 1);
   const pairs = labels.length / 2;
   return labels.map((row, r) => {
@@ -33,9 +35,9 @@ function lengthWeights(labels: readonly (readonly number[])[], alpha: number): L
 /** The loss of `DPOTrainer`. */
 export class DPOObjective extends PairObjective {
   readonly #args: DPOConfig;
-  readonly #reference: ReferenceForward;
+  readonly #reference: Reference;
 
-  constructor(args: DPOConfig, reference: ReferenceForward) {
+  constructor(args: DPOConfig, reference: Reference) {
     super();
     this.#args = args;
     this.#reference = reference;
@@ -43,20 +45,40 @@ export class DPOObjective extends PairObjective {
 
   /** Log-probabilities [2B] of a batch under the reference. */
   referenceLogProbs(batch: PairBatch): Tensor {
-    return sequenceLogProbs(tokenLogProbs(this.#reference, batch), this.#weights(batch));
+    return this.#askReference(uploadInputs(this.lossInputs(batch)));
   }
 
-  #weights({ labels }: PairBatch): LabelWeights | undefined {
+  #askReference({ rows: { answers }, numbers }: GivenInputs): Tensor {
+    const tokens = tokenLogProbs(this.#reference.forward, answers);
+    return sequenceLogProbs(tokens, numbers.get("weights", tokens));
+  }
+
+  protected override modelsOf(batch: PairBatch, model: TrainableModel): readonly TrainableModel[] {
+    const { model: other } = this.#reference;
+    return other && !batch.reference ? [model, other] : [model];
+  }
+
+  protected override lossInputs(batch: PairBatch): LossInputs {
+    const { labels, reference } = batch;
     const { ldAlpha } = this.#args;
-    return ldAlpha === null ? undefined : lengthWeights(labels, ldAlpha);
+    return {
+      rows: { answers: predictedRows(batch) },
+      numbers: {
+        ...reference && { reference: oneRow(reference) },
+        ...ldAlpha !== null && { weights: tokenWeights(lengthWeights(labels, ldAlpha)) },
+        perToken: oneRow(labelCounts(labels).map((count) => 1 / Math.max(1, count))),
+        nllShare: nllShare(labels),
+      },
+    };
   }
 
-  protected override pairLosses(model: TrainableModel, batch: PairBatch): PairResult {
+  protected override pairLosses(model: TrainableModel, inputs: GivenInputs): PairResult {
     const { lossType, lossWeights, beta, fDivergenceType } = this.#args;
-    const given = batch.reference ? null : this.referenceLogProbs(batch);
-    const tokens = tokenLogProbs((inputs) => model.forward(inputs), batch);
-    const reference = given ?? likeDevice(batch.reference!, tokens);
-    const weights = this.#weights(batch);
+    const { rows: { answers }, numbers } = inputs;
+    const asked = numbers.has("reference") ? null : this.#askReference(inputs);
+    const tokens = tokenLogProbs((rows) => model.forward(rows), answers);
+    const reference = asked ?? numberRow(numbers, "reference", tokens);
+    const weights = numbers.get("weights", tokens);
     const policy = sequenceLogProbs(tokens, weights);
     const [a, b] = halves(subtract(policy, reference));
     const [chosenLogps, rejectedLogps] = halves(policy);
@@ -66,8 +88,8 @@ export class DPOObjective extends PairObjective {
       ...settingsOf(this.#args),
       ...{ a, b, chosenScores, rejectedScores },
       delta: subtract(chosenScores, rejectedScores),
-      meanDelta: () => meanDelta(chosenScores, rejectedScores, batch),
-      nll: () => nllShares(weights ? sequenceLogProbs(tokens) : policy, batch),
+      meanDelta: () => meanDelta(chosenScores, rejectedScores, numbers),
+      nll: () => nllShares(weights ? sequenceLogProbs(tokens) : policy, numbers),
     };
     const losses = lossType
       .map((name, i) => weighted(DPO_LOSSES[name].of(terms), lossWeights?.[i] ?? 1))
@@ -84,21 +106,22 @@ const settingsOf = ({ beta, labelSmoothing, fAlphaDivergenceCoef, discopopTau }:
 });
 
 /** Scores divided by the number of tokens of their answers, the better one's less the worse one's. */
-function meanDelta(chosen: Tensor, rejected: Tensor, { labels }: PairBatch): Tensor {
-  const parts = labelCounts(labels).map((count) => 1 / Math.max(1, count));
-  const pairs = parts.length / 2;
-  return subtract(
-    multiply(chosen, likeDevice(parts.slice(0, pairs), chosen)),
-    multiply(rejected, likeDevice(parts.slice(pairs), rejected)),
-  );
+function meanDelta(chosen: Tensor, rejected: Tensor, numbers: Numbers): Tensor {
+  const [better, worse] = halves(numberRow(numbers, "perToken", chosen));
+  return subtract(multiply(chosen, better), multiply(rejected, worse));
+}
+
+/** What `nllShares` takes: minus the pairs of each label of all better answers. */
+export function nllShare(labels: readonly (readonly number[])[]): Float32Array[] {
+  const pairs = labels.length / 2;
+  const tokens = labelCounts(labels.slice(0, pairs), 1).reduce((sum, count) => sum + count, 0);
+  return oneRow([-pairs / Math.max(1, tokens)]);
 }
 
 /**
  * The mean negative log-likelihood of the tokens of all better answers, as shares that add up to it times the pairs.
- * @param logps [2B], the better answers' first
+ * @param logps [2B], the better answers' first   @param numbers with `nllShare`
  */
-export function nllShares(logps: Tensor, { labels }: Pick<PairBatch, "labels">): Tensor {
-  const pairs = labels.length / 2;
-  const tokens = labelCounts(labels.slice(0, pairs), 1).reduce((sum, count) => sum + count, 0);
-  return scale(halves(logps)[0], -pairs / Math.max(1, tokens));
+export function nllShares(logps: Tensor, numbers: Numbers): Tensor {
+  return multiply(halves(logps)[0], numberRow(numbers, "nllShare", logps));
 }

@@ -62,15 +62,15 @@ export class DPOTrainer extends PreferenceTrainer<PairExample> {
     const { model, refModel, tokenizer } = options;
     const args = options.args instanceof DPOConfig ? options.args : new DPOConfig(options.args);
     const { precomputeRefLogProbs, precomputeRefBatchSize: batchSize, maxLength, truncationMode } = args;
-    const { forward, isFixed } = referenceOf("make a DPO trainer", model, refModel, precomputeRefLogProbs);
-    const objective = new DPOObjective(args, forward);
+    const reference = referenceOf("make a DPO trainer", model, refModel, precomputeRefLogProbs);
+    const objective = new DPOObjective(args, reference);
     super(options, {
       args,
       objective,
       read: readPairs(tokenizer, { maxLength, truncationMode }),
       collate: pairCollator(padTokenOf(tokenizer)),
       precompute: precomputeRefLogProbs
-        ? { of: (batch) => objective.referenceLogProbs(batch), batchSize, isFixed }
+        ? { of: (batch) => objective.referenceLogProbs(batch), batchSize, isFixed: reference.isFixed }
         : null,
     });
   }

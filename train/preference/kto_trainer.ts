@@ -19,23 +19,33 @@ import {
   slice,
   subtract,
   sum,
-  Tensor,
+  type Tensor,
   tidy,
 } from "../../autograd/mod.ts";
 import { checkOptions } from "../../options/names.ts";
 import { oneTokenizer } from "../processing_class.ts";
 import type { Batch } from "../data/data_loader.ts";
-import type { BatchLoss, Objective } from "../objective.ts";
+import type { BatchLoss, CaptureInputs, Objective } from "../objective.ts";
 import { checkModel, type TrainableModel } from "../trainable_model.ts";
 import { KTOConfig } from "./kto_config.ts";
+import {
+  captureInputsOf,
+  type ForwardRows,
+  type GivenInputs,
+  type LossInputs,
+  type Numbers,
+  oneRow,
+  recordedInputs,
+  uploadInputs,
+} from "./loss_inputs.ts";
 import {
   padTokenOf,
   PREFERENCE_OPTIONS,
   PreferenceTrainer,
   type PreferenceTrainerOptions,
 } from "./preference_trainer.ts";
-import { type ReferenceForward, referenceOf } from "./reference.ts";
-import { likeDevice, sequenceLogProbs, tokenLogProbs } from "./sequence_log_probs.ts";
+import { type Reference, type ReferenceForward, referenceOf } from "./reference.ts";
+import { numberRow, predictedRows, sequenceLogProbs, tokenLogProbs } from "./sequence_log_probs.ts";
 import { readUnpaired, type UnpairedBatch, unpairedCollator, type UnpairedExample } from "./unpaired.ts";
 
 /** The loss of `KTOTrainer`. */
@@ -45,9 +55,9 @@ class KTOObjective implements Objective {
   /** Rewards and log-probabilities of wanted and of unwanted answers, their numbers, and the KL term of each. */
   readonly sumCount = 7;
   readonly #args: KTOConfig;
-  readonly #reference: ReferenceForward;
+  readonly #reference: Reference;
 
-  constructor(args: KTOConfig, reference: ReferenceForward) {
+  constructor(args: KTOConfig, reference: Reference) {
     this.#args = args;
     this.#reference = reference;
   }
@@ -56,37 +66,63 @@ class KTOObjective implements Objective {
     return inputIds.length;
   }
 
-  captureInputs(): null {
-    return null;
+  captureInputs(given: Batch, model: TrainableModel): CaptureInputs | null {
+    const batch = given as UnpairedBatch;
+    const { model: other } = this.#reference;
+    return captureInputsOf(this.#inputs(batch), other && !batch.reference ? [model, other] : [model]);
+  }
+
+  #inputs(batch: UnpairedBatch): LossInputs {
+    const { wanted, mismatched, reference } = batch;
+    const { beta, desirableWeight, undesirableWeight } = this.#args;
+    const of = (whenWanted: number, otherwise: number) =>
+      Float32Array.from(wanted, (one) => one ? whenWanted : otherwise);
+    const count = wanted.filter((one) => one).length;
+    return {
+      rows: { answers: predictedRows(batch), ...mismatched && { mismatched: predictedRows(mismatched) } },
+      numbers: {
+        ...reference && { reference: oneRow(reference) },
+        signs: [of(-beta, beta)],
+        weights: [of(desirableWeight, undesirableWeight)],
+        kinds: [of(1, 0), of(0, 1)],
+        counts: oneRow([count, wanted.length - count]),
+      },
+    };
   }
 
   /** Log-probabilities of the answers, then of the mismatched ones (or again of the answers), [2N]. */
   referenceLogProbs(batch: UnpairedBatch): Tensor {
-    const logps = (rows: Batch) => sequenceLogProbs(tokenLogProbs(this.#reference, rows));
-    const own = logps(batch);
-    return concat([own, batch.mismatched ? logps(batch.mismatched) : own], 0);
+    return this.#askReference(uploadInputs(this.#inputs(batch)));
   }
 
-  loss(model: TrainableModel, given: Batch, items: number): BatchLoss {
-    const batch = given as UnpairedBatch;
-    const { wanted, mismatched } = batch;
-    const { beta, desirableWeight, undesirableWeight } = this.#args;
-    const forward: ReferenceForward = (inputs) => model.forward(inputs);
-    const asked = batch.reference ? null : this.referenceLogProbs(batch);
+  #askReference({ rows: { answers, mismatched } }: GivenInputs): Tensor {
+    const logps = (rows: ForwardRows) => sequenceLogProbs(tokenLogProbs(this.#reference.forward, rows));
+    const own = logps(answers);
+    return concat([own, mismatched ? logps(mismatched) : own], 0);
+  }
+
+  // The number of rows follows from the shapes of a step, so that a recorded one needs no divisor.
+  loss(model: TrainableModel, batch: Batch, items: number, divisor?: Tensor): BatchLoss {
+    const inputs = divisor
+      ? recordedInputs(batch as unknown as Record<string, Tensor>)
+      : uploadInputs(this.#inputs(batch as UnpairedBatch));
+    const { rows: { answers, mismatched }, numbers } = inputs;
+    const forward: ReferenceForward = (rows) => model.forward(rows);
+    const asked = numbers.has("reference") ? null : this.#askReference(inputs);
     const others = mismatched && noGrad(() => sequenceLogProbs(tokenLogProbs(forward, mismatched)));
-    const logps = sequenceLogProbs(tokenLogProbs(forward, batch));
-    const reference = asked ?? likeDevice(batch.reference!, logps);
-    const rows = wanted.length;
+    const logps = sequenceLogProbs(tokenLogProbs(forward, answers));
+    const reference = asked ?? numberRow(numbers, "reference", logps);
+    const [rows] = logps.shape;
     const z = others
       ? noGrad(() => relu(mean(subtract(others, slice(reference, 0, rows)))))
       : full(logps.device, [], 0);
     const ratios = subtract(logps, slice(reference, 0, 0, rows));
-    const signs = likeDevice(wanted.map((one) => one ? -beta : beta), logps);
-    const weights = likeDevice(wanted.map((one) => one ? desirableWeight : undesirableWeight), logps);
+    const [signs, weights] = ["signs", "weights"].map((name) => numberRow(numbers, name, logps));
     const losses = multiply(sigmoid(multiply(subtract(ratios, z), signs)), weights); // 1 - s(x) = s(-x)
+    const rewards = () => scale(ratios, this.#args.beta);
     return {
       loss: scale(sum(losses), 1 / items),
-      sums: tidy(() => noGrad(() => sumsOf(wanted, scale(ratios, beta), logps, z))),
+      sums: tidy(() => noGrad(() => sumsOf(numbers, rewards(), logps, z))),
     };
   }
 
@@ -104,16 +140,13 @@ class KTOObjective implements Objective {
 }
 
 /** Sums over wanted and over unwanted rows; float32 [7], in the order of `measures`. */
-function sumsOf(wanted: readonly boolean[], rewards: Tensor, logps: Tensor, z: Tensor): Tensor {
-  const { device } = logps;
-  const rows = wanted.length;
-  const masks = [true, false].map((kind) => wanted.map((one) => one === kind ? 1 : 0));
-  const mask = Tensor.from(Float32Array.from(masks.flat()), { device, shape: [2, 1, rows] });
+function sumsOf(numbers: Numbers, rewards: Tensor, logps: Tensor, z: Tensor): Tensor {
+  const [rows] = logps.shape;
+  const kinds = numbers.get("kinds", logps)!.alias([2, 1, rows]);
   const values = concat([rewards, logps].map((x) => reshape(x, [1, rows])), 0);
-  const sums = sum(multiply(mask, values), { axis: 2 }); // [2, 2]
-  const count = wanted.filter((one) => one).length;
-  const counts = [count, rows - count];
-  return concat([reshape(sums, [4]), likeDevice(counts, logps), reshape(scale(z, rows), [1])], 0);
+  const sums = sum(multiply(kinds, values), { axis: 2 }); // [2, 2]
+  const counts = numberRow(numbers, "counts", logps);
+  return concat([reshape(sums, [4]), counts, reshape(scale(z, rows), [1])], 0);
 }
 
 /** Options of `KTOTrainer`. */
@@ -141,13 +174,17 @@ export class KTOTrainer extends PreferenceTrainer<UnpairedExample> {
     const { model, refModel, tokenizer } = options;
     const args = options.args instanceof KTOConfig ? options.args : new KTOConfig(options.args);
     const { precomputeRefLogProbs, maxLength, lossType } = args;
-    const { forward, isFixed } = referenceOf("make a KTO trainer", model, refModel, precomputeRefLogProbs);
-    const objective = new KTOObjective(args, forward);
+    const reference = referenceOf("make a KTO trainer", model, refModel, precomputeRefLogProbs);
+    const objective = new KTOObjective(args, reference);
     super(options, {
       ...{ args, objective, read: readUnpaired(tokenizer, maxLength) },
       collate: unpairedCollator(padTokenOf(tokenizer), maxLength, lossType === "kto"),
       precompute: precomputeRefLogProbs
-        ? { of: (batch) => objective.referenceLogProbs(batch as UnpairedBatch), batchSize: null, isFixed }
+        ? {
+          of: (batch) => objective.referenceLogProbs(batch as UnpairedBatch),
+          batchSize: null,
+          isFixed: reference.isFixed,
+        }
         : null,
     });
   }

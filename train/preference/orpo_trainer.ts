@@ -9,7 +9,8 @@ import { log1mExp, logSigmoid, scale, subtract } from "../../autograd/mod.ts";
 import { checkOptions } from "../../options/names.ts";
 import { oneTokenizer } from "../processing_class.ts";
 import type { TrainableModel } from "../trainable_model.ts";
-import { nllShares } from "./dpo_objective.ts";
+import { nllShare, nllShares } from "./dpo_objective.ts";
+import type { GivenInputs, LossInputs } from "./loss_inputs.ts";
 import { ORPOConfig } from "./orpo_config.ts";
 import { PairObjective, type PairResult } from "./pair_objective.ts";
 import { type PairBatch, pairCollator, type PairExample, readPairs } from "./pairs.ts";
@@ -19,7 +20,14 @@ import {
   PreferenceTrainer,
   type PreferenceTrainerOptions,
 } from "./preference_trainer.ts";
-import { halves, labelCounts, sequenceLogProbs, tokenLogProbs } from "./sequence_log_probs.ts";
+import {
+  halves,
+  labelCounts,
+  predictedRows,
+  sequenceLogProbs,
+  tokenLogProbs,
+  tokenWeights,
+} from "./sequence_log_probs.ts";
 
 /** The loss of `ORPOTrainer`. */
 class ORPOObjective extends PairObjective {
@@ -30,17 +38,26 @@ class ORPOObjective extends PairObjective {
     this.#beta = beta;
   }
 
-  protected override pairLosses(model: TrainableModel, batch: PairBatch): PairResult {
-    const { inputIds, labels: answers, attentionMask } = batch;
+  protected override lossInputs({ inputIds, labels: answers, attentionMask }: PairBatch): LossInputs {
     const pairs = inputIds.length / 2;
     // The better answers are learned with their prompts.
     const whole = inputIds.map((ids, r) => ids.map((id, t) => attentionMask?.[r][t] === 0 ? -100 : id));
     const labels = [...whole.slice(0, pairs), ...answers.slice(pairs)];
-    const tokens = tokenLogProbs((inputs) => model.forward(inputs), { ...batch, labels });
     const counts = labelCounts(answers, 1);
     const weights = answers.map((row, r) => row.map((label) => label === -100 ? 0 : 1 / counts[r]));
-    const [chosenLogps, rejectedLogps] = halves(sequenceLogProbs(tokens, weights));
-    const nll = nllShares(sequenceLogProbs(tokens), { labels });
+    return {
+      rows: { answers: predictedRows({ inputIds, labels, attentionMask }) },
+      numbers: { weights: tokenWeights(weights), nllShare: nllShare(labels) },
+    };
+  }
+
+  protected override pairLosses(
+    model: TrainableModel,
+    { rows: { answers }, numbers }: GivenInputs,
+  ): PairResult {
+    const tokens = tokenLogProbs((rows) => model.forward(rows), answers);
+    const [chosenLogps, rejectedLogps] = halves(sequenceLogProbs(tokens, numbers.get("weights", tokens)));
+    const nll = nllShares(sequenceLogProbs(tokens), numbers);
     const odds = subtract(
       subtract(chosenLogps, rejectedLogps),
       subtract(log1mExp(chosenLogps), log1mExp(rejectedLogps)),

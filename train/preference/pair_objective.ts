@@ -16,8 +16,15 @@ import {
   tidy,
 } from "../../autograd/mod.ts";
 import type { Batch } from "../data/data_loader.ts";
-import type { BatchLoss, Objective } from "../objective.ts";
+import type { BatchLoss, CaptureInputs, Objective } from "../objective.ts";
 import type { TrainableModel } from "../trainable_model.ts";
+import {
+  captureInputsOf,
+  type GivenInputs,
+  type LossInputs,
+  recordedInputs,
+  uploadInputs,
+} from "./loss_inputs.ts";
 import type { PairBatch } from "./pairs.ts";
 
 /** What a loss of pairs gives; each float32 [B]. */
@@ -56,19 +63,32 @@ export abstract class PairObjective implements Objective {
     this.sumCount = MEASURES.length + others.length + 1;
   }
 
+  /** What the losses of a batch are made of. */
+  protected abstract lossInputs(batch: PairBatch): LossInputs;
+
   /** The losses of a batch of pairs. */
-  protected abstract pairLosses(model: TrainableModel, batch: PairBatch): PairResult;
+  protected abstract pairLosses(model: TrainableModel, inputs: GivenInputs): PairResult;
+
+  /** Models that a step asks about a batch. */
+  protected modelsOf(_batch: PairBatch, model: TrainableModel): readonly TrainableModel[] {
+    return [model];
+  }
 
   countItems({ inputIds }: Batch): number {
     return inputIds.length / 2;
   }
 
-  captureInputs(): null {
-    return null;
+  captureInputs(batch: Batch, model: TrainableModel): CaptureInputs | null {
+    const pairs = batch as PairBatch;
+    return captureInputsOf(this.lossInputs(pairs), this.modelsOf(pairs, model));
   }
 
-  loss(model: TrainableModel, batch: Batch, items: number): BatchLoss {
-    const result = this.pairLosses(model, batch as PairBatch);
+  // The number of pairs follows from the shapes of a step, so that a recorded one needs no divisor.
+  loss(model: TrainableModel, batch: Batch, items: number, divisor?: Tensor): BatchLoss {
+    const inputs = divisor
+      ? recordedInputs(batch as unknown as Record<string, Tensor>)
+      : uploadInputs(this.lossInputs(batch as PairBatch));
+    const result = this.pairLosses(model, inputs);
     return { loss: scale(sum(result.losses), 1 / items), sums: tidy(() => noGrad(() => this.#sums(result))) };
   }
 

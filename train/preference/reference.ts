@@ -3,7 +3,7 @@
  * @module
  */
 
-import { noGrad } from "../../autograd/mod.ts";
+import { noGrad, Tensor } from "../../autograd/mod.ts";
 import { evaluating } from "../evaluate.ts";
 import type { TrainableModel } from "../trainable_model.ts";
 
@@ -27,6 +27,8 @@ export interface Reference {
   readonly forward: ReferenceForward;
   /** Whether it stays the same while the model trains; else it must be asked before the first step. */
   readonly isFixed: boolean;
+  /** The model that it is, where it is not the one that trains. */
+  readonly model?: TrainableModel;
 }
 
 /**
@@ -46,7 +48,7 @@ export function referenceOf(
   }
   if (refModel) {
     return {
-      isFixed: true,
+      ...{ isFixed: true, model: refModel },
       forward: (inputs) => evaluating(refModel, () => noGrad(() => refModel.forward(inputs))),
     };
   }
@@ -62,7 +64,9 @@ export function referenceOf(
     return {
       isFixed: true,
       forward: (inputs) => {
-        const adapterNames = inputs.inputIds.map(() => REFERENCE_ADAPTER);
+        const { inputIds } = inputs as { inputIds: { length: number } | Tensor };
+        const rows = inputIds instanceof Tensor ? inputIds.shape[0] : inputIds.length;
+        const adapterNames = new Array<string>(rows).fill(REFERENCE_ADAPTER);
         return plain({ ...inputs, adapterNames } as Parameters<ReferenceForward>[0]);
       },
     };

@@ -3,24 +3,24 @@
  * @module
  */
 
-import { multiply, slice, sum, Tensor } from "../../autograd/mod.ts";
+import { multiply, slice, sum, type Tensor } from "../../autograd/mod.ts";
 import type { Batch } from "../data/data_loader.ts";
 import type { TrainableModel } from "../trainable_model.ts";
-
-/** Weights of the labels of a batch, [R, T]. */
-export type LabelWeights = readonly (readonly number[])[];
+import type { ForwardRows, Numbers } from "./loss_inputs.ts";
 
 /**
- * The log-probability of each label of a batch, float32 [R, L], 0 where there is none, and for the first of each row: no
- * token predicts it, and a virtual one does not count either (as in TRL).
+ * Rows whose first label counts for nothing: no token predicts it, and a virtual one does not count either (as in TRL).
+ */
+export function predictedRows({ inputIds, labels, attentionMask }: Batch): Batch {
+  const predicted = labels.map((row) => row[0] === -100 ? row : [-100, ...row.slice(1)]);
+  return { inputIds, labels: predicted, ...attentionMask && { attentionMask } };
+}
+
+/**
+ * The log-probability of each label of `predictedRows`, float32 [R, L], 0 where there is none.
  * @throws {TypeError} if the model gives none
  */
-export function tokenLogProbs(
-  forward: TrainableModel["forward"],
-  { inputIds, labels, attentionMask }: Batch,
-): Tensor {
-  const predicted = labels.map((row) => row[0] === -100 ? row : [-100, ...row.slice(1)]);
-  const rows = { inputIds, labels: predicted, ...attentionMask && { attentionMask } };
+export function tokenLogProbs(forward: TrainableModel["forward"], rows: ForwardRows): Tensor {
   const { logProbs } = forward({ ...rows, numItemsInBatch: 1, logProbs: true });
   if (logProbs) return logProbs;
   throw new TypeError(
@@ -30,26 +30,24 @@ export function tokenLogProbs(
 
 /**
  * Sums over the labels of each row, float32 [R].
- * @param weights of the labels; default 1
+ * @param weights float32 [R, T], of what each token of the row predicts; default 1
  */
-export function sequenceLogProbs(tokens: Tensor, weights?: LabelWeights): Tensor {
+export function sequenceLogProbs(tokens: Tensor, weights?: Tensor): Tensor {
   if (!weights) return sum(tokens, { axis: 1 });
-  const [rows, length] = tokens.shape;
-  const virtual = length - weights[0].length;
-  const flat = new Float32Array(rows * length);
-  weights.forEach((row, r) =>
-    row.forEach((weight, t) => {
-      if (virtual + t > 0) flat[r * length + virtual + t - 1] = weight; // the position that predicts label t
-    })
-  );
-  return sum(multiply(tokens, Tensor.from(flat, { device: tokens.device, shape: [rows, length] })), {
-    axis: 1,
-  });
+  const virtual = tokens.shape[1] - weights.shape[1];
+  const own = virtual === 0 ? tokens : slice(tokens, 1, virtual);
+  return sum(multiply(own, weights), { axis: 1 });
 }
 
-/** Numbers of a batch as a tensor on the device of another. */
-export function likeDevice(values: readonly number[], { device }: Tensor): Tensor {
-  return Tensor.from(Float32Array.from(values), { device });
+/** Weights of labels, [R][T], as those of the tokens before them, which predict them. */
+export function tokenWeights(labelWeights: readonly (readonly number[])[]): Float32Array[] {
+  return labelWeights.map((row) => Float32Array.from(row, (_, t) => row[t + 1] ?? 0));
+}
+
+/** Numbers of a batch by name, which must be there, as float32 [n]. */
+export function numberRow(numbers: Numbers, name: string, like: Tensor): Tensor {
+  const rows = numbers.get(name, like)!;
+  return rows.alias([rows.size]);
 }
 
 /** The first and the second half of [2B]. */
