@@ -122,6 +122,8 @@ export class CommandStream {
     let paramOffset = -1;
     if (compiled.params.length > 0) {
       paramOffset = this.#slots++ * this.#slotBytes;
+      // Recordings are compared byte by byte: nothing of an earlier use may be left in a slot.
+      if (this.onSubmit) new Uint8Array(this.#words.buffer, paramOffset, this.#slotBytes).fill(0);
       let at = paramOffset;
       for (const [name, type] of compiled.params) {
         const value = values[name];

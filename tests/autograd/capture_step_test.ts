@@ -13,7 +13,7 @@ import {
   Tensor as TensorClass,
   tidy,
 } from "@peft/webgpu";
-import { cast, sum } from "@peft/webgpu/tensor";
+import { add, cast, scale, softmax, sum } from "@peft/webgpu/tensor";
 
 const CONFIG = {
   nLayer: 2,
@@ -127,6 +127,22 @@ Deno.test("captureStep() gives each replay its own inputs when no result is read
     if (i === batches.length - 1) last = await loss.item();
   }
   assertEquals(last, expected.at(-1));
+});
+
+Deno.test("captureStep() with verify replays a step whatever ran before each of its recordings", async () => {
+  const device = await initDevice();
+  let calls = 0;
+  const step = captureStep(device, ({ inputIds }: { inputIds: Tensor }) => {
+    calls++;
+    return scale(cast(inputIds, "float32"), 2);
+  }, { verify: true });
+  for (let i = 0; i < 6; i++) {
+    using x = TensorClass.from(new Float32Array(60 + i).fill(i), { device, shape: [1, 60 + i] });
+    using y = softmax(add(x, x)); // other parameters in the places that the step's take
+    await y.data();
+    assertEquals([...await step({ inputIds: [[i, -3]] }).data()], [2 * i, -6]);
+  }
+  assertEquals(calls, 3); // run, recorded and recorded again
 });
 
 Deno.test("captureStep() keeps its buffers from tensors made between replays", async () => {
