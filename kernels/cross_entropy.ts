@@ -65,24 +65,24 @@ fn main() { divisor[0] = select(0x7fc00000u, bitcast<u32>(count[0]), count[0] > 
 `,
 };
 
-/** Maximum, and sum of exp(logit - maximum), of each row segment. */
-export const crossEntropySegments: KernelSpec<
-  "logits" | "segments",
+/** Buffers and parameters of the statistics of row segments. */
+type SegmentsKernel<Buffers extends string> = KernelSpec<
+  Buffers,
   "rows" | "cols" | "stride" | "segmentCount",
   "WORKGROUP_SIZE"
-> = {
-  name: "crossEntropySegments",
-  buffers: { logits: "read", segments: "read_write" },
-  params: { rows: "u32", cols: "u32", stride: "u32", segmentCount: "u32" },
-  tuning: { WORKGROUP_SIZE: 16 },
-  grid: ({ rows, segmentCount }, { WORKGROUP_SIZE }) => [groupsFor(rows * segmentCount, WORKGROUP_SIZE)],
-  wgsl: /* wgsl */ `
+>;
+
+const segmentsText = (weighs: boolean) => /* wgsl */ `
 override WORKGROUP_SIZE: u32 = 16u;
 ${keepNanSnippet}
 struct Params { rows: u32, cols: u32, stride: u32, segmentCount: u32 }
 @group(0) @binding(0) var<storage, read> logits: array<f32>; // [rows, cols], rows of stride
 @group(0) @binding(1) var<storage, read_write> segments: array<vec2f>; // [rows, segmentCount]: maximum, sum
-@group(0) @binding(2) var<uniform> params: Params;
+${
+  weighs
+    ? "@group(0) @binding(2) var<storage, read_write> weighted: array<f32>; // [rows, segmentCount]\n"
+    : ""
+}@group(0) @binding(${weighs ? 3 : 2}) var<uniform> params: Params;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(${ROW_ARGUMENTS}) {
@@ -95,10 +95,41 @@ fn main(${ROW_ARGUMENTS}) {
   var high = -3.4028234663852886e38; // not the first logit: a segment of -infinity alone counts for nothing
   for (var j = first; j < last; j++) { high = max(high, logits[base + j]); }
   var total = 0.0;
-  for (var j = first; j < last; j++) { total += expKeep(logits[base + j] - high); }
+${
+  weighs
+    ? `  var weight = 0.0;
+  for (var j = first; j < last; j++) {
+    let d = logits[base + j] - high;
+    let e = expKeep(d);
+    total += e;
+    if (e > 0.0) { weight += e * d; } // not 0 times -infinity
+  }
+  weighted[i] = weight;`
+    : "  for (var j = first; j < last; j++) { total += expKeep(logits[base + j] - high); }"
+}
   segments[i] = vec2f(high, total);
 }
-`,
+`;
+
+const SEGMENTS_SHAPE = {
+  params: { rows: "u32", cols: "u32", stride: "u32", segmentCount: "u32" },
+  tuning: { WORKGROUP_SIZE: 16 },
+  grid: (
+    { rows, segmentCount }: Readonly<Record<"rows" | "segmentCount", number>>,
+    { WORKGROUP_SIZE }: { readonly WORKGROUP_SIZE: number },
+  ) => [groupsFor(rows * segmentCount, WORKGROUP_SIZE)] as const,
+} as const;
+
+/** Maximum, and sum of exp(logit - maximum), of each row segment. */
+export const crossEntropySegments: SegmentsKernel<"logits" | "segments"> = {
+  ...{ name: "crossEntropySegments", ...SEGMENTS_SHAPE, wgsl: segmentsText(false) },
+  buffers: { logits: "read", segments: "read_write" },
+};
+
+/** The same, and beside it the sum of exp(d) d, d = logit - maximum: what the entropy of a row is made of. */
+export const crossEntropyWeighted: SegmentsKernel<"logits" | "segments" | "weighted"> = {
+  ...{ name: "crossEntropyWeighted", ...SEGMENTS_SHAPE, wgsl: segmentsText(true) },
+  buffers: { logits: "read", segments: "read_write", weighted: "read_write" },
 };
 
 /** lse and loss of each row; losses are divided by divisor[0] and 0 for rows without a target. */

@@ -21,6 +21,7 @@ import {
   crossEntropyGradient,
   crossEntropyRows,
   crossEntropySegments,
+  crossEntropyWeighted,
   meanDivisor,
   shiftLabels,
 } from "./cross_entropy.ts";
@@ -61,7 +62,7 @@ import { joinHeads, partHeads, turnHeads, turnHeadsBack, turnHeadsInPlace } from
 import { sampleTokens } from "./sample.ts";
 import { sgdKernel, sgdMomentumKernel } from "./sgd.ts";
 import { softmaxBackward, softmaxForward } from "./softmax.ts";
-import { tokenHits } from "./token_hits.ts";
+import { addTokenStats, tokenStats } from "./token_stats.ts";
 import { adafactorDecay, adamwCorrections, sgdFirstStep } from "./step_counts.ts";
 import { gatherStrided, scatterStrided } from "./strided_copy.ts";
 import { svdLengths, svdRotate, svdSort } from "./svd.ts";
@@ -97,6 +98,7 @@ export function allKernels(): KernelSpec[] {
     shiftLabels,
     meanDivisor,
     crossEntropySegments,
+    crossEntropyWeighted,
     crossEntropyRows,
     capLogits,
     crossEntropyGradient,
@@ -134,7 +136,8 @@ export function allKernels(): KernelSpec[] {
     gradNormFinish,
     tallyLoss,
     flagNonFinite,
-    tokenHits,
+    tokenStats,
+    addTokenStats,
     tallySums,
     lstmCellForward,
     lstmCellBackward,

@@ -308,8 +308,9 @@ export async function loadCheckpoint(place: CheckpointPlace, path: string, parts
     random.seed = saved.random[i].seed;
     random.step = saved.random[i].step;
   });
-  // checkpoints of earlier versions have no sums and no count of skipped steps
-  Object.assign(losses, { sums: losses.sums, skipped: 0, totalSkipped: 0 }, saved.losses);
+  // checkpoints of earlier versions have other sums, or none, and no count of skipped steps
+  const sums = saved.losses.sums?.length === losses.sums.length ? saved.losses.sums : losses.sums;
+  Object.assign(losses, { skipped: 0, totalSkipped: 0 }, saved.losses, { sums });
   const progress = await read("trainer_state.json");
   state.globalStep = progress.global_step as number;
   state.epoch = progress.epoch as number;

@@ -3,23 +3,13 @@
  * @module
  */
 
-import {
-  concat,
-  empty,
-  keep,
-  noGrad,
-  readAndDispose,
-  reshape,
-  type Tensor,
-  tidy,
-  untracked,
-} from "../autograd/mod.ts";
-import { countingHits } from "../autograd/ops/_token_hits.ts";
+import { concat, keep, noGrad, readAndDispose, reshape, type Tensor, tidy } from "../autograd/mod.ts";
 import { inEvalMode, Module } from "../nn/mod.ts";
 import type { DataLoader } from "./data/data_loader.ts";
 import type { PredictionCollector } from "./metrics.ts";
 import { MODEL_LOSS, type Objective } from "./objective.ts";
 import { logitsOf, type TrainableModel } from "./trainable_model.ts";
+import { tokenMeasures, withTokenMeasures } from "./token_measures.ts";
 import { evalName } from "./training_arguments.ts";
 
 /** Losses that are read back together. */
@@ -64,16 +54,6 @@ interface OpenLoss {
 const inOneRow = (tensors: readonly Tensor[]) =>
   tidy(() => noGrad(() => concat(tensors.map((tensor) => reshape(tensor, [tensor.size])), 0)));
 
-/** Two counters, for hits and targets; null for a model without parameters. */
-function makeCounters(model: TrainableModel): Tensor | null {
-  for (const [, { device }] of model.namedParameters()) {
-    const counters = untracked(() => empty(device, [2], "uint32"));
-    counters.write(new Uint32Array(2));
-    return counters;
-  }
-  return null;
-}
-
 /**
  * Evaluates in eval mode; every item counts once, however batches are cut. What else runs meanwhile keeps its mode.
  * @throws {RangeError} if there is no item at all
@@ -81,15 +61,14 @@ function makeCounters(model: TrainableModel): Tensor | null {
 export async function evaluateLoss(
   model: TrainableModel,
   loader: DataLoader,
-  objective: Objective = MODEL_LOSS,
+  given: Objective = MODEL_LOSS,
   collector: PredictionCollector | null = null,
 ): Promise<EvalOutput> {
   const begin = performance.now();
+  const objective = given.isTokenLoss && given.sumCount === 0 ? withTokenMeasures(given) : given;
   let sum = 0;
   let evalTokens = 0;
   const sums = new Array<number>(objective.sumCount).fill(0);
-  const hits = objective.isTokenLoss ? makeCounters(model) : null;
-  let [correct, counted] = [0, 0];
   let open: OpenLoss[] = [];
   const close = () => {
     for (const { loss, sums } of open) for (const tensor of [loss, sums]) tensor?.dispose();
@@ -111,11 +90,10 @@ export async function evaluateLoss(
     for await (const batch of loader.readBatches(0)) {
       const items = objective.countItems(batch);
       if (items === 0) continue;
-      const work = () => objective.loss(model, batch, items);
       const { loss, own, logits } = evaluating(model, () =>
         tidy(() =>
           noGrad(() => {
-            const { loss, sums = null, output } = hits ? countingHits(hits, work) : work();
+            const { loss, sums = null, output } = objective.loss(model, batch, items);
             return { loss: loss.detach(), own: sums, logits: collector ? logitsOf(output) : null };
           })
         ));
@@ -124,23 +102,21 @@ export async function evaluateLoss(
       evalTokens += items;
       if (open.length === READ_TOGETHER) await read();
     }
-    const [counts] = await Promise.all([hits?.data(), read()]);
-    [correct, counted] = counts ?? [0, 0];
+    await read();
   } finally {
     close();
-    hits?.dispose();
   }
   if (evalTokens === 0) throw new RangeError(`Cannot evaluate: at least one ${objective.required}`);
   const evalLoss = sum / evalTokens;
-  const measures = Object.fromEntries(
-    Object.entries(objective.measures(sums)).map(([name, value]) => [evalName(name), value]),
-  );
+  const { meanTokenAccuracy, ...others } = given.measures(sums);
+  const measures = Object.entries(others).map(([name, value]) => [evalName(name), value] as const);
+  const tokens = objective.measuresTokens ? tokenMeasures(sums) : null;
   return {
     evalLoss,
     perplexity: objective.isTokenLoss ? Math.exp(evalLoss) : NaN,
     evalRuntime: (performance.now() - begin) / 1000,
     evalTokens,
-    meanTokenAccuracy: counted === evalTokens ? correct / counted : null,
-    metrics: { ...measures, ...collector?.metrics() },
+    meanTokenAccuracy: tokens?.tokens === evalTokens ? tokens.meanTokenAccuracy : null,
+    metrics: { ...Object.fromEntries(measures), ...collector?.metrics() },
   };
 }

@@ -42,6 +42,8 @@ export interface Objective {
   captureInputs(batch: Batch, model: TrainableModel): CaptureInputs | null;
   /** Whether the loss is the mean negative log-likelihood of tokens, of which a perplexity can be made. */
   readonly isTokenLoss: boolean;
+  /** Whether its sums are those of `withTokenMeasures`; default false. */
+  readonly measuresTokens?: boolean;
   /** Numbers in `BatchLoss.sums`; 0 for none. */
   readonly sumCount: number;
   /**

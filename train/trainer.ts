@@ -202,6 +202,11 @@ export class Trainer {
     await dataset.prepare?.();
   }
 
+  /** What a trainer of another kind adds to each log of training. */
+  protected ownLogs(): Record<string, number> {
+    return {};
+  }
+
   async #run(options: TrainOptions): Promise<TrainOutput> {
     const { resumeFromCheckpoint = false, signal } = options;
     const { trainDataset: dataset, optimizers: [optimizer, scheduler] = [null, null] } = this.#options;
@@ -348,7 +353,8 @@ export class Trainer {
       const { loss, skippedSteps, measures } = run.closeWindow();
       const { gradNorm, learningRate } = run;
       const skipped = skippedSteps > 0 && { skippedSteps };
-      await this.#log({ loss, gradNorm, learningRate, ...skipped, ...measures }, "onLog");
+      const logs = { loss, gradNorm, learningRate, ...skipped, ...measures, ...this.ownLogs() };
+      await this.#log(logs, "onLog");
     }
     if (shouldEvaluate) noteBest(args, state, await this.#evaluateNow(run));
     if (shouldSave) await this.#save(run);

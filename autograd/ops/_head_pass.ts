@@ -10,18 +10,19 @@ import {
   crossEntropyGradient,
   crossEntropyRows,
   crossEntropySegments,
+  crossEntropyWeighted,
   meanDivisor,
   SEGMENT,
   shiftLabels,
 } from "../../kernels/cross_entropy.ts";
-import { tokenHits } from "../../kernels/token_hits.ts";
-import type { Device } from "../../gpu/mod.ts";
+import { addTokenStats, TOKEN_STATS, tokenStats } from "../../kernels/token_stats.ts";
+import type { BufferView, Device } from "../../gpu/mod.ts";
 import { showShape } from "../shape.ts";
 import { empty, full, type Tensor } from "../tensor.ts";
 import { flatWindows } from "../windows.ts";
 import { launchMatmul } from "./_matmul.ts";
 import { checkWeight } from "./_checks.ts";
-import { hitCounter } from "./_token_hits.ts";
+import { tokenStatsCollector } from "./_token_stats.ts";
 import { sum } from "./reduce.ts";
 
 /** How the losses of the rows become one number. */
@@ -102,16 +103,34 @@ export function launchRows(
   };
   const sizes = { rows, cols, stride, segmentCount };
   if (cap > 0) device.dispatch(capLogits, { logits: shared.logits }, { size: rows * stride, cap });
-  device.dispatch(crossEntropySegments, { logits: shared.logits, segments: segments.view }, sizes);
-  const hits = hitCounter();
-  if (hits) {
-    const { logits, targets } = shared;
-    const views = { logits, targets, segments: segments.view, hits: hits.view };
-    device.dispatch(tokenHits, views, { rows, stride, segmentCount });
-  }
+  const sums = tokenStatsCollector();
+  if (sums) launchStats(logits, shared, segments, sums, sizes);
+  else device.dispatch(crossEntropySegments, { logits: shared.logits, segments: segments.view }, sizes);
   const views = { ...shared, segments: segments.view, lse: lse.view, losses: window(losses) };
   device.dispatch(crossEntropyRows, views, sizes);
   if (gradient) device.dispatch(crossEntropyGradient, { ...shared, lse: lse.view }, { ...sizes, cap });
+}
+
+/** Statistics of segments, and what `sums` collects of the rows. */
+function launchStats(
+  { device }: Tensor,
+  { logits, targets }: Readonly<Record<"logits" | "targets", BufferView>>,
+  segments: Tensor,
+  sums: Tensor,
+  sizes: {
+    readonly rows: number;
+    readonly cols: number;
+    readonly stride: number;
+    readonly segmentCount: number;
+  },
+): void {
+  const { rows, stride, segmentCount } = sizes;
+  const weighted = empty(device, [rows, segmentCount]);
+  const stats = empty(device, [TOKEN_STATS, rows]);
+  const views = { logits, segments: segments.view, weighted: weighted.view };
+  device.dispatch(crossEntropyWeighted, views, sizes);
+  device.dispatch(tokenStats, { ...views, targets, stats: stats.view }, { rows, stride, segmentCount });
+  device.dispatch(addTokenStats, { stats: stats.view, sums: sums.view }, { rows });
 }
 
 /** @throws {TypeError} unless labels are int32, one for each row */

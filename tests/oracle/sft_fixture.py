@@ -128,6 +128,7 @@ def main() -> None:
             "grad_norms": [entry["grad_norm"] for entry in trainer.state.log_history if "grad_norm" in entry],
             "num_tokens": [entry["num_tokens"] for entry in trainer.state.log_history if "num_tokens" in entry],
             "mean_token_accuracy": [entry["mean_token_accuracy"] for entry in trainer.state.log_history if "mean_token_accuracy" in entry],
+            "entropy": [entry["entropy"] for entry in trainer.state.log_history if "entropy" in entry],
         }
         gradients |= {f"{name}.{key.removeprefix('base_model.model.')}": value for key, value in first.gradients.items()}
         print(name, len(data), [round(loss, 4) for loss in trainer.losses])

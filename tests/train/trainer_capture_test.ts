@@ -4,6 +4,7 @@ import { Tensor } from "../../autograd/mod.ts";
 import { Device, initDevice } from "../../gpu/mod.ts";
 import { AdaLoraConfig, getPeftModel, LoraConfig, PromptTuningConfig } from "../../peft/mod.ts";
 import {
+  MODEL_LOSS,
   type Objective,
   packExamples,
   Trainer,
@@ -11,6 +12,7 @@ import {
   type TrainingArguments,
 } from "../../train/mod.ts";
 import { DFT_LOSS } from "../../train/sft/dft_objective.ts";
+import { withTokenMeasures } from "../../train/token_measures.ts";
 import { countingData, inFolder, tinyModel } from "./tiny_run.ts";
 
 interface Run {
@@ -80,9 +82,11 @@ async function run(options: Run, captured: boolean) {
   for (const [name, parameter] of model.namedParameters()) {
     if (parameter.requiresGrad) weights[name] = [...await parameter.data()];
   }
-  const logs = trainer.state.logHistory.map(({ loss, gradNorm, learningRate, evalLoss }) => ({
-    ...{ loss, gradNorm, learningRate, evalLoss },
-  }));
+  const logs = trainer.state.logHistory.map(
+    ({ loss, gradNorm, learningRate, evalLoss, meanTokenAccuracy, entropy }) => ({
+      ...{ loss, gradNorm, learningRate, evalLoss, meanTokenAccuracy, entropy },
+    }),
+  );
   model.dispose();
   return { logs, weights, replayed: after.dispatches - before.dispatches - ran, launches: ran, peakBytes };
 }
@@ -124,8 +128,9 @@ const CASES: Record<string, Run & { replays: boolean }> = {
     args: { maxSteps: 30 },
     replays: true,
   },
-  "padded batches of several lengths, accumulation and float16": {
+  "padded batches of several lengths, accumulation, float16, tokens measured": {
     data: padded(),
+    objective: withTokenMeasures(MODEL_LOSS),
     args: { gradientAccumulationSteps: 2, perDeviceTrainBatchSize: 2, maxSteps: 24, fp16: true },
     dropout: 0.1,
     keeps: 64 * 2 ** 20,
@@ -198,6 +203,9 @@ for (const [name, { replays, ...options }] of Object.entries(CASES)) {
     const allowed = eager.peakBytes + RECORD_INPUTS + (options.keeps ?? 0);
     assert(captured.peakBytes <= allowed, `${captured.peakBytes} bytes for ${eager.peakBytes}`);
     assertEquals(captured.replayed > 0, replays, `${captured.replayed} launches replayed`);
+    if (options.objective && options.objective !== DFT_LOSS) {
+      assert(captured.logs.every(({ meanTokenAccuracy, entropy }) => meanTokenAccuracy >= 0 && entropy > 0));
+    }
     if (name === "LoRA with a schedule") {
       assert(
         captured.replayed > 2 * captured.launches,
@@ -211,12 +219,15 @@ Deno.test("Trainer resumes with recorded steps as without, bit for bit", async (
   const results: Pick<Awaited<ReturnType<typeof run>>, "logs" | "weights">[] = [];
   for (const [first, second] of [[false, false], [true, true], [true, false]]) {
     await inFolder(async (outputDir) => {
-      const args = { outputDir, saveStrategy: "steps" as const, saveSteps: 7, maxSteps: 7 };
-      await run({ dropout: 0.1, args }, first);
+      // a checkpoint within a logging window
+      const args = { outputDir, saveStrategy: "steps" as const, saveSteps: 7, maxSteps: 7, loggingSteps: 2 };
+      const objective = withTokenMeasures(MODEL_LOSS);
+      await run({ dropout: 0.1, args, objective }, first);
       const { logs, weights } = await run(
-        { dropout: 0.1, args: { ...args, maxSteps: 14 }, resume: true },
+        { dropout: 0.1, args: { ...args, maxSteps: 14 }, objective, resume: true },
         second,
       );
+      assert(logs.every(({ entropy }) => entropy > 0));
       results.push({ logs, weights });
     });
   }

@@ -19,6 +19,8 @@ import {
   type TrainOutput,
 } from "../trainer.ts";
 import { DFT_LOSS } from "./dft_objective.ts";
+import { MODEL_LOSS } from "../objective.ts";
+import { withTokenMeasures } from "../token_measures.ts";
 import { SFTConfig } from "./sft_config.ts";
 import { SFTDataset, type SFTDataStats } from "./sft_dataset.ts";
 import { type SFTTokenizer, tokenIdOf } from "./sft_example.ts";
@@ -169,7 +171,7 @@ export class SFTTrainer extends Trainer {
       : tokenizer.padTokenId ?? tokenizer.eosTokenId ?? 0;
     super({
       dataCollator: defaultDataCollator(padTokenId, args.padToMultipleOf ?? 1),
-      ...args.lossType === "dft" && { objective: DFT_LOSS },
+      objective: withTokenMeasures(args.lossType === "dft" ? DFT_LOSS : MODEL_LOSS),
       ...rest,
       args,
       trainDataset: train,
@@ -179,6 +181,11 @@ export class SFTTrainer extends Trainer {
     this.#maker = maker;
     this.#train = train;
     this.#evalPacking = evalPacking;
+  }
+
+  /** Beside the measures of tokens, how many the model has read. */
+  protected override ownLogs(): Record<string, number> {
+    return { numTokens: this.state.numInputTokensSeen };
   }
 
   /** What became of the training rows, once `train()` has read them; null for large files that are read as they are used. */

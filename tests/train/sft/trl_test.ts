@@ -19,6 +19,8 @@ interface Case {
   readonly losses: readonly number[];
   readonly grad_norms: readonly number[];
   readonly num_tokens: readonly number[];
+  readonly mean_token_accuracy: readonly number[];
+  readonly entropy: readonly number[];
 }
 
 const expected: { template: string; cases: Record<string, Case> } = JSON.parse(
@@ -105,7 +107,11 @@ for (const [name, wanted] of Object.entries(expected.cases)) {
     wanted.grad_norms.slice(0, steps).forEach((norm, i) =>
       assertAlmostEquals(part * (logs[i].gradNorm as number), norm, 1e-4 * norm, `step ${i + 1}`)
     );
-    assertEquals(trainer.state.numInputTokensSeen, wanted.num_tokens[steps - 1]);
+    logs.slice(0, steps).forEach(({ meanTokenAccuracy, entropy, numTokens }, i) => {
+      assertAlmostEquals(meanTokenAccuracy, wanted.mean_token_accuracy[i], 1e-6, `step ${i + 1}`);
+      assertAlmostEquals(entropy, wanted.entropy[i], 1e-5, `step ${i + 1}`);
+      assertEquals(numTokens, wanted.num_tokens[i]);
+    });
     const all = await load(`${FOLDER}gradients.safetensors`);
     for (const [path, { data }] of all) {
       if (!path.startsWith(`${name}.transformer`)) continue;

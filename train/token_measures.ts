@@ -1,0 +1,44 @@
+/**
+ * What TRL's `SFTTrainer` logs of tokens beside their loss: how often the label has the largest logit, and the mean entropy
+ * of the model's distributions. Counted in the chunks of the head: whole logits never exist.
+ * @module
+ */
+
+import { full } from "../autograd/mod.ts";
+import { collectingTokenStats, TOKEN_STATS } from "../autograd/ops/_token_stats.ts";
+import type { Objective } from "./objective.ts";
+import { deviceOf } from "./trainable_model.ts";
+
+/** What is known of the labels that counted. */
+export interface TokenMeasures {
+  /** How many there were; 0 for a loss that is not made of log-probabilities here. */
+  readonly tokens: number;
+  /** Part of them that had the largest logit. */
+  readonly meanTokenAccuracy: number;
+  /** Mean entropy, in nats, of the distributions that predicted them. */
+  readonly entropy: number;
+}
+
+/** Measures of added up numbers. */
+export function tokenMeasures([tokens, hits, entropies]: readonly number[]): TokenMeasures {
+  return { tokens, meanTokenAccuracy: hits / tokens, entropy: entropies / tokens };
+}
+
+/** The same objective, which also measures tokens; it must have no sums of its own. */
+export function withTokenMeasures(objective: Objective): Objective {
+  return {
+    ...objective,
+    measuresTokens: true,
+    sumCount: TOKEN_STATS,
+    loss: (model, batch, items, divisor) => {
+      const device = deviceOf(model);
+      if (!device) return objective.loss(model, batch, items, divisor);
+      const sums = full(device, [TOKEN_STATS], 0);
+      return { ...collectingTokenStats(sums, () => objective.loss(model, batch, items, divisor)), sums };
+    },
+    measures: (sums) => {
+      const { tokens, ...measures } = tokenMeasures(sums);
+      return tokens > 0 ? measures : {};
+    },
+  };
+}
