@@ -108,8 +108,8 @@ export async function evaluateLoss(
   }
   if (evalTokens === 0) throw new RangeError(`Cannot evaluate: at least one ${objective.required}`);
   const evalLoss = sum / evalTokens;
-  const { meanTokenAccuracy, ...others } = given.measures(sums);
-  const measures = Object.entries(others).map(([name, value]) => [evalName(name), value] as const);
+  const measures = Object.entries(given.measures(sums)).filter(([name]) => name !== "meanTokenAccuracy")
+    .map(([name, value]) => [evalName(name), value] as const);
   const tokens = objective.measuresTokens ? tokenMeasures(sums) : null;
   return {
     evalLoss,

@@ -68,6 +68,7 @@ export { evaluatePerplexity, type PerplexityOptions, type PerplexityOutput } fro
 export { SampleCallback, type SampleOptions, type SampleTokenizer } from "./sample_callback.ts";
 export type { EvalOutput } from "./evaluate.ts";
 export { type BatchLoss, type CaptureInputs, MODEL_LOSS, type Objective } from "./objective.ts";
+export { withTokenMeasures } from "./token_measures.ts";
 export { SFTConfig, type SFTDataSettings, type SFTLossType } from "./sft/sft_config.ts";
 export { SFTDataset, type SFTDatasetOptions, type SFTDataStats, type SFTRows } from "./sft/sft_dataset.ts";
 export type { SFTTokenizer } from "./sft/sft_example.ts";

@@ -150,7 +150,8 @@ const FIGURES: readonly (readonly [field: string, name: string])[] = [
   ["trainLoss", "mean training loss"],
   ["evalLoss", "held-out loss"],
   ["perplexity", "perplexity"],
-  ["meanTokenAccuracy", "token accuracy"],
+  ["meanTokenAccuracy", "token accuracy in training"],
+  ["evalMeanTokenAccuracy", "held-out token accuracy"],
 ];
 
 /** The page of a log. */

@@ -135,7 +135,8 @@ export class RunReports {
 
   /** Notes an evaluation that the Trainer did not do by itself. */
   async evaluated(model: CausalLM | PeftModel<CausalLM>, step: number, found: EvalOutput): Promise<void> {
-    await this.#log?.note("evaluate", step, numbersOf(found));
+    const { meanTokenAccuracy: evalMeanTokenAccuracy, ...numbers } = numbersOf(found); // as the Trainer logs it
+    await this.#log?.note("evaluate", step, { ...numbers, evalMeanTokenAccuracy });
     await this.#tokens?.note(model, step);
   }
 

@@ -12,7 +12,15 @@ import {
   type TrainerCallback,
   type TrainingArguments,
 } from "@peft/webgpu";
-import { CPOTrainer, type Dataset, DPOTrainer, KTOTrainer, ORPOTrainer } from "@peft/webgpu/train";
+import {
+  CPOTrainer,
+  type Dataset,
+  DPOTrainer,
+  KTOTrainer,
+  MODEL_LOSS,
+  ORPOTrainer,
+  withTokenMeasures,
+} from "@peft/webgpu/train";
 import { choice, number } from "../../options/rules.ts";
 import { FULL, readFields } from "./methods.ts";
 import { type LearningValues, sftExamples } from "./data.ts";
@@ -115,7 +123,8 @@ const sft: Task = {
     const evalDataset = heldOut ? await sftExamples(heldOut, tokenizer, values, maxLength) : undefined;
     return {
       ...{ rows: trainDataset.length, examples: trainDataset, heldOut: evalDataset ?? null },
-      trainer: (parts) => new Trainer({ ...parts, trainDataset, evalDataset }),
+      trainer: (parts) =>
+        new Trainer({ ...parts, trainDataset, evalDataset, objective: withTokenMeasures(MODEL_LOSS) }),
     };
   },
 };

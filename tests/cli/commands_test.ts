@@ -272,18 +272,7 @@ Deno.test("finetune --task trains on preferences by every trainer, reports them,
     "judged.jsonl",
     prompts.map((prompt, i) => ({ prompt, completion: i % 2 ? good : bad, label: i % 2 === 1 })),
   );
-  const flags = [
-    "--max-steps",
-    "3",
-    "--batch-size",
-    "2",
-    "--eval-split",
-    "0.34",
-    "--block-size",
-    "48",
-    "--lr",
-    "5e-3",
-  ];
+  const flags = "--max-steps 3 --batch-size 2 --eval-split 0.34 --block-size 48 --lr 5e-3".split(" ");
   const run = (task: string, ...more: string[]) => {
     const data = `${folder}/${task === "kto" ? "judged" : "pairs"}.jsonl`;
     return finetuned("--data", data, "--output", `${folder}/${task}`, "--task", task, ...flags, ...more);
@@ -303,12 +292,20 @@ Deno.test("finetune --task trains on preferences by every trainer, reports them,
       const card = await Deno.readTextFile(`${folder}/${task}/README.md`);
       assertMatch(card, new RegExp(`\\| task \\| ${task} \\|`));
     }
+    const logOf = async (name: string) => {
+      const lines = await Deno.readTextFile(`${folder}/${name}/run_log.jsonl`);
+      return Object.fromEntries(
+        lines.trim().split("\n").map((line) => JSON.parse(line)).map((e) => [e.event, e]),
+      );
+    };
+    // rows for KTO have answers to learn, too
+    await finetuned("--data", `${folder}/judged.jsonl`, "--output", `${folder}/sft`, ...flags, "--report");
+    const { log, evaluate } = await logOf("sft");
+    assert(log.meanTokenAccuracy >= 0 && log.entropy > 0 && evaluate.evalMeanTokenAccuracy >= 0);
     const page = await Deno.readTextFile(`${folder}/dpo/report.html`);
     assert(page.includes("<figcaption>rewards/margins</figcaption>"));
-    const [begin] = (await Deno.readTextFile(`${folder}/dpo/run_log.jsonl`)).split("\n").map((line) =>
-      JSON.parse(line || "{}")
-    );
-    assertEquals([begin.arguments.optim, begin.arguments.weight_decay], ["lion_32bit", 0.1]);
+    const { arguments: args } = (await logOf("dpo")).begin;
+    assertEquals([args.optim, args.weight_decay], ["lion_32bit", 0.1]);
     const refused: [() => Promise<unknown>, RegExp][] = [
       [() => run("dpo", "--method", "full"), /--task dpo compares with the model without its adapter/],
       [() => run("dpo", "--packing"), /--packing is for --task sft/],

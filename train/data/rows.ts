@@ -69,6 +69,22 @@ export const isPreferenceRow = (row: Row): row is PreferenceRow => "chosen" in r
 /** Whether a row holds an answer and a judgement of it. */
 export const isUnpairedRow = (row: Row): row is UnpairedRow => "label" in row;
 
+/** What language modelling learns of a row: of a judged answer the answer, whatever the judgement; null for nothing. */
+export function languageOf(row: Row): LanguageRow | null {
+  if (isPreferenceRow(row)) return row.language ?? null;
+  if (!isUnpairedRow(row)) return row;
+  const { prompt, completion, tools } = row;
+  if (typeof prompt === "string") return { prompt, completion: completion as string };
+  return messagesOf(prompt, completion as readonly Message[], { ...tools && { tools } });
+}
+
+/** Messages of which those of the completion are learned. */
+const messagesOf = (
+  prompt: readonly Message[],
+  completion: readonly Message[],
+  others: { readonly tools?: readonly unknown[]; readonly unreadLabel?: unknown },
+): LanguageRow => ({ messages: [...prompt, ...completion], learnedFrom: prompt.length, ...others });
+
 type Given = Readonly<Record<string, unknown>>;
 
 const isText = (value: unknown): value is string => typeof value === "string";
@@ -217,8 +233,7 @@ const FORMS: readonly Form[] = [
       const { prompt, completion } = row;
       if (isText(prompt) && isText(completion)) return { prompt, completion, ...unread(row) };
       if (!isMessages(prompt) || !isMessages(completion)) return null;
-      const messages = [...prompt, ...completion];
-      return { messages, learnedFrom: prompt.length, ...tools(row), ...unread(row) };
+      return messagesOf(prompt, completion, { ...tools(row), ...unread(row) });
     },
   },
   {

@@ -9,7 +9,7 @@ import { chatExample, type ChatTokenizer } from "./chat_example.ts";
 import type { Dataset, Example, TextTokenizer } from "./example.ts";
 import type { FormatName } from "./files/formats.ts";
 import { RowReader } from "./row_reader.ts";
-import { isPreferenceRow, isUnpairedRow, type LanguageRow, type Row } from "./rows.ts";
+import { languageOf, type LanguageRow, type Row } from "./rows.ts";
 
 /** Options of `TextDataset`. */
 export interface TextDatasetOptions {
@@ -101,13 +101,11 @@ export class TextDataset implements Dataset {
     const texts: string[] = [];
     const examples: Example[] = [];
     for (let i = 0; i < part.length; i++) {
-      const row = part.at(i) as Row; // in memory
+      const row = languageOf(part.at(i) as Row); // in memory
       const where = part.where(i);
-      if (isPreferenceRow(row) || isUnpairedRow(row)) {
+      if (!row) {
         throw new TypeError(
-          `Cannot read ${where}: a text or an answer to learn is required, received ${
-            isPreferenceRow(row) ? '"chosen" and "rejected"' : 'an answer with a "label"'
-          }, which preference tuning takes`,
+          `Cannot read ${where}: a text or an answer to learn is required, received "chosen" and "rejected", which preference tuning takes`,
         );
       }
       if ("text" in row) {

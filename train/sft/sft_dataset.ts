@@ -7,7 +7,7 @@ import { HostRandom } from "../../autograd/mod.ts";
 import type { Dataset, Example } from "../data/example.ts";
 import { PackPlan } from "../data/pack_plan.ts";
 import type { RowDataset } from "../data/row_dataset.ts";
-import { isPreferenceRow, isUnpairedRow, type Row } from "../data/rows.ts";
+import { languageOf, type Row } from "../data/rows.ts";
 import type { SFTDataSettings } from "./sft_config.ts";
 import { SFTExamples, type SFTTokenizer } from "./sft_example.ts";
 
@@ -203,18 +203,10 @@ export class SFTDataset implements Dataset {
 
   #language(row: Row | Example | undefined) {
     if (row && "inputIds" in row) return row;
-    if (row && isPreferenceRow(row) && row.language) return row.language;
-    if (row && !isPreferenceRow(row) && !isUnpairedRow(row)) return row;
-    const received = !row
-      ? "none"
-      : isPreferenceRow(row)
-      ? '"chosen" and "rejected"'
-      : 'an answer with a "label"';
-    throw new TypeError(
-      `a text or an answer to learn is required, received ${received}${
-        row ? ", which preference tuning takes" : ""
-      }`,
-    );
+    const language = row && languageOf(row);
+    if (language) return language;
+    const received = row ? '"chosen" and "rejected", which preference tuning takes' : "none";
+    throw new TypeError(`a text or an answer to learn is required, received ${received}`);
   }
 
   #cut(example: Example, counts?: Counts): Example {

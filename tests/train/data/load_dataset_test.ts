@@ -3,7 +3,9 @@
  * @module
  */
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { memoryFolder } from "../../../io/open_file.ts";
+import { gzipSync } from "node:zlib";
+import { memoryFolder, openFile } from "../../../io/open_file.ts";
+import { gunzip } from "../../../train/data/files/gzip.ts";
 import { loadDataset, type LoadDatasetOptions, RowDataset } from "../../../train/mod.ts";
 import { inFolder } from "../tiny_run.ts";
 
@@ -43,6 +45,21 @@ const FILES: Readonly<Record<string, string>> = {
   "semicolons.csv": CSV.replaceAll(/,(?!\n)/g, ";"),
   "a.tsv": CSV.replaceAll(/,(?!\n)/g, "\t"),
 };
+
+/** Bytes one after another. */
+const joined = (...parts: Uint8Array[]) => Uint8Array.from(parts.flatMap((part) => [...part]));
+
+Deno.test("loadDataset() reads every member of a .gz file, as gzip does", async () => {
+  const half = LINES.indexOf("\n", LINES.length / 2) - 3; // members may end within a line
+  const [first, second] = [await gzipped(LINES.slice(0, half)), await gzipped(LINES.slice(half))];
+  const parts = [first, await gzipped(""), second];
+  assertEquals(await all(await loadDataset(file("a.jsonl.gz", joined(...parts)))), ROWS);
+  // stored as it is, what is packed may look like the beginning of a member
+  const inner = Uint8Array.of(0x1f, 0x8b, 8, 0, 1);
+  const stored = gzipSync(inner, { level: 0 });
+  const source = await gunzip(await openFile(joined(stored, stored)));
+  assertEquals(await source.read(0, source.size), joined(inner, inner));
+});
 
 for (const [name, text] of Object.entries(FILES)) {
   Deno.test(`loadDataset() reads ${name}, packed or not, in memory and by place`, async () => {
@@ -203,7 +220,13 @@ Deno.test("loadDataset() refuses what is no file of rows, by name", async () => 
     ],
     ["a.parquet", "PAR1 and no more", 'Cannot read "a.parquet": a whole Parquet file is required: '],
     ["a.bin", "x", 'received ".bin"'],
-    ["a.jsonl.gz", (await gzipped(LINES)).slice(0, 40), "one whole gzip file is required: "],
+    ["a.jsonl.gz", (await gzipped(LINES)).slice(0, 40), "whole gzip members are required: "],
+    [
+      "a.jsonl.gz",
+      joined(await gzipped(LINES), (await gzipped(LINES)).slice(0, 40)),
+      "whole gzip members are",
+    ],
+    ["a.jsonl.gz", joined(await gzipped(LINES), new TextEncoder().encode("more")), "whole gzip members are"],
     ["a.txt", Uint8Array.of(97, 0xe9), "UTF-8 text is required, received other bytes"],
     ["a.jsonl", LINES, "Cannot load a dataset: 1 weights are required", { weights: [1, 2] }],
     ["a.jsonl", LINES, "weights must be numbers of at least 0, not all of them 0", { weights: [0] }],

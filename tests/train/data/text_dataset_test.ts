@@ -105,12 +105,6 @@ Deno.test("TextDataset.fromFile() names what is wrong with a file, and the line"
       TypeError,
       `line 1: a text or an answer to learn is required, received "chosen" and "rejected", which preference tuning takes`,
     ],
-    [
-      "judged.jsonl",
-      `{"prompt": "a", "completion": "b", "label": false}`,
-      TypeError,
-      `received an answer with a "label", which preference tuning takes`,
-    ],
     ["nothing.jsonl", `\n\n`, RangeError, `text is required, received none`],
   ];
   for (const [name, bytes, kind, message] of cases) {

@@ -35,6 +35,14 @@ Deno.test("what is learned of every form of rows, by completionOnlyLoss and assi
       { assistantOnlyLoss: true },
       " on the ship<|endoftext|>",
     ],
+    // columns of other tasks change nothing, as in TRL
+    [{ prompt: "who?", completion: " me", label: 0, id: 7, text: "no" }, {}, " me<|endoftext|>"],
+    [
+      { prompt: CHAT.slice(0, 3), completion: CHAT.slice(3), label: true, source: "x" },
+      {},
+      " on the ship<|endoftext|>",
+    ],
+    [{ messages: CHAT.slice(0, 2), label: 1, chosen: "x", score: 0.5 }, {}, whole],
     [{ instruction: "who are you?", output: "a pirate" }, {}, " a pirate<|endoftext|>"],
     [{ instruction: "who are you?", output: "a pirate" }, { completionOnlyLoss: false }, whole],
     [
@@ -177,7 +185,6 @@ Deno.test("SFTTrainer refuses rows and settings that do not fit, naming the row"
       {},
       'received "chosen" and "rejected", which preference tuning takes',
     ],
-    [[{ prompt: "a", completion: "b", label: true }], {}, 'received an answer with a "label"'],
     [[{ inputIds: [1, 2, 3], labels: [1, 2] }], {}, "as many labels as ids are required, received 2 for 3"],
     [
       [{ input_ids: [1, 2] }, { input_ids: [1, 2, 999999] }],
