@@ -5,9 +5,14 @@
 import type { JSX } from "preact";
 import { halt } from "./engine.ts";
 import { Halt } from "./parts/failure.tsx";
+import { Dock } from "./parts/wait.tsx";
 import { Road } from "./road.tsx";
 import { announcement } from "./state/announcement.ts";
+import { openingData } from "./state/data.ts";
+import { suggesting } from "./state/method.ts";
+import { opening } from "./state/model.ts";
 import { step, type StepId } from "./state/road.ts";
+import { shelving } from "./state/shelf.ts";
 import { AdaptersStep } from "./steps/adapters.tsx";
 import { CompareStep } from "./steps/compare.tsx";
 import { DataStep } from "./steps/data.tsx";
@@ -65,6 +70,7 @@ export function App(): JSX.Element {
             <Unfinished />
             <Step />
           </main>
+          <Dock tasks={[opening, openingData, suggesting, shelving]} />
         </>
       )}
       <p class="hidden" aria-live="polite">{announcement.value}</p>

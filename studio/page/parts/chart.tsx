@@ -39,7 +39,7 @@ export interface ChartProps {
 const property = (name: string) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 /** Pixels between the left edge and the axis: the same at all values, so that nothing moves. */
-const AXIS_WIDTH = 58;
+const AXIS_WIDTH = 70;
 
 function options(props: ChartProps, width: number, place: Signal<number | null>): uPlot.Options {
   const axis = {
@@ -56,7 +56,7 @@ function options(props: ChartProps, width: number, place: Signal<number | null>)
     padding: [10, 12, 0, 0],
     legend: { show: false },
     cursor: { drag: { x: false, y: false }, points: { size: 7 }, y: false },
-    scales: { x: { time: false }, y: { range: (_, low, high) => yRange(low, high) } },
+    scales: { x: { time: false, ...xRange(props) }, y: { range: (_, low, high) => yRange(low, high) } },
     axes: [
       { ...axis, label: props.xLabel, size: 28, grid: { show: false } },
       {
@@ -82,6 +82,13 @@ function options(props: ChartProps, width: number, place: Signal<number | null>)
     ],
     hooks: { setCursor: [(chart) => place.value = chart.cursor.idx ?? null] },
   };
+}
+
+/** Bars reach half a place beyond their middles. */
+function xRange({ x, curves }: ChartProps): uPlot.Scale {
+  if (!curves.some(({ isBars }) => isBars) || x.length === 0) return {};
+  const half = x.length > 1 ? (x[1] - x[0]) / 2 : 0.5;
+  return { range: [x[0] - half, x.at(-1)! + half] };
 }
 
 /** From 0, or from the lowest value where that is below; some room above. */

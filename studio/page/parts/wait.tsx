@@ -52,6 +52,17 @@ export function Bar({ part, label }: { part: number | null; label: string }): JS
   );
 }
 
+/** The waits that belong to no place of a step: at the foot of the window, so that nothing moves when they come. */
+export function Dock({ tasks }: { tasks: readonly Task[] }): JSX.Element | null {
+  const shown = tasks.filter(({ waitsFor, error }) => waitsFor.value !== null || error.value !== null);
+  if (shown.length === 0) return null;
+  return (
+    <aside class="dock" aria-label="What is being waited for">
+      {shown.map((task, place) => <TaskState key={place} task={task} canCancel />)}
+    </aside>
+  );
+}
+
 /** What a task waits for, or why it failed. */
 export function TaskState(props: { task: Task; canCancel?: boolean }): JSX.Element | null {
   const { task } = props;

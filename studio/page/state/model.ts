@@ -4,6 +4,7 @@
  */
 import { signal } from "@preact/signals";
 import type { ModelFacts, ModelSource, WeightStorage } from "../../protocol.ts";
+import { rememberModel } from "./last_model.ts";
 import { Task } from "./task.ts";
 
 /** What is open; null where nothing is. */
@@ -20,6 +21,9 @@ export async function openModel(source: ModelSource, name: string): Promise<bool
   model.value = null;
   modelSource.value = source;
   const facts = await opening.run(`Opening ${name}`, "openModel", { source, storage: storage.value });
-  if (facts) model.value = facts;
+  if (facts) {
+    model.value = facts;
+    rememberModel(facts.name, source);
+  }
   return facts !== undefined;
 }

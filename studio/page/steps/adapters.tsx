@@ -8,16 +8,15 @@ import { Chat } from "../parts/chat.tsx";
 import { Choices } from "../parts/choice.tsx";
 import { Drop } from "../parts/drop.tsx";
 import { More, Opening, WayOn } from "../parts/frame.tsx";
-import { TaskState } from "../parts/wait.tsx";
 import { talk, type Voice } from "../state/conversation.ts";
 import { model } from "../state/model.ts";
-import { adapters, loadAdapter, mix, shelving, usable } from "../state/shelf.ts";
+import { adapters, loadAdapter, mix, usable } from "../state/shelf.ts";
 import { isBusy } from "../state/training.ts";
 import { Mixer } from "./mixer.tsx";
 import { ShelfCard } from "./shelf_card.tsx";
 import { suggestions } from "./suggestions.ts";
 
-const speaker = signal<string>("base");
+const speaker = signal<string | null>(null);
 
 /** Everyone who can answer, by the value of the choice. */
 const voices = computed((): ReadonlyMap<string, Voice> => {
@@ -33,7 +32,9 @@ const voices = computed((): ReadonlyMap<string, Voice> => {
 });
 
 const chosenId = computed(() =>
-  voices.value.has(speaker.value) ? speaker.value : [...voices.value.keys()][1] ?? "base"
+  speaker.value !== null && voices.value.has(speaker.value)
+    ? speaker.value
+    : [...voices.value.keys()][1] ?? "base"
 );
 
 function Talk(): JSX.Element {
@@ -79,9 +80,6 @@ export function AdaptersStep(): JSX.Element {
           ? "What your models learn stands here, each under its name. It is empty yet."
           : "Everything your models learned here. Switch between them, mix them, name them."}
       </Opening>
-      <div class="task-place">
-        <TaskState task={shelving} />
-      </div>
       {!isEmpty && (
         <ul class="shelf">
           {adapters.value.map((one) => <ShelfCard key={one.adapterId} one={one} />)}

@@ -8,7 +8,6 @@ import { Choices } from "../parts/choice.tsx";
 import { Drop } from "../parts/drop.tsx";
 import { NumberField, SwitchField, TextField } from "../parts/field.tsx";
 import { Missing, More, Opening, WayOn } from "../parts/frame.tsx";
-import { TaskState } from "../parts/wait.tsx";
 import { data, dataSource, openingData, pairs, reading, systemText, wholePairs } from "../state/data.ts";
 import { suggesting } from "../state/method.ts";
 import { model } from "../state/model.ts";
@@ -114,14 +113,16 @@ function Source(): JSX.Element {
               ? "Questions about a product that does not exist, with its maker's answers."
               : "Short stories, told by a pirate."}
           </p>
-          <button
-            type="button"
-            class="main"
-            disabled={isWaiting()}
-            onClick={() => chooseData({ kind: "sample" })}
-          >
-            Use the sample
-          </button>
+          {data.value && dataSource.value?.kind === "sample" ? <span class="in-use">✓ In use</span> : (
+            <button
+              type="button"
+              class="main"
+              disabled={isWaiting()}
+              onClick={() => chooseData({ kind: "sample" })}
+            >
+              Use the sample
+            </button>
+          )}
         </div>
       );
     case "pairs":
@@ -209,10 +210,6 @@ export function DataStep(): JSX.Element {
             <Source />
           </section>
         )}
-      <div class="task-place">
-        <TaskState task={openingData} canCancel />
-        <TaskState task={suggesting} />
-      </div>
       {data.value && <DataView facts={data.value} />}
       {!isBusy.value && <Reading />}
       <WayOn

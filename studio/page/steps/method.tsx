@@ -21,7 +21,6 @@ import {
   planning,
   settings,
   suggest,
-  suggesting,
   usualSteps,
 } from "../state/method.ts";
 import { model } from "../state/model.ts";
@@ -141,21 +140,13 @@ export function MethodStep(): JSX.Element {
     const [to, label] = model.value
       ? ["data", "Choose examples"] as const
       : ["model", "Choose a model"] as const;
-    return (
-      <>
-        <Missing title="How should it learn?" text="First choose what it learns." to={to} label={label} />
-        <TaskState task={suggesting} />
-      </>
-    );
+    return <Missing title="How should it learn?" text="First choose what it learns." to={to} label={label} />;
   }
   return (
     <>
       <Opening title="How should it learn?">
         The first choice suits nearly everything. You can go straight on.
       </Opening>
-      <div class="task-place">
-        <TaskState task={suggesting} />
-      </div>
       <Methods />
       <Length chosen={chosen} />
       <section class="panel" aria-labelledby="memory">

@@ -4,7 +4,7 @@
  */
 import type { JSX } from "preact";
 import type { MethodInfo, MethodOption, TrainingSettings } from "../../protocol.ts";
-import { LinesField, NumberField, SelectField, SwitchField } from "../parts/field.tsx";
+import { LinesField, NumberField, SelectField, SwitchField, TextField } from "../parts/field.tsx";
 import { change, changeOption } from "../state/method.ts";
 import { model } from "../state/model.ts";
 
@@ -51,6 +51,15 @@ function Option({ option, chosen }: { option: MethodOption; chosen: TrainingSett
           help={help}
           value={value}
           onChange={(next) => changeOption(name, next)}
+        />
+      );
+    default:
+      return (
+        <TextField
+          label={title}
+          help={help}
+          value={String(value ?? "")}
+          onInput={(next) => changeOption(name, next)}
         />
       );
   }

@@ -10,11 +10,12 @@ import { showBytes, showCount } from "../format.ts";
 import { Drop } from "../parts/drop.tsx";
 import { SelectField, TextField } from "../parts/field.tsx";
 import { Fact, More, Opening, WayOn } from "../parts/frame.tsx";
-import { TaskState } from "../parts/wait.tsx";
 import { openingData } from "../state/data.ts";
 import { suggesting } from "../state/method.ts";
+import { lastModel } from "../state/last_model.ts";
 import { model, opening, storage } from "../state/model.ts";
 import { chooseModel, tryBuiltin } from "../state/road.ts";
+import { adapters } from "../state/shelf.ts";
 import { isBusy } from "../state/training.ts";
 import { Storage } from "./storage.tsx";
 
@@ -49,6 +50,27 @@ function Hero(): JSX.Element {
   );
 }
 
+/** The model of the last visit, once there is something that it was taught. */
+function Again(): JSX.Element | null {
+  const last = lastModel.value;
+  if (!last || adapters.value.length === 0) return null;
+  return (
+    <section class="unfinished" aria-label="The model of your last visit">
+      <p>
+        Last time you opened <strong>{last.name}</strong>. What it learned is on the shelf.
+      </p>
+      <button
+        type="button"
+        class="calm"
+        disabled={isOpening()}
+        onClick={() => chooseModel(last.source, last.name)}
+      >
+        Open it again
+      </button>
+    </section>
+  );
+}
+
 const STORAGES = [
   ["auto", "As the file has them"],
   ["float32", "float32: 4 bytes per weight"],
@@ -56,6 +78,9 @@ const STORAGES = [
   ["int8", "int8: 1 byte per weight"],
   ["nf4", "NF4: half a byte per weight"],
 ] as const satisfies readonly (readonly [WeightStorage, string])[];
+
+/** A model that chats and that any device can train: 135 million weights. */
+const SMALL_CHAT = "HuggingFaceTB/SmolLM2-135M-Instruct";
 
 function Hub(): JSX.Element {
   const [repo, setRepo] = useState("");
@@ -81,10 +106,13 @@ function Hub(): JSX.Element {
       }}
     >
       <h3>From the model hub</h3>
-      <p class="quiet">It is fetched from {hub} once and kept in this browser.</p>
+      <p class="quiet">
+        It is fetched from {hub} once and kept in this browser. A small one that chats:{" "}
+        <button type="button" class="inline" onClick={() => setRepo(SMALL_CHAT)}>SmolLM2</button>
+      </p>
       <TextField
         label="Name of the model"
-        placeholder="HuggingFaceTB/SmolLM2-135M-Instruct"
+        placeholder="owner/model"
         value={repo}
         onInput={setRepo}
       />
@@ -207,12 +235,8 @@ export function ModelStep(): JSX.Element {
       <Opening title="Choose a model to teach">
         It learns on this device. Nothing you open or type leaves this tab.
       </Opening>
-      <div class="task-place">
-        <TaskState task={opening} canCancel />
-        <TaskState task={openingData} />
-        <TaskState task={suggesting} />
-      </div>
       {facts ? <OpenModel facts={facts} /> : <Hero />}
+      {!facts && <Again />}
       {facts
         ? (
           <More label="Use another model">

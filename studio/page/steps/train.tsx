@@ -58,7 +58,7 @@ function Ready(): JSX.Element {
           disabled={plan.value?.fits === false || suggesting.waitsFor.value !== null}
           onClick={() => startTraining(settings.value!)}
         >
-          {status.value === "idle" ? "Start training" : "Train again"}
+          {status.value === "failed" ? "Try again" : "Start training"}
         </button>
         <span class="quiet">
           {plan.value
@@ -146,11 +146,22 @@ function Ended(): JSX.Element {
           <Fact name="What it learned" note={found.adapter.name}>{showBytes(found.adapter.bytes)}</Fact>
         )}
       </dl>
-      {found.adapter && (
-        <button type="button" class="main large" onClick={() => go("compare")}>
-          Compare before and after <span aria-hidden="true">→</span>
-        </button>
-      )}
+      <div class="row">
+        {found.adapter && (
+          <button type="button" class="main large" onClick={() => go("compare")}>
+            Compare before and after <span aria-hidden="true">→</span>
+          </button>
+        )}
+        {settings.value && data.value && (
+          <button
+            type="button"
+            class="calm large"
+            onClick={() => startTraining(settings.value!)}
+          >
+            Train again
+          </button>
+        )}
+      </div>
     </section>
   );
 }
@@ -191,7 +202,7 @@ export function TrainStep(): JSX.Element {
       {hasCurves && <Curves />}
       {hasCurves && <Samples />}
       {hasCurves && <Memory />}
-      {!isAlive && settings.value && data.value && <Ready />}
+      {!isAlive && status.value !== "ended" && settings.value && data.value && <Ready />}
       <WayOn
         label="Compare"
         to="compare"
