@@ -42,6 +42,15 @@ function readRange(header: string | null, size: number): [first: number, last: n
   return first <= last ? [first, last] : null;
 }
 
+/** The path that an address asks for; null where its escapes are wrong. */
+function readPath(address: string): string | null {
+  try {
+    return decodeURIComponent(new URL(address).pathname);
+  } catch {
+    return null;
+  }
+}
+
 /** Answers requests for the files of a folder, with ranges and gzip. @param options `policy`: sent with every file */
 export function fileServer(
   folder: string,
@@ -56,11 +65,13 @@ export function fileServer(
   };
   return async (request) => {
     if (!["GET", "HEAD"].includes(request.method)) return new Response(null, { status: 405 });
-    const asked = decodeURIComponent(new URL(request.url).pathname);
-    const path = asked.endsWith("/") ? `${asked}index.html` : asked;
+    const asked = readPath(request.url);
+    const path = asked?.endsWith("/") ? `${asked}index.html` : asked ?? "";
     const plain = (status: number, text: string, headers = {}) =>
       new Response(request.method === "HEAD" ? null : text, { status, headers });
-    if (path.split("/").includes("..") || path.includes("\0")) return plain(404, "not found");
+    if (asked === null || path.split("/").includes("..") || path.includes("\0")) {
+      return plain(404, "not found");
+    }
     const data = await Deno.readFile(folder + path).catch(() => null);
     if (data === null) return plain(404, "not found");
 

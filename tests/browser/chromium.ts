@@ -22,6 +22,22 @@ export async function findChromium(): Promise<string> {
   );
 }
 
+/** Starts headless Chromium whose WebGPU is SwiftShader. */
+export async function launchChromium(): Promise<Browser> {
+  return await chromium.launch({
+    executablePath: await findChromium(),
+    headless: true,
+    args: [
+      "--no-sandbox",
+      "--enable-unsafe-webgpu",
+      "--use-webgpu-adapter=swiftshader",
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
+    ],
+  });
+}
+
 /** What a page did. */
 export interface PageResult<T> {
   /** What the script's function returned, through JSON. */
@@ -72,18 +88,7 @@ export async function runInPage<T>(
   );
   let browser: Browser | undefined;
   try {
-    browser = await chromium.launch({
-      executablePath: await findChromium(),
-      headless: true,
-      args: [
-        "--no-sandbox",
-        "--enable-unsafe-webgpu",
-        "--use-webgpu-adapter=swiftshader",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-      ],
-    });
+    browser = await launchChromium();
     const page = await browser.newPage();
     const messages: string[] = [];
     page.on("console", (message) => {

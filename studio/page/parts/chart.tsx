@@ -76,7 +76,7 @@ function options(props: ChartProps, width: number, place: Signal<number | null>)
         spanGaps: true,
         points: { show: isSparse ?? false, size: 7, fill: property(colour) },
         ...(isBars
-          ? { fill: property(colour), paths: uPlot.paths.bars!({ size: [0.9, 60], radius: 0.15 }) }
+          ? { fill: property(colour), paths: uPlot.paths.bars!({ size: [0.94, Infinity], radius: 0.15 }) }
           : {}),
       })),
     ],

@@ -15,8 +15,8 @@ function Said({ answer, question }: { answer: Answer; question: string }): JSX.E
   const continues = !model.value?.hasChatTemplate;
   const found = facts.value;
   return (
-    <article class={voice.speaker.kind === "base" ? "said base" : "said"}>
-      <h3>{voice.name}</h3>
+    <article class={voice.speaker.kind === "base" ? "said base" : "said"} aria-label={voice.name}>
+      <p class="voice">{voice.name}</p>
       {error.value ? <Failure error={error.value} /> : (
         <p class="words">
           {continues && <span class="quiet">{question}</span>}

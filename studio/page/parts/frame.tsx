@@ -40,14 +40,15 @@ export function WayOn(
         </button>
       )}
       <span class="why">{props.why}</span>
-      <button
-        type="button"
-        class={props.isQuiet ? "calm" : "main"}
-        disabled={Boolean(props.why)}
-        onClick={() => go(props.to)}
-      >
-        {props.label} <span aria-hidden="true">→</span>
-      </button>
+      {!props.why && (
+        <button
+          type="button"
+          class={props.isQuiet ? "calm" : "main"}
+          onClick={() => go(props.to)}
+        >
+          {props.label} <span aria-hidden="true">→</span>
+        </button>
+      )}
     </nav>
   );
 }

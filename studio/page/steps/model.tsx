@@ -44,7 +44,9 @@ function Hero(): JSX.Element {
         >
           Try it with sample stories
         </button>
-        <small>3.7 MB, then about a minute of training</small>
+        <small>
+          3.7 MB, then {environment.value?.gpu?.isSoftware ? "a few minutes" : "about a minute"} of training
+        </small>
       </div>
     </section>
   );

@@ -79,7 +79,7 @@ function Now(): JSX.Element {
   const done = step?.step ?? begun.value?.step ?? 0;
   const isPaused = status.value === "paused";
   const doing = isPaused
-    ? "Paused. The model is free: you can compare it now."
+    ? "The model is free: you can compare it now."
     : phase.value && phase.value !== "training"
     ? `${phaseText.value}…`
     : step
@@ -181,6 +181,14 @@ function Memory(): JSX.Element | null {
   );
 }
 
+const TITLES: Readonly<Record<typeof status.value, string>> = {
+  idle: "Ready to learn",
+  running: "It is learning",
+  paused: "Paused",
+  ended: "It has learned",
+  failed: "It did not get through",
+};
+
 /** The step. */
 export function TrainStep(): JSX.Element {
   const isAlive = isBusy.value || status.value === "paused";
@@ -194,7 +202,7 @@ export function TrainStep(): JSX.Element {
   return (
     <>
       <Opening
-        title={isAlive ? "It is learning" : status.value === "ended" ? "It has learned" : "Ready to learn"}
+        title={TITLES[status.value]}
       />
       {training.error.value && <TaskState task={training} />}
       {isAlive && <Now />}
