@@ -7,6 +7,8 @@
 export type Speaker =
   | { readonly kind: "base" }
   | { readonly kind: "adapter"; readonly adapterId: string }
+  /** While a training is paused: its adapter as it is now. Others than this and the base are "busy" then. */
+  | { readonly kind: "training" }
   | { readonly kind: "mix"; readonly parts: readonly MixPart[] };
 
 export interface MixPart {
@@ -16,7 +18,13 @@ export interface MixPart {
 
 export interface ChatOptions {
   readonly speaker?: Speaker;
-  /** The whole conversation; of a model without chat template, the texts are put one after another and continued. */
+  /**
+   * How a model without chat template is spoken to: "text" puts the contents one after another and continues them;
+   * "chat" takes turns, as it was taught if it learned questions and answers. Default: as the adapter that answers (for
+   * the base: the active one) was taught, else "text". A model with a template always chats.
+   */
+  readonly form?: "text" | "chat";
+  /** The whole conversation. */
   readonly messages: readonly { readonly role: "system" | "user" | "assistant"; readonly content: string }[];
   readonly maxNewTokens?: number;
   /** 0: always the likeliest token. Default 0.7, or the model's own; topK, topP and repetitionPenalty likewise. */
@@ -60,7 +68,7 @@ export interface AdapterInfo {
 export interface MixOptions {
   readonly name: string;
   readonly parts: readonly MixPart[];
-  /** Default "linear"; "cat" is exact for all ranks, "svd" keeps the rank. */
+  /** Default "cat", which is the exact weighted sum (its rank is the sum of the ranks); "svd" keeps the rank; "linear" has cross terms. */
   readonly combination?: "linear" | "cat" | "svd" | "ties" | "dare_linear" | "dare_ties";
 }
 

@@ -30,11 +30,13 @@ export interface MethodOption {
   readonly name: string;
   readonly title: string;
   readonly help: string;
-  readonly type: "integer" | "number" | "boolean" | "choice" | "modules";
+  readonly type: "integer" | "number" | "boolean" | "choice" | "modules" | "text";
   readonly default: OptionValue;
   readonly choices?: readonly string[];
   readonly min?: number;
   readonly max?: number;
+  /** Whether it is for those who know the method: usual ones come first. */
+  readonly isAdvanced?: boolean;
 }
 
 export interface TrainingSettings {
@@ -77,6 +79,8 @@ export interface MemoryPlan {
   readonly optimizer: number;
   readonly activations: number;
   readonly head: number;
+  /** How many parameters train; not bytes. */
+  readonly trainableParameters: number;
   readonly total: number;
   readonly budget: number;
   readonly fits: boolean;

@@ -1,0 +1,198 @@
+/**
+ * What went wrong, in words for a reader who is no programmer.
+ * @module
+ */
+
+import { DeviceLostError, MemoryBudgetError, NoAdapterError, OutOfDeviceMemoryError } from "@peft/webgpu";
+import { ChatTemplateError } from "@peft/webgpu/model";
+import { HubError } from "@peft/webgpu/io";
+import type { ErrorKind, StudioError } from "../protocol.ts";
+
+/** An error whose words are known where it happens. */
+export class Refusal extends Error {
+  /** For those who tell errors by their names. */
+  override name = "Refusal";
+  /** What the page shows. */
+  readonly error: StudioError;
+
+  /** @param detail what a report needs beside; default the title */
+  constructor(kind: ErrorKind, title: string, whatToDo: string, detail: string = title) {
+    super(`${title} ${whatToDo}`);
+    this.error = { kind, title, whatToDo, detail };
+  }
+}
+
+/** The reason of a request that the page cancelled. */
+export const CANCELLED = new Refusal("cancelled", "Cancelled.", "Start it again when you like.");
+
+/** Kind, title and cure of errors that the library throws. */
+type Words = readonly [kind: ErrorKind, title: string, whatToDo: string];
+
+function hubWords({ failure, status }: HubError): Words {
+  if (status === 403) {
+    return [
+      "hub-gated",
+      "The hub does not let you download this model yet.",
+      "Open the model's page on the hub, accept its terms, and paste an access token of your account here.",
+    ];
+  }
+  if (failure === "unauthorized") {
+    return [
+      "hub-login",
+      "The hub asks who you are, or there is no such model.",
+      "Check the name; for a private or gated model, paste an access token of your account.",
+    ];
+  }
+  if (failure === "not-found") {
+    return [
+      "hub-missing",
+      "The hub has no such model, revision or file.",
+      'Check the name: it looks like "owner/model". A model needs config.json and .safetensors files, or a .gguf file.',
+    ];
+  }
+  if (status === 429) {
+    return [
+      "hub-busy",
+      "The hub asks to wait: too many requests came from your network.",
+      "Wait a few minutes and try again; what was downloaded is kept.",
+    ];
+  }
+  if (failure === "offline") {
+    return [
+      "hub-silent",
+      "The hub does not answer.",
+      "Check your connection and try again: what was downloaded is kept, and the download goes on from there.",
+    ];
+  }
+  if (failure === "status") {
+    return [
+      "hub-busy",
+      "The hub cannot serve the model now.",
+      "Try again later; what was downloaded is kept.",
+    ];
+  }
+  return [
+    "bad-file",
+    "The hub sent something other than it announced.",
+    "Try again; if it happens again, choose another model.",
+  ];
+}
+
+/** An error and those that caused it. */
+function chainOf(error: unknown): Error[] {
+  const chain: Error[] = [];
+  for (let at = error; at instanceof Error && chain.length < 10; at = at.cause) chain.push(at);
+  return chain;
+}
+
+/** Messages of the library by a part of their text; the first that fits. */
+const BY_MESSAGE: readonly (readonly [RegExp, ...Words])[] = [
+  [
+    /pickle/i,
+    "pickle",
+    "This is a pickle file, which can run programs and is never opened.",
+    "Use the model's .safetensors or .gguf file; in Python, save_pretrained() writes safetensors.",
+  ],
+  [
+    /finite loss and finite gradients/,
+    "diverged",
+    "The training ran away: the loss is no number any more.",
+    "Start again with a lower learning rate, such as a third of it; checkpoints before it are kept.",
+  ],
+  [
+    /chat template/i,
+    "bad-data",
+    "These rows do not fit the model's chat template.",
+    "Check the roles (system, user, assistant, in turns), or choose a model that was made for chats.",
+  ],
+  [
+    /gguf/i,
+    "bad-file",
+    "This GGUF file cannot be read.",
+    "It may be cut off or of a kind that is not supported; download it again, or choose another one.",
+  ],
+  [
+    /safetensors|config\.json|tokenizer|vocab|Cannot load model/i,
+    "bad-file",
+    "The model's files cannot be read.",
+    "A model folder needs config.json, model.safetensors and tokenizer.json as they are on the hub; check that all are there and whole.",
+  ],
+  [
+    /Cannot load adapter/i,
+    "bad-file",
+    "This adapter does not fit the open model.",
+    "Open the model that it was made for, and load it again.",
+  ],
+  [
+    /Cannot (?:load a dataset|read|train on|train: a row)|at least one row/i,
+    "bad-data",
+    "The data cannot be read.",
+    "Mend the row that is named, or leave bad rows out; each row needs text, or a question with its answer.",
+  ],
+  [
+    /Cannot (?:apply|configure|make training arguments|make a trainer|plan memory|train)/,
+    "bad-settings",
+    "These settings do not work for this model.",
+    "Change the setting that is named below.",
+  ],
+];
+
+function wordsOf(error: unknown): Words {
+  const chain = chainOf(error);
+  const names = chain.map(({ name }) => name);
+  const hub = chain.find((cause) => cause instanceof HubError);
+  if (names.includes("QuotaExceededError") || /storage is full/.test(chain[0]?.message ?? "")) {
+    return [
+      "storage-full",
+      "The browser's storage is full.",
+      "Delete models or runs that you no longer need under Storage, or free space on the disk; the newest checkpoint is kept.",
+    ];
+  }
+  if (hub) return hubWords(hub);
+  if (chain.some((cause) => cause instanceof NoAdapterError)) return NO_WEBGPU;
+  if (chain.some((cause) => cause instanceof DeviceLostError)) {
+    return [
+      "device-lost",
+      "The graphics device was lost: its driver crashed, or the computer took it away.",
+      "Open the model again; a training goes on from its newest checkpoint.",
+    ];
+  }
+  if (chain.some((cause) => cause instanceof MemoryBudgetError || cause instanceof OutOfDeviceMemoryError)) {
+    return [
+      "out-of-memory",
+      "There is too little device memory for this.",
+      "Choose smaller batches, shorter rows, gradient checkpointing or a smaller model; other tabs take memory too.",
+    ];
+  }
+  if (names.includes("NotReadableError")) {
+    return [
+      "bad-file",
+      "A file cannot be read any more.",
+      "It was changed, moved or removed since you chose it: choose it again.",
+    ];
+  }
+  if (chain.some((cause) => cause instanceof ChatTemplateError)) return BY_MESSAGE[2].slice(1) as never;
+  const message = chain.map((cause) => cause.message).join("\n");
+  const known = BY_MESSAGE.find(([pattern]) => pattern.test(message));
+  if (known) return known.slice(1) as unknown as Words;
+  return [
+    "internal",
+    "Something went wrong that should not.",
+    "Reload the page; what was stored is kept. The text below helps to mend it.",
+  ];
+}
+
+/** Why there is no device. */
+export const NO_WEBGPU: Words = [
+  "no-webgpu",
+  "This browser has no WebGPU, which computes the model.",
+  "Use a current Chrome, Edge, Firefox or Safari on a computer with graphics hardware, and switch hardware acceleration on in its settings.",
+];
+
+/** What a page shows of an error. */
+export function studioError(error: unknown): StudioError {
+  if (error instanceof Refusal) return error.error;
+  const [kind, title, whatToDo] = wordsOf(error);
+  const detail = error instanceof Error ? error.message : String(error);
+  return { kind, title, whatToDo, detail };
+}
