@@ -18,6 +18,8 @@ const DEFAULT_HUB_HOSTS = ["https://huggingface.co", "https://*.huggingface.co",
 /** Packages of the page, by their names in deno.json, and what they need themselves. */
 const PAGE_PACKAGES = ["preact", "@preact/signals", "uplot", "@fontsource-variable/figtree"];
 const PAGE_NEEDS = ["@preact/signals-core@1.14.5"];
+/** Packages of the engine alone. */
+const ENGINE_PACKAGES = ["fflate"];
 
 /** Choices of a build. */
 export interface StudioOptions {
@@ -110,7 +112,7 @@ export async function buildStudio(options: StudioOptions = {}): Promise<StudioBu
   await Deno.remove(output, { recursive: true }).catch(() => {});
   await Deno.mkdir(output, { recursive: true });
   const packages = await linkPackages([
-    ...PAGE_PACKAGES.map((name) => imports[name]),
+    ...[...PAGE_PACKAGES, ...ENGINE_PACKAGES].map((name) => imports[name]),
     ...PAGE_NEEDS,
     ...partPackages(imports),
   ]);
@@ -124,7 +126,9 @@ export async function buildStudio(options: StudioOptions = {}): Promise<StudioBu
       assetNames: "[name]-[hash]",
     } satisfies esbuild.BuildOptions;
     const outside = Object.entries(imports)
-      .filter(([name, target]) => target.startsWith("npm:") && !PAGE_PACKAGES.includes(name))
+      .filter(([name, target]) =>
+        target.startsWith("npm:") && ![...PAGE_PACKAGES, ...ENGINE_PACKAGES].includes(name)
+      )
       .filter(([name]) => !Object.values(PARTS).some(({ entry }) => entry === name))
       .map(([name]) => name.endsWith("/") ? `${name}*` : name);
     const engineFiles = await write(output, {
@@ -164,6 +168,7 @@ export async function buildStudio(options: StudioOptions = {}): Promise<StudioBu
         await Deno.copyFile(`${ROOT}examples/demo/${folder}/${path}`, `${output}/assets/${folder}/${path}`);
       }
     }
+    await Deno.copyFile(`${ROOT}examples/teach/support.jsonl`, `${output}/assets/data/support.jsonl`);
     await Deno.copyFile(`${packages}/@fontsource-variable/figtree/LICENSE`, `${output}/font_license.txt`);
 
     const files = new Map<string, number>();

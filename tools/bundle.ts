@@ -51,6 +51,8 @@ interface Part {
 export const PARTS: Readonly<Record<string, Part>> = {
   "@huggingface/tokenizers": { file: "peft_webgpu_tokenizers.js", entry: "@huggingface/tokenizers" },
   "@huggingface/jinja": { file: "peft_webgpu_jinja.js", entry: "@huggingface/jinja" },
+  "@noble/hashes/sha2.js": { file: "peft_webgpu_sha256.js", entry: "@noble/hashes/" },
+  "@noble/hashes/legacy.js": { file: "peft_webgpu_sha1.js", entry: "@noble/hashes/" },
   "papaparse": { file: "peft_webgpu_csv.js", entry: "papaparse" },
   "hyparquet": { file: "peft_webgpu_parquet.js", entry: "hyparquet" },
   "hyparquet-compressors": {

@@ -28,7 +28,7 @@ function parseSpecifier(specifier: string): [name: string, version: string] {
 export async function linkPackages(specifiers: readonly string[]): Promise<string> {
   const { npmCache } = JSON.parse(await runDeno(["info", "--json"])) as { npmCache: string };
   const folder = await Deno.makeTempDir();
-  const packages = specifiers.map(parseSpecifier);
+  const packages = [...new Set(specifiers)].map(parseSpecifier);
   // the lock has them by deno.json
   await runDeno([
     "cache",

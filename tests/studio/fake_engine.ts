@@ -271,7 +271,7 @@ const answers: Answers = {
     const fits = settings.batchSize < 64;
     return {
       ...{ weights: 3.6e6, adapter: 2.1e5, gradients: 2.1e5, optimizer: 4.3e5, activations: 31e6, head: 6e6 },
-      ...{ total: fits ? 41e6 : 5e9, budget: 4e9, fits },
+      ...{ total: fits ? 41e6 : 5e9, budget: 4e9, fits, trainableParameters: 65_536 },
       advice: fits ? [] : [{ text: "8 examples per batch", settings: { batchSize: 8 }, total: 41e6 }],
     };
   },

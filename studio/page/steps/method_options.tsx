@@ -44,6 +44,15 @@ function Option({ option, chosen }: { option: MethodOption; chosen: TrainingSett
           onChange={(next) => changeOption(name, next)}
         />
       );
+    case "text":
+      return (
+        <TextField
+          label={title}
+          help={help}
+          value={String(value)}
+          onInput={(next) => changeOption(name, next)}
+        />
+      );
     case "modules":
       return (
         <Modules
