@@ -4,7 +4,7 @@
  */
 
 import type { ModelSource } from "../protocol.ts";
-import type { FoundModel, OpenContext } from "./model_source.ts";
+import type { FoundModel, OpenContext } from "./open_context.ts";
 import { Refusal } from "./errors.ts";
 
 /** Downloads what is missing of a model. @throws {HubError} */

@@ -3,34 +3,13 @@
  * @module
  */
 
-import { type FolderInput, urlFolder } from "@peft/webgpu";
+import { urlFolder } from "@peft/webgpu";
 import type { FolderSource } from "@peft/webgpu/io";
-import type { ModelSource, Progress } from "../protocol.ts";
+import type { ModelSource } from "../protocol.ts";
 import { folderWith, nameOf, refusePickles } from "./dropped_files.ts";
 import { Refusal } from "./errors.ts";
 import { fetchHubModel } from "./hub_files.ts";
-import type { EngineStorage } from "./storage.ts";
-
-/** What opening a model may use. */
-export interface OpenContext {
-  readonly storage: EngineStorage;
-  readonly assetsUrl: string;
-  readonly hubEndpoint: string;
-  readonly memoryBudget: number;
-  readonly progress: (progress: Progress) => void;
-  readonly signal: AbortSignal;
-}
-
-/** Files of a model. */
-export interface FoundModel {
-  /** A folder, or one GGUF file. */
-  readonly input: FolderInput | Blob | URL;
-  readonly name: string;
-  /** What adapters record as their base. */
-  readonly baseName: string;
-  /** Its entry in storage; null for files that are not kept there. */
-  readonly entryId: string | null;
-}
+import { checkWeightBytes, type FoundModel, type OpenContext } from "./open_context.ts";
 
 /** The files of the built-in model: asking for others would only make the browser complain of them. */
 const BUILT_IN = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
@@ -69,17 +48,6 @@ function webAddress(text: string): URL {
     "This is no web address.",
     "It must begin with https:// and lead to a folder with a model's files, or to a .gguf file.",
     text,
-  );
-}
-
-/** Refuses weights that no device memory of this size holds, before they are read. */
-export function checkWeightBytes(bytes: number, budget: number, name: string): void {
-  if (bytes <= budget) return;
-  const gigabytes = (value: number) => `${(value / 1e9).toFixed(1)} GB`;
-  throw new Refusal(
-    "out-of-memory",
-    `${name} has ${gigabytes(bytes)} of weights, and ${gigabytes(budget)} of device memory may be used.`,
-    "Choose a smaller model or one in fewer bits, such as a Q4_K_M .gguf file.",
   );
 }
 

@@ -14,7 +14,8 @@ import { Projection } from "@peft/webgpu/tensor";
 import type { ModelFacts, ModelSource, OpenModelOptions, WeightStorage } from "../protocol.ts";
 import { AdapterSeat } from "./adapter_seat.ts";
 import { CANCELLED } from "./errors.ts";
-import { findModel, type FoundModel, type OpenContext } from "./model_source.ts";
+import { findModel } from "./model_source.ts";
+import type { FoundModel, OpenContext } from "./open_context.ts";
 
 /** How a conversation is written for a model without a template of its own, once it was taught questions and answers. */
 export const PLAIN_TEMPLATE = "{% for message in messages %}{{ message['content'] }}" +
