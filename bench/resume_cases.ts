@@ -216,6 +216,7 @@ export const CASES: Readonly<Record<string, ResumeCase>> = {
     callbacks: () => [allocate],
   },
   "DoRA with dropout": { model: llama, adapter: lora({ useDora: true, loraDropout: 0.1 }) },
+  "LoftQ": { model: llama, adapter: lora({ initLoraWeights: "loftq", loraDropout: 0.1 }) },
   "VeRA": { model: llama, adapter: () => new VeraConfig({ r: 8, targetModules: ["q_proj", "v_proj"] }) },
   "LoRA+, 8-bit AdamW": {
     model: llama,

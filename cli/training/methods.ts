@@ -21,7 +21,7 @@ import {
   VeraConfig,
 } from "@peft/webgpu";
 import { choice, flag, integer, number, positive, text } from "../../options/rules.ts";
-import { camelCase, checkOptions } from "../../options/names.ts";
+import { camelCase } from "../../options/names.ts";
 import { givenFlags } from "../command.ts";
 import { UsageError } from "../usage_error.ts";
 
@@ -227,17 +227,11 @@ export function checkMethodFlags(values: MethodValues): void {
 /**
  * The configuration of the adapter that the flags describe; null for `full`.
  * @param steps optimizer steps of the training, which AdaLoRA's schedule needs
- * @throws {UsageError} for flags that mean nothing to the method @throws {TypeError} for fields that it does not have
+ * @throws {UsageError} for flags that mean nothing to the method @throws {RangeError} for fields that it does not have
  */
 export function methodConfig(values: MethodValues, steps: number): AdapterConfig | null {
   checkMethodFlags(values);
   if (values.method === FULL) return null;
   const { fields, make } = METHODS[values.method];
-  try {
-    return make({ ...fields(values, steps), ...readFields("--method-options", values["method-options"]) });
-  } catch (error) {
-    const [, list, name] = /: fields are (.+), received (\w+)$/.exec((error as Error).message) ?? [];
-    if (list) checkOptions("run finetune: --method-options", { [name]: 0 }, list.split(", "));
-    throw error;
-  }
+  return make({ ...fields(values, steps), ...readFields("--method-options", values["method-options"]) });
 }

@@ -14,6 +14,7 @@ import {
   snakeCase,
   toDisk,
 } from "../../options/table.ts";
+import { meantName } from "../../options/names.ts";
 import { flag, orNull, refusedAs, rule, text } from "../../options/rules.ts";
 import {
   type BlockwiseFields,
@@ -121,7 +122,10 @@ export function completeFields<Fields extends PeftConfigFields>(
     refuse(`${snakeCase(absent)} is not supported, received ${received}`);
   }
   if (unknown.length > 0) {
-    refuse(`fields are ${namesOf(options).join(", ")}, received ${unknown.join(", ")}`);
+    const known = namesOf(options);
+    const meant = unknown.flatMap((name) => meantName(name, known) ?? []);
+    const advice = meant.length > 0 ? `, did you mean ${meant.map((name) => `"${name}"`).join(", ")}?` : "";
+    refuse(`fields are ${known.join(", ")}, received ${unknown.join(", ")}${advice}`);
   }
   const nameOf = (name: string) => keyOf(options, name as keyof Fields & string);
   const all = completeOptions(options, given, { refuse, nameOf });

@@ -227,7 +227,7 @@ Deno.test("methodConfig() sets what the flags say, and refuses flags that a meth
     [["--method-options", "[1]"], /--method-options must be a JSON object, received \[1\]/],
     [
       ["--method-options", `{"lora_alfa": 1}`],
-      /--method-options: unknown option "loraAlfa", did you mean "loraAlpha"/,
+      /^Cannot configure lora: fields are taskType, .+, received loraAlfa, did you mean "loraAlpha"\?$/,
     ],
     [["--method", "ia3", "--rank", "4"], /--rank means nothing to --method ia3/],
     [["--method", "ia3", "--virtual-tokens", "7"], /--virtual-tokens means nothing to --method ia3/],

@@ -211,6 +211,10 @@ const BAD: [Record<string, unknown>, string][] = [
   ],
   [{ taskType: "FOO" }, "Invalid task type: 'FOO'. Must be one of the following task types: SEQ_CLS"],
   [{ rank: 8 }, "Cannot configure lora: fields are taskType"],
+  [
+    { loraAlfa: 8, target_module: "x" },
+    ', received loraAlfa, target_module, did you mean "loraAlpha", "targetModules"?',
+  ],
   [{ targetModules: 3 }, "target_modules must be"],
   [{ targetModules: ["c_attn", 3] }, "target_modules must be"],
   [{ excludeModules: {} }, "exclude_modules must be"],

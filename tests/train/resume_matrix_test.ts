@@ -14,6 +14,7 @@ const POINTS: Readonly<Record<string, readonly number[]>> = {
   "best model, early stopping": [5],
   "samples, evaluation, loss watchdog": [7],
   "DPO": [4],
+  "LoftQ": [4],
 };
 
 for (const [name, points] of Object.entries(POINTS)) {
