@@ -52,7 +52,10 @@ async function turn(objective: Objective) {
 
 const all: Record<"without" | "with", number[]> = { without: [], with: [] };
 for (let i = 0; i < Number(turns); i++) {
-  const [plain, measured] = [await turn(MODEL_LOSS), await turn(withTokenMeasures(MODEL_LOSS))];
+  const kinds = [MODEL_LOSS, withTokenMeasures(MODEL_LOSS)];
+  if (i % 2 === 1) kinds.reverse(); // neither always comes first
+  const found = [await turn(kinds[0]), await turn(kinds[1])];
+  const [plain, measured] = i % 2 === 1 ? found.toReversed() : found;
   if (`${plain.losses}` !== `${measured.losses}`) throw new Error("Cannot compare: losses differ");
   all.without.push(...plain.times);
   all.with.push(...measured.times);

@@ -3,6 +3,7 @@
  * @module
  */
 
+export { type AdapterConfigLike, provideAdapterWrapper, wrapWithAdapter } from "./adapter_wrapper.ts";
 export { type ActivationName, activations, fusedActivation, gatedActivation } from "./activation.ts";
 export { Conv1D } from "./conv1d.ts";
 export { Dropout } from "./dropout.ts";

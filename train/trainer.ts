@@ -16,12 +16,10 @@ import type { Dataset } from "./data/example.ts";
 import { type Batch, type DataCollator, DataLoader, defaultDataCollator } from "./data/data_loader.ts";
 import { LossWatchdog } from "./loss_watchdog.ts";
 import { MODEL_LOSS, type Objective } from "./objective.ts";
-import { type NamesTokenizer, oneTokenizer } from "./processing_class.ts";
+import { oneTokenizer } from "./processing_class.ts";
 import { makeReports } from "./reports/make_reports.ts";
 import { type EvalOutput, evaluateLoss } from "./evaluate.ts";
-import type { LRScheduler } from "./optimizers/lr_scheduler.ts";
-import { type ComputeMetrics, PredictionCollector, type PreprocessLogits } from "./metrics.ts";
-import type { Optimizer } from "./optimizers/optimizer.ts";
+import { PredictionCollector } from "./metrics.ts";
 import { checkModel, type TrainableModel } from "./trainable_model.ts";
 import {
   type CallbackExtra,
@@ -31,64 +29,12 @@ import {
   type TrainerState,
 } from "./trainer_state.ts";
 import type { TrainOptions, TrainOutput } from "./train_output.ts";
+import { TRAINER_OPTIONS, type TrainerOptions, type TrainerTokenizer } from "./trainer_options.ts";
 import { TrainingArguments } from "./training_arguments.ts";
 import { TrainingRun } from "./training_run.ts";
 
-export type { TrainOptions, TrainOutput };
-
-/** The part of a tokenizer that the Trainer uses. */
-export interface TrainerTokenizer {
-  /** Fills short rows. */
-  readonly padTokenId: number | null;
-  /** Fills them where there is no padding token. */
-  readonly eosTokenId: number | null;
-  /** Writes its files. */
-  savePretrained?(folder: FolderOutput): Promise<unknown>;
-  /** The text of tokens, for reports. */
-  decode?(ids: number[]): string;
-}
-
-/** Options of `Trainer`. */
-export interface TrainerOptions extends NamesTokenizer<TrainerTokenizer> {
-  /** Any module that computes its loss. */
-  model: TrainableModel;
-  /** Settings; default all defaults. */
-  args?: Partial<TrainingArguments>;
-  /** Needed by `train()`. */
-  trainDataset?: Dataset;
-  /** Needed by `evaluate()`. */
-  evalDataset?: Dataset;
-  /** Pads batches, and is saved with the model. */
-  tokenizer?: TrainerTokenizer;
-  /** Default: pads on the right. */
-  dataCollator?: DataCollator;
-  /** What is minimised; default the model's own loss. */
-  objective?: Objective;
-  /** Callbacks, or classes of callbacks that need no arguments. */
-  callbacks?: readonly CallbackInput[];
-  /** In place of those that `args` describe; null leaves one of the two to `args`. */
-  optimizers?: readonly [Optimizer | null, LRScheduler | null];
-  /** Measures beside the loss, of everything that an evaluation predicts. */
-  computeMetrics?: ComputeMetrics;
-  /** What `computeMetrics` is given of each batch's logits; default all of them. */
-  preprocessLogitsForMetrics?: PreprocessLogits;
-}
-
-/** Names of the options. */
-export const TRAINER_OPTIONS = [
-  "model",
-  "args",
-  "trainDataset",
-  "evalDataset",
-  "tokenizer",
-  "processingClass",
-  "dataCollator",
-  "objective",
-  "callbacks",
-  "optimizers",
-  "computeMetrics",
-  "preprocessLogitsForMetrics",
-] as const satisfies readonly (keyof TrainerOptions)[];
+export { TRAINER_OPTIONS };
+export type { TrainerOptions, TrainerTokenizer, TrainOptions, TrainOutput };
 
 /**
  * Trains a model.

@@ -330,16 +330,22 @@ export class TrainingRun implements RunParts {
   metrics(): Record<string, number> {
     const { state } = this;
     const steps = state.globalStep - this.#startStep;
-    const rows = this.data.batchSize * this.data.gradientAccumulationSteps;
     const seconds = this.#seconds();
     return {
       trainLoss: mean(this.losses.total, state.globalStep, this.losses.totalSkipped),
       trainRuntime: seconds,
-      trainSamplesPerSecond: steps * rows / seconds,
+      trainSamplesPerSecond: this.#samples() * steps / Math.max(1, state.maxSteps) / seconds,
       trainStepsPerSecond: steps / seconds,
       trainTokensPerSecond: (state.numInputTokensSeen - this.#startTokens) / seconds,
       epoch: state.epoch,
     };
+  }
+
+  /** Examples of the whole run, as `transformers` counts them: of the steps or of the epochs that were asked for. */
+  #samples(): number {
+    const { maxSteps, numTrainEpochs } = this.#args;
+    const { batchSize, gradientAccumulationSteps, examples } = this.data;
+    return maxSteps > 0 ? maxSteps * batchSize * gradientAccumulationSteps : examples * numTrainEpochs;
   }
 
   /** Gives device memory back, but what the caller owns. */

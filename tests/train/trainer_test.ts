@@ -10,7 +10,7 @@ import { defaultDevice, Device, noGrad, tidy } from "../../autograd/mod.ts";
 import type { GPT2LMHeadModel } from "../../model/mod.ts";
 import { OutOfDeviceMemoryError } from "../../gpu/mod.ts";
 import { type Example, Trainer, type TrainerCallback, type TrainingArguments } from "../../train/mod.ts";
-import { countingData, tinyModel, weightsOf } from "./tiny_run.ts";
+import { countingData, inFolder, tinyModel, weightsOf } from "./tiny_run.ts";
 
 const BASE: Partial<TrainingArguments> = { perDeviceTrainBatchSize: 4, learningRate: 3e-3, loggingSteps: 1 };
 
@@ -132,6 +132,26 @@ Deno.test("Trainer.train() reports the mean loss of all steps and its speeds", a
     assert(metrics[name] > 0, name);
   }
   assert(model.training);
+  // every example of two epochs counts once, however the last batch is filled; a resumed run counts its own part
+  await inFolder(async (outputDir) => {
+    const epochs = {
+      ...BASE,
+      maxSteps: -1,
+      numTrainEpochs: 2,
+      perDeviceTrainBatchSize: 8,
+      outputDir,
+      saveSteps: 3,
+    };
+    const samples = async (resumeFromCheckpoint?: string) => {
+      const trainer = new Trainer({ model, args: epochs, trainDataset: countingData(20) });
+      const { metrics } = await trainer.train({ resumeFromCheckpoint });
+      return [metrics.trainSamplesPerSecond, metrics.trainStepsPerSecond].map((n) =>
+        n * metrics.trainRuntime
+      );
+    };
+    assertAllClose(await samples(), [40, 6], { rtol: 1e-12 });
+    assertAllClose(await samples(`${outputDir}/checkpoint-3`), [20, 3], { rtol: 1e-12 });
+  });
   model.dispose();
   second.dispose();
 });

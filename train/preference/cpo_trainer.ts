@@ -17,6 +17,7 @@ import {
   type Tensor,
 } from "../../autograd/mod.ts";
 import { checkOptions } from "../../options/names.ts";
+import { withAdapter } from "../adapter_option.ts";
 import { oneTokenizer } from "../processing_class.ts";
 import type { TrainableModel } from "../trainable_model.ts";
 import { CPOConfig, type CPOLossType } from "./cpo_config.ts";
@@ -116,8 +117,8 @@ export class CPOTrainer extends PreferenceTrainer<PairExample> {
    */
   constructor(given: CPOTrainerOptions) {
     checkOptions("make a CPO trainer", given, PREFERENCE_OPTIONS);
-    const options = oneTokenizer("make a CPO trainer", given);
-    const args = options.args instanceof CPOConfig ? options.args : new CPOConfig(options.args);
+    const args = given.args instanceof CPOConfig ? given.args : new CPOConfig(given.args);
+    const options = withAdapter("make a CPO trainer", oneTokenizer("make a CPO trainer", given));
     super(options, {
       ...{ args, objective: new CPOObjective(args), precompute: null },
       read: readPairs(options.tokenizer, args),

@@ -4,6 +4,7 @@
  */
 
 import { checkOptions } from "../../options/names.ts";
+import { withAdapter } from "../adapter_option.ts";
 import { oneTokenizer } from "../processing_class.ts";
 import { checkModel, type TrainableModel } from "../trainable_model.ts";
 import { DPOConfig, type DPOConfigOptions } from "./dpo_config.ts";
@@ -58,9 +59,9 @@ export class DPOTrainer extends PreferenceTrainer<PairExample> {
   constructor(given: DPOTrainerOptions) {
     checkOptions("make a DPO trainer", given, [...PREFERENCE_OPTIONS, "refModel"]);
     checkModel("make a DPO trainer", given.model);
-    const options = oneTokenizer("make a DPO trainer", given);
+    const args = given.args instanceof DPOConfig ? given.args : new DPOConfig(given.args);
+    const options = withAdapter("make a DPO trainer", oneTokenizer("make a DPO trainer", given));
     const { model, refModel, tokenizer } = options;
-    const args = options.args instanceof DPOConfig ? options.args : new DPOConfig(options.args);
     const { precomputeRefLogProbs, precomputeRefBatchSize: batchSize, maxLength, truncationMode } = args;
     const reference = referenceOf("make a DPO trainer", model, refModel, precomputeRefLogProbs);
     const objective = new DPOObjective(args, reference);

@@ -23,6 +23,7 @@ import {
   tidy,
 } from "../../autograd/mod.ts";
 import { checkOptions } from "../../options/names.ts";
+import { withAdapter } from "../adapter_option.ts";
 import { oneTokenizer } from "../processing_class.ts";
 import type { Batch } from "../data/data_loader.ts";
 import type { BatchLoss, CaptureInputs, Objective } from "../objective.ts";
@@ -170,9 +171,9 @@ export class KTOTrainer extends PreferenceTrainer<UnpairedExample> {
   constructor(given: KTOTrainerOptions) {
     checkOptions("make a KTO trainer", given, [...PREFERENCE_OPTIONS, "refModel"]);
     checkModel("make a KTO trainer", given.model);
-    const options = oneTokenizer("make a KTO trainer", given);
+    const args = given.args instanceof KTOConfig ? given.args : new KTOConfig(given.args);
+    const options = withAdapter("make a KTO trainer", oneTokenizer("make a KTO trainer", given));
     const { model, refModel, tokenizer } = options;
-    const args = options.args instanceof KTOConfig ? options.args : new KTOConfig(options.args);
     const { precomputeRefLogProbs, maxLength, lossType } = args;
     const reference = referenceOf("make a KTO trainer", model, refModel, precomputeRefLogProbs);
     const objective = new KTOObjective(args, reference);

@@ -7,6 +7,7 @@
 
 import { log1mExp, logSigmoid, scale, subtract } from "../../autograd/mod.ts";
 import { checkOptions } from "../../options/names.ts";
+import { withAdapter } from "../adapter_option.ts";
 import { oneTokenizer } from "../processing_class.ts";
 import type { TrainableModel } from "../trainable_model.ts";
 import { nllShare, nllShares } from "./dpo_objective.ts";
@@ -87,8 +88,8 @@ export class ORPOTrainer extends PreferenceTrainer<PairExample> {
    */
   constructor(given: ORPOTrainerOptions) {
     checkOptions("make an ORPO trainer", given, PREFERENCE_OPTIONS);
-    const options = oneTokenizer("make an ORPO trainer", given);
-    const args = options.args instanceof ORPOConfig ? options.args : new ORPOConfig(options.args);
+    const args = given.args instanceof ORPOConfig ? given.args : new ORPOConfig(given.args);
+    const options = withAdapter("make an ORPO trainer", oneTokenizer("make an ORPO trainer", given));
     super(options, {
       ...{ args, objective: new ORPOObjective(args.beta), precompute: null },
       read: readPairs(options.tokenizer, args),

@@ -13,6 +13,7 @@ import type { EvalOutput } from "../evaluate.ts";
 import type { Objective } from "../objective.ts";
 import type { LRScheduler } from "../optimizers/lr_scheduler.ts";
 import type { Optimizer } from "../optimizers/optimizer.ts";
+import type { AdapterConfigLike } from "../adapter_option.ts";
 import type { TrainableModel } from "../trainable_model.ts";
 import type { NamesTokenizer } from "../processing_class.ts";
 import { Trainer, type TrainerOptions } from "../trainer.ts";
@@ -30,6 +31,8 @@ import type { PreferenceTokenizer } from "./answers.ts";
 export interface PreferenceTrainerOptions<Config> extends NamesTokenizer<PreferenceTokenizer> {
   /** The policy: a model whose forward gives log-probabilities, usually with adapters. */
   model: TrainableModel;
+  /** An adapter that the model gets first, as by `getPeftModel`; `trainer.model` is the wrapped one. Default none. */
+  peftConfig?: AdapterConfigLike | null;
   /** Settings; default all defaults. */
   args?: Config;
   /** Rows to train on: objects, or what `loadDataset` gives. Needed by `train()`. */
@@ -47,6 +50,7 @@ export interface PreferenceTrainerOptions<Config> extends NamesTokenizer<Prefere
 /** Names of the options. */
 export const PREFERENCE_OPTIONS = [
   "model",
+  "peftConfig",
   "args",
   "trainDataset",
   "evalDataset",
@@ -107,7 +111,7 @@ export class PreferenceTrainer<E extends AnswerExample = AnswerExample> extends 
 
   /** @internal Of the classes below it. */
   constructor(
-    options: Omit<PreferenceTrainerOptions<unknown>, "processingClass">,
+    options: Omit<PreferenceTrainerOptions<unknown>, "processingClass" | "peftConfig">,
     parts: PreferenceParts<E>,
   ) {
     const { model, trainDataset, evalDataset, tokenizer, optimizers } = options;

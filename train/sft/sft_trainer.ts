@@ -20,6 +20,7 @@ import {
 } from "../trainer.ts";
 import { DFT_LOSS } from "./dft_objective.ts";
 import { MODEL_LOSS } from "../objective.ts";
+import { type AdapterConfigLike, withAdapter } from "../adapter_option.ts";
 import { withTokenMeasures } from "../token_measures.ts";
 import { SFTConfig } from "./sft_config.ts";
 import { SFTDataset, type SFTDataStats } from "./sft_dataset.ts";
@@ -39,6 +40,8 @@ export interface SFTTrainerOptions
   trainDataset: SFTData;
   /** Needed by `evaluate()`. */
   evalDataset?: SFTData;
+  /** An adapter that the model gets first, as by `getPeftModel`; `trainer.model` is the wrapped one. Default none. */
+  peftConfig?: AdapterConfigLike | null;
   /** Makes a text of each row, which is then trained on in its place. */
   formattingFunc?: (row: Readonly<Record<string, unknown>>) => string;
 }
@@ -147,22 +150,17 @@ export class SFTTrainer extends Trainer {
    * are no dataset (such as a Promise of one), for rows in memory that are none, and for evaluations without an evalDataset
    */
   constructor(wanted: SFTTrainerOptions) {
-    if ("peftConfig" in wanted) {
-      throw new TypeError(
-        "Cannot make a trainer: a model that getPeftModel() made is required in place of peftConfig",
-      );
-    }
-    checkOptions("make a trainer", wanted, [...TRAINER_OPTIONS, "formattingFunc"]);
+    checkOptions("make a trainer", wanted, [...TRAINER_OPTIONS, "formattingFunc", "peftConfig"]);
     checkModel("make a trainer", wanted.model);
-    const options = oneTokenizer("make a trainer", wanted);
-    const { args: given = {}, tokenizer, formattingFunc: _, trainDataset, evalDataset, ...rest } = options;
+    const args = wanted.args instanceof SFTConfig ? wanted.args : new SFTConfig(wanted.args);
+    const options = withAdapter("make a trainer", oneTokenizer("make a trainer", wanted));
+    const { args: _given, tokenizer, formattingFunc: _, trainDataset, evalDataset, ...rest } = options;
     if (!tokenizer) throw new TypeError("Cannot make a trainer: processingClass is required, received none");
     if (!trainDataset) {
       throw new TypeError("Cannot make a trainer: a trainDataset is required, received none");
     }
     checkData("make a trainer", "trainDataset", trainDataset);
     checkData("make a trainer", "evalDataset", evalDataset);
-    const args = given instanceof SFTConfig ? given : new SFTConfig(given);
     const maker = new DataMaker(options, tokenizer, args);
     const evalPacking = args.evalPacking ?? args.packing;
     const train = maker.make(trainDataset, args.packing);

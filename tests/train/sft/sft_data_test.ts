@@ -233,9 +233,14 @@ Deno.test("SFTTrainer refuses rows and settings that do not fit, naming the row"
     ],
     [[{ text: "x" }], { packingStrategy: "best" }, 'packingStrategy must be "bfd", "bfd_split" or "wrapped"'],
     [[{ text: "x" }], { maxLenght: 3 }, "maxLength"],
-    [[{ text: "x" }], {}, "a model that getPeftModel() made is required in place of peftConfig", {
-      peftConfig: {},
-    }],
+    [
+      [{ text: "x" }],
+      {},
+      "peftConfig must be the configuration of an adapter, such as new LoraConfig(), received object",
+      {
+        peftConfig: {},
+      },
+    ],
     [[{ text: "x" }], {}, "formattingFunc", { formatingFunc: () => "x" }],
     [[{ text: "x" }], { completionOnlyLoss: true }, "formattingFunc makes texts", {
       formattingFunc: () => "x",

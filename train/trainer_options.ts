@@ -1,0 +1,70 @@
+/**
+ * What a Trainer is made of.
+ * @module
+ */
+
+import type { FolderOutput } from "../io/folder_target.ts";
+import type { CallbackInput } from "./callbacks.ts";
+import type { DataCollator } from "./data/data_loader.ts";
+import type { Dataset } from "./data/example.ts";
+import type { ComputeMetrics, PreprocessLogits } from "./metrics.ts";
+import type { Objective } from "./objective.ts";
+import type { LRScheduler } from "./optimizers/lr_scheduler.ts";
+import type { Optimizer } from "./optimizers/optimizer.ts";
+import type { NamesTokenizer } from "./processing_class.ts";
+import type { TrainableModel } from "./trainable_model.ts";
+import type { TrainingArguments } from "./training_arguments.ts";
+
+/** The part of a tokenizer that the Trainer uses. */
+export interface TrainerTokenizer {
+  /** Fills short rows. */
+  readonly padTokenId: number | null;
+  /** Fills them where there is no padding token. */
+  readonly eosTokenId: number | null;
+  /** Writes its files. */
+  savePretrained?(folder: FolderOutput): Promise<unknown>;
+  /** The text of tokens, for reports. */
+  decode?(ids: number[]): string;
+}
+
+/** Options of `Trainer`. */
+export interface TrainerOptions extends NamesTokenizer<TrainerTokenizer> {
+  /** Any module that computes its loss. */
+  model: TrainableModel;
+  /** Settings; default all defaults. */
+  args?: Partial<TrainingArguments>;
+  /** Needed by `train()`. */
+  trainDataset?: Dataset;
+  /** Needed by `evaluate()`. */
+  evalDataset?: Dataset;
+  /** Pads batches, and is saved with the model. */
+  tokenizer?: TrainerTokenizer;
+  /** Default: pads on the right. */
+  dataCollator?: DataCollator;
+  /** What is minimised; default the model's own loss. */
+  objective?: Objective;
+  /** Callbacks, or classes of callbacks that need no arguments. */
+  callbacks?: readonly CallbackInput[];
+  /** In place of those that `args` describe; null leaves one of the two to `args`. */
+  optimizers?: readonly [Optimizer | null, LRScheduler | null];
+  /** Measures beside the loss, of everything that an evaluation predicts. */
+  computeMetrics?: ComputeMetrics;
+  /** What `computeMetrics` is given of each batch's logits; default all of them. */
+  preprocessLogitsForMetrics?: PreprocessLogits;
+}
+
+/** Names of the options. */
+export const TRAINER_OPTIONS = [
+  "model",
+  "args",
+  "trainDataset",
+  "evalDataset",
+  "tokenizer",
+  "processingClass",
+  "dataCollator",
+  "objective",
+  "callbacks",
+  "optimizers",
+  "computeMetrics",
+  "preprocessLogitsForMetrics",
+] as const satisfies readonly (keyof TrainerOptions)[];
