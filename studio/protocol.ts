@@ -53,7 +53,7 @@ export interface Calls {
   plan: { params: { settings: TrainingSettings }; result: MemoryPlan };
   /** Trains to the end; events `train`. The reply comes at its end, whether it is done or stopped. */
   train: { params: { settings: TrainingSettings }; result: TrainingResult };
-  /** Goes on from a run's newest checkpoint: opens its model and data again. Events `progress` and `train`. */
+  /** Goes on from a run's newest checkpoint: opens its model and data again. Events `progress`, `opened` and `train`. */
   resumeRun: { params: { runId: string; files?: readonly NamedFile[] }; result: TrainingResult };
   /** Writes a checkpoint after the step that runs, and waits; the device is free for `chat` then. */
   pause: { params: Record<string, never>; result: { step: number } };
@@ -109,6 +109,8 @@ export type EngineEvent =
   | { readonly event: "progress"; readonly id: number; readonly progress: Progress }
   | { readonly event: "train"; readonly id: number; readonly train: TrainEvent }
   | { readonly event: "piece"; readonly id: number; readonly text: string; readonly tokens: number }
+  /** What `resumeRun` opened, before it trains. */
+  | { readonly event: "opened"; readonly id: number; readonly model: ModelFacts; readonly data: DataFacts }
   /** The device was lost; `recovering` where the engine goes on by itself (a training does, from its checkpoint). */
   | { readonly event: "deviceLost"; readonly recovering: boolean; readonly error: StudioError };
 

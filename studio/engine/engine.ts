@@ -179,6 +179,7 @@ export class Engine {
         source.kind !== "files" && this.#model.storage === record.storage;
       const model = isOpen ? this.#model! : await this.#openModel({ source, storage: record.storage }, call);
       this.#data = await openData(await this.#runs.dataOptions(runId, record, files), model, this.#assetsUrl);
+      this.#send({ event: "opened", id: call.id, model: model.facts, data: this.#data.facts });
       return await this.#train(runId, record.settings, true, call);
     },
     pause: () => this.#needTraining().pause(),

@@ -222,6 +222,7 @@ export async function openData(
     form: isChat ? "chat" : "text",
     facts: {
       name,
+      form: isChat ? "chat" : "text",
       format: FORMATS.find(([test]) => test(first))![1],
       files: files.map(({ path, file }) => ({
         name: nameOf(path),

@@ -99,7 +99,7 @@ export class Shelf {
   /** What the page shows of an adapter. */
   async info(adapterId: string, model: OpenModel | null): Promise<AdapterInfo> {
     const { folder, record, isSpare } = await this.find(adapterId);
-    const { baseName: _base, modelKey, form: _form, trained: _trained, note, ...shown } = record;
+    const { baseName: _base, modelKey, trained: _trained, note, ...shown } = record;
     const problem = model === null
       ? "Open a model to use it."
       : model.key !== modelKey

@@ -61,6 +61,8 @@ export interface AdapterInfo {
   readonly origin: "trained" | "loaded" | "mixed";
   /** Such as `60 steps, loss 2.31`. */
   readonly note: string;
+  /** Whether it learned texts, or answers: how a model without chat template is spoken to with it. */
+  readonly form: "text" | "chat";
   readonly canMix: boolean;
   readonly canExportGguf: boolean;
 }

@@ -34,6 +34,8 @@ export interface DataFacts {
   readonly name: string;
   /** Such as `Chats (messages)`, `Questions and answers (prompt, completion)`, `Texts`. */
   readonly format: string;
+  /** Whether texts are learned, or answers. */
+  readonly form: "text" | "chat";
   readonly files: readonly { readonly name: string; readonly bytes: number; readonly fileFormat: string }[];
   /** Rows that are read. */
   readonly rows: number;

@@ -92,6 +92,7 @@ function put(name: string, origin: AdapterInfo["origin"], method = "LoRA"): Adap
     note: "60 steps, loss 1.42",
     canMix: true,
     canExportGguf: true,
+    form: "text",
   };
   shelf.push(made);
   return made;
@@ -209,6 +210,7 @@ const answers: Answers = {
         ? "Typed here"
         : source.files[0].path,
       format: "Texts",
+      form: "text",
       files: [{ name: "pirate.jsonl", bytes: 63_057, fileFormat: "jsonl" }],
       ...{ rows: 120, trainExamples: 108, heldOutExamples: 16, cutExamples: 2, droppedRows: 0, length: 128 },
       badRows: source.kind === "files" ? [{ file: source.files[0].path, line: 7, problem: "no text" }] : [],

@@ -30,6 +30,8 @@ export interface ChartProps {
   readonly unit: string;
   readonly x: readonly number[];
   readonly curves: readonly Curve[];
+  /** Where the x axis ends; default at the last place. */
+  readonly xEnd?: number;
   /** CSS pixels. */
   readonly height: number;
   /** Said beneath the title. */
@@ -42,6 +44,7 @@ const property = (name: string) => getComputedStyle(document.documentElement).ge
 const AXIS_WIDTH = 70;
 
 function options(props: ChartProps, width: number, place: Signal<number | null>): uPlot.Options {
+  const isEmpty = props.x.length === 0;
   const axis = {
     stroke: property("--quiet"),
     font: "13px Figtree, system-ui, sans-serif",
@@ -64,7 +67,7 @@ function options(props: ChartProps, width: number, place: Signal<number | null>)
         label: props.unit,
         size: AXIS_WIDTH - 20,
         space: 40,
-        values: (_, ticks) => ticks.map(showNumber),
+        values: (_, ticks) => ticks.map((tick) => isEmpty ? "" : showNumber(tick)),
       },
     ],
     series: [
@@ -84,8 +87,9 @@ function options(props: ChartProps, width: number, place: Signal<number | null>)
   };
 }
 
-/** Bars reach half a place beyond their middles. */
-function xRange({ x, curves }: ChartProps): uPlot.Scale {
+/** Up to a known end, so that nothing moves as curves grow; bars reach half a place beyond their middles. */
+function xRange({ x, xEnd, curves }: ChartProps): uPlot.Scale {
+  if (xEnd !== undefined) return { range: [0, xEnd] };
   if (!curves.some(({ isBars }) => isBars) || x.length === 0) return {};
   const half = x.length > 1 ? (x[1] - x[0]) / 2 : 0.5;
   return { range: [x[0] - half, x.at(-1)! + half] };
@@ -135,8 +139,13 @@ export function Chart(props: ChartProps): JSX.Element {
   const host = useRef<HTMLDivElement>(null);
   const chart = useRef<uPlot | null>(null);
   const place = useRef(signal<number | null>(null)).current;
-  const data = [props.x, ...props.curves.map(({ values }) => values)] as unknown as uPlot.AlignedData;
-  const shape = `${scheme.value} ${props.title} ${props.curves.map(({ name }) => name)}`;
+  const isEmpty = props.x.length === 0;
+  const data = (isEmpty
+    ? [[0], ...props.curves.map(() => [null])] // with no place at all there would be no axes
+    : [props.x, ...props.curves.map(({ values }) => values)]) as unknown as uPlot.AlignedData;
+  const shape = `${scheme.value} ${props.title} ${
+    props.curves.map(({ name }) => name)
+  } ${props.xEnd} ${isEmpty}`;
 
   useEffect(() => {
     const element = host.current!;

@@ -4,7 +4,7 @@
  */
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
-import type { Answer, Conversation, Turn } from "../state/conversation.ts";
+import type { Answer, Conversation, Turn, Voice } from "../state/conversation.ts";
 import { model } from "../state/model.ts";
 import { NumberField } from "./field.tsx";
 import { Failure } from "./failure.tsx";
@@ -12,7 +12,7 @@ import { More } from "./frame.tsx";
 
 function Said({ answer, question }: { answer: Answer; question: string }): JSX.Element {
   const { voice, state, text, facts, error } = answer;
-  const continues = !model.value?.hasChatTemplate;
+  const continues = voice.form === "text";
   const found = facts.value;
   return (
     <article class={voice.speaker.kind === "base" ? "said base" : "said"} aria-label={voice.name}>
@@ -81,6 +81,8 @@ function SamplingFields({ conversation }: { conversation: Conversation }): JSX.E
 /** The conversation. @param props `children`: stands above the line to write in, such as who answers */
 export function Chat(props: {
   conversation: Conversation;
+  /** Whether those who answer continue texts. */
+  form: Voice["form"];
   onAsk: (question: string) => void;
   suggestions: readonly string[];
   children?: ComponentChildren;
@@ -89,7 +91,7 @@ export function Chat(props: {
   const [text, setText] = useState("");
   const id = useId();
   const end = useRef<HTMLDivElement>(null);
-  const continues = !model.value?.hasChatTemplate;
+  const continues = props.form === "text";
   const count = conversation.turns.value.length;
   useEffect(() => {
     if (count > 0) end.current?.scrollIntoView({ block: "nearest" });

@@ -12,7 +12,13 @@ import { model } from "./model.ts";
 export interface Voice {
   readonly speaker: Speaker;
   readonly name: string;
+  /** Whether it continues texts or answers. */
+  readonly form: "text" | "chat";
 }
+
+/** How an adapter of this form, or the base beside it, is spoken to: a model with a template always chats. */
+export const spokenForm = (form: Voice["form"]): Voice["form"] =>
+  model.value?.hasChatTemplate ? "chat" : form;
 
 /** What one of them says. */
 export interface Answer {
@@ -45,9 +51,9 @@ export class Conversation {
   #controller = new AbortController();
 
   /** Everything that was said to and by the voice in this place, then the question. */
-  #messages(question: string, place: number): ChatOptions["messages"] {
+  #messages(question: string, { form }: Voice, place: number): ChatOptions["messages"] {
     const ask = { role: "user", content: question } as const;
-    if (!model.value?.hasChatTemplate) return [ask]; // such a model continues a text, it has no conversation
+    if (form === "text") return [ask]; // it continues a text, which is no conversation
     const earlier = this.turns.value.flatMap(({ question, answers }) => {
       const text = answers[Math.min(place, answers.length - 1)].text.value;
       if (text === "") return [];
@@ -59,7 +65,7 @@ export class Conversation {
   /** Asks every voice; they answer one after another. */
   async ask(question: string, voices: readonly Voice[]): Promise<void> {
     this.#controller = new AbortController();
-    const messages = voices.map((_, place) => this.#messages(question, place));
+    const messages = voices.map((voice, place) => this.#messages(question, voice, place));
     const answers = voices.map((voice): Answer => ({
       voice,
       state: signal("waiting"),
@@ -81,7 +87,8 @@ export class Conversation {
     const { signal } = this.#controller;
     if (signal.aborted) return void (answer.state.value = "done");
     try {
-      const options = { speaker: answer.voice.speaker, messages, ...this.sampling.value };
+      const { speaker, form } = answer.voice;
+      const options = { speaker, form, messages, ...this.sampling.value };
       const facts = await call("chat", options, {
         signal,
         onEvent: (event) => {

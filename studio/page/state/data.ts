@@ -18,15 +18,18 @@ export const reading = signal<Omit<OpenDataOptions, "source">>({});
 export const openingData = new Task();
 const showing = new Task();
 
+/** Takes what was opened. */
+export function showData(facts: DataFacts): void {
+  data.value = facts;
+  example.value = facts.example;
+}
+
 /** Opens data for the open model; gives whether they are open now. */
 export async function openData(source: DataSource): Promise<boolean> {
   data.value = null;
   dataSource.value = source;
   const facts = await openingData.run("Reading the examples", "openData", { source, ...reading.value });
-  if (facts) {
-    data.value = facts;
-    example.value = facts.example;
-  }
+  if (facts) showData(facts);
   return facts !== undefined;
 }
 

@@ -110,9 +110,15 @@ export async function chooseData(source: DataSource): Promise<boolean> {
   return true;
 }
 
+/** Whether the shortest road is being prepared. */
+export const isTrying = signal(false);
+
 /** The shortest road: the built-in model and its sample data, ready to train. */
 export async function tryBuiltin(): Promise<void> {
   dataSource.value = null;
-  if (!await chooseModel({ kind: "builtin" }, "the built-in model")) return;
-  if (await chooseData({ kind: "sample" })) go("train");
+  isTrying.value = true;
+  const isReady = await chooseModel({ kind: "builtin" }, "the built-in model") &&
+    await chooseData({ kind: "sample" });
+  isTrying.value = false;
+  if (isReady) go("train");
 }

@@ -14,6 +14,8 @@ import type {
 } from "../../protocol.ts";
 import { call } from "../engine.ts";
 import { announce } from "./announcement.ts";
+import { showData } from "./data.ts";
+import { model } from "./model.ts";
 import { refreshShelf } from "./shelf.ts";
 import { Task } from "./task.ts";
 
@@ -46,6 +48,9 @@ export const steering = new Task();
 export const isBusy = computed(() => status.value === "running");
 /** Runs of earlier visits that can go on. */
 export const resumable = signal<readonly ResumableRun[]>([]);
+
+/** Phases that a screen reader is told of: samples and evaluations come too often. */
+const ANNOUNCED: ReadonlySet<Of<"phase">["phase"]> = new Set(["compiling", "paused", "recovering"]);
 
 let drawn = 0;
 
@@ -90,7 +95,7 @@ function take(event: TrainEvent): void {
       drawSoon();
       break;
     case "phase":
-      if (event.phase !== phase.value && event.phase !== "training") announce(event.text);
+      if (ANNOUNCED.has(event.phase) && event.phase !== phase.value) announce(event.text);
       phase.value = event.phase;
       phaseText.value = event.text;
       if (event.phase === "paused") status.value = "paused";
@@ -120,6 +125,10 @@ function take(event: TrainEvent): void {
 
 const onEvent = (event: EngineEvent) => {
   if (event.event === "train") take(event.train);
+  if (event.event === "opened") {
+    model.value = event.model;
+    showData(event.data);
+  }
 };
 
 async function end(found: TrainingResult | undefined): Promise<void> {

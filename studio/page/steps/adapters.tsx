@@ -8,7 +8,7 @@ import { Chat } from "../parts/chat.tsx";
 import { Choices } from "../parts/choice.tsx";
 import { Drop } from "../parts/drop.tsx";
 import { More, Opening, WayOn } from "../parts/frame.tsx";
-import { talk, type Voice } from "../state/conversation.ts";
+import { spokenForm, talk, type Voice } from "../state/conversation.ts";
 import { model } from "../state/model.ts";
 import { adapters, loadAdapter, mix, usable } from "../state/shelf.ts";
 import { isBusy } from "../state/training.ts";
@@ -21,13 +21,16 @@ const speaker = signal<string | null>(null);
 /** Everyone who can answer, by the value of the choice. */
 const voices = computed((): ReadonlyMap<string, Voice> => {
   const all: [string, Voice][] = [
-    ["base", { speaker: { kind: "base" }, name: "The model alone" }],
-    ...usable.value.map(({ adapterId, name }): [string, Voice] => [
+    ["base", { speaker: { kind: "base" }, name: "The model alone", form: spokenForm("text") }],
+    ...usable.value.map(({ adapterId, name, form }): [string, Voice] => [
       adapterId,
-      { speaker: { kind: "adapter", adapterId }, name },
+      { speaker: { kind: "adapter", adapterId }, name, form: spokenForm(form) },
     ]),
   ];
-  if (mix.value) all.push(["mix", { speaker: mix.value, name: "The mix" }]);
+  if (mix.value) {
+    const { form } = usable.value.find(({ adapterId }) => adapterId === mix.value!.parts[0].adapterId)!;
+    all.push(["mix", { speaker: mix.value, name: "The mix", form: spokenForm(form) }]);
+  }
   return new Map(all);
 });
 
@@ -44,6 +47,7 @@ function Talk(): JSX.Element {
       <p class="quiet">Choose who answers for each message.</p>
       <Chat
         conversation={talk}
+        form={voices.value.get(chosenId.value)!.form}
         suggestions={talk.isEmpty.value ? suggestions() : []}
         onAsk={(question) => talk.ask(question, [voices.value.get(chosenId.value)!])}
       >

@@ -7,7 +7,8 @@ import { computed, signal } from "@preact/signals";
 import { Chat } from "../parts/chat.tsx";
 import { SelectField } from "../parts/field.tsx";
 import { Missing, Opening, WayOn } from "../parts/frame.tsx";
-import { comparison } from "../state/conversation.ts";
+import { comparison, spokenForm, type Voice } from "../state/conversation.ts";
+import { data } from "../state/data.ts";
 import { model } from "../state/model.ts";
 import { usable } from "../state/shelf.ts";
 import { isBusy, result, status } from "../state/training.ts";
@@ -21,49 +22,69 @@ const adapter = computed(() => {
   return byId(chosen.value) ?? byId(result.value?.adapter?.adapterId) ?? usable.value[0];
 });
 
+/** Who stands on the right: the adapter in training while that is paused, else one of the shelf; null where there is none. */
+function rightVoice(): Voice | null {
+  if (status.value === "paused") {
+    return { speaker: { kind: "training" }, name: "So far", form: spokenForm(data.value?.form ?? "text") };
+  }
+  const right = adapter.value;
+  if (!right) return null;
+  const { adapterId, name, form } = right;
+  return { speaker: { kind: "adapter", adapterId }, name: `After: ${name}`, form: spokenForm(form) };
+}
+
 /** The step. */
 export function CompareStep(): JSX.Element {
-  const right = adapter.value;
+  const right = rightVoice();
   if (!model.value) {
     return (
       <Missing title="Before and after" text="First choose a model." to="model" label="Choose a model" />
     );
   }
-  if (!right) {
-    const text = status.value === "paused"
-      ? "What it learns goes on the shelf when the training ends, or when you stop and keep it."
-      : "Nothing is learned yet for this model.";
-    return <Missing title="Before and after" text={text} to="train" label="Train" />;
+  if (isBusy.value) {
+    return (
+      <Missing
+        title="Before and after"
+        text="A training is using the model. Pause it, and you can compare."
+        to="train"
+        label="To the training"
+      />
+    );
   }
-  const voices = [
-    { speaker: { kind: "base" }, name: "Before" },
-    { speaker: { kind: "adapter", adapterId: right.adapterId }, name: `After: ${right.name}` },
-  ] as const;
+  if (!right) {
+    return (
+      <Missing
+        title="Before and after"
+        text="Nothing is learned yet for this model."
+        to="train"
+        label="Train"
+      />
+    );
+  }
+  const { form } = right;
+  const voices: readonly Voice[] = [{ speaker: { kind: "base" }, name: "Before", form }, right];
   return (
     <>
       <Opening title="Before and after">
-        {model.value.hasChatTemplate
+        {form === "chat"
           ? "The same question to the model as it came, and with what it learned."
           : "The same beginning, continued by the model as it came, and with what it learned."}
       </Opening>
-      {isBusy.value
-        ? <p class="panel">A training is using the model. Pause it, and you can compare.</p>
-        : (
-          <Chat
-            conversation={comparison}
-            suggestions={comparison.isEmpty.value ? suggestions() : []}
-            onAsk={(question) => comparison.ask(question, voices)}
-          >
-            {usable.value.length > 1 && (
-              <SelectField
-                label="After"
-                value={right.adapterId}
-                choices={usable.value.map(({ adapterId, name }) => [adapterId, name] as const)}
-                onChange={(id) => chosen.value = id}
-              />
-            )}
-          </Chat>
+      <Chat
+        conversation={comparison}
+        form={form}
+        suggestions={comparison.isEmpty.value ? suggestions() : []}
+        onAsk={(question) => comparison.ask(question, voices)}
+      >
+        {status.value !== "paused" && usable.value.length > 1 && (
+          <SelectField
+            label="After"
+            value={adapter.value!.adapterId}
+            choices={usable.value.map(({ adapterId, name }) => [adapterId, name] as const)}
+            onChange={(id) => chosen.value = id}
+          />
         )}
+      </Chat>
       <WayOn label="Adapters" to="adapters" isQuiet />
     </>
   );

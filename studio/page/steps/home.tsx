@@ -179,9 +179,11 @@ export function HomeStep(): JSX.Element {
         <p class="quiet">Made for {one.modelName}. It is used beside that model.</p>
         <ul class="downloads">{own.map((item) => <Download key={item.title} item={item} />)}</ul>
       </section>
-      <More label="The whole model, with what it learned in it">
-        <ul class="downloads">{whole.map((item) => <Download key={item.title} item={item} />)}</ul>
-      </More>
+      <section class="panel">
+        <More label="The whole model, with what it learned in it">
+          <ul class="downloads">{whole.map((item) => <Download key={item.title} item={item} />)}</ul>
+        </More>
+      </section>
       {isBusy.value && (
         <p class="quiet">A training is using the model. When it pauses or ends, files can be made.</p>
       )}

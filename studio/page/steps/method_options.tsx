@@ -5,6 +5,7 @@
 import type { JSX } from "preact";
 import type { MethodInfo, MethodOption, TrainingSettings } from "../../protocol.ts";
 import { LinesField, NumberField, SelectField, SwitchField, TextField } from "../parts/field.tsx";
+import { More } from "../parts/frame.tsx";
 import { change, changeOption } from "../state/method.ts";
 import { model } from "../state/model.ts";
 
@@ -106,12 +107,19 @@ export function MethodOptions(
   { one, chosen }: { one: MethodInfo; chosen: TrainingSettings },
 ): JSX.Element | null {
   if (one.options.length === 0) return null;
+  const advanced = one.options.filter(({ isAdvanced }) => isAdvanced);
+  const show = (option: MethodOption) => <Option key={option.name} option={option} chosen={chosen} />;
   return (
     <section>
       <h3>{one.title}</h3>
       <div class="fields">
-        {one.options.map((option) => <Option key={option.name} option={option} chosen={chosen} />)}
+        {one.options.filter(({ isAdvanced }) => !isAdvanced).map(show)}
       </div>
+      {advanced.length > 0 && (
+        <More label={`More of ${one.title}`}>
+          <div class="fields">{advanced.map(show)}</div>
+        </More>
+      )}
     </section>
   );
 }

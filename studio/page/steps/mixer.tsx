@@ -11,8 +11,8 @@ import { keepMix, mix, usable, weights } from "../state/shelf.ts";
 import { isBusy } from "../state/training.ts";
 
 const WAYS = [
-  ["linear", "Weighted sum"],
-  ["cat", "Exact sum of all ranks (cat)"],
+  ["cat", "Exactly as it answers here (cat)"],
+  ["linear", "Each factor by itself, smaller (linear)"],
   ["svd", "Sum at the same rank (svd)"],
   ["ties", "Without what they disagree on (ties)"],
   ["dare_linear", "Sum of random parts (dare_linear)"],
@@ -22,7 +22,7 @@ const WAYS = [
 /** Sliders, one for each adapter that can be mixed. */
 export function Mixer(): JSX.Element {
   const [name, setName] = useState("Mix");
-  const [way, setWay] = useState<typeof WAYS[number][0]>("linear");
+  const [way, setWay] = useState<typeof WAYS[number][0]>("cat");
   const isReady = mix.value !== null;
   return (
     <section class="panel" aria-labelledby="mixer">

@@ -14,7 +14,7 @@ import { openingData } from "../state/data.ts";
 import { suggesting } from "../state/method.ts";
 import { lastModel } from "../state/last_model.ts";
 import { model, opening, storage } from "../state/model.ts";
-import { chooseModel, tryBuiltin } from "../state/road.ts";
+import { chooseModel, isTrying, tryBuiltin } from "../state/road.ts";
 import { adapters } from "../state/shelf.ts";
 import { isBusy } from "../state/training.ts";
 import { Storage } from "./storage.tsx";
@@ -202,7 +202,7 @@ function Device(): JSX.Element {
       {gpu === undefined || gpu === null
         ? "Looking at this device…"
         : gpu.isSoftware
-        ? `This browser computes on the processor (${gpu.name}), without a graphics card: everything works, slowly.`
+        ? "This browser computes on the processor, without a graphics card: everything works, slowly."
         : `Computes on ${gpu.name}, with ${gpu.isBudgetGuessed ? "about " : ""}${
           showBytes(gpu.memoryBudget)
         } for training.`}
@@ -212,7 +212,7 @@ function Device(): JSX.Element {
 
 /** The step. */
 export function ModelStep(): JSX.Element {
-  const facts = model.value;
+  const facts = isTrying.value ? null : model.value; // nothing moves on the way to the training
   const ways = (
     <>
       <div class="cards">

@@ -72,6 +72,16 @@ function Ready(): JSX.Element {
   );
 }
 
+/** What a training does where it does not learn, in plain words; the engine's own for the rest. */
+const PHASES: Readonly<Partial<Record<NonNullable<typeof phase.value>, string>>> = {
+  preparing: "Getting everything ready",
+  compiling: "Preparing the device: the first step takes longest",
+  evaluating: "Checking on held-out examples",
+  sampling: "Writing a sample",
+  saving: "Saving",
+  pausing: "Pausing after this step",
+};
+
 /** What happens now, how far it is, how long it takes. */
 function Now(): JSX.Element {
   const step = latest.value;
@@ -81,7 +91,7 @@ function Now(): JSX.Element {
   const doing = isPaused
     ? "The model is free: you can compare it now."
     : phase.value && phase.value !== "training"
-    ? `${phaseText.value}…`
+    ? `${PHASES[phase.value] ?? phaseText.value}…`
     : step
     ? "Learning…"
     : `${training.progress.value?.text ?? training.waitsFor.value ?? "Preparing the training"}…`;

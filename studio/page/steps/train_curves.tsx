@@ -4,7 +4,8 @@
  */
 import type { JSX } from "preact";
 import { Chart, type Curve } from "../parts/chart.tsx";
-import { evaluations, steps, version } from "../state/training.ts";
+import { settings } from "../state/method.ts";
+import { begun, evaluations, steps, version } from "../state/training.ts";
 
 /** Points that a chart draws at most: a screen has no more. */
 const MOST_POINTS = 600;
@@ -44,6 +45,7 @@ function lossCurves(): { x: number[]; curves: Curve[] } {
 /** All curves. */
 export function Curves(): JSX.Element {
   void version.value; // drawn again when they grow
+  const xEnd = begun.value?.steps ?? settings.value?.steps;
   const shown = places(steps.length).map((place) => steps[place]);
   const x = shown.map(({ step }) => step);
   const one = (title: string, name: string, unit: string, values: number[]) => (
@@ -53,6 +55,7 @@ export function Curves(): JSX.Element {
         xLabel="step"
         unit={unit}
         height={170}
+        xEnd={xEnd}
         x={x}
         curves={[{ name, colour: "--accent", values }]}
       />
@@ -67,6 +70,7 @@ export function Curves(): JSX.Element {
           xLabel="step"
           unit="nats per token"
           height={280}
+          xEnd={xEnd}
           {...loss}
           note="How much the right words surprise it: lower is better. It jumps from step to step; the direction counts."
         />
