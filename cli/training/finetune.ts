@@ -336,6 +336,10 @@ export const finetune: Command<typeof flags> = {
     const after = before && await trainer.evaluate();
     if (before && after) {
       console.log(`held-out loss ${before.evalLoss.toFixed(4)} -> ${after.evalLoss.toFixed(4)}`);
+      if (before.meanTokenAccuracy !== null && after.meanTokenAccuracy !== null) {
+        const [from, to] = [before, after].map(({ meanTokenAccuracy }) => meanTokenAccuracy!.toFixed(4));
+        console.log(`held-out token accuracy ${from} -> ${to}`);
+      }
       for (const [name, value] of Object.entries(after.metrics)) {
         console.log(`${name} ${before.metrics[name].toFixed(4)} -> ${value.toFixed(4)}`);
       }

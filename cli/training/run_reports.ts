@@ -144,6 +144,7 @@ export class RunReports {
   async finish(result: TrainOutput, rows: TrainingFacts["rows"]): Promise<void> {
     const { baseName, data, heldOut, task, method, output, base } = this.#facts;
     const names = data.split(",").map((file) => nameOf(file.trim())).join(", ");
+    const settings = Object.entries(this.#method).filter(([name]) => name !== "method"); // its title
     await writeTrainingCard(output, {
       data: `${names} (${this.#facts.rows} rows)`,
       summary: `${baseName} trained with @peft/webgpu.`,
@@ -151,7 +152,7 @@ export class RunReports {
         ...heldOut === null ? [] : [["held out", nameOf(heldOut)] as const],
         ["base model", baseName],
         ["task", task],
-        ["method", [method, ...Object.entries(this.#method).map((entry) => entry.join(" "))].join(", ")],
+        ["method", [method, ...settings.map((entry) => entry.join(" "))].join(", ")],
         ...rows,
         ["seconds", result.metrics.trainRuntime.toFixed(0)],
         ["device", base.device.adapterName],

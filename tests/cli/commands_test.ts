@@ -299,7 +299,10 @@ Deno.test("finetune --task trains on preferences by every trainer, reports them,
       );
     };
     // rows for KTO have answers to learn, too
-    await finetuned("--data", `${folder}/judged.jsonl`, "--output", `${folder}/sft`, ...flags, "--report");
+    const judged = ["--data", `${folder}/judged.jsonl`, "--output", `${folder}/sft`];
+    const { lines } = await finetuned(...judged, ...flags, "--report");
+    assertMatch(lines.join(), /held-out token accuracy [01]\.\d{4} -> [01]\.\d{4}/);
+    assertMatch(await Deno.readTextFile(`${folder}/sft/README.md`), /\| method \| lora, r 8, /);
     const { log, evaluate } = await logOf("sft");
     assert(log.meanTokenAccuracy >= 0 && log.entropy > 0 && evaluate.evalMeanTokenAccuracy >= 0);
     const page = await Deno.readTextFile(`${folder}/dpo/report.html`);

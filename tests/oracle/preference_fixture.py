@@ -116,6 +116,7 @@ DPO = {
     "apo_down": ({"loss_type": "apo_down"}, 1), "discopop": ({"loss_type": "discopop"}, 1),
     "mixture": ({"loss_type": ["sigmoid", "bco_pair", "sft"], "loss_weights": [0.8, 0.2, 1.0]}, 2),
     "ld": ({"ld_alpha": 0.3, "loss_type": ["sigmoid", "sft"]}, 1),
+    "aot": ({"loss_type": "aot"}, 3), "aot_unpaired": ({"loss_type": "aot_unpaired", "label_smoothing": 0.2}, 3),
     "forward_kl": ({"f_divergence_type": "forward_kl"}, 1), "js": ({"f_divergence_type": "js_divergence"}, 1),
     "alpha": ({"f_divergence_type": "alpha_divergence", "loss_type": "ipo"}, 1),
     "precomputed": ({"precompute_ref_log_probs": True, "precompute_ref_batch_size": 3}, 3),

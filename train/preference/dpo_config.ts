@@ -81,7 +81,7 @@ export class DPOConfig extends TrainingArguments {
   declare fDivergenceType: FDivergenceType;
   /** Coefficient of "alpha_divergence". Default 0.5. */
   declare fAlphaDivergenceCoef: number;
-  /** Probability that a preference is the wrong way round, for "robust" and "exo_pair". Default 0. */
+  /** Probability that a preference is the wrong way round, for "robust", "exo_pair", "aot" and "aot_unpaired". Default 0. */
   declare labelSmoothing: number;
   /** How strongly the policy is held to the reference; for "ipo" the paper's tau. Default 0.1. */
   declare beta: number;

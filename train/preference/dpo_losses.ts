@@ -16,6 +16,7 @@ import {
   subtract,
   type Tensor,
 } from "../../autograd/mod.ts";
+import { sorted } from "./sorted.ts";
 
 /** The settings that losses look at, as in `DPOConfig`. */
 export interface DPOLossSettings {
@@ -30,6 +31,9 @@ export interface DPOTerms extends DPOLossSettings {
   /** Log-probabilities of the answers, the policy's less the reference's. */
   readonly a: Tensor;
   readonly b: Tensor;
+  /** Log-probabilities of the better answer less those of the worse one: under the policy, and under the reference. */
+  readonly policyRatio: () => Tensor;
+  readonly referenceRatio: () => Tensor;
   /** The same through the divergence. */
   readonly chosenScores: Tensor;
   readonly rejectedScores: Tensor;
@@ -53,6 +57,10 @@ export interface DPOLoss {
 
 /** -log sigmoid(x) */
 const softplus = (x: Tensor) => negate(logSigmoid(x));
+/** -log s(x), where labels are wrong with probability e: (1 - e) of it and e of -log s(-x) */
+function smoothed(x: Tensor, e: number): Tensor {
+  return e === 0 ? softplus(x) : add(scale(softplus(x), 1 - e), scale(softplus(negate(x)), e));
+}
 /** 1 - x */
 const oneMinus = (x: Tensor) => subtract(1, x);
 
@@ -70,6 +78,8 @@ export type DPOLossType =
   | "apo_zero"
   | "apo_down"
   | "discopop"
+  | "aot"
+  | "aot_unpaired"
   | "sft";
 
 /** Every loss. s: sigmoid, a and b: log-ratios of the better and the worse answer, h = a - b. */
@@ -135,6 +145,19 @@ export const DPO_LOSSES: Readonly<Record<DPOLossType, DPOLoss>> = {
       return add(multiply(softplus(x), oneMinus(m)), multiply(exp(negate(x)), m));
     },
     takesDivergences: true,
+  },
+  /**
+   * -log s(beta d), d: ratios of both answers under the policy less those under the reference, each sorted within its batch
+   * (Melnyk et al. 2024, arXiv:2406.05882)
+   */
+  aot: {
+    of: ({ beta, labelSmoothing, policyRatio, referenceRatio }) =>
+      smoothed(scale(subtract(sorted(policyRatio()), sorted(referenceRatio())), beta), labelSmoothing),
+  },
+  /** The same with d: a less b, each sorted */
+  aot_unpaired: {
+    of: ({ beta, labelSmoothing, a, b }) =>
+      smoothed(scale(subtract(sorted(a), sorted(b)), beta), labelSmoothing),
   },
   /** The mean negative log-likelihood of the better answers' tokens, for mixtures (RPO, MPO) */
   sft: { of: ({ nll }) => nll(), takesDivergences: true, beta: "unused" },

@@ -87,6 +87,8 @@ export class DPOObjective extends PairObjective {
     const terms: DPOTerms = {
       ...settingsOf(this.#args),
       ...{ a, b, chosenScores, rejectedScores },
+      policyRatio: () => subtract(chosenLogps, rejectedLogps),
+      referenceRatio: () => subtract(...halves(reference)),
       delta: subtract(chosenScores, rejectedScores),
       meanDelta: () => meanDelta(chosenScores, rejectedScores, numbers),
       nll: () => nllShares(weights ? sequenceLogProbs(tokens) : policy, numbers),

@@ -88,7 +88,7 @@ const CASES: Record<string, Run> = {
     args: { disableDropout: false, gradientAccumulationSteps: 2, maxSteps: 10 },
   },
   "DPO, losses by token counts, desensitized to length, a last batch of one pair": {
-    args: { lossType: ["ipo", "sigmoid_norm", "sft"], ldAlpha: 0.5, maxSteps: 21 },
+    args: { lossType: ["ipo", "sigmoid_norm", "sft", "aot"], ldAlpha: 0.5, maxSteps: 21 },
     rows: pairs(13),
   },
   "DPO with the reference computed before": { args: { precomputeRefLogProbs: true } },

@@ -1,5 +1,7 @@
 /** Preference trainers: what is refused, where the reference comes from, what is logged. */
 import { assert, assertAllClose, assertEquals, assertRejects } from "@std/assert";
+import { defaultDevice, multiply, sum, Tensor } from "../../../autograd/mod.ts";
+import { sorted } from "../../../train/preference/sorted.ts";
 import { LlamaConfig, LlamaForCausalLM } from "../../../model/mod.ts";
 import {
   BitFitConfig,
@@ -21,6 +23,17 @@ import {
 } from "../../../train/mod.ts";
 import { tinyModel, VOCABULARY, weightsOf } from "../tiny_run.ts";
 import { ANSWERS, lora, PAD, PAIRS, QUIET, TOKENIZER } from "./preference_rows.ts";
+
+Deno.test("sorted() puts values in order, equal ones too, and takes gradients back to where they came from", async () => {
+  const device = await defaultDevice();
+  const values = [3, -1, 3, 0, -1, 7.5, -1];
+  const x = Tensor.from(values, { device, requiresGrad: true });
+  const y = sorted(x);
+  assertEquals([...await y.data()], values.toSorted((a, b) => a - b));
+  sum(multiply(y, Tensor.from([1, 2, 3, 4, 5, 6, 7], { device }))).backward();
+  assertEquals([...await x.grad!.data()], [5, 1, 6, 4, 2, 7, 3]); // equal ones keep their order
+  assertEquals([...await sorted(Tensor.from([2], { device })).data()], [2]);
+});
 
 Deno.test("DPOTrainer logs rewards with the loss, and evaluations the same with eval before it", async () => {
   const model = await lora();
