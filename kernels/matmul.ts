@@ -118,5 +118,10 @@ export function matmulKernels(): MatmulKernel[] {
       matmulKernel({ ...PLAIN, layout, ...change, grouped: layout === "nt" && change.grouped })
     )
   );
-  return [...new Set(all)];
+  const groups = WEIGHT_FORMAT_NAMES.flatMap((weight) => {
+    const { shared } = formatNamed(weight).reading;
+    const tile = { tileM: 1, tileN: shared?.pieces.elements ?? 0, grouped: true };
+    return shared ? [matmulKernel({ ...PLAIN, layout: "nn", weight, ...tile, anyK: true })] : [];
+  });
+  return [...new Set([...all, ...groups])];
 }

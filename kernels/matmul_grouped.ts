@@ -1,7 +1,8 @@
 /**
  * The loop over K of register-tiled products whose right operand is in a format of few bits: what neighbours of b share is
  * read once. Where rows of b run along K, groups are taken in pieces, each word of codes once, in the order in which they
- * lie; where they run along the threads, four steps of K at a time, each with one scale for the tile's columns.
+ * lie; where they run along the threads, four steps of K at a time, each with one scale for the tile's columns, or, in
+ * products of few rows, with a group of columns for each thread.
  * @module
  */
 import { sharedSide, shareItems } from "./matmul_broadcast.ts";
@@ -14,7 +15,7 @@ export function sharedOfB(options: MatmulOptions): SharedPart | null {
   const { shared } = readingOfB(options);
   const { variant, layout, vector, grouped, tileN } = options;
   if (!shared || variant !== "register" || !vector.b) return null;
-  if (layout === "nt") return grouped ? shared : null;
+  if (layout === "nt" || grouped) return grouped ? shared : null;
   return layout === "nn" && tileN <= 16 && shared.elements % tileN === 0 ? shared : null;
 }
 
@@ -74,7 +75,7 @@ ${columns.map((c) => `    let s${c} = group_b(b${c} + first);`).join("\n")}
 ${columns.map((c) => `      let p${c} = piece_b(b${c} + first, p, s${c});`).join("\n")}
 ${
     range(pieces.quads).map((t) => {
-      const quad = `first + ${pieces.place("p", t)}`;
+      const quad = `first + ${pieces.place[0]}u * p + ${pieces.place[1] * t}u`;
       return `      {
 ${read(quad).join("\n")}
 ${
@@ -132,7 +133,46 @@ function acrossRows(options: MatmulOptions, place: TilePlace): string {
   return lines.join("\n");
 }
 
+/** y = a [M, K] b [K, N] of few rows: a thread's columns are a group of b's row, taken in pieces. */
+function alongColumns(options: MatmulOptions, { pieces }: SharedPart, place: TilePlace): string {
+  const { tileM, lanesK, anyK, vector } = options;
+  const { places, read, names } = rowsOfA(options, place);
+  const [from, by] = lanesK > 1 ? ["laneK", `${lanesK}u`] : ["0u", "1u"];
+  const step = (k: string, x: (i: number) => string) => [
+    `      let first = b0 + ${k} * (params.ldb / 4u);`,
+    "      let s = group_b(first);",
+    ...range(pieces.elements / 4 / pieces.quads).flatMap((p) => [
+      `      let p${p} = piece_b(first, ${p}u, s);`,
+      ...range(pieces.quads).flatMap((t) => {
+        const j = p * pieces.place[0] + t * pieces.place[1];
+        const w = pieces.quads === 1 ? `p${p}` : `p${p}[${t}]`;
+        return range(tileM).map((i) => `      acc${i}_${j} = fma(vec4f(${x(i)}), ${w}, acc${i}_${j});`);
+      }),
+    ]),
+  ];
+  const lines = [
+    ...places,
+    `  let b0 = batchB + min(col, params.N - ${pieces.elements}u) / 4u;`,
+    `  for (var k4 = ${from}; k4 < params.K / 4u; k4 += ${by}) {`,
+    ...read("k4"),
+    "    for (var e = 0u; e < 4u; e++) {",
+    ...step("(k4 * 4u + e)", (i) => `x${i}[e]`),
+    "    }\n  }",
+  ];
+  if (anyK) { // the last one to three steps
+    const [first, turn] = lanesK > 1 ? [" + laneK", `${lanesK}u`] : ["", "1u"];
+    if (places !== names) lines.push(...names);
+    lines.push(
+      `  for (var k = params.K / 4u * 4u${first}; k < params.K; k += ${turn}) {`,
+      ...step("k", (i) => vector.a ? `a[a${i} + k / 4u][k % 4u]` : `a[a${i} + k]`),
+      "  }",
+    );
+  }
+  return lines.join("\n");
+}
+
 /** The main loop over K, by what neighbours of b share. */
 export function groupedLoop(options: MatmulOptions, shared: SharedPart, place: TilePlace): string {
-  return options.layout === "nt" ? alongRows(options, shared, place) : acrossRows(options, place);
+  if (options.layout === "nt") return alongRows(options, shared, place);
+  return options.grouped ? alongColumns(options, shared, place) : acrossRows(options, place);
 }

@@ -64,7 +64,10 @@ export interface MatmulOptions {
   readonly broadcast?: boolean;
   /** Whether K may be other than a multiple of 4 (`register`) or of `tileK` (`shared`). */
   readonly anyK: boolean;
-  /** Whether K consists of whole groups of b's neighbours that share a scale, in formats that have such; default false. */
+  /**
+   * Whether b is read in whole groups of neighbours that share a scale, in formats that have such: along K (`nt`, K
+   * consists of them), or as a thread's columns (`nn`, `tileN` of them); default false.
+   */
   readonly grouped?: boolean;
   /** The LoRA term. */
   readonly extension: MatmulExtension;

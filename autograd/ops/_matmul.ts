@@ -223,9 +223,16 @@ export function launchMatmul(device: MatmulTarget, call: MatmulCall): void {
 }
 
 /** Whether a row's K steps are whole groups of neighbours that share a scale. */
-function isGrouped({ reading }: WeightFormat, { variant }: MatmulTile, depth: number): boolean {
-  const { shared } = reading;
-  return shared !== undefined && variant === "register" && depth > 0 && depth % shared.pieces.elements === 0;
+function isGrouped(
+  { reading: { shared } }: WeightFormat,
+  { variant, tileN }: MatmulTile,
+  { layout, columns, depth }: { layout: MatmulLayout; columns: number; depth: number },
+): boolean {
+  if (!shared || variant !== "register" || depth === 0) return false;
+  const { elements } = shared.pieces;
+  return layout === "nt"
+    ? depth % elements === 0
+    : layout === "nn" && tileN === elements && columns % elements === 0;
 }
 
 interface Block {
@@ -282,7 +289,7 @@ function launchBlock(device: MatmulTarget, call: MatmulCall, block: Block): void
     weight,
     vector,
     anyK: depth % (tile.variant === "shared" ? tile.tileK : 4) !== 0,
-    grouped: layout === "nt" && isGrouped(formatOfB, tile, depth),
+    grouped: isGrouped(formatOfB, tile, { layout, columns, depth }),
     extension: extension?.layout ?? "none",
     bias: Boolean(bias),
     activation,

@@ -64,7 +64,7 @@ const wordPieces = (read: (buffers: readonly string[]) => string, word: (b: stri
   elements: 64,
   type: "f32",
   quads: 2 as const,
-  place: (p: string, t: number) => `2u * ${p}${t === 0 ? "" : " + 1u"}`,
+  place: [2, 1] as const,
   read,
   piece: ([b]: readonly string[]) =>
     `let w = vec4u(${word(b)});

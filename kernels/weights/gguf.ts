@@ -6,7 +6,7 @@
  * @module
  */
 import { selectLevels, signedBytes } from "./snippets.ts";
-import { sharedReading, type WeightFormat } from "./weight_format.ts";
+import { type Pieces, sharedReading, type WeightFormat } from "./weight_format.ts";
 
 /** Names of the formats, in small letters: ggml's are in capitals. */
 export type GgufFormatName =
@@ -38,8 +38,8 @@ interface Block {
     readonly elements: number;
     readonly type: string;
     readonly quads: 2 | 4;
-    /** The place of quad t of piece p; default: a half or a quarter of the group after the one before. */
-    readonly place?: (p: string, t: number) => string;
+    /** Default: a piece's quads lie a half or a quarter of the group apart, as runs of a word's nibbles do. */
+    readonly place?: Pieces["place"];
     readonly read: string;
     readonly piece: string;
   };
@@ -148,7 +148,7 @@ const BLOCKS: Readonly<Record<GgufFormatName, Block>> = {
       elements: 32,
       type: "f32",
       quads: 2,
-      place: (p, t) => `2u * ${p}${t === 0 ? "" : " + 1u"}`,
+      place: [2, 1],
       read: "return half(at);",
       piece: `let w = twoWords(at + 2u + 8u * p);
   return mat2x4f(s * signedBytes(w.x), s * signedBytes(w.y));`,
@@ -291,8 +291,7 @@ function ggufFormat(name: GgufFormatName): WeightFormat<GgufFormatName> {
         elements: pieces.elements,
         type: pieces.type,
         quads: pieces.quads,
-        // runs of a word's nibbles, a quarter or a half of the group apart
-        place: pieces.place ?? ((p, t) => `${p} + ${pieces.elements / 4 / pieces.quads * t}u`),
+        place: pieces.place ?? [1, pieces.elements / 4 / pieces.quads],
         read: ([b]) => placed(b, block, pieces.read),
         piece: ([b]) => placed(b, block, pieces.piece),
       },

@@ -59,8 +59,8 @@ export interface Pieces {
   readonly type: string;
   /** Quads that a piece gives: as vec4f if it is one, else as the columns of a matrix. */
   readonly quads: 1 | 2 | 4;
-  /** The place in the group of quad t of piece p, as WGSL. */
-  readonly place: (p: string, t: number) => string;
+  /** Quad t of piece p is quad `p * place[0] + t * place[1]` of the group. */
+  readonly place: readonly [piece: number, quad: number];
 }
 
 /** Host arrays that hold a format's bytes. */
@@ -188,7 +188,7 @@ export interface SharedReading extends Omit<SharedPart, "pieces"> {
 export function sharedReading(
   { name, types = ["u32"], elements, type, read, four, helpers, pieces }: SharedReading,
 ): WeightReading {
-  const along: Pieces = pieces ?? { elements, type, quads: 1, place: (p) => p };
+  const along: Pieces = pieces ?? { elements, type, quads: 1, place: [1, 0] };
   const given = along.quads === 1 ? "vec4f" : `mat${along.quads}x4f`;
   return {
     name,

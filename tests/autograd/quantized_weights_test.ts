@@ -31,7 +31,7 @@ const ALONG_ROWS = /^linear|row, linear|dx, conv1d|lora|head/;
 /** Whether kernels take the numbers of a row in their order; else those of one word of codes at a time. */
 const takesInOrder = (type: QuantizedType) => {
   const { quads, place } = WEIGHT_FORMATS[type].reading.shared!.pieces;
-  return quads === 1 || place("p", 1) === "2u * p + 1u";
+  return quads === 1 || place[1] === 1;
 };
 
 /** Ops of one weight [V, C] and its numbers; results are equal to the bit where sums have the same order. */
