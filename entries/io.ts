@@ -40,3 +40,4 @@ export type {
 } from "../io/file_source.ts";
 export type { GgufOptions } from "../io/gguf_source.ts";
 export { HubError, type HubFailure, type HubOptions, type HubProgress, type HubTimeouts } from "../io/hub.ts";
+export { type StoredHubModel, storeHubModel, type StoreHubOptions } from "../io/hub_store.ts";

@@ -43,6 +43,22 @@ async function callApi<T>(connection: HubConnection, what: string, call: () => P
 }
 
 /**
+ * The JSON that the hub's API answers to a plain question: where there is no room for `@huggingface/hub`, whose form for
+ * browsers brings WebAssembly for uploads.
+ *
+ * @param path such as `/api/models/gpt2/revision/main`.
+ * @param what the model, for messages.
+ * @throws {HubError} when the hub does not say.
+ */
+export async function askHub(connection: HubConnection, path: string, what: string): Promise<unknown> {
+  return await callApi(connection, quote(what), async () => {
+    const response = await apiFetch(connection)(`${connection.hubUrl}${path}`);
+    if (!response.ok) throw statusError(response.status, quote(what), connection.hubUrl);
+    return await response.json();
+  });
+}
+
+/**
  * The commit that a revision is at now.
  *
  * @throws {HubError} when the hub does not say.

@@ -5,67 +5,61 @@
  * @module
  */
 import type { FileHandle } from "node:fs/promises";
-import type { Hash } from "node:crypto";
 import { host } from "./_node.ts";
 import { syncDirectory } from "./atomic_file.ts";
 import { makeDirectory } from "./files.ts";
+import type { UpdatedFile } from "./folder_store.ts";
 import { HubError } from "./hub_errors.ts";
-import { bodyOf, type HubConnection, isTransient, request, statusError, waitToRetry } from "./hub_fetch.ts";
+import type { HubConnection } from "./hub_fetch.ts";
+import { Download, type HubProgress, isIntact, type RemoteFile } from "./hub_transfer.ts";
 import { quote } from "./relative_path.ts";
 
-/** A download is given up after this many tries without a new byte. */
-const MAX_IDLE_TRIES = 5;
 /** An unfinished file that was not written to for so long belongs to nobody and may be continued. */
 const ABANDONED_AFTER_MS = 5_000;
 
-/** A file of a model as the hub announces it. */
-export interface RemoteFile {
-  /** Path in the repository. */
-  path: string;
-  /** Size in bytes. */
+export type { HubProgress, RemoteFile };
+
+/** An open file on disk. */
+class DiskFile implements UpdatedFile {
+  readonly #handle: FileHandle;
   size: number;
-  /** SHA-256 (64 hex digits, large files) or Git blob SHA-1 (40 hex digits) of the content: also the blob's name. */
-  etag: string;
-}
 
-/** Reports a download: bytes of one file so far. */
-export interface HubProgress {
-  /** Path in the repository. */
-  file: string;
-  /** Bytes that are on disk. */
-  loadedBytes: number;
-  /** Bytes of the whole file. */
-  totalBytes: number;
-}
-
-/** What a file's content hash starts from. */
-async function newHash(file: RemoteFile): Promise<Hash> {
-  const { crypto } = await host();
-  if (file.etag.length === 64) return crypto.createHash("sha256");
-  return crypto.createHash("sha1").update(`blob ${file.size}\0`); // how Git hashes a file
-}
-
-/** The hash of what an unfinished file holds already. */
-async function hashPrefix(file: RemoteFile, handle: FileHandle, length: number): Promise<Hash> {
-  const hash = await newHash(file);
-  const piece = new Uint8Array(1 << 20);
-  for (let at = 0; at < length;) {
-    const { bytesRead } = await handle.read(piece, 0, Math.min(piece.length, length - at), at);
-    if (bytesRead === 0) break;
-    hash.update(piece.subarray(0, bytesRead));
-    at += bytesRead;
+  constructor(handle: FileHandle, size: number) {
+    this.#handle = handle;
+    this.size = size;
   }
-  return hash;
+
+  async read(offset: number, length: number): Promise<Uint8Array> {
+    const bytes = new Uint8Array(length);
+    const { bytesRead } = await this.#handle.read(bytes, 0, length, offset);
+    return bytes.subarray(0, bytesRead);
+  }
+
+  async write(bytes: Uint8Array, offset: number): Promise<void> {
+    for (let done = 0; done < bytes.length;) {
+      const { bytesWritten } = await this.#handle.write(bytes, done, bytes.length - done, offset + done);
+      done += bytesWritten;
+    }
+    this.size = Math.max(this.size, offset + bytes.length);
+  }
+
+  async truncate(size: number): Promise<void> {
+    await this.#handle.truncate(size);
+    this.size = size;
+  }
+
+  async close(): Promise<void> {
+    await this.#handle.close();
+  }
 }
 
 /** True when the file on disk has the announced size and content. */
-async function isIntact(path: string, file: RemoteFile): Promise<boolean> {
+async function isIntactOnDisk(path: string, file: RemoteFile): Promise<boolean> {
   const { fs } = await host();
   const handle = await fs.open(path, "r").catch(() => undefined);
   if (!handle) return false;
   try {
-    if ((await handle.stat()).size !== file.size) return false;
-    return (await hashPrefix(file, handle, file.size)).digest("hex") === file.etag;
+    return await isIntact(new DiskFile(handle, (await handle.stat()).size), file);
   } finally {
     await handle.close();
   }
@@ -79,7 +73,7 @@ export async function hasBlob(blob: string, file: RemoteFile, verify: boolean): 
   const { fs } = await host();
   const stat = await fs.stat(blob).catch(() => undefined);
   if (!stat) return false;
-  if (stat.isFile() && stat.size === file.size && (!verify || await isIntact(blob, file))) return true;
+  if (stat.isFile() && stat.size === file.size && (!verify || await isIntactOnDisk(blob, file))) return true;
   await fs.rm(blob, { force: true });
   return false;
 }
@@ -101,149 +95,6 @@ async function claim(blob: string): Promise<string> {
     }
   }
   return own;
-}
-
-/** What ended a try early; empty when the body ended by itself. */
-interface Try {
-  error?: HubError;
-  retryAfter?: string | null;
-}
-
-class Download {
-  #connection: HubConnection;
-  #url: string;
-  #file: RemoteFile;
-  #handle: FileHandle;
-  #onProgress?: (progress: HubProgress) => void;
-  #at = 0;
-  /** The furthest byte that any try reached: only a byte beyond it is progress, or restarts would go on for ever. */
-  #reached = 0;
-  #hash!: Hash;
-
-  constructor(
-    connection: HubConnection,
-    url: string,
-    file: RemoteFile,
-    handle: FileHandle,
-    onProgress?: (progress: HubProgress) => void,
-  ) {
-    this.#connection = connection;
-    this.#url = url;
-    this.#file = file;
-    this.#handle = handle;
-    this.#onProgress = onProgress;
-  }
-
-  /** Fetches what is missing; true when the content is as announced, false when the whole of it is not. */
-  async run(): Promise<boolean> {
-    const { size } = this.#file;
-    const present = (await this.#handle.stat()).size;
-    this.#at = present <= size ? present : 0;
-    if (this.#at !== present) await this.#handle.truncate(0);
-    this.#hash = await hashPrefix(this.#file, this.#handle, this.#at);
-    this.#reached = this.#at;
-    let idle = 0;
-    while (this.#at < size) {
-      const { error, retryAfter } = await this.#attempt();
-      const progress = this.#at > this.#reached;
-      this.#reached = Math.max(this.#reached, this.#at);
-      if (this.#at >= size) break;
-      if (error && error.failure !== "offline" && !isTransient(error.status ?? 0)) throw error;
-      idle = progress ? 0 : idle + 1;
-      if (idle >= MAX_IDLE_TRIES) {
-        throw error ??
-          new HubError(
-            "bad-answer",
-            `Cannot download ${quote(this.#file.path)}: ${size} bytes were announced, received ${this.#at}`,
-          );
-      }
-      await waitToRetry(this.#connection, idle, retryAfter);
-    }
-    return this.#hash.digest("hex") === this.#file.etag;
-  }
-
-  async #restart(): Promise<void> {
-    await this.#handle.truncate(0);
-    this.#at = 0;
-    this.#hash = await newHash(this.#file);
-  }
-
-  async #attempt(): Promise<Try> {
-    const from = this.#at;
-    const { size, path } = this.#file;
-    const abort = new AbortController();
-    try {
-      const response = await request(this.#connection, this.#url, {
-        signal: abort.signal,
-        // identity: a compressed body would hide its size
-        headers: { "Accept-Encoding": "identity", ...(from > 0 ? { Range: `bytes=${from}-` } : {}) },
-      });
-      if (response.status !== 200 && response.status !== 206) {
-        await response.body?.cancel();
-        if (response.status === 416 && from > 0) {
-          this.#checkTotal(response.headers.get("Content-Range"));
-          await this.#restart();
-          return {};
-        }
-        const error = statusError(
-          response.status,
-          `${quote(path)} from ${this.#connection.hubUrl}`,
-          this.#connection.hubUrl,
-        );
-        return { error, retryAfter: response.headers.get("Retry-After") };
-      }
-      if (response.status === 200 && from > 0) await this.#restart();
-      if (response.status === 206 && !this.#continues(response.headers.get("Content-Range"))) {
-        await response.body?.cancel();
-        await this.#restart();
-        return {};
-      }
-      for await (const piece of bodyOf(response, this.#connection.timeouts.stallMs)) {
-        if (this.#at + piece.length > size) {
-          abort.abort();
-          throw new HubError(
-            "bad-answer",
-            `Cannot download ${quote(path)}: ${size} bytes were announced, received more`,
-          );
-        }
-        await this.#write(piece);
-      }
-      return {};
-    } catch (error) {
-      if (!(error instanceof HubError)) throw error;
-      return { error };
-    }
-  }
-
-  /**
-   * Refuses a file whose server says that it has another size than the hub announced (`bytes *\/300000` beside 416).
-   *
-   * @throws {HubError} "bad-answer"
-   */
-  #checkTotal(range: string | null): void {
-    const total = /^bytes \*\/(\d+)$/.exec(range ?? "")?.[1];
-    if (total === undefined || Number(total) === this.#file.size) return;
-    throw new HubError(
-      "bad-answer",
-      `Cannot download ${quote(this.#file.path)}: ${this.#file.size} bytes were announced, received ${total}`,
-    );
-  }
-
-  /** True when a Content-Range starts where the file on disk ends. */
-  #continues(range: string | null): boolean {
-    const [, start, total] = /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(range ?? "") ?? [];
-    return Number(start) === this.#at && (total === "*" || Number(total) === this.#file.size);
-  }
-
-  async #write(piece: Uint8Array): Promise<void> {
-    for (let done = 0; done < piece.length;) {
-      const { bytesWritten } = await this.#handle.write(piece, done, piece.length - done, this.#at + done);
-      done += bytesWritten;
-    }
-    this.#hash.update(piece);
-    this.#at += piece.length;
-    this.#onProgress?.({ file: this.#file.path, loadedBytes: this.#at, totalBytes: this.#file.size });
-  }
 }
 
 /**
@@ -270,8 +121,10 @@ export async function downloadBlob(
         return await fs.open(incomplete, "r+");
       });
       try {
-        const resumed = (await handle.stat()).size > 0;
-        const intact = await new Download(connection, url, file, handle, onProgress).run();
+        const { size } = await handle.stat();
+        const resumed = size > 0;
+        const target = new DiskFile(handle, size);
+        const intact = await new Download(connection, url, file, target, onProgress).run();
         if (intact) {
           await handle.sync();
           break;

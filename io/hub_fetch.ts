@@ -71,7 +71,12 @@ function withToken(connection: HubConnection, url: URL, headers: HeadersInit | u
 }
 
 /** One request without redirects, with the connect limit. The signal given stays in force for the body. */
-async function once(connection: HubConnection, url: URL, init: RequestInit): Promise<Response> {
+async function once(
+  connection: HubConnection,
+  url: URL,
+  init: RequestInit,
+  redirect: RequestRedirect = "manual",
+): Promise<Response> {
   const limit = new AbortController();
   const timer = setTimeout(
     () => limit.abort(new Error(`no answer within ${connection.timeouts.connectMs} ms`)),
@@ -82,7 +87,7 @@ async function once(connection: HubConnection, url: URL, init: RequestInit): Pro
     return await connection.fetch(url, {
       ...init,
       signal,
-      redirect: "manual",
+      redirect,
       headers: withToken(connection, url, init.headers),
     });
   } catch (cause) {
@@ -108,7 +113,7 @@ export async function request(
   for (let hop = 0; hop <= MAX_REDIRECTS; hop++) {
     const response = await once(connection, url, init);
     if (response.type === "opaqueredirect") { // browsers do not show where it leads: let them follow it
-      return await connection.fetch(url, { ...init, headers: withToken(connection, url, init.headers) });
+      return await once(connection, url, init, "follow");
     }
     if (!REDIRECTS.has(response.status)) return response;
     await response.body?.cancel();

@@ -183,8 +183,16 @@ export class Engine {
       return await this.#train(runId, record.settings, true, call);
     },
     pause: () => this.#needTraining().pause(),
-    continue: () => Promise.resolve(this.#needTraining().continue()),
-    stop: ({ keep }) => Promise.resolve(this.#needTraining().stop(keep)),
+    continue: async () => {
+      const training = this.#needTraining();
+      await this.#queue; // an answer that is under way has other adapters on
+      return training.continue();
+    },
+    stop: async ({ keep }) => {
+      const training = this.#needTraining();
+      await this.#queue;
+      return training.stop(keep);
+    },
     resumable: async () => this.#training ? [] : await this.#runs.resumable(),
     discardRun: async ({ runId }) => {
       if (this.#training) throw new Refusal("busy", "A training is running.", "Stop it first.");
@@ -341,12 +349,15 @@ export class Engine {
       },
     });
     this.#training = training;
+    const outer = this.#queue;
+    this.#queue = Promise.resolve(); // what a pause leaves room for
     const stop = () => void training.stop(true);
     call.signal.addEventListener("abort", stop, { once: true });
     try {
       return await training.run();
     } finally {
       this.#training = null;
+      this.#queue = Promise.all([outer, this.#queue]);
       call.signal.removeEventListener("abort", stop);
       this.#device?.trim();
     }

@@ -22,6 +22,8 @@ export interface OpenContext {
 export interface FoundModel {
   /** A folder, or one GGUF file. */
   readonly input: FolderInput | Blob | URL;
+  /** Which file of the folder is the model, where it is a GGUF file. */
+  readonly ggufFile?: string;
   readonly name: string;
   /** What adapters record as their base. */
   readonly baseName: string;

@@ -8,6 +8,7 @@ import {
   AutoTokenizer,
   type CausalLM,
   type Device,
+  type FolderInput,
   type Tokenizer,
 } from "@peft/webgpu";
 import { Projection } from "@peft/webgpu/tensor";
@@ -109,12 +110,14 @@ export async function openModel(
   };
   check();
   progress({ phase: "read", text: "Reading the tokenizer", file: null, done: 0, total: null, unit: "files" });
-  const tokenizer = await AutoTokenizer.fromPretrained(found.input as never);
+  const tokenizer = await AutoTokenizer.fromPretrained(found.input as FolderInput, {
+    ggufFile: found.ggufFile,
+  });
   check();
   const before = device.memory.liveBytes;
   const base = await AutoModelForCausalLM.fromPretrained<CausalLM>(found.input, {
     ...storageOptions(storage),
-    device,
+    ...{ device, ggufFile: found.ggufFile },
     onProgress: (report) => {
       check();
       if (!("loaded" in report)) return;

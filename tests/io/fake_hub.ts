@@ -39,6 +39,14 @@ export interface FakeHub {
   stop(): Promise<void>;
 }
 
+/** Size and hashes of a file, as the hub gives them. */
+function infoOf(name: string, bytes: Uint8Array): Record<string, unknown> {
+  const lfs = /\.(safetensors|gguf|bin)$/.test(name)
+    ? { lfs: { oid: sha256(bytes), size: bytes.length, pointerSize: 134 } }
+    : {};
+  return { size: bytes.length, oid: gitSha1(bytes), ...lfs };
+}
+
 /** A server that answers like the hub, on this machine alone. */
 export function serveHub(): FakeHub {
   const hub: FakeHub = {
@@ -69,24 +77,16 @@ export function serveHub(): FakeHub {
       });
     }
     if (path === `/api/models/org/tiny/tree/${hub.commit}`) {
-      return Response.json([...hub.files].map(([path, { length: size }]) => ({ type: "file", path, size })));
+      return Response.json(
+        [...hub.files].map(([path, bytes]) => ({ type: "file", path, ...infoOf(path, bytes) })),
+      );
     }
     if (path === `/api/models/org/tiny/paths-info/${hub.commit}`) {
       const { paths } = await request.json() as { paths: string[] };
       return Response.json(
         paths.filter((name) => hub.files.has(name)).map((name) => {
           const bytes = hub.files.get(name)!;
-          const lfs = /\.(safetensors|gguf)$/.test(name)
-            ? { lfs: { oid: sha256(bytes), size: bytes.length, pointerSize: 134 } }
-            : {};
-          return {
-            path: name,
-            type: "file",
-            size: bytes.length,
-            oid: gitSha1(bytes),
-            ...lfs,
-            ...hub.info.get(name),
-          };
+          return { path: name, type: "file", ...infoOf(name, bytes), ...hub.info.get(name) };
         }),
       );
     }
