@@ -12,7 +12,10 @@ import {
   linear,
   linearCrossEntropy,
   linearLogProbs,
+  linearMeanLogits,
   logProbsOf,
+  mean,
+  noGrad,
   placeRows,
   RandomState,
   reshape,
@@ -231,9 +234,11 @@ export abstract class CausalLM<Config extends ModelConfig = ModelConfig> extends
       if (inputs.logProbs) {
         const rows = few ? takeRows(rowsOfHidden(hidden), few) : hidden;
         const logProbs = this.#logProbs(rows, weight, few?.targets ?? targets, few === null);
-        if (!few) return new CausalLMOutput({ logProbs, pastKeyValues });
-        const placed = placeRows(reshape(logProbs, [logProbs.size, 1]), few);
-        return new CausalLMOutput({ logProbs: reshape(placed, targets.shape), pastKeyValues });
+        const place = (x: Tensor) =>
+          reshape(few ? placeRows(reshape(x, [x.size, 1]), few) : x, targets.shape);
+        const means = inputs.meanLogits ? this.#meanLogits(rows, weight) : null;
+        const meanLogits = means ? noGrad(() => place(means)) : undefined;
+        return new CausalLMOutput({ logProbs: few ? place(logProbs) : logProbs, meanLogits, pastKeyValues });
       }
       const options = { shiftLabels: true, numItemsInBatch };
       const cap = this.facts.logitSoftcap;
@@ -258,6 +263,13 @@ export abstract class CausalLM<Config extends ModelConfig = ModelConfig> extends
     const { logitSoftcap: softcap } = this.facts;
     if (weight) return linearLogProbs(hidden, weight, labels, { shiftLabels, softcap });
     return logProbsOf(this.#capped(this.lm_head.forward(hidden)), labels, { shiftLabels });
+  }
+
+  /** Mean logits of rows; null where they are capped. */
+  #meanLogits(hidden: Tensor, weight: Tensor | null): Tensor | null {
+    if (this.facts.logitSoftcap !== undefined) return null;
+    if (weight) return linearMeanLogits(hidden, weight);
+    return tidy(() => noGrad(() => mean(this.lm_head.forward(hidden), { axis: -1 })));
   }
 
   #checkLabels(inputs: CausalLMInputs, labels: TokenIds): void {

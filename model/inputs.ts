@@ -52,6 +52,8 @@ export interface CausalLMInputs extends DecoderInputs, HeadInputs {
   numItemsInBatch?: number | Tensor;
   /** Give the log-probability of each label in place of their loss, see `CausalLMOutput.logProbs`; default false. */
   logProbs?: boolean;
+  /** With `logProbs`, the mean of the logits of each position with a label, too; default false. */
+  meanLogits?: boolean;
 }
 
 /** Sizes of rows. @throws {TypeError} if there are none, or they differ in length */

@@ -15,6 +15,11 @@ export class CausalLMOutput {
    * predicts (the next token's), 0 where there is none.
    */
   readonly logProbs: Tensor | undefined;
+  /**
+   * If asked for beside `logProbs`, float32 [B, NV + T], outside the gradient graph: the mean logit at each position that
+   * predicts a label. Undefined where logits are capped, whose mean takes all of them.
+   */
+  readonly meanLogits: Tensor | undefined;
   /** Keys and values of every token so far, if `useCache` or a cache was given. */
   readonly pastKeyValues: KVCache | undefined;
   #logits: Tensor | null;
@@ -26,6 +31,7 @@ export class CausalLMOutput {
   constructor(parts: {
     loss?: Tensor;
     logProbs?: Tensor;
+    meanLogits?: Tensor;
     pastKeyValues?: KVCache;
     logits?: Tensor;
     hidden?: Tensor;
@@ -34,6 +40,7 @@ export class CausalLMOutput {
   }) {
     this.loss = parts.loss;
     this.logProbs = parts.logProbs;
+    this.meanLogits = parts.meanLogits;
     this.pastKeyValues = parts.pastKeyValues;
     this.#logits = parts.logits ?? null;
     this.#hidden = parts.hidden ?? null;
@@ -66,7 +73,9 @@ export class CausalLMOutput {
 
   /** @internal The tensors that live as long as this output, for scopes. */
   *ownedTensors(): Generator<Tensor> {
-    for (const tensor of [this.loss, this.logProbs, this.#logits, this.#hidden, this.#weight]) {
+    for (
+      const tensor of [this.loss, this.logProbs, this.meanLogits, this.#logits, this.#hidden, this.#weight]
+    ) {
       if (tensor) yield tensor;
     }
   }

@@ -23,6 +23,8 @@ export interface ModelOutput {
   readonly loss?: Tensor;
   /** float32 [B, NV + T], as `CausalLMOutput.logProbs`; where it was asked for. */
   readonly logProbs?: Tensor;
+  /** float32 [B, NV + T], as `CausalLMOutput.meanLogits`; where it was asked for and is known. */
+  readonly meanLogits?: Tensor;
   /** [B, T, V]; read for `computeMetrics` alone. */
   readonly logits?: Tensor;
 }
@@ -36,7 +38,9 @@ export interface TrainableModel {
    * does not count) divided by `numItemsInBatch`. With `logProbs`, which preference tuning needs, the log-probability of
    * each label in its place.
    */
-  forward(inputs: Batch & { numItemsInBatch: number | Tensor; logProbs?: boolean }): ModelOutput;
+  forward(
+    inputs: Batch & { numItemsInBatch: number | Tensor; logProbs?: boolean; meanLogits?: boolean },
+  ): ModelOutput;
   /** Its parameters by name. */
   namedParameters(): Iterable<[string, Parameter]>;
   /** Its modules by path. */

@@ -9,8 +9,10 @@
 import { binaryKernels } from "../../kernels/pointwise.ts";
 import { tidy } from "../scope.ts";
 import { record } from "../record.ts";
-import { wantsGrad } from "../tape.ts";
-import { empty, type Tensor } from "../tensor.ts";
+import { noGrad, wantsGrad } from "../tape.ts";
+import { empty, full, type Tensor } from "../tensor.ts";
+import { launchMatmul } from "./_matmul.ts";
+import { linear } from "./linear.ts";
 import { rowWindows } from "../windows.ts";
 import { checkHead, checkLabels, launchRows, prepareTargets, runHead } from "./_head_pass.ts";
 import { scale } from "./pointwise.ts";
@@ -76,6 +78,30 @@ export function logProbsOf(
   });
   unit?.dispose();
   return y;
+}
+
+/**
+ * The mean of the logits of each row, without logits: rows times the mean row of the head's weight. Outside the gradient
+ * graph.
+ * @param hidden [..., C]   @param weight [V, C], of any weight format
+ * @returns float32 [..., 1]
+ */
+export function linearMeanLogits(hidden: Tensor, weight: Tensor): Tensor {
+  const { device } = hidden;
+  const [vocabulary, cols] = weight.shape;
+  return tidy(() =>
+    noGrad(() => {
+      const parts = full(device, [1, Math.ceil(vocabulary / 4) * 4], 1 / vocabulary);
+      const mean = empty(device, [1, cols]);
+      launchMatmul(device, {
+        ...{ layout: "nn", M: 1, N: cols, K: vocabulary },
+        a: { tensor: parts, ld: parts.shape[1] },
+        b: { tensor: weight, ld: cols },
+        y: { tensor: mean, ld: cols },
+      });
+      return linear(hidden, mean, null);
+    })
+  );
 }
 
 /**

@@ -10,7 +10,7 @@ export { cast, readNumbers } from "./cast.ts";
 export { cayley } from "./cayley.ts";
 export { type CrossEntropyOptions, headChunk } from "./_head_pass.ts";
 export { crossEntropy, type HeadLossOptions, linearCrossEntropy } from "./cross_entropy.ts";
-export { linearLogProbs, logProbsOf, type LogProbsOptions } from "./log_probs.ts";
+export { linearLogProbs, linearMeanLogits, logProbsOf, type LogProbsOptions } from "./log_probs.ts";
 export { addDiagonal } from "./diagonal.ts";
 export { drawNormal, drawUniform } from "./draw.ts";
 export { type Documents, documentsOf, type DocumentsOptions, positionsInDocuments } from "./documents.ts";

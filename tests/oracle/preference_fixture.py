@@ -100,6 +100,9 @@ def train(cls, config, data: list[dict], steps: int, **options) -> tuple[list[di
         set_peft_model_state_dict(trainer.model, load_peft_weights(str(ADAPTER)))
         trainer.train()
     keep = {"loss"} | NAMES
+    # The other two take prompts and padding into these means; of several batches TRL has the mean of their means.
+    if issubclass(cls, (DPOTrainer, KTOTrainer)) and "gradient_accumulation_steps" not in options:
+        keep |= {"logits/chosen", "logits/rejected"}
     logs = [{k: v for k, v in entry.items() if k in keep} for entry in trainer.state.log_history if "loss" in entry]
     return logs, gradients.first
 

@@ -94,7 +94,7 @@ class CPOObjective extends PairObjective {
     const losses = LOSSES[lossType as keyof typeof LOSSES](subtract(chosen, rejected), this.#args);
     const nll = scale(nllShares(sums, numbers), cpoAlpha === 0 ? 0 : 1); // TRL does not compute it then
     return {
-      ...{ chosenLogps, rejectedLogps, others: [nll] },
+      ...{ chosenLogps, rejectedLogps, others: () => [nll] },
       losses: cpoAlpha === 0 ? losses : add(losses, scale(nll, cpoAlpha)),
       chosenRewards: scale(chosen, beta),
       rejectedRewards: scale(rejected, beta),

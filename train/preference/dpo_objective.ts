@@ -14,7 +14,10 @@ import type { Reference } from "./reference.ts";
 import {
   halves,
   labelCounts,
+  logitNumbers,
+  meanLogit,
   numberRow,
+  policyTokens,
   predictedRows,
   sequenceLogProbs,
   tokenLogProbs,
@@ -38,7 +41,7 @@ export class DPOObjective extends PairObjective {
   readonly #reference: Reference;
 
   constructor(args: DPOConfig, reference: Reference) {
-    super();
+    super(["chosenLogits", "rejectedLogits", "chosenTokens", "rejectedTokens"]);
     this.#args = args;
     this.#reference = reference;
   }
@@ -68,6 +71,7 @@ export class DPOObjective extends PairObjective {
         ...ldAlpha !== null && { weights: tokenWeights(lengthWeights(labels, ldAlpha)) },
         perToken: oneRow(labelCounts(labels).map((count) => 1 / Math.max(1, count))),
         nllShare: nllShare(labels),
+        ...logitNumbers(batch),
       },
     };
   }
@@ -76,7 +80,7 @@ export class DPOObjective extends PairObjective {
     const { lossType, lossWeights, beta, fDivergenceType } = this.#args;
     const { rows: { answers }, numbers } = inputs;
     const asked = numbers.has("reference") ? null : this.#askReference(inputs);
-    const tokens = tokenLogProbs((rows) => model.forward(rows), answers);
+    const { tokens, logits } = policyTokens(model, answers, numbers);
     const reference = asked ?? numberRow(numbers, "reference", tokens);
     const weights = numbers.get("weights", tokens);
     const policy = sequenceLogProbs(tokens, weights);
@@ -97,7 +101,20 @@ export class DPOObjective extends PairObjective {
       .map((name, i) => weighted(DPO_LOSSES[name].of(terms), lossWeights?.[i] ?? 1))
       .reduce((sum, part) => add(sum, part));
     const rewards = { chosenRewards: scale(a, beta), rejectedRewards: scale(b, beta) };
-    return { losses, ...rewards, chosenLogps, rejectedLogps };
+    const others = () => {
+      const { sums, counts } = logits();
+      return [...halves(sums), ...halves(counts)];
+    };
+    return { losses, ...rewards, chosenLogps, rejectedLogps, others };
+  }
+
+  override measures(sums: readonly number[]): Record<string, number> {
+    const { chosenLogits, rejectedLogits, chosenTokens, rejectedTokens, ...others } = super.measures(sums);
+    return {
+      ...others,
+      ...meanLogit("logits/chosen", chosenLogits, chosenTokens),
+      ...meanLogit("logits/rejected", rejectedLogits, rejectedTokens),
+    };
   }
 }
 

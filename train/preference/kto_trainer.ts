@@ -46,15 +46,27 @@ import {
   type PreferenceTrainerOptions,
 } from "./preference_trainer.ts";
 import { type Reference, type ReferenceForward, referenceOf } from "./reference.ts";
-import { numberRow, predictedRows, sequenceLogProbs, tokenLogProbs } from "./sequence_log_probs.ts";
+import {
+  logitNumbers,
+  meanLogit,
+  numberRow,
+  policyTokens,
+  predictedRows,
+  type RowLogits,
+  sequenceLogProbs,
+  tokenLogProbs,
+} from "./sequence_log_probs.ts";
 import { readUnpaired, type UnpairedBatch, unpairedCollator, type UnpairedExample } from "./unpaired.ts";
 
 /** The loss of `KTOTrainer`. */
 class KTOObjective implements Objective {
   readonly required = "row with an answer is required";
   readonly isTokenLoss = false;
-  /** Rewards and log-probabilities of wanted and of unwanted answers, their numbers, and the KL term of each. */
-  readonly sumCount = 7;
+  /**
+   * Rewards, log-probabilities, mean logits and tokens of wanted and of unwanted answers, their numbers, and the KL term of
+   * each.
+   */
+  readonly sumCount = 11;
   readonly #args: KTOConfig;
   readonly #reference: Reference;
 
@@ -87,6 +99,7 @@ class KTOObjective implements Objective {
         weights: [of(desirableWeight, undesirableWeight)],
         kinds: [of(1, 0), of(0, 1)],
         counts: oneRow([count, wanted.length - count]),
+        ...logitNumbers(batch),
       },
     };
   }
@@ -111,7 +124,8 @@ class KTOObjective implements Objective {
     const forward: ReferenceForward = (rows) => model.forward(rows);
     const asked = numbers.has("reference") ? null : this.#askReference(inputs);
     const others = mismatched && noGrad(() => sequenceLogProbs(tokenLogProbs(forward, mismatched)));
-    const logps = sequenceLogProbs(tokenLogProbs(forward, answers));
+    const { tokens, logits } = policyTokens(model, answers, numbers);
+    const logps = sequenceLogProbs(tokens);
     const reference = asked ?? numberRow(numbers, "reference", logps);
     const [rows] = logps.shape;
     const z = others
@@ -123,31 +137,40 @@ class KTOObjective implements Objective {
     const rewards = () => scale(ratios, this.#args.beta);
     return {
       loss: scale(sum(losses), 1 / items),
-      sums: tidy(() => noGrad(() => sumsOf(numbers, rewards(), logps, z))),
+      sums: tidy(() => noGrad(() => sumsOf(numbers, [rewards(), logps], logits(), z))),
     };
   }
 
-  measures(
-    [chosenRewards, chosenLogps, rejectedRewards, rejectedLogps, chosen, rejected, kl]: readonly number[],
-  ): Record<string, number> {
+  measures(sums: readonly number[]): Record<string, number> {
+    const [chosenRewards, chosenLogps, chosenLogits, chosenTokens] = sums;
+    const [rejectedRewards, rejectedLogps, rejectedLogits, rejectedTokens, chosen, rejected, kl] = sums.slice(
+      4,
+    );
     const rewards = [chosenRewards / chosen, rejectedRewards / rejected];
     return {
       ...chosen > 0 && { "rewards/chosen": rewards[0], "logps/chosen": chosenLogps / chosen },
       ...rejected > 0 && { "rewards/rejected": rewards[1], "logps/rejected": rejectedLogps / rejected },
       ...chosen > 0 && rejected > 0 && { "rewards/margins": rewards[0] - rewards[1] },
+      ...meanLogit("logits/chosen", chosenLogits, chosenTokens),
+      ...meanLogit("logits/rejected", rejectedLogits, rejectedTokens),
       kl: kl / (chosen + rejected),
     };
   }
 }
 
-/** Sums over wanted and over unwanted rows; float32 [7], in the order of `measures`. */
-function sumsOf(numbers: Numbers, rewards: Tensor, logps: Tensor, z: Tensor): Tensor {
-  const [rows] = logps.shape;
-  const kinds = numbers.get("kinds", logps)!.alias([2, 1, rows]);
-  const values = concat([rewards, logps].map((x) => reshape(x, [1, rows])), 0);
-  const sums = sum(multiply(kinds, values), { axis: 2 }); // [2, 2]
-  const counts = numberRow(numbers, "counts", logps);
-  return concat([reshape(sums, [4]), counts, reshape(scale(z, rows), [1])], 0);
+/** Sums over wanted and over unwanted rows; float32 [11], in the order of `measures`. */
+function sumsOf(
+  numbers: Numbers,
+  values: readonly Tensor[],
+  { sums: logits, counts: tokens }: RowLogits,
+  z: Tensor,
+): Tensor {
+  const [rows] = logits.shape;
+  const kinds = numbers.get("kinds", logits)!.alias([2, 1, rows]);
+  const all = concat([...values, logits, tokens].map((x) => reshape(x, [1, rows])), 0);
+  const sums = sum(multiply(kinds, all), { axis: 2 }); // [2, 4]
+  const counts = numberRow(numbers, "counts", logits);
+  return concat([reshape(sums, [8]), counts, reshape(scale(z, rows), [1])], 0);
 }
 
 /** Options of `KTOTrainer`. */

@@ -10,7 +10,10 @@ import type { CaptureInputs } from "../objective.ts";
 import type { TrainableModel } from "../trainable_model.ts";
 
 /** Rows as a model's forward takes them: on the host, or as tensors. */
-export type ForwardRows = Omit<Parameters<TrainableModel["forward"]>[0], "numItemsInBatch" | "logProbs">;
+export type ForwardRows = Omit<
+  Parameters<TrainableModel["forward"]>[0],
+  "numItemsInBatch" | "logProbs" | "meanLogits"
+>;
 
 /** The same on the host. */
 export interface LossInputs {

@@ -68,7 +68,7 @@ class ORPOObjective extends PairObjective {
       losses: subtract(nll, scale(ratio, this.#beta)),
       chosenRewards: scale(chosenLogps, this.#beta),
       rejectedRewards: scale(rejectedLogps, this.#beta),
-      ...{ chosenLogps, rejectedLogps, others: [nll, ratio, odds] },
+      ...{ chosenLogps, rejectedLogps, others: () => [nll, ratio, odds] },
     };
   }
 }

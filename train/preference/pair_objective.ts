@@ -38,7 +38,7 @@ export interface PairResult {
   readonly chosenLogps: Tensor;
   readonly rejectedLogps: Tensor;
   /** More numbers for the logs, in the order of their names. */
-  readonly others?: readonly Tensor[];
+  readonly others?: () => readonly Tensor[];
 }
 
 /** The measures of every log, in the order of their sums. */
@@ -92,10 +92,17 @@ export abstract class PairObjective implements Objective {
     return { loss: scale(sum(result.losses), 1 / items), sums: tidy(() => noGrad(() => this.#sums(result))) };
   }
 
-  #sums({ chosenRewards, rejectedRewards, chosenLogps, rejectedLogps, others = [] }: PairResult): Tensor {
+  #sums({ chosenRewards, rejectedRewards, chosenLogps, rejectedLogps, others }: PairResult): Tensor {
     const [pairs] = chosenRewards.shape;
     const accuracies = isPositive(subtract(chosenRewards, rejectedRewards));
-    const rows = [chosenRewards, rejectedRewards, accuracies, chosenLogps, rejectedLogps, ...others];
+    const rows = [
+      chosenRewards,
+      rejectedRewards,
+      accuracies,
+      chosenLogps,
+      rejectedLogps,
+      ...others?.() ?? [],
+    ];
     const sums = sum(concat(rows.map((row) => reshape(row, [1, pairs])), 0), { axis: 1 });
     return concat([sums, full(sums.device, [1], pairs)], 0);
   }

@@ -3,7 +3,7 @@
  * @module
  */
 
-import { multiply, slice, sum, type Tensor } from "../../autograd/mod.ts";
+import { full, multiply, slice, sum, type Tensor } from "../../autograd/mod.ts";
 import type { Batch } from "../data/data_loader.ts";
 import type { TrainableModel } from "../trainable_model.ts";
 import type { ForwardRows, Numbers } from "./loss_inputs.ts";
@@ -27,6 +27,53 @@ export function tokenLogProbs(forward: TrainableModel["forward"], rows: ForwardR
     "Cannot tune preferences: the model's forward() must return logProbs where they are asked for, received none",
   );
 }
+
+/** What is logged of the logits of each row: the sum of their means over the labels, and how many labels there are, [R]. */
+export interface RowLogits {
+  readonly sums: Tensor;
+  readonly counts: Tensor;
+}
+
+/** What a policy says of `predictedRows`. */
+export interface PolicyTokens {
+  /** As `tokenLogProbs`. */
+  readonly tokens: Tensor;
+  /** Of its logits; the counts are 0 where it does not tell. */
+  readonly logits: () => RowLogits;
+}
+
+/** Numbers that `policyTokens` needs. */
+export function logitNumbers({ labels }: Batch): Record<"labelled" | "labelCounts", Float32Array[]> {
+  return {
+    labelled: tokenWeights(labels.map((row) => row.map((label) => label === -100 ? 0 : 1))),
+    labelCounts: [Float32Array.from(labelCounts(labels, 1))],
+  };
+}
+
+/** Log-probabilities and mean logits of the policy. @param numbers with `logitNumbers` */
+export function policyTokens(model: TrainableModel, rows: ForwardRows, numbers: Numbers): PolicyTokens {
+  let means: Tensor | undefined;
+  const tokens = tokenLogProbs((inputs) => {
+    const output = model.forward({ ...inputs, meanLogits: true });
+    means = output.meanLogits;
+    return output;
+  }, rows);
+  const logits = () => {
+    if (!means) {
+      return {
+        sums: full(tokens.device, [tokens.shape[0]], 0),
+        counts: full(tokens.device, [tokens.shape[0]], 0),
+      };
+    }
+    const sums = sequenceLogProbs(means, numbers.get("labelled", tokens));
+    return { sums, counts: numberRow(numbers, "labelCounts", tokens) };
+  };
+  return { tokens, logits };
+}
+
+/** A mean logit for the logs; nothing where there were no labels. */
+export const meanLogit = (name: string, sum: number, count: number): Record<string, number> =>
+  count > 0 ? { [name]: sum / count } : {};
 
 /**
  * Sums over the labels of each row, float32 [R].
