@@ -5,6 +5,7 @@
 
 /** What tells a configuration of an adapter: the name of its method in files, such as "LORA". */
 export interface AdapterConfigLike {
+  /** Such as "LORA". */
   readonly peftType: string;
 }
 

@@ -3,6 +3,8 @@
  * @module
  */
 
+import "./adapter_wrapper.ts";
+
 export type { AdapterSwitch, SwitchEvents } from "./adapters/adapter_switch.ts";
 export type {
   AdaptableModel,

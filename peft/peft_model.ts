@@ -5,13 +5,7 @@
 
 import type { FolderInput } from "../io/file_source.ts";
 import { type FolderOutput, openTarget } from "../io/folder_target.ts";
-import {
-  Module,
-  type ModuleDict,
-  provideAdapterWrapper,
-  type TrainingStateKeeper,
-  trainingStateKeeper,
-} from "../nn/mod.ts";
+import { Module, type ModuleDict, type TrainingStateKeeper, trainingStateKeeper } from "../nn/mod.ts";
 import type { AdaptableModel, AdapterRows, CaptureInputsOf, ForwardInputs } from "./adaptable_model.ts";
 import type { Generate } from "./adaptable_model.ts";
 import { captureInputsOf, checkUnwrapped, switchCheckpointing, trainingPartOf } from "./adaptable_model.ts";
@@ -403,5 +397,3 @@ export function getPeftModel<M extends AdaptableModel>(
   addFirst(peftModel as PeftModel, config, adapterName, options);
   return peftModel.train();
 }
-
-provideAdapterWrapper((model, config) => getPeftModel(model as AdaptableModel, config as PeftConfig));

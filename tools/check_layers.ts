@@ -56,6 +56,7 @@ export const LAYERS: Readonly<Record<string, readonly (readonly string[])[]>> = 
     ["peft/adapters/"],
     ["peft/operations/"],
     ["peft/peft_model.ts", "peft/extract_lora.ts"],
+    ["peft/adapter_wrapper.ts"],
     ["peft/mod.ts"],
   ],
 };

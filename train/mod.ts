@@ -69,6 +69,7 @@ export { SampleCallback, type SampleOptions, type SampleTokenizer } from "./samp
 export type { EvalOutput } from "./evaluate.ts";
 export { type BatchLoss, type CaptureInputs, MODEL_LOSS, type Objective } from "./objective.ts";
 export { withTokenMeasures } from "./token_measures.ts";
+export type { AdapterConfigLike } from "./adapter_option.ts";
 export { SFTConfig, type SFTDataSettings, type SFTLossType } from "./sft/sft_config.ts";
 export { SFTDataset, type SFTDatasetOptions, type SFTDataStats, type SFTRows } from "./sft/sft_dataset.ts";
 export type { SFTTokenizer } from "./sft/sft_example.ts";
