@@ -23,12 +23,17 @@ function pathOf(url: URL): string {
   return decodeURIComponent(url.pathname.replace(/^\/(?=[a-zA-Z]:)/, ""));
 }
 
+/** What messages call bytes and Blobs. */
+function nameOfBytes(input: FileInput): string {
+  return input instanceof Blob && "name" in input ? String(input.name) : "bytes in memory";
+}
+
 /**
  * Opens a path, a URL, bytes, a Blob or an already open source. Reads of memory return views, not copies.
  *
- * @param name what messages call bytes and Blobs.
+ * @param name what messages call bytes and Blobs; default a file's own name.
  */
-export function openFile(input: FileInput, name = "bytes in memory"): Promise<FileSource> {
+export function openFile(input: FileInput, name: string = nameOfBytes(input)): Promise<FileSource> {
   if (typeof input === "string") return isWebAddress(input) ? urlFile(input) : openForRead(input);
   if (input instanceof URL) return input.protocol === "file:" ? openForRead(pathOf(input)) : urlFile(input);
   if (input instanceof Uint8Array) {

@@ -36,7 +36,7 @@ export class EngineClient {
   readonly #port: EnginePort;
   readonly #pending = new Map<number, Pending>();
   #nextId = 1;
-  /** Receives events that belong to no call that runs, such as a lost device. */
+  /** Receives events that belong to no call: a lost device. */
   onEvent: ((event: EngineEvent) => void) | null = null;
 
   /** Takes the port for itself. @param port the worker */
@@ -68,8 +68,7 @@ export class EngineClient {
 
   #receive(message: FromEngine): void {
     if ("event" in message) {
-      const pending = "id" in message ? this.#pending.get(message.id) : undefined;
-      if (pending?.onEvent) pending.onEvent(message);
+      if ("id" in message) this.#pending.get(message.id)?.onEvent?.(message);
       else this.onEvent?.(message);
       return;
     }

@@ -6,7 +6,7 @@
 import { DeviceLostError, MemoryBudgetError, NoAdapterError, OutOfDeviceMemoryError } from "@peft/webgpu";
 import { ChatTemplateError } from "@peft/webgpu/model";
 import { HubError } from "@peft/webgpu/io";
-import type { ErrorKind, StudioError } from "../protocol.ts";
+import type { CallName, ErrorKind, StudioError } from "../protocol.ts";
 
 /** An error whose words are known where it happens. */
 export class Refusal extends Error {
@@ -85,59 +85,79 @@ function chainOf(error: unknown): Error[] {
   return chain;
 }
 
-/** Messages of the library by a part of their text; the first that fits. */
-const BY_MESSAGE: readonly (readonly [RegExp, ...Words])[] = [
-  [
-    /pickle/i,
-    "pickle",
-    "This is a pickle file, which can run programs and is never opened.",
-    "Use the model's .safetensors or .gguf file; in Python, save_pretrained() writes safetensors.",
-  ],
-  [
-    /finite loss and finite gradients/,
-    "diverged",
-    "The training ran away: the loss is no number any more.",
-    "Start again with a lower learning rate, such as a third of it; checkpoints before it are kept.",
-  ],
-  [
-    /chat template/i,
-    "bad-data",
-    "These rows do not fit the model's chat template.",
-    "Check the roles (system, user, assistant, in turns), or choose a model that was made for chats.",
-  ],
-  [
-    /gguf/i,
-    "bad-file",
-    "This GGUF file cannot be read.",
-    "It may be cut off or of a kind that is not supported; download it again, or choose another one.",
-  ],
-  [
-    /safetensors|config\.json|tokenizer|vocab|Cannot load model/i,
-    "bad-file",
-    "The model's files cannot be read.",
-    "A model folder needs config.json, model.safetensors and tokenizer.json as they are on the hub; check that all are there and whole.",
-  ],
-  [
-    /Cannot load adapter/i,
-    "bad-file",
-    "This adapter does not fit the open model.",
-    "Open the model that it was made for, and load it again.",
-  ],
-  [
-    /Cannot (?:load a dataset|read|train on|train: a row)|at least one row/i,
-    "bad-data",
-    "The data cannot be read.",
-    "Mend the row that is named, or leave bad rows out; each row needs text, or a question with its answer.",
-  ],
-  [
-    /Cannot (?:apply|configure|make training arguments|make a trainer|plan memory|train)/,
-    "bad-settings",
-    "These settings do not work for this model.",
-    "Change the setting that is named below.",
-  ],
+const PICKLE: Words = [
+  "pickle",
+  "This is a pickle file, which can run programs and is never opened.",
+  "Use the .safetensors or .gguf file in its place; in Python, save_pretrained() writes safetensors.",
+];
+const MODEL: Words = [
+  "bad-file",
+  "The model's files cannot be read.",
+  "A model folder needs config.json, model.safetensors and tokenizer.json as they are on the hub; check that all are there and whole.",
+];
+const GGUF: Words = [
+  "bad-file",
+  "This GGUF file cannot be read.",
+  "It may be cut off or of a kind that is not supported; download it again, or choose another one.",
+];
+const DATA: Words = [
+  "bad-data",
+  "The data cannot be read.",
+  "Mend what is named below, or leave bad rows out; each row needs a text, or a question with its answer.",
+];
+const TEMPLATE: Words = [
+  "bad-data",
+  "These rows do not fit the model's chat template.",
+  "Check the roles (system, user, assistant, in turns), or choose a model that was made for chats.",
+];
+const ADAPTER: Words = [
+  "bad-file",
+  "This adapter does not fit the open model, or is not whole.",
+  "Open the model that it was made for, and load the adapter again.",
+];
+const SETTINGS: Words = [
+  "bad-settings",
+  "These settings do not work for this model and these data.",
+  "Change the setting that is named below.",
+];
+const DIVERGED: Words = [
+  "diverged",
+  "The training ran away: the loss is no number any more.",
+  "Start again with a lower learning rate, such as a third of it; checkpoints before it are kept.",
+];
+const SILENT: Words = [
+  "hub-silent",
+  "The address does not answer, or does not let pages read it.",
+  "Check it and your connection; a server for pages must allow other origins (CORS).",
 ];
 
-function wordsOf(error: unknown): Words {
+/** What an error of a call is about, by its message. */
+function wordsOfCall(message: string, call: CallName | null): Words | null {
+  if (/pickle/i.test(message)) return PICKLE;
+  if (/failed to fetch|load failed|networkerror|error sending request/i.test(message)) return SILENT;
+  switch (call) {
+    case "openModel":
+      return /gguf/i.test(message) ? GGUF : MODEL;
+    case "openData":
+    case "dataExample":
+      return /chat template/i.test(message) ? TEMPLATE : DATA;
+    case "loadAdapter":
+      return ADAPTER;
+    case "plan":
+    case "train":
+    case "resumeRun":
+      if (/finite loss/.test(message)) return DIVERGED;
+      return /Cannot train on/.test(message) ? DATA : SETTINGS;
+    case "chat":
+    case "mix":
+    case "export":
+      return /adapter|merge/i.test(message) ? ADAPTER : null;
+    default:
+      return null;
+  }
+}
+
+function wordsOf(error: unknown, call: CallName | null): Words {
   const chain = chainOf(error);
   const names = chain.map(({ name }) => name);
   const hub = chain.find((cause) => cause instanceof HubError);
@@ -171,10 +191,10 @@ function wordsOf(error: unknown): Words {
       "It was changed, moved or removed since you chose it: choose it again.",
     ];
   }
-  if (chain.some((cause) => cause instanceof ChatTemplateError)) return BY_MESSAGE[2].slice(1) as never;
-  const message = chain.map((cause) => cause.message).join("\n");
-  const known = BY_MESSAGE.find(([pattern]) => pattern.test(message));
-  if (known) return known.slice(1) as unknown as Words;
+  if (chain.some((cause) => cause instanceof ChatTemplateError)) return TEMPLATE;
+  const isKnown = chain.length > 0 && /^Cannot |fetch|network/i.test(chain[0].message);
+  const known = isKnown ? wordsOfCall(chain.map((cause) => cause.message).join("\n"), call) : null;
+  if (known) return known;
   return [
     "internal",
     "Something went wrong that should not.",
@@ -189,10 +209,13 @@ export const NO_WEBGPU: Words = [
   "Use a current Chrome, Edge, Firefox or Safari on a computer with graphics hardware, and switch hardware acceleration on in its settings.",
 ];
 
-/** What a page shows of an error. */
-export function studioError(error: unknown): StudioError {
+/**
+ * What a page shows of an error.
+ * @param call in which it happened; null: somewhere else
+ */
+export function studioError(error: unknown, call: CallName | null = null): StudioError {
   if (error instanceof Refusal) return error.error;
-  const [kind, title, whatToDo] = wordsOf(error);
+  const [kind, title, whatToDo] = wordsOf(error, call);
   const detail = error instanceof Error ? error.message : String(error);
   return { kind, title, whatToDo, detail };
 }

@@ -88,9 +88,11 @@ export async function findModel(source: ModelSource, context: OpenContext): Prom
   switch (source.kind) {
     case "builtin": {
       const folder = urlFolder(new URL("model/", context.assetsUrl), { fetch: reportingFetch(context) });
+      const opened = new Map<string, ReturnType<FolderSource["open"]>>(); // each is asked for once
+      const open = (path: string) => opened.get(path) ?? opened.set(path, folder.open(path)).get(path)!;
       const input: FolderSource = {
         name: "built-in model",
-        open: (path) => BUILT_IN.includes(path) ? folder.open(path) : Promise.resolve(undefined),
+        open: (path) => BUILT_IN.includes(path) ? open(path) : Promise.resolve(undefined),
       };
       return {
         input,

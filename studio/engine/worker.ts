@@ -25,7 +25,11 @@ export function serve(scope: EngineScope, host: EngineHost): Engine {
       const result = await engine.call(call, params, { id, signal: abort.signal });
       scope.postMessage({ id, ok: true, result });
     } catch (error) {
-      scope.postMessage({ id, ok: false, error: studioError(abort.signal.aborted ? CANCELLED : error) });
+      scope.postMessage({
+        id,
+        ok: false,
+        error: studioError(abort.signal.aborted ? CANCELLED : error, call),
+      });
     } finally {
       running.delete(id);
     }
