@@ -18,6 +18,7 @@ export {
   type TensorReader,
 } from "../io/safetensors.ts";
 export type { Placed, TensorFile } from "../io/tensor_file.ts";
+export type { Chunks } from "../io/atomic_file.ts";
 export { checkWritableFolder } from "../io/files.ts";
 export type { FolderOutput } from "../io/folder_target.ts";
 export { type FolderStore, memoryStore, type UpdatedFile } from "../io/folder_store.ts";

@@ -51,11 +51,30 @@ async function callApi<T>(connection: HubConnection, what: string, call: () => P
  * @throws {HubError} when the hub does not say.
  */
 export async function askHub(connection: HubConnection, path: string, what: string): Promise<unknown> {
-  return await callApi(connection, quote(what), async () => {
-    const response = await apiFetch(connection)(`${connection.hubUrl}${path}`);
-    if (!response.ok) throw statusError(response.status, quote(what), connection.hubUrl);
-    return await response.json();
-  });
+  for (let attempt = 0;; attempt++) {
+    let retryAfter: string | null = null;
+    try {
+      const response = await apiFetch(connection)(`${connection.hubUrl}${path}`);
+      retryAfter = response.headers.get("Retry-After");
+      if (!response.ok) throw statusError(response.status, quote(what), connection.hubUrl);
+      return await response.json();
+    } catch (cause) {
+      if (!(cause instanceof HubError)) {
+        throw new HubError(
+          "bad-answer",
+          `Cannot download ${quote(what)}: the hub's answer is not valid: ${(cause as Error).message}`,
+          { cause },
+        );
+      }
+      const tries = cause.failure === "offline"
+        ? CONNECT_TRIES
+        : isTransient(cause.status ?? 0)
+        ? API_TRIES
+        : 1;
+      if (attempt + 1 >= tries) throw cause;
+      await waitToRetry(connection, attempt, retryAfter);
+    }
+  }
 }
 
 /**

@@ -15,7 +15,6 @@ import type {
   GpuFacts,
   MixOptions,
   OpenModelOptions,
-  Progress,
   StartOptions,
   StudioError,
   TrainingResult,
@@ -28,14 +27,12 @@ import { exportFiles } from "./exports.ts";
 import { maskedExample, type OpenData, openData } from "./open_data.ts";
 import { type OpenModel, openModel } from "./open_model.ts";
 import { methodInfos, plan, suggest } from "./planning.ts";
+import { progressTeller } from "./progress.ts";
 import { RunStore } from "./run_store.ts";
 import { Shelf } from "./shelf.ts";
 import { fitting, Speakers } from "./speakers.ts";
 import { type BrowserStorage, EngineStorage } from "./storage.ts";
 import { Training } from "./training.ts";
-
-/** Between two reports of one piece of work. */
-const PROGRESS_MS = 60;
 
 const HUB = "https://huggingface.co";
 
@@ -78,8 +75,7 @@ export class Engine {
   #data: OpenData | null = null;
   #shelf: Shelf | null = null;
   #training: Training | null = null;
-  /** The progress that was told last. */
-  #told = { what: "", at: 0 };
+  readonly #progress: ReturnType<typeof progressTeller>;
   /** The last of the calls that need the device. */
   #queue: Promise<unknown> = Promise.resolve();
 
@@ -87,6 +83,7 @@ export class Engine {
   constructor(host: EngineHost, send: (event: EngineEvent) => void) {
     this.#host = host;
     this.#send = send;
+    this.#progress = progressTeller(send);
   }
 
   /** Runs a call, after those before it that need the device. @throws what the page is told by `studioError` */
@@ -395,15 +392,5 @@ export class Engine {
   #inUse(): Set<string> {
     const { found } = this.#model ?? {};
     return new Set([...found?.entryId ? [found.entryId] : []]);
-  }
-
-  /** Tells of progress, not more often than a page can show. */
-  #progress(id: number, progress: Progress): void {
-    const { phase, file, done, total } = progress;
-    const now = performance.now();
-    const isSame = this.#told.what === `${id} ${phase} ${file}` && done !== total;
-    if (isSame && now - this.#told.at < PROGRESS_MS) return;
-    this.#told = { what: `${id} ${phase} ${file}`, at: now };
-    this.#send({ event: "progress", id, progress });
   }
 }

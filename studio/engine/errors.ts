@@ -134,7 +134,10 @@ const SILENT: Words = [
 /** What an error of a call is about, by its message. */
 function wordsOfCall(message: string, call: CallName | null): Words | null {
   if (/pickle/i.test(message)) return PICKLE;
-  if (/failed to fetch|load failed|networkerror|error sending request/i.test(message)) return SILENT;
+  if (
+    /fetch failed|failed to fetch|load failed|networkerror|error sending request|times in turn|Cannot fetch/i
+      .test(message)
+  ) return SILENT;
   switch (call) {
     case "openModel":
       return /gguf/i.test(message) ? GGUF : MODEL;
