@@ -16,6 +16,8 @@ const steps = Number(count);
 /** Steps that are left out: the first compile kernels, the next are recorded. */
 const WARM_UP = Math.min(5, steps - 3);
 const LENGTH = 128;
+/** Rows of a batch: fewer of the large model, whose step takes long on software. */
+const BATCH = size === "small" ? 1 : 4;
 const ROWS = 64;
 const device = await initDevice();
 // The demo's model, or GPT-2 small.
@@ -47,7 +49,7 @@ type Callbacks = NonNullable<ConstructorParameters<typeof Trainer>[0]["callbacks
 const text = (shorter: number) => (callbacks: Callbacks) =>
   new Trainer({
     ...{ model, trainDataset: texts(shorter), callbacks },
-    args: { ...ARGS, perDeviceTrainBatchSize: 4 },
+    args: { ...ARGS, perDeviceTrainBatchSize: BATCH },
   });
 const dpo = (answer: number) => (callbacks: Callbacks) =>
   new DPOTrainer({
@@ -55,8 +57,8 @@ const dpo = (answer: number) => (callbacks: Callbacks) =>
     args: { ...ARGS, perDeviceTrainBatchSize: 2, gradientCheckpointing: false },
   });
 const KINDS: Record<string, [name: string, make: (callbacks: Callbacks) => Trainer]> = {
-  whole: [`whole rows, 4 x ${LENGTH}`, text(0)],
-  padded: [`padded rows, 4 x ${LENGTH}`, text(8)],
+  whole: [`whole rows, ${BATCH} x ${LENGTH}`, text(0)],
+  padded: [`padded rows, ${BATCH} x ${LENGTH}`, text(8)],
   dpo: [`DPO, 2 pairs of ${LENGTH} tokens, answers of 112`, dpo(112)],
   "short-dpo": [`DPO, 2 pairs of ${LENGTH} tokens, answers of 32`, dpo(32)],
 };
