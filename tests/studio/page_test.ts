@@ -18,7 +18,6 @@ Deno.test("the studio's page walks every step by two clicks and the road, withou
     await page.getByRole("heading", { name: "It is learning" }).waitFor();
     await press("Pause");
     await page.getByRole("heading", { name: "Paused" }).waitFor();
-    await inspect("4_training");
     await press("Go on");
     await page.getByRole("heading", { name: "It has learned" }).waitFor();
     await inspect("4_trained");
@@ -29,8 +28,6 @@ Deno.test("the studio's page walks every step by two clicks and the road, withou
     assertEquals(await page.locator(".said").count(), 2);
     await inspect("5_compare");
 
-    await go("Model");
-    await inspect("1_model_open");
     await go("Data");
     await page.getByRole("button", { name: "The next example" }).click();
     await page.getByText("2 of 108").waitFor();

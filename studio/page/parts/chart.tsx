@@ -41,7 +41,7 @@ export interface ChartProps {
 const property = (name: string) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 /** Pixels between the left edge and the axis: the same at all values, so that nothing moves. */
-const AXIS_WIDTH = 70;
+const AXIS_WIDTH = 78;
 
 function options(props: ChartProps, width: number, place: Signal<number | null>): uPlot.Options {
   const isEmpty = props.x.length === 0;

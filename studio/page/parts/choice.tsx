@@ -22,7 +22,7 @@ export function Choices<Id extends string>(props: {
 }): JSX.Element {
   const { label, choices, value, onChoose, isDisabled } = props;
   return (
-    <fieldset class="choices" disabled={isDisabled}>
+    <fieldset class={choices.some(({ note }) => note) ? "choices" : "choices compact"} disabled={isDisabled}>
       <legend class="hidden">{label}</legend>
       {choices.map(({ id, title, note }) => (
         <label key={id} class={id === value ? "choice chosen" : "choice"}>

@@ -1,0 +1,71 @@
+import { assert, assertEquals } from "@std/assert";
+import { unzipSync } from "fflate";
+import { withStudio } from "./studio_page.ts";
+
+Deno.test("the studio teaches the built-in model in Chromium, keeps what it learned over a reload, and sends nothing", async () => {
+  await withStudio({}, async (studio) => {
+    const { page, go } = studio;
+    const press = (name: string | RegExp) => page.getByRole("button", { name }).click();
+    const seconds = 1000;
+    page.setDefaultTimeout(60 * seconds);
+    await studio.open();
+    await press("Try it with sample stories");
+    await page.getByRole("heading", { name: "Ready to learn" }).waitFor();
+
+    // Few steps of small batches: the road is tested here, not what 60 steps teach.
+    await go("Method");
+    await page.getByText("More: every setting").click();
+    for (
+      const [name, value] of [
+        ["Steps", 4],
+        ["Examples per batch", 1],
+        ["Steps between held-out measures", 0],
+        ["Steps between samples", 4],
+        ["Steps between saves", 2],
+      ] as const
+    ) {
+      const field = page.getByRole("textbox", { name, exact: true });
+      await field.fill(`${value}`);
+      await field.blur();
+    }
+    await go("Train");
+    await press("Start training");
+    await page.getByText("Learning…").waitFor();
+    await page.getByRole("heading", { name: "It has learned" }).waitFor();
+    const losses = await page.getByRole("img", { name: /^Error \(loss\)/ }).getAttribute("aria-label");
+    assert(/Training: from \d\.\d+ to \d\.\d+ nats per token/.test(losses!), losses!);
+    assert(await page.locator(".cost").count() > 50, "no token has a colour");
+
+    await press("Compare before and after");
+    await page.getByText("More: how it answers").click();
+    await page.getByLabel("Longest answer, in tokens").fill("12");
+    await page.getByLabel("Longest answer, in tokens").blur();
+    await press("Once upon a time");
+    await page.locator(".said small", { hasText: "12 tokens" }).nth(1).waitFor();
+    assertEquals(await page.locator(".said").count(), 2);
+
+    // The tab is closed and opened again: the adapter is still there, and fits the model.
+    await studio.open();
+    await page.getByText("What it learned is on the shelf.").waitFor();
+    await press("Open it again");
+    await go("Adapters");
+    await page.getByRole("radio", { name: /Pirate stories/ }).waitFor({ state: "attached" });
+    await go("Take home");
+    const [download] = await Promise.all([
+      page.waitForEvent("download"),
+      press("Download: Adapter for Python"),
+    ]);
+    const files = unzipSync(await Deno.readFile(await download.path()));
+    const names = Object.keys(files).map((path) => path.split("/").at(-1)).sort();
+    assertEquals(names, ["README.md", "adapter_config.json", "adapter_model.safetensors"]);
+
+    // A second tab would write over the first one's checkpoints.
+    const second = await page.context().newPage();
+    await second.goto(page.url());
+    await second.getByRole("heading", { name: "The studio is open in another tab." }).waitFor();
+    await second.close();
+
+    assertEquals(studio.refused, []);
+    assertEquals(studio.messages, []);
+  });
+});
