@@ -65,10 +65,12 @@ export { AutoPeftModelForCausalLM } from "./auto_peft.ts";
 
 // Memory
 export {
+  type AdapterSize,
   findLargestBatch,
   MemoryBudgetError,
   type MemoryBytes,
   type MemoryPlan,
+  planAdapter,
   planMemory,
   type PlannedModel,
   type PlanOptions,

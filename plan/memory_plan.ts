@@ -250,6 +250,30 @@ export function planMemory(model: PlannedModel, options: PlanOptions = {}): Memo
   );
 }
 
+/** What an adapter adds to a model. */
+export interface AdapterSize {
+  /** How many parameters train. */
+  readonly trainableParameters: number;
+  /** Bytes that they and what else the adapter keeps take on the device. */
+  readonly bytes: number;
+}
+
+/**
+ * What an adapter that is not made yet would add to a model; nothing is computed, and no step is run as `planMemory` does.
+ * @throws {TypeError} where the configuration does not fit the model
+ */
+export function planAdapter(model: PlannedModel, config: AdapterConfig): AdapterSize {
+  const device = baseOf(model).device.rehearsal();
+  try {
+    const { model: copy, adapter: bytes } = copyWithAdapter(model, config, device);
+    const trained = [...copy.parameters()].filter(({ requiresGrad }) => requiresGrad);
+    copy.dispose();
+    return { trainableParameters: trained.reduce((sum, { size }) => sum + size, 0), bytes };
+  } finally {
+    device.destroy();
+  }
+}
+
 /**
  * The largest batch that trains within `budget` bytes (default: the limit of the device's ledger); 0 if not even one row
  * does.

@@ -26,7 +26,7 @@ import { CANCELLED, Refusal, studioError } from "./errors.ts";
 import { exportFiles } from "./exports.ts";
 import { maskedExample, type OpenData, openData } from "./open_data.ts";
 import { type OpenModel, openModel } from "./open_model.ts";
-import { methodInfos, plan, suggest } from "./planning.ts";
+import { checkBudget, methodInfos, plan, suggest } from "./planning.ts";
 import { progressTeller } from "./progress.ts";
 import { RunStore } from "./run_store.ts";
 import { Shelf } from "./shelf.ts";
@@ -76,6 +76,8 @@ export class Engine {
   #shelf: Shelf | null = null;
   #training: Training | null = null;
   readonly #progress: ReturnType<typeof progressTeller>;
+  /** Calls that use the device now. */
+  #running = 0;
   /** The last of the calls that need the device. */
   #queue: Promise<unknown> = Promise.resolve();
 
@@ -119,7 +121,8 @@ export class Engine {
     try {
       await before;
       if (call.signal.aborted) throw CANCELLED;
-      return await handler(params, call);
+      this.#running++;
+      return await handler(params, call).finally(() => this.#running--);
     } catch (error) {
       if (error instanceof DeviceLostError) this.#loseDevice(error, false);
       throw error;
@@ -164,7 +167,7 @@ export class Engine {
       Promise.resolve(plan(settings, this.#needModel(), this.#data, this.#gpu!.memoryBudget)),
     train: async ({ settings }, call) => {
       const [model, data] = [this.#needModel(), this.#needData()];
-      this.#checkBudget(settings, model, data);
+      checkBudget(settings, model, data, this.#gpu!.memoryBudget);
       await this.#storage!.persist();
       const runId = await this.#runs.begin(settings, model, data);
       return await this.#train(runId, settings, false, call);
@@ -267,6 +270,12 @@ export class Engine {
     const { device, facts } = await openDevice(this.#options.memoryBudget ?? null);
     this.#device = device;
     this.#gpu = facts;
+    void device.gpuDevice.lost.then(({ message }) => {
+      // a call that uses it finds out by itself; while none does, nobody would
+      if (this.#device === device && this.#running === 0) {
+        this.#loseDevice(new DeviceLostError(message), false);
+      }
+    });
     return device;
   }
 
@@ -305,19 +314,6 @@ export class Engine {
       this.#data = null;
     }
     this.#send({ event: "deviceLost", recovering, error: studioError(error) });
-  }
-
-  #checkBudget(settings: TrainingSettings, model: OpenModel, data: OpenData): void {
-    const { fits, total, budget, advice } = plan(settings, model, data, this.#gpu!.memoryBudget);
-    if (fits) return;
-    const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(2)} GB`;
-    throw new Refusal(
-      "out-of-memory",
-      `This training takes ${gigabytes(total)}, and ${gigabytes(budget)} of device memory may be used.`,
-      advice.length > 0
-        ? `What fits: ${advice[0].text}.`
-        : "Choose shorter rows, or a smaller model or one in fewer bits.",
-    );
   }
 
   async #train(

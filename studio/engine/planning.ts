@@ -3,7 +3,7 @@
  * @module
  */
 
-import { type MemoryPlan as LibraryPlan, planMemory } from "@peft/webgpu";
+import { type MemoryPlan as LibraryPlan, planAdapter, planMemory } from "@peft/webgpu";
 import type { OptimizerName } from "@peft/webgpu/train";
 import type { MemoryPlan, MethodInfo, TrainingSettings } from "../protocol.ts";
 import { Refusal, studioError } from "./errors.ts";
@@ -152,6 +152,28 @@ export function plan(
   };
 }
 
+/** Fails for a training that does not fit. @throws {Refusal} with what would */
+export function checkBudget(
+  settings: TrainingSettings,
+  model: OpenModel,
+  data: OpenData,
+  budget: number,
+): void {
+  const { fits, total, advice } = plan(settings, model, data, budget);
+  if (fits) return;
+  const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(2)} GB`;
+  throw new Refusal(
+    "out-of-memory",
+    `This training takes ${gigabytes(total)}, and ${gigabytes(budget)} of device memory may be used.`,
+    advice.length > 0
+      ? `What fits: ${advice[0].text}.`
+      : "Choose shorter rows, or a smaller model or one in fewer bits.",
+  );
+}
+
+/** A gradient and AdamW's two moments of each parameter. */
+const ADAMW_BYTES = 12;
+
 /** Every method, with what it takes in a model. */
 export function methodInfos(model: OpenModel): MethodInfo[] {
   return Object.entries(METHODS).map(([method, spec]): MethodInfo => {
@@ -161,13 +183,11 @@ export function methodInfos(model: OpenModel): MethodInfo[] {
     const setting = { steps: 100, encode: () => [0] };
     try {
       const config = configOf(method, spec.defaults, setting);
-      const { adapter, optimizer, trainableParameters } = planMemory(model.base, {
-        ...{ batch: 1, length: 4, adapter: config, budget: Infinity },
-      });
+      const { bytes, trainableParameters } = planAdapter(model.base, config);
       return {
         ...info,
         trainableParameters,
-        deviceBytes: adapter + optimizer + 4 * trainableParameters,
+        deviceBytes: bytes + ADAMW_BYTES * trainableParameters,
         problem: null,
         canExportGguf: model.facts.ggufProblem === null && canExportAsGguf(config),
         canMix: canMix(config),

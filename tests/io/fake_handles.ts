@@ -128,6 +128,20 @@ export class FakeDirectory implements WritableDirectoryHandle {
     for (const entry of [...this.entryMap]) yield entry;
   }
 
+  /** All of it as it is now, such as after a crash. */
+  copy(quota: Quota = { ...this.quota }): FakeDirectory {
+    const made = new FakeDirectory(this.name, quota);
+    for (const [name, entry] of this.entryMap) {
+      if (entry instanceof FakeDirectory) made.entryMap.set(name, entry.copy(quota));
+      else {
+        const file = new FakeFile(made, name);
+        file.bytes = entry.bytes.slice();
+        made.entryMap.set(name, file);
+      }
+    }
+    return made;
+  }
+
   /** The bytes of a file, by its path. */
   bytesOf(path: string): Uint8Array {
     const [first, ...rest] = path.split("/");

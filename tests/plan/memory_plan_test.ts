@@ -17,7 +17,13 @@ import {
   PrefixTuningConfig,
   PromptEncoderConfig,
 } from "../../peft/mod.ts";
-import { findLargestBatch, MemoryBudgetError, planMemory, type PlanOptions } from "../../plan/mod.ts";
+import {
+  findLargestBatch,
+  MemoryBudgetError,
+  planAdapter,
+  planMemory,
+  type PlanOptions,
+} from "../../plan/mod.ts";
 import { Trainer } from "../../train/mod.ts";
 import { ownDevice } from "../reference/fixtures.ts";
 import { pretendHardware } from "../reference/profiles.ts";
@@ -275,6 +281,8 @@ Deno.test("planMemory() with an adapter that is not made yet plans what it plans
     ] as PeftConfig[]
   ) {
     const planned = planMemory(model, { batch: 2, length: 32, adapter: config });
+    const size = planAdapter(model, config);
+    assertEquals([size.trainableParameters, size.bytes], [planned.trainableParameters, planned.adapter]);
     const made = getPeftModel(model, config);
     assertEquals(planMemory(made, { batch: 2, length: 32 }), planned, config.peftType);
     assertEquals(planned.trainableParameters, made.getNbTrainableParameters()[0], config.peftType);

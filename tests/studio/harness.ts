@@ -10,9 +10,11 @@ import type {
   EngineEvent,
   ErrorKind,
   FromEngine,
+  NamedFile,
   StudioError,
   ToEngine,
   TrainEvent,
+  TrainingSettings,
 } from "../../studio/protocol.ts";
 import { assertEquals } from "../assert.ts";
 import { FakeDirectory } from "../io/fake_handles.ts";
@@ -97,3 +99,56 @@ export async function refusalOf(call: Promise<unknown>, kind: ErrorKind): Promis
   }
   return error.error;
 }
+
+/** Starts an engine with the built-in model and short rows of the sample data. */
+export async function ready(
+  assetsUrl: string,
+  options: { root?: FakeDirectory; memoryBudget?: number } = {},
+): Promise<Started & { data: DataFacts; settings: TrainingSettings }> {
+  const started = startEngine(options.root);
+  const { client } = started;
+  await client.call("start", { assetsUrl, memoryBudget: options.memoryBudget });
+  await client.call("openModel", { source: { kind: "builtin" } });
+  const data = await client.call("openData", { source: { kind: "sample" }, length: 32 });
+  const settings = {
+    ...await client.call("suggest", {}),
+    ...{ steps: 4, batchSize: 2, checkpointEvery: 2, evalEvery: 0, sampleEvery: 0, warmupSteps: 1 },
+  };
+  return { ...started, data, settings };
+}
+
+/** Runs `body` with the assets' server. */
+export async function withAssets(
+  body: (assetsUrl: string, requests: string[]) => Promise<void>,
+): Promise<void> {
+  const { url, requests, stop } = serveAssets();
+  try {
+    await body(url, requests);
+  } finally {
+    await stop();
+  }
+}
+
+/** A dropped file. */
+export const file = (path: string, ...parts: BlobPart[]): NamedFile => ({
+  path,
+  file: new File(parts, path),
+});
+
+/** A file that says it is larger than anyone may keep in a test. */
+export function hugeFile(path: string, size: number): NamedFile {
+  const huge = new File(["not so much"], path);
+  Object.defineProperty(huge, "size", { value: size });
+  return { path, file: huge };
+}
+
+/** The weights of an adapter, as they are taken home. */
+export const adapterBytes = async ({ client }: Started, adapterId: string): Promise<Uint8Array> => {
+  const { unzipSync } = await import("fflate");
+  const { blob } = await client.call("export", { what: "peft", adapterId });
+  return unzipSync(new Uint8Array(await blob.arrayBuffer()))["adapter_model.safetensors"];
+};
+
+/** The losses of every step. */
+export const lossesOf = (events: readonly TrainEvent[]) =>
+  events.flatMap((event) => event.type === "step" ? [event.loss] : []);
