@@ -221,14 +221,16 @@ export function suggest(
   const wanted = Math.max(20, Math.ceil(epochs * rows / batchSize));
   const steps = isBuiltIn ? 60 : Math.min(wanted, isSoftware ? 60 : 1000);
   // few rows in few steps take bold ones; a small model too
-  const factor = isBuiltIn ? 30 : rows <= 100 ? 10 : 1;
+  const factor = isBuiltIn ? 50 : rows <= 100 ? 10 : 1;
   const first = data.facts.example.tokens;
   const prompts = data.form === "chat" ? [] : isBuiltIn ? ["Once upon a time", "Ahoy"] : [];
   const begin = first.slice(0, 12).map(({ text }) => text).join("").trim();
   const settings: TrainingSettings = {
     name: `${data.facts.name.replace(/ \(sample\)$/, "").replace(/\.[a-z]+$/, "")} (${spec.title})`,
     method,
-    options: {},
+    options: isBuiltIn && "loraAlpha" in spec.defaults && "r" in spec.defaults
+      ? { r: 16, loraAlpha: 32 }
+      : {},
     steps,
     batchSize,
     gradientAccumulation: 1,

@@ -3,7 +3,7 @@
  * @module
  */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { file, ready, trainEvents, withAssets } from "./harness.ts";
+import { ready, trainEvents, withAssets } from "./harness.ts";
 
 Deno.test("the engine: pairs are learned as turns, samples and evaluations are told, and the shelf keeps what was made", async () => {
   await withAssets(async (assetsUrl, requests) => {
