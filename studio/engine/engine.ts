@@ -3,7 +3,7 @@
  * @module
  */
 
-import { type Device, DeviceLostError, VERSION } from "@peft/webgpu";
+import { DeviceLostError, VERSION } from "@peft/webgpu";
 import type {
   AdapterInfo,
   CallName,
@@ -12,20 +12,17 @@ import type {
   ChatResult,
   EngineEvent,
   Environment,
-  GpuFacts,
   MixOptions,
-  OpenModelOptions,
   StartOptions,
   StudioError,
   TrainingResult,
   TrainingSettings,
 } from "../protocol.ts";
 import { shelveFiles } from "./adapter_files.ts";
-import { type BrowserLocks, openDevice, takeStorage } from "./browser.ts";
+import { type BrowserLocks, takeStorage } from "./browser.ts";
 import { CANCELLED, Refusal, studioError } from "./errors.ts";
 import { exportFiles } from "./exports.ts";
-import { maskedExample, type OpenData, openData } from "./open_data.ts";
-import { type OpenModel, openModel } from "./open_model.ts";
+import { maskedExample } from "./open_data.ts";
 import { checkBudget, methodInfos, plan, suggest } from "./planning.ts";
 import { progressTeller } from "./progress.ts";
 import { RunStore } from "./run_store.ts";
@@ -33,19 +30,12 @@ import { Shelf } from "./shelf.ts";
 import { fitting, Speakers } from "./speakers.ts";
 import { type BrowserStorage, EngineStorage } from "./storage.ts";
 import { Training } from "./training.ts";
-
-const HUB = "https://huggingface.co";
+import { type Call, Workbench } from "./workbench.ts";
 
 /** What the engine needs of the browser. */
 export interface EngineHost {
   readonly storage: BrowserStorage;
   readonly locks: BrowserLocks | undefined;
-}
-
-/** What a call is given beside its parameters. */
-interface Call {
-  readonly id: number;
-  readonly signal: AbortSignal;
 }
 
 type Handlers = {
@@ -58,6 +48,9 @@ const FREE: ReadonlySet<CallName> = new Set([
   ...["rename", "deleteAdapter", "storage", "deleteStored", "dataExample"] as const,
 ]);
 
+/** Those of them that take adapters off the open model. */
+const TOUCHES_ADAPTERS: ReadonlySet<CallName> = new Set(["deleteAdapter", "deleteStored"]);
+
 /** Calls that a paused training leaves room for. */
 const DURING_PAUSE: ReadonlySet<CallName> = new Set(["chat", "plan", "methods", "suggest"]);
 
@@ -65,14 +58,10 @@ const DURING_PAUSE: ReadonlySet<CallName> = new Set(["chat", "plan", "methods", 
 export class Engine {
   readonly #host: EngineHost;
   readonly #send: (event: EngineEvent) => void;
-  #options: StartOptions = { assetsUrl: "" };
   #problem: StudioError | null = null;
   #holdsStorage = false;
   #storage: EngineStorage | null = null;
-  #device: Device | null = null;
-  #gpu: GpuFacts | null = null;
-  #model: OpenModel | null = null;
-  #data: OpenData | null = null;
+  #bench: Workbench | null = null;
   #shelf: Shelf | null = null;
   #training: Training | null = null;
   readonly #progress: ReturnType<typeof progressTeller>;
@@ -102,7 +91,9 @@ export class Engine {
     if (name !== "start" && this.#problem?.kind === "other-tab") {
       throw new Refusal("other-tab", this.#problem.title, this.#problem.whatToDo);
     }
-    if (FREE.has(name)) return await handler(params, call);
+    // an adapter may be answering while nothing trains
+    const isFree = FREE.has(name) && (this.#training !== null || !TOUCHES_ADAPTERS.has(name));
+    if (isFree) return await handler(params, call);
     if (this.#training) {
       if (DURING_PAUSE.has(name) && this.#training.isPaused) return await this.#queued(handler, params, call);
       throw new Refusal("busy", "A training is running.", "Pause it or stop it first.");
@@ -124,7 +115,7 @@ export class Engine {
       this.#running++;
       return await handler(params, call).finally(() => this.#running--);
     } catch (error) {
-      if (error instanceof DeviceLostError) this.#loseDevice(error, false);
+      if (error instanceof DeviceLostError) this.#bench?.lose(error, false);
       throw error;
     } finally {
       resolve();
@@ -133,41 +124,30 @@ export class Engine {
 
   readonly #handlers: Handlers = {
     start: (options) => this.#start(options),
-    openModel: async (options, call) => (await this.#openModel(options, call)).facts,
+    openModel: async (options, call) => (await this.#bench!.openModel(options, call)).facts,
     closeModel: () => {
-      this.#closeModel();
+      this.#bench!.closeModel();
       return Promise.resolve(null);
     },
-    openData: async (options, { id }) => {
-      const model = this.#needModel();
-      this.#progress(id, {
-        phase: "tokenize",
-        text: "Reading the data",
-        file: null,
-        done: 0,
-        total: null,
-        unit: "rows",
-      });
-      this.#data = null;
-      this.#data = await openData(options, model, this.#assetsUrl);
-      return this.#data.facts;
-    },
+    openData: async (options, call) => (await this.#bench!.openData(options, call)).facts,
     dataExample: async ({ index }) => {
-      const { examples } = this.#needData();
+      const { examples } = this.#bench!.data;
       const example = await examples.at(index);
-      if (example) return maskedExample(index, example, this.#needModel().tokenizer);
+      if (example) return maskedExample(index, example, this.#bench!.model.tokenizer);
       throw new Refusal("bad-settings", "There is no such row.", `Choose one from 1 to ${examples.length}.`);
     },
-    methods: () => Promise.resolve(methodInfos(this.#needModel())),
+    methods: () => Promise.resolve(methodInfos(this.#bench!.model)),
     suggest: ({ method = "lora" }) => {
-      const { memoryBudget, isSoftware } = this.#gpu!;
-      return Promise.resolve(suggest(method, this.#needModel(), this.#needData(), memoryBudget, isSoftware));
+      const { memoryBudget, isSoftware } = this.#bench!.gpu!;
+      return Promise.resolve(
+        suggest(method, this.#bench!.model, this.#bench!.data, memoryBudget, isSoftware),
+      );
     },
     plan: ({ settings }) =>
-      Promise.resolve(plan(settings, this.#needModel(), this.#data, this.#gpu!.memoryBudget)),
+      Promise.resolve(plan(settings, this.#bench!.model, this.#bench!.openedData, this.#bench!.budget)),
     train: async ({ settings }, call) => {
-      const [model, data] = [this.#needModel(), this.#needData()];
-      checkBudget(settings, model, data, this.#gpu!.memoryBudget);
+      const [model, data] = [this.#bench!.model, this.#bench!.data];
+      checkBudget(settings, model, data, this.#bench!.budget);
       await this.#storage!.persist();
       const runId = await this.#runs.begin(settings, model, data);
       return await this.#train(runId, settings, false, call);
@@ -175,11 +155,13 @@ export class Engine {
     resumeRun: async ({ runId, files = [] }, call) => {
       const record = await this.#runs.read(runId);
       const source = this.#runs.modelSource(record, files);
-      const isOpen = this.#model && JSON.stringify(this.#model.source) === JSON.stringify(source) &&
-        source.kind !== "files" && this.#model.storage === record.storage;
-      const model = isOpen ? this.#model! : await this.#openModel({ source, storage: record.storage }, call);
-      this.#data = await openData(await this.#runs.dataOptions(runId, record, files), model, this.#assetsUrl);
-      this.#send({ event: "opened", id: call.id, model: model.facts, data: this.#data.facts });
+      const bench = this.#bench!;
+      const { openedModel } = bench;
+      const isOpen = openedModel && JSON.stringify(openedModel.source) === JSON.stringify(source) &&
+        source.kind !== "files" && openedModel.storage === record.storage;
+      const model = isOpen ? openedModel : await bench.openModel({ source, storage: record.storage }, call);
+      const data = await bench.openData(await this.#runs.dataOptions(runId, record, files), call);
+      this.#send({ event: "opened", id: call.id, model: model.facts, data: data.facts });
       return await this.#train(runId, record.settings, true, call);
     },
     pause: () => this.#needTraining().pause(),
@@ -200,120 +182,78 @@ export class Engine {
       return null;
     },
     chat: (options, call) => this.#chat(options, call),
-    adapters: () => this.#shelf!.list(this.#model),
+    adapters: () => this.#shelf!.list(this.#bench!.openedModel),
     loadAdapter: async ({ files, name }) => {
-      const model = this.#needModel();
+      const model = this.#bench!.model;
       const adapterId = await shelveFiles(files, name, model, this.#shelf!);
       return await this.#shelf!.info(adapterId, model);
     },
     activate: async ({ adapterId }) => {
       if (adapterId !== null) await this.#shelf!.find(adapterId);
       this.#shelf!.active = adapterId;
-      return await this.#shelf!.list(this.#model);
+      return await this.#shelf!.list(this.#bench!.openedModel);
     },
     mix: (options) => this.#mix(options),
     rename: async ({ adapterId, name }) => {
       await this.#shelf!.rename(adapterId, name);
-      return await this.#shelf!.info(adapterId, this.#model);
+      return await this.#shelf!.info(adapterId, this.#bench!.openedModel);
     },
     deleteAdapter: async ({ adapterId }) => {
-      await this.#shelf!.delete(adapterId);
-      if (!this.#training) this.#model?.seat.remove(adapterId);
-      return await this.#shelf!.list(this.#model);
+      await this.#deleteAdapter(adapterId);
+      return await this.#shelf!.list(this.#bench!.openedModel);
     },
     export: (options, { id, signal }) =>
       exportFiles(options, {
         shelf: this.#shelf!,
         signal,
         progress: (progress) => this.#progress(id, progress),
-        modelFor: (record) => fitting(this.#needModel(), record),
-        reopen: () =>
-          this.#openModel({ source: this.#model!.source, storage: this.#model!.storage }, {
-            id,
-            signal: new AbortController().signal,
-          }, true),
+        modelFor: (record) => fitting(this.#bench!.model, record),
+        reopen: () => {
+          const { source, storage } = this.#bench!.model;
+          return this.#bench!.openModel(
+            { source, storage },
+            { id, signal: new AbortController().signal },
+            true,
+          );
+        },
       }),
     storage: () => this.#storage!.report(this.#inUse()),
     deleteStored: async ({ entryId }) => {
-      await this.#storage!.delete(entryId, this.#inUse());
+      const [kind, id] = entryId.split("/");
+      if (kind === "adapters") await this.#deleteAdapter(id);
+      else await this.#storage!.delete(entryId, this.#inUse());
       return await this.#storage!.report(this.#inUse());
     },
   };
-
-  get #assetsUrl(): string {
-    return this.#options.assetsUrl;
-  }
 
   get #runs(): RunStore {
     return new RunStore(this.#storage!);
   }
 
   async #start(options: StartOptions): Promise<Environment> {
-    this.#options = { ...options, assetsUrl: options.assetsUrl.replace(/\/?$/, "/") };
+    const open = this.#bench;
+    if (open && this.#problem === null) return await this.#environment(open); // as a page does that asks again
     this.#problem = this.#holdsStorage ? null : await takeStorage(this.#host.locks);
     this.#holdsStorage ||= this.#problem === null;
-    this.#storage ??= await EngineStorage.open(this.#holdsStorage ? this.#host.storage : {});
-    this.#shelf ??= new Shelf(this.#storage);
+    this.#storage = await EngineStorage.open(this.#holdsStorage ? this.#host.storage : {});
+    this.#shelf = new Shelf(this.#storage);
+    const bench = this.#bench = new Workbench(options, this.#storage, {
+      send: this.#send,
+      progress: this.#progress,
+      isBusy: () => this.#running > 0,
+    });
     if (this.#problem === null) {
       try {
-        await this.#ensureDevice();
+        await bench.device();
       } catch (error) {
         this.#problem = studioError(error);
       }
     }
-    return { problem: this.#problem, gpu: this.#gpu, storage: await this.#storage.facts(), version: VERSION };
+    return await this.#environment(bench);
   }
 
-  /** The device; a new one where the last one is lost. */
-  async #ensureDevice(): Promise<Device> {
-    if (this.#device && !this.#device.isLost) return this.#device;
-    const { device, facts } = await openDevice(this.#options.memoryBudget ?? null);
-    this.#device = device;
-    this.#gpu = facts;
-    void device.gpuDevice.lost.then(({ message }) => {
-      // a call that uses it finds out by itself; while none does, nobody would
-      if (this.#device === device && this.#running === 0) {
-        this.#loseDevice(new DeviceLostError(message), false);
-      }
-    });
-    return device;
-  }
-
-  async #openModel(options: OpenModelOptions, { id, signal }: Call, keepsData = false): Promise<OpenModel> {
-    this.#closeModel(keepsData);
-    const device = await this.#ensureDevice();
-    const model = await openModel(options, device, {
-      storage: this.#storage!,
-      assetsUrl: this.#assetsUrl,
-      hubEndpoint: (this.#options.hubEndpoint ?? HUB).replace(/\/+$/, ""),
-      memoryBudget: this.#gpu!.memoryBudget,
-      progress: (progress) => this.#progress(id, progress),
-      signal,
-    });
-    this.#model = model;
-    return model;
-  }
-
-  #closeModel(keepsData = false): void {
-    const model = this.#model;
-    this.#model = null;
-    if (!keepsData) this.#data = null;
-    try {
-      model?.seat.clear();
-      model?.base.dispose();
-      this.#device?.trim();
-    } catch {
-      // its device is lost, and with it the memory
-    }
-  }
-
-  /** Tells the page that the device is gone; where nothing goes on by itself, the model has to be opened again. */
-  #loseDevice(error: Error, recovering: boolean): void {
-    if (!recovering) {
-      this.#model = null;
-      this.#data = null;
-    }
-    this.#send({ event: "deviceLost", recovering, error: studioError(error) });
+  async #environment({ gpu }: Workbench): Promise<Environment> {
+    return { problem: this.#problem, gpu, storage: await this.#storage!.facts(), version: VERSION };
   }
 
   async #train(
@@ -322,28 +262,25 @@ export class Engine {
     resumes: boolean,
     call: Call,
   ): Promise<TrainingResult> {
+    const bench = this.#bench!;
     let isLost = false;
     const training = new Training({
       ...{ runId, settings, resumes, runs: this.#runs, shelf: this.#shelf! },
       emit: (train) => this.#send({ event: "train", id: call.id, train }),
       onDeviceLost: (error) => {
         isLost = true;
-        this.#loseDevice(error, true);
+        bench.lose(error, true);
       },
       ready: async () => {
-        if (isLost) {
-          const { source, storage } = this.#model!;
-          const { options } = this.#data!;
-          const model = await this.#openModel({ source, storage }, call);
-          this.#data = await openData(options, model, this.#assetsUrl);
-          isLost = false;
-        }
-        return { model: this.#needModel(), data: this.#needData() };
+        if (isLost) await bench.reopen(call);
+        isLost = false;
+        return { model: bench.model, data: bench.data };
       },
     });
     this.#training = training;
     const outer = this.#queue;
     this.#queue = Promise.resolve(); // what a pause leaves room for
+    if (call.signal.aborted) training.stop(false);
     const stop = () => void training.stop(true);
     call.signal.addEventListener("abort", stop, { once: true });
     try {
@@ -352,32 +289,27 @@ export class Engine {
       this.#training = null;
       this.#queue = Promise.all([outer, this.#queue]);
       call.signal.removeEventListener("abort", stop);
-      this.#device?.trim();
+      bench.trim();
     }
   }
 
   async #chat(options: ChatOptions, { id, signal }: Call): Promise<ChatResult> {
-    const model = this.#needModel();
+    const model = this.#bench!.model;
     const onPiece = (text: string, tokens: number) => this.#send({ event: "piece", id, text, tokens });
     const peft = this.#training?.peft;
-    const paused = peft ? { peft, form: this.#needData().form } : null;
+    const paused = peft ? { peft, form: this.#bench!.data.form } : null;
     return await new Speakers(model, this.#shelf!).chat(options, paused, onPiece, signal);
   }
 
   async #mix(options: MixOptions): Promise<AdapterInfo> {
-    const model = this.#needModel();
+    const model = this.#bench!.model;
     const adapterId = await new Speakers(model, this.#shelf!).mix(options);
     return await this.#shelf!.info(adapterId, model);
   }
 
-  #needModel(): OpenModel {
-    if (this.#model) return this.#model;
-    throw new Refusal("not-open", "No model is open.", "Choose a model first.");
-  }
-
-  #needData(): OpenData {
-    if (this.#data) return this.#data;
-    throw new Refusal("not-open", "No data are open.", "Choose data first.");
+  async #deleteAdapter(adapterId: string): Promise<void> {
+    await this.#shelf!.delete(adapterId);
+    if (!this.#training) this.#bench?.openedModel?.seat.remove(adapterId);
   }
 
   #needTraining(): Training {
@@ -386,7 +318,8 @@ export class Engine {
   }
 
   #inUse(): Set<string> {
-    const { found } = this.#model ?? {};
-    return new Set([...found?.entryId ? [found.entryId] : []]);
+    const { found } = this.#bench?.openedModel ?? {};
+    const runId = this.#training?.runId;
+    return new Set([...found?.entryId ? [found.entryId] : [], ...runId ? [`runs/${runId}`] : []]);
   }
 }

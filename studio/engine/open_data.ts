@@ -190,11 +190,30 @@ function lengthsOf(rows: RowDataset, examples: SFTDataset, tokenizer: Tokenizer)
   return lengths;
 }
 
-/** Opens data for a model. @throws {Refusal} or what the library throws */
+/** Rows that tell how many of them were read. */
+function telling(rows: RowDataset, tell: (done: number, total: number) => void): RowDataset {
+  const told = {
+    length: rows.length,
+    hasTexts: rows.hasTexts,
+    where: (index: number) => rows.where(index),
+    at: (index: number) => {
+      tell(index + 1, rows.length);
+      return rows.at(index);
+    },
+  };
+  return told as unknown as RowDataset; // what examples ask of it
+}
+
+/**
+ * Opens data for a model.
+ * @param tell called with the number of rows that were read; may end it by throwing
+ * @throws {Refusal} or what the library throws
+ */
 export async function openData(
   options: OpenDataOptions,
   model: OpenModel,
   assetsUrl: string,
+  tell: (done: number, total: number | null) => void,
 ): Promise<OpenData> {
   const { source, learnPrompts = false, skipBadRows = true } = options;
   const { tokenizer, facts: { contextLength, hasChatTemplate } } = model;
@@ -209,7 +228,7 @@ export async function openData(
   const isChat = "messages" in first || "chosen" in first && "messages" in (first.language ?? {});
   if (!hasChatTemplate) tokenizer.chatTemplate = isChat ? PLAIN_TEMPLATE : null;
   const { train, heldOut } = split(rows, own, options.heldOut);
-  const examples = examplesOf(train, model, { length, learnPrompts });
+  const examples = examplesOf(telling(train, tell), model, { length, learnPrompts });
   await examples.prepare();
   const held = heldOut && examplesOf(heldOut, model, { length, learnPrompts });
   await held?.prepare();

@@ -89,40 +89,47 @@ function storageOptions(storage: WeightStorage) {
   return storage === "nf4" || storage === "int8" ? { quantization: storage } : { dtype: storage };
 }
 
-/** Opens a model. @throws {Refusal} or what the library throws; nothing of it stays on the device then */
-export async function openModel(
+/** A model whose files were found and whose tokenizer is read; nothing of it is on the device yet. */
+export interface FoundFiles {
+  readonly found: FoundModel;
+  readonly tokenizer: Tokenizer;
+}
+
+/** Finds a model's files, downloading them where need be, and reads its tokenizer. @throws {Refusal} or what the library throws */
+export async function findFiles(source: ModelSource, context: OpenContext): Promise<FoundFiles> {
+  const { progress } = context;
+  const tell = (phase: "connect" | "read", text: string) =>
+    progress({ phase, text, file: null, done: 0, total: null, unit: "files" });
+  tell("connect", "Looking for the model");
+  const found = await findModel(source, context);
+  checkSignal(context);
+  tell("read", "Reading the tokenizer");
+  const { ggufFile } = found;
+  const tokenizer = await AutoTokenizer.fromPretrained(found.input as FolderInput, { ggufFile });
+  checkSignal(context);
+  return { found, tokenizer };
+}
+
+function checkSignal({ signal }: OpenContext): void {
+  if (signal.aborted) throw CANCELLED;
+}
+
+/** Loads the weights of a model. @throws what the library throws; nothing of it stays on the device then */
+export async function loadModel(
   { source, storage = "auto" }: OpenModelOptions,
+  { found, tokenizer }: FoundFiles,
   device: Device,
   context: OpenContext,
 ): Promise<OpenModel> {
-  const { progress, signal } = context;
-  progress({
-    phase: "connect",
-    text: "Looking for the model",
-    file: null,
-    done: 0,
-    total: null,
-    unit: "files",
-  });
-  const found = await findModel(source, context);
-  const check = () => {
-    if (signal.aborted) throw CANCELLED;
-  };
-  check();
-  progress({ phase: "read", text: "Reading the tokenizer", file: null, done: 0, total: null, unit: "files" });
-  const tokenizer = await AutoTokenizer.fromPretrained(found.input as FolderInput, {
-    ggufFile: found.ggufFile,
-  });
-  check();
   const before = device.memory.liveBytes;
   const base = await AutoModelForCausalLM.fromPretrained<CausalLM>(found.input, {
     ...storageOptions(storage),
     ...{ device, ggufFile: found.ggufFile },
     onProgress: (report) => {
-      check();
+      checkSignal(context);
       if (!("loaded" in report)) return;
       const { loaded: done, total } = report;
-      progress({
+      context.progress({
         ...{ phase: "upload", text: "Loading weights on to the device", file: null },
         ...{ done, total, unit: "tensors" },
       });

@@ -76,6 +76,11 @@ export class Training {
     this.#parts = parts;
   }
 
+  /** The run's id. */
+  get runId(): string {
+    return this.#parts.runId;
+  }
+
   /** Whether the device is free because of a pause. */
   get isPaused(): boolean {
     return this.#isPaused;
