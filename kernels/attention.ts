@@ -2,12 +2,15 @@
  * Fused causal attention, forward and backward, for any head size: flash style, barrier-free, never storing [T, T].
  * `registers` (attention_forward.ts, attention_backward.ts): one query or key per thread, the channels of its head in
  * registers; for hardware. `tile` (attention_tile.ts): blocks of eight, results growing in memory; for software
- * adapters.
+ * adapters. `subgroup` (attention_subgroup.ts): blocks of sixteen, their loads shared by a subgroup; for software adapters
+ * and many queries.
  * @module
  */
 import type { AdapterFacts } from "./adapter_kind.ts";
 import { attentionBackwardKeyValue, attentionBackwardQuery } from "./attention_backward.ts";
 import { attentionForward } from "./attention_forward.ts";
+import { attentionSubgroup } from "./attention_subgroup.ts";
+import { fitsSubgroup } from "./attention_subgroup_loops.ts";
 import { attentionTile } from "./attention_tile.ts";
 import { PHILOX_LOOP } from "./snippets.ts";
 import { type AttentionKernel, type AttentionKernelOptions, attentionName } from "./attention_options.ts";
@@ -31,9 +34,9 @@ export type AttentionVariant =
 
 /** How a kernel divides the work. */
 export interface AttentionChoice {
-  /** Which of the two designs. */
+  /** Which of the designs. */
   readonly variant: AttentionKernelOptions["variant"];
-  /** Rows a thread owns: queries in `forward` and `backwardQuery`, keys in `backwardKeyValue`. */
+  /** Rows a thread owns (`subgroup`: a workgroup): queries in `forward` and `backwardQuery`, keys in `backwardKeyValue`. */
   readonly rows: Readonly<Record<keyof AttentionKernels, number>>;
   /** Threads of a workgroup. */
   readonly WORKGROUP_SIZE: number;
@@ -45,7 +48,12 @@ function once(stage: keyof AttentionKernels, options: AttentionKernelOptions): A
   const name = attentionName(stage, options);
   let kernel = made.get(name);
   if (!kernel) {
-    kernel = options.variant === "tile" ? attentionTile(stage, options) : attentionRegisters[stage](options);
+    const { variant } = options;
+    kernel = variant === "tile"
+      ? attentionTile(stage, options)
+      : variant === "subgroup"
+      ? attentionSubgroup(stage, options)
+      : attentionRegisters[stage](options);
     made.set(name, kernel);
   }
   return kernel;
@@ -59,9 +67,10 @@ const attentionRegisters = {
 
 /** The kernels for a head size, each made once. */
 export function attentionKernels(size: number, choice: AttentionVariant): AttentionKernels {
-  const { variant, rows, vector, mask, dropout, grouped, windowed, documents } = choice;
+  const { variant, rows, vector, mask, dropout, grouped, windowed, documents, WORKGROUP_SIZE } = choice;
   const options = {
     variant,
+    threads: variant === "subgroup" ? WORKGROUP_SIZE : undefined,
     headSize: variant === "tile" ? 0 : size,
     vector,
     mask,
@@ -99,6 +108,7 @@ export function attentionReach(
     return Math.floor((iterations - 1) / loops / turn * meets / 8) * 8;
   }
   const depth = vector ? headSize / 4 : headSize;
+  if (variant === "subgroup") return Math.floor((iterations - loops) / loops / (depth + 2)) * 8;
   const draws = dropout ? 1 + (stage === "backwardKeyValue" ? 8 : rows[stage]) * (1 + 2 * draw) : 0;
   const turn = 1 + 2 * (depth + 1) + draws; // scores, draws and results of eight keys
   return Math.max(1, Math.floor((iterations - 2 * (depth + 1)) / loops / turn)) * 8;
@@ -110,15 +120,33 @@ const TILE: AttentionChoice = {
   WORKGROUP_SIZE: 8,
 };
 const TILE_DECODE: AttentionChoice = { ...TILE, rows: { ...TILE.rows, forward: 1, backwardQuery: 1 } };
+const SUBGROUP: AttentionChoice = {
+  variant: "subgroup",
+  rows: { forward: 16, backwardQuery: 16, backwardKeyValue: 16 },
+  WORKGROUP_SIZE: 8,
+};
 const REGISTERS: AttentionChoice = {
   variant: "registers",
   rows: { forward: 1, backwardQuery: 1, backwardKeyValue: 1 },
   WORKGROUP_SIZE: 64,
 };
 
+/** Queries from which the subgroup variant makes up for what it takes longer to compile. */
+const MANY_QUERIES = 64;
+
+/** Whether a choice can serve a call; `tile` serves all. */
+export function servesAttention(
+  { variant, WORKGROUP_SIZE }: AttentionChoice,
+  headSize: number,
+  dropout: boolean,
+): boolean {
+  return variant !== "subgroup" || !dropout && fitsSubgroup(headSize, WORKGROUP_SIZE);
+}
+
 /** The division of work for a kind of adapter and a number of queries. */
-export function selectAttention({ kind }: AdapterFacts, Tq: number): AttentionChoice {
+export function selectAttention({ kind, subgroupSize }: AdapterFacts, Tq: number): AttentionChoice {
   if (kind === "hardware") return REGISTERS;
+  if (subgroupSize > 1 && Tq >= MANY_QUERIES) return { ...SUBGROUP, WORKGROUP_SIZE: subgroupSize };
   return Tq === 1 ? TILE_DECODE : TILE;
 }
 
@@ -142,6 +170,10 @@ export function attentionKernelList(): AttentionKernel[] {
         for (const kernel of Object.values(kernels)) list.add(kernel);
       }
     }
+  }
+  for (const needs of NEEDS.filter(({ mask, grouped }) => mask === grouped)) {
+    const kernels = attentionKernels(32, { ...SUBGROUP, ...needs, dropout: false, vector: true });
+    for (const kernel of Object.values(kernels)) list.add(kernel);
   }
   return [...list];
 }

@@ -8,11 +8,16 @@ import { philoxSnippet } from "./snippets.ts";
 
 /** One kernel of the family. */
 export interface AttentionKernelOptions {
-  /** `registers`: the head's channels in registers, for hardware. `tile`: a loop over them, for software adapters. */
-  readonly variant: "registers" | "tile";
+  /**
+   * `registers`: the head's channels in registers, for hardware. `tile`: a loop over them, for software adapters.
+   * `subgroup`: a workgroup that is one subgroup owns the rows, for software adapters.
+   */
+  readonly variant: "registers" | "tile" | "subgroup";
+  /** Threads of the subgroup (`subgroup`). */
+  readonly threads?: number;
   /** Channels of a head, any number (`registers`; a `tile` takes every head size and has 0 here). */
   readonly headSize: number;
-  /** Queries (forward, dq) or keys (dkv) a thread owns: loads are shared by them. */
+  /** Queries (forward, dq) or keys (dkv) a thread owns (`subgroup`: a workgroup): loads are shared by them. */
   readonly rows: number;
   /** Whether D, C and all row lengths are divisible by 4. */
   readonly vector: boolean;
@@ -99,7 +104,12 @@ export type AttentionKernel = KernelSpec<string, AttentionParam, "WORKGROUP_SIZE
 
 /** Name of a kernel of the family: every option that changes the program. */
 export function attentionName(stage: string, options: AttentionKernelOptions): string {
-  const size = options.variant === "tile" ? "tile" : `d${options.headSize}`;
+  const { variant, headSize, threads } = options;
+  const size = variant === "tile"
+    ? "tile"
+    : variant === "registers"
+    ? `d${headSize}`
+    : `d${headSize}.subgroup${threads}`;
   const parts = ["attention", stage, size, `rows${options.rows}`];
   parts.push(options.vector ? "vec4" : "scalar");
   if (options.mask) parts.push("mask");
@@ -152,7 +162,8 @@ export function attentionDeclarations(
   options: AttentionKernelOptions,
   buffers: Readonly<Record<string, BufferAccess>>,
 ): string {
-  const lines = ["override WORKGROUP_SIZE: u32 = 64u;", "struct Params {"];
+  const lines = options.variant === "subgroup" ? ["enable subgroups;"] : [];
+  lines.push(`override WORKGROUP_SIZE: u32 = ${options.threads ?? 64}u;`, "struct Params {");
   for (const [name, type] of Object.entries(attentionParams(options))) lines.push(`  ${name}: ${type},`);
   lines.push("}");
   Object.entries(buffers).forEach(([name, access], index) => {

@@ -106,3 +106,31 @@ ${headPlaces(options, length, "params.D")}
     options.dropout ? "\n  let keepScale = 1.0 / (1.0 - params.p);" : ""
   }`;
 }
+
+/** Rows of a launch of the subgroup variant: a workgroup for each block of them. */
+export function attentionSubgroupGrid(
+  options: AttentionKernelOptions,
+  length: "Tq" | "Tk",
+): (params: Readonly<Record<AttentionParam, number>>) => readonly [number] {
+  const heads = options.grouped && length === "Tk" ? "Hkv" : "H";
+  return (params) => [params.B * params[heads] * Math.ceil(params[length] / options.rows)];
+}
+
+/** As `attentionPlace` for the subgroup variant, whose threads, numbered `lane`, have one place. */
+export function attentionSubgroupPlace(options: AttentionKernelOptions, length: "Tq" | "Tk"): string {
+  const D = `${options.headSize}u`;
+  const heads = headsOf(options, length);
+  return `@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
+  @builtin(local_invocation_index) lane: u32) {
+  let index = wid.x + wid.y * nwg.x;
+  let blocks = (params.${length} + ${options.rows - 1}u) / ${options.rows}u;
+  if (index >= params.B * ${heads} * blocks) { return; }
+  let b = index / (${heads} * blocks);
+  let h = index / blocks % ${heads};
+  let first = index % blocks * ${options.rows}u;
+${headPlaces(options, length, D)}
+  let qRow = ${units(options, "params.qRow")};
+  let kvRow = ${units(options, "params.kvRow")};
+  let oRow = ${units(options, `params.H * ${D}`)};`;
+}

@@ -3,7 +3,7 @@
  *
  * - `register`: barrier-free register tile, best on software adapters, and everywhere for skinny products
  *   (after tfjs-backend-webgpu's register blocking without its shared memory).
- *   Where the threads of a workgroup are one subgroup, what all of them need is loaded once (`matmul_broadcast.ts`).
+ *   Where the threads of a workgroup are one subgroup, what all of them need is loaded once (`subgroup_items.ts`).
  * - `shared`: tiles in workgroup memory (Volkov & Demmel 2008, "Benchmarking GPUs to tune dense linear algebra").
  *
  * Both come in NN, NT and TN, for right operands in every format of weights (`weights/`), with four-wide or scalar

@@ -5,9 +5,9 @@
  * products of few rows, with a group of columns for each thread.
  * @module
  */
-import { sharedSide, shareItems } from "./matmul_broadcast.ts";
-import { type MatmulOptions, readingOfB } from "./matmul_options.ts";
+import { type MatmulOptions, readingOfB, sharedSide } from "./matmul_options.ts";
 import { columnOffset, component, range, rowOffset, type TilePlace } from "./matmul_text.ts";
+import { shareItems } from "./subgroup_items.ts";
 import type { SharedPart } from "./weights/mod.ts";
 
 /** What neighbours of b share, where the kernel reads it once for all of them; null: not. */
@@ -21,7 +21,8 @@ export function sharedOfB(options: MatmulOptions): SharedPart | null {
 
 /** Rows of a, which run along K: where they lie, and statements that read four steps of each as `x<i>`. */
 function rowsOfA(options: MatmulOptions, place: TilePlace) {
-  const { tileM, vector } = options;
+  const { tileM, lanesM, lanesN, vector } = options;
+  const threads = lanesM * lanesN;
   const at = (row: string) => `batchA + min(${row}, params.M - 1u) * (params.lda${vector.a ? " / 4u" : ""})`;
   const names = range(tileM).map((i) => `  let a${i} = ${at(`row + ${rowOffset(place, i)}u`)};`);
   const four = (first: string, quad: string) =>
@@ -33,7 +34,7 @@ function rowsOfA(options: MatmulOptions, place: TilePlace) {
     return { places: names, read, names };
   }
   const shares = (quad: string) =>
-    shareItems(options, "a", tileM, (i) => at(`row + ${i}`), (first) => four(first, quad));
+    shareItems(threads, "a", tileM, (i) => at(`row + ${i}`), (first) => four(first, quad));
   const read = (quad: string) => {
     const { reads, item } = shares(quad);
     return [...reads, ...range(tileM).map((i) => `      let x${i} = ${item(i)};`)];

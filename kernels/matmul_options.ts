@@ -186,3 +186,9 @@ export function matmulName(options: MatmulOptions): string {
   if (options.residual) name += ".residual";
   return name;
 }
+
+/** Whose rows or columns all threads have in common; null where each thread loads for itself. */
+export function sharedSide({ broadcast, lanesM, lanesN }: MatmulOptions): "left" | "right" | null {
+  if (!broadcast) return null;
+  return lanesM === 1 ? "left" : lanesN === 1 ? "right" : null;
+}

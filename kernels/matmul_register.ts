@@ -13,6 +13,7 @@ import {
   type MatmulKernel,
   matmulName,
   type MatmulOptions,
+  sharedSide,
 } from "./matmul_options.ts";
 import {
   batchOffsets,
@@ -26,7 +27,7 @@ import {
   type TilePlace,
 } from "./matmul_text.ts";
 import { groupsFor } from "./kernel_spec.ts";
-import { sharedSide, shareItems } from "./matmul_broadcast.ts";
+import { shareItems } from "./subgroup_items.ts";
 import { groupedLoop, sharedOfB } from "./matmul_grouped.ts";
 
 /** One loop over the shared dimension: the product itself, or the extension's R columns. */
@@ -49,7 +50,8 @@ interface Loop {
 
 /** One loop over the shared dimension, four steps at a time, and where needed the last one to three steps. */
 function loopText(options: MatmulOptions, loop: Loop, place: TilePlace): string {
-  const { tileM, tileN, lanesK } = options;
+  const { tileM, tileN, lanesM, lanesN, lanesK } = options;
+  const threads = lanesM * lanesN;
   const { layout, prefix: p, vectorLeft, vectorRight } = loop;
   const shared = sharedSide(options);
   const row = (i: number) => `row + ${rowOffset(place, i)}u`;
@@ -99,9 +101,9 @@ function loopText(options: MatmulOptions, loop: Loop, place: TilePlace): string 
   const sharedLeft = shared !== "left"
     ? null
     : layout !== "tn"
-    ? shareItems(options, `${p}a`, tileM, (i) => `${leftRow(`row + ${i}`)} * ${p}lda`, leftAlong)
+    ? shareItems(threads, `${p}a`, tileM, (i) => `${leftRow(`row + ${i}`)} * ${p}lda`, leftAlong)
     : vectorLeft && tileM % 4 === 0
-    ? shareItems(options, `${p}a`, 4 * leftGroups.length, (i) => {
+    ? shareItems(threads, `${p}a`, 4 * leftGroups.length, (i) => {
       const [g, s] = across(leftGroups.length, i);
       return `${leftFour(`row + 4u * (${g})`)} + (${s}) * ${p}lda`;
     }, (at) => loop.left(`${at} + ${k} * 4u * ${p}lda`))
@@ -109,9 +111,9 @@ function loopText(options: MatmulOptions, loop: Loop, place: TilePlace): string 
   const sharedRight = shared !== "right"
     ? null
     : layout === "nt"
-    ? shareItems(options, `${p}b`, tileN, (c) => `${rightRow(`col + ${c}`)} * ${p}ldb`, rightAlong)
+    ? shareItems(threads, `${p}b`, tileN, (c) => `${rightRow(`col + ${c}`)} * ${p}ldb`, rightAlong)
     : vectorRight
-    ? shareItems(options, `${p}b`, 4 * rightGroups.length, (i) => {
+    ? shareItems(threads, `${p}b`, 4 * rightGroups.length, (i) => {
       const [j, s] = across(rightGroups.length, i);
       return `${rightFour(`col + 4u * (${j})`)} + (${s}) * ${p}ldb`;
     }, (at) => loop.right(`${at} + ${k} * 4u * ${p}ldb`))

@@ -3,7 +3,8 @@
  * tree, and the tests that hold the formula must fail. Run: `deno task mutants`.
  * @module
  */
-import { type Mutant, MUTANTS } from "./mutants.ts";
+import type { Mutant } from "./mutant.ts";
+import { MUTANTS } from "./mutants.ts";
 import { readCounts } from "./run_tests.ts";
 
 /** Folders that no test of a mutant reads. */

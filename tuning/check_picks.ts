@@ -60,12 +60,16 @@ export function checkMatmulTile(where: string, value: unknown, subgroupSize = 0)
   return tile;
 }
 
-/** A choice of the attention family. @throws {TypeError | RangeError} if a field does not fit */
-export function checkAttentionChoice(where: string, value: unknown): AttentionChoice {
+/**
+ * A choice of the attention family.
+ * @param subgroupSize threads of the device's subgroups, 0 for none
+ * @throws {TypeError | RangeError} if a field does not fit
+ */
+export function checkAttentionChoice(where: string, value: unknown, subgroupSize = 0): AttentionChoice {
   const fields = fieldsOf(where, value);
-  const variant = oneOf(where, fields, "variant", ["tile", "registers"] as const);
+  const variant = oneOf(where, fields, "variant", ["tile", "registers", "subgroup"] as const);
   const rows = fieldsOf(where, fields.rows);
-  const allowed = variant === "tile" ? [1, 8] : [1, 2, 4];
+  const allowed = { tile: [1, 8], registers: [1, 2, 4], subgroup: [8, 16] }[variant];
   return {
     variant,
     rows: {
@@ -73,6 +77,6 @@ export function checkAttentionChoice(where: string, value: unknown): AttentionCh
       backwardQuery: oneOf(where, rows, "backwardQuery", allowed),
       backwardKeyValue: oneOf(where, rows, "backwardKeyValue", allowed),
     },
-    WORKGROUP_SIZE: oneOf(where, fields, "WORKGROUP_SIZE", POWERS),
+    WORKGROUP_SIZE: oneOf(where, fields, "WORKGROUP_SIZE", variant === "subgroup" ? [subgroupSize] : POWERS),
   };
 }

@@ -90,7 +90,7 @@ function toPicks(picks: Readonly<Record<string, unknown>>, subgroupSize: number)
     if (shapeClass.startsWith("matmul ")) {
       loaded.pickMatmul(shapeClass, checkMatmulTile(shapeClass, pick, subgroupSize));
     } else if (shapeClass.startsWith("attention ")) {
-      loaded.pickAttention(shapeClass, checkAttentionChoice(shapeClass, pick));
+      loaded.pickAttention(shapeClass, checkAttentionChoice(shapeClass, pick, subgroupSize));
     } else throw new TypeError(`"${shapeClass}" is no class of shapes`);
   }
   return loaded;

@@ -8,6 +8,7 @@ import {
   type AttentionKernels,
   attentionReach,
   selectAttention,
+  servesAttention,
 } from "../../kernels/attention.ts";
 import { type AttentionShape, noteChoice, picksOf } from "../picks.ts";
 
@@ -16,7 +17,7 @@ export type AttentionReach = Readonly<Record<keyof AttentionKernels, number>>;
 
 const STAGES = ["forward", "backwardQuery", "backwardKeyValue"] as const;
 
-/** The choice of kernels, and how far a launch of each reaches; tiles where `registers`, which take one, do not. */
+/** The choice of kernels, and how far a launch of each reaches; tiles where others, which take one, do not, or cannot serve. */
 export function chooseKernels(
   device: Device,
   given: AttentionChoice | undefined,
@@ -42,7 +43,10 @@ export function chooseKernels(
   if (!given) noteChoice(device, () => ({ kind: "attention", shape }));
   const choice = given ?? picksOf(device)?.attention(shape) ?? selectAttention(device.profile, Tq);
   const reach = reachOf(choice);
-  if (choice.variant === "tile" || STAGES.every((stage) => reach[stage] >= Tk)) return { choice, reach };
+  const serves = servesAttention(choice, headSize, dropout);
+  if (choice.variant === "tile" || serves && STAGES.every((stage) => reach[stage] >= Tk)) {
+    return { choice, reach };
+  }
   const tiles = selectAttention({ kind: "software", subgroupSize: 0 }, Tq);
   return { choice: tiles, reach: reachOf(tiles) };
 }

@@ -46,6 +46,8 @@ export interface Case {
   iterations?: number;
   /** Kernels for hardware instead of those for this adapter. */
   hardware?: boolean;
+  /** Kernels for the adapter's subgroups, where it has them; else those of one thread. */
+  subgroup?: boolean;
 }
 
 /** Columns `from` to `to` of rows of `width`. */
@@ -101,7 +103,10 @@ export async function check(test: Case, wrong = 1): Promise<void> {
     attentionMask: documents ? null : maskTensor,
     documents,
     dropout: p > 0 ? { p, rng, call: CALL } : null,
-    choice: selectAttention({ kind: test.hardware ? "hardware" : "software", subgroupSize: 0 }, T),
+    choice: selectAttention({
+      kind: test.hardware ? "hardware" : "software",
+      subgroupSize: test.subgroup ? device.profile.subgroupSize : 0,
+    }, test.subgroup ? Math.max(T, 64) : T),
   };
   const dy = randomValues(9, B * T * C);
   using seed = Tensor.from(dy, { device, shape: [B, T, C] });

@@ -1,11 +1,9 @@
 /**
- * Operands that every thread of a workgroup needs, where the workgroup is one subgroup: each thread loads its share, and
- * hands it to the others through registers (WGSL's `subgroupBroadcast`). On software adapters a load costs eight
- * times as much as a broadcast.
+ * What every thread of a workgroup needs, where the workgroup is one subgroup: each thread loads its share, and hands it to
+ * the others through registers (WGSL's `subgroupBroadcast`). On software adapters a load costs more than ten times as
+ * much as a broadcast.
  * @module
  */
-import type { MatmulOptions } from "./matmul_options.ts";
-import { range } from "./matmul_text.ts";
 
 /** WGSL for the items that all threads need. */
 export interface Shares {
@@ -17,26 +15,20 @@ export interface Shares {
   readonly item: (i: number) => string;
 }
 
-/** Whose rows or columns all threads have in common; null where each thread loads for itself. */
-export function sharedSide({ broadcast, lanesM, lanesN }: MatmulOptions): "left" | "right" | null {
-  if (!broadcast) return null;
-  return lanesM === 1 ? "left" : lanesN === 1 ? "right" : null;
-}
-
 /**
+ * @param threads those of the subgroup, numbered `lane`
  * @param name prefix of the names that the text declares
  * @param place the address of item `i`, WGSL of a u32
  * @param read what lies at an address
  */
 export function shareItems(
-  { lanesM, lanesN }: MatmulOptions,
+  threads: number,
   name: string,
   count: number,
   place: (item: string) => string,
   read: (address: string) => string,
 ): Shares {
-  const threads = lanesM * lanesN;
-  const turns = range(Math.ceil(count / threads));
+  const turns = Array.from({ length: Math.ceil(count / threads) }, (_, turn) => turn);
   const own = (turn: number) => {
     const item = turn === 0 ? "lane" : `(lane + ${turn * threads}u)`;
     return (turn + 1) * threads <= count ? item : `min(${item}, ${count - 1}u)`;
