@@ -132,6 +132,34 @@ async function outcome(child: Deno.ChildProcess): Promise<{ code: number; out: s
   return { code: (await child.status).code, out, err };
 }
 
+Deno.test("serve_studio.ts builds, prints the address, serves the page, and ends cleanly at Ctrl-C", async () => {
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--no-check", `${ROOT}tools/serve_studio.ts`, "--port", "0"],
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
+  let said = "";
+  while (!said.includes("\n")) {
+    const { value, done } = await reader.read();
+    if (done) break;
+    said += value;
+  }
+  const [, address] = /^The studio is at (http:\/\/127\.0\.0\.1:\d+\/) /.exec(said)!;
+  const html = await (await fetch(address)).text();
+  const [, script] = /<script type="module" src="([^"]*)">/.exec(html)!;
+  const served = await fetch(new URL(script, address));
+  assertEquals([served.status, served.headers.get("content-type")], [200, "text/javascript; charset=utf-8"]);
+  await served.body!.cancel();
+  if (Deno.build.os !== "windows") {
+    child.kill("SIGINT");
+    const [{ code }, errors] = await Promise.all([child.status, new Response(child.stderr).text()]);
+    assertEquals([code, errors], [0, ""]);
+  }
+  await reader.cancel();
+});
+
 Deno.test("./run studio explains itself, and says which flag or port is wrong", async () => {
   const help = await outcome(runStudio(["--help"]));
   assertEquals([help.code, help.err], [0, ""]);

@@ -43,8 +43,15 @@ const property = (name: string) => getComputedStyle(document.documentElement).ge
 /** Pixels between the left edge and the axis: the same at all values, so that nothing moves. */
 const AXIS_WIDTH = 78;
 
+/** Distances between ticks of steps, tokens and counts, which are whole. */
+const WHOLE = [1, 2, 5].flatMap((digit) => [0, 1, 2, 3, 4, 5, 6].map((power) => digit * 10 ** power)).sort((
+  a,
+  b,
+) => a - b);
+
 function options(props: ChartProps, width: number, place: Signal<number | null>): uPlot.Options {
   const isEmpty = props.x.length === 0;
+  const countsAlone = props.curves.every(({ isBars }) => isBars);
   const axis = {
     stroke: property("--quiet"),
     font: "13px Figtree, system-ui, sans-serif",
@@ -61,12 +68,19 @@ function options(props: ChartProps, width: number, place: Signal<number | null>)
     cursor: { drag: { x: false, y: false }, points: { size: 7 }, y: false },
     scales: { x: { time: false, ...xRange(props) }, y: { range: (_, low, high) => yRange(low, high) } },
     axes: [
-      { ...axis, label: props.xLabel, size: 28, grid: { show: false } },
+      {
+        ...axis,
+        label: props.xLabel,
+        size: 28,
+        grid: { show: false },
+        incrs: WHOLE,
+      },
       {
         ...axis,
         label: props.unit,
         size: AXIS_WIDTH - 20,
         space: 40,
+        ...(countsAlone ? { incrs: WHOLE } : {}),
         values: (_, ticks) => ticks.map((tick) => isEmpty ? "" : showNumber(tick)),
       },
     ],
@@ -79,7 +93,7 @@ function options(props: ChartProps, width: number, place: Signal<number | null>)
         spanGaps: true,
         points: { show: isSparse ?? false, size: 7, fill: property(colour) },
         ...(isBars
-          ? { fill: property(colour), paths: uPlot.paths.bars!({ size: [0.94, Infinity], radius: 0.15 }) }
+          ? { fill: property(colour), paths: uPlot.paths.bars!({ size: [0.94, Infinity], radius: 0.06 }) }
           : {}),
       })),
     ],

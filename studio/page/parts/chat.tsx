@@ -4,7 +4,14 @@
  */
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
-import type { Answer, Conversation, Turn, Voice } from "../state/conversation.ts";
+import {
+  type Answer,
+  type Conversation,
+  type Turn,
+  USUAL_TOKENS,
+  usualTemperature,
+  type Voice,
+} from "../state/conversation.ts";
 import { model } from "../state/model.ts";
 import { NumberField } from "./field.tsx";
 import { Failure } from "./failure.tsx";
@@ -51,7 +58,9 @@ function One({ turn }: { turn: Turn }): JSX.Element {
 }
 
 /** How answers are chosen. */
-function SamplingFields({ conversation }: { conversation: Conversation }): JSX.Element {
+function SamplingFields(
+  { conversation, form }: { conversation: Conversation; form: Voice["form"] },
+): JSX.Element {
   const { sampling } = conversation;
   const { temperature, maxNewTokens } = sampling.value;
   return (
@@ -62,7 +71,7 @@ function SamplingFields({ conversation }: { conversation: Conversation }): JSX.E
           help="0: always the likeliest word; 1: as the model feels"
           min={0}
           max={2}
-          value={temperature ?? 0.7}
+          value={temperature ?? usualTemperature(form)}
           onChange={(value) => sampling.value = { ...sampling.value, temperature: value }}
         />
         <NumberField
@@ -70,7 +79,7 @@ function SamplingFields({ conversation }: { conversation: Conversation }): JSX.E
           isInteger
           min={1}
           max={model.value!.contextLength}
-          value={maxNewTokens ?? Math.min(128, model.value!.contextLength)}
+          value={maxNewTokens ?? USUAL_TOKENS}
           onChange={(value) => sampling.value = { ...sampling.value, maxNewTokens: value }}
         />
       </div>
@@ -148,7 +157,7 @@ export function Chat(props: {
             )}
         </form>
         <div class="row between">
-          <SamplingFields conversation={conversation} />
+          <SamplingFields conversation={conversation} form={props.form} />
           {count > 0 && (
             <button type="button" class="plain" onClick={() => conversation.clear()}>Clear</button>
           )}

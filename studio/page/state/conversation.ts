@@ -41,6 +41,12 @@ export type Sampling = Pick<
   "temperature" | "maxNewTokens" | "topK" | "topP" | "repetitionPenalty"
 >;
 
+/** Tokens of an answer, unless the reader asks for more. */
+export const USUAL_TOKENS = 128;
+
+/** Stories vary; of answers the likeliest is compared. */
+export const usualTemperature = (form: Voice["form"]): number => form === "text" ? 0.7 : 0;
+
 /** A conversation. */
 export class Conversation {
   readonly turns = signal<readonly Turn[]>([]);
@@ -88,7 +94,10 @@ export class Conversation {
     if (signal.aborted) return void (answer.state.value = "done");
     try {
       const { speaker, form } = answer.voice;
-      const options = { speaker, form, messages, ...this.sampling.value };
+      const options = {
+        ...{ speaker, form, messages, maxNewTokens: USUAL_TOKENS, temperature: usualTemperature(form) },
+        ...this.sampling.value,
+      };
       const facts = await call("chat", options, {
         signal,
         onEvent: (event) => {

@@ -41,7 +41,7 @@ function planSoon(): void {
 export function change(part: Partial<TrainingSettings>): void {
   if (!settings.value) return;
   settings.value = { ...settings.value, ...part };
-  planSoon();
+  if (Object.keys(part).some((key) => key !== "name")) planSoon();
 }
 
 /** Changes an option of the method; its default is left out. */

@@ -2,7 +2,7 @@
  * The road: its steps, where the reader is, and what each step has to show.
  * @module
  */
-import { computed, signal } from "@preact/signals";
+import { computed, effect, signal } from "@preact/signals";
 import { showPlural } from "../format.ts";
 import { announce } from "./announcement.ts";
 import { comparison } from "./conversation.ts";
@@ -37,6 +37,10 @@ addEventListener("hashchange", () => {
   step.value = fromAddress();
 });
 
+effect(() => {
+  document.title = `${titleOf(step.value)} · Studio: teach a model in this tab`;
+});
+
 /** Goes to a step. */
 export function go(id: StepId): void {
   if (step.value === id) return;
@@ -46,7 +50,9 @@ export function go(id: StepId): void {
 }
 
 /** A step's name. */
-export const titleOf = (id: StepId): string => STEPS.find((one) => one.id === id)!.title;
+export function titleOf(id: StepId): string {
+  return STEPS.find((one) => one.id === id)!.title;
+}
 
 /** What a step has to show: whether it is done, and one line. */
 export interface StepState {

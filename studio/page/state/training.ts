@@ -15,6 +15,7 @@ import type {
 import { call } from "../engine.ts";
 import { announce } from "./announcement.ts";
 import { showData } from "./data.ts";
+import { settings } from "./method.ts";
 import { model } from "./model.ts";
 import { refreshShelf } from "./shelf.ts";
 import { Task } from "./task.ts";
@@ -91,6 +92,7 @@ function take(event: TrainEvent): void {
       dropAfter(event.step);
       if (steps.length === 0) event.history.forEach(take);
       begun.value = event;
+      settings.value ??= event.settings; // a run of an earlier visit brings its own
       status.value = "running";
       drawSoon();
       break;

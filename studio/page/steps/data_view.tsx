@@ -58,7 +58,7 @@ function Lengths({ facts }: { facts: DataFacts }): JSX.Element {
         xLabel="tokens"
         unit="examples"
         height={200}
-        x={histogram.map(({ from, to }) => Math.round((from + to) / 2))}
+        x={histogram.map(({ from, to }) => (from + to - 1) / 2)}
         curves={[{
           name: "Examples",
           colour: "--accent",

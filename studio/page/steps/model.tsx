@@ -11,7 +11,7 @@ import { Drop } from "../parts/drop.tsx";
 import { SelectField, TextField } from "../parts/field.tsx";
 import { Fact, More, Opening, WayOn } from "../parts/frame.tsx";
 import { openingData } from "../state/data.ts";
-import { suggesting } from "../state/method.ts";
+import { plan, suggesting } from "../state/method.ts";
 import { lastModel } from "../state/last_model.ts";
 import { model, opening, storage } from "../state/model.ts";
 import { chooseModel, isTrying, tryBuiltin } from "../state/road.ts";
@@ -189,6 +189,11 @@ function OpenModel({ facts }: { facts: ModelFacts }): JSX.Element {
           about {wordsOf(facts.contextLength)} words
         </Fact>
         <Fact name="Family">{facts.modelType}</Fact>
+        {plan.value && (
+          <Fact name="To teach it" note={`of about ${showBytes(plan.value.budget)}`}>
+            {showBytes(plan.value.total)}
+          </Fact>
+        )}
       </dl>
       {facts.notes.map((note) => <p key={note} class="quiet">{note}</p>)}
     </section>

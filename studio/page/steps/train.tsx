@@ -123,11 +123,11 @@ function Now(): JSX.Element {
         {isPaused
           ? <button type="button" class="main" onClick={goOn}>Go on</button>
           : <button type="button" class="calm" disabled={!step} onClick={pause}>Pause</button>}
+        {isPaused && <button type="button" class="calm" onClick={() => go("compare")}>Compare now</button>}
         <button type="button" class="calm" disabled={!step} onClick={() => stop(true)}>Stop and keep</button>
         <button type="button" class="plain" onClick={() => step ? stop(false) : training.cancel()}>
           Stop and throw away
         </button>
-        {isPaused && <button type="button" class="calm" onClick={() => go("compare")}>Compare now</button>}
       </div>
       <TaskState task={steering} />
       {checkpointError.value && (
