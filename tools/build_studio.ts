@@ -135,6 +135,7 @@ export async function buildStudio(options: StudioOptions = {}): Promise<StudioBu
       ...shared,
       entryPoints: { engine },
       splitting: true,
+      keepNames: true, // adapter files and the script of a run name classes
       chunkNames: "engine-[name]-[hash]",
       external: ["node:*", ...outside],
     });

@@ -58,6 +58,11 @@ Deno.test("the studio teaches the built-in model in Chromium, keeps what it lear
     const files = unzipSync(await Deno.readFile(await download.path()));
     const names = Object.keys(files).map((path) => path.split("/").at(-1)).sort();
     assertEquals(names, ["README.md", "adapter_config.json", "adapter_model.safetensors"]);
+    const [script] = await Promise.all([
+      page.waitForEvent("download"),
+      press("Download: The same training as a script"),
+    ]);
+    assert((await Deno.readTextFile(await script.path())).includes("new LoraConfig({"));
 
     // A second tab would write over the first one's checkpoints.
     const second = await page.context().newPage();

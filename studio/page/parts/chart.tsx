@@ -147,6 +147,22 @@ function Legend({ props, place }: { props: ChartProps; place: Signal<number | nu
   );
 }
 
+const waiting: (() => void)[] = [];
+
+/** Draws charts one per frame: several at once would hold the page up. @returns takes it back */
+function drawInTurn(draw: () => void): () => void {
+  const next = () => {
+    waiting.shift()?.();
+    if (waiting.length > 0) requestAnimationFrame(next);
+  };
+  if (waiting.push(draw) === 1) requestAnimationFrame(next);
+  return () => {
+    const place = waiting.indexOf(draw);
+    if (place > 0) waiting.splice(place, 1);
+    else if (place === 0) waiting[0] = () => {}; // a frame is on its way to it
+  };
+}
+
 /** A chart, as wide as its place. */
 export function Chart(props: ChartProps): JSX.Element {
   const id = useId();
@@ -157,27 +173,35 @@ export function Chart(props: ChartProps): JSX.Element {
   const data = (isEmpty
     ? [[0], ...props.curves.map(() => [null])] // with no place at all there would be no axes
     : [props.x, ...props.curves.map(({ values }) => values)]) as unknown as uPlot.AlignedData;
+  const shown = useRef({ props, data });
   const shape = `${scheme.value} ${props.title} ${
     props.curves.map(({ name }) => name)
   } ${props.xEnd} ${isEmpty}`;
 
   useEffect(() => {
     const element = host.current!;
-    chart.current = new uPlot(options(props, element.clientWidth, place), data, element);
+    const takeBack = drawInTurn(() => {
+      const { props, data } = shown.current;
+      chart.current = new uPlot(options(props, element.clientWidth, place), data, element);
+      observer.observe(element);
+    });
     const observer = new ResizeObserver(() => {
       const width = element.clientWidth;
       if (width > 0 && width !== chart.current?.width) {
         chart.current?.setSize({ width, height: props.height });
       }
     });
-    observer.observe(element);
     return () => {
+      takeBack();
       observer.disconnect();
       chart.current?.destroy();
       chart.current = null;
     };
   }, [shape]);
-  useEffect(() => chart.current?.setData(data));
+  useEffect(() => {
+    shown.current = { props, data };
+    chart.current?.setData(data);
+  });
 
   return (
     <figure class="chart">

@@ -5,19 +5,33 @@
 import type { JSX } from "preact";
 import { signal } from "@preact/signals";
 import { LossLegend, LossTokens } from "../parts/tokens.tsx";
-import { samples, version } from "../state/training.ts";
+import { settings } from "../state/method.ts";
+import { begun, samples, version } from "../state/training.ts";
 
 /** Which sample is shown; null: always the newest. */
 const chosen = signal<number | null>(null);
 
+/** In place of samples, as high as they usually are. */
+function Awaited(): JSX.Element {
+  const every = begun.value?.settings.sampleEvery ?? settings.value?.sampleEvery ?? 0;
+  return (
+    <section class="panel samples" aria-labelledby="samples">
+      <h2 id="samples">What it writes</h2>
+      <p class="quiet">
+        {every > 0 ? `The first sample comes at step ${every} at the latest.` : "No samples were asked for."}
+      </p>
+    </section>
+  );
+}
+
 /** The samples, the newest first, with a slider back to the first. */
-export function Samples(): JSX.Element | null {
+export function Samples(): JSX.Element {
   void version.value; // drawn again when they grow
-  if (samples.length === 0) return null;
+  if (samples.length === 0) return <Awaited />;
   const place = Math.min(chosen.value ?? samples.length - 1, samples.length - 1);
   const { step, prompt, text, tokens } = samples[place];
   return (
-    <section class="panel" aria-labelledby="samples">
+    <section class="panel samples" aria-labelledby="samples">
       <div class="row between">
         <h2 id="samples">What it writes after {step === 0 ? "no step" : `step ${step}`}</h2>
         {samples.length > 1 && (
