@@ -84,6 +84,9 @@ const PROFILES: Readonly<Record<AdapterKind, Omit<DeviceProfile, "maxLoopIterati
   },
 };
 
+/** Rows of the tile that products of many rows take in subgroups: rows up to a multiple of it cost nothing. */
+const SUBGROUP_TILE_ROWS = 32;
+
 /** Names of software adapters, for runtimes that do not say whether theirs is one. */
 const SOFTWARE_NAMES = /llvmpipe|swiftshader|basic render/i;
 
@@ -97,9 +100,11 @@ export function deviceProfile(adapterName: string, isFallback?: boolean, subgrou
   const kind = isFallback ?? SOFTWARE_NAMES.test(adapterName) ? "software" : "hardware";
   const limited = /llvmpipe/i.test(adapterName) ||
     kind === "software" && !/swiftshader|basic render/i.test(adapterName);
+  const inSubgroups = kind === "software" && subgroupSize > 1;
   return {
     ...PROFILES[kind],
-    subgroupSize: kind === "software" ? subgroupSize : 0,
+    subgroupSize: inSubgroups ? subgroupSize : 0,
+    ...inSubgroups && { labelRowStep: SUBGROUP_TILE_ROWS },
     maxLoopIterations: limited ? 65535 : Infinity,
   };
 }

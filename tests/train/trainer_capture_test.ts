@@ -13,6 +13,7 @@ import {
 } from "../../train/mod.ts";
 import { DFT_LOSS } from "../../train/sft/dft_objective.ts";
 import { withTokenMeasures } from "../../train/token_measures.ts";
+import { changeProfile } from "../reference/profiles.ts";
 import { countingData, inFolder, tinyModel } from "./tiny_run.ts";
 
 interface Run {
@@ -27,19 +28,17 @@ interface Run {
   idleFloorBytes?: number;
   /** Bytes that records may keep beside the latest, as on hardware. */
   keeps?: number;
+  /** Rows of the head with a label are filled up to a multiple of this; default 8 where records are kept. */
+  labelRowStep?: number;
 }
 
 /** Losses, norms and trained weights of a run, and the launches that were replayed. */
 async function run(options: Run, captured: boolean) {
   const { args, dropout = 0, adapter = "lora", data = countingData(24), evaluates, callbacks, resume } =
     options;
-  const { idleFloorBytes, keeps, objective } = options;
+  const { idleFloorBytes, keeps, labelRowStep = keeps && 8, objective } = options;
   const device = await Device.create({ device: (await initDevice()).gpuDevice, idleFloorBytes });
-  if (keeps) {
-    Object.defineProperty(device, "profile", {
-      value: { ...device.profile, recordedBytes: keeps, labelRowStep: 8 },
-    });
-  }
+  if (labelRowStep) changeProfile(device, { recordedBytes: keeps ?? 0, labelRowStep });
   const base = await tinyModel(dropout, device);
   const model = adapter === "none" ? base : getPeftModel(
     base,
@@ -155,6 +154,7 @@ const CASES: Record<string, Run & { replays: boolean }> = {
       inputIds,
       labels: inputIds.map((id, t) => t < 9 ? -100 : id),
     })),
+    labelRowStep: 1,
     replays: false,
   },
   "labels of a few tokens, their rows filled up as on hardware": {
