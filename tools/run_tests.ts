@@ -2,8 +2,8 @@
  * Runs every check and every test, and closes with `N passed, N failed`; each check counts as one.
  *
  * `deno task test` runs all; `--quick` the static checks alone; `--filter NAME` or paths of test files the chosen tests
- * alone. Test files run in processes of their own, two at a time, so that none sees another's memory; the large ones run
- * with nothing beside them.
+ * alone. Test files run in processes of their own, three at a time on two cores, so that none sees another's memory; the
+ * large ones run with nothing beside them.
  * @module
  */
 import { checkLayers } from "./check_layers.ts";
@@ -229,7 +229,7 @@ function testJob(group: TestGroup, extra: readonly string[]): Job {
 async function runJobs(jobs: readonly Job[], workers: number): Promise<Counts> {
   const total: Counts = { passed: 0, failed: 0, skipped: [] };
   const waiting = [...jobs];
-  // Two software adapters at once serve each other best with a thread each.
+  // Several software adapters at once serve each other best with a thread each.
   const env: Record<string, string> = workers > 1 ? { LP_NUM_THREADS: "1" } : {};
   const worker = async () => {
     for (let job = waiting.shift(); job; job = waiting.shift()) {
@@ -250,7 +250,8 @@ async function main(args: readonly string[]): Promise<number> {
   const quick = chosen.length < args.length;
   const extra = chosen.filter((arg) => !paths.includes(arg));
   const whole = chosen.length === 0;
-  const workers = Math.max(1, Math.min(2, navigator.hardwareConcurrency));
+  // One more than there are cores: a test waits 11 ms for every number that it reads back.
+  const workers = Math.min(2, navigator.hardwareConcurrency) + 1;
   const checks = !whole ? [] : quick ? staticChecks() : [...staticChecks(), adapterCheck];
   const results = [await runJobs(checks.map(checkJob), workers)];
   if (!quick) {
