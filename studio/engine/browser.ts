@@ -18,6 +18,13 @@ function guessBudget(device: Device): number {
   return Math.min(8 * GIB, Math.max(2 * GIB, device.limits.maxBufferSize));
 }
 
+/** What a reader may know a device by: browsers tell no more of many than their maker and family. */
+function nameOf(device: Device): string {
+  const { description, device: model, vendor, architecture } = device.gpuDevice.adapterInfo ?? {};
+  const known = description || model || [vendor, architecture].filter((part) => part).join(" ");
+  return known || device.adapterName;
+}
+
 /** Makes the device. @throws {Refusal} where there is no WebGPU */
 export async function openDevice(budget: number | null): Promise<{ device: Device; facts: GpuFacts }> {
   let device: Device;
@@ -32,7 +39,7 @@ export async function openDevice(budget: number | null): Promise<{ device: Devic
   return {
     device,
     facts: {
-      name: device.adapterName,
+      name: nameOf(device),
       isSoftware: device.isFallback,
       maxBufferSize: device.limits.maxBufferSize,
       maxBindingSize: device.limits.maxStorageBufferBindingSize,

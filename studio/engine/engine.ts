@@ -148,7 +148,6 @@ export class Engine {
     train: async ({ settings }, call) => {
       const [model, data] = [this.#bench!.model, this.#bench!.data];
       checkBudget(settings, model, data, this.#bench!.budget);
-      await this.#storage!.persist();
       const runId = await this.#runs.begin(settings, model, data);
       return await this.#train(runId, settings, false, call);
     },

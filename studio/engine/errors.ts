@@ -115,6 +115,11 @@ const ADAPTER: Words = [
   "This adapter does not fit the open model, or is not whole.",
   "Open the model that it was made for, and load the adapter again.",
 ];
+const UNMERGEABLE: Words = [
+  "unsupported",
+  "An adapter of this method cannot be put into the model's weights.",
+  "Take home the .zip for peft in its place, or train a LoRA adapter.",
+];
 const SETTINGS: Words = [
   "bad-settings",
   "These settings do not work for this model and these data.",
@@ -154,6 +159,7 @@ function wordsOfCall(message: string, call: CallName | null): Words | null {
     case "chat":
     case "mix":
     case "export":
+      if (/Cannot merge/.test(message)) return UNMERGEABLE;
       return /adapter|merge/i.test(message) ? ADAPTER : null;
     default:
       return null;

@@ -70,7 +70,8 @@ export async function exportFiles(options: ExportOptions, context: ExportContext
         );
       }
       const model = modelOrNull(context, record);
-      const text = runScript(record, record.trained, model?.source ?? null);
+      const encode = (text: string) => model?.tokenizer.encode(text) ?? [0];
+      const text = runScript(record, record.trained, model?.source ?? null, encode);
       return file("train.ts", new Blob([text], { type: TEXT }));
     }
     case "gguf-adapter": {

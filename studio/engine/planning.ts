@@ -216,7 +216,7 @@ export function suggest(
   const spec = methodOf(method);
   const rows = data.facts.trainExamples;
   const isBuiltIn = model.source.kind === "builtin";
-  const batchSize = Math.min(rows, isBuiltIn ? 8 : isSoftware ? 4 : 8);
+  const batchSize = Math.min(rows, isSoftware ? 4 : 8);
   const epochs = rows <= 100 ? 8 : rows <= 1000 ? 3 : 1;
   const wanted = Math.max(20, Math.ceil(epochs * rows / batchSize));
   const steps = isBuiltIn ? 60 : Math.min(wanted, isSoftware ? 60 : 1000);

@@ -28,8 +28,11 @@ function dataText({ dataFiles, dataName }: TrainedFacts): string {
 const literal = (value: unknown) => JSON.stringify(value, null, 2).replaceAll(/"([a-zA-Z]\w*)":/g, "$1:");
 
 /** Fields that differ from what the class has without them. */
-function configText({ settings }: TrainedFacts): { name: string; fields: string } {
-  const setting = { steps: settings.steps, encode: () => [] };
+function configText(
+  { settings }: TrainedFacts,
+  encode: (text: string) => number[],
+): { name: string; fields: string } {
+  const setting = { steps: settings.steps, encode };
   const config = configOf(settings.method, settings.options, setting);
   const { name } = config.constructor;
   const given = config as unknown as Record<string, unknown>;
@@ -45,10 +48,18 @@ function configText({ settings }: TrainedFacts): { name: string; fields: string 
   return { name, fields: literal(Object.fromEntries(changed)) };
 }
 
-/** The text of train.ts. */
-export function runScript(record: AdapterRecord, trained: TrainedFacts, source: ModelSource | null): string {
+/**
+ * The text of train.ts.
+ * @param encode ids of a text, where the adapter is for tokens
+ */
+export function runScript(
+  record: AdapterRecord,
+  trained: TrainedFacts,
+  source: ModelSource | null,
+  encode: (text: string) => number[],
+): string {
   const { settings, length, learnPrompts, heldOut } = trained;
-  const { name, fields } = configText(trained);
+  const { name, fields } = configText(trained, encode);
   const args = {
     outputDir: "out",
     maxSteps: settings.steps,

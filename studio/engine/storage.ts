@@ -13,8 +13,6 @@ export interface BrowserStorage {
   getDirectory?(): Promise<WritableDirectoryHandle>;
   /** How much there is and how much is used. */
   estimate?(): Promise<{ quota?: number; usage?: number }>;
-  /** Asks that the browser does not clear it. */
-  persist?(): Promise<boolean>;
   /** Whether it promised that. */
   persisted?(): Promise<boolean>;
 }
@@ -104,11 +102,6 @@ export class EngineStorage {
     const { quota = null, usage = null } = found ?? {};
     const isPersisted = await this.#browser.persisted?.().catch(() => false) ?? false;
     return { isAvailable: this.isLasting, quota, usage, isPersisted };
-  }
-
-  /** Asks the browser to keep it. */
-  async persist(): Promise<void> {
-    await this.#browser.persist?.().catch(() => false);
   }
 
   /** Everything that lies there. @param inUse ids of entries that are open */

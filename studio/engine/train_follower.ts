@@ -58,6 +58,7 @@ export class TrainFollower implements TrainerCallback {
   #stepDone: number | null = null;
   #saveBegan = 0;
   #tokensBefore = 0;
+  #peakBytes = 0;
   #loss: number | null = null;
   #evalLoss: number | null = null;
 
@@ -106,6 +107,8 @@ export class TrainFollower implements TrainerCallback {
       ...{ type: "begin", runId, settings, step: state.globalStep, steps: state.maxSteps, history: events },
       ...{ parameters, trainableParameters },
     });
+    this.#peakBytes = Math.max(0, ...this.#speeds.map(({ deviceBytes }) => deviceBytes));
+    this.#options.device.resetPeakMemory();
     this.#phase("compiling", "Compiling the kernels for the first step");
     this.#mark = performance.now();
   }
@@ -141,7 +144,10 @@ export class TrainFollower implements TrainerCallback {
     const { globalStep: step, maxSteps, epoch, numInputTokensSeen: tokensSeen } = state;
     const stepMs = Math.max(0.01, (this.#stepDone ?? performance.now()) - this.#mark);
     this.#stepDone = null;
-    const { liveBytes: deviceBytes, peakBytes: peakDeviceBytes } = device.memory;
+    // most of what a step takes is given back before it ends
+    const { peakBytes: deviceBytes } = device.memory;
+    device.resetPeakMemory();
+    const peakDeviceBytes = this.#peakBytes = Math.max(this.#peakBytes, deviceBytes);
     const tokensPerSecond = 1000 * (tokensSeen - this.#tokensBefore) / stepMs;
     this.#tokensBefore = tokensSeen;
     this.#times = [...this.#times, stepMs].slice(-WINDOW);

@@ -39,7 +39,10 @@ export interface StorageFacts {
   readonly isAvailable: boolean;
   readonly quota: number | null;
   readonly usage: number | null;
-  /** Whether the browser promised not to clear it when the disk is full. */
+  /**
+   * Whether the browser promised not to clear it when the disk is full. Only a page may ask for that, with
+   * `navigator.storage.persist()`; workers cannot.
+   */
   readonly isPersisted: boolean;
 }
 

@@ -43,6 +43,7 @@ export type TrainEvent =
     readonly gradNorm: number;
     readonly tokensPerSecond: number;
     readonly tokensSeen: number;
+    /** The highest that the device held in this step, and in all so far. */
     readonly deviceBytes: number;
     readonly peakDeviceBytes: number;
     readonly stepMs: number;
