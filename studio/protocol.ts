@@ -35,7 +35,10 @@ export * from "./protocol/adapters.ts";
 
 /** Every call: what it takes and what it gives. */
 export interface Calls {
-  /** The first call: looks at the browser. It never fails for want of WebGPU: the answer says so. */
+  /**
+   * The first call: looks at the browser. It never fails for want of WebGPU: the answer says so. Called again, it looks
+   * again where there was a problem, and else takes another `memoryBudget`.
+   */
   start: { params: StartOptions; result: Environment };
   /** Opens a model in place of the open one. Events: `progress`. */
   openModel: { params: OpenModelOptions; result: ModelFacts };

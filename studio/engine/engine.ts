@@ -231,7 +231,10 @@ export class Engine {
 
   async #start(options: StartOptions): Promise<Environment> {
     const open = this.#bench;
-    if (open && this.#problem === null) return await this.#environment(open); // as a page does that asks again
+    if (open && this.#problem === null) { // a page that asks again
+      if (options.memoryBudget !== undefined) open.setBudget(options.memoryBudget);
+      return await this.#environment(open);
+    }
     this.#problem = this.#holdsStorage ? null : await takeStorage(this.#host.locks);
     this.#holdsStorage ||= this.#problem === null;
     this.#storage = await EngineStorage.open(this.#holdsStorage ? this.#host.storage : {});

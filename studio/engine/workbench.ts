@@ -40,6 +40,7 @@ export class Workbench {
   readonly #host: WorkbenchHost;
   readonly #options: StartOptions;
   readonly #storage: EngineStorage;
+  #budget: number | null;
   #device: Device | null = null;
   #gpu: GpuFacts | null = null;
   #model: OpenModel | null = null;
@@ -48,6 +49,7 @@ export class Workbench {
   /** Nothing is open yet. */
   constructor(options: StartOptions, storage: EngineStorage, host: WorkbenchHost) {
     this.#options = { ...options, assetsUrl: options.assetsUrl.replace(/\/?$/, "/") };
+    this.#budget = options.memoryBudget ?? null;
     this.#storage = storage;
     this.#host = host;
   }
@@ -84,10 +86,18 @@ export class Workbench {
     return this.#gpu!.memoryBudget;
   }
 
+  /** Changes how much device memory may be used. */
+  setBudget(bytes: number): void {
+    this.#budget = bytes;
+    if (!this.#device || !this.#gpu) return;
+    this.#device.memoryLimitBytes = bytes;
+    this.#gpu = { ...this.#gpu, memoryBudget: bytes, isBudgetGuessed: false };
+  }
+
   /** The device; a new one where the last one is lost. @throws {Refusal} where there is no WebGPU */
   async device(): Promise<Device> {
     if (this.#device && !this.#device.isLost) return this.#device;
-    const { device, facts } = await openDevice(this.#options.memoryBudget ?? null);
+    const { device, facts } = await openDevice(this.#budget);
     this.#device = device;
     this.#gpu = facts;
     void device.gpuDevice.lost.then(({ message }) => {

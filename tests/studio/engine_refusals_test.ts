@@ -38,6 +38,10 @@ Deno.test("the engine: two tabs, no WebGPU and too little memory are told in pla
     assert(!plan.fits && plan.advice.length === 1 && plan.advice[0].total <= 30e6, JSON.stringify(plan));
     const refusal = await refusalOf(small.client.call("train", { settings }), "out-of-memory");
     assertStringIncludes(refusal.whatToDo, plan.advice[0].text);
+    const { gpu: more } = await small.client.call("start", { assetsUrl, memoryBudget: 60e6 });
+    assertEquals([more?.memoryBudget, more?.isBudgetGuessed], [60e6, false]);
+    assertEquals((await small.client.call("plan", { settings })).budget, 60e6);
+    await small.client.call("start", { assetsUrl, memoryBudget: 30e6 });
     const { fits } = await small.client.call("plan", {
       settings: { ...settings, ...plan.advice[0].settings },
     });
