@@ -60,6 +60,8 @@ function startWorker(): Worker {
 }
 
 let client: EngineClient | null = null;
+/** Ends when the engine has started, or never will: a reader may be faster than it. */
+let started: Promise<unknown> = Promise.resolve();
 
 /** What an error is to a reader. */
 export function readError(error: unknown): StudioError {
@@ -73,13 +75,14 @@ export function readError(error: unknown): StudioError {
   };
 }
 
-/** Calls the engine; see {@linkcode EngineClient.call}. */
-export function call<Name extends CallName>(
+/** Calls the engine once it has started; see {@linkcode EngineClient.call}. */
+export async function call<Name extends CallName>(
   name: Name,
   params: Calls[Name]["params"],
   options: { onEvent?: (event: EngineEvent) => void; signal?: AbortSignal } = {},
 ): Promise<Calls[Name]["result"]> {
-  return client!.call(name, params, options);
+  await started;
+  return await client!.call(name, params, options);
 }
 
 /** Starts the engine and looks at the browser. Gives whether the studio can work. */
@@ -87,10 +90,12 @@ export async function startEngine(onEvent: (event: EngineEvent) => void): Promis
   client = new EngineClient(startWorker());
   client.onEvent = onEvent;
   try {
-    const found = await call("start", {
+    const starting = client.call("start", {
       assetsUrl: new URL("assets/", document.baseURI).href,
       hubEndpoint: hubOrigin,
     });
+    started = starting.catch(() => null);
+    const found = await starting;
     environment.value = found;
     if (found.problem) halt.value = found.problem;
   } catch (error) {
