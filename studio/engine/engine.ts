@@ -65,6 +65,8 @@ export class Engine {
   #shelf: Shelf | null = null;
   #training: Training | null = null;
   readonly #progress: ReturnType<typeof progressTeller>;
+  /** Whether a training runs or waits for its turn. */
+  #isAsked = false;
   /** Calls that use the device now. */
   #running = 0;
   /** The last of the calls that need the device. */
@@ -94,11 +96,18 @@ export class Engine {
     // an adapter may be answering while nothing trains
     const isFree = FREE.has(name) && (this.#training !== null || !TOUCHES_ADAPTERS.has(name));
     if (isFree) return await handler(params, call);
+    const trains = name === "train" || name === "resumeRun";
+    if (trains && this.#isAsked) throw new Refusal("busy", "A training is about to start.", "Wait for it.");
     if (this.#training) {
       if (DURING_PAUSE.has(name) && this.#training.isPaused) return await this.#queued(handler, params, call);
       throw new Refusal("busy", "A training is running.", "Pause it or stop it first.");
     }
-    return await this.#queued(handler, params, call);
+    this.#isAsked ||= trains;
+    try {
+      return await this.#queued(handler, params, call);
+    } finally {
+      if (trains) this.#isAsked = false;
+    }
   }
 
   async #queued<Params, Result>(

@@ -35,6 +35,7 @@ Deno.test("the engine: a paused run answers, a stopped one is kept or not, and a
         if (event.event === "train" && event.train.type === "step") reached();
       },
     });
+    await refusalOf(client.call("train", { settings }), "busy"); // a button pressed twice
     await first;
     await refusalOf(client.call("openModel", { source: { kind: "builtin" } }), "busy");
     await refusalOf(client.call("chat", { messages: [{ role: "user", content: "A" }] }), "busy");
