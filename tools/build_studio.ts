@@ -139,11 +139,13 @@ export async function buildStudio(options: StudioOptions = {}): Promise<StudioBu
       chunkNames: "engine-[name]-[hash]",
       external: ["node:*", ...outside],
     });
-    const isEntry = (path: string) => /^engine-[A-Z0-9]{8}\.js$/.test(path);
+    const isEntry = (path: string) => /^(?:engine|studio)-[A-Z0-9]{8}\.js$/.test(path);
     const engineFile = engineFiles.find(isEntry)!;
     const pageFiles = await write(output, {
       ...shared,
       entryPoints: { studio: `${ROOT}studio/page/main.tsx` },
+      splitting: true,
+      chunkNames: "studio-[name]-[hash]",
       loader: { ".woff2": "file" },
       jsx: "automatic",
       jsxImportSource: "preact",
@@ -153,9 +155,8 @@ export async function buildStudio(options: StudioOptions = {}): Promise<StudioBu
         STUDIO_VERSION: JSON.stringify(version),
       },
     });
-    const [page, style, font] = [".js", ".css", ".woff2"].map((end) =>
-      pageFiles.find((path) => path.endsWith(end))!
-    );
+    const page = pageFiles.find(isEntry)!;
+    const [style, font] = [".css", ".woff2"].map((end) => pageFiles.find((path) => path.endsWith(end))!);
     const filled: Record<string, string> = { policy: contentPolicy(hub), page, style, font };
     const html = (await Deno.readTextFile(`${ROOT}studio/index.html`))
       .replaceAll(/\{\{(\w+)\}\}/g, (_, name: string) => filled[name]);

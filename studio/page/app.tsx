@@ -13,6 +13,7 @@ import { suggesting } from "./state/method.ts";
 import { opening } from "./state/model.ts";
 import { step, type StepId } from "./state/road.ts";
 import { shelving } from "./state/shelf.ts";
+import { steering } from "./state/training.ts";
 import { AdaptersStep } from "./steps/adapters.tsx";
 import { CompareStep } from "./steps/compare.tsx";
 import { DataStep } from "./steps/data.tsx";
@@ -70,7 +71,7 @@ export function App(): JSX.Element {
             <Unfinished />
             <Step />
           </main>
-          <Dock tasks={[opening, openingData, suggesting, shelving]} />
+          <Dock tasks={[opening, openingData, suggesting, shelving, steering]} />
         </>
       )}
       <p class="hidden" aria-live="polite">{announcement.value}</p>

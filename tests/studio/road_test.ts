@@ -30,8 +30,7 @@ Deno.test("the studio teaches the built-in model in Chromium, keeps what it lear
     }
     await go("Train");
     await press("Start training");
-    await page.getByText("Learning…").waitFor();
-    await page.getByRole("heading", { name: "It has learned" }).waitFor();
+    await page.getByRole("heading", { name: "It has learned" }).waitFor({ timeout: 150 * seconds });
     const losses = await page.getByRole("img", { name: /^Error \(loss\)/ }).getAttribute("aria-label");
     assert(/Training: from \d\.\d+ to \d\.\d+ nats per token/.test(losses!), losses!);
     assert(await page.locator(".cost").count() > 50, "no token has a colour");

@@ -5,7 +5,7 @@
 import type { JSX } from "preact";
 import { useEffect, useId, useRef } from "preact/hooks";
 import { type Signal, signal } from "@preact/signals";
-import uPlot from "uplot";
+import type uPlot from "uplot";
 import { showNumber } from "../format.ts";
 import { scheme } from "../theme.ts";
 
@@ -49,7 +49,18 @@ const WHOLE = [1, 2, 5].flatMap((digit) => [0, 1, 2, 3, 4, 5, 6].map((power) => 
   b,
 ) => a - b);
 
-function options(props: ChartProps, width: number, place: Signal<number | null>): uPlot.Options {
+type Plot = typeof uPlot;
+
+/** uPlot, loaded when the first chart is shown: a first visit shows none. */
+let loading: Promise<Plot> | null = null;
+const loadPlot = () => loading ??= import("uplot").then((module) => module.default);
+
+function options(
+  Plot: Plot,
+  props: ChartProps,
+  width: number,
+  place: Signal<number | null>,
+): uPlot.Options {
   const isEmpty = props.x.length === 0;
   const countsAlone = props.curves.every(({ isBars }) => isBars);
   const axis = {
@@ -93,7 +104,7 @@ function options(props: ChartProps, width: number, place: Signal<number | null>)
         spanGaps: true,
         points: { show: isSparse ?? false, size: 7, fill: property(colour) },
         ...(isBars
-          ? { fill: property(colour), paths: uPlot.paths.bars!({ size: [0.94, Infinity], radius: 0.06 }) }
+          ? { fill: property(colour), paths: Plot.paths.bars!({ size: [0.94, Infinity], radius: 0.06 }) }
           : {}),
       })),
     ],
@@ -180,10 +191,15 @@ export function Chart(props: ChartProps): JSX.Element {
 
   useEffect(() => {
     const element = host.current!;
-    const takeBack = drawInTurn(() => {
-      const { props, data } = shown.current;
-      chart.current = new uPlot(options(props, element.clientWidth, place), data, element);
-      observer.observe(element);
+    let takeBack = () => {};
+    let isGone = false;
+    loadPlot().then((Plot) => {
+      if (isGone) return;
+      takeBack = drawInTurn(() => {
+        const { props, data } = shown.current;
+        chart.current = new Plot(options(Plot, props, element.clientWidth, place), data, element);
+        observer.observe(element);
+      });
     });
     const observer = new ResizeObserver(() => {
       const width = element.clientWidth;
@@ -192,6 +208,7 @@ export function Chart(props: ChartProps): JSX.Element {
       }
     });
     return () => {
+      isGone = true;
       takeBack();
       observer.disconnect();
       chart.current?.destroy();

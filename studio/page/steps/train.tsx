@@ -26,7 +26,6 @@ import {
   result,
   startTraining,
   status,
-  steering,
   stop,
   training,
 } from "../state/training.ts";
@@ -129,7 +128,6 @@ function Now(): JSX.Element {
           Stop and throw away
         </button>
       </div>
-      <TaskState task={steering} />
       {checkpointError.value && (
         <Failure
           error={checkpointError.value}
