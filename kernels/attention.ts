@@ -133,6 +133,8 @@ const REGISTERS: AttentionChoice = {
 
 /** Queries from which the subgroup variant makes up for what it takes longer to compile. */
 const MANY_QUERIES = 64;
+/** Threads of a subgroup from which it serves: with SwiftShader's four the first training step did not end within a minute. */
+const LEAST_SUBGROUP = 8;
 
 /** Whether a choice can serve a call; `tile` serves all. */
 export function servesAttention(
@@ -146,7 +148,9 @@ export function servesAttention(
 /** The division of work for a kind of adapter and a number of queries. */
 export function selectAttention({ kind, subgroupSize }: AdapterFacts, Tq: number): AttentionChoice {
   if (kind === "hardware") return REGISTERS;
-  if (subgroupSize > 1 && Tq >= MANY_QUERIES) return { ...SUBGROUP, WORKGROUP_SIZE: subgroupSize };
+  if (subgroupSize >= LEAST_SUBGROUP && Tq >= MANY_QUERIES) {
+    return { ...SUBGROUP, WORKGROUP_SIZE: subgroupSize };
+  }
   return Tq === 1 ? TILE_DECODE : TILE;
 }
 
