@@ -2,7 +2,7 @@
  * Runs every check and every test, and closes with `N passed, N failed`; each check counts as one.
  *
  * `deno task test` runs all; `--quick` the static checks alone; `--filter NAME` or paths of test files the chosen tests
- * alone. Test files run in processes of their own, three at a time on two cores, so that none sees another's memory; the
+ * alone. Test files run in processes of their own, four at a time on two cores, so that none sees another's memory; the
  * large ones run with nothing beside them.
  * @module
  */
@@ -68,11 +68,8 @@ export interface TestGroup {
   readonly files: readonly string[];
 }
 
-/** Files that take gigabytes, or measure memory or time: each runs alone. */
+/** Files that measure time: each runs alone. */
 const ALONE: ReadonlySet<string> = new Set([
-  "tests/model/gpt2/gpt2_small_test.ts",
-  "tests/model/memory_limit_test.ts",
-  "tests/peft/large_tables_test.ts",
   "tests/io/safetensors_header_test.ts",
   "tests/model/tokenizer/tokenizer_test.ts",
 ]);
@@ -81,6 +78,7 @@ const FIRST: readonly string[] = [
   "tests/examples/teach_test.ts",
   "tests/peft/contract_test.ts",
   "tests/autograd/ops",
+  "tests/model/gpt2/gpt2_small_test.ts",
   "tests/model/llama/smollm2_test.ts",
   "tests/examples/demo_test.ts",
 ];
@@ -250,8 +248,8 @@ async function main(args: readonly string[]): Promise<number> {
   const quick = chosen.length < args.length;
   const extra = chosen.filter((arg) => !paths.includes(arg));
   const whole = chosen.length === 0;
-  // One more than there are cores: a test waits 11 ms for every number that it reads back.
-  const workers = Math.min(2, navigator.hardwareConcurrency) + 1;
+  // Two more than there are cores: a test waits 11 ms for every number that it reads back.
+  const workers = Math.min(2, navigator.hardwareConcurrency) + 2;
   const checks = !whole ? [] : quick ? staticChecks() : [...staticChecks(), adapterCheck];
   const results = [await runJobs(checks.map(checkJob), workers)];
   if (!quick) {
