@@ -7,6 +7,7 @@
  * @module
  */
 import {
+  ATTENTION_STAGES,
   attentionBuffers,
   attentionDeclarations,
   type AttentionKernel,
@@ -255,26 +256,18 @@ function backwardKeyValueBody(options: AttentionKernelOptions): string[] {
   return lines;
 }
 
-const stages = {
-  forward: { body: forwardBody, length: "Tq", buffers: { o: "read_write", stats: "read_write" } },
-  backwardQuery: {
-    body: backwardQueryBody,
-    length: "Tq",
-    buffers: { dy: "read", o: "read", stats: "read_write", dq: "read_write" },
-  },
-  backwardKeyValue: {
-    body: backwardKeyValueBody,
-    length: "Tk",
-    buffers: { dy: "read", stats: "read", dkv: "read_write" },
-  },
-} as const;
+const bodies = {
+  forward: forwardBody,
+  backwardQuery: backwardQueryBody,
+  backwardKeyValue: backwardKeyValueBody,
+};
 
 /** A kernel for a subgroup of `options.threads`; `rows` is a multiple of 4, at most 32. */
 export function attentionSubgroup(
-  stage: keyof typeof stages,
+  stage: keyof typeof bodies,
   options: AttentionKernelOptions,
 ): AttentionKernel {
-  const { body, length, buffers: last } = stages[stage];
+  const { length, buffers: last } = ATTENTION_STAGES[stage];
   const buffers = attentionBuffers(options, { q: "read", kv: "read" }, last);
   return {
     name: attentionName(stage, options),
@@ -286,7 +279,7 @@ export function attentionSubgroup(
     wgsl: `${attentionDeclarations(options, buffers)}
 
 ${attentionSubgroupPlace(options, length)}
-${body(options).join("\n")}
+${bodies[stage](options).join("\n")}
 }
 `,
   };

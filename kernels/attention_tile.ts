@@ -8,6 +8,7 @@
  * @module
  */
 import {
+  ATTENTION_STAGES,
   attentionBuffers,
   attentionDeclarations,
   type AttentionKernel,
@@ -261,27 +262,15 @@ function backwardKeyValueBody(options: AttentionKernelOptions): string[] {
   return lines;
 }
 
-const stages = {
-  forward: {
-    body: forwardBody,
-    length: "Tq",
-    buffers: { o: "read_write", stats: "read_write" },
-  },
-  backwardQuery: {
-    body: backwardQueryBody,
-    length: "Tq",
-    buffers: { dy: "read", o: "read", stats: "read_write", dq: "read_write" },
-  },
-  backwardKeyValue: {
-    body: backwardKeyValueBody,
-    length: "Tk",
-    buffers: { dy: "read", stats: "read", dkv: "read_write" },
-  },
-} as const;
+const bodies = {
+  forward: forwardBody,
+  backwardQuery: backwardQueryBody,
+  backwardKeyValue: backwardKeyValueBody,
+};
 
 /** A kernel for software adapters; `rows` is 1 or 8, `headSize` is a parameter. */
-export function attentionTile(stage: keyof typeof stages, options: AttentionKernelOptions): AttentionKernel {
-  const { body, length, buffers: last } = stages[stage];
+export function attentionTile(stage: keyof typeof bodies, options: AttentionKernelOptions): AttentionKernel {
+  const { length, buffers: last } = ATTENTION_STAGES[stage];
   const buffers = attentionBuffers(options, { q: "read", kv: "read" }, last);
   return {
     name: attentionName(stage, options),
@@ -292,7 +281,7 @@ export function attentionTile(stage: keyof typeof stages, options: AttentionKern
     wgsl: `${attentionDeclarations(options, buffers)}
 
 ${attentionTilePlace(options, length)}
-${body(options).join("\n")}
+${bodies[stage](options).join("\n")}
 }
 `,
   };

@@ -14,13 +14,31 @@ import type { OpenData } from "./open_data.ts";
 import type { OpenModel } from "./open_model.ts";
 
 /** The Trainer's names of optimizers. */
-export const OPTIMIZERS = {
+const OPTIMIZERS = {
   adamw: "adamw_torch",
   adamw_8bit: "adamw_8bit",
   lion: "lion_32bit",
   adafactor: "adafactor",
   sgd: "sgd",
 } as const satisfies Record<TrainingSettings["optimizer"], OptimizerName>;
+
+/** What a run's settings are to the Trainer, in the studio as in the script of the run. */
+export function argumentsOf(settings: TrainingSettings) {
+  return {
+    maxSteps: settings.steps,
+    perDeviceTrainBatchSize: settings.batchSize,
+    gradientAccumulationSteps: settings.gradientAccumulation,
+    learningRate: settings.learningRate,
+    lrSchedulerType: settings.schedule,
+    warmupSteps: settings.warmupSteps,
+    optim: OPTIMIZERS[settings.optimizer],
+    weightDecay: settings.weightDecay,
+    maxGradNorm: settings.maxGradNorm,
+    seed: settings.seed,
+    gradientCheckpointing: settings.gradientCheckpointing,
+    fp16: settings.halfActivations,
+  };
+}
 
 /** What a rule of a setting says. */
 type Check = readonly [

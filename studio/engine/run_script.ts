@@ -5,7 +5,7 @@
 
 import type { ModelSource } from "../protocol.ts";
 import { configOf } from "./methods.ts";
-import { OPTIMIZERS } from "./planning.ts";
+import { argumentsOf } from "./planning.ts";
 import type { AdapterRecord, TrainedFacts } from "./shelf.ts";
 
 /** Where a script finds the model. */
@@ -62,18 +62,7 @@ export function runScript(
   const { name, fields } = configText(trained, encode);
   const args = {
     outputDir: "out",
-    maxSteps: settings.steps,
-    perDeviceTrainBatchSize: settings.batchSize,
-    gradientAccumulationSteps: settings.gradientAccumulation,
-    learningRate: settings.learningRate,
-    lrSchedulerType: settings.schedule,
-    warmupSteps: settings.warmupSteps,
-    optim: OPTIMIZERS[settings.optimizer],
-    weightDecay: settings.weightDecay,
-    maxGradNorm: settings.maxGradNorm,
-    seed: settings.seed,
-    gradientCheckpointing: settings.gradientCheckpointing,
-    fp16: settings.halfActivations,
+    ...argumentsOf(settings),
     packing: settings.packing,
     maxLength: length,
     textBlocks: true,

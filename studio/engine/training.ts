@@ -19,7 +19,7 @@ import { CANCELLED, Refusal, studioError } from "./errors.ts";
 import { virtualTokensOf } from "./methods.ts";
 import { examplesOf, type OpenData } from "./open_data.ts";
 import type { OpenModel } from "./open_model.ts";
-import { adapterConfig, checkSettings, OPTIMIZERS } from "./planning.ts";
+import { adapterConfig, argumentsOf, checkSettings } from "./planning.ts";
 import { type RunStore, tolerant } from "./run_store.ts";
 import type { NewAdapter, Shelf } from "./shelf.ts";
 import { bytesOf } from "./storage.ts";
@@ -240,19 +240,8 @@ export class Training {
     const { evalEvery, checkpointEvery } = settings;
     return {
       outputDir,
-      maxSteps: settings.steps,
-      perDeviceTrainBatchSize: settings.batchSize,
+      ...argumentsOf(settings),
       perDeviceEvalBatchSize: settings.batchSize,
-      gradientAccumulationSteps: settings.gradientAccumulation,
-      learningRate: settings.learningRate,
-      lrSchedulerType: settings.schedule,
-      warmupSteps: settings.warmupSteps,
-      optim: OPTIMIZERS[settings.optimizer],
-      weightDecay: settings.weightDecay,
-      maxGradNorm: settings.maxGradNorm,
-      seed: settings.seed,
-      gradientCheckpointing: settings.gradientCheckpointing,
-      fp16: settings.halfActivations,
       loggingSteps: 1,
       reportTo: "none",
       ...isEvaluated && evalEvery > 0

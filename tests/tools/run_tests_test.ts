@@ -52,13 +52,13 @@ Deno.test("judge() counts a process that ends badly as a failure, also after all
   assertEquals(judge({ ...passed, failed: 1 }, ends(1, null)), { ...passed, failed: 1, note: "" });
 });
 
-Deno.test("groupTests() takes every file once, quick folders together, large files alone", () => {
+Deno.test("groupTests() takes every file once, quick folders together, files that measure time alone", () => {
   const files = [
     "tests/io/a_test.ts",
     "tests/io/b_test.ts",
     "tests/kernels/c_test.ts",
     "tests/kernels/d_test.ts",
-    "tests/model/gpt2/gpt2_small_test.ts",
+    "tests/model/tokenizer/tokenizer_test.ts",
     "tests/peft/contract_test.ts",
   ];
   const { together, alone } = groupTests(files, []);
@@ -68,7 +68,7 @@ Deno.test("groupTests() takes every file once, quick folders together, large fil
     "tests/kernels/c_test.ts",
     "tests/kernels/d_test.ts",
   ]);
-  assertEquals(alone.map(({ name }) => name), ["tests/model/gpt2/gpt2_small_test.ts"]);
+  assertEquals(alone.map(({ name }) => name), ["tests/model/tokenizer/tokenizer_test.ts"]);
   assertEquals([...together, ...alone].flatMap((group) => group.files).sort(), files);
   assertEquals(groupTests(files, ["tests/kernels/"]).together.map(({ name }) => name), [
     "tests/kernels/c_test.ts",
