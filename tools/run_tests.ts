@@ -2,7 +2,7 @@
  * Runs every check and every test, and closes with `N passed, N failed`; each check counts as one.
  *
  * `deno task test` runs all; `--quick` the static checks alone; `--filter NAME` or paths of test files the chosen tests
- * alone. Test files run in processes of their own, four at a time on two cores, so that none sees another's memory; the
+ * alone. Test files run in processes of their own, three at a time on two cores, so that none sees another's memory; the
  * large ones run with nothing beside them.
  * @module
  */
@@ -70,6 +70,7 @@ export interface TestGroup {
 
 /** Files that measure time: each runs alone. */
 const ALONE: ReadonlySet<string> = new Set([
+  "tests/studio/page_test.ts",
   "tests/io/safetensors_header_test.ts",
   "tests/model/tokenizer/tokenizer_test.ts",
 ]);
@@ -248,8 +249,8 @@ async function main(args: readonly string[]): Promise<number> {
   const quick = chosen.length < args.length;
   const extra = chosen.filter((arg) => !paths.includes(arg));
   const whole = chosen.length === 0;
-  // Two more than there are cores: a test waits 11 ms for every number that it reads back.
-  const workers = Math.min(2, navigator.hardwareConcurrency) + 2;
+  // One more than there are cores: a test waits 11 ms for every number that it reads back.
+  const workers = Math.min(2, navigator.hardwareConcurrency) + 1;
   const checks = !whole ? [] : quick ? staticChecks() : [...staticChecks(), adapterCheck];
   const results = [await runJobs(checks.map(checkJob), workers)];
   if (!quick) {
