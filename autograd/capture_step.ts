@@ -218,9 +218,9 @@ function disposeAll(records: Map<string, RecordedStep<string>>): void {
 
 /**
  * Makes a step that is recorded and then replayed. `body` gets its inputs as int32 tensors (float32 where rows are
- * Float32Arrays) and returns one tensor, such as the loss; it must do the whole step (forward, `backward()`, optimizer step, `zeroGrad()`), read nothing back, and
- * make the same launches every time. What changes between steps goes through device buffers: the inputs, the
- * optimizer's step number and learning rate, the seeds of dropout.
+ * Float32Arrays) and returns one tensor, such as the loss; it must do the whole step (forward, `backward()`, optimizer
+ * step, `zeroGrad()`), read nothing back, and make the same launches every time. What changes between steps goes through
+ * device buffers: the inputs, the optimizer's step number and learning rate, the seeds of dropout.
  *
  * For inputs of new shapes, the first call runs `body`, the second runs and records it, later ones replay the record;
  * the numbers are the same bit for bit. The same happens again after a change of what a record depends on: train or

@@ -233,11 +233,13 @@ export abstract class CausalLM<Config extends ModelConfig = ModelConfig> extends
       const weight = head.headWeight();
       if (inputs.logProbs) {
         const rows = few ? takeRows(rowsOfHidden(hidden), few) : hidden;
-        const logProbs = this.#logProbs(rows, weight, few?.targets ?? targets, few === null);
+        const { logProbs, means } = this.#logProbs(rows, weight, few?.targets ?? targets, {
+          shiftLabels: few === null,
+          meanLogits: inputs.meanLogits === true && this.facts.logitSoftcap === undefined,
+        });
         const place = (x: Tensor) =>
           reshape(few ? placeRows(reshape(x, [x.size, 1]), few) : x, targets.shape);
-        const means = inputs.meanLogits ? this.#meanLogits(rows, weight) : null;
-        const meanLogits = means ? noGrad(() => place(means)) : undefined;
+        const meanLogits = means && noGrad(() => place(means));
         return new CausalLMOutput({ logProbs: few ? place(logProbs) : logProbs, meanLogits, pastKeyValues });
       }
       const options = { shiftLabels: true, numItemsInBatch };
@@ -258,18 +260,21 @@ export abstract class CausalLM<Config extends ModelConfig = ModelConfig> extends
     });
   }
 
-  /** Log-probabilities of `labels`, shaped as they are. */
-  #logProbs(hidden: Tensor, weight: Tensor | null, labels: Tensor, shiftLabels: boolean): Tensor {
-    const { logitSoftcap: softcap } = this.facts;
-    if (weight) return linearLogProbs(hidden, weight, labels, { shiftLabels, softcap });
-    return logProbsOf(this.#capped(this.lm_head.forward(hidden)), labels, { shiftLabels });
-  }
-
-  /** Mean logits of rows; null where they are capped. */
-  #meanLogits(hidden: Tensor, weight: Tensor | null): Tensor | null {
-    if (this.facts.logitSoftcap !== undefined) return null;
-    if (weight) return linearMeanLogits(hidden, weight);
-    return tidy(() => noGrad(() => mean(this.lm_head.forward(hidden), { axis: -1 })));
+  /** Log-probabilities of `labels`, shaped as they are; with `meanLogits` the mean logit of each row of `hidden`, too. */
+  #logProbs(
+    hidden: Tensor,
+    weight: Tensor | null,
+    labels: Tensor,
+    { shiftLabels, meanLogits }: { readonly shiftLabels: boolean; readonly meanLogits: boolean },
+  ): { logProbs: Tensor; means?: Tensor } {
+    if (weight) {
+      const options = { shiftLabels, softcap: this.facts.logitSoftcap };
+      const logProbs = linearLogProbs(hidden, weight, labels, options);
+      return { logProbs, ...meanLogits && { means: linearMeanLogits(hidden, weight) } };
+    }
+    const logits = this.#capped(this.lm_head.forward(hidden));
+    const logProbs = logProbsOf(logits, labels, { shiftLabels });
+    return { logProbs, ...meanLogits && { means: noGrad(() => mean(logits, { axis: -1 })) } };
   }
 
   #checkLabels(inputs: CausalLMInputs, labels: TokenIds): void {

@@ -52,7 +52,7 @@ export interface CausalLMInputs extends DecoderInputs, HeadInputs {
   numItemsInBatch?: number | Tensor;
   /** Give the log-probability of each label in place of their loss, see `CausalLMOutput.logProbs`; default false. */
   logProbs?: boolean;
-  /** With `logProbs`, the mean of the logits of each position with a label, too; default false. */
+  /** With `logProbs`, also the mean of the logits at each position that predicts a label; default false. */
   meanLogits?: boolean;
 }
 

@@ -19,13 +19,24 @@ export interface TokenMeasures {
   readonly entropy: number;
 }
 
-/** Measures of added up numbers. */
+/** Measures of the sums that `collectingTokenStats` adds to. */
 export function tokenMeasures([tokens, hits, entropies]: readonly number[]): TokenMeasures {
   return { tokens, meanTokenAccuracy: hits / tokens, entropy: entropies / tokens };
 }
 
-/** The same objective, which also measures tokens; it must have no sums of its own. */
+/**
+ * The same objective, whose logs also have `meanTokenAccuracy`, the part of the labels that had the largest logit, and
+ * `entropy`, the mean entropy in nats of the distributions that predicted them.
+ * @param objective such as `MODEL_LOSS`
+ * @throws {TypeError} for an objective that has measures of its own
+ */
 export function withTokenMeasures(objective: Objective): Objective {
+  const { sumCount } = objective;
+  if (sumCount !== 0) {
+    throw new TypeError(
+      `Cannot measure tokens: an objective without measures of its own is required, received one with ${sumCount} sums`,
+    );
+  }
   return {
     ...objective,
     measuresTokens: true,

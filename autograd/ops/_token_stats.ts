@@ -1,6 +1,6 @@
 /**
- * Counts, beside losses of tokens, how many targets there are, how many of them have the largest logit, and adds up the
- * entropies of their distributions. Off unless somebody asks.
+ * While token losses are computed, counts the targets and those of them that have the largest logit, and adds up the
+ * entropies of the distributions that predict them. Off unless somebody asks.
  * @module
  */
 
@@ -11,7 +11,7 @@ export { TOKEN_STATS };
 
 let collector: Tensor | null = null;
 
-/** Runs `body`; the losses of tokens in it add targets, hits and entropies to `sums`, float32 [3]. */
+/** Runs `body`; token losses in it add to `sums`, float32 [TOKEN_STATS]: targets, hits, and entropies in nats. */
 export function collectingTokenStats<T>(sums: Tensor, body: () => T): T {
   const before = collector;
   collector = sums;

@@ -4,7 +4,7 @@
  */
 import { defaultDevice, type Device } from "../../autograd/mod.ts";
 import { GPT2Config, GPT2LMHeadModel } from "../../model/mod.ts";
-import type { Example } from "../../train/mod.ts";
+import type { Example, TrainableModel } from "../../train/mod.ts";
 import { randomValues } from "../reference/matmul.ts";
 
 export const VOCABULARY = 40;
@@ -43,6 +43,17 @@ export async function weightsOf(model: GPT2LMHeadModel): Promise<Record<string, 
     [name, [...await parameter.data()]] as [string, number[]]
   );
   return Object.fromEntries(await Promise.all(entries));
+}
+
+/** Weights that train, by name. */
+export async function trainedWeightsOf(
+  model: Pick<TrainableModel, "namedParameters">,
+): Promise<Record<string, number[]>> {
+  const weights: Record<string, number[]> = {};
+  for (const [name, parameter] of model.namedParameters()) {
+    if (parameter.requiresGrad) weights[name] = [...await parameter.data()];
+  }
+  return weights;
 }
 
 /** Runs `body` with a new folder that is removed after it. */

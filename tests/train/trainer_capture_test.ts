@@ -14,7 +14,7 @@ import {
 import { DFT_LOSS } from "../../train/sft/dft_objective.ts";
 import { withTokenMeasures } from "../../train/token_measures.ts";
 import { changeProfile } from "../reference/profiles.ts";
-import { countingData, inFolder, tinyModel } from "./tiny_run.ts";
+import { countingData, inFolder, tinyModel, trainedWeightsOf } from "./tiny_run.ts";
 
 interface Run {
   args?: Partial<TrainingArguments>;
@@ -77,10 +77,7 @@ async function run(options: Run, captured: boolean) {
   const after = device.stats;
   const { peakBytes } = device.memory;
   const ran = after.bindGroupHits + after.bindGroupMisses - before.bindGroupHits - before.bindGroupMisses;
-  const weights: Record<string, number[]> = {};
-  for (const [name, parameter] of model.namedParameters()) {
-    if (parameter.requiresGrad) weights[name] = [...await parameter.data()];
-  }
+  const weights = await trainedWeightsOf(model);
   const logs = trainer.state.logHistory.map(
     ({ loss, gradNorm, learningRate, evalLoss, meanTokenAccuracy, entropy }) => ({
       ...{ loss, gradNorm, learningRate, evalLoss, meanTokenAccuracy, entropy },

@@ -10,11 +10,11 @@ import {
   ORPOTrainer,
   type PreferenceRows,
 } from "../../../train/mod.ts";
-import { randomValues } from "../../reference/matmul.ts";
-import { inFolder, LENGTH, tinyModel, VOCABULARY } from "../tiny_run.ts";
+import { changeProfile } from "../../reference/profiles.ts";
+import { inFolder, LENGTH, tinyModel, trainedWeightsOf } from "../tiny_run.ts";
+import { beginLora, drawnIds } from "./preference_rows.ts";
 
-const draws = randomValues(8, 2000).map((v) => Math.floor((v + 1) / 2 * (VOCABULARY - 1)));
-const ids = (at: number, length: number) => [...draws.subarray(at, at + length)];
+const ids = drawnIds(8, 2000);
 
 /** Pairs whose longest row has `length` tokens, most of them of the prompt unless it is short. */
 const pairs = (count: number, { prompt = 9, length = LENGTH, rejected = (i: number) => 2 + i % 4 } = {}) =>
@@ -45,19 +45,13 @@ const LORA = { r: 4, targetModules: ["c_attn", "c_proj"], loraDropout: 0.1 };
 async function run(test: Run, captured: boolean, more: { outputDir?: string; resume?: boolean } = {}) {
   const { Trainer = DPOTrainer, rows = pairs(12), args, labelRowStep = 8, reference, method = "lora" } = test;
   const device = await Device.create({ device: (await initDevice()).gpuDevice });
-  Object.defineProperty(device, "profile", {
-    value: { ...device.profile, recordedBytes: 64 * 2 ** 20, labelRowStep },
-  });
+  changeProfile(device, { recordedBytes: 64 * 2 ** 20, labelRowStep });
   const model = getPeftModel(
     await tinyModel(0.1, device),
     method === "lora" ? new LoraConfig(LORA) : new PrefixTuningConfig({ numVirtualTokens: 2 }),
   );
   if (reference === "adapter") model.addAdapter("ref", new LoraConfig({ r: 2, targetModules: ["c_attn"] }));
-  for (const [name, parameter] of model.namedParameters()) {
-    if (name.includes("lora_")) {
-      parameter.write(randomValues(name.length, parameter.size).map((v) => 0.1 * v));
-    }
-  }
+  beginLora(model);
   if (!captured) Object.defineProperty(model, "isCapturable", { value: false });
   const refModel = reference === "model" ? await tinyModel(0, device, 5) : undefined;
   const before = device.stats;
@@ -73,10 +67,7 @@ async function run(test: Run, captured: boolean, more: { outputDir?: string; res
   await trainer.train({ resumeFromCheckpoint: more.resume });
   const after = device.stats;
   const ran = after.bindGroupHits + after.bindGroupMisses - before.bindGroupHits - before.bindGroupMisses;
-  const weights: Record<string, number[]> = {};
-  for (const [name, parameter] of model.namedParameters()) {
-    if (parameter.requiresGrad) weights[name] = [...await parameter.data()];
-  }
+  const weights = await trainedWeightsOf(model);
   const { logHistory } = trainer.state;
   model.dispose();
   refModel?.dispose();

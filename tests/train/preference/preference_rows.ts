@@ -1,7 +1,8 @@
 /** Rows, a tokenizer and a model of tests of preference trainers. */
 import type { GPT2LMHeadModel } from "../../../model/mod.ts";
 import { getPeftModel, LoraConfig, type PeftModel } from "../../../peft/mod.ts";
-import type { PreferenceTokenizer } from "../../../train/mod.ts";
+import type { PreferenceTokenizer, TrainableModel } from "../../../train/mod.ts";
+import { randomValues } from "../../reference/matmul.ts";
 import { tinyModel, VOCABULARY } from "../tiny_run.ts";
 
 export const PAIRS = [
@@ -21,6 +22,20 @@ export async function lora(
 ): Promise<PeftModel<GPT2LMHeadModel>> {
   const config = new LoraConfig({ r: 2, targetModules: ["c_attn"], ...options });
   return getPeftModel(await tinyModel(dropout), config);
+}
+
+/** Token ids from a random list: those of [at, at + length). */
+export function drawnIds(seed: number, size: number): (at: number, length: number) => number[] {
+  const draws = randomValues(seed, size).map((v) => Math.floor((v + 1) / 2 * (VOCABULARY - 1)));
+  return (at, length) => [...draws.subarray(at, at + length)];
+}
+
+/** Gives LoRA weights as of a run that has begun: B of a new adapter is zero. */
+export function beginLora(model: Pick<TrainableModel, "namedParameters">, seed = 0): void {
+  for (const [name, parameter] of model.namedParameters()) {
+    if (!name.includes("lora_")) continue;
+    parameter.write(randomValues(seed + name.length, parameter.size).map((v) => 0.1 * v));
+  }
 }
 
 /** A character is a token; conversations are written as `u:…a:…`. */

@@ -9,11 +9,10 @@ import {
   ORPOTrainer,
   type PreferenceRows,
 } from "../../../train/mod.ts";
-import { randomValues } from "../../reference/matmul.ts";
-import { inFolder, tinyModel, VOCABULARY } from "../tiny_run.ts";
+import { inFolder, tinyModel, trainedWeightsOf } from "../tiny_run.ts";
+import { beginLora, drawnIds } from "./preference_rows.ts";
 
-const draws = randomValues(5, 400).map((v) => Math.floor((v + 1) / 2 * (VOCABULARY - 1)));
-const ids = (at: number, length: number) => [...draws.subarray(at, at + length)];
+const ids = drawnIds(5, 400);
 const PAIRS = Array.from({ length: 9 }, (_, i) => ({
   promptIds: ids(20 * i, 2 + i % 4),
   chosenIds: ids(20 * i + 6, 1 + i % 5),
@@ -29,11 +28,7 @@ async function adapted(seed: number): Promise<PeftModel> {
   const model = await tinyModel(0.2);
   const config = new LoraConfig({ r: 4, targetModules: ["c_attn", "c_proj"], loraDropout: 0.3 });
   const peft = getPeftModel(model, config) as unknown as PeftModel;
-  for (const [name, parameter] of peft.namedParameters()) {
-    if (parameter.requiresGrad) {
-      parameter.write(randomValues(seed + name.length, parameter.size).map((v) => 0.1 * v));
-    }
-  }
+  beginLora(peft, seed);
   return peft;
 }
 
@@ -65,10 +60,7 @@ async function run(
   } as DPOTrainerOptions);
   try {
     await trainer.train({ resumeFromCheckpoint: resume });
-    const weights: Record<string, number[]> = {};
-    for (const [name, parameter] of model.namedParameters()) {
-      if (parameter.requiresGrad) weights[name] = [...await parameter.data()];
-    }
+    const weights = await trainedWeightsOf(model);
     const { evalLoss, metrics } = await trainer.evaluate();
     return { logs: trainer.state.logHistory, weights, evaluation: { evalLoss, ...metrics } };
   } finally {
