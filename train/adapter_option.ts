@@ -4,6 +4,7 @@
  */
 
 import { type AdapterConfigLike, wrapWithAdapter } from "../nn/mod.ts";
+import { checkData } from "./data/check_data.ts";
 import { checkModel, type TrainableModel } from "./trainable_model.ts";
 
 export type { AdapterConfigLike };
@@ -14,14 +15,23 @@ export interface TakesAdapter {
   model: TrainableModel;
   /** An adapter that the model gets first, as by `getPeftModel`; `trainer.model` is the wrapped one. Default none. */
   peftConfig?: AdapterConfigLike | null;
+  /** What is trained on. */
+  trainDataset?: unknown;
+  /** What is evaluated on. */
+  evalDataset?: unknown;
 }
 
-/** The options with the model wrapped. @throws {TypeError} for no configuration, and a model that has adapters */
+/**
+ * The options with the model wrapped, once they are known to be right: what is refused leaves the model as it was.
+ * @throws {TypeError} for data that are none, for no configuration, and for a model that has adapters
+ */
 export function withAdapter<Options extends TakesAdapter>(
   action: string,
   options: Options,
 ): Omit<Options, "peftConfig"> {
   const { peftConfig = null, ...others } = options;
+  checkData("make a trainer", "trainDataset", options.trainDataset);
+  checkData("make a trainer", "evalDataset", options.evalDataset);
   if (peftConfig === null) return others;
   checkModel(action, options.model);
   if ("peftConfig" in options.model) {

@@ -13,18 +13,19 @@ import {
 import { ANSWERS, PAIRS, QUIET, TOKENIZER } from "./preference/preference_rows.ts";
 import { tinyModel } from "./tiny_run.ts";
 
-type Options = Pick<DPOTrainerOptions, "model" | "peftConfig">;
+type Options = Pick<DPOTrainerOptions, "model" | "peftConfig"> & { trainDataset?: never };
 const SFT_TOKENIZER = { ...TOKENIZER, decode: (ids: readonly number[]) => ids.join(" ") };
 const TRAINERS: Record<string, (options: Options) => Trainer> = {
   SFT: (options) =>
     new SFTTrainer({
-      ...{ ...options, processingClass: SFT_TOKENIZER as never, args: QUIET },
+      ...{ processingClass: SFT_TOKENIZER as never, args: QUIET },
       trainDataset: PAIRS.map(({ promptIds, chosenIds }) => ({ inputIds: [...promptIds, ...chosenIds] })),
+      ...options,
     }),
-  DPO: (options) => new DPOTrainer({ ...options, trainDataset: PAIRS, args: QUIET }),
-  KTO: (options) => new KTOTrainer({ ...options, trainDataset: ANSWERS, args: QUIET }),
-  ORPO: (options) => new ORPOTrainer({ ...options, trainDataset: PAIRS, args: QUIET }),
-  CPO: (options) => new CPOTrainer({ ...options, trainDataset: PAIRS, args: QUIET }),
+  DPO: (options) => new DPOTrainer({ trainDataset: PAIRS, args: QUIET, ...options }),
+  KTO: (options) => new KTOTrainer({ trainDataset: ANSWERS, args: QUIET, ...options }),
+  ORPO: (options) => new ORPOTrainer({ trainDataset: PAIRS, args: QUIET, ...options }),
+  CPO: (options) => new CPOTrainer({ trainDataset: PAIRS, args: QUIET, ...options }),
 };
 const config = () => new LoraConfig({ r: 2, targetModules: ["c_attn"] });
 
@@ -46,12 +47,17 @@ for (const [name, make] of Object.entries(TRAINERS)) {
     assertEquals(logs[0], logs[1]);
   });
 
-  Deno.test(`${name}Trainer refuses a peftConfig that is none, and one for a model with adapters, whose base stays as it was`, async () => {
+  Deno.test(`${name}Trainer refuses data or a peftConfig that are none, and a model with adapters, whose base stays as it was`, async () => {
     const base = await tinyModel();
     assertThrows(
       () => make({ model: base, peftConfig: { r: 8 } as never }),
       TypeError,
       "peftConfig must be the configuration of an adapter, such as new LoraConfig(), received object",
+    );
+    assertThrows(
+      () => make({ model: base, peftConfig: config(), trainDataset: "rows.jsonl" as never }),
+      TypeError,
+      "trainDataset must be an array of rows",
     );
     assertEquals([...base.namedParameters()].some(([path]) => path.includes("lora")), false);
     const model = getPeftModel(base, config());

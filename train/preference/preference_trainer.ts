@@ -115,8 +115,6 @@ export class PreferenceTrainer<E extends AnswerExample = AnswerExample> extends 
     parts: PreferenceParts<E>,
   ) {
     const { model, trainDataset, evalDataset, tokenizer, optimizers } = options;
-    checkData("make a trainer", "trainDataset", trainDataset);
-    checkData("make a trainer", "evalDataset", evalDataset);
     const callbacks = [...parts.args.disableDropout ? [WITHOUT_DROPOUT] : [], ...options.callbacks ?? []];
     const dataset = (rows: PreferenceRows | undefined) => rows && new AnswerDataset(rows, parts.read);
     const [train, evaluation] = [dataset(trainDataset), dataset(evalDataset)];

@@ -11,13 +11,7 @@ import { RowDataset } from "../data/row_dataset.ts";
 import type { EvalOutput } from "../evaluate.ts";
 import { type NamesTokenizer, oneTokenizer } from "../processing_class.ts";
 import { checkModel } from "../trainable_model.ts";
-import {
-  Trainer,
-  TRAINER_OPTIONS,
-  type TrainerOptions,
-  type TrainOptions,
-  type TrainOutput,
-} from "../trainer.ts";
+import { Trainer, TRAINER_OPTIONS, type TrainerOptions } from "../trainer.ts";
 import { DFT_LOSS } from "./dft_objective.ts";
 import { MODEL_LOSS } from "../objective.ts";
 import { type AdapterConfigLike, withAdapter } from "../adapter_option.ts";
@@ -153,14 +147,15 @@ export class SFTTrainer extends Trainer {
     checkOptions("make a trainer", wanted, [...TRAINER_OPTIONS, "formattingFunc", "peftConfig"]);
     checkModel("make a trainer", wanted.model);
     const args = wanted.args instanceof SFTConfig ? wanted.args : new SFTConfig(wanted.args);
-    const options = withAdapter("make a trainer", oneTokenizer("make a trainer", wanted));
-    const { args: _given, tokenizer, formattingFunc: _, trainDataset, evalDataset, ...rest } = options;
+    const given = oneTokenizer("make a trainer", wanted);
+    const { tokenizer } = given;
     if (!tokenizer) throw new TypeError("Cannot make a trainer: processingClass is required, received none");
-    if (!trainDataset) {
+    if (!given.trainDataset) {
       throw new TypeError("Cannot make a trainer: a trainDataset is required, received none");
     }
-    checkData("make a trainer", "trainDataset", trainDataset);
-    checkData("make a trainer", "evalDataset", evalDataset);
+    const options = withAdapter("make a trainer", given);
+    const { args: _args, tokenizer: _tokenizer, formattingFunc: _, trainDataset, evalDataset, ...rest } =
+      options;
     const maker = new DataMaker(options, tokenizer, args);
     const evalPacking = args.evalPacking ?? args.packing;
     const train = maker.make(trainDataset, args.packing);
@@ -196,12 +191,11 @@ export class SFTTrainer extends Trainer {
     return this.#train;
   }
 
-  /** Trains as `Trainer` does; says what was cut and left out of the data where `reportTo` is "console". */
-  override async train(options: TrainOptions = {}): Promise<TrainOutput> {
-    await this.#train.prepare();
+  /** Tokenizes the rows; says what was cut and left out of them where `reportTo` is "console". */
+  protected override async prepareData(dataset: Dataset): Promise<void> {
+    await super.prepareData(dataset);
     const { stats } = this.#train;
     if (stats && this.args.reportTo === "console") { for (const line of lossesOf(stats)) console.log(line); }
-    return await super.train(options);
   }
 
   /** The mean loss over a dataset, rows or examples; see `Trainer.evaluate`. */

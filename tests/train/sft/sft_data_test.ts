@@ -7,7 +7,7 @@ import type { Tokenizer } from "../../../model/mod.ts";
 import { getPeftModel, PromptTuningConfig } from "../../../peft/mod.ts";
 import { RowDataset, SFTConfig, type SFTData } from "../../../train/mod.ts";
 import { TEMPLATE } from "../../cli/chat_model.ts";
-import { tinyModel } from "../tiny_run.ts";
+import { inFolder, tinyModel } from "../tiny_run.ts";
 import {
   CHAT,
   chatTokenizer,
@@ -278,6 +278,17 @@ Deno.test("rows leave room for virtual tokens, and the console says what was cut
     "1 of 3 rows were left out, because nothing in them is learned, the first row 3",
   ]);
   adapted.dispose();
+});
+
+Deno.test("SFTTrainer refuses an outputDir that cannot be written to before it tokenizes rows", async () => {
+  await inFolder(async (folder) => {
+    const outputDir = `${folder}/file`;
+    await Deno.writeTextFile(outputDir, "kept");
+    const trainer = trainerOf([{ text: "x" }], await chatTokenizer(), { outputDir });
+    const message = "Cannot train: a folder that can be written to is required";
+    await assertRejects(() => trainer.train(), Error, message);
+    assertEquals(trainer.dataStats, null);
+  });
 });
 
 Deno.test("SFTConfig has TRL's defaults, and writes its settings by TRL's names", () => {
