@@ -131,17 +131,28 @@ Deno.test("resilientTrain() goes on from a checkpoint of a store after a lost de
   assertEquals([output.globalStep, restarts], [6, ["checkpoint-4"]]);
 });
 
-Deno.test("Reports that need a file system say so of a store", async () => {
+Deno.test("Reports that need a file system say so of a store, before data are read", async () => {
   const store = handleStore(new FakeDirectory(), "opfs");
   const model = await adapted();
-  const trainer = new Trainer({
-    model,
-    args: { ...ARGS, outputDir: store, reportTo: "tensorboard" },
-    trainDataset: DATA,
-  });
-  await assertRejects(
-    () => trainer.train(),
-    TypeError,
-    "Cannot write for TensorBoard: the path of outputDir or a folder is required",
-  );
+  let read = 0;
+  const trainDataset = { length: DATA.length, at: (i: number) => (read++, DATA[i]) };
+  for (
+    const [reportTo, outputDir, message] of [
+      [
+        "tensorboard",
+        store,
+        "write for TensorBoard: the path of a folder on disk is required as outputDir, received a store",
+      ],
+      [
+        "jsonl",
+        store,
+        "keep a run log: the path of a folder on disk is required as outputDir, received a store",
+      ],
+      ["jsonl", null, "keep a run log: the path of a folder on disk is required as outputDir, received none"],
+    ] as const
+  ) {
+    const trainer = new Trainer({ model, args: { ...ARGS, outputDir, reportTo }, trainDataset });
+    await assertRejects(() => trainer.train(), TypeError, `Cannot ${message}`);
+  }
+  assertEquals(read, 0);
 });

@@ -23,7 +23,8 @@ export interface ProgressDetails {
 
 /**
  * `step 12/150 | loss 2.3105 | 5,120 tokens/s | 0:23 left`; parts that are not known yet are left out. With details
- * `step 12/150 | loss 2.3105 | lr 2.0e-4 | norm 0.83 | 5,120 tokens/s | 214 MB | 0:23 left`.
+ * `step 12/150 | loss 2.3105 | lr 2.0e-4 | norm 0.83 | 5,120 tokens/s | 214 MB | 0:23 left`. The loss is that of the last
+ * log; between logs the line says of which step, as in `loss 2.3105 (step 10)`.
  */
 export function formatProgress(
   state: Readonly<TrainerState>,
@@ -32,7 +33,7 @@ export function formatProgress(
   const { globalStep, maxSteps, tokensPerSecond, numInputTokensSeen, logHistory } = state;
   const parts = [`step ${globalStep}/${maxSteps}`];
   const last = logHistory.findLast((entry) => "loss" in entry);
-  if (last) parts.push(`loss ${last.loss.toFixed(4)}`);
+  if (last) parts.push(`loss ${last.loss.toFixed(4)}${last.step < globalStep ? ` (step ${last.step})` : ""}`);
   if (details && last?.learningRate !== undefined) parts.push(`lr ${last.learningRate.toExponential(1)}`);
   if (details && last?.gradNorm !== undefined) parts.push(`norm ${last.gradNorm.toPrecision(2)}`);
   if (tokensPerSecond > 0 && globalStep > 0) {

@@ -12,6 +12,7 @@ import { piecesOf } from "../data/pieces.ts";
 import type { CallbackExtra, TrainerCallback, TrainerControl, TrainerState } from "../trainer_state.ts";
 import { deviceOf, trainableParameters } from "../trainable_model.ts";
 import type { TrainingArguments } from "../training_arguments.ts";
+import { reportFolder } from "./report_folder.ts";
 
 /** Name of the file in the run's folder. */
 export const RUN_LOG = "run_log.jsonl";
@@ -109,12 +110,7 @@ export class RunLog implements TrainerCallback {
     { model }: CallbackExtra,
   ): Promise<void> {
     const { about = {}, example, tokenizer } = this.#options;
-    const folder = this.#options.folder ?? args.outputDir;
-    if (typeof folder !== "string") {
-      throw new TypeError(
-        "Cannot keep a run log: the path of outputDir or a folder is required, received none",
-      );
-    }
+    const folder = reportFolder("jsonl", this.#options.folder ?? null, args);
     await makeDirectory(folder);
     const path = await joinPath(folder, RUN_LOG);
     const { globalStep } = state;

@@ -8,6 +8,7 @@ import { appendToFile, joinPath, listDirectory, makeDirectory } from "../../io/f
 import { snakeCase } from "../../options/table.ts";
 import type { CallbackExtra, TrainerCallback, TrainerControl, TrainerState } from "../trainer_state.ts";
 import type { TrainingArguments } from "../training_arguments.ts";
+import { reportFolder } from "./report_folder.ts";
 
 const FILE_PREFIX = "events.out.tfevents.";
 
@@ -103,13 +104,8 @@ export class TensorBoardLog implements TrainerCallback {
    * that this run goes on from no longer: nothing of them where it begins anew.
    */
   async onTrainBegin(args: TrainingArguments, { globalStep }: Readonly<TrainerState>): Promise<void> {
-    const { outputDir } = args;
-    if (this.#folder === null && typeof outputDir !== "string") {
-      throw new TypeError(
-        "Cannot write for TensorBoard: the path of outputDir or a folder is required, received none",
-      );
-    }
-    const folder = this.#folder ?? await joinPath(outputDir as string, TENSORBOARD_FOLDER);
+    const folder = this.#folder ??
+      await joinPath(reportFolder("tensorboard", null, args), TENSORBOARD_FOLDER);
     await makeDirectory(folder);
     const isUsed = (await listDirectory(folder)).some((name) => name.startsWith(FILE_PREFIX));
     const now = Date.now();

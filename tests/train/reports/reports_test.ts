@@ -341,4 +341,8 @@ Deno.test("formatProgress() tells rate, norm and memory where it is asked", () =
     formatProgress(state, { details: true, deviceBytes: 2.14e8 }),
     "step 5/10 | loss 2.0000 | lr 2.0e-4 | norm 0.50 | 100 tokens/s | 214 MB | 0:05 left",
   );
+  assertEquals(
+    formatProgress({ ...state, globalStep: 6 }),
+    "step 6/10 | loss 2.0000 (step 5) | 100 tokens/s | 0:03 left",
+  );
 });
