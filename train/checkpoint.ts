@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { FileSource, FolderSource } from "../io/file_source.ts";
+import type { FolderSource } from "../io/file_source.ts";
 import { type FolderTarget, openTarget, writeJsonTo } from "../io/folder_target.ts";
 import { type JsonObject, readJsonFrom } from "../io/json.ts";
 import { openFolder } from "../io/open_file.ts";
@@ -143,7 +143,7 @@ async function saveOptimizer(target: FolderTarget, optimizer: Optimizer): Promis
 }
 
 async function loadOptimizer(path: string, folder: FolderSource, optimizer: Optimizer): Promise<void> {
-  const file = await openSafetensors(await required(path, folder, OPTIMIZER));
+  const file = await openSafetensors(await folder.open(OPTIMIZER) ?? refuseWithout(path, OPTIMIZER));
   try {
     const parse = (key: string) => JSON.parse(file.metadata.get(key) ?? "null");
     const state: OptimizerStateDict["state"] = new Map();
@@ -167,10 +167,8 @@ async function loadOptimizer(path: string, folder: FolderSource, optimizer: Opti
   }
 }
 
-/** A file that every checkpoint has. */
-async function required(path: string, folder: FolderSource, name: string): Promise<FileSource> {
-  const source = await folder.open(name);
-  if (source) return source;
+/** Refuses a checkpoint without a file that every one has. */
+function refuseWithout(path: string, name: string): never {
   throw new Error(`Cannot resume from "${path}": "${name}" is required, received a checkpoint without it`);
 }
 
@@ -245,8 +243,8 @@ export async function saveCheckpoint(
     await writeJsonTo(target, "training_args.json", args.toJSON());
   }, about).catch((error) => explainFailure(place, error));
   if (args.saveTotalLimit !== null) {
-    const steps = (await place.list()).flatMap(({ step, session }) => session === null ? [] : [step] // no checkpoint of ours
-    );
+    const steps = (await place.list()).filter(({ session }) => session !== null) // others are no checkpoints of ours
+      .map(({ step }) => step);
     const kept = new Set([state.globalStep, ...args.loadBestModelAtEnd ? [state.bestGlobalStep] : []]);
     const surplus = steps.filter((step) => !kept.has(step)).slice(
       Math.max(0, args.saveTotalLimit - kept.size),
@@ -281,10 +279,8 @@ function checkData(path: string, now: DataOrder, then: DataOrder): void {
 export async function loadCheckpoint(place: CheckpointPlace, path: string, parts: RunParts): Promise<void> {
   const folder = await place.open(path);
   const { model, optimizer, scheduler, state, losses, data } = parts;
-  const read = async (name: string): Promise<JsonObject> => {
-    await (await required(path, folder, name)).close();
-    return (await readJsonFrom(folder, name, { maxBytes: MAX_STATE_BYTES }))!;
-  };
+  const read = async (name: string): Promise<JsonObject> =>
+    await readJsonFrom(folder, name, { maxBytes: MAX_STATE_BYTES }) ?? refuseWithout(path, name);
   const saved = await read("rng_state.json") as unknown as {
     random: { seed: number; step: number }[];
     data: DataOrder;

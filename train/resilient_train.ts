@@ -45,7 +45,8 @@ export interface ResilientOutput extends TrainOutput {
 async function newestWhole(trainer: Trainer | null, paths: readonly string[]): Promise<string | null> {
   const outputDir = trainer?.args.outputDir ?? null;
   if (outputDir === null) return null;
-  for (const path of paths.toReversed()) if (await isWhole(checkpointPlace(outputDir), path)) return path;
+  const place = checkpointPlace(outputDir);
+  for (const path of paths.toReversed()) if (await isWhole(place, path)) return path;
   return null;
 }
 
