@@ -18,7 +18,6 @@ import { LossWatchdog } from "./loss_watchdog.ts";
 import { MODEL_LOSS, type Objective } from "./objective.ts";
 import { oneTokenizer } from "./processing_class.ts";
 import { makeReports } from "./reports/make_reports.ts";
-import { checkReportFolders } from "./reports/report_folder.ts";
 import { type EvalOutput, evaluateLoss } from "./evaluate.ts";
 import { PredictionCollector } from "./metrics.ts";
 import { checkModel, type TrainableModel } from "./trainable_model.ts";
@@ -161,7 +160,6 @@ export class Trainer {
     const { model, args } = this;
     const place = args.outputDir === null ? null : checkpointPlace(args.outputDir);
     await place?.check("train");
-    checkReportFolders(args);
     await this.prepareData(dataset, signal);
     const control = this.#control;
     Object.assign(control, {

@@ -235,8 +235,11 @@ export class TrainingArguments {
         refuse(`outputDir must be a folder when saveStrategy is "${this.saveStrategy}", received null`);
       }
       this.saveStrategy = "no";
-      const kept = [this.reportTo].flat().find((name) => name !== "console" && name !== "none");
-      if (kept) refuse(`outputDir must be a folder when reportTo has "${kept}", received null`);
+    }
+    const file = [this.reportTo].flat().find((name) => name !== "console" && name !== "none");
+    if (file && typeof this.outputDir !== "string") {
+      const received = this.outputDir === null ? "null" : "a store";
+      refuse(`outputDir must be a folder when reportTo has "${file}", received ${received}`);
     }
     if (this.loadBestModelAtEnd) {
       this.metricForBestModel ??= "evalLoss";

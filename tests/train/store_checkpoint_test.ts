@@ -2,12 +2,20 @@
  * Checkpoints in a store, as a page keeps them, against those in a folder on disk.
  * @module
  */
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import type { FolderStore } from "../../io/folder_store.ts";
 import { handleStore } from "../../io/handle_store.ts";
 import { readAll } from "../../io/open_file.ts";
 import { getPeftModel, LoraConfig } from "../../peft/mod.ts";
-import { getLastCheckpoint, resilientTrain, Trainer, type TrainerCallback } from "../../train/mod.ts";
+import {
+  getLastCheckpoint,
+  resilientTrain,
+  RunLog,
+  TensorBoardLog,
+  Trainer,
+  type TrainerCallback,
+  TrainingArguments,
+} from "../../train/mod.ts";
 import { DeviceLostError } from "../../gpu/mod.ts";
 import { FakeDirectory } from "../io/fake_handles.ts";
 import { countingData, inFolder, tinyModel } from "./tiny_run.ts";
@@ -132,27 +140,30 @@ Deno.test("resilientTrain() goes on from a checkpoint of a store after a lost de
 });
 
 Deno.test("Reports that need a file system say so of a store, before data are read", async () => {
-  const store = handleStore(new FakeDirectory(), "opfs");
-  const model = await adapted();
-  let read = 0;
-  const trainDataset = { length: DATA.length, at: (i: number) => (read++, DATA[i]) };
-  for (
-    const [reportTo, outputDir, message] of [
-      [
-        "tensorboard",
-        store,
-        "write for TensorBoard: the path of a folder on disk is required as outputDir, received a store",
-      ],
-      [
-        "jsonl",
-        store,
-        "keep a run log: the path of a folder on disk is required as outputDir, received a store",
-      ],
-      ["jsonl", null, "keep a run log: the path of a folder on disk is required as outputDir, received none"],
-    ] as const
-  ) {
-    const trainer = new Trainer({ model, args: { ...ARGS, outputDir, reportTo }, trainDataset });
-    await assertRejects(() => trainer.train(), TypeError, `Cannot ${message}`);
+  const outputDir = handleStore(new FakeDirectory(), "opfs");
+  for (const reportTo of ["tensorboard", "jsonl"] as const) {
+    assertThrows(
+      () => new TrainingArguments({ ...ARGS, outputDir, reportTo }),
+      RangeError,
+      `outputDir must be a folder when reportTo has "${reportTo}", received a store`,
+    );
   }
-  assertEquals(read, 0);
+  const model = await adapted();
+  for (
+    const [report, action] of [[new TensorBoardLog(), "write for TensorBoard"], [
+      new RunLog(),
+      "keep a run log",
+    ]] as const
+  ) {
+    const trainer = new Trainer({
+      model,
+      args: { ...ARGS, outputDir },
+      trainDataset: DATA,
+      callbacks: [report],
+    });
+    const message =
+      `Cannot ${action}: a folder on disk is required, of its own or as outputDir, received a store`;
+    await assertRejects(() => trainer.train(), TypeError, message);
+  }
+  model.dispose();
 });

@@ -39,6 +39,6 @@ Deno.test("mean logits of an adapted head are those of the logits, from one prod
       assertAllClose([found.means![at]], [mean], { rtol: 1e-5, atol: 1e-6 });
     })
   );
-  assertEquals(found.launches - without.launches, 2, "the mean, and its place");
+  assertEquals(found.launches - without.launches, 3, "the mean in two launches, and its place");
   model.dispose();
 });

@@ -110,7 +110,7 @@ export class RunLog implements TrainerCallback {
     { model }: CallbackExtra,
   ): Promise<void> {
     const { about = {}, example, tokenizer } = this.#options;
-    const folder = reportFolder("jsonl", this.#options.folder ?? null, args);
+    const folder = reportFolder("keep a run log", this.#options.folder, args);
     await makeDirectory(folder);
     const path = await joinPath(folder, RUN_LOG);
     const { globalStep } = state;

@@ -105,7 +105,7 @@ export class TensorBoardLog implements TrainerCallback {
    */
   async onTrainBegin(args: TrainingArguments, { globalStep }: Readonly<TrainerState>): Promise<void> {
     const folder = this.#folder ??
-      await joinPath(reportFolder("tensorboard", null, args), TENSORBOARD_FOLDER);
+      await joinPath(reportFolder("write for TensorBoard", undefined, args), TENSORBOARD_FOLDER);
     await makeDirectory(folder);
     const isUsed = (await listDirectory(folder)).some((name) => name.startsWith(FILE_PREFIX));
     const now = Date.now();
