@@ -5,16 +5,19 @@
  * @module
  */
 import type { Chunks } from "./atomic_file.ts";
-import { type Bytes, checkRange, type FileSource, type FolderSource, memorySource } from "./file_source.ts";
+import { type Bytes, type FileSource, type FolderSource, memorySource } from "./file_source.ts";
 import { checkRelativePath, quote } from "./relative_path.ts";
 
 /** A file that is written in place: what a download that is continued later needs. */
 export interface UpdatedFile {
   /** Bytes that it has. */
   readonly size: number;
-  /** The bytes [offset, offset + length). */
+  /**
+   * The bytes [offset, offset + length), or fewer where the file ends before. A file that is streamed gives those that it
+   * had when it was opened.
+   */
   read(offset: number, length: number): Promise<Uint8Array>;
-  /** Writes bytes; the file grows if need be. */
+  /** Writes bytes; the file grows if need be. @throws {Error} naming the file and the reason, such as full storage */
   write(bytes: Uint8Array, offset: number): Promise<void>;
   /** Cuts the file. */
   truncate(size: number): Promise<void>;
@@ -78,8 +81,7 @@ class GrowingFile implements UpdatedFile {
   }
 
   read(offset: number, length: number): Promise<Uint8Array> {
-    checkRange("a file in memory", this.size, offset, length);
-    return Promise.resolve(this.#room.slice(offset, offset + length));
+    return Promise.resolve(this.#room.slice(offset, Math.min(this.size, offset + length)));
   }
 
   write(bytes: Uint8Array, offset: number): Promise<void> {

@@ -82,6 +82,7 @@ function cannot(action: string, path: string, cause: unknown): Error {
   return new Error(`Cannot ${action} ${quote(path)}: ${reasonOf(cause)}`, { cause });
 }
 
+/** Its methods are async, so that what the handle throws becomes a rejection. */
 class SyncFile implements UpdatedFile {
   readonly #access: SyncAccess;
   readonly #name: string;
@@ -95,17 +96,15 @@ class SyncFile implements UpdatedFile {
     return this.#access.getSize();
   }
 
-  read(offset: number, length: number): Promise<Uint8Array> {
+  async read(offset: number, length: number): Promise<Uint8Array> {
     const bytes = new Uint8Array(length);
-    const count = this.#access.read(bytes, { at: offset });
-    return Promise.resolve(bytes.subarray(0, count));
+    return bytes.subarray(0, await this.#access.read(bytes, { at: offset }));
   }
 
-  // deno-lint-ignore require-await -- so that what the handle throws rejects
   async write(bytes: Uint8Array, offset: number): Promise<void> {
     try {
       for (let at = 0; at < bytes.length;) {
-        const count = this.#access.write(bytes.subarray(at), { at: offset + at });
+        const count = await this.#access.write(bytes.subarray(at), { at: offset + at });
         if (count === 0) throw new DOMException("nothing was written", "QuotaExceededError");
         at += count;
       }
@@ -114,15 +113,13 @@ class SyncFile implements UpdatedFile {
     }
   }
 
-  // deno-lint-ignore require-await -- so that what the handle throws rejects
   async truncate(size: number): Promise<void> {
-    this.#access.truncate(size);
+    await this.#access.truncate(size);
   }
 
-  // deno-lint-ignore require-await -- so that what the handle throws rejects
   async close(): Promise<void> {
     try {
-      this.#access.flush();
+      await this.#access.flush();
     } catch (cause) {
       throw cannot("write", this.#name, cause);
     } finally {
@@ -220,7 +217,7 @@ function storeAt(root: WritableDirectoryHandle, name: string, place: readonly st
   };
   const namesOf = async (kind: string) => {
     const names: string[] = [];
-    for await (const [entry, { kind: found }] of await ownFolder().then((own) => own?.entries() ?? [])) {
+    for await (const [entry, { kind: found }] of (await ownFolder())?.entries() ?? []) {
       if (found === kind && !entry.endsWith(TEMPORARY)) names.push(entry);
     }
     return names.sort();
@@ -262,10 +259,10 @@ function storeAt(root: WritableDirectoryHandle, name: string, place: readonly st
         if (handle.move) await handle.move(file);
         else await copyFile(handle, await folder.getFileHandle(file, { create: true }), full);
       } catch (error) {
-        await folder?.removeEntry(file + TEMPORARY).catch(() => {});
         throw isNamed(error) ? error : cannot("write", full, error);
+      } finally {
+        await folder?.removeEntry(file + TEMPORARY).catch(() => {}); // none after a move
       }
-      if (folder) await folder.removeEntry(file + TEMPORARY).catch(() => {}); // none after a move
     },
     async update(path) {
       const names = parts(path);

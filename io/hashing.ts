@@ -13,28 +13,25 @@ export interface Hasher {
   digest(): string;
 }
 
-/** Starts a hash. */
-export async function newHasher(name: "sha1" | "sha256"): Promise<Hasher> {
-  if (hasHost()) {
-    const hash = (await host()).crypto.createHash(name);
-    const hasher: Hasher = {
-      update(bytes) {
-        hash.update(bytes);
-        return hasher;
-      },
-      digest: () => hash.digest("hex"),
-    };
-    return hasher;
-  }
-  const hash = name === "sha256"
+/** What computes it. */
+async function implementation(
+  name: "sha1" | "sha256",
+): Promise<{ update(bytes: Uint8Array): unknown; digest(): Uint8Array }> {
+  if (hasHost()) return (await host()).crypto.createHash(name);
+  return name === "sha256"
     ? (await import("@noble/hashes/sha2.js")).sha256.create()
     : (await import("@noble/hashes/legacy.js")).sha1.create();
+}
+
+/** Starts a hash. */
+export async function newHasher(name: "sha1" | "sha256"): Promise<Hasher> {
+  const hash = await implementation(name);
   const hasher: Hasher = {
     update(bytes) {
       hash.update(bytes);
       return hasher;
     },
-    digest: () => Array.from(hash.digest(), (byte: number) => byte.toString(16).padStart(2, "0")).join(""),
+    digest: () => Array.from(hash.digest(), (byte) => byte.toString(16).padStart(2, "0")).join(""),
   };
   return hasher;
 }

@@ -13,6 +13,12 @@ import { quote } from "./relative_path.ts";
 const API_TRIES = 5;
 const CONNECT_TRIES = 2;
 
+/** How often a call is tried that ends so. */
+function triesOf({ failure, status }: HubError): number {
+  if (failure === "offline") return CONNECT_TRIES;
+  return isTransient(status ?? 0) ? API_TRIES : 1;
+}
+
 /** An API call of the hub library, retried, with its errors as {@linkcode HubError}. */
 async function callApi<T>(connection: HubConnection, what: string, call: () => Promise<T>): Promise<T> {
   for (let attempt = 0;; attempt++) {
@@ -32,12 +38,7 @@ async function callApi<T>(connection: HubConnection, what: string, call: () => P
         );
       }
     }
-    const tries = error.failure === "offline"
-      ? CONNECT_TRIES
-      : isTransient(error.status ?? 0)
-      ? API_TRIES
-      : 1;
-    if (attempt + 1 >= tries) throw error;
+    if (attempt + 1 >= triesOf(error)) throw error;
     await waitToRetry(connection, attempt, undefined);
   }
 }
@@ -66,12 +67,7 @@ export async function askHub(connection: HubConnection, path: string, what: stri
           { cause },
         );
       }
-      const tries = cause.failure === "offline"
-        ? CONNECT_TRIES
-        : isTransient(cause.status ?? 0)
-        ? API_TRIES
-        : 1;
-      if (attempt + 1 >= tries) throw cause;
+      if (attempt + 1 >= triesOf(cause)) throw cause;
       await waitToRetry(connection, attempt, retryAfter);
     }
   }

@@ -11,8 +11,7 @@ import { makeDirectory } from "./files.ts";
 import type { UpdatedFile } from "./folder_store.ts";
 import { HubError } from "./hub_errors.ts";
 import type { HubConnection } from "./hub_fetch.ts";
-import { Download, type HubProgress, isIntact, type RemoteFile } from "./hub_transfer.ts";
-import { quote } from "./relative_path.ts";
+import { downloadFile, type HubProgress, isIntact, type RemoteFile } from "./hub_transfer.ts";
 
 /** An unfinished file that was not written to for so long belongs to nobody and may be continued. */
 const ABANDONED_AFTER_MS = 5_000;
@@ -114,33 +113,16 @@ export async function downloadBlob(
   await makeDirectory(path.dirname(blob));
   const incomplete = await claim(blob);
   try {
-    // A continued file may hold wrong bytes: then one more try from the first byte.
-    for (let round = 0;; round++) {
-      const handle = await fs.open(incomplete, "a+").then(async (created) => {
-        await created.close();
-        return await fs.open(incomplete, "r+");
-      });
-      try {
-        const { size } = await handle.stat();
-        const resumed = size > 0;
-        const target = new DiskFile(handle, size);
-        const intact = await new Download(connection, url, file, target, onProgress).run();
-        if (intact) {
-          await handle.sync();
-          break;
-        }
-        await handle.truncate(0);
-        if (!resumed || round > 0) {
-          throw new HubError(
-            "bad-answer",
-            `Cannot download ${
-              quote(file.path)
-            }: content with hash ${file.etag} is required, received other bytes`,
-          );
-        }
-      } finally {
-        await handle.close();
-      }
+    const handle = await fs.open(incomplete, "a+").then(async (created) => {
+      await created.close();
+      return await fs.open(incomplete, "r+");
+    });
+    try {
+      const target = new DiskFile(handle, (await handle.stat()).size);
+      await downloadFile(connection, url, file, target, onProgress);
+      await handle.sync();
+    } finally {
+      await handle.close();
     }
     await fs.rename(incomplete, blob);
     await syncDirectory(path.dirname(blob));

@@ -12,7 +12,7 @@ import { askHub } from "./hub_api.ts";
 import { cleanToken, isCommit } from "./hub_cache.ts";
 import { HubError } from "./hub_errors.ts";
 import type { HubConnection } from "./hub_fetch.ts";
-import { Download, type RemoteFile } from "./hub_transfer.ts";
+import { downloadFile, type RemoteFile } from "./hub_transfer.ts";
 import { readJsonFrom } from "./json.ts";
 import { isSafeRelativePath, quote } from "./relative_path.ts";
 
@@ -39,6 +39,9 @@ export interface StoredHubModel {
 
 /** What is noted beside the files. */
 interface Notes {
+  /** What was asked for: a branch, tag or commit. */
+  readonly revision: string;
+  /** The commit that it was at. */
   readonly commit: string;
   /** Whole files: their hashes and sizes. */
   readonly files: Readonly<Record<string, { readonly etag: string; readonly size: number }>>;
@@ -123,33 +126,6 @@ function choose(
   );
 }
 
-/** Downloads one file; what was there of it is continued. */
-async function transfer(
-  connection: HubConnection,
-  url: string,
-  file: RemoteFile,
-  store: FolderStore,
-  { onProgress, signal }: StoreHubOptions,
-): Promise<void> {
-  const target = await store.update(file.path);
-  try {
-    for (let round = 0;; round++) {
-      const resumed = target.size > 0;
-      if (await new Download(connection, url, file, target, onProgress, signal).run()) return;
-      await target.truncate(0);
-      if (resumed && round === 0) continue; // what was there may have been wrong
-      throw new HubError(
-        "bad-answer",
-        `Cannot download ${
-          quote(file.path)
-        }: content with hash ${file.etag} is required, received other bytes`,
-      );
-    }
-  } finally {
-    await target.close();
-  }
-}
-
 /** The folder of what is whole. */
 function folderOf(store: FolderStore, id: string, { files, ggufFile, commit }: Notes): StoredHubModel {
   const names = Object.keys(files);
@@ -165,9 +141,16 @@ function folderOf(store: FolderStore, id: string, { files, ggufFile, commit }: N
 const isUnreachable = (error: unknown) =>
   error instanceof HubError && (error.failure === "offline" || (error.status ?? 0) >= 500);
 
+/** Whether every file is there of what is asked for. */
+function isWhole(notes: Notes, revision: string, wanted: string | undefined): boolean {
+  return Object.keys(notes.parts).length === 0 && Object.keys(notes.files).length > 0 &&
+    [notes.revision, notes.commit].includes(revision) && (wanted ?? notes.ggufFile) === notes.ggufFile;
+}
+
 /**
  * Downloads a model of the hub into a store: its checkpoint in Hugging Face's layout with tokenizer, or its GGUF file.
- * What is there already is not asked for again; without network, a model that is whole is used as it is.
+ * What is there already is not asked for again, and files of an earlier commit that are not needed are removed; without
+ * network, a model that is whole is used as it is.
  *
  * @example
  * ```ts ignore
@@ -195,22 +178,20 @@ export async function storeHubModel(
     token: cleanToken(options.token ?? ""),
     timeouts: { connectMs: 10_000, stallMs: 30_000, retryMs: 500, ...options.timeouts },
   };
-  let notes = await readJsonFrom(store, NOTES).catch(() => undefined) as unknown as Notes | undefined;
+  const before = await readJsonFrom(store, NOTES).catch(() => undefined) as unknown as Notes | undefined;
   let commit: string;
   let files: RemoteFile[];
   try {
     commit = isCommit(revision) ? revision : await readCommit(connection, id, revision);
     files = await readTree(connection, id, commit);
   } catch (error) {
-    const isWhole = notes && Object.keys(notes.parts).length === 0 && Object.keys(notes.files).length > 0;
-    if (isUnreachable(error) && isWhole && (wanted ?? notes!.ggufFile) === notes!.ggufFile) {
-      return folderOf(store, id, notes!);
+    if (isUnreachable(error) && before && isWhole(before, revision, wanted)) {
+      return folderOf(store, id, before);
     }
     throw error;
   }
   const { chosen, ggufFile } = choose(id, files, wanted);
   options.checkBytes?.(chosen.reduce((sum, { size }) => sum + size, 0));
-  const before = notes;
   const whole = Object.fromEntries(
     chosen.flatMap(({ path, etag, size }) =>
       before?.files?.[path]?.etag === etag ? [[path, { etag, size }]] : []
@@ -219,19 +200,25 @@ export async function storeHubModel(
   const parts = Object.fromEntries(
     chosen.filter(({ path }) => !(path in whole)).map((file) => [file.path, file.etag]),
   );
-  for (const path of Object.keys(parts)) {
-    if (before?.parts?.[path] !== parts[path]) await store.remove(path); // of another commit
-  }
-  notes = { commit, ggufFile, files: whole, parts };
+  let notes: Notes = { revision, commit, ggufFile, files: whole, parts };
   const write = () => store.write(NOTES, `${JSON.stringify(notes)}\n`);
-  await write();
+  await write(); // before anything is removed: else a file that is gone would count as whole
+  for (const path of Object.keys({ ...before?.files, ...before?.parts, ...parts })) {
+    const isKept = path in whole || path in parts && before?.parts?.[path] === parts[path];
+    if (!isKept) await store.remove(path); // of another commit, or no longer needed
+  }
   for (const file of chosen) {
     const { path, etag, size } = file;
-    if (path in notes.files) continue;
+    if (path in whole) continue;
     const url = `${connection.hubUrl}/${id}/resolve/${commit}/${
       path.split("/").map(encodeURIComponent).join("/")
     }`;
-    await transfer(connection, url, file, store, options);
+    const target = await store.update(path);
+    try {
+      await downloadFile(connection, url, file, target, options.onProgress, options.signal);
+    } finally {
+      await target.close();
+    }
     const { [path]: _, ...left } = notes.parts;
     notes = { ...notes, files: { ...notes.files, [path]: { etag, size } }, parts: left };
     await write();

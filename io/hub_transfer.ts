@@ -65,7 +65,7 @@ interface Try {
 }
 
 /** A download of one file. */
-export class Download {
+class Download {
   #connection: HubConnection;
   #url: string;
   #file: RemoteFile;
@@ -208,5 +208,33 @@ export class Download {
     this.#hash.update(piece);
     this.#at += piece.length;
     this.#onProgress?.({ file: this.#file.path, loadedBytes: this.#at, totalBytes: this.#file.size });
+  }
+}
+
+/**
+ * Fetches what `target` lacks of a file, and checks the whole of it. Bytes that were there already may be wrong: then the
+ * file is fetched once more, from its first byte.
+ *
+ * @param target what is there of the file, and takes the rest; empty after content that is wrong.
+ * @param signal ends it by throwing its reason; what arrived stays.
+ * @throws {HubError} when the hub does not give the file, or gives other bytes than it announced.
+ */
+export async function downloadFile(
+  connection: HubConnection,
+  url: string,
+  file: RemoteFile,
+  target: UpdatedFile,
+  onProgress?: (progress: HubProgress) => void,
+  signal?: AbortSignal,
+): Promise<void> {
+  for (;;) {
+    const isContinued = target.size > 0;
+    if (await new Download(connection, url, file, target, onProgress, signal).run()) return;
+    await target.truncate(0);
+    if (isContinued) continue;
+    throw new HubError(
+      "bad-answer",
+      `Cannot download ${quote(file.path)}: content with hash ${file.etag} is required, received other bytes`,
+    );
   }
 }

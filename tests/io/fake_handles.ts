@@ -89,26 +89,18 @@ export class FakeDirectory implements WritableDirectoryHandle {
     this.quota = quota;
   }
 
-  // deno-lint-ignore require-await -- so that it rejects as a browser's does
-  async getDirectoryHandle(name: string, { create = false } = {}): Promise<FakeDirectory> {
-    const found = this.entryMap.get(name);
-    if (found instanceof FakeDirectory) return found;
-    if (found) throw mismatch(name);
-    if (!create) throw missing(name);
-    const made = new FakeDirectory(name, this.quota);
-    this.entryMap.set(name, made);
-    return made;
+  getDirectoryHandle(name: string, { create = false } = {}): Promise<FakeDirectory> {
+    const found = this.entryMap.get(name) ?? (create ? new FakeDirectory(name, this.quota) : undefined);
+    if (!(found instanceof FakeDirectory)) return Promise.reject(found ? mismatch(name) : missing(name));
+    this.entryMap.set(name, found);
+    return Promise.resolve(found);
   }
 
-  // deno-lint-ignore require-await -- so that it rejects as a browser's does
-  async getFileHandle(name: string, { create = false } = {}): Promise<FakeFile> {
-    const found = this.entryMap.get(name);
-    if (found instanceof FakeFile) return found;
-    if (found) throw mismatch(name);
-    if (!create) throw missing(name);
-    const made = new FakeFile(this, name);
-    this.entryMap.set(name, made);
-    return made;
+  getFileHandle(name: string, { create = false } = {}): Promise<FakeFile> {
+    const found = this.entryMap.get(name) ?? (create ? new FakeFile(this, name) : undefined);
+    if (!(found instanceof FakeFile)) return Promise.reject(found ? mismatch(name) : missing(name));
+    this.entryMap.set(name, found);
+    return Promise.resolve(found);
   }
 
   async removeEntry(name: string, { recursive = false } = {}): Promise<void> {

@@ -57,6 +57,10 @@ Deno.test("storeHubModel() downloads what a checkpoint needs once, checked, and 
     const renewed = await storeHubModel(ID, store, all);
     assertEquals([hub.hits.length, renewed.commit], [4, hub.commit]);
     assertEquals(await contents(renewed.folder, "tokenizer.json"), encoder.encode('{"new":1}'));
+    hub.commit = "e".repeat(40);
+    hub.files.delete("tokenizer.json");
+    await storeHubModel(ID, store, all);
+    assertEquals(await store.list(), ["config.json", "hub.json", "model.safetensors"]); // no room for what is not needed
   });
 });
 
@@ -145,6 +149,9 @@ Deno.test("storeHubModel() says what a hub answers, and without one uses what is
     const { folder } = await storeHubModel(ID, store, options);
     assertEquals(await contents(folder, "model.safetensors"), WEIGHTS);
     await assertFails(storeHubModel(ID, memoryStore("empty"), options), "status", "received 503");
+    const older = { ...options, revision: "0".repeat(40) };
+    await assertFails(storeHubModel(ID, store, older), "status", "received 503"); // what is whole is of another commit
+    await storeHubModel(ID, store, { ...options, revision: COMMIT });
     const silent = { ...options, fetch: () => Promise.reject(new TypeError("connection refused")) };
     await storeHubModel(ID, store, silent);
     await assertFails(storeHubModel(ID, memoryStore("empty"), silent), "offline", "connection refused");
