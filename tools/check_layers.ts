@@ -36,7 +36,7 @@ export const ARROWS: Readonly<Record<string, readonly string[]>> = {
   train: ["nn", "autograd", "io", "options"],
   plan: ["train", "peft", "model", "nn", "autograd", "options"],
   cli: ["mod.ts", "entries", "options"],
-  studio: ["mod.ts", "entries"],
+  studio: ["mod.ts", "entries", "options"],
   examples: ["mod.ts", "entries", "tools"],
   bench: [...CORE_FOLDERS, "mod.ts", "entries", "cli", "examples", "tools"],
   "auto_peft.ts": ["model", "peft", "io"],

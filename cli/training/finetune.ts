@@ -18,11 +18,12 @@ import {
   type TrainingArguments,
 } from "@peft/webgpu";
 import { resilientTrain, SCHEDULER_TYPES } from "@peft/webgpu/train";
+import { learningRateOf } from "../../options/method_defaults.ts";
 import { choice, flag, integer, number, positive, text } from "../../options/rules.ts";
 import { type Command, UsageError, type Values } from "../command.ts";
 import { InterruptedError, interruptible } from "../interrupt.ts";
 import { load, loadTokenizer, MODEL_FLAGS } from "../loading.ts";
-import { checkMethodFlags, learningRateOf, METHOD_FLAGS, methodConfig, readFields } from "./methods.ts";
+import { checkMethodFlags, METHOD_FLAGS, methodConfig, readFields } from "./methods.ts";
 import { preview } from "./preview.ts";
 import { ProgressBar } from "./progress.ts";
 import { numbersOf, RunReports, usedSettings } from "./run_reports.ts";

@@ -21,13 +21,20 @@ import {
   VeraConfig,
 } from "@peft/webgpu";
 import { choice, flag, integer, number, positive, text } from "../../options/rules.ts";
+import { adaLoraSchedule, type MethodName } from "../../options/method_defaults.ts";
 import { camelCase } from "../../options/names.ts";
 import { givenFlags } from "../command.ts";
 import { UsageError } from "../usage_error.ts";
 
+/** The method that trains every weight. */
+export const FULL = "full";
+
+/** Methods that make an adapter. */
+export type AdapterMethod = Exclude<MethodName, typeof FULL | "tokens">;
+
 /** Values of the flags that describe an adapter. */
 export interface MethodValues {
-  readonly method: string;
+  readonly method: AdapterMethod | typeof FULL;
   readonly rank: number;
   readonly alpha: number | undefined;
   readonly dropout: number;
@@ -44,8 +51,6 @@ export type AdapterConfig = LoraConfig | PrefixTuningConfig | BottleneckConfig |
 interface Method {
   /** Flags that mean something to it, beside --method-options. */
   readonly uses: readonly (keyof MethodValues)[];
-  /** Learning rate where none is given. */
-  readonly learningRate: number;
   /** Fields of the configuration from the flags. `steps` is how many the training has. */
   readonly fields: (values: MethodValues, steps: number) => Readonly<Record<string, unknown>>;
   /** The configuration. */
@@ -54,13 +59,11 @@ interface Method {
 
 /** A method with a configuration class. */
 function method<Fields>(
-  learningRate: number,
   Config: new (fields: Fields) => object,
   uses: Method["uses"],
   fields: Method["fields"],
 ): Method {
   return {
-    learningRate,
     uses,
     fields,
     make: (given) => new Config(given as Fields) as AdapterConfig,
@@ -94,78 +97,68 @@ const lycoris = (values: MethodValues) => ({
 const virtual = ({ "virtual-tokens": numVirtualTokens }: MethodValues) => ({ numVirtualTokens });
 const ofRank = ["rank", "alpha", "dropout", "targets"] as const;
 
-/** Every method; `full` trains the model itself. */
-export const METHODS: Readonly<Record<string, Method>> = {
-  lora: method(2e-4, LoraConfig, [...ofRank, "rslora"], lora),
-  dora: method(2e-4, LoraConfig, [...ofRank, "rslora"], (values) => ({
+/** What makes each adapter. */
+export const METHODS: Readonly<Record<AdapterMethod, Method>> = {
+  lora: method(LoraConfig, [...ofRank, "rslora"], lora),
+  dora: method(LoraConfig, [...ofRank, "rslora"], (values) => ({
     ...lora(values),
     useDora: true,
   })),
-  adalora: method(1e-3, AdaLoraConfig, ofRank, (values, totalStep) => ({
+  adalora: method(AdaLoraConfig, ofRank, (values, steps) => ({
     initR: Math.ceil(1.5 * values.rank),
     targetR: values.rank,
     loraAlpha: alphaOf(values),
     loraDropout: values.dropout,
     targetModules: linear(values),
-    totalStep,
-    tinit: Math.floor(0.1 * totalStep),
-    tfinal: Math.floor(0.3 * totalStep),
+    ...adaLoraSchedule(steps),
   })),
-  ia3: method(8e-3, IA3Config, ["targets"], (values) => ({
+  ia3: method(IA3Config, ["targets"], (values) => ({
     targetModules: usual(values),
   })),
-  vera: method(4e-3, VeraConfig, [
+  vera: method(VeraConfig, [
     "rank",
     "dropout",
     "targets",
   ], (
     values,
   ) => ({ r: values.rank, veraDropout: values.dropout, targetModules: usual(values) })),
-  loha: method(2e-4, LoHaConfig, ofRank, lycoris),
-  lokr: method(1e-3, LoKrConfig, ofRank, lycoris),
-  oft: method(1e-3, OFTConfig, ["targets", "dropout"], (values) => ({
+  loha: method(LoHaConfig, ofRank, lycoris),
+  lokr: method(LoKrConfig, ofRank, lycoris),
+  oft: method(OFTConfig, ["targets", "dropout"], (values) => ({
     targetModules: linear(values),
     moduleDropout: values.dropout,
   })),
-  boft: method(1e-3, BOFTConfig, ["targets", "dropout"], (values) => ({
+  boft: method(BOFTConfig, ["targets", "dropout"], (values) => ({
     targetModules: linear(values),
     boftDropout: values.dropout,
   })),
-  fourierft: method(1e-2, FourierFTConfig, ["targets"], (values) => ({
+  fourierft: method(FourierFTConfig, ["targets"], (values) => ({
     targetModules: usual(values),
   })),
-  ln: method(1e-3, LNTuningConfig, ["targets"], (values) => ({ targetModules: usual(values) })),
-  bitfit: method(1e-3, BitFitConfig, [], () => ({})),
-  prefix: method(1e-2, PrefixTuningConfig, ["virtual-tokens"], virtual),
-  prompt: method(3e-2, PromptTuningConfig, ["virtual-tokens"], virtual),
+  ln: method(LNTuningConfig, ["targets"], (values) => ({ targetModules: usual(values) })),
+  bitfit: method(BitFitConfig, [], () => ({})),
+  prefix: method(PrefixTuningConfig, ["virtual-tokens"], virtual),
+  prompt: method(PromptTuningConfig, ["virtual-tokens"], virtual),
   "p-tuning": method(
-    1e-3,
     PromptEncoderConfig,
     ["virtual-tokens"],
     (values) => ({ ...virtual(values), encoderHiddenSize: 128 }),
   ),
-  bottleneck: method(1e-3, BottleneckConfig, ["dropout"], (values) => ({
+  bottleneck: method(BottleneckConfig, ["dropout"], (values) => ({
     dropout: values.dropout,
   })),
 };
 
-/** The method that trains every weight. */
-export const FULL = "full";
-
-/** Learning rate of a method: adapters take more than whole models, and few parameters more than many. */
-export function learningRateOf(method: string): number {
-  return method === FULL ? 2e-5 : METHODS[method].learningRate;
-}
-
 /** Positions that the method's virtual tokens take in every row. */
 export function virtualTokensOf(values: Pick<MethodValues, "method" | "virtual-tokens">): number {
-  return METHODS[values.method]?.uses.includes("virtual-tokens") ? values["virtual-tokens"] : 0;
+  const { method } = values;
+  return method !== FULL && METHODS[method].uses.includes("virtual-tokens") ? values["virtual-tokens"] : 0;
 }
 
 /** Flags that describe the adapter. */
 export const METHOD_FLAGS = {
   method: {
-    rule: choice(...Object.keys(METHODS), FULL),
+    rule: choice(...Object.keys(METHODS) as AdapterMethod[], FULL),
     default: "lora",
     help: "What trains: an adapter of a method, or with full every weight",
   },

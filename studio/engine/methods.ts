@@ -23,6 +23,7 @@ import {
 } from "@peft/webgpu";
 import type { AdapterConfig } from "@peft/webgpu/peft";
 import type { OptionValue } from "../protocol.ts";
+import { adaLoraSchedule, type MethodName } from "../../options/method_defaults.ts";
 import { Refusal } from "./errors.ts";
 
 /** Options by name. */
@@ -40,7 +41,6 @@ export interface Setting {
 export interface MethodSpec {
   readonly title: string;
   readonly purpose: string;
-  readonly learningRate: number;
   /** Defaults that are other than the configuration's own. */
   readonly defaults: Options;
   /** Fields that the method sets by itself, from the options. */
@@ -51,129 +51,111 @@ export interface MethodSpec {
 const RANK = { r: 8 };
 const LINEAR = { targetModules: "all-linear" };
 
+/** Names of its methods: adapters alone. */
+export type StudioMethod = Exclude<MethodName, "full">;
+
 /** Every method, the recommended one first. */
-export const METHODS: Readonly<Record<string, MethodSpec>> = {
+export const METHODS: Readonly<Record<StudioMethod, MethodSpec>> = {
   lora: {
     title: "LoRA",
     purpose: "The usual choice: small, fast, switched and merged without a trace, and read everywhere.",
-    learningRate: 2e-4,
     defaults: { ...RANK, loraAlpha: 16, loraDropout: 0, ...LINEAR },
     Config: LoraConfig,
   },
   dora: {
     title: "DoRA",
     purpose: "LoRA that also trains the length of each weight's rows: a little better, a little slower.",
-    learningRate: 2e-4,
     defaults: { ...RANK, loraAlpha: 16, loraDropout: 0, useDora: true, ...LINEAR },
     Config: LoraConfig,
   },
   adalora: {
     title: "AdaLoRA",
     purpose: "LoRA that moves its ranks to the layers that need them most while it trains.",
-    learningRate: 1e-3,
     defaults: { initR: 12, targetR: 8, loraAlpha: 16, loraDropout: 0, ...LINEAR },
-    own: (_options, { steps }) => ({
-      totalStep: steps,
-      tinit: Math.floor(0.1 * steps),
-      tfinal: Math.floor(0.3 * steps),
-    }),
+    own: (_options, { steps }) => adaLoraSchedule(steps),
     Config: AdaLoraConfig,
   },
   ia3: {
     title: "(IA)³",
     purpose: "Scales keys, values and inner activations: the smallest adapter that still learns a style.",
-    learningRate: 8e-3,
     defaults: {},
     Config: IA3Config,
   },
   vera: {
     title: "VeRA",
     purpose: "Shares two random matrices among all layers and trains two vectors each: tiny files.",
-    learningRate: 4e-3,
     defaults: { r: 64 },
     Config: VeraConfig,
   },
   loha: {
     title: "LoHa",
     purpose: "Multiplies two low-rank changes: higher rank for the same size, known from image models.",
-    learningRate: 2e-4,
     defaults: { ...RANK, alpha: 16, ...LINEAR },
     Config: LoHaConfig,
   },
   lokr: {
     title: "LoKr",
     purpose: "Builds each change from a Kronecker product: very small, keeps the weight's structure.",
-    learningRate: 1e-3,
     defaults: { ...RANK, alpha: 16, ...LINEAR },
     Config: LoKrConfig,
   },
   oft: {
     title: "OFT",
     purpose: "Rotates weights in blocks: keeps what the model knows better than added changes do.",
-    learningRate: 1e-3,
     defaults: { ...LINEAR },
     Config: OFTConfig,
   },
   boft: {
     title: "BOFT",
     purpose: "Rotations in butterfly form: fewer parameters than OFT, slower.",
-    learningRate: 1e-3,
     defaults: { ...LINEAR },
     Config: BOFTConfig,
   },
   fourierft: {
     title: "FourierFT",
     purpose: "Trains a few frequencies of each change: small files for many layers.",
-    learningRate: 1e-2,
     defaults: {},
     Config: FourierFTConfig,
   },
   ln: {
     title: "LN tuning",
     purpose: "Trains the norms alone: almost nothing to store, for small shifts of style.",
-    learningRate: 1e-3,
     defaults: {},
     Config: LNTuningConfig,
   },
   bitfit: {
     title: "BitFit",
     purpose: "Trains biases alone: almost nothing to store, for models whose layers have biases.",
-    learningRate: 1e-3,
     defaults: {},
     Config: BitFitConfig,
   },
   prefix: {
     title: "Prefix tuning",
     purpose: "Learns keys and values that every layer reads first: the weights stay untouched.",
-    learningRate: 1e-2,
     defaults: { numVirtualTokens: 16 },
     Config: PrefixTuningConfig,
   },
   prompt: {
     title: "Prompt tuning",
     purpose: "Learns a prompt of made-up tokens: a few kilobytes, needs many steps.",
-    learningRate: 3e-2,
     defaults: { numVirtualTokens: 16 },
     Config: PromptTuningConfig,
   },
   "p-tuning": {
     title: "P-tuning",
     purpose: "Prompt tuning whose tokens come from a small network: steadier to train.",
-    learningRate: 1e-3,
     defaults: { numVirtualTokens: 16, encoderHiddenSize: 128 },
     Config: PromptEncoderConfig,
   },
   bottleneck: {
     title: "Bottleneck adapters",
     purpose: "Small networks between the layers, as AdapterHub has them: strong, and cannot be merged.",
-    learningRate: 1e-3,
     defaults: {},
     Config: BottleneckConfig,
   },
   tokens: {
     title: "Trainable tokens",
     purpose: "Trains the meaning of a few tokens alone: for new words and names.",
-    learningRate: 1e-2,
     defaults: { tokens: "" },
     own: ({ tokens }, { encode }) => {
       const tokenIndices = [...new Set(encode(String(tokens)))];
@@ -188,15 +170,16 @@ export const METHODS: Readonly<Record<string, MethodSpec>> = {
   },
 };
 
-/** A method by its name. @throws {Refusal} */
-export function methodOf(name: string): MethodSpec {
-  if (Object.hasOwn(METHODS, name)) return METHODS[name];
+/** Fails for what is no method's name. @throws {Refusal} */
+export function checkMethod(name: string): asserts name is StudioMethod {
+  if (Object.hasOwn(METHODS, name)) return;
   throw new Refusal("bad-settings", `There is no method "${name}".`, "Choose one of the list.");
 }
 
 /** The configuration of a method with options. @throws {Refusal} @throws {TypeError} for options that it does not have */
 export function configOf(method: string, options: Options, setting: Setting): AdapterConfig {
-  const { defaults, own, Config } = methodOf(method);
+  checkMethod(method);
+  const { defaults, own, Config } = METHODS[method];
   const { tokens, ...given } = { ...defaults, ...options };
   const targets = given.targetModules === "default" ? { targetModules: null } : {};
   const start = given.initLoraWeights === "true" ? { initLoraWeights: true } : {};

@@ -5,10 +5,11 @@
 
 import { type MemoryPlan as LibraryPlan, planAdapter, planMemory } from "@peft/webgpu";
 import type { OptimizerName } from "@peft/webgpu/train";
+import { learningRateOf } from "../../options/method_defaults.ts";
 import type { MemoryPlan, MethodInfo, TrainingSettings } from "../protocol.ts";
 import { Refusal, studioError } from "./errors.ts";
 import { canExportAsGguf, canMix } from "./adapter_facts.ts";
-import { configOf, methodOf, METHODS, virtualTokensOf } from "./methods.ts";
+import { checkMethod, configOf, METHODS, type StudioMethod, virtualTokensOf } from "./methods.ts";
 import { optionsOf } from "./method_options.ts";
 import type { OpenData } from "./open_data.ts";
 import type { OpenModel } from "./open_model.ts";
@@ -80,7 +81,7 @@ export function checkSettings(settings: TrainingSettings): void {
   if (settings.name.trim() === "") {
     throw new Refusal("bad-settings", "The adapter has no name.", "Give it one: the shelf shows it.");
   }
-  methodOf(settings.method);
+  checkMethod(settings.method);
 }
 
 /** The configuration of the adapter that settings describe. */
@@ -114,32 +115,34 @@ function planOf(settings: TrainingSettings, model: OpenModel, data: OpenData | n
   });
 }
 
-/** What settings that do not fit may become, the mildest change first. */
-function changesOf(settings: TrainingSettings): { text: string; settings: Partial<TrainingSettings> }[] {
-  const { batchSize, gradientAccumulation, gradientCheckpointing } = settings;
-  const changes: { text: string; settings: Partial<TrainingSettings> }[] = [];
-  const checkpointing = { gradientCheckpointing: true };
-  if (!gradientCheckpointing) {
-    changes.push({
-      text: "Gradient checkpointing: the same result, a third more time",
-      settings: checkpointing,
-    });
-  }
-  for (let batch = Math.floor(batchSize / 2); batch >= 1; batch = Math.floor(batch / 2)) {
-    const parts = {
-      batchSize: batch,
-      gradientAccumulation: Math.ceil(gradientAccumulation * batchSize / batch),
-    };
-    changes.push({
-      text: `Batches of ${batch}, ${parts.gradientAccumulation} per step, with gradient checkpointing`,
-      settings: { ...parts, ...checkpointing },
-    });
-  }
-  return changes;
-}
-
-/** Plans of advice that are made at most: each runs the training without arithmetic. */
+/** Plans of smaller batches that are made at most: each runs the training without arithmetic. */
 const MOST_PLANS = 4;
+
+/** What settings that do not fit may become: the mildest change that does, if there is one. */
+function adviceOf(
+  settings: TrainingSettings,
+  model: OpenModel,
+  data: OpenData | null,
+  budget: number,
+  withCheckpointing: number,
+): MemoryPlan["advice"] {
+  const { batchSize, gradientAccumulation } = settings;
+  const checkpointing = { gradientCheckpointing: true };
+  if (withCheckpointing <= budget) {
+    const text = "Gradient checkpointing: the same result, a third more time";
+    return [{ text, settings: checkpointing, total: withCheckpointing }];
+  }
+  for (let half = 1; half <= MOST_PLANS; half++) {
+    const batch = Math.floor(batchSize / 2 ** half);
+    if (batch < 1) break;
+    const perStep = Math.ceil(gradientAccumulation * batchSize / batch);
+    const change = { batchSize: batch, gradientAccumulation: perStep, ...checkpointing };
+    const { total } = planOf({ ...settings, ...change }, model, data);
+    const text = `Batches of ${batch}, ${perStep} per step, with gradient checkpointing`;
+    if (total <= budget) return [{ text, settings: change, total }];
+  }
+  return [];
+}
 
 /** What a training takes, and where it does not fit, what would. */
 export function plan(
@@ -149,21 +152,12 @@ export function plan(
   budget: number,
 ): MemoryPlan {
   checkSettings(settings);
-  const { weights, adapter, optimizer, activations, head, total, trainableParameters } = planOf(
-    settings,
-    model,
-    data,
-  );
+  const planned = planOf(settings, model, data);
+  const { weights, adapter, optimizer, activations, head, total, trainableParameters } = planned;
   const gradients = Math.min(activations, 4 * trainableParameters);
-  const advice: MemoryPlan["advice"][number][] = [];
-  if (total > budget) {
-    for (const change of changesOf(settings).slice(0, MOST_PLANS)) {
-      const { total } = planOf({ ...settings, ...change.settings }, model, data);
-      if (total > budget) continue;
-      advice.push({ ...change, total });
-      break;
-    }
-  }
+  const advice = total <= budget
+    ? []
+    : adviceOf(settings, model, data, budget, planned.withCheckpointing.total);
   return {
     ...{ weights, adapter, gradients, optimizer, activations: activations - gradients, head, total },
     ...{ trainableParameters, budget, fits: total <= budget, advice },
@@ -194,8 +188,10 @@ const ADAMW_BYTES = 12;
 
 /** Every method, with what it takes in a model. */
 export function methodInfos(model: OpenModel): MethodInfo[] {
-  return Object.entries(METHODS).map(([method, spec]): MethodInfo => {
-    const { title, purpose, learningRate } = spec;
+  return (Object.keys(METHODS) as StudioMethod[]).map((method): MethodInfo => {
+    const spec = METHODS[method];
+    const { title, purpose } = spec;
+    const learningRate = learningRateOf(method);
     const options = optionsOf(method, spec);
     const info = { method, title, purpose, isRecommended: method === "lora", options, learningRate };
     const setting = { steps: 100, encode: () => [0] };
@@ -231,7 +227,9 @@ export function suggest(
   budget: number,
   isSoftware: boolean,
 ): TrainingSettings {
-  const spec = methodOf(method);
+  checkMethod(method);
+  const spec = METHODS[method];
+  const learningRate = learningRateOf(method);
   const rows = data.facts.trainExamples;
   const isBuiltIn = model.source.kind === "builtin";
   const batchSize = Math.min(rows, isSoftware ? 4 : 8);
@@ -252,7 +250,7 @@ export function suggest(
     steps,
     batchSize,
     gradientAccumulation: 1,
-    learningRate: Math.min(spec.learningRate * factor, Math.max(spec.learningRate, 1e-2)),
+    learningRate: Math.min(learningRate * factor, Math.max(learningRate, 1e-2)),
     schedule: "cosine",
     warmupSteps: Math.ceil(steps / 20),
     optimizer: "adamw",

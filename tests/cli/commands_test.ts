@@ -190,7 +190,7 @@ Deno.test("--config reads YAML and JSON by names of flags, flags come first, and
   }
 });
 
-for (const method of Object.keys(METHODS)) {
+for (const method of Object.keys(METHODS) as (keyof typeof METHODS)[]) {
   Deno.test(`--method ${method} makes an adapter that trains`, async () => {
     const { uses } = METHODS[method];
     const sizes = [
