@@ -10,6 +10,7 @@ import { Refusal } from "./errors.ts";
 import type { OpenModel } from "./open_model.ts";
 import { runScript } from "./run_script.ts";
 import type { AdapterRecord, Shelf } from "./shelf.ts";
+import { copyFiles } from "./storage.ts";
 import { zip } from "./zip.ts";
 
 /** What an export may use. */
@@ -48,13 +49,9 @@ export async function exportFiles(options: ExportOptions, context: ExportContext
   };
   switch (options.what) {
     case "peft": {
-      const files = new Map<string, Blob>();
-      for (const path of (await folder.list()).filter((path) => path !== "about.json")) {
-        const source = (await folder.open(path))!;
-        files.set(path, new Blob([await source.read(0, source.size)]));
-        await source.close();
-      }
-      return file(`${name}.zip`, await zip(files, signal, count));
+      const out = blobFolder();
+      await copyFiles(folder, (await folder.list()).filter((path) => path !== "about.json"), out);
+      return file(`${name}.zip`, await zip(out.blobs, signal, count));
     }
     case "model-card": {
       const source = await folder.open("README.md");
@@ -69,9 +66,8 @@ export async function exportFiles(options: ExportOptions, context: ExportContext
           "A script is made of a run of the studio.",
         );
       }
-      const model = modelOrNull(context, record);
-      const encode = (text: string) => model?.tokenizer.encode(text) ?? [0];
-      const text = runScript(record, record.trained, model?.source ?? null, encode);
+      const encode = (text: string) => context.modelFor(record).tokenizer.encode(text);
+      const text = runScript(record, record.trained, encode);
       return file("train.ts", new Blob([text], { type: TEXT }));
     }
     case "gguf-adapter": {
@@ -84,14 +80,6 @@ export async function exportFiles(options: ExportOptions, context: ExportContext
     case "merged-gguf":
     case "merged-safetensors":
       return await exportMerged(options, record, name, count, context);
-  }
-}
-
-function modelOrNull({ modelFor }: ExportContext, record: AdapterRecord): OpenModel | null {
-  try {
-    return modelFor(record);
-  } catch {
-    return null;
   }
 }
 

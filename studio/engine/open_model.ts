@@ -85,7 +85,7 @@ function factsOf(
 }
 
 /** What `fromPretrained` is told of the storage. */
-function storageOptions(storage: WeightStorage) {
+export function storageOptions(storage: WeightStorage) {
   return storage === "nf4" || storage === "int8" ? { quantization: storage } : { dtype: storage };
 }
 

@@ -3,18 +3,28 @@
  * @module
  */
 
-import type { ModelSource } from "../protocol.ts";
 import { configOf } from "./methods.ts";
+import { storageOptions } from "./open_model.ts";
 import { argumentsOf } from "./planning.ts";
 import type { AdapterRecord, TrainedFacts } from "./shelf.ts";
 
 /** Where a script finds the model. */
-function modelText(source: ModelSource | null, { modelName }: AdapterRecord): string {
-  if (source?.kind === "hub") return JSON.stringify(source.repo);
-  if (source?.kind === "url") return `new URL(${JSON.stringify(source.url)})`;
-  if (source?.kind === "builtin") return '"examples/demo/model"';
-  return JSON.stringify(modelName);
+function modelText({ source }: TrainedFacts): string {
+  switch (source.kind) {
+    case "hub":
+      return JSON.stringify(source.repo);
+    case "url":
+      return `new URL(${JSON.stringify(source.url)})`;
+    case "builtin":
+      return '"examples/demo/model"';
+    case "files":
+      return JSON.stringify(source.name);
+  }
 }
+
+/** Which files of the hub's they are. */
+const hubOptions = ({ source }: TrainedFacts) =>
+  source.kind === "hub" ? { revision: source.revision, ggufFile: source.file } : {};
 
 /** Where a script finds the data. */
 function dataText({ dataFiles, dataName }: TrainedFacts): string {
@@ -26,6 +36,13 @@ function dataText({ dataFiles, dataName }: TrainedFacts): string {
 
 /** An object as it is written in TypeScript. */
 const literal = (value: unknown) => JSON.stringify(value, null, 2).replaceAll(/"([a-zA-Z]\w*)":/g, "$1:");
+
+/** A further argument of a call: its options, if there are any. */
+function optionsText(options: Readonly<Record<string, unknown>>): string {
+  const given = Object.entries(options).filter(([, value]) => value !== undefined);
+  if (given.length === 0) return "";
+  return `, { ${given.map(([name, value]) => `${name}: ${JSON.stringify(value)}`).join(", ")} }`;
+}
 
 /** Fields that differ from what the class has without them. */
 function configText(
@@ -50,12 +67,11 @@ function configText(
 
 /**
  * The text of train.ts.
- * @param encode ids of a text, where the adapter is for tokens
+ * @param encode ids of a text, asked for where the adapter is for tokens
  */
 export function runScript(
   record: AdapterRecord,
   trained: TrainedFacts,
-  source: ModelSource | null,
   encode: (text: string) => number[],
 ): string {
   const { settings, length, learnPrompts, heldOut } = trained;
@@ -89,9 +105,11 @@ import {
   SFTTrainer,
 } from "@peft/webgpu";
 
-const source = ${modelText(source, record)};
-const tokenizer = await AutoTokenizer.fromPretrained(source);
-const base = await AutoModelForCausalLM.fromPretrained(source, { dtype: "auto" });
+const source = ${modelText(trained)};
+const tokenizer = await AutoTokenizer.fromPretrained(source${optionsText(hubOptions(trained))});
+const base = await AutoModelForCausalLM.fromPretrained(source${
+    optionsText({ ...hubOptions(trained), ...storageOptions(trained.storage) })
+  });
 const model = getPeftModel(base, new ${name}(${fields}));
 const rows = await loadDataset(${dataText(trained)}, { onBadRow: "skip" });
 ${split}const trainer = new SFTTrainer({

@@ -27,7 +27,7 @@ interface FileMark {
 }
 
 /** A model's or data's source without its files. */
-type Stripped<Source> = Source extends { readonly kind: "files" } ? Omit<Source, "files"> : Source;
+export type Stripped<Source> = Source extends { readonly kind: "files" } ? Omit<Source, "files"> : Source;
 
 /** What a run was asked for. */
 export interface RunRecord {
@@ -61,9 +61,15 @@ const DATA = "data";
 const marks = (files: readonly NamedFile[]): FileMark[] =>
   files.map(({ path, file }) => ({ path, bytes: file.size }));
 
+/** A source without its files, which are too large to be kept with a record. */
 function stripped<Source extends { readonly kind: string }>(source: Source): Stripped<Source> {
   const { files: _, ...rest } = source as Source & { files?: unknown };
   return rest as Stripped<Source>;
+}
+
+/** A model's source without its files and its access token. */
+export function publicSource(source: ModelSource): Stripped<ModelSource> {
+  return source.kind === "hub" ? { ...source, token: undefined } : stripped(source);
 }
 
 async function* piecesOf(blob: Blob): AsyncIterableIterator<Uint8Array> {
@@ -129,7 +135,7 @@ export class RunStore {
   async read(runId: string): Promise<RunRecord> {
     const record = await readJson<RunRecord>(this.folder(runId), ABOUT);
     if (record) return record;
-    throw new Refusal("bad-settings", "This run is not in storage any more.", "Start it anew.", runId);
+    throw new Refusal("bad-settings", "This run is no longer in storage.", "Start it again.", runId);
   }
 
   /** Runs with a checkpoint, the newest first. */

@@ -5,16 +5,20 @@
 
 import { PeftConfig } from "@peft/webgpu";
 import { type FolderStore, memoryStore, safetensors } from "@peft/webgpu/io";
-import type { AdapterInfo, TrainingSettings } from "../protocol.ts";
+import type { AdapterInfo, ModelSource, TrainingSettings, WeightStorage } from "../protocol.ts";
 import { canExportAsGguf, canMix, methodTitle } from "./adapter_facts.ts";
 import { Refusal, studioError } from "./errors.ts";
 import type { Form } from "./open_data.ts";
 import type { OpenModel } from "./open_model.ts";
+import type { Stripped } from "./run_store.ts";
 import { bytesOf, type EngineStorage, readJson, writeJson } from "./storage.ts";
 
 /** The run that an adapter comes from: what its card and its script tell. */
 export interface TrainedFacts {
   readonly settings: TrainingSettings;
+  /** The model's, without an access token. */
+  readonly source: Stripped<ModelSource>;
+  readonly storage: WeightStorage;
   readonly dataName: string;
   readonly dataFiles: readonly string[];
   readonly length: number;
@@ -83,7 +87,7 @@ export class Shelf {
     }
     throw new Refusal(
       "bad-settings",
-      "This adapter is not on the shelf any more.",
+      "This adapter is no longer on the shelf.",
       "Choose another one.",
       adapterId,
     );
@@ -109,7 +113,7 @@ export class Shelf {
       ...shown,
       adapterId,
       note: isSpare
-        ? `${note}; in memory alone, for want of storage: take it home before the tab is closed`
+        ? `${note}; only in memory, for lack of storage: take it home before the tab is closed`
         : note,
       bytes: await bytesOf(folder),
       problem,

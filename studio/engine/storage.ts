@@ -3,7 +3,13 @@
  * @module
  */
 
-import { type FolderStore, handleStore, memoryStore, type WritableDirectoryHandle } from "@peft/webgpu/io";
+import {
+  type FolderSource,
+  type FolderStore,
+  handleStore,
+  memoryStore,
+  type WritableDirectoryHandle,
+} from "@peft/webgpu/io";
 import type { StorageFacts, StorageReport } from "../protocol.ts";
 import { Refusal } from "./errors.ts";
 
@@ -33,6 +39,20 @@ export async function bytesOf(folder: FolderStore): Promise<number> {
   }
   for (const name of await folder.folders()) bytes += await bytesOf(folder.folder(name));
   return bytes;
+}
+
+/** Copies files of a folder, by their paths in it. */
+export async function copyFiles(
+  from: FolderSource,
+  paths: Iterable<string>,
+  to: FolderStore,
+): Promise<void> {
+  for (const path of paths) {
+    const source = await from.open(path);
+    if (!source) throw new Error(`Cannot copy "${path}": a file of ${from.name} is required, received none`);
+    await to.write(path, await source.read(0, source.size));
+    await source.close();
+  }
 }
 
 /** A JSON file of a store; null where there is none that can be read. */
@@ -134,7 +154,7 @@ export class EngineStorage {
     if (!isKnown || !(await this.root.folder(folder).folders()).includes(id)) {
       throw new Refusal(
         "bad-settings",
-        "This is not in storage any more.",
+        "This is no longer in storage.",
         "Look at the list again.",
         entryId,
       );

@@ -20,7 +20,7 @@ import { virtualTokensOf } from "./methods.ts";
 import { examplesOf, type OpenData } from "./open_data.ts";
 import type { OpenModel } from "./open_model.ts";
 import { adapterConfig, argumentsOf, checkSettings } from "./planning.ts";
-import { type RunStore, tolerant } from "./run_store.ts";
+import { publicSource, type RunStore, tolerant } from "./run_store.ts";
 import type { NewAdapter, Shelf } from "./shelf.ts";
 import { bytesOf } from "./storage.ts";
 import { TrainFollower } from "./train_follower.ts";
@@ -281,6 +281,8 @@ export class Training {
       form: data.form,
       trained: {
         ...{ settings, steps: step, loss, evalLoss },
+        source: publicSource(model.source),
+        storage: model.storage,
         dataName: facts.name,
         dataFiles: facts.files.map(({ name }) => name),
         length: facts.length,

@@ -3,9 +3,37 @@
  * @module
  */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { runScript } from "../../studio/engine/run_script.ts";
+import { publicSource } from "../../studio/engine/run_store.ts";
+import type { AdapterRecord } from "../../studio/engine/shelf.ts";
+import type { TrainingSettings } from "../../studio/protocol.ts";
 import { adapterBytes, ready, refusalOf, withAssets } from "./harness.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
+
+Deno.test("runScript() names the model's files and storage that the run had, and no access token", () => {
+  const source = {
+    kind: "hub",
+    repo: "org/tiny",
+    revision: "v2",
+    token: "hf_secret",
+    file: "m-Q8_0.gguf",
+  } as const;
+  const settings = { method: "lora", options: {}, steps: 3, optimizer: "adamw" } as TrainingSettings;
+  const trained = {
+    ...{ settings, dataName: "rows", dataFiles: ["rows.jsonl"], length: 32, learnPrompts: false, heldOut: 0 },
+    ...{ steps: 3, loss: 1, evalLoss: null, source: publicSource(source), storage: "nf4" as const },
+  };
+  assertEquals(JSON.stringify(trained).includes("hf_secret"), false);
+  const script = runScript({ name: "a" } as AdapterRecord, trained, () => []);
+  const files = 'revision: "v2", ggufFile: "m-Q8_0.gguf"';
+  assertStringIncludes(script, 'const source = "org/tiny";');
+  assertStringIncludes(script, `AutoTokenizer.fromPretrained(source, { ${files} })`);
+  assertStringIncludes(
+    script,
+    `AutoModelForCausalLM.fromPretrained(source, { ${files}, quantization: "nf4" })`,
+  );
+});
 
 Deno.test("the engine: the script of a run gives its adapter, byte for byte", async () => {
   await withAssets(async (assetsUrl) => {
