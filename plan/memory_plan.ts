@@ -124,7 +124,11 @@ function check(model: PlannedModel, options: PlanOptions): Checked {
   };
 }
 
-/** The bytes of one run. */
+/** How many parameters train. */
+const countTrainable = (model: PlannedModel): number =>
+  [...model.parameters()].reduce((sum, { requiresGrad, size }) => requiresGrad ? sum + size : sum, 0);
+
+/** Runs the steps without arithmetic: their bytes, and how many parameters train. */
 function rehearse(
   model: PlannedModel,
   { batch, length, labelled, padded, args, newAdapter }: Checked,
@@ -133,10 +137,7 @@ function rehearse(
   const { model: copy, weights, adapter } = newAdapter
     ? copyWithAdapter(model, newAdapter, device)
     : copyModel(model, device);
-  const trainableParameters = [...copy.parameters()].reduce(
-    (sum, { requiresGrad, size }) => requiresGrad ? sum + size : sum,
-    0,
-  );
+  const trainableParameters = countTrainable(copy);
   if (args.gradientCheckpointing) copy.gradientCheckpointingEnable();
   if (args.neftuneNoiseAlpha !== null) copy.neftuneNoiseAlpha = args.neftuneNoiseAlpha;
   const labels = Array.from({ length }, (_, t) => t >= length - labelled ? 1 : -100);
@@ -259,16 +260,24 @@ export interface AdapterSize {
 }
 
 /**
- * What an adapter that is not made yet would add to a model; nothing is computed, and no step is run as `planMemory` does.
+ * What an adapter that is not made yet would add to a model. Nothing is computed, and unlike in `planMemory` no step is run.
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, LoraConfig, planAdapter } from "@peft/webgpu";
+ *
+ * const model = await AutoModelForCausalLM.fromPretrained("gpt2");
+ * const { trainableParameters, bytes } = planAdapter(model, new LoraConfig({ r: 8 }));
+ * console.log(`${trainableParameters} parameters, ${bytes} bytes`);
+ * ```
  * @throws {TypeError} where the configuration does not fit the model
  */
 export function planAdapter(model: PlannedModel, config: AdapterConfig): AdapterSize {
   const device = baseOf(model).device.rehearsal();
   try {
     const { model: copy, adapter: bytes } = copyWithAdapter(model, config, device);
-    const trained = [...copy.parameters()].filter(({ requiresGrad }) => requiresGrad);
+    const trainableParameters = countTrainable(copy);
     copy.dispose();
-    return { trainableParameters: trained.reduce((sum, { size }) => sum + size, 0), bytes };
+    return { trainableParameters, bytes };
   } finally {
     device.destroy();
   }

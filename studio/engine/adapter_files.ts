@@ -4,12 +4,13 @@
  */
 
 import { PeftModel } from "@peft/webgpu";
-import type { FolderStore, MemoryFolder } from "@peft/webgpu/io";
+import type { MemoryFolder } from "@peft/webgpu/io";
 import type { NamedFile } from "../protocol.ts";
 import { folderWith, nameOf, refusePickles } from "./dropped_files.ts";
 import { Refusal } from "./errors.ts";
 import type { OpenModel } from "./open_model.ts";
 import type { Shelf } from "./shelf.ts";
+import { copyFiles } from "./storage.ts";
 import { unzip } from "./zip.ts";
 
 /** Files of an adapter that are kept. */
@@ -44,16 +45,6 @@ async function adapterFolder(files: readonly NamedFile[]): Promise<{ folder: Mem
   );
 }
 
-/** Copies what is kept of a folder. */
-async function copyTo(target: FolderStore, folder: MemoryFolder): Promise<void> {
-  for (const path of folder.files.keys()) {
-    if (!KEPT.test(path)) continue;
-    const source = (await folder.open(path))!;
-    await target.write(path, await source.read(0, source.size));
-    await source.close();
-  }
-}
-
 /** Puts an adapter from outside on the shelf, once the open model has taken it. @returns its id */
 export async function shelveFiles(
   files: readonly NamedFile[],
@@ -65,6 +56,7 @@ export async function shelveFiles(
   model.seat.clear();
   const tried = await PeftModel.fromPretrained(model.base, folder); // tells whether it fits, and is whole
   tried.unload();
+  const kept = [...folder.files.keys()].filter((path) => KEPT.test(path));
   const about = {
     name: wanted?.trim() || name,
     origin: "loaded",
@@ -72,5 +64,5 @@ export async function shelveFiles(
     form: model.facts.hasChatTemplate ? "chat" : "text",
     trained: null,
   } as const;
-  return await shelf.add(about, model, (target) => copyTo(target, folder));
+  return await shelf.add(about, model, (target) => copyFiles(folder, kept, target));
 }

@@ -3,7 +3,7 @@
  * @module
  */
 
-import type { FolderStore } from "@peft/webgpu/io";
+import { type FolderStore, memoryFolder } from "@peft/webgpu/io";
 
 /** Bytes that are put into a Blob together; browsers keep large Blobs on disk. */
 const PIECE_BYTES = 16 * 2 ** 20;
@@ -43,21 +43,11 @@ export interface BlobFolder extends FolderStore {
 /** An empty folder. @param onWrite called with the bytes of each piece */
 export function blobFolder(onWrite: (bytes: number) => void = () => {}): BlobFolder {
   const blobs = new Map<string, Blob>();
+  const name = "files to take home";
   const at = (prefix: string): FolderStore => ({
-    name: "files to take home",
-    open(path) {
-      const blob = blobs.get(prefix + path);
-      return Promise.resolve(
-        blob && {
-          name: path,
-          size: blob.size,
-          read: async (offset, length) =>
-            new Uint8Array(await blob.slice(offset, offset + length).arrayBuffer()),
-          close: () => Promise.resolve(),
-        },
-      );
-    },
-    list: () => Promise.resolve([...blobs.keys()].filter((path) => !path.includes("/"))),
+    name,
+    open: (path) => memoryFolder(blobs, name).open(prefix + path),
+    list: () => memoryFolder(blobs).list!(),
     folders: () => Promise.resolve([]),
     folder: (path) => at(`${prefix}${path}/`),
     async write(path, chunks) {

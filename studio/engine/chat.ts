@@ -52,7 +52,7 @@ function fit(messages: Messages, model: OpenModel, form: Form, wanted: number) {
   }
 }
 
-/** Who answers, and how to it is spoken. */
+/** Who answers, and how it is spoken to. */
 export interface Answerer {
   readonly model: CausalLM | PeftModel<CausalLM>;
   readonly form: Form;

@@ -20,7 +20,7 @@ export function refusePickles(files: readonly NamedFile[], usable: RegExp): void
   throw new Refusal(
     "pickle",
     `"${nameOf(pickle.path)}" is a pickle file, which can run programs and is never opened.`,
-    "Use the .safetensors or .gguf file in its place; in Python, save_pretrained() writes safetensors.",
+    "Use the .safetensors or .gguf file instead; in Python, save_pretrained() writes safetensors.",
   );
 }
 

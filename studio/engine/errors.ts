@@ -73,7 +73,7 @@ function hubWords({ failure, status }: HubError): Words {
   }
   return [
     "bad-file",
-    "The hub sent something other than it announced.",
+    "The hub sent something other than what it announced.",
     "Try again; if it happens again, choose another model.",
   ];
 }
@@ -88,7 +88,7 @@ function chainOf(error: unknown): Error[] {
 const PICKLE: Words = [
   "pickle",
   "This is a pickle file, which can run programs and is never opened.",
-  "Use the .safetensors or .gguf file in its place; in Python, save_pretrained() writes safetensors.",
+  "Use the .safetensors or .gguf file instead; in Python, save_pretrained() writes safetensors.",
 ];
 const MODEL: Words = [
   "bad-file",
@@ -103,7 +103,7 @@ const GGUF: Words = [
 const DATA: Words = [
   "bad-data",
   "The data cannot be read.",
-  "Mend what is named below, or leave bad rows out; each row needs a text, or a question with its answer.",
+  "Correct what is named below, or leave bad rows out; each row needs a text, or a question with its answer.",
 ];
 const TEMPLATE: Words = [
   "bad-data",
@@ -112,13 +112,13 @@ const TEMPLATE: Words = [
 ];
 const ADAPTER: Words = [
   "bad-file",
-  "This adapter does not fit the open model, or is not whole.",
+  "This adapter does not fit the open model, or is incomplete.",
   "Open the model that it was made for, and load the adapter again.",
 ];
 const UNMERGEABLE: Words = [
   "unsupported",
   "An adapter of this method cannot be put into the model's weights.",
-  "Take home the .zip for peft in its place, or train a LoRA adapter.",
+  "Take home the .zip for peft instead, or train a LoRA adapter.",
 ];
 const SETTINGS: Words = [
   "bad-settings",
@@ -127,13 +127,13 @@ const SETTINGS: Words = [
 ];
 const DIVERGED: Words = [
   "diverged",
-  "The training ran away: the loss is no number any more.",
-  "Start again with a lower learning rate, such as a third of it; checkpoints before it are kept.",
+  "The training diverged: the loss is no longer a number.",
+  "Start again with a lower learning rate, such as a third of it; earlier checkpoints are kept.",
 ];
 const SILENT: Words = [
   "hub-silent",
   "The address does not answer, or does not let pages read it.",
-  "Check it and your connection; a server for pages must allow other origins (CORS).",
+  "Check it and your connection; the server must allow other origins (CORS).",
 ];
 
 /** What an error of a call is about, by its message. */
@@ -196,7 +196,7 @@ function wordsOf(error: unknown, call: CallName | null): Words {
   if (names.includes("NotReadableError")) {
     return [
       "bad-file",
-      "A file cannot be read any more.",
+      "A file can no longer be read.",
       "It was changed, moved or removed since you chose it: choose it again.",
     ];
   }
@@ -206,8 +206,8 @@ function wordsOf(error: unknown, call: CallName | null): Words {
   if (known) return known;
   return [
     "internal",
-    "Something went wrong that should not.",
-    "Reload the page; what was stored is kept. The text below helps to mend it.",
+    "Something went wrong that should not have.",
+    "Reload the page; what was stored is kept. The text below helps to fix it.",
   ];
 }
 

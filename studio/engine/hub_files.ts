@@ -11,9 +11,8 @@ import { bytesOf, writeJson } from "./storage.ts";
 
 /** A folder's name for a model. */
 const folderName = (repo: string, revision: string | undefined, file: string | undefined) =>
-  [repo.replace("/", "--"), ...revision ? [revision.replaceAll("/", "--")] : [], ...file ? [file] : []].join(
-    "@",
-  );
+  [repo.replace("/", "--"), ...revision ? [revision.replaceAll("/", "--")] : [], ...file ? [file] : []]
+    .join("@").replaceAll(/[^\w.@-]/g, "_");
 
 /** A fetch that tells the reader when the hub asks to wait. */
 function telling({ progress, signal }: OpenContext): typeof fetch {
@@ -39,7 +38,7 @@ export async function fetchHubModel(
   const { storage, hubEndpoint, memoryBudget, progress, signal } = context;
   const id = repo.trim().replace(/^https?:\/\/[^/]+\//, "").replace(/\/+$/, "");
   const name = folderName(id, revision, file);
-  const folder = storage.models.folder(name.replaceAll(/[^\w.@-]/g, "_"));
+  const folder = storage.models.folder(name);
   const before = await bytesOf(folder);
   const { quota, usage } = await storage.facts();
   try {
@@ -66,7 +65,7 @@ export async function fetchHubModel(
       input: stored.folder,
       ...stored.ggufFile !== null && { ggufFile: stored.ggufFile },
       ...{ name: file ? `${id} (${file})` : id, baseName: id },
-      entryId: `models/${name.replaceAll(/[^\w.@-]/g, "_")}`,
+      entryId: `models/${name}`,
     };
   } catch (error) {
     if (error instanceof RangeError && error.message.includes("ggufFile must name one")) {
@@ -80,7 +79,7 @@ export async function fetchHubModel(
     if (error instanceof RangeError && error.message.includes("a hub id such as")) {
       throw new Refusal(
         "bad-settings",
-        "This is no model's name.",
+        "This is not a model's name.",
         'It looks like "owner/model".',
         error.message,
       );
@@ -88,7 +87,7 @@ export async function fetchHubModel(
     if (error instanceof HubError && /pickle/.test(error.message)) {
       throw new Refusal(
         "pickle",
-        "This model has pickle files alone, which can run programs and are never opened.",
+        "This model has only pickle files, which can run programs and are never opened.",
         "Choose a model with .safetensors or .gguf files.",
         error.message,
       );

@@ -45,7 +45,7 @@ function webAddress(text: string): URL {
   }
   throw new Refusal(
     "bad-settings",
-    "This is no web address.",
+    "This is not a web address.",
     "It must begin with https:// and lead to a folder with a model's files, or to a .gguf file.",
     text,
   );

@@ -3,7 +3,7 @@
  * @module
  */
 
-import { loadDataset, RowDataset, SFTConfig, type Tokenizer } from "@peft/webgpu";
+import { loadDataset, RowDataset, SFTConfig, type Tokenizer, urlFolder } from "@peft/webgpu";
 import { type Example, type Row, SFTDataset } from "@peft/webgpu/train";
 import type { BadRow, DataFacts, DataSource, MaskedExample, OpenDataOptions } from "../protocol.ts";
 import { nameOf, refusePickles } from "./dropped_files.ts";
@@ -120,13 +120,11 @@ async function readRows(
 ): Promise<{ rows: RowDataset; heldOut: RowDataset | null; name: string }> {
   switch (source.kind) {
     case "sample": {
+      const folder = urlFolder(new URL("data/", assetsUrl));
       const file = async (name: string) => {
-        const url = new URL(`data/${name}`, assetsUrl);
-        const response = await fetch(url);
-        if (!response.ok) {
-          throw new Error(`Cannot read "${url}": status 200 is required, received ${response.status}`);
-        }
-        return await loadDataset(new File([await response.blob()], name));
+        const found = await folder.open(name);
+        if (found) return await loadDataset(found);
+        throw new Error(`Cannot read "${name}": a file of ${folder.name} is required, received none`);
       };
       if (model.facts.hasChatTemplate) {
         return { rows: await file("support.jsonl"), heldOut: null, name: "Support answers (sample)" };

@@ -11,6 +11,7 @@ import { Refusal } from "./errors.ts";
 import type { Form } from "./open_data.ts";
 import type { OpenModel } from "./open_model.ts";
 import type { AdapterRecord, Shelf } from "./shelf.ts";
+import { copyFiles } from "./storage.ts";
 
 type Combination = NonNullable<MixOptions["combination"]>;
 
@@ -105,10 +106,7 @@ export class Speakers {
         const written = memoryStore("mixture");
         await peft.savePretrained(written, { selectedAdapters: [made] });
         const own = written.folder(made);
-        for (const path of await own.list()) {
-          const source = (await own.open(path))!;
-          await folder.write(path, await source.read(0, source.size));
-        }
+        await copyFiles(own, await own.list(), folder);
       });
     } finally {
       this.#model.seat.remove(made);
@@ -121,7 +119,7 @@ export class Speakers {
       throw new Refusal("bad-settings", "An adapter is in the mixture twice.", "Add its weights up.");
     }
     if (parts.some(({ weight }) => !Number.isFinite(weight))) {
-      throw new Refusal("bad-settings", "A weight is no number.", "Move its slider.");
+      throw new Refusal("bad-settings", "A weight is not a number.", "Move its slider.");
     }
     const found = await Promise.all(parts.map(async ({ adapterId }) => await this.#shelf.find(adapterId)));
     for (const { record } of found) fitting(this.#model, record);

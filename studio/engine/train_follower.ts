@@ -42,7 +42,7 @@ export interface FollowerOptions {
   readonly waitWhilePaused: (step: number) => Promise<void>;
   /** Whether a pause is asked for. */
   readonly wantsPause: () => boolean;
-  /** Notes a checkpoint; null where it could not be written. */
+  /** Told of each checkpoint, with the loss of its step. */
   readonly onCheckpoint: (step: number, loss: number | null, takenMs: number) => Promise<void>;
 }
 

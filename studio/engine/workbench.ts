@@ -117,7 +117,7 @@ export class Workbench {
     const context: OpenContext = {
       storage: this.#storage,
       assetsUrl: this.#options.assetsUrl,
-      hubEndpoint: (this.#options.hubEndpoint ?? HUB).replace(/\/+$/, ""),
+      hubEndpoint: this.#options.hubEndpoint ?? HUB,
       memoryBudget: this.budget,
       progress: (progress) => this.#host.progress(id, progress),
       signal,

@@ -80,7 +80,7 @@ export async function unzip(blob: Blob, name: string): Promise<NamedFile[]> {
     return refuse(
       error instanceof RangeError
         ? `"${name}" unpacks to more than an adapter has.`
-        : `"${name}" is no whole .zip.`,
+        : `"${name}" is not a complete .zip.`,
       advice,
       (error as Error).message,
     );
