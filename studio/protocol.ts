@@ -3,8 +3,9 @@
  *
  * The page posts a {@linkcode Request} and gets one {@linkcode Reply} with the same id; {@linkcode EngineEvent}s come
  * in between, those of a request with its id. `{ cancel: id }` ends a request that runs, whose reply is then an error
- * of kind "cancelled"; a cancelled `chat` replies with what it has, a cancelled `train` stops and keeps the adapter. Requests that need the device wait for each other in the order they came, with one exception:
- * while a training runs, `chat`, `plan` and whatever else needs the device fails with kind "busy" unless it is paused.
+ * of kind "cancelled"; a cancelled `chat` replies with what it has, a cancelled `train` stops and keeps the adapter.
+ * Requests that need the device wait for each other in the order in which they came, with one exception: while a training
+ * runs and is not paused, `chat`, `plan` and whatever else needs the device fails with kind "busy".
  * All sizes are bytes, all times milliseconds, all ids made by the engine.
  *
  * @module

@@ -1,12 +1,12 @@
 /**
- * Mutants of attention, forward, backward and in its several designs.
+ * Mutants of attention in its several designs, and of the layers and subgroups around it.
  * @module
  */
 import type { Mutant } from "./mutant.ts";
 
 const OPS = "tests/autograd/ops";
 
-/** Those of attention's files. */
+/** All of them. */
 export const ATTENTION_MUTANTS: readonly Mutant[] = [
   {
     file: "autograd/ops/_attention_launch.ts",

@@ -6,7 +6,8 @@
  */
 import * as esbuild from "esbuild";
 import { parseArgs } from "node:util";
-import { COMMON, findRuntimeNames, partPackages, PARTS } from "./bundle.ts";
+import { COMMON, findRuntimeNames, gzip, partPackages, PARTS } from "./bundle.ts";
+import { listFiles } from "./list_files.ts";
 import { linkPackages } from "./package_links.ts";
 
 const ROOT = new URL("../", import.meta.url).pathname;
@@ -62,29 +63,10 @@ export function contentPolicy(hub: string): string {
   ].join("; ");
 }
 
-/** Bytes of `data` after gzip. */
-async function gzipLength(data: Uint8Array<ArrayBuffer>): Promise<number> {
-  const zipped = new Blob([data]).stream().pipeThrough(new CompressionStream("gzip"));
-  return (await new Response(zipped).arrayBuffer()).byteLength;
-}
-
-/** `https://host:port` of a hub's address. @throws TypeError for what is none */
-function hubOrigin(hub: string): string {
+/** `https://host:port` of a hub's address; null for what is no web address. */
+export function hubOrigin(hub: string): string | null {
   const { protocol, origin } = URL.canParse(hub) ? new URL(hub) : { protocol: "", origin: "" };
-  if (!/^https?:$/.test(protocol)) {
-    throw new TypeError(`Cannot build the studio: the hub must be a web address, received "${hub}"`);
-  }
-  return origin;
-}
-
-/** Paths of files, relative to `folder`. */
-async function walk(folder: string, below = ""): Promise<string[]> {
-  const found: string[] = [];
-  for await (const { name, isDirectory } of Deno.readDir(`${folder}/${below}`)) {
-    if (isDirectory) found.push(...await walk(folder, `${below}${name}/`));
-    else found.push(`${below}${name}`);
-  }
-  return found.sort();
+  return /^https?:$/.test(protocol) ? origin : null;
 }
 
 /** The outputs of one esbuild run, written below `output`; the entry's path is first. */
@@ -105,9 +87,11 @@ async function write(output: string, options: esbuild.BuildOptions): Promise<str
 export async function buildStudio(options: StudioOptions = {}): Promise<StudioBuild> {
   const { output = `${ROOT}dist/studio`, engine = `${ROOT}studio/engine/worker.ts` } = options;
   const hub = hubOrigin(options.hub ?? DEFAULT_HUB);
-  const { imports, version } = JSON.parse(await Deno.readTextFile(`${ROOT}deno.json`)) as {
+  if (hub === null) {
+    throw new TypeError(`Cannot build the studio: the hub must be a web address, received "${options.hub}"`);
+  }
+  const { imports } = JSON.parse(await Deno.readTextFile(`${ROOT}deno.json`)) as {
     imports: Record<string, string>;
-    version: string;
   };
   await Deno.remove(output, { recursive: true }).catch(() => {});
   await Deno.mkdir(output, { recursive: true });
@@ -152,7 +136,6 @@ export async function buildStudio(options: StudioOptions = {}): Promise<StudioBu
       define: {
         ENGINE_FILE: JSON.stringify(engineFile),
         HUB_ORIGIN: JSON.stringify(hub),
-        STUDIO_VERSION: JSON.stringify(version),
       },
     });
     const page = pageFiles.find(isEntry)!;
@@ -166,7 +149,7 @@ export async function buildStudio(options: StudioOptions = {}): Promise<StudioBu
     }
     for (const folder of ["model", "data"]) {
       await Deno.mkdir(`${output}/assets/${folder}`, { recursive: true });
-      for (const path of await walk(`${ROOT}examples/demo/${folder}`)) {
+      for (const path of await listFiles(`${ROOT}examples/demo/${folder}`, /./)) {
         await Deno.copyFile(`${ROOT}examples/demo/${folder}/${path}`, `${output}/assets/${folder}/${path}`);
       }
     }
@@ -175,15 +158,19 @@ export async function buildStudio(options: StudioOptions = {}): Promise<StudioBu
 
     const files = new Map<string, number>();
     const problems: string[] = [];
-    for (const path of await walk(output)) {
+    for (const path of await listFiles(output, /./)) {
       files.set(path, (await Deno.stat(`${output}/${path}`)).size);
       if (!path.endsWith(".js")) continue;
       const code = await Deno.readTextFile(`${output}/${path}`);
       problems.push(...findRuntimeNames(code).map((problem) => `${path} ${problem}`));
     }
-    const zipped = async (path: string) => await gzipLength(await Deno.readFile(`${output}/${path}`));
-    const gzip = { page: await zipped(page), style: await zipped(style), engine: await zipped(engineFile) };
-    return { output, files, page, style, engine: engineFile, gzip, problems };
+    const zipped = async (path: string) => (await gzip(await Deno.readFile(`${output}/${path}`))).byteLength;
+    const lengths = {
+      page: await zipped(page),
+      style: await zipped(style),
+      engine: await zipped(engineFile),
+    };
+    return { output, files, page, style, engine: engineFile, gzip: lengths, problems };
   } finally {
     await esbuild.stop();
     await Deno.remove(packages, { recursive: true });
@@ -195,14 +182,14 @@ if (import.meta.main) {
     args: Deno.args,
     options: { hub: { type: "string" }, output: { type: "string" } },
   });
-  const { output, gzip, problems } = await buildStudio(values);
+  const { output, gzip: lengths, problems } = await buildStudio(values);
   for (const problem of problems) console.error(problem);
   const kilobytes = (bytes: number) => `${(bytes / 1000).toFixed(1)} kB`;
   console.log(
-    `${output}: gzipped, the page's script has ${kilobytes(gzip.page)}, its style ${
-      kilobytes(gzip.style)
+    `${output}: gzipped, the page's script has ${kilobytes(lengths.page)}, its style ${
+      kilobytes(lengths.style)
     }, ` +
-      `the engine ${kilobytes(gzip.engine)}`,
+      `the engine ${kilobytes(lengths.engine)}`,
   );
   Deno.exit(problems.length === 0 ? 0 : 1);
 }

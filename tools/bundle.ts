@@ -1,8 +1,8 @@
 /**
  * Bundles every public name for browsers with esbuild: dist/peft_webgpu.js, one ES module with a source map, and beside it
- * the packages that tokenizers and files of data need, each loaded on first use. Other npm packages and `node:` modules, which the core
- * reaches by dynamic import alone, stay outside. Fails where the result still names Deno or Node, or imports anything
- * at load time. Run: `deno task bundle`.
+ * the packages that tokenizers and files of data need, each loaded on first use. Other npm packages and `node:` modules,
+ * which the core reaches by dynamic import alone, stay outside. Fails where the result still names Deno or Node, or imports
+ * anything at load time. Run: `deno task bundle`.
  * @module
  */
 import * as esbuild from "esbuild";
@@ -77,6 +77,12 @@ export const COMMON = {
   logLevel: "silent",
 } as const satisfies esbuild.BuildOptions;
 
+/** Bytes after gzip. */
+export function gzip(bytes: Uint8Array<ArrayBuffer>): Promise<ArrayBuffer> {
+  const zipped = new Blob([bytes]).stream().pipeThrough(new CompressionStream("gzip"));
+  return new Response(zipped).arrayBuffer();
+}
+
 /** The packages of {@linkcode PARTS}, with versions. @param imports of deno.json */
 export const partPackages = (imports: Readonly<Record<string, string>>): string[] =>
   Object.values(PARTS).flatMap(({ entry, needs = [] }) => [imports[entry], ...needs]);
@@ -136,7 +142,6 @@ export async function bundle(entry: string, options: { parts?: boolean } = {}): 
   const text = (suffix: string) => result.outputFiles.find((f) => f.path.endsWith(suffix))!.text;
   const code = text(".js");
   const bytes = new TextEncoder().encode(code);
-  const zipped = new Blob([bytes]).stream().pipeThrough(new CompressionStream("gzip"));
   const staticImports = Object.values(result.metafile.outputs)
     .flatMap((output) => output.imports)
     .filter((record) => record.external && record.kind !== "dynamic-import")
@@ -148,7 +153,7 @@ export async function bundle(entry: string, options: { parts?: boolean } = {}): 
     code,
     map: text(".js.map"),
     byteLength: bytes.length,
-    gzipLength: (await new Response(zipped).arrayBuffer()).byteLength,
+    gzipLength: (await gzip(bytes)).byteLength,
     parts,
     problems: [...staticImports, ...findRuntimeNames(code), ...inParts],
   };

@@ -70,7 +70,6 @@ export interface TestGroup {
 
 /** Files that measure time: each runs alone. */
 const ALONE: ReadonlySet<string> = new Set([
-  "tests/studio/page_test.ts",
   "tests/io/safetensors_header_test.ts",
   "tests/model/tokenizer/tokenizer_test.ts",
 ]);

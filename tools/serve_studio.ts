@@ -3,7 +3,8 @@
  * @module
  */
 import { parseArgs } from "node:util";
-import { buildStudio, contentPolicy, DEFAULT_HUB } from "./build_studio.ts";
+import { buildStudio, contentPolicy, DEFAULT_HUB, hubOrigin } from "./build_studio.ts";
+import { gzip } from "./bundle.ts";
 
 const HELP = `Builds the studio, a page where you teach a model and take the adapter home, and serves it.
 
@@ -56,13 +57,6 @@ export function fileServer(
   folder: string,
   options: { policy?: string } = {},
 ): (request: Request) => Promise<Response> {
-  const zipped = new Map<string, Promise<ArrayBuffer>>();
-  const zip = (path: string, data: Uint8Array<ArrayBuffer>) => {
-    const known = zipped.get(path) ??
-      new Response(new Blob([data]).stream().pipeThrough(new CompressionStream("gzip"))).arrayBuffer();
-    zipped.set(path, known);
-    return known;
-  };
   return async (request) => {
     if (!["GET", "HEAD"].includes(request.method)) return new Response(null, { status: 405 });
     const asked = readPath(request.url);
@@ -95,7 +89,7 @@ export function fileServer(
       body = data.subarray(range[0], range[1] + 1);
       headers.set("content-range", `bytes ${range[0]}-${range[1]}/${data.length}`);
     } else if (isText(type) && /\bgzip\b/.test(request.headers.get("accept-encoding") ?? "")) {
-      body = await zip(path, data);
+      body = await gzip(data);
       headers.set("content-encoding", "gzip");
       headers.set("vary", "accept-encoding");
     }
@@ -125,10 +119,11 @@ function readFlags(args: string[]): { port: number; host: string; hub: string } 
   if (!/^\d+$/.test(port) || Number(port) > 65535) {
     throw new ServeError(`Cannot run studio: --port must be an integer from 0 to 65535, received "${port}"`);
   }
-  if (!URL.canParse(hub) || !/^https?:/.test(hub)) {
+  const origin = hubOrigin(hub);
+  if (origin === null) {
     throw new ServeError(`Cannot run studio: --hub must be a web address, received "${hub}"`);
   }
-  return { port: Number(port), host, hub: new URL(hub).origin };
+  return { port: Number(port), host, hub: origin };
 }
 
 /** Listens, or says why not. @throws {ServeError} where the port is in use, or the host is none of this machine's */
@@ -160,13 +155,13 @@ async function main(args: string[]): Promise<number> {
     const { promise: answered, resolve: answerWith } = Promise.withResolvers<ReturnType<typeof fileServer>>();
     // before the build, because it may fail; requests wait for the build
     const server = listen(flags.host, flags.port, async (request) => (await answered)(request));
-    const stop = () => void server.shutdown();
-    const signals: Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];
-    for (const name of signals) Deno.addSignalListener(name, stop);
     const { output, problems } = await buildStudio({ hub: flags.hub });
     for (const problem of problems) console.error(problem);
     answerWith(fileServer(output, { policy: contentPolicy(flags.hub) }));
     const host = flags.host.includes(":") ? `[${flags.host}]` : flags.host;
+    const stop = () => void server.shutdown();
+    const signals: Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];
+    for (const name of signals) Deno.addSignalListener(name, stop);
     console.log(`The studio is at http://${host}:${server.addr.port}/ (Ctrl-C ends it)`);
     await server.finished;
     return 0;

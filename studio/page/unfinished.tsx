@@ -7,7 +7,7 @@ import type { ResumableRun } from "../protocol.ts";
 import { showAge, showBytes, showNumber } from "./format.ts";
 import { Drop } from "./parts/drop.tsx";
 import { go } from "./state/road.ts";
-import { discardRun, isBusy, resumable, resumeRun, status } from "./state/training.ts";
+import { discardRun, isAlive, resumable, resumeRun } from "./state/training.ts";
 
 function Run({ run }: { run: ResumableRun }): JSX.Element {
   const resume = (files?: Parameters<typeof resumeRun>[1]) => {
@@ -41,8 +41,8 @@ function Run({ run }: { run: ResumableRun }): JSX.Element {
   );
 }
 
-/** What was not finished; nothing while a training runs. */
+/** What was not finished; nothing until the training of this visit has ended. */
 export function Unfinished(): JSX.Element | null {
-  if (isBusy.value || status.value === "paused") return null;
+  if (isAlive.value) return null;
   return <>{resumable.value.map((run) => <Run key={run.runId} run={run} />)}</>;
 }

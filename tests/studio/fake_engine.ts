@@ -1,7 +1,8 @@
 /**
  * An engine that computes nothing: it answers the page at once with made-up figures, and fails on demand, so that the
- * page's looks and its messages can be tested without a device. Opening `fail/KIND` from the hub fails with that kind;
- * a file `assets/problem` makes the start fail with the kind it names.
+ * page's looks and its messages can be tested without a device. Opening `fail/KIND` from the hub fails with that kind, so
+ * does reading data from `fail_KIND.csv`; a file `assets/problem` makes the start fail with the kind it names. The first training
+ * waits at step 20 until it was paused once, so that no page is too slow to press the button.
  * @module
  */
 import type {
@@ -43,6 +44,12 @@ class Failed extends Error {
   }
 }
 
+/** Fails with the kind that a name such as `fail/hub-login` or `fail_bad-data.csv` asks for. */
+function failWhereAsked(name: string): void {
+  const kind = /^fail[/_](.*?)(?:\.\w+)?$/.exec(name)?.[1];
+  if (kind) throw new Failed(kind as ErrorKind);
+}
+
 const example = (index: number): MaskedExample => ({
   index,
   tokens: pieces.map((text, place) => ({ text, trained: place > 4 })),
@@ -74,6 +81,8 @@ const settings = (method = "lora"): TrainingSettings => ({
 let shelf: AdapterInfo[] = [];
 let paused: (() => void) | null = null;
 let isPaused = false;
+let wasPaused = false;
+let askedToPause: (() => void) | null = null;
 let stopping: { keep: boolean } | null = null;
 const cancelled = new Set<number>();
 
@@ -111,6 +120,7 @@ async function train(id: number, chosen: TrainingSettings): Promise<TrainingResu
   let loss = 4;
   for (let step = 1; step <= chosen.steps; step++) {
     await sleep(8);
+    if (step === 20 && !wasPaused) await new Promise<void>((resolve) => askedToPause = resolve);
     if (isPaused) {
       tell({ type: "phase", phase: "paused", text: "Paused" });
       await new Promise<void>((resolve) => paused = resolve);
@@ -182,8 +192,7 @@ const answers: Answers = {
     };
   },
   openModel: async ({ source }, id) => {
-    const kind = source.kind === "hub" ? /^fail\/(.*)$/.exec(source.repo)?.[1] : undefined;
-    if (kind) throw new Failed(kind as ErrorKind);
+    if (source.kind === "hub") failWhereAsked(source.repo);
     for (let done = 0; done <= 4; done++) {
       event({
         ...{ event: "progress", id },
@@ -203,6 +212,7 @@ const answers: Answers = {
   closeModel: () => null,
   openData: async ({ source }) => {
     await sleep(60);
+    if (source.kind === "files") failWhereAsked(source.files[0].path);
     return {
       name: source.kind === "sample"
         ? "Pirate stories"
@@ -280,7 +290,8 @@ const answers: Answers = {
   train: ({ settings }, id) => train(id, settings),
   resumeRun: (_, id) => train(id, settings()),
   pause: async () => {
-    isPaused = true;
+    isPaused = wasPaused = true;
+    askedToPause?.();
     await sleep(20);
     return { step: 1 };
   },
@@ -292,6 +303,7 @@ const answers: Answers = {
   stop: ({ keep }) => {
     stopping = { keep };
     isPaused = false;
+    askedToPause?.();
     paused?.();
     return { step: 1 };
   },

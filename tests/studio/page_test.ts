@@ -65,7 +65,7 @@ Deno.test("the studio's page walks every step by two clicks and the road, withou
     await inspect("6_adapters");
 
     await go("Take home");
-    await page.getByText("The whole model, with what it learned in it").click();
+    await page.getByText("The whole model, with what it learned merged in").click();
     await inspect("7_home");
     const [download] = await Promise.all([
       page.waitForEvent("download"),
@@ -86,22 +86,26 @@ Deno.test("the studio's page is walked by keyboard alone, and says where it is",
     await page.getByRole("button", { name: "Try it with sample stories" }).and(page.locator(":enabled"))
       .waitFor();
     const focused = () => page.evaluate("document.activeElement.innerText") as Promise<string>;
-    const tabTo = async (name: string) => {
+    const tabTo = async (name: string, key = "Tab") => {
       for (let presses = 0; presses < 30; presses++) {
-        await page.keyboard.press("Tab");
+        await page.keyboard.press(key);
         const outline = await page.evaluate(
           "getComputedStyle(document.activeElement).outlineStyle",
         );
         assert(outline !== "none", `no visible focus on ${await focused()}`);
         if ((await focused()).includes(name)) return;
       }
-      throw new Error(`nothing is called "${name}" within 30 presses of Tab`);
+      throw new Error(`nothing is called "${name}" within 30 presses of ${key}`);
     };
     await tabTo("Try it with sample stories");
     await page.keyboard.press("Enter");
-    await page.getByRole("heading", { name: "Ready to learn" }).waitFor();
-    assertEquals(await focused(), "Ready to learn"); // where a screen reader begins to read
+    await page.locator("h1:focus", { hasText: "Ready to learn" }).waitFor(); // where a screen reader begins to read
     await tabTo("Start training");
+    await page.keyboard.press("Enter");
+    await page.getByRole("button", { name: "Pause" }).and(page.locator(":enabled")).waitFor();
+    await tabTo("Pause", "Shift+Tab"); // it stands before the button that was pressed
+    await page.keyboard.press("Enter");
+    await page.locator("button:focus", { hasText: "Go on" }).waitFor();
     await page.keyboard.press("Enter");
     await page.locator("[aria-live]", { hasText: "The training is done." }).waitFor({ state: "attached" });
     assertEquals(await page.getByRole("progressbar").count(), 0);
@@ -136,5 +140,36 @@ Deno.test("what keeps the studio from working is a plain page; what fails beside
     await page.getByRole("heading", { name: "Choose a model to teach" }).waitFor();
     assertEquals(studio.problems, []);
     assertEquals(studio.refused, []);
+  });
+});
+
+Deno.test("what is open in the studio stays open where another model or other data cannot be read", async () => {
+  await withStudio({ engine: FAKE_ENGINE }, async ({ page, open, go }) => {
+    const button = (name: string) => page.getByRole("button", { name });
+    const closeAlert = async () => {
+      await page.getByRole("alert").waitFor();
+      await button("Close").click();
+      await page.getByRole("alert").waitFor({ state: "detached" });
+    };
+    await open();
+    await button("Try it with sample stories").click();
+    await page.getByRole("heading", { name: "Ready to learn" }).waitFor();
+
+    await go("Data");
+    await page.getByText("Open a file").click();
+    await page.locator("input[type=file]").setInputFiles({
+      ...{ name: "fail_bad-data.csv", mimeType: "text/csv", buffer: new TextEncoder().encode("x") as never },
+    });
+    await closeAlert();
+    await page.getByRole("heading", { name: "Pirate stories" }).waitFor();
+
+    await go("Model");
+    await page.getByText("Use another model").click();
+    await page.getByLabel("Name of the model").fill("fail/bad-file");
+    await button("Fetch and open").click();
+    await closeAlert();
+    await page.getByRole("heading", { name: "Built-in storyteller" }).waitFor();
+    await go("Train");
+    await button("Start training").and(page.locator(":enabled")).waitFor();
   });
 });

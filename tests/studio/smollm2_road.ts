@@ -1,6 +1,6 @@
 /**
- * The whole road of the studio with SmolLM2's GGUF file, in Chromium: too long for the suite, run by hand. Prints when what was
- * reached, takes a picture of each step, and keeps the adapter's files in a folder.
+ * Every step of the studio with SmolLM2's GGUF file, in Chromium: too long for the suite, run by hand. Prints when each step
+ * was reached, takes a picture of it, and keeps the adapter's files in a folder.
  * Run: deno run -A tests/studio/smollm2_road.ts FOLDER [--steps 4]
  * @module
  */
@@ -55,7 +55,7 @@ await withStudio({}, async ({ page, open, go, refused, messages }) => {
   await page.getByText("More: every setting").click();
   await fill("Steps", values.steps);
   await fill("Examples per batch", `${PAIRS.length}`);
-  await fill("Steps between held-out measures", "0");
+  await fill("Steps between evaluations", "0");
   await fill("Steps between samples", values.steps);
   await go("Train");
   await press("Start training");

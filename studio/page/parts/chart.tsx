@@ -44,10 +44,7 @@ const property = (name: string) => getComputedStyle(document.documentElement).ge
 const AXIS_WIDTH = 78;
 
 /** Distances between ticks of steps, tokens and counts, which are whole. */
-const WHOLE = [1, 2, 5].flatMap((digit) => [0, 1, 2, 3, 4, 5, 6].map((power) => digit * 10 ** power)).sort((
-  a,
-  b,
-) => a - b);
+const WHOLE = [0, 1, 2, 3, 4, 5, 6].flatMap((power) => [1, 2, 5].map((digit) => digit * 10 ** power));
 
 type Plot = typeof uPlot;
 

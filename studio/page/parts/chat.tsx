@@ -36,7 +36,7 @@ function Said({ answer, question }: { answer: Answer; question: string }): JSX.E
       <small class="quiet number">
         {found &&
           `${found.tokens} tokens, ${Math.round(found.tokensPerSecond)} per second${
-            found.end === "length" ? ", cut at its longest" : ""
+            found.end === "length" ? ", cut off at the limit" : ""
           }${found.forgottenMessages > 0 ? `, without the ${found.forgottenMessages} oldest messages` : ""}`}
       </small>
     </article>
@@ -67,8 +67,8 @@ function SamplingFields(
     <More label="More: how it answers">
       <div class="fields">
         <NumberField
-          label="Chance (temperature)"
-          help="0: always the likeliest word; 1: as the model feels"
+          label="Randomness (temperature)"
+          help="0: always the likeliest word; 1: as random as the model itself"
           min={0}
           max={2}
           value={temperature ?? usualTemperature(form)}
@@ -118,7 +118,7 @@ export function Chat(props: {
       <div ref={end} class="chat-foot">
         {props.children}
         {suggestions.length > 0 && (
-          <div class="row suggestions" role="group" aria-label="Suggestions">
+          <div class="row" role="group" aria-label="Suggestions">
             {suggestions.map((one) => (
               <button
                 key={one}
@@ -145,7 +145,7 @@ export function Chat(props: {
             type="text"
             autocomplete="off"
             value={text}
-            placeholder={continues ? "Begin a text, and it goes on…" : "Ask something…"}
+            placeholder={continues ? "Begin a text for it to continue…" : "Ask something…"}
             onInput={(event) => setText(event.currentTarget.value)}
           />
           {conversation.isBusy.value

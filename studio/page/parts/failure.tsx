@@ -2,7 +2,7 @@
  * What went wrong, and what the reader can do.
  * @module
  */
-import type { ComponentChildren, JSX } from "preact";
+import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import type { StudioError } from "../../protocol.ts";
 import { halt } from "../engine.ts";
@@ -68,7 +68,7 @@ function Ways({ kind }: { kind: StudioError["kind"] }): JSX.Element {
 }
 
 /** A page of its own for what keeps the studio from working. */
-export function Halt({ error, children }: { error: StudioError; children?: ComponentChildren }): JSX.Element {
+export function Halt({ error }: { error: StudioError }): JSX.Element {
   const heading = useRef<HTMLHeadingElement>(null);
   useEffect(() => heading.current?.focus(), [error]);
   return (
@@ -79,7 +79,6 @@ export function Halt({ error, children }: { error: StudioError; children?: Compo
       <h1 ref={heading} tabIndex={-1}>{error.title}</h1>
       <p class="lead">{error.whatToDo}</p>
       <Ways kind={error.kind} />
-      {children}
       <Detail text={error.detail} />
     </main>
   );

@@ -4,6 +4,7 @@
  */
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
+import { model } from "../state/model.ts";
 import { go, step, type StepId, STEPS, titleOf } from "../state/road.ts";
 
 let isFirst = true;
@@ -61,6 +62,13 @@ export function Missing(props: { title: string; text: string; to: StepId; label:
       <button type="button" class="main" onClick={() => go(props.to)}>{props.label}</button>
     </>
   );
+}
+
+/** In place of a step that needs a model and data first. */
+export function MissingData(props: { title: string; text: string }): JSX.Element {
+  return model.value
+    ? <Missing {...props} to="data" label="Choose examples" />
+    : <Missing {...props} to="model" label="Choose a model" />;
 }
 
 /** A figure with its name. */

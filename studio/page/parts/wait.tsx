@@ -57,7 +57,7 @@ export function Dock({ tasks }: { tasks: readonly Task[] }): JSX.Element | null 
   const shown = tasks.filter(({ waitsFor, error }) => waitsFor.value !== null || error.value !== null);
   if (shown.length === 0) return null;
   return (
-    <aside class="dock" aria-label="What is being waited for">
+    <aside class="dock" aria-label="In progress">
       {shown.map((task, place) => <TaskState key={place} task={task} canCancel />)}
     </aside>
   );

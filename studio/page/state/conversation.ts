@@ -36,10 +36,7 @@ export interface Turn {
 }
 
 /** How answers are chosen. */
-export type Sampling = Pick<
-  ChatOptions,
-  "temperature" | "maxNewTokens" | "topK" | "topP" | "repetitionPenalty"
->;
+export type Sampling = Pick<ChatOptions, "temperature" | "maxNewTokens">;
 
 /** Tokens of an answer, unless the reader asks for more. */
 export const USUAL_TOKENS = 128;

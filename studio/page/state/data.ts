@@ -4,6 +4,7 @@
  */
 import { effect, signal } from "@preact/signals";
 import type { DataFacts, DataSource, MaskedExample, OpenDataOptions, Pair } from "../../protocol.ts";
+import { keep, readKept } from "./kept.ts";
 import { Task } from "./task.ts";
 
 /** What is open; null where nothing is. */
@@ -24,13 +25,13 @@ export function showData(facts: DataFacts): void {
   example.value = facts.example;
 }
 
-/** Opens data for the open model; gives whether they are open now. */
+/** Opens data for the open model, and gives whether it could; where not, what was open stays open. */
 export async function openData(source: DataSource): Promise<boolean> {
-  data.value = null;
-  dataSource.value = source;
   const facts = await openingData.run("Reading the examples", "openData", { source, ...reading.value });
-  if (facts) showData(facts);
-  return facts !== undefined;
+  if (!facts) return false;
+  dataSource.value = source;
+  showData(facts);
+  return true;
 }
 
 /** Shows another example. */
@@ -42,15 +43,9 @@ export async function showExample(index: number): Promise<void> {
 const DRAFT = "studio.pairs";
 
 function readDraft(): Pair[] {
-  try {
-    const kept: unknown = JSON.parse(localStorage.getItem(DRAFT) ?? "null");
-    if (Array.isArray(kept) && kept.length > 0) {
-      return kept.map(({ question, answer }) => ({ question: String(question), answer: String(answer) }));
-    }
-  } catch {
-    // Without storage, or with what another version left there, it begins empty.
-  }
-  return [{ question: "", answer: "" }];
+  const kept = readKept(DRAFT);
+  if (!Array.isArray(kept) || kept.length === 0) return [{ question: "", answer: "" }];
+  return kept.map((pair) => ({ question: String(pair?.question ?? ""), answer: String(pair?.answer ?? "") }));
 }
 
 /** Questions and answers as they are typed; a reload keeps them, in this browser alone. */
@@ -58,14 +53,7 @@ export const pairs = signal<readonly Pair[]>(readDraft());
 /** What goes before each of them. */
 export const systemText = signal("");
 
-effect(() => {
-  const text = JSON.stringify(pairs.value);
-  try {
-    localStorage.setItem(DRAFT, text);
-  } catch {
-    // Without storage they last as long as the page.
-  }
-});
+effect(() => keep(DRAFT, JSON.stringify(pairs.value)));
 
 /** Those that have both sides. */
 export const wholePairs = (): Pair[] =>

@@ -4,6 +4,7 @@
  */
 import { signal } from "@preact/signals";
 import type { ModelSource } from "../../protocol.ts";
+import { keep, readKept } from "./kept.ts";
 
 /** A model that can be opened again without the reader's files. */
 export interface LastModel {
@@ -14,13 +15,9 @@ export interface LastModel {
 const KEY = "studio.model";
 
 function read(): LastModel | null {
-  try {
-    const { name, source } = JSON.parse(localStorage.getItem(KEY) ?? "null") as LastModel;
-    const isHub = source.kind === "hub" && typeof source.repo === "string";
-    return typeof name === "string" && (isHub || source.kind === "builtin") ? { name, source } : null;
-  } catch {
-    return null; // without storage, or with what another version left there
-  }
+  const { name, source } = (readKept(KEY) ?? {}) as Partial<LastModel>;
+  const isHub = source?.kind === "hub" && typeof source.repo === "string";
+  return typeof name === "string" && (isHub || source?.kind === "builtin") ? { name, source } : null;
 }
 
 /** The last one; null on a first visit. */
@@ -31,9 +28,5 @@ export function rememberModel(name: string, source: ModelSource): void {
   if (source.kind !== "builtin" && source.kind !== "hub") return;
   const kept = source.kind === "hub" ? { ...source, token: undefined } : source;
   lastModel.value = { name, source: kept };
-  try {
-    localStorage.setItem(KEY, JSON.stringify(lastModel.value));
-  } catch {
-    // Without storage the next visit begins as the first.
-  }
+  keep(KEY, JSON.stringify(lastModel.value));
 }

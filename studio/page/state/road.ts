@@ -6,10 +6,10 @@ import { computed, effect, signal } from "@preact/signals";
 import { showPlural } from "../format.ts";
 import { announce } from "./announcement.ts";
 import { comparison } from "./conversation.ts";
-import { data, dataSource, openData } from "./data.ts";
+import { data, dataSource, openData, openingData } from "./data.ts";
 import { savedFiles } from "./exports.ts";
-import { forgetSettings, listMethods, method, settings, suggest } from "./method.ts";
-import { model, openModel } from "./model.ts";
+import { forgetSettings, listMethods, method, settings, suggest, suggesting } from "./method.ts";
+import { model, opening, openModel } from "./model.ts";
 import { adapters, refreshShelf } from "./shelf.ts";
 import { begun, latest, result, status } from "./training.ts";
 import type { DataSource, ModelSource } from "../../protocol.ts";
@@ -98,10 +98,12 @@ export const stepStates = computed((): Readonly<Record<StepId, StepState>> => {
 /** Opens a model, and the data again that were open, which the new model reads in its own way. */
 export async function chooseModel(source: ModelSource, name: string): Promise<boolean> {
   const kept = dataSource.value;
-  data.value = null;
+  const isOpen = await openModel(source, name);
+  if (!isOpen && model.value) return false; // the one before, with its data
   comparison.clear();
+  data.value = null;
   forgetSettings({ methods: true });
-  if (!await openModel(source, name)) return false;
+  if (!isOpen) return false;
   await refreshShelf();
   if (kept) await chooseData(kept);
   return true;
@@ -109,12 +111,18 @@ export async function chooseModel(source: ModelSource, name: string): Promise<bo
 
 /** Opens data, and takes the settings that suit them. */
 export async function chooseData(source: DataSource): Promise<boolean> {
+  if (!await openData(source)) return false;
   const chosen = settings.value?.method;
   forgetSettings({ methods: false });
-  if (!await openData(source) || !await suggest(chosen)) return false;
+  if (!await suggest(chosen)) return false;
   await listMethods();
   return true;
 }
+
+/** Whether a model or data are being opened: nothing else can be opened or trained until then. */
+export const isPreparing = computed(() =>
+  [opening, openingData, suggesting].some(({ waitsFor }) => waitsFor.value !== null)
+);
 
 /** Whether the shortest road is being prepared. */
 export const isTrying = signal(false);

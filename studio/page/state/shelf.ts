@@ -4,8 +4,7 @@
  */
 import { computed, signal } from "@preact/signals";
 import type { AdapterInfo, MixOptions, NamedFile, Speaker } from "../../protocol.ts";
-import { readError } from "../engine.ts";
-import { call } from "../engine.ts";
+import { call, readError } from "../engine.ts";
 import { Task } from "./task.ts";
 
 /** Every adapter, newest first. */

@@ -4,6 +4,7 @@
  */
 import { computed, signal } from "@preact/signals";
 import type {
+  AdapterInfo,
   EngineEvent,
   NamedFile,
   ResumableRun,
@@ -47,6 +48,8 @@ export const training = new Task();
 export const steering = new Task();
 /** Whether a training holds the device. */
 export const isBusy = computed(() => status.value === "running");
+/** Whether there is one that has not ended. */
+export const isAlive = computed(() => isBusy.value || status.value === "paused");
 /** Runs of earlier visits that can go on. */
 export const resumable = signal<readonly ResumableRun[]>([]);
 
@@ -149,6 +152,12 @@ export async function startTraining(settings: TrainingSettings): Promise<void> {
   clear();
   status.value = "running";
   await end(await training.run("Preparing the training", "train", { settings }, onEvent));
+}
+
+/** The chosen adapter of a list, else the one that was just trained, else the newest. */
+export function pick(list: readonly AdapterInfo[], chosen: string | null): AdapterInfo | undefined {
+  const byId = (id?: string | null) => list.find(({ adapterId }) => adapterId === id);
+  return byId(chosen) ?? byId(result.value?.adapter?.adapterId) ?? list[0];
 }
 
 /** Looks for runs that ended early. */

@@ -65,7 +65,7 @@ function Talk(): JSX.Element {
 function Load(): JSX.Element {
   return (
     <Drop
-      text="Drop an adapter here: a folder of peft, a .zip of one, or a GGUF adapter."
+      text="Drop an adapter here: a PEFT folder, a .zip of one, or a GGUF adapter."
       file="Choose a file"
       folder="Choose a folder"
       accept=".zip,.gguf,.safetensors,.json"
@@ -81,7 +81,7 @@ export function AdaptersStep(): JSX.Element {
     <>
       <Opening title="Your shelf">
         {isEmpty
-          ? "What your models learn stands here, each under its name. It is empty yet."
+          ? "What your models learn is kept here, each under its own name. The shelf is still empty."
           : "Everything your models learned here. Switch between them, mix them, name them."}
       </Opening>
       {!isEmpty && (
@@ -90,7 +90,7 @@ export function AdaptersStep(): JSX.Element {
         </ul>
       )}
       {isBusy.value
-        ? <p class="panel">A training is using the model. Pause it, and you can talk to them.</p>
+        ? <p class="panel">The model is in training. Pause that to talk to them.</p>
         : model.value && usable.value.length > 0 && <Talk />}
       {model.value && usable.value.filter(({ canMix }) => canMix).length >= 2 && <Mixer />}
       {model.value && !isBusy.value && (isEmpty ? <Load /> : (

@@ -11,16 +11,13 @@ import { comparison, spokenForm, type Voice } from "../state/conversation.ts";
 import { data } from "../state/data.ts";
 import { model } from "../state/model.ts";
 import { usable } from "../state/shelf.ts";
-import { isBusy, result, status } from "../state/training.ts";
+import { isBusy, pick, status } from "../state/training.ts";
 import { suggestions } from "./suggestions.ts";
 
 const chosen = signal<string | null>(null);
 
-/** The adapter on the right: the chosen one, the one that was just trained, or the newest. */
-const adapter = computed(() => {
-  const byId = (id?: string | null) => usable.value.find(({ adapterId }) => adapterId === id);
-  return byId(chosen.value) ?? byId(result.value?.adapter?.adapterId) ?? usable.value[0];
-});
+/** The adapter on the right. */
+const adapter = computed(() => pick(usable.value, chosen.value));
 
 /** Who stands on the right: the adapter in training while that is paused, else one of the shelf; null where there is none. */
 function rightVoice(): Voice | null {
@@ -45,7 +42,7 @@ export function CompareStep(): JSX.Element {
     return (
       <Missing
         title="Before and after"
-        text="A training is using the model. Pause it, and you can compare."
+        text="The model is in training. Pause that to compare."
         to="train"
         label="To the training"
       />
@@ -55,7 +52,7 @@ export function CompareStep(): JSX.Element {
     return (
       <Missing
         title="Before and after"
-        text="Nothing is learned yet for this model."
+        text="This model has learned nothing yet."
         to="train"
         label="Train"
       />
@@ -67,8 +64,8 @@ export function CompareStep(): JSX.Element {
     <>
       <Opening title="Before and after">
         {form === "chat"
-          ? "The same question to the model as it came, and with what it learned."
-          : "The same beginning, continued by the model as it came, and with what it learned."}
+          ? "The same question, before and after learning."
+          : "The same beginning, continued before and after learning."}
       </Opening>
       <Chat
         conversation={comparison}

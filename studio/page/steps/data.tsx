@@ -8,10 +8,9 @@ import { Choices } from "../parts/choice.tsx";
 import { Drop } from "../parts/drop.tsx";
 import { NumberField, SwitchField, TextField } from "../parts/field.tsx";
 import { Missing, More, Opening, WayOn } from "../parts/frame.tsx";
-import { data, dataSource, openingData, pairs, reading, systemText, wholePairs } from "../state/data.ts";
-import { suggesting } from "../state/method.ts";
+import { data, dataSource, pairs, reading, systemText, wholePairs } from "../state/data.ts";
 import { model } from "../state/model.ts";
-import { chooseData } from "../state/road.ts";
+import { chooseData, isPreparing } from "../state/road.ts";
 import { isBusy } from "../state/training.ts";
 import { DataView } from "./data_view.tsx";
 
@@ -22,8 +21,6 @@ const WAYS = [
 ] as const;
 
 const way = signal<typeof WAYS[number]["id"]>("sample");
-
-const isWaiting = () => openingData.waitsFor.value !== null || suggesting.waitsFor.value !== null;
 
 function setPair(place: number, part: Partial<typeof pairs.value[number]>): void {
   pairs.value = pairs.value.map((pair, i) => i === place ? { ...pair, ...part } : pair);
@@ -81,7 +78,7 @@ function Pairs(): JSX.Element {
         >
           Add another
         </button>
-        <button type="submit" class="main" disabled={whole.length === 0 || isWaiting()}>
+        <button type="submit" class="main" disabled={whole.length === 0 || isPreparing.value}>
           {whole.length > 1 ? `Use these ${whole.length} examples` : "Use this example"}
         </button>
       </div>
@@ -117,7 +114,7 @@ function Source(): JSX.Element {
             <button
               type="button"
               class="main"
-              disabled={isWaiting()}
+              disabled={isPreparing.value}
               onClick={() => chooseData({ kind: "sample" })}
             >
               Use the sample
@@ -130,7 +127,7 @@ function Source(): JSX.Element {
     case "files":
       return (
         <Drop
-          text="Drop files here: chats, questions and answers, or plain texts. What they are is told from their columns."
+          text="Drop files here: chats, questions and answers, or plain texts. Their columns tell which."
           file="Choose files"
           accept=".jsonl,.json,.csv,.tsv,.txt,.parquet,.gz"
           onFiles={({ files }) => chooseData({ kind: "files", files })}
@@ -155,8 +152,8 @@ function Reading(): JSX.Element {
         onChange={(length) => change({ length })}
       />
       <NumberField
-        label="Held out, as a part of all"
-        help="Never learned: they show whether it understands or only repeats"
+        label="Share that is held out"
+        help="From 0 to 0.5. These are never learned: they show whether it understands or only repeats"
         min={0}
         max={0.5}
         value={heldOut}
@@ -164,7 +161,7 @@ function Reading(): JSX.Element {
       />
       <SwitchField
         label="Learn the questions too"
-        help="Off: it reads them, and learns the answers"
+        help="Off: it only reads them, and learns the answers"
         value={learnPrompts}
         onChange={(learnPrompts) => change({ learnPrompts })}
       />
@@ -172,7 +169,7 @@ function Reading(): JSX.Element {
         <button
           type="button"
           class="calm"
-          disabled={isWaiting()}
+          disabled={isPreparing.value}
           onClick={() => chooseData(dataSource.value!)}
         >
           Read the examples again
@@ -198,7 +195,7 @@ export function DataStep(): JSX.Element {
     <>
       <Opening title="What should it learn?">Show it examples of what you want it to say.</Opening>
       {isBusy.value
-        ? <p class="panel">A training is using these examples. When it has ended, you can choose others.</p>
+        ? <p class="panel">Training is using these examples. You can choose others when it has ended.</p>
         : (
           <section class="panel">
             <Choices

@@ -104,9 +104,9 @@ export function DataView({ facts }: { facts: DataFacts }): JSX.Element {
         <dl class="facts">
           <Fact name="To learn from">{showPlural(facts.trainExamples, "example")}</Fact>
           <Fact name="Held out">{showPlural(facts.heldOutExamples, "example")}</Fact>
-          <Fact name="Words and pieces" note="tokens in all">{showCount(tokens.total)}</Fact>
+          <Fact name="Words and parts of words" note="tokens in all">{showCount(tokens.total)}</Fact>
           <Fact
-            name="Of them learned"
+            name="Learned"
             note={`${Math.round(100 * tokens.learned / Math.max(1, tokens.total))} %`}
           >
             {showCount(tokens.learned)}
@@ -114,12 +114,12 @@ export function DataView({ facts }: { facts: DataFacts }): JSX.Element {
         </dl>
         {facts.cutExamples > 0 && (
           <p class="quiet">
-            {showPlural(facts.cutExamples, "example")} longer than {facts.length} tokens: the end is cut off.
+            {showPlural(facts.cutExamples, "example")} longer than {facts.length} tokens, cut off there.
           </p>
         )}
         {facts.droppedRows > 0 && (
           <p class="quiet">
-            {showPlural(facts.droppedRows, "row")} left out: nothing of them would be learned.
+            {showPlural(facts.droppedRows, "row")} left out: there is nothing in them to learn.
           </p>
         )}
         <BadRows facts={facts} />

@@ -12,13 +12,10 @@ import { TaskState } from "../parts/wait.tsx";
 import { Export } from "../state/exports.ts";
 import { model } from "../state/model.ts";
 import { adapters } from "../state/shelf.ts";
-import { isBusy, result } from "../state/training.ts";
+import { isBusy, pick } from "../state/training.ts";
 
 const chosen = signal<string | null>(null);
-const adapter = computed(() => {
-  const byId = (id?: string | null) => adapters.value.find(({ adapterId }) => adapterId === id);
-  return byId(chosen.value) ?? byId(result.value?.adapter?.adapterId) ?? adapters.value[0];
-});
+const adapter = computed(() => pick(adapters.value, chosen.value));
 
 /** One kind of file. */
 interface Item {
@@ -48,8 +45,10 @@ const Q8_0_BYTES = 34 / 32;
 
 function items(one: AdapterInfo, facts: ModelFacts | null): { own: Item[]; whole: Item[] } {
   const { adapterId, bytes } = one;
-  const noGguf = one.canExportGguf ? null : "llama.cpp has no adapters of this method: take the merged model";
-  const notOpen = facts === null ? "open the model first" : one.problem;
+  const noGguf = one.canExportGguf
+    ? null
+    : "llama.cpp has no adapters of this method: take the merged model.";
+  const notOpen = facts === null ? "Open the model first." : one.problem;
   const whole = (
     title: string,
     text: string,
@@ -76,9 +75,9 @@ function items(one: AdapterInfo, facts: ModelFacts | null): { own: Item[]; whole
       },
       {
         title: "The same training as a script",
-        text: "train.ts, which Deno runs on any device.",
+        text: "train.ts, for Deno.",
         ...{ bytes: null, making: making.script, options: { what: "script", adapterId } },
-        problem: one.origin === "trained" ? null : "only for what was trained here",
+        problem: one.origin === "trained" ? null : "Only for adapters that were trained here.",
       },
       {
         title: "Description",
@@ -92,14 +91,14 @@ function items(one: AdapterInfo, facts: ModelFacts | null): { own: Item[]; whole
       },
     ],
     whole: [
-      whole("GGUF, small", "8 bits per weight, for llama.cpp, Ollama, LM Studio.", Q8_0_BYTES, {
+      whole("GGUF, 8 bits", "Small, for llama.cpp, Ollama, LM Studio.", Q8_0_BYTES, {
         what: "merged-gguf",
         adapterId,
         type: "q8_0",
       }, making.q8_0),
       whole(
-        "GGUF, exact",
-        "16 bits per weight.",
+        "GGUF, 16 bits",
+        "Twice as large, closer to the original.",
         2,
         { what: "merged-gguf", adapterId, type: "f16" },
         making.f16,
@@ -109,7 +108,7 @@ function items(one: AdapterInfo, facts: ModelFacts | null): { own: Item[]; whole
         adapterId,
         type: "float16",
       }, making.float16),
-      whole("safetensors, 32 bits", "The same, exact.", 4, {
+      whole("safetensors, 32 bits", "The same in full precision.", 4, {
         what: "merged-safetensors",
         adapterId,
         type: "float32",
@@ -151,7 +150,7 @@ export function HomeStep(): JSX.Element {
     return (
       <Missing
         title="Take it home"
-        text="Nothing is learned yet. What you train stands here as files."
+        text="Nothing has been learned yet. What you train will be here as files."
         to="train"
         label="Train"
       />
@@ -177,15 +176,15 @@ export function HomeStep(): JSX.Element {
       <section class="panel" aria-labelledby="the-adapter">
         <h2 id="the-adapter">{one.name}</h2>
         <p class="quiet">Made for {one.modelName}. It is used beside that model.</p>
-        <ul class="downloads">{own.map((item) => <Download key={item.title} item={item} />)}</ul>
+        <ul>{own.map((item) => <Download key={item.title} item={item} />)}</ul>
       </section>
       <section class="panel">
-        <More label="The whole model, with what it learned in it">
-          <ul class="downloads">{whole.map((item) => <Download key={item.title} item={item} />)}</ul>
+        <More label="The whole model, with what it learned merged in">
+          <ul>{whole.map((item) => <Download key={item.title} item={item} />)}</ul>
         </More>
       </section>
       {isBusy.value && (
-        <p class="quiet">A training is using the model. When it pauses or ends, files can be made.</p>
+        <p class="quiet">The model is in training. Files can be made when that pauses or ends.</p>
       )}
     </>
   );

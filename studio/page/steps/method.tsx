@@ -8,7 +8,7 @@ import type { MethodInfo, TrainingSettings } from "../../protocol.ts";
 import { showBytes, showCount } from "../format.ts";
 import { Choices } from "../parts/choice.tsx";
 import { TextField } from "../parts/field.tsx";
-import { Missing, More, Opening, WayOn } from "../parts/frame.tsx";
+import { MissingData, More, Opening, WayOn } from "../parts/frame.tsx";
 import { MemoryBar } from "../parts/memory_bar.tsx";
 import { TaskState } from "../parts/wait.tsx";
 import { data } from "../state/data.ts";
@@ -29,7 +29,7 @@ import { MethodOptions, TrainingOptions } from "./method_options.tsx";
 
 /** What LoRA is to someone who never heard of it. */
 const SMALL_ADD_ON =
-  "A few small matrices beside the model's own weights. The model stays as it is; the add-on can be switched on and off, mixed, and sent by mail.";
+  "A few small matrices beside the model's own weights. The model stays as it is; the add-on can be switched on and off, mixed, and sent to others.";
 
 const titleOf = (one: MethodInfo) => one.method === "lora" ? `Small add-on (${one.title})` : one.title;
 
@@ -87,7 +87,7 @@ function Length({ chosen }: { chosen: TrainingSettings }): JSX.Element {
   const stepsOf = (part: number) => Math.max(1, Math.round(usualSteps.value * part));
   const perPass = Math.max(1, data.value!.trainExamples / (chosen.batchSize * chosen.gradientAccumulation));
   const passes = (steps: number) =>
-    `${steps} steps, ${Number((steps / perPass).toPrecision(2))}× all examples`;
+    `${steps} steps, ${Number((steps / perPass).toPrecision(2))}× through the examples`;
   const value = LENGTHS.find(({ part }) => stepsOf(part) === chosen.steps)?.id ?? null;
   return (
     <section class="panel" aria-labelledby="how-long">
@@ -99,7 +99,7 @@ function Length({ chosen }: { chosen: TrainingSettings }): JSX.Element {
         isDisabled={isBusy.value}
         onChoose={(id) => change({ steps: stepsOf(LENGTHS.find((one) => one.id === id)!.part) })}
       />
-      {value === null && <p class="quiet">Yours: {passes(chosen.steps)}.</p>}
+      {value === null && <p class="quiet">Your own: {passes(chosen.steps)}.</p>}
     </section>
   );
 }
@@ -110,7 +110,7 @@ function Advice(): JSX.Element | null {
   return (
     <div class="failure" role="alert">
       <div>
-        <strong>This needs more memory than this device may have.</strong>
+        <strong>This needs more memory than training may use on this device.</strong>
         <p>
           {found.advice.length > 0
             ? "Any of these makes it fit:"
@@ -137,10 +137,7 @@ export function MethodStep(): JSX.Element {
   }, [model.value]);
   const chosen = settings.value;
   if (!model.value || !data.value || !chosen) {
-    const [to, label] = model.value
-      ? ["data", "Choose examples"] as const
-      : ["model", "Choose a model"] as const;
-    return <Missing title="How should it learn?" text="First choose what it learns." to={to} label={label} />;
+    return <MissingData title="How should it learn?" text="First choose what it learns." />;
   }
   return (
     <>
@@ -161,13 +158,13 @@ export function MethodStep(): JSX.Element {
       <section class="panel">
         <TextField
           label="Name of what it learns"
-          help="It stands on the shelf under this name"
+          help="Its name on your shelf"
           value={chosen.name}
           onInput={(name) => change({ name })}
         />
       </section>
       <More label="More: every setting">
-        <fieldset class="bare" disabled={isBusy.value}>
+        <fieldset disabled={isBusy.value}>
           <legend class="hidden">Settings</legend>
           {method.value && <MethodOptions one={method.value} chosen={chosen} />}
           <TrainingOptions chosen={chosen} />

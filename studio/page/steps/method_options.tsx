@@ -3,86 +3,52 @@
  * @module
  */
 import type { JSX } from "preact";
-import type { MethodInfo, MethodOption, TrainingSettings } from "../../protocol.ts";
+import type { MethodInfo, MethodOption, OptionValue, TrainingSettings } from "../../protocol.ts";
 import { LinesField, NumberField, SelectField, SwitchField, TextField } from "../parts/field.tsx";
 import { More } from "../parts/frame.tsx";
 import { change, changeOption } from "../state/method.ts";
 import { model } from "../state/model.ts";
 
 function Option({ option, chosen }: { option: MethodOption; chosen: TrainingSettings }): JSX.Element {
-  const { name, title, help, type } = option;
+  const { name, title: label, help, type, min, max } = option;
   const value = chosen.options[name] ?? option.default;
+  const field = { label, help, onChange: (next: OptionValue) => changeOption(name, next) };
   switch (type) {
     case "integer":
     case "number":
       return (
         <NumberField
-          label={title}
-          help={help}
+          {...field}
           value={Number(value)}
           isInteger={type === "integer"}
-          min={option.min}
-          max={option.max}
-          onChange={(next) => changeOption(name, next)}
+          {...{ min, max }}
         />
       );
     case "boolean":
-      return (
-        <SwitchField
-          label={title}
-          help={help}
-          value={value === true}
-          onChange={(next) => changeOption(name, next)}
-        />
-      );
+      return <SwitchField {...field} value={value === true} />;
     case "choice":
       return (
         <SelectField
-          label={title}
-          help={help}
+          {...field}
           value={String(value)}
           choices={option.choices!.map((choice) => [choice, choice] as const)}
-          onChange={(next) => changeOption(name, next)}
         />
       );
     case "text":
-      return (
-        <TextField
-          label={title}
-          help={help}
-          value={String(value)}
-          onInput={(next) => changeOption(name, next)}
-        />
-      );
+      return <TextField {...{ label, help }} value={String(value ?? "")} onInput={field.onChange} />;
     case "modules":
-      return (
-        <Modules
-          title={title}
-          help={help}
-          value={value}
-          onChange={(next) => changeOption(name, next)}
-        />
-      );
-    default:
-      return (
-        <TextField
-          label={title}
-          help={help}
-          value={String(value ?? "")}
-          onInput={(next) => changeOption(name, next)}
-        />
-      );
+      return <Modules {...field} value={value} />;
   }
 }
 
 function Modules(
-  props: { title: string; help: string; value: unknown; onChange: (names: readonly string[]) => void },
+  props: { label: string; help: string; value: OptionValue; onChange: (names: readonly string[]) => void },
 ): JSX.Element {
   const all = model.value!.linearModules;
-  const chosen = new Set(Array.isArray(props.value) ? props.value as string[] : all);
+  const chosen = new Set(Array.isArray(props.value) ? props.value : all);
   return (
     <fieldset class="field modules">
-      <legend>{props.title}</legend>
+      <legend>{props.label}</legend>
       <small>{props.help}</small>
       {all.map((name) => (
         <label key={name}>
@@ -127,33 +93,33 @@ export function MethodOptions(
 /** Settings that are numbers, in the order that they are shown: label, bounds, help. */
 const NUMBERS = [
   ["steps", "Steps", { min: 1, isInteger: true }, "One step learns from one batch"],
-  ["learningRate", "Learning rate", { min: 0 }, "How far each step goes; too high makes the loss jump"],
-  ["batchSize", "Examples per batch", { min: 1, isInteger: true }, "More need more memory"],
+  ["learningRate", "Learning rate", { min: 0 }, "How far each step goes; if it is too high, the loss jumps"],
+  ["batchSize", "Examples per batch", { min: 1, isInteger: true }, "More examples take more memory"],
   [
     "gradientAccumulation",
     "Batches per step",
     { min: 1, isInteger: true },
     "A larger batch without its memory",
   ],
-  ["warmupSteps", "Warmup, in steps", { min: 0, isInteger: true }, "The learning rate grows until then"],
-  ["weightDecay", "Weight decay", { min: 0 }, "Pulls trained weights to zero"],
-  ["maxGradNorm", "Longest gradient", { min: 0 }, "Longer ones are shortened; 0: none"],
+  ["warmupSteps", "Warmup, in steps", { min: 0, isInteger: true }, "The learning rate rises until then"],
+  ["weightDecay", "Weight decay", { min: 0 }, "Pulls trained weights toward zero"],
+  ["maxGradNorm", "Largest gradient norm", { min: 0 }, "Larger gradients are scaled down; 0: never"],
   ["seed", "Seed", { min: 0, isInteger: true }, "The same seed gives the same training"],
-  ["evalEvery", "Steps between held-out measures", { min: 0, isInteger: true }, "0: none"],
+  ["evalEvery", "Steps between evaluations", { min: 0, isInteger: true }, "On held-out examples; 0: none"],
   ["sampleEvery", "Steps between samples", { min: 0, isInteger: true }, "0: none"],
   [
     "checkpointEvery",
     "Steps between saves",
     { min: 0, isInteger: true },
-    "It goes on from there after a reload; 0: none",
+    "After a reload, training continues from the last one; 0: none",
   ],
 ] as const satisfies readonly (readonly [keyof TrainingSettings, string, object, string])[];
 
 const SCHEDULES = [
-  ["linear", "falls in a line"],
-  ["cosine", "falls in a curve (cosine)"],
+  ["linear", "falls linearly"],
+  ["cosine", "falls along a cosine"],
   ["constant", "stays the same"],
-  ["constant_with_warmup", "grows, then stays the same"],
+  ["constant_with_warmup", "rises, then stays the same"],
 ] as const;
 
 const OPTIMIZERS = [
@@ -212,8 +178,8 @@ export function TrainingOptions({ chosen }: { chosen: TrainingSettings }): JSX.E
           />
         ))}
         <LinesField
-          label="Samples answer or continue"
-          help="What the model writes to during training, one per line"
+          label="Prompts for samples"
+          help="The model answers or continues these during training; one per line"
           value={chosen.samplePrompts}
           onChange={(samplePrompts) => change({ samplePrompts })}
         />

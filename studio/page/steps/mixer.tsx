@@ -12,11 +12,11 @@ import { isBusy } from "../state/training.ts";
 
 const WAYS = [
   ["cat", "Exactly as it answers here (cat)"],
-  ["linear", "Each factor by itself, smaller (linear)"],
+  ["linear", "Factor by factor: smaller, and not the same (linear)"],
   ["svd", "Sum at the same rank (svd)"],
   ["ties", "Without what they disagree on (ties)"],
   ["dare_linear", "Sum of random parts (dare_linear)"],
-  ["dare_ties", "Both (dare_ties)"],
+  ["dare_ties", "Random parts, without what they disagree on (dare_ties)"],
 ] as const satisfies readonly (readonly [NonNullable<MixOptions["combination"]>, string])[];
 
 /** Sliders, one for each adapter that can be mixed. */
@@ -27,7 +27,9 @@ export function Mixer(): JSX.Element {
   return (
     <section class="panel" aria-labelledby="mixer">
       <h2 id="mixer">Mix them</h2>
-      <p class="quiet">Move two sliders or more: "The mix" can answer then, and be kept as one of its own.</p>
+      <p class="quiet">
+        Move at least two sliders: then "The mix" can answer, and can be kept as an adapter of its own.
+      </p>
       <ul class="mixer">
         {usable.value.filter(({ canMix }) => canMix).map(({ adapterId, name }) => {
           const weight = weights.value[adapterId] ?? 0;

@@ -10,11 +10,10 @@ import { showBytes, showCount } from "../format.ts";
 import { Drop } from "../parts/drop.tsx";
 import { SelectField, TextField } from "../parts/field.tsx";
 import { Fact, More, Opening, WayOn } from "../parts/frame.tsx";
-import { openingData } from "../state/data.ts";
-import { plan, suggesting } from "../state/method.ts";
+import { plan } from "../state/method.ts";
 import { lastModel } from "../state/last_model.ts";
-import { model, opening, storage } from "../state/model.ts";
-import { chooseModel, isTrying, tryBuiltin } from "../state/road.ts";
+import { model, storage } from "../state/model.ts";
+import { chooseModel, isPreparing, isTrying, tryBuiltin } from "../state/road.ts";
 import { adapters } from "../state/shelf.ts";
 import { isBusy } from "../state/training.ts";
 import { Storage } from "./storage.tsx";
@@ -22,10 +21,7 @@ import { Storage } from "./storage.tsx";
 /** Words that this many tokens make, roughly: three words for four tokens of English. */
 const wordsOf = (tokens: number) => showCount(Math.round(tokens * 0.75 / 10) * 10);
 
-const isOpening = () => [opening, openingData, suggesting].some(({ waitsFor }) => waitsFor.value !== null);
-
 function Hero(): JSX.Element {
-  const isWaiting = isOpening();
   return (
     <section class="hero" aria-labelledby="hero-title">
       <div>
@@ -39,13 +35,15 @@ function Hero(): JSX.Element {
         <button
           type="button"
           class="main large"
-          disabled={isWaiting || !environment.value}
+          disabled={isPreparing.value || !environment.value}
           onClick={tryBuiltin}
         >
           Try it with sample stories
         </button>
         <small>
-          3.7 MB, then {environment.value?.gpu?.isSoftware ? "a few minutes" : "about a minute"} of training
+          3.7 MB, then a short training{environment.value?.gpu?.isSoftware
+            ? ", a few minutes on a processor"
+            : ""}
         </small>
       </div>
     </section>
@@ -64,7 +62,7 @@ function Again(): JSX.Element | null {
       <button
         type="button"
         class="calm"
-        disabled={isOpening()}
+        disabled={isPreparing.value}
         onClick={() => chooseModel(last.source, last.name)}
       >
         Open it again
@@ -118,7 +116,9 @@ function Hub(): JSX.Element {
         value={repo}
         onInput={setRepo}
       />
-      <button type="submit" class="calm" disabled={repo.trim() === "" || isOpening()}>Fetch and open</button>
+      <button type="submit" class="calm" disabled={repo.trim() === "" || isPreparing.value}>
+        Fetch and open
+      </button>
       <More label="More">
         <TextField
           label="Access token"
@@ -160,11 +160,11 @@ function Builtin(): JSX.Element {
   return (
     <div class="card">
       <h3>Built in</h3>
-      <p class="quiet">A storyteller of a million weights, small enough to learn on any device.</p>
+      <p class="quiet">A storyteller of about a million weights, small enough to learn on any device.</p>
       <button
         type="button"
         class="calm"
-        disabled={isOpening() || !environment.value}
+        disabled={isPreparing.value || !environment.value}
         onClick={() => chooseModel({ kind: "builtin" }, "the built-in model")}
       >
         Open the storyteller
@@ -247,7 +247,7 @@ export function ModelStep(): JSX.Element {
       {facts
         ? (
           <More label="Use another model">
-            {isBusy.value ? <p>A training is running on this one.</p> : ways}
+            {isBusy.value ? <p>This one is in training.</p> : ways}
           </More>
         )
         : (

@@ -69,7 +69,7 @@ function Delete({ one }: { one: AdapterInfo }): JSX.Element {
       </button>
       <dialog ref={dialog} aria-labelledby={`delete-${one.adapterId}`}>
         <h2 id={`delete-${one.adapterId}`}>Delete {one.name}?</h2>
-        <p>It is gone for good, unless you took it home.</p>
+        <p>It will be gone for good, unless you took it home.</p>
         <form method="dialog" class="row">
           <button type="submit" class="calm">Keep it</button>
           <button type="submit" class="danger" onClick={() => deleteAdapter(one.adapterId)}>Delete it</button>

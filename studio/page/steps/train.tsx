@@ -6,19 +6,19 @@ import type { JSX } from "preact";
 import { environment } from "../engine.ts";
 import { showBytes, showDuration, showLeft, showNumber, showPlural } from "../format.ts";
 import { Failure } from "../parts/failure.tsx";
-import { Fact, Missing, Opening, WayOn } from "../parts/frame.tsx";
+import { Fact, MissingData, Opening, WayOn } from "../parts/frame.tsx";
 import { MemoryNow } from "../parts/memory_bar.tsx";
 import { Bar, TaskState } from "../parts/wait.tsx";
 import { data } from "../state/data.ts";
-import { method, plan, settings, suggesting } from "../state/method.ts";
+import { method, plan, settings } from "../state/method.ts";
 import { model } from "../state/model.ts";
-import { go } from "../state/road.ts";
+import { go, isPreparing } from "../state/road.ts";
 import {
   begun,
   checkpoint,
   checkpointError,
   goOn,
-  isBusy,
+  isAlive,
   latest,
   pause,
   phase,
@@ -54,7 +54,7 @@ function Ready(): JSX.Element {
         <button
           type="button"
           class="main large"
-          disabled={plan.value?.fits === false || suggesting.waitsFor.value !== null}
+          disabled={plan.value?.fits === false || isPreparing.value}
           onClick={() => startTraining(settings.value!)}
         >
           {status.value === "failed" ? "Try again" : "Start training"}
@@ -88,7 +88,7 @@ function Now(): JSX.Element {
   const done = step?.step ?? begun.value?.step ?? 0;
   const isPaused = status.value === "paused";
   const doing = isPaused
-    ? "The model is free: you can compare it now."
+    ? "The model is free to answer: you can compare now."
     : phase.value && phase.value !== "training"
     ? `${PHASES[phase.value] ?? phaseText.value}…`
     : step
@@ -164,6 +164,7 @@ function Ended(): JSX.Element {
           <button
             type="button"
             class="calm large"
+            disabled={isPreparing.value}
             onClick={() => startTraining(settings.value!)}
           >
             Train again
@@ -194,31 +195,25 @@ const TITLES: Readonly<Record<typeof status.value, string>> = {
   running: "It is learning",
   paused: "Paused",
   ended: "It has learned",
-  failed: "It did not get through",
+  failed: "It did not finish",
 };
 
 /** The step. */
 export function TrainStep(): JSX.Element {
-  const isAlive = isBusy.value || status.value === "paused";
-  if (!isAlive && status.value === "idle" && (!settings.value || !data.value)) {
-    const [to, label] = model.value
-      ? ["data", "Choose examples"] as const
-      : ["model", "Choose a model"] as const;
-    return <Missing title="Train" text="First choose a model, and what it learns." to={to} label={label} />;
+  if (status.value === "idle" && (!settings.value || !data.value)) {
+    return <MissingData title="Train" text="First choose a model, and what it learns." />;
   }
   const hasCurves = status.value !== "idle";
   return (
     <>
-      <Opening
-        title={TITLES[status.value]}
-      />
+      <Opening title={TITLES[status.value]} />
       {training.error.value && <TaskState task={training} />}
-      {isAlive && <Now />}
+      {isAlive.value && <Now />}
       {status.value === "ended" && <Ended />}
       {hasCurves && <Curves />}
       {hasCurves && <Samples />}
       {hasCurves && <Memory />}
-      {!isAlive && status.value !== "ended" && settings.value && data.value && <Ready />}
+      {!isAlive.value && status.value !== "ended" && settings.value && data.value && <Ready />}
       <WayOn
         label="Compare"
         to="compare"

@@ -72,7 +72,7 @@ export function Curves(): JSX.Element {
           height={280}
           xEnd={xEnd}
           {...loss}
-          note="How much the right words surprise it: lower is better. It jumps from step to step; the direction counts."
+          note="How much the right words surprise it: lower is better. It jumps from step to step; the trend counts."
         />
       </section>
       <div class="three">

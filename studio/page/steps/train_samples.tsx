@@ -33,7 +33,7 @@ export function Samples(): JSX.Element {
   return (
     <section class="panel samples" aria-labelledby="samples">
       <div class="row between">
-        <h2 id="samples">What it writes after {step === 0 ? "no step" : `step ${step}`}</h2>
+        <h2 id="samples">What it writes {step === 0 ? "before training" : `after step ${step}`}</h2>
         {samples.length > 1 && (
           <label class="slider">
             <span class="quiet">earlier</span>
@@ -59,7 +59,7 @@ export function Samples(): JSX.Element {
       </blockquote>
       {tokens.length > 0 && (
         <>
-          <h3>How a true example surprises it</h3>
+          <h3>How much a real example surprises it</h3>
           <LossTokens tokens={tokens} />
           <LossLegend />
         </>
