@@ -9,16 +9,19 @@ import { go, step, type StepId, STEPS, titleOf } from "../state/road.ts";
 
 let isFirst = true;
 
-/** A step's big words. Going to a step moves the focus here, so that a screen reader begins at its beginning. */
+/**
+ * A step's big words. Going to a step moves the focus here, so that a screen reader begins at its beginning; so do new words
+ * where the button that was pressed is gone.
+ */
 export function Opening(props: { title: string; children?: ComponentChildren }): JSX.Element {
   const heading = useRef<HTMLHeadingElement>(null);
+  const isArrival = useRef(true);
   useEffect(() => {
-    if (!isFirst) {
-      heading.current?.focus({ preventScroll: true });
-      scrollTo({ top: 0 });
-    }
-    isFirst = false;
-  }, []);
+    const takesFocus = isArrival.current ? !isFirst : document.activeElement === document.body;
+    if (takesFocus) heading.current?.focus({ preventScroll: true });
+    if (isArrival.current && !isFirst) scrollTo({ top: 0 });
+    isFirst = isArrival.current = false;
+  }, [props.title]);
   return (
     <header class="opening">
       <h1 ref={heading} tabIndex={-1}>{props.title}</h1>
