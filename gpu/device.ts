@@ -15,13 +15,13 @@ import {
   WANTED_FEATURES,
   WANTED_LIMITS,
 } from "./device_options.ts";
-import { type DeviceProfile, deviceProfile } from "./device_profile.ts";
+import { adapterNameOf, type DeviceProfile, deviceProfile } from "./device_profile.ts";
 import { findAdapter } from "./find_adapter.ts";
 import { narrowLimits } from "./limits.ts";
 import { PipelineCache } from "./pipeline_cache.ts";
 import { Readback } from "./readback.ts";
 import { rehearsalOf } from "./rehearsal.ts";
-import { offersSubgroups, SUBGROUPS, trySubgroups } from "./subgroups.ts";
+import { SUBGROUPS, trySubgroups, usesSubgroups } from "./subgroups.ts";
 import { writeBytes } from "./write_bytes.ts";
 
 /** Counters since the device was made. */
@@ -87,8 +87,7 @@ export class Device {
     this.#maxWorkgroups = this.limits.maxComputeWorkgroupsPerDimension;
     this.#maxBindingBytes = this.limits.maxStorageBufferBindingSize;
     this.features = new Set(gpuDevice.features as Iterable<string>);
-    const names = [info?.description, info?.device, info?.vendor];
-    this.adapterName = names.find((name) => name) ?? "unknown adapter";
+    this.adapterName = adapterNameOf(info);
     this.profile = deviceProfile(this.adapterName, info?.isFallbackAdapter, subgroupSize);
     this.#stream = new CommandStream(gpuDevice, this.profile.submissionWork);
     const { memoryLimitBytes = Infinity } = options;
@@ -126,7 +125,7 @@ export class Device {
     const requiredFeatures = WANTED_FEATURES.filter((name) => adapter.features.has(name)) as GPUFeatureName[];
     const wanted = { label: "@peft/webgpu", requiredLimits, requiredFeatures };
     const more = [...requiredFeatures, SUBGROUPS as GPUFeatureName];
-    const device = offersSubgroups(adapter)
+    const device = usesSubgroups(adapter.info)
       ? await adapter.requestDevice({ ...wanted, requiredFeatures: more })
         .catch(() => adapter.requestDevice(wanted))
       : await adapter.requestDevice(wanted);

@@ -90,21 +90,30 @@ const SUBGROUP_TILE_ROWS = 32;
 /** Names of software adapters, for runtimes that do not say whether theirs is one. */
 const SOFTWARE_NAMES = /llvmpipe|swiftshader|basic render/i;
 
+/** What an adapter's information names it, such as `llvmpipe (LLVM 15.0.6, 256 bits)`. */
+export function adapterNameOf(info: GPUAdapterInfo | undefined): string {
+  return [info?.description, info?.device, info?.vendor].find((name) => name) ?? "unknown adapter";
+}
+
+/** The kind of an adapter. @param isFallback what WebGPU says about it; undefined where the runtime says nothing */
+export function adapterKindOf(adapterName: string, isFallback?: boolean): AdapterKind {
+  return isFallback ?? SOFTWARE_NAMES.test(adapterName) ? "software" : "hardware";
+}
+
 /**
  * The defaults for an adapter.
  * @param adapterName such as `llvmpipe (LLVM 15.0.6, 256 bits)`
  * @param isFallback what WebGPU says about it; undefined where the runtime says nothing
- * @param subgroupSize threads of a subgroup, 0 without that feature
+ * @param subgroupSize threads of a subgroup that kernels may use, 0 for none
  */
 export function deviceProfile(adapterName: string, isFallback?: boolean, subgroupSize = 0): DeviceProfile {
-  const kind = isFallback ?? SOFTWARE_NAMES.test(adapterName) ? "software" : "hardware";
+  const kind = adapterKindOf(adapterName, isFallback);
   const limited = /llvmpipe/i.test(adapterName) ||
     kind === "software" && !/swiftshader|basic render/i.test(adapterName);
-  const inSubgroups = kind === "software" && subgroupSize > 1;
   return {
     ...PROFILES[kind],
-    subgroupSize: inSubgroups ? subgroupSize : 0,
-    ...inSubgroups && { labelRowStep: SUBGROUP_TILE_ROWS },
+    subgroupSize,
+    ...subgroupSize > 0 && { labelRowStep: SUBGROUP_TILE_ROWS },
     maxLoopIterations: limited ? 65535 : Infinity,
   };
 }

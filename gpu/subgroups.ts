@@ -2,6 +2,7 @@
  * Whether kernels may hand values around in a subgroup, and what a runtime wants to be told about it.
  * @module
  */
+import { adapterKindOf, adapterNameOf } from "./device_profile.ts";
 import { BUFFER_USAGE, MAP_MODE_READ } from "./flags.ts";
 
 /** The feature's name. */
@@ -24,9 +25,12 @@ function sizeOf(info: GPUAdapterInfo | undefined): number {
   return subgroupMinSize === subgroupMaxSize ? subgroupMaxSize : 0;
 }
 
-/** Whether it is worth asking an adapter for subgroups. Deno gives them on request without listing them. */
-export function offersSubgroups(adapter: GPUAdapter): boolean {
-  return sizeOf(adapter.info) > 1;
+/**
+ * Whether kernels would use an adapter's subgroups: those of software with one size. Deno's adapters give the feature on
+ * request without listing it.
+ */
+export function usesSubgroups(info: GPUAdapterInfo | undefined): boolean {
+  return sizeOf(info) > 1 && adapterKindOf(adapterNameOf(info), info?.isFallbackAdapter) === "software";
 }
 
 /** Each of two workgroups of `size` threads hands its last thread's number to all. */
@@ -39,8 +43,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
   y[i] = subgroupBroadcast(i, ${size - 1}u);
 }`;
 
-/** Whether a device's compiler takes the trial, and the threads of its workgroups are one subgroup, in order. */
-async function passes(device: GPUDevice, size: number): Promise<boolean> {
+/** Runs the trial: whether the compiler refuses it, or threads of a workgroup are one subgroup, in order, or not. */
+async function runTrial(device: GPUDevice, size: number): Promise<"refused" | "in order" | "otherwise"> {
   const label = "subgroups (trial)";
   const byteLength = 2 * size * 4;
   device.pushErrorScope("validation");
@@ -57,7 +61,7 @@ async function passes(device: GPUDevice, size: number): Promise<boolean> {
     usage: BUFFER_USAGE.MAP_READ | BUFFER_USAGE.COPY_DST,
   });
   try {
-    if (await device.popErrorScope() !== null) return false;
+    if (await device.popErrorScope() !== null) return "refused";
     const encoder = device.createCommandEncoder({ label });
     const pass = encoder.beginComputePass({ label });
     const entries = [{ binding: 0, resource: { buffer: y } }];
@@ -69,9 +73,10 @@ async function passes(device: GPUDevice, size: number): Promise<boolean> {
     device.queue.submit([encoder.finish()]);
     await read.mapAsync(MAP_MODE_READ);
     const words = new Uint32Array(read.getMappedRange());
-    return words.every((word, i) => word === (i < size ? size - 1 : 2 * size - 1));
+    const inOrder = words.every((word, i) => word === (i < size ? size - 1 : 2 * size - 1));
+    return inOrder ? "in order" : "otherwise";
   } catch {
-    return false; // a lost device, which its first use reports
+    return "otherwise"; // a lost device, which its first use reports
   } finally {
     y.destroy();
     read.destroy();
@@ -83,9 +88,13 @@ async function passes(device: GPUDevice, size: number): Promise<boolean> {
  * @returns threads of a subgroup; 0 where kernels must not use it
  */
 export async function trySubgroups(device: GPUDevice, info: GPUAdapterInfo | undefined): Promise<number> {
+  if (!device.features.has(SUBGROUPS) || !usesSubgroups(info)) return 0;
   const size = sizeOf(info);
-  if (!device.features.has(SUBGROUPS) || size < 2) return 0;
-  if (await passes(device, size)) return size;
-  withoutDirective.add(device);
-  return await passes(device, size) ? size : 0;
+  let outcome = await runTrial(device, size);
+  if (outcome === "refused") {
+    withoutDirective.add(device);
+    outcome = await runTrial(device, size);
+    if (outcome === "refused") withoutDirective.delete(device);
+  }
+  return outcome === "in order" ? size : 0;
 }

@@ -7,11 +7,12 @@
  * @module
  */
 import type { AdapterFacts } from "./adapter_kind.ts";
-import { attentionBackwardKeyValue, attentionBackwardQuery } from "./attention_backward.ts";
-import { attentionForward } from "./attention_forward.ts";
-import { attentionSubgroup } from "./attention_subgroup.ts";
+import { backwardKeyValueBody, backwardQueryBody } from "./attention_backward.ts";
+import { forwardBody } from "./attention_forward.ts";
+import { type AttentionBodies, attentionProgram, type AttentionStage } from "./attention_program.ts";
+import { SUBGROUP_BODIES } from "./attention_subgroup.ts";
 import { fitsSubgroup } from "./attention_subgroup_loops.ts";
-import { attentionTile } from "./attention_tile.ts";
+import { TILE_BODIES } from "./attention_tile.ts";
 import { PHILOX_LOOP } from "./snippets.ts";
 import { type AttentionKernel, type AttentionKernelOptions, attentionName } from "./attention_options.ts";
 
@@ -44,26 +45,22 @@ export interface AttentionChoice {
 
 const made = new Map<string, AttentionKernel>();
 
-function once(stage: keyof AttentionKernels, options: AttentionKernelOptions): AttentionKernel {
+const BODIES: Readonly<Record<AttentionChoice["variant"], AttentionBodies>> = {
+  registers: {
+    forward: forwardBody,
+    backwardQuery: backwardQueryBody,
+    backwardKeyValue: backwardKeyValueBody,
+  },
+  tile: TILE_BODIES,
+  subgroup: SUBGROUP_BODIES,
+};
+
+function once(stage: AttentionStage, options: AttentionKernelOptions): AttentionKernel {
   const name = attentionName(stage, options);
   let kernel = made.get(name);
-  if (!kernel) {
-    const { variant } = options;
-    kernel = variant === "tile"
-      ? attentionTile(stage, options)
-      : variant === "subgroup"
-      ? attentionSubgroup(stage, options)
-      : attentionRegisters[stage](options);
-    made.set(name, kernel);
-  }
+  if (!kernel) made.set(name, kernel = attentionProgram(stage, options, BODIES[options.variant]));
   return kernel;
 }
-
-const attentionRegisters = {
-  forward: attentionForward,
-  backwardQuery: attentionBackwardQuery,
-  backwardKeyValue: attentionBackwardKeyValue,
-} as const;
 
 /** The kernels for a head size, each made once. */
 export function attentionKernels(size: number, choice: AttentionVariant): AttentionKernels {
@@ -108,6 +105,7 @@ export function attentionReach(
     return Math.floor((iterations - 1) / loops / turn * meets / 8) * 8;
   }
   const depth = vector ? headSize / 4 : headSize;
+  // The scores of a step are its only loop; it has two columns for each thread, so eight or more.
   if (variant === "subgroup") return Math.floor((iterations - loops) / loops / (depth + 2)) * 8;
   const draws = dropout ? 1 + (stage === "backwardKeyValue" ? 8 : rows[stage]) * (1 + 2 * draw) : 0;
   const turn = 1 + 2 * (depth + 1) + draws; // scores, draws and results of eight keys
@@ -131,9 +129,9 @@ const REGISTERS: AttentionChoice = {
   WORKGROUP_SIZE: 64,
 };
 
-/** Queries from which the subgroup variant makes up for what it takes longer to compile. */
+/** Queries from which the subgroup variant serves: its programs take longer to compile. */
 const MANY_QUERIES = 64;
-/** Threads of a subgroup from which it serves: with SwiftShader's four the first training step did not end within a minute. */
+/** Threads from which it serves: with SwiftShader's four the first training step did not end within a minute. */
 const LEAST_SUBGROUP = 8;
 
 /** Whether a choice can serve a call; `tile` serves all. */

@@ -5,20 +5,8 @@
  * One kernel owns queries (dq and delta), one owns keys (dk and dv), so that no two threads add to the same place.
  * @module
  */
-import {
-  attentionBuffers,
-  attentionDeclarations,
-  type AttentionKernel,
-  type AttentionKernelOptions,
-  attentionName,
-  attentionParams,
-  dotText,
-  groups,
-  load,
-  range,
-  store,
-} from "./attention_options.ts";
-import { attentionGrid, attentionPlace, queryHeads } from "./attention_places.ts";
+import { type AttentionKernelOptions, dotText, groups, load, range, store } from "./attention_options.ts";
+import { queryHeads } from "./attention_places.ts";
 import {
   endOfDocuments,
   firstKey,
@@ -29,7 +17,8 @@ import {
   validKeys,
 } from "./attention_seen.ts";
 
-function queryBody(options: AttentionKernelOptions): string {
+/** dq, and delta for the body below. */
+export function backwardQueryBody(options: AttentionKernelOptions): string[] {
   const { rows, dropout } = options;
   const lines: string[] = [];
   const emit = (line: string) => {
@@ -84,33 +73,11 @@ function queryBody(options: AttentionKernelOptions): string {
     emit(`    stats[params.statRows + statHead + i${r}] = delta${r};`);
     emit("  }");
   }
-  return lines.join("\n");
+  return lines;
 }
 
-/** dq, and delta for the kernel below. */
-export function attentionBackwardQuery(options: AttentionKernelOptions): AttentionKernel {
-  const buffers = attentionBuffers(options, { q: "read", kv: "read" }, {
-    dy: "read",
-    o: "read",
-    stats: "read_write",
-    dq: "read_write",
-  });
-  return {
-    name: attentionName("backwardQuery", options),
-    buffers,
-    params: attentionParams(options),
-    tuning: { WORKGROUP_SIZE: 64 },
-    grid: attentionGrid(options, "Tq"),
-    wgsl: `${attentionDeclarations(options, buffers)}
-
-${attentionPlace(options, "Tq")}
-${queryBody(options)}
-}
-`,
-  };
-}
-
-function keyBody(options: AttentionKernelOptions): string {
+/** dk and dv; runs after `backwardQueryBody`. `rows` is 1, 2 or 4. */
+export function backwardKeyValueBody(options: AttentionKernelOptions): string[] {
   const { rows, dropout, windowed, documents } = options;
   const { open, close } = queryHeads(options);
   const lines: string[] = [];
@@ -168,27 +135,5 @@ function keyBody(options: AttentionKernelOptions): string {
     }
     emit("  }");
   }
-  return lines.join("\n");
-}
-
-/** dk and dv; runs after `attentionBackwardQuery`. `rows` is 1, 2 or 4. */
-export function attentionBackwardKeyValue(options: AttentionKernelOptions): AttentionKernel {
-  const buffers = attentionBuffers(options, { q: "read", kv: "read" }, {
-    dy: "read",
-    stats: "read",
-    dkv: "read_write",
-  });
-  return {
-    name: attentionName("backwardKeyValue", options),
-    buffers,
-    params: attentionParams(options),
-    tuning: { WORKGROUP_SIZE: 64 },
-    grid: attentionGrid(options, "Tk"),
-    wgsl: `${attentionDeclarations(options, buffers)}
-
-${attentionPlace(options, "Tk")}
-${keyBody(options)}
-}
-`,
-  };
+  return lines;
 }

@@ -3,23 +3,11 @@
  * (Dao 2022, "FlashAttention", arXiv:2205.14135), barrier-free, `rows` queries per thread, four keys per step.
  * @module
  */
-import {
-  attentionBuffers,
-  attentionDeclarations,
-  type AttentionKernel,
-  type AttentionKernelOptions,
-  attentionName,
-  attentionParams,
-  dotText,
-  groups,
-  load,
-  range,
-  store,
-} from "./attention_options.ts";
-import { attentionGrid, attentionPlace } from "./attention_places.ts";
+import { type AttentionKernelOptions, dotText, groups, load, range, store } from "./attention_options.ts";
 import { firstKey, queryStart, shownKeys, validKeys } from "./attention_seen.ts";
 
-function body(options: AttentionKernelOptions): string {
+/** Of one query for each row that a thread owns; `rows` is 1, 2 or 4. */
+export function forwardBody(options: AttentionKernelOptions): string[] {
   const { rows, dropout, mask } = options;
   const lines: string[] = [];
   const emit = (line: string) => {
@@ -78,26 +66,5 @@ function body(options: AttentionKernelOptions): string {
     emit(`    stats[statHead + i${r}] = logSumOf(most${r}, sum${r}, ${sees});`);
     emit("  }");
   }
-  return lines.join("\n");
-}
-
-/** The forward kernel: q, kv -> o and the log of the softmax denominators. */
-export function attentionForward(options: AttentionKernelOptions): AttentionKernel {
-  const buffers = attentionBuffers(options, { q: "read", kv: "read" }, {
-    o: "read_write",
-    stats: "read_write",
-  });
-  return {
-    name: attentionName("forward", options),
-    buffers,
-    params: attentionParams(options),
-    tuning: { WORKGROUP_SIZE: 64 },
-    grid: attentionGrid(options, "Tq"),
-    wgsl: `${attentionDeclarations(options, buffers)}
-
-${attentionPlace(options, "Tq")}
-${body(options)}
-}
-`,
-  };
+  return lines;
 }

@@ -144,13 +144,6 @@ export function attentionBuffers(
   };
 }
 
-/** What a launch of each stage divides among threads, and its buffers after q and kv, where rows are worked on in blocks. */
-export const ATTENTION_STAGES = {
-  forward: { length: "Tq", buffers: { o: "read_write", stats: "read_write" } },
-  backwardQuery: { length: "Tq", buffers: { dy: "read", o: "read", stats: "read_write", dq: "read_write" } },
-  backwardKeyValue: { length: "Tk", buffers: { dy: "read", stats: "read", dkv: "read_write" } },
-} as const;
-
 const SHAPES: Readonly<Record<string, string>> = {
   q: "[B, Tq, ...], rows of qRow",
   kv: "[B, Tk, ...], rows of kvRow",

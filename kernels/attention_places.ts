@@ -50,15 +50,19 @@ export function queryHeads(options: AttentionKernelOptions): { open: string[]; c
 
 /**
  * The head of every program: this thread's sequence `b`, head `h` and first row `first` of `rows`-sized blocks, and
- * where its head's channels begin.
+ * where its head's channels begin. Threads of a `subgroup`, numbered `lane`, have one place.
  */
 export function attentionPlace(options: AttentionKernelOptions, length: "Tq" | "Tk"): string {
+  if (options.variant === "tile") return tilePlace(options, length);
   const D = `${options.headSize}u`;
   const heads = headsOf(options, length);
+  const [thread, index] = options.variant === "subgroup"
+    ? ["lane", "wid.x + wid.y * nwg.x"]
+    : ["own", "(wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + own"];
   return `@compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
-  @builtin(local_invocation_id) lid: vec3u) {
-  let index = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+  @builtin(local_invocation_index) ${thread}: u32) {
+  let index = ${index};
   let blocks = (params.${length} + ${options.rows - 1}u) / ${options.rows}u;
   if (index >= params.B * ${heads} * blocks) { return; }
   let b = index / (${heads} * blocks);
@@ -78,16 +82,17 @@ export function attentionGrid(
   params: Readonly<Record<AttentionParam, number>>,
   tuning: { readonly WORKGROUP_SIZE: number },
 ) => readonly [number] {
+  const heads = options.grouped && length === "Tk" ? "Hkv" : "H";
   return (params, { WORKGROUP_SIZE }) => [
     Math.ceil(
-      params.B * (options.grouped && length === "Tk" ? params.Hkv : params.H) *
-        Math.ceil(params[length] / options.rows) / WORKGROUP_SIZE,
+      params.B * params[heads] * Math.ceil(params[length] / options.rows) /
+        (options.variant === "subgroup" ? 1 : WORKGROUP_SIZE),
     ),
   ];
 }
 
-/** As `attentionPlace` for the tile variant: threads run over heads first, D is a parameter. */
-export function attentionTilePlace(options: AttentionKernelOptions, length: "Tq" | "Tk"): string {
+/** The same for the tile variant: threads run over heads first, D is a parameter. */
+function tilePlace(options: AttentionKernelOptions, length: "Tq" | "Tk"): string {
   const heads = headsOf(options, length);
   return `@compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
@@ -105,32 +110,4 @@ ${headPlaces(options, length, "params.D")}
   let oRow = ${units(options, "params.H * params.D")};${
     options.dropout ? "\n  let keepScale = 1.0 / (1.0 - params.p);" : ""
   }`;
-}
-
-/** Rows of a launch of the subgroup variant: a workgroup for each block of them. */
-export function attentionSubgroupGrid(
-  options: AttentionKernelOptions,
-  length: "Tq" | "Tk",
-): (params: Readonly<Record<AttentionParam, number>>) => readonly [number] {
-  const heads = options.grouped && length === "Tk" ? "Hkv" : "H";
-  return (params) => [params.B * params[heads] * Math.ceil(params[length] / options.rows)];
-}
-
-/** As `attentionPlace` for the subgroup variant, whose threads, numbered `lane`, have one place. */
-export function attentionSubgroupPlace(options: AttentionKernelOptions, length: "Tq" | "Tk"): string {
-  const D = `${options.headSize}u`;
-  const heads = headsOf(options, length);
-  return `@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
-  @builtin(local_invocation_index) lane: u32) {
-  let index = wid.x + wid.y * nwg.x;
-  let blocks = (params.${length} + ${options.rows - 1}u) / ${options.rows}u;
-  if (index >= params.B * ${heads} * blocks) { return; }
-  let b = index / (${heads} * blocks);
-  let h = index / blocks % ${heads};
-  let first = index % blocks * ${options.rows}u;
-${headPlaces(options, length, D)}
-  let qRow = ${units(options, "params.qRow")};
-  let kvRow = ${units(options, "params.kvRow")};
-  let oRow = ${units(options, `params.H * ${D}`)};`;
 }

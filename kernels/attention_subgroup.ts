@@ -2,21 +2,13 @@
  * Attention where the threads of a workgroup are one subgroup, for software adapters: the workgroup owns a block of rows
  * (queries, or keys in `backwardKeyValue`). For scores each thread has two columns of a step of its own, and the rows are
  * loaded once for all threads; for results each thread has some of the head's channels, kept in registers, and takes the
- * weights from the threads that made them. So a load serves a whole block: a third of those of `tile`. Four channels
+ * weights from the threads that made them. So a load serves a whole block. Four channels
  * are read at once; there is no dropout, whose draws belong to keys in fours.
  * @module
  */
-import {
-  ATTENTION_STAGES,
-  attentionBuffers,
-  attentionDeclarations,
-  type AttentionKernel,
-  type AttentionKernelOptions,
-  attentionName,
-  attentionParams,
-  range,
-} from "./attention_options.ts";
-import { attentionSubgroupGrid, attentionSubgroupPlace, queryHeads } from "./attention_places.ts";
+import { type AttentionKernelOptions, range } from "./attention_options.ts";
+import { queryHeads } from "./attention_places.ts";
+import type { AttentionBodies } from "./attention_program.ts";
 import { endOfDocuments, firstKey, lastQuery, queryStart, shownKey } from "./attention_seen.ts";
 import {
   channel,
@@ -256,31 +248,9 @@ function backwardKeyValueBody(options: AttentionKernelOptions): string[] {
   return lines;
 }
 
-const bodies = {
+/** For a subgroup of `options.threads`; `rows` is a multiple of 4, at most 32. */
+export const SUBGROUP_BODIES: AttentionBodies = {
   forward: forwardBody,
   backwardQuery: backwardQueryBody,
   backwardKeyValue: backwardKeyValueBody,
 };
-
-/** A kernel for a subgroup of `options.threads`; `rows` is a multiple of 4, at most 32. */
-export function attentionSubgroup(
-  stage: keyof typeof bodies,
-  options: AttentionKernelOptions,
-): AttentionKernel {
-  const { length, buffers: last } = ATTENTION_STAGES[stage];
-  const buffers = attentionBuffers(options, { q: "read", kv: "read" }, last);
-  return {
-    name: attentionName(stage, options),
-    buffers,
-    params: attentionParams(options),
-    tuning: { WORKGROUP_SIZE: options.threads ?? 0 },
-    features: ["subgroups"],
-    grid: attentionSubgroupGrid(options, length),
-    wgsl: `${attentionDeclarations(options, buffers)}
-
-${attentionSubgroupPlace(options, length)}
-${bodies[stage](options).join("\n")}
-}
-`,
-  };
-}

@@ -50,16 +50,10 @@ export interface Pair {
 
 /** Before the loop over columns: where this thread's share of the rows lies. */
 export const rowPlaces = (options: AttentionKernelOptions, pairs: readonly Pair[]) =>
-  pairs.flatMap(({ sum, row }) => shared(options, sum, row, "").places);
+  pairs.flatMap((pair) => sharedRows(options, pair).places);
 
-function shared(
-  { threads = 0, rows }: AttentionKernelOptions,
-  sum: string,
-  row: Pair["row"],
-  buffer: string,
-) {
-  return shareItems(threads, `${sum}Row`, rows, row, (at) => `${buffer}[${at} + d]`);
-}
+const sharedRows = ({ threads = 0, rows }: AttentionKernelOptions, { sum, row }: Pair) =>
+  shareItems(threads, `${sum}Row`, rows, row);
 
 /** Sums over the channels. */
 export function scores(options: AttentionKernelOptions, pairs: readonly Pair[]): string[] {
@@ -67,9 +61,10 @@ export function scores(options: AttentionKernelOptions, pairs: readonly Pair[]):
     range(options.rows).flatMap((r) => range(COLUMNS).map((e) => `    var ${sum}${r}_${e} = 0.0;`))
   );
   lines.push(`    for (var d = 0u; d < ${options.headSize / 4}u; d++) {`);
-  for (const { sum, rowBuffer, row, columnBuffer, column } of pairs) {
-    const { reads, item } = shared(options, sum, row, rowBuffer);
-    lines.push(...reads);
+  for (const pair of pairs) {
+    const { sum, rowBuffer, columnBuffer, column } = pair;
+    const { reads, item } = sharedRows(options, pair);
+    lines.push(...reads((at) => `${rowBuffer}[${at} + d]`));
     for (const e of range(COLUMNS)) {
       lines.push(`      let ${sum}Column${e} = ${columnBuffer}[${column(e)} + d];`);
     }

@@ -7,17 +7,9 @@
  * same block of different heads: they work equally long under the causal mask.
  * @module
  */
-import {
-  ATTENTION_STAGES,
-  attentionBuffers,
-  attentionDeclarations,
-  type AttentionKernel,
-  type AttentionKernelOptions,
-  attentionName,
-  attentionParams,
-  range,
-} from "./attention_options.ts";
-import { attentionGrid, attentionTilePlace, queryHeads } from "./attention_places.ts";
+import { type AttentionKernelOptions, range } from "./attention_options.ts";
+import { queryHeads } from "./attention_places.ts";
+import type { AttentionBodies } from "./attention_program.ts";
 import {
   endOfDocuments,
   firstKey,
@@ -262,27 +254,9 @@ function backwardKeyValueBody(options: AttentionKernelOptions): string[] {
   return lines;
 }
 
-const bodies = {
+/** For software adapters; `rows` is 1 or 8, `headSize` is a parameter. */
+export const TILE_BODIES: AttentionBodies = {
   forward: forwardBody,
   backwardQuery: backwardQueryBody,
   backwardKeyValue: backwardKeyValueBody,
 };
-
-/** A kernel for software adapters; `rows` is 1 or 8, `headSize` is a parameter. */
-export function attentionTile(stage: keyof typeof bodies, options: AttentionKernelOptions): AttentionKernel {
-  const { length, buffers: last } = ATTENTION_STAGES[stage];
-  const buffers = attentionBuffers(options, { q: "read", kv: "read" }, last);
-  return {
-    name: attentionName(stage, options),
-    buffers,
-    params: attentionParams(options),
-    tuning: { WORKGROUP_SIZE: 64 },
-    grid: attentionGrid(options, length),
-    wgsl: `${attentionDeclarations(options, buffers)}
-
-${attentionTilePlace(options, length)}
-${bodies[stage](options).join("\n")}
-}
-`,
-  };
-}

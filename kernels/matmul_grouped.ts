@@ -33,13 +33,12 @@ function rowsOfA(options: MatmulOptions, place: TilePlace) {
     const read = (quad: string) => range(tileM).map((i) => `      let x${i} = ${four(`a${i}`, quad)};`);
     return { places: names, read, names };
   }
-  const shares = (quad: string) =>
-    shareItems(threads, "a", tileM, (i) => at(`row + ${i}`), (first) => four(first, quad));
-  const read = (quad: string) => {
-    const { reads, item } = shares(quad);
-    return [...reads, ...range(tileM).map((i) => `      let x${i} = ${item(i)};`)];
-  };
-  return { places: shares("").places, read, names };
+  const { places, reads, item } = shareItems(threads, "a", tileM, (i) => at(`row + ${i}`));
+  const read = (quad: string) => [
+    ...reads((first) => four(first, quad)),
+    ...range(tileM).map((i) => `      let x${i} = ${item(i)};`),
+  ];
+  return { places, read, names };
 }
 
 /** acc += four steps of K: rows `x<i>` of a, and `w(s, j)` of step s and columns 4 j to 4 j + 3. */
@@ -156,9 +155,11 @@ function alongColumns(options: MatmulOptions, { pieces }: SharedPart, place: Til
     `  let b0 = batchB + min(col, params.N - ${pieces.elements}u) / 4u;`,
     `  for (var k4 = ${from}; k4 < params.K / 4u; k4 += ${by}) {`,
     ...read("k4"),
-    "    for (var e = 0u; e < 4u; e++) {",
-    ...step("(k4 * 4u + e)", (i) => `x${i}[e]`),
-    "    }\n  }",
+    // unrolled: a driver that ends loops after some iterations counts those of inner ones
+    ...range(4).flatMap((
+      e,
+    ) => ["    {", ...step(`(k4 * 4u + ${e}u)`, (i) => `x${i}.${component(e)}`), "    }"]),
+    "  }",
   ];
   if (anyK) { // the last one to three steps
     const [first, turn] = lanesK > 1 ? [" + laneK", `${lanesK}u`] : ["", "1u"];

@@ -98,26 +98,43 @@ function loopText(options: MatmulOptions, loop: Loop, place: TilePlace): string 
 
   // What all threads need is loaded once between them: rows along K, or (step, four neighbours) across it.
   const across = (count: number, item: string) => [`${item} % ${count}u`, `${item} / ${count}u`];
-  const sharedLeft = shared !== "left"
-    ? null
-    : layout !== "tn"
-    ? shareItems(threads, `${p}a`, tileM, (i) => `${leftRow(`row + ${i}`)} * ${p}lda`, leftAlong)
-    : vectorLeft && tileM % 4 === 0
-    ? shareItems(threads, `${p}a`, 4 * leftGroups.length, (i) => {
-      const [g, s] = across(leftGroups.length, i);
+  const shareLeft = () => {
+    if (shared !== "left") return null;
+    if (layout !== "tn") {
+      const { reads, ...rows } = shareItems(
+        threads,
+        `${p}a`,
+        tileM,
+        (i) => `${leftRow(`row + ${i}`)} * ${p}lda`,
+      );
+      return { ...rows, reads: reads(leftAlong) };
+    }
+    if (!vectorLeft || tileM % 4 !== 0) return null;
+    const { reads, ...groups } = shareItems(threads, `${p}a`, tileM, (i) => {
+      const [g, s] = across(tileM / 4, i);
       return `${leftFour(`row + 4u * (${g})`)} + (${s}) * ${p}lda`;
-    }, (at) => loop.left(`${at} + ${k} * 4u * ${p}lda`))
-    : null;
-  const sharedRight = shared !== "right"
-    ? null
-    : layout === "nt"
-    ? shareItems(threads, `${p}b`, tileN, (c) => `${rightRow(`col + ${c}`)} * ${p}ldb`, rightAlong)
-    : vectorRight
-    ? shareItems(threads, `${p}b`, 4 * rightGroups.length, (i) => {
-      const [j, s] = across(rightGroups.length, i);
+    });
+    return { ...groups, reads: reads((at) => loop.left(`${at} + ${k} * 4u * ${p}lda`)) };
+  };
+  const shareRight = () => {
+    if (shared !== "right") return null;
+    if (layout === "nt") {
+      const { reads, ...rows } = shareItems(
+        threads,
+        `${p}b`,
+        tileN,
+        (c) => `${rightRow(`col + ${c}`)} * ${p}ldb`,
+      );
+      return { ...rows, reads: reads(rightAlong) };
+    }
+    if (!vectorRight) return null;
+    const { reads, ...groups } = shareItems(threads, `${p}b`, tileN, (i) => {
+      const [j, s] = across(tileN / 4, i);
       return `${rightFour(`col + 4u * (${j})`)} + (${s}) * ${p}ldb`;
-    }, (at) => loop.right(`${at} + ${k} * 4u * ${p}ldb`))
-    : null;
+    });
+    return { ...groups, reads: reads((at) => loop.right(`${at} + ${k} * 4u * ${p}ldb`)) };
+  };
+  const [sharedLeft, sharedRight] = [shareLeft(), shareRight()];
 
   // Steps of K nested in one expression: accumulators are read and written once per turn of the loop.
   const accumulate = (

@@ -9,8 +9,8 @@
 export interface Shares {
   /** Statements before the loop: where this thread's items lie. */
   readonly places: readonly string[];
-  /** Statements in the loop: reads of this thread's items. */
-  readonly reads: readonly string[];
+  /** Statements in the loop: reads of this thread's items, by what lies at an address. */
+  readonly reads: (read: (address: string) => string) => string[];
   /** Item i, on every thread; only where all threads of the workgroup are. */
   readonly item: (i: number) => string;
 }
@@ -19,14 +19,12 @@ export interface Shares {
  * @param threads those of the subgroup, numbered `lane`
  * @param name prefix of the names that the text declares
  * @param place the address of item `i`, WGSL of a u32
- * @param read what lies at an address
  */
 export function shareItems(
   threads: number,
   name: string,
   count: number,
   place: (item: string) => string,
-  read: (address: string) => string,
 ): Shares {
   const turns = Array.from({ length: Math.ceil(count / threads) }, (_, turn) => turn);
   const own = (turn: number) => {
@@ -35,7 +33,7 @@ export function shareItems(
   };
   return {
     places: turns.map((turn) => `  let ${name}At${turn} = ${place(own(turn))};`),
-    reads: turns.map((turn) => `    let ${name}Own${turn} = ${read(`${name}At${turn}`)};`),
+    reads: (read) => turns.map((turn) => `    let ${name}Own${turn} = ${read(`${name}At${turn}`)};`),
     item: (i) => `subgroupBroadcast(${name}Own${Math.floor(i / threads)}, ${i % threads}u)`,
   };
 }

@@ -22,6 +22,9 @@ function oneOf<T>(where: string, fields: Fields, name: string, allowed: readonly
 
 const POWERS = [1, 2, 4, 8, 16, 32, 64, 128, 256];
 
+/** Results of a thread in the largest tile of any table. */
+const MOST_RESULTS = 512;
+
 /**
  * A tile of the matrix product family.
  * @param subgroupSize threads of the device's subgroups, 0 for none
@@ -33,8 +36,8 @@ export function checkMatmulTile(where: string, value: unknown, subgroupSize = 0)
   const shared = variant === "shared";
   const tile = {
     variant,
-    tileM: oneOf(where, fields, "tileM", shared ? [4, 8] : [1, 2, 3, 4, 8, 16, 32]),
-    tileN: oneOf(where, fields, "tileN", shared ? [4, 8] : [4, 8, 16]),
+    tileM: oneOf(where, fields, "tileM", shared ? [4, 8] : [1, 2, 3, 4, 8, 16, 32, 64]),
+    tileN: oneOf(where, fields, "tileN", shared ? [4, 8] : [4, 8, 16, 32, 64, 128]),
     lanesM: oneOf(where, fields, "lanesM", POWERS),
     lanesN: oneOf(where, fields, "lanesN", POWERS),
     lanesK: oneOf(where, fields, "lanesK", shared ? [1] : POWERS),
@@ -48,6 +51,11 @@ export function checkMatmulTile(where: string, value: unknown, subgroupSize = 0)
       ? {}
       : { broadcast: oneOf(where, fields, "broadcast", [true, false]) }),
   };
+  if (tile.tileM * tile.tileN > MOST_RESULTS) {
+    throw new RangeError(
+      `"${where}" must have at most ${MOST_RESULTS} results per thread, received ${tile.tileM * tile.tileN}`,
+    );
+  }
   const threads = tile.lanesM * tile.lanesN * tile.lanesK;
   if (tile.broadcast && (shared || tile.lanesK > 1 || threads !== subgroupSize)) {
     throw new RangeError(

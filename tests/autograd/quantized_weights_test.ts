@@ -2,7 +2,7 @@
  * Weights in formats of few bits: every op that takes one gives what it gives for the numbers that the blocks stand for.
  * @module
  */
-import { assertAllClose, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertAllClose, assertEquals, assertThrows } from "@std/assert";
 import {
   type BitsandbytesFormatName,
   cast,
@@ -153,6 +153,31 @@ Deno.test("weights of few bits have the same products in the tiles of hardware",
         assertAllClose(await product(packed, tile), expected, { rtol: 0, atol: 1e-6 * most, label });
       }
     }
+  }
+  device.destroy();
+});
+
+Deno.test("one row over as many weights of few bits as a head has is summed to its end", async () => {
+  // The input's gradient of a tied head: more steps than a driver that ends loops after 65,535 turns runs at one a turn.
+  const [rows, columns] = [49_152, 64];
+  const device = await Device.create();
+  const row = Tensor.from(randomValues(1, rows), { device, shape: [1, rows] });
+  for (const type of ["q8_0", "q4_1"] as const) {
+    const packed = randomWeight(device, type, [rows, columns], 7);
+    const numbers = await tidy(() => cast(packed, "float32")).data() as Float32Array;
+    const result = await tidy(() => linear(row, packed, null, { layout: "conv1d" })).data() as Float32Array;
+    const x = await row.data() as Float32Array;
+    for (const c of [0, 1, 40, columns - 1]) {
+      let [sum, magnitude] = [0, 0];
+      for (let r = 0; r < rows; r++) {
+        sum += x[r] * numbers[r * columns + c];
+        magnitude += Math.abs(x[r] * numbers[r * columns + c]);
+      }
+      // Higham and Mary 2019's probabilistic bound, times 4
+      const gate = 4 * Math.sqrt(rows) * 2 ** -24 * magnitude;
+      assert(Math.abs(result[c] - sum) <= gate, `${type}, column ${c}: ${result[c]} for ${sum}`);
+    }
+    packed.dispose();
   }
   device.destroy();
 });

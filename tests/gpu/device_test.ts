@@ -20,7 +20,7 @@ import {
   OutOfDeviceMemoryError,
   ShaderCompileError,
 } from "../../gpu/mod.ts";
-import { trySubgroups } from "../../gpu/subgroups.ts";
+import { trySubgroups, usesSubgroups } from "../../gpu/subgroups.ts";
 import { trialCompile } from "../../gpu/trial_compile.ts";
 import type { KernelSpec } from "../../kernels/kernel_spec.ts";
 import { addKernel, download, storeKernel, upload, wordsOf } from "./probe.ts";
@@ -124,14 +124,17 @@ Deno.test("a software adapter's kernels hand values around in subgroups of its s
 Deno.test("trySubgroups() gives 0 where threads of a workgroup are not one subgroup, or it has several sizes", async () => {
   const { gpuDevice, profile } = await defaultDevice();
   if (profile.subgroupSize === 0) return;
-  const info = (subgroupMinSize: number, subgroupMaxSize: number) =>
-    ({ subgroupMinSize, subgroupMaxSize }) as GPUAdapterInfo;
+  const info = (subgroupMinSize: number, subgroupMaxSize: number, isFallbackAdapter = true) =>
+    ({ subgroupMinSize, subgroupMaxSize, isFallbackAdapter }) as GPUAdapterInfo;
   assertEquals(
     await trySubgroups(gpuDevice, info(profile.subgroupSize, profile.subgroupSize)),
     profile.subgroupSize,
   );
   assertEquals(await trySubgroups(gpuDevice, info(4 * profile.subgroupSize, 4 * profile.subgroupSize)), 0);
   assertEquals(await trySubgroups(gpuDevice, info(4, 64)), 0);
+  // nothing is tried, and no feature asked for, on hardware, where kernels do not use it
+  assertEquals(await trySubgroups(gpuDevice, info(profile.subgroupSize, profile.subgroupSize, false)), 0);
+  assertEquals([usesSubgroups(info(32, 32, false)), usesSubgroups(info(8, 8))], [false, true]);
 });
 
 Deno.test("initDevice() makes the default device, which currentDevice() and defaultDevice() give", async () => {

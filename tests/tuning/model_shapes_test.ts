@@ -13,6 +13,7 @@ import { getPeftModel, LoraConfig } from "../../peft/mod.ts";
 import { modelShapes, recordShapes, tuneKernels, type TuningShape } from "../../tuning/mod.ts";
 import { ToyConfig, ToyForCausalLM } from "../model/toy_model.ts";
 import { FIXTURES, ownDevice } from "../reference/fixtures.ts";
+import { sampleMatmul } from "../../tuning/shapes.ts";
 
 /** A shape without its name, defaults written out. */
 function text(shape: TuningShape): string {
@@ -202,4 +203,32 @@ Deno.test("modelShapes() and recordShapes() refuse strange token counts and a re
     "more tokens than positions are left out",
   );
   base.dispose();
+});
+
+Deno.test("sampleMatmul() cuts rows, then columns, and keeps divisibility by 4", () => {
+  const layers = [[2304, 768], [768, 768], [3072, 768], [768, 3072], [8, 768], [1536, 576], [576, 1536]];
+  const sizes = [1, 64, 256, 1024].flatMap((T) => [
+    ...layers.flatMap(([N, K]) => [
+      { layout: "nn", M: T, N, K } as const,
+      { layout: "nt", M: T, N, K } as const,
+      { layout: "tn", M: N, N: K, K: T } as const,
+    ]),
+    ...(T <= 64 ? [50257, 49152] : []).flatMap((V) => [
+      { layout: "nt", M: T, N: V, K: 768 } as const,
+      { layout: "nn", M: T, N: 768, K: V } as const,
+    ]),
+  ]);
+  const sampled = sizes.map((shape) => [shape, sampleMatmul(shape, 3e8, 32 * 2 ** 20)] as const);
+  assert(sampled.length > 50);
+  for (const [whole, part] of sampled) {
+    assert(2 * part.M * part.N * part.K <= 1.2e9, JSON.stringify(part));
+    assert(part.N * part.K <= 8 * 2 ** 20, JSON.stringify(part));
+    assertEquals([part.N % 4, part.K % 4], [whole.N % 4, whole.K % 4]);
+    assert(part.M <= whole.M && part.N <= whole.N && part.K <= whole.K);
+    if (whole.M <= 128) assertEquals(part.M, whole.M);
+  }
+  const small = { layout: "nn", M: 1, N: 2304, K: 768 } as const;
+  assertEquals(sampleMatmul(small, 3e8, 32 * 2 ** 20), small);
+  const blocks = sampleMatmul({ layout: "nt", M: 512, N: 49152, K: 2048 } as const, 3e8, 32 * 2 ** 20, 256);
+  assert(blocks.N < 49152 && blocks.N % 256 === 0 && blocks.K % 256 === 0, JSON.stringify(blocks));
 });

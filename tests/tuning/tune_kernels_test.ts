@@ -23,7 +23,6 @@ import {
 } from "@peft/webgpu/tuning";
 import { causalSelfAttention } from "../../autograd/mod.ts";
 import { race, type Racer } from "../../tuning/race.ts";
-import { sampleMatmul } from "../../tuning/shapes.ts";
 import { attentionClass, KernelPicks, matmulClass, picksOf } from "../../autograd/picks.ts";
 import { encodeInPasses } from "../../gpu/command_stream.ts";
 import { trialCompile } from "../../gpu/trial_compile.ts";
@@ -247,6 +246,14 @@ Deno.test("loadTuning() ignores what is for another adapter, driver or version, 
     ],
     [textWith(device, { [key]: { ...PICK, lanesM: 64, lanesN: 64 } }), /at most 256 threads per workgroup/],
     [
+      textWith(device, { [key]: { ...PICK, tileM: 16, tileN: 64 } }),
+      /at most 512 results per thread, received 1024/,
+    ],
+    [
+      textWith(device, { [key]: { ...PICK, lanesN: 16, broadcast: true } }),
+      /threads of a subgroup, received 16/,
+    ],
+    [
       textWith(device, { [key]: [] }),
       /the pick of "matmul nn f32 M5 N5 K5" must be an object, received \[\]/,
     ],
@@ -353,34 +360,6 @@ Deno.test("a step with picks agrees with one without to 1e-5", async () => {
   assert(plain.losses[2] !== plain.losses[0], "the steps must change the loss");
   device.destroy();
   other.destroy();
-});
-
-Deno.test("sampleMatmul() cuts rows, then columns, and keeps divisibility by 4", () => {
-  const layers = [[2304, 768], [768, 768], [3072, 768], [768, 3072], [8, 768], [1536, 576], [576, 1536]];
-  const sizes = [1, 64, 256, 1024].flatMap((T) => [
-    ...layers.flatMap(([N, K]) => [
-      { layout: "nn", M: T, N, K } as const,
-      { layout: "nt", M: T, N, K } as const,
-      { layout: "tn", M: N, N: K, K: T } as const,
-    ]),
-    ...(T <= 64 ? [50257, 49152] : []).flatMap((V) => [
-      { layout: "nt", M: T, N: V, K: 768 } as const,
-      { layout: "nn", M: T, N: 768, K: V } as const,
-    ]),
-  ]);
-  const sampled = sizes.map((shape) => [shape, sampleMatmul(shape, 3e8, 32 * 2 ** 20)] as const);
-  assert(sampled.length > 50);
-  for (const [whole, part] of sampled) {
-    assert(2 * part.M * part.N * part.K <= 1.2e9, JSON.stringify(part));
-    assert(part.N * part.K <= 8 * 2 ** 20, JSON.stringify(part));
-    assertEquals([part.N % 4, part.K % 4], [whole.N % 4, whole.K % 4]);
-    assert(part.M <= whole.M && part.N <= whole.N && part.K <= whole.K);
-    if (whole.M <= 128) assertEquals(part.M, whole.M);
-  }
-  const small = { layout: "nn", M: 1, N: 2304, K: 768 } as const;
-  assertEquals(sampleMatmul(small, 3e8, 32 * 2 ** 20), small);
-  const blocks = sampleMatmul({ layout: "nt", M: 512, N: 49152, K: 2048 } as const, 3e8, 32 * 2 ** 20, 256);
-  assert(blocks.N < 49152 && blocks.N % 256 === 0 && blocks.K % 256 === 0, JSON.stringify(blocks));
 });
 
 Deno.test("VERSION is the version in deno.json", async () => {
