@@ -277,7 +277,10 @@ const answers: Answers = {
         },
       ],
     })),
-  suggest: ({ method }) => settings(method),
+  suggest: async ({ method }) => {
+    if (method) await sleep(300); // time in which a person goes on changing settings
+    return settings(method);
+  },
   plan: async ({ settings }) => {
     await sleep(30);
     const fits = settings.batchSize < 64;

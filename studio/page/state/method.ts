@@ -31,9 +31,10 @@ function planSoon(): void {
   clearTimeout(timer);
   plan.value = null;
   timer = setTimeout(async () => {
-    if (!settings.value) return;
-    const found = await planning.run("Working out the memory", "plan", { settings: settings.value });
-    if (found) plan.value = found;
+    const asked = settings.value;
+    if (!asked) return;
+    const found = await planning.run("Working out the memory", "plan", { settings: asked });
+    if (found && settings.value === asked) plan.value = found;
   }, 250);
 }
 
@@ -54,11 +55,19 @@ export function changeOption(name: string, value: OptionValue): void {
   });
 }
 
-/** Takes settings that suit the open model and data; gives whether there are any. */
+/**
+ * Takes settings that suit the open model and data, all but those that a person changes meanwhile; gives whether there are
+ * any.
+ */
 export async function suggest(name?: string): Promise<boolean> {
+  const before = settings.value;
   const found = await suggesting.run("Choosing settings", "suggest", name ? { method: name } : {});
   if (!found) return false;
-  settings.value = found;
+  const now = settings.value;
+  const changed = before && now
+    ? Object.entries(now).filter(([key, value]) => value !== before[key as keyof TrainingSettings])
+    : [];
+  settings.value = { ...found, ...Object.fromEntries(changed) };
   usualSteps.value = found.steps;
   planSoon();
   return true;
