@@ -2,7 +2,7 @@
  * Runs every check and every test, and closes with `N passed, N failed`; each check counts as one.
  *
  * `deno task test` runs all; `--quick` the static checks alone; `--filter NAME` or paths of test files the chosen tests
- * alone. Test files run in processes of their own, three at a time on two cores, so that none sees another's memory; the
+ * alone. Test files run in processes of their own, four at a time on two cores, so that none sees another's memory; the
  * large ones run with nothing beside them.
  * @module
  */
@@ -248,8 +248,8 @@ async function main(args: readonly string[]): Promise<number> {
   const quick = chosen.length < args.length;
   const extra = chosen.filter((arg) => !paths.includes(arg));
   const whole = chosen.length === 0;
-  // One more than there are cores: a test waits 11 ms for every number that it reads back.
-  const workers = Math.min(2, navigator.hardwareConcurrency) + 1;
+  // Two more than there are cores: a test waits 11 ms for every number that it reads back.
+  const workers = Math.min(2, navigator.hardwareConcurrency) + 2;
   const checks = !whole ? [] : quick ? staticChecks() : [...staticChecks(), adapterCheck];
   const results = [await runJobs(checks.map(checkJob), workers)];
   if (!quick) {
