@@ -27,7 +27,10 @@ export const MODEL_FLAGS = {
       "Model folder in Hugging Face's layout, a .gguf file, a URL of either, or a hub id such as org/name; default: the base that --adapter names",
   },
   "gguf-file": { rule: text, help: "Name of the GGUF file where --model holds several" },
-  adapter: { rule: text, help: "Adapter folder (adapter_config.json and its weights), or a hub id" },
+  adapter: {
+    rule: text,
+    help: "Adapter folder (adapter_config.json and its weights), a hub id, or a LoRA adapter's .gguf file",
+  },
   dtype: {
     rule: choice(...LOADED_TYPES, "auto"),
     default: "float32",
@@ -75,7 +78,8 @@ export interface Loaded {
 export async function baseName(command: string, { model, adapter }: ModelValues): Promise<string> {
   if (model !== undefined) return model;
   if (adapter === undefined) throw new UsageError(`Cannot run ${command}: --model or --adapter is required`);
-  const { baseModelNameOrPath } = await PeftConfig.fromPretrained(adapter);
+  const isGguf = /\.gguf$/i.test(adapter);
+  const baseModelNameOrPath = isGguf ? null : (await PeftConfig.fromPretrained(adapter)).baseModelNameOrPath;
   if (baseModelNameOrPath) return baseModelNameOrPath;
   throw new UsageError(
     `Cannot run ${command}: --model is required, since the adapter "${adapter}" does not name its base model`,

@@ -65,3 +65,19 @@ const BY_ID: ReadonlyMap<number, GgmlTypeName> = new Map(
 export function ggmlTypeOf(id: number): GgmlTypeName | undefined {
   return BY_ID.get(id);
 }
+
+/** The element types that tensors of files become, for the formats that can be computed with. */
+export const READABLE_TYPES = {
+  F32: "float32",
+  F16: "float16",
+  BF16: "bfloat16",
+  Q4_0: "q4_0",
+  Q4_1: "q4_1",
+  Q5_0: "q5_0",
+  Q5_1: "q5_1",
+  Q8_0: "q8_0",
+  Q4_K: "q4_k",
+  Q5_K: "q5_k",
+  Q6_K: "q6_k",
+  IQ4_NL: "iq4_nl",
+} as const satisfies Partial<Record<GgmlTypeName, string>>;

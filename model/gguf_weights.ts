@@ -21,7 +21,7 @@ import {
 import type { Bytes } from "../io/file_source.ts";
 import type { GgufTensorInfo } from "../io/gguf_header.ts";
 import type { GgufFile } from "../io/gguf_reader.ts";
-import { GGML_TYPES, type GgmlTypeName } from "../io/gguf_types.ts";
+import { GGML_TYPES, READABLE_TYPES } from "../io/gguf_types.ts";
 import { inHalves } from "../io/gguf_values.ts";
 import type { Parameter } from "../nn/mod.ts";
 import type { GgufLayout, GgufPlace } from "./gguf_layout.ts";
@@ -30,25 +30,9 @@ import type { KeptType, WeightSource } from "./weight_source.ts";
 /** Elements that are dequantised at a time: whole blocks of every format, and windows at any device's alignment. */
 const CHUNK_ELEMENTS = 2 ** 21;
 
-/** Element types of tensors by the file's. */
-export const TYPES_OF_GGML = {
-  F32: "float32",
-  F16: "float16",
-  BF16: "bfloat16",
-  Q4_0: "q4_0",
-  Q4_1: "q4_1",
-  Q5_0: "q5_0",
-  Q5_1: "q5_1",
-  Q8_0: "q8_0",
-  Q4_K: "q4_k",
-  Q5_K: "q5_k",
-  Q6_K: "q6_k",
-  IQ4_NL: "iq4_nl",
-} as const satisfies Partial<Record<GgmlTypeName, WeightType>>;
-
 /** The element type of a tensor; undefined for one that cannot be read. */
 const typeOf = ({ type }: GgufTensorInfo): WeightType | undefined =>
-  TYPES_OF_GGML[type as keyof typeof TYPES_OF_GGML];
+  READABLE_TYPES[type as keyof typeof READABLE_TYPES];
 
 /** The weights of a GGUF file for the parameters of a tree. */
 export class GgufWeights<Config> implements WeightSource {
@@ -97,7 +81,7 @@ export class GgufWeights<Config> implements WeightSource {
     const { rows, transposed } = this.#placeOf(path);
     const problem = typeOf(info)
       ? null
-      : `is of ${info.type}: ${Object.keys(TYPES_OF_GGML).join(", ")} can be read`;
+      : `is of ${info.type}: ${Object.keys(READABLE_TYPES).join(", ")} can be read`;
     const part = rows && rows[1] <= shape[0] ? [rows[1] - rows[0], ...shape.slice(1)] : [...shape];
     return { shape: transposed ? part.reverse() : part, problem };
   }

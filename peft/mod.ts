@@ -25,7 +25,7 @@ export { type ConfigClass, MethodConfig } from "./config/method_config.ts";
 export type { BlockwiseFields, PeftConfigFields, TargetedFields } from "./config/peft_config.ts";
 export { extractLora, type ExtractLoraOptions } from "./extract_lora.ts";
 export type { AdapterValues } from "./files/adapter_files.ts";
-export type { LoadAdapterOptions, SaveAdapterOptions } from "./files/adapter_folder.ts";
+export type { AdapterInput, LoadAdapterOptions, SaveAdapterOptions } from "./files/adapter_folder.ts";
 export { PeftConfig, type PeftConfigReader } from "./files/peft_config.ts";
 export { AdaptedLinear } from "./layers/adapted_linear.ts";
 export { type Layer, ModulesToSaveWrapper } from "./layers/modules_to_save.ts";

@@ -3,7 +3,6 @@
  * @module
  */
 
-import type { FolderInput } from "../io/file_source.ts";
 import { type FolderOutput, openTarget } from "../io/folder_target.ts";
 import { Module, type ModuleDict, type TrainingStateKeeper, trainingStateKeeper } from "../nn/mod.ts";
 import type { AdaptableModel, AdapterRows, CaptureInputsOf, ForwardInputs } from "./adaptable_model.ts";
@@ -15,8 +14,8 @@ import { PromptTuner } from "./adapters/prompt_tuner.ts";
 import { noBudget, trainingStateOf } from "./adapters/shared_parts.ts";
 import { Tuner } from "./adapters/tuner.ts";
 import { type PeftConfig, withFields } from "./config/peft_config.ts";
-import { readAdapterConfig, readAdapterValues } from "./files/adapter_files.ts";
-import { adapterFolder, type LoadAdapterOptions, type SaveAdapterOptions } from "./files/adapter_folder.ts";
+import type { AdapterInput, LoadAdapterOptions, SaveAdapterOptions } from "./files/adapter_folder.ts";
+import { findAdapter, type FoundAdapter } from "./files/adapter_source.ts";
 import { saveAdapter } from "./operations/save_adapter.ts";
 import { countParameters, describeParameters } from "./parameter_counts.ts";
 import { setScale } from "./operations/scale_adapters.ts";
@@ -65,20 +64,20 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
 
   /**
    * Loads an adapter into a model; frozen and in eval mode unless `isTrainable`.
-   * @param dirOrId a folder that `savePretrained` (here or in Python) wrote (a path, a URL, files or a folder source),
-   * or a hub id
+   * @param dirOrId a folder that `savePretrained` (here or in Python) wrote (a path, a URL, files or a folder source), a
+   * hub id, or a LoRA adapter's GGUF file
    * @throws {TypeError} listing every tensor that does not fit; the model is then unchanged
    */
   static async fromPretrained<M extends AdaptableModel>(
     model: M,
-    dirOrId: FolderInput,
+    dirOrId: AdapterInput,
     options: LoadAdapterOptions & MixedOption & { adapterName?: string } = {},
   ): Promise<PeftModel<M>> {
     const { adapterName = "default" } = options;
-    const folder = await adapterFolder(dirOrId, options);
-    const peftModel = new PeftModel(model, await readAdapterConfig(folder), options.mixed);
+    const found = await findAdapter(dirOrId, model, options);
+    const peftModel = new PeftModel(model, found.config, options.mixed);
     try {
-      await peftModel.loadAdapter(folder, adapterName, options);
+      await peftModel.#load(found, adapterName, options);
       peftModel.#host.activate([adapterName], options.isTrainable ?? false);
     } catch (error) {
       peftModel.#host.restoreGradients();
@@ -358,18 +357,20 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
   }
 
   /**
-   * Loads another adapter; it is not active until `setAdapter`.
+   * Loads another adapter, from what `fromPretrained` takes; it is not active until `setAdapter`.
    * @throws {TypeError} listing every tensor that does not fit; the model is then unchanged
    */
   async loadAdapter(
-    dirOrId: FolderInput,
+    dirOrId: AdapterInput,
     adapterName: string,
     options: LoadAdapterOptions = {},
   ): Promise<{ missingKeys: string[]; unexpectedKeys: string[] }> {
-    const folder = await adapterFolder(dirOrId, options);
-    const inferenceMode = !(options.isTrainable ?? false);
-    const config = withFields(await readAdapterConfig(folder), { inferenceMode });
-    const { name, values } = await readAdapterValues(folder, config);
+    return await this.#load(await findAdapter(dirOrId, this.#host.model, options), adapterName, options);
+  }
+
+  async #load(found: FoundAdapter, adapterName: string, options: LoadAdapterOptions) {
+    const config = withFields(found.config, { inferenceMode: !(options.isTrainable ?? false) });
+    const { name, values } = await found.values();
     this.#host.inject(config, adapterName, { partly: "warn" });
     try {
       const result = this.#host.loadValues(adapterName, name, values, options);

@@ -20,7 +20,7 @@ import { formatOf, readConfig } from "../registry.ts";
 import { modelCard } from "./model_card.ts";
 
 /** Name of the file with the configuration, in every format. */
-const CONFIG_FILE = "adapter_config.json";
+export const CONFIG_FILE = "adapter_config.json";
 
 /** Name of the model card. */
 const CARD_FILE = "README.md";

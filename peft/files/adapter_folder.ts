@@ -4,8 +4,15 @@
  */
 
 import type { FolderInput, FolderSource } from "../../io/file_source.ts";
+import { isGgufFile } from "../../io/gguf_reader.ts";
 import { resolveFolder } from "../../io/hub.ts";
 import { adapterFormats } from "../registry.ts";
+
+/**
+ * What an adapter is loaded from: a folder (a path, a URL, picked or dropped files, or one in memory), a hub id, or one GGUF
+ * file (a path or URL that ends in .gguf, its bytes, or a Blob).
+ */
+export type AdapterInput = FolderInput | Uint8Array | ArrayBuffer | Blob;
 
 /** Options of loading an adapter. */
 export interface LoadAdapterOptions {
@@ -47,11 +54,20 @@ export interface SaveAdapterOptions {
   pathInitialModelForWeightConversion?: string;
 }
 
-/** The folder of an adapter: a local one, one that the caller passed, or a downloaded one. */
+/**
+ * The folder of an adapter: a local one, one that the caller passed, or a downloaded one.
+ * @throws {TypeError} for a GGUF file, which has no configuration of its own
+ */
 export function adapterFolder(
-  dirOrId: FolderInput,
+  dirOrId: AdapterInput,
   { revision, cacheDir, localFilesOnly }: LoadAdapterOptions,
 ): Promise<FolderSource> {
+  if (isGgufFile(dirOrId)) {
+    throw new TypeError(
+      "Cannot read an adapter's configuration: a folder with adapter_config.json is required, received a GGUF file; " +
+        "load its base model and use PeftModel.fromPretrained()",
+    );
+  }
   const files = { files: FILES, optionalFiles: OPTIONAL_FILES, kind: "adapter" as const };
-  return resolveFolder(dirOrId, { ...files, revision, cacheDir, localFilesOnly });
+  return resolveFolder(dirOrId as FolderInput, { ...files, revision, cacheDir, localFilesOnly });
 }

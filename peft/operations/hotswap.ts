@@ -4,14 +4,14 @@
  * @module
  */
 
-import type { FolderInput } from "../../io/file_source.ts";
 import { sameShape, showShape } from "../../autograd/mod.ts";
 import type { Module, Parameter } from "../../nn/mod.ts";
 import { unmixedTunerOf } from "../adapters/find_adapters.ts";
 import type { Tuner } from "../adapters/tuner.ts";
 import { type PeftConfig, withFields } from "../config/peft_config.ts";
-import { type AdapterValues, readAdapterConfig, readAdapterValues } from "../files/adapter_files.ts";
-import { adapterFolder, type LoadAdapterOptions } from "../files/adapter_folder.ts";
+import type { AdapterValues } from "../files/adapter_files.ts";
+import type { AdapterInput, LoadAdapterOptions } from "../files/adapter_folder.ts";
+import { findAdapter } from "../files/adapter_source.ts";
 import { matchKeys } from "../files/match_keys.ts";
 import { LoraConfig } from "../lora/lora_config.ts";
 import { loraScaling } from "../lora/lora_linear.ts";
@@ -32,8 +32,8 @@ export type HotswapOptions = Pick<LoadAdapterOptions, "revision" | "cacheDir" | 
  * captured step and a saved file stay right (`peft` changes the scaling and keeps the old configuration). An adapter of
  * alpha 0 takes the new alpha instead, for which a captured step is recorded again.
  * @param model a `PeftModel`, or a model that `injectAdapterInModel` changed
- * @param dirOrId a folder that `savePretrained` (here or in Python) wrote (a path, a URL, files or a folder source), or
- * a hub id
+ * @param dirOrId a folder that `savePretrained` (here or in Python) wrote (a path, a URL, files or a folder source), a
+ * hub id, or a LoRA adapter's GGUF file
  * @throws {RangeError} if there is no such adapter, it is merged, the methods or one of useRslora, loraDropout,
  *   alphaPattern, useDora, trainableTokenIndices differ, or the file has keys that the adapter lacks
  * @throws {TypeError} if the file's rank is larger, another shape does not fit, or another key than A's and B's is
@@ -41,15 +41,15 @@ export type HotswapOptions = Pick<LoadAdapterOptions, "revision" | "cacheDir" | 
  */
 export async function hotswapAdapter(
   model: Module,
-  dirOrId: FolderInput,
+  dirOrId: AdapterInput,
   adapterName: string,
   options: HotswapOptions = {},
 ): Promise<void> {
   const tuner = unmixedTunerOf(model, "hot-swap the adapter");
   tuner.checkName(adapterName);
-  const folder = await adapterFolder(dirOrId, options);
-  const config = await readAdapterConfig(folder);
-  const { values } = await readAdapterValues(folder, config);
+  const found = await findAdapter(dirOrId, tuner.model, options);
+  const config = found.config;
+  const { values } = await found.values();
   tuner.checkName(adapterName);
   const current = tuner.configs.get(adapterName)!;
   checkCompatible(current, config);

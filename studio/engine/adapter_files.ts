@@ -1,5 +1,5 @@
 /**
- * Adapters that come from outside: a PEFT folder, or a .zip of one.
+ * Adapters that come from outside: a PEFT folder, a .zip of one, or a GGUF file.
  * @module
  */
 
@@ -16,8 +16,10 @@ import { unzip } from "./zip.ts";
 /** Files of an adapter that are kept. */
 const KEPT = /^(adapter_config\.json|adapter_model\.safetensors|pytorch_adapter\.safetensors|README\.md)$/;
 
-/** The folder of the adapter among files. @throws {Refusal} where there is none */
-async function adapterFolder(files: readonly NamedFile[]): Promise<{ folder: MemoryFolder; name: string }> {
+/** The folder of the adapter among files, or its GGUF file. @throws {Refusal} where there is neither */
+async function findAdapter(
+  files: readonly NamedFile[],
+): Promise<{ found: MemoryFolder | Blob; name: string }> {
   const zipped = files.find(({ path }) => /\.zip$/i.test(path));
   const name = nameOf(zipped?.path ?? files[0]?.path ?? "adapter").replace(/\.zip$/i, "");
   const all = zipped ? await unzip(zipped.file, nameOf(zipped.path)) : files;
@@ -26,21 +28,14 @@ async function adapterFolder(files: readonly NamedFile[]): Promise<{ folder: Mem
   if (folder) {
     refusePickles(all, /\.safetensors$/i);
     const [top, below] = (files[0]?.path ?? "").split("/");
-    return { folder, name: below ? top : name };
+    return { found: folder, name: below ? top : name };
   }
-  if (gguf) {
-    throw new Refusal(
-      "unsupported",
-      "A GGUF adapter cannot be loaded.",
-      "Load the PEFT folder that it was made from: adapter_config.json and adapter_model.safetensors.",
-      gguf.path,
-    );
-  }
+  if (gguf) return { found: gguf.file, name: nameOf(gguf.path).replace(/\.gguf$/i, "") };
   refusePickles(all, /adapter_config\.json$/);
   throw new Refusal(
     "bad-file",
     "There is no adapter in these files.",
-    "Drop the folder or .zip that holds adapter_config.json and adapter_model.safetensors.",
+    "Drop the folder or .zip that holds adapter_config.json and adapter_model.safetensors, or a GGUF adapter.",
     all.slice(0, 12).map(({ path }) => path).join(", "),
   );
 }
@@ -52,17 +47,22 @@ export async function shelveFiles(
   model: OpenModel,
   shelf: Shelf,
 ): Promise<string> {
-  const { folder, name } = await adapterFolder(files);
+  const { found, name } = await findAdapter(files);
   model.seat.clear();
-  const tried = await PeftModel.fromPretrained(model.base, folder); // tells whether it fits, and is whole
-  tried.unload();
-  const kept = [...folder.files.keys()].filter((path) => KEPT.test(path));
-  const about = {
-    name: wanted?.trim() || name,
-    origin: "loaded",
-    note: "loaded from files",
-    form: model.facts.hasChatTemplate ? "chat" : "text",
-    trained: null,
-  } as const;
-  return await shelf.add(about, model, (target) => copyFiles(folder, kept, target));
+  const tried = await PeftModel.fromPretrained(model.base, found); // tells whether it fits, and is whole
+  try {
+    const about = {
+      name: wanted?.trim() || name,
+      origin: "loaded",
+      note: "loaded from files",
+      form: model.facts.hasChatTemplate ? "chat" : "text",
+      trained: null,
+    } as const;
+    return await shelf.add(about, model, async (target) => {
+      if (found instanceof Blob) return await tried.savePretrained(target);
+      await copyFiles(found, [...found.files.keys()].filter((path) => KEPT.test(path)), target);
+    });
+  } finally {
+    tried.unload();
+  }
 }

@@ -115,6 +115,11 @@ const ADAPTER: Words = [
   "This adapter does not fit the open model, or is incomplete.",
   "Open the model that it was made for, and load the adapter again.",
 ];
+const GGUF_ADAPTER: Words = [
+  "bad-file",
+  "This GGUF file holds no adapter for the open model, or is cut off.",
+  "Open the model that it was made for, and load a LoRA adapter's file; a model's own file is opened in the first step.",
+];
 const UNMERGEABLE: Words = [
   "unsupported",
   "An adapter of this method cannot be put into the model's weights.",
@@ -150,7 +155,7 @@ function wordsOfCall(message: string, call: CallName | null): Words | null {
     case "dataExample":
       return /chat template/i.test(message) ? TEMPLATE : DATA;
     case "loadAdapter":
-      return ADAPTER;
+      return /gguf|general\.|adapter\.type/i.test(message) ? GGUF_ADAPTER : ADAPTER;
     case "plan":
     case "train":
     case "resumeRun":

@@ -3,12 +3,12 @@ import { defaultDevice, dequantize, readAndDispose } from "../../autograd/mod.ts
 import { GGML_TYPES, type GgmlTypeName } from "../../io/gguf_types.ts";
 import { safetensors } from "../../io/safetensors.ts";
 import { WEIGHT_FORMATS } from "../../kernels/weights/mod.ts";
-import { TYPES_OF_GGML } from "../../model/gguf_weights.ts";
+import { READABLE_TYPES } from "../../io/gguf_types.ts";
 
 const FIXTURE = new URL("../fixtures/gguf/blocks.safetensors", import.meta.url).pathname;
 
 /** Element types that are dequantised, by the names of ggml. */
-const { F32: _, ...TYPES } = TYPES_OF_GGML;
+const { F32: _, ...TYPES } = READABLE_TYPES;
 
 Deno.test("dequantize() gives gguf-py's numbers to the bit, for every format", async () => {
   const device = await defaultDevice();

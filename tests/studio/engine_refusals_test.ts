@@ -101,7 +101,8 @@ Deno.test("the engine: files that are no model, data or adapter are refused by n
     await refusalOf(load([file("adapter.zip", "PK no zip")]), "bad-file");
     await refusalOf(load([file("a/adapter_config.json", "{}"), file("a/adapter_model.bin", "x")]), "pickle");
     await refusalOf(load([file("adapter_model.bin", "x")]), "pickle");
-    await refusalOf(load([file("lora.gguf", "GGUF")]), "unsupported");
+    const cut = await refusalOf(load([file("lora.gguf", "GGUF")]), "bad-file");
+    assertStringIncludes(cut.title, "GGUF file holds no adapter");
     await refusalOf(load([file("readme.txt", "x")]), "bad-file");
     await refusalOf(
       load([file("adapter_config.json", '{"peft_type":"NONE"}'), file("adapter_model.safetensors", "x")]),

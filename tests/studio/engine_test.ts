@@ -3,11 +3,12 @@
  * @module
  */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { ready, trainEvents, withAssets } from "./harness.ts";
+import { adapterBytes, ready, trainEvents, withAssets } from "./harness.ts";
 
 Deno.test("the engine: pairs are learned as turns, samples and evaluations are told, and the shelf keeps what was made", async () => {
   await withAssets(async (assetsUrl, requests) => {
-    const { client, settings } = await ready(assetsUrl);
+    const started = await ready(assetsUrl);
+    const { client, settings } = started;
     assertEquals(requests.filter((path) => path.startsWith("model/")).length, 4); // and no file that is not there
     const pairs = Array.from(
       { length: 24 },
@@ -81,12 +82,17 @@ Deno.test("the engine: pairs are learned as turns, samples and evaluations are t
     const slid = await client.call("chat", { ...ask, speaker: { kind: "mix", parts } });
     assertEquals(slid.text, made.text);
 
-    // A file that was taken home comes back.
-    const { blob, name } = await client.call("export", { what: "peft", adapterId });
-    const loaded = await client.call("loadAdapter", { files: [{ path: name, file: blob }] });
-    assertEquals([loaded.name, loaded.parameters, loaded.origin], ["dogs", adapter!.parameters, "loaded"]);
-    const list = await client.call("deleteAdapter", { adapterId: loaded.adapterId });
-    assertEquals(list.map(({ name }) => name).toSorted(), ["Both", "Dogs", "Others"]);
+    // A file that was taken home comes back, in either form.
+    const trained = await adapterBytes(started, adapterId);
+    for (const what of ["peft", "gguf-adapter"] as const) {
+      const { blob, name } = await client.call("export", { what, adapterId });
+      const loaded = await client.call("loadAdapter", { files: [{ path: name, file: blob }] });
+      assertEquals([loaded.name, loaded.parameters, loaded.origin], ["dogs", adapter!.parameters, "loaded"]);
+      assertEquals([loaded.method, loaded.canMix, loaded.canExportGguf], ["LoRA", true, true]);
+      assertEquals(await adapterBytes(started, loaded.adapterId), trained, what);
+      const list = await client.call("deleteAdapter", { adapterId: loaded.adapterId });
+      assertEquals(list.map(({ name }) => name).toSorted(), ["Both", "Dogs", "Others"]);
+    }
     const { entries } = await client.call("storage", {});
     assertEquals(entries.map(({ kind, name }) => [kind, name]).toSorted(), [["adapter", "Both"], [
       "adapter",

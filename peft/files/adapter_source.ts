@@ -1,0 +1,55 @@
+/**
+ * An adapter's configuration and values, from a folder in `peft`'s layout or from one GGUF file.
+ * @module
+ */
+
+import type { FileInput, FolderSource } from "../../io/file_source.ts";
+import { isGgufFile, isGgufName } from "../../io/gguf_reader.ts";
+import type { Module } from "../../nn/mod.ts";
+import type { PeftConfig } from "../config/peft_config.ts";
+import { type AdapterValues, CONFIG_FILE, readAdapterConfig, readAdapterValues } from "./adapter_files.ts";
+import { adapterFolder, type AdapterInput, type LoadAdapterOptions } from "./adapter_folder.ts";
+import { GGUF_FILE, type GgufModel } from "./gguf_adapter.ts";
+import { readGgufAdapter } from "./gguf_adapter_reader.ts";
+
+/** An adapter that was found. */
+export interface FoundAdapter {
+  readonly config: PeftConfig;
+  /** Its values, by their keys on disk, and what messages call their file. */
+  values(): Promise<{ readonly name: string; readonly values: AdapterValues }>;
+}
+
+/** The GGUF file of a folder without `adapter_config.json`: adapter_model.gguf, or the only one. */
+async function ggufOf(folder: FolderSource): Promise<FileInput | undefined> {
+  const config = await folder.open(CONFIG_FILE);
+  await config?.close();
+  if (config) return undefined;
+  const own = await folder.open(GGUF_FILE);
+  if (own) return own;
+  const names = (await folder.list?.() ?? []).filter(isGgufName);
+  return names.length === 1 ? await folder.open(names[0]) : undefined;
+}
+
+/**
+ * Finds an adapter for a model. A GGUF file is read whole, since its configuration follows from its tensors.
+ * @throws {Error} where there is no adapter
+ * @throws {GgufError} for a GGUF file that is not valid, or holds no LoRA adapter for the model's architecture
+ * @throws {TypeError} listing the tensors of a GGUF file that do not fit
+ */
+export async function findAdapter(
+  input: AdapterInput,
+  model: Module,
+  options: LoadAdapterOptions,
+): Promise<FoundAdapter> {
+  let file: FileInput | undefined = isGgufFile(input) ? input : undefined;
+  if (file === undefined) {
+    const folder = await adapterFolder(input, options);
+    file = await ggufOf(folder);
+    if (file === undefined) {
+      const config = await readAdapterConfig(folder);
+      return { config, values: () => readAdapterValues(folder, config) };
+    }
+  }
+  const { config, ...values } = await readGgufAdapter(file, model as GgufModel & Module);
+  return { config, values: () => Promise.resolve(values) };
+}
