@@ -17,7 +17,7 @@ const takesFile = (name: string) =>
   ["model", "adapter", "data", "eval-data", "output", "config", "file"].includes(name);
 
 /** Flags whose values are folders. */
-const takesFolder = (name: string) => name === "run";
+const takesFolder = (name: string) => name === "run" || name === "folder";
 
 /** What `./run` does beside the commands of this program, with a line on each. */
 const OTHER_TASKS: readonly Pick<Command, "name" | "summary">[] = [

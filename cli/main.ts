@@ -10,6 +10,11 @@ import { completion } from "./completion.ts";
 import { convert } from "./convert.ts";
 import { doctor } from "./doctor.ts";
 import { evaluate } from "./evaluate.ts";
+import { cache } from "./hub/cache.ts";
+import { download } from "./hub/download.ts";
+import { login } from "./hub/login.ts";
+import { logout } from "./hub/logout.ts";
+import { push } from "./hub/push.ts";
 import { finetune } from "./training/finetune.ts";
 import { generate } from "./generate.ts";
 import { info } from "./info.ts";
@@ -20,7 +25,21 @@ import { tokenize } from "./tokenize.ts";
 import { tune } from "./tune.ts";
 import { isUserError } from "./user_errors.ts";
 
-const TASKS = [chat, finetune, generate, info, tune, evaluate, tokenize, merge, convert, report, doctor]
+const HUB = [download, push, cache, login, logout];
+const TASKS = [
+  chat,
+  finetune,
+  generate,
+  info,
+  tune,
+  evaluate,
+  tokenize,
+  merge,
+  convert,
+  report,
+  doctor,
+  ...HUB,
+]
   .map((command) => command as unknown as Command);
 const COMMANDS: ReadonlyMap<string, Command> = new Map(
   [...TASKS, completion(TASKS) as unknown as Command].map((command) => [command.name, command]),

@@ -3,7 +3,9 @@
  * @module
  */
 
+export * from "./gguf.ts";
 export * from "./gpu.ts";
+export * from "./hub.ts";
 export * from "./io.ts";
 export * from "./model.ts";
 export * from "./peft.ts";

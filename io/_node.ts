@@ -9,8 +9,9 @@ import type * as NodeFs from "node:fs/promises";
 import type * as NodePath from "node:path";
 import type * as NodeCrypto from "node:crypto";
 import type * as NodeOs from "node:os";
+import type * as NodeUrl from "node:url";
 
-/** `node:fs/promises`, `node:path`, `node:crypto` and `node:os` of the host. */
+/** `node:fs/promises`, `node:path`, `node:crypto`, `node:os` and `node:url` of the host. */
 export interface Host {
   /** `node:fs/promises`. */
   fs: typeof NodeFs;
@@ -20,6 +21,8 @@ export interface Host {
   crypto: typeof NodeCrypto;
   /** `node:os`. */
   os: typeof NodeOs;
+  /** `node:url`. */
+  url: typeof NodeUrl;
 }
 
 /** The part of the global `process` that is used here; browsers have none. */
@@ -56,6 +59,7 @@ export function host(): Promise<Host> {
     path: get!("path") as typeof NodePath,
     crypto: get!("crypto") as typeof NodeCrypto,
     os: get!("os") as typeof NodeOs,
+    url: get!("url") as typeof NodeUrl,
   };
   return Promise.resolve(loaded);
 }

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { host } from "./_node.ts";
 import { type Chunks, writeFileAtomic } from "./atomic_file.ts";
 import type { FileSource, MemoryFolder } from "./file_source.ts";
 import { collectChunks, type FolderStore, isFolderStore } from "./folder_store.ts";
@@ -21,6 +22,8 @@ export interface FolderTarget {
   write(path: string, chunks: Chunks): Promise<void>;
   /** The text of a file of the folder; undefined where it has none. */
   readText(path: string): Promise<string | undefined>;
+  /** Removes a file; one that is not there is no error. */
+  remove(path: string): Promise<void>;
   /** A folder in it. */
   folder(path: string): FolderTarget;
 }
@@ -39,6 +42,7 @@ function memoryTarget(memory: MemoryFolder, prefix: string): FolderTarget {
       memory.files.set(place, await collectChunks(chunks));
     },
     readText: async (path) => await textOf(await memory.open(full(path))),
+    remove: (path) => Promise.resolve(void memory.files.delete(full(path))),
     folder: (path) => memoryTarget(memory, `${full(path)}/`),
   };
 }
@@ -52,6 +56,12 @@ function diskTarget(folder: string): FolderTarget {
       await writeFileAtomic(await joinPath(folder, path), chunks);
     },
     readText: async (path) => await textOf(await openFolderAt(folder).open(path)),
+    async remove(path) {
+      const { fs } = await host();
+      await fs.rm(await joinPath(folder, checkRelativePath(path, `remove from ${quote(folder)}`)), {
+        force: true,
+      });
+    },
     folder: (path) =>
       diskTarget(`${folder.replace(/[/\\]+$/, "")}/${checkRelativePath(path, "write a folder")}`),
   };
@@ -62,6 +72,7 @@ function storeTarget(store: FolderStore): FolderTarget {
     name: store.name,
     write: (path, chunks) => store.write(path, chunks),
     readText: async (path) => await textOf(await store.open(path)),
+    remove: (path) => store.remove(path),
     folder: (path) => storeTarget(store.folder(path)),
   };
 }

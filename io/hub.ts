@@ -70,7 +70,10 @@ export function isHubId(id: string): boolean {
     !/--|\.\.|[.-](\/|$)|\/[.-]|\.git$/.test(id);
 }
 
-async function connect(options: HubOptions): Promise<HubConnection> {
+/** A connection to the hub of the options, of HF_ENDPOINT, or the public one. @throws {RangeError} for a token that is none */
+export async function connectHub(
+  options: Pick<HubOptions, "hubUrl" | "fetch" | "token" | "timeouts">,
+): Promise<HubConnection> {
   return {
     hubUrl: (options.hubUrl ?? environment("HF_ENDPOINT") ?? HUB_URL).replace(/\/+$/, ""),
     fetch: options.fetch ?? fetch,
@@ -79,7 +82,8 @@ async function connect(options: HubOptions): Promise<HubConnection> {
   };
 }
 
-function isOffline(options: HubOptions): boolean {
+/** Whether the cache alone is used: by the options, or by HF_HUB_OFFLINE. */
+export function isOffline(options: Pick<HubOptions, "localFilesOnly">): boolean {
   return options.localFilesOnly ?? /^(1|true|yes|on)$/i.test(environment("HF_HUB_OFFLINE") ?? "");
 }
 
@@ -158,7 +162,7 @@ async function fromHub(
   wanted: Wanted,
   options: ResolveOptions,
 ): Promise<string> {
-  const connection = await connect(options);
+  const connection = await connectHub(options);
   const commit = await lookUpCommit(connection, id, revision);
   await download(connection, cache, id, commit, wanted, options);
   await cache.setCommit(revision, commit);
@@ -236,7 +240,7 @@ export async function listModelFiles(id: string, options: HubOptions = {}): Prom
   const cached = commit ? await listDirectory(cache.snapshot(commit)) : [];
   if (isOffline(options)) return cached;
   try {
-    const connection = await connect(options);
+    const connection = await connectHub(options);
     return await lookUpNames(connection, id, await lookUpCommit(connection, id, revision));
   } catch (error) {
     if (isUnreachable(error) && cached.length > 0) return cached;

@@ -50,15 +50,18 @@ export function cleanToken(token: string): string | undefined {
   );
 }
 
+/** The file of the user's login: HF_TOKEN_PATH, or `token` in Hugging Face's home folder. */
+export async function tokenPath(): Promise<string> {
+  const { path } = await host();
+  return environment("HF_TOKEN_PATH") ?? path.join(await hubHome(), "token");
+}
+
 /** The user's access token: HF_TOKEN, or the file that `hf auth login` writes; undefined when there is none. */
 export async function storedToken(): Promise<string | undefined> {
   const variable = environment("HF_TOKEN");
   if (variable) return variable;
   try {
-    const { path } = await host();
-    const bytes = await readFile(environment("HF_TOKEN_PATH") ?? path.join(await hubHome(), "token"), {
-      maxBytes: 4096,
-    });
+    const bytes = await readFile(await tokenPath(), { maxBytes: 4096 });
     return new TextDecoder().decode(bytes);
   } catch {
     return undefined; // not logged in, or no permission to look

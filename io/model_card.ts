@@ -30,3 +30,18 @@ export function setKey(yaml: string, key: string, value: string): string {
   if (present.test(yaml)) return yaml.replace(present, () => line);
   return yaml.trim() === "" ? line : `${yaml}\n${line}`;
 }
+
+/** The tags of front matter, listed in lines or in brackets. */
+function tagsOf(yaml: string): string[] {
+  const [, inline = "", lines = ""] =
+    /^tags:[ \t]*(?:\[([^\]\n]*)\])?[^\n]*((?:\r?\n[ \t]*- .*)*)/m.exec(yaml) ?? [];
+  const items = [...inline.split(","), ...lines.split("\n").map((line) => line.replace(/^[ \t]*- /, ""))];
+  return items.map((item) => item.trim().replaceAll(/^(["'])(.*)\1$/g, "$2")).filter((item) => item !== "");
+}
+
+/** Adds tags to those that front matter has. */
+export function addTags(yaml: string, tags: readonly string[]): string {
+  if (tags.length === 0) return yaml;
+  const all = [...new Set([...tagsOf(yaml), ...tags])];
+  return setKey(yaml, "tags", JSON.stringify(all));
+}

@@ -8,13 +8,20 @@ import type { Bytes, FileInput } from "./file_source.ts";
 import { fromFloat32, type SafetensorsDtype, toFloat32 } from "./safetensors_dtype.ts";
 import { type Metadata, parseHeader, SafetensorsError } from "./safetensors_header.ts";
 import { load, openSafetensors, type SafetensorsEntry, type SafetensorsFile } from "./safetensors_reader.ts";
-import { type SafetensorsInputs, safetensorsPieces, save, serialize } from "./safetensors_writer.ts";
+import {
+  byteLengthOf,
+  type SafetensorsInputs,
+  safetensorsPieces,
+  save,
+  serialize,
+} from "./safetensors_writer.ts";
 
 export type { SafetensorsDtype } from "./safetensors_dtype.ts";
 export type { Metadata, PlacedTensor, SafetensorsHeader, TensorInfo } from "./safetensors_header.ts";
 export type { SafetensorsEntry, SafetensorsFile, TensorReader } from "./safetensors_reader.ts";
 export type { SafetensorsInput, SafetensorsInputs } from "./safetensors_writer.ts";
 export {
+  byteLengthOf,
   fromFloat32,
   load,
   openSafetensors,

@@ -28,6 +28,11 @@ function asBytes(view: ArrayBufferView): Uint8Array {
   return view instanceof Uint8Array ? view : new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 }
 
+/** Bytes of a tensor's elements; where a function makes them, those of its shape, NaN where that is none. */
+export function byteLengthOf({ dtype, shape, data }: SafetensorsInput): number {
+  return typeof data === "function" ? tensorBytes(dtype, shape) ?? NaN : data.byteLength;
+}
+
 interface Plan {
   inputs: Map<string, SafetensorsInput>;
   infos: Map<string, TensorInfo>;
@@ -49,8 +54,7 @@ function plan(entries: SafetensorsInputs, metadata?: Metadata): Plan {
         }`,
       );
     }
-    const byteLength = typeof data === "function" ? tensorBytes(dtype, shape) ?? NaN : data.byteLength;
-    infos.set(name, { dtype, shape, byteLength });
+    infos.set(name, { dtype, shape, byteLength: byteLengthOf({ dtype, shape, data }) });
   }
   return { inputs, infos, ...buildHeader(infos, metadata) };
 }

@@ -26,6 +26,7 @@ import {
   tidy,
 } from "../autograd/mod.ts";
 import type { FolderOutput } from "../io/folder_target.ts";
+import type { CommitInfo, PushToHubOptions } from "../io/hub_push.ts";
 import { Module, Parameter, type Projection } from "../nn/mod.ts";
 import type { Decoder } from "./decoder.ts";
 import type { ModelConfig, ModelFacts } from "./facts.ts";
@@ -325,6 +326,18 @@ export abstract class CausalLM<Config extends ModelConfig = ModelConfig> extends
     const { weight } = this.decoder.tokenEmbedding;
     const tied = this.stateDict().get("lm_head.weight") === weight; // merging may have untied them
     return saveModel(this, { ...this.#config.toJSON(), tie_word_embeddings: tied }, folder, options);
+  }
+
+  /**
+   * Pushes the model to a repository of the hub: what `savePretrained` writes, and a model card, in one commit.
+   * @param repoId "org/name", or "name" for the owner of the token
+   * @throws {HubError} without a token or for one that may not write there, and where the hub refuses; the repository is
+   * then as it was
+   */
+  async pushToHub(repoId: string, options: PushToHubOptions & SaveModelOptions = {}): Promise<CommitInfo> {
+    const { pushToHub } = await import("../io/hub_push.ts");
+    const save = (folder: FolderOutput) => this.savePretrained(folder, options);
+    return await pushToHub(repoId, options, { kind: "model", saveOptions: ["dtype", "maxShardSize"], save });
   }
 
   /** Frees the memory of every parameter. */

@@ -5,9 +5,10 @@
 
 import { cast, readAndDispose, readNumbers, tidy, transpose, weightFormat } from "../autograd/mod.ts";
 import { type FolderOutput, openTarget, writeJsonTo } from "../io/folder_target.ts";
-import { fromFloat32, safetensorsPieces } from "../io/safetensors.ts";
+import { fromFloat32, type SafetensorsInput } from "../io/safetensors.ts";
 import type { Module, Parameter } from "../nn/mod.ts";
 import { type GenerationConfig, writeGenerationConfig } from "./generation/generation_config.ts";
+import { parseShardSize, writeShards } from "./save_shards.ts";
 import { turnedWeights } from "./turned_weights.ts";
 
 /** Number formats of a saved model, by their names in safetensors files. */
@@ -17,6 +18,11 @@ const SAVED_DTYPES = { float32: "F32", float16: "F16", bfloat16: "BF16" } as con
 export interface SaveModelOptions {
   /** Number format of every tensor, rounded to the nearest; default as they are stored, blocks of few bits as float32. */
   dtype?: "float32" | "float16" | "bfloat16";
+  /**
+   * Bytes of one file at most, a number or a text such as "5GB" (of 10^9 bytes): a larger model is written in shards with
+   * an index. Default: one file.
+   */
+  maxShardSize?: number | string;
 }
 
 /** What is saved. */
@@ -34,7 +40,7 @@ async function valuesOf(parameter: Parameter, turned: boolean): Promise<Float32A
 function entries(
   model: SavedModel,
   dtype: SaveModelOptions["dtype"],
-): Parameters<typeof safetensorsPieces>[0] {
+): Record<string, SafetensorsInput> {
   const turned = turnedWeights(model);
   return Object.fromEntries(
     [...model.namedParameters()].map(([name, parameter]) => {
@@ -53,15 +59,15 @@ function entries(
 }
 
 /**
- * Writes `config.json`, `generation_config.json` and `model.safetensors`.
- * @throws {TypeError} for a dtype that is none of these and a field of the generation's configuration of another type,
+ * Writes `config.json`, `generation_config.json` and `model.safetensors`, or its shards.
+ * @throws {TypeError} for a dtype or size that is none and a field of the generation's configuration of another type,
  * before anything is written
  */
 export async function saveModel(
   model: SavedModel,
   config: Readonly<Record<string, unknown>>,
   folder: FolderOutput,
-  { dtype }: SaveModelOptions,
+  { dtype, maxShardSize }: SaveModelOptions,
 ): Promise<void> {
   if (dtype !== undefined && !Object.hasOwn(SAVED_DTYPES, dtype)) {
     throw new TypeError(
@@ -70,9 +76,10 @@ export async function saveModel(
       }`,
     );
   }
+  const maxBytes = parseShardSize(maxShardSize);
   const generation = writeGenerationConfig(model.generationConfig);
   const target = openTarget(folder, "save the model");
   await writeJsonTo(target, "config.json", { ...config, ...dtype && { dtype } });
   if (generation) await writeJsonTo(target, "generation_config.json", generation);
-  await target.write("model.safetensors", safetensorsPieces(entries(model, dtype), { format: "pt" }));
+  await writeShards(target, entries(model, dtype), maxBytes);
 }

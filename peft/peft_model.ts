@@ -4,6 +4,7 @@
  */
 
 import { type FolderOutput, openTarget } from "../io/folder_target.ts";
+import type { CommitInfo, PushToHubOptions } from "../io/hub_push.ts";
 import { Module, type ModuleDict, type TrainingStateKeeper, trainingStateKeeper } from "../nn/mod.ts";
 import type { AdaptableModel, AdapterRows, CaptureInputsOf, ForwardInputs } from "./adaptable_model.ts";
 import type { Generate } from "./adaptable_model.ts";
@@ -14,9 +15,15 @@ import { PromptTuner } from "./adapters/prompt_tuner.ts";
 import { noBudget, trainingStateOf } from "./adapters/shared_parts.ts";
 import { Tuner } from "./adapters/tuner.ts";
 import { type PeftConfig, withFields } from "./config/peft_config.ts";
-import type { AdapterInput, LoadAdapterOptions, SaveAdapterOptions } from "./files/adapter_folder.ts";
+import {
+  type AdapterInput,
+  type LoadAdapterOptions,
+  SAVE_OPTIONS,
+  type SaveAdapterOptions,
+} from "./files/adapter_folder.ts";
 import { findAdapter, type FoundAdapter } from "./files/adapter_source.ts";
-import { saveAdapter } from "./operations/save_adapter.ts";
+import { mergeAndUnload } from "./operations/merge_and_unload.ts";
+import { saveAdapters } from "./operations/save_adapter.ts";
 import { countParameters, describeParameters } from "./parameter_counts.ts";
 import { setScale } from "./operations/scale_adapters.ts";
 import {
@@ -304,20 +311,7 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
 
   /** Merges the active adapters, even if switched off; returns the base, changed weights of few bits as float32. */
   async mergeAndUnload(options: { adapterNames?: readonly string[]; safeMerge?: boolean } = {}): Promise<M> {
-    const names = options.adapterNames ?? this.activeAdapters;
-    const { isHeld } = this.#host.switch;
-    try {
-      if (isHeld) this.#host.switch.set(true);
-      if (names.some((name) => !this.#host.state.merged.includes(name))) {
-        await this.#host.merge(names, options.safeMerge ?? false, true);
-      }
-    } catch (error) {
-      if (isHeld) this.#host.switch.set(false);
-      throw error;
-    }
-    const model = this.#host.unload(true);
-    this.#host.restoreGradients();
-    return model;
+    return await mergeAndUnload(this.#host, options.adapterNames ?? this.activeAdapters, options.safeMerge);
   }
 
   /** Returns the base model as it was, without adapters. */
@@ -340,20 +334,18 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
    * @throws {TypeError} or {RangeError} for an adapter that cannot be converted; nothing of it is written then
    */
   async savePretrained(folder: FolderOutput, options: SaveAdapterOptions = {}): Promise<void> {
-    const root = openTarget(folder, "save adapters");
-    const names = options.selectedAdapters ?? [...this.#host.configs.keys()];
-    for (const name of names) this.#host.checkName(name);
-    for (const name of names) {
-      const target = name === "default" ? root : root.folder(name);
-      const tensors = this.#host.savedTensors(name, options.saveEmbeddingLayers !== false);
-      await saveAdapter(
-        target,
-        this.#host.model,
-        name,
-        { config: this.#host.configs.get(name)!, tensors },
-        options,
-      );
-    }
+    await saveAdapters(this.#host, openTarget(folder, "save adapters"), options);
+  }
+
+  /**
+   * Pushes adapters to a repository of the hub: what `savePretrained` writes, with the model card, in one commit.
+   * @param repoId "org/name", or "name" for the owner of the token
+   * @throws {HubError} without a token that may write there, and where the hub refuses: the repository is then as it was
+   */
+  async pushToHub(repoId: string, options: PushToHubOptions & SaveAdapterOptions = {}): Promise<CommitInfo> {
+    const { pushToHub } = await import("../io/hub_push.ts");
+    const save = (folder: FolderOutput) => this.savePretrained(folder, options);
+    return await pushToHub(repoId, options, { kind: "model", saveOptions: SAVE_OPTIONS, save });
   }
 
   /**

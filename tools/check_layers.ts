@@ -29,7 +29,7 @@ export const ARROWS: Readonly<Record<string, readonly string[]>> = {
   gpu: ["types:kernels"],
   autograd: ["gpu", "kernels", "options"],
   tuning: ["autograd", "gpu", "kernels", "io", "options"],
-  io: [],
+  io: ["options"],
   nn: ["autograd", "options"],
   model: ["nn", "autograd", "io", "options"],
   peft: ["nn", "autograd", "io", "options"],

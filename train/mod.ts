@@ -100,6 +100,7 @@ export type {
   TrainerState,
 } from "./trainer_state.ts";
 export {
+  type HubStrategy,
   type IntervalStrategy,
   type NonFiniteRule,
   type SamplingStrategy,

@@ -8,6 +8,7 @@ import { checkOptions } from "../options/names.ts";
 import type { FolderLock } from "../io/folder_lock.ts";
 import type { FolderStore } from "../io/folder_store.ts";
 import { type FolderOutput, openTarget, writeJsonTo } from "../io/folder_target.ts";
+import type { CommitInfo, PushToHubOptions } from "../io/hub_push.ts";
 import { noteBest } from "./best_model.ts";
 import { type CallbackInput, type Moment, toCallback } from "./callbacks.ts";
 import { loadCheckpoint, loadParameters, saveCheckpoint } from "./checkpoint.ts";
@@ -17,6 +18,7 @@ import { type Batch, type DataCollator, DataLoader, defaultDataCollator } from "
 import { LossWatchdog } from "./loss_watchdog.ts";
 import { MODEL_LOSS, type Objective } from "./objective.ts";
 import { oneTokenizer } from "./processing_class.ts";
+import { pushTraining } from "./push_training.ts";
 import { makeReports } from "./reports/make_reports.ts";
 import { type EvalOutput, evaluateLoss } from "./evaluate.ts";
 import { PredictionCollector } from "./metrics.ts";
@@ -236,8 +238,25 @@ export class Trainer {
     return await evaluateLoss(this.model, loader, this.#objective, collector);
   }
 
-  /** Writes the model's and the tokenizer's files and the settings; default to `outputDir`. */
+  /**
+   * Writes the model's and the tokenizer's files and the settings; default to `outputDir`. With `pushToHub` it also
+   * pushes them.
+   */
   async saveModel(folder: FolderOutput = this.#outputDir("save the model")): Promise<void> {
+    await this.#writeModel(folder);
+    if (this.args.pushToHub) await this.pushToHub({ commitMessage: "Model save" });
+  }
+
+  /**
+   * Pushes what `saveModel` writes to `hubModelId`, with the model card that `outputDir` has.
+   * @param options default: what the settings say, and "End of training" for the commit
+   * @throws {HubError} without a token or for one that may not write there, and where the hub refuses
+   */
+  pushToHub(options: PushToHubOptions = {}): Promise<CommitInfo> {
+    return pushTraining(this.args, options, (folder) => this.#writeModel(folder));
+  }
+
+  async #writeModel(folder: FolderOutput): Promise<void> {
     if (!this.model.savePretrained) {
       throw new TypeError("Cannot save the model: it must have savePretrained(folder)");
     }
@@ -331,6 +350,12 @@ export class Trainer {
   async #save(run: TrainingRun): Promise<string> {
     const checkpoint = await saveCheckpoint(this.#place("save a checkpoint"), this.args, run);
     await this.#emit("onSave", { checkpoint });
+    const { args: { pushToHub, hubStrategy }, state: { globalStep } } = this;
+    if (pushToHub && hubStrategy === "every_save") {
+      await this.pushToHub({ commitMessage: `Training in progress, step ${globalStep}` }).catch((error) =>
+        console.warn(`step ${globalStep} was saved and not pushed: ${(error as Error).message}`)
+      );
+    }
     return checkpoint;
   }
 

@@ -17,6 +17,9 @@ export type IntervalStrategy = "no" | "steps" | "epoch";
 /** How the order of an epoch is made. */
 export type SamplingStrategy = "random" | "sequential" | "group_by_length";
 
+/** When a training pushes to the hub. */
+export type HubStrategy = "end" | "every_save";
+
 /** What happens when a loss or gradient is not finite. */
 export type NonFiniteRule = "error" | "stop" | "skip";
 
@@ -94,6 +97,12 @@ export const SETTINGS: SettingsTable = {
   lossWatchdogThreshold: option<number | null>(null, orNull(number())),
   lossWatchdogPatience: option(3, integer(1)),
   onNonFinite: option<NonFiniteRule>("error", choice("error", "stop", "skip")),
+  pushToHub: option(false, flag),
+  hubModelId: option<string | null>(null, orNull(text)),
+  hubStrategy: option<HubStrategy>("every_save", choice("end", "every_save")),
+  hubToken: option<string | null>(null, orNull(text)),
+  hubPrivateRepo: option<boolean | null>(null, orNull(flag)),
+  hubRevision: option<string | null>(null, orNull(text)),
 };
 
 function refuse(message: string): never {
@@ -220,6 +229,24 @@ export class TrainingArguments {
    * Either way that step changes no weight. (Not one of Hugging Face's.) Default "error".
    */
   onNonFinite!: NonFiniteRule;
+  /**
+   * Push the model, and the tokenizer with it, to the hub: as `hubStrategy` says, and with each `saveModel()`. A push
+   * that fails is warned of, and training goes on. Default false.
+   */
+  pushToHub!: boolean;
+  /** The repository, "org/name" or "name"; null: the last part of `outputDir`. Default null. */
+  hubModelId!: string | null;
+  /**
+   * "every_save" also pushes after each checkpoint, "end" only with `saveModel()` and `trainer.pushToHub()`. (The
+   * optimizer's state is never pushed.) Default "every_save".
+   */
+  hubStrategy!: HubStrategy;
+  /** Access token; null: HF_TOKEN, or the one of `login`. It is written to no file. Default null. */
+  hubToken!: string | null;
+  /** Whether a repository that is made is private; null: as its owner's settings say. Default null. */
+  hubPrivateRepo!: boolean | null;
+  /** Branch of the pushes; null: "main". Default null. */
+  hubRevision!: string | null;
 
   /**
    * Defaults, with the given options in their place.
@@ -235,6 +262,9 @@ export class TrainingArguments {
         refuse(`outputDir must be a folder when saveStrategy is "${this.saveStrategy}", received null`);
       }
       this.saveStrategy = "no";
+    }
+    if (this.pushToHub && this.hubModelId === null && typeof this.outputDir !== "string") {
+      refuse("hubModelId must be the name of a repository when pushToHub is true, received null");
     }
     const file = [this.reportTo].flat().find((name) => name !== "console" && name !== "none");
     if (file && typeof this.outputDir !== "string") {
@@ -283,6 +313,7 @@ export class TrainingArguments {
     return {
       ...toDisk(this.settings, this),
       output_dir: isFolderStore(outputDir) ? outputDir.name : outputDir,
+      hub_token: this.hubToken === null ? null : "<HUB_TOKEN>", // as transformers hides it
     };
   }
 }

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { CommitInfo, PushToHubOptions } from "../../io/hub_push.ts";
 import { type FolderOutput, openTarget, writeJsonTo } from "../../io/folder_target.ts";
 import { quote } from "../../io/relative_path.ts";
 import { encodeBatch, type EncodeOptions, type Encoding } from "./batch.ts";
@@ -71,6 +72,12 @@ export interface Tokenizer {
    * @throws {Error} when the folder cannot be written.
    */
   savePretrained(folder: FolderOutput): Promise<void>;
+  /**
+   * Pushes what `savePretrained` writes to a repository of the hub, in one commit.
+   *
+   * @throws {HubError} without a token or for one that may not write there, and where the hub refuses.
+   */
+  pushToHub(repoId: string, options?: PushToHubOptions): Promise<CommitInfo>;
   /** Number of ids: one more than the greatest. */
   readonly vocabSize: number;
   /** The greatest number of tokens the model takes; Infinity when not known. */
@@ -140,6 +147,10 @@ export async function createTokenizer(
         "tokenizer_config.json",
         settingsFile(core, { ...rest, ...listed }, settings),
       );
+    },
+    async pushToHub(repoId, options = {}) {
+      const { pushToHub } = await import("../../io/hub_push.ts");
+      return await pushToHub(repoId, options, { kind: "tokenizer", save: members.savePretrained });
     },
     vocabSize,
     modelMaxLength: settings.modelMaxLength,

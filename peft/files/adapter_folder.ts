@@ -28,6 +28,10 @@ export interface LoadAdapterOptions {
   cacheDir?: string;
   /** Never ask the network; default false. */
   localFilesOnly?: boolean;
+  /** Access token of the hub; default HF_TOKEN, or the one that `hf auth login` stored. */
+  token?: string;
+  /** Address of the hub; default HF_ENDPOINT or the public hub. */
+  hubUrl?: string;
 }
 
 /** Files of an adapter: the configuration, and tensors in `peft`'s layout or AdapterHub's. */
@@ -54,13 +58,22 @@ export interface SaveAdapterOptions {
   pathInitialModelForWeightConversion?: string;
 }
 
+/** Names of {@linkcode SaveAdapterOptions}. */
+export const SAVE_OPTIONS = [
+  "selectedAdapters",
+  "saveEmbeddingLayers",
+  "format",
+  "convertToLora",
+  "pathInitialModelForWeightConversion",
+] as const satisfies readonly (keyof SaveAdapterOptions)[];
+
 /**
  * The folder of an adapter: a local one, one that the caller passed, or a downloaded one.
  * @throws {TypeError} for a GGUF file, which has no configuration of its own
  */
 export function adapterFolder(
   dirOrId: AdapterInput,
-  { revision, cacheDir, localFilesOnly }: LoadAdapterOptions,
+  { revision, cacheDir, localFilesOnly, token, hubUrl }: LoadAdapterOptions,
 ): Promise<FolderSource> {
   if (isGgufFile(dirOrId)) {
     throw new TypeError(
@@ -69,5 +82,12 @@ export function adapterFolder(
     );
   }
   const files = { files: FILES, optionalFiles: OPTIONAL_FILES, kind: "adapter" as const };
-  return resolveFolder(dirOrId as FolderInput, { ...files, revision, cacheDir, localFilesOnly });
+  return resolveFolder(dirOrId as FolderInput, {
+    ...files,
+    revision,
+    cacheDir,
+    localFilesOnly,
+    token,
+    hubUrl,
+  });
 }

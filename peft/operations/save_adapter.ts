@@ -6,6 +6,7 @@
 import { Parameter } from "../../nn/mod.ts";
 import type { FolderTarget } from "../../io/folder_target.ts";
 import type { AdaptableModel } from "../adaptable_model.ts";
+import type { AdapterHost } from "../adapters/model_adapters.ts";
 import { writeAdapter } from "../files/adapter_files.ts";
 import type { SaveAdapterOptions } from "../files/adapter_folder.ts";
 import { GGUF_FILE, ggufAdapter, type GgufModel } from "../files/gguf_adapter.ts";
@@ -16,7 +17,7 @@ import { convertToLora, type WrittenAdapter } from "./convert_to_lora.ts";
  * Writes the adapter `name` of a model; its tensors that are not parameters are disposed.
  * @throws {TypeError} for an adapter that the form cannot hold; nothing is written then
  */
-export async function saveAdapter(
+async function saveAdapter(
   target: FolderTarget,
   model: AdaptableModel,
   name: string,
@@ -37,5 +38,20 @@ export async function saveAdapter(
     } else await writeAdapter(target, written.config, written.tensors, name, quantizedTypes(model));
   } finally {
     for (const tensor of made) if (!(tensor instanceof Parameter)) tensor.dispose();
+  }
+}
+
+/** Writes adapters of a host: "default" into the folder, others into subfolders of their names. */
+export async function saveAdapters(
+  host: AdapterHost<AdaptableModel>,
+  root: FolderTarget,
+  options: SaveAdapterOptions,
+): Promise<void> {
+  const names = options.selectedAdapters ?? [...host.configs.keys()];
+  for (const name of names) host.checkName(name);
+  for (const name of names) {
+    const target = name === "default" ? root : root.folder(name);
+    const tensors = host.savedTensors(name, options.saveEmbeddingLayers !== false);
+    await saveAdapter(target, host.model, name, { config: host.configs.get(name)!, tensors }, options);
   }
 }

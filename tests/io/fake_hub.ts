@@ -40,7 +40,7 @@ export interface FakeHub {
 }
 
 /** Size and hashes of a file, as the hub gives them. */
-function infoOf(name: string, bytes: Uint8Array): Record<string, unknown> {
+export function infoOf(name: string, bytes: Uint8Array): Record<string, unknown> {
   const lfs = /\.(safetensors|gguf|bin)$/.test(name)
     ? { lfs: { oid: sha256(bytes), size: bytes.length, pointerSize: 134 } }
     : {};

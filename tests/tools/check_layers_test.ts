@@ -51,7 +51,7 @@ Deno.test("checkFile() names the file, the line and the rule of every broken arr
     [
       "io/a.ts",
       '\nimport { T } from "../autograd/tensor.ts";',
-      'io/a.ts:2 imports "../autograd/tensor.ts": io may import nothing, received autograd',
+      'io/a.ts:2 imports "../autograd/tensor.ts": io may import options, received autograd',
     ],
     [
       "nn/a.ts",
