@@ -1,6 +1,10 @@
 import { assert, assertEquals } from "@std/assert";
 import { unzipSync } from "fflate";
+import { watchMainThread } from "./main_thread.ts";
 import { withStudio } from "./studio_page.ts";
+
+/** Longest task of the page's main thread, in milliseconds: what a person does not notice. */
+const LONGEST_TASK = 50;
 
 Deno.test("the studio teaches the built-in model in Chromium, keeps what it learned over a reload, and sends nothing", async () => {
   await withStudio({}, async (studio) => {
@@ -8,6 +12,7 @@ Deno.test("the studio teaches the built-in model in Chromium, keeps what it lear
     const press = (name: string | RegExp) => page.getByRole("button", { name }).click();
     const seconds = 1000;
     page.setDefaultTimeout(60 * seconds);
+    const endWatch = await watchMainThread(page);
     await studio.open();
     await press("Try it with sample stories");
     await page.getByRole("heading", { name: "Ready to learn" }).waitFor();
@@ -42,6 +47,14 @@ Deno.test("the studio teaches the built-in model in Chromium, keeps what it lear
     await press("Once upon a time");
     await page.locator(".said small", { hasText: "12 tokens" }).nth(1).waitFor();
     assertEquals(await page.locator(".said").count(), 2);
+
+    // Processor time, not time by the clock: beside other tests the page's thread waits for its turn.
+    const { tasks: [longest], shifts } = await endWatch();
+    assert(
+      longest.cpuMs <= LONGEST_TASK,
+      `a task took ${longest.cpuMs} ms of processor time: ${longest.parts}`,
+    );
+    assertEquals(shifts, [], "nothing moves by itself");
 
     // The tab is closed and opened again: the adapter is still there, and fits the model.
     await studio.open();

@@ -155,15 +155,18 @@ function Legend({ props, place }: { props: ChartProps; place: Signal<number | nu
   );
 }
 
-const waiting: (() => void)[] = [];
+const waiting: (() => unknown)[] = [];
 
-/** Draws charts one per frame: several at once would hold the page up. @returns takes it back */
-function drawInTurn(draw: () => void): () => void {
+/**
+ * Draws charts one per frame: several at once would hold the page up. What waits already keeps its turn.
+ * @returns takes it back
+ */
+function drawInTurn(draw: () => unknown): () => void {
   const next = () => {
     waiting.shift()?.();
     if (waiting.length > 0) requestAnimationFrame(next);
   };
-  if (waiting.push(draw) === 1) requestAnimationFrame(next);
+  if (!waiting.includes(draw) && waiting.push(draw) === 1) requestAnimationFrame(next);
   return () => {
     const place = waiting.indexOf(draw);
     if (place > 0) waiting.splice(place, 1);
@@ -212,9 +215,10 @@ export function Chart(props: ChartProps): JSX.Element {
       chart.current = null;
     };
   }, [shape]);
+  const redraw = useRef(() => chart.current?.setData(shown.current.data)).current;
   useEffect(() => {
     shown.current = { props, data };
-    chart.current?.setData(data);
+    if (chart.current) drawInTurn(redraw);
   });
 
   return (

@@ -2,7 +2,7 @@
  * A conversation on the page: turns, and the line to write in.
  * @module
  */
-import type { ComponentChildren, JSX } from "preact";
+import type { ComponentChildren, JSX, RefObject } from "preact";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
 import {
   type Answer,
@@ -23,22 +23,25 @@ function Said({ answer, question }: { answer: Answer; question: string }): JSX.E
   const found = facts.value;
   return (
     <article class={voice.speaker.kind === "base" ? "said base" : "said"} aria-label={voice.name}>
-      <p class="voice">{voice.name}</p>
+      <p class="voice">
+        {voice.name}
+        {state.value === "writing" && <span class="cursor" aria-hidden="true" />}
+      </p>
       {error.value ? <Failure error={error.value} /> : (
         <p class="words">
           {continues && <span class="quiet">{question}</span>}
           {text.value}
           {state.value === "waiting" && <span class="quiet">{continues ? " …" : "waits for its turn…"}</span>}
-          {state.value === "writing" && <span class="cursor" aria-hidden="true" />}
           {state.value === "done" && text.value === "" && <span class="quiet">(says nothing)</span>}
         </p>
       )}
-      <small class="quiet number">
-        {found &&
-          `${found.tokens} tokens, ${Math.round(found.tokensPerSecond)} per second${
+      {found && (
+        <small class="quiet number">
+          {`${found.tokens} tokens, ${Math.round(found.tokensPerSecond)} per second${
             found.end === "length" ? ", cut off at the limit" : ""
           }${found.forgottenMessages > 0 ? `, without the ${found.forgottenMessages} oldest messages` : ""}`}
-      </small>
+        </small>
+      )}
     </article>
   );
 }
@@ -87,6 +90,33 @@ function SamplingFields(
   );
 }
 
+/** How near to its end a list counts as read to the end, in CSS pixels. */
+const NEAR = 40;
+
+/** A list that shows its newest line while it grows, unless the reader scrolled back. @param count turns: a new one is shown */
+function useNewest(count: number): RefObject<HTMLDivElement | null> {
+  const list = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    const element = list.current;
+    if (!element) return;
+    let isAtEnd = true;
+    const follow = () => {
+      if (isAtEnd) element.scrollTop = element.scrollHeight;
+    };
+    const look = () =>
+      void (isAtEnd = element.scrollHeight - element.scrollTop - element.clientHeight < NEAR);
+    const observer = new ResizeObserver(follow);
+    observer.observe(element.firstElementChild!);
+    element.addEventListener("scroll", look, { passive: true });
+    element.scrollIntoView({ block: "nearest" });
+    return () => {
+      observer.disconnect();
+      element.removeEventListener("scroll", look);
+    };
+  }, [count]);
+  return list;
+}
+
 /** The conversation. @param props `children`: stands above the line to write in, such as who answers */
 export function Chat(props: {
   conversation: Conversation;
@@ -99,12 +129,9 @@ export function Chat(props: {
   const { conversation, onAsk, suggestions } = props;
   const [text, setText] = useState("");
   const id = useId();
-  const end = useRef<HTMLDivElement>(null);
   const continues = props.form === "text";
   const count = conversation.turns.value.length;
-  useEffect(() => {
-    if (count > 0) end.current?.scrollIntoView({ block: "nearest" });
-  }, [count]);
+  const turns = useNewest(count);
   const ask = (question: string) => {
     if (question.trim() === "" || conversation.isBusy.value) return;
     setText("");
@@ -112,10 +139,14 @@ export function Chat(props: {
   };
   return (
     <section class="chat" aria-label="Conversation">
-      <ol class="turns">
-        {conversation.turns.value.map((turn, place) => <One key={place} turn={turn} />)}
-      </ol>
-      <div ref={end} class="chat-foot">
+      {count > 0 && (
+        <div ref={turns} class="turns" tabIndex={0} role="group" aria-label="What was said">
+          <ol>
+            {conversation.turns.value.map((turn, place) => <One key={place} turn={turn} />)}
+          </ol>
+        </div>
+      )}
+      <div class="chat-foot">
         {props.children}
         {suggestions.length > 0 && (
           <div class="row" role="group" aria-label="Suggestions">

@@ -27,7 +27,7 @@ export function Wait(props: { task: Task; canCancel?: boolean }): JSX.Element | 
   return (
     <div class="wait">
       <div class="wait-words">
-        <span>{text}…</span>
+        <span>{`${text}…`}</span>
         <span class="quiet number">{progress && progress.done > 0 ? amount(progress) : ""}</span>
         {props.canCancel && <button type="button" class="plain" onClick={() => task.cancel()}>Cancel</button>}
       </div>

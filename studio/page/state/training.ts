@@ -32,11 +32,13 @@ export const phaseText = signal("");
 export const begun = signal<Of<"begin"> | null>(null);
 /** The newest step. */
 export const latest = signal<Of<"step"> | null>(null);
-/** Steps, evaluations and samples so far; {@linkcode version} changes when they grow. */
+/** Steps and evaluations so far; {@linkcode version} changes when they grow. */
 export const steps: Of<"step">[] = [];
 export const evaluations: Of<"evaluation">[] = [];
-export const samples: Of<"sample">[] = [];
 export const version = signal(0);
+/** Samples so far; {@linkcode sampleVersion} changes when they grow. */
+export const samples: Of<"sample">[] = [];
+export const sampleVersion = signal(0);
 /** The newest checkpoint, or why it could not be written. */
 export const checkpoint = signal<Of<"checkpoint"> | null>(null);
 export const checkpointError = signal<StudioError | null>(null);
@@ -56,18 +58,30 @@ export const resumable = signal<readonly ResumableRun[]>([]);
 /** Phases that a screen reader is told of: samples and evaluations come too often. */
 const ANNOUNCED: ReadonlySet<Of<"phase">["phase"]> = new Set(["compiling", "paused", "recovering"]);
 
-let drawn = 0;
-
-/** Shows what came, once per frame at most: a fast training has hundreds of steps a second. */
-function drawSoon(): void {
-  if (drawn === 0) {
-    drawn = requestAnimationFrame(() => {
-      drawn = 0;
-      latest.value = steps.at(-1) ?? null;
-      version.value++;
-    });
-  }
+/**
+ * Shows what came, once per frame at most: a fast training has hundreds of steps a second.
+ * @param frames after so many, so that what comes together is not drawn in one long task
+ */
+function drawSoon(show: () => void, frames: number): () => void {
+  let waits = false;
+  return () => {
+    if (waits) return;
+    waits = true;
+    let left = frames;
+    const next = () => {
+      if (--left > 0) return void requestAnimationFrame(next);
+      waits = false;
+      show();
+    };
+    requestAnimationFrame(next);
+  };
 }
+
+const drawSteps = drawSoon(() => {
+  latest.value = steps.at(-1) ?? null;
+  version.value++;
+}, 1);
+const drawSamples = drawSoon(() => sampleVersion.value++, 2);
 
 function clear(): void {
   steps.length = evaluations.length = samples.length = 0;
@@ -80,6 +94,7 @@ function clear(): void {
   phase.value = null;
   phaseText.value = "";
   version.value++;
+  sampleVersion.value++;
 }
 
 /** Drops what a training that goes on from a checkpoint does again. */
@@ -97,7 +112,8 @@ function take(event: TrainEvent): void {
       begun.value = event;
       settings.value ??= event.settings; // a run of an earlier visit brings its own
       status.value = "running";
-      drawSoon();
+      drawSteps();
+      drawSamples();
       break;
     case "phase":
       if (ANNOUNCED.has(event.phase) && event.phase !== phase.value) announce(event.text);
@@ -108,15 +124,15 @@ function take(event: TrainEvent): void {
       break;
     case "step":
       steps.push(event);
-      drawSoon();
+      drawSteps();
       break;
     case "evaluation":
       evaluations.push(event);
-      drawSoon();
+      drawSteps();
       break;
     case "sample":
       samples.push(event);
-      drawSoon();
+      drawSamples();
       break;
     case "checkpoint":
       checkpoint.value = event;

@@ -41,9 +41,8 @@ function Hero(): JSX.Element {
           Try it with sample stories
         </button>
         <small>
-          3.7 MB, then a short training{environment.value?.gpu?.isSoftware
-            ? ", a few minutes on a processor"
-            : ""}
+          <span>3.7 MB, then a short training</span>
+          <span>{environment.value?.gpu?.isSoftware ? "a few minutes on a processor" : ""}</span>
         </small>
       </div>
     </section>

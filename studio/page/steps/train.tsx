@@ -101,15 +101,13 @@ function Now(): JSX.Element {
     : `${showLeft(step.leftMs)} left`;
   return (
     <section class="panel now" aria-label="Progress">
-      <div class="row between">
+      <div>
         <p class="doing">{doing}</p>
-        <p class="quiet number">{left}</p>
+        <p class="quiet number left">{left}</p>
       </div>
       <Bar part={step ? done / total : null} label={`Step ${done} of ${total}`} />
       <dl class="facts">
-        <Fact name="Step">
-          {done} <span class="quiet">of {total}</span>
-        </Fact>
+        <Fact name="Step" note={`of ${total}`}>{done}</Fact>
         <Fact name="Error (loss)" note="nats per token">{step ? showNumber(step.loss) : "–"}</Fact>
         <Fact name="Speed" note="tokens per second">
           {step ? Math.round(step.tokensPerSecond).toLocaleString("en-US") : "–"}

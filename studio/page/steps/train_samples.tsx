@@ -6,7 +6,7 @@ import type { JSX } from "preact";
 import { signal } from "@preact/signals";
 import { LossLegend, LossTokens } from "../parts/tokens.tsx";
 import { settings } from "../state/method.ts";
-import { begun, samples, version } from "../state/training.ts";
+import { begun, samples, sampleVersion } from "../state/training.ts";
 
 /** Which sample is shown; null: always the newest. */
 const chosen = signal<number | null>(null);
@@ -26,7 +26,7 @@ function Awaited(): JSX.Element {
 
 /** The samples, the newest first, with a slider back to the first. */
 export function Samples(): JSX.Element {
-  void version.value; // drawn again when they grow
+  void sampleVersion.value; // drawn again when they grow
   if (samples.length === 0) return <Awaited />;
   const place = Math.min(chosen.value ?? samples.length - 1, samples.length - 1);
   const { step, prompt, text, tokens } = samples[place];
