@@ -47,6 +47,10 @@ interface Part {
   readonly needs?: readonly string[];
 }
 
+/** The package of the hub, which {@linkcode bundleHub} bundles, and its file. */
+const HUB = "@huggingface/hub";
+const HUB_FILE = "peft_webgpu_hub.js";
+
 /** Packages that go with the bundle, by the specifier that the source imports: file name, and package in deno.json. */
 export const PARTS: Readonly<Record<string, Part>> = {
   "@huggingface/tokenizers": { file: "peft_webgpu_tokenizers.js", entry: "@huggingface/tokenizers" },
@@ -62,6 +66,18 @@ export const PARTS: Readonly<Record<string, Part>> = {
   },
   "gpt-tokenizer/bpeRanks/r50k_base": { file: "peft_webgpu_gpt2_vocabulary.js", entry: "gpt-tokenizer/" },
 };
+
+/** The hub's package for browsers, as far as it is called: uploads by Git LFS do without its WebAssembly. */
+const HUB_CALLS = [
+  "commitIter",
+  "createBranch",
+  "createRepo",
+  "listFiles",
+  "modelInfo",
+  "pathsInfo",
+  "repoExists",
+  "whoAmI",
+];
 
 /** Options that every file for browsers shares. */
 export const COMMON = {
@@ -87,11 +103,32 @@ export function gzip(bytes: Uint8Array<ArrayBuffer>): Promise<ArrayBuffer> {
 export const partPackages = (imports: Readonly<Record<string, string>>): string[] =>
   Object.values(PARTS).flatMap(({ entry, needs = [] }) => [imports[entry], ...needs]);
 
+/** Text of the hub's part. @param folder with the package in it, as {@linkcode linkPackages} makes it */
+export async function bundleHub(folder: string): Promise<string> {
+  const { outputFiles } = await esbuild.build({
+    ...COMMON,
+    define: { process: "undefined" }, // which it asks for
+    stdin: {
+      resolveDir: folder,
+      // the file by its path: esbuild does not look at "browser" where a package has "exports"
+      contents: `export { ${HUB_CALLS.join(", ")} } from "./@huggingface/hub/dist/browser/index.mjs";`,
+    },
+    plugins: [{
+      name: "no xet",
+      setup: (build) => {
+        build.onResolve({ filter: /xetchunk-wasm$/ }, ({ path }) => ({ path, namespace: "none" }));
+        build.onLoad({ filter: /./, namespace: "none" }, () => ({ contents: "module.exports = {};" }));
+      },
+    }],
+  });
+  return outputFiles[0].text;
+}
+
 /** Text of each part. */
 async function bundleParts(imports: Readonly<Record<string, string>>): Promise<Map<string, string>> {
-  const folder = await linkPackages(partPackages(imports));
+  const folder = await linkPackages([...partPackages(imports), imports[HUB]]);
   try {
-    const parts = new Map<string, string>();
+    const parts = new Map([[HUB_FILE, await bundleHub(folder)]]);
     for (const [specifier, { file }] of Object.entries(PARTS)) {
       const { outputFiles } = await esbuild.build({
         ...COMMON,
@@ -132,7 +169,8 @@ export async function bundle(entry: string, options: { parts?: boolean } = {}): 
       name: "parts",
       setup: (build) => {
         build.onResolve({ filter: /./ }, ({ path }) => {
-          return Object.hasOwn(PARTS, path) ? { path: `./${PARTS[path].file}`, external: true } : undefined;
+          const file = path === HUB ? HUB_FILE : Object.hasOwn(PARTS, path) ? PARTS[path].file : undefined;
+          return file === undefined ? undefined : { path: `./${file}`, external: true };
         });
       },
     }],

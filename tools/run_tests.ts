@@ -34,8 +34,8 @@ const HEAP = "--v8-flags=--max-old-space-size=4096";
 
 /**
  * Counts from the closing line of `deno test`. Ignored tests count as failed: every test runs everywhere, except those of
- * the real model (names that begin with "SmolLM2"), which a machine without pip cannot fetch, and those of llama.cpp (names
- * that begin with it), which needs Node and npm. Without a closing line (a
+ * the real model (names that begin with "SmolLM2"), which a machine without pip cannot fetch, and those of llama.cpp and of
+ * the npm package (names that begin with "llama.cpp" and "npm:"), which need Node and npm. Without a closing line (a
  * type error, a killed process) one failure is counted.
  */
 export function readCounts(output: string): Counts {
@@ -45,9 +45,9 @@ export function readCounts(output: string): Counts {
     ...plain.matchAll(/^(?:ok|FAILED) \| (\d+) passed.*?\| (\d+) failed(?:.*?\| (\d+) ignored)?/gm),
   ]
     .at(-1);
-  const skipped = [...plain.matchAll(/^((?:SmolLM2|llama\.cpp).*) \.\.\. ignored \(/gm)].map(([, name]) =>
-    name
-  );
+  const skipped = [...plain.matchAll(/^((?:SmolLM2|llama\.cpp|npm:).*) \.\.\. ignored \(/gm)].map((
+    [, name],
+  ) => name);
   if (!closing) return { passed: 0, failed: 1, skipped };
   const ignored = Number(closing[3] ?? 0) - skipped.length;
   return { passed: Number(closing[1]), failed: Number(closing[2]) + ignored, skipped };

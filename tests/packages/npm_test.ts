@@ -1,0 +1,186 @@
+/**
+ * The npm package, installed into an empty project: used in Node and Bun's way, checked by TypeScript, built by esbuild and
+ * Vite. Names begin with "npm:", so that a machine without npm lists them as skipped.
+ * @module
+ */
+
+import { assert, assertEquals } from "@std/assert";
+import { fetchNpmTools, INSTALL } from "../../tools/fetch_npm_tools.ts";
+import { makeNpmPackage } from "../../tools/npm_package.ts";
+import { gzip } from "../../tools/bundle.ts";
+import { findChromium } from "../browser/chromium.ts";
+
+const tools = await fetchNpmTools(() => console.log("fetching Dawn, TypeScript, esbuild and Vite (300 MB)"));
+const ignore = tools === null;
+const root = new URL("../../", import.meta.url).pathname;
+
+/** A command in a project. */
+async function run(
+  cwd: string,
+  command: string,
+  args: readonly string[],
+  env: Record<string, string> = {},
+): Promise<string> {
+  const { code, stdout, stderr } = await new Deno.Command(command, {
+    args: [...args],
+    cwd,
+    env,
+    stdin: "null",
+  })
+    .output();
+  const [out, error] = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes));
+  assertEquals(code, 0, `${command} ${args.join(" ")}\n${out}\n${error}`);
+  return out;
+}
+
+let made: Promise<string> | undefined;
+
+/**
+ * A project with the package, and nothing else of its own; the tools are in a folder above. One for all tests of this file:
+ * they write files of other names.
+ */
+function project(): Promise<string> {
+  return made ??= (async () => {
+    const folder = await Deno.makeTempDir({ dir: tools! });
+    globalThis.addEventListener("unload", () => Deno.removeSync(folder, { recursive: true }));
+    await Deno.writeTextFile(`${folder}/package.json`, '{ "private": true, "type": "module" }\n');
+    const tarball = await makeNpmPackage(folder);
+    await run(folder, "npm", [...INSTALL, tarball]);
+    for (const file of ["train_step.mjs", "consumer.ts"]) {
+      await Deno.copyFile(`${root}tests/packages/${file}`, `${folder}/${file}`);
+    }
+    return folder;
+  })();
+}
+
+/** Dawn refuses old Mesa drivers: Chromium's SwiftShader serves where it lies beside the browser. */
+async function softwareDriver(): Promise<Record<string, string>> {
+  const real = await Deno.realPath(await findChromium());
+  for (const folder of [real.replace(/\/[^/]*$/, ""), "/usr/lib/chromium"]) {
+    const file = `${folder}/vk_swiftshader_icd.json`;
+    if (await Deno.stat(file).then(() => true, () => false)) return { VK_ICD_FILENAMES: file };
+  }
+  return {};
+}
+
+Deno.test({
+  name: "npm: the package in an empty project computes, trains, saves and loads in Node",
+  ignore,
+  fn: async () => {
+    const folder = await project();
+    const model = `${root}examples/demo/model`;
+    const out = await run(folder, "node", ["train_step.mjs", model], await softwareDriver());
+    const { losses, ...rest } = JSON.parse(out.trim().split("\n").at(-1)!);
+    assertEquals(rest, {
+      shape: [1, 3, 64],
+      changed: true,
+      same: true,
+      text: "Ahoy, matey",
+      classes: ["Tensor", "GgufError", "HubError"],
+    });
+    assertEquals(losses.length, 4);
+    assert(losses[0] > 4 && losses[3] < losses[0], losses.join());
+    const { dependencies } = JSON.parse(
+      await Deno.readTextFile(`${folder}/node_modules/@peft/webgpu/package.json`),
+    );
+    assert("@webgpu/types" in dependencies && !("linkedom" in dependencies));
+  },
+});
+
+Deno.test({
+  name: "npm: every entry has types that TypeScript takes, with its own types of WebGPU and without",
+  ignore,
+  fn: async () => {
+    const folder = await project();
+    const shared = { target: "es2022", strict: true, noEmit: true, lib: ["esnext", "dom", "dom.iterable"] };
+    const node = { ...shared, module: "nodenext", moduleResolution: "nodenext", types: [] };
+    const bundler = { ...shared, module: "esnext", moduleResolution: "bundler", skipLibCheck: true };
+    const cases = { node, bundler: { ...bundler, types: ["@webgpu/types"] } };
+    for (const [name, compilerOptions] of Object.entries(cases)) {
+      const config = `${folder}/tsconfig.${name}.json`;
+      await Deno.writeTextFile(config, JSON.stringify({ compilerOptions, files: ["consumer.ts"] }));
+      await run(folder, "node", [`${tools}/node_modules/typescript/bin/tsc`, "-p", config]);
+    }
+  },
+});
+
+/** What a page may load before it starts, gzipped. */
+const PAGES = {
+  inference: {
+    code: `import { AutoModelForCausalLM, AutoTokenizer, PeftModel } from "@peft/webgpu";
+      const [url, adapter] = [new URL("/model/", location.href), new URL("/adapter/", location.href)];
+      const tokenizer = await AutoTokenizer.fromPretrained(url);
+      const model = await PeftModel.fromPretrained(await AutoModelForCausalLM.fromPretrained(url), adapter);
+      document.title = tokenizer.decode((await model.generate("Once", { tokenizer }))[0]);`,
+    mostBytes: 185_000,
+  },
+  training: {
+    code:
+      `import { AutoModelForCausalLM, AutoTokenizer, getPeftModel, LoraConfig, TextDataset, Trainer } from "@peft/webgpu";
+      const url = new URL("/model/", location.href);
+      const tokenizer = await AutoTokenizer.fromPretrained(url);
+      const model = getPeftModel(await AutoModelForCausalLM.fromPretrained(url), new LoraConfig());
+      const trainDataset = TextDataset.fromTexts(["Ahoy, matey"], tokenizer, { blockSize: 8 });
+      await new Trainer({ model, trainDataset }).train();`,
+    mostBytes: 230_000,
+  },
+} as const;
+
+/** Files that a module loads before it runs, by the imports that stand at its top. */
+async function eagerFiles(folder: string, file: string, seen: Set<string> = new Set()): Promise<Set<string>> {
+  if (seen.has(file)) return seen;
+  seen.add(file);
+  const code = await Deno.readTextFile(`${folder}/${file}`);
+  const imports = code.matchAll(
+    /(?:^|[;}])\s*(?:import|export)\s*(?:[\w$\s{},*]*?\s*from\s*)?["']\.\/([^"']+)["']/g,
+  );
+  for (const [, name] of imports) await eagerFiles(folder, name, seen);
+  return seen;
+}
+
+async function eagerBytes(folder: string, file: string): Promise<number> {
+  let bytes = 0;
+  for (const name of await eagerFiles(folder, file)) {
+    bytes += (await gzip(await Deno.readFile(`${folder}/${name}`))).byteLength;
+  }
+  return bytes;
+}
+
+Deno.test({
+  name: "npm: esbuild and Vite build pages of it whose size is held",
+  ignore,
+  fn: async () => {
+    const folder = await project();
+    for (const [name, { code, mostBytes }] of Object.entries(PAGES)) {
+      await Deno.writeTextFile(`${folder}/${name}.js`, code);
+      const flags = [
+        "--bundle",
+        "--minify",
+        "--splitting",
+        "--format=esm",
+        "--target=es2022",
+        "--log-level=error",
+      ];
+      const out = [`--outdir=${folder}/esbuild`, "--platform=browser", "--supported:top-level-await=true"];
+      await run(folder, "node", [
+        `${tools}/node_modules/esbuild/bin/esbuild`,
+        `${name}.js`,
+        ...flags,
+        ...out,
+      ]);
+      const built = await eagerBytes(`${folder}/esbuild`, `${name}.js`);
+      assert(built < mostBytes, `esbuild's ${name} has ${built} bytes, at most ${mostBytes}`);
+      console.log(`${name}, esbuild: ${built} bytes gzipped`);
+
+      const html = `<!doctype html><script type="module" src="./${name}.js"></script>`;
+      await Deno.writeTextFile(`${folder}/index.html`, html);
+      const vite = ["build", "--target", "es2022", "--outDir", `vite-${name}`, "--logLevel", "error"];
+      await run(folder, "node", [`${tools}/node_modules/vite/bin/vite.js`, ...vite]);
+      const page = await Deno.readTextFile(`${folder}/vite-${name}/index.html`);
+      const [, entry] = /src="\/assets\/([^"]+)"/.exec(page)!;
+      const viteBytes = await eagerBytes(`${folder}/vite-${name}/assets`, entry);
+      assert(viteBytes < mostBytes, `Vite's ${name} has ${viteBytes} bytes, at most ${mostBytes}`);
+      console.log(`${name}, Vite: ${viteBytes} bytes gzipped`);
+    }
+  },
+});
