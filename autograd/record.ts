@@ -136,6 +136,11 @@ export function watchOps<T>(next: OpWatcher, body: () => T): T {
   }
 }
 
+/** Whether ops are followed: each that can stand alone should then be an op of its own. */
+export function isWatched(): boolean {
+  return watcher !== null;
+}
+
 /** Records an op if an input wants a gradient, and returns its first output. */
 export function record<Inputs extends Operands, Saved extends Operands>(
   name: string,

@@ -10,11 +10,33 @@
  * access to each operand.
  * @module
  */
-import type { MatmulKernel, MatmulOptions } from "./matmul_options.ts";
-import { matmulName } from "./matmul_options.ts";
+import { groupsFor } from "./kernel_spec.ts";
+import {
+  type JointKernel,
+  jointMatmul,
+  jointName,
+  type JointPart,
+  type MatmulOrder,
+} from "./matmul_joint.ts";
+import {
+  MATMUL_PARAMS,
+  matmulBuffers,
+  matmulFeatures,
+  type MatmulKernel,
+  matmulName,
+  type MatmulOptions,
+} from "./matmul_options.ts";
+import { registerProgram } from "./matmul_register.ts";
+import { sharedProgram } from "./matmul_shared.ts";
+import {
+  activationFunctions,
+  bindingText,
+  matmulDirectives,
+  matmulElements,
+  paramsStruct,
+  readerOfB,
+} from "./matmul_text.ts";
 import { formatNamed, WEIGHT_FORMAT_NAMES } from "./weights/mod.ts";
-import { matmulRegisterKernel } from "./matmul_register.ts";
-import { matmulSharedKernel } from "./matmul_shared.ts";
 
 export type {
   MatmulExtension,
@@ -25,18 +47,71 @@ export type {
   MatmulVectorAccess,
   MatmulWeightFormat,
 } from "./matmul_options.ts";
+export {
+  bindingNames,
+  canShare,
+  type JointKernel,
+  type JointPart,
+  type MatmulOrder,
+  partParam,
+} from "./matmul_joint.ts";
 export { type MatmulShape, type MatmulTile, selectMatmul } from "./matmul_select.ts";
 
 const made = new Map<string, MatmulKernel>();
+const joint = new Map<string, JointKernel>();
+
+function makeKernel(name: string, options: MatmulOptions): MatmulKernel {
+  const program = options.variant === "shared" ? sharedProgram(options) : registerProgram(options);
+  const { threads, memory, body } = program;
+  const buffers = matmulBuffers(options);
+  const elements = matmulElements(options);
+  const names = Object.keys(buffers);
+  return {
+    name,
+    options,
+    elements,
+    program,
+    wgsl: `${
+      [
+        ...matmulDirectives(options),
+        ...paramsStruct(MATMUL_PARAMS),
+        ...names.map((name, i) => bindingText(i, name, buffers[name], elements[name])),
+        `@group(0) @binding(${names.length}) var<uniform> params: Params;`,
+        readerOfB(options, "b"),
+        activationFunctions(options),
+        ...memory,
+      ].join("\n")
+    }
+@compute @workgroup_size(${threads})
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+${body}
+}
+`,
+    buffers,
+    params: MATMUL_PARAMS,
+    features: matmulFeatures(options),
+    tuning: {},
+    grid: ({ M, N, batch }) => [
+      groupsFor(N, options.tileN * options.lanesN),
+      groupsFor(M, options.tileM * options.lanesM),
+      batch,
+    ],
+  };
+}
 
 /** The kernel for these options, made once. */
 export function matmulKernel(options: MatmulOptions): MatmulKernel {
   const name = matmulName(options);
   let kernel = made.get(name);
-  if (!kernel) {
-    const make = options.variant === "shared" ? matmulSharedKernel : matmulRegisterKernel;
-    made.set(name, kernel = make(options));
-  }
+  if (!kernel) made.set(name, kernel = makeKernel(name, options));
+  return kernel;
+}
+
+/** The kernel of several products of one tile, made once. */
+export function jointMatmulKernel(parts: readonly JointPart[], order: MatmulOrder): JointKernel {
+  const name = jointName(parts, order);
+  let kernel = joint.get(name);
+  if (!kernel) joint.set(name, kernel = jointMatmul(name, parts, order));
   return kernel;
 }
 
@@ -124,4 +199,42 @@ export function matmulKernels(): MatmulKernel[] {
     return shared ? [matmulKernel({ ...PLAIN, layout: "nn", weight, ...tile, anyK: true })] : [];
   });
   return [...new Set([...all, ...groups])];
+}
+
+/** Joint launches of every kind, for the same checks. */
+export function jointMatmulKernels(): JointKernel[] {
+  const few = { layout: "nt", tileM: 1, tileN: 4, lanesN: 16 } as const;
+  const kernel = (change: Partial<MatmulOptions>) => matmulKernel({ ...PLAIN, ...change });
+  const part = (change: Partial<MatmulOptions>, shares: JointPart["shares"]): JointPart => ({
+    kernel: kernel(change),
+    shares,
+  });
+  const three = (change: Partial<MatmulOptions>) =>
+    jointMatmulKernel([0, 1, 2].map((p) => part({ ...few, ...change }, p > 0 ? { a: "a_0" } : {})), "beside");
+  const gated = (change: Partial<MatmulOptions>) =>
+    jointMatmulKernel([
+      part({ ...few, ...change }, {}),
+      part({ ...few, ...change, activation: "silu", gated: true }, { a: "a_0", gate: "y_0" }),
+    ], "after");
+  const sum = (change: Partial<MatmulOptions>) =>
+    jointMatmulKernel([
+      part({ residual: true, ...change }, {}),
+      part({ accumulate: true, ...change }, { y: "y_0" }),
+    ], "after");
+  const packed = WEIGHT_FORMAT_NAMES.filter((weight) => formatNamed(weight).reading.shared).slice(0, 1);
+  return [
+    three({}),
+    three({ lanesK: 16 }),
+    ...packed.map((weight) => three({ weight, grouped: true })),
+    jointMatmulKernel(
+      [part({ ...few, bias: true }, {}), part({ ...few, tileN: 8, vector: SCALAR }, {})],
+      "beside",
+    ),
+    gated({}),
+    gated({ lanesK: 16, bias: true, vector: SCALAR, anyK: true }),
+    gated({ ...SHARED, layout: "nt" }),
+    sum({}),
+    sum({ ...SHARED }),
+    sum({ broadcast: true, tileM: 32 }),
+  ];
 }

@@ -110,7 +110,23 @@ export type MatmulParam =
   | "alpha";
 
 /** A kernel of the family: its buffers depend on the options. */
-export type MatmulKernel = KernelSpec<string, MatmulParam, never>;
+export interface MatmulKernel extends KernelSpec<string, MatmulParam, never> {
+  readonly options: MatmulOptions;
+  /** WGSL type of an element of each buffer, and its shape in words. */
+  readonly elements: Readonly<Record<string, { readonly type: string; readonly shape: string }>>;
+  /** What its threads do. */
+  readonly program: MatmulProgram;
+}
+
+/** What a product's threads do, as WGSL. */
+export interface MatmulProgram {
+  /** Threads of a workgroup. */
+  readonly threads: number;
+  /** Declarations of workgroup memory. */
+  readonly memory: readonly string[];
+  /** Statements of a function of `group: vec3u`, the workgroup, and `lane: u32`, the thread in it. */
+  readonly body: string;
+}
 
 /** The parameters of the family in the order of the uniform struct. */
 export const MATMUL_PARAMS: Readonly<Record<MatmulParam, ParamType>> = {

@@ -6,27 +6,17 @@
  * to fill hardware, `lanesK` threads share a tile's steps of K and add up once at the end (split K).
  * @module
  */
-import {
-  MATMUL_PARAMS,
-  matmulBuffers,
-  matmulFeatures,
-  type MatmulKernel,
-  matmulName,
-  type MatmulOptions,
-  sharedSide,
-} from "./matmul_options.ts";
+import { type MatmulOptions, type MatmulProgram, sharedSide } from "./matmul_options.ts";
 import {
   batchOffsets,
   columnOffset,
   component,
   CONTIGUOUS,
-  matmulDeclarations,
   matmulEpilogue,
   range,
   rowOffset,
   type TilePlace,
 } from "./matmul_text.ts";
-import { groupsFor } from "./kernel_spec.ts";
 import { shareItems } from "./subgroup_items.ts";
 import { groupedLoop, sharedOfB } from "./matmul_grouped.ts";
 
@@ -259,7 +249,8 @@ ${add.join("\n")}
   }`;
 }
 
-function registerText(options: MatmulOptions): string {
+/** The threads of a workgroup and what they do. */
+export function registerProgram(options: MatmulOptions): MatmulProgram {
   const { tileM, tileN, lanesM, lanesN, lanesK, vector, broadcast } = options;
   const accumulators = range(tileM).flatMap((i) =>
     range(tileN / 4).map((j) => `  var acc${i}_${j} = vec4f();`)
@@ -286,11 +277,11 @@ function registerText(options: MatmulOptions): string {
     : options.layout === "nt"
     ? `  let laneStep = 1u;\n  let laneK = lane % ${lanesK}u;\n  let tile = lane / ${lanesK}u;`
     : `  let laneStep = ${lanesM * lanesN}u;\n  let laneK = lane / laneStep;\n  let tile = lane % laneStep;`;
-  const partial = `var<workgroup> partial: array<vec4f, ${threads * tileM * tileN / 4}>;`;
-  return `${matmulDeclarations(options)}${lanesK > 1 ? partial : ""}
-@compute @workgroup_size(${threads})
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
-  // Threads are numbered along x alone: software adapters fill their vector lanes from that dimension.
+  return {
+    threads,
+    memory: lanesK > 1 ? [`var<workgroup> partial: array<vec4f, ${threads * tileM * tileN / 4}>;`] : [],
+    body:
+      `  // Threads are numbered along x alone: software adapters fill their vector lanes from that dimension.
 ${lanes}
   let row = (group.y * ${lanesM}u + tile / ${lanesN}u) * ${tileM}u;
   let col = (group.x * ${lanesN}u + tile % ${lanesN}u) * ${tileN}u;
@@ -300,24 +291,6 @@ ${accumulators.join("\n")}
 ${main}
 ${extensionText(options, CONTIGUOUS)}
 ${lanesK > 1 ? sumOverLanes(options) : ""}
-${matmulEpilogue(options, CONTIGUOUS)}
-}
-`;
-}
-
-/** The register-tiled kernel for these options. */
-export function matmulRegisterKernel(options: MatmulOptions): MatmulKernel {
-  return {
-    name: matmulName(options),
-    wgsl: registerText(options),
-    buffers: matmulBuffers(options),
-    params: MATMUL_PARAMS,
-    features: matmulFeatures(options),
-    tuning: {},
-    grid: ({ M, N, batch }) => [
-      groupsFor(N, options.tileN * options.lanesN),
-      groupsFor(M, options.tileM * options.lanesM),
-      batch,
-    ],
+${matmulEpilogue(options, CONTIGUOUS)}`,
   };
 }

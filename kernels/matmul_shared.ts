@@ -7,24 +7,9 @@
  * multiplied (double buffering in registers: no more workgroup memory, and the wait for memory is hidden).
  * @module
  */
-import { groupsFor } from "./kernel_spec.ts";
-import {
-  MATMUL_PARAMS,
-  matmulBuffers,
-  matmulFeatures,
-  type MatmulKernel,
-  matmulName,
-  type MatmulOptions,
-} from "./matmul_options.ts";
+import type { MatmulOptions, MatmulProgram } from "./matmul_options.ts";
 import { extensionText } from "./matmul_register.ts";
-import {
-  batchOffsets,
-  component,
-  matmulDeclarations,
-  matmulEpilogue,
-  range,
-  type TilePlace,
-} from "./matmul_text.ts";
+import { batchOffsets, component, matmulEpilogue, range, type TilePlace } from "./matmul_text.ts";
 
 /** One operand on its way to shared memory. */
 interface Side {
@@ -146,7 +131,8 @@ ${multiply}
   }`;
 }
 
-function sharedText(options: MatmulOptions): string {
+/** The threads of a workgroup, their tiles and what they do; tileM, tileN and tileK are multiples of 4. */
+export function sharedProgram(options: MatmulOptions): MatmulProgram {
   const { tileM, tileN, tileK, lanesM, lanesN, layout, vector } = options;
   const [blockM, blockN] = [tileM * lanesM, tileN * lanesN];
   const threads = lanesM * lanesN;
@@ -186,13 +172,17 @@ ${groupsM.map((g) => `      let x${g} = tileA[k * ${blockM / 4}u + ${g * lanesM}
 ${groupsN.map((j) => `      let w${j} = tileB[k * ${blockN / 4}u + ${j * lanesN}u + laneN];`).join("\n")}
 ${fma.join("\n")}
     }`;
-  return `${matmulDeclarations(options)}
-var<workgroup> tileA: array<vec4f, ${tileK * blockM / 4}>; // [${tileK}, ${blockM}]: steps of K, rows of y
-var<workgroup> tileB: array<vec4f, ${tileK * blockN / 4}>; // [${tileK}, ${blockN}]: steps of K, columns of y
-
-@compute @workgroup_size(${threads})
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let firstRow = group.y * ${blockM}u;
+  return {
+    threads,
+    memory: [
+      `var<workgroup> tileA: array<vec4f, ${
+        tileK * blockM / 4
+      }>; // [${tileK}, ${blockM}]: steps of K, rows of y`,
+      `var<workgroup> tileB: array<vec4f, ${
+        tileK * blockN / 4
+      }>; // [${tileK}, ${blockN}]: steps of K, columns of y`,
+    ],
+    body: `  let firstRow = group.y * ${blockM}u;
   let firstColumn = group.x * ${blockN}u;
   let laneM = lane / ${lanesN}u;
   let laneN = lane % ${lanesN}u;
@@ -202,24 +192,6 @@ ${batchOffsets(options)}
 ${accumulators.join("\n")}
 ${stepsText(options, left, right, multiply)}
 ${extensionText(options, place)}
-${matmulEpilogue(options, place)}
-}
-`;
-}
-
-/** The kernel through workgroup memory; tileM, tileN and tileK are multiples of 4. */
-export function matmulSharedKernel(options: MatmulOptions): MatmulKernel {
-  return {
-    name: matmulName(options),
-    wgsl: sharedText(options),
-    buffers: matmulBuffers(options),
-    params: MATMUL_PARAMS,
-    features: matmulFeatures(options),
-    tuning: {},
-    grid: ({ M, N, batch }) => [
-      groupsFor(N, options.tileN * options.lanesN),
-      groupsFor(M, options.tileM * options.lanesM),
-      batch,
-    ],
+${matmulEpilogue(options, place)}`,
   };
 }

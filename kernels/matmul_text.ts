@@ -3,7 +3,7 @@
  * thread's accumulators into y.
  * @module
  */
-import { MATMUL_PARAMS, matmulBuffers, type MatmulOptions, readingOfB } from "./matmul_options.ts";
+import { matmulBuffers, type MatmulKernel, type MatmulOptions, readingOfB } from "./matmul_options.ts";
 import { FUSED_ACTIVATIONS, type FusedActivation } from "./fused_activations.ts";
 import { bufferNames, formatNamed, loadFunction } from "./weights/mod.ts";
 
@@ -65,23 +65,44 @@ function activationOf({ activation }: MatmulOptions): FusedActivation | null {
   return activation === "none" ? null : FUSED_ACTIVATIONS[activation];
 }
 
-/** The uniform struct, the bindings and the functions that read b and apply the activation. */
-export function matmulDeclarations(options: MatmulOptions): string {
-  const reading = readingOfB(options);
-  const lines = reading.feature ? [`enable ${reading.feature.wgsl};`] : [];
-  if (options.broadcast) lines.push("enable subgroups;");
-  lines.push("struct Params {");
-  for (const [name, type] of Object.entries(MATMUL_PARAMS)) lines.push(`  ${name}: ${type},`);
-  lines.push("}");
-  const buffers = matmulBuffers(options);
-  Object.entries(buffers).forEach(([name, access], index) => {
-    const declaration = `var<storage, ${access}> ${name}: array<${elementType(name, options)}>;`;
-    lines.push(`@group(0) @binding(${index}) ${declaration} // ${shapeOf(name, options)}`);
-  });
-  lines.push(`@group(0) @binding(${Object.keys(buffers).length}) var<uniform> params: Params;`);
-  lines.push(loadFunction(formatNamed(options.weight), reading, "b", options.vector.b ? 4 : 1));
-  const activation = activationOf(options);
-  return lines.join("\n") + (activation?.functions ?? "\n");
+/** `enable` directives of the program. */
+export function matmulDirectives(options: MatmulOptions): string[] {
+  const { feature } = readingOfB(options);
+  return [...feature ? [`enable ${feature.wgsl};`] : [], ...options.broadcast ? ["enable subgroups;"] : []];
+}
+
+/** The uniform struct of these parameters. */
+export function paramsStruct(params: Readonly<Record<string, string>>): string[] {
+  return ["struct Params {", ...Object.entries(params).map(([name, type]) => `  ${name}: ${type},`), "}"];
+}
+
+/** Element type and shape of each buffer, by name. */
+export function matmulElements(options: MatmulOptions): MatmulKernel["elements"] {
+  const names = Object.keys(matmulBuffers(options));
+  return Object.fromEntries(names.map((name) => [
+    name,
+    { type: elementType(name, options), shape: shapeOf(name, options) },
+  ]));
+}
+
+/** A binding's declaration. */
+export function bindingText(
+  index: number,
+  name: string,
+  access: string,
+  { type, shape }: MatmulKernel["elements"][string],
+): string {
+  return `@group(0) @binding(${index}) var<storage, ${access}> ${name}: array<${type}>; // ${shape}`;
+}
+
+/** The functions that read b, which is called `name`. */
+export function readerOfB(options: MatmulOptions, name: string): string {
+  return loadFunction(formatNamed(options.weight), readingOfB(options), name, options.vector.b ? 4 : 1);
+}
+
+/** The functions of the activation. */
+export function activationFunctions(options: MatmulOptions): string {
+  return activationOf(options)?.functions ?? "";
 }
 
 /** `batchA`, `batchB`, `batchY`: where this product's operands begin, in units of the buffers' elements. */

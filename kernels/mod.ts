@@ -43,7 +43,7 @@ import {
 } from "./layer_norm.ts";
 import { lionKernel } from "./lion.ts";
 import { lstmCellBackward, lstmCellForward } from "./lstm_cell.ts";
-import { matmulKernels } from "./matmul.ts";
+import { jointMatmulKernels, matmulKernels } from "./matmul.ts";
 import { tallyLoss, tallySums } from "./loss_tally.ts";
 import { mixedLoraKernels } from "./mixed_lora.ts";
 import { pointwiseKernels } from "./pointwise.ts";
@@ -156,6 +156,7 @@ export function allKernels(): KernelSpec[] {
   const families = [
     ...castKernels(),
     ...matmulKernels(),
+    ...jointMatmulKernels(),
     ...mixedLoraKernels(),
     ...attentionKernelList(),
   ];

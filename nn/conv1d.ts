@@ -3,9 +3,9 @@
  * @module
  */
 
-import { type Gate, linear, type Tensor, type WeightLayout } from "../autograd/mod.ts";
+import { linear, type Tensor, type WeightLayout } from "../autograd/mod.ts";
 import type { Parameter } from "./parameter.ts";
-import { Projection, type ProjectionOptions } from "./projection.ts";
+import { Projection, type ProjectionCall, type ProjectionOptions } from "./projection.ts";
 
 /** y [..., out] = x [..., in] weight + bias. */
 export class Conv1D extends Projection {
@@ -39,8 +39,12 @@ export class Conv1D extends Projection {
     return linear(x, this.weight, this.bias, { layout: this.layout, ...options });
   }
 
-  /** act(gate) (x W + b) in the product's kernel. */
-  override forwardGated(x: Tensor, gate: Gate): Tensor {
-    return linear(x, this.weight, this.bias, { layout: this.layout, gate });
+  /** @internal The product, and with a gate what multiplies it in the same kernel. */
+  override prepare(x: Tensor): ProjectionCall {
+    const { weight, bias, layout } = this;
+    return {
+      layer: { weight, bias, layout, lora: null },
+      run: (gate) => linear(x, weight, bias, { layout, gate }),
+    };
   }
 }

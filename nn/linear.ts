@@ -3,9 +3,9 @@
  * @module
  */
 
-import { type Gate, linear, type Tensor, type WeightLayout } from "../autograd/mod.ts";
+import { linear, type Tensor, type WeightLayout } from "../autograd/mod.ts";
 import type { Parameter } from "./parameter.ts";
-import { Projection, type ProjectionOptions } from "./projection.ts";
+import { Projection, type ProjectionCall, type ProjectionOptions } from "./projection.ts";
 
 /** y [..., out] = x [..., in] weight^T + bias. */
 export class Linear extends Projection {
@@ -39,9 +39,13 @@ export class Linear extends Projection {
     return linear(x, this.weight, this.bias, { layout: "linear", ...options });
   }
 
-  /** act(gate) (x W + b) in the product's kernel. */
-  override forwardGated(x: Tensor, gate: Gate): Tensor {
-    return linear(x, this.weight, this.bias, { layout: "linear", gate });
+  /** @internal The product, and with a gate what multiplies it in the same kernel. */
+  override prepare(x: Tensor): ProjectionCall {
+    const { weight, bias, layout } = this;
+    return {
+      layer: { weight, bias, layout, lora: null },
+      run: (gate) => linear(x, weight, bias, { layout, gate }),
+    };
   }
 
   /** The weight, if there is no bias. */

@@ -22,7 +22,14 @@ export {
   type StateDict,
 } from "./module.ts";
 export { Parameter } from "./parameter.ts";
-export { gatedForward, Projection, type ProjectionLike, type ProjectionOptions } from "./projection.ts";
+export {
+  forwardJoint,
+  gatedForward,
+  Projection,
+  type ProjectionCall,
+  type ProjectionLike,
+  type ProjectionOptions,
+} from "./projection.ts";
 export { replaceParameters } from "./replace_parameters.ts";
 export { RMSNorm } from "./rms_norm.ts";
 export { type StreamNorm, SubBlock } from "./sub_block.ts";

@@ -5,9 +5,11 @@
  */
 import type { BufferView, Device } from "../../gpu/mod.ts";
 import {
+  type MatmulKernel,
   matmulKernel,
   type MatmulLayout,
   type MatmulOptions,
+  type MatmulParam,
   type MatmulTile,
   selectMatmul,
 } from "../../kernels/matmul.ts";
@@ -184,24 +186,31 @@ function launchEach(device: MatmulTarget, call: MatmulCall, batch: MatmulBatch):
   }
 }
 
-/** Appends the launches of one product. Nothing is launched for an empty y. */
-export function launchMatmul(device: MatmulTarget, call: MatmulCall): void {
+/** Rows, columns and steps of K of each of a product's launches. */
+function stepsOf(device: MatmulTarget, call: MatmulCall): [M: number, N: number, K: number] {
   const { layout, M, N, K, a, b, y, batch } = call;
-  if (M === 0 || N === 0 || (batch?.count ?? 1) === 0) return;
   const limit = device.limits.maxStorageBufferBindingSize;
   const endless = device.profile.maxLoopIterations === Infinity;
-  const whole = batch !== undefined && batch.count > 1;
-  if (whole && [a, b, y].some((operand) => isTooLarge(operand, limit))) {
-    return launchEach(device, call, batch);
-  }
   let [stepM, stepN, stepK] = [Math.min(M, MAX_M), N, Math.min(Math.max(K, 1), endless ? Infinity : MAX_K)];
-  if (!whole) {
+  if (batch === undefined || batch.count === 1) {
     stepM = Math.min(stepM, rowsThatFit(y, stepM, N, limit));
     if (layout === "tn") stepK = Math.min(stepK, rowsThatFit(a, stepK, M, limit));
     else stepM = Math.min(stepM, rowsThatFit(a, stepM, K, limit));
     if (layout === "nt") stepN = Math.min(stepN, rowsThatFit(b, stepN, K, limit));
     else stepK = Math.min(stepK, rowsThatFit(b, stepK, N, limit));
   }
+  return [stepM, stepN, stepK];
+}
+
+/** Appends the launches of one product. Nothing is launched for an empty y. */
+export function launchMatmul(device: MatmulTarget, call: MatmulCall): void {
+  const { M, N, K, a, b, y, batch } = call;
+  if (M === 0 || N === 0 || (batch?.count ?? 1) === 0) return;
+  const limit = device.limits.maxStorageBufferBindingSize;
+  if (batch && batch.count > 1 && [a, b, y].some((operand) => isTooLarge(operand, limit))) {
+    return launchEach(device, call, batch);
+  }
+  const [stepM, stepN, stepK] = stepsOf(device, call);
   for (let m = 0; m < M; m += stepM) {
     for (let n = 0; n < N; n += stepN) {
       for (let k = 0; k === 0 || k < K; k += stepK) {
@@ -247,7 +256,58 @@ interface Block {
   readonly count: number;
 }
 
+/** The tile for a block: the call's own, the one picked for its shape, or the fixed table's. */
+function tileFor(device: MatmulTarget, call: MatmulCall, { rows, columns, depth, count }: Block): MatmulTile {
+  if (call.tile) return call.tile;
+  const weight = formatOf(call.b.tensor).name;
+  const shape = { layout: call.layout, M: rows, N: columns, K: depth, batch: count, weight } as const;
+  noteChoice(device, () => ({ kind: "matmul", shape }));
+  return picksOf(device)?.matmul(shape) ?? selectMatmul(device.profile, shape);
+}
+
 function launchBlock(device: MatmulTarget, call: MatmulCall, block: Block): void {
+  const { k, depth } = block;
+  const tile = tileFor(device, call, block);
+  if (tile.variant === "shared" && depth > MAX_SHARED_K && device.profile.maxLoopIterations !== Infinity) {
+    for (let at = 0; at < depth; at += MAX_SHARED_K) {
+      launchBlock(device, { ...call, tile }, {
+        ...block,
+        k: k + at,
+        depth: Math.min(MAX_SHARED_K, depth - at),
+      });
+    }
+    return;
+  }
+  const { kernel, buffers, params, work } = planBlock(call, block, tile);
+  device.dispatch(kernel, buffers, params, undefined, work);
+}
+
+/** One launch, or one part of a joint launch. */
+export interface MatmulPlan {
+  readonly kernel: MatmulKernel;
+  readonly buffers: Readonly<Record<string, BufferView>>;
+  readonly params: Readonly<Record<MatmulParam, number>>;
+  /** Floating-point operations. */
+  readonly work: number;
+}
+
+/** @internal Whether a product takes one launch. */
+export function isOneLaunch(device: MatmulTarget, call: MatmulCall): boolean {
+  const { M, N, K, batch } = call;
+  if (M === 0 || N === 0 || batch) return false;
+  const [stepM, stepN, stepK] = stepsOf(device, call);
+  return stepM >= M && stepN >= N && stepK >= K;
+}
+
+/** @internal The one launch of a product that takes no more than one; null where it takes more, or none. */
+export function planMatmul(device: MatmulTarget, call: MatmulCall): MatmulPlan | null {
+  if (!isOneLaunch(device, call)) return null;
+  const { M, N, K } = call;
+  const block: Block = { m: 0, n: 0, k: 0, rows: M, columns: N, depth: K, first: 0, count: 1 };
+  return planBlock(call, block, tileFor(device, call, block));
+}
+
+function planBlock(call: MatmulCall, block: Block, tile: MatmulTile): MatmulPlan {
   const { layout, a, b, y, batch } = call;
   const { m, n, k, rows, columns, depth, count } = block;
   const begins = k === 0;
@@ -260,19 +320,6 @@ function launchBlock(device: MatmulTarget, call: MatmulCall, block: Block): void
 
   const formatOfB = formatOf(b.tensor);
   const weight = formatOfB.name;
-  const shape = { layout, M: rows, N: columns, K: depth, batch: count, weight } as const;
-  if (!call.tile) noteChoice(device, () => ({ kind: "matmul", shape }));
-  const tile = call.tile ?? picksOf(device)?.matmul(shape) ?? selectMatmul(device.profile, shape);
-  if (tile.variant === "shared" && depth > MAX_SHARED_K && device.profile.maxLoopIterations !== Infinity) {
-    for (let at = 0; at < depth; at += MAX_SHARED_K) {
-      launchBlock(device, { ...call, tile }, {
-        ...block,
-        k: k + at,
-        depth: Math.min(MAX_SHARED_K, depth - at),
-      });
-    }
-    return;
-  }
   const batchFour = batch === undefined ||
     four(batch.aOuter, batch.aInner) && four(batch.bOuter, batch.bInner) && four(batch.yStride);
   const wide = !tile.scalar;
@@ -322,11 +369,10 @@ function launchBlock(device: MatmulTarget, call: MatmulCall, block: Block): void
   if (gate) [buffers.gate] = at({ ...y, tensor: gate }, m, n, rows, columns);
   if (preActivation) [buffers.preActivation] = at({ ...y, tensor: preActivation }, m, n, rows, columns);
 
-  const work = 2 * rows * columns * (depth + (extension?.R ?? 0)) * count;
-  device.dispatch(
-    matmulKernel(options),
+  return {
+    kernel: matmulKernel(options),
     buffers,
-    {
+    params: {
       M: rows,
       N: columns,
       K: depth,
@@ -345,7 +391,6 @@ function launchBlock(device: MatmulTarget, call: MatmulCall, block: Block): void
       yBatch: batch?.yStride ?? 0,
       alpha: call.alpha ?? 1,
     },
-    undefined,
-    work,
-  );
+    work: 2 * rows * columns * (depth + (extension?.R ?? 0)) * count,
+  };
 }

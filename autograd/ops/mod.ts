@@ -19,6 +19,7 @@ export { embedding } from "./embedding.ts";
 export { gatedProduct, type GateName } from "./gated_product.ts";
 export { type Importance, updateImportance } from "./importance.ts";
 export { layerNorm, type LayerNormOptions } from "./layer_norm.ts";
+export { jointGatedLinear, jointLinear, type LinearLayer, type LoraTerm } from "./joint_linear.ts";
 export {
   type Gate,
   linear,

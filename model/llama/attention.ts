@@ -13,7 +13,7 @@ import {
   reshape,
   type Tensor,
 } from "../../autograd/mod.ts";
-import { type Projection, type RMSNorm, SubBlock } from "../../nn/mod.ts";
+import { forwardJoint, type Projection, type RMSNorm, SubBlock } from "../../nn/mod.ts";
 import type { AttentionState } from "../attention_state.ts";
 import type { ParameterSource } from "../parameter_source.ts";
 import type { LlamaConfig } from "./config.ts";
@@ -85,9 +85,10 @@ export class LlamaAttention extends SubBlock {
 
   /** @internal residual + attention(x), x and residual [B, T, C]. */
   forward(x: Tensor, residual: Tensor | null, state: AttentionState): Tensor {
-    const q = this.#normed(this.q_proj.forward(x), this.q_norm); // [B, T, H D]
-    const k = this.#normed(this.k_proj.forward(x), this.k_norm); // [B, T, Hkv D]
-    const mixed = this.#attend(q, k, this.v_proj.forward(x), state, q.storage !== x.storage);
+    const [queries, keys, v] = forwardJoint(x, [this.q_proj, this.k_proj, this.v_proj]);
+    const q = this.#normed(queries, this.q_norm); // [B, T, H D]
+    const k = this.#normed(keys, this.k_norm); // [B, T, Hkv D]
+    const mixed = this.#attend(q, k, v, state, q.storage !== x.storage);
     return this.o_proj.forward(mixed, residual ? { residual } : {});
   }
 

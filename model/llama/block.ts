@@ -48,7 +48,7 @@ export class LlamaMLP extends SubBlock {
 
   /** residual + MLP(x), x and residual [B, T, C]; `isRead` as in `LinearOptions`. */
   forward(x: Tensor, residual: Tensor | null, isRead?: boolean): Tensor {
-    const inner = gatedForward(this.up_proj, x, this.activation, this.gate_proj.forward(x)); // [B, T, I]
+    const inner = gatedForward(this.gate_proj, this.up_proj, x, this.activation); // [B, T, I]
     return this.down_proj.forward(inner, { residual, isRead });
   }
 }

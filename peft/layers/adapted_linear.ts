@@ -7,7 +7,6 @@
 import {
   cast,
   type Gate,
-  type LinearOptions,
   mixedLoraLinear,
   noGrad,
   type Tensor,
@@ -23,6 +22,7 @@ import {
   type Parameter,
   ParameterDict,
   Projection,
+  type ProjectionCall,
   type ProjectionOptions,
 } from "../../nn/mod.ts";
 import type { PeftConfig } from "../config/peft_config.ts";
@@ -31,6 +31,7 @@ import { partOfOptions } from "../state/by_sample.ts";
 import { LoraScaling } from "../state/lora_scaling.ts";
 import type { LowRankFactors } from "../state/low_rank_factors.ts";
 import {
+  layerOf,
   type LinearAdapter,
   type LinearCall,
   type LinearFacts,
@@ -133,11 +134,21 @@ export class AdaptedLinear<Config extends PeftConfig = PeftConfig> extends Proje
     return this.#run(x, this.#state.acting(this.#has), options);
   }
 
-  /** act(gate) times the layer, in one kernel unless rows have adapters of their own. */
-  override forwardGated(x: Tensor, gate: Gate): Tensor {
-    if (this.#state.rows) return gatedActivation(gate.activation, gate.by, this.forward(x));
+  /** @internal A layer for a joint launch, where one adapter of the LoRA family acts at most, for all rows alike. */
+  override prepare(x: Tensor): ProjectionCall {
     this.#state.observer?.(this, x);
-    return this.#run(x, this.#state.acting(this.#has), { gate });
+    const { rows } = this.#state;
+    if (rows) {
+      const run = (gate?: Gate) => {
+        const y = this.#mixed(x, rows, {});
+        return gate ? gatedActivation(gate.activation, gate.by, y) : y;
+      };
+      return { layer: null, run };
+    }
+    const acting = this.#state.acting(this.#has);
+    if (acting.length === 0) return this.base_layer.prepare(x);
+    const call = this.#callOf(x, acting);
+    return { layer: layerOf(call, x), run: (gate) => runLinear(call, { gate }) };
   }
 
   /** Rows with adapters of their own: all at once where they are of the LoRA family, otherwise group by group. */
@@ -154,18 +165,20 @@ export class AdaptedLinear<Config extends PeftConfig = PeftConfig> extends Proje
     );
   }
 
-  #run(x: Tensor, acting: readonly string[], options: LinearOptions): Tensor {
-    const { gate, ...rest } = options;
-    if (acting.length === 0) {
-      return gate ? this.base_layer.forwardGated(x, gate) : this.base_layer.forward(x, rest);
-    }
+  #run(x: Tensor, acting: readonly string[], options: ProjectionOptions): Tensor {
+    if (acting.length === 0) return this.base_layer.forward(x, options);
+    return runLinear(this.#callOf(x, acting), options);
+  }
+
+  /** The base's call with what the acting adapters change. */
+  #callOf(x: Tensor, acting: readonly string[]): LinearCall {
     const { weight, bias, layout } = this.base_layer;
     let call: LinearCall = { x, weight, bias, layout, terms: [], added: null, gain: null };
     // The last first: what an adapter does to the input comes before what those merged or active earlier do.
     for (let i = acting.length - 1; i >= 0; i--) {
       call = this.#adapters.get(acting[i])!.apply(call, this.training, this.#scalingOf(acting[i]));
     }
-    return runLinear(call, options);
+    return call;
   }
 
   #scalingOf(name: string): number {

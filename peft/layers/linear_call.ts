@@ -8,8 +8,10 @@
 import {
   add,
   linear,
+  type LinearLayer,
   type LinearOptions,
   loraLinear,
+  type LoraTerm,
   multiply,
   scale,
   type Tensor,
@@ -21,15 +23,7 @@ import { type LoraOffset, type LowRankFactors, wholeFactors } from "../state/low
 import type { InjectionContext } from "./tuner_layer.ts";
 
 /** One change of low rank, s (xd A^T) B^T. */
-export interface LowRankTerm {
-  /** [R, in] */
-  readonly A: Tensor;
-  /** [out, R] */
-  readonly B: Tensor;
-  /** Scaling. */
-  readonly s: number;
-  /** Its input, [..., in]: x after dropout; null for the call's x. */
-  readonly xDropped: Tensor | null;
+export interface LowRankTerm extends LoraTerm {
   /** Frozen factors beside A and B, which see x itself; absent: none. */
   readonly offset?: LoraOffset;
 }
@@ -106,6 +100,14 @@ export type MakeLinearAdapter<Config extends PeftConfig> = (
   facts: LinearFacts,
   context: InjectionContext,
 ) => LinearAdapter;
+
+/** The call as a layer with one adapter at most, if that is all it is. */
+export function layerOf(call: LinearCall, given: Tensor): LinearLayer | null {
+  const { x, weight, bias, layout, terms, added, gain, inputGain, outputGain, product } = call;
+  const [lora = null] = terms;
+  const isMore = terms.length > 1 || lora?.offset || added || gain || inputGain || outputGain || product;
+  return isMore || x !== given ? null : { weight, bias, layout, lora };
+}
 
 /** A call with one more change of low rank. */
 export function withTerm(call: LinearCall, term: LowRankTerm): LinearCall {

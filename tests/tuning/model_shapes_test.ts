@@ -22,6 +22,9 @@ function text(shape: TuningShape): string {
   return `attention ${Tq} ${Tk} ${heads}/${keyValueHeads} x ${headSize} window ${window}`;
 }
 
+/** Names of the products of a joint launch; none for other kernels. */
+const jointParts = (name: string) => /^jointMatmul\.\w+: (.*)/.exec(name)?.[1].split(" + ") ?? [];
+
 /** The products (without batches) and attentions among the dispatches of `body`, in the words of `text`. */
 async function dispatched(
   device: Device,
@@ -35,6 +38,11 @@ async function dispatched(
     if (family === "matmul" && params.batch === 1) {
       shapes.add(`${layout} ${weight} ${params.M} ${params.N} ${params.K}`);
       kernels.push(kernel.name);
+    }
+    for (const [p, part] of jointParts(kernel.name).entries()) {
+      const [, , layout, weight] = part.split(".");
+      shapes.add(`${layout} ${weight} ${params[`M_${p}`]} ${params[`N_${p}`]} ${params[`K_${p}`]}`);
+      kernels.push(part);
     }
     if (family === "attention" && kernel.name.includes(".forward")) {
       const { Tq, Tk, H, Hkv, D } = params;
