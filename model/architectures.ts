@@ -10,7 +10,6 @@ import type { Family } from "./family.ts";
 import type { GgufMetadata } from "./gguf_layout.ts";
 import { LLAMA } from "./llama/model.ts";
 import { GPT2, type GPT2LMHeadModel } from "./gpt2/model.ts";
-import type { BuiltInVocabulary } from "./tokenizer/core.ts";
 
 /** The architectures. */
 const FAMILIES: readonly Family[] = [
@@ -34,11 +33,6 @@ export function familyOf(json: Readonly<JsonObject>, families: readonly Family[]
       known.join(", ")
     }, received ${type === undefined ? "none" : JSON.stringify(type)}`,
   );
-}
-
-/** The vocabularies that need no download. */
-export function builtInVocabularies(): BuiltInVocabulary[] {
-  return FAMILIES.flatMap(({ vocabulary }) => vocabulary ?? []);
 }
 
 /** The architecture of a GGUF file. @throws {GgufError} naming an unknown one, and those that are known */

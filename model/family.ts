@@ -8,7 +8,6 @@ import type { CausalLM, CausalLMOptions } from "./causal_lm.ts";
 import type { ModelConfig } from "./facts.ts";
 import type { GgufLayout } from "./gguf_layout.ts";
 import type { ParameterSource } from "./parameter_source.ts";
-import type { BuiltInVocabulary } from "./tokenizer/core.ts";
 
 /** An architecture, or several whose differences are data. */
 export interface Family<
@@ -29,6 +28,4 @@ export interface Family<
   ignores(name: string): boolean;
   /** How llama.cpp's files hold it; absent: GGUF files of it are refused. */
   readonly gguf?: GgufLayout<Config>;
-  /** A vocabulary that needs no download. */
-  readonly vocabulary?: BuiltInVocabulary;
 }

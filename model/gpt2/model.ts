@@ -15,7 +15,6 @@ import { type ParameterSource, randomSource } from "../parameter_source.ts";
 import { GPT2Config } from "./config.ts";
 import { GPT2Model } from "./decoder.ts";
 import { GPT2_GGUF } from "./gguf.ts";
-import { GPT2_VOCABULARY } from "./vocabulary.ts";
 
 /** Options of `GPT2LMHeadModel`. */
 export type GPT2Options = CausalLMOptions;
@@ -78,5 +77,4 @@ export const GPT2: Family<GPT2Config, GPT2LMHeadModel> = {
   fileNames: (path) => [path, path.replace(/^transformer\./, "")], // saved from GPT2Model, without the head
   ignores: (name) => BUFFERS.test(name),
   gguf: GPT2_GGUF,
-  vocabulary: GPT2_VOCABULARY,
 };

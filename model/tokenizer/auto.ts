@@ -7,7 +7,7 @@ import type { FileInput, FolderInput } from "../../io/file_source.ts";
 import { isDirectory } from "../../io/files.ts";
 import { type GgufOptions, givenGguf, onlyGguf } from "../../io/gguf_source.ts";
 import { resolveFolder } from "../../io/hub.ts";
-import { builtInVocabularies } from "../architectures.ts";
+import { GPT2_VOCABULARY } from "../gpt2/vocabulary.ts";
 import type { BuiltInVocabulary } from "./core.ts";
 import {
   readBuiltIn,
@@ -18,9 +18,12 @@ import {
 } from "./files.ts";
 import { createTokenizer, type Tokenizer } from "./tokenizer.ts";
 
+/** The vocabularies that need no download. Named here and not by their models, so that a tokenizer loads no model. */
+const BUILT_IN: readonly BuiltInVocabulary[] = [GPT2_VOCABULARY];
+
 /** The vocabulary that needs no download of a hub id, if there is one. */
 function builtIn(id: string): BuiltInVocabulary | undefined {
-  return builtInVocabularies().find(({ hubIds }) => hubIds.includes(id));
+  return BUILT_IN.find(({ hubIds }) => hubIds.includes(id));
 }
 
 /** True for a folder on disk; false also where there is no file system or no permission to look. */
@@ -64,7 +67,7 @@ export class AutoTokenizer {
     const hasVocabulary = !names || names.some((name) => VOCABULARY_FILES.includes(name));
     const gguf = hasVocabulary ? undefined : await onlyGguf(source as FolderInput, options);
     return await createTokenizer(
-      gguf ? await readGgufTokenizer(gguf.file) : await readTokenizerFolder(folder, builtInVocabularies()),
+      gguf ? await readGgufTokenizer(gguf.file) : await readTokenizerFolder(folder, BUILT_IN),
     );
   }
 }

@@ -104,6 +104,17 @@ Deno.test({
   },
 });
 
+/** What a program loads of an area before it runs, gzipped, at most. */
+const AREAS: Readonly<Record<string, readonly [code: string, mostBytes: number]>> = {
+  gpu: [`export { initDevice } from "@peft/webgpu/gpu";`, 9_000],
+  hub: [`export { uploadFolder, whoAmI } from "@peft/webgpu/hub";`, 11_000],
+  tokenizer: [`export { AutoTokenizer } from "@peft/webgpu/tokenizer";`, 26_000],
+  tensor: [`export { linear, matmul, Tensor } from "@peft/webgpu/tensor";`, 30_000],
+  gpt2: [`export { GPT2LMHeadModel } from "@peft/webgpu/model";`, 99_000],
+  model: [`export { AutoModelForCausalLM } from "@peft/webgpu/model";`, 119_000],
+  peft: [`export { getPeftModel, LoraConfig } from "@peft/webgpu/peft";`, 119_000],
+};
+
 /** What a page may load before it starts, gzipped. */
 const PAGES = {
   inference: {
@@ -146,6 +157,36 @@ async function eagerBytes(folder: string, file: string): Promise<number> {
   return bytes;
 }
 
+/** Builds `NAME.js` of a project with esbuild, and gives the bytes that it loads before it runs. */
+async function build(folder: string, name: string): Promise<number> {
+  const flags = [
+    "--bundle",
+    "--minify",
+    "--splitting",
+    "--format=esm",
+    "--target=es2022",
+    "--log-level=error",
+  ];
+  const out = [`--outdir=esbuild-${name}`, "--platform=browser", "--supported:top-level-await=true"];
+  await run(folder, "node", [`${tools}/node_modules/esbuild/bin/esbuild`, `${name}.js`, ...flags, ...out]);
+  const bytes = await eagerBytes(`${folder}/esbuild-${name}`, `${name}.js`);
+  console.log(`${name}, esbuild: ${bytes} bytes gzipped`);
+  return bytes;
+}
+
+Deno.test({
+  name: "npm: an area loads its own code alone, and its size is held",
+  ignore,
+  fn: async () => {
+    const folder = await project();
+    for (const [name, [code, mostBytes]] of Object.entries(AREAS)) {
+      await Deno.writeTextFile(`${folder}/area-${name}.js`, code);
+      const bytes = await build(folder, `area-${name}`);
+      assert(bytes < mostBytes, `${name} has ${bytes} bytes, at most ${mostBytes}`);
+    }
+  },
+});
+
 Deno.test({
   name: "npm: esbuild and Vite build pages of it whose size is held",
   ignore,
@@ -153,24 +194,8 @@ Deno.test({
     const folder = await project();
     for (const [name, { code, mostBytes }] of Object.entries(PAGES)) {
       await Deno.writeTextFile(`${folder}/${name}.js`, code);
-      const flags = [
-        "--bundle",
-        "--minify",
-        "--splitting",
-        "--format=esm",
-        "--target=es2022",
-        "--log-level=error",
-      ];
-      const out = [`--outdir=${folder}/esbuild`, "--platform=browser", "--supported:top-level-await=true"];
-      await run(folder, "node", [
-        `${tools}/node_modules/esbuild/bin/esbuild`,
-        `${name}.js`,
-        ...flags,
-        ...out,
-      ]);
-      const built = await eagerBytes(`${folder}/esbuild`, `${name}.js`);
+      const built = await build(folder, name);
       assert(built < mostBytes, `esbuild's ${name} has ${built} bytes, at most ${mostBytes}`);
-      console.log(`${name}, esbuild: ${built} bytes gzipped`);
 
       const html = `<!doctype html><script type="module" src="./${name}.js"></script>`;
       await Deno.writeTextFile(`${folder}/index.html`, html);
