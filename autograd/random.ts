@@ -14,6 +14,16 @@ let seedOfAll = 0;
  * Sets the seed that models, adapters, sampling and data loaders start from when no seed is given, as `set_seed` of
  * `transformers` does; 0 before the first call. What exists already keeps its own.
  * @param seed an integer from 0 to 2^53 - 1 @throws {RangeError} otherwise
+ *
+ * @example
+ * ```ts
+ * import { GPT2Config, GPT2LMHeadModel, initDevice, setSeed } from "@peft/webgpu";
+ *
+ * setSeed(42);
+ * const config = new GPT2Config({ vocabSize: 64, nPositions: 16, nEmbd: 32, nLayer: 1, nHead: 2, bosTokenId: 0, eosTokenId: 0 });
+ * const model = new GPT2LMHeadModel(config, { device: await initDevice() }); // the same weights each time
+ * console.log(model.forward({ inputIds: [[1, 2]] }).logits.shape); // [1, 2, 64]
+ * ```
  */
 export function setSeed(seed: number): void {
   seedOfAll = checkSeed(seed);

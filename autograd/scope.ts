@@ -58,6 +58,16 @@ function close(scope: Set<Disposable>, result: unknown): void {
  * Runs `body` and disposes every tensor made in it, except those in its result (a tensor, or arrays, plain objects
  * and maps of tensors). What a gradient still needs stays with the tape. Scopes nest.
  * @throws {TypeError} if `body` is asynchronous: it would go on with tensors that are disposed
+ *
+ * @example
+ * ```ts
+ * import { initDevice, Tensor, tidy } from "@peft/webgpu";
+ * import { matmul } from "@peft/webgpu/tensor";
+ *
+ * const x = Tensor.from([[1, 2], [3, 4]], { device: await initDevice() });
+ * const y = tidy(() => matmul(matmul(x, x), x)); // what lies between is freed at once
+ * console.log(await y.data()); // Float32Array [37, 54, 81, 118]
+ * ```
  */
 export function tidy<T>(body: () => T): T {
   const scope = new Set<Disposable>();

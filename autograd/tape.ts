@@ -105,7 +105,18 @@ export class Node {
   }
 }
 
-/** Runs `body` without recording: its results want no gradient. */
+/**
+ * Runs `body` without recording: its results want no gradient.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, noGrad } from "@peft/webgpu";
+ *
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const { logits } = noGrad(() => model.forward({ inputIds: [[1, 2, 3]] }));
+ * console.log(logits.requiresGrad); // false
+ * ```
+ */
 export function noGrad<T>(body: () => T): T {
   const before = recording;
   recording = false;

@@ -63,7 +63,17 @@ export class Storage {
 /** Frees the memory of tensors that nobody disposed; scopes and `dispose` do so sooner. */
 const forgotten = new FinalizationRegistry<Storage>((storage) => storage.release());
 
-/** A tensor. Contiguous, row-major. Made by `Tensor.from` and by ops. */
+/**
+ * A tensor. Contiguous, row-major. Made by `Tensor.from` and by ops.
+ *
+ * @example
+ * ```ts
+ * import { initDevice, Tensor } from "@peft/webgpu";
+ *
+ * const x = Tensor.from([[1, 2], [3, 4]], { device: await initDevice() });
+ * console.log(x.shape, await x.data()); // [2, 2], Float32Array [1, 2, 3, 4]
+ * ```
+ */
 export class Tensor {
   /** Sizes of the dimensions. */
   readonly shape: Shape;

@@ -11,6 +11,14 @@ let current: Device | null = null;
 /**
  * Makes the default device, or adopts a caller's, and returns it. Without it, the first asynchronous use makes one.
  * @throws {NoAdapterError} if there is no WebGPU or no adapter
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ *
+ * const device = await initDevice();
+ * console.log(device.adapterName);
+ * ```
  */
 export async function initDevice(options: DeviceOptions = {}): Promise<Device> {
   return current = await Device.create(options);

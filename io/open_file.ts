@@ -151,6 +151,15 @@ export function memoryFolder(
  * disk); 404 means that there is no such file.
  *
  * @throws {Error} from `open` when the server answers with another error status.
+ *
+ * @example
+ * ```ts
+ * import { urlFolder } from "@peft/webgpu";
+ *
+ * const headers = { "x-key": "secret" };
+ * const folder = urlFolder("https://models.example/small/", { headers }); // for fromPretrained
+ * console.log(folder.name);
+ * ```
  */
 export function urlFolder(
   baseUrl: string | URL,

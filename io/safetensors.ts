@@ -49,7 +49,17 @@ export interface Safetensors {
   fromFloat32(dtype: SafetensorsDtype, values: Float32Array): Uint8Array<ArrayBuffer>;
 }
 
-/** The functions on safetensors files under one name, as in Python: `safetensors.load(path)`. */
+/**
+ * The functions on safetensors files under one name, as in Python: `safetensors.load(path)`.
+ *
+ * @example
+ * ```ts
+ * import { safetensors } from "@peft/webgpu";
+ *
+ * const bytes = safetensors.serialize({ a: { dtype: "F32", shape: [2], data: new Float32Array([1, 2]) } });
+ * for (const [name, { dtype, shape }] of await safetensors.load(bytes)) console.log(name, dtype, shape);
+ * ```
+ */
 export const safetensors: Safetensors = {
   load,
   save,

@@ -40,7 +40,19 @@ export interface AutoModel {
   ): Promise<Model>;
 }
 
-/** Loads language models, with Hugging Face's name and files. */
+/**
+ * Loads language models, with Hugging Face's name and files.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, AutoTokenizer } from "@peft/webgpu";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model"); // or "gpt2", a URL, a .gguf file
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const [ids] = await model.generate("Once upon a time", { tokenizer, maxNewTokens: 8 });
+ * console.log(tokenizer.decode(ids));
+ * ```
+ */
 export const AutoModelForCausalLM: AutoModel = {
   async fromPretrained<Model extends CausalLM = DefaultModel>(
     idOrDir: FolderInput | FileInput,

@@ -379,6 +379,12 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
  * Wraps a model in place and adds a trainable adapter: only its parameters train. With `mixed`, adapters of other methods
  * may be added beside it.
  * @throws {TypeError} if the configuration's targets match nothing, or the model has adapters already
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@peft/webgpu";
+ * const model = getPeftModel(await AutoModelForCausalLM.fromPretrained("examples/demo/model"), new LoraConfig({ r: 4 }));
+ * console.log(model.getNbTrainableParameters());
+ * ```
  */
 export function getPeftModel<M extends AdaptableModel>(
   model: M,

@@ -223,7 +223,7 @@ function largest(most: number, fits: (n: number) => boolean): number {
  * import { AutoModelForCausalLM, getPeftModel, LoraConfig, planMemory } from "@peft/webgpu";
  *
  * const model = getPeftModel(await AutoModelForCausalLM.fromPretrained("gpt2"), new LoraConfig({ r: 8 }));
- * const { total, withCheckpointing } = planMemory(model, { batch: 4, length: 512 });
+ * const { total, withCheckpointing } = planMemory(model, { batch: 4, length: 64 });
  * console.log(`${total / 1e6} MB, ${withCheckpointing.total / 1e6} MB with gradient checkpointing`);
  * ```
  *
@@ -287,6 +287,14 @@ export function planAdapter(model: PlannedModel, config: AdapterConfig): Adapter
  * The largest batch that trains within `budget` bytes (default: the limit of the device's ledger); 0 if not even one row
  * does.
  * @throws {RangeError} without a limit, and for sizes that the model does not take
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, findLargestBatch, getPeftModel, LoraConfig } from "@peft/webgpu";
+ *
+ * const model = getPeftModel(await AutoModelForCausalLM.fromPretrained("examples/demo/model"), new LoraConfig());
+ * console.log(findLargestBatch(model, { length: 64, budget: 256e6 }));
+ * ```
  */
 export function findLargestBatch(model: PlannedModel, options: Omit<PlanOptions, "batch"> = {}): number {
   const budget = options.budget ?? baseOf(model).device.memory.limitBytes;

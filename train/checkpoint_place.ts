@@ -134,6 +134,13 @@ export async function findCheckpoint(place: CheckpointPlace): Promise<string> {
  * warning.
  * @param outputDir a path, or a store
  * @returns its path, or its name in the store; null where there is none
+ *
+ * @example
+ * ```ts
+ * import { getLastCheckpoint } from "@peft/webgpu";
+ *
+ * console.log(await getLastCheckpoint("out/adapter") ?? "start from the beginning");
+ * ```
  */
 export function getLastCheckpoint(outputDir: string | FolderStore): Promise<string | null> {
   return newestCheckpoint(checkpointPlace(outputDir));

@@ -18,6 +18,14 @@ export interface EarlyStoppingOptions {
 /**
  * Stops training after `earlyStoppingPatience` evaluations in a row whose `metricForBestModel` is no better, as the
  * callback of `transformers` does. Its count is part of checkpoints.
+ *
+ * @example
+ * ```ts
+ * import { EarlyStoppingCallback } from "@peft/webgpu";
+ *
+ * const callbacks = [new EarlyStoppingCallback({ earlyStoppingPatience: 3 })]; // for a Trainer with metricForBestModel
+ * console.log(callbacks[0].name);
+ * ```
  */
 export class EarlyStoppingCallback implements TrainerCallback {
   /** Its name in checkpoints. */

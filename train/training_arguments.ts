@@ -109,7 +109,17 @@ function refuse(message: string): never {
   throw new RangeError(`Cannot make training arguments: ${message}`);
 }
 
-/** Settings of `Trainer`; defaults are those of `transformers.TrainingArguments` but where it says otherwise. */
+/**
+ * Settings of `Trainer`; defaults are those of `transformers.TrainingArguments` but where it says otherwise.
+ *
+ * @example
+ * ```ts
+ * import { TrainingArguments } from "@peft/webgpu";
+ *
+ * const args = new TrainingArguments({ maxSteps: 100, learningRate: 3e-4, warmupRatio: 0.1, loggingSteps: 10 });
+ * console.log(args.getWarmupSteps(100)); // 10
+ * ```
+ */
 export class TrainingArguments {
   /**
    * Folder for checkpoints and the trained model: a path, or a store such as `handleStore()` makes of a browser's private

@@ -99,7 +99,17 @@ function refuse(message: string): never {
   throw new RangeError(`Cannot configure GPT-2: ${message}`);
 }
 
-/** A checked configuration. */
+/**
+ * A checked configuration.
+ *
+ * @example
+ * ```ts
+ * import { GPT2Config } from "@peft/webgpu";
+ *
+ * const config = new GPT2Config({ nLayer: 6 }); // the other fields are those of gpt2
+ * console.log(config.nEmbd, config.toJSON().n_layer); // 768 6
+ * ```
+ */
 export class GPT2Config implements ModelConfig {
   /** Always "gpt2". */
   readonly modelType = "gpt2";

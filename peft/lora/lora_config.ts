@@ -171,7 +171,18 @@ const TABLE: MethodTable<LoraConfigFields> = {
   },
 };
 
-/** A LoRA configuration, with Hugging Face's fields and defaults. */
+/**
+ * A LoRA configuration, with Hugging Face's fields and defaults.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@peft/webgpu";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, new LoraConfig({ r: 8, loraAlpha: 32, targetModules: ["c_attn"], loraDropout: 0.1 }));
+ * model.printTrainableParameters();
+ * ```
+ */
 export class LoraConfig extends MethodConfig<LoraConfigFields> {
   /** "LORA". */
   readonly peftType = "LORA";

@@ -130,7 +130,18 @@ const TABLE: MethodTable<AdaLoraConfigFields> = {
   },
 };
 
-/** An AdaLoRA configuration, with Hugging Face's fields and defaults. */
+/**
+ * An AdaLoRA configuration, with Hugging Face's fields and defaults.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, AdaLoraConfig } from "@peft/webgpu";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, new AdaLoraConfig({ initR: 12, targetR: 4, totalStep: 100, targetModules: ["c_attn"] }));
+ * model.printTrainableParameters();
+ * ```
+ */
 export class AdaLoraConfig extends MethodConfig<AdaLoraConfigFields> {
   /** "ADALORA". */
   readonly peftType = "ADALORA";

@@ -38,7 +38,18 @@ const TABLE: MethodTable<IA3ConfigFields> = {
   },
 };
 
-/** An (IA)^3 configuration, with Hugging Face's fields and defaults. */
+/**
+ * An (IA)^3 configuration, with Hugging Face's fields and defaults.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, IA3Config } from "@peft/webgpu";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, new IA3Config({ targetModules: ["c_attn", "c_fc"], feedforwardModules: ["c_fc"] }));
+ * model.printTrainableParameters();
+ * ```
+ */
 export class IA3Config extends MethodConfig<IA3ConfigFields> {
   /** "IA3". */
   readonly peftType = "IA3";

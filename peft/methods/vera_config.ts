@@ -54,7 +54,18 @@ const TABLE: MethodTable<VeraConfigFields> = {
   },
 };
 
-/** A VeRA configuration, with Hugging Face's fields and defaults. */
+/**
+ * A VeRA configuration, with Hugging Face's fields and defaults.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, VeraConfig } from "@peft/webgpu";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, new VeraConfig({ r: 64, targetModules: ["c_attn"] }));
+ * model.printTrainableParameters();
+ * ```
+ */
 export class VeraConfig extends MethodConfig<VeraConfigFields> {
   /** "VERA". */
   readonly peftType = "VERA";

@@ -38,6 +38,16 @@ export type HotswapOptions = Pick<LoadAdapterOptions, "revision" | "cacheDir" | 
  *   alphaPattern, useDora, trainableTokenIndices differ, or the file has keys that the adapter lacks
  * @throws {TypeError} if the file's rank is larger, another shape does not fit, or another key than A's and B's is
  *   missing; nothing is changed in any case
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, hotswapAdapter, LoraConfig, memoryFolder } from "@peft/webgpu";
+ *
+ * const model = getPeftModel(await AutoModelForCausalLM.fromPretrained("examples/demo/model"), new LoraConfig());
+ * const folder = memoryFolder();
+ * await model.savePretrained(folder);
+ * await hotswapAdapter(model, folder, "default"); // new values in the same buffers
+ * ```
  */
 export async function hotswapAdapter(
   model: Module,

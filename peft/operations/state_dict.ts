@@ -20,6 +20,14 @@ export interface SetStateDictOptions extends Pick<LoadAdapterOptions, "strict" |
  * `base_model.model.transformer.h.0.attn.c_attn.lora_A.weight`; without `base_model.model.` for a model that
  * `injectAdapterInModel` changed. Parameters come as they are, not as copies; virtual tokens as a tensor of their own.
  * @throws {RangeError} if there is no such adapter   @throws {TypeError} if the model has no adapters
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, getPeftModelStateDict, LoraConfig } from "@peft/webgpu";
+ *
+ * const model = getPeftModel(await AutoModelForCausalLM.fromPretrained("examples/demo/model"), new LoraConfig());
+ * for (const [key, { shape }] of getPeftModelStateDict(model)) console.log(key, shape);
+ * ```
  */
 export function getPeftModelStateDict(
   model: Module,

@@ -137,6 +137,14 @@ function moduleTypeOf(layer: TunerLayer | ModulesToSaveWrapper, peftType: string
  * The state of a model with adapters.
  * @param model a `PeftModel`, or a model that `injectAdapterInModel` changed
  * @throws {TypeError} if it has no adapters, or virtual tokens
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getModelStatus, getPeftModel, LoraConfig } from "@peft/webgpu";
+ *
+ * const model = getPeftModel(await AutoModelForCausalLM.fromPretrained("examples/demo/model"), new LoraConfig());
+ * console.log(getModelStatus(model).activeAdapters); // ["default"]
+ * ```
  */
 export function getModelStatus(model: Module): TunerModelStatus {
   const layers = getLayerStatus(model);

@@ -30,7 +30,18 @@ const TABLE: MethodTable<PrefixTuningConfigFields> = {
   },
 };
 
-/** A prefix tuning configuration, with Hugging Face's fields and defaults. */
+/**
+ * A prefix tuning configuration, with Hugging Face's fields and defaults.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, PrefixTuningConfig } from "@peft/webgpu";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, new PrefixTuningConfig({ numVirtualTokens: 8 }));
+ * model.printTrainableParameters();
+ * ```
+ */
 export class PrefixTuningConfig extends MethodConfig<PrefixTuningConfigFields> {
   /** "PREFIX_TUNING". */
   readonly peftType = "PREFIX_TUNING";

@@ -44,7 +44,18 @@ const TABLE: MethodTable<PromptTuningConfigFields> = {
   },
 };
 
-/** A prompt tuning configuration, with Hugging Face's fields and defaults. */
+/**
+ * A prompt tuning configuration, with Hugging Face's fields and defaults.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, PromptTuningConfig } from "@peft/webgpu";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, new PromptTuningConfig({ numVirtualTokens: 8 }));
+ * model.printTrainableParameters();
+ * ```
+ */
 export class PromptTuningConfig extends MethodConfig<PromptTuningConfigFields> {
   /** "PROMPT_TUNING". */
   readonly peftType = "PROMPT_TUNING";

@@ -123,6 +123,15 @@ async function filesIn(folder: FolderSource): Promise<FileSource[]> {
  * @param inputs one or several: paths, URLs, picked files, bytes, or folders with files of rows
  * @throws {TypeError} for a row that cannot be read, naming file and line, and for a file that is broken
  * @throws {RangeError} for files without rows, and for weights that are not one for each input
+ *
+ * @example
+ * ```ts
+ * import { loadDataset } from "@peft/webgpu";
+ *
+ * const rows = await loadDataset("examples/demo/data/pirate.jsonl");
+ * console.log(rows.length);
+ * await rows.close();
+ * ```
  */
 export async function loadDataset(
   inputs: DataInput | readonly DataInput[],

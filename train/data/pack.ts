@@ -34,6 +34,14 @@ export function fillRows(lengths: readonly number[], size: number): Bin[] {
  * Models of this library know such rows by their `sequenceIds`. The same examples give the same rows.
  * @throws {RangeError} for an example that is longer, or has no token
  * @throws {TypeError} for examples with padding or packed already
+ *
+ * @example
+ * ```ts
+ * import { packExamples } from "@peft/webgpu";
+ *
+ * const rows = packExamples([{ inputIds: [1, 2] }, { inputIds: [3, 4, 5] }], 8);
+ * console.log(rows.length); // 1
+ * ```
  */
 export function packExamples(examples: ExampleList, blockSize: number): Example[] {
   const all = Array.from({ length: examples.length }, (_, i) => examples.at(i)!);

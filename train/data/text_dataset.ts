@@ -64,7 +64,18 @@ function completionExample(
   return { inputIds: [...kept, ...answer], labels: [...kept.map(() => -100), ...answer] };
 }
 
-/** Blocks of token ids; labels are the ids themselves, and models shift them. */
+/**
+ * Blocks of token ids; labels are the ids themselves, and models shift them.
+ *
+ * @example
+ * ```ts
+ * import { AutoTokenizer, TextDataset } from "@peft/webgpu";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const dataset = TextDataset.fromTexts(["Once upon a time there was a dog."], tokenizer, { blockSize: 4 });
+ * console.log(dataset.length, dataset.at(0));
+ * ```
+ */
 export class TextDataset implements Dataset {
   /** Number of blocks. */
   readonly length: number;

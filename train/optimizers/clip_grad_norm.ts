@@ -14,6 +14,16 @@ import { gradNorm, scaleByClip } from "../../autograd/ops/grad_norm.ts";
  * @param maxNorm positive; Infinity scales nothing
  * @returns the norm before clipping, a scalar; not finite if a gradient is not
  * @throws {RangeError} for a maxNorm that is not positive, or no parameter
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, clipGradNorm, getPeftModel, LoraConfig } from "@peft/webgpu";
+ *
+ * const model = getPeftModel(await AutoModelForCausalLM.fromPretrained("examples/demo/model"), new LoraConfig());
+ * model.forward({ inputIds: [[1, 2, 3]], labels: [[1, 2, 3]] }).loss!.backward();
+ * const norm = clipGradNorm(model.parameters(), 1);
+ * console.log(await norm.item());
+ * ```
  */
 export function clipGradNorm(params: Tensor | Iterable<Tensor>, maxNorm: number): Tensor {
   const all = [...new Set(Symbol.iterator in params ? params : [params])];

@@ -301,6 +301,16 @@ const SCHEDULES: Readonly<Record<SchedulerType, Schedule>> = {
  * The schedule of a name, as `transformers.get_scheduler`.
  * @throws {RangeError} for an unknown name
  * @throws {TypeError} for a setting that the schedule does not have, and where one that it needs is missing
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, AdamW, getPeftModel, getScheduler, LoraConfig } from "@peft/webgpu";
+ *
+ * const model = getPeftModel(await AutoModelForCausalLM.fromPretrained("examples/demo/model"), new LoraConfig());
+ * const optimizer = new AdamW([...model.parameters()].filter((parameter) => parameter.requiresGrad), { lr: 1e-3 });
+ * const schedule = getScheduler("cosine", optimizer, { numWarmupSteps: 10, numTrainingSteps: 100 });
+ * schedule.step(); // after each optimizer.step()
+ * ```
  */
 export function getScheduler(
   name: SchedulerType,

@@ -33,6 +33,17 @@ export interface SGDGroup extends Required<SGDOptions> {
 /**
  * d = g + wd p;  b = momentum b + (1 - dampening) d (b = d the first time);
  * p -= lr (b, or d + momentum b with Nesterov, or d without momentum)
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig, SGD } from "@peft/webgpu";
+ *
+ * const model = getPeftModel(await AutoModelForCausalLM.fromPretrained("examples/demo/model"), new LoraConfig());
+ * const optimizer = new SGD([...model.parameters()].filter((parameter) => parameter.requiresGrad), { lr: 0.1 });
+ * model.forward({ inputIds: [[1, 2, 3]], labels: [[1, 2, 3]] }).loss!.backward();
+ * optimizer.step();
+ * optimizer.zeroGrad();
+ * ```
  */
 export class SGD extends GroupedOptimizer<SGDGroup> {
   /**

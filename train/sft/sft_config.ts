@@ -81,6 +81,14 @@ export const SFT_SETTINGS: SettingsTable & OptionTable<SFTDataSettings> & {
 /**
  * Settings of `SFTTrainer`: those of `TrainingArguments`, where `learningRate` is 2e-5, `loggingSteps` 10 and
  * `gradientCheckpointing` true by default, and TRL 1.16's own.
+ *
+ * @example
+ * ```ts
+ * import { SFTConfig } from "@peft/webgpu";
+ *
+ * const args = new SFTConfig({ outputDir: "out/sft", maxLength: 512, packing: true, numTrainEpochs: 2 });
+ * console.log(args.learningRate); // 2e-5
+ * ```
  */
 export class SFTConfig extends TrainingArguments implements SFTDataSettings {
   /** The column of texts, for rows in memory. Default "text". */
