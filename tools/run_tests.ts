@@ -78,6 +78,7 @@ const FIRST: readonly string[] = [
   "tests/examples/teach_test.ts",
   "tests/peft/contract_test.ts",
   "tests/autograd/ops",
+  "tests/studio/smollm2_road_test.ts",
   "tests/model/gpt2/gpt2_small_test.ts",
   "tests/model/llama/smollm2_test.ts",
   "tests/examples/demo_test.ts",

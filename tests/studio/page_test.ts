@@ -161,6 +161,7 @@ Deno.test("what is open in the studio stays open where another model or other da
     await page.locator("input[type=file]").setInputFiles({
       ...{ name: "fail_bad-data.csv", mimeType: "text/csv", buffer: new TextEncoder().encode("x") as never },
     });
+    await page.getByRole("alert").getByText('received "bad-data"').waitFor(); // why, without unfolding anything
     await closeAlert();
     await page.getByRole("heading", { name: "Pirate stories" }).waitFor();
 

@@ -177,7 +177,9 @@ function refuseEmpty({ name }: FileSource, { skippedCount, skipped }: RowReader)
   throw new RangeError(
     `Cannot read "${name}": at least one row is required, received ${
       first
-        ? `none that can be read; ${skippedCount} were skipped, the first ${first.where}: ${first.problem}`
+        ? `none that can be read; ${
+          skippedCount === 1 ? "1 was skipped," : `${skippedCount} were skipped, the first`
+        } ${first.where}: ${first.problem}`
         : "none"
     }`,
   );

@@ -17,6 +17,9 @@ function Detail({ text }: { text: string }): JSX.Element | null {
   );
 }
 
+/** Kinds whose detail says where the reader's own data or settings are wrong: it is shown, not folded. */
+const REASONED: ReadonlySet<StudioError["kind"]> = new Set(["bad-data", "bad-settings"]);
+
 /** A failure beside what failed. */
 export function Failure(props: { error: StudioError; onClose?: () => void }): JSX.Element {
   const { error, onClose } = props;
@@ -25,7 +28,9 @@ export function Failure(props: { error: StudioError; onClose?: () => void }): JS
       <div>
         <strong>{error.title}</strong>
         <p>{error.whatToDo}</p>
-        <Detail text={error.detail} />
+        {REASONED.has(error.kind)
+          ? error.detail !== "" && <p class="reason quiet">{error.detail}</p>
+          : <Detail text={error.detail} />}
       </div>
       {onClose && <button type="button" class="plain" onClick={onClose}>Close</button>}
     </div>

@@ -81,11 +81,18 @@ const PHASES: Readonly<Partial<Record<NonNullable<typeof phase.value>, string>>>
   pausing: "Pausing after this step",
 };
 
+/** Size of the newest checkpoint, where it was written in this visit. @param step at which; 0: there is none */
+function savedNote(step: number): string {
+  if (checkpoint.value) return showBytes(checkpoint.value.bytes);
+  return step > 0 ? "before" : "not yet";
+}
+
 /** What happens now, how far it is, how long it takes. */
 function Now(): JSX.Element {
   const step = latest.value;
   const total = begun.value?.steps ?? settings.value?.steps ?? 1;
   const done = step?.step ?? begun.value?.step ?? 0;
+  const saved = checkpoint.value?.step ?? begun.value?.step ?? 0;
   const isPaused = status.value === "paused";
   const doing = isPaused
     ? "The model is free to answer: you can compare now."
@@ -112,9 +119,7 @@ function Now(): JSX.Element {
         <Fact name="Speed" note="tokens per second">
           {step ? Math.round(step.tokensPerSecond).toLocaleString("en-US") : "–"}
         </Fact>
-        <Fact name="Saved at step" note={checkpoint.value ? showBytes(checkpoint.value.bytes) : "not yet"}>
-          {checkpoint.value?.step ?? "–"}
-        </Fact>
+        <Fact name="Saved at step" note={savedNote(saved)}>{saved || "–"}</Fact>
       </dl>
       <div class="row">
         {isPaused
