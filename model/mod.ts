@@ -20,6 +20,18 @@ export type { ModelConfig, ModelFacts } from "./facts.ts";
 export type { HeadInputs } from "./label_rows.ts";
 export type { AttentionMask, CausalLMInputs, DecoderInputs, TokenIds } from "./inputs.ts";
 export { KVCache } from "./generation/kv_cache.ts";
+export {
+  BatchedRequest,
+  type BatchedToken,
+  type BatchRequest,
+  type EndReason,
+} from "./generation/batched_request.ts";
+export {
+  type BoundRows,
+  ContinuousBatch,
+  type ContinuousBatchOptions,
+} from "./generation/continuous_batch.ts";
+export type { TokenLogProb, TokenLogProbs } from "./generation/token_log_probs.ts";
 export { CausalLMOutput } from "./output.ts";
 export type { SamplingOptions } from "./generation/sampling.ts";
 export { exportGguf, type ExportGgufOptions, type GgufOutput } from "./gguf_export.ts";

@@ -63,6 +63,8 @@ export type { CombineRule, MajoritySignMethod } from "./operations/combine.ts";
 export { type EvaBatch, initializeLoraEvaWeights } from "./operations/eva.ts";
 export { type ReplaceLoftQOptions, replaceLoraWeightsLoftq } from "./operations/loftq.ts";
 export type { LoftQConfig } from "./lora/loftq_config.ts";
+export { bindAdapters } from "./operations/bind_adapters.ts";
+export type { BoundAdapters } from "./adapters/run_model.ts";
 export { hotswapAdapter, type HotswapOptions } from "./operations/hotswap.ts";
 export {
   deleteAdapter,

@@ -5,7 +5,7 @@
 
 import { banRepeats } from "../../kernels/ban_repeats.ts";
 import { sampleIterations, sampleTokens } from "../../kernels/sample.ts";
-import type { Device } from "../../gpu/mod.ts";
+import type { BufferView, Device } from "../../gpu/mod.ts";
 import { tidy, untracked } from "../scope.ts";
 import { showShape } from "../shape.ts";
 import { empty, full, Tensor } from "../tensor.ts";
@@ -85,6 +85,11 @@ export class TokenSampler {
   /** The tokens chosen last, int32 [rows, 1]: the next step's input. */
   get next(): Tensor {
     return this.#next;
+  }
+
+  /** The tokens of steps `from` to `to` (exclusive), int32, where they lie: for copies. */
+  chosen(from: number, to: number): BufferView {
+    return this.#tokens.window(from * this.#rows * 4, (to - from) * this.#rows * 4);
   }
 
   /** Steps taken. */

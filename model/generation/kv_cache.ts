@@ -39,8 +39,7 @@ export class KVCache {
   virtualTokens = 0;
   /** @internal What `generate` knows of the tokens; null where it filled nothing. */
   held: HeldTokens | null = null;
-  /** Rows. */
-  readonly batch: number;
+  readonly #batch: number;
   readonly #facts: ModelFacts;
   readonly #device: Device;
   #capacity: number;
@@ -54,11 +53,16 @@ export class KVCache {
    * @param capacity defaults to the model's longest sequence, and is at most that; 0 takes memory when it is needed
    */
   constructor({ facts }: { readonly facts: ModelFacts }, device: Device, batch: number, capacity?: number) {
-    this.batch = batch;
+    this.#batch = batch;
     this.#facts = facts;
     this.#device = device;
     this.#capacity = Math.min(capacity ?? facts.maxPositions, facts.maxPositions);
     this.#layers = this.#allocate(this.#capacity);
+  }
+
+  /** Rows. */
+  get batch(): number {
+    return this.#batch;
   }
 
   /** Tokens there is room for. */

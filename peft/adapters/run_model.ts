@@ -80,3 +80,31 @@ export async function runGenerate(adapted: Adapted, inputs: unknown, options: un
     mixed?.dispose();
   }
 }
+
+/** Rows that are bound to adapters: forwards run with each row through its own. */
+export interface BoundAdapters {
+  /** Runs a forward of as many rows, synchronously and without gradients. @throws {RangeError} if an adapter is gone */
+  run<T>(step: () => T): T;
+  /** Frees the copies of factors that rows of different adapters share a launch by. */
+  dispose(): void;
+}
+
+/**
+ * Binds the rows of a batch to adapters; null stands for none.
+ * @throws {RangeError} for an unknown adapter, merged adapters, or DoRA beside others
+ */
+export function bindRows(adapted: Adapted, names: readonly (string | null)[]): BoundAdapters {
+  const { state } = adapted;
+  const [first] = names;
+  let mixed: MixedBatch | null = null;
+  let call: AdapterCall = { ...state.call, mixed, disabled: true };
+  if (names.some((name) => name !== first)) {
+    mixed = batchOf(adapted, names.map((name) => name ?? BASE), undefined);
+    call = { ...state.call, mixed, disabled: false };
+  } else if (first !== null) call = { ...state.call, mixed, active: [first], disabled: false };
+  const run = <T>(step: () => T): T => {
+    checkPresent(adapted, call);
+    return state.during(call, () => noGrad(step));
+  };
+  return { run, dispose: () => mixed?.dispose() };
+}

@@ -1,0 +1,96 @@
+/**
+ * A request of a continuous batch: what it asks for, and its tokens as they come.
+ * @module
+ */
+
+import type { SamplingOptions } from "./sampling.ts";
+import type { TokenLogProbs } from "./token_log_probs.ts";
+
+/** What one request asks for. */
+export interface BatchRequest extends SamplingOptions {
+  /** Token ids, at least one. */
+  readonly prompt: readonly number[];
+  /** Greatest number of new tokens. */
+  readonly maxNewTokens: number;
+  /** Tokens that end it; default the configuration's. */
+  readonly eosTokenId?: readonly number[];
+  /** Seed of sampling; default 0. The same seed gives the same tokens, whatever else is in the batch. */
+  readonly seed?: number;
+  /** The adapter it goes through; default null, the base alone. */
+  readonly adapter?: string | null;
+  /** Log-probabilities of each token and of as many of the most likely ones; default none. */
+  readonly logProbs?: number;
+}
+
+/** A token that was chosen. */
+export interface BatchedToken {
+  /** Its id. */
+  readonly id: number;
+  /** Its log-probability and those of the most likely tokens, where they were asked for. */
+  readonly logProbs?: TokenLogProbs;
+}
+
+/** Why a request ended: an end token, its greatest number of tokens, or `cancel()`. */
+export type EndReason = "eos" | "length" | "cancelled";
+
+/** A request in the batch: an iterator over its tokens, the end token left out. */
+export class BatchedRequest implements AsyncIterable<BatchedToken> {
+  /** Why it ended; null while it runs. */
+  endReason: EndReason | null = null;
+  readonly #tokens: BatchedToken[] = [];
+  readonly #onCancel: () => void;
+  #error: unknown;
+  #isOver = false;
+  #wake: (() => void) | null = null;
+
+  /** @internal Made by `ContinuousBatch.add`. */
+  constructor(onCancel: () => void) {
+    this.#onCancel = onCancel;
+  }
+
+  /** Ends it: its row leaves the batch before the next step. Tokens that were chosen can still be read. */
+  cancel(): void {
+    if (this.#isOver) return;
+    this.#onCancel();
+    this.end("cancelled");
+  }
+
+  /** @internal */
+  get isOver(): boolean {
+    return this.#isOver;
+  }
+
+  /** @internal */
+  push(token: BatchedToken): void {
+    if (this.#isOver) return;
+    this.#tokens.push(token);
+    this.#wake?.();
+  }
+
+  /** @internal */
+  end(reason: EndReason): void {
+    if (this.#isOver) return;
+    this.endReason = reason;
+    this.#isOver = true;
+    this.#wake?.();
+  }
+
+  /** @internal */
+  fail(error: unknown): void {
+    if (this.#isOver) return;
+    this.#error = error;
+    this.#isOver = true;
+    this.#wake?.();
+  }
+
+  /** Tokens as they are chosen. @throws what ended it before its time: numbers that are not finite, a lost device */
+  async *[Symbol.asyncIterator](): AsyncGenerator<BatchedToken, void> {
+    for (let at = 0;;) {
+      while (at < this.#tokens.length) yield this.#tokens[at++];
+      if (this.#error !== undefined) throw this.#error;
+      if (this.#isOver) return;
+      await new Promise<void>((resolve) => this.#wake = resolve);
+      this.#wake = null;
+    }
+  }
+}
