@@ -21,6 +21,7 @@ import { info } from "./info.ts";
 import { INTERRUPTED, InterruptedError } from "./interrupt.ts";
 import { merge } from "./merge.ts";
 import { report } from "./report/report.ts";
+import { serve } from "./serve.ts";
 import { tokenize } from "./tokenize.ts";
 import { tune } from "./tune.ts";
 import { isUserError } from "./user_errors.ts";
@@ -30,6 +31,7 @@ const TASKS = [
   chat,
   finetune,
   generate,
+  serve,
   info,
   tune,
   evaluate,

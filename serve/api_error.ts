@@ -1,0 +1,57 @@
+/**
+ * Errors as OpenAI's interface has them, which its clients turn into exceptions by status.
+ * @module
+ */
+
+/** What a status means to a client. */
+const TYPES: Readonly<Record<number, string>> = {
+  400: "invalid_request_error",
+  401: "authentication_error",
+  404: "not_found_error",
+  405: "invalid_request_error",
+  408: "timeout_error",
+  409: "conflict_error",
+  413: "invalid_request_error",
+  429: "rate_limit_error",
+  500: "server_error",
+  503: "service_unavailable_error",
+};
+
+/** Statuses that the server answers with. */
+export type ErrorStatus = 400 | 401 | 404 | 405 | 408 | 409 | 413 | 429 | 500 | 503;
+
+/** The body of an answer that is an error. */
+export interface ErrorBody {
+  readonly error: {
+    readonly message: string;
+    readonly type: string;
+    readonly param: string | null;
+    readonly code: string | null;
+  };
+}
+
+/** A request that cannot be answered, and what its client is told. */
+export class ApiError extends Error {
+  /** Always "ApiError". */
+  override readonly name = "ApiError";
+
+  /**
+   * @param status the HTTP status
+   * @param code a word that programs may compare, such as `model_not_found`
+   * @param param the field of the request that is wrong
+   */
+  constructor(
+    readonly status: ErrorStatus,
+    message: string,
+    readonly code: string | null = null,
+    readonly param: string | null = null,
+  ) {
+    super(message);
+  }
+
+  /** What is sent. */
+  get body(): ErrorBody {
+    const { message, param, code, status } = this;
+    return { error: { message, type: TYPES[status], param, code } };
+  }
+}

@@ -1,0 +1,254 @@
+/**
+ * The server's routes, as a web-standard handler: requests in, responses out, on any runtime.
+ * @module
+ */
+
+import { type Context, Hono } from "hono";
+import { bodyLimit } from "hono/body-limit";
+import { matchedRoutes } from "hono/route";
+import { cors } from "hono/cors";
+import { streamSSE } from "hono/streaming";
+import { timingSafeEqual } from "hono/utils/buffer";
+import { DeviceLostError } from "@peft/webgpu";
+import type { BatchedToken } from "@peft/webgpu/model";
+import { answerOf, type AnswerPiece } from "./answer.ts";
+import { ApiError, type ErrorStatus } from "./api_error.ts";
+import type { Engine, StartedAnswer } from "./engine.ts";
+import { type AnswerFormat, CHAT, TEXT, type Usage } from "./formats.ts";
+import { Metrics } from "./metrics.ts";
+import {
+  type ChatBody,
+  type CompletionBody,
+  readAdapterBody,
+  readChatBody,
+  readCompletionBody,
+} from "./requests.ts";
+
+/** How a server answers. */
+export interface AppOptions {
+  /** Clients must send it as a bearer token; null: anyone may ask. */
+  readonly apiKey: string | null;
+  /** Greatest size of a request's body. */
+  readonly maxBodyBytes: number;
+  /** Longest time that a request may take. */
+  readonly timeoutMs: number;
+  /** Origins of pages that may ask; null: those of the server's own alone. */
+  readonly allowOrigin: string | null;
+  /** Where an adapter that a client names lies. @throws {ApiError} for a place that clients may not name */
+  readonly adapterSource: (path: string) => string;
+  /** Called once the device is lost: nothing can be answered any more. */
+  readonly onLost: (error: Error) => void;
+}
+
+/** What a client is told of an error that it did not cause. */
+function toApiError(error: unknown): ApiError {
+  if (error instanceof ApiError) return error;
+  if (error instanceof DOMException && error.name === "TimeoutError") {
+    return new ApiError(408, "the answer took longer than this server allows", "timeout");
+  }
+  if (error instanceof DOMException && error.name === "AbortError") {
+    return new ApiError(408, "the client left", "cancelled"); // nobody reads it
+  }
+  const message = error instanceof Error ? error.message : String(error);
+  return new ApiError(500, message, "internal_error");
+}
+
+/** A body as JSON. @throws {ApiError} 400 */
+async function bodyOf(c: Context): Promise<unknown> {
+  const text = await c.req.text();
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new ApiError(400, `the body must be JSON: ${(error as Error).message}`, "invalid_json");
+  }
+}
+
+/**
+ * The handler of a server: `app.fetch(request)` answers.
+ * @param engine the model; `dispose()` it after the server
+ */
+export function createApp(engine: Engine, options: AppOptions): Hono {
+  const metrics = new Metrics(engine);
+  let lost: Error | null = null;
+  const noteError = (error: unknown) => {
+    if (error instanceof DeviceLostError && !lost) options.onLost(lost = error);
+  };
+  const app = new Hono();
+
+  app.use(async (c, next) => {
+    await next();
+    const { path } = matchedRoutes(c).findLast(({ method }) => method !== "ALL") ?? { path: "none" };
+    metrics.request(path, c.res.status);
+  });
+  if (options.allowOrigin) app.use(cors({ origin: options.allowOrigin }));
+  app.use("/v1/*", async (c, next) => {
+    if (options.apiKey !== null && c.req.method !== "OPTIONS") {
+      const [, token = ""] = /^Bearer +(\S+)$/i.exec(c.req.header("authorization") ?? "") ?? [];
+      if (!await timingSafeEqual(token, options.apiKey)) {
+        throw new ApiError(401, "a valid API key is required as bearer token", "invalid_api_key");
+      }
+    }
+    await next();
+  });
+  const tooLarge = () => {
+    throw new ApiError(413, `a body of at most ${options.maxBodyBytes} bytes is required`, "body_too_large");
+  };
+  app.use("/v1/*", bodyLimit({ maxSize: options.maxBodyBytes, onError: tooLarge }));
+
+  app.get("/health", (c) => lost ? c.json({ status: "lost" }, 503) : c.json({ status: "ok" }));
+  app.get(
+    "/metrics",
+    async (c) => c.text(await metrics.text(), 200, { "content-type": metrics.contentType }),
+  );
+
+  const { modelId } = engine;
+  const owned_by = "peft-webgpu";
+  const models = () => [
+    { id: modelId, object: "model", created: engine.created, owned_by, root: modelId, parent: null },
+    ...engine.adapters.all.map(({ id, created, source }) => ({
+      ...{ id, object: "model", created, owned_by, root: source, parent: modelId },
+    })),
+  ];
+  app.get("/v1/models", (c) => c.json({ object: "list", data: models() }));
+  app.get("/v1/models/:id{.+}", (c) => {
+    const found = models().find(({ id }) => id === c.req.param("id"));
+    if (!found) {
+      throw new ApiError(404, `there is no model "${c.req.param("id")}"`, "model_not_found", "model");
+    }
+    return c.json(found);
+  });
+
+  const showAdapter = (adapter: ReturnType<typeof engine.adapters.get> & object) => ({
+    ...{ id: adapter.id, object: "adapter", created: adapter.created, source: adapter.source },
+    peft_type: engine.adapters.configOf(adapter).peftType,
+  });
+  app.get("/v1/adapters", (c) => c.json({ object: "list", data: engine.adapters.all.map(showAdapter) }));
+  app.post("/v1/adapters", async (c) => {
+    const { name, path } = readAdapterBody(await bodyOf(c));
+    if (name === modelId) {
+      throw new ApiError(409, `"${name}" is the base model's id`, "adapter_exists", "name");
+    }
+    return c.json(showAdapter(await engine.adapters.add(name, options.adapterSource(path ?? name))), 201);
+  });
+  app.delete("/v1/adapters/:id{.+}", async (c) => {
+    const id = c.req.param("id");
+    await engine.removeAdapter(id);
+    return c.json({ id, object: "adapter", deleted: true });
+  });
+
+  app.post("/v1/chat/completions", async (c) => {
+    const body = readChatBody(await bodyOf(c));
+    return await answer(c, body, CHAT, () => engine.chat(body));
+  });
+  app.post("/v1/completions", async (c) => {
+    const body = readCompletionBody(await bodyOf(c));
+    return await answer(c, body, TEXT, () => engine.complete(body));
+  });
+
+  /** Answers, in one piece or as a stream of events. */
+  async function answer(
+    c: Context,
+    body: ChatBody | CompletionBody,
+    format: AnswerFormat,
+    start: () => StartedAnswer[],
+  ): Promise<Response> {
+    if (lost) throw new ApiError(503, "the device was lost; the server is about to end", "device_lost");
+    const left = new AbortController(); // the client is gone
+    c.req.raw.signal.addEventListener("abort", () => left.abort(), { once: true });
+    const signal = AbortSignal.any([left.signal, AbortSignal.timeout(options.timeoutMs)]);
+    const stops = [body.stop ?? []].flat();
+    const answers = start().map((started) => ({
+      ...started,
+      pieces: answerOf(started.request, engine.tokenizer, stops, signal),
+      follow: metrics.answer(body.model, started.promptTokens),
+      tokens: 0,
+    }));
+    const n = body.n ?? 1;
+    const prompts = answers.filter((_, i) => i % n === 0).reduce(
+      (sum, { promptTokens }) => sum + promptTokens,
+      0,
+    );
+    const usage = (): Usage => {
+      const completion_tokens = answers.reduce((sum, { tokens }) => sum + tokens, 0);
+      return { prompt_tokens: prompts, completion_tokens, total_tokens: prompts + completion_tokens };
+    };
+    const head = {
+      id: `${format.idPrefix}${crypto.randomUUID()}`,
+      created: Math.floor(Date.now() / 1000),
+      model: body.model,
+    };
+    /** Runs every answer to its end. */
+    const follow = async (take: (index: number, piece: AnswerPiece) => Promise<void> | void) => {
+      await Promise.all(answers.map(async (one, index) => {
+        let reason = "failed";
+        try {
+          for await (const piece of one.pieces) {
+            one.tokens += piece.tokens.length;
+            if (piece.tokens.length > 0) one.follow.token(piece.tokens.length);
+            if (piece.finishReason) reason = piece.finishReason;
+            await take(index, piece);
+          }
+        } catch (error) {
+          if (left.signal.aborted) reason = "cancelled";
+          noteError(error);
+          for (const { request } of answers) request.cancel(); // the others of this request
+          throw error;
+        } finally {
+          one.follow.end(reason);
+        }
+      }));
+    };
+
+    if (!body.stream) {
+      const texts = answers.map(() => ({ text: "", tokens: [] as BatchedToken[], reason: "stop" }));
+      await follow((index, { text, tokens, finishReason }) => {
+        const one = texts[index];
+        one.text += text;
+        one.tokens.push(...tokens);
+        one.reason = finishReason ?? one.reason;
+      });
+      const choices = texts.map(({ text, tokens, reason }, i) =>
+        format.choice(i, text, tokens, reason, engine.tokenizer)
+      );
+      return c.json({ ...head, object: format.whole, choices, usage: usage() });
+    }
+
+    return streamSSE(c, async (stream) => {
+      stream.onAbort(() => left.abort());
+      const withUsage = body.stream_options?.include_usage === true;
+      const send = (data: object) => stream.writeSSE({ data: JSON.stringify(data) });
+      const chunk = (choices: readonly object[], rest: object = {}) =>
+        send({ ...head, object: format.chunk, choices, ...withUsage ? { usage: null } : {}, ...rest });
+      const { opening } = format;
+      try {
+        for (let index = 0; opening && index < answers.length; index++) {
+          await chunk([{ index, delta: opening, logprobs: null, finish_reason: null }]);
+        }
+        const places = answers.map(() => 0);
+        await follow(async (index, piece) => {
+          const says = piece.text !== "" || piece.finishReason !== null ||
+            piece.tokens.some(({ logProbs }) => logProbs);
+          if (says) await chunk([format.delta(index, piece, places[index], engine.tokenizer)]);
+          places[index] += piece.text.length;
+        });
+        if (withUsage) await chunk([], { usage: usage() });
+        await stream.writeSSE({ data: "[DONE]" });
+      } catch (error) {
+        if (!left.signal.aborted) await send(toApiError(error).body); // clients raise it
+      }
+    });
+  }
+
+  app.notFound((c) => {
+    const error = new ApiError(404, `there is no ${c.req.method} ${c.req.path}`, "not_found");
+    return c.json(error.body, error.status);
+  });
+  app.onError((error, c) => {
+    noteError(error);
+    const known = toApiError(error);
+    if (known.status === 500) console.error(error);
+    const headers: Record<string, string> = known.status === 429 ? { "retry-after": "1" } : {};
+    return c.json(known.body, known.status as ErrorStatus, headers);
+  });
+  return app;
+}
