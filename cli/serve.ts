@@ -24,7 +24,10 @@ const flags = {
     rule: text,
     help: "Folder of adapter folders: all are loaded, and clients may load others that come into it",
   },
-  "served-model-name": { rule: text, help: "What clients call the base; default: the hub id, or the end of the path" },
+  "served-model-name": {
+    rule: text,
+    help: "What clients call the base; default: the hub id, or the end of the path",
+  },
   host: { rule: text, default: "127.0.0.1", help: "Address to listen on; 0.0.0.0 for every network" },
   port: { rule: integer(0, 65535), default: 8000, help: "Port to listen on; 0 for any that is free" },
   "api-key": {
@@ -124,6 +127,19 @@ async function openEngine(values: Values<typeof flags>): Promise<Engine> {
   return engine;
 }
 
+/** @throws {UsageError} for a port that is taken, or an address that is none of this machine's */
+function listen(
+  { host, port }: Values<typeof flags>,
+  options: Deno.ServeTcpOptions,
+  handler: Deno.ServeHandler,
+): Deno.HttpServer<Deno.NetAddr> {
+  try {
+    return Deno.serve(options, handler);
+  } catch (error) {
+    throw new UsageError(`Cannot run serve: listening on ${host}, port ${port}: ${(error as Error).message}`);
+  }
+}
+
 /** The command. */
 export const serve: Command<typeof flags> = {
   name: "serve",
@@ -146,7 +162,7 @@ export const serve: Command<typeof flags> = {
       adapterSource: adapterSource(values.adapters),
       onLost: reject,
     });
-    const server = Deno.serve({
+    const server = listen(values, {
       hostname: values.host,
       port: values.port,
       onListen: ({ hostname, port }) => {
