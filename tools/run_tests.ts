@@ -21,7 +21,7 @@ interface Check {
 export interface Counts {
   passed: number;
   failed: number;
-  /** Names of tests that were skipped, because this machine has no pip or npm to fetch what they need. */
+  /** Names of tests that were skipped, because this machine cannot fetch what they need. */
   skipped: string[];
 }
 
@@ -34,8 +34,9 @@ const HEAP = "--v8-flags=--max-old-space-size=4096";
 
 /**
  * Counts from the closing line of `deno test`. Ignored tests count as failed: every test runs everywhere, except those of
- * the real model (names that begin with "SmolLM2"), which a machine without pip cannot fetch, and those of llama.cpp and of
- * the npm package (names that begin with "llama.cpp" and "npm:"), which need Node and npm. Without a closing line (a
+ * the real model (names that begin with "SmolLM2"), which a machine without pip cannot fetch, those of llama.cpp and of the
+ * npm package (names that begin with "llama.cpp" and "npm:"), which need Node and npm, and that of nginx, which not every
+ * system packages. Without a closing line (a
  * type error, a killed process) one failure is counted.
  */
 export function readCounts(output: string): Counts {
@@ -45,7 +46,7 @@ export function readCounts(output: string): Counts {
     ...plain.matchAll(/^(?:ok|FAILED) \| (\d+) passed.*?\| (\d+) failed(?:.*?\| (\d+) ignored)?/gm),
   ]
     .at(-1);
-  const skipped = [...plain.matchAll(/^((?:SmolLM2|llama\.cpp|npm:).*) \.\.\. ignored \(/gm)].map((
+  const skipped = [...plain.matchAll(/^((?:SmolLM2|llama\.cpp|npm:|nginx).*) \.\.\. ignored \(/gm)].map((
     [, name],
   ) => name);
   if (!closing) return { passed: 0, failed: 1, skipped };
@@ -267,7 +268,9 @@ async function main(args: readonly string[]): Promise<number> {
   }
   const sum = (key: "passed" | "failed") => results.reduce((total, counts) => total + counts[key], 0);
   const skipped = results.flatMap((counts) => counts.skipped);
-  if (skipped.length > 0) console.log(`skipped, no pip or npm: ${skipped.join("; ")}`);
+  if (skipped.length > 0) {
+    console.log(`skipped, as this machine cannot fetch what they need: ${skipped.join("; ")}`);
+  }
   console.log(`${sum("passed")} passed, ${sum("failed")} failed`);
   return sum("failed") === 0 && sum("passed") > 0 ? 0 : 1;
 }

@@ -9,6 +9,7 @@ import { inEvalMode } from "../../nn/mod.ts";
 import { BatchedRequest, type BatchRequest } from "./batched_request.ts";
 import type { GenerativeModel } from "./decode.ts";
 import { KVCache } from "./kv_cache.ts";
+import { positionsOf } from "./prompts.ts";
 import { resolveSampling } from "./sampling.ts";
 import { SharedCache } from "./shared_cache.ts";
 import { type Choices, chooseTokens, type Flight, giveTokens, readTokens, type Row } from "./batch_tokens.ts";
@@ -246,29 +247,77 @@ export class ContinuousBatch {
   /** Computes prompts, until `prefillTokens` are done; one that is complete chooses its first token and joins the others. */
   #prefill(choices: Choices[]): void {
     let left = this.#prefillTokens;
-    while (left > 0 && this.#prefilling.length > 0) {
-      const [row] = this.#prefilling;
+    for (const row of [...this.#prefilling]) {
       try {
-        left -= this.#prefillPart(row, left, choices);
-      } catch (error) { // such as an adapter that is gone: nobody else's business
+        const bound = this.#bind([row.request.adapter]);
+        bound.run(() => {}); // fails for an adapter that is gone, which is nobody else's business
+        bound.dispose();
+      } catch (error) {
         row.handle.fail(error);
         this.#dropPrefilling(row);
       }
     }
+    while (left > 0 && this.#prefilling.length > 0) {
+      const group = this.#nextPrompts(left);
+      left -= group.length > 1
+        ? this.#prefillWhole(group, choices)
+        : this.#prefillPart(group[0], left, choices);
+    }
   }
 
-  /** @returns the number of tokens that were computed */
+  /** The prompts that come next: several that are computed whole, side by side, or one of which a part may remain. */
+  #nextPrompts(most: number): Row[] {
+    const [first, ...others] = this.#prefilling;
+    const group = [first];
+    let longest = first.request.prompt.length;
+    if (first.cache || longest > most) return group;
+    for (const row of others) {
+      longest = Math.max(longest, row.request.prompt.length);
+      if ((group.length + 1) * longest > most) break;
+      group.push(row);
+    }
+    return group;
+  }
+
+  /** Prompts of several rows, padded on the left. @returns the number of tokens that were computed, padding included */
+  #prefillWhole(rows: readonly Row[], choices: Choices[]): number {
+    const prompts = rows.map(({ request }) => request.prompt);
+    const longest = Math.max(...prompts.map(({ length }) => length));
+    const fill = (length: number) => new Array<number>(longest - length).fill(0);
+    const mask = prompts.map((prompt) => [...fill(prompt.length), ...prompt.map(() => 1)]);
+    const isPadded = prompts.some(({ length }) => length < longest);
+    const bound = this.#bind(rows.map(({ request }) => request.adapter));
+    const cache = new KVCache(this.#model, this.#model.device, rows.length, longest);
+    try {
+      const inputs = {
+        inputIds: prompts.map((prompt) => [...fill(prompt.length), ...prompt]),
+        ...isPadded ? { attentionMask: mask, positionIds: positionsOf(mask) } : {},
+        pastKeyValues: cache,
+      };
+      const logits = bound.run(() => tidy(() => this.#model.lastLogits(inputs)));
+      chooseTokens(this.#model, rows, logits, choices);
+      logits.dispose();
+      rows.forEach((row, i) => {
+        this.#cache.join(cache, i, prompts[i].length);
+        this.#rows.push(row);
+      });
+      this.#prefilling.splice(0, rows.length);
+    } finally {
+      bound.dispose();
+      cache.dispose();
+    }
+    return rows.length * longest;
+  }
+
+  /** A prompt, or the next part of it. @returns the number of tokens that were computed */
   #prefillPart(row: Row, most: number, choices: Choices[]): number {
     const { prompt, adapter } = row.request;
-    const { device } = this.#model;
-    row.cache ??= new KVCache(this.#model, device, 1, prompt.length);
+    row.cache ??= new KVCache(this.#model, this.#model.device, 1, prompt.length);
     const { cache } = row;
-    const ids = prompt.slice(cache.length, cache.length + most);
+    const inputIds = [prompt.slice(cache.length, cache.length + most)];
     const bound = this.#bind([adapter]);
     try {
-      const logits = bound.run(() =>
-        tidy(() => this.#model.lastLogits({ inputIds: [ids], pastKeyValues: cache }))
-      );
+      const logits = bound.run(() => tidy(() => this.#model.lastLogits({ inputIds, pastKeyValues: cache })));
       if (cache.length === prompt.length) {
         chooseTokens(this.#model, [row], logits, choices);
         this.#cache.join(cache);
@@ -281,7 +330,7 @@ export class ContinuousBatch {
     } finally {
       bound.dispose();
     }
-    return ids.length;
+    return inputIds[0].length;
   }
 
   /** Up to `most` steps of all rows; fewer where one of them has its last token sooner. */

@@ -72,28 +72,30 @@ export class SharedCache extends KVCache {
   }
 
   /**
-   * Adds a row whose tokens another cache holds, as the last one.
-   * @param single a cache of one row, without virtual tokens; it stays as it is
+   * Adds a row, as the last one, whose tokens another cache holds at its end.
+   * @param source a cache without virtual tokens; it stays as it is
+   * @param row of that cache   @param tokens how many of its columns, up to the last, are the row's
    */
-  join(single: KVCache): void {
-    const { length } = single;
-    if (single.batch !== 1 || length === 0 || single.virtualTokens > 0) {
+  join(source: KVCache, row = 0, tokens = source.length): void {
+    if (row >= source.batch || tokens < 1 || tokens > source.length || source.virtualTokens > 0) {
       throw new TypeError(
-        `Cannot join a cache: one row of real tokens is required, received ${single.batch} rows of ${length} tokens`,
+        `Cannot join a cache: real tokens of one of its ${source.batch} rows are required, received row ${row} with ${tokens} of ${source.length} tokens`,
       );
     }
-    const end = Math.max(this.length, length);
+    const end = Math.max(this.length, tokens);
     if (end > this.#capacity || this.batch === this.#slots) {
-      const longest = Math.max(length, ...this.#lengths);
+      const longest = Math.max(tokens, ...this.#lengths);
       this.#move(longest <= this.#capacity ? this.#capacity : this.#room(longest), this.batch + 1, longest);
     } else if (end > this.length) this.#move(this.#capacity, this.#slots, end);
-    const bytes = this.#bytes(length);
-    const to = this.batch * this.#bytes(this.#capacity) + this.#bytes(this.length - length);
+    const bytes = this.#bytes(tokens);
+    const from = row * this.#bytes(source.capacity) + this.#bytes(source.length - tokens);
+    const to = this.batch * this.#bytes(this.#capacity) + this.#bytes(this.length - tokens);
+    const { layers } = source;
     this.#memory.forEach((layer, at) =>
-      this.#device.copy(single.layers[at].window(0, bytes), layer.window(to, bytes))
+      this.#device.copy(layers[at].window(from, bytes), layer.window(to, bytes))
     );
     this.#dropViews();
-    this.#lengths.push(length);
+    this.#lengths.push(tokens);
   }
 
   /** Removes a row; the last one takes its place. */
