@@ -47,6 +47,11 @@ const flags = {
   "max-new-tokens": { rule: integer(1, 1e6), default: 1024, help: "Longest answer in tokens" },
   "max-choices": { rule: integer(1, 1024), default: 16, help: "Answers to one request: prompts times n" },
   "max-body": { rule: integer(1, 2 ** 31), default: 4 << 20, help: "Greatest size of a request in bytes" },
+  "prompt-cache": {
+    rule: integer(0, 1e6),
+    default: 128,
+    help: "Device memory in MiB that keeps prompts and answers, for prompts that begin alike",
+  },
   timeout: { rule: number(0.001, 86400), default: 300, help: "Longest time for a request in seconds" },
 } as const;
 
@@ -115,6 +120,7 @@ async function openEngine(values: Values<typeof flags>): Promise<Engine> {
       maxWaiting: values["max-waiting"],
       maxNewTokens: values["max-new-tokens"],
       maxChoices: values["max-choices"],
+      promptCacheBytes: values["prompt-cache"] * 2 ** 20,
     },
   );
   for (const name of names) {

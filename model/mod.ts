@@ -24,13 +24,11 @@ export {
   BatchedRequest,
   type BatchedToken,
   type BatchRequest,
+  type BindRows,
+  type BoundRows,
   type EndReason,
 } from "./generation/batched_request.ts";
-export {
-  type BoundRows,
-  ContinuousBatch,
-  type ContinuousBatchOptions,
-} from "./generation/continuous_batch.ts";
+export { ContinuousBatch, type ContinuousBatchOptions } from "./generation/continuous_batch.ts";
 export type { TokenLogProb, TokenLogProbs } from "./generation/token_log_probs.ts";
 export { CausalLMOutput } from "./output.ts";
 export type { SamplingOptions } from "./generation/sampling.ts";

@@ -19,6 +19,8 @@ export interface Limits {
   readonly maxNewTokens: number;
   /** Answers that one request may ask for, prompts times `n`. */
   readonly maxChoices: number;
+  /** Bytes on the device that are kept of prompts and answers, for prompts that begin alike; default 128 MiB. */
+  readonly promptCacheBytes?: number;
 }
 
 /** An answer that was begun. */
@@ -59,7 +61,11 @@ export class Engine {
     this.modelId = modelId;
     this.#limits = limits;
     this.adapters = new AdapterShelf(model);
-    this.#batch = new ContinuousBatch(model, { maxRows: limits.maxRows, bindAdapters: this.adapters.bind });
+    this.#batch = new ContinuousBatch(model, {
+      maxRows: limits.maxRows,
+      promptCacheBytes: limits.promptCacheBytes,
+      bindAdapters: this.adapters.bind,
+    });
     const { eosTokenId } = tokenizer;
     this.#endTokens = [...new Set([...model.facts.eosTokenIds, ...eosTokenId === null ? [] : [eosTokenId]])];
   }

@@ -18,7 +18,7 @@ export interface Row {
   /** The cache of the prompt, until the row joins the others. */
   cache: KVCache | null;
   /** Tokens that were read back. */
-  taken: number;
+  readonly taken: number[];
 }
 
 /** Tokens of a row that are on their way from the device. */
@@ -108,7 +108,7 @@ export function giveTokens(
       } else if (eosTokenId.includes(id)) handle.end("eos");
       else {
         handle.push(raw ? { id, logProbs: topLogProbs(raw, id, logProbs) } : { id });
-        if (++row.taken === maxNewTokens) handle.end("length");
+        if (row.taken.push(id) === maxNewTokens) handle.end("length");
       }
     }
   }

@@ -6,6 +6,17 @@
 import type { SamplingOptions } from "./sampling.ts";
 import type { TokenLogProbs } from "./token_log_probs.ts";
 
+/** Runs forwards in which each row has its own adapter; `null` stands for the base alone. */
+export interface BoundRows {
+  /** Runs a forward, synchronously. */
+  run<T>(step: () => T): T;
+  /** Frees what it holds. */
+  dispose(): void;
+}
+
+/** Binds the rows of a batch to adapters, by their names. */
+export type BindRows = (names: readonly (string | null)[]) => BoundRows;
+
 /** What one request asks for. */
 export interface BatchRequest extends SamplingOptions {
   /** Token ids, at least one. */

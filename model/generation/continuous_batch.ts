@@ -6,21 +6,14 @@
 
 import { empty, noGrad, type Tensor, tidy, TokenSampler, untracked } from "../../autograd/mod.ts";
 import { inEvalMode } from "../../nn/mod.ts";
-import { BatchedRequest, type BatchRequest } from "./batched_request.ts";
+import { keyValueSize } from "../facts.ts";
+import { computePrompts } from "./batch_prefill.ts";
+import { BatchedRequest, type BatchRequest, type BindRows, type BoundRows } from "./batched_request.ts";
 import type { GenerativeModel } from "./decode.ts";
-import { KVCache } from "./kv_cache.ts";
-import { positionsOf } from "./prompts.ts";
+import { PromptCache } from "./prompt_cache.ts";
 import { resolveSampling } from "./sampling.ts";
 import { SharedCache } from "./shared_cache.ts";
 import { type Choices, chooseTokens, type Flight, giveTokens, readTokens, type Row } from "./batch_tokens.ts";
-
-/** Runs forwards in which each row has its own adapter; `null` stands for the base alone. */
-export interface BoundRows {
-  /** Runs a forward, synchronously. */
-  run<T>(step: () => T): T;
-  /** Frees what it holds. */
-  dispose(): void;
-}
 
 /** What a batch is made of. */
 export interface ContinuousBatchOptions {
@@ -28,8 +21,13 @@ export interface ContinuousBatchOptions {
   maxRows?: number;
   /** Tokens of prompts that are computed between two steps of the others; default 256. */
   prefillTokens?: number;
+  /**
+   * Bytes of keys and values that are kept of prompts and answers, so that prompts which begin alike are computed from where
+   * they differ; default 128 MiB, 0 for none. Call `forgetPrompts()` after weights change.
+   */
+  promptCacheBytes?: number;
   /** Binds rows to adapters: see `PeftModel.bindAdapters`. Default: requests name none. */
-  bindAdapters?: (names: readonly (string | null)[]) => BoundRows;
+  bindAdapters?: BindRows;
 }
 
 /** Milliseconds that the tokens of one readback should take, as in `decode()`. */
@@ -59,8 +57,9 @@ export class ContinuousBatch {
   readonly #model: GenerativeModel;
   readonly #maxRows: number;
   readonly #prefillTokens: number;
-  readonly #bind: NonNullable<ContinuousBatchOptions["bindAdapters"]>;
+  readonly #bind: BindRows;
   readonly #cache: SharedCache;
+  readonly #prompts: PromptCache;
   readonly #waiting: Row[] = [];
   /** Those whose prompt is computed now, and those that generate, in the order of the cache's rows. */
   readonly #prefilling: Row[] = [];
@@ -71,7 +70,7 @@ export class ContinuousBatch {
 
   /** An empty batch. @param model a model; its adapters come by `bindAdapters` */
   constructor(model: GenerativeModel, options: ContinuousBatchOptions = {}) {
-    const { maxRows = 32, prefillTokens = 256, bindAdapters = unbound } = options;
+    const { maxRows = 32, prefillTokens = 256, promptCacheBytes = 2 ** 27, bindAdapters = unbound } = options;
     for (const [name, value] of Object.entries({ maxRows, prefillTokens })) {
       if (Number.isInteger(value) && value > 0) continue;
       throw new RangeError(`Cannot make a batch: ${name} must be a positive integer, received ${value}`);
@@ -81,6 +80,8 @@ export class ContinuousBatch {
     this.#prefillTokens = prefillTokens;
     this.#bind = bindAdapters;
     this.#cache = new SharedCache(model, model.device);
+    const { facts } = model;
+    this.#prompts = new PromptCache(model, promptCacheBytes, facts.numLayers * keyValueSize(facts) * 4);
   }
 
   /** Requests that generate or whose prompt is being computed. */
@@ -145,7 +146,7 @@ export class ContinuousBatch {
         seed,
       }),
       cache: null,
-      taken: 0,
+      taken: [],
     };
     this.#waiting.push(row);
     this.#running ??= this.#run();
@@ -165,15 +166,19 @@ export class ContinuousBatch {
     await Promise.resolve(); // requests of one turn begin together
     let flight: Flight | null = null;
     let block = 1;
-    let begin = performance.now();
+    let arrived = Infinity;
     try {
       while (flight || this.#waiting.length + this.running > 0) {
         const steps = this.#prefilling.length + this.#waiting.length > 0 ? 1 : block;
         const next = this.#turn(steps);
-        if (flight) giveTokens(flight.choices, await flight.read);
-        const tokenMs = (performance.now() - begin) / steps;
-        block = Math.max(1, Math.min(MAX_BLOCK, Math.round(BLOCK_MS / tokenMs)));
-        begin = performance.now();
+        await Promise.resolve(); // what was recorded is submitted before more is
+        if (flight) {
+          giveTokens(flight.choices, await flight.read);
+          const now = performance.now();
+          const tokenMs = (now - arrived) / steps;
+          if (tokenMs > 0) block = Math.max(1, Math.min(MAX_BLOCK, Math.round(BLOCK_MS / tokenMs)));
+          arrived = now;
+        }
         flight = next;
       }
     } catch (error) {
@@ -186,6 +191,7 @@ export class ContinuousBatch {
       this.#bound?.rows.dispose();
       this.#bound = null;
       this.#running = null;
+      if (this.#closed) this.#prompts.clear();
     }
   }
 
@@ -221,6 +227,14 @@ export class ContinuousBatch {
     for (let at = this.#rows.length - 1; at >= 0; at--) {
       const row = this.#rows[at];
       if (!isDone(row)) continue;
+      const ids = [...row.request.prompt, ...row.taken].slice(0, this.#cache.lengths[at]);
+      this.#prompts.keep(
+        row.request.adapter,
+        ids,
+        this.#cache,
+        at,
+        this.#cache.length - this.#cache.lengths[at],
+      );
       this.#cache.leave(at);
       const last = this.#rows.pop()!;
       if (at < this.#rows.length) this.#rows[at] = last;
@@ -258,79 +272,23 @@ export class ContinuousBatch {
       }
     }
     while (left > 0 && this.#prefilling.length > 0) {
-      const group = this.#nextPrompts(left);
-      left -= group.length > 1
-        ? this.#prefillWhole(group, choices)
-        : this.#prefillPart(group[0], left, choices);
-    }
-  }
-
-  /** The prompts that come next: several that are computed whole, side by side, or one of which a part may remain. */
-  #nextPrompts(most: number): Row[] {
-    const [first, ...others] = this.#prefilling;
-    const group = [first];
-    let longest = first.request.prompt.length;
-    if (first.cache || longest > most) return group;
-    for (const row of others) {
-      longest = Math.max(longest, row.request.prompt.length);
-      if ((group.length + 1) * longest > most) break;
-      group.push(row);
-    }
-    return group;
-  }
-
-  /** Prompts of several rows, padded on the left. @returns the number of tokens that were computed, padding included */
-  #prefillWhole(rows: readonly Row[], choices: Choices[]): number {
-    const prompts = rows.map(({ request }) => request.prompt);
-    const longest = Math.max(...prompts.map(({ length }) => length));
-    const fill = (length: number) => new Array<number>(longest - length).fill(0);
-    const mask = prompts.map((prompt) => [...fill(prompt.length), ...prompt.map(() => 1)]);
-    const isPadded = prompts.some(({ length }) => length < longest);
-    const bound = this.#bind(rows.map(({ request }) => request.adapter));
-    const cache = new KVCache(this.#model, this.#model.device, rows.length, longest);
-    try {
-      const inputs = {
-        inputIds: prompts.map((prompt) => [...fill(prompt.length), ...prompt]),
-        ...isPadded ? { attentionMask: mask, positionIds: positionsOf(mask) } : {},
-        pastKeyValues: cache,
-      };
-      const logits = bound.run(() => tidy(() => this.#model.lastLogits(inputs)));
-      chooseTokens(this.#model, rows, logits, choices);
-      logits.dispose();
-      rows.forEach((row, i) => {
-        this.#cache.join(cache, i, prompts[i].length);
-        this.#rows.push(row);
-      });
-      this.#prefilling.splice(0, rows.length);
-    } finally {
-      bound.dispose();
-      cache.dispose();
-    }
-    return rows.length * longest;
-  }
-
-  /** A prompt, or the next part of it. @returns the number of tokens that were computed */
-  #prefillPart(row: Row, most: number, choices: Choices[]): number {
-    const { prompt, adapter } = row.request;
-    row.cache ??= new KVCache(this.#model, this.#model.device, 1, prompt.length);
-    const { cache } = row;
-    const inputIds = [prompt.slice(cache.length, cache.length + most)];
-    const bound = this.#bind([adapter]);
-    try {
-      const logits = bound.run(() => tidy(() => this.#model.lastLogits({ inputIds, pastKeyValues: cache })));
-      if (cache.length === prompt.length) {
-        chooseTokens(this.#model, [row], logits, choices);
-        this.#cache.join(cache);
-        this.#rows.push(row);
-        this.#prefilling.shift();
+      const computed = computePrompts(this.#model, this.#prefilling, left, this.#prompts, this.#bind);
+      const { complete, cache, logits, count } = computed;
+      left -= count;
+      if (complete.length > 0) {
+        chooseTokens(this.#model, complete, logits, choices);
+        complete.forEach((row, i) => {
+          const { prompt, adapter } = row.request;
+          this.#prompts.keep(adapter, prompt, cache, i, cache.length - prompt.length);
+          this.#cache.join(cache, i, prompt.length);
+          this.#rows.push(row);
+          row.cache = null;
+        });
+        this.#prefilling.splice(0, complete.length);
         cache.dispose();
-        row.cache = null;
       }
       logits.dispose();
-    } finally {
-      bound.dispose();
     }
-    return inputIds[0].length;
   }
 
   /** Up to `most` steps of all rows; fewer where one of them has its last token sooner. */
@@ -375,10 +333,16 @@ export class ContinuousBatch {
     return this.#bound.rows;
   }
 
+  /** Forgets what is kept of prompts and answers: needed after weights, or those of an adapter, change. */
+  forgetPrompts(): void {
+    this.#prompts.clear();
+  }
+
   /** Ends every request and frees the memory once the device is done with what it has. */
   dispose(): void {
     this.#closed = true;
     for (const { handle } of this.#all()) handle.cancel();
+    if (!this.#running) this.#prompts.clear();
   }
 
   /** `using` disposes it at the end of the block. */

@@ -19,8 +19,8 @@ export interface KeptCache {
   end(rows: readonly (readonly number[])[]): void;
 }
 
-/** Tokens that begin both lists. */
-function commonStart(a: readonly number[], b: readonly number[]): number {
+/** Number of tokens that begin both lists. */
+export function commonStart(a: readonly number[], b: readonly number[]): number {
   const end = a.findIndex((id, at) => id !== b[at]);
   return end < 0 ? a.length : end;
 }

@@ -148,6 +148,24 @@ export class KVCache {
   }
 
   /**
+   * @internal Copies tokens of a row of another cache, of the same sizes; their count is the caller's to set.
+   * @param from row, first column and number of columns   @param to row and first column here
+   */
+  copyTokens(
+    source: KVCache,
+    from: { readonly row: number; readonly first: number; readonly count: number },
+    to: { readonly row: number; readonly first: number },
+  ): void {
+    const bytes = keyValueSize(this.#facts) * 4;
+    const place = (cache: KVCache, { row, first }: typeof to) => (row * cache.capacity + first) * bytes;
+    const size = from.count * bytes;
+    this.layers.forEach((layer, at) => {
+      const read = source.layers[at].window(place(source, from), size);
+      this.#device.copy(read, layer.window(place(this, to), size));
+    });
+  }
+
+  /**
    * Gives each row the tokens of another: row r those that row `parents[r]` had, as beam search continues its sequences.
    * @param parents one row number for each row; several may be the same
    */

@@ -52,6 +52,7 @@ Deno.test({
       const site = (await Deno.readTextFile("deploy/nginx.conf"))
         .replace("127.0.0.1:8001", `127.0.0.1:${instances[0].port}`)
         .replace("127.0.0.1:8002", `127.0.0.1:${instances[1].port}`)
+        .replaceAll("fail_timeout=5s", "fail_timeout=1s")
         .replace("listen 8000", `listen 127.0.0.1:${port}`);
       await Deno.writeTextFile(`${folder}/site.conf`, site);
       await Deno.writeTextFile(

@@ -63,7 +63,7 @@ export async function withServer(
     const tokenizer = await AutoTokenizer.fromPretrained(MODEL);
     tokenizer.chatTemplate = TEMPLATE;
     const engine = new Engine(model, tokenizer, "base", {
-      ...{ maxRows: 16, maxWaiting: 1000, maxNewTokens: 100, maxChoices: 8 },
+      ...{ maxRows: 16, maxWaiting: 1000, maxNewTokens: 100, maxChoices: 8, promptCacheBytes: 0 },
       ...limits,
     });
     for (const name of ["one", "two"]) await engine.adapters.add(name, `${folder}/${name}`);

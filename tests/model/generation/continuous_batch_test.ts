@@ -46,6 +46,22 @@ async function alone(
   return ids.slice(prompt.length);
 }
 
+/** Counts the positions that the model computes, padding included, until the next count. */
+function positionsOf(model: CausalLM): () => number {
+  let count = 0;
+  const { lastLogits } = model;
+  model.lastLogits = (inputs) => {
+    const ids = inputs.inputIds!;
+    count += "shape" in ids ? ids.shape[1] : ids[0].length;
+    return lastLogits.call(model, inputs);
+  };
+  return () => {
+    const seen = count;
+    count = 0;
+    return seen;
+  };
+}
+
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** Prompts are computed in pieces of five tokens, or several side by side. */
@@ -65,7 +81,7 @@ for (
     const expected = [];
     for (const request of wanted) expected.push(await alone(model, request));
     const live = device.memory.liveBytes;
-    using batch = new ContinuousBatch(model, { maxRows: 4, prefillTokens });
+    using batch = new ContinuousBatch(model, { maxRows: 4, prefillTokens, promptCacheBytes: 0 });
     const found: Promise<number[]>[] = [];
     for (const [i, request] of wanted.entries()) {
       found.push(idsOf(batch.add(request)));
@@ -132,6 +148,95 @@ Deno.test("rows of a continuous batch go through their own adapters, which come 
   const fine = batch.add(wanted[2]);
   await assertRejects(() => idsOf(lost), RangeError, "gone");
   assertEquals(await idsOf(fine), expected[2]);
+  model.dispose();
+});
+
+for (const fixture of ["gpt2_tiny", "llama/mistral", "llama/gemma3"]) {
+  Deno.test(`prompts of ${fixture} that begin alike are computed from where they differ, with the tokens that they get alone`, async () => {
+    const device = await ownDevice();
+    const model = await AutoModelForCausalLM.fromPretrained<CausalLM>(`${FIXTURES}${fixture}`, { device });
+    const shared = Array.from({ length: 17 }, (_, i) => (i * 29 + 3) % model.facts.vocabSize);
+    const ends = [[7, 8], [9], [7, 8, 10, 11, 12], [
+      1,
+      2,
+      3,
+      4,
+      5,
+      6,
+      7,
+      8,
+      9,
+      10,
+      11,
+      12,
+      13,
+      14,
+      15,
+      16,
+      17,
+      18,
+      19,
+    ], [7]];
+    const prompts = [...ends.map((end) => [...shared, ...end]), shared.slice(0, 12), [5, 6, 7], shared];
+    const wanted = prompts.map((prompt): BatchRequest => ({ prompt, maxNewTokens: 6, eosTokenId: [] }));
+    const expected = [];
+    for (const request of wanted) expected.push(await alone(model, request));
+    const computed = positionsOf(model);
+    using batch = new ContinuousBatch(model, { maxRows: 8, prefillTokens: 64 });
+    assertEquals(await idsOf(batch.add(wanted[0])), expected[0]);
+    assertEquals(computed(), 19 + 5);
+    assertEquals(await Promise.all(wanted.map((request) => idsOf(batch.add(request)))), expected);
+    computed();
+    // A conversation goes on from the answer, of which all is known that was read when its row left.
+    const next: BatchRequest = { ...wanted[0], prompt: [...prompts[0], ...expected[0], 3, 4] };
+    assertEquals(await idsOf(batch.add(next)), await alone(model, next));
+    const count = computed() - (next.prompt.length + 5); // without those of generate()
+    assert(count - 5 >= 3 && count - 5 <= 6, `${count} positions`);
+    batch.forgetPrompts();
+    assertEquals(await idsOf(batch.add(wanted[0])), expected[0]);
+    assertEquals(computed(), 19 + 5);
+    model.dispose();
+  });
+}
+
+Deno.test("what is kept of prompts stays below its bound, is not shared between adapters, and goes with the batch", async () => {
+  const device = await ownDevice();
+  const model = await AutoModelForCausalLM.fromPretrained<CausalLM>(`${FIXTURES}gpt2_tiny`, { device });
+  const { numLayers, numKeyValueHeads, headSize } = model.facts;
+  const tokenBytes = numLayers * 2 * numKeyValueHeads * headSize * 4;
+  const live = device.memory.liveBytes;
+  const batch = new ContinuousBatch(model, {
+    promptCacheBytes: 60 * tokenBytes,
+    bindAdapters: () => ({ run: (step) => step(), dispose() {} }),
+  });
+  const computed = positionsOf(model);
+  const ask = (adapter: string | null, first: number) =>
+    idsOf(
+      batch.add({
+        prompt: Array.from({ length: 20 }, (_, i) => first + i),
+        maxNewTokens: 3,
+        eosTokenId: [],
+        adapter,
+      }),
+    );
+  for (
+    const [adapter, first, count] of [
+      [null, 1, 20],
+      [null, 1, 1],
+      ["a", 1, 20],
+      ["a", 1, 1],
+      [null, 60, 20],
+      ["b", 1, 20],
+      [null, 1, 20],
+    ] as const
+  ) {
+    await ask(adapter, first);
+    assertEquals(computed(), count + 2, `${adapter} ${first}`);
+    await pause(0);
+    assert(device.memory.liveBytes - live <= 60 * tokenBytes * 1.25, "the bound, and the pool's rounding");
+  }
+  batch.dispose();
+  assertEquals(device.memory.liveBytes, live);
   model.dispose();
 });
 
