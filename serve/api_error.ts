@@ -22,6 +22,7 @@ export type ErrorStatus = 400 | 401 | 404 | 405 | 408 | 409 | 413 | 429 | 500 | 
 
 /** The body of an answer that is an error. */
 export interface ErrorBody {
+  /** What went wrong: for people, its kind, the field that is wrong, and a word for programs. */
   readonly error: {
     readonly message: string;
     readonly type: string;
@@ -36,6 +37,7 @@ export class ApiError extends Error {
   override readonly name = "ApiError";
 
   /**
+   * An error with what its client is told.
    * @param status the HTTP status
    * @param code a word that programs may compare, such as `model_not_found`
    * @param param the field of the request that is wrong

@@ -40,6 +40,12 @@ export interface AppOptions {
   readonly onLost: (error: Error) => void;
 }
 
+/** A web-standard handler. */
+export interface App {
+  /** Answers a request. */
+  readonly fetch: (request: Request) => Response | Promise<Response>;
+}
+
 /** What a client is told of an error that it did not cause. */
 function toApiError(error: unknown): ApiError {
   if (error instanceof ApiError) return error;
@@ -67,7 +73,7 @@ async function bodyOf(c: Context): Promise<unknown> {
  * The handler of a server: `app.fetch(request)` answers.
  * @param engine the model; `dispose()` it after the server
  */
-export function createApp(engine: Engine, options: AppOptions): Hono {
+export function createApp(engine: Engine, options: AppOptions): App {
   const metrics = new Metrics(engine);
   let lost: Error | null = null;
   const noteError = (error: unknown) => {

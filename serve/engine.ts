@@ -54,7 +54,7 @@ export class Engine {
   readonly #batch: ContinuousBatch;
   readonly #endTokens: readonly number[];
 
-  /** @param modelId what requests call the base */
+  /** Puts the model into eval mode. @param modelId what requests call the base */
   constructor(model: CausalLM, tokenizer: Tokenizer, modelId: string, limits: Limits) {
     this.#model = model.eval();
     this.tokenizer = tokenizer;

@@ -11,6 +11,6 @@
 
 export { ApiError, type ErrorBody, type ErrorStatus } from "./api_error.ts";
 export { AdapterShelf, type ShelvedAdapter } from "./adapter_shelf.ts";
-export { type AppOptions, createApp } from "./app.ts";
+export { type App, type AppOptions, createApp } from "./app.ts";
 export { Engine, type Limits, type StartedAnswer } from "./engine.ts";
 export type { ChatBody, CommonBody, CompletionBody, MessageBody } from "./requests.ts";

@@ -11,42 +11,65 @@ import { ApiError } from "./api_error.ts";
 export interface CommonBody {
   /** Id of the base, or name of an adapter. */
   readonly model: string;
+  /** Tokens of an answer at most; default the server's greatest. */
   readonly max_tokens?: number | null;
+  /** Divides the logits; 0: greedy. Default the model's own, else 1. */
   readonly temperature?: number | null;
+  /** Mass of the tokens to sample from. */
   readonly top_p?: number | null;
+  /** Number of tokens to sample from; 0 and -1: all. */
   readonly top_k?: number | null;
+  /** Least probability, as a part of the greatest one. */
   readonly min_p?: number | null;
+  /** Subtracted once from the logits of every token that was generated. */
   readonly presence_penalty?: number | null;
+  /** Above 1, tokens that occurred become less likely. */
   readonly repetition_penalty?: number | null;
   /** Answers to each prompt. */
   readonly n?: number | null;
+  /** Texts that end an answer, and are not part of it. */
   readonly stop?: string | readonly string[] | null;
+  /** Repeats a sampled answer; default a random one. */
   readonly seed?: number | null;
+  /** Whether the answer comes as events. */
   readonly stream?: boolean | null;
+  /** Whether the last event has the usage. */
   readonly stream_options?: { readonly include_usage?: boolean | null } | null;
 }
 
 /** A message of a conversation. */
 export interface MessageBody {
+  /** Who speaks; "developer" is read as "system". */
   readonly role: "system" | "developer" | "user" | "assistant" | "tool";
+  /** What is said, as text or as parts of text. */
   readonly content?: string | readonly { readonly type: "text"; readonly text: string }[] | null;
+  /** Other fields, which are the template's. */
   readonly [field: string]: unknown;
 }
 
 /** A body of `/v1/chat/completions`. */
 export interface ChatBody extends CommonBody {
+  /** The conversation so far. */
   readonly messages: readonly MessageBody[];
+  /** The newer name of `max_tokens`. */
   readonly max_completion_tokens?: number | null;
+  /** Functions that the template shows the model. */
   readonly tools?: readonly object[] | null;
+  /** "none" hides the tools. */
   readonly tool_choice?: "none" | "auto" | null;
+  /** Whether each token comes with its log-probability. */
   readonly logprobs?: boolean | null;
+  /** Most likely tokens that are listed with each token. */
   readonly top_logprobs?: number | null;
+  /** Variables of the template. */
   readonly chat_template_kwargs?: Readonly<Record<string, unknown>> | null;
 }
 
 /** A body of `/v1/completions`. */
 export interface CompletionBody extends CommonBody {
+  /** Texts or token ids to continue. */
   readonly prompt: string | readonly string[] | readonly number[] | readonly (readonly number[])[];
+  /** Most likely tokens that are listed with each token, whose log-probability comes with it; default: none does. */
   readonly logprobs?: number | null;
 }
 
