@@ -76,7 +76,7 @@ export async function connectHub(
 ): Promise<HubConnection> {
   return {
     hubUrl: (options.hubUrl ?? environment("HF_ENDPOINT") ?? HUB_URL).replace(/\/+$/, ""),
-    fetch: options.fetch ?? fetch,
+    fetch: options.fetch ?? ((input, init) => fetch(input, init)), // a browser's own must be called bare
     token: cleanToken(options.token ?? await storedToken() ?? ""),
     timeouts: { connectMs: 10_000, stallMs: 30_000, retryMs: 500, ...options.timeouts },
   };

@@ -228,7 +228,15 @@ export function servePushHub(): PushHub {
   };
   const place = { port: 0, hostname: "127.0.0.1", onListen: () => {} };
   const server = Deno.serve(place, answer);
-  const storage = Deno.serve(place, answer);
+  // pages reach the storage of the real hub too, which allows their origin
+  const allowed = { "Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "ETag" };
+  const asked = { "Access-Control-Allow-Methods": "PUT, POST", "Access-Control-Allow-Headers": "*" };
+  const storage = Deno.serve(place, async (request) => {
+    if (request.method === "OPTIONS") return new Response(null, { headers: { ...allowed, ...asked } });
+    const response = await answer(request);
+    for (const [name, value] of Object.entries(allowed)) response.headers.set(name, value);
+    return response;
+  });
   hub.url = `http://127.0.0.1:${server.addr.port}`;
   hub.storage = `http://127.0.0.1:${storage.addr.port}`;
   return hub;
