@@ -66,12 +66,13 @@ Deno.test("every entry resolves by its name in the package, and the browser bund
     const specifier = `@peft/webgpu${name.slice(1)}`;
     assertEquals((config.imports as Record<string, string>)[specifier], path);
     const entry = await import(`../${path.slice(2)}`);
+    assert(Object.keys(entry).length > 0, name);
+    if (name === "./serve") continue; // a server's, which no page has
     assertEquals(
       Object.keys(entry).filter((key) => (all as Record<string, unknown>)[key] !== entry[key]),
       [],
       name,
     );
-    assert(Object.keys(entry).length > 0, name);
   }
 });
 
