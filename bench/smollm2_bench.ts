@@ -1,9 +1,13 @@
 /**
  * SmolLM2-135M-Instruct: load time, LoRA step (r = 8 on q_proj and v_proj), decoding, peak bytes, launches, with float32
- * and float16 weights; GPT-2 small's step beside it, by multiply-adds, also in turn. Needs pip or the file in the cache.
- * Run: deno run -A bench/smollm2_bench.ts [--steps 4]
+ * and float16 weights; GPT-2 small's step beside it, by multiply-adds, also in turn; PyTorch and llama.cpp on the same
+ * cores in the same run. Needs pip or the file in the cache, and for the peers a Python with torch, transformers and peft,
+ * and npm.
+ * Run: deno run -A bench/smollm2_bench.ts [--steps 4] [--python PATH] [--only float32,float16,gpt2,turns,peers]
  * @module
  */
+import { dirname } from "node:path";
+import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { type Tensor, tidy } from "../autograd/mod.ts";
 import { type Device, initDevice } from "../gpu/mod.ts";
@@ -15,6 +19,7 @@ import {
   type LlamaForCausalLM,
 } from "../model/mod.ts";
 import { getPeftModel, LoraConfig, type PeftModel } from "../peft/mod.ts";
+import { fetchLlamaCpp } from "../tools/fetch_llama_cpp.ts";
 import { fetchSmolLM2 } from "../tools/fetch_smollm2.ts";
 import { AdamW } from "../train/mod.ts";
 import { LEARNING_RATE, tokenRows } from "./gpt_cases.ts";
@@ -116,18 +121,78 @@ function say(row: Row): Row {
   return row;
 }
 
+const lora = (targetModules: string[]) => new LoraConfig({ r: 8, targetModules, taskType: "CAUSAL_LM" });
+
+/** What a program prints. @throws {Error} if it fails */
+async function output(command: string, args: string[]): Promise<string> {
+  const { success, stdout, stderr } = await new Deno.Command(command, { args, stdin: "null" }).output();
+  if (success) return new TextDecoder().decode(stdout).trim();
+  throw new Error(`Cannot run ${command}: ${new TextDecoder().decode(stderr).slice(-500)}`);
+}
+
+const besideThis = (path: string) => fileURLToPath(new URL(path, import.meta.url));
+
+/** Decoding, and with PyTorch training, by others on the CPU: what they print, as it is. */
+async function runPeers(path: string, python: string | undefined): Promise<void> {
+  if (python) {
+    console.log("PyTorch, float32, 2 threads");
+    console.log(await output(python, [besideThis("./smollm2_torch.py"), dirname(path), "2"]));
+  }
+  const folder = await fetchLlamaCpp();
+  if (folder === null) return;
+  console.log("llama.cpp, the file as it is, 2 threads");
+  console.log(await output("node", [besideThis("./peers/smollm2_llama_cpp.mjs"), folder, path, "2"]));
+}
+
+/** GPT-2 small's steps, and steps of both in turn. */
+async function besideGpt2(
+  device: Device,
+  path: string,
+  steps: number,
+  only: readonly string[],
+): Promise<{ rows: Row[]; turns: Row[] }> {
+  const [rows, turns]: [Row[], Row[]] = [[], []];
+  const config = new GPT2Config({ residPdrop: 0, embdPdrop: 0, attnPdrop: 0 });
+  const gpt2 = getPeftModel(new GPT2LMHeadModel(config, { device, seed: 1 }), lora(["c_attn"]));
+  for (const length of only.includes("gpt2") ? [64, 256] : []) {
+    rows.push(say(await stepRow(device, "GPT-2 small, float32", gpt2, length, steps)));
+  }
+  if (!only.includes("turns")) {
+    gpt2.dispose();
+    return { rows, turns };
+  }
+  const smol = await AutoModelForCausalLM.fromPretrained<LlamaForCausalLM>(path, { dtype: "float32" });
+  const both = {
+    "SmolLM2, float32": getPeftModel(smol, lora(["q_proj", "v_proj"])),
+    "GPT-2 small, float32": gpt2,
+  };
+  for (const length of [64, 256]) turns.push(...(await inTurn(both, length, 2 * steps)).map(say));
+  for (const model of Object.values(both)) model.dispose();
+  return { rows, turns };
+}
+
+const PARTS = ["float32", "float16", "gpt2", "turns", "peers"] as const;
+
 async function main(): Promise<void> {
-  const { values } = parseArgs({ options: { steps: { type: "string", default: "3" } } });
+  const { values } = parseArgs({
+    options: {
+      steps: { type: "string", default: "3" },
+      python: { type: "string" },
+      only: { type: "string" },
+    },
+  });
   const steps = Number(values.steps);
+  const only = values.only?.split(",") ?? PARTS;
+  const strange = only.find((part) => !(PARTS as readonly string[]).includes(part));
+  if (strange !== undefined) throw new Error(`Cannot run "${strange}": --only takes ${PARTS.join(", ")}`);
   const path = await fetchSmolLM2();
   if (path === null) throw new Error("Cannot run: pip is required to fetch SmolLM2");
   const device = await initDevice();
-  console.log(device.adapterName);
-  const lora = (targetModules: string[]) => new LoraConfig({ r: 8, targetModules, taskType: "CAUSAL_LM" });
+  console.log(`${device.adapterName}, ${new Date().toISOString()}`);
   const rows: Row[] = [];
   const turns: Row[] = [];
   const decoding: Row[] = [];
-  for (const dtype of ["float32", "float16"] as const) {
+  for (const dtype of (["float32", "float16"] as const).filter((part) => only.includes(part))) {
     const start = performance.now();
     const model = await AutoModelForCausalLM.fromPretrained<LlamaForCausalLM>(path, { dtype });
     await device.sync();
@@ -157,21 +222,15 @@ async function main(): Promise<void> {
     peftModel.dispose();
     device.trim();
   }
-  const config = new GPT2Config({ residPdrop: 0, embdPdrop: 0, attnPdrop: 0 });
-  const gpt2 = getPeftModel(new GPT2LMHeadModel(config, { device, seed: 1 }), lora(["c_attn"]));
-  for (const length of [64, 256]) {
-    rows.push(say(await stepRow(device, "GPT-2 small, float32", gpt2, length, steps)));
+  if (only.includes("peers")) await runPeers(path, values.python);
+  if (only.includes("gpt2") || only.includes("turns")) {
+    const more = await besideGpt2(device, path, steps, only);
+    rows.push(...more.rows);
+    turns.push(...more.turns);
   }
-  const smol = await AutoModelForCausalLM.fromPretrained<LlamaForCausalLM>(path, { dtype: "float32" });
-  const both = {
-    "SmolLM2, float32": getPeftModel(smol, lora(["q_proj", "v_proj"])),
-    "GPT-2 small, float32": gpt2,
-  };
-  for (const length of [64, 256]) turns.push(...(await inTurn(both, length, 2 * steps)).map(say));
-  for (const model of Object.values(both)) model.dispose();
-  printTable("Step: LoRA r = 8", rows);
-  printTable("In turn, least of each", turns);
-  printTable("Decoding after 8 tokens", decoding);
+  if (rows.length > 0) printTable("Step: LoRA r = 8", rows);
+  if (turns.length > 0) printTable("In turn, least of each", turns);
+  if (decoding.length > 0) printTable("Decoding after 8 tokens", decoding);
 }
 
 if (import.meta.main) await main();
