@@ -46,10 +46,12 @@ export interface App {
   readonly fetch: (request: Request) => Response | Promise<Response>;
 }
 
+const isTimeout = (error: unknown) => error instanceof DOMException && error.name === "TimeoutError";
+
 /** What a client is told of an error that it did not cause. */
 function toApiError(error: unknown): ApiError {
   if (error instanceof ApiError) return error;
-  if (error instanceof DOMException && error.name === "TimeoutError") {
+  if (isTimeout(error)) {
     return new ApiError(408, "the answer took longer than this server allows", "timeout");
   }
   if (error instanceof DOMException && error.name === "AbortError") {
@@ -159,9 +161,11 @@ export function createApp(engine: Engine, options: AppOptions): App {
     start: () => StartedAnswer[],
   ): Promise<Response> {
     if (lost) throw new ApiError(503, "the device was lost; the server is about to end", "device_lost");
-    const left = new AbortController(); // the client is gone
-    c.req.raw.signal.addEventListener("abort", () => left.abort(), { once: true });
-    const signal = AbortSignal.any([left.signal, AbortSignal.timeout(options.timeoutMs)]);
+    const ending = new AbortController(); // before its time
+    const { signal } = ending;
+    const leave = () => ending.abort();
+    c.req.raw.signal.addEventListener("abort", leave, { once: true });
+    const hasLeft = () => signal.aborted && !isTimeout(signal.reason);
     const stops = [body.stop ?? []].flat();
     const answers = start().map((started) => ({
       ...started,
@@ -169,6 +173,8 @@ export function createApp(engine: Engine, options: AppOptions): App {
       follow: metrics.answer(body.model, started.promptTokens),
       tokens: 0,
     }));
+    // Not AbortSignal.timeout(), which would keep every answer until then.
+    const timer = setTimeout(() => ending.abort(new DOMException("", "TimeoutError")), options.timeoutMs);
     const n = body.n ?? 1;
     const prompts = answers.filter((_, i) => i % n === 0).reduce(
       (sum, { promptTokens }) => sum + promptTokens,
@@ -195,14 +201,17 @@ export function createApp(engine: Engine, options: AppOptions): App {
             await take(index, piece);
           }
         } catch (error) {
-          if (left.signal.aborted) reason = "cancelled";
+          if (hasLeft()) reason = "cancelled";
           noteError(error);
           for (const { request } of answers) request.cancel(); // the others of this request
           throw error;
         } finally {
           one.follow.end(reason);
         }
-      }));
+      })).finally(() => {
+        clearTimeout(timer);
+        c.req.raw.signal.removeEventListener("abort", leave);
+      });
     };
 
     if (!body.stream) {
@@ -220,7 +229,7 @@ export function createApp(engine: Engine, options: AppOptions): App {
     }
 
     return streamSSE(c, async (stream) => {
-      stream.onAbort(() => left.abort());
+      stream.onAbort(leave);
       const withUsage = body.stream_options?.include_usage === true;
       const send = (data: object) => stream.writeSSE({ data: JSON.stringify(data) });
       const chunk = (choices: readonly object[], rest: object = {}) =>
@@ -240,7 +249,7 @@ export function createApp(engine: Engine, options: AppOptions): App {
         if (withUsage) await chunk([], { usage: usage() });
         await stream.writeSSE({ data: "[DONE]" });
       } catch (error) {
-        if (!left.signal.aborted) await send(toApiError(error).body); // clients raise it
+        if (!hasLeft()) await send(toApiError(error).body); // clients raise it
       }
     });
   }
