@@ -15,6 +15,7 @@ import { noGrad, Tensor } from "../../../autograd/mod.ts";
 import { bindAdapters, getPeftModel, LoraConfig } from "../../../peft/mod.ts";
 import { randomise } from "../../peft/tiny_model.ts";
 import { FIXTURES, ownDevice } from "../../reference/fixtures.ts";
+import { computedPositions } from "./computed_positions.ts";
 
 /** Ids of all tokens that a request gets. */
 async function idsOf(request: BatchedRequest): Promise<number[]> {
@@ -44,22 +45,6 @@ async function alone(
   const { adapter: _, logProbs: __, eosTokenId = null, ...rest } = options;
   const [ids] = await model.generate([prompt], { ...rest, eosTokenId });
   return ids.slice(prompt.length);
-}
-
-/** Counts the positions that the model computes, padding included, until the next count. */
-function positionsOf(model: CausalLM): () => number {
-  let count = 0;
-  const { lastLogits } = model;
-  model.lastLogits = (inputs) => {
-    const ids = inputs.inputIds!;
-    count += "shape" in ids ? ids.shape[1] : ids[0].length;
-    return lastLogits.call(model, inputs);
-  };
-  return () => {
-    const seen = count;
-    count = 0;
-    return seen;
-  };
 }
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -181,7 +166,7 @@ for (const fixture of ["gpt2_tiny", "llama/mistral", "llama/gemma3"]) {
     const wanted = prompts.map((prompt): BatchRequest => ({ prompt, maxNewTokens: 6, eosTokenId: [] }));
     const expected = [];
     for (const request of wanted) expected.push(await alone(model, request));
-    const computed = positionsOf(model);
+    const computed = computedPositions(model);
     using batch = new ContinuousBatch(model, { maxRows: 8, prefillTokens: 64 });
     assertEquals(await idsOf(batch.add(wanted[0])), expected[0]);
     assertEquals(computed(), 19 + 5);
@@ -209,7 +194,7 @@ Deno.test("what is kept of prompts stays below its bound, is not shared between 
     promptCacheBytes: 60 * tokenBytes,
     bindAdapters: () => ({ run: (step) => step(), dispose() {} }),
   });
-  const computed = positionsOf(model);
+  const computed = computedPositions(model);
   const ask = (adapter: string | null, first: number) =>
     idsOf(
       batch.add({

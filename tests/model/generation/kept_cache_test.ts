@@ -21,25 +21,10 @@ import {
 import { noGrad } from "../../../autograd/mod.ts";
 import { randomise } from "../../peft/tiny_model.ts";
 import { FIXTURES, loadFixture, ownDevice } from "../../reference/fixtures.ts";
+import { computedPositions } from "./computed_positions.ts";
 
 const GREEDY: GenerateOptions = { maxNewTokens: 6, eosTokenId: null };
 const FIRST = [5, 17, 2, 3, 41];
-
-/** Counts the positions that the model computes, until the next count. */
-function positionsOf(model: CausalLM): () => number {
-  let count = 0;
-  const { lastLogits } = model;
-  model.lastLogits = (inputs) => {
-    const ids = inputs.inputIds!;
-    count += "shape" in ids ? ids.shape[1] : ids[0].length;
-    return lastLogits.call(model, inputs);
-  };
-  return () => {
-    const seen = count;
-    count = 0;
-    return seen;
-  };
-}
 
 for (const fixture of ["gpt2_tiny", "llama/mistral", "llama/gemma3", "llama/qwen3", "llama/llama_yarn"]) {
   Deno.test(`generate() of ${fixture} with a kept cache computes each turn's new tokens alone, with the same tokens`, async () => {
@@ -47,7 +32,7 @@ for (const fixture of ["gpt2_tiny", "llama/mistral", "llama/gemma3", "llama/qwen
     const model = await AutoModelForCausalLM.fromPretrained<CausalLM>(`${FIXTURES}${fixture}`, { device });
     await model.generate([FIRST], { ...GREEDY, maxNewTokens: 40 }); // makes tables of rotary positions
     const live = device.memory.liveBytes;
-    const computed = positionsOf(model);
+    const computed = computedPositions(model);
     const cache = new KVCache(model, device, 1, 0);
     let prompt = FIRST;
     for (const [turn, words] of [[7, 8], [9], [10, 11, 12]].entries()) {
@@ -83,7 +68,7 @@ Deno.test("generate() with a kept cache computes everything again under other ad
   model.setAdapter("b");
   await randomise(model, 5);
   using cache = new KVCache(base, base.device, 1, 8);
-  const computed = positionsOf(base);
+  const computed = computedPositions(base);
   const answers = new Set<string>();
   const same = async (positions: number, of: { generate: CausalLM["generate"] } = model, more = {}) => {
     const plain = await of.generate([FIRST], { ...GREEDY, ...more });
