@@ -58,9 +58,9 @@ export const ATTENTION_MUTANTS: readonly Mutant[] = [
     filter: "groups of 1, 2, 3 and 8",
   },
   {
-    file: "autograd/ops/linear.ts",
-    search: "residual: addend,",
-    replace: "residual: null,",
+    file: "autograd/ops/_linear_products.ts",
+    search: "residual: addend });",
+    replace: "residual: null });",
     tests: [`${OPS}/linear_test.ts`],
     filter: "what other ops have sent",
   },

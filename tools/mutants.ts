@@ -311,4 +311,25 @@ export const MUTANTS: readonly Mutant[] = [
     tests: ["tests/io/atomic_file_test.ts"],
     filter: "syncs it before the rename",
   },
+  {
+    file: "model/generation/shared_cache.ts",
+    search: "columns - tokens - 1,",
+    replace: "columns - tokens,",
+    tests: ["tests/model/generation/continuous_batch_test.ts"],
+    filter: "gpt2_tiny that computes 5 tokens",
+  },
+  {
+    file: "model/generation/batch_prefill.ts",
+    search: "to: past - starts[i] }",
+    replace: "to: 0 }",
+    tests: ["tests/model/generation/continuous_batch_test.ts"],
+    filter: "of gpt2_tiny that begin alike",
+  },
+  {
+    file: "model/generation/prompt_cache.ts",
+    search: "if (entry.adapter !== adapter) continue;",
+    replace: "",
+    tests: ["tests/model/generation/continuous_batch_test.ts"],
+    filter: "not shared between adapters",
+  },
 ];
