@@ -3,7 +3,7 @@
  * @module
  */
 
-import { basename, isAbsolute, join, normalize } from "@std/path";
+import { basename, isAbsolute, join, normalize, resolve } from "@std/path";
 import { ApiError, createApp, Engine } from "@peft/webgpu/serve";
 import { integer, number, text } from "../options/rules.ts";
 import { type Command, UsageError, type Values } from "./command.ts";
@@ -75,13 +75,19 @@ function adapterSource(folder: string | undefined): (path: string) => string {
         "path",
       );
     }
-    return join(folder, inside);
+    return join(resolve(folder), inside); // absolute, so that what is not there is not looked for on the hub
   };
 }
 
 /** Adapter folders in a folder, by name. */
 async function adaptersIn(folder: string): Promise<string[]> {
   const names: string[] = [];
+  const isAdapter = await Deno.stat(join(folder, "adapter_config.json")).then(() => true, () => false);
+  if (isAdapter) {
+    throw new UsageError(
+      `Cannot run serve: --adapters must be a folder of adapter folders, received "${folder}", which is an adapter itself; its name is to be that of a folder in it`,
+    );
+  }
   try {
     for await (const { name } of Deno.readDir(folder)) {
       const config = await Deno.stat(join(folder, name, "adapter_config.json")).catch(() => null);
@@ -104,6 +110,17 @@ function environmentKey(): string | null {
   }
 }
 
+/** The key that clients must send, or null. @throws {UsageError} for one that no client can send */
+function apiKeyOf(given: string | undefined): string | null {
+  const key = given ?? environmentKey();
+  if (key === null || /^[\x21-\x7e]+$/.test(key)) return key;
+  throw new UsageError(
+    `Cannot run serve: the API key must be of letters, digits and signs without spaces, received ${
+      key === "" ? "an empty one" : "another"
+    }`,
+  );
+}
+
 /** Loads the model and every adapter of the folder. */
 async function openEngine(values: Values<typeof flags>): Promise<Engine> {
   const folder = values.adapters;
@@ -111,10 +128,16 @@ async function openEngine(values: Values<typeof flags>): Promise<Engine> {
   const { base, baseName } = await load("serve", values);
   const tokenizer = await loadTokenizer(baseName, values);
   const isPath = await Deno.stat(baseName).then(() => true, () => false);
+  const modelId = values["served-model-name"] ?? (isPath ? basename(normalize(baseName), ".gguf") : baseName);
+  if (names.includes(modelId)) {
+    throw new UsageError(
+      `Cannot run serve: names that tell models apart are required, received "${modelId}" for the base and for an adapter; name the base by --served-model-name`,
+    );
+  }
   const engine = new Engine(
     base,
     tokenizer,
-    values["served-model-name"] ?? (isPath ? basename(normalize(baseName), ".gguf") : baseName),
+    modelId,
     {
       maxRows: values["max-rows"],
       maxWaiting: values["max-waiting"],
@@ -125,7 +148,7 @@ async function openEngine(values: Values<typeof flags>): Promise<Engine> {
   );
   for (const name of names) {
     try {
-      await engine.adapters.add(name, join(folder!, name));
+      await engine.adapters.add(name, join(resolve(folder!), name));
     } catch (error) {
       throw new UsageError(`Cannot run serve: adapter "${name}" of --adapters: ${(error as Error).message}`);
     }
@@ -157,8 +180,8 @@ export const serve: Command<typeof flags> = {
     "./run serve --model model.gguf --dtype auto --port 8080 --max-rows 16",
   ],
   async run(values) {
+    const apiKey = apiKeyOf(values["api-key"]);
     const engine = await openEngine(values);
-    const apiKey = values["api-key"] ?? environmentKey();
     const { promise: lost, reject } = Promise.withResolvers<never>();
     const app = createApp(engine, {
       apiKey,
@@ -175,7 +198,9 @@ export const serve: Command<typeof flags> = {
         const names = [engine.modelId, ...engine.adapters.all.map(({ id }) => id)];
         console.log(`models: ${names.join(", ")}`);
         console.log(
-          `listening on http://${hostname}:${port}/v1${apiKey === null ? "" : ", with an API key"}`,
+          `listening on http://${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}/v1${
+            apiKey === null ? "" : ", with an API key"
+          }`,
         );
       },
     }, app.fetch);

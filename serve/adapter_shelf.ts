@@ -49,10 +49,24 @@ export class AdapterShelf {
     return this.#model!.peftConfig[name];
   }
 
-  /** Binds rows of a batch to adapters, by their names in the model. */
+  /**
+   * Binds rows of a batch to adapters, by their names in the model. Rows of the base stay bound while the first adapter comes
+   * and the last one goes, with which the model's layers change.
+   */
   readonly bind = (names: readonly (string | null)[]): BoundRows => {
-    if (this.#model) return bindAdapters(this.#model, names);
-    return { run: (step) => step(), dispose() {} }; // no adapter was ever loaded
+    let model = this.#model;
+    const bindTo = (adapted: typeof model) => adapted && bindAdapters(adapted, names);
+    let bound = bindTo(model);
+    return {
+      run: (step) => {
+        if (this.#model !== model) {
+          bound?.dispose();
+          bound = bindTo(model = this.#model);
+        }
+        return bound ? bound.run(step) : step();
+      },
+      dispose: () => bound?.dispose(),
+    };
   };
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
@@ -76,7 +90,8 @@ export class AdapterShelf {
         else this.#model = await PeftModel.fromPretrained(this.#base, source, { adapterName: name });
         this.#check(name);
       } catch (error) {
-        throw new ApiError(400, (error as Error).message, "adapter_not_loaded", "path");
+        const message = (error as Error).message.replaceAll(`"${name}"`, `"${id}"`);
+        throw new ApiError(400, message, "adapter_not_loaded", "path");
       }
       const adapter = { id, source, name, created: Math.floor(Date.now() / 1000) };
       this.#adapters.set(id, adapter);
@@ -89,8 +104,12 @@ export class AdapterShelf {
     try {
       bindAdapters(this.#model!, [name, null]).dispose();
     } catch (error) {
-      this.#model!.deleteAdapter(name);
-      throw error;
+      this.#delete(name);
+      throw new TypeError(
+        `Cannot serve adapter "${name}": one that shares a batch with others is required, received one that does not (${
+          (error as Error).message
+        })`,
+      );
     }
   }
 
@@ -105,9 +124,19 @@ export class AdapterShelf {
     this.#adapters.delete(id);
     return this.#inTurn(async () => {
       while (!isIdle(adapter)) await new Promise((resolve) => setTimeout(resolve, 20));
-      const [other] = this.#adapters.values();
-      if (other) this.#model!.setAdapter(other.name, { inferenceMode: true }); // the active one cannot go unnoticed
-      this.#model!.deleteAdapter(adapter.name);
+      this.#delete(adapter.name);
     });
+  }
+
+  /** Deletes an adapter; the last one's method goes with it, so that the next may be of another. */
+  #delete(name: string): void {
+    const other = Object.keys(this.#model!.peftConfig).find((one) => one !== name);
+    if (other === undefined) {
+      this.#model!.unload();
+      this.#model = null;
+      return;
+    }
+    this.#model!.setAdapter(other, { inferenceMode: true }); // the active one cannot go unnoticed
+    this.#model!.deleteAdapter(name);
   }
 }

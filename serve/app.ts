@@ -61,9 +61,26 @@ function toApiError(error: unknown): ApiError {
   return new ApiError(500, message, "internal_error");
 }
 
-/** A body as JSON. @throws {ApiError} 400 */
-async function bodyOf(c: Context): Promise<unknown> {
-  const text = await c.req.text();
+/** What is read of a body. @throws {ApiError} 408 where it is not there in time, 400 where it breaks off, and its own */
+async function arriving<T>(read: Promise<T>, timeoutMs: number): Promise<T> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<never>((_, reject) => {
+    const error = new ApiError(408, "the body took longer to arrive than this server allows", "timeout");
+    timer = setTimeout(() => reject(error), timeoutMs);
+  });
+  try {
+    return await Promise.race([read, late]);
+  } catch (error) {
+    if (error instanceof ApiError) throw error;
+    throw new ApiError(400, "the body broke off before its end", "incomplete_body");
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** A body as JSON. @throws {ApiError} 400, or 408 where it is not there in time */
+async function bodyOf(c: Context, timeoutMs: number): Promise<unknown> {
+  const text = await arriving(c.req.text(), timeoutMs);
   try {
     return JSON.parse(text);
   } catch (error) {
@@ -101,7 +118,11 @@ export function createApp(engine: Engine, options: AppOptions): App {
   const tooLarge = () => {
     throw new ApiError(413, `a body of at most ${options.maxBodyBytes} bytes is required`, "body_too_large");
   };
-  app.use("/v1/*", bodyLimit({ maxSize: options.maxBodyBytes, onError: tooLarge }));
+  const limitBody = bodyLimit({ maxSize: options.maxBodyBytes, onError: tooLarge });
+  app.use("/v1/*", async (c, next) => {
+    await arriving(limitBody(c, () => Promise.resolve()), options.timeoutMs); // reads one of unknown length
+    await next();
+  });
 
   app.get("/health", (c) => lost ? c.json({ status: "lost" }, 503) : c.json({ status: "ok" }));
   app.get(
@@ -132,7 +153,7 @@ export function createApp(engine: Engine, options: AppOptions): App {
   });
   app.get("/v1/adapters", (c) => c.json({ object: "list", data: engine.adapters.all.map(showAdapter) }));
   app.post("/v1/adapters", async (c) => {
-    const { name, path } = readAdapterBody(await bodyOf(c));
+    const { name, path } = readAdapterBody(await bodyOf(c, options.timeoutMs));
     if (name === modelId) {
       throw new ApiError(409, `"${name}" is the base model's id`, "adapter_exists", "name");
     }
@@ -145,19 +166,22 @@ export function createApp(engine: Engine, options: AppOptions): App {
   });
 
   app.post("/v1/chat/completions", async (c) => {
-    const body = readChatBody(await bodyOf(c));
-    return await answer(c, body, CHAT, () => engine.chat(body));
+    const begin = performance.now();
+    const body = readChatBody(await bodyOf(c, options.timeoutMs));
+    return await answer(c, body, CHAT, begin, () => engine.chat(body));
   });
   app.post("/v1/completions", async (c) => {
-    const body = readCompletionBody(await bodyOf(c));
-    return await answer(c, body, TEXT, () => engine.complete(body));
+    const begin = performance.now();
+    const body = readCompletionBody(await bodyOf(c, options.timeoutMs));
+    return await answer(c, body, TEXT, begin, () => engine.complete(body));
   });
 
-  /** Answers, in one piece or as a stream of events. */
+  /** Answers, in one piece or as a stream of events. @param begin when the request came, by `performance.now()` */
   async function answer(
     c: Context,
     body: ChatBody | CompletionBody,
     format: AnswerFormat,
+    begin: number,
     start: () => StartedAnswer[],
   ): Promise<Response> {
     if (lost) throw new ApiError(503, "the device was lost; the server is about to end", "device_lost");
@@ -165,6 +189,7 @@ export function createApp(engine: Engine, options: AppOptions): App {
     const { signal } = ending;
     const leave = () => ending.abort();
     c.req.raw.signal.addEventListener("abort", leave, { once: true });
+    if (c.req.raw.signal.aborted) leave();
     const hasLeft = () => signal.aborted && !isTimeout(signal.reason);
     const stops = [body.stop ?? []].flat();
     const answers = start().map((started) => ({
@@ -174,7 +199,8 @@ export function createApp(engine: Engine, options: AppOptions): App {
       tokens: 0,
     }));
     // Not AbortSignal.timeout(), which would keep every answer until then.
-    const timer = setTimeout(() => ending.abort(new DOMException("", "TimeoutError")), options.timeoutMs);
+    const left = Math.max(0, options.timeoutMs - (performance.now() - begin));
+    const timer = setTimeout(() => ending.abort(new DOMException("", "TimeoutError")), left);
     const n = body.n ?? 1;
     const prompts = answers.filter((_, i) => i % n === 0).reduce(
       (sum, { promptTokens }) => sum + promptTokens,

@@ -53,6 +53,8 @@ export class Engine {
   readonly #limits: Limits;
   readonly #batch: ContinuousBatch;
   readonly #endTokens: readonly number[];
+  /** Characters of the longest token, once they were counted. */
+  #longestToken: number | undefined;
 
   /** Puts the model into eval mode. @param modelId what requests call the base */
   constructor(model: CausalLM, tokenizer: Tokenizer, modelId: string, limits: Limits) {
@@ -105,7 +107,9 @@ export class Engine {
 
   /** Drops an adapter once the requests that use it are done. */
   removeAdapter(id: string): Promise<void> {
-    return this.adapters.remove(id, ({ name }) => !this.#batch.uses(name));
+    const name = this.adapters.get(id)?.name;
+    return this.adapters.remove(id, ({ name }) => !this.#batch.uses(name))
+      .then(() => this.#batch.forgetPrompts(name));
   }
 
   /** Begins the answers of a conversation. @throws {ApiError} for one that cannot be answered */
@@ -119,14 +123,19 @@ export class Engine {
       );
     }
     const { tools, tool_choice, chat_template_kwargs } = body;
+    this.#checkChoices(body, 1);
+    const messages = body.messages.map(plainMessage);
+    const options = {
+      addGenerationPrompt: true,
+      ...tools && tools.length > 0 && tool_choice !== "none" ? { tools } : {},
+      ...chat_template_kwargs ? { chatTemplateKwargs: chat_template_kwargs } : {},
+    };
     let prompt: number[];
     try {
-      prompt = tokenizer.applyChatTemplate(body.messages.map(plainMessage), {
-        addGenerationPrompt: true,
-        ...tools && tools.length > 0 && tool_choice !== "none" ? { tools } : {},
-        ...chat_template_kwargs ? { variables: chat_template_kwargs } : {},
-      });
+      this.#checkText(tokenizer.applyChatTemplate(messages, { ...options, tokenize: false }));
+      prompt = tokenizer.applyChatTemplate(messages, options);
     } catch (error) { // the template refuses an order of roles, say
+      if (error instanceof ApiError) throw error;
       throw new ApiError(400, (error as Error).message, "invalid_messages", "messages");
     }
     const maxTokens = body.max_completion_tokens ?? body.max_tokens;
@@ -142,6 +151,8 @@ export class Engine {
       : typeof given[0] === "number"
       ? [given as readonly number[]]
       : given as readonly (string | readonly number[])[];
+    this.#checkChoices(body, list.length);
+    for (const one of list) if (typeof one === "string") this.#checkText(one);
     const prompts = list.map((one) => typeof one === "string" ? this.tokenizer.encode(one) : one);
     if (prompts.some(({ length }) => length === 0)) {
       throw new ApiError(400, "prompt: a text of at least one token is required", "invalid_value", "prompt");
@@ -149,19 +160,44 @@ export class Engine {
     return this.#start({ body, prompts, maxTokens: body.max_tokens, logProbs: body.logprobs ?? -1 });
   }
 
+  /** Before prompts are tokenized. @throws {ApiError} 400 for more answers than a request may ask for */
+  #checkChoices({ n }: ChatBody | CompletionBody, prompts: number): void {
+    const { maxChoices, maxRows, maxWaiting } = this.#limits;
+    const most = Math.min(maxChoices, maxRows + maxWaiting);
+    const choices = prompts * (n ?? 1);
+    if (choices <= most) return;
+    throw new ApiError(
+      400,
+      `n: at most ${most} answers are given to one request, prompts times n; received ${choices}`,
+      "too_many_choices",
+      "n",
+    );
+  }
+
+  /**
+   * Before it is tokenized, which takes seconds for millions of characters, in which nobody else is served.
+   * @throws {ApiError} 400 for a text that is too long for the model whatever its tokens are
+   */
+  #checkText(text: string): void {
+    if (text.length <= this.maxPositions) return; // a character is one token at least where it is rare
+    const { tokenizer } = this;
+    // One more, as the space before a word is not part of the token's own text everywhere.
+    this.#longestToken ??= 1 + Array.from({ length: tokenizer.vocabSize }, (_, id) => tokenizer.decode([id]))
+      .reduce((longest, { length }) => Math.max(longest, length), 1);
+    const most = this.maxPositions * this.#longestToken;
+    if (text.length <= most || text.normalize("NFC").length <= most) return;
+    throw new ApiError(
+      400,
+      `this model's maximum context length is ${this.maxPositions} tokens; the request has a text of ${text.length} characters`,
+      "context_length_exceeded",
+    );
+  }
+
   #start({ body, prompts, maxTokens, logProbs }: Asked): StartedAnswer[] {
     const adapter = this.adapterOf(body.model)?.name ?? null;
-    const { maxChoices, maxRows, maxWaiting, maxNewTokens } = this.#limits;
+    const { maxRows, maxWaiting, maxNewTokens } = this.#limits;
     const n = body.n ?? 1;
     const choices = prompts.length * n;
-    if (choices > maxChoices) {
-      throw new ApiError(
-        400,
-        `n: at most ${maxChoices} answers are given at once, received ${choices}`,
-        "too_many_choices",
-        "n",
-      );
-    }
     const room = maxRows + maxWaiting - this.running - this.waiting;
     if (choices > room) {
       throw new ApiError(
@@ -182,7 +218,7 @@ export class Engine {
           const options = {
             ...{ prompt, adapter, logProbs, eosTokenId: this.#endTokens, maxNewTokens: limits[i] },
             ...sampling,
-            seed: (seed + started.length) % 2 ** 53,
+            seed: Number(BigInt.asUintN(53, BigInt(seed) + BigInt(started.length))),
           };
           started.push({ request: this.#batch.add(options), promptTokens: prompt.length });
         }

@@ -79,6 +79,8 @@ const between = (low: number, high: number) => v.pipe(v.number(), v.minValue(low
 /** A field that may be absent or null. */
 const maybe = <const Schema extends v.GenericSchema>(schema: Schema) => v.nullish(schema);
 
+const STOPS = "a text or up to 16 texts are required, none of them empty";
+
 /** Fields that both kinds of requests have. */
 const COMMON = {
   model: v.pipe(v.string(), v.nonEmpty("the id of a model or adapter is required")),
@@ -88,11 +90,14 @@ const COMMON = {
   top_k: maybe(count(-1, 1e9)),
   min_p: maybe(between(0, 1)),
   presence_penalty: maybe(between(-2, 2)),
-  repetition_penalty: maybe(v.pipe(v.number(), v.gtValue(0), v.maxValue(1e6))),
+  repetition_penalty: maybe(between(1e-6, 1e6)), // finite logits stay finite
   n: maybe(count(1, 128)),
   stop: maybe(v.union(
-    [v.pipe(v.string(), v.nonEmpty()), v.pipe(v.array(v.pipe(v.string(), v.nonEmpty())), v.maxLength(16))],
-    "a text or up to 16 texts are required, none of them empty",
+    [
+      v.pipe(v.string(), v.nonEmpty(STOPS)),
+      v.pipe(v.array(v.pipe(v.string(), v.nonEmpty(STOPS))), v.maxLength(16, STOPS)),
+    ],
+    STOPS,
   )),
   seed: maybe(count(-Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER)),
   stream: maybe(v.boolean()),

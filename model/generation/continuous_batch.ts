@@ -94,11 +94,9 @@ export class ContinuousBatch {
     return this.#waiting.length;
   }
 
-  /** Whether a request of this adapter is in the batch, or waits. */
+  /** Whether a request of this adapter is in the batch, or waits; one that ended is, until its row has left. */
   uses(adapter: string): boolean {
-    return [...this.#waiting, ...this.#prefilling, ...this.#rows].some(({ request, handle }) =>
-      request.adapter === adapter && !handle.isOver
-    );
+    return this.#all().some(({ request }) => request.adapter === adapter);
   }
 
   /**
@@ -333,9 +331,12 @@ export class ContinuousBatch {
     return this.#bound.rows;
   }
 
-  /** Forgets what is kept of prompts and answers: needed after weights, or those of an adapter, change. */
-  forgetPrompts(): void {
-    this.#prompts.clear();
+  /**
+   * Forgets what is kept of prompts and answers: needed after weights change.
+   * @param adapter of this adapter's requests alone, or null for the base's; default of all
+   */
+  forgetPrompts(adapter?: string | null): void {
+    this.#prompts.clear(adapter);
   }
 
   /** Ends every request and frees the memory once the device is done with what it has. */

@@ -80,9 +80,10 @@ export class PromptCache {
     entry.cache.dispose();
   }
 
-  /** Forgets everything. */
-  clear(): void {
-    for (const { cache } of this.#entries) cache.dispose();
-    this.#entries = [];
+  /** Forgets everything, or what an adapter computed. */
+  clear(adapter?: string | null): void {
+    for (const entry of this.#entries) {
+      if (adapter === undefined || entry.adapter === adapter) this.#drop(entry);
+    }
   }
 }

@@ -4,6 +4,7 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
+import { relative } from "@std/path";
 import { AutoModelForCausalLM, getPeftModel, type GPT2LMHeadModel, LoraConfig } from "@peft/webgpu";
 import { ownDevice } from "../reference/fixtures.ts";
 import { randomise } from "../peft/tiny_model.ts";
@@ -51,13 +52,15 @@ Deno.test("serve loads every adapter of its folder, stays within it, and finishe
       "--model",
       MODEL,
       "--adapters",
-      folder,
+      relative(Deno.cwd(), folder).replace(/^(?=[^.])/, "./"),
+      "--host",
+      "::1",
       "--port",
       "0",
       "--api-key",
       "k",
     ]);
-    const url = await line(/listening on (http:\S+), with an API key/);
+    const url = await line(/listening on (http:\/\/\[::1\]\S+), with an API key/);
     assert(output.text.includes("models: model, first.one\n"), output.text);
     const post = (path: string, body: object) =>
       fetch(`${url}${path}`, {
@@ -71,6 +74,9 @@ Deno.test("serve loads every adapter of its folder, stays within it, and finishe
       assertEquals([response.status, error.code], [400, "invalid_value"], path);
       assert(error.message.includes("within that of --adapters"), error.message);
     }
+    // What is not there is not looked for on the hub.
+    const absent = await (await post("/adapters", { name: "x", path: "absent" })).json();
+    assert(absent.error.message.includes("no such folder"), absent.error.message);
     const asked = {
       model: "first.one",
       prompt: "Once upon a time",
@@ -95,6 +101,16 @@ Deno.test("serve says what is wrong with what it is given, before it listens", a
       [["--model", MODEL, "--adapters", "/nowhere"], `--adapters must be a folder, received "/nowhere"`],
       [["--model", MODEL, "--port", "99999"], "--port must be an integer from 0 to 65535"],
       [["--model", MODEL, "--adapters", "tests/fixtures/lora"], `adapter "`],
+      [["--model", MODEL, "--adapters", "tests/fixtures/lora/c_attn"], "which is an adapter itself"],
+      [
+        ["--model", MODEL, "--adapters", "tests/fixtures/lora", "--served-model-name", "c_attn"],
+        `received "c_attn" for the base and for an adapter`,
+      ],
+      [
+        ["--model", MODEL, "--api-key", ""],
+        "the API key must be of letters, digits and signs without spaces",
+      ],
+      [["--model", MODEL, "--api-key", "a b"], "without spaces, received another"],
     ] as const
   ) {
     const { ended, output } = start(args);

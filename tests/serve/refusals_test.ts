@@ -256,3 +256,99 @@ Deno.test("a page of an allowed origin may ask; numbers that are not finite end 
     }
   }, { allowOrigin: "https://page.example", apiKey: "k" });
 });
+
+Deno.test("a body that is slow, breaks off, or is longer than any prompt ends its own request alone, soon and with a reason", async () => {
+  await withServer(async ({ url, engine, client, tokenizer }) => {
+    const port = Number(new URL(url).port);
+    for (const head of ["Content-Length: 100\r\n\r\n{", "Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"]) {
+      using connection = await Deno.connect({ hostname: "127.0.0.1", port });
+      await connection.write(new TextEncoder().encode(`POST /v1/completions HTTP/1.1\r\nHost: x\r\n${head}`));
+      const bytes = new Uint8Array(4096);
+      const text = new TextDecoder().decode(bytes.subarray(0, await connection.read(bytes) ?? 0));
+      assert(text.startsWith("HTTP/1.1 408") && text.includes("longer to arrive"), text);
+    }
+    const said: unknown[] = [];
+    const { error } = console;
+    console.error = (...words) => said.push(words);
+    try {
+      using connection = await Deno.connect({ hostname: "127.0.0.1", port });
+      await connection.write(
+        new TextEncoder().encode("POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"),
+      );
+      await pause(50);
+      connection.close();
+      await pause(100);
+    } catch (cause) {
+      if (!(cause instanceof Deno.errors.BadResource)) throw cause; // closed above, and by `using`
+    } finally {
+      console.error = error;
+    }
+    assertEquals(said, [], "a client's fault is none of the server's");
+
+    let tokenized = 0;
+    const { encode, applyChatTemplate } = tokenizer;
+    tokenizer.encode = (...given) => (tokenized++, encode(...given));
+    tokenizer.applyChatTemplate = ((messages, options) => {
+      if (options?.tokenize !== false) tokenized++;
+      return applyChatTemplate(messages, options);
+    }) as typeof applyChatTemplate;
+    const content = "a ".repeat(100_000);
+    for (
+      const [path, body, code] of [
+        ["completions", { ...ASKED, prompt: content }, "context_length_exceeded"],
+        ["completions", { ...ASKED, prompt: new Array(9).fill("a") }, "too_many_choices"],
+        [
+          "chat/completions",
+          { model: "base", messages: [{ role: "user", content }] },
+          "context_length_exceeded",
+        ],
+      ] as const
+    ) {
+      const response = await fetch(`${url}/v1/${path}`, { method: "POST", body: JSON.stringify(body) });
+      assertEquals([response.status, (await response.json()).error.code], [400, code]);
+    }
+    assertEquals(tokenized, 0, "none of them is tokenized");
+    await until(() => engine.running === 0, "nothing runs");
+    assertEquals((await client.completions.create(ASKED)).usage!.completion_tokens, 8);
+    assert(tokenized > 0);
+  }, { timeoutMs: 1000 });
+});
+
+Deno.test("what can never be answered is 400 and not 429; seeds and penalties at their ends hold; template variables arrive", async () => {
+  await withServer(
+    async ({ client, url, tokenizer }) => {
+      const refused = await assertRejects(
+        () => client.completions.create({ ...ASKED, n: 4 }),
+        OpenAI.BadRequestError,
+        "at most 3 answers",
+      );
+      assertEquals(refused.code, "too_many_choices");
+      const post = async (path: string, body: object) =>
+        await (await fetch(`${url}/v1/${path}`, { method: "POST", body: JSON.stringify(body) })).json();
+      assertEquals(
+        (await post("completions", { ...ASKED, repetition_penalty: 1e-300 })).error.param,
+        "repetition_penalty",
+      );
+      for (const stop of ["", [""], new Array(17).fill("a")]) {
+        const { error } = await post("completions", { ...ASKED, stop });
+        assertEquals(
+          error.message.split(": ")[1],
+          "a text or up to 16 texts are required, none of them empty",
+        );
+      }
+      const sampled = { ...ASKED, temperature: 2, max_tokens: 30 };
+      const { choices } = await post("completions", { ...sampled, n: 3, seed: Number.MAX_SAFE_INTEGER });
+      assertEquals(
+        new Set(choices.map(({ text }: { text: string }) => text)).size,
+        3,
+        JSON.stringify(choices),
+      );
+      tokenizer.chatTemplate = "{% if loud %}LOUD {% endif %}A:";
+      const chat = { model: "base", messages: [{ role: "user", content: "Hi" }], max_tokens: 1 };
+      const loud = await post("chat/completions", { ...chat, chat_template_kwargs: { loud: true } });
+      assertEquals(loud.usage?.prompt_tokens, tokenizer.encode("LOUD A:").length, JSON.stringify(loud));
+    },
+    {},
+    { maxRows: 2, maxWaiting: 1 },
+  );
+});

@@ -5,7 +5,15 @@
 
 import { assert, assertAllClose, assertEquals, assertRejects } from "@std/assert";
 import OpenAI from "openai";
-import { pause, until, withServer } from "./running_server.ts";
+import {
+  AutoModelForCausalLM,
+  getPeftModel,
+  type GPT2LMHeadModel,
+  IA3Config,
+  LoraConfig,
+  PromptTuningConfig,
+} from "@peft/webgpu";
+import { MODEL, pause, until, withServer } from "./running_server.ts";
 
 const TEXTS = [
   "Once upon a time",
@@ -228,5 +236,58 @@ Deno.test("adapters come and go while others generate; one that is dropped finis
     const gone = await fetch(`${url}/v1/adapters/one`, { method: "DELETE" });
     assertEquals([gone.status, (await gone.json()).error.code], [404, "adapter_not_found"]);
     assertEquals(await ask("two", TEXTS[1]), other, "the server serves on");
+  });
+});
+
+Deno.test("the first adapter comes and the last one goes while the base answers; one that cannot be served leaves nothing behind", async () => {
+  await withServer(async ({ client, engine, model, url, folder, alone }) => {
+    const asked = { model: "base", prompt: "Once upon a time", temperature: 0, max_tokens: 100 };
+    const expected = {
+      base: await alone(asked.prompt, null, 100),
+      one: await alone(asked.prompt, "one", 20),
+    };
+    for (
+      const [name, config] of [["virtual", new PromptTuningConfig({ numVirtualTokens: 3 })], [
+        "scaled",
+        new IA3Config({ targetModules: ["c_attn"], feedforwardModules: [] }),
+      ], ["dora", new LoraConfig({ r: 2, targetModules: ["c_attn"], useDora: true })]] as const
+    ) {
+      const base = await AutoModelForCausalLM.fromPretrained<GPT2LMHeadModel>(MODEL, {
+        device: model.device,
+      });
+      const peft = getPeftModel(base, config, name);
+      await peft.savePretrained(folder);
+      peft.dispose();
+    }
+    const add = async (name: string) => {
+      const response = await fetch(`${url}/v1/adapters`, { method: "POST", body: JSON.stringify({ name }) });
+      return { status: response.status, text: await response.text() };
+    };
+    const drop = async (name: string) => {
+      const response = await fetch(`${url}/v1/adapters/${name}`, { method: "DELETE" });
+      assertEquals(response.status, 200, await response.text());
+    };
+    await drop("one");
+    await drop("two");
+    for (const name of ["one", "scaled"]) {
+      let text = "";
+      let pieces = 0;
+      for await (const { choices: [choice] } of await client.completions.create({ ...asked, stream: true })) {
+        text += choice.text;
+        if (++pieces === 2) assertEquals((await add(name)).status, 201);
+        if (pieces === 30) await drop(name);
+      }
+      assertEquals(text, expected.base, `while ${name} came and went`);
+    }
+    for (const name of ["virtual", "dora"]) {
+      const { status, text } = await add(name);
+      assertEquals(status, 400, text);
+      assert(text.includes(`Cannot serve adapter \\"${name}\\"`), text);
+      assertEquals((await client.completions.create(asked)).choices[0].text, expected.base);
+    }
+    assertEquals((await add("one")).status, 201);
+    const other = await client.completions.create({ ...asked, model: "one", max_tokens: 20 });
+    assertEquals(other.choices[0].text, expected.one);
+    await until(() => engine.running === 0, "all rows are free");
   });
 });
