@@ -83,10 +83,13 @@ export class SharedCache extends KVCache {
       );
     }
     const end = Math.max(this.length, tokens);
-    if (end > this.#capacity || this.batch === this.#slots) {
+    const rows = this.batch + 1;
+    const isTooWide = !this.fitsBinding(rows, this.#capacity);
+    if (end > this.#capacity || rows > this.#slots || isTooWide) {
       const longest = Math.max(tokens, ...this.#lengths);
-      this.#move(longest <= this.#capacity ? this.#capacity : this.#room(longest), this.batch + 1, longest);
-    } else if (end > this.length) this.#move(this.#capacity, this.#slots, end);
+      const capacity = longest <= this.#capacity && !isTooWide ? this.#capacity : this.#room(longest, rows);
+      this.#move(capacity, rows, longest);
+    } else if (end > this.length) this.#move(this.#capacity, rows, end);
     const bytes = this.#bytes(tokens);
     const from = row * this.#bytes(source.capacity) + this.#bytes(source.length - tokens);
     const to = this.batch * this.#bytes(this.#capacity) + this.#bytes(this.length - tokens);
@@ -123,7 +126,7 @@ export class SharedCache extends KVCache {
     if (this.length < this.#capacity) return;
     const longest = Math.max(...this.#lengths);
     const isWorthIt = longest + 1 <= this.#capacity * 0.75;
-    this.#move(isWorthIt ? this.#capacity : this.#room(longest + 1), this.#slots, longest);
+    this.#move(isWorthIt ? this.#capacity : this.#room(longest + 1, this.batch), this.batch, longest);
   }
 
   /** Counts a token that a forward appended to every row. */
@@ -144,14 +147,18 @@ export class SharedCache extends KVCache {
     return Tensor.from(values, { shape: [this.batch, columns], device: this.#device });
   }
 
-  /** Tokens to take memory for where `tokens` are needed. */
-  #room(tokens: number): number {
-    return Math.min(this.#facts.maxPositions, Math.max(64, Math.ceil(tokens * 1.5 / 64) * 64));
+  /** Tokens to take memory for where `tokens` are needed: some to spare, as far as the rows lie within one binding. */
+  #room(tokens: number, rows: number): number {
+    const fitting = Math.floor(this.#device.limits.maxStorageBufferBindingSize / (rows * this.#bytes(1)));
+    const generous = Math.max(64, Math.ceil(tokens * 1.5 / 64) * 64);
+    return Math.max(tokens, Math.min(this.#facts.maxPositions, fitting, generous));
   }
 
   /** Moves every row into new memory, so that the rows end at column `length`. Without room for it, the rows are gone. */
-  #move(capacity: number, slots: number, length: number): void {
-    const room = slots <= this.#slots ? this.#slots : Math.max(slots, 2 * this.#slots);
+  #move(capacity: number, rows: number, length: number): void {
+    const wanted = rows <= this.#slots ? this.#slots : 2 * this.#slots;
+    const most = Math.floor(this.#device.limits.maxBufferSize / this.#bytes(capacity));
+    const room = Math.max(rows, Math.min(wanted, most));
     const before = this.#memory;
     const next: Tensor[] = [];
     try {

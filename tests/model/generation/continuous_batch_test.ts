@@ -11,7 +11,7 @@ import {
   type CausalLM,
   ContinuousBatch,
 } from "../../../model/mod.ts";
-import { noGrad, Tensor } from "../../../autograd/mod.ts";
+import { Device, noGrad, Tensor } from "../../../autograd/mod.ts";
 import { bindAdapters, getPeftModel, LoraConfig } from "../../../peft/mod.ts";
 import { randomise } from "../../peft/tiny_model.ts";
 import { FIXTURES, ownDevice } from "../../reference/fixtures.ts";
@@ -94,6 +94,23 @@ Deno.test("a continuous batch outlives its longest row many times over: rows mov
     for (const kind of kinds) assertEquals(await idsOf(batch.add([whole, half][kind])), expected[kind]);
   };
   await Promise.all([chain([1, 0, 1]), chain([0, 1, 0]), chain([1, 1, 1, 0])]);
+  model.dispose();
+});
+
+Deno.test("rows of a continuous batch lie within one binding of the device, with the room that is kept for their next tokens", async () => {
+  const { gpuDevice } = await ownDevice();
+  const limits = { maxStorageBufferBindingSize: 2 ** 16, maxBufferSize: 2 ** 17 };
+  const device = await Device.create({ device: gpuDevice, limits });
+  const model = await AutoModelForCausalLM.fromPretrained<CausalLM>(`${FIXTURES}gpt2_tiny`, { device });
+  using batch = new ContinuousBatch(model, { maxRows: 12, promptCacheBytes: 0 });
+  const wanted: BatchRequest[] = Array.from({ length: 24 }, (_, i) => ({
+    prompt: [5 + i, 7],
+    maxNewTokens: i === 20 ? 40 : 4 + i % 7,
+    eosTokenId: [],
+  }));
+  const expected = [];
+  for (const request of wanted) expected.push(await alone(model, request));
+  assertEquals(await Promise.all(wanted.map((request) => idsOf(batch.add(request)))), expected);
   model.dispose();
 });
 
