@@ -270,7 +270,7 @@ export function createApp(engine: Engine, options: AppOptions): App {
           const says = piece.text !== "" || piece.finishReason !== null ||
             piece.tokens.some(({ logProbs }) => logProbs);
           if (says) await chunk([format.delta(index, piece, places[index], engine.tokenizer)]);
-          places[index] += piece.text.length;
+          for (const { id } of piece.tokens) places[index] += engine.tokenizer.decode([id]).length;
         });
         if (withUsage) await chunk([], { usage: usage() });
         await stream.writeSSE({ data: "[DONE]" });

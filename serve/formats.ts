@@ -32,7 +32,7 @@ export interface AnswerFormat {
     reason: string,
     tokenizer: Tokenizer,
   ): object;
-  /** A choice of a chunk. @param at characters of the answer before this piece */
+  /** A choice of a chunk. @param at characters of the tokens before this piece */
   delta(index: number, piece: AnswerPiece, at: number, tokenizer: Tokenizer): object;
 }
 

@@ -291,3 +291,26 @@ Deno.test("the first adapter comes and the last one goes while the base answers;
     await until(() => engine.running === 0, "all rows are free");
   });
 });
+
+Deno.test("a stream's log-probabilities and their places are those of the whole answer, while text is held back for a stop", async () => {
+  await withServer(async ({ client }) => {
+    const asked = { model: "base", prompt: "Once upon a time", temperature: 0, max_tokens: 20, logprobs: 1 };
+    const free = (await client.completions.create(asked)).choices[0];
+    const stop = `${free.text.slice(3, 15)}\0`; // is begun, and never found
+    const whole = (await client.completions.create({ ...asked, stop })).choices[0];
+    assertEquals(whole, free);
+    let text = "";
+    const offsets: number[] = [];
+    const probabilities: unknown[] = [];
+    for await (
+      const { choices: [choice] } of await client.completions.create({ ...asked, stop, stream: true })
+    ) {
+      text += choice.text;
+      offsets.push(...choice.logprobs?.text_offset ?? []);
+      probabilities.push(...choice.logprobs?.token_logprobs ?? []);
+    }
+    assertEquals(text, whole.text);
+    assertEquals(offsets, whole.logprobs!.text_offset);
+    assertEquals(probabilities, whole.logprobs!.token_logprobs);
+  });
+});
