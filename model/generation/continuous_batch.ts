@@ -36,7 +36,8 @@ const BLOCK_MS = 50;
 const MAX_BLOCK = 16;
 
 /**
- * A model that serves many requests at once.
+ * A model that serves many requests at once; one after another where rotary embeddings of rope_type "dynamic" would make an
+ * answer depend on its neighbours.
  *
  * ```ts
  * import { AutoModelForCausalLM, AutoTokenizer } from "@peft/webgpu";
@@ -76,12 +77,17 @@ export class ContinuousBatch {
       throw new RangeError(`Cannot make a batch: ${name} must be a positive integer, received ${value}`);
     }
     this.#model = model;
-    this.#maxRows = maxRows;
-    this.#prefillTokens = prefillTokens;
+    const { facts } = model;
+    const isAlone = facts.hasDynamicPositions === true; // its rotations follow the longest row, and the longest prompt
+    this.#maxRows = isAlone ? 1 : maxRows;
+    this.#prefillTokens = isAlone ? facts.maxPositions : prefillTokens;
     this.#bind = bindAdapters;
     this.#cache = new SharedCache(model, model.device);
-    const { facts } = model;
-    this.#prompts = new PromptCache(model, promptCacheBytes, facts.numLayers * keyValueSize(facts) * 4);
+    this.#prompts = new PromptCache(
+      model,
+      isAlone ? 0 : promptCacheBytes,
+      facts.numLayers * keyValueSize(facts) * 4,
+    );
   }
 
   /** Requests that generate or whose prompt is being computed. */

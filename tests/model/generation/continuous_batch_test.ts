@@ -114,6 +114,25 @@ Deno.test("rows of a continuous batch lie within one binding of the device, with
   model.dispose();
 });
 
+Deno.test("requests to a model with dynamic rotary embeddings get what they get alone, whatever waits beside them", async () => {
+  for (const fixture of ["llama_dynamic", "llama_dynamic_long"]) {
+    const model = await AutoModelForCausalLM.fromPretrained<CausalLM>(`${FIXTURES}llama/${fixture}`, {
+      device: await ownDevice(),
+    });
+    const { vocabSize, maxPositions } = model.facts;
+    using batch = new ContinuousBatch(model, { prefillTokens: 5 });
+    const wanted: BatchRequest[] = [[5, 30], [9, 20], [30, 6], [12, 20]].map(([length, maxNewTokens]) => ({
+      prompt: Array.from({ length }, (_, i) => (i * 7 + 1) % vocabSize),
+      maxNewTokens: Math.min(maxNewTokens, maxPositions - length),
+      eosTokenId: [],
+    }));
+    const expected = [];
+    for (const request of wanted) expected.push(await alone(model, request));
+    assertEquals(await Promise.all(wanted.map((request) => idsOf(batch.add(request)))), expected);
+    model.dispose();
+  }
+});
+
 Deno.test("rows of a continuous batch go through their own adapters, which come and go", async () => {
   const device = await ownDevice();
   const base = await AutoModelForCausalLM.fromPretrained<CausalLM>(`${FIXTURES}llama/qwen3`, { device });
