@@ -10,7 +10,7 @@ import { makeDirectory } from "./files.ts";
 import { connectHub, type HubOptions } from "./hub.ts";
 import { cleanToken, tokenPath } from "./hub_cache.ts";
 import { HubError } from "./hub_errors.ts";
-import { uploadFetch } from "./hub_upload.ts";
+import { TOKEN_FORM, uploadFetch } from "./hub_upload.ts";
 
 /** Options of calls that ask the hub who somebody is. */
 export type AccountOptions = Pick<HubOptions, "token" | "hubUrl" | "fetch" | "timeouts">;
@@ -46,9 +46,8 @@ export async function whoAmI(options: AccountOptions = {}): Promise<Account> {
   }
   const { whoAmI: ask } = await import("@huggingface/hub");
   try {
-    // the connection's fetch puts the real token in its place
     const answer = await ask({
-      accessToken: "hf_",
+      accessToken: TOKEN_FORM,
       hubUrl: connection.hubUrl,
       fetch: uploadFetch(connection),
     });

@@ -12,7 +12,7 @@ import { type FolderOutput, openTarget } from "./folder_target.ts";
 import { connectHub, type HubOptions, isHubId, isOffline } from "./hub.ts";
 import { HubError } from "./hub_errors.ts";
 import type { HubConnection } from "./hub_fetch.ts";
-import { uploadFetch } from "./hub_upload.ts";
+import { TOKEN_FORM, uploadFetch } from "./hub_upload.ts";
 import { addTags, joinCard, setKey, splitCard } from "./model_card.ts";
 import { makeWorkplace } from "./push_workplace.ts";
 import { quote } from "./relative_path.ts";
@@ -86,12 +86,6 @@ export interface Pushed {
   /** Where they lie on disk, in place of `save`. */
   readonly folder?: string;
 }
-
-/**
- * What `@huggingface/hub` is given for a token. It wants one that begins so; the connection's fetch puts the real one in
- * its place, for requests to the hub itself alone.
- */
-const TOKEN_FORM = "hf_";
 
 /** What a call of the hub library failed with, for a user. */
 function pushError(cause: unknown, id: string): unknown {
@@ -322,7 +316,7 @@ export async function uploadFolder(
   return await pushToHub(repoId, options, { kind: "folder", folder });
 }
 
-/** One commit of all files; reports the way there. */
+/** One commit of all files; reports the progress of each. */
 async function commitAll(
   connection: HubConnection,
   id: string,

@@ -7,6 +7,12 @@
 import { HubError } from "./hub_errors.ts";
 import { apiFetch, type HubConnection, isTransient, waitToRetry } from "./hub_fetch.ts";
 
+/**
+ * What `@huggingface/hub` is given for a token. It wants one that begins so; the connection's fetch puts the real one in
+ * its place, for requests to the hub itself alone.
+ */
+export const TOKEN_FORM = "hf_";
+
 /** Tries of one request. */
 const TRIES = 4;
 

@@ -14,10 +14,13 @@ const UNITS: Readonly<Record<string, number>> = {
   KIB: 2 ** 10,
   MIB: 2 ** 20,
   GIB: 2 ** 30,
+  TIB: 2 ** 40,
 };
 
 const FILE = "model.safetensors";
 const INDEX = `${FILE}.index.json`;
+/** Names of shards in an index. */
+const SHARD = /(?<=")model-\d{5}-of-\d{5}\.safetensors(?=")/g;
 
 /** The bytes that `maxShardSize` says; Infinity for none. @throws {TypeError} for what is no size */
 export function parseShardSize(size: number | string | undefined): number {
@@ -53,7 +56,8 @@ function split(
 
 /**
  * Writes `model.safetensors`; where that would have more than `maxBytes`, `model-00001-of-0000N.safetensors` and so on
- * with `model.safetensors.index.json`. What an earlier saving left of the other form is removed.
+ * with `model.safetensors.index.json`. What an earlier saving left is removed: the file of the other form, and shards that
+ * its index names.
  */
 export async function writeShards(
   target: FolderTarget,
@@ -62,9 +66,12 @@ export async function writeShards(
 ): Promise<void> {
   const shards = split(entries, maxBytes);
   const metadata = { format: "pt" };
+  const old = new Set((await target.readText(INDEX))?.match(SHARD));
   if (shards.length === 1) {
     await target.write(FILE, safetensorsPieces(entries, metadata));
-    return await target.remove(INDEX);
+    await target.remove(INDEX);
+    for (const name of old) await target.remove(name);
+    return;
   }
   const weightMap: Record<string, string> = {};
   const count = String(shards.length).padStart(5, "0");
@@ -76,4 +83,6 @@ export async function writeShards(
   const total = Object.values(entries).reduce((sum, entry) => sum + byteLengthOf(entry), 0);
   await writeJsonTo(target, INDEX, { metadata: { total_size: total }, weight_map: weightMap });
   await target.remove(FILE);
+  const written = new Set(Object.values(weightMap));
+  for (const name of old) if (!written.has(name)) await target.remove(name);
 }

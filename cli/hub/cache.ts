@@ -36,7 +36,7 @@ export const cache: Command<typeof flags> = {
       console.log(`${id.padEnd(width)}  ${megabytes(byteLength).padStart(11)}  ${names}`);
     }
     const total = models.reduce((sum, { byteLength }) => sum + byteLength, 0);
-    console.log(`${models.length} models, ${megabytes(total)}`);
+    console.log(`${models.length} ${models.length === 1 ? "model" : "models"}, ${megabytes(total)}`);
     return { models, byteLength: total };
   },
 };

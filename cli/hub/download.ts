@@ -23,7 +23,7 @@ export const download: Command<typeof flags> = {
   name: "download",
   summary: "Fetch a model into the cache that is shared with Python",
   flags,
-  permissions: ["--allow-read", "--allow-write", "--allow-net", "--allow-env"],
+  permissions: ["--allow-read", "--allow-write", "--allow-net", "--allow-env", "--allow-sys=homedir"],
   examples: [
     "./run download --model HuggingFaceTB/SmolLM2-135M-Instruct",
     `./run download --model org/name-GGUF --include "*q8_0.gguf"`,
