@@ -10,10 +10,15 @@ import type { KVCache } from "./kv_cache.ts";
 import type { SamplingOptions } from "./sampling.ts";
 import { topLogProbs } from "./token_log_probs.ts";
 
-/** A request and what it has on the device. */
-export interface Row {
+/** A request that waits for a row: nothing of it is on the device. */
+export interface WaitingRow {
   readonly request: Required<Omit<BatchRequest, keyof SamplingOptions>>;
   readonly handle: BatchedRequest;
+  readonly sampling: Required<SamplingOptions>;
+}
+
+/** A request and what it has on the device. */
+export interface Row extends WaitingRow {
   readonly sampler: TokenSampler;
   /** The cache of the prompt, until the row joins the others. */
   cache: KVCache | null;

@@ -13,7 +13,15 @@ import type { GenerativeModel } from "./decode.ts";
 import { PromptCache } from "./prompt_cache.ts";
 import { resolveSampling } from "./sampling.ts";
 import { SharedCache } from "./shared_cache.ts";
-import { type Choices, chooseTokens, type Flight, giveTokens, readTokens, type Row } from "./batch_tokens.ts";
+import {
+  type Choices,
+  chooseTokens,
+  type Flight,
+  giveTokens,
+  readTokens,
+  type Row,
+  type WaitingRow,
+} from "./batch_tokens.ts";
 
 /** What a batch is made of. */
 export interface ContinuousBatchOptions {
@@ -61,7 +69,7 @@ export class ContinuousBatch {
   readonly #bind: BindRows;
   readonly #cache: SharedCache;
   readonly #prompts: PromptCache;
-  readonly #waiting: Row[] = [];
+  readonly #waiting: WaitingRow[] = [];
   /** Those whose prompt is computed now, and those that generate, in the order of the cache's rows. */
   readonly #prefilling: Row[] = [];
   readonly #rows: Row[] = [];
@@ -135,34 +143,41 @@ export class ContinuousBatch {
         }`,
       );
     }
-    const sampling = resolveSampling(request);
+    if (!this.#cache.fitsBinding(1, prompt.length + maxNewTokens)) {
+      throw new RangeError(
+        `Cannot generate ${maxNewTokens} tokens after ${prompt.length} on "${device.adapterName}": their keys or values of a layer are larger than one binding of the device`,
+      );
+    }
     const eosTokenId = request.eosTokenId ?? facts.eosTokenIds;
-    const row: Row = {
+    const row: WaitingRow = {
       request: { prompt, maxNewTokens, seed, adapter, logProbs, eosTokenId },
       handle: new BatchedRequest(() => this.#drop(row)),
-      sampler: new TokenSampler(device, {
-        ...sampling,
-        prompts: [prompt],
-        vocabSize: facts.vocabSize,
-        maxSteps: maxNewTokens,
-        endTokens: eosTokenId,
-        padToken: 0,
-        seed,
-      }),
-      cache: null,
-      taken: [],
+      sampling: resolveSampling(request),
     };
     this.#waiting.push(row);
     this.#running ??= this.#run();
     return row.handle;
   }
 
+  /** What a request needs on the device. */
+  #open(row: WaitingRow): Row {
+    const { request: { prompt, maxNewTokens, eosTokenId, seed }, sampling } = row;
+    const sampler = new TokenSampler(this.#model.device, {
+      ...sampling,
+      prompts: [prompt],
+      vocabSize: this.#model.facts.vocabSize,
+      maxSteps: maxNewTokens,
+      endTokens: eosTokenId,
+      padToken: 0,
+      seed,
+    });
+    return { ...row, sampler, cache: null, taken: [] };
+  }
+
   /** A request that is given up while it waits leaves at once; one that runs leaves between two steps. */
-  #drop(row: Row): void {
+  #drop(row: WaitingRow): void {
     const at = this.#waiting.indexOf(row);
-    if (at < 0) return;
-    this.#waiting.splice(at, 1);
-    row.sampler.dispose();
+    if (at >= 0) this.#waiting.splice(at, 1);
   }
 
   /** One turn after another, each recorded while the device works on the one before. */
@@ -189,7 +204,7 @@ export class ContinuousBatch {
       await flight?.read.catch(() => {}); // what is being read must not be freed
       for (const row of this.#all()) row.handle.fail(error);
     } finally {
-      for (const row of this.#all()) this.#free(row);
+      for (const row of [...this.#prefilling, ...this.#rows]) this.#free(row);
       this.#waiting.length = this.#prefilling.length = this.#rows.length = 0;
       this.#cache.dispose();
       this.#bound?.rows.dispose();
@@ -199,7 +214,7 @@ export class ContinuousBatch {
     }
   }
 
-  #all(): Row[] {
+  #all(): WaitingRow[] {
     return [...this.#waiting, ...this.#prefilling, ...this.#rows];
   }
 
@@ -254,11 +269,11 @@ export class ContinuousBatch {
 
   /** Requests that waited longest get the rows that are free, as far as their cache lies within one binding. */
   #admit(): void {
-    const longest = ({ request: { prompt, maxNewTokens } }: Row) => prompt.length + maxNewTokens;
+    const longest = ({ request: { prompt, maxNewTokens } }: WaitingRow) => prompt.length + maxNewTokens;
     while (this.#waiting.length > 0 && this.running < this.#maxRows) {
       const tokens = Math.max(...[...this.#prefilling, ...this.#rows, this.#waiting[0]].map(longest));
       if (this.running > 0 && !this.#cache.fitsBinding(this.running + 1, tokens)) return;
-      this.#prefilling.push(this.#waiting.shift()!);
+      this.#prefilling.push(this.#open(this.#waiting.shift()!));
     }
   }
 

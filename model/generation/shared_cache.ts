@@ -90,15 +90,10 @@ export class SharedCache extends KVCache {
       const capacity = longest <= this.#capacity && !isTooWide ? this.#capacity : this.#room(longest, rows);
       this.#move(capacity, rows, longest);
     } else if (end > this.length) this.#move(this.#capacity, rows, end);
-    const bytes = this.#bytes(tokens);
-    const from = row * this.#bytes(source.capacity) + this.#bytes(source.length - tokens);
-    const to = this.batch * this.#bytes(this.#capacity) + this.#bytes(this.length - tokens);
-    const { layers } = source;
-    this.#memory.forEach((layer, at) =>
-      this.#device.copy(layers[at].window(from, bytes), layer.window(to, bytes))
-    );
     this.#dropViews();
     this.#lengths.push(tokens);
+    const from = { row, first: source.length - tokens, count: tokens };
+    this.copyTokens(source, from, { row: rows - 1, first: this.length - tokens });
   }
 
   /** Removes a row; the last one takes its place. */

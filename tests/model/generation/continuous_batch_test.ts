@@ -114,6 +114,23 @@ Deno.test("rows of a continuous batch lie within one binding of the device, with
   model.dispose();
 });
 
+Deno.test("a request that no binding of the device holds is refused, and those beside it are answered", async () => {
+  const { gpuDevice } = await ownDevice();
+  const device = await Device.create({ device: gpuDevice, limits: { maxStorageBufferBindingSize: 2 ** 16 } });
+  const model = await AutoModelForCausalLM.fromPretrained<CausalLM>(`${FIXTURES}gpt2_tiny`, { device });
+  const facts = { ...model.facts, maxPositions: 100_000 };
+  using batch = new ContinuousBatch({ facts, device, lastLogits: (inputs) => model.lastLogits(inputs) });
+  const request: BatchRequest = { prompt: [5, 7], maxNewTokens: 6, eosTokenId: [] };
+  const fine = batch.add(request);
+  assertThrows(
+    () => batch.add({ ...request, maxNewTokens: 50_000 }),
+    RangeError,
+    "larger than one binding of the device",
+  );
+  assertEquals(await idsOf(fine), await alone(model, request));
+  model.dispose();
+});
+
 Deno.test("requests to a model with dynamic rotary embeddings get what they get alone, whatever waits beside them", async () => {
   for (const fixture of ["llama_dynamic", "llama_dynamic_long"]) {
     const model = await AutoModelForCausalLM.fromPretrained<CausalLM>(`${FIXTURES}llama/${fixture}`, {

@@ -9,6 +9,7 @@ import {
   AutoModelForCausalLM,
   AutoTokenizer,
   type ChatMessage,
+  ContinuousBatch,
   exportGguf,
   type LlamaForCausalLM,
 } from "../../../model/mod.ts";
@@ -57,6 +58,18 @@ Deno.test({
     const [{ ids, greedy }] = expected.prompts;
     const [row] = await model.generate([ids], { maxNewTokens: 40, doSample: false, eosTokenId: null });
     assertEquals(row.slice(ids.length), greedy);
+    // All prompts in one continuous batch, twice: the second time they are known but for a token.
+    const batch = new ContinuousBatch(model);
+    for (let round = 0; round < 2; round++) {
+      const rows = await Promise.all(expected.prompts.map(async ({ ids }) => {
+        const found: number[] = [];
+        const request = { prompt: ids, maxNewTokens: 10, eosTokenId: [] };
+        for await (const { id } of batch.add(request)) found.push(id);
+        return found;
+      }));
+      assertEquals(rows, expected.prompts.map(({ greedy }) => greedy.slice(0, 10)));
+    }
+    batch.dispose();
 
     const config = new LoraConfig({
       r: 8,
