@@ -136,7 +136,7 @@ export function watchOps<T>(next: OpWatcher, body: () => T): T {
   }
 }
 
-/** Whether ops are followed: each that can stand alone should then be an op of its own. */
+/** Whether ops are watched: each that can stand alone should then be an op of its own. */
 export function isWatched(): boolean {
   return watcher !== null;
 }

@@ -107,7 +107,7 @@ export function matmulKernel(options: MatmulOptions): MatmulKernel {
   return kernel;
 }
 
-/** The kernel of several products of one tile, made once. */
+/** The kernel of several products whose workgroups are of one kind, made once. */
 export function jointMatmulKernel(parts: readonly JointPart[], order: MatmulOrder): JointKernel {
   const name = jointName(parts, order);
   let kernel = joint.get(name);

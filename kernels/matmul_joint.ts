@@ -57,7 +57,7 @@ export function partParam(name: MatmulParam, part: number): string {
   return `${name}_${part}`;
 }
 
-/** The kernel's name, which is also a key. Made for every launch. */
+/** The kernel's name, under which it is kept; asked for at every launch. */
 export function jointName(parts: readonly JointPart[], order: MatmulOrder): string {
   const each = parts.map(({ kernel, shares }) => {
     let text = kernel.name;

@@ -14,12 +14,17 @@ import {
   partParam,
 } from "../../kernels/matmul.ts";
 import { bufferNames, formatNamed } from "../../kernels/weights/mod.ts";
-import { launchMatmul, type MatmulCall, type MatmulPlan, type MatmulTarget, planMatmul } from "./_matmul.ts";
+import {
+  launchMatmul,
+  type MatmulCall,
+  type MatmulPlan,
+  type MatmulTarget,
+  MAX_SHARED_K,
+  planMatmul,
+} from "./_matmul.ts";
 
 /** Most products of one launch: their parameters fill a slot of the uniform buffer. */
 const MAX_PARTS = 3;
-/** Steps of K that a thread may take where a driver ends loops after 65,535 iterations. */
-const MAX_STEPS = 32768;
 
 /** What is bound for a joint launch so far. */
 interface Bound {
@@ -41,7 +46,7 @@ function goTogether(one: MatmulPlan, other: MatmulPlan, order: MatmulOrder): boo
     (order === "beside" || one.params.M === other.params.M && one.params.N === other.params.N);
 }
 
-/** Adds a product to a launch. False, and nothing changed, where its buffers do not fit beside the others'. */
+/** Adds a product to a launch; returns false and changes nothing where its buffers do not fit beside the others'. */
 function join(joint: Joint, plan: MatmulPlan, most: number): boolean {
   const { kernel, buffers } = plan;
   const { elements, buffers: access } = kernel;
@@ -75,6 +80,10 @@ function join(joint: Joint, plan: MatmulPlan, most: number): boolean {
 }
 
 function launch(device: MatmulTarget, { parts, plans, bound }: Joint, order: MatmulOrder): void {
+  if (plans.length === 1) {
+    const [{ kernel, buffers, params, work }] = plans;
+    return device.dispatch(kernel, buffers, params, undefined, work);
+  }
   const params: Record<string, number> = {};
   plans.forEach((plan, p) => {
     for (const [name, value] of Object.entries(plan.params)) {
@@ -92,18 +101,19 @@ function launch(device: MatmulTarget, { parts, plans, bound }: Joint, order: Mat
  */
 export function launchJoint(device: MatmulTarget, calls: readonly MatmulCall[], order: MatmulOrder): void {
   const most = device.limits.maxStorageBuffersPerShaderStage;
-  const endless = device.profile.maxLoopIterations === Infinity;
+  const mostSteps = device.profile.maxLoopIterations === Infinity ? Infinity : MAX_SHARED_K;
+  const plans = calls.map((call) =>
+    call.K + (call.extension?.R ?? 0) <= mostSteps ? planMatmul(device, call) : null
+  );
   for (let at = 0; at < calls.length;) {
     const joint: Joint = { parts: [], plans: [], bound: new Map() };
     let steps = 0;
-    for (const call of calls.slice(at, at + MAX_PARTS)) {
-      steps += call.K + (call.extension?.R ?? 0);
-      if (!endless && steps > MAX_STEPS) break;
-      const plan = planMatmul(device, call);
+    for (const plan of plans.slice(at, at + MAX_PARTS)) {
       if (!plan || joint.plans.length > 0 && !goTogether(joint.plans[0], plan, order)) break;
-      if (!join(joint, plan, most)) break;
+      steps += plan.params.K + plan.params.R;
+      if (steps > mostSteps || !join(joint, plan, most)) break;
     }
-    if (joint.plans.length > 1) launch(device, joint, order);
+    if (joint.plans.length > 0) launch(device, joint, order);
     else launchMatmul(device, calls[at]);
     at += Math.max(1, joint.plans.length);
   }

@@ -22,10 +22,26 @@ export interface Product {
   readonly call: MatmulCall;
 }
 
+/** A product of matrices whose rows follow each other without gaps. */
+interface WholeProduct extends Omit<MatmulCall, "a" | "b" | "y"> {
+  readonly a: Tensor;
+  readonly b: Tensor;
+}
+
+/** Its call but for the result. */
+function callOf({ a, b, ...rest }: WholeProduct): Omit<MatmulCall, "y"> {
+  const { layout, M, N, K } = rest;
+  return {
+    ...rest,
+    a: { tensor: a, ld: layout === "tn" ? M : K },
+    b: { tensor: b, ld: layout === "nt" ? K : N },
+  };
+}
+
 /** @param shape of the result */
-function prepare(device: Tensor["device"], shape: readonly number[], call: Omit<MatmulCall, "y">): Product {
-  const y = empty(device, shape);
-  return { y, call: { ...call, y: { tensor: y, ld: call.N } } };
+function prepare(shape: readonly number[], product: WholeProduct): Product {
+  const y = empty(product.a.device, shape);
+  return { y, call: { ...callOf(product), y: { tensor: y, ld: product.N } } };
 }
 
 /** Launches a product. */
@@ -67,13 +83,13 @@ export function forwardProduct(
 ): Product & { preActivation: Tensor | null } {
   const shape = [...x.shape.slice(0, -1), outFeatures];
   const preActivation = activation && learns ? empty(x.device, shape) : null;
-  const product = prepare(x.device, shape, {
+  const product = prepare(shape, {
     layout: layout === "conv1d" ? "nn" : "nt",
     M: rows,
     N: outFeatures,
     K: inFeatures,
-    a: { tensor: x, ld: inFeatures },
-    b: { tensor: weight, ld: layout === "conv1d" ? outFeatures : inFeatures },
+    a: x,
+    b: weight,
     bias,
     activation,
     gate: gate?.by,
@@ -92,13 +108,13 @@ export function lowRankInput(
   scale: number,
 ): Product {
   const [R] = loraA.shape;
-  return prepare(xd.device, [rows, R], {
+  return prepare([rows, R], {
     layout: "nt",
     M: rows,
     N: R,
     K: inFeatures,
-    a: { tensor: xd, ld: inFeatures },
-    b: { tensor: loraA, ld: inFeatures },
+    a: xd,
+    b: loraA,
     alpha: scale,
   });
 }
@@ -111,27 +127,20 @@ export function lowRankGradient(
   scale: number,
 ): Product {
   const R = loraB.shape[1];
-  return prepare(dz.device, [rows, R], {
+  return prepare([rows, R], {
     layout: "nn",
     M: rows,
     N: R,
     K: outFeatures,
-    a: { tensor: dz, ld: outFeatures },
-    b: { tensor: loraB, ld: R },
+    a: dz,
+    b: loraB,
     alpha: scale,
   });
 }
 
-/** a^T b, both of `rows` rows: [M, K] a, [M, N] b -> [K, N] */
+/** a^T b [M, N] of a [rows, M] and b [rows, N] */
 function overRows(rows: number, a: Tensor, b: Tensor, M: number, N: number): Product {
-  return prepare(a.device, [M, N], {
-    layout: "tn",
-    M,
-    N,
-    K: rows,
-    a: { tensor: a, ld: M },
-    b: { tensor: b, ld: N },
-  });
+  return prepare([M, N], { layout: "tn", M, N, K: rows, a, b });
 }
 
 /** dA = du^T xd [R, in] */
@@ -152,14 +161,7 @@ export function droppedGradient(
   shape: readonly number[],
 ): Product {
   const [R] = loraA.shape;
-  return prepare(du.device, shape, {
-    layout: "nn",
-    M: rows,
-    N: inFeatures,
-    K: R,
-    a: { tensor: du, ld: R },
-    b: { tensor: loraA, ld: inFeatures },
-  });
+  return prepare(shape, { layout: "nn", M: rows, N: inFeatures, K: R, a: du, b: loraA });
 }
 
 /** dz = dy f'(z); or, with a gate, dz = dy f(gate) and dgate = dy z f'(gate). */
@@ -184,14 +186,14 @@ function backThrough(
   dz: Tensor,
   weight: Tensor,
   extension?: MatmulCall["extension"],
-): Omit<MatmulCall, "y"> {
+): WholeProduct {
   return {
     layout: layout === "conv1d" ? "nt" : "nn",
     M: rows,
     N: inFeatures,
     K: outFeatures,
-    a: { tensor: dz, ld: outFeatures },
-    b: { tensor: weight, ld: layout === "conv1d" ? outFeatures : inFeatures },
+    a: dz,
+    b: weight,
     extension,
   };
 }
@@ -211,7 +213,7 @@ export function inputGradient(
   shape: readonly number[],
   addend: Tensor | null,
 ): Product {
-  return prepare(dz.device, shape, { ...backThrough(sizes, dz, weight, extension), residual: addend });
+  return prepare(shape, { ...backThrough(sizes, dz, weight, extension), residual: addend });
 }
 
 /** The sum of several layers' dx, each added to those before it, in as few launches as it takes. */
@@ -223,7 +225,7 @@ export function inputGradients(
   const [first, ...rest] = layers;
   const { y, call } = inputGradient(first, shape, addend);
   const others = rest.map(({ sizes, dz, weight, extension }) => ({
-    ...backThrough(sizes, dz, weight, extension),
+    ...callOf(backThrough(sizes, dz, weight, extension)),
     y: call.y,
     accumulate: true,
   }));

@@ -30,11 +30,11 @@ export type MatmulTarget = Pick<Device, "limits" | "profile" | "dispatch">;
 
 /**
  * K steps of one launch where a driver silently stops a shader at 65,535 loop iterations: 16,384 iterations of the
- * register tiles, which take 4 steps each, and half as many steps for the shared ones, which take 1 step each and loads
- * in between.
+ * register tiles, which take 4 steps each. The shared tiles, which take 1 step each and load in between, get half as many.
  */
 const MAX_K = 65536;
-const MAX_SHARED_K = 32768;
+/** The same for shared tiles, and for all products of a joint launch together. */
+export const MAX_SHARED_K = 32768;
 /** Rows of y in one launch: 65,535 workgroups of at least 4 rows. */
 const MAX_M = 262080;
 

@@ -134,7 +134,7 @@ function factsOf(x: Tensor, layers: readonly LinearLayer[]): LayerFacts[] {
   });
 }
 
-/** Whether launches are worth sharing; ops that are followed are ops of their own, so that each can be named. */
+/** Whether launches are worth sharing. Ops that are watched stay ops of their own, so that each can be named. */
 function isJoint({ device }: Tensor, facts: readonly LayerFacts[]): boolean {
   const rows = facts[0]?.sizes.rows ?? 0;
   return facts.length > 1 && rows > 0 && rows <= device.profile.jointRows && !isWatched();
@@ -212,7 +212,6 @@ function gradients(
   const result: Named = {};
   // The layers that a gradient came back for, the last one first.
   const given = facts.map((_, i) => i).filter((i) => dzs[i] !== null).reverse();
-  const dus = new Map<number, Tensor>();
   const beside = (make: (i: number) => Product | null): [i: number, y: Tensor][] => {
     const products = given.map((i) => [i, make(i)] as const).filter(([, product]) => product !== null);
     launchedBeside(products.map(([, product]) => product!));
@@ -226,7 +225,7 @@ function gradients(
     const wanted = R > 0 && (needs[`A${i}`] || needs.x && !drops || needs[`xDropped${i}`]);
     return wanted ? lowRankGradient(sizes, dzs[i]!, saved[`B${i}`]!, s) : null;
   };
-  for (const [i, du] of beside(lowRank)) dus.set(i, du);
+  const dus = new Map(beside(lowRank));
   if (needs.x) {
     const sent = given.map((i) => {
       const { sizes, R, drops } = facts[i];

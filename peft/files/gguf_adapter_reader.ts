@@ -97,7 +97,7 @@ const isReadable = ({ type }: GgufTensorInfo) => type in READABLE_TYPES;
 
 /**
  * The pairs of a file.
- * @throws {TypeError} listing every tensor that belongs to no module, has no partner, or does not fit to it
+ * @throws {TypeError} listing every tensor that belongs to no module, has no partner, or does not fit its partner
  */
 function pairsOf(file: GgufFile, places: ReadonlyMap<string, Place>): Pair[] {
   const lines: string[] = [];
@@ -225,7 +225,8 @@ export async function readGgufAdapter(input: FileInput, model: Module & GgufMode
       let data = await numbersOf(file, a, device);
       if (isEmbedding) data = transposed(data, rows, columns) as typeof data;
       values.set(isEmbedding ? `${key}embedding_A` : `${key}A.weight`, {
-        ...{ shape: isEmbedding ? [columns, rows] : [rows, columns], data },
+        shape: isEmbedding ? [columns, rows] : [rows, columns],
+        data,
       });
       const { shape } = file.tensors.get(b)!;
       data = await numbersOf(file, b, device);
