@@ -57,3 +57,20 @@ export class ApiError extends Error {
     return { error: { message, type: TYPES[status], param, code } };
   }
 }
+
+/** Whether an answer ended because its time was up. */
+export const isTimeout = (error: unknown): boolean =>
+  error instanceof DOMException && error.name === "TimeoutError";
+
+/** What a client is told of an error that it did not cause. */
+export function toApiError(error: unknown): ApiError {
+  if (error instanceof ApiError) return error;
+  if (isTimeout(error)) {
+    return new ApiError(408, "the answer took longer than this server allows", "timeout");
+  }
+  if (error instanceof DOMException && error.name === "AbortError") {
+    return new ApiError(408, "the client left", "cancelled"); // nobody reads it
+  }
+  const message = error instanceof Error ? error.message : String(error);
+  return new ApiError(500, message, "internal_error");
+}

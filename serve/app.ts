@@ -7,22 +7,14 @@ import { type Context, Hono } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import { matchedRoutes } from "hono/route";
 import { cors } from "hono/cors";
-import { streamSSE } from "hono/streaming";
 import { timingSafeEqual } from "hono/utils/buffer";
 import { DeviceLostError } from "@peft/webgpu";
-import type { BatchedToken } from "@peft/webgpu/model";
-import { answerOf, type AnswerPiece } from "./answer.ts";
-import { ApiError, type ErrorStatus } from "./api_error.ts";
-import type { Engine, StartedAnswer } from "./engine.ts";
-import { type AnswerFormat, CHAT, TEXT, type Usage } from "./formats.ts";
+import { ApiError, type ErrorStatus, toApiError } from "./api_error.ts";
+import type { Engine } from "./engine.ts";
+import { CHAT, TEXT } from "./formats.ts";
 import { Metrics } from "./metrics.ts";
-import {
-  type ChatBody,
-  type CompletionBody,
-  readAdapterBody,
-  readChatBody,
-  readCompletionBody,
-} from "./requests.ts";
+import { readAdapterBody, readChatBody, readCompletionBody } from "./requests.ts";
+import { respond } from "./respond.ts";
 
 /** How a server answers. */
 export interface AppOptions {
@@ -44,21 +36,6 @@ export interface AppOptions {
 export interface App {
   /** Answers a request. */
   readonly fetch: (request: Request) => Response | Promise<Response>;
-}
-
-const isTimeout = (error: unknown) => error instanceof DOMException && error.name === "TimeoutError";
-
-/** What a client is told of an error that it did not cause. */
-function toApiError(error: unknown): ApiError {
-  if (error instanceof ApiError) return error;
-  if (isTimeout(error)) {
-    return new ApiError(408, "the answer took longer than this server allows", "timeout");
-  }
-  if (error instanceof DOMException && error.name === "AbortError") {
-    return new ApiError(408, "the client left", "cancelled"); // nobody reads it
-  }
-  const message = error instanceof Error ? error.message : String(error);
-  return new ApiError(500, message, "internal_error");
 }
 
 /** What is read of a body. @throws {ApiError} 408 where it is not there in time, 400 where it breaks off, and its own */
@@ -165,120 +142,23 @@ export function createApp(engine: Engine, options: AppOptions): App {
     return c.json({ id, object: "adapter", deleted: true });
   });
 
+  const responder = { engine, metrics, timeoutMs: options.timeoutMs, noteError };
+  const isReady = async (_: Context, next: () => Promise<void>) => {
+    if (lost) throw new ApiError(503, "the device was lost; the server is about to end", "device_lost");
+    await next();
+  };
+  app.use("/v1/chat/completions", isReady);
+  app.use("/v1/completions", isReady);
   app.post("/v1/chat/completions", async (c) => {
     const begin = performance.now();
     const body = readChatBody(await bodyOf(c, options.timeoutMs));
-    return await answer(c, body, CHAT, begin, () => engine.chat(body));
+    return await respond(c, responder, body, CHAT, begin, () => engine.chat(body));
   });
   app.post("/v1/completions", async (c) => {
     const begin = performance.now();
     const body = readCompletionBody(await bodyOf(c, options.timeoutMs));
-    return await answer(c, body, TEXT, begin, () => engine.complete(body));
+    return await respond(c, responder, body, TEXT, begin, () => engine.complete(body));
   });
-
-  /** Answers, in one piece or as a stream of events. @param begin when the request came, by `performance.now()` */
-  async function answer(
-    c: Context,
-    body: ChatBody | CompletionBody,
-    format: AnswerFormat,
-    begin: number,
-    start: () => StartedAnswer[],
-  ): Promise<Response> {
-    if (lost) throw new ApiError(503, "the device was lost; the server is about to end", "device_lost");
-    const ending = new AbortController(); // before its time
-    const { signal } = ending;
-    const leave = () => ending.abort();
-    c.req.raw.signal.addEventListener("abort", leave, { once: true });
-    if (c.req.raw.signal.aborted) leave();
-    const hasLeft = () => signal.aborted && !isTimeout(signal.reason);
-    const stops = [body.stop ?? []].flat();
-    const answers = start().map((started) => ({
-      ...started,
-      pieces: answerOf(started.request, engine.tokenizer, stops, signal),
-      follow: metrics.answer(body.model, started.promptTokens),
-      tokens: 0,
-    }));
-    // Not AbortSignal.timeout(), which would keep every answer until then.
-    const left = Math.max(0, options.timeoutMs - (performance.now() - begin));
-    const timer = setTimeout(() => ending.abort(new DOMException("", "TimeoutError")), left);
-    const n = body.n ?? 1;
-    const prompts = answers.filter((_, i) => i % n === 0).reduce(
-      (sum, { promptTokens }) => sum + promptTokens,
-      0,
-    );
-    const usage = (): Usage => {
-      const completion_tokens = answers.reduce((sum, { tokens }) => sum + tokens, 0);
-      return { prompt_tokens: prompts, completion_tokens, total_tokens: prompts + completion_tokens };
-    };
-    const head = {
-      id: `${format.idPrefix}${crypto.randomUUID()}`,
-      created: Math.floor(Date.now() / 1000),
-      model: body.model,
-    };
-    /** Runs every answer to its end. */
-    const follow = async (take: (index: number, piece: AnswerPiece) => Promise<void> | void) => {
-      await Promise.all(answers.map(async (one, index) => {
-        let reason = "failed";
-        try {
-          for await (const piece of one.pieces) {
-            one.tokens += piece.tokens.length;
-            if (piece.tokens.length > 0) one.follow.token(piece.tokens.length);
-            if (piece.finishReason) reason = piece.finishReason;
-            await take(index, piece);
-          }
-        } catch (error) {
-          if (hasLeft()) reason = "cancelled";
-          noteError(error);
-          for (const { request } of answers) request.cancel(); // the others of this request
-          throw error;
-        } finally {
-          one.follow.end(reason);
-        }
-      })).finally(() => {
-        clearTimeout(timer);
-        c.req.raw.signal.removeEventListener("abort", leave);
-      });
-    };
-
-    if (!body.stream) {
-      const texts = answers.map(() => ({ text: "", tokens: [] as BatchedToken[], reason: "stop" }));
-      await follow((index, { text, tokens, finishReason }) => {
-        const one = texts[index];
-        one.text += text;
-        one.tokens.push(...tokens);
-        one.reason = finishReason ?? one.reason;
-      });
-      const choices = texts.map(({ text, tokens, reason }, i) =>
-        format.choice(i, text, tokens, reason, engine.tokenizer)
-      );
-      return c.json({ ...head, object: format.whole, choices, usage: usage() });
-    }
-
-    return streamSSE(c, async (stream) => {
-      stream.onAbort(leave);
-      const withUsage = body.stream_options?.include_usage === true;
-      const send = (data: object) => stream.writeSSE({ data: JSON.stringify(data) });
-      const chunk = (choices: readonly object[], rest: object = {}) =>
-        send({ ...head, object: format.chunk, choices, ...withUsage ? { usage: null } : {}, ...rest });
-      const { opening } = format;
-      try {
-        for (let index = 0; opening && index < answers.length; index++) {
-          await chunk([{ index, delta: opening, logprobs: null, finish_reason: null }]);
-        }
-        const places = answers.map(() => 0);
-        await follow(async (index, piece) => {
-          const says = piece.text !== "" || piece.finishReason !== null ||
-            piece.tokens.some(({ logProbs }) => logProbs);
-          if (says) await chunk([format.delta(index, piece, places[index], engine.tokenizer)]);
-          for (const { id } of piece.tokens) places[index] += engine.tokenizer.decode([id]).length;
-        });
-        if (withUsage) await chunk([], { usage: usage() });
-        await stream.writeSSE({ data: "[DONE]" });
-      } catch (error) {
-        if (!hasLeft()) await send(toApiError(error).body); // clients raise it
-      }
-    });
-  }
 
   app.notFound((c) => {
     const error = new ApiError(404, `there is no ${c.req.method} ${c.req.path}`, "not_found");
