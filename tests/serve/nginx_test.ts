@@ -5,6 +5,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import OpenAI from "openai";
+import { freePort } from "../free_port.ts";
 import { inFolder } from "../train/tiny_run.ts";
 import { pause } from "./running_server.ts";
 
@@ -33,12 +34,6 @@ function instance(name: string, port = 0) {
     return new Response(ReadableStream.from(lines()), { headers });
   });
   return { name, port: server.addr.port, stop: () => server.shutdown() };
-}
-
-/** A port that is free now. */
-function freePort(): number {
-  using listener = Deno.listen({ port: 0, hostname: "127.0.0.1" });
-  return listener.addr.port;
 }
 
 Deno.test({

@@ -20,11 +20,12 @@ Deno.test("readCounts() counts ignored tests, and a run without a closing line, 
   assertEquals(readCounts("error: Type checking failed.\n"), { passed: 0, failed: 1, skipped });
 });
 
-Deno.test("readCounts() names ignored tests of SmolLM2 as skipped; other ignored tests still count as failed", async () => {
+Deno.test("readCounts() names ignored tests of SmolLM2 and NATS as skipped; other ignored tests still count as failed", async () => {
   const file = await Deno.makeTempFile({ suffix: "_test.ts" });
   await Deno.writeTextFile(
     file,
     `Deno.test({ name: "SmolLM2 answers ... at length", ignore: true, fn() {} });
+     Deno.test({ name: "NATS: a queue", ignore: true, fn() {} });
      Deno.test({ name: "another test of SmolLM2", ignore: true, fn() {} });
      Deno.test("a test that runs", () => {});`,
   );
@@ -34,7 +35,7 @@ Deno.test("readCounts() names ignored tests of SmolLM2 as skipped; other ignored
     assertEquals(readCounts(new TextDecoder().decode(stdout)), {
       passed: 1,
       failed: 1,
-      skipped: ["SmolLM2 answers ... at length"],
+      skipped: ["SmolLM2 answers ... at length", "NATS: a queue"],
     });
   }
   await Deno.remove(file);

@@ -1,0 +1,128 @@
+/**
+ * What work on several machines needs of a broker: queues of jobs, stores of objects, and records that are written by one
+ * at a time. `LocalBroker` keeps them in this process, `JetStreamBroker` in NATS.
+ * @module
+ */
+
+/** A job as it was given to this worker. */
+export interface Delivery {
+  /** The job's own name in its queue. */
+  readonly id: string;
+  /** What was given to `add`. */
+  readonly body: Uint8Array;
+  /** How often it was given to a worker, this time included. */
+  readonly attempt: number;
+  /** Says that work goes on: the broker waits once more before it gives the job to another. */
+  working(): void;
+  /** Ends the job. Once it returns, the job is given to nobody any more. */
+  ack(): Promise<void>;
+  /** Gives the job back, for another to take after `delayMs`. */
+  release(delayMs?: number): Promise<void>;
+}
+
+/** Jobs that are each done by one worker. One that is neither ended nor worked on for a while is given to another. */
+export interface WorkQueue {
+  /** Milliseconds without `working()` after which a job is given to another worker. */
+  readonly ackWaitMs: number;
+  /** Adds a job. @returns whether it was added: not where one of this id waits or is being worked on */
+  add(id: string, body: Uint8Array): Promise<boolean>;
+  /** The next job; null when none came within `waitMs`. */
+  take(waitMs: number): Promise<Delivery | null>;
+  /** Jobs that wait or are being worked on. */
+  size(): Promise<number>;
+}
+
+/** Bytes by name, whole or not at all. */
+export interface ObjectStore {
+  /** Keeps an object in place of one of the same name. @throws {BrokerError} "full" where there is no room */
+  put(name: string, content: Uint8Array | ReadableStream<Uint8Array>): Promise<void>;
+  /** Its bytes' number; null where there is none. */
+  size(name: string): Promise<number | null>;
+  /** Its bytes, checked against the hash they were stored with; null where there is none. */
+  open(name: string): Promise<ReadableStream<Uint8Array> | null>;
+  /** Names of all objects, sorted. */
+  list(): Promise<string[]>;
+  /** Removes an object; one that is not there is no error. */
+  remove(name: string): Promise<void>;
+}
+
+/** A record as it was read. */
+export interface BrokerRecord {
+  /** The text. */
+  readonly value: string;
+  /** Grows with each change. */
+  readonly revision: number;
+}
+
+/** Small texts by key, each changed only by one who knows its latest revision. Keys: letters, digits, `-_=./`. */
+export interface Records {
+  /** Seconds after which a record that is not written again is gone, by the broker's own clock; null for never. */
+  readonly ttlSeconds: number | null;
+  /** A record; null where there is none. */
+  get(key: string): Promise<BrokerRecord | null>;
+  /** Every record. */
+  entries(): Promise<Map<string, BrokerRecord>>;
+  /** Writes, whatever was there. @returns its revision */
+  put(key: string, value: string): Promise<number>;
+  /** Writes a record that must not exist. @returns its revision, or null where there is one */
+  create(key: string, value: string): Promise<number | null>;
+  /** Writes in place of a revision. @returns the new one, or null where it was changed since */
+  update(key: string, value: string, revision: number): Promise<number | null>;
+  /** Removes a record; one that is not there is no error. */
+  remove(key: string): Promise<void>;
+}
+
+/** Settings of a queue. */
+export interface QueueOptions {
+  /** Milliseconds without a sign of life after which a job is given to another. Default 30000. */
+  readonly ackWaitMs?: number;
+}
+
+/** Settings of records. */
+export interface RecordsOptions {
+  /** Seconds after which a record is gone unless it is written again. Default: never. */
+  readonly ttlSeconds?: number;
+}
+
+/** Queues, stores and records by name: letters, digits, `-` and `_`. What is opened is made where it does not exist. */
+export interface Broker {
+  /** What messages call it. */
+  readonly name: string;
+  /** Opens a queue. */
+  queue(name: string, options?: QueueOptions): Promise<WorkQueue>;
+  /** Opens a store of objects. */
+  objects(name: string): Promise<ObjectStore>;
+  /** Opens records. */
+  records(name: string, options?: RecordsOptions): Promise<Records>;
+  /** Removes queue, objects and records of a name with all they hold; what is not there is no error. */
+  remove(name: string): Promise<void>;
+  /** Ends the connection. */
+  close(): Promise<void>;
+}
+
+/** All bytes of an object; null where there is none. @throws {RangeError} where it has more than `maxBytes` */
+export async function readObject(
+  store: ObjectStore,
+  name: string,
+  maxBytes: number = Infinity,
+): Promise<Uint8Array<ArrayBuffer> | null> {
+  const size = await store.size(name);
+  if (size === null) return null;
+  if (size > maxBytes) {
+    throw new RangeError(
+      `Cannot read the object "${name}": at most ${maxBytes} bytes are required, received ${size}`,
+    );
+  }
+  const stream = await store.open(name);
+  return stream && new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
+/** Checks a name of queues, stores and records. @throws {RangeError} */
+export function checkName(action: string, name: string): string {
+  if (/^[A-Za-z0-9_-]{1,64}$/.test(name)) return name;
+  throw new RangeError(
+    `Cannot ${action}: a name of up to 64 letters, digits, - and _ is required, received ${
+      JSON.stringify(name)
+    }`,
+  );
+}

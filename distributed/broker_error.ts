@@ -1,0 +1,49 @@
+/**
+ * What can go wrong between this program and a broker.
+ * @module
+ */
+
+/**
+ * What failed: "unreachable": no broker answers, now or for a while; "credentials": it knows nobody of these credentials, or
+ * does not let them do this; "certificate": one of the two does not trust the other's; "full": its store has no room; "other".
+ */
+export type BrokerFailure = "unreachable" | "credentials" | "certificate" | "full" | "other";
+
+/** An error of a broker, `Cannot <action>: <what is required>, received <what came>`. */
+export class BrokerError extends Error {
+  /** Its class, by which errors of users are told from defects. */
+  override name = "BrokerError";
+
+  /** Says what failed. @param failure what kind it is, by which a caller tries again or gives up */
+  constructor(readonly failure: BrokerFailure, message: string, options?: ErrorOptions) {
+    super(message, options);
+  }
+}
+
+/**
+ * Does something with a broker, again and again while none can be reached: it may be restarting.
+ * @param patienceMs how long it goes on trying, in milliseconds
+ * @param onWait told of the first failure, with what it was
+ * @throws {BrokerError} the last one, when patience is over or `signal` aborts; any other error at once
+ */
+export async function withPatience<T>(
+  work: () => Promise<T>,
+  { patienceMs, signal, onWait }: {
+    patienceMs: number;
+    signal?: AbortSignal;
+    onWait?: (error: BrokerError) => void;
+  },
+): Promise<T> {
+  const end = Date.now() + patienceMs;
+  for (let pauseMs = 250, told = false;; pauseMs = Math.min(5000, 2 * pauseMs)) {
+    try {
+      return await work();
+    } catch (error) {
+      const isOver = Date.now() + pauseMs > end || signal?.aborted;
+      if (!(error instanceof BrokerError) || error.failure !== "unreachable" || isOver) throw error;
+      if (!told) onWait?.(error);
+      told = true;
+    }
+    await new Promise((resolve) => setTimeout(resolve, pauseMs));
+  }
+}

@@ -1,0 +1,326 @@
+/**
+ * Queues, objects and records in NATS JetStream: a stream of jobs with a durable consumer, an object store and a key-value
+ * bucket for each name. All are kept in files on the server, so that they outlive it.
+ * @module
+ */
+
+import {
+  AckPolicy,
+  type Consumer,
+  DiscardPolicy,
+  jetstream,
+  type JetStreamClient,
+  type JetStreamManager,
+  jetstreamManager,
+  type JsMsg,
+  RetentionPolicy,
+  StorageType,
+  type StreamInfo,
+} from "@nats-io/jetstream";
+import { type KV, Kvm } from "@nats-io/kv";
+import { type ObjectResult, type ObjectStore as NatsObjects, Objm } from "@nats-io/obj";
+import { deadline, nanos, type NatsConnection } from "@nats-io/nats-core";
+import {
+  type Broker,
+  type BrokerRecord,
+  checkName,
+  type Delivery,
+  type ObjectStore,
+  type QueueOptions,
+  type Records,
+  type RecordsOptions,
+  type WorkQueue,
+} from "./broker.ts";
+import { brokerError, connectNats, type NatsOptions } from "./nats.ts";
+
+/** What all streams and buckets of this program begin with. */
+const PREFIX = "peft";
+const CONSUMER = "workers";
+const STREAM_NOT_FOUND = 10059;
+const CONSUMER_NOT_FOUND = 10014;
+const WRONG_LAST_SEQUENCE = 10071;
+/** Both "a job of this subject waits" and "the store is full"; the text tells them apart. */
+const LIMIT_REACHED = 10077;
+
+const codeOf = (error: unknown) => (error as { code?: unknown }).code;
+
+/** Milliseconds after which a call of the client that has not ended counts as one to a broker that is away. */
+const PATIENCE_MS = 30_000;
+
+/** Runs a call of the client; its errors become ours. */
+async function ask<T>(action: string, call: () => Promise<T>, patienceMs: number = PATIENCE_MS): Promise<T> {
+  try {
+    return await (patienceMs === Infinity ? call() : deadline(call(), patienceMs));
+  } catch (error) {
+    throw brokerError(action, error);
+  }
+}
+
+const delivery = (message: JsMsg, prefix: string): Delivery => ({
+  id: message.subject.slice(prefix.length),
+  body: message.data,
+  attempt: message.info.deliveryCount,
+  working: () => message.working(),
+  // without an answer the job would come again, which its result, written before, makes harmless
+  ack: async () => void await ask("end a job", () => message.ackAck()),
+  release: (delayMs = 0) => Promise.resolve(message.nak(delayMs)),
+});
+
+class JetStreamQueue implements WorkQueue {
+  readonly ackWaitMs: number;
+  readonly #js: JetStreamClient;
+  readonly #manager: JetStreamManager;
+  readonly #stream: string;
+  readonly #prefix: string;
+  #consumer: Consumer | null = null;
+
+  constructor(
+    js: JetStreamClient,
+    manager: JetStreamManager,
+    stream: string,
+    prefix: string,
+    ackWaitMs: number,
+  ) {
+    this.#js = js;
+    this.#manager = manager;
+    this.#stream = stream;
+    this.#prefix = prefix;
+    this.ackWaitMs = ackWaitMs;
+  }
+
+  async add(id: string, body: Uint8Array): Promise<boolean> {
+    try {
+      await this.#js.publish(`${this.#prefix}${id}`, body);
+      return true;
+    } catch (error) {
+      const isThere = codeOf(error) === LIMIT_REACHED && /per subject/.test((error as Error).message);
+      if (isThere) return false;
+      throw brokerError("queue a job", error);
+    }
+  }
+
+  async take(waitMs: number): Promise<Delivery | null> {
+    return await ask("take a job", async () => {
+      this.#consumer ??= await this.#js.consumers.get(this.#stream, CONSUMER);
+      const message = await this.#consumer.next({ expires: Math.max(1000, waitMs) });
+      return message && delivery(message, this.#prefix);
+    }, waitMs + PATIENCE_MS);
+  }
+
+  async size(): Promise<number> {
+    const { state } = await ask("count jobs", () => this.#manager.streams.info(this.#stream));
+    return state.messages;
+  }
+}
+
+class JetStreamObjects implements ObjectStore {
+  readonly #store: NatsObjects;
+  readonly #manager: JetStreamManager;
+
+  constructor(store: NatsObjects, manager: JetStreamManager) {
+    this.#store = store;
+    this.#manager = manager;
+  }
+
+  async put(name: string, content: Uint8Array | ReadableStream<Uint8Array>): Promise<void> {
+    const stream = content instanceof Uint8Array ? ReadableStream.from([content]) : content;
+    await ask(`store "${name}"`, () => this.#store.put({ name }, stream), Infinity); // each chunk has its timeout
+  }
+
+  async size(name: string): Promise<number | null> {
+    const info = await ask(`look for "${name}"`, () => this.#store.info(name));
+    return info === null || info.deleted ? null : info.size;
+  }
+
+  async open(name: string): Promise<ReadableStream<Uint8Array> | null> {
+    const found = await ask(`read "${name}"`, () => this.#store.get(name));
+    return found && ReadableStream.from(this.#pieces(name, found));
+  }
+
+  async *#pieces(name: string, { data, error }: ObjectResult): AsyncGenerator<Uint8Array> {
+    error.catch(() => {}); // reading tells it too
+    const reader = data.getReader();
+    // a reader that stops early lets the rest come: the client cannot bear that its stream is cancelled
+    for (;;) {
+      const { done, value } = await ask(`read "${name}"`, () => reader.read());
+      if (done) return;
+      yield value;
+    }
+  }
+
+  async list(): Promise<string[]> {
+    const all = await ask("list objects", () => this.#store.list());
+    return all.filter(({ deleted }) => !deleted).map(({ name }) => name).sort();
+  }
+
+  /** By purging alone: a store that is full would refuse the client's mark that an object is deleted. */
+  async remove(name: string): Promise<void> {
+    await ask(`remove "${name}"`, async () => {
+      const info = await this.#store.info(name);
+      if (info === null) return;
+      const stream = `OBJ_${info.bucket}`;
+      // subjects of an object store, the name before the bytes. Source: NATS ADR-20
+      const encoded = btoa(String.fromCharCode(...new TextEncoder().encode(name))).replaceAll("+", "-")
+        .replaceAll("/", "_");
+      await this.#manager.streams.purge(stream, { filter: `$O.${info.bucket}.M.${encoded}` });
+      await this.#manager.streams.purge(stream, { filter: `$O.${info.bucket}.C.${info.nuid}` });
+    });
+  }
+}
+
+class JetStreamRecords implements Records {
+  readonly ttlSeconds: number | null;
+  readonly #bucket: KV;
+
+  constructor(bucket: KV, ttlSeconds: number | null) {
+    this.#bucket = bucket;
+    this.ttlSeconds = ttlSeconds;
+  }
+
+  async get(key: string): Promise<BrokerRecord | null> {
+    const entry = await ask(`read the record "${key}"`, () => this.#bucket.get(key));
+    if (entry === null || entry.operation !== "PUT") return null;
+    return { value: entry.string(), revision: entry.revision };
+  }
+
+  async entries(): Promise<Map<string, BrokerRecord>> {
+    return await ask("read records", async () => {
+      const found = new Map<string, BrokerRecord>();
+      for await (const entry of await this.#bucket.history()) {
+        if (entry.operation === "PUT") {
+          found.set(entry.key, { value: entry.string(), revision: entry.revision });
+        } else found.delete(entry.key);
+      }
+      return found;
+    });
+  }
+
+  async put(key: string, value: string): Promise<number> {
+    return await ask(`write the record "${key}"`, () => this.#bucket.put(key, value));
+  }
+
+  async create(key: string, value: string): Promise<number | null> {
+    return await this.#writeIf(key, () => this.#bucket.create(key, value));
+  }
+
+  async update(key: string, value: string, revision: number): Promise<number | null> {
+    return await this.#writeIf(key, () => this.#bucket.update(key, value, revision));
+  }
+
+  async #writeIf(key: string, write: () => Promise<number>): Promise<number | null> {
+    try {
+      return await write();
+    } catch (error) {
+      if (codeOf(error) === WRONG_LAST_SEQUENCE) return null;
+      throw brokerError(`write the record "${key}"`, error);
+    }
+  }
+
+  async remove(key: string): Promise<void> {
+    await ask(`remove the record "${key}"`, () => this.#bucket.purge(key));
+  }
+}
+
+/** A broker that is a NATS server with JetStream. */
+export class JetStreamBroker implements Broker {
+  /** What messages call it. */
+  readonly name: string;
+  /** @internal The connection, for messages that are not kept. */
+  readonly connection: NatsConnection;
+  readonly #js: JetStreamClient;
+  readonly #manager: JetStreamManager;
+
+  private constructor(connection: NatsConnection, manager: JetStreamManager) {
+    this.connection = connection;
+    this.name = `NATS at ${connection.getServer()}`;
+    this.#js = jetstream(connection);
+    this.#manager = manager;
+  }
+
+  /**
+   * Connects.
+   * @throws {BrokerError} as `connectNats`, and for a server without JetStream
+   */
+  static async connect(options: NatsOptions): Promise<JetStreamBroker> {
+    const connection = await connectNats(options);
+    try {
+      return new JetStreamBroker(connection, await jetstreamManager(connection));
+    } catch (cause) {
+      await connection.close();
+      const isOff = (cause as Error).name === "JetStreamNotEnabled" || codeOf(cause) === 10039;
+      const wanted = isOff ? "use NATS with JetStream (start nats-server with -js)" : "use JetStream";
+      throw brokerError(wanted, cause);
+    }
+  }
+
+  /** A stream of jobs and its consumer. @throws {BrokerError} */
+  async queue(name: string, { ackWaitMs = 30_000 }: QueueOptions = {}): Promise<WorkQueue> {
+    const stream = `${PREFIX}-jobs-${checkName("open a queue", name)}`;
+    const prefix = `${PREFIX}.jobs.${name}.`;
+    await ask("open a queue", async () => {
+      await this.#streamOr(stream, () =>
+        this.#manager.streams.add({
+          name: stream,
+          subjects: [`${prefix}>`],
+          retention: RetentionPolicy.Workqueue,
+          storage: StorageType.File,
+          discard: DiscardPolicy.New, // a job is never dropped for a newer one
+          discard_new_per_subject: true, // a job that waits is not added twice
+          max_msgs_per_subject: 1,
+        }));
+      await this.#manager.consumers.info(stream, CONSUMER).catch((error) => {
+        if (codeOf(error) !== CONSUMER_NOT_FOUND) throw error;
+        return this.#manager.consumers.add(stream, {
+          durable_name: CONSUMER,
+          ack_policy: AckPolicy.Explicit,
+          ack_wait: nanos(ackWaitMs),
+          max_deliver: -1,
+          max_ack_pending: 100_000,
+        });
+      });
+    });
+    const { config } = await ask("open a queue", () => this.#manager.consumers.info(stream, CONSUMER));
+    const wait = (config.ack_wait ?? nanos(ackWaitMs)) / 1e6; // whoever opened it first has said it
+    return new JetStreamQueue(this.#js, this.#manager, stream, prefix, wait);
+  }
+
+  async #streamOr(stream: string, make: () => Promise<StreamInfo>): Promise<void> {
+    await this.#manager.streams.info(stream).catch((error) => {
+      if (codeOf(error) !== STREAM_NOT_FOUND) throw error;
+      return make();
+    });
+  }
+
+  /** An object store. @throws {BrokerError} */
+  async objects(name: string): Promise<ObjectStore> {
+    const bucket = `${PREFIX}-${checkName("open a store", name)}`;
+    const options = { storage: StorageType.File };
+    const store = await ask("open a store", () => new Objm(this.connection).create(bucket, options));
+    return new JetStreamObjects(store, this.#manager);
+  }
+
+  /** A key-value bucket. @throws {BrokerError} */
+  async records(name: string, { ttlSeconds }: RecordsOptions = {}): Promise<Records> {
+    const bucket = `${PREFIX}-${checkName("open records", name)}`;
+    const options = { storage: StorageType.File, history: 1, ...ttlSeconds && { ttl: ttlSeconds * 1000 } };
+    const kv = await ask("open records", () => new Kvm(this.connection).create(bucket, options));
+    return new JetStreamRecords(kv, ttlSeconds ?? null);
+  }
+
+  /** Removes the three. @throws {BrokerError} */
+  async remove(name: string): Promise<void> {
+    checkName("remove from the broker", name);
+    for (const stream of [`${PREFIX}-jobs-${name}`, `OBJ_${PREFIX}-${name}`, `KV_${PREFIX}-${name}`]) {
+      await ask("remove from the broker", async () => {
+        await this.#manager.streams.delete(stream).catch((error) => {
+          if (codeOf(error) !== STREAM_NOT_FOUND) throw error;
+        });
+      });
+    }
+  }
+
+  /** Ends the connection. */
+  async close(): Promise<void> {
+    await this.connection.close();
+  }
+}

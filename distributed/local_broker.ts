@@ -1,0 +1,282 @@
+/**
+ * Queues, objects and records of one process: in memory, or with objects and records in a folder, so that work that was
+ * interrupted goes on from them.
+ * @module
+ */
+
+import {
+  type Broker,
+  type BrokerRecord,
+  checkName,
+  type Delivery,
+  type ObjectStore,
+  type QueueOptions,
+  type Records,
+  type WorkQueue,
+} from "./broker.ts";
+
+/** Where texts and bytes are kept by name. */
+interface Shelf {
+  put(name: string, content: Uint8Array | ReadableStream<Uint8Array>): Promise<void>;
+  size(name: string): Promise<number | null>;
+  open(name: string): Promise<ReadableStream<Uint8Array> | null>;
+  list(): Promise<string[]>;
+  remove(name: string): Promise<void>;
+}
+
+const collect = async (content: Uint8Array | ReadableStream<Uint8Array>) =>
+  new Uint8Array(await new Response(content as BodyInit).arrayBuffer());
+
+/** Keeps them in memory. */
+function memoryShelf(): Shelf {
+  const kept = new Map<string, Uint8Array>();
+  return {
+    put: async (name, content) => void kept.set(name, await collect(content)),
+    size: (name) => Promise.resolve(kept.get(name)?.length ?? null),
+    open(name) {
+      const bytes = kept.get(name);
+      return Promise.resolve(bytes ? ReadableStream.from([bytes]) : null);
+    },
+    list: () => Promise.resolve([...kept.keys()].sort()),
+    remove: (name) => Promise.resolve(void kept.delete(name)),
+  };
+}
+
+/** Keeps them in a folder, a file each; names are written so that each is one file's name. */
+function folderShelf(folder: string): Shelf {
+  const fileOf = (name: string) => `${folder}/${encodeURIComponent(name).replaceAll(".", "%2E")}`;
+  const fs = () => import("node:fs/promises");
+  const unlessAbsent = (error: { code?: string }) => {
+    if (error.code !== "ENOENT") throw error;
+    return null;
+  };
+  return {
+    async put(name, content) {
+      const { mkdir, open, rename } = await fs();
+      await mkdir(folder, { recursive: true });
+      const file = await open(`${fileOf(name)}.part`, "w");
+      try {
+        const pieces = content instanceof Uint8Array ? [content] : content;
+        for await (const piece of pieces) await file.writeFile(piece);
+        await file.sync();
+      } finally {
+        await file.close();
+      }
+      await rename(`${fileOf(name)}.part`, fileOf(name));
+    },
+    async size(name) {
+      const found = await (await fs()).stat(fileOf(name)).catch(unlessAbsent);
+      return found && found.size;
+    },
+    async open(name) {
+      const { open } = await fs();
+      const file = await open(fileOf(name)).catch(unlessAbsent);
+      return file && ReadableStream.from(file.createReadStream()) as ReadableStream<Uint8Array>;
+    },
+    async list() {
+      const names = await (await fs()).readdir(folder).catch(unlessAbsent) ?? [];
+      return names.filter((name) => !name.endsWith(".part")).map(decodeURIComponent).sort();
+    },
+    async remove(name) {
+      await (await fs()).rm(fileOf(name), { force: true });
+    },
+  };
+}
+
+/** A job that waits or is being worked on. */
+interface Job {
+  readonly id: string;
+  readonly body: Uint8Array;
+  attempt: number;
+  /** When it may be taken, in milliseconds of `Date.now`; Infinity while it is being worked on. */
+  from: number;
+}
+
+class LocalQueue implements WorkQueue {
+  readonly ackWaitMs: number;
+  readonly #jobs: Job[] = [];
+  readonly #waiting = new Set<() => void>();
+
+  constructor(ackWaitMs: number) {
+    this.ackWaitMs = ackWaitMs;
+  }
+
+  #wake(): void {
+    for (const wake of this.#waiting) wake();
+  }
+
+  add(id: string, body: Uint8Array): Promise<boolean> {
+    if (this.#jobs.some((job) => job.id === id)) return Promise.resolve(false);
+    this.#jobs.push({ id, body, attempt: 0, from: 0 });
+    this.#wake();
+    return Promise.resolve(true);
+  }
+
+  async take(waitMs: number): Promise<Delivery | null> {
+    const end = Date.now() + waitMs;
+    for (;;) {
+      const job = this.#jobs.find(({ from }) => from <= Date.now());
+      if (job) return this.#deliver(job);
+      const rest = Math.min(end, ...this.#jobs.map(({ from }) => from)) - Date.now();
+      if (Date.now() >= end) return null;
+      await new Promise<void>((resolve) => {
+        const wake = () => {
+          clearTimeout(timer);
+          this.#waiting.delete(wake);
+          resolve();
+        };
+        const timer = setTimeout(wake, Math.max(1, rest));
+        this.#waiting.add(wake);
+      });
+    }
+  }
+
+  /** A worker in this process ends with the queue, or gives the job back: nobody else would take it over. */
+  #deliver(job: Job): Delivery {
+    job.attempt++;
+    job.from = Infinity;
+    return {
+      id: job.id,
+      body: job.body,
+      attempt: job.attempt,
+      working: () => {},
+      ack: () => {
+        const place = this.#jobs.indexOf(job);
+        if (place >= 0) this.#jobs.splice(place, 1);
+        return Promise.resolve();
+      },
+      release: (delayMs = 0) => {
+        job.from = Date.now() + delayMs;
+        this.#wake();
+        return Promise.resolve();
+      },
+    };
+  }
+
+  size(): Promise<number> {
+    return Promise.resolve(this.#jobs.length);
+  }
+}
+
+class LocalRecords implements Records {
+  readonly ttlSeconds = null; // they end with the process that would write them again
+  readonly #shelf: Shelf;
+  readonly #revisions = new Map<string, number>();
+  /** One change after another. */
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(shelf: Shelf) {
+    this.#shelf = shelf;
+  }
+
+  async get(key: string): Promise<BrokerRecord | null> {
+    const stream = await this.#shelf.open(key);
+    if (stream === null) return null;
+    return {
+      value: new TextDecoder().decode(await collect(stream)),
+      revision: this.#revisions.get(key) ?? 1,
+    };
+  }
+
+  async entries(): Promise<Map<string, BrokerRecord>> {
+    const found = new Map<string, BrokerRecord>();
+    for (const key of await this.#shelf.list()) {
+      const record = await this.get(key);
+      if (record) found.set(key, record);
+    }
+    return found;
+  }
+
+  /** Writes where the record has this revision: null for none there, undefined for any. */
+  #write(key: string, value: string, revision: number | null | undefined): Promise<number | null> {
+    const write = async () => {
+      const there = await this.get(key);
+      if (revision !== undefined && (there?.revision ?? null) !== revision) return null;
+      await this.#shelf.put(key, new TextEncoder().encode(value));
+      const next = (there?.revision ?? 0) + 1;
+      this.#revisions.set(key, next);
+      return next;
+    };
+    const written = this.#last.then(write, write);
+    this.#last = written.catch(() => {});
+    return written;
+  }
+
+  async put(key: string, value: string): Promise<number> {
+    return (await this.#write(key, value, undefined))!;
+  }
+
+  create(key: string, value: string): Promise<number | null> {
+    return this.#write(key, value, null);
+  }
+
+  update(key: string, value: string, revision: number): Promise<number | null> {
+    return this.#write(key, value, revision);
+  }
+
+  async remove(key: string): Promise<void> {
+    await this.#shelf.remove(key);
+    this.#revisions.delete(key);
+  }
+}
+
+/** A broker in this process. */
+export class LocalBroker implements Broker {
+  /** What messages call it. */
+  readonly name = "this process";
+  readonly #folder: string | null;
+  readonly #queues = new Map<string, WorkQueue>();
+  readonly #shelves = new Map<string, Shelf>();
+  readonly #records = new Map<string, Records>();
+
+  /** An empty one. @param folder where objects and records are kept; null: in memory */
+  constructor(folder: string | null = null) {
+    this.#folder = folder;
+  }
+
+  #shelf(kind: "objects" | "records", name: string): Shelf {
+    const place = `${name}/${kind}`;
+    const shelf = this.#shelves.get(place) ??
+      (this.#folder === null ? memoryShelf() : folderShelf(`${this.#folder}/${place}`));
+    this.#shelves.set(place, shelf);
+    return shelf;
+  }
+
+  /** A queue of this process. @throws {RangeError} for a name that is none */
+  async queue(name: string, { ackWaitMs = 30_000 }: QueueOptions = {}): Promise<WorkQueue> {
+    const queue = this.#queues.get(checkName("open a queue", name)) ?? new LocalQueue(ackWaitMs);
+    this.#queues.set(name, queue);
+    return await Promise.resolve(queue);
+  }
+
+  /** A store in the folder, or in memory. @throws {RangeError} for a name that is none */
+  async objects(name: string): Promise<ObjectStore> {
+    return await Promise.resolve(this.#shelf("objects", checkName("open a store", name)));
+  }
+
+  /** Records in the folder, or in memory. @throws {RangeError} for a name that is none */
+  async records(name: string): Promise<Records> {
+    const records = this.#records.get(checkName("open records", name)) ??
+      new LocalRecords(this.#shelf("records", name));
+    this.#records.set(name, records);
+    return await Promise.resolve(records);
+  }
+
+  /** Removes all of a name. */
+  async remove(name: string): Promise<void> {
+    checkName("remove from the broker", name);
+    for (const kind of ["objects", "records"] as const) {
+      const shelf = this.#shelf(kind, name);
+      for (const object of await shelf.list()) await shelf.remove(object);
+    }
+    this.#queues.delete(name);
+    if (this.#folder === null) return;
+    const { rm } = await import("node:fs/promises");
+    await rm(`${this.#folder}/${name}`, { recursive: true, force: true });
+  }
+
+  /** Nothing to end. */
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+}

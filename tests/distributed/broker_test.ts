@@ -1,0 +1,183 @@
+/**
+ * Queues, objects, records and leases: the same of a broker in this process and of NATS.
+ * @module
+ */
+
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import {
+  type Broker,
+  BrokerError,
+  JetStreamBroker,
+  Lease,
+  LeaseTakenError,
+  LocalBroker,
+  readObject,
+  withPatience,
+} from "@peft/webgpu/distributed";
+import { inFolder } from "../train/tiny_run.ts";
+import { NATS_SERVER, NatsServer, pause } from "./nats_server.ts";
+
+const bytes = (text: string) => new TextEncoder().encode(text);
+const textOf = (content: Uint8Array | null) => content && new TextDecoder().decode(content);
+
+/** Runs a test with each kind of broker. */
+function withBrokers(name: string, body: (broker: Broker) => Promise<void>): void {
+  Deno.test(`LocalBroker in memory: ${name}`, () => body(new LocalBroker()));
+  Deno.test(`LocalBroker in a folder: ${name}`, () => inFolder((folder) => body(new LocalBroker(folder))));
+  Deno.test({
+    name: `NATS: ${name}`,
+    ignore: NATS_SERVER === null,
+    async fn() {
+      await using server = await NatsServer.start();
+      const broker = await JetStreamBroker.connect({ url: server.url });
+      try {
+        await body(broker);
+      } finally {
+        await broker.close();
+      }
+    },
+  });
+}
+
+withBrokers(
+  "a job is given to one worker, again if it gives it back, and to nobody once it is done",
+  async (broker) => {
+    const queue = await broker.queue("q", { ackWaitMs: 20_000 });
+    assertEquals(queue.ackWaitMs, 20_000);
+    assertEquals([await queue.add("1.a", bytes("one")), await queue.add("2", bytes("two"))], [true, true]);
+    assertEquals(await queue.add("1.a", bytes("one")), false, "a job that waits is not added twice");
+    const first = (await queue.take(1000))!;
+    assertEquals([first.id, textOf(first.body), first.attempt], ["1.a", "one", 1]);
+    const second = (await queue.take(1000))!;
+    assertEquals(second.id, "2");
+    assertEquals(await queue.take(1000), null, "both are being worked on");
+    assertEquals(await queue.add("1.a", bytes("one")), false, "nor one that is being worked on");
+    await first.release();
+    const again = (await queue.take(2000))!;
+    assertEquals([again.id, again.attempt], ["1.a", 2]);
+    await again.ack();
+    await second.ack();
+    assertEquals(await queue.size(), 0);
+    assertEquals(await queue.add("1.a", bytes("one")), true, "one that is done may be added again");
+  },
+);
+
+withBrokers("an object is kept whole, replaced and removed", async (broker) => {
+  const store = await broker.objects("o");
+  const large = crypto.getRandomValues(new Uint8Array(60_000));
+  const five = new Uint8Array(300_000).map((_, i) => large[i % large.length]); // several chunks of NATS
+  await store.put("a/b.bin", five);
+  await store.put("a/c ü.txt", ReadableStream.from([bytes("one "), bytes("two")]));
+  assertEquals(await readObject(store, "a/b.bin"), five);
+  assertEquals(textOf(await readObject(store, "a/c ü.txt")), "one two");
+  await assertRejects(() => readObject(store, "a/b.bin", 1000), RangeError, "at most 1000 bytes");
+  await store.put("a/b.bin", bytes("new"));
+  assertEquals(textOf(await readObject(store, "a/b.bin")), "new");
+  assertEquals(await store.list(), ["a/b.bin", "a/c ü.txt"]);
+  await store.remove("a/b.bin");
+  await store.remove("a/b.bin");
+  assertEquals([await store.open("a/b.bin"), await store.open("none")], [null, null]);
+  assertEquals(await store.list(), ["a/c ü.txt"]);
+});
+
+withBrokers("a record is created once, and changed by one who knows its revision", async (broker) => {
+  const records = await broker.records("r");
+  assertEquals([...await records.entries()], []);
+  const both = await Promise.all([records.create("a.1", "mine"), records.create("a.1", "yours")]);
+  assertEquals(both.filter((revision) => revision === null).length, 1);
+  const { value, revision } = (await records.get("a.1"))!;
+  assert(value === "mine" || value === "yours");
+  const next = (await records.update("a.1", "later", revision))!;
+  assert(next > revision);
+  assertEquals(await records.update("a.1", "too late", revision), null);
+  await records.put("b", "two");
+  const found = [...await records.entries()].map(([key, { value }]) => [key, value]).sort();
+  assertEquals(found, [["a.1", "later"], ["b", "two"]]);
+  await records.remove("a.1");
+  await records.remove("a.1");
+  assertEquals([await records.get("a.1"), (await records.entries()).size], [null, 1]);
+  assert(await records.create("a.1", "again") !== null);
+  await assertRejects(() => broker.records("no.dots"), RangeError, 'received "no.dots"');
+});
+
+withBrokers("remove() leaves nothing of a name, and what is of another name", async (broker) => {
+  for (const name of ["x", "y"]) {
+    await (await broker.objects(name)).put("o", bytes(name));
+    await (await broker.records(name)).put("r", name);
+    await (await broker.queue(name)).add("j", bytes(name));
+  }
+  await broker.remove("x");
+  await broker.remove("x");
+  assertEquals([await (await broker.objects("x")).list(), await (await broker.objects("y")).list()], [[], [
+    "o",
+  ]]);
+  assertEquals(await (await broker.records("x")).get("r"), null);
+  assertEquals([await (await broker.queue("x")).size(), await (await broker.queue("y")).size()], [0, 1]);
+});
+
+Deno.test({
+  name: "NATS: a job whose worker is silent is given to another; one whose worker says that it works is not",
+  ignore: NATS_SERVER === null,
+  async fn() {
+    await using server = await NatsServer.start();
+    const broker = await JetStreamBroker.connect({ url: server.url });
+    const queue = await broker.queue("q", { ackWaitMs: 1500 });
+    await queue.add("1", bytes("one"));
+    const silent = (await queue.take(1000))!;
+    const beat = setInterval(() => silent.working(), 400);
+    assertEquals(await queue.take(2500), null);
+    clearInterval(beat);
+    const taken = (await queue.take(4000))!;
+    assertEquals([taken.id, taken.attempt], ["1", 2]);
+    await taken.ack();
+    await broker.close();
+  },
+});
+
+Deno.test({
+  name:
+    "NATS: a lease is one process's; silence ends it, a broker that was away does not; what was kept outlives the broker",
+  ignore: NATS_SERVER === null,
+  async fn() {
+    await using server = await NatsServer.start();
+    const statuses: string[] = [];
+    const broker = await JetStreamBroker.connect({
+      url: server.url,
+      onStatus: (status) => statuses.push(status),
+    });
+    const records = await broker.records("leases", { ttlSeconds: 2 });
+    const lease = await Lease.take(records, "sweep", "first");
+    const error = await assertRejects(() => Lease.take(records, "sweep", "second"), LeaseTakenError);
+    assertEquals(error.holder, "first");
+    await pause(2600);
+    await assertRejects(() => Lease.take(records, "sweep", "second"), LeaseTakenError, "", "it was renewed");
+    const store = await broker.objects("o");
+    await store.put("kept", bytes("yes"));
+    const queue = await broker.queue("q");
+    await queue.add("1", bytes("one"));
+
+    await server.stop();
+    const unreachable = await assertRejects(() => store.put("lost", bytes("no")), BrokerError);
+    assertEquals(unreachable.failure, "unreachable", unreachable.message);
+    const waited: string[] = [];
+    const later = withPatience(() => readObject(store, "kept"), {
+      patienceMs: 20_000,
+      onWait: ({ message }) => waited.push(message),
+    });
+    await pause(2600); // longer than the lease lives
+    await server.begin();
+    assertEquals(textOf(await later), "yes");
+    assertEquals(waited.length, 1);
+    assertEquals((await withPatience(() => queue.take(1000), { patienceMs: 10_000 }))?.id, "1");
+    await pause(1500);
+    assertEquals(lease.lost.aborted, false);
+    assertEquals((await records.get("sweep"))?.value, "first");
+    assertEquals(statuses, ["disconnected", "reconnected"]);
+    await records.put("sweep", "another"); // as if this process had been silent for too long
+    await pause(1500);
+    assertEquals(lease.lost.aborted, true);
+    await lease.release();
+    assertEquals((await records.get("sweep"))?.value, "another");
+    await broker.close();
+  },
+});
