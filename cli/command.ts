@@ -50,6 +50,8 @@ export interface Command<F extends Flags = Flags> {
   /** One line. */
   readonly summary: string;
   readonly flags: F;
+  /** The flag whose value may also stand without its name, right after the command's. */
+  readonly positional?: string;
   /** Lines of examples. */
   readonly examples: readonly string[];
   /** The least that `deno run` must allow it where models lie in folders, as its flags. */
@@ -81,7 +83,7 @@ export function helpText(command: Command): string {
   return [
     `${command.summary}`,
     "",
-    `Usage: ./run ${command.name} [flags]`,
+    `Usage: ./run ${command.name} ${command.positional ? `<${command.positional}> ` : ""}[flags]`,
     "",
     ...lines,
     "",
@@ -100,14 +102,12 @@ function placeholder({ rule: { from, choices } }: Flag): string {
   return from === "switch" ? "" : ` <${choices?.join("|") ?? from ?? "text"}>`;
 }
 
-/** A flag's value from the text that was given. @throws {UsageError} for one that its rule refuses */
-function readValue(command: string, name: string, { rule }: Flag, given: unknown): unknown {
+/** A flag's value from the text that was given, or what is wrong with it. */
+function readValue(name: string, { rule }: Flag, given: unknown): { value: unknown; problem: string | null } {
   const isNumber = rule.from === "number" || rule.from === "integer";
   const isText = rule.from === undefined && typeof given === "number"; // a file's `output: 5`
   const value = isNumber && String(given).trim() !== "" ? Number(given) : isText ? String(given) : given;
-  const problem = problemWith(rule, `--${name}`, Number.isNaN(value) ? given : value);
-  if (problem !== null) throw new UsageError(`Cannot run ${command}: ${problem}`);
-  return value;
+  return { value, problem: problemWith(rule, `--${name}`, Number.isNaN(value) ? given : value) };
 }
 
 type Given = Readonly<Record<string, unknown>>;
@@ -123,8 +123,11 @@ function parseGiven(command: Command, args: string[]): Given {
   }
   for (const name of switches) options[`no-${name}`] = { type: "boolean" };
   try {
+    const { positional } = command;
+    const isNamed = positional === undefined || args[0] === undefined || args[0].startsWith("-");
+    const named = isNamed ? args : [`--${positional}`, ...args];
     const given: Record<string, unknown> =
-      parseArgs({ args, options, strict: true, allowPositionals: false }).values;
+      parseArgs({ args: named, options, strict: true, allowPositionals: false }).values;
     for (const name of switches) if (given[`no-${name}`]) given[name] = false; // over a configuration's true
     return given;
   } catch (error) {
@@ -148,26 +151,38 @@ export function givenFlags(values: object): ReadonlySet<string> {
   return givenNames.get(values) ?? new Set();
 }
 
-/** Every flag's checked value. @throws {UsageError} for missing and bad ones */
-function checkGiven(command: Command, given: Given): Record<string, unknown> {
+/** The value of every flag of a table, and all that is wrong with those that were given. */
+export function checkFlags<F extends Flags>(
+  flags: F,
+  given: Given,
+): { readonly values: Values<F>; readonly problems: readonly string[] } {
   const values: Record<string, unknown> = {};
-  for (const [name, flag] of Object.entries(flagsOf(command))) {
+  const problems: string[] = [];
+  for (const [name, flag] of Object.entries(flags)) {
     const value = given[name];
     if (value !== undefined && flag.needs && !given[flag.needs]) {
-      throw new UsageError(
-        `Cannot run ${command.name}: --${name} needs --${flag.needs}, without which it has no effect`,
-      );
+      problems.push(`--${name} needs --${flag.needs}, without which it has no effect`);
     }
     if (value === undefined) {
-      if (flag.required) {
-        throw new UsageError(`Cannot run ${command.name}: --${name} is required; see ${command.name} --help`);
-      }
+      if (flag.required) problems.push(`--${name} is required`);
       values[name] = flag.default ?? (flag.rule.from === "switch" ? false : undefined);
-    } else values[name] = readValue(command.name, name, flag, value);
+      continue;
+    }
+    const read = readValue(name, flag, value);
+    if (read.problem !== null) problems.push(read.problem);
+    values[name] = read.value;
   }
   const names = Object.keys(values).filter((name) => given[name] !== undefined && values[name] !== false);
   givenNames.set(values, new Set(names));
-  return values;
+  return { values: values as Values<F>, problems };
+}
+
+/** Every flag's checked value. @throws {UsageError} for missing and bad ones */
+function checkGiven(command: Command, given: Given): Record<string, unknown> {
+  const { values, problems: [problem] } = checkFlags(flagsOf(command), given);
+  if (problem === undefined) return values;
+  const help = problem.endsWith(" is required") ? `; see ${command.name} --help` : "";
+  throw new UsageError(`Cannot run ${command.name}: ${problem}${help}`);
 }
 
 /** Checked values of `args`, or null for `--help`. @throws {UsageError} for unknown, missing or bad flags */
