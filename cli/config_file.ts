@@ -15,8 +15,8 @@ const flagName = (key: string) =>
 const isItem = (item: unknown) =>
   typeof item === "number" || typeof item === "boolean" || typeof item === "string" && !item.includes(",");
 
-/** The text of the file as a value. YAML includes JSON. @throws {UsageError} for text that is neither */
-async function parse(path: string, text: string): Promise<unknown> {
+/** The text of a file as a value. YAML includes JSON. @throws {UsageError} `Cannot <action>: …` for text that is neither */
+async function parse(action: string, text: string): Promise<unknown> {
   try {
     return JSON.parse(text);
   } catch { /* YAML, then */ }
@@ -26,18 +26,19 @@ async function parse(path: string, text: string): Promise<unknown> {
   } catch (cause) {
     if (cause instanceof Deno.errors.NotCapable) throw cause; // LOG_TOKENS and LOG_STREAM, which the parser reads
     const [reason] = (cause as Error).message.split("\n");
-    throw new UsageError(`Cannot read the configuration "${path}": YAML or JSON is required: ${reason}`);
+    throw new UsageError(`Cannot ${action}: YAML or JSON is required: ${reason}`);
   }
 }
 
 /**
- * The values of a configuration file by names of flags. A list stands for its items with commas between, an object for
- * its JSON.
- * @throws {UsageError} for a file that is not one object @throws {TypeError} for a name that is no flag, with the nearest
+ * What a file of YAML or JSON holds, which must be one object.
+ * @param action such as `read the configuration "a.yaml"` @param wanted what the object holds
+ * @throws {UsageError} for a file that is not there, or holds anything else
  */
-export async function readConfigFile(
+export async function readYaml(
+  action: string,
   path: string,
-  flags: readonly string[],
+  wanted: string,
 ): Promise<Record<string, unknown>> {
   let text: string;
   try {
@@ -45,44 +46,73 @@ export async function readConfigFile(
   } catch (cause) {
     if (cause instanceof Deno.errors.NotCapable) throw cause;
     const reason = cause instanceof Deno.errors.NotFound ? "there is no such file" : (cause as Error).message;
-    throw new UsageError(`Cannot read the configuration "${path}": ${reason}`, { cause });
+    throw new UsageError(`Cannot ${action}: ${reason}`, { cause });
   }
-  const value = await parse(path, text);
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw new UsageError(
-      `Cannot read the configuration "${path}": names of flags with their values are required, received ${
-        value === null ? "nothing" : Array.isArray(value) ? "a list" : `a ${typeof value}`
-      }`,
-    );
+  const value = await parse(action, text);
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) {
+    return value as Record<string, unknown>;
   }
-  const entries = Object.entries(value).map(([key, entry]) => [flagName(key), entry] as const);
-  const given = Object.fromEntries(entries);
-  const action = `Cannot read the configuration "${path}"`;
+  const received = value === null ? "nothing" : Array.isArray(value) ? "a list" : `a ${typeof value}`;
+  throw new UsageError(`Cannot ${action}: ${wanted} are required, received ${received}`);
+}
+
+/** What a name that is no flag was meant to be, as a message says it. */
+function unknownFlag(key: string, flags: readonly string[]): string {
+  const usual = usualName(flagName(key), flags);
+  try {
+    if (usual === null) checkOptions("", { [flagName(key)]: 0 }, flags);
+  } catch (error) {
+    return (error as Error).message.replace(/^Cannot : /, "");
+  }
+  return `unknown option "${key}", did you mean "${usual}"?`;
+}
+
+/**
+ * Values by names of flags, which may be written in any case: a list stands for its items with commas between, an object
+ * for its JSON, null for no value.
+ * @returns the values by flags' own names, and what is wrong with the names and lists
+ */
+export function givenOf(
+  object: Readonly<Record<string, unknown>>,
+  flags: readonly string[],
+): { readonly given: Record<string, unknown>; readonly problems: readonly string[] } {
+  const given: Record<string, unknown> = {};
+  const problems: string[] = [];
   const spelled = new Map<string, string>();
-  for (const key of Object.keys(value)) {
+  for (const [key, entry] of Object.entries(object)) {
     const name = flagName(key);
     const other = spelled.get(name);
-    if (other !== undefined) {
-      throw new UsageError(`${action}: "${other}" and "${key}" are both --${name}, which may be given once`);
-    }
     spelled.set(name, key);
-    const meant = flags.includes(name) ? null : usualName(name, flags);
-    if (meant) throw new UsageError(`${action}: unknown option "${key}", did you mean "${meant}"?`);
+    if (other !== undefined) {
+      problems.push(`"${other}" and "${key}" are both --${name}, which may be given once`);
+    } else if (!flags.includes(name)) problems.push(unknownFlag(key, flags));
+    else if (Array.isArray(entry) && !entry.every(isItem)) {
+      const bad = JSON.stringify(entry.find((item) => !isItem(item)));
+      problems.push(
+        `items of "${name}" must be numbers or texts without commas, which part items, received ${bad}`,
+      );
+    } else if (entry !== null) {
+      given[name] = Array.isArray(entry)
+        ? entry.join(",")
+        : typeof entry === "object"
+        ? JSON.stringify(entry)
+        : entry;
+    }
   }
-  checkOptions(`read the configuration "${path}"`, given, flags);
-  for (const [name, entry] of entries) {
-    const bad = Array.isArray(entry) ? entry.find((item) => !isItem(item)) : undefined;
-    if (bad === undefined) continue;
-    throw new UsageError(
-      `${action}: items of "${name}" must be numbers or texts without commas, which part items, received ${
-        JSON.stringify(bad)
-      }`,
-    );
-  }
-  return Object.fromEntries(
-    entries.filter(([, entry]) => entry !== null).map(([name, entry]) => [
-      name,
-      Array.isArray(entry) ? entry.join(",") : typeof entry === "object" ? JSON.stringify(entry) : entry,
-    ]),
-  );
+  return { given, problems };
+}
+
+/**
+ * The values of a configuration file by names of flags.
+ * @throws {UsageError} for a file that is not one object, and for a name that is no flag, with the nearest
+ */
+export async function readConfigFile(
+  path: string,
+  flags: readonly string[],
+): Promise<Record<string, unknown>> {
+  const action = `read the configuration "${path}"`;
+  const value = await readYaml(action, path, "names of flags with their values");
+  const { given, problems: [problem] } = givenOf(value, flags);
+  if (problem === undefined) return given;
+  throw new UsageError(`Cannot ${action}: ${problem}`);
 }

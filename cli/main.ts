@@ -22,6 +22,8 @@ import { INTERRUPTED, InterruptedError } from "./interrupt.ts";
 import { merge } from "./merge.ts";
 import { report } from "./report/report.ts";
 import { serve } from "./serve.ts";
+import { sweep } from "./sweep/sweep.ts";
+import { worker } from "./sweep/worker.ts";
 import { tokenize } from "./tokenize.ts";
 import { tune } from "./tune.ts";
 import { isUserError } from "./user_errors.ts";
@@ -30,6 +32,8 @@ const HUB = [download, push, cache, login, logout];
 const TASKS = [
   chat,
   finetune,
+  sweep,
+  worker,
   generate,
   serve,
   info,

@@ -20,6 +20,7 @@ const USER_ERRORS: ReadonlySet<string> = new Set([
   "DatasetError",
   "CheckpointError",
   "MemoryBudgetError",
+  "BrokerError",
 ]);
 
 /** Messages of JavaScript itself that begin as ours do: they tell of a defect. */

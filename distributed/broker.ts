@@ -72,26 +72,32 @@ export interface Records {
   remove(key: string): Promise<void>;
 }
 
+/** Settings of anything that is opened by name. */
+export interface OpenOptions {
+  /** Whether it must be there already: what another process may remove is then not made again. Default false. */
+  readonly mustExist?: boolean;
+}
+
 /** Settings of a queue. */
-export interface QueueOptions {
+export interface QueueOptions extends OpenOptions {
   /** Milliseconds without a sign of life after which a job is given to another. Default 30000. */
   readonly ackWaitMs?: number;
 }
 
 /** Settings of records. */
-export interface RecordsOptions {
+export interface RecordsOptions extends OpenOptions {
   /** Seconds after which a record is gone unless it is written again. Default: never. */
   readonly ttlSeconds?: number;
 }
 
-/** Queues, stores and records by name: letters, digits, `-` and `_`. What is opened is made where it does not exist. */
+/** Queues, stores and records by name: letters, digits, `-` and `_`. What does not exist is made, unless it must exist. */
 export interface Broker {
   /** What messages call it. */
   readonly name: string;
   /** Opens a queue. */
   queue(name: string, options?: QueueOptions): Promise<WorkQueue>;
   /** Opens a store of objects. */
-  objects(name: string): Promise<ObjectStore>;
+  objects(name: string, options?: OpenOptions): Promise<ObjectStore>;
   /** Opens records. */
   records(name: string, options?: RecordsOptions): Promise<Records>;
   /** Removes queue, objects and records of a name with all they hold; what is not there is no error. */

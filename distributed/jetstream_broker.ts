@@ -15,7 +15,6 @@ import {
   type JsMsg,
   RetentionPolicy,
   StorageType,
-  type StreamInfo,
 } from "@nats-io/jetstream";
 import { type KV, Kvm } from "@nats-io/kv";
 import { type ObjectResult, type ObjectStore as NatsObjects, Objm } from "@nats-io/obj";
@@ -26,6 +25,7 @@ import {
   checkName,
   type Delivery,
   type ObjectStore,
+  type OpenOptions,
   type QueueOptions,
   type Records,
   type RecordsOptions,
@@ -254,56 +254,65 @@ export class JetStreamBroker implements Broker {
   }
 
   /** A stream of jobs and its consumer. @throws {BrokerError} */
-  async queue(name: string, { ackWaitMs = 30_000 }: QueueOptions = {}): Promise<WorkQueue> {
+  async queue(
+    name: string,
+    { ackWaitMs = 30_000, mustExist = false }: QueueOptions = {},
+  ): Promise<WorkQueue> {
     const stream = `${PREFIX}-jobs-${checkName("open a queue", name)}`;
     const prefix = `${PREFIX}.jobs.${name}.`;
-    await ask("open a queue", async () => {
-      await this.#streamOr(stream, () =>
-        this.#manager.streams.add({
-          name: stream,
-          subjects: [`${prefix}>`],
-          retention: RetentionPolicy.Workqueue,
-          storage: StorageType.File,
-          discard: DiscardPolicy.New, // a job is never dropped for a newer one
-          discard_new_per_subject: true, // a job that waits is not added twice
-          max_msgs_per_subject: 1,
-        }));
-      await this.#manager.consumers.info(stream, CONSUMER).catch((error) => {
-        if (codeOf(error) !== CONSUMER_NOT_FOUND) throw error;
-        return this.#manager.consumers.add(stream, {
-          durable_name: CONSUMER,
-          ack_policy: AckPolicy.Explicit,
-          ack_wait: nanos(ackWaitMs),
-          max_deliver: -1,
-          max_ack_pending: 100_000,
-        });
-      });
-    });
+    if (!mustExist) await ask("open a queue", () => this.#makeQueue(stream, prefix, ackWaitMs));
     const { config } = await ask("open a queue", () => this.#manager.consumers.info(stream, CONSUMER));
     const wait = (config.ack_wait ?? nanos(ackWaitMs)) / 1e6; // whoever opened it first has said it
     return new JetStreamQueue(this.#js, this.#manager, stream, prefix, wait);
   }
 
-  async #streamOr(stream: string, make: () => Promise<StreamInfo>): Promise<void> {
-    await this.#manager.streams.info(stream).catch((error) => {
+  async #makeQueue(stream: string, prefix: string, ackWaitMs: number): Promise<void> {
+    const { streams, consumers } = this.#manager;
+    await streams.info(stream).catch((error) => {
       if (codeOf(error) !== STREAM_NOT_FOUND) throw error;
-      return make();
+      return streams.add({
+        name: stream,
+        subjects: [`${prefix}>`],
+        retention: RetentionPolicy.Workqueue,
+        storage: StorageType.File,
+        discard: DiscardPolicy.New, // a job is never dropped for a newer one
+        discard_new_per_subject: true, // a job that waits is not added twice
+        max_msgs_per_subject: 1,
+      });
+    });
+    await consumers.info(stream, CONSUMER).catch((error) => {
+      if (codeOf(error) !== CONSUMER_NOT_FOUND) throw error;
+      return consumers.add(stream, {
+        durable_name: CONSUMER,
+        ack_policy: AckPolicy.Explicit,
+        ack_wait: nanos(ackWaitMs),
+        max_deliver: -1,
+        max_ack_pending: 100_000,
+      });
     });
   }
 
   /** An object store. @throws {BrokerError} */
-  async objects(name: string): Promise<ObjectStore> {
+  async objects(name: string, { mustExist = false }: OpenOptions = {}): Promise<ObjectStore> {
     const bucket = `${PREFIX}-${checkName("open a store", name)}`;
     const options = { storage: StorageType.File };
-    const store = await ask("open a store", () => new Objm(this.connection).create(bucket, options));
+    const stores = new Objm(this.connection);
+    const store = await ask(
+      "open a store",
+      () => mustExist ? stores.open(bucket) : stores.create(bucket, options),
+    );
     return new JetStreamObjects(store, this.#manager);
   }
 
   /** A key-value bucket. @throws {BrokerError} */
-  async records(name: string, { ttlSeconds }: RecordsOptions = {}): Promise<Records> {
+  async records(name: string, { ttlSeconds, mustExist = false }: RecordsOptions = {}): Promise<Records> {
     const bucket = `${PREFIX}-${checkName("open records", name)}`;
     const options = { storage: StorageType.File, history: 1, ...ttlSeconds && { ttl: ttlSeconds * 1000 } };
-    const kv = await ask("open records", () => new Kvm(this.connection).create(bucket, options));
+    const buckets = new Kvm(this.connection);
+    const kv = await ask(
+      "open records",
+      () => mustExist ? buckets.open(bucket) : buckets.create(bucket, options),
+    );
     return new JetStreamRecords(kv, ttlSeconds ?? null);
   }
 

@@ -15,6 +15,7 @@ export {
   checkName,
   type Delivery,
   type ObjectStore,
+  type OpenOptions,
   type QueueOptions,
   readObject,
   type Records,

@@ -29,6 +29,7 @@ export {
   type WritableFileHandle,
   type WritableStreamOfFile,
 } from "../io/handle_store.ts";
+export { isSafeRelativePath } from "../io/relative_path.ts";
 export { memoryFolder, urlFolder } from "../io/open_file.ts";
 export type {
   Bytes,

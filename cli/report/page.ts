@@ -4,42 +4,8 @@
  */
 
 import type { RunEvent } from "@peft/webgpu/train";
-import { type Chart, drawChart, type Point } from "./chart.ts";
-
-const STYLE = `
-:root { color-scheme: light dark; --training: #2f6db5; --held-out: #c2553a; --faint: #8884; --learned: #2a9d5c44; --text: #1d1f23; --back: #fff; }
-@media (prefers-color-scheme: dark) { :root { --training: #79b4f2; --held-out: #f0997f; --learned: #3fbf7a55; --text: #e6e6e6; --back: #16181c; } }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--text); background: var(--back); max-width: 980px; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; margin-bottom: 0; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
-.note { opacity: .75; margin-top: .2rem; }
-.figures { display: flex; flex-wrap: wrap; gap: .6rem; margin: 1rem 0; }
-.figures div { border: 1px solid var(--faint); border-radius: 6px; padding: .4rem .8rem; }
-.figures b { display: block; font-size: 1.15rem; } .figures span { opacity: .75; font-size: .85rem; }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(400px, 1fr)); gap: 1rem; }
-figure { margin: 0; break-inside: avoid; } figcaption { font-weight: 600; }
-svg { width: 100%; height: auto; background: transparent; color: inherit; }
-pre { white-space: pre-wrap; overflow-wrap: anywhere; border: 1px solid var(--faint); border-radius: 6px; padding: .6rem .8rem; margin: .3rem 0 1rem; break-inside: avoid; }
-mark { background: var(--learned); color: inherit; border-radius: 2px; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; } td, th { padding: .15rem .8rem .15rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--faint); }
-@media print { body { max-width: none; margin: 0; } .charts { grid-template-columns: 1fr 1fr; } details { display: none; } mark, pre span { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
-`;
-
-const escape = (text: unknown) =>
-  String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll(
-    '"',
-    "&quot;",
-  );
-
-const isNumber = (value: unknown): value is number => typeof value === "number";
-
-/** A number for a reader. */
-function show(value: unknown): string {
-  if (!isNumber(value)) {
-    return typeof value === "object" && value !== null ? JSON.stringify(value) : String(value);
-  }
-  if (Number.isInteger(value)) return value.toLocaleString("en-US");
-  return Math.abs(value) < 1e-3 || Math.abs(value) >= 1e6 ? value.toExponential(2) : value.toPrecision(5);
-}
+import type { Chart, Point } from "./chart.ts";
+import { escape, figure, htmlPage, isNumber, show, table } from "./html.ts";
 
 /** Points of a field over events of a kind. */
 function points(events: readonly RunEvent[], kind: string, field: string, scale = 1): Point[] {
@@ -97,18 +63,6 @@ function charts(events: readonly RunEvent[]): Chart[] {
       one(name, "", points(events, "log", name), points(events, "evaluate", evalName(name)), false)
     ),
   ].filter(({ series }) => series.some(({ points }) => points.some(({ value }) => Number.isFinite(value))));
-}
-
-function figure(chart: Chart): string {
-  return `<figure><figcaption>${escape(chart.title)}</figcaption>${drawChart(chart)}</figure>`;
-}
-
-/** Rows of names and values. */
-function table(rows: readonly (readonly [string, unknown])[]): string {
-  const lines = rows.map(([name, value]) =>
-    `<tr><th>${escape(name)}</th><td>${escape(show(value))}</td></tr>`
-  );
-  return `<table>${lines.join("\n")}</table>`;
 }
 
 /** Tokens on a ground that is the redder the more they cost: white at 0, full at 6 nats. */
@@ -176,10 +130,7 @@ export function reportPage(events: readonly RunEvent[], title: string): string {
     ? `finished ${new Date(end.time).toISOString().slice(0, 16).replace("T", " ")} UTC`
     : "not finished";
   const pieces = example as readonly { text: string; learned: boolean }[] | undefined;
-  return [
-    `<!doctype html><html lang="en"><head><meta charset="utf-8">`,
-    `<meta name="viewport" content="width=device-width, initial-scale=1"><title>${escape(title)}</title>`,
-    `<style>${STYLE}</style></head><body>`,
+  return htmlPage(title, [
     `<h1>${escape(title)}</h1><p class="note">${escape(state)}, step ${last?.step ?? 0} of ${
       escape(begin?.maxSteps ?? "?")
     }</p>`,
@@ -203,6 +154,5 @@ export function reportPage(events: readonly RunEvent[], title: string): string {
       table(Object.entries((settings ?? {}) as object))
     }</details>`,
     `<h2>Environment</h2>${table(Object.entries((environment ?? {}) as object))}`,
-    `</body></html>`,
-  ].join("\n");
+  ]);
 }

@@ -49,7 +49,7 @@ function stepsOf(values: FinetuneValues, rows: number): number {
 }
 
 /** Settings of the Trainer. */
-function settingsOf(values: FinetuneValues, evalSteps: number): Partial<TrainingArguments> {
+export function settingsOf(values: FinetuneValues, evalSteps: number): Partial<TrainingArguments> {
   const saves = values["save-steps"] > 0;
   return {
     outputDir: values.output,

@@ -1,0 +1,93 @@
+/**
+ * `worker`: takes trials of sweeps from a queue.
+ * @module
+ */
+
+import { VERSION } from "@peft/webgpu";
+import { integer, number, text } from "../../options/rules.ts";
+import { BROKER_FLAGS, openBroker } from "../broker_flags.ts";
+import type { Command } from "../command.ts";
+import { interruptible } from "../interrupt.ts";
+import { fileNames } from "../training/data.ts";
+import { UsageError } from "../usage_error.ts";
+import { findBase } from "./files.ts";
+import { workOn } from "./worker_loop.ts";
+import { serveMetrics, WorkerMetrics } from "./worker_metrics.ts";
+
+const flags = {
+  ...BROKER_FLAGS,
+  queue: { ...BROKER_FLAGS.queue, required: true },
+  "allow-model": {
+    rule: text,
+    required: true,
+    help:
+      "Base models that jobs may use, with commas between: folders, .gguf files or hub ids. A job gets the one whose files have the hash that its sweep names",
+  },
+  sweep: { rule: text, help: "The one sweep to work for; default: every one that the queue has" },
+  work: { rule: text, help: "Folder for files of sweeps; default: a temporary one" },
+  "exit-when-idle": {
+    rule: number(0, 1e9),
+    help: "Seconds without a job after which it ends, for machines that are paid by time",
+  },
+  metrics: {
+    rule: integer(0, 65535),
+    help: "Port on which Prometheus finds /metrics; 0 for any that is free",
+  },
+} as const;
+
+/** A name that no other worker has. */
+export function workerName(): string {
+  let host = "worker";
+  try {
+    host = Deno.hostname().replaceAll(/[^A-Za-z0-9_-]/g, "-").slice(0, 40);
+  } catch { /* without --allow-sys */ }
+  return `${host}-${Deno.pid}-${crypto.randomUUID().slice(0, 4)}`;
+}
+
+/** The command. */
+export const worker: Command<typeof flags> = {
+  name: "worker",
+  summary: "Work for sweeps on other machines: take their trials from a queue",
+  flags,
+  permissions: ["--allow-read", "--allow-write", "--allow-net", "--allow-env"],
+  examples: [
+    "./run worker --queue nats://10.0.0.1:4222 --allow-model models/SmolLM2-135M-Instruct",
+    "./run worker --queue tls://broker.example.org --creds worker.creds --allow-model gpt2 --exit-when-idle 300",
+  ],
+  async run(values) {
+    const names = fileNames(values["allow-model"]);
+    if (names.length === 0) {
+      throw new UsageError("Cannot run worker: --allow-model must name a model, received none");
+    }
+    if (values.work?.includes(",")) {
+      throw new UsageError(
+        `Cannot run worker: --work must be a path without commas, received "${values.work}"`,
+      );
+    }
+    const bases = await Promise.all(names.map((name) => findBase(name)));
+    const name = workerName();
+    const broker = await openBroker("worker", values, name);
+    const metrics = new WorkerMetrics();
+    const stopMetrics = values.metrics === undefined ? null : serveMetrics(metrics.registry, values.metrics);
+    const work = values.work ?? await Deno.makeTempDir({ prefix: "peft_worker_" });
+    console.log(`worker ${name} waits for jobs at ${broker.name}`);
+    try {
+      await interruptible(
+        "stopping: the trial is given back with a checkpoint; press Ctrl-C again to stop at once",
+        (signal) =>
+          workOn(broker, {
+            ...{ name, version: VERSION, bases, metrics, patienceMs: Infinity },
+            say: (line) => console.log(line),
+          }, {
+            ...{ sweep: values.sweep ?? null, work, signal },
+            idleSeconds: values["exit-when-idle"] ?? null,
+          }),
+      );
+    } finally {
+      await stopMetrics?.();
+      await broker.close();
+      if (values.work === undefined) await Deno.remove(work, { recursive: true }).catch(() => {});
+    }
+    return { worker: name };
+  },
+};
