@@ -4,7 +4,7 @@
  */
 
 import { choice } from "../options/rules.ts";
-import { type Command, type Flags, flagsOf } from "./command.ts";
+import { type Command, flagsOf } from "./command.ts";
 
 const SHELLS = ["bash", "zsh", "fish"] as const;
 
@@ -14,10 +14,13 @@ const flags = {
 
 /** Flags whose values are files or folders, by the shell's own completion; the others have choices or none. */
 const takesFile = (name: string) =>
-  ["model", "adapter", "data", "eval-data", "output", "config", "file"].includes(name);
+  [
+    ...["model", "allow-model", "adapter", "data", "eval-data", "output", "config", "file"],
+    ...["creds", "nkey", "tlsca", "tlscert", "tlskey"],
+  ].includes(name);
 
 /** Flags whose values are folders. */
-const takesFolder = (name: string) => name === "run" || name === "folder";
+const takesFolder = (name: string) => name === "run" || name === "folder" || name === "work";
 
 /** What `./run` does beside the commands of this program, with a line on each. */
 const OTHER_TASKS: readonly Pick<Command, "name" | "summary">[] = [
@@ -48,6 +51,7 @@ function bash(commands: readonly Command[]): string {
       `    ${command.name})`,
       `      case $before in`,
       ...values,
+      ...command.positional ? [`        ${command.name}) _peft_webgpu_paths -f "$word";;`] : [],
       `        ${flagsThat(takesFile)}) _peft_webgpu_paths -f "$word";;`,
       `        ${flagsThat(takesFolder)}) _peft_webgpu_paths -d "$word";;`,
       `        *) COMPREPLY=($(compgen -W ${quoted(names)} -- "$word"));;`,
@@ -76,8 +80,10 @@ function bash(commands: readonly Command[]): string {
 }
 
 /** Arguments of zsh's `_arguments`. */
-function zshFlags(all: Flags): string[] {
-  return Object.entries(all).map(([name, { help, rule: { from, choices } }]) => {
+function zshFlags(command: Command): string[] {
+  const { positional } = command;
+  const first = positional ? [quoted(`1:${positional}:_files`)] : [];
+  const named = Object.entries(flagsOf(command)).map(([name, { help, rule: { from, choices } }]) => {
     const text = help.replaceAll(/[[\]:]/g, " ");
     const values = choices
       ? `(${choices.join(" ")})`
@@ -88,6 +94,7 @@ function zshFlags(all: Flags): string[] {
       : " ";
     return quoted(`--${name}[${text}]${from === "switch" ? "" : `:${name}:${values}`}`);
   });
+  return [...first, ...named];
 }
 
 function zsh(commands: readonly Command[]): string {
@@ -104,7 +111,7 @@ function zsh(commands: readonly Command[]): string {
     "  local command=$words[2]",
     "  shift words; (( CURRENT-- ))",
     "  case $command in",
-    ...commands.map((command) => `    ${command.name}) _arguments ${zshFlags(flagsOf(command)).join(" ")};;`),
+    ...commands.map((command) => `    ${command.name}) _arguments ${zshFlags(command).join(" ")};;`),
     "  esac",
     "}",
     "compdef _peft_webgpu run ./run",
@@ -116,6 +123,7 @@ function fish(commands: readonly Command[]): string {
     `complete -c run -f -n __fish_use_subcommand -a ${name} -d ${quoted(summary)}`
   );
   for (const command of commands) {
+    if (command.positional) lines.push(`complete -c run -n '__fish_seen_subcommand_from ${command.name}' -F`);
     for (const [name, { help, rule: { from, choices } }] of Object.entries(flagsOf(command))) {
       const values = from === "switch"
         ? ""

@@ -82,7 +82,11 @@ Deno.test("parseFlags() checks names, types, ranges, choices and required flags"
 });
 
 Deno.test("main() exits with 1 and one line for a mistake of the user", async () => {
-  await fails(["fly"], 1, /Cannot run "fly": the commands are chat, finetune, generate, serve, info/);
+  await fails(
+    ["fly"],
+    1,
+    /Cannot run "fly": the commands are chat, finetune, sweep, worker, generate, serve, info/,
+  );
   await fails(["generate", "--model", "./no/such/folder", "--prompt", "a"], 1, /Cannot find model folder/);
   const folder = await Deno.makeTempDir();
   const common = ["finetune", "--model", MODEL, "--output", `${folder}/adapter`, "--max-steps", "1"];
