@@ -178,8 +178,16 @@ const mutantCheck = denoCheck("tests notice wrong formulas: deno task mutants", 
   "tools/check_mutants.ts",
 ]);
 
+/** What a job found. */
+interface Outcome extends Counts {
+  /** All that it printed. */
+  readonly text: string;
+  /** What failed and why, to be read again at the end of a long run; empty where all held. */
+  readonly failures: string;
+}
+
 /** What a worker of the pool runs. */
-type Job = (env: Record<string, string>) => Promise<Counts & { readonly text: string }>;
+type Job = (env: Record<string, string>) => Promise<Outcome>;
 
 /** A check as a job: one that holds counts as one passed test. */
 function checkJob(check: Check): Job {
@@ -190,15 +198,27 @@ function checkJob(check: Check): Job {
     const holds = problem === "";
     const verdict = `${check.name} ... ${holds ? "ok" : "FAILED"} (${seconds} s)`;
     const text = holds ? verdict : `${verdict}\n${problem.replaceAll(/^/gm, "    ")}`;
-    return { passed: Number(holds), failed: Number(!holds), skipped: [], text };
+    return { passed: Number(holds), failed: Number(!holds), skipped: [], text, failures: holds ? "" : text };
   };
 }
 
+/** Lines of a failed group that are repeated at the end. */
+const REPEATED_LINES = 40;
+
+/**
+ * What a failed `deno test` says of its failures: its section of errors, with names and places; without one (a killed
+ * process) its last lines.
+ */
+export function readFailures(output: string): string {
+  // deno-lint-ignore no-control-regex -- colours begin with the escape character
+  const lines = output.replaceAll(/\x1b\[[0-9;]*m/g, "").trimEnd().split("\n");
+  const errors = lines.findLastIndex((line) => line.trim() === "ERRORS");
+  if (errors < 0) return lines.slice(-REPEATED_LINES).join("\n");
+  return lines.slice(errors + 1, errors + 1 + REPEATED_LINES).join("\n").trim();
+}
+
 /** A child's whole output, and how it ended. */
-async function runDenoTest(
-  args: readonly string[],
-  env: Record<string, string>,
-): Promise<Counts & { text: string }> {
+async function runDenoTest(args: readonly string[], env: Record<string, string>): Promise<Outcome> {
   const child = new Deno.Command(Deno.execPath(), {
     args: ["test", "-A", HEAP, ...args],
     cwd: ROOT,
@@ -212,32 +232,41 @@ async function runDenoTest(
     new Response(child.stderr).text(),
   ]);
   const { note, ...counts } = judge(readCounts(out), await child.status);
-  return { ...counts, text: `${out}${counts.failed > 0 ? err : ""}${note === "" ? "" : `${note}\n`}` };
+  const text = `${out}${counts.failed > 0 ? err : ""}${note === "" ? "" : `${note}\n`}`;
+  return { ...counts, text, failures: counts.failed > 0 ? readFailures(text) : "" };
 }
 
 /** A group of test files as a job. */
 function testJob(group: TestGroup, extra: readonly string[]): Job {
   return async (env) => {
     const start = performance.now();
-    const { text, ...counts } = await runDenoTest([...extra, ...group.files], env);
+    const { text, failures, ...counts } = await runDenoTest([...extra, ...group.files], env);
     const seconds = ((performance.now() - start) / 1000).toFixed(0);
-    return { ...counts, text: `${text.trimEnd()}\n${group.name}: ${seconds} s` };
+    return {
+      ...counts,
+      text: `${text.trimEnd()}\n${group.name}: ${seconds} s`,
+      failures: failures === "" ? "" : `${group.name}:\n${failures}`,
+    };
   };
 }
 
 /** Runs jobs, `workers` at a time; prints what each has to say when it is done. */
-async function runJobs(jobs: readonly Job[], workers: number): Promise<Counts> {
-  const total: Counts = { passed: 0, failed: 0, skipped: [] };
+async function runJobs(
+  jobs: readonly Job[],
+  workers: number,
+): Promise<Counts & { failures: string[] }> {
+  const total = { passed: 0, failed: 0, skipped: [] as string[], failures: [] as string[] };
   const waiting = [...jobs];
   // Several software adapters at once serve each other best with a thread each.
   const env: Record<string, string> = workers > 1 ? { LP_NUM_THREADS: "1" } : {};
   const worker = async () => {
     for (let job = waiting.shift(); job; job = waiting.shift()) {
-      const { text, passed, failed, skipped } = await job(env);
+      const { text, passed, failed, skipped, failures } = await job(env);
       console.log(text);
       total.passed += passed;
       total.failed += failed;
       total.skipped.push(...skipped);
+      if (failures !== "") total.failures.push(failures);
     }
   };
   await Promise.all(Array.from({ length: workers }, worker));
@@ -267,6 +296,7 @@ async function main(args: readonly string[]): Promise<number> {
     console.log(`tests took ${((performance.now() - start) / 1000).toFixed(0)} s`);
   }
   const sum = (key: "passed" | "failed") => results.reduce((total, counts) => total + counts[key], 0);
+  for (const failure of results.flatMap(({ failures }) => failures)) console.log(`\nfailed: ${failure}\n`);
   const skipped = results.flatMap((counts) => counts.skipped);
   if (skipped.length > 0) {
     console.log(`skipped, as this machine cannot fetch what they need: ${skipped.join("; ")}`);

@@ -1,5 +1,5 @@
-import { assertEquals } from "@std/assert";
-import { groupTests, judge, readCounts } from "../../tools/run_tests.ts";
+import { assert, assertEquals } from "@std/assert";
+import { groupTests, judge, readCounts, readFailures } from "../../tools/run_tests.ts";
 
 Deno.test("readCounts() reads the closing line of deno test, colours and steps included", () => {
   const cases: [output: string, passed: number, failed: number][] = [
@@ -51,6 +51,29 @@ Deno.test("judge() counts a process that ends badly as a failure, also after all
     assertEquals(judged, { ...passed, failed: 1, note: `the process ended with ${signal}` });
   }
   assertEquals(judge({ ...passed, failed: 1 }, ends(1, null)), { ...passed, failed: 1, note: "" });
+});
+
+Deno.test("readFailures() gives names, reasons and places of failed tests, and the last words of a killed process", async () => {
+  const file = await Deno.makeTempFile({ suffix: "_test.ts" });
+  await Deno.writeTextFile(
+    file,
+    `Deno.test("two and two", () => { throw new Error("received five"); });
+     Deno.test("a test that runs", () => {});`,
+  );
+  const { stdout } = await new Deno.Command(Deno.execPath(), {
+    args: ["test", "-A", file],
+    env: { FORCE_COLOR: "1" },
+  }).output();
+  const failures = readFailures(new TextDecoder().decode(stdout));
+  await Deno.remove(file);
+  for (const part of ["two and two", "received five", file.split("/").at(-1)!]) {
+    assert(failures.includes(part), `${part} in:\n${failures}`);
+  }
+  assert(!failures.includes("a test that runs"), failures);
+  assertEquals(
+    readFailures("running 2 tests\nfirst ... ok\nkilled\n"),
+    "running 2 tests\nfirst ... ok\nkilled",
+  );
 });
 
 Deno.test("groupTests() takes every file once, quick folders together, files that measure time alone", () => {
