@@ -5,7 +5,7 @@
  */
 import type { Mutant } from "./mutant.ts";
 import { MUTANTS } from "./mutants.ts";
-import { readCounts } from "./run_tests.ts";
+import { readCounts } from "./test_output.ts";
 
 /** Folders that no test of a mutant reads. */
 const LEFT_OUT = new Set([".git", "dist", "out", "node_modules", "coverage", "docs"]);

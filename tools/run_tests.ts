@@ -9,6 +9,8 @@
 import { checkLayers } from "./check_layers.ts";
 import { checkSizes } from "./check_sizes.ts";
 import { listFiles } from "./list_files.ts";
+import { groupTests, joinFiles, type TestGroup } from "./test_groups.ts";
+import { type Counts, judge, readCounts, readFailures } from "./test_output.ts";
 
 /** One check: a name, and what is wrong, or nothing. */
 interface Check {
@@ -17,98 +19,12 @@ interface Check {
   run(): Promise<string>;
 }
 
-/** Passed and failed checks or tests. */
-export interface Counts {
-  passed: number;
-  failed: number;
-  /** Names of tests that were skipped, because this machine cannot fetch what they need. */
-  skipped: string[];
-}
-
 const ROOT = new URL("../", import.meta.url).pathname;
 const EXPORTS = Object.values<string>(
   JSON.parse(await Deno.readTextFile(`${ROOT}deno.json`)).exports,
 );
 /** Bounds the JavaScript heap of each child, so that a leak ends as a failed test and not as a killed machine. */
 const HEAP = "--v8-flags=--max-old-space-size=4096";
-
-/**
- * Counts from the closing line of `deno test`. Ignored tests count as failed: every test runs everywhere, except those of
- * the real model (names that begin with "SmolLM2"), which a machine without pip cannot fetch, those of llama.cpp and of the
- * npm package (names that begin with "llama.cpp" and "npm:"), which need Node and npm, and those of nginx and NATS, which
- * not every system packages. Without a closing line (a
- * type error, a killed process) one failure is counted.
- */
-export function readCounts(output: string): Counts {
-  // deno-lint-ignore no-control-regex -- colours begin with the escape character
-  const plain = output.replaceAll(/\x1b\[[0-9;]*m/g, "");
-  const closing = [
-    ...plain.matchAll(/^(?:ok|FAILED) \| (\d+) passed.*?\| (\d+) failed(?:.*?\| (\d+) ignored)?/gm),
-  ]
-    .at(-1);
-  const skipped = [...plain.matchAll(/^((?:SmolLM2|llama\.cpp|npm:|nginx|NATS).*) \.\.\. ignored \(/gm)].map((
-    [, name],
-  ) => name);
-  if (!closing) return { passed: 0, failed: 1, skipped };
-  const ignored = Number(closing[3] ?? 0) - skipped.length;
-  return { passed: Number(closing[1]), failed: Number(closing[2]) + ignored, skipped };
-}
-
-/** What a finished `deno test` counts for. A process that ends badly though no test failed counts as one failure. */
-export function judge(
-  counts: Counts,
-  { code, signal }: { readonly code: number; readonly signal: Deno.Signal | null },
-): Counts & { readonly note: string } {
-  if (code === 0 || counts.failed > 0) return { ...counts, note: "" };
-  return { ...counts, failed: 1, note: `the process ended with ${signal ?? `code ${code}`}` };
-}
-
-/** Test files that one process runs. */
-export interface TestGroup {
-  readonly name: string;
-  readonly files: readonly string[];
-}
-
-/** Files that measure time: each runs alone. */
-const ALONE: ReadonlySet<string> = new Set([
-  "tests/io/safetensors_header_test.ts",
-  "tests/model/tokenizer/tokenizer_test.ts",
-]);
-/** What takes longest begins first, so that nothing long is left over at the end. */
-const FIRST: readonly string[] = [
-  "tests/examples/teach_test.ts",
-  "tests/peft/contract_test.ts",
-  "tests/autograd/ops",
-  "tests/studio/smollm2_road_test.ts",
-  "tests/model/gpt2/gpt2_small_test.ts",
-  "tests/model/llama/smollm2_test.ts",
-  "tests/examples/demo_test.ts",
-];
-/** Folders with many quick files: a process each would cost more than their tests. */
-const GROUPED = ["tests/io", "tests/tools", "tests/nn", "tests/bench", "tests/autograd/ops"];
-
-/** Cuts test files into processes: those of quick folders together, the others alone, the longest
- * first, and some with nothing beside them. */
-export function groupTests(
-  files: readonly string[],
-  chosen: readonly string[],
-): { together: TestGroup[]; alone: TestGroup[] } {
-  const wanted = files.filter((file) =>
-    chosen.length === 0 ||
-    chosen.some((path) => file === path || file.startsWith(`${path.replace(/\/+$/, "")}/`))
-  );
-  const groups = new Map<string, string[]>();
-  for (const file of wanted) {
-    const name = ALONE.has(file) ? file : GROUPED.find((folder) => file.startsWith(`${folder}/`)) ?? file;
-    groups.set(name, [...groups.get(name) ?? [], file]);
-  }
-  const all = [...groups].map(([name, members]): TestGroup => ({ name, files: members }));
-  const late = ({ name }: TestGroup) => FIRST.includes(name) ? FIRST.indexOf(name) : FIRST.length;
-  return {
-    together: all.filter(({ name }) => !ALONE.has(name)).sort((a, b) => late(a) - late(b)),
-    alone: all.filter(({ name }) => ALONE.has(name)),
-  };
-}
 
 /** A check that runs Deno with arguments and holds when it exits with 0. */
 function denoCheck(name: string, args: readonly string[]): Check {
@@ -133,25 +49,22 @@ function staticChecks(): Check[] {
   return [
     denoCheck("format: deno fmt --check", ["fmt", "--check"]),
     denoCheck("lint: deno lint", ["lint"]),
-    denoCheck("types, Deno: deno check", ["check", "."]),
+    {
+      name: "types, Deno: deno check, with the examples in comments and pages",
+      run: async () => await denoCheck("", ["check", "--doc", ".", ...await listFiles(ROOT, /\.md$/)]).run(),
+    },
     denoCheck("types, browser: deno check -c deno.browser.json", [
       "check",
       "-c",
       "deno.browser.json",
       "mod.ts",
     ]),
-    {
-      name: "types, examples in comments and pages",
-      run: async () => {
-        const pages = await listFiles(ROOT, /\.md$/);
-        return await denoCheck("", ["check", "--doc-only", ".", ...pages]).run();
-      },
-    },
     { name: "arrows between folders", run: async () => (await checkLayers(ROOT)).join("\n") },
     { name: "file sizes", run: async () => (await checkSizes(ROOT)).join("\n") },
     denoCheck("docs: deno doc --lint", ["doc", "--lint", ...EXPORTS]),
     denoCheck("docs: configuration page is up to date", ["run", "-A", "tools/config_page.ts", "--check"]),
-    denoCheck("package: deno publish --dry-run", ["publish", "--dry-run", "--allow-dirty"]),
+    // its types are those of `deno check`, above
+    denoCheck("package: deno publish --dry-run", ["publish", "--dry-run", "--allow-dirty", "--no-check"]),
     denoCheck("browser bundle names no runtime", ["run", "-A", "tools/bundle.ts"]),
     denoCheck("kernels compile with Dawn", ["run", "-A", "tools/check_wgsl.ts"]),
   ];
@@ -202,21 +115,6 @@ function checkJob(check: Check): Job {
   };
 }
 
-/** Lines of a failed group that are repeated at the end. */
-const REPEATED_LINES = 40;
-
-/**
- * What a failed `deno test` says of its failures: its section of errors, with names and places; without one (a killed
- * process) its last lines.
- */
-export function readFailures(output: string): string {
-  // deno-lint-ignore no-control-regex -- colours begin with the escape character
-  const lines = output.replaceAll(/\x1b\[[0-9;]*m/g, "").trimEnd().split("\n");
-  const errors = lines.findLastIndex((line) => line.trim() === "ERRORS");
-  if (errors < 0) return lines.slice(-REPEATED_LINES).join("\n");
-  return lines.slice(errors + 1, errors + 1 + REPEATED_LINES).join("\n").trim();
-}
-
 /** A child's whole output, and how it ended. */
 async function runDenoTest(args: readonly string[], env: Record<string, string>): Promise<Outcome> {
   const child = new Deno.Command(Deno.execPath(), {
@@ -236,11 +134,14 @@ async function runDenoTest(args: readonly string[], env: Record<string, string>)
   return { ...counts, text, failures: counts.failed > 0 ? readFailures(text) : "" };
 }
 
-/** A group of test files as a job. */
-function testJob(group: TestGroup, extra: readonly string[]): Job {
+/** A group of test files as a job. @param folder for the modules that join files */
+function testJob(group: TestGroup, extra: readonly string[], folder: string): Job {
   return async (env) => {
     const start = performance.now();
-    const { text, failures, ...counts } = await runDenoTest([...extra, ...group.files], env);
+    const files = group.joined
+      ? ["--config", "deno.json", await joinFiles(group, ROOT, folder)]
+      : group.files;
+    const { text, failures, ...counts } = await runDenoTest([...extra, ...files], env);
     const seconds = ((performance.now() - start) / 1000).toFixed(0);
     return {
       ...counts,
@@ -287,12 +188,14 @@ async function main(args: readonly string[]): Promise<number> {
     const start = performance.now();
     const { together, alone } = groupTests(await listFiles(ROOT, /_test\.ts$/, ["tests"]), paths);
     const flags = whole ? ["--no-check"] : extra; // the whole tree was checked already
-    const jobOf = (group: TestGroup) => testJob(group, flags);
+    const folder = await Deno.makeTempDir();
+    const jobOf = (group: TestGroup) => testJob(group, flags, folder);
     const long = whole ? [checkJob(mutantCheck)] : [];
     results.push(
       await runJobs([...together.slice(0, 2).map(jobOf), ...long, ...together.slice(2).map(jobOf)], workers),
     );
     results.push(await runJobs(alone.map(jobOf), 1));
+    await Deno.remove(folder, { recursive: true });
     console.log(`tests took ${((performance.now() - start) / 1000).toFixed(0)} s`);
   }
   const sum = (key: "passed" | "failed") => results.reduce((total, counts) => total + counts[key], 0);

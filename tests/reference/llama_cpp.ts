@@ -7,7 +7,7 @@ import { fetchLlamaCpp } from "../../tools/fetch_llama_cpp.ts";
 
 /**
  * A folder with llama.cpp, or null on a machine without npm. Tests register with `ignore: folder === null` and names that
- * begin with "llama.cpp": `tools/run_tests.ts` then lists them as skipped.
+ * begin with "llama.cpp": `tools/test_output.ts` then lists them as skipped.
  */
 export function llamaCppFolder(): Promise<string | null> {
   return fetchLlamaCpp(() => console.log("fetching llama.cpp (85 MB)"));

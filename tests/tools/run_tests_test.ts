@@ -1,5 +1,6 @@
-import { assert, assertEquals } from "@std/assert";
-import { groupTests, judge, readCounts, readFailures } from "../../tools/run_tests.ts";
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { groupTests, joinFiles } from "../../tools/test_groups.ts";
+import { judge, readCounts, readFailures } from "../../tools/test_output.ts";
 
 Deno.test("readCounts() reads the closing line of deno test, colours and steps included", () => {
   const cases: [output: string, passed: number, failed: number][] = [
@@ -76,29 +77,55 @@ Deno.test("readFailures() gives names, reasons and places of failed tests, and t
   );
 });
 
-Deno.test("groupTests() takes every file once, quick folders together, files that measure time alone", () => {
+Deno.test("groupTests() takes every file once, quick and joined folders in parts, files that measure time alone", () => {
   const files = [
     "tests/io/a_test.ts",
     "tests/io/b_test.ts",
-    "tests/kernels/c_test.ts",
-    "tests/kernels/d_test.ts",
+    "tests/model/generation/c_test.ts",
+    "tests/model/d_test.ts",
+    "tests/model/e_test.ts",
+    "tests/model/f_test.ts",
     "tests/model/tokenizer/tokenizer_test.ts",
     "tests/peft/contract_test.ts",
+    "tests/readme_test.ts",
   ];
   const { together, alone } = groupTests(files, []);
-  assertEquals(together.map(({ name }) => name), [
-    "tests/peft/contract_test.ts", // the longest first
-    "tests/io",
-    "tests/kernels/c_test.ts",
-    "tests/kernels/d_test.ts",
+  assertEquals(together.map(({ name, files, joined }) => [name, files.length, joined]), [
+    ["tests/peft/contract_test.ts", 1, false], // the longest first
+    ["tests/model, part 1 of 3", 2, true],
+    ["tests/model, part 2 of 3", 1, true],
+    ["tests/model, part 3 of 3", 1, true],
+    ["tests/io", 2, false],
+    ["tests/readme_test.ts", 1, false],
   ]);
   assertEquals(alone.map(({ name }) => name), ["tests/model/tokenizer/tokenizer_test.ts"]);
-  assertEquals([...together, ...alone].flatMap((group) => group.files).sort(), files);
-  assertEquals(groupTests(files, ["tests/kernels/"]).together.map(({ name }) => name), [
-    "tests/kernels/c_test.ts",
-    "tests/kernels/d_test.ts",
+  assertEquals([...together, ...alone].flatMap((group) => group.files).sort(), files.toSorted());
+  assertEquals(groupTests(files, ["tests/model/generation/"]).together.map(({ files }) => files), [
+    ["tests/model/generation/c_test.ts"],
   ]);
   assertEquals(groupTests(files, ["tests/io/b_test.ts"]).together, [
-    { name: "tests/io", files: ["tests/io/b_test.ts"] },
+    { name: "tests/io", files: ["tests/io/b_test.ts"], joined: false },
   ]);
+});
+
+Deno.test("joinFiles() makes a module whose files share what they import, and whose failures name their own file", async () => {
+  const folder = await Deno.makeTempDir();
+  await Deno.writeTextFile(`${folder}/shared.ts`, "export const seen: string[] = [];");
+  const test = (name: string, others: number) =>
+    `import { seen } from "./shared.ts";
+     Deno.test("${name}", () => {
+       if (seen.push("${name}") !== ${others}) throw new Error("${name} saw " + seen);
+     });`;
+  await Deno.writeTextFile(`${folder}/a_test.ts`, test("a", 1));
+  await Deno.writeTextFile(`${folder}/b_test.ts`, test("b", 7));
+  const group = { name: "tests/x, part 1 of 2", files: ["a_test.ts", "b_test.ts"], joined: true };
+  const joined = await joinFiles(group, `${folder}/`, folder);
+  const { stdout } = await new Deno.Command(Deno.execPath(), {
+    args: ["test", "-A", joined],
+    env: { NO_COLOR: "1" },
+  }).output();
+  const text = new TextDecoder().decode(stdout);
+  await Deno.remove(folder, { recursive: true });
+  assertEquals(readCounts(text), { passed: 1, failed: 1, skipped: [] });
+  assertMatch(readFailures(text), /b => .*b_test\.ts:2[^]*b saw a,b/);
 });
