@@ -1,7 +1,8 @@
 /**
  * What each PEFT method learns of the demo's pirate texts: held-out loss after the same steps, by trained parameters, at
- * the best of a few learning rates. Writes docs/pictures/methods.svg with `--picture`.
- * Run: deno run -A bench/method_quality_bench.ts [lora ia3 …] [--steps 60] [--json FILE] [--picture]
+ * the best of a few learning rates. `--json` adds the results to those that the file has, and `--picture` draws
+ * docs/pictures/methods.svg of all of them.
+ * Run: deno run -A bench/method_quality_bench.ts [lora full …] [--steps 60] [--json FILE] [--picture]
  * @module
  */
 import { parseArgs } from "node:util";
@@ -109,14 +110,16 @@ function picture(results: readonly Result[]): string {
   return figure.outerHTML.replace(/(<svg[^>]*>)/, `$1${background}`);
 }
 
-const names = positionals.length > 0
-  ? positionals as AdapterMethod[]
-  : Object.keys(METHODS) as AdapterMethod[];
-const results: Result[] = [];
-for (const method of [...names, ...positionals.length > 0 ? [] : [FULL]]) {
-  const rate = learningRateOf(method as AdapterMethod);
+type Name = AdapterMethod | typeof FULL;
+const names: readonly Name[] = positionals.length > 0
+  ? positionals as Name[]
+  : [...Object.keys(METHODS) as Name[], FULL];
+const results: Result[] = values.json
+  ? JSON.parse(await Deno.readTextFile(values.json).catch(() => "[]"))
+  : [];
+for (const method of names) {
   const tried: Result[] = [];
-  for (const factor of FACTORS) tried.push(await train(method as AdapterMethod, rate * factor));
+  for (const factor of FACTORS) tried.push(await train(method, learningRateOf(method) * factor));
   const sound = tried.filter(({ after }) => Number.isFinite(after));
   results.push(sound.toSorted((a, b) => a.after - b.after)[0]);
   console.log(tried.map((one) => `${method} lr ${one.learningRate}: ${one.after.toFixed(3)}`).join(", "));

@@ -65,6 +65,13 @@ async function bodyOf(c: Context, timeoutMs: number): Promise<unknown> {
   }
 }
 
+/** Where an adapter came from, as clients see it: of a path on this machine, which is none of theirs, its last part. */
+function shownSource(source: string): string {
+  return /^(?:[/.~\\]|[A-Za-z]:)/.test(source)
+    ? source.split(/[/\\]/).findLast((part) => part !== "") ?? ""
+    : source;
+}
+
 /**
  * The handler of a server: `app.fetch(request)` answers.
  * @param engine the model; `dispose()` it after the server
@@ -112,7 +119,7 @@ export function createApp(engine: Engine, options: AppOptions): App {
   const models = () => [
     { id: modelId, object: "model", created: engine.created, owned_by, root: modelId, parent: null },
     ...engine.adapters.all.map(({ id, created, source }) => ({
-      ...{ id, object: "model", created, owned_by, root: source, parent: modelId },
+      ...{ id, object: "model", created, owned_by, root: shownSource(source), parent: modelId },
     })),
   ];
   app.get("/v1/models", (c) => c.json({ object: "list", data: models() }));
@@ -125,7 +132,7 @@ export function createApp(engine: Engine, options: AppOptions): App {
   });
 
   const showAdapter = (adapter: ReturnType<typeof engine.adapters.get> & object) => ({
-    ...{ id: adapter.id, object: "adapter", created: adapter.created, source: adapter.source },
+    ...{ id: adapter.id, object: "adapter", created: adapter.created, source: shownSource(adapter.source) },
     peft_type: engine.adapters.configOf(adapter).peftType,
   });
   app.get("/v1/adapters", (c) => c.json({ object: "list", data: engine.adapters.all.map(showAdapter) }));

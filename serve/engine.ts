@@ -39,6 +39,11 @@ interface Asked {
   readonly logProbs: number;
 }
 
+/** Characters for each of a model's positions, of which the tokens are counted before a longer text is tokenized whole. */
+const LONG_CHARACTERS = 8;
+/** How many tokens more the start of a text may have, cut off within a word, than it has in the whole text. */
+const CUT_TOKENS = 64;
+
 /** A model, its tokenizer and its adapters, as requests see them. */
 export class Engine {
   /** The id that requests name the base by. */
@@ -185,7 +190,12 @@ export class Engine {
     this.#longestToken ??= 1 + Array.from({ length: tokenizer.vocabSize }, (_, id) => tokenizer.decode([id]))
       .reduce((longest, { length }) => Math.max(longest, length), 1);
     const most = this.maxPositions * this.#longestToken;
-    if (text.length <= most || text.normalize("NFC").length <= most) return;
+    const isShort = text.length <= most || text.normalize("NFC").length <= most;
+    // The start of a long text has as many tokens as the start of its tokens, but for those at the cut.
+    const start = text.slice(0, LONG_CHARACTERS * this.maxPositions);
+    if (isShort && (start === text || tokenizer.encode(start).length <= this.maxPositions + CUT_TOKENS)) {
+      return;
+    }
     throw new ApiError(
       400,
       `this model's maximum context length is ${this.maxPositions} tokens; the request has a text of ${text.length} characters`,

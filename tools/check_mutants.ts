@@ -43,7 +43,11 @@ async function runTests(
   expected: "pass" | "fail",
 ): Promise<string> {
   const command = new Deno.Command(Deno.execPath(), {
-    args: ["test", "-A", "--no-check", ...tests, ...(filter ? ["--filter", filter] : [])],
+    args: [
+      ...["test", "-A", "--no-check", ...tests],
+      ...(filter ? ["--filter", filter] : []),
+      ...(expected === "fail" ? ["--fail-fast"] : []),
+    ],
     cwd: folder,
     env: { NO_COLOR: "1" },
     stdin: "null",

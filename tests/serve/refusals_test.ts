@@ -314,6 +314,40 @@ Deno.test("a body that is slow, breaks off, or is longer than any prompt ends it
   }, { timeoutMs: 1000 });
 });
 
+Deno.test("a long text is refused by its start alone, and one of few tokens is answered", async () => {
+  await withServer(async ({ client, tokenizer, engine: { maxPositions } }) => {
+    const words = Array.from({ length: tokenizer.vocabSize }, (_, id) => tokenizer.decode([id]));
+    const longest = words.filter((word) => /^ [a-z]+$/.test(word)).sort((a, b) => b.length - a.length)[0];
+    const encoded: number[] = [];
+    const { encode } = tokenizer;
+    tokenizer.encode = (text, ...rest) => (encoded.push(text.length), encode(text, ...rest));
+    const refused = await assertRejects(
+      () => client.completions.create({ ...ASKED, prompt: "a b ".repeat(3 * maxPositions) }),
+      OpenAI.BadRequestError,
+    );
+    assertEquals(refused.code, "context_length_exceeded");
+    assertEquals(encoded, [8 * maxPositions], "the rest is never looked at");
+    const prompt = longest.repeat(Math.ceil(9 * maxPositions / longest.length));
+    const { usage } = await client.completions.create({ ...ASKED, prompt, max_tokens: 2 });
+    assertEquals(usage!.prompt_tokens, prompt.length / longest.length);
+    assertEquals(encoded.slice(1), [8 * maxPositions, prompt.length]);
+  });
+});
+
+Deno.test("a prompt may fill the context but for what is asked for, and not more", async () => {
+  await withServer(async ({ client, tokenizer, engine: { maxPositions } }) => {
+    const [word] = tokenizer.encode(" a");
+    const ask = (length: number, max_tokens?: number) =>
+      client.completions.create({ ...ASKED, prompt: new Array(length).fill(word), max_tokens });
+    assertEquals((await ask(maxPositions - 2, 2)).usage!.total_tokens, maxPositions);
+    assertEquals((await ask(maxPositions - 1)).usage!.completion_tokens, 1);
+    for (const [length, count] of [[maxPositions - 2, 3], [maxPositions, undefined]] as const) {
+      const refused = await assertRejects(() => ask(length, count), OpenAI.BadRequestError);
+      assertEquals(refused.code, "context_length_exceeded");
+    }
+  });
+});
+
 Deno.test("what can never be answered is 400 and not 429; seeds and penalties at their ends hold; template variables arrive", async () => {
   await withServer(
     async ({ client, url, tokenizer }) => {

@@ -211,6 +211,10 @@ Deno.test("adapters come and go while others generate; one that is dropped finis
     assertEquals(await Promise.all(running), [expected, other]);
     assertEquals(await (await dropped).json(), { id: "one", object: "adapter", deleted: true });
     assertEquals(await ids(), ["base", "two", "v1.2/new one"]);
+    for (const list of ["models", "adapters"]) {
+      const text = await (await fetch(`${url}/v1/${list}`)).text();
+      assert(!text.includes(folder) && text.includes(`"two"`), `no path of this machine is shown: ${text}`);
+    }
     await until(() => engine.running === 0, "all is done");
     assert(engine.deviceBytes <= live, "a dropped adapter's memory is free");
 
