@@ -9,7 +9,7 @@ import { choice, integer, number, problemWith, type Rule, rule, text } from "../
 import { checkFlags, UsageError } from "../command.ts";
 import { givenOf, readYaml } from "../config_file.ts";
 import { type Choice, type Distribution, gridOf, type Parameter, randomChoices, rungsOf } from "./search.ts";
-import { checkTrial, SWEEP_FILE_FLAGS, TRIAL_FLAGS } from "./trial_flags.ts";
+import { checkTrial, outwardProblems, SWEEP_FILE_FLAGS, TRIAL_FLAGS } from "./trial_flags.ts";
 
 /** A trial: values of the parameters, and all flags that a job sets. */
 export interface Trial {
@@ -101,7 +101,9 @@ function checkValues(place: string, name: string, values: readonly unknown[], pr
   const { [name]: own } = TRIAL_FLAGS;
   for (const value of values) {
     const { given, problems: wrong } = givenOf({ [name]: value }, [name]);
-    const found = [...wrong, ...checkFlags({ [name]: { ...own, needs: undefined } }, given).problems];
+    const single = checkFlags({ [name]: { ...own, needs: undefined } }, given).problems;
+    const outward = name === "training-options" ? outwardProblems(given[name]) : [];
+    const found = [...wrong, ...single, ...outward];
     problems.push(...found.map((problem) => `${place}: ${problem}`));
   }
 }

@@ -35,7 +35,7 @@ import type { WorkerMetrics } from "./worker_metrics.ts";
 const MOST_STARTS = 5;
 /** Checkpoints of a trial, where its flags say nothing of them. */
 const CHECKPOINTS = 10;
-/** A step that no training reaches: the flag then only says that two checkpoints are kept. */
+/** A step that no training reaches: checkpoints are asked for here, and the flag only says that two are kept. */
 const NEVER = 1e9;
 /** Milliseconds that a checkpoint waits for a broker that is away before training goes on without it. */
 const CHECKPOINT_PATIENCE_MS = 20_000;
@@ -253,7 +253,7 @@ export async function runTrial(
     try {
       if (problems.length > 0) throw new TypeError(`Cannot run the trial: ${problems.join("; ")}`);
       worker.say(`trial ${job.trial}: ${step === 0 ? "begins" : `goes on from step ${step}`}`);
-      const kept = { ...values, "save-steps": saveSteps || NEVER };
+      const kept = { ...values, "save-steps": NEVER };
       const tokenizer = await loadTokenizer(values.model, values);
       trained = await trainTrial(kept, sweep.record.model, tokenizer, callback, hold.signal);
     } catch (error) {

@@ -56,6 +56,18 @@ function problemOf(check: () => unknown): string | null {
   }
 }
 
+/** What is wrong with settings of the Trainer, whatever else is set: not JSON, or outward. */
+export function outwardProblems(options: unknown): string[] {
+  try {
+    const fields = readFields("--training-options", options === undefined ? options : String(options));
+    return Object.keys(fields).filter(isOutward).map((name) =>
+      `--training-options of a trial cannot set ${name}`
+    );
+  } catch (error) {
+    return [(error as Error).message.replace(/^Cannot [^:]+: /, "")];
+  }
+}
+
 /**
  * A trial's flags as values of `finetune`, and all that is wrong with them: the same check where a sweep is read and
  * where a job comes out of a queue.
@@ -72,20 +84,11 @@ export function checkTrial(
   const { values, problems } = checkFlags(FINETUNE_FLAGS, { ...known, ...places });
   const found = [...unknown.map((name) => `--${name} is no flag that a trial may set`), ...problems];
   if (found.length > 0) return { values, problems: found };
-  const outward = problemOf(() => readFields("--training-options", values["training-options"])) === null
-    ? Object.keys(readFields("--training-options", values["training-options"])).filter(isOutward)
-    : [];
   const checks = [
     () => checkFinetuneFlags(values),
     () => methodConfig(values, Math.max(100, values["max-steps"])),
     () => values.task === "sft" && new TrainingArguments(settingsOf(values, 0)),
   ];
   const thrown = checks.map(problemOf).filter((problem) => problem !== null);
-  return {
-    values,
-    problems: [
-      ...outward.map((name) => `--training-options of a trial cannot set ${name}`),
-      ...new Set(thrown),
-    ],
-  };
+  return { values, problems: [...new Set([...outwardProblems(values["training-options"]), ...thrown])] };
 }

@@ -1,0 +1,125 @@
+/**
+ * Sweeps by real processes over a real broker: whoever joins, leaves or is killed, the numbers are those of one process.
+ * @module
+ */
+
+import { assertEquals, assertMatch } from "@std/assert";
+import { JetStreamBroker } from "@peft/webgpu/distributed";
+import { finetune } from "../../cli/training/finetune.ts";
+import { parseFlags } from "../../cli/command.ts";
+import { placeOf } from "../../cli/sweep/protocol.ts";
+import { inFolder } from "../train/tiny_run.ts";
+import { NATS_SERVER, NatsServer } from "./nats_server.ts";
+import { outcomeOf, runSweep, until, WorkerProcess, writeTinySweep } from "./tiny_sweep.ts";
+
+const GRID = {
+  name: "tiny",
+  method: "grid",
+  parameters: { lr: { values: [1e-3, 5e-2] }, rank: { values: [2, 4] } },
+};
+
+Deno.test("sweep without a broker trains what finetune does, keeps the best, and leaves nothing else", () =>
+  inFolder(async (folder) => {
+    const { model, file } = await writeTinySweep(folder, GRID);
+    const output = `${folder}/out`;
+    const { result, lines } = await runSweep("--file", file, "--output", output);
+    const { trials, best } = JSON.parse(await Deno.readTextFile(`${output}/sweep.json`));
+    assertEquals(trials.map(({ choice }: { choice: unknown }) => choice), [
+      { lr: 1e-3, rank: 2 },
+      { lr: 1e-3, rank: 4 },
+      { lr: 5e-2, rank: 2 },
+      { lr: 5e-2, rank: 4 },
+    ]);
+    const losses: number[] = trials.map(({ metrics }: { metrics: { evalLoss: number } }) => metrics.evalLoss);
+    assertEquals([result.best, result.measure, best], [
+      losses.indexOf(Math.min(...losses)),
+      Math.min(...losses),
+      result.best,
+    ]);
+    assertEquals(new Set(losses).size, 4);
+    const { lr, rank } = result.choice as { lr: number; rank: number };
+    const alone = await finetune.run(
+      parseFlags(finetune, [
+        ...["--model", model, "--data", `${folder}/train.jsonl`, "--eval-data", `${folder}/held_out.jsonl`],
+        ...["--batch-size", "2", "--block-size", "24", "--dropout", "0.1", "--max-steps", "12"],
+        ...["--lr", `${lr}`, "--rank", `${rank}`, "--output", `${folder}/alone`],
+      ])!,
+    ) as unknown as { after: { evalLoss: number } };
+    assertEquals(alone.after.evalLoss, result.measure);
+    const adapters = await Promise.all(
+      [output, `${folder}/alone`].map((one) => Deno.readFile(`${one}/adapter_model.safetensors`)),
+    );
+    assertEquals(adapters[0], adapters[1]);
+    assertMatch(
+      lines.join("\n"),
+      /^sweep "tiny": 4 trials\n(?:trial \d .*\n){4}trial +lr +rank +state +step +evalLoss/,
+    );
+    const names = [...Deno.readDirSync(output)].map(({ name }) => name).sort();
+    assertEquals(names, [
+      "README.md",
+      "adapter_config.json",
+      "adapter_model.safetensors",
+      "report.html",
+      "sweep.json",
+    ]);
+    const page = await Deno.readTextFile(`${output}/report.html`);
+    assertMatch(page, /loss by trial[^]*evalLoss by trial/);
+    assertEquals(page.match(/<td>trained<\/td>/g)?.length, 4);
+  }));
+
+Deno.test({
+  name:
+    "NATS: a sweep by workers of which one is killed, one leaves and one joins, over a broker that is killed and restarted, is that of one process to the bit",
+  ignore: NATS_SERVER === null,
+  fn: () =>
+    inFolder(async (folder) => {
+      const { model, file } = await writeTinySweep(folder, GRID, { "max-steps": 60, "save-steps": 5 });
+      await runSweep("--file", file, "--output", `${folder}/one`);
+      const expected = await outcomeOf(`${folder}/one`);
+
+      await using server = await NatsServer.start();
+      const args = ["--queue", server.url, "--allow-model", model];
+      const workers = [new WorkerProcess(...args), new WorkerProcess(...args)];
+      const running = runSweep(
+        "--file",
+        file,
+        "--output",
+        `${folder}/many`,
+        "--queue",
+        server.url,
+        "--ack-wait",
+        "3",
+      );
+      const broker = await JetStreamBroker.connect({ url: server.url });
+      const hasCheckpoint = async (trial: number) => {
+        const names = await (await broker.objects(placeOf("tiny"))).list();
+        return names.some((name) =>
+          name.startsWith(`trial-${trial}/checkpoints/`) && name.endsWith("manifest.json")
+        );
+      };
+      await until("both workers have checkpoints", async () =>
+        await hasCheckpoint(0) && await hasCheckpoint(1));
+      assertEquals((await workers[0].end("SIGKILL")).signal, "SIGKILL");
+      const left = await workers[1].end("SIGTERM");
+      assertEquals(left.code, 0, workers[1].text);
+      assertMatch(workers[1].text, /trial \d: given back/);
+      const late = new WorkerProcess("--sweep", "tiny", ...args);
+      await until("a trial is taken over", () =>
+        /trial \d: goes on from step \d+/.test(late.text));
+      await server.stop();
+      const absent = new WorkerProcess(...args);
+      assertEquals((await absent.status()).code, 1);
+      assertMatch(
+        absent.text,
+        /^error: Cannot connect to NATS at 127\.0\.0\.1:\d+: a broker that answers is required/m,
+      );
+      await server.begin();
+      const last = new WorkerProcess(...args);
+      const { lines } = await running;
+      await broker.close();
+      assertEquals(await outcomeOf(`${folder}/many`), expected);
+      assertMatch(lines.join("\n"), /waiting: Cannot .*: a broker that answers is required/);
+      for (const worker of [late, last]) assertEquals((await worker.end("SIGTERM")).code, 0, worker.text);
+      assertMatch(late.text, /the broker is away; its work is waited for\nthe broker is back/);
+    }),
+});

@@ -1,0 +1,144 @@
+/**
+ * A sweep of a tiny model, with workers that are processes of their own.
+ * @module
+ */
+
+import { AutoTokenizer, GPT2Config, GPT2LMHeadModel } from "@peft/webgpu";
+import { defaultDevice } from "../../autograd/mod.ts";
+import { type Command, parseFlags } from "../../cli/command.ts";
+import { sweep } from "../../cli/sweep/sweep.ts";
+import { pause } from "./nats_server.ts";
+
+const ROOT = new URL("../../", import.meta.url).pathname;
+const DEMO = `${ROOT}examples/demo`;
+
+/** Writes a GPT-2 of one layer and 16 channels, with the demo's tokenizer. */
+export async function writeTinyModel(folder: string, seed = 5): Promise<string> {
+  const tokenizer = await AutoTokenizer.fromPretrained(`${DEMO}/model`);
+  const config = new GPT2Config({
+    ...{ vocabSize: 768, nPositions: 64, nEmbd: 16, nLayer: 1, nHead: 2, bosTokenId: 0, eosTokenId: 0 },
+  });
+  const model = new GPT2LMHeadModel(config, { device: await defaultDevice(), seed });
+  await model.savePretrained(folder);
+  await tokenizer.savePretrained(folder);
+  model.dispose();
+  return folder;
+}
+
+/** Files of a sweep. */
+export interface TinySweep {
+  readonly folder: string;
+  readonly model: string;
+  /** The sweep's file. */
+  readonly file: string;
+}
+
+/**
+ * Writes model, data and the sweep's file.
+ * @param fields of the sweep, beside its `finetune` @param finetune more of that
+ */
+export async function writeTinySweep(
+  folder: string,
+  fields: Record<string, unknown>,
+  finetune: Record<string, unknown> = {},
+): Promise<TinySweep> {
+  const model = await writeTinyModel(`${folder}/model`);
+  const rows = (await Deno.readTextFile(`${DEMO}/data/pirate.jsonl`)).split("\n");
+  await Deno.writeTextFile(`${folder}/train.jsonl`, rows.slice(0, 16).join("\n"));
+  await Deno.writeTextFile(`${folder}/held_out.jsonl`, rows.slice(16, 19).join("\n"));
+  const file = `${folder}/sweep.yaml`; // JSON is YAML too
+  const settings = {
+    ...{ model, data: `${folder}/train.jsonl`, "eval-data": `${folder}/held_out.jsonl` },
+    ...{ "batch-size": 2, "block-size": 24, dropout: 0.1, "max-steps": 12, "save-steps": 3, ...finetune },
+  };
+  await Deno.writeTextFile(file, JSON.stringify({ finetune: settings, ...fields }));
+  return { folder, model, file };
+}
+
+/** Runs `./run sweep` in this process; what it prints is returned. */
+export async function runSweep(
+  ...args: string[]
+): Promise<{ result: Record<string, unknown>; lines: string[] }> {
+  const { log } = console;
+  const lines: string[] = [];
+  console.log = (line = "") => void lines.push(String(line));
+  try {
+    const values = parseFlags(sweep as unknown as Command, args)!;
+    return { result: await sweep.run(values as never) as Record<string, unknown>, lines };
+  } finally {
+    console.log = log;
+  }
+}
+
+/** A worker in a process of its own. */
+export class WorkerProcess {
+  readonly #child: Deno.ChildProcess;
+  readonly #reading: Promise<unknown>;
+  /** What it printed so far. */
+  text = "";
+
+  constructor(...args: string[]) {
+    const command = [
+      "run",
+      "-A",
+      "--no-check",
+      "--config",
+      `${ROOT}deno.json`,
+      `${ROOT}cli/main.ts`,
+      "worker",
+    ];
+    this.#child = new Deno.Command(Deno.execPath(), {
+      args: [...command, ...args],
+      env: { LP_NUM_THREADS: "1" },
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    const read = async (stream: ReadableStream<Uint8Array>) => {
+      const decoder = new TextDecoder();
+      for await (const piece of stream) this.text += decoder.decode(piece, { stream: true });
+    };
+    this.#reading = Promise.all([read(this.#child.stdout), read(this.#child.stderr)]);
+  }
+
+  /** Ends it, and gives its exit code and signal. */
+  async end(signal: Deno.Signal): Promise<Deno.CommandStatus> {
+    try {
+      this.#child.kill(signal);
+    } catch { /* it has ended */ }
+    return await this.status();
+  }
+
+  /** Waits for its end. */
+  async status(): Promise<Deno.CommandStatus> {
+    const status = await this.#child.status;
+    await this.#reading;
+    return status;
+  }
+}
+
+/** What must be the same of two sweeps: every trial's numbers, curves and state, and the adapter's bytes. */
+export async function outcomeOf(output: string): Promise<unknown> {
+  const { best, trials } = JSON.parse(await Deno.readTextFile(`${output}/sweep.json`));
+  const kept = trials.map((
+    { trial, choice, state, step, metrics, curves, error }: Record<string, unknown>,
+  ) => ({
+    ...{ trial, choice, state, step, metrics, curves, error },
+  }));
+  const adapter = new Uint8Array(await Deno.readFile(`${output}/adapter_model.safetensors`));
+  const config = JSON.parse(await Deno.readTextFile(`${output}/adapter_config.json`));
+  return { best, trials: kept, config, adapter: [...adapter] };
+}
+
+/** Waits until something is so. */
+export async function until(
+  what: string,
+  test: () => boolean | Promise<boolean>,
+  seconds = 60,
+): Promise<void> {
+  for (const end = Date.now() + seconds * 1000; Date.now() < end;) {
+    if (await test()) return;
+    await pause(50);
+  }
+  throw new Error(`Waited ${seconds} s until ${what}`);
+}
