@@ -47,6 +47,8 @@ export type {
   MatmulVectorAccess,
   MatmulWeightFormat,
 } from "./matmul_options.ts";
+import { DECODED_COLUMNS } from "./matmul_decoded.ts";
+export { canDecodeTogether, DECODED_COLUMNS } from "./matmul_decoded.ts";
 export {
   bindingNames,
   canShare,
@@ -193,10 +195,19 @@ export function matmulKernels(): MatmulKernel[] {
       matmulKernel({ ...PLAIN, layout, ...change, grouped: layout === "nt" && change.grouped })
     )
   );
+  const subgroup = { broadcast: true, lanesM: 1, lanesN: 1 };
   const groups = WEIGHT_FORMAT_NAMES.flatMap((weight) => {
     const { shared } = formatNamed(weight).reading;
-    const tile = { tileM: 1, tileN: shared?.pieces.elements ?? 0, grouped: true };
-    return shared ? [matmulKernel({ ...PLAIN, layout: "nn", weight, ...tile, anyK: true })] : [];
+    if (!shared) return [];
+    const row = { tileM: 1, tileN: shared.pieces.elements, anyK: true } as const;
+    const changes: Partial<MatmulOptions>[] = [
+      row,
+      { ...row, ...subgroup, lanesK: 8 },
+      { ...subgroup, tileM: 4, tileN: DECODED_COLUMNS, lanesM: 8 },
+      { ...subgroup, tileM: 8, tileN: DECODED_COLUMNS, lanesM: 4 },
+      { ...subgroup, layout: "nt", tileM: 1, tileN: 4, lanesN: 8 },
+    ];
+    return changes.map((change) => matmulKernel({ ...PLAIN, weight, grouped: true, ...change }));
   });
   return [...new Set([...all, ...groups])];
 }

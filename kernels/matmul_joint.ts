@@ -85,7 +85,7 @@ function renamed(body: string, names: Readonly<Record<string, string>>, part: nu
   return body
     .replaceAll(/(?<![.\w])(\w+)\[/g, (text, name) => Object.hasOwn(names, name) ? `${names[name]}[` : text)
     .replaceAll(/\bloadB\(/g, `loadB_${part}(`)
-    .replaceAll(/\b(shared|four|group|piece)_b\(/g, `$1_b_${part}(`)
+    .replaceAll(/\b(start|shared|four|group|piece|quad)_b\(/g, `$1_b_${part}(`)
     .replaceAll(/\bparams\.(\w+)/g, `params.$1_${part}`);
 }
 

@@ -5,7 +5,13 @@
  */
 import { FUSED_ACTIVATIONS, type FusedActivationName } from "./fused_activations.ts";
 import type { BufferAccess, KernelSpec, ParamType } from "./kernel_spec.ts";
-import { bufferNames, formatNamed, type WeightFormatName, type WeightReading } from "./weights/mod.ts";
+import {
+  bufferNames,
+  formatNamed,
+  TABLE_THREADS,
+  type WeightFormatName,
+  type WeightReading,
+} from "./weights/mod.ts";
 
 /** `nn`: [M, K] x [K, N]; `nt`: [M, K] x [N, K]; `tn`: [K, M] x [K, N]. */
 export type MatmulLayout = "nn" | "nt" | "tn";
@@ -58,15 +64,16 @@ export interface MatmulOptions {
   /** Reads the next step's tiles into registers while it multiplies (`shared` only); default false. */
   readonly ahead?: boolean;
   /**
-   * The threads of a workgroup are one subgroup and load what all of them need once between them (`register` with
-   * lanesK 1; feature "subgroups"); default false.
+   * The threads of a workgroup are one subgroup (`register`; feature "subgroups"): they load what all of them need once
+   * between them, hold tables of a format in their registers, and add up without workgroup memory; default false.
    */
   readonly broadcast?: boolean;
   /** Whether K may be other than a multiple of 4 (`register`) or of `tileK` (`shared`). */
   readonly anyK: boolean;
   /**
    * Whether b is read in whole groups of neighbours that share a scale, in formats that have such: along K (`nt`, K
-   * consists of them), or as a thread's columns (`nn`, `tileN` of them); default false.
+   * consists of them), or as columns (`nn`): `tileN` of them for each thread, or two units of 32 for all (`matmul_decoded.ts`);
+   * default false.
    */
   readonly grouped?: boolean;
   /** The LoRA term. */
@@ -171,6 +178,14 @@ export function readingOfB({ weight, nativeHalf }: MatmulOptions): WeightReading
   return nativeHalf && native ? native : reading;
 }
 
+/** Whether the threads, which take every turn together, hold the table of b's format between them. */
+export function spreadsTable(options: MatmulOptions): boolean {
+  const { broadcast, layout, grouped, vector, lanesM, lanesN, lanesK } = options;
+  const together = lanesK === 1 || (layout === "nn" && Boolean(grouped) && vector.b);
+  return Boolean(broadcast && readingOfB(options).table) && together &&
+    lanesM * lanesN * lanesK >= TABLE_THREADS;
+}
+
 /** Features the device must have. */
 export function matmulFeatures(options: MatmulOptions): string[] {
   const { feature } = readingOfB(options);
@@ -204,7 +219,7 @@ export function matmulName(options: MatmulOptions): string {
 }
 
 /** Whose rows or columns all threads have in common; null where each thread loads for itself. */
-export function sharedSide({ broadcast, lanesM, lanesN }: MatmulOptions): "left" | "right" | null {
-  if (!broadcast) return null;
+export function sharedSide({ broadcast, lanesM, lanesN, lanesK }: MatmulOptions): "left" | "right" | null {
+  if (!broadcast || lanesK > 1) return null;
   return lanesM === 1 ? "left" : lanesN === 1 ? "right" : null;
 }

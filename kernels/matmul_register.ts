@@ -6,10 +6,11 @@
  * to fill hardware, `lanesK` threads share a tile's steps of K and add up once at the end (split K).
  * @module
  */
-import { type MatmulOptions, type MatmulProgram, sharedSide } from "./matmul_options.ts";
+import { type MatmulOptions, type MatmulProgram, sharedSide, spreadsTable } from "./matmul_options.ts";
 import {
   batchOffsets,
   columnOffset,
+  columnOffsetText,
   component,
   CONTIGUOUS,
   matmulEpilogue,
@@ -18,6 +19,7 @@ import {
   type TilePlace,
 } from "./matmul_text.ts";
 import { shareItems } from "./subgroup_items.ts";
+import { decodedLoop, decodedPlace, decodesTogether } from "./matmul_decoded.ts";
 import { groupedLoop, sharedOfB } from "./matmul_grouped.ts";
 
 /** One loop over the shared dimension: the product itself, or the extension's R columns. */
@@ -113,14 +115,14 @@ function loopText(options: MatmulOptions, loop: Loop, place: TilePlace): string 
         threads,
         `${p}b`,
         tileN,
-        (c) => `${rightRow(`col + ${c}`)} * ${p}ldb`,
+        (c) => `${rightRow(`col + ${columnOffsetText(place, c)}`)} * ${p}ldb`,
       );
       return { ...rows, reads: reads(rightAlong) };
     }
     if (!vectorRight) return null;
     const { reads, ...groups } = shareItems(threads, `${p}b`, tileN, (i) => {
       const [j, s] = across(tileN / 4, i);
-      return `${rightFour(`col + 4u * (${j})`)} + (${s}) * ${p}ldb`;
+      return `${rightFour(`col + ${columnOffsetText(place, `4u * (${j})`)}`)} + (${s}) * ${p}ldb`;
     });
     return { ...groups, reads: reads((at) => loop.right(`${at} + ${k} * 4u * ${p}ldb`)) };
   };
@@ -236,8 +238,15 @@ export function extensionText(options: MatmulOptions, place: TilePlace): string 
 }
 
 /** The threads of a tile add up their partial sums; the first one continues. */
-function sumOverLanes({ tileM, tileN, lanesK }: MatmulOptions): string {
+function sumOverLanes({ tileM, tileN, lanesK, broadcast }: MatmulOptions): string {
   const cells = range(tileM).flatMap((i) => range(tileN / 4).map((j) => `${i}_${j}`));
+  if (broadcast) { // one tile: in the order of the lanes, through registers
+    const sum = (cell: string) =>
+      range(lanesK).map((k) => `subgroupBroadcast(acc${cell}, ${k}u)`).join(" + ");
+    return [...cells.map((cell) => `  acc${cell} = ${sum(cell)};`), "  if (laneK > 0u) { return; }"].join(
+      "\n",
+    );
+  }
   const write = cells.map((cell, n) => `  partial[lane * ${cells.length}u + ${n}u] = acc${cell};`);
   const add = cells.map((cell, n) => `    acc${cell} += partial[other * ${cells.length}u + ${n}u];`);
   return `${write.join("\n")}
@@ -256,7 +265,10 @@ export function registerProgram(options: MatmulOptions): MatmulProgram {
     range(tileN / 4).map((j) => `  var acc${i}_${j} = vec4f();`)
   );
   const shared = sharedOfB(options);
-  const main = shared ? groupedLoop(options, shared, CONTIGUOUS) : loopText(options, {
+  const together = shared !== null && decodesTogether(options);
+  const place = together ? decodedPlace(shared) : CONTIGUOUS;
+  const loop = together ? decodedLoop : groupedLoop;
+  const main = shared ? loop(options, shared, place) : loopText(options, {
     layout: options.layout,
     left: (index) => `a[${index}]`,
     right: (index) => `loadB(${index})`,
@@ -269,7 +281,13 @@ export function registerProgram(options: MatmulOptions): MatmulProgram {
     leftBase: "batchA",
     rightBase: "batchB",
     anyLength: options.anyK,
-  }, CONTIGUOUS);
+  }, place);
+  // Tiles whose columns lie in runs take turns.
+  const between = place.columnStride / place.columnGroup;
+  const columnOfTile = (tile: string) =>
+    between === 1
+      ? `${tile} * ${tileN}u`
+      : `${tile} / ${between}u * ${between * tileN}u + ${tile} % ${between}u * ${place.columnGroup}u`;
   const threads = lanesM * lanesN * lanesK;
   // Neighbouring threads read neighbouring addresses: steps of K where rows of b run along K, else columns.
   const lanes = lanesK === 1
@@ -279,18 +297,21 @@ export function registerProgram(options: MatmulOptions): MatmulProgram {
     : `  let laneStep = ${lanesM * lanesN}u;\n  let laneK = lane / laneStep;\n  let tile = lane % laneStep;`;
   return {
     threads,
-    memory: lanesK > 1 ? [`var<workgroup> partial: array<vec4f, ${threads * tileM * tileN / 4}>;`] : [],
+    memory: lanesK > 1 && !broadcast
+      ? [`var<workgroup> partial: array<vec4f, ${threads * tileM * tileN / 4}>;`]
+      : [],
     body:
       `  // Threads are numbered along x alone: software adapters fill their vector lanes from that dimension.
 ${lanes}
   let row = (group.y * ${lanesM}u + tile / ${lanesN}u) * ${tileM}u;
-  let col = (group.x * ${lanesN}u + tile % ${lanesN}u) * ${tileN}u;
+  let col = ${columnOfTile(`(group.x * ${lanesN}u + tile % ${lanesN}u)`)};
+${spreadsTable(options) ? "  start_b(lane);" : ""}
 ${lanesK > 1 || broadcast ? "" : "  if (row >= params.M || col >= params.N) { return; }"}
 ${batchOffsets(options)}
 ${accumulators.join("\n")}
 ${main}
-${extensionText(options, CONTIGUOUS)}
+${extensionText(options, place)}
 ${lanesK > 1 ? sumOverLanes(options) : ""}
-${matmulEpilogue(options, CONTIGUOUS)}`,
+${matmulEpilogue(options, place)}`,
   };
 }

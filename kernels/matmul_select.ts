@@ -3,6 +3,7 @@
  * @module
  */
 import type { AdapterFacts } from "./adapter_kind.ts";
+import { canDecodeTogether, DECODED_COLUMNS } from "./matmul_decoded.ts";
 import { formatNamed, isCompact } from "./weights/mod.ts";
 import type { MatmulLayout, MatmulOptions, MatmulWeightFormat } from "./matmul_options.ts";
 
@@ -109,12 +110,17 @@ function selectForSubgroups(shape: MatmulShape, threads: number): MatmulTile {
   // A left operand along the threads is handed on four rows at a time.
   const fits = layout !== "tn" || M % 4 === 0;
   if (N <= 16 && M > N) return broadcast(M >= 128 ? 8 : 4, narrow(N), threads, 1);
+  const decoded = formatNamed(shape.weight ?? "f32").reading.shared;
+  if (M === 1 && layout === "nn" && decoded) {
+    return { ...register(1, decoded.pieces.elements, 1, 1, threads), broadcast: true };
+  }
+  if (M <= 4 && layout === "nt" && decoded) return broadcast(M, 4, 1, threads);
   if (M <= 4 || !fits) return selectForSoftware(shape);
   const work = M * N * K;
   if (M <= 8 || work < 2 ** 22) return broadcast(8, 8, 1, threads);
-  // A weight of few bits is decoded for each tile: 64 rows are 1.1 to 1.6 times as fast, but compile in twice the time.
-  const decodes = formatNamed(shape.weight ?? "f32").reading.shared !== undefined;
-  if (decodes && M >= 256 && work >= 2 ** 28) return broadcast(64, 8, 1, threads);
+  if (decoded && layout === "nn" && M > 16 && K % 4 === 0 && canDecodeTogether(threads)) {
+    return broadcast(4, DECODED_COLUMNS, threads, 1);
+  }
   return broadcast(M <= 16 ? 16 : 32, 8, 1, threads);
 }
 

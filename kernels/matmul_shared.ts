@@ -136,7 +136,7 @@ export function sharedProgram(options: MatmulOptions): MatmulProgram {
   const { tileM, tileN, tileK, lanesM, lanesN, layout, vector } = options;
   const [blockM, blockN] = [tileM * lanesM, tileN * lanesN];
   const threads = lanesM * lanesN;
-  const place: TilePlace = { rowStride: 4 * lanesM, columnStride: 4 * lanesN };
+  const place: TilePlace = { rowStride: 4 * lanesM, columnGroup: 4, columnStride: 4 * lanesN };
   const left: Side = {
     tile: "tileA",
     alongK: layout !== "tn",

@@ -3,7 +3,13 @@
  * thread's accumulators into y.
  * @module
  */
-import { matmulBuffers, type MatmulKernel, type MatmulOptions, readingOfB } from "./matmul_options.ts";
+import {
+  matmulBuffers,
+  type MatmulKernel,
+  type MatmulOptions,
+  readingOfB,
+  spreadsTable,
+} from "./matmul_options.ts";
 import { FUSED_ACTIVATIONS, type FusedActivation } from "./fused_activations.ts";
 import { bufferNames, formatNamed, loadFunction } from "./weights/mod.ts";
 
@@ -97,7 +103,8 @@ export function bindingText(
 
 /** The functions that read b, which is called `name`. */
 export function readerOfB(options: MatmulOptions, name: string): string {
-  return loadFunction(formatNamed(options.weight), readingOfB(options), name, options.vector.b ? 4 : 1);
+  const width = options.vector.b ? 4 : 1;
+  return loadFunction(formatNamed(options.weight), readingOfB(options), name, width, spreadsTable(options));
 }
 
 /** The functions of the activation. */
@@ -118,21 +125,27 @@ export function batchOffsets(options: MatmulOptions): string {
 }
 
 /**
- * Where the rows and columns of a thread's tile lie from its `row` and `col` on: groups of four neighbours, one group
- * `rowStride` or `columnStride` after the other.
+ * Where the rows and columns of a thread's tile lie from its `row` and `col` on: groups of four neighbours, of columns
+ * perhaps more, one group `rowStride` or `columnStride` after the other.
  */
 export interface TilePlace {
   readonly rowStride: number;
+  /** Neighbouring columns of a group: 4, or a multiple of it. */
+  readonly columnGroup: number;
   readonly columnStride: number;
 }
 
 /** A tile in one piece. */
-export const CONTIGUOUS: TilePlace = { rowStride: 4, columnStride: 4 };
+export const CONTIGUOUS: TilePlace = { rowStride: 4, columnGroup: 4, columnStride: 4 };
 
 /** Offset of row i of the tile. */
 export const rowOffset = (place: TilePlace, i: number) => (i >> 2) * place.rowStride + (i & 3);
 /** Offset of column c of the tile. */
-export const columnOffset = (place: TilePlace, c: number) => (c >> 2) * place.columnStride + (c & 3);
+export const columnOffset = ({ columnGroup, columnStride }: TilePlace, c: number) =>
+  Math.floor(c / columnGroup) * columnStride + c % columnGroup;
+/** The same in WGSL. */
+export const columnOffsetText = ({ columnGroup, columnStride }: TilePlace, c: string) =>
+  columnGroup === columnStride ? c : `(${c}) / ${columnGroup}u * ${columnStride}u + (${c}) % ${columnGroup}u`;
 
 /**
  * Writes the accumulators `acc<i>_<j>` (row i of the tile, its columns 4 j to 4 j + 3) through the epilogue: alpha, old
@@ -183,9 +196,7 @@ export function matmulEpilogue(options: MatmulOptions, place: TilePlace): string
     // A rolled loop over what this thread has just written: the activation appears once in the compiled program
     // instead of once per element.
     const residual = options.residual ? " + residual[at]" : "";
-    const c = vector.y
-      ? `col + j * ${place.columnStride}u`
-      : `col + j / 4u * ${place.columnStride}u + j % 4u`;
+    const c = `col + ${columnOffsetText(place, vector.y ? "4u * j" : "j")}`;
     lines.push(`  for (var i = 0u; i < ${tileM}u; i++) {`);
     lines.push(`    let r = row + i / 4u * ${place.rowStride}u + i % 4u;`);
     lines.push(`    for (var j = 0u; j < ${vector.y ? tileN / 4 : tileN}u; j++) {`);

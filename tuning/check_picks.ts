@@ -57,7 +57,8 @@ export function checkMatmulTile(where: string, value: unknown, subgroupSize = 0)
     );
   }
   const threads = tile.lanesM * tile.lanesN * tile.lanesK;
-  if (tile.broadcast && (shared || tile.lanesK > 1 || threads !== subgroupSize)) {
+  const split = tile.lanesK > 1 && threads !== tile.lanesK; // a subgroup adds up one tile
+  if (tile.broadcast && (shared || split || threads !== subgroupSize)) {
     throw new RangeError(
       `"${where}" with "broadcast" must have the ${subgroupSize} threads of a subgroup, received ${threads}`,
     );

@@ -5,6 +5,8 @@
  */
 import type { BufferView, Device } from "../../gpu/mod.ts";
 import {
+  canDecodeTogether,
+  DECODED_COLUMNS,
   type MatmulKernel,
   matmulKernel,
   type MatmulLayout,
@@ -231,17 +233,19 @@ export function launchMatmul(device: MatmulTarget, call: MatmulCall): void {
   }
 }
 
-/** Whether a row's K steps are whole groups of neighbours that share a scale. */
+/** Whether b is read in whole groups of neighbours that share a scale: along K, as a thread's columns, or as a tile's. */
 function isGrouped(
   { reading: { shared } }: WeightFormat,
-  { variant, tileN }: MatmulTile,
+  { variant, tileN, broadcast, lanesM, lanesN, lanesK }: MatmulTile,
   { layout, columns, depth }: { layout: MatmulLayout; columns: number; depth: number },
 ): boolean {
   if (!shared || variant !== "register" || depth === 0) return false;
   const { elements } = shared.pieces;
-  return layout === "nt"
-    ? depth % elements === 0
-    : layout === "nn" && tileN === elements && columns % elements === 0;
+  if (layout === "nt") return depth % elements === 0;
+  if (layout !== "nn" || columns % elements !== 0) return false;
+  return broadcast && lanesN === 1 && lanesK === 1
+    ? tileN === DECODED_COLUMNS && canDecodeTogether(lanesM) && depth % 4 === 0
+    : tileN === elements;
 }
 
 interface Block {

@@ -6,7 +6,7 @@
  * @module
  */
 import { dynamicMagnitude } from "../dynamic_codes.ts";
-import { literal, selectLevels, signedBytes } from "./snippets.ts";
+import { literal, signedBytes } from "./snippets.ts";
 import { sharedReading, type WeightFormat } from "./weight_format.ts";
 
 /** Names of the formats. */
@@ -59,17 +59,17 @@ const FP4_ORDER = [11, 10, 13, 12, 15, 14, 9, 0, 8, 1, 6, 7, 4, 5, 2, 3];
 const CODES = (word: string) =>
   `(vec4u(${word}) >> (vec4u(4u, 0u, 12u, 8u) + vec4u((i & 1u) << 4u))) & vec4u(15u)`;
 
-/** A block of 64 in eight words: both quads of each. `read` reads its scale, `word` its word p. */
-const wordPieces = (read: (buffers: readonly string[]) => string, word: (b: string) => string) => ({
+/** A block of 64 in eight words, both quads of each. `word` reads word p. */
+const wordPieces = (word: (b: string) => string) => ({
   elements: 64,
   type: "f32",
+  words: "u32",
   quads: 2 as const,
   place: [2, 1] as const,
-  read,
-  piece: ([b]: readonly string[]) =>
-    `let w = vec4u(${word(b)});
-  return mat2x4f(levels_${b}((w >> vec4u(4u, 0u, 12u, 8u)) & vec4u(15u)) * s,
-    levels_${b}((w >> vec4u(20u, 16u, 28u, 24u)) & vec4u(15u)) * s);`,
+  read: ([b]: readonly string[]) => `return shared_${b}(i);`,
+  piece: ([b]: readonly string[]) => `return ${word(b)};`,
+  quad: ([b]: readonly string[]) =>
+    `return levels_${b}((vec4u(w >> (16u * t)) >> vec4u(4u, 0u, 12u, 8u)) & vec4u(15u)) * s;`,
 });
 
 /** WGSL that writes block `block` of 64 numbers from `i` on: a scale, then eight words of codes. */
@@ -116,12 +116,12 @@ function single<Name extends "nf4" | "fp4">(
       name,
       elements: 64,
       type: "f32",
-      helpers: ([b]) => selectLevels(`levels_${b}`, levels),
+      levels,
       read: ([b]) => `return bitcast<f32>(${b}[9u * (i >> 4u)]);`,
       four: ([b]) =>
         `let codes = ${CODES(`${b}[9u * (i >> 4u) + 1u + ((i & 15u) >> 1u)]`)};
   return levels_${b}(codes) * s;`,
-      pieces: wordPieces(([b]) => `return shared_${b}(i);`, (b) => `${b}[9u * (i >> 4u) + 1u + p]`),
+      pieces: wordPieces((b) => `${b}[9u * (i >> 4u) + p + (1u + n)]`),
     }),
     array: "Uint8Array",
     unpack: `${name}ToFloat`,
@@ -156,7 +156,8 @@ function double<Name extends "nf4_double" | "fp4_double">(
       types: ["u32", "vec2f"],
       elements: 64,
       type: "f32",
-      helpers: ([b]) => selectLevels(`levels_${b}`, levels) + dynamicNumber(`dynamic_${b}`),
+      levels,
+      helpers: ([b]) => dynamicNumber(`dynamic_${b}`),
       read: ([b, scale]) =>
         `let n = i >> 4u;
   let factor = ${scale}[i >> 12u];
@@ -166,8 +167,7 @@ function double<Name extends "nf4_double" | "fp4_double">(
   let codes = ${CODES(`${b}[33u * (n >> 2u) + 1u + 8u * (n & 3u) + ((i & 15u) >> 1u)]`)};
   return levels_${b}(codes) * s;`,
       pieces: wordPieces(
-        ([b]) => `return shared_${b}(i);`,
-        (b) => `${b}[33u * (i >> 6u) + 1u + 8u * ((i >> 4u) & 3u) + p]`,
+        (b) => `${b}[33u * (i >> 6u) + 8u * ((i >> 4u) & 3u) + p + (1u + n)]`,
       ),
     }),
     array: "Uint8Array",
@@ -192,6 +192,18 @@ const int8: WeightFormat<"int8"> = {
     helpers: ([b]) => `${signedBytes(`signedBytes_${b}`)}\n`,
     read: ([b]) => `return bitcast<f32>(${b}[17u * (i >> 4u)]);`,
     four: ([b]) => `return signedBytes_${b}(${b}[17u * (i >> 4u) + 1u + (i & 15u)]) * s;`,
+    pieces: {
+      elements: 64,
+      type: "f32",
+      words: "vec2u",
+      quads: 2,
+      place: [2, 1],
+      read: ([b]) => `return shared_${b}(i);`,
+      piece: ([b]) =>
+        `let first = 17u * (i >> 4u) + 2u * p + (1u + 2u * n);
+  return vec2u(${b}[first], ${b}[first + 1u]);`,
+      quad: ([b]) => `return signedBytes_${b}(select(w.x, w.y, t == 1u)) * s;`,
+    },
   }),
   array: "Uint8Array",
   unpack: "int8ToFloat",

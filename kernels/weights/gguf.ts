@@ -5,7 +5,7 @@
  * Source of the layouts: ggml-common.h and dequantize_row_* in ggml-quants.c.
  * @module
  */
-import { selectLevels, signedBytes } from "./snippets.ts";
+import { signedBytes } from "./snippets.ts";
 import { type Pieces, sharedReading, type WeightFormat } from "./weight_format.ts";
 
 /** Names of the formats, in small letters: ggml's are in capitals. */
@@ -33,55 +33,58 @@ interface Block {
   readonly read: string;
   /** Four neighbours, by the shared part `s`. */
   readonly four: string;
-  /** Along rows: neighbours of a group, what they share, and the quads of piece `p`, by it, of the group from `j` on. */
-  readonly pieces?: {
-    readonly elements: number;
-    readonly type: string;
-    readonly quads: 2 | 4;
+  /** The numbers of codes of 4 bits, where they come from a table. */
+  readonly levels?: readonly number[];
+  /** Along rows: a group and its pieces: the words of piece `p + n`, and quad `t` of piece `p` by its words `w`. */
+  readonly pieces: Omit<Pieces, "place"> & {
     /** Default: a piece's quads lie a half or a quarter of the group apart, as runs of a word's nibbles do. */
     readonly place?: Pieces["place"];
+    /** What the group from `j` on shares. */
     readonly read: string;
     readonly piece: string;
+    readonly quad: string;
   };
 }
 
 /** Bytes of a word, each a number of its own, and those of a word of nibbles after a shift by `by`. */
 const BYTES = "vec4u(0u, 8u, 16u, 24u)";
+/**
+ * Word `m + n` of those from byte `from` on, n a constant; a block of an odd number of half words may begin inside a word.
+ */
+const WORD = (from: number, m: string, n = "0u") =>
+  from % 4 === 0 ? `word(at, ${m}, ${from / 4}u + ${n})` : `wordBetween(at, ${m}, ${(from - 2) / 4}u + ${n})`;
 /** The nibbles of quad j where a block of 32 has its low nibbles first, then the high ones, from byte `from` on. */
-const NIBBLES = (from: number) =>
-  `((vec4u(word(at + ${from}u + 4u * (j & 3u))) >> (${BYTES} + (j & 4u))) & vec4u(15u))`;
+const NIBBLES = (from: number) => `((vec4u(${WORD(from, "j & 3u")}) >> (${BYTES} + (j & 4u))) & vec4u(15u))`;
 /** Bit 4 of four codes, from 32 bits: the bits from `first` on. */
 const FIFTH = (bits: string, first: string) =>
-  `(((vec4u(${bits}) >> (vec4u(0u, 1u, 2u, 3u) + ${first})) & vec4u(1u)) << vec4u(4u))`;
+  `((vec4u(${bits} >> (${first})) << vec4u(4u, 3u, 2u, 1u)) & vec4u(16u))`;
 
-/** The low nibbles of a word, and the high ones, as they are named in `text`. */
-const halves = (word: string, of: (codes: string, t: number) => string) =>
-  `let w = vec4u(${word});
-  return mat2x4f(${of(`((w >> ${BYTES}) & vec4u(15u))`, 0)}, ${
-    of(`((w >> (${BYTES} + 4u)) & vec4u(15u))`, 1)
-  });`;
+/** The low nibbles of a word, or the high ones. */
+const HALF = (word: string, high: string) => `((vec4u(${word}) >> (${BYTES} + 4u * (${high}))) & vec4u(15u))`;
 
 /** Pieces of a block of 32 with its codes from byte `from` on: quads p and p + 4. */
-const blockPieces = (type: string, read: string, from: number, of: (codes: string, t: number) => string) =>
+const blockPieces = (type: string, read: string, from: number, of: (codes: string) => string) =>
   ({
     elements: 32,
     type,
+    words: "u32",
     quads: 2,
     read,
-    piece: halves(`word(at + ${from}u + 4u * p)`, of),
+    piece: `return ${WORD(from, "p", "n")};`,
+    quad: `return ${of(HALF("w", "t"))};`,
   }) as const;
 
-/** Two sub-blocks of 32 of Q4_K and Q5_K: the low nibbles of 32 bytes, and the high ones. */
-const subBlocks = (word: string, fifth: (t: number) => string) =>
+/** Half of a block of Q4_K and Q5_K, four sub-blocks of 32: the low nibbles of 32 bytes, the high ones, and the next. */
+const subBlocks = (words: string, piece: string, more = "") =>
   ({
-    elements: 64,
-    type: "vec4f",
-    quads: 2,
-    read: "return vec4f(scales(at, j >> 3u), scales(at, (j >> 3u) + 1u));",
-    piece: halves(
-      word,
-      (codes, t) => `fma(vec4f(${codes}${fifth(t)}), vec4f(s.${"xz"[t]}), vec4f(-s.${"yw"[t]}))`,
-    ),
+    elements: 128,
+    type: "mat2x4f",
+    words,
+    quads: 4,
+    read: "return fourScales(at, j > 0u);",
+    piece: `return ${words}(${piece});`,
+    quad: `let codes = ${HALF("select(w.x, w.y, t > 1u)", "t & 1u")}${more};
+  return fma(vec4f(codes), vec4f(s[0][t]), vec4f(-s[1][t]));`,
   }) as const;
 
 const BLOCKS: Readonly<Record<GgufFormatName, Block>> = {
@@ -102,11 +105,11 @@ const BLOCKS: Readonly<Record<GgufFormatName, Block>> = {
     elements: 32,
     bytes: 20,
     shares: [32, "vec2f"],
-    read: "return unpack2x16float(word(at));",
+    read: "return unpack2x16float(word(at, 0u, 0u));",
     four: `return s.x * vec4f(${NIBBLES(4)}) + s.y;`,
     pieces: blockPieces(
       "vec2f",
-      "return unpack2x16float(word(at));",
+      "return unpack2x16float(word(at, 0u, 0u));",
       4,
       (codes) => `fma(vec4f(${codes}), vec4f(s.x), vec4f(s.y))`,
     ),
@@ -115,27 +118,27 @@ const BLOCKS: Readonly<Record<GgufFormatName, Block>> = {
     elements: 32,
     bytes: 22,
     shares: [32, "vec2u"],
-    read: "return vec2u(bitcast<u32>(half(at)), word(at + 2u));",
+    read: `return vec2u(bitcast<u32>(half(at)), ${WORD(2, "0u")});`,
     four: `return bitcast<f32>(s.x) * (vec4f(${NIBBLES(6)} | ${FIFTH("s.y", "4u * j")}) - 16.0);`,
     pieces: blockPieces(
       "vec2u",
-      "return vec2u(bitcast<u32>(half(at)), word(at + 2u));",
+      `return vec2u(bitcast<u32>(half(at)), ${WORD(2, "0u")});`,
       6,
-      (codes, t) => `bitcast<f32>(s.x) * (vec4f(${codes} | ${FIFTH("s.y", `4u * p + ${16 * t}u`)}) - 16.0)`,
+      (codes) => `bitcast<f32>(s.x) * (vec4f(${codes} | ${FIFTH("s.y", "4u * p + 16u * t")}) - 16.0)`,
     ),
   },
   q5_1: {
     elements: 32,
     bytes: 24,
     shares: [32, "vec3u"],
-    read: "return vec3u(bitcast<vec2u>(unpack2x16float(word(at))), word(at + 4u));",
+    read: "return vec3u(bitcast<vec2u>(unpack2x16float(word(at, 0u, 0u))), word(at, 0u, 1u));",
     four: `return bitcast<f32>(s.x) * vec4f(${NIBBLES(8)} | ${FIFTH("s.z", "4u * j")}) + bitcast<f32>(s.y);`,
     pieces: blockPieces(
       "vec3u",
-      "return vec3u(bitcast<vec2u>(unpack2x16float(word(at))), word(at + 4u));",
+      "return vec3u(bitcast<vec2u>(unpack2x16float(word(at, 0u, 0u))), word(at, 0u, 1u));",
       8,
-      (codes, t) =>
-        `bitcast<f32>(s.x) * vec4f(${codes} | ${FIFTH("s.z", `4u * p + ${16 * t}u`)}) + bitcast<f32>(s.y)`,
+      (codes) =>
+        `bitcast<f32>(s.x) * vec4f(${codes} | ${FIFTH("s.z", "4u * p + 16u * t")}) + bitcast<f32>(s.y)`,
     ),
   },
   q8_0: {
@@ -143,15 +146,16 @@ const BLOCKS: Readonly<Record<GgufFormatName, Block>> = {
     bytes: 34,
     shares: [32, "f32"],
     read: "return half(at);",
-    four: "return s * signedBytes(word(at + 2u + 4u * j));",
-    pieces: { // two words that follow each other: three reads where they lie across borders
+    four: `return s * signedBytes(${WORD(2, "j")});`,
+    pieces: {
       elements: 32,
       type: "f32",
+      words: "vec2u",
       quads: 2,
       place: [2, 1],
       read: "return half(at);",
-      piece: `let w = twoWords(at + 2u + 8u * p);
-  return mat2x4f(s * signedBytes(w.x), s * signedBytes(w.y));`,
+      piece: `return vec2u(${WORD(2, "2u * p", "2u * n")}, ${WORD(2, "2u * p", "2u * n + 1u")});`,
+      quad: "return s * signedBytes(select(w.x, w.y, t == 1u));",
     },
   },
   q4_k: {
@@ -160,9 +164,9 @@ const BLOCKS: Readonly<Record<GgufFormatName, Block>> = {
     shares: [32, "vec2f"],
     read: "return scales(at, j >> 3u);",
     four: `let n = j >> 3u;
-  let codes = word(at + 16u + 32u * (n >> 1u) + 4u * (j & 7u));
+  let codes = word(at, 8u * (n >> 1u) + (j & 7u), 4u);
   return s.x * vec4f((vec4u(codes) >> (${BYTES} + 4u * (n & 1u))) & vec4u(15u)) - s.y;`,
-    pieces: subBlocks("word(at + 16u + 2u * j + 4u * p)", () => ""),
+    pieces: subBlocks("vec2u", "word(at, (j >> 1u) + p, 4u + n), word(at, (j >> 1u) + p, 12u + n)"),
   },
   q5_k: {
     elements: 256,
@@ -170,14 +174,14 @@ const BLOCKS: Readonly<Record<GgufFormatName, Block>> = {
     shares: [32, "vec2f"],
     read: "return scales(at, j >> 3u);",
     four: `let n = j >> 3u;
-  let codes = word(at + 48u + 32u * (n >> 1u) + 4u * (j & 7u));
+  let codes = word(at, 8u * (n >> 1u) + (j & 7u), 12u);
   let lower = (vec4u(codes) >> (${BYTES} + 4u * (n & 1u))) & vec4u(15u);
-  let fifth = (vec4u(word(at + 16u + 4u * (j & 7u))) >> (${BYTES} + n)) & vec4u(1u);
-  return s.x * vec4f(lower | (fifth << vec4u(4u))) - s.y;`,
+  let fifth = (vec4u((word(at, j & 7u, 4u) >> n) << 4u) >> ${BYTES}) & vec4u(16u);
+  return s.x * vec4f(lower | fifth) - s.y;`,
     pieces: subBlocks(
-      "word(at + 48u + 2u * j + 4u * p)",
-      (t) =>
-        ` | (((vec4u(word(at + 16u + 4u * p)) >> (${BYTES} + (j >> 3u) + ${t}u)) & vec4u(1u)) << vec4u(4u))`,
+      "vec3u",
+      "word(at, (j >> 1u) + p, 12u + n), word(at, (j >> 1u) + p, 20u + n), (word(at, p, 4u + n) >> (j >> 3u)) << 4u",
+      ` | ((vec4u(w.z >> t) >> ${BYTES}) & vec4u(16u))`,
     ),
   },
   q6_k: {
@@ -187,28 +191,24 @@ const BLOCKS: Readonly<Record<GgufFormatName, Block>> = {
     read: "return half(at + 208u) * f32(i32(byte(at + 192u + (j >> 2u)) << 24u) >> 24u);",
     four: `let h = j >> 5u;
   let part = (j >> 3u) & 3u;
-  let lower = (vec4u(word(at + 64u * h + 32u * (part & 1u) + 4u * (j & 7u))) >> (${BYTES} + 4u * (part >> 1u))) & vec4u(15u);
-  let upper = (vec4u(word(at + 128u + 32u * h + 4u * (j & 7u))) >> (${BYTES} + 2u * part)) & vec4u(3u);
-  return s * (vec4f(lower | (upper << vec4u(4u))) - 32.0);`,
+  let lower = (vec4u(word(at, 16u * h + 8u * (part & 1u) + (j & 7u), 0u)) >> (${BYTES} + 4u * (part >> 1u))) & vec4u(15u);
+  let upper = (vec4u((word(at, 8u * h + (j & 7u), 32u) >> (2u * part)) << 4u) >> ${BYTES}) & vec4u(48u);
+  return s * (vec4f(lower | upper) - 32.0);`,
     pieces: { // half of a block: a scale for each 16 of its four runs of 32
       elements: 128,
       type: "mat2x4f",
+      words: "vec3u",
       quads: 4,
       read: `let d = half(at + 208u);
-  let a = signedBytes(word(at + 192u + (j >> 2u)));
-  let b = signedBytes(word(at + 196u + (j >> 2u)));
+  let a = signedBytes(word(at, j >> 4u, 48u));
+  let b = signedBytes(word(at, j >> 4u, 49u));
   return mat2x4f(d * vec4f(a.x, a.z, b.x, b.z), d * vec4f(a.y, a.w, b.y, b.w));`,
-      piece: `let first = vec4u(word(at + 2u * j + 4u * p));
-  let second = vec4u(word(at + 2u * j + 32u + 4u * p));
-  let upper = vec4u(word(at + 128u + j + 4u * p));
-  let f = select(s[1], s[0], p < 4u);
-  return mat4x4f(${
-        ["first", "second", "first", "second"].map((word, t) =>
-          `f[${t}] * (vec4f(((${word} >> (${BYTES} + ${
-            t < 2 ? 0 : 4
-          }u)) & vec4u(15u)) | (((upper >> (${BYTES} + ${2 * t}u)) & vec4u(3u)) << vec4u(4u))) - 32.0)`
-        ).join(",\n    ")
-      });`,
+      piece:
+        "return vec3u(word(at, (j >> 1u) + p, n), word(at, (j >> 1u) + p, 8u + n), word(at, (j >> 2u) + p, 32u + n));",
+      quad: `let f = select(s[1], s[0], p < 4u);
+  let lower = ${HALF("select(w.x, w.y, (t & 1u) == 1u)", "t >> 1u")};
+  let upper = (vec4u((w.z >> (2u * t)) << 4u) >> ${BYTES}) & vec4u(48u);
+  return f[t] * (vec4f(lower | upper) - 32.0);`,
     },
   },
   iq4_nl: {
@@ -217,65 +217,66 @@ const BLOCKS: Readonly<Record<GgufFormatName, Block>> = {
     shares: [32, "f32"],
     read: "return half(at);",
     four: `return s * levels(${NIBBLES(2)});`,
+    levels: [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113],
     pieces: blockPieces("f32", "return half(at);", 2, (codes) => `s * levels(${codes})`),
   },
 };
-
-/** Values of IQ4_NL's codes. */
-const IQ4_VALUES = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 
 /** What blocks are read with, each function named after the buffer. */
 function helpers(b: string, { bytes }: Block, text: string): string {
   const aligned = bytes % 4 === 0;
   const functions: Record<string, string> = {
-    // A word that begins at any even byte.
+    // Word m + n of a block that begins at any even byte. Indices are those of whole words, the constant part n last, so
+    // that compilers see which words two reads have in common.
     word: aligned
-      ? `fn word_${b}(at: u32) -> u32 { return ${b}[at >> 2u]; }`
-      : `fn word_${b}(at: u32) -> u32 {
-  let w = ${b}[at >> 2u];
-  return select(w, (w >> 16u) | (${b}[(at >> 2u) + 1u] << 16u), (at & 2u) != 0u);
+      ? `fn word_${b}(at: u32, m: u32, n: u32) -> u32 { return ${b}[((at >> 2u) + m) + n]; }`
+      : `fn word_${b}(at: u32, m: u32, n: u32) -> u32 {
+  let i = ((at >> 2u) + m) + n;
+  return select(${b}[i], (${b}[i] >> 16u) | (${b}[i + 1u] << 16u), (at & 2u) != 0u);
 }`,
-    twoWords: `fn twoWords_${b}(at: u32) -> vec2u {
-  let w = at >> 2u;
-  let words = vec2u(${b}[w], ${b}[w + 1u]);
-  return select(words, (words >> vec2u(16u)) | (vec2u(words.y, ${b}[w + 2u]) << vec2u(16u)), (at & 2u) != 0u);
+    // The word that begins with the second half of that one.
+    wordBetween: `fn wordBetween_${b}(at: u32, m: u32, n: u32) -> u32 {
+  let i = ((at >> 2u) + m) + n;
+  return select((${b}[i] >> 16u) | (${b}[i + 1u] << 16u), ${b}[i + 1u], (at & 2u) != 0u);
 }`,
     byte: `fn byte_${b}(at: u32) -> u32 { return (${b}[at >> 2u] >> (8u * (at & 3u))) & 255u; }`,
     half: `fn half_${b}(at: u32) -> f32 { return unpack2x16float(${b}[at >> 2u] >> (8u * (at & 2u))).x; }`,
     signedBytes: signedBytes(`signedBytes_${b}`),
     // Scale and minimum of sub-block n of Q4_K and Q5_K: 6 bits each, packed into 12 bytes.
     scales: `fn scales_${b}(at: u32, n: u32) -> vec2f {
-  let factors = unpack2x16float(word_${b}(at));
-  var scale = 0u;
-  var low = 0u;
-  if (n < 4u) {
-    scale = byte_${b}(at + 4u + n) & 63u;
-    low = byte_${b}(at + 8u + n) & 63u;
-  } else {
-    scale = (byte_${b}(at + 8u + n) & 15u) | ((byte_${b}(at + n) >> 6u) << 4u);
-    low = (byte_${b}(at + 8u + n) >> 4u) | ((byte_${b}(at + 4u + n) >> 6u) << 4u);
-  }
-  return factors * vec2f(f32(scale), f32(low));
+  let bits = vec3u(word_${b}(at, 0u, 1u), word_${b}(at, 0u, 2u), word_${b}(at, 0u, 3u)) >> vec3u(8u * (n & 3u));
+  let upper = ((vec2u(bits.z) >> vec2u(0u, 4u)) & vec2u(15u)) | ((bits.xy >> vec2u(2u)) & vec2u(48u));
+  return unpack2x16float(word_${b}(at, 0u, 0u)) * vec2f(select(bits.xy & vec2u(63u), upper, n > 3u));
 }`,
-    levels: selectLevels(`levels_${b}`, IQ4_VALUES),
+    // The scales of sub-blocks 0 to 3, or 4 to 7, and their minima.
+    fourScales: `fn fourScales_${b}(at: u32, last: bool) -> mat2x4f {
+  let bits = vec3u(word_${b}(at, 0u, 1u), word_${b}(at, 0u, 2u), word_${b}(at, 0u, 3u));
+  let scale = select((vec4u(bits.x) >> ${BYTES}) & vec4u(63u),
+    ((vec4u(bits.z) >> ${BYTES}) & vec4u(15u)) | ((vec4u(bits.x >> 2u) >> ${BYTES}) & vec4u(48u)), last);
+  let low = select((vec4u(bits.y) >> ${BYTES}) & vec4u(63u),
+    ((vec4u(bits.z >> 4u) >> ${BYTES}) & vec4u(15u)) | ((vec4u(bits.y >> 2u) >> ${BYTES}) & vec4u(48u)), last);
+  let factors = unpack2x16float(word_${b}(at, 0u, 0u));
+  return mat2x4f(factors.x * vec4f(scale), factors.y * vec4f(low));
+}`,
   };
-  const used = Object.keys(functions).filter((name) =>
-    text.includes(`${name}(`) || (name === "byte" && text.includes("scales("))
-  );
+  const used = Object.keys(functions).filter((name) => text.includes(`${name}(`));
   return used.map((name) => `${functions[name]}\n`).join("");
 }
 
+/** WGSL in which calls are those of functions of the buffer. */
+const named = (b: string, text: string) =>
+  text.replaceAll(/\b(word|wordBetween|byte|half|signedBytes|scales|fourScales|levels)\(/g, `$1_${b}(`);
+
 /** WGSL of a block in which calls are those of functions of the buffer. */
 function placed(b: string, { elements, bytes }: Block, text: string): string {
-  const named = text.replaceAll(/\b(word|twoWords|byte|half|signedBytes|scales|levels)\(/g, `$1_${b}(`);
   return `let at = i / ${elements / 4}u * ${bytes}u;
   let j = i % ${elements / 4}u;
-  ${named}`;
+  ${named(b, text)}`;
 }
 
 function ggufFormat(name: GgufFormatName): WeightFormat<GgufFormatName> {
   const block = BLOCKS[name];
-  const { elements, bytes, shares, read, four, pieces } = block;
+  const { elements, bytes, shares, read, four, levels, pieces } = block;
   return {
     name,
     block: elements,
@@ -284,16 +285,16 @@ function ggufFormat(name: GgufFormatName): WeightFormat<GgufFormatName> {
       name,
       elements: shares[0],
       type: shares[1],
-      helpers: ([b]) => helpers(b, block, read + four + (pieces ? pieces.read + pieces.piece : "")),
+      levels,
+      helpers: ([b]) => helpers(b, block, read + four + pieces.read + pieces.piece + pieces.quad),
       read: ([b]) => placed(b, block, read),
       four: ([b]) => placed(b, block, four),
-      pieces: pieces && {
-        elements: pieces.elements,
-        type: pieces.type,
-        quads: pieces.quads,
+      pieces: {
+        ...pieces,
         place: pieces.place ?? [1, pieces.elements / 4 / pieces.quads],
         read: ([b]) => placed(b, block, pieces.read),
         piece: ([b]) => placed(b, block, pieces.piece),
+        quad: ([b]) => named(b, pieces.quad),
       },
     }),
     array: "Uint8Array",

@@ -12,6 +12,7 @@ import type { WeightFormat } from "./weight_format.ts";
 export { type BitsandbytesFormatName, FP4_LEVELS, NF4_LEVELS } from "./bitsandbytes.ts";
 export { f32Format } from "./f32.ts";
 export type { GgufFormatName } from "./gguf.ts";
+export { TABLE_THREADS } from "./snippets.ts";
 export {
   bufferNames,
   bytesIn,

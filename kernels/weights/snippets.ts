@@ -22,6 +22,31 @@ export function selectLevels(name: string, values: readonly number[]): string {
   return `fn ${name}(codes: vec4u) -> vec4f {\n${bits.join("\n")}\n  return ${terms[0]};\n}\n`;
 }
 
+/** Threads between which a table of 16 is spread: each holds two of its numbers. */
+export const TABLE_THREADS = 8;
+
+/**
+ * The same function where the workgroup is one subgroup of at least `TABLE_THREADS`: the table is spread over their
+ * registers, from which `subgroupShuffle` takes a number in one instruction. Each thread calls `<start>(lane)` first.
+ */
+export function shuffleLevels(name: string, start: string, values: readonly number[]): string {
+  const [low, high] = [`${name}Low`, `${name}High`];
+  const of = (half: string) =>
+    `vec4f(${["x", "y", "z", "w"].map((e) => `subgroupShuffle(${half}, at.${e})`).join(", ")})`;
+  return `${selectLevels(`${name}Table`, values)}var<private> ${low}: f32;
+var<private> ${high}: f32;
+fn ${start}(lane: u32) {
+  let own = ${name}Table(vec4u(lane & 7u) + vec4u(0u, 8u, 0u, 0u));
+  ${low} = own.x;
+  ${high} = own.y;
+}
+fn ${name}(codes: vec4u) -> vec4f {
+  let at = codes & vec4u(7u);
+  return select(${of(low)}, ${of(high)}, codes > vec4u(7u));
+}
+`;
+}
+
 /** The four int8 of a word. */
 export function signedBytes(name: string): string {
   return `fn ${name}(w: u32) -> vec4f {

@@ -4,6 +4,8 @@
  * @module
  */
 
+import { selectLevels, shuffleLevels } from "./snippets.ts";
+
 /** One buffer of a format: the numbers themselves, or what belongs to whole blocks of them, such as scales. */
 export interface WeightBuffer {
   /** Ending of the buffer's name in kernels, "" for the numbers. */
@@ -31,8 +33,16 @@ export interface WeightReading {
    * @param buffers names of the format's buffers in this kernel
    */
   body(width: 1 | 4, buffers: readonly string[]): string;
-  /** Functions that the body calls, named after a buffer, so that a kernel may have two operands of one format. */
-  functions?(buffers: readonly string[]): string;
+  /**
+   * Functions that the body calls, named after a buffer, so that a kernel may have two operands of one format.
+   * @param spread whether tables are spread over the registers of a subgroup
+   */
+  functions?(buffers: readonly string[], spread?: boolean): string;
+  /**
+   * Whether it has a table, which the `TABLE_THREADS` of a subgroup can hold between them: then each of them calls
+   * `start_<buffer>(lane)` before any other function, and all of them call together.
+   */
+  readonly table?: boolean;
   /** What neighbours share, which kernels read once for all of them; absent: nothing. */
   readonly shared?: SharedPart;
 }
@@ -40,8 +50,9 @@ export interface WeightReading {
 /**
  * A scale, or whatever else neighbours of a row share: `fn shared_<buffer>(i: u32)` reads that of elements 4 i to 4 i + 3,
  * and `fn four_<buffer>(i: u32, s: <type>) -> vec4f` gives these elements by it. Kernels that walk along rows take a whole
- * group in pieces: `fn group_<buffer>(i: u32)` reads what the group that begins at element 4 i shares, and
- * `fn piece_<buffer>(i: u32, p: u32, s: <group type>)` gives the quads of its piece p.
+ * group in pieces: `fn group_<buffer>(i: u32)` reads what the group that begins at element 4 i shares,
+ * `fn piece_<buffer>(i: u32, p: u32, n: u32)` the words of its piece p + n, n a constant, and
+ * `fn quad_<buffer>(w: <words>, s: <group type>, p: u32, t: u32) -> vec4f` gives quad t of that piece.
  */
 export interface SharedPart {
   /** Neighbours that share what `shared` reads: a multiple of 16, and a divisor of the format's block. */
@@ -57,8 +68,10 @@ export interface Pieces {
   readonly elements: number;
   /** WGSL type of what they share. */
   readonly type: string;
-  /** Quads that a piece gives: as vec4f if it is one, else as the columns of a matrix. */
-  readonly quads: 1 | 2 | 4;
+  /** WGSL type of a piece's words. */
+  readonly words: string;
+  /** Quads of a piece. */
+  readonly quads: 2 | 4;
   /** Quad t of piece p is quad `p * place[0] + t * place[1]` of the group. */
   readonly place: readonly [piece: number, quad: number];
 }
@@ -151,16 +164,20 @@ export function isCompact({ buffers }: WeightFormat): boolean {
   return buffers[0].bytes < 4 * buffers[0].elements;
 }
 
-/** The function `fn load<Name>(i: u32)` of a reading, and what it calls. */
+/**
+ * The function `fn load<Name>(i: u32)` of a reading, and what it calls.
+ * @param spread whether tables are spread over the registers of a subgroup
+ */
 export function loadFunction(
   format: WeightFormat,
   reading: WeightReading,
   name: string,
   width: 1 | 4,
+  spread = false,
 ): string {
   const type = width === 4 ? "vec4f" : "f32";
   const buffers = bufferNames(format, name);
-  const functions = reading.functions?.(buffers) ?? "";
+  const functions = reading.functions?.(buffers, spread) ?? "";
   const load = `load${name[0].toUpperCase()}${name.slice(1)}`;
   return `${functions}fn ${load}(i: u32) -> ${type} { ${reading.body(width, buffers)} }`;
 }
@@ -177,19 +194,20 @@ export interface SharedReading extends Omit<SharedPart, "pieces"> {
   readonly four: (buffers: readonly string[]) => string;
   /** Functions that the bodies call. */
   readonly helpers?: (buffers: readonly string[]) => string;
-  /** Another way along rows than quad by quad, with the bodies of `group_<buffer>` and `piece_<buffer>`. */
-  readonly pieces?: Pieces & {
+  /** The numbers of codes of 4 bits, which the bodies take from `levels_<buffer>(codes: vec4u) -> vec4f`. */
+  readonly levels?: readonly number[];
+  /** The way along rows, with the bodies of `group_<buffer>`, `piece_<buffer>` and `quad_<buffer>`. */
+  readonly pieces: Pieces & {
     readonly read: (buffers: readonly string[]) => string;
     readonly piece: (buffers: readonly string[]) => string;
+    readonly quad: (buffers: readonly string[]) => string;
   };
 }
 
 /** A reading made of what neighbours share and the numbers by it. */
 export function sharedReading(
-  { name, types = ["u32"], elements, type, read, four, helpers, pieces }: SharedReading,
+  { name, types = ["u32"], elements, type, read, four, helpers, levels, pieces }: SharedReading,
 ): WeightReading {
-  const along: Pieces = pieces ?? { elements, type, quads: 1, place: [1, 0] };
-  const given = along.quads === 1 ? "vec4f" : `mat${along.quads}x4f`;
   return {
     name,
     types: () => types,
@@ -197,25 +215,30 @@ export function sharedReading(
       width === 4
         ? `return four_${b}(i, shared_${b}(i));`
         : `let j = i >> 2u; return four_${b}(j, shared_${b}(j))[i & 3u];`,
-    functions: (buffers) => {
+    table: levels !== undefined,
+    functions: (buffers, spread = false) => {
       const [b] = buffers;
-      const group = pieces ? pieces.read(buffers) : `return shared_${b}(i);`;
-      const piece = pieces ? pieces.piece(buffers) : `return four_${b}(i + p, s);`;
-      return `${helpers?.(buffers) ?? ""}
+      const table = levels
+        ? spread ? shuffleLevels(`levels_${b}`, `start_${b}`, levels) : selectLevels(`levels_${b}`, levels)
+        : "";
+      return `${table}${helpers?.(buffers) ?? ""}
 fn shared_${b}(i: u32) -> ${type} {
   ${read(buffers)}
 }
 fn four_${b}(i: u32, s: ${type}) -> vec4f {
   ${four(buffers)}
 }
-fn group_${b}(i: u32) -> ${along.type} {
-  ${group}
+fn group_${b}(i: u32) -> ${pieces.type} {
+  ${pieces.read(buffers)}
 }
-fn piece_${b}(i: u32, p: u32, s: ${along.type}) -> ${given} {
-  ${piece}
+fn piece_${b}(i: u32, p: u32, n: u32) -> ${pieces.words} {
+  ${pieces.piece(buffers)}
+}
+fn quad_${b}(w: ${pieces.words}, s: ${pieces.type}, p: u32, t: u32) -> vec4f {
+  ${pieces.quad(buffers)}
 }
 `;
     },
-    shared: { elements, type, pieces: along },
+    shared: { elements, type, pieces },
   };
 }
