@@ -61,6 +61,27 @@ export const MUTANTS: readonly Mutant[] = [
     filter: "takes several launches",
   },
   {
+    file: "kernels/matmul_decoded.ts",
+    search: "p % ofGroup * place[0] + t * place[1]",
+    replace: "p % ofGroup * place[0] + t",
+    tests: ["tests/autograd/quantized_weights_test.ts"],
+    filter: "tiles of subgroups",
+  },
+  {
+    file: "kernels/weights/snippets.ts",
+    search: "codes > vec4u(7u)",
+    replace: "codes > vec4u(8u)",
+    tests: ["tests/autograd/quantized_weights_test.ts"],
+    filter: "tiles of subgroups",
+  },
+  {
+    file: "kernels/weights/gguf.ts",
+    search: "(${b}[i + 1u] << 16u), ${b}[i + 1u], (at & 2u)",
+    replace: "(${b}[i + 1u] << 16u), ${b}[i], (at & 2u)",
+    tests: ["tests/kernels/dequantize_test.ts"],
+    filter: "to the bit",
+  },
+  {
     file: "kernels/mixed_lora.ts",
     search: "if (iterations === Infinity) return Infinity;",
     replace: "if (iterations > 0) return Infinity;",
