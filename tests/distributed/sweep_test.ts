@@ -3,6 +3,7 @@
  * @module
  */
 
+import { existsSync } from "node:fs";
 import { assertEquals, assertMatch } from "@std/assert";
 import { JetStreamBroker } from "@peft/webgpu/distributed";
 import { finetune } from "../../cli/training/finetune.ts";
@@ -10,7 +11,15 @@ import { parseFlags } from "../../cli/command.ts";
 import { placeOf } from "../../cli/sweep/protocol.ts";
 import { inFolder } from "../train/tiny_run.ts";
 import { NATS_SERVER, NatsServer } from "./nats_server.ts";
-import { outcomeOf, runSweep, until, WorkerProcess, writeTinySweep } from "./tiny_sweep.ts";
+import {
+  outcomeOf,
+  resultsOf,
+  runSweep,
+  SweepProcess,
+  until,
+  WorkerProcess,
+  writeTinySweep,
+} from "./tiny_sweep.ts";
 
 const GRID = {
   name: "tiny",
@@ -65,6 +74,47 @@ Deno.test("sweep without a broker trains what finetune does, keeps the best, and
     const page = await Deno.readTextFile(`${output}/report.html`);
     assertMatch(page, /loss by trial[^]*evalLoss by trial/);
     assertEquals(page.match(/<td>trained<\/td>/g)?.length, 4);
+  }));
+
+Deno.test("successive halving ends the worse trials at rungs; the others are trained as without it; a sweep that is interrupted goes on", () =>
+  inFolder(async (folder) => {
+    const { file } = await writeTinySweep(folder, {
+      ...{
+        name: "halving",
+        method: "successive_halving",
+        trials: 4,
+        seed: 1,
+        min_resource: 3,
+        reduction_factor: 2,
+      },
+      parameters: {
+        lr: { min: 1e-3, max: 1e-1, distribution: "log_uniform_values" },
+        rank: { values: [2, 4] },
+      },
+    });
+    const output = `${folder}/halving`;
+    const process = new SweepProcess("--file", file, "--output", output);
+    const state = `${output}/sweep_state/sweep-halving/objects`;
+    const isThere = () => [...Deno.readDirSync(state)].some(({ name }) => name.startsWith("trial-1"));
+    await until("the second trial has a checkpoint", () => existsSync(state) && isThere());
+    assertEquals((await process.end("SIGINT")).code, 130, process.text);
+    assertMatch(process.text, /give the same command with --resume to go on/);
+    const { result } = await runSweep("--file", file, "--output", output, "--resume");
+    const halving = await resultsOf(output);
+    const steps = halving.map(({ step, state }) => [step, state] as const).sort(([a], [b]) => a - b);
+    assertEquals(steps, [[3, "ended early"], [3, "ended early"], [6, "ended early"], [12, "trained"]]);
+    const best = result.best as number;
+    assertEquals(halving[best].state, "trained");
+
+    const { min_resource: _, reduction_factor: __, ...rest } = JSON.parse(await Deno.readTextFile(file));
+    await Deno.writeTextFile(file, JSON.stringify({ ...rest, name: "random", method: "random" }));
+    await runSweep("--file", file, "--output", `${folder}/random`);
+    const whole = await resultsOf(`${folder}/random`);
+    assertEquals(whole.map(({ choice }) => choice), halving.map(({ choice }) => choice));
+    assertEquals(halving[best].metrics, whole[best].metrics, "rungs change no bit");
+    for (const [i, { step, curves }] of halving.entries()) {
+      assertEquals(curves.loss, whole[i].curves.loss.filter(([at]) => at <= step));
+    }
   }));
 
 Deno.test({

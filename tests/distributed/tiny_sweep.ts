@@ -70,23 +70,15 @@ export async function runSweep(
   }
 }
 
-/** A worker in a process of its own. */
-export class WorkerProcess {
+/** A command of `./run` in a process of its own. */
+class CommandProcess {
   readonly #child: Deno.ChildProcess;
   readonly #reading: Promise<unknown>;
   /** What it printed so far. */
   text = "";
 
-  constructor(...args: string[]) {
-    const command = [
-      "run",
-      "-A",
-      "--no-check",
-      "--config",
-      `${ROOT}deno.json`,
-      `${ROOT}cli/main.ts`,
-      "worker",
-    ];
+  constructor(name: string, args: readonly string[]) {
+    const command = ["run", "-A", "--no-check", "--config", `${ROOT}deno.json`, `${ROOT}cli/main.ts`, name];
     this.#child = new Deno.Command(Deno.execPath(), {
       args: [...command, ...args],
       env: { LP_NUM_THREADS: "1" },
@@ -117,17 +109,46 @@ export class WorkerProcess {
   }
 }
 
+/** `./run worker`. */
+export class WorkerProcess extends CommandProcess {
+  constructor(...args: string[]) {
+    super("worker", args);
+  }
+}
+
+/** `./run sweep`. */
+export class SweepProcess extends CommandProcess {
+  constructor(...args: string[]) {
+    super("sweep", args);
+  }
+}
+
+/** A trial as sweep.json has it. */
+export interface TrialOutcome {
+  readonly trial: number;
+  readonly choice: Record<string, unknown>;
+  readonly state: string;
+  readonly step: number;
+  readonly metrics: Record<string, number | null>;
+  readonly curves: Record<string, [step: number, value: number][]>;
+  readonly error: string | null;
+  readonly starts: number;
+}
+
+/** The trials of a sweep that ended. */
+export async function resultsOf(output: string): Promise<TrialOutcome[]> {
+  return JSON.parse(await Deno.readTextFile(`${output}/sweep.json`)).trials;
+}
+
 /** What must be the same of two sweeps: every trial's numbers, curves and state, and the adapter's bytes. */
 export async function outcomeOf(output: string): Promise<unknown> {
-  const { best, trials } = JSON.parse(await Deno.readTextFile(`${output}/sweep.json`));
-  const kept = trials.map((
-    { trial, choice, state, step, metrics, curves, error }: Record<string, unknown>,
-  ) => ({
+  const { best } = JSON.parse(await Deno.readTextFile(`${output}/sweep.json`));
+  const trials = (await resultsOf(output)).map(({ trial, choice, state, step, metrics, curves, error }) => ({
     ...{ trial, choice, state, step, metrics, curves, error },
   }));
   const adapter = new Uint8Array(await Deno.readFile(`${output}/adapter_model.safetensors`));
   const config = JSON.parse(await Deno.readTextFile(`${output}/adapter_config.json`));
-  return { best, trials: kept, config, adapter: [...adapter] };
+  return { best, trials, config, adapter: [...adapter] };
 }
 
 /** Waits until something is so. */

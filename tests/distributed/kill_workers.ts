@@ -1,0 +1,99 @@
+/**
+ * Kills workers of sweeps at random moments (SIGKILL), and the broker now and then, and compares what comes out with a
+ * sweep that nobody disturbed: no trial may be lost or end twice, and numbers, curves and the adapter must be the same to
+ * the bit. No test of the suite: it takes minutes.
+ * Usage: deno run -A tests/distributed/kill_workers.ts [kills, default 50] [seed, default 1]
+ * @module
+ */
+
+import { HostRandom } from "@peft/webgpu/tensor";
+import { assertEquals } from "@std/assert";
+import { NatsServer, pause } from "./nats_server.ts";
+import { outcomeOf, resultsOf, runSweep, WorkerProcess, writeTinySweep } from "./tiny_sweep.ts";
+
+const WORKERS = 3;
+/** Kills between two of the broker. */
+const BROKER_EVERY = 10;
+
+const [kills = 50, seed = 1] = Deno.args.map(Number);
+const random = new HostRandom(seed);
+const folder = await Deno.makeTempDir({ prefix: "peft_kills_" });
+const spec = (name: string) => ({
+  ...{ name, method: "grid" },
+  parameters: { lr: { values: [1e-3, 1e-2, 5e-2] }, rank: { values: [2, 4] } },
+});
+const length = { "max-steps": 300, "save-steps": 10 };
+const begun = performance.now();
+
+const { model, file } = await writeTinySweep(folder, spec("undisturbed"), length);
+await runSweep("--file", file, "--output", `${folder}/undisturbed`);
+const expected = await outcomeOf(`${folder}/undisturbed`);
+const trials = (await resultsOf(`${folder}/undisturbed`)).length;
+console.log(`undisturbed: ${((performance.now() - begun) / 1000).toFixed(0)} s for ${trials} trials`);
+
+const server = await NatsServer.start();
+const logs: string[] = [];
+const workers: WorkerProcess[] = [];
+const start = () => new WorkerProcess("--queue", server.url, "--allow-model", model);
+for (let i = 0; i < WORKERS; i++) workers.push(start());
+
+let killed = 0;
+let brokerKills = 0;
+let sweeps = 0;
+let starts = 0;
+while (killed < kills) {
+  const name = `disturbed-${++sweeps}`;
+  await writeTinySweep(folder, spec(name), length);
+  let isDone = false;
+  const running = runSweep(
+    "--file",
+    file,
+    "--output",
+    `${folder}/${name}`,
+    "--queue",
+    server.url,
+    "--ack-wait",
+    "3",
+  )
+    .finally(() => isDone = true);
+  running.catch(() => {});
+  while (!isDone && killed < kills) {
+    await pause(500 + 4000 * random.uniform());
+    if (isDone) break;
+    const place = random.integer(WORKERS);
+    await workers[place].end("SIGKILL");
+    logs.push(workers[place].text);
+    killed++;
+    if (killed % BROKER_EVERY === 0) {
+      await server.stop();
+      await pause(2000 * random.uniform());
+      await server.begin();
+      brokerKills++;
+    }
+    workers[place] = start();
+  }
+  await running;
+  assertEquals(await outcomeOf(`${folder}/${name}`), expected, `${name} is as if nobody had disturbed it`);
+  const results = await resultsOf(`${folder}/${name}`);
+  assertEquals(results.length, trials);
+  starts += results.reduce((sum, one) => sum + one.starts, 0);
+  console.log(
+    `${name}: as undisturbed; ${killed} kills so far, trials begun ${results.map((one) => one.starts)} times`,
+  );
+}
+for (const worker of workers) {
+  await worker.end("SIGTERM");
+  logs.push(worker.text);
+}
+const ends = logs.join("\n").match(/^trial \d+: step 300, /gm)?.length ?? 0;
+const handovers = logs.join("\n").match(/^trial \d+: goes on from step \d+/gm)?.length ?? 0;
+await server[Symbol.asyncDispose]();
+await Deno.remove(folder, { recursive: true });
+console.log(
+  `${killed} workers killed, the broker ${brokerKills} times, in ${sweeps} sweeps of ${trials} trials: ${starts} starts, ` +
+    `${handovers} of them from another's checkpoint; ${ends} ends were told for ${
+      sweeps * trials
+    } results; ` +
+    `${((performance.now() - begun) / 1000).toFixed(0)} s`,
+);
+if (ends > sweeps * trials) throw new Error("a trial ended twice");
