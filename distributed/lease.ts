@@ -18,23 +18,43 @@ export class LeaseTakenError extends Error {
   }
 }
 
+/** What the record of a lease says. */
+interface Holding {
+  readonly holder: string;
+  /** Tells this lease from every other, of the same holder too. */
+  readonly token: string;
+}
+
+function readHolding(value: string | undefined): Holding {
+  try {
+    const { holder, token } = JSON.parse(value ?? "");
+    return { holder: String(holder), token: String(token) };
+  } catch {
+    return { holder: "another process", token: "" };
+  }
+}
+
 /** A lease that this process holds. */
 export class Lease {
   readonly #records: Records;
   readonly #key: string;
-  readonly #holder: string;
+  readonly #own: Holding;
   readonly #lost = new AbortController();
   readonly #timer: ReturnType<typeof setInterval>;
   #revision: number;
-  #renewal: Promise<void> = Promise.resolve();
+  /** The renewal under way; a second one beside it would find the lease changed. */
+  #renewal: Promise<void> | null = null;
 
-  private constructor(records: Records, key: string, holder: string, revision: number) {
+  private constructor(records: Records, key: string, own: Holding, revision: number) {
     this.#records = records;
     this.#key = key;
-    this.#holder = holder;
+    this.#own = own;
     this.#revision = revision;
     const every = (records.ttlSeconds ?? 60) * 1000 / 3;
-    this.#timer = setInterval(() => this.#renewal = this.#renew(), every);
+    this.#timer = setInterval(
+      () => this.#renewal ??= this.#renew().finally(() => this.#renewal = null),
+      every,
+    );
   }
 
   /**
@@ -44,9 +64,10 @@ export class Lease {
    * @throws {LeaseTakenError} where another holds it
    */
   static async take(records: Records, key: string, holder: string): Promise<Lease> {
-    const revision = await records.create(key, holder);
-    if (revision !== null) return new Lease(records, key, holder, revision);
-    const other = (await records.get(key))?.value ?? "another process";
+    const own = { holder, token: crypto.randomUUID() };
+    const revision = await records.create(key, JSON.stringify(own));
+    if (revision !== null) return new Lease(records, key, own, revision);
+    const { holder: other } = readHolding((await records.get(key))?.value);
     throw new LeaseTakenError(
       `Cannot take the lease "${key}": a free one is required, received one that ${other} holds`,
       other,
@@ -58,11 +79,20 @@ export class Lease {
     return this.#lost.signal;
   }
 
+  /** The revision of a record that is ours: a write whose answer was lost was done all the same. */
+  async #find(): Promise<number | null> {
+    const found = await this.#records.get(this.#key);
+    return found && readHolding(found.value).token === this.#own.token ? found.revision : null;
+  }
+
   async #renew(): Promise<void> {
+    const value = JSON.stringify(this.#own);
     try {
-      const next = await this.#records.update(this.#key, this.#holder, this.#revision) ??
+      const next = await this.#records.update(this.#key, value, this.#revision) ??
+        await this.#find() ??
         // forgotten, as after a long absence of the broker: ours again if nobody has taken it
-        await this.#records.create(this.#key, this.#holder);
+        await this.#records.create(this.#key, value) ??
+        await this.#find();
       if (next !== null) this.#revision = next;
       else this.#end();
     } catch (error) {

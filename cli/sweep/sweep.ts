@@ -147,6 +147,11 @@ export const sweep: Command<typeof flags> = {
           queue === undefined ? "" : ` for workers at ${broker.name}`
         }`,
       );
+      if (queue !== undefined) {
+        console.log(
+          `workers: ./run worker --queue … --allow-model ${JSON.stringify(plan.model)}, on any machine`,
+        );
+      }
       let stopMetrics: (() => Promise<void>) | null = null;
       try {
         return await interruptible(

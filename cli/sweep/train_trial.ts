@@ -4,9 +4,8 @@
  */
 
 import {
-  type CausalLM,
   getLastCheckpoint,
-  type PeftModel,
+  PeftModel,
   type Tokenizer,
   type TrainerCallback,
 } from "@peft/webgpu";
@@ -42,7 +41,10 @@ function curvesOf(history: readonly LogEntry[]): Curves {
 
 /** A run that ended. */
 export interface Trained {
-  readonly model: CausalLM | PeftModel<CausalLM>;
+  /** Writes what was trained, as `finetune` does. */
+  save(folder: string): Promise<void>;
+  /** Frees the device's memory. */
+  dispose(): void;
   readonly steps: number;
   readonly maxSteps: number;
   readonly metrics: Record<string, number | null>;
@@ -93,8 +95,13 @@ export async function trainTrial(
       curves.evalLoss = [...points, [globalStep, evalLoss]];
     }
     isKept = true;
+    const save = async (folder: string) => {
+      await model.savePretrained(folder);
+      if (!(model instanceof PeftModel)) await tokenizer.savePretrained(folder);
+    };
     return {
-      model,
+      save,
+      dispose: () => model.dispose(),
       steps: globalStep,
       maxSteps,
       metrics: { trainLoss: finite(trainingLoss), ...found },

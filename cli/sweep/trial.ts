@@ -267,11 +267,11 @@ export async function runTrial(
       worker.say(`trial ${job.trial}: ${hold.wasTaken ? "another worker has it" : "given back"}`);
       return false;
     }
-    const { model, metrics, curves, steps, maxSteps } = trained;
+    const { metrics, curves, steps, maxSteps } = trained;
     try {
-      await model.savePretrained(folder);
+      await trained.save(folder);
     } finally {
-      model.dispose();
+      trained.dispose();
     }
     const store = async () => {
       await objects.keepCurves(curves);

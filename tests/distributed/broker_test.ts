@@ -12,6 +12,7 @@ import {
   LeaseTakenError,
   LocalBroker,
   readObject,
+  type Records,
   withPatience,
 } from "@peft/webgpu/distributed";
 import { inFolder } from "../train/tiny_run.ts";
@@ -134,6 +135,31 @@ Deno.test({
   },
 });
 
+Deno.test("a lease stays while answers come late or get lost, and ends when another has it", async () => {
+  const records = await new LocalBroker().records("r");
+  let writes = 0;
+  const slow: Records = {
+    ...{ ttlSeconds: 0.03, get: (key) => records.get(key), entries: () => records.entries() },
+    ...{ put: (key, value) => records.put(key, value), create: (key, value) => records.create(key, value) },
+    remove: (key) => records.remove(key),
+    async update(key, value, revision) {
+      const next = await records.update(key, value, revision);
+      await pause(35); // longer than the time between two renewals
+      if (++writes % 2 === 0) {
+        throw new BrokerError("unreachable", "Cannot write: an answer is required, received none");
+      }
+      return next;
+    },
+  };
+  const lease = await Lease.take(slow, "a", "me");
+  await pause(400);
+  assert(writes > 4, `${writes}`);
+  assertEquals(lease.lost.aborted, false);
+  await records.put("a", JSON.stringify({ holder: "me", token: "of another process of this name" }));
+  await pause(200);
+  assertEquals(lease.lost.aborted, true);
+});
+
 Deno.test({
   name:
     "NATS: a lease is one process's; silence ends it, a broker that was away does not; what was kept outlives the broker",
@@ -171,7 +197,7 @@ Deno.test({
     assertEquals((await withPatience(() => queue.take(1000), { patienceMs: 10_000 }))?.id, "1");
     await pause(1500);
     assertEquals(lease.lost.aborted, false);
-    assertEquals((await records.get("sweep"))?.value, "first");
+    assertEquals(JSON.parse((await records.get("sweep"))!.value).holder, "first");
     assertEquals(statuses, ["disconnected", "reconnected"]);
     await records.put("sweep", "another"); // as if this process had been silent for too long
     await pause(1500);

@@ -22,7 +22,8 @@ const spec = (name: string) => ({
   ...{ name, method: "grid" },
   parameters: { lr: { values: [1e-3, 1e-2, 5e-2] }, rank: { values: [2, 4] } },
 });
-const length = { "max-steps": 300, "save-steps": 10 };
+const STEPS = 120;
+const length = { "max-steps": STEPS, "save-steps": 5 };
 const begun = performance.now();
 
 const { model, file } = await writeTinySweep(folder, spec("undisturbed"), length);
@@ -53,12 +54,12 @@ while (killed < kills) {
     "--queue",
     server.url,
     "--ack-wait",
-    "3",
+    "5",
   )
     .finally(() => isDone = true);
   running.catch(() => {});
   while (!isDone && killed < kills) {
-    await pause(500 + 4000 * random.uniform());
+    await pause(1000 + 6000 * random.uniform());
     if (isDone) break;
     const place = random.integer(WORKERS);
     await workers[place].end("SIGKILL");
@@ -85,7 +86,7 @@ for (const worker of workers) {
   await worker.end("SIGTERM");
   logs.push(worker.text);
 }
-const ends = logs.join("\n").match(/^trial \d+: step 300, /gm)?.length ?? 0;
+const ends = logs.join("\n").match(new RegExp(`^trial \\d+: step ${STEPS}, `, "gm"))?.length ?? 0;
 const handovers = logs.join("\n").match(/^trial \d+: goes on from step \d+/gm)?.length ?? 0;
 await server[Symbol.asyncDispose]();
 await Deno.remove(folder, { recursive: true });
