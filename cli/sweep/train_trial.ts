@@ -3,12 +3,7 @@
  * @module
  */
 
-import {
-  getLastCheckpoint,
-  PeftModel,
-  type Tokenizer,
-  type TrainerCallback,
-} from "@peft/webgpu";
+import { getLastCheckpoint, PeftModel, type Tokenizer, type TrainerCallback } from "@peft/webgpu";
 import { type LogEntry, resilientTrain } from "@peft/webgpu/train";
 import { Attempts } from "../training/attempts.ts";
 import { readTrainingRows } from "../training/data.ts";
