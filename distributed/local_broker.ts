@@ -12,6 +12,7 @@ import {
   type ObjectStore,
   type QueueOptions,
   type Records,
+  type RecordsOptions,
   type WorkQueue,
 } from "./broker.ts";
 
@@ -159,7 +160,7 @@ class LocalQueue implements WorkQueue {
 }
 
 class LocalRecords implements Records {
-  readonly ttlSeconds = null; // they end with the process that would write them again
+  readonly ttlSeconds = null; // those that forget are in memory: they end with the process that would write them again
   readonly #shelf: Shelf;
   readonly #revisions = new Map<string, number>();
   /** One change after another. */
@@ -254,10 +255,10 @@ export class LocalBroker implements Broker {
     return await Promise.resolve(this.#shelf("objects", checkName("open a store", name)));
   }
 
-  /** Records in the folder, or in memory. @throws {RangeError} for a name that is none */
-  async records(name: string): Promise<Records> {
+  /** Records in the folder, or in memory; such with a time to live in memory. @throws {RangeError} for a name that is none */
+  async records(name: string, { ttlSeconds }: RecordsOptions = {}): Promise<Records> {
     const records = this.#records.get(checkName("open records", name)) ??
-      new LocalRecords(this.#shelf("records", name));
+      new LocalRecords(ttlSeconds === undefined ? this.#shelf("records", name) : memoryShelf());
     this.#records.set(name, records);
     return await Promise.resolve(records);
   }
@@ -270,6 +271,7 @@ export class LocalBroker implements Broker {
       for (const object of await shelf.list()) await shelf.remove(object);
     }
     this.#queues.delete(name);
+    this.#records.delete(name);
     if (this.#folder === null) return;
     const { rm } = await import("node:fs/promises");
     await rm(`${this.#folder}/${name}`, { recursive: true, force: true });

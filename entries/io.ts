@@ -29,6 +29,7 @@ export {
   type WritableFileHandle,
   type WritableStreamOfFile,
 } from "../io/handle_store.ts";
+export { type FolderLock, lockFolder } from "../io/folder_lock.ts";
 export { isSafeRelativePath } from "../io/relative_path.ts";
 export { memoryFolder, urlFolder } from "../io/open_file.ts";
 export type {

@@ -151,8 +151,9 @@ async function fetchFile(
     );
   }
   await Deno.mkdir(join(to, ".."), { recursive: true });
-  await Deno.writeFile(`${to}.part`, bytes);
-  await Deno.rename(`${to}.part`, to);
+  const part = `${to}.${crypto.randomUUID()}.part`; // another worker may use the folder too
+  await Deno.writeFile(part, bytes);
+  await Deno.rename(part, to);
 }
 
 /**

@@ -13,15 +13,33 @@ const DRAW_MS = 500;
 /** Tells how a sweep stands. */
 export class LiveTable implements ControllerEvents {
   readonly #plan: SweepPlan;
-  readonly #isTerminal = Deno.stdout.isTerminal();
+  readonly #isTerminal: boolean;
+  readonly #log = console.log;
   /** Lines of the table that is on the screen. */
   #lines = 0;
   #drawn = 0;
   /** What was said of each trial's state. */
   readonly #told = new Map<number, string>();
 
-  constructor(plan: SweepPlan) {
+  /** @param isTerminal whether the table is drawn */
+  constructor(plan: SweepPlan, isTerminal: boolean) {
     this.#plan = plan;
+    this.#isTerminal = isTerminal;
+  }
+
+  /**
+   * Takes what trials in this process print, so that it does not fall into the table; the same line once.
+   * @returns what ends that
+   */
+  capture(): () => void {
+    if (!this.#isTerminal) return () => {};
+    const said = new Set<string>();
+    console.log = (line: unknown = "") => {
+      if (said.has(String(line))) return;
+      said.add(String(line));
+      this.say(String(line));
+    };
+    return () => void (console.log = this.#log);
   }
 
   #clear(): void {
@@ -35,7 +53,7 @@ export class LiveTable implements ControllerEvents {
     const lines = tableText(this.#plan, trials).split("\n").map((line) => line.slice(0, columns - 1));
     const shown = lines.slice(0, Math.max(2, rows - 2));
     this.#clear();
-    console.log(shown.join("\n"));
+    this.#log(shown.join("\n"));
     this.#lines = shown.length;
   }
 
@@ -51,18 +69,18 @@ export class LiveTable implements ControllerEvents {
       if (!isNews) continue;
       this.#told.set(trial.id, said);
       const found = result?.error ?? `${this.#plan.metric.name} ${measure}`;
-      console.log(`trial ${trial.id} ${JSON.stringify(trial.choice)}: ${state} at step ${step}, ${found}`);
+      this.#log(`trial ${trial.id} ${JSON.stringify(trial.choice)}: ${state} at step ${step}, ${found}`);
     }
   }
 
   say(line: string): void {
     this.#clear();
-    console.log(line);
+    this.#log(line);
   }
 
   /** The whole table, once. */
   end(trials: readonly TrialStatus[]): void {
     this.#clear();
-    console.log(tableText(this.#plan, trials));
+    this.#log(tableText(this.#plan, trials));
   }
 }

@@ -6,6 +6,7 @@
 import { join } from "@std/path";
 import { checkWritableFolder, VERSION } from "@peft/webgpu";
 import { type Broker, LocalBroker } from "@peft/webgpu/distributed";
+import { type FolderLock, lockFolder } from "@peft/webgpu/io";
 import { flag, integer, number, text } from "../../options/rules.ts";
 import { BROKER_FLAGS, openBroker } from "../broker_flags.ts";
 import { type Command, UsageError } from "../command.ts";
@@ -89,12 +90,17 @@ async function runTrials(
   }
 }
 
+/** The broker: that of `--queue`, or one in this process, whose folder is kept from other processes. */
 async function openPlace(
   values: Parameters<typeof openBroker>[1] & { output: string },
   plan: SweepPlan,
-): Promise<Broker> {
-  if (values.queue === undefined) return new LocalBroker(join(values.output, STATE));
-  return await openBroker("sweep", values, `sweep ${plan.name}`);
+): Promise<{ broker: Broker; lock: FolderLock | null }> {
+  if (values.queue !== undefined) {
+    return { broker: await openBroker("sweep", values, `sweep ${plan.name}`), lock: null };
+  }
+  const folder = join(values.output, STATE);
+  await Deno.mkdir(folder, { recursive: true });
+  return { broker: new LocalBroker(folder), lock: await lockFolder(folder, "run sweep") };
 }
 
 /** Writes the results, and removes what the sweep has on the broker. */
@@ -135,8 +141,8 @@ export const sweep: Command<typeof flags> = {
     ]]);
     await checkWritableFolder(output, "run sweep: --output");
     const base = await findBase(plan.model, plan.ggufFile);
-    const broker = await openPlace(values, plan);
-    const table = new LiveTable(plan);
+    const { broker, lock } = await openPlace(values, plan);
+    const table = new LiveTable(plan, Deno.stdout.isTerminal() && !values.json);
     try {
       const begun = await beginSweep(broker, plan, {
         ...{ base, version: VERSION, ackWaitMs: values["ack-wait"] * 1000, holder: workerName() },
@@ -166,7 +172,8 @@ export const sweep: Command<typeof flags> = {
             const work = queue === undefined
               ? (signal: AbortSignal) => workHere(broker, plan.name, base, output, signal)
               : null;
-            const best = await runTrials(controller, work, signal);
+            const release = table.capture();
+            const best = await runTrials(controller, work, signal).finally(release);
             await finish(broker, begun, controller, best, output);
             table.end(controller.trials);
             console.log(
@@ -196,6 +203,7 @@ export const sweep: Command<typeof flags> = {
       }
     } finally {
       await broker.close();
+      await lock?.release();
     }
   },
 };

@@ -220,7 +220,7 @@ export async function runTrial(
   const step = (await objects.steps()).at(-1) ?? 0;
   const own = await claim(sweep, id, worker.name, step);
   const hold = new Hold(sweep, delivery, own, signal);
-  const folder = join(sweep.folder, `trial-${job.trial}`);
+  const folder = join(sweep.folder, `${worker.name}-trial-${job.trial}`);
   const result = (rest: Pick<TrialResult, "steps" | "metrics" | "error">): TrialResult => ({
     ...{ trial: job.trial, worker: worker.name, starts: own.starts, seconds: (Date.now() - began) / 1000 },
     ...rest,

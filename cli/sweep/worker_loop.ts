@@ -4,7 +4,7 @@
  */
 
 import { join } from "@std/path";
-import { type Broker, BrokerError, type WorkQueue } from "@peft/webgpu/distributed";
+import { type Broker, BrokerError, type Records, type WorkQueue } from "@peft/webgpu/distributed";
 import { UsageError } from "../usage_error.ts";
 import type { Base } from "./files.ts";
 import {
@@ -96,6 +96,7 @@ class Worker {
   readonly #joined = new Map<string, Joined>();
   /** Records of the sweeps that were looked at. */
   readonly #texts = new Map<string, string>();
+  #sweeps: Records | null = null;
   #looked = -Infinity;
   #turn = 0;
   #idleSince = Date.now();
@@ -110,9 +111,15 @@ class Worker {
   async #look(): Promise<void> {
     if (Date.now() - this.#looked < LOOK_MS) return;
     const { sweep: only, work } = this.#options;
-    const entries = await (await this.#broker.records(SWEEPS)).entries();
+    this.#sweeps ??= await this.#broker.records(SWEEPS);
+    const entries = await this.#sweeps.entries();
     this.#looked = Date.now();
-    for (const name of this.#texts.keys()) if (!entries.has(name)) this.#forget(name);
+    for (const name of this.#texts.keys()) {
+      if (entries.has(name)) continue;
+      const folder = this.#joined.get(name)?.folder;
+      if (folder) await Deno.remove(folder, { recursive: true }).catch(() => {}); // its data
+      this.#forget(name);
+    }
     for (const [name, { value }] of entries) {
       if (only !== null && name !== only) continue;
       if (this.#texts.get(name) === value) continue;
@@ -131,7 +138,7 @@ class Worker {
     }
   }
 
-  /** Forgets a sweep that ended; the next look finds it if it did not. */
+  /** Forgets a sweep whose places are gone; the next look finds it if it did not end. */
   #forget(name: string): void {
     this.#texts.delete(name);
     this.#joined.delete(name);

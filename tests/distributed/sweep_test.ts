@@ -7,6 +7,7 @@ import { existsSync } from "node:fs";
 import { assertEquals, assertMatch } from "@std/assert";
 import { JetStreamBroker } from "@peft/webgpu/distributed";
 import { finetune } from "../../cli/training/finetune.ts";
+import { defaultDevice } from "../../autograd/mod.ts";
 import { parseFlags } from "../../cli/command.ts";
 import { placeOf } from "../../cli/sweep/protocol.ts";
 import { inFolder } from "../train/tiny_run.ts";
@@ -31,7 +32,10 @@ Deno.test("sweep without a broker trains what finetune does, keeps the best, and
   inFolder(async (folder) => {
     const { model, file } = await writeTinySweep(folder, GRID);
     const output = `${folder}/out`;
+    const { memory } = await defaultDevice();
+    const before = memory.liveBytes;
     const { result, lines } = await runSweep("--file", file, "--output", output);
+    assertEquals(memory.liveBytes, before, "trials give their memory back");
     const { trials, best } = JSON.parse(await Deno.readTextFile(`${output}/sweep.json`));
     assertEquals(trials.map(({ choice }: { choice: unknown }) => choice), [
       { lr: 1e-3, rank: 2 },
