@@ -32,64 +32,64 @@ const expected = await outcomeOf(`${folder}/undisturbed`);
 const trials = (await resultsOf(`${folder}/undisturbed`)).length;
 console.log(`undisturbed: ${((performance.now() - begun) / 1000).toFixed(0)} s for ${trials} trials`);
 
-const server = await NatsServer.start();
+await using server = await NatsServer.start();
 const logs: string[] = [];
 const workers: WorkerProcess[] = [];
 const start = () => new WorkerProcess("--queue", server.url, "--allow-model", model);
-for (let i = 0; i < WORKERS; i++) workers.push(start());
-
 let killed = 0;
 let brokerKills = 0;
 let sweeps = 0;
 let starts = 0;
-while (killed < kills) {
-  const name = `disturbed-${++sweeps}`;
+
+/** Kills a worker, and now and then the broker, and starts them again. */
+async function disturb(): Promise<void> {
+  const place = random.integer(WORKERS);
+  await workers[place].end("SIGKILL");
+  logs.push(workers[place].text);
+  killed++;
+  if (killed % BROKER_EVERY === 0) {
+    await server.stop();
+    await pause(2000 * random.uniform());
+    await server.begin();
+    brokerKills++;
+  }
+  workers[place] = start();
+}
+
+/** Runs a sweep among kills, and compares it with the undisturbed one. */
+async function runDisturbed(name: string): Promise<void> {
   await writeTinySweep(folder, spec(name), length);
+  const output = `${folder}/${name}`;
   let isDone = false;
-  const running = runSweep(
-    "--file",
-    file,
-    "--output",
-    `${folder}/${name}`,
-    "--queue",
-    server.url,
-    "--ack-wait",
-    "5",
-  )
-    .finally(() => isDone = true);
-  running.catch(() => {});
+  const running = runSweep("--file", file, "--output", output, "--queue", server.url, "--ack-wait", "5");
+  const ended = running.finally(() => isDone = true);
+  ended.catch(() => {});
   while (!isDone && killed < kills) {
     await pause(1000 + 6000 * random.uniform());
-    if (isDone) break;
-    const place = random.integer(WORKERS);
-    await workers[place].end("SIGKILL");
-    logs.push(workers[place].text);
-    killed++;
-    if (killed % BROKER_EVERY === 0) {
-      await server.stop();
-      await pause(2000 * random.uniform());
-      await server.begin();
-      brokerKills++;
-    }
-    workers[place] = start();
+    if (!isDone) await disturb();
   }
-  await running;
-  assertEquals(await outcomeOf(`${folder}/${name}`), expected, `${name} is as if nobody had disturbed it`);
-  const results = await resultsOf(`${folder}/${name}`);
+  await ended;
+  assertEquals(await outcomeOf(output), expected, `${name} is as if nobody had disturbed it`);
+  const results = await resultsOf(output);
   assertEquals(results.length, trials);
   starts += results.reduce((sum, one) => sum + one.starts, 0);
-  console.log(
-    `${name}: as undisturbed; ${killed} kills so far, trials begun ${results.map((one) => one.starts)} times`,
-  );
+  const times = results.map((one) => one.starts).join(", ");
+  console.log(`${name}: as undisturbed; ${killed} kills so far, trials begun ${times} times`);
 }
-for (const worker of workers) {
-  await worker.end("SIGTERM");
-  logs.push(worker.text);
+
+try {
+  for (let i = 0; i < WORKERS; i++) workers.push(start());
+  while (killed < kills) await runDisturbed(`disturbed-${++sweeps}`);
+} finally {
+  for (const worker of workers) {
+    await worker.end("SIGTERM");
+    logs.push(worker.text);
+  }
+  await Deno.remove(folder, { recursive: true });
 }
-const ends = logs.join("\n").match(new RegExp(`^trial \\d+: step ${STEPS}, `, "gm"))?.length ?? 0;
-const handovers = logs.join("\n").match(/^trial \d+: goes on from step \d+/gm)?.length ?? 0;
-await server[Symbol.asyncDispose]();
-await Deno.remove(folder, { recursive: true });
+const count = (pattern: RegExp) => logs.join("\n").match(pattern)?.length ?? 0;
+const ends = count(new RegExp(`^trial \\d+: step ${STEPS}, `, "gm"));
+const handovers = count(/^trial \d+: goes on from step \d+/gm);
 console.log(
   `${killed} workers killed, the broker ${brokerKills} times, in ${sweeps} sweeps of ${trials} trials: ${starts} starts, ` +
     `${handovers} of them from another's checkpoint; ${ends} ends were told for ${
