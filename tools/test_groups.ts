@@ -20,29 +20,36 @@ const ALONE: ReadonlySet<string> = new Set([
 const FIRST: readonly string[] = [
   "tests/examples/teach_test.ts",
   "tests/peft/contract_test.ts",
+  "tests/autograd/ops",
   "tests/studio/smollm2_road_test.ts",
   "tests/model/gpt2/gpt2_small_test.ts",
   "tests/model/llama/smollm2_test.ts",
   "tests/examples/demo_test.ts",
 ];
 /** Folders with many quick files: a process each would cost more than their tests. */
-const GROUPED = ["tests/io", "tests/tools", "tests/nn", "tests/bench"];
+const GROUPED = ["tests/io", "tests/tools", "tests/nn", "tests/bench", "tests/autograd/ops"];
 /**
  * Folders, with those below them, whose files share a device in a few processes: to compile the same kernels for each file
- * would take as long as many of the tests do.
+ * would take as long as many of the tests do. Their tests count bytes on an `ownDevice()` alone: on the shared one those of
+ * earlier files may be collected at any time.
  */
 const JOINED: Readonly<Record<string, number>> = {
-  "tests/autograd/ops": 4,
-  "tests/autograd": 2,
   "tests/kernels": 1,
   "tests/model": 3,
   "tests/peft": 4,
   "tests/train": 3,
 };
 
+/** Files of these folders that count bytes on the shared device, each in a process of its own. */
+const APART: ReadonlySet<string> = new Set([
+  "tests/train/preference/preference_trainer_test.ts",
+  "tests/train/trainer_non_finite_test.ts",
+  "tests/train/trainer_test.ts",
+]);
+
 /** The process that a file belongs to. @param places how many files of each joined folder came before */
 function placeOf(file: string, places: Map<string, number>): { name: string; joined: boolean } {
-  if (ALONE.has(file) || FIRST.includes(file)) return { name: file, joined: false };
+  if (ALONE.has(file) || APART.has(file) || FIRST.includes(file)) return { name: file, joined: false };
   const joined = Object.keys(JOINED).find((folder) => file.startsWith(`${folder}/`));
   if (joined !== undefined) {
     const place = places.get(joined) ?? 0;
