@@ -37,7 +37,19 @@ export interface AutoPeftModel {
   ): Promise<PeftModel<Model>>;
 }
 
-/** Loads adapters with the model they are for, with Hugging Face's name. */
+/**
+ * Loads adapters with the model they are for, with Hugging Face's name.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, AutoPeftModelForCausalLM, getPeftModel, LoraConfig } from "@peft/webgpu";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * await getPeftModel(base, new LoraConfig({ targetModules: ["c_attn"] })).savePretrained("out/adapter");
+ * const model = await AutoPeftModelForCausalLM.fromPretrained("out/adapter"); // the adapter names its base
+ * console.log(model.activeAdapters);
+ * ```
+ */
 export const AutoPeftModelForCausalLM: AutoPeftModel = {
   async fromPretrained<Model extends CausalLM = DefaultModel>(
     dirOrId: FolderInput,

@@ -3,5 +3,14 @@
  * @module
  */
 
-/** The version in deno.json. */
+/**
+ * The version in deno.json.
+ *
+ * @example
+ * ```ts
+ * import { VERSION } from "@peft/webgpu";
+ *
+ * console.log(VERSION);
+ * ```
+ */
 export const VERSION = "0.1.0";

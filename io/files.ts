@@ -129,6 +129,13 @@ export async function makeDirectory(path: string): Promise<void> {
  * Checks that a path is, or can become, a folder in which this process may write; makes nothing that stays. Long work
  * whose result goes there begins with this.
  *
+ * @example
+ * ```ts
+ * import { checkWritableFolder } from "@peft/webgpu";
+ *
+ * await checkWritableFolder("out/adapter", "train"); // before hours of work whose result goes there
+ * ```
+ *
  * @param action what needs it, such as `train`, for the message.
  * @throws {Error} naming the path and what stands in the way
  */

@@ -19,7 +19,21 @@ export type HubFailure =
   /** Any other status (429, 5xx, …) after the retries. */
   | "status";
 
-/** Thrown when a model cannot be got from the hub or its cache. */
+/**
+ * Thrown when a model cannot be got from the hub or its cache.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, HubError } from "@peft/webgpu";
+ *
+ * try {
+ *   await AutoModelForCausalLM.fromPretrained("org/no-such-model", { localFilesOnly: true });
+ * } catch (error) {
+ *   if (!(error instanceof HubError)) throw error;
+ *   console.log(error.failure, error.message); // not-cached
+ * }
+ * ```
+ */
 export class HubError extends Error {
   /** "HubError". */
   override name = "HubError";

@@ -17,7 +17,21 @@ import { JsonReader } from "./strict_json.ts";
 const MAX_HEADER_BYTES = 100_000_000;
 const MAX_TENSORS = 100_000;
 
-/** Thrown when a file is not valid safetensors; nothing of it has been used then. */
+/**
+ * Thrown when a file is not valid safetensors; nothing of it has been used then.
+ *
+ * @example
+ * ```ts
+ * import { SafetensorsError } from "@peft/webgpu";
+ * import { safetensors } from "@peft/webgpu/io";
+ *
+ * try {
+ *   await safetensors.load("examples/demo/model/config.json");
+ * } catch (error) {
+ *   console.log(error instanceof SafetensorsError, (error as Error).message);
+ * }
+ * ```
+ */
 export class SafetensorsError extends SyntaxError {
   /** "SafetensorsError". */
   override name = "SafetensorsError";

@@ -78,7 +78,19 @@ export interface CapturableBatch {
   readonly sequenceIds?: readonly (readonly number[])[];
 }
 
-/** A decoder with a language-model head. Properties of the classes below it carry checkpoint names. */
+/**
+ * A decoder with a language-model head. Properties of the classes below it carry checkpoint names.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, type CausalLM } from "@peft/webgpu";
+ *
+ * const model = await AutoModelForCausalLM.fromPretrained<CausalLM>("examples/demo/model");
+ * const { loss, logits } = model.forward({ inputIds: [[1, 2, 3]], labels: [[1, 2, 3]] });
+ * console.log(logits.shape, await loss!.item());
+ * console.log(await model.generate([[1, 2, 3]], { maxNewTokens: 4 }));
+ * ```
+ */
 export abstract class CausalLM<Config extends ModelConfig = ModelConfig> extends Module {
   /** Hidden states to logits. */
   abstract lm_head: Projection;

@@ -52,7 +52,29 @@ export function isInEvalMode(): boolean {
   return evaluations > 0;
 }
 
-/** A node of the tree. Attributes that are parameters, modules or arrays of modules are its parts. */
+/**
+ * A node of the tree. Attributes that are parameters, modules or arrays of modules are its parts.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { matmul, Module, Parameter, Tensor } from "@peft/webgpu/tensor";
+ *
+ * class Double extends Module {
+ *   weight: Parameter;
+ *   constructor(device: Awaited<ReturnType<typeof initDevice>>) {
+ *     super();
+ *     this.weight = Parameter.from([[2, 0], [0, 2]], { device });
+ *   }
+ *   forward(x: Tensor): Tensor {
+ *     return matmul(x, this.weight);
+ *   }
+ * }
+ * const double = new Double(await initDevice());
+ * console.log([...double.namedParameters()].map(([name]) => name)); // [ "weight" ]
+ * console.log(await double.forward(Tensor.from([[1, 2]])).data()); // [2, 4]
+ * ```
+ */
 export class Module {
   // Not a private name: `clone()` copies what it finds.
   private isTraining = true;

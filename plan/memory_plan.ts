@@ -71,7 +71,22 @@ export interface MemoryPlan extends MemoryBytes {
   readonly withoutCheckpointing: MemoryBytes;
 }
 
-/** The run needs more memory than there is. */
+/**
+ * The run needs more memory than there is.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig, MemoryBudgetError, planMemory } from "@peft/webgpu";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, new LoraConfig({ targetModules: ["c_attn"] }));
+ * try {
+ *   planMemory(model, { length: 64, budget: 1_000_000 });
+ * } catch (error) {
+ *   console.log(error instanceof MemoryBudgetError, (error as Error).message); // what would make it fit
+ * }
+ * ```
+ */
 export class MemoryBudgetError extends RangeError {
   /** For those who tell errors by their names. */
   override name = "MemoryBudgetError";

@@ -21,7 +21,19 @@ export type GPT2Options = CausalLMOptions;
 /** Arguments of GPT-2's forward. */
 export type GPT2Inputs = DecoderInputs;
 
-/** GPT-2 with a language-model head, tied to the token embedding. */
+/**
+ * GPT-2 with a language-model head, tied to the token embedding.
+ *
+ * @example
+ * ```ts
+ * import { GPT2Config, GPT2LMHeadModel, initDevice } from "@peft/webgpu";
+ *
+ * const device = await initDevice();
+ * const config = new GPT2Config({ vocabSize: 64, nPositions: 16, nEmbd: 32, nLayer: 1, nHead: 2, bosTokenId: 0, eosTokenId: 0 });
+ * const model = new GPT2LMHeadModel(config, { device, seed: 1 }); // random weights; fromPretrained() loads those of a file
+ * console.log(model.forward({ inputIds: [[1, 2]] }).logits.shape); // [1, 2, 64]
+ * ```
+ */
 export class GPT2LMHeadModel extends CausalLM<GPT2Config> {
   /** The stack of blocks. */
   transformer: GPT2Model;

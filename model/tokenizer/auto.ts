@@ -35,7 +35,18 @@ async function isLocalFolder(path: string): Promise<boolean> {
   }
 }
 
-/** Loads tokenizers by model, as transformers' class of this name. */
+/**
+ * Loads tokenizers by model, as transformers' class of this name.
+ *
+ * @example
+ * ```ts
+ * import { AutoTokenizer } from "@peft/webgpu";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const { inputIds, attentionMask } = tokenizer(["Ahoy", "Ahoy"]);
+ * console.log(inputIds, attentionMask, tokenizer.decode(inputIds[0]));
+ * ```
+ */
 export class AutoTokenizer {
   /**
    * The tokenizer of a model.

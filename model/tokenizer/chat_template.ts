@@ -35,7 +35,22 @@ export interface RenderedChat {
   readonly assistantSpans: readonly (readonly [start: number, end: number])[];
 }
 
-/** Thrown when a template cannot be read, or refuses a conversation. */
+/**
+ * Thrown when a template cannot be read, or refuses a conversation.
+ *
+ * @example
+ * ```ts
+ * import { AutoTokenizer, ChatTemplateError } from "@peft/webgpu";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * tokenizer.chatTemplate = "{{ raise_exception('no') }}";
+ * try {
+ *   tokenizer.applyChatTemplate([{ role: "user", content: "Hi" }]);
+ * } catch (error) {
+ *   console.log(error instanceof ChatTemplateError, (error as Error).message);
+ * }
+ * ```
+ */
 export class ChatTemplateError extends Error {
   /** "ChatTemplateError". */
   override name = "ChatTemplateError";

@@ -159,7 +159,18 @@ const NAMED: Readonly<Record<string, Partial<BottleneckConfigFields>>> = {
   },
 };
 
-/** A bottleneck configuration, with AdapterHub's fields; without any it is `seq_bn`. */
+/**
+ * A bottleneck configuration, with AdapterHub's fields; without any it is `seq_bn`.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, BottleneckConfig, getPeftModel } from "@peft/webgpu";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, BottleneckConfig.named("seq_bn", { reductionFactor: 8 })); // Pfeiffer's
+ * model.printTrainableParameters();
+ * ```
+ */
 export class BottleneckConfig extends MethodConfig<BottleneckConfigFields> {
   /** "BOTTLENECK"; the files are AdapterHub's, which name no type. */
   readonly peftType = "BOTTLENECK";

@@ -21,7 +21,19 @@ export interface PeftConfigReader {
   fromPretrained(dirOrId: FolderInput, options?: LoadAdapterOptions): Promise<Config>;
 }
 
-/** Reads configurations, with Hugging Face's name. */
+/**
+ * Reads configurations, with Hugging Face's name.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig, PeftConfig } from "@peft/webgpu";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * await getPeftModel(base, new LoraConfig({ targetModules: ["c_attn"] })).savePretrained("out/adapter");
+ * const config = await PeftConfig.fromPretrained("out/adapter");
+ * console.log(config.peftType, config.baseModelNameOrPath);
+ * ```
+ */
 export const PeftConfig: PeftConfigReader = {
   async fromPretrained(dirOrId: FolderInput, options: LoadAdapterOptions = {}): Promise<Config> {
     return await readAdapterConfig(await adapterFolder(dirOrId, options));

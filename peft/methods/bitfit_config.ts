@@ -37,7 +37,18 @@ const TABLE: MethodTable<BitFitConfigFields> = {
   },
 };
 
-/** A BitFit configuration. */
+/**
+ * A BitFit configuration.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, BitFitConfig, getPeftModel } from "@peft/webgpu";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, new BitFitConfig({}));
+ * model.printTrainableParameters();
+ * ```
+ */
 export class BitFitConfig extends MethodConfig<BitFitConfigFields> {
   /** "BITFIT" here; files say "LORA". */
   readonly peftType = "BITFIT";

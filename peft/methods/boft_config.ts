@@ -64,7 +64,18 @@ const TABLE: MethodTable<BOFTConfigFields> = {
   },
 };
 
-/** A BOFT configuration, with Hugging Face's fields and defaults. */
+/**
+ * A BOFT configuration, with Hugging Face's fields and defaults.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, BOFTConfig, getPeftModel } from "@peft/webgpu";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, new BOFTConfig({ boftBlockSize: 4, targetModules: ["c_attn"] }));
+ * model.printTrainableParameters();
+ * ```
+ */
 export class BOFTConfig extends MethodConfig<BOFTConfigFields> {
   /** "BOFT". */
   readonly peftType = "BOFT";

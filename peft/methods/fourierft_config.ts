@@ -49,7 +49,18 @@ const TABLE: MethodTable<FourierFTConfigFields> = {
   },
 };
 
-/** A FourierFT configuration, with Hugging Face's fields and defaults. */
+/**
+ * A FourierFT configuration, with Hugging Face's fields and defaults.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, FourierFTConfig, getPeftModel } from "@peft/webgpu";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, new FourierFTConfig({ nFrequency: 100, targetModules: ["c_attn"] }));
+ * model.printTrainableParameters();
+ * ```
+ */
 export class FourierFTConfig extends MethodConfig<FourierFTConfigFields> {
   /** "FOURIERFT". */
   readonly peftType = "FOURIERFT";

@@ -16,7 +16,18 @@ const TABLE: MethodTable<LNTuningConfigFields> = {
   options: TARGET_OPTIONS,
 };
 
-/** An LN tuning configuration, with Hugging Face's fields and defaults. */
+/**
+ * An LN tuning configuration, with Hugging Face's fields and defaults.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LNTuningConfig } from "@peft/webgpu";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, new LNTuningConfig({}));
+ * model.printTrainableParameters();
+ * ```
+ */
 export class LNTuningConfig extends MethodConfig<LNTuningConfigFields> {
   /** "LN_TUNING". */
   readonly peftType = "LN_TUNING";

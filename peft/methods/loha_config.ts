@@ -25,7 +25,18 @@ const TABLE: MethodTable<LoHaConfigFields> = {
   unsupported: { use_effective_conv2d: false },
 };
 
-/** A LoHa configuration, with Hugging Face's fields and defaults. */
+/**
+ * A LoHa configuration, with Hugging Face's fields and defaults.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoHaConfig } from "@peft/webgpu";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, new LoHaConfig({ r: 4, targetModules: ["c_attn"] }));
+ * model.printTrainableParameters();
+ * ```
+ */
 export class LoHaConfig extends MethodConfig<LoHaConfigFields> {
   /** "LOHA". */
   readonly peftType = "LOHA";

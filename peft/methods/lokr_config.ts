@@ -42,7 +42,18 @@ const TABLE: MethodTable<LoKrConfigFields> = {
   unsupported: { use_effective_conv2d: false },
 };
 
-/** A LoKr configuration, with Hugging Face's fields and defaults. */
+/**
+ * A LoKr configuration, with Hugging Face's fields and defaults.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoKrConfig } from "@peft/webgpu";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, new LoKrConfig({ r: 4, targetModules: ["c_attn"] }));
+ * model.printTrainableParameters();
+ * ```
+ */
 export class LoKrConfig extends MethodConfig<LoKrConfigFields> {
   /** "LOKR". */
   readonly peftType = "LOKR";

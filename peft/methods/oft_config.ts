@@ -70,7 +70,18 @@ const TABLE: MethodTable<OFTConfigFields> = {
   },
 };
 
-/** An OFT configuration, with Hugging Face's fields and defaults. */
+/**
+ * An OFT configuration, with Hugging Face's fields and defaults.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, OFTConfig } from "@peft/webgpu";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, new OFTConfig({ oftBlockSize: 16, targetModules: ["c_attn"] }));
+ * model.printTrainableParameters();
+ * ```
+ */
 export class OFTConfig extends MethodConfig<OFTConfigFields> {
   /** "OFT". */
   readonly peftType = "OFT";

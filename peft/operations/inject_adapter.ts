@@ -58,7 +58,19 @@ export function injectAdapterInModel<M extends Module>(
   return model;
 }
 
-/** Makes one adapter (or several, summed) act, and train unless `inferenceMode`. */
+/**
+ * Makes one adapter (or several, summed) act, and train unless `inferenceMode`.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, injectAdapterInModel, LoraConfig, setAdapter } from "@peft/webgpu";
+ *
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * injectAdapterInModel(new LoraConfig({ targetModules: ["c_attn"] }), model, "sea");
+ * injectAdapterInModel(new LoraConfig({ targetModules: ["c_fc"] }), model, "land");
+ * setAdapter(model, ["sea", "land"]); // both act and train
+ * ```
+ */
 export function setAdapter(
   model: Module,
   adapterName: string | readonly string[],
@@ -67,12 +79,37 @@ export function setAdapter(
   setActive(hostOf(model, "set an adapter"), adapterName, options.inferenceMode);
 }
 
-/** Removes an adapter and frees its memory. @throws {RangeError} if it is unknown or merged */
+/**
+ * Removes an adapter and frees its memory.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, deleteAdapter, injectAdapterInModel, LoraConfig } from "@peft/webgpu";
+ *
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * injectAdapterInModel(new LoraConfig({ targetModules: ["c_attn"] }), model, "sea");
+ * deleteAdapter(model, "sea");
+ * console.log(model.forward({ inputIds: [[1, 2]] }).logits.shape);
+ * ```
+ * @throws {RangeError} if it is unknown or merged
+ */
 export function deleteAdapter(model: Module, adapterName: string): void {
   deleteFrom(hostOf(model, "delete an adapter"), adapterName, model.training);
 }
 
-/** Switches the training of adapters on or off, and of nothing else. */
+/**
+ * Switches the training of adapters on or off, and of nothing else.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, injectAdapterInModel, LoraConfig, setRequiresGrad } from "@peft/webgpu";
+ *
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * injectAdapterInModel(new LoraConfig({ targetModules: ["c_attn"] }), model, "sea");
+ * setRequiresGrad(model, "sea", false);
+ * console.log([...model.parameters()].some((parameter) => parameter.requiresGrad)); // false
+ * ```
+ */
 export function setRequiresGrad(
   model: Module,
   adapterNames: string | readonly string[],

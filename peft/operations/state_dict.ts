@@ -41,6 +41,17 @@ export function getPeftModelStateDict(
 /**
  * Copies values into an adapter. Keys may carry the adapter's name (`lora_A.default.weight`) and, for injected adapters,
  * the prefix `base_model.model.`.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, getPeftModelStateDict, LoraConfig, setPeftModelStateDict } from "@peft/webgpu";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, new LoraConfig({ targetModules: ["c_attn"] }));
+ * const kept = getPeftModelStateDict(model); // the adapter's tensors by their names on disk
+ * const { missingKeys } = await setPeftModelStateDict(model, kept);
+ * console.log(missingKeys); // []
+ * ```
  * @throws {RangeError} if there is no such adapter
  * @throws {TypeError} listing every key that is missing, unexpected or of another shape; nothing is changed then
  */

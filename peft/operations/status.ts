@@ -90,6 +90,15 @@ function byKey<Value, Result>(
 
 /**
  * The state of every layer with adapters, in the order of the tree.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getLayerStatus, getPeftModel, LoraConfig } from "@peft/webgpu";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, new LoraConfig({ targetModules: ["c_attn"] }));
+ * for (const { name, activeAdapters, enabled } of getLayerStatus(model)) console.log(name, activeAdapters, enabled);
+ * ```
  * @param model a `PeftModel`, or a model that `injectAdapterInModel` changed
  * @throws {TypeError} if it has no adapters, or virtual tokens
  */

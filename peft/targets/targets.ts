@@ -30,7 +30,21 @@ export interface TargetRules {
   readonly partly: "error" | "warn";
 }
 
-/** Chosen targets match no module of the model. */
+/**
+ * Chosen targets match no module of the model.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig, NoMatchingModuleError } from "@peft/webgpu";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * try {
+ *   getPeftModel(base, new LoraConfig({ targetModules: ["q_proj"] })); // GPT-2 has c_attn
+ * } catch (error) {
+ *   console.log(error instanceof NoMatchingModuleError, (error as Error).message);
+ * }
+ * ```
+ */
 export class NoMatchingModuleError extends TypeError {
   /** Name of the class. */
   override name = "NoMatchingModuleError";

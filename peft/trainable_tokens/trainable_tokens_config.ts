@@ -31,7 +31,18 @@ const TABLE: MethodTable<TrainableTokensConfigFields> = {
   },
 };
 
-/** A trainable tokens configuration, with Hugging Face's fields and defaults. */
+/**
+ * A trainable tokens configuration, with Hugging Face's fields and defaults.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, TrainableTokensConfig } from "@peft/webgpu";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, new TrainableTokensConfig({ tokenIndices: [5, 6, 7] }));
+ * model.printTrainableParameters();
+ * ```
+ */
 export class TrainableTokensConfig extends MethodConfig<TrainableTokensConfigFields> {
   /** "TRAINABLE_TOKENS". */
   readonly peftType = "TRAINABLE_TOKENS";

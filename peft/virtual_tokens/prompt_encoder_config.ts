@@ -39,7 +39,18 @@ const TABLE: MethodTable<PromptEncoderConfigFields> = {
   },
 };
 
-/** A P-tuning configuration, with Hugging Face's fields and defaults. */
+/**
+ * A P-tuning configuration, with Hugging Face's fields and defaults.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, PromptEncoderConfig } from "@peft/webgpu";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, new PromptEncoderConfig({ numVirtualTokens: 8 }));
+ * model.printTrainableParameters();
+ * ```
+ */
 export class PromptEncoderConfig extends MethodConfig<PromptEncoderConfigFields> {
   /** "P_TUNING". */
   readonly peftType = "P_TUNING";

@@ -7,35 +7,63 @@
 import { assert, assertEquals } from "@std/assert";
 import { AutoTokenizer, exportGguf, initDevice } from "@peft/webgpu";
 import { LlamaConfig, LlamaForCausalLM } from "@peft/webgpu/model";
+import { listFiles } from "../../tools/list_files.ts";
 import { fileServer } from "../../tools/serve_studio.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 const SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct";
+/** Folders whose comments have examples. */
+const FOLDERS = [
+  "autograd",
+  "entries",
+  "gpu",
+  "io",
+  "model",
+  "nn",
+  "peft",
+  "plan",
+  "serve",
+  "train",
+  "tuning",
+];
 const COMMIT = "0123456789abcdef0123456789abcdef01234567";
 
-/** A block of a page. */
+/** A block of a page, or of a comment. */
 interface Snippet {
-  /** Page and line. */
+  /** File and line. */
   readonly place: string;
   readonly code: string;
 }
 
-/** The TypeScript blocks of a page. */
-async function snippetsOf(page: string): Promise<Snippet[]> {
-  const text = await Deno.readTextFile(`${ROOT}${page}`);
-  return [...text.matchAll(/^```ts(?: ignore)?\n([^]*?)^```$/gm)].map((match) => ({
-    place: `${page}:${text.slice(0, match.index).split("\n").length}`,
+/** The TypeScript blocks of a text. */
+function blocksOf(text: string, file: string, fence: RegExp): Snippet[] {
+  return [...text.matchAll(fence)].map((match) => ({
+    place: `${file}:${text.slice(0, match.index).split("\n").length}`,
     code: match[1],
   }));
 }
 
-/** README and every page but those that hold no TypeScript. */
-async function allSnippets(): Promise<Snippet[]> {
-  const pages = ["README.md"];
-  for await (const { name } of Deno.readDir(`${ROOT}docs`)) {
-    if (name.endsWith(".md")) pages.push(`docs/${name}`);
-  }
-  return (await Promise.all(pages.sort().map(snippetsOf))).flat();
+/** README and every page, blocks that `deno check` leaves out included. */
+async function snippetsOfPages(): Promise<Snippet[]> {
+  const pages = ["README.md", ...await listFiles(ROOT, /\.md$/, ["docs"])];
+  const blocks = await Promise.all(
+    pages.map(async (page) =>
+      blocksOf(await Deno.readTextFile(`${ROOT}${page}`), page, /^```ts(?: ignore)?\n([^]*?)^```$/gm)
+    ),
+  );
+  return blocks.flat();
+}
+
+/** The examples of comments; those that need a browser or a hub say `ts ignore`. */
+async function snippetsOfComments(): Promise<Snippet[]> {
+  const files = await listFiles(ROOT, /\.ts$/, FOLDERS);
+  const blocks = await Promise.all(
+    files.map(async (file) =>
+      blocksOf(await Deno.readTextFile(`${ROOT}${file}`), file, /^ *\* ```ts\n([^]*?)^ *\* ```$/gm)
+        .map(({ place, code }) => ({ place, code: code.replaceAll(/^ *\* ?/gm, "") }))
+    ),
+  );
+  return blocks.flat();
 }
 
 /** Blocks that other tests run, by a text in them. */
@@ -84,7 +112,20 @@ const inputIds = [[1, 2, 3]];
 peftModel.forward({ inputIds, labels: inputIds }).loss!.backward();`,
 };
 
-/** Names that {@link BEFORE} uses. */
+/** The same for examples of comments. */
+const BEFORE_EXAMPLES: Readonly<Record<string, string>> = {
+  "captureStep(device": `const model = ${MODEL}, device = model.device, batches = [[[1, 2, 3]], [[4, 5, 6]]];
+const optimizer = new AdamW([...model.parameters()].filter((p) => p.requiresGrad), { lr: 1e-3 });`,
+  "const folder = memoryFolder();\nawait peftModel": `const peftModel = ${ADAPTED};`,
+  'new SampleCallback({ prompts: ["Once upon"]':
+    `${DATA} const options = { model: ${ADAPTED}, trainDataset, args: { maxSteps: 1 } };`,
+  "new DataLoader(dataset": `${DATA} const dataset = trainDataset;`,
+  createLoraplusOptimizer: `const model = ${ADAPTED};`,
+  "new AdamW([weight]":
+    `const weight = Tensor.from([1], { requiresGrad: true }), loss = multiply(weight, weight);`,
+};
+
+/** Names that what comes before blocks uses. */
 const USED = [
   "AdaLoraConfig",
   "AdamW",
@@ -92,12 +133,15 @@ const USED = [
   "AutoTokenizer",
   "getPeftModel",
   "LoraConfig",
+  "multiply",
+  "Tensor",
   "TextDataset",
 ];
 
 /** The block as a module that runs. */
-function moduleOf({ code }: Snippet): string {
-  const before = Object.entries(BEFORE).find(([text]) => code.includes(text))?.[1] ?? "";
+function moduleOf({ place, code }: Snippet): string {
+  const table = place.includes(".md:") ? BEFORE : BEFORE_EXAMPLES;
+  const before = Object.entries(table).find(([text]) => code.includes(text))?.[1] ?? "";
   const rest = code.replaceAll(/^declare const [^]*?;(?: \/\/.*)?$/gm, "")
     .replaceAll('"https://example.com/', 'location.href + "');
   const missing = USED.filter((name) => {
@@ -105,7 +149,8 @@ function moduleOf({ code }: Snippet): string {
     return !imported && new RegExp(`\\b${name}\\b`).test(before + code);
   });
   return [
-    `import { ${missing.join(", ")} } from "@peft/webgpu";`,
+    `import { ${missing.filter((name) => name !== "multiply").join(", ")} } from "@peft/webgpu";`,
+    missing.includes("multiply") ? `import { multiply } from "@peft/webgpu/tensor";` : "",
     `import { adapterInMemory, filesOf } from "./reader.ts";`,
     "void [adapterInMemory, filesOf];",
     before,
@@ -172,9 +217,14 @@ async function prepare(folder: string): Promise<void> {
   await Deno.mkdir(`${folder}/models`);
   await Deno.symlink(`${ROOT}examples/demo/model`, `${folder}/models/small`);
   const write = (name: string, text: string) => Deno.writeTextFile(`${folder}/${name}`, text);
-  for (const name of ["chats.jsonl", "more/chats.jsonl"]) await write(name, lines(CHAT));
+  for (const name of ["chats.jsonl", "conversations.jsonl", "more/chats.jsonl"]) {
+    await write(name, lines(CHAT));
+  }
   await write("pairs.jsonl", lines(PAIRS));
   await write("robots.jsonl", lines([{ text: "Once upon a time there was a robot." }]));
+  for (const name of ["notes.txt", "book.txt"]) {
+    await write(name, "Once upon a time there was a dog. ".repeat(60));
+  }
   await write("reader.ts", READER);
   const zipped = new Blob([FACTS]).stream().pipeThrough(new CompressionStream("gzip"));
   await Deno.writeFile(`${folder}/facts.csv.gz`, zipped);
@@ -190,11 +240,8 @@ async function prepare(folder: string): Promise<void> {
   await cacheModel(`${folder}/hub`, "gpt2", `${ROOT}examples/demo/model`);
 }
 
-Deno.test("the TypeScript of README and pages runs as it stands there", async () => {
-  const snippets = (await allSnippets()).filter(({ code }) =>
-    !Object.keys(ELSEWHERE).some((text) => code.includes(text))
-  );
-  assert(snippets.length >= 15, `${snippets.length} blocks`);
+/** Runs blocks one after the other in one process, in a folder that was prepared. */
+async function runAll(snippets: readonly Snippet[]): Promise<void> {
   const folder = await Deno.makeTempDir();
   const server = Deno.serve(
     { port: 0, hostname: "127.0.0.1", onListen() {} },
@@ -215,13 +262,7 @@ Deno.test("the TypeScript of README and pages runs as it stands there", async ()
     const origin = `http://127.0.0.1:${server.addr.port}/`;
     const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
       args: [
-        "run",
-        "-A",
-        "--no-check",
-        "--config",
-        `${ROOT}deno.json`,
-        "--location",
-        origin,
+        ...["run", "-A", "--no-check", "--config", `${ROOT}deno.json`, "--location", origin],
         `${folder}/all.ts`,
       ],
       cwd: folder,
@@ -236,4 +277,19 @@ Deno.test("the TypeScript of README and pages runs as it stands there", async ()
     await server.shutdown();
     await Deno.remove(folder, { recursive: true });
   }
+}
+
+Deno.test("the TypeScript of README and pages runs as it stands there", async () => {
+  const snippets = (await snippetsOfPages()).filter(({ code }) =>
+    !Object.keys(ELSEWHERE).some((text) => code.includes(text))
+  );
+  assert(snippets.length >= 20, `${snippets.length} blocks`);
+  await runAll(snippets);
+});
+
+Deno.test("the examples in comments run as they stand there", async () => {
+  // those of a whole book are for GPT-2 at its real size: their types alone are checked
+  const snippets = (await snippetsOfComments()).filter(({ code }) => !/"(?:notes|book)\.txt"/.test(code));
+  assert(snippets.length >= 90, `${snippets.length} examples`);
+  await runAll(snippets);
 });

@@ -33,6 +33,20 @@ const begins = (long: readonly number[], short: readonly number[]) =>
 /**
  * A conversation as a training example: labels are -100 except over the assistant's words and the token that ends
  * them. Each answer is found between the conversation up to it with the beginning of an answer, and with it.
+ *
+ * @example
+ * ```ts
+ * import { AutoTokenizer, chatExample } from "@peft/webgpu";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * tokenizer.chatTemplate =
+ *   "{% for m in messages %}{{ m.role }}: {{ m.content }}{{ eos_token }}{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}";
+ * const { inputIds, labels } = chatExample(tokenizer, [
+ *   { role: "user", content: "Who are you?" },
+ *   { role: "assistant", content: "A pirate." },
+ * ]);
+ * console.log(inputIds.length, labels.filter((label) => label !== -100).length);
+ * ```
  * @throws {TypeError} without an answer, and for a chat template that writes earlier messages otherwise once others follow
  */
 export function chatExample(

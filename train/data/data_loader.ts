@@ -44,6 +44,15 @@ const padTo = (row: readonly number[], length: number, value: number) =>
 /**
  * Pads to the longest row (or a multiple of `padToMultipleOf`) on the right: ids with `padTokenId`, labels with -100, the mask with 0. Padding
  * of packed rows is a document of its own.
+ *
+ * @example
+ * ```ts
+ * import { defaultDataCollator } from "@peft/webgpu";
+ *
+ * const collate = defaultDataCollator(0);
+ * const { inputIds, labels, attentionMask } = collate([{ inputIds: [5, 6, 7] }, { inputIds: [8] }]);
+ * console.log(inputIds, labels, attentionMask); // [[5, 6, 7], [8, 0, 0]], [[5, 6, 7], [8, -100, -100]], …
+ * ```
  * @throws {TypeError} if labels or mask of an example are not as long as its ids, or it has none
  */
 export function defaultDataCollator(padTokenId = 0, padToMultipleOf = 1): DataCollator {

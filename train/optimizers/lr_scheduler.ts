@@ -94,7 +94,20 @@ function warmup(step: number, numWarmupSteps: number): number {
   return step / Math.max(1, numWarmupSteps);
 }
 
-/** Rises linearly to the initial rate in `numWarmupSteps`, then falls linearly to 0 at `numTrainingSteps`. */
+/**
+ * Rises linearly to the initial rate in `numWarmupSteps`, then falls linearly to 0 at `numTrainingSteps`.
+ *
+ * @example
+ * ```ts
+ * import { AdamW, getLinearScheduleWithWarmup } from "@peft/webgpu";
+ * import { Tensor } from "@peft/webgpu/tensor";
+ *
+ * const optimizer = new AdamW([Tensor.from([1], { requiresGrad: true })], { lr: 1e-3 });
+ * const schedule = getLinearScheduleWithWarmup(optimizer, 10, 100);
+ * schedule.step(); // after each optimizer step
+ * console.log(schedule.getLastLr()); // [ 0.0001 ]
+ * ```
+ */
 export function getLinearScheduleWithWarmup(
   optimizer: Optimizer,
   numWarmupSteps: number,
@@ -103,7 +116,20 @@ export function getLinearScheduleWithWarmup(
   return getScheduler("linear", optimizer, { numWarmupSteps, numTrainingSteps });
 }
 
-/** Rises linearly, then follows `numCycles` waves of a cosine; the default 0.5 falls to 0 at `numTrainingSteps`. */
+/**
+ * Rises linearly, then follows `numCycles` waves of a cosine; the default 0.5 falls to 0 at `numTrainingSteps`.
+ *
+ * @example
+ * ```ts
+ * import { AdamW, getCosineScheduleWithWarmup } from "@peft/webgpu";
+ * import { Tensor } from "@peft/webgpu/tensor";
+ *
+ * const optimizer = new AdamW([Tensor.from([1], { requiresGrad: true })], { lr: 1e-3 });
+ * const schedule = getCosineScheduleWithWarmup(optimizer, 10, 100);
+ * schedule.step(); // after each optimizer step
+ * console.log(schedule.getLastLr()); // [ 0.0001 ]
+ * ```
+ */
 export function getCosineScheduleWithWarmup(
   optimizer: Optimizer,
   numWarmupSteps: number,
@@ -113,12 +139,38 @@ export function getCosineScheduleWithWarmup(
   return getScheduler("cosine", optimizer, { numWarmupSteps, numTrainingSteps, numCycles });
 }
 
-/** Keeps the initial rate. */
+/**
+ * Keeps the initial rate.
+ *
+ * @example
+ * ```ts
+ * import { AdamW, getConstantSchedule } from "@peft/webgpu";
+ * import { Tensor } from "@peft/webgpu/tensor";
+ *
+ * const optimizer = new AdamW([Tensor.from([1], { requiresGrad: true })], { lr: 1e-3 });
+ * const schedule = getConstantSchedule(optimizer);
+ * schedule.step(); // after each optimizer step
+ * console.log(schedule.getLastLr()); // [ 0.001 ]
+ * ```
+ */
 export function getConstantSchedule(optimizer: Optimizer): LRScheduler {
   return getScheduler("constant", optimizer);
 }
 
-/** Rises linearly to the initial rate and keeps it. */
+/**
+ * Rises linearly to the initial rate and keeps it.
+ *
+ * @example
+ * ```ts
+ * import { AdamW, getConstantScheduleWithWarmup } from "@peft/webgpu";
+ * import { Tensor } from "@peft/webgpu/tensor";
+ *
+ * const optimizer = new AdamW([Tensor.from([1], { requiresGrad: true })], { lr: 1e-3 });
+ * const schedule = getConstantScheduleWithWarmup(optimizer, 10);
+ * schedule.step(); // after each optimizer step
+ * console.log(schedule.getLastLr()); // [ 0.0001 ]: a tenth of the way up
+ * ```
+ */
 export function getConstantScheduleWithWarmup(optimizer: Optimizer, numWarmupSteps: number): LRScheduler {
   return getScheduler("constant_with_warmup", optimizer, { numWarmupSteps });
 }

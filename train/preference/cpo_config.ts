@@ -27,6 +27,14 @@ function refuse(message: string): never {
 /**
  * Settings of `CPOTrainer`: those of `TrainingArguments`, and these. Defaults are those of TRL 1.16's `CPOConfig`; of the
  * shared ones `learningRate` is 1e-6, `loggingSteps` 10 and `gradientCheckpointing` true.
+ *
+ * @example
+ * ```ts
+ * import { CPOConfig } from "@peft/webgpu";
+ *
+ * const args = new CPOConfig({ lossType: "simpo", cpoAlpha: 0, beta: 2 });
+ * console.log(args.learningRate, args.beta);
+ * ```
  */
 export class CPOConfig extends TrainingArguments {
   /** Most tokens of prompt and answer; null for all. A row is left out if its prompt has as many. Default 1024. */

@@ -109,6 +109,22 @@ export type CPOTrainerOptions = PreferenceTrainerOptions<Partial<CPOConfig>>;
  * Trains a model on pairs of answers by their log-probabilities alone: no reference, so that a step takes one forward
  * less than DPO's. Rows are those of `DPOTrainer`, and tokenized as there. Logs also have `nllLoss`, that of the better
  * answers.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, AutoTokenizer, CPOTrainer, getPeftModel, LoraConfig } from "@peft/webgpu";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, new LoraConfig({ targetModules: ["c_attn"] }));
+ * const rows = [
+ *   { prompt: "Once upon a time", chosen: " there was a dog.", rejected: " there was a car." },
+ *   { prompt: "One day", chosen: " the dog was happy.", rejected: " the car was broken." },
+ * ];
+ * const args = { maxSteps: 2, maxLength: 64, reportTo: "none" } as const;
+ * const { trainingLoss } = await new CPOTrainer({ model, processingClass: tokenizer, trainDataset: rows, args }).train();
+ * console.log(trainingLoss);
+ * ```
  */
 export class CPOTrainer extends PreferenceTrainer<PairExample> {
   /**

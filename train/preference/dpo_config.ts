@@ -56,6 +56,14 @@ function refuse(message: string): never {
 /**
  * Settings of `DPOTrainer`: those of `TrainingArguments`, and these. Defaults are those of TRL 1.16's `DPOConfig`; of
  * the shared ones `learningRate` is 1e-6, `loggingSteps` 10 and `gradientCheckpointing` true.
+ *
+ * @example
+ * ```ts
+ * import { DPOConfig } from "@peft/webgpu";
+ *
+ * const args = new DPOConfig({ beta: 0.1, maxLength: 512 });
+ * console.log(args.learningRate, args.lossType);
+ * ```
  */
 export class DPOConfig extends TrainingArguments {
   /** Tokens of prompt and answer that are kept; null for all. A row is left out if its prompt has as many. Default 1024. */

@@ -31,6 +31,14 @@ function refuse(message: string): never {
  * Settings of `KTOTrainer`: those of `TrainingArguments`, and these. Defaults are those of TRL 1.16's `KTOConfig`; of the
  * shared ones `learningRate` is 1e-6, `loggingSteps` 10, `gradientCheckpointing` true and `trainSamplingStrategy`
  * "sequential".
+ *
+ * @example
+ * ```ts
+ * import { KTOConfig } from "@peft/webgpu";
+ *
+ * const args = new KTOConfig({ beta: 0.1 });
+ * console.log(args.learningRate, args.beta);
+ * ```
  */
 export class KTOConfig extends TrainingArguments {
   /** Most tokens of prompt and answer; null for all. A row is left out if its prompt has as many. Default 1024. */

@@ -184,6 +184,22 @@ export interface KTOTrainerOptions extends PreferenceTrainerOptions<Partial<KTOC
  * with `label` true for an answer that is wanted; pairs count as two rows. Rows may be token ids: `promptIds`,
  * `completionIds`. Logs and evaluations have `rewards/chosen` and `rewards/rejected` (where there are such rows),
  * `rewards/margins`, `logps/chosen`, `logps/rejected` and `kl`.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, AutoTokenizer, getPeftModel, KTOTrainer, LoraConfig } from "@peft/webgpu";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, new LoraConfig({ targetModules: ["c_attn"] }));
+ * const rows = [
+ *   { prompt: "Once upon a time", completion: " there was a dog.", label: true },
+ *   { prompt: "One day", completion: " the car was broken.", label: false },
+ * ];
+ * const args = { maxSteps: 2, maxLength: 64, reportTo: "none" } as const;
+ * const { trainingLoss } = await new KTOTrainer({ model, processingClass: tokenizer, trainDataset: rows, args }).train();
+ * console.log(trainingLoss);
+ * ```
  */
 export class KTOTrainer extends PreferenceTrainer<UnpairedExample> {
   /**

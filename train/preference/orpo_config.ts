@@ -9,6 +9,14 @@ import { PREFERENCE_SETTINGS } from "./preference_settings.ts";
 /**
  * Settings of `ORPOTrainer`: those of `TrainingArguments`, and these. Defaults are those of TRL 1.16's `ORPOConfig`; of
  * the shared ones `learningRate` is 1e-6, `loggingSteps` 10 and `gradientCheckpointing` true.
+ *
+ * @example
+ * ```ts
+ * import { ORPOConfig } from "@peft/webgpu";
+ *
+ * const args = new ORPOConfig({ beta: 0.1 });
+ * console.log(args.learningRate, args.beta);
+ * ```
  */
 export class ORPOConfig extends TrainingArguments {
   /** Most tokens of prompt and answer; null for all. A row is left out if its prompt has as many. Default 1024. */

@@ -80,6 +80,22 @@ export type ORPOTrainerOptions = PreferenceTrainerOptions<Partial<ORPOConfig>>;
  * Teaches a model the better of two answers and steers it away from the worse, in one training and without a reference.
  * Rows are those of `DPOTrainer`, and tokenized as there. `logps` are means over an answer's tokens; logs also have
  * `nllLoss`, `logOddsRatio` and `logOddsChosen`.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, AutoTokenizer, getPeftModel, LoraConfig, ORPOTrainer } from "@peft/webgpu";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, new LoraConfig({ targetModules: ["c_attn"] }));
+ * const rows = [
+ *   { prompt: "Once upon a time", chosen: " there was a dog.", rejected: " there was a car." },
+ *   { prompt: "One day", chosen: " the dog was happy.", rejected: " the car was broken." },
+ * ];
+ * const args = { maxSteps: 2, maxLength: 64, reportTo: "none" } as const;
+ * const { trainingLoss } = await new ORPOTrainer({ model, processingClass: tokenizer, trainDataset: rows, args }).train();
+ * console.log(trainingLoss);
+ * ```
  */
 export class ORPOTrainer extends PreferenceTrainer<PairExample> {
   /**

@@ -25,6 +25,18 @@ export interface ProgressDetails {
  * `step 12/150 | loss 2.3105 | 5,120 tokens/s | 0:23 left`; parts that are not known yet are left out. With details
  * `step 12/150 | loss 2.3105 | lr 2.0e-4 | norm 0.83 | 5,120 tokens/s | 214 MB | 0:23 left`. The loss is that of the last
  * log; between logs the line says of which step, as in `loss 2.3105 (step 10)`.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, AutoTokenizer, formatProgress, TextDataset, Trainer, type TrainerCallback } from "@peft/webgpu";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const trainDataset = TextDataset.fromTexts(["Once upon a time there was a dog."], tokenizer, { blockSize: 8 });
+ * const args = { maxSteps: 2, reportTo: "none" } as const;
+ * const onStepEnd: TrainerCallback["onStepEnd"] = (_args, state) => console.log(formatProgress(state));
+ * await new Trainer({ model, trainDataset, args, callbacks: [{ onStepEnd }] }).train();
+ * ```
  */
 export function formatProgress(
   state: Readonly<TrainerState>,
