@@ -1,7 +1,7 @@
 /**
  * Products over weights of every format at GPT-2 small's shapes, beside those over float16 in turn: forward (x W^T) and
  * the gradient of x (x W), with many rows and with one. The least device time of some runs each counts.
- * Run: deno run -A bench/weight_formats_bench.ts [format …] [--rows 512] [--runs 5] [--json FILE]
+ * Run: deno run -A bench/weight_formats_bench.ts [format …] [--layer c_fc …] [--rows 512] [--runs 5] [--json FILE]
  * @module
  */
 import { parseArgs } from "node:util";
@@ -64,15 +64,17 @@ async function leastOf(device: Device, calls: readonly MatmulCall[], runs: numbe
   return least;
 }
 
-/** Speeds of one format as shares of float16's, and the milliseconds of both. */
+/** Speeds of one format as shares of float16's in these layers, and the milliseconds of both. */
 export async function compareFormat(
   device: Device,
   name: string,
+  layers: readonly string[],
   many: number,
   runs: number,
 ): Promise<Row[]> {
   const rows: Row[] = [];
   for (const [product, shape] of Object.entries(SHAPES)) {
+    if (!layers.includes(product)) continue;
     const weights = [await weightOf(device, "float16", shape), await weightOf(device, name, shape)];
     const stored = await Promise.all(
       weights.map(async (weight) => await readAndDispose(cast(weight, "float32")) as Float32Array),
@@ -114,6 +116,7 @@ export async function compareFormat(
 if (import.meta.main) {
   const { values, positionals } = parseArgs({
     options: {
+      layer: { type: "string", multiple: true, default: Object.keys(SHAPES) },
       rows: { type: "string", default: "512" },
       runs: { type: "string", default: "5" },
       json: { type: "string" },
@@ -123,7 +126,7 @@ if (import.meta.main) {
   const device = await initDevice();
   const all: Row[] = [];
   for (const name of positionals.length > 0 ? positionals : [...GGUF, ...BITSANDBYTES]) {
-    const rows = await compareFormat(device, name, Number(values.rows), Number(values.runs));
+    const rows = await compareFormat(device, name, values.layer, Number(values.rows), Number(values.runs));
     printTable(`${name} on ${device.adapterName}`, rows);
     all.push(...rows);
   }

@@ -47,8 +47,8 @@ export type {
   MatmulVectorAccess,
   MatmulWeightFormat,
 } from "./matmul_options.ts";
-import { DECODED_COLUMNS } from "./matmul_decoded.ts";
-export { canDecodeTogether, DECODED_COLUMNS } from "./matmul_decoded.ts";
+import { DECODED_COLUMNS, DECODING_THREADS } from "./matmul_decoded.ts";
+export { DECODED_COLUMNS, DECODING_THREADS } from "./matmul_decoded.ts";
 export {
   bindingNames,
   canShare,
@@ -203,8 +203,7 @@ export function matmulKernels(): MatmulKernel[] {
     const changes: Partial<MatmulOptions>[] = [
       row,
       { ...row, ...subgroup, lanesK: 8 },
-      { ...subgroup, tileM: 4, tileN: DECODED_COLUMNS, lanesM: 8 },
-      { ...subgroup, tileM: 8, tileN: DECODED_COLUMNS, lanesM: 4 },
+      { ...subgroup, tileM: 4, tileN: DECODED_COLUMNS, lanesM: DECODING_THREADS },
       { ...subgroup, layout: "nt", tileM: 1, tileN: 4, lanesN: 8 },
     ];
     return changes.map((change) => matmulKernel({ ...PLAIN, weight, grouped: true, ...change }));

@@ -19,10 +19,8 @@ export function decodesTogether(options: MatmulOptions): boolean {
   return Boolean(options.grouped) && options.layout === "nn" && sharedSide(options) === "right";
 }
 
-/** Whether so many threads can: two to a step of K at most. */
-export function canDecodeTogether(threads: number): boolean {
-  return threads === 4 || threads === 8;
-}
+/** Threads of such a subgroup: two to a step of K, one to each unit. */
+export const DECODING_THREADS = 8;
 
 /** The quads of a tile in the order of their columns: unit, piece in the unit, quad of the piece, and how far they lie. */
 function quadsOfTile({ elements, quads, place }: Pieces) {
@@ -49,39 +47,26 @@ export function decodedPlace({ pieces }: SharedPart): TilePlace {
 
 /** The loop over K, a multiple of 4. */
 export function decodedLoop(options: MatmulOptions, { pieces }: SharedPart, place: TilePlace): string {
-  const threads = options.lanesM;
   const each = UNIT / 4 / pieces.quads; // pieces of a unit
-  const perStep = threads / 4; // threads of a step of K
-  const own = range(DECODED_COLUMNS / UNIT / perStep); // units of a thread
-  const units = pieces.elements / UNIT;
+  const ofGroup = pieces.elements / UNIT; // units of a group
   const { places, read } = rowsOfA(options, place);
-  const quads = quadsOfTile(pieces);
   return [
     ...places,
-    `  let ownStep = lane / ${perStep}u;`,
-    ...own.flatMap((m) => [
-      `  let unit${m} = min((group.x * ${perStep}u + lane % ${perStep}u) * ${own.length}u + ${m}u, ` +
-      `params.N / ${UNIT}u - 1u);`,
-      `  let group${m} = batchB + unit${m} / ${units}u * ${pieces.elements / 4}u;`,
-      `  let piece${m} = unit${m} % ${units}u * ${each}u;`,
-    ]),
+    `  let unit = min(group.x * 2u + lane % 2u, params.N / ${UNIT}u - 1u);`,
+    `  let ownGroup = batchB + unit / ${ofGroup}u * ${pieces.elements / 4}u;`,
+    `  let ownPiece = unit % ${ofGroup}u * ${each}u;`,
     "  for (var k4 = 0u; k4 < params.K / 4u; k4++) {",
     ...read("k4"),
-    "    let ownRow = (k4 * 4u + ownStep) * (params.ldb / 4u);",
-    ...own.flatMap((m) => [
-      `    let s${m} = group_b(group${m} + ownRow);`,
-      ...range(each).flatMap((n) => [
-        `    let p${m}_${n} = piece_b(group${m} + ownRow, piece${m}, ${n}u);`,
-        ...range(pieces.quads).map((t) =>
-          `    let q${m}_${n}_${t} = quad_b(p${m}_${n}, s${m}, piece${m} + ${n}u, ${t}u);`
-        ),
-      ]),
+    "    let first = ownGroup + (k4 * 4u + lane / 2u) * (params.ldb / 4u);",
+    "    let s = group_b(first);",
+    ...range(each).flatMap((n) => [
+      `    let p${n} = piece_b(first, ownPiece, ${n}u);`,
+      ...range(pieces.quads).map((t) => `    let q${n}_${t} = quad_b(p${n}, s, ownPiece + ${n}u, ${t}u);`),
     ]),
     ...range(4).flatMap((s) =>
-      quads.map(({ unit, n, t }, j) => {
-        const thread = s * perStep + Math.floor(unit / own.length);
-        return `    let w${s}_${j} = subgroupBroadcast(q${unit % own.length}_${n}_${t}, ${thread}u);`;
-      })
+      quadsOfTile(pieces).map(({ unit, n, t }, j) =>
+        `    let w${s}_${j} = subgroupBroadcast(q${n}_${t}, ${2 * s + unit}u);`
+      )
     ),
     ...accumulate(options, (s, j) => `w${s}_${j}`),
     "  }",

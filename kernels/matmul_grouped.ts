@@ -22,6 +22,12 @@ export function sharedOfB(options: MatmulOptions): SharedPart | null {
 /** Most rows of a tile for which several pieces are unrolled: more make the program too long. */
 const FEW_ROWS = 4;
 
+/**
+ * Threads of a subgroup from which on the quads of a piece take turns: with all of them in one body the program leaves a
+ * processor's instruction cache. Processors of narrower vectors have no shifts by numbers that vary.
+ */
+const ROLLED_THREADS = 8;
+
 /** Rows of a, which run along K: where they lie, and statements that read four steps of each as `x<i>`. */
 export function rowsOfA(options: MatmulOptions, place: TilePlace) {
   const { tileM, lanesM, lanesN, vector } = options;
@@ -120,8 +126,14 @@ function alongRows(options: MatmulOptions, shared: SharedPart, place: TilePlace)
   const body = () => {
     if (!few) {
       const { places, read } = rowsOfA(options, place);
-      const at = `first + ${pieces.place[0]}u * p + ${pieces.place[1]}u * t`;
-      return { places, lines: [...words(0), ...turns("t", pieces.quads, 1, quad("p", "t", read(at)))] };
+      const at = (t: string) => `first + ${pieces.place[0]}u * p + ${pieces.place[1]}u * ${t}`;
+      const rolled = sharedSide(options) === "left" && options.lanesN >= ROLLED_THREADS;
+      const each = rolled
+        ? turns("t", pieces.quads, 1, quad("p", "t", read(at("t"))))
+        : range(pieces.quads).flatMap((
+          t,
+        ) => ["      {", ...quad("p", `${t}u`, read(at(`${t}u`))), "      }"]);
+      return { places, lines: [...words(0), ...each] };
     }
     // Unrolled, so that a word in which two pieces lie is read once.
     const { places, read, item } = piecesOfA(options, shared, place);

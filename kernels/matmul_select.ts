@@ -3,7 +3,7 @@
  * @module
  */
 import type { AdapterFacts } from "./adapter_kind.ts";
-import { canDecodeTogether, DECODED_COLUMNS } from "./matmul_decoded.ts";
+import { DECODED_COLUMNS, DECODING_THREADS } from "./matmul_decoded.ts";
 import { formatNamed, isCompact } from "./weights/mod.ts";
 import type { MatmulLayout, MatmulOptions, MatmulWeightFormat } from "./matmul_options.ts";
 
@@ -114,11 +114,11 @@ function selectForSubgroups(shape: MatmulShape, threads: number): MatmulTile {
   if (M === 1 && layout === "nn" && decoded) {
     return { ...register(1, decoded.pieces.elements, 1, 1, threads), broadcast: true };
   }
-  if (M <= 4 && layout === "nt" && decoded) return broadcast(M, 4, 1, threads);
+  if (M <= 4 && layout === "nt" && decoded) return broadcast(M, threads < 8 ? 8 : 4, 1, threads);
   if (M <= 4 || !fits) return selectForSoftware(shape);
   const work = M * N * K;
   if (M <= 8 || work < 2 ** 22) return broadcast(8, 8, 1, threads);
-  if (decoded && layout === "nn" && M > 16 && K % 4 === 0 && canDecodeTogether(threads)) {
+  if (decoded && layout === "nn" && M > 16 && K % 4 === 0 && threads === DECODING_THREADS) {
     return broadcast(4, DECODED_COLUMNS, threads, 1);
   }
   return broadcast(M <= 16 ? 16 : 32, 8, 1, threads);

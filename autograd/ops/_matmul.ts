@@ -5,8 +5,8 @@
  */
 import type { BufferView, Device } from "../../gpu/mod.ts";
 import {
-  canDecodeTogether,
   DECODED_COLUMNS,
+  DECODING_THREADS,
   type MatmulKernel,
   matmulKernel,
   type MatmulLayout,
@@ -244,7 +244,7 @@ function isGrouped(
   if (layout === "nt") return depth % elements === 0;
   if (layout !== "nn" || columns % elements !== 0) return false;
   return broadcast && lanesN === 1 && lanesK === 1
-    ? tileN === DECODED_COLUMNS && canDecodeTogether(lanesM) && depth % 4 === 0
+    ? tileN === DECODED_COLUMNS && lanesM === DECODING_THREADS && depth % 4 === 0
     : tileN === elements;
 }
 
