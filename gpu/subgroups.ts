@@ -33,14 +33,14 @@ export function usesSubgroups(info: GPUAdapterInfo | undefined): boolean {
   return sizeOf(info) > 1 && adapterKindOf(adapterNameOf(info), info?.isFallbackAdapter) === "software";
 }
 
-/** Each of two workgroups of `size` threads hands its last thread's number to all. */
+/** Each of two workgroups of `size` threads hands its last thread's number to all, and each thread its own to the one before. */
 const trial = (size: number) =>
   `enable subgroups;
 @group(0) @binding(0) var<storage, read_write> y: array<u32>;
 @compute @workgroup_size(${size})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
   let i = group.x * ${size}u + lane;
-  y[i] = subgroupBroadcast(i, ${size - 1}u);
+  y[i] = subgroupBroadcast(i, ${size - 1}u) + subgroupShuffle(lane, (lane + 1u) % ${size}u);
 }`;
 
 /** Runs the trial: whether the compiler refuses it, or threads of a workgroup are one subgroup, in order, or not. */
@@ -73,7 +73,7 @@ async function runTrial(device: GPUDevice, size: number): Promise<"refused" | "i
     device.queue.submit([encoder.finish()]);
     await read.mapAsync(MAP_MODE_READ);
     const words = new Uint32Array(read.getMappedRange());
-    const inOrder = words.every((word, i) => word === (i < size ? size - 1 : 2 * size - 1));
+    const inOrder = words.every((word, i) => word === (i < size ? size - 1 : 2 * size - 1) + (i + 1) % size);
     return inOrder ? "in order" : "otherwise";
   } catch {
     return "otherwise"; // a lost device, which its first use reports
