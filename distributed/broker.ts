@@ -60,8 +60,8 @@ export interface Records {
   readonly ttlSeconds: number | null;
   /** A record; null where there is none. */
   get(key: string): Promise<BrokerRecord | null>;
-  /** Every record. */
-  entries(): Promise<Map<string, BrokerRecord>>;
+  /** Keys of all records, sorted; one may be gone when it is read. */
+  keys(): Promise<string[]>;
   /** Writes, whatever was there. @returns its revision */
   put(key: string, value: string): Promise<number>;
   /** Writes a record that must not exist. @returns its revision, or null where there is one */
@@ -121,6 +121,16 @@ export async function readObject(
   }
   const stream = await store.open(name);
   return stream && new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
+/** Every record whose key is wanted. */
+export async function readRecords(
+  records: Records,
+  isWanted: (key: string) => boolean = () => true,
+): Promise<Map<string, BrokerRecord>> {
+  const keys = (await records.keys()).filter(isWanted);
+  const found = await Promise.all(keys.map(async (key) => [key, await records.get(key)] as const));
+  return new Map(found.filter((entry): entry is [string, BrokerRecord] => entry[1] !== null));
 }
 
 /** Checks a name of queues, stores and records. @throws {RangeError} */

@@ -56,6 +56,20 @@ async function ask<T>(action: string, call: () => Promise<T>, patienceMs: number
   }
 }
 
+/** What follows `prefix` in the subjects of a stream: asked for without a consumer, which the server would keep for a while. */
+async function subjectsOf(manager: JetStreamManager, stream: string, prefix: string): Promise<string[]> {
+  const { state } = await manager.streams.info(stream, { subjects_filter: `${prefix}>` });
+  return Object.keys(state.subjects ?? {}).map((subject) => subject.slice(prefix.length));
+}
+
+/** Names as the client is given them: ASCII, since it writes others otherwise than the servers' own tools. */
+const toName = (name: string) => encodeURI(name);
+const fromName = (name: string) => decodeURI(name);
+
+/** The end of an object's subject: its name in base64 for URLs, with padding. */
+const encodeName = (name: string) => btoa(toName(name)).replaceAll("+", "-").replaceAll("/", "_");
+const decodeName = (encoded: string) => fromName(atob(encoded.replaceAll("-", "+").replaceAll("_", "/")));
+
 const delivery = (message: JsMsg, prefix: string): Delivery => ({
   id: message.subject.slice(prefix.length),
   body: message.data,
@@ -116,24 +130,29 @@ class JetStreamQueue implements WorkQueue {
 class JetStreamObjects implements ObjectStore {
   readonly #store: NatsObjects;
   readonly #manager: JetStreamManager;
+  readonly #stream: string;
+  /** What subjects of objects begin with; their encoded names follow. Source: NATS ADR-20 */
+  readonly #metaSubject: string;
 
-  constructor(store: NatsObjects, manager: JetStreamManager) {
+  constructor(store: NatsObjects, bucket: string, manager: JetStreamManager) {
     this.#store = store;
     this.#manager = manager;
+    this.#stream = `OBJ_${bucket}`;
+    this.#metaSubject = `$O.${bucket}.M.`;
   }
 
   async put(name: string, content: Uint8Array | ReadableStream<Uint8Array>): Promise<void> {
     const stream = content instanceof Uint8Array ? ReadableStream.from([content]) : content;
-    await ask(`store "${name}"`, () => this.#store.put({ name }, stream), Infinity); // each chunk has its timeout
+    await ask(`store "${name}"`, () => this.#store.put({ name: toName(name) }, stream), Infinity); // each chunk has its timeout
   }
 
   async size(name: string): Promise<number | null> {
-    const info = await ask(`look for "${name}"`, () => this.#store.info(name));
+    const info = await ask(`look for "${name}"`, () => this.#store.info(toName(name)));
     return info === null || info.deleted ? null : info.size;
   }
 
   async open(name: string): Promise<ReadableStream<Uint8Array> | null> {
-    const found = await ask(`read "${name}"`, () => this.#store.get(name));
+    const found = await ask(`read "${name}"`, () => this.#store.get(toName(name)));
     return found && ReadableStream.from(this.#pieces(name, found));
   }
 
@@ -149,21 +168,17 @@ class JetStreamObjects implements ObjectStore {
   }
 
   async list(): Promise<string[]> {
-    const all = await ask("list objects", () => this.#store.list());
-    return all.filter(({ deleted }) => !deleted).map(({ name }) => name).sort();
+    const names = await ask("list objects", () => subjectsOf(this.#manager, this.#stream, this.#metaSubject));
+    return names.map(decodeName).sort();
   }
 
   /** By purging alone: a store that is full would refuse the client's mark that an object is deleted. */
   async remove(name: string): Promise<void> {
     await ask(`remove "${name}"`, async () => {
-      const info = await this.#store.info(name);
+      const info = await this.#store.info(toName(name));
       if (info === null) return;
-      const stream = `OBJ_${info.bucket}`;
-      // subjects of an object store, the name before the bytes. Source: NATS ADR-20
-      const encoded = btoa(String.fromCharCode(...new TextEncoder().encode(name))).replaceAll("+", "-")
-        .replaceAll("/", "_");
-      await this.#manager.streams.purge(stream, { filter: `$O.${info.bucket}.M.${encoded}` });
-      await this.#manager.streams.purge(stream, { filter: `$O.${info.bucket}.C.${info.nuid}` });
+      await this.#manager.streams.purge(this.#stream, { filter: `${this.#metaSubject}${encodeName(name)}` });
+      await this.#manager.streams.purge(this.#stream, { filter: `$O.${info.bucket}.C.${info.nuid}` });
     });
   }
 }
@@ -171,9 +186,13 @@ class JetStreamObjects implements ObjectStore {
 class JetStreamRecords implements Records {
   readonly ttlSeconds: number | null;
   readonly #bucket: KV;
+  readonly #name: string;
+  readonly #manager: JetStreamManager;
 
-  constructor(bucket: KV, ttlSeconds: number | null) {
+  constructor(bucket: KV, name: string, manager: JetStreamManager, ttlSeconds: number | null) {
     this.#bucket = bucket;
+    this.#name = name;
+    this.#manager = manager;
     this.ttlSeconds = ttlSeconds;
   }
 
@@ -183,16 +202,10 @@ class JetStreamRecords implements Records {
     return { value: entry.string(), revision: entry.revision };
   }
 
-  async entries(): Promise<Map<string, BrokerRecord>> {
-    return await ask("read records", async () => {
-      const found = new Map<string, BrokerRecord>();
-      for await (const entry of await this.#bucket.history()) {
-        if (entry.operation === "PUT") {
-          found.set(entry.key, { value: entry.string(), revision: entry.revision });
-        } else found.delete(entry.key);
-      }
-      return found;
-    });
+  async keys(): Promise<string[]> {
+    const prefix = `$KV.${this.#name}.`;
+    const keys = await ask("list records", () => subjectsOf(this.#manager, `KV_${this.#name}`, prefix));
+    return keys.sort();
   }
 
   async put(key: string, value: string): Promise<number> {
@@ -217,7 +230,11 @@ class JetStreamRecords implements Records {
   }
 
   async remove(key: string): Promise<void> {
-    await ask(`remove the record "${key}"`, () => this.#bucket.purge(key));
+    const filter = `$KV.${this.#name}.${key}`;
+    await ask(
+      `remove the record "${key}"`,
+      () => this.#manager.streams.purge(`KV_${this.#name}`, { filter }), // leaves no mark, which keys() would show
+    );
   }
 }
 
@@ -301,7 +318,7 @@ export class JetStreamBroker implements Broker {
       "open a store",
       () => mustExist ? stores.open(bucket) : stores.create(bucket, options),
     );
-    return new JetStreamObjects(store, this.#manager);
+    return new JetStreamObjects(store, bucket, this.#manager);
   }
 
   /** A key-value bucket. @throws {BrokerError} */
@@ -313,7 +330,7 @@ export class JetStreamBroker implements Broker {
       "open records",
       () => mustExist ? buckets.open(bucket) : buckets.create(bucket, options),
     );
-    return new JetStreamRecords(kv, ttlSeconds ?? null);
+    return new JetStreamRecords(kv, bucket, this.#manager, ttlSeconds ?? null);
   }
 
   /** Removes the three. @throws {BrokerError} */

@@ -179,13 +179,8 @@ class LocalRecords implements Records {
     };
   }
 
-  async entries(): Promise<Map<string, BrokerRecord>> {
-    const found = new Map<string, BrokerRecord>();
-    for (const key of await this.#shelf.list()) {
-      const record = await this.get(key);
-      if (record) found.set(key, record);
-    }
-    return found;
+  keys(): Promise<string[]> {
+    return this.#shelf.list();
   }
 
   /** Writes where the record has this revision: null for none there, undefined for any. */

@@ -18,6 +18,7 @@ export {
   type OpenOptions,
   type QueueOptions,
   readObject,
+  readRecords,
   type Records,
   type RecordsOptions,
   type WorkQueue,

@@ -9,6 +9,7 @@ import {
   type BrokerError,
   Lease,
   LeaseTakenError,
+  readRecords,
   withPatience,
 } from "@peft/webgpu/distributed";
 import { UsageError } from "../usage_error.ts";
@@ -223,8 +224,10 @@ export class Controller {
 
   /** What workers say of themselves: how far they are, and why some take no part. */
   async #listen(running: ReadonlySet<number>): Promise<void> {
-    for (const [key, { value }] of await this.#sweep.places.alive.entries()) {
-      if (key.startsWith("refusal.") && !this.#told.has(key)) {
+    const isNews = (key: string) =>
+      key.startsWith("progress.") || key.startsWith("refusal.") && !this.#told.has(key);
+    for (const [key, { value }] of await readRecords(this.#sweep.places.alive, isNews)) {
+      if (key.startsWith("refusal.")) {
         this.#told.add(key);
         this.#events.say(`worker ${key.slice("refusal.".length)}: ${value.slice(0, 1000)}`);
       }
@@ -240,15 +243,16 @@ export class Controller {
   async #run(jobs: readonly TrialJob[]): Promise<void> {
     const { queue, records } = this.#sweep.places;
     const waiting = new Map(jobs.map((job) => [jobId(job), job]));
-    const take = (key: string, value: string): boolean => {
-      const id = key.replace(/^result\./, "");
-      const job = waiting.get(id);
-      if (!key.startsWith("result.") || !job) return false;
-      waiting.delete(id);
-      this.#note(this.trials[job.trial], readResult(value));
-      return true;
+    const collect = async () => {
+      const isAwaited = (key: string) =>
+        key.startsWith("result.") && waiting.has(key.slice("result.".length));
+      for (const [key, { value }] of await this.#ask(() => readRecords(records, isAwaited))) {
+        const id = key.slice("result.".length);
+        this.#note(this.trials[waiting.get(id)!.trial], readResult(value));
+        waiting.delete(id);
+      }
     };
-    for (const [key, { value }] of await this.#ask(() => records.entries())) take(key, value);
+    await collect();
     for (const [id, job] of waiting) {
       this.#checkAlive();
       this.trials[job.trial].state = "waiting";
@@ -258,7 +262,7 @@ export class Controller {
     while (waiting.size > 0) {
       await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
       this.#checkAlive();
-      for (const [key, { value }] of await this.#ask(() => records.entries())) take(key, value);
+      await collect();
       await this.#ask(() => this.#listen(new Set([...waiting.values()].map(({ trial }) => trial))));
       this.#events.changed(this.trials);
     }

@@ -173,7 +173,11 @@ export const sweep: Command<typeof flags> = {
               ? (signal: AbortSignal) => workHere(broker, plan.name, base, output, signal)
               : null;
             const release = table.capture();
-            const best = await runTrials(controller, work, signal).finally(release);
+            const best = await runTrials(controller, work, signal).catch((error) => {
+              if (!signal.aborted) throw error;
+              console.log("give the same command with --resume to go on");
+              throw new InterruptedError({ interrupted: true, name: plan.name });
+            }).finally(release);
             await finish(broker, begun, controller, best, output);
             table.end(controller.trials);
             console.log(
@@ -195,9 +199,7 @@ export const sweep: Command<typeof flags> = {
         );
       } catch (error) {
         await begun.lease.release().catch(() => {});
-        if ((error as Error).name !== "AbortError") throw error;
-        console.log(`give the same command with --resume to go on`);
-        throw new InterruptedError({ interrupted: true, name: plan.name });
+        throw error;
       } finally {
         await (stopMetrics as (() => Promise<void>) | null)?.();
       }

@@ -4,7 +4,13 @@
  */
 
 import { join } from "@std/path";
-import { type Broker, BrokerError, type Records, type WorkQueue } from "@peft/webgpu/distributed";
+import {
+  type Broker,
+  BrokerError,
+  readRecords,
+  type Records,
+  type WorkQueue,
+} from "@peft/webgpu/distributed";
 import { UsageError } from "../usage_error.ts";
 import type { Base } from "./files.ts";
 import {
@@ -112,7 +118,7 @@ class Worker {
     if (Date.now() - this.#looked < LOOK_MS) return;
     const { sweep: only, work } = this.#options;
     this.#sweeps ??= await this.#broker.records(SWEEPS);
-    const entries = await this.#sweeps.entries();
+    const entries = await readRecords(this.#sweeps);
     this.#looked = Date.now();
     for (const name of this.#texts.keys()) {
       if (entries.has(name)) continue;

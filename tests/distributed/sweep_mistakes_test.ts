@@ -251,7 +251,7 @@ Deno.test({
       assertMatch(metrics, /^peft_worker_steps_total 24$/m);
       assertMatch(metrics, /^peft_worker_checkpoints_total 6$/m);
       await helper.end();
-      assertEquals([...await sweeps.entries()], [], "nothing is left");
+      assertEquals(await sweeps.keys(), [], "nothing is left");
       await broker.close();
     }),
 });
