@@ -84,7 +84,7 @@ async function train(method: AdapterMethod | typeof FULL, learningRate: number):
 /** Whether a point's name stands below it, as that of its left neighbour stands where it would. */
 function isBelow(point: Result, all: readonly Result[]): boolean {
   return all.some(({ trained, after }) =>
-    trained < point.trained && point.trained < 1.15 * trained && Math.abs(after - point.after) < 0.4
+    trained < point.trained && point.trained < 1.15 * trained && Math.abs(after - point.after) < 0.2
   );
 }
 
