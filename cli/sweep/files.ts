@@ -15,7 +15,10 @@ import type { DataEntry, SweepRecord } from "./protocol.ts";
 /** Files of data that loading reads from a folder. */
 const DATA_FILE = /\.(?:jsonl|json|csv|tsv|txt|parquet)(?:\.gz)?$/i;
 /** Files of a model that decide what it computes: weights, configuration, tokenizer, template. */
-const MODEL_FILE = /\.(?:safetensors|json|jinja|gguf|model)$|^(?:merges|vocab)\.txt$/;
+const MODEL_FILE =
+  /\.(?:safetensors|gguf|jinja)$|^(?:config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens)\.json$|^tokenizer\.model$/;
+/** What a tokenizer is read from where there is no tokenizer.json. */
+const VOCABULARY = /^(?:vocab\.json|merges\.txt|vocab\.txt)$/;
 /** Bytes of data that a worker takes for one sweep at most. */
 const MAX_DATA_BYTES = 8 * 2 ** 30;
 
@@ -36,13 +39,19 @@ const sha256OfText = (text: string) => createHash("sha256").update(text).digest(
 /** SHA-256 of any plain value. */
 export const hashOf = (value: unknown): string => sha256OfText(JSON.stringify(value));
 
+/** Hash of several files. */
+async function hashOfFiles(paths: readonly string[]): Promise<string> {
+  const hashes = await Promise.all(paths.map(async (path) => (await sha256Of(path)).sha256));
+  return sha256OfText(hashes.sort().join("\n"));
+}
+
 /** A base model on this machine. */
 export interface Base {
   /** As the user calls it. */
   readonly name: string;
   /** A folder, or a .gguf file. */
   readonly path: string;
-  /** Hash of its files' names and contents. */
+  /** Hash of its files' contents, whatever they are called. */
   readonly hash: string;
 }
 
@@ -62,20 +71,17 @@ export async function findBase(name: string, ggufFile?: string): Promise<Base> {
   if (stat === null) {
     throw new UsageError(`Cannot find the base model "${path}": there is no such folder or file`);
   }
-  if (stat.isFile) return { name, path, hash: sha256OfText(`${(await sha256Of(path)).sha256}\n`) };
-  const names: string[] = [];
-  for await (const entry of Deno.readDir(path)) {
-    if (!entry.isDirectory && MODEL_FILE.test(entry.name)) names.push(entry.name);
-  }
+  if (stat.isFile) return { name, path, hash: await hashOfFiles([path]) };
+  const there: string[] = [];
+  for await (const entry of Deno.readDir(path)) if (!entry.isDirectory) there.push(entry.name);
+  const isPart = there.includes("tokenizer.json") ? () => false : (file: string) => VOCABULARY.test(file);
+  const names = there.filter((file) => MODEL_FILE.test(file) || isPart(file));
   if (names.length === 0) {
     throw new UsageError(
       `Cannot find the base model "${path}": a folder with a model's files is required, received none`,
     );
   }
-  const lines = await Promise.all(
-    names.sort().map(async (file) => `${(await sha256Of(join(path, file))).sha256}  ${file}\n`),
-  );
-  return { name, path, hash: sha256OfText(lines.join("")) };
+  return { name, path, hash: await hashOfFiles(names.map((file) => join(path, file))) };
 }
 
 /** Where a file of data lies in the object store: under its own hash, so that the same file is there once. */

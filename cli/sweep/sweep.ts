@@ -7,7 +7,7 @@ import { join } from "@std/path";
 import { checkWritableFolder, VERSION } from "@peft/webgpu";
 import { type Broker, LocalBroker } from "@peft/webgpu/distributed";
 import { type FolderLock, lockFolder } from "@peft/webgpu/io";
-import { flag, integer, number, text } from "../../options/rules.ts";
+import { flag, number, text } from "../../options/rules.ts";
 import { BROKER_FLAGS, openBroker } from "../broker_flags.ts";
 import { type Command, UsageError } from "../command.ts";
 import { InterruptedError, interruptible } from "../interrupt.ts";
@@ -20,7 +20,7 @@ import { sweepMetrics } from "./sweep_metrics.ts";
 import { LiveTable } from "./live_table.ts";
 import { workerName } from "./worker.ts";
 import { workOn } from "./worker_loop.ts";
-import { serveMetrics, WorkerMetrics } from "./worker_metrics.ts";
+import { METRICS_FLAGS, serveMetrics, WorkerMetrics } from "./worker_metrics.ts";
 
 /** Folder in `--output` of a sweep without a broker: what it goes on from. */
 const STATE = "sweep_state";
@@ -45,10 +45,7 @@ const flags = {
     default: 30,
     help: "Seconds of silence after which a worker's trial is given to another",
   },
-  metrics: {
-    rule: integer(0, 65535),
-    help: "Port on which Prometheus finds /metrics; 0 for any that is free",
-  },
+  ...METRICS_FLAGS,
 } as const;
 
 /** Runs trials in this process until `signal` aborts. */
@@ -167,7 +164,11 @@ export const sweep: Command<typeof flags> = {
           async (signal) => {
             const controller = new Controller(begun, table, signal);
             if (values.metrics !== undefined) {
-              stopMetrics = serveMetrics(sweepMetrics(plan.name, controller.trials), values.metrics);
+              stopMetrics = serveMetrics(
+                sweepMetrics(plan.name, controller.trials),
+                values.metrics,
+                values["metrics-host"],
+              );
             }
             const work = queue === undefined
               ? (signal: AbortSignal) => workHere(broker, plan.name, base, output, signal)

@@ -4,7 +4,7 @@
  */
 
 import { VERSION } from "@peft/webgpu";
-import { integer, number, text } from "../../options/rules.ts";
+import { number, text } from "../../options/rules.ts";
 import { BROKER_FLAGS, openBroker } from "../broker_flags.ts";
 import type { Command } from "../command.ts";
 import { interruptible } from "../interrupt.ts";
@@ -12,7 +12,7 @@ import { fileNames } from "../training/data.ts";
 import { UsageError } from "../usage_error.ts";
 import { findBase } from "./files.ts";
 import { workOn } from "./worker_loop.ts";
-import { serveMetrics, WorkerMetrics } from "./worker_metrics.ts";
+import { METRICS_FLAGS, serveMetrics, WorkerMetrics } from "./worker_metrics.ts";
 
 const flags = {
   ...BROKER_FLAGS,
@@ -29,10 +29,7 @@ const flags = {
     rule: number(0, 1e9),
     help: "Seconds without a job after which it ends, for machines that are paid by time",
   },
-  metrics: {
-    rule: integer(0, 65535),
-    help: "Port on which Prometheus finds /metrics; 0 for any that is free",
-  },
+  ...METRICS_FLAGS,
 } as const;
 
 /** A name that no other worker has. */
@@ -68,7 +65,9 @@ export const worker: Command<typeof flags> = {
     const name = workerName();
     const broker = await openBroker("worker", values, name);
     const metrics = new WorkerMetrics();
-    const stopMetrics = values.metrics === undefined ? null : serveMetrics(metrics.registry, values.metrics);
+    const stopMetrics = values.metrics === undefined
+      ? null
+      : serveMetrics(metrics.registry, values.metrics, values["metrics-host"]);
     const work = values.work ?? await Deno.makeTempDir({ prefix: "peft_worker_" });
     console.log(`worker ${name} waits for jobs at ${broker.name}`);
     try {

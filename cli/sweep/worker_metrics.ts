@@ -4,18 +4,33 @@
  */
 
 import { Counter, Gauge, Registry } from "prom-client";
+import { integer, text } from "../../options/rules.ts";
 import { UsageError } from "../usage_error.ts";
 
+/** Flags of commands that count. */
+export const METRICS_FLAGS = {
+  metrics: {
+    rule: integer(0, 65535),
+    help: "Port on which Prometheus finds /metrics; 0 for any that is free",
+  },
+  "metrics-host": {
+    rule: text,
+    default: "127.0.0.1",
+    needs: "metrics",
+    help: "Address of that port; 0.0.0.0 for every network",
+  },
+} as const;
+
 /** Serves a registry at `/metrics`; what it returns ends that. @throws {UsageError} for a port that is taken */
-export function serveMetrics(registry: Registry, port: number): () => Promise<void> {
+export function serveMetrics(registry: Registry, port: number, hostname: string): () => Promise<void> {
   const answer = async (request: Request) => {
     if (new URL(request.url).pathname !== "/metrics") return new Response("see /metrics\n", { status: 404 });
     return new Response(await registry.metrics(), { headers: { "content-type": registry.contentType } });
   };
   try {
     const server = Deno.serve({
-      port,
-      onListen: ({ port }) => console.log(`metrics on port ${port}, /metrics`),
+      ...{ port, hostname },
+      onListen: ({ hostname, port }) => console.log(`metrics on http://${hostname}:${port}/metrics`),
     }, answer);
     return () => server.shutdown();
   } catch (error) {

@@ -6,14 +6,15 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { VERSION } from "@peft/webgpu";
 import { type Broker, JetStreamBroker, LocalBroker, readObject } from "@peft/webgpu/distributed";
-import { beginSweep, type BegunSweep, Controller } from "../../cli/sweep/controller.ts";
+import { beginSweep, type BegunSweep, Controller, type TrialStatus } from "../../cli/sweep/controller.ts";
 import { findBase } from "../../cli/sweep/files.ts";
 import { readJob, readResult, resultKey, type SweepRecord, SWEEPS } from "../../cli/sweep/protocol.ts";
-import { readSweep } from "../../cli/sweep/sweep_file.ts";
+import { planSweep, readSweep } from "../../cli/sweep/sweep_file.ts";
 import { TrialStore } from "../../cli/sweep/trial_store.ts";
 import { worker } from "../../cli/sweep/worker.ts";
 import { judgeSweep, workOn } from "../../cli/sweep/worker_loop.ts";
-import { WorkerMetrics } from "../../cli/sweep/worker_metrics.ts";
+import { sweepMetrics } from "../../cli/sweep/sweep_metrics.ts";
+import { serveMetrics, WorkerMetrics } from "../../cli/sweep/worker_metrics.ts";
 import { parseFlags } from "../../cli/command.ts";
 import { isUserError } from "../../cli/user_errors.ts";
 import { freePort } from "../free_port.ts";
@@ -193,6 +194,56 @@ Deno.test("a job sets flags of training alone, and its files stay in their folde
     );
     await begun.lease.release();
   }));
+
+Deno.test("findBase() knows a model by its files, whatever else lies beside them and whatever it is called", () =>
+  inFolder(async (folder) => {
+    const model = await writeTinyModel(`${folder}/model`);
+    const { hash, path } = await findBase(model);
+    assertEquals(path, model);
+    await Deno.rename(model, `${folder}/moved`);
+    for (const name of ["README.md", "training_args.json", "vocab.json"]) {
+      await Deno.writeTextFile(`${folder}/moved/${name}`, "{}");
+    }
+    assertEquals((await findBase(`${folder}/moved`)).hash, hash);
+    const config = `${folder}/moved/config.json`;
+    await Deno.writeTextFile(config, `${await Deno.readTextFile(config)} `);
+    assert((await findBase(`${folder}/moved`)).hash !== hash);
+    await Deno.mkdir(`${folder}/one`);
+    await Deno.writeTextFile(`${folder}/one/a.gguf`, "GGUF");
+    assertEquals((await findBase(`${folder}/one`)).hash, (await findBase(`${folder}/one/a.gguf`)).hash);
+    assertEquals((await findBase(`${folder}/one`, "a.gguf")).path, `${folder}/one/a.gguf`);
+    await Deno.mkdir(`${folder}/empty`);
+    assertMatch(
+      await refused(() => findBase(`${folder}/empty`)),
+      /a folder with a model's files is required, received none/,
+    );
+  }));
+
+Deno.test("serveMetrics() answers Prometheus on one address, and says that a port is taken", async () => {
+  const { plan } = planSweep({
+    ...{ method: "grid", finetune: { model: "m", data: "d" }, parameters: { rank: { values: [1, 2, 3] } } },
+  }, "mine");
+  const states = ["running", "failed", "running"] as const;
+  const trials = plan!.trials.map((trial, i): TrialStatus => ({
+    ...{ trial, state: states[i], step: 10 * i, maxSteps: null, measure: null, worker: null, result: null },
+  }));
+  const port = freePort();
+  const stop = serveMetrics(sweepMetrics("mine", trials), port, "127.0.0.1");
+  try {
+    const answer = await fetch(`http://127.0.0.1:${port}/metrics`);
+    assertMatch(answer.headers.get("content-type")!, /^text\/plain; version=0\.0\.4/);
+    const text = await answer.text();
+    assertMatch(text, /^peft_sweep_trials\{sweep="mine",state="running"\} 2$/m);
+    assertMatch(text, /^peft_sweep_trials\{sweep="mine",state="failed"\} 1$/m);
+    assertMatch(text, /^peft_sweep_steps\{sweep="mine"\} 30$/m);
+    const other = await fetch(`http://127.0.0.1:${port}/`);
+    assertEquals([other.status, await other.text()], [404, "see /metrics\n"]);
+    const taken = await refused(() => serveMetrics(sweepMetrics("mine", trials), port, "127.0.0.1"));
+    assertMatch(taken, /^Cannot serve metrics on port \d+: /);
+  } finally {
+    await stop();
+  }
+});
 
 Deno.test({
   name:
