@@ -54,6 +54,8 @@ export interface BeginOptions {
   readonly base: Base;
   readonly version: string;
   readonly ackWaitMs: number;
+  /** Workers that a trial may end at one step before it counts as failed. */
+  readonly maxStarts: number;
   /** Whether one of this name that did not end goes on. */
   readonly resume: boolean;
   /** Whether what one of this name left is removed. */
@@ -124,7 +126,7 @@ export async function beginSweep(
   plan: SweepPlan,
   options: BeginOptions,
 ): Promise<BegunSweep> {
-  const { base, version, ackWaitMs, holder, discard } = options;
+  const { base, version, ackWaitMs, maxStarts, holder, discard } = options;
   const { name, ggufFile: _, ...rest } = plan;
   const data = await findData("data", plan.data);
   const evalData = plan.evalData === undefined ? null : await findData("eval-data", plan.evalData);
@@ -148,7 +150,7 @@ export async function beginSweep(
     await storeData(places.store, entries);
     const plain = (found: typeof data) => found.map(({ path, files }) => ({ path, files }));
     const record: SweepRecord = before ?? {
-      ...{ protocol: PROTOCOL, version, name, model: plan.model, base: base.hash, plan: hash },
+      ...{ protocol: PROTOCOL, version, name, model: plan.model, base: base.hash, maxStarts, plan: hash },
       ...{ data: plain(data), evalData: evalData && plain(evalData), begun: Date.now() },
     };
     if (!before && await sweeps.create(name, JSON.stringify(record)) === null) {
@@ -175,6 +177,8 @@ export class Controller {
   readonly #events: ControllerEvents;
   readonly #signal: AbortSignal;
   readonly #told = new Set<string>();
+  /** Trials whose adapters were removed. */
+  readonly #dropped = new Set<number>();
   /** How every trial stands, by its number. */
   readonly trials: readonly TrialStatus[];
 
@@ -239,8 +243,23 @@ export class Controller {
     }
   }
 
-  /** Has jobs done; returns when all have results. */
-  async #run(jobs: readonly TrialJob[]): Promise<void> {
+  /** Drops what was trained by trials than which another is better: the store keeps the best alone. */
+  async #dropWorse(): Promise<void> {
+    const ended = this.trials.filter(({ trial, state }) =>
+      state === "trained" && !this.#dropped.has(trial.id)
+    );
+    const [, ...worse] = ranked(
+      new Map(ended.map(({ trial, measure }) => [trial.id, measure])),
+      this.#sweep.plan.metric.goal,
+    );
+    for (const trial of worse) {
+      await this.#ask(() => this.#store(trial).removeTrained());
+      this.#dropped.add(trial);
+    }
+  }
+
+  /** Has jobs done; returns when all have results. @param isLast whether they train to the end */
+  async #run(jobs: readonly TrialJob[], isLast: boolean): Promise<void> {
     const { queue, records } = this.#sweep.places;
     const waiting = new Map(jobs.map((job) => [jobId(job), job]));
     const collect = async () => {
@@ -263,6 +282,7 @@ export class Controller {
       await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
       this.#checkAlive();
       await collect();
+      if (isLast) await this.#dropWorse();
       await this.#ask(() => this.#listen(new Set([...waiting.values()].map(({ trial }) => trial))));
       this.#events.changed(this.trials);
     }
@@ -284,7 +304,7 @@ export class Controller {
     for (let rung = 0;; rung++) {
       const isLast = rung >= rungs.length - 1 || going.length === 1;
       const until = isLast ? null : rungs[rung];
-      await this.#run(going.map((trial) => ({ trial, until, given: plan.trials[trial].given })));
+      await this.#run(going.map((trial) => ({ trial, until, given: plan.trials[trial].given })), isLast);
       const order = ranked(
         new Map(going.map((trial) => [trial, this.trials[trial].measure])),
         plan.metric.goal,

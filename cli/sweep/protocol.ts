@@ -36,6 +36,8 @@ const SweepRecordForm = v.strictObject({
   /** The base model: what the sweep's file calls it, and the hash of its files. */
   model: Text,
   base: Sha256,
+  /** Times that a job is begun from one step before it counts as failed. */
+  maxStarts: v.pipe(Whole, v.minValue(1)),
   /** Hash of the whole plan. */
   plan: Sha256,
   data: v.array(DataEntry),

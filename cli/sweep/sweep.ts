@@ -7,7 +7,7 @@ import { join } from "@std/path";
 import { checkWritableFolder, VERSION } from "@peft/webgpu";
 import { type Broker, LocalBroker } from "@peft/webgpu/distributed";
 import { type FolderLock, lockFolder } from "@peft/webgpu/io";
-import { flag, number, text } from "../../options/rules.ts";
+import { flag, integer, number, text } from "../../options/rules.ts";
 import { BROKER_FLAGS, openBroker } from "../broker_flags.ts";
 import { type Command, UsageError } from "../command.ts";
 import { InterruptedError, interruptible } from "../interrupt.ts";
@@ -44,6 +44,11 @@ const flags = {
     rule: number(1, 3600),
     default: 30,
     help: "Seconds of silence after which a worker's trial is given to another",
+  },
+  "max-starts": {
+    rule: integer(1, 1e6),
+    default: 5,
+    help: "Workers that a trial may end at the same step before it counts as failed",
   },
   ...METRICS_FLAGS,
 } as const;
@@ -143,6 +148,7 @@ export const sweep: Command<typeof flags> = {
     try {
       const begun = await beginSweep(broker, plan, {
         ...{ base, version: VERSION, ackWaitMs: values["ack-wait"] * 1000, holder: workerName() },
+        maxStarts: values["max-starts"],
         ...{ resume: values.resume, discard: values.discard },
       });
       console.log(

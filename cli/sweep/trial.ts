@@ -31,8 +31,6 @@ import { checkTrial } from "./trial_flags.ts";
 import { TrialStore } from "./trial_store.ts";
 import type { WorkerMetrics } from "./worker_metrics.ts";
 
-/** Times that a job is begun from one step before it counts as failed: it ends its workers. */
-const MOST_STARTS = 5;
 /** Checkpoints of a trial, where its flags say nothing of them. */
 const CHECKPOINTS = 10;
 /** A step that no training reaches: checkpoints are asked for here, and the flag only says that two are kept. */
@@ -235,7 +233,7 @@ export async function runTrial(
     );
   };
   try {
-    if (own.startsHere > MOST_STARTS) {
+    if (own.startsHere > sweep.record.maxStarts) { // it ends its workers
       const error = `ended ${
         own.startsHere - 1
       } workers at step ${step}: see their messages, or the memory of their machines`;

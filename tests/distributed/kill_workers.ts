@@ -61,7 +61,8 @@ async function runDisturbed(name: string): Promise<void> {
   await writeTinySweep(folder, spec(name), length);
   const output = `${folder}/${name}`;
   let isDone = false;
-  const running = runSweep("--file", file, "--output", output, "--queue", server.url, "--ack-wait", "5");
+  const safe = ["--ack-wait", "5", "--max-starts", "1000"]; // workers die more often here than they make a checkpoint
+  const running = runSweep("--file", file, "--output", output, "--queue", server.url, ...safe);
   const ended = running.finally(() => isDone = true);
   ended.catch(() => {});
   while (!isDone && killed < kills) {

@@ -8,7 +8,14 @@ import { VERSION } from "@peft/webgpu";
 import { type Broker, JetStreamBroker, LocalBroker, readObject } from "@peft/webgpu/distributed";
 import { beginSweep, type BegunSweep, Controller, type TrialStatus } from "../../cli/sweep/controller.ts";
 import { findBase } from "../../cli/sweep/files.ts";
-import { readJob, readResult, resultKey, type SweepRecord, SWEEPS } from "../../cli/sweep/protocol.ts";
+import {
+  claimKey,
+  readJob,
+  readResult,
+  resultKey,
+  type SweepRecord,
+  SWEEPS,
+} from "../../cli/sweep/protocol.ts";
 import { planSweep, readSweep } from "../../cli/sweep/sweep_file.ts";
 import { TrialStore } from "../../cli/sweep/trial_store.ts";
 import { worker } from "../../cli/sweep/worker.ts";
@@ -38,7 +45,13 @@ async function begin(
   more: Record<string, unknown> = {},
 ): Promise<BegunSweep> {
   return await beginSweep(broker, await readSweep(file), {
-    ...{ base: await findBase(model), version: VERSION, ackWaitMs: 5000, holder: "another process" },
+    ...{
+      base: await findBase(model),
+      version: VERSION,
+      ackWaitMs: 5000,
+      maxStarts: 2,
+      holder: "another process",
+    },
     ...{ resume: false, discard: false, ...more },
   });
 }
@@ -109,6 +122,7 @@ Deno.test("judgeSweep() refuses another version, protocol and base by name", () 
       name: "s",
       model: "gpt2",
       base: "a".repeat(64),
+      maxStarts: 5,
       plan: "b".repeat(64),
     },
     ...{ data: [], evalData: null, begun: 0 },
@@ -163,8 +177,11 @@ Deno.test("a job sets flags of training alone, and its files stay in their folde
       "1.end": { trial: 1, until: null, given: { "training-options": '{"push_to_hub": true}' } },
       "2.end": { trial: 2, until: null, given: { rank: 0 } },
       "3.end": { trial: "three" },
+      "5.end": { trial: 5, until: null, given: {} },
     };
     for (const [id, job] of Object.entries(jobs)) await queue.add(id, bytes(job));
+    const ended = { worker: "another", step: 0, starts: 7, startsHere: 2 }; // and its worker did not come back
+    await records.put(claimKey("5.end"), JSON.stringify(ended));
     const { end } = await startWorker(broker, sweep.model, `${folder}/work`);
     await until("all jobs were refused", async () => await queue.size() === 0);
     await end();
@@ -176,6 +193,7 @@ Deno.test("a job sets flags of training alone, and its files stay in their folde
       "Cannot run the trial: --training-options of a trial cannot set pushToHub",
       "Cannot run the trial: --rank must be an integer from 1 to 4096, received 0",
       'Cannot read a job: "trial": number is required, received "three"',
+      "ended 2 workers at step 0: see their messages, or the memory of their machines",
     ]);
     await store.put("trial-0/trained/../../outside", bytes("x"));
     await assertRejects(
