@@ -30,6 +30,16 @@ function halves(): SavedStore {
 /**
  * Runs `body`, a forward pass, so that what its gradients need is kept in half the memory. Values beyond 65,504 become
  * infinite there.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM } from "@peft/webgpu";
+ * import { withHalfActivations } from "@peft/webgpu/tensor";
+ *
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const { loss } = withHalfActivations(() => model.forward({ inputIds: [[1, 2]], labels: [[1, 2]] }));
+ * loss!.backward(); // Trainer's fp16 does this
+ * ```
  */
 export function withHalfActivations<T>(body: () => T): T {
   return withSavedStore(halves(), body);

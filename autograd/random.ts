@@ -42,7 +42,20 @@ export interface RandomPlace {
   readonly call: number;
 }
 
-/** One stream of random numbers. */
+/**
+ * One stream of random numbers.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { dropout, RandomState, Tensor } from "@peft/webgpu/tensor";
+ *
+ * await initDevice();
+ * const x = Tensor.from(new Float32Array(8).fill(1));
+ * const [a, b] = [new RandomState(x.device, 7), new RandomState(x.device, 7)];
+ * console.log(await dropout(x, 0.5, a).data(), await dropout(x, 0.5, b).data()); // the same twice
+ * ```
+ */
 export class RandomState {
   #tensor: Tensor;
   #seed: number;
@@ -165,7 +178,17 @@ function checkSeed(seed: number): number {
   return seed;
 }
 
-/** A random stream of uniform and normal numbers on the host: initial weights, data order, sampling. */
+/**
+ * A random stream of uniform and normal numbers on the host: initial weights, data order, sampling.
+ *
+ * @example
+ * ```ts
+ * import { HostRandom } from "@peft/webgpu/tensor";
+ *
+ * const random = new HostRandom(7);
+ * console.log(random.uniform(), random.normal()); // the same on every machine
+ * ```
+ */
 export class HostRandom {
   #key: [number, number];
   #counter = 0;

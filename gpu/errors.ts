@@ -107,7 +107,25 @@ export class ShaderCompileError extends Error {
   override name = "ShaderCompileError";
 }
 
-/** A tensor or buffer used after it was disposed. */
+/**
+ * A tensor or buffer used after it was disposed.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { DisposedError } from "@peft/webgpu/gpu";
+ * import { Tensor } from "@peft/webgpu/tensor";
+ *
+ * await initDevice();
+ * const x = Tensor.from([1, 2]);
+ * x.dispose();
+ * try {
+ *   await x.data();
+ * } catch (error) {
+ *   console.log(error instanceof DisposedError);
+ * }
+ * ```
+ */
 export class DisposedError extends Error {
   /** Name of the class. */
   override name = "DisposedError";

@@ -90,6 +90,14 @@ async function isHeld(
  * Locks a folder, which is made if need be, until `release`. The lock of a process that is gone is taken over, at once
  * where that is known (the same computer, and Deno with --allow-run), else after 20 seconds without a sign of life.
  *
+ * @example
+ * ```ts
+ * import { lockFolder } from "@peft/webgpu/io";
+ *
+ * const lock = await lockFolder("out/run", "train"); // another run that asks is refused
+ * await lock.release();
+ * ```
+ *
  * @param action what needs it, such as `train`, for the message.
  * @throws {Error} where another run holds it, naming its process
  */

@@ -8,7 +8,21 @@
 import { GGML_TYPES, type GgmlTypeName, ggmlTypeOf } from "./gguf_types.ts";
 import { quote } from "./relative_path.ts";
 
-/** Thrown when a file is not valid GGUF; nothing of it has been used then. */
+/**
+ * Thrown when a file is not valid GGUF; nothing of it has been used then.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, memoryFolder } from "@peft/webgpu";
+ * import { GgufError } from "@peft/webgpu/gguf";
+ *
+ * try {
+ *   await AutoModelForCausalLM.fromPretrained(memoryFolder({ "model.gguf": "no model" }));
+ * } catch (error) {
+ *   console.log(error instanceof GgufError, (error as Error).message);
+ * }
+ * ```
+ */
 export class GgufError extends Error {
   /** "GgufError". */
   override name = "GgufError";

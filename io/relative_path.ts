@@ -43,7 +43,16 @@ function defect(path: string): string | undefined {
   return undefined;
 }
 
-/** True when `path` is a relative path with "/" that stays inside its folder on every operating system. */
+/**
+ * True when `path` is a relative path with "/" that stays inside its folder on every operating system.
+ *
+ * @example
+ * ```ts
+ * import { isSafeRelativePath } from "@peft/webgpu/io";
+ *
+ * console.log(isSafeRelativePath("model/config.json"), isSafeRelativePath("../secret")); // true false
+ * ```
+ */
 export function isSafeRelativePath(path: string): boolean {
   return defect(path) === undefined;
 }

@@ -38,6 +38,13 @@ function slug(text: string): string {
 /**
  * Where the results for an adapter are kept: `$XDG_CACHE_HOME/peft-webgpu/tuning/<adapter>.json`, with `~/.cache` where
  * the variable is unset; in a browser a name in localStorage.
+ *
+ * @example
+ * ```ts
+ * import { tuningPath } from "@peft/webgpu/tuning";
+ *
+ * console.log(await tuningPath("llvmpipe")); // ~/.cache/peft-webgpu/tuning/llvmpipe.json
+ * ```
  */
 export async function tuningPath(adapterName: string): Promise<string> {
   const name = `${slug(adapterName)}.json`;

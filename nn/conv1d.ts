@@ -7,7 +7,19 @@ import { linear, type Tensor, type WeightLayout } from "../autograd/mod.ts";
 import type { Parameter } from "./parameter.ts";
 import { Projection, type ProjectionCall, type ProjectionOptions } from "./projection.ts";
 
-/** y [..., out] = x [..., in] weight + bias. */
+/**
+ * y [..., out] = x [..., in] weight + bias.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { Conv1D, Parameter, Tensor } from "@peft/webgpu/tensor";
+ *
+ * await initDevice();
+ * const layer = new Conv1D(Parameter.from([[1, 2], [3, 4]]), Parameter.from([10, 20])); // weight [in, out]
+ * console.log(await layer.forward(Tensor.from([[1, 1]])).data()); // [14, 26]
+ * ```
+ */
 export class Conv1D extends Projection {
   /** Stored by `layout`, float32, or another type when frozen. */
   weight: Parameter;

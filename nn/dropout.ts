@@ -7,7 +7,20 @@ import { checkDropout, dropout, type RandomState, type Tensor } from "../autogra
 import { noteSetting } from "../autograd/settings.ts";
 import { Module } from "./module.ts";
 
-/** x [...] -> [...]; the same tensor in eval mode or at p = 0. */
+/**
+ * x [...] -> [...]; the same tensor in eval mode or at p = 0.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { Dropout, RandomState, Tensor } from "@peft/webgpu/tensor";
+ *
+ * await initDevice();
+ * const x = Tensor.from(new Float32Array(8).fill(1));
+ * const layer = new Dropout(0.5, new RandomState(x.device, 1));
+ * console.log(await layer.forward(x).data()); // zeros and twos; all ones after layer.eval()
+ * ```
+ */
 export class Dropout extends Module {
   // Not a private name: `clone()` copies what it finds.
   private probability: number;

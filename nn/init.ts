@@ -15,7 +15,18 @@ import {
 } from "../autograd/mod.ts";
 import { Parameter } from "./parameter.ts";
 
-/** Draws parameters one after another from one seed: the same seed and order give the same weights. */
+/**
+ * Draws parameters one after another from one seed: the same seed and order give the same weights.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { Initializer } from "@peft/webgpu/tensor";
+ *
+ * const init = new Initializer(await initDevice(), 1);
+ * console.log(init.normal([2, 3], 0.02).shape); // [2, 3]
+ * ```
+ */
 export class Initializer {
   /** Where parameters are made. */
   readonly device: Device;

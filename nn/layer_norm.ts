@@ -7,7 +7,19 @@ import { layerNorm, type Tensor } from "../autograd/mod.ts";
 import { Module } from "./module.ts";
 import type { Parameter } from "./parameter.ts";
 
-/** x [..., C] -> [..., C]. */
+/**
+ * x [..., C] -> [..., C].
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { LayerNorm, Parameter, Tensor } from "@peft/webgpu/tensor";
+ *
+ * await initDevice();
+ * const norm = new LayerNorm(Parameter.from([1, 1]), Parameter.from([0, 0]));
+ * console.log(await norm.forward(Tensor.from([[1, 3]])).data()); // [-1, 1], nearly
+ * ```
+ */
 export class LayerNorm extends Module {
   /** [C] */
   weight: Parameter;

@@ -7,7 +7,19 @@ import { linear, type Tensor, type WeightLayout } from "../autograd/mod.ts";
 import type { Parameter } from "./parameter.ts";
 import { Projection, type ProjectionCall, type ProjectionOptions } from "./projection.ts";
 
-/** y [..., out] = x [..., in] weight^T + bias. */
+/**
+ * y [..., out] = x [..., in] weight^T + bias.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { Linear, Parameter, Tensor } from "@peft/webgpu/tensor";
+ *
+ * await initDevice();
+ * const layer = new Linear(Parameter.from([[1, 2], [3, 4]]), Parameter.from([10, 20])); // weight [out, in]
+ * console.log(await layer.forward(Tensor.from([[1, 1]])).data()); // [13, 27]
+ * ```
+ */
 export class Linear extends Projection {
   /** [out, in], float32, or another type when frozen. */
   weight: Parameter;

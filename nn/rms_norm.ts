@@ -7,7 +7,19 @@ import { rmsNorm, type Tensor } from "../autograd/mod.ts";
 import { Module } from "./module.ts";
 import type { Parameter } from "./parameter.ts";
 
-/** x [..., C] -> [..., C]: x / sqrt(mean(x^2) + eps) times the weight. */
+/**
+ * x [..., C] -> [..., C]: x / sqrt(mean(x^2) + eps) times the weight.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { Parameter, RMSNorm, Tensor } from "@peft/webgpu/tensor";
+ *
+ * await initDevice();
+ * const norm = new RMSNorm(Parameter.from([1, 1]), 1e-6);
+ * console.log(await norm.forward(Tensor.from([[3, 4]])).data()); // [0.849, 1.131]
+ * ```
+ */
 export class RMSNorm extends Module {
   /** [C] */
   weight: Parameter;

@@ -75,6 +75,16 @@ function nameOf(names: LayerNames, layout: string, M: number, N: number, K: numb
 
 /**
  * Runs `body`, and lists each shape that it launched on the device once, in the order of their first launches.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM } from "@peft/webgpu";
+ * import { recordShapes } from "@peft/webgpu/tuning";
+ *
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const shapes = await recordShapes(model.device, () => void model.forward({ inputIds: [[1, 2]] }));
+ * console.log(shapes.length > 0); // true
+ * ```
  * @throws {TypeError} inside another recording
  */
 export function recordShapes(device: Device, body: () => unknown): Promise<TuningShape[]> {
@@ -122,6 +132,15 @@ async function keepingGradients(parameters: readonly Tensor[], body: () => Promi
  * The products and attentions that training a model and generating with it launch, each once. The model is run: a
  * forward and a backward for every number of tokens, and a short generation, with the adapters that act and the weights
  * that train at the time. Weights and gradients stay as they are.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM } from "@peft/webgpu";
+ * import { modelShapes } from "@peft/webgpu/tuning";
+ *
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * console.log((await modelShapes(model, { tokens: [8] })).length > 0); // true
+ * ```
  * @throws what running the model throws, such as a lack of memory
  */
 export async function modelShapes(model: TunableModel, options: ShapeOptions = {}): Promise<TuningShape[]> {

@@ -24,7 +24,17 @@ const originOf = (device: Device): TuningOrigin => ({
   library: VERSION,
 });
 
-/** The picks of a device as JSON text for `loadTuning`, with the adapter, driver and library they hold for. */
+/**
+ * The picks of a device as JSON text for `loadTuning`, with the adapter, driver and library they hold for.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { saveTuning } from "@peft/webgpu/tuning";
+ *
+ * console.log(JSON.parse(saveTuning(await initDevice())).adapter); // the picks hold for this adapter alone
+ * ```
+ */
 export function saveTuning(device: Device): string {
   const picks = picksOf(device)?.picks ?? {};
   return JSON.stringify({ format: FORMAT, ...originOf(device), picks }, null, 2) + "\n";
@@ -42,6 +52,16 @@ export interface TuningLoad {
  * Gives a device the picks in a text that `saveTuning` made, in place of those it has. A text for another adapter,
  * driver or version of the library is ignored; so is a broken one, with a warning: the fixed tables serve then. The
  * same text gives the same bits on every run; results may differ in rounding from those under another text or none.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { loadTuning, readTuning } from "@peft/webgpu/tuning";
+ *
+ * const device = await initDevice();
+ * const { picks, ignored } = loadTuning(device, await readTuning(device.adapterName));
+ * console.log(picks, ignored); // 0, and why, where nothing was tuned yet
+ * ```
  * @param json the text; null and undefined (no file yet) are ignored silently
  */
 export function loadTuning(device: Device, json: string | null | undefined): TuningLoad {

@@ -30,6 +30,16 @@ function named(name: string, tensor: Tensor, views: readonly BufferView[]): [str
 
 /**
  * The tensor in another element type, outside the gradient graph; itself (a second handle) if it has that type.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { cast, Tensor } from "@peft/webgpu/tensor";
+ *
+ * await initDevice();
+ * const half = cast(Tensor.from([1, 2, 3, 4]), "float16");
+ * console.log(half.byteLength, await cast(half, "float32").data()); // 8, [1, 2, 3, 4]
+ * ```
  * @throws {TypeError} for a pair that has no conversion, or a result whose last dimension its format cannot store
  */
 export function cast(x: Tensor, dtype: DType): Tensor {

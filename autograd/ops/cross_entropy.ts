@@ -36,6 +36,19 @@ function total(x: Tensor): Tensor {
 
 /**
  * Cross-entropy of given logits.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { crossEntropy, Tensor } from "@peft/webgpu/tensor";
+ *
+ * await initDevice();
+ * const logits = Tensor.from([[[2, 0], [0, 2]]], { requiresGrad: true }); // [B, T, V]
+ * const labels = Tensor.from(new Int32Array([0, 1]), { shape: [1, 2] });
+ * const loss = crossEntropy(logits, labels);
+ * loss.backward();
+ * console.log(await loss.item(), logits.grad!.shape);
+ * ```
  * @param logits [..., V]   @param labels int32 [...], 0..V-1 or ignoreIndex
  * @returns a scalar
  */

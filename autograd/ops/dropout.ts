@@ -20,6 +20,17 @@ export function checkDropout(name: string, p: number): number {
 
 /**
  * Zeros elements with probability `p` and scales the others by 1 / (1 - p). p = 0 returns a second handle on x.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { dropout, RandomState, Tensor } from "@peft/webgpu/tensor";
+ *
+ * await initDevice();
+ * const x = Tensor.from(new Float32Array(8).fill(1));
+ * const random = new RandomState(x.device, 1);
+ * console.log(await dropout(x, 0.5, random).data()); // zeros and twos
+ * ```
  * @throws {RangeError} unless 0 <= p <= 1
  */
 export function dropout(x: Tensor, p: number, random: RandomState): Tensor {

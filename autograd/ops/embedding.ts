@@ -17,6 +17,17 @@ const CHUNK = 16_384;
 
 /**
  * Looks up rows.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { embedding, Tensor } from "@peft/webgpu/tensor";
+ *
+ * await initDevice();
+ * const table = Tensor.from([[1, 1], [2, 2], [3, 3]]);
+ * const ids = Tensor.from(new Int32Array([2, 0]));
+ * console.log(await embedding(ids, table).data()); // [3, 3, 1, 1]
+ * ```
  * @param ids int32 [...]; values must be from 0 to V - 1 (checked where ids come from the host)
  * @param table [V, C], float32, or float16 when frozen
  * @param options `transposed`: the table is [C, V], and its columns are looked up in place

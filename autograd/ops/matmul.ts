@@ -23,6 +23,17 @@ export interface MatmulOpOptions {
 
 /**
  * y [..., M, N] = a [..., M, K] b [..., K, N] for ranks 2 to 4; leading dimensions broadcast.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { matmul, Tensor } from "@peft/webgpu/tensor";
+ *
+ * await initDevice();
+ * const a = Tensor.from([[1, 2], [3, 4]]);
+ * const b = Tensor.from([[5, 6], [7, 8]]);
+ * console.log(await matmul(a, b).data()); // [19, 22, 43, 50]
+ * ```
  * @throws {TypeError} if an operand is not float32 of rank 2 to 4, or inner or batch sizes do not fit
  */
 export function matmul(a: Tensor, b: Tensor, options: MatmulOpOptions = {}): Tensor {

@@ -29,6 +29,16 @@ function checkWords(action: string, x: Tensor): void {
 
 /**
  * The same elements in another shape; one size may be -1. Shares memory.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { reshape, Tensor } from "@peft/webgpu/tensor";
+ *
+ * await initDevice();
+ * const x = Tensor.from([[1, 2, 3], [4, 5, 6]]);
+ * console.log(reshape(x, [3, 2]).shape); // [3, 2]
+ * ```
  * @throws {TypeError} if the number of elements differs
  */
 export function reshape(x: Tensor, shape: Shape): Tensor {
@@ -47,7 +57,19 @@ export function reshape(x: Tensor, shape: Shape): Tensor {
   });
 }
 
-/** Dimensions in another order: dimension i of the result is dimension `order[i]` of x. */
+/**
+ * Dimensions in another order: dimension i of the result is dimension `order[i]` of x.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { permute, Tensor } from "@peft/webgpu/tensor";
+ *
+ * await initDevice();
+ * const x = Tensor.from([[1, 2, 3], [4, 5, 6]]);
+ * console.log(permute(x, [1, 0]).shape); // [3, 2]
+ * ```
+ */
 export function permute(x: Tensor, order: readonly number[]): Tensor {
   checkWords("permute", x);
   const axes = order.map((axis) => normalizeAxis("permute", axis, x.shape.length));
@@ -65,7 +87,19 @@ export function permute(x: Tensor, order: readonly number[]): Tensor {
   });
 }
 
-/** Swaps the last two dimensions. */
+/**
+ * Swaps the last two dimensions.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { Tensor, transpose } from "@peft/webgpu/tensor";
+ *
+ * await initDevice();
+ * const x = Tensor.from([[1, 2, 3], [4, 5, 6]]);
+ * console.log(await transpose(x).data()); // [1, 4, 2, 5, 3, 6]
+ * ```
+ */
 export function transpose(x: Tensor): Tensor {
   const rank = x.shape.length;
   const order = x.shape.map((_, i) => i < rank - 2 ? i : 2 * rank - 3 - i);
@@ -74,6 +108,16 @@ export function transpose(x: Tensor): Tensor {
 
 /**
  * Elements `start` to `end` (exclusive; negative from the end) of one dimension.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { slice, Tensor } from "@peft/webgpu/tensor";
+ *
+ * await initDevice();
+ * const x = Tensor.from([[1, 2, 3], [4, 5, 6]]);
+ * console.log(await slice(x, 1, 1, 3).data()); // [2, 3, 5, 6]
+ * ```
  * @throws {RangeError} outside the dimension
  */
 export function slice(x: Tensor, axis: number, start: number, end?: number): Tensor {
@@ -106,6 +150,16 @@ export function slice(x: Tensor, axis: number, start: number, end?: number): Ten
 
 /**
  * Tensors joined along one dimension.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { concat, Tensor } from "@peft/webgpu/tensor";
+ *
+ * await initDevice();
+ * const x = Tensor.from([[1, 2, 3], [4, 5, 6]]);
+ * console.log(await concat([x, x], 0).data()); // six numbers, twice
+ * ```
  * @throws {TypeError} if other dimensions or dtypes differ, or there is nothing to join
  */
 export function concat(tensors: readonly Tensor[], axis: number): Tensor {

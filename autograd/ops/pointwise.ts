@@ -36,7 +36,19 @@ function unary(name: UnaryName, x: Tensor, c = 0): Tensor {
 
 /** -x, same shape. */
 export const negate = (x: Tensor): Tensor => unary("negate", x);
-/** x c for a number c. */
+/**
+ * x c for a number c.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { scale, Tensor } from "@peft/webgpu/tensor";
+ *
+ * await initDevice();
+ * const x = Tensor.from([-1, 0, 2]);
+ * console.log(await scale(x, 0.5).data()); // [-0.5, 0, 1]
+ * ```
+ */
 export const scale = (x: Tensor, c: number): Tensor => unary("scale", x, c);
 /** x^2. */
 export const square = (x: Tensor): Tensor => unary("square", x);
@@ -46,28 +58,113 @@ export const sqrt = (x: Tensor): Tensor => unary("sqrt", x);
 export const exp = (x: Tensor): Tensor => unary("exp", x);
 /** The natural logarithm of x. */
 export const log = (x: Tensor): Tensor => unary("log", x);
-/** max(x, 0); the gradient at 0 is 0. */
+/**
+ * max(x, 0); the gradient at 0 is 0.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { relu, Tensor } from "@peft/webgpu/tensor";
+ *
+ * await initDevice();
+ * const x = Tensor.from([-1, 0, 2]);
+ * console.log(await relu(x).data()); // [0, 0, 2]
+ * ```
+ */
 export const relu = (x: Tensor): Tensor => unary("relu", x);
 /** 1 where x > 0, else 0; its gradient is 0. */
 export const isPositive = (x: Tensor): Tensor => unary("isPositive", x);
-/** 1 / (1 + e^-x). */
+/**
+ * 1 / (1 + e^-x).
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { sigmoid, Tensor } from "@peft/webgpu/tensor";
+ *
+ * await initDevice();
+ * const x = Tensor.from([-1, 0, 2]);
+ * console.log(await sigmoid(x).data()); // [0.269, 0.5, 0.881]
+ * ```
+ */
 export const sigmoid = (x: Tensor): Tensor => unary("sigmoid", x);
 /** log(1 / (1 + e^-x)), exact to rounding where the sigmoid is next to 1 or out of float32's range. */
 export const logSigmoid = (x: Tensor): Tensor => unary("logSigmoid", x);
 /** log(1 - e^x) for x < 0: the logarithm of the probability of everything else, of a log-probability. */
 export const log1mExp = (x: Tensor): Tensor => unary("log1mExp", x);
-/** x sigmoid(x), also called swish. */
+/**
+ * x sigmoid(x), also called swish.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { silu, Tensor } from "@peft/webgpu/tensor";
+ *
+ * await initDevice();
+ * const x = Tensor.from([-1, 0, 2]);
+ * console.log(await silu(x).data()); // [-0.269, 0, 1.762]
+ * ```
+ */
 export const silu = (x: Tensor): Tensor => unary("silu", x);
-/** tanh x. */
+/**
+ * tanh x.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { tanh, Tensor } from "@peft/webgpu/tensor";
+ *
+ * await initDevice();
+ * const x = Tensor.from([-1, 0, 2]);
+ * console.log(await tanh(x).data()); // [-0.762, 0, 0.964]
+ * ```
+ */
 export const tanh = (x: Tensor): Tensor => unary("tanh", x);
-/** c tanh(x / c) for a positive number c (Gemma's soft cap of logits). @throws {RangeError} for another c */
+/**
+ * c tanh(x / c) for a positive number c (Gemma's soft cap of logits).
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { softcap, Tensor } from "@peft/webgpu/tensor";
+ *
+ * await initDevice();
+ * const x = Tensor.from([-1, 0, 2]);
+ * console.log(await softcap(x, 1).data()); // [-0.762, 0, 0.964]: never beyond 1
+ * ```
+ * @throws {RangeError} for another c
+ */
 export function softcap(x: Tensor, c: number): Tensor {
   if (c > 0 && c < Infinity) return unary("softcap", x, c);
   throw new RangeError(`Cannot softcap: a positive number is required, received ${c}`);
 }
-/** 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), GPT-2's "gelu_new". */
+/**
+ * 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), GPT-2's "gelu_new".
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { geluNew, Tensor } from "@peft/webgpu/tensor";
+ *
+ * await initDevice();
+ * const x = Tensor.from([-1, 0, 2]);
+ * console.log(await geluNew(x).data()); // [-0.159, 0, 1.955]
+ * ```
+ */
 export const geluNew = (x: Tensor): Tensor => unary("geluNew", x);
-/** x Phi(x), Hugging Face's "gelu". */
+/**
+ * x Phi(x), Hugging Face's "gelu".
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { gelu, Tensor } from "@peft/webgpu/tensor";
+ *
+ * await initDevice();
+ * const x = Tensor.from([-1, 0, 2]);
+ * console.log(await gelu(x).data()); // [-0.159, 0, 1.954]
+ * ```
+ */
 export const gelu = (x: Tensor): Tensor => unary("gelu", x);
 
 /** Four collapsed dimensions that two operands and the result share. */
@@ -138,7 +235,20 @@ function withOperands(
   }
 }
 
-/** a + b with broadcasting. @throws {TypeError} if the shapes do not broadcast */
+/**
+ * a + b with broadcasting.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { add, Tensor } from "@peft/webgpu/tensor";
+ *
+ * await initDevice();
+ *
+ * console.log(await add(Tensor.from([1, 2]), 10).data()); // [11, 12]
+ * ```
+ * @throws {TypeError} if the shapes do not broadcast
+ */
 export function add(a: Operand, b: Operand): Tensor {
   return withOperands("add", a, b, (p, q, shape) => {
     const [aShape, bShape] = [p.shape, q.shape];
@@ -153,7 +263,20 @@ export function add(a: Operand, b: Operand): Tensor {
   });
 }
 
-/** a - b with broadcasting. @throws {TypeError} if the shapes do not broadcast */
+/**
+ * a - b with broadcasting.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { subtract, Tensor } from "@peft/webgpu/tensor";
+ *
+ * await initDevice();
+ *
+ * console.log(await subtract(Tensor.from([5, 6]), Tensor.from([1, 2])).data()); // [4, 4]
+ * ```
+ * @throws {TypeError} if the shapes do not broadcast
+ */
 export function subtract(a: Operand, b: Operand): Tensor {
   return withOperands("subtract", a, b, (p, q, shape) => {
     const [aShape, bShape] = [p.shape, q.shape];
@@ -168,7 +291,20 @@ export function subtract(a: Operand, b: Operand): Tensor {
   });
 }
 
-/** a b elementwise with broadcasting. @throws {TypeError} if the shapes do not broadcast */
+/**
+ * a b elementwise with broadcasting.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { multiply, Tensor } from "@peft/webgpu/tensor";
+ *
+ * await initDevice();
+ *
+ * console.log(await multiply(Tensor.from([[1], [2]]), Tensor.from([3, 4])).data()); // [3, 4, 6, 8]: shapes broadcast
+ * ```
+ * @throws {TypeError} if the shapes do not broadcast
+ */
 export function multiply(a: Operand, b: Operand): Tensor {
   return withOperands("multiply", a, b, (p, q, shape) =>
     record("multiply", {
@@ -182,7 +318,20 @@ export function multiply(a: Operand, b: Operand): Tensor {
     }));
 }
 
-/** a / b elementwise with broadcasting. @throws {TypeError} if the shapes do not broadcast */
+/**
+ * a / b elementwise with broadcasting.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { divide, Tensor } from "@peft/webgpu/tensor";
+ *
+ * await initDevice();
+ *
+ * console.log(await divide(Tensor.from([6, 9]), 3).data()); // [2, 3]
+ * ```
+ * @throws {TypeError} if the shapes do not broadcast
+ */
 export function divide(a: Operand, b: Operand): Tensor {
   return withOperands("divide", a, b, (p, q, shape) =>
     record("divide", {

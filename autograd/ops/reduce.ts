@@ -50,7 +50,19 @@ function reduceLinear(
   });
 }
 
-/** The sum over `axis`. */
+/**
+ * The sum over `axis`.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { sum, Tensor } from "@peft/webgpu/tensor";
+ *
+ * await initDevice();
+ * const x = Tensor.from([[1, 2, 3], [4, 5, 6]]);
+ * console.log(await sum(x, { axis: 1 }).data()); // [6, 15]
+ * ```
+ */
 export function sum(x: Tensor, options: ReduceOptions = {}): Tensor {
   return reduceLinear("sum", x, options, () => 1);
 }
@@ -68,12 +80,36 @@ export function sumSquares(x: Tensor, options: { axis: number }): Tensor {
   return y;
 }
 
-/** The mean over `axis`. */
+/**
+ * The mean over `axis`.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { mean, Tensor } from "@peft/webgpu/tensor";
+ *
+ * await initDevice();
+ * const x = Tensor.from([[1, 2, 3], [4, 5, 6]]);
+ * console.log(await mean(x).data()); // [3.5]
+ * ```
+ */
 export function mean(x: Tensor, options: ReduceOptions = {}): Tensor {
   return reduceLinear("mean", x, options, (count) => 1 / count);
 }
 
-/** The maximum over one axis; NaN if any element is NaN. */
+/**
+ * The maximum over one axis; NaN if any element is NaN.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { max, Tensor } from "@peft/webgpu/tensor";
+ *
+ * await initDevice();
+ * const x = Tensor.from([[1, 2, 3], [4, 5, 6]]);
+ * console.log(await max(x, { axis: 0 }).data()); // [4, 5, 6]
+ * ```
+ */
 export function max(x: Tensor, options: { axis: number; keepDims?: boolean }): Tensor {
   checkFloat("take the maximum of", x);
   const { axes: [axis], result } = plan("take the maximum", x.shape, options);

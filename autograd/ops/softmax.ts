@@ -32,7 +32,19 @@ function rowSoftmax(name: string, x: Tensor, LOG: 0 | 1): Tensor {
   });
 }
 
-/** Softmax over the last axis of x [..., C]; rows sum to 1. */
+/**
+ * Softmax over the last axis of x [..., C]; rows sum to 1.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { softmax, Tensor } from "@peft/webgpu/tensor";
+ *
+ * await initDevice();
+ *
+ * console.log(await softmax(Tensor.from([[0, 0], [1, 1]])).data()); // [0.5, 0.5, 0.5, 0.5]
+ * ```
+ */
 export function softmax(x: Tensor): Tensor {
   return rowSoftmax("softmax", x, 0);
 }

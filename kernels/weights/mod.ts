@@ -50,10 +50,28 @@ export const WEIGHT_FORMATS: Readonly<Record<WeightType, WeightFormat<WeightForm
   ...QUANTIZED,
 };
 
-/** All element types of weights. */
+/**
+ * All element types of weights.
+ *
+ * @example
+ * ```ts
+ * import { WEIGHT_TYPES } from "@peft/webgpu/tensor";
+ *
+ * console.log(WEIGHT_TYPES.includes("nf4")); // true
+ * ```
+ */
 export const WEIGHT_TYPES: readonly WeightType[] = Object.keys(WEIGHT_FORMATS) as WeightType[];
 
-/** Those that weights can be loaded as, whatever their files have. */
+/**
+ * Those that weights can be loaded as, whatever their files have.
+ *
+ * @example
+ * ```ts
+ * import { LOADED_TYPES } from "@peft/webgpu/tensor";
+ *
+ * console.log(LOADED_TYPES); // [ "float32", "float16" ]
+ * ```
+ */
 export const LOADED_TYPES = ["float32", "float16"] as const satisfies readonly WeightType[];
 
 /** Names of all formats. */

@@ -19,7 +19,18 @@ export function conv1d(
   return new Conv1D(weight, source([outFeatures], "zeros", false));
 }
 
-/** @internal A LayerNorm with weights of one and biases of zero. */
+/**
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { layerNorm, Tensor } from "@peft/webgpu/tensor";
+ *
+ * await initDevice();
+ *
+ * console.log(await layerNorm(Tensor.from([[1, 3]]), Tensor.from([1, 1]), Tensor.from([0, 0])).data()); // [-1, 1], nearly
+ * ```
+ * @internal A LayerNorm with weights of one and biases of zero.
+ */
 export function layerNorm(source: ParameterSource, config: GPT2Config): LayerNorm {
   const shape = [config.nEmbd];
   return new LayerNorm(source(shape, "ones", false), source(shape, "zeros", false), config.layerNormEpsilon);

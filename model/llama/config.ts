@@ -169,7 +169,21 @@ function ropeKinds(json: Readonly<Record<string, unknown>>, gemma: boolean): Rop
   return { full, sliding: readRope({}, json.rope_local_base_freq ?? 1e4) };
 }
 
-/** A checked configuration. */
+/**
+ * A checked configuration.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { LlamaConfig, LlamaForCausalLM } from "@peft/webgpu/model";
+ *
+ * const config = new LlamaConfig("llama", {
+ *   ...{ vocabSize: 64, hiddenSize: 32, intermediateSize: 48, numHiddenLayers: 1, numAttentionHeads: 2, numKeyValueHeads: 1 },
+ * });
+ * const model = new LlamaForCausalLM(config, { device: await initDevice(), seed: 1 });
+ * console.log(model.forward({ inputIds: [[1, 2]] }).logits.shape); // [1, 2, 64]
+ * ```
+ */
 export class LlamaConfig implements ModelConfig {
   /** `model_type` of config.json: "llama", "mistral", "qwen2", "qwen3", "gemma3_text" or "smollm3". */
   readonly modelType: LlamaType;

@@ -7,7 +7,18 @@ import { Linear, RMSNorm } from "../../nn/mod.ts";
 import type { ParameterSource } from "../parameter_source.ts";
 import type { LlamaConfig } from "./config.ts";
 
-/** @internal A linear layer, with a bias of zeros or none. */
+/**
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { linear, Tensor } from "@peft/webgpu/tensor";
+ *
+ * await initDevice();
+ * const a = Tensor.from([[1, 2], [3, 4]]);
+ * console.log(await linear(Tensor.from([[1, 1]]), a, Tensor.from([10, 20])).data()); // [14, 26]: x W + b, W as Conv1D has it
+ * ```
+ * @internal A linear layer, with a bias of zeros or none.
+ */
 export function linear(
   source: ParameterSource,
   inFeatures: number,

@@ -14,7 +14,21 @@ import { LlamaModel } from "./decoder.ts";
 import { LLAMA_GGUF } from "./gguf.ts";
 import { VARIANTS } from "./variants.ts";
 
-/** Llama or a relative with a language-model head. */
+/**
+ * Llama or a relative with a language-model head.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { LlamaConfig, LlamaForCausalLM } from "@peft/webgpu/model";
+ *
+ * const config = new LlamaConfig("llama", {
+ *   ...{ vocabSize: 64, hiddenSize: 32, intermediateSize: 48, numHiddenLayers: 1, numAttentionHeads: 2, numKeyValueHeads: 1 },
+ * });
+ * const model = new LlamaForCausalLM(config, { device: await initDevice(), seed: 1 });
+ * console.log(model.forward({ inputIds: [[1, 2]] }).logits.shape); // [1, 2, 64]
+ * ```
+ */
 export class LlamaForCausalLM extends CausalLM<LlamaConfig> {
   /** The stack of blocks. */
   model: LlamaModel;

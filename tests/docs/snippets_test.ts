@@ -290,6 +290,6 @@ Deno.test("the TypeScript of README and pages runs as it stands there", async ()
 Deno.test("the examples in comments run as they stand there", async () => {
   // those of a whole book are for GPT-2 at its real size: their types alone are checked
   const snippets = (await snippetsOfComments()).filter(({ code }) => !/"(?:notes|book)\.txt"/.test(code));
-  assert(snippets.length >= 90, `${snippets.length} examples`);
+  assert(snippets.length >= 150, `${snippets.length} examples`);
   await runAll(snippets);
 });

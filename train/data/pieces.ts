@@ -13,7 +13,20 @@ export interface ExamplePiece {
   readonly learned: boolean;
 }
 
-/** Pieces of an example, neighbours of a kind together. */
+/**
+ * Pieces of an example, neighbours of a kind together.
+ *
+ * @example
+ * ```ts
+ * import { AutoTokenizer } from "@peft/webgpu";
+ * import { piecesOf } from "@peft/webgpu/train";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const inputIds = tokenizer.encode("Who? A dog.");
+ * const labels = inputIds.map((id, i) => i < 2 ? -100 : id);
+ * for (const { text, learned } of piecesOf({ inputIds, labels }, (ids) => tokenizer.decode(ids))) console.log(text, learned);
+ * ```
+ */
 export function piecesOf(
   { inputIds, labels = inputIds }: Example,
   decode: (ids: number[]) => string,

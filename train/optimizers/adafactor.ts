@@ -38,6 +38,22 @@ export interface AdafactorGroup extends Required<AdafactorOptions> {
  *
  * q = g^2 + eps;  r, c: averages of q's rows and columns, decayed by 1 - t^decayRate;
  * u = g / sqrt(r / mean(r)) / sqrt(c);  p = p (1 - lr wd) - lr u / max(1, rms(u) / clipThreshold)
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@peft/webgpu";
+ * import { Adafactor } from "@peft/webgpu/train";
+ *
+ * const model = getPeftModel(
+ *   await AutoModelForCausalLM.fromPretrained("examples/demo/model"),
+ *   new LoraConfig({ targetModules: ["c_attn"] }),
+ * );
+ * const trainable = [...model.parameters()].filter((parameter) => parameter.requiresGrad);
+ * const optimizer = new Adafactor(trainable, { lr: 1e-3 });
+ * model.forward({ inputIds: [[1, 2]], labels: [[1, 2]] }).loss!.backward();
+ * optimizer.step();
+ * optimizer.zeroGrad();
+ * ```
  */
 export class Adafactor extends GroupedOptimizer<AdafactorGroup> {
   /**

@@ -32,6 +32,22 @@ const kind = slotKind(lionRule);
  * p *= 1 - lr wd;  p -= lr sign(beta1 m + (1 - beta1) g);  m = beta2 m + (1 - beta2) g
  *
  * Half of AdamW's state. The state's name is `exp_avg`, as in lion-pytorch (bitsandbytes: `state1`).
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@peft/webgpu";
+ * import { Lion } from "@peft/webgpu/train";
+ *
+ * const model = getPeftModel(
+ *   await AutoModelForCausalLM.fromPretrained("examples/demo/model"),
+ *   new LoraConfig({ targetModules: ["c_attn"] }),
+ * );
+ * const trainable = [...model.parameters()].filter((parameter) => parameter.requiresGrad);
+ * const optimizer = new Lion(trainable, { lr: 3e-5 });
+ * model.forward({ inputIds: [[1, 2]], labels: [[1, 2]] }).loss!.backward();
+ * optimizer.step();
+ * optimizer.zeroGrad();
+ * ```
  */
 export class Lion extends GroupedOptimizer<LionGroup> {
   /**

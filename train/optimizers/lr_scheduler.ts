@@ -39,7 +39,21 @@ export interface LRSchedulerState {
   baseLrs: number[];
 }
 
-/** Sets the learning rates of an optimizer (`torch.optim.lr_scheduler.LambdaLR`). */
+/**
+ * Sets the learning rates of an optimizer (`torch.optim.lr_scheduler.LambdaLR`).
+ *
+ * @example
+ * ```ts
+ * import { AdamW } from "@peft/webgpu";
+ * import { Tensor } from "@peft/webgpu/tensor";
+ * import { LRScheduler } from "@peft/webgpu/train";
+ *
+ * const optimizer = new AdamW([Tensor.from([1], { requiresGrad: true })], { lr: 1 });
+ * const schedule = new LRScheduler(optimizer, (step) => 1 / (1 + step));
+ * schedule.step(); // after each optimizer step
+ * console.log(schedule.getLastLr()); // [ 0.5 ]
+ * ```
+ */
 export class LRScheduler {
   readonly #optimizer: Optimizer;
   readonly #factor: (step: number) => number;

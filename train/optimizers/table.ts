@@ -96,7 +96,16 @@ export const OPTIMIZERS: Readonly<Record<OptimizerName, Entry>> = {
   sgd,
 };
 
-/** Their names. */
+/**
+ * Their names.
+ *
+ * @example
+ * ```ts
+ * import { OPTIMIZER_NAMES } from "@peft/webgpu/train";
+ *
+ * console.log(OPTIMIZER_NAMES.includes("lion")); // true
+ * ```
+ */
 export const OPTIMIZER_NAMES: readonly OptimizerName[] = Object.keys(OPTIMIZERS) as OptimizerName[];
 
 /** A value of a text: JSON, Python's True and False, or numbers in parentheses. */

@@ -77,7 +77,22 @@ export async function readRunLog(path: string): Promise<RunEvent[]> {
   return events;
 }
 
-/** Writes the log of a run; a resumed run continues it from its checkpoint's step. */
+/**
+ * Writes the log of a run; a resumed run continues it from its checkpoint's step.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, AutoTokenizer, TextDataset, Trainer } from "@peft/webgpu";
+ * import { readRunLog, RunLog } from "@peft/webgpu/train";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const trainDataset = TextDataset.fromTexts(["Once upon a time there was a dog."], tokenizer, { blockSize: 8 });
+ * const callbacks = [new RunLog({ folder: "out/log" })];
+ * await new Trainer({ model, trainDataset, callbacks, args: { maxSteps: 2, reportTo: "none" } }).train();
+ * for (const { event, step } of await readRunLog("out/log/run_log.jsonl")) console.log(event, step);
+ * ```
+ */
 export class RunLog implements TrainerCallback {
   readonly #options: RunLogOptions;
   readonly #early: string[] = [];

@@ -89,7 +89,21 @@ function tagOf(name: string, group: "train" | "eval"): string {
   return `${group}/${snakeCase(name).replace(/^eval_/, "")}`;
 }
 
-/** Writes what is logged and evaluated for TensorBoard: `tensorboard --logdir <folder>`. */
+/**
+ * Writes what is logged and evaluated for TensorBoard: `tensorboard --logdir <folder>`.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, AutoTokenizer, TextDataset, Trainer } from "@peft/webgpu";
+ * import { TensorBoardLog } from "@peft/webgpu/train";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const trainDataset = TextDataset.fromTexts(["Once upon a time there was a dog."], tokenizer, { blockSize: 8 });
+ * const callbacks = [new TensorBoardLog("out/runs")]; // tensorboard --logdir out/runs
+ * await new Trainer({ model, trainDataset, args: { maxSteps: 2, reportTo: "none" }, callbacks }).train();
+ * ```
+ */
 export class TensorBoardLog implements TrainerCallback {
   readonly #folder: string | null;
   #path = "";

@@ -24,6 +24,17 @@ export interface TokenLoss {
 
 /**
  * The loss of each token of an example, in eval mode.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, AutoTokenizer } from "@peft/webgpu";
+ * import { tokenLosses } from "@peft/webgpu/train";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const inputIds = tokenizer.encode("Once upon a time");
+ * for (const { text, loss } of await tokenLosses(model, { inputIds }, (ids) => tokenizer.decode(ids))) console.log(text, loss);
+ * ```
  * @throws {TypeError} for a model that gives no log-probabilities
  */
 export async function tokenLosses(
