@@ -65,8 +65,11 @@ function refuse(given: string, wanted: string): never {
 
 function parseAddress(text: string): Address {
   const scheme = /^[a-z]+:(?=\/\/)/.exec(text)?.[0] ?? "";
-  // URL knows no hosts of unknown schemes
-  const url = URL.parse(text.replace(/^[a-z]+:(?=\/\/)/, scheme === "wss:" ? "https:" : "http:"));
+  let url: URL | null = null;
+  try {
+    // URL knows no hosts of unknown schemes
+    url = new URL(text.replace(/^[a-z]+:(?=\/\/)/, scheme === "wss:" ? "https:" : "http:"));
+  } catch { /* refused below */ }
   if (url === null || url.hostname === "" || !SCHEMES.includes(scheme)) {
     return refuse(text, `an address that begins with ${SCHEMES.map((name) => `${name}//`).join(", ")}`);
   }
