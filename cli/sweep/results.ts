@@ -75,19 +75,18 @@ async function curvesOf(store: ObjectStore, trials: readonly TrialStatus[]): Pro
   return found;
 }
 
-/** Colours of curves, by a trial's rank: the best stand out. */
+/** Colours of curves, by a trial's rank: the best one's is red, those of the others go from blue to violet. */
 const colourOf = (rank: number, count: number) =>
-  rank === 0 ? "var(--held-out)" : `hsl(${Math.round(200 + 140 * rank / Math.max(1, count - 1))} 45% 55%)`;
+  rank === 0 ? "var(--held-out)" : `hsl(${Math.round(195 + 100 * rank / Math.max(1, count - 1))} 50% 55%)`;
 
-/** Charts of every number that was logged. */
+/** Fields whose charts are as wide as the page. */
+const WIDE = ["loss", "evalLoss"];
+
+/** Charts of every number that was logged more than once. */
 function charts(curves: ReadonlyMap<number, Curves>, order: readonly number[]): string[] {
-  const names = [...new Set([...curves.values()].flatMap((one) => Object.keys(one)))];
-  const first = ["loss", "evalLoss"];
-  const sorted = [
-    ...first.filter((name) => names.includes(name)),
-    ...names.filter((name) => !first.includes(name)),
-  ];
-  return sorted.map((name, i) => {
+  const names = new Set([...curves.values()].flatMap((one) => Object.keys(one)));
+  const drawn = [...names].filter((name) => [...curves.values()].some((one) => (one[name]?.length ?? 0) > 1));
+  const draw = (name: string) => {
     const series = order.flatMap((trial, rank): Series[] => {
       const points = curves.get(trial)?.[name];
       if (!points) return [];
@@ -98,9 +97,16 @@ function charts(curves: ReadonlyMap<number, Curves>, order: readonly number[]): 
         dots: points.length < 4,
       }];
     });
-    const size = i < 2 ? { width: 940, height: 340 } : {};
+    const size = WIDE.includes(name) ? { width: 940, height: 340 } : {};
     return figure({ title: `${name} by trial`, unit: "", series: series.reverse(), ...size }); // the best on top
-  });
+  };
+  const isWide = (name: string) => WIDE.includes(name);
+  return [
+    ...WIDE.filter((name) => drawn.includes(name)).map(draw),
+    `<div class="charts">`,
+    ...drawn.filter((name) => !isWide(name)).map(draw),
+    `</div>`,
+  ];
 }
 
 /** Writes all that a sweep leaves into a folder. */

@@ -76,7 +76,7 @@ Deno.test("sweep without a broker trains what finetune does, keeps the best, and
       "sweep.json",
     ]);
     const page = await Deno.readTextFile(`${output}/report.html`);
-    assertMatch(page, /loss by trial[^]*evalLoss by trial/);
+    assertMatch(page, /loss by trial[^]*gradNorm by trial/);
     assertEquals(page.match(/<td>trained<\/td>/g)?.length, 4);
   }));
 
