@@ -3,7 +3,7 @@
  * @module
  */
 
-import { VERSION } from "@peft/webgpu";
+import { initDevice, VERSION } from "@peft/webgpu";
 import { number, text } from "../../options/rules.ts";
 import { BROKER_FLAGS, openBroker } from "../broker_flags.ts";
 import type { Command } from "../command.ts";
@@ -65,12 +65,14 @@ export const worker: Command<typeof flags> = {
     const name = workerName();
     const broker = await openBroker("worker", values, name);
     const metrics = new WorkerMetrics();
-    const stopMetrics = values.metrics === undefined
-      ? null
-      : serveMetrics(metrics.registry, values.metrics, values["metrics-host"]);
+    let stopMetrics: (() => Promise<void>) | null = null;
     const work = values.work ?? await Deno.makeTempDir({ prefix: "peft_worker_" });
-    console.log(`worker ${name} waits for jobs at ${broker.name}`);
     try {
+      if (values.metrics !== undefined) {
+        stopMetrics = serveMetrics(metrics.registry, values.metrics, values["metrics-host"]);
+      }
+      const { adapterName } = await initDevice(); // without one no trial could run here
+      console.log(`worker ${name} on ${adapterName} waits for jobs at ${broker.name}`);
       await interruptible(
         "stopping: the trial is given back with a checkpoint; press Ctrl-C again to stop at once",
         (signal) =>
