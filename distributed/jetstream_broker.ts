@@ -74,7 +74,11 @@ const delivery = (message: JsMsg, prefix: string): Delivery => ({
   id: message.subject.slice(prefix.length),
   body: message.data,
   attempt: message.info.deliveryCount,
-  working: () => message.working(),
+  working() {
+    try {
+      message.working();
+    } catch { /* the connection was closed: the job is another's soon */ }
+  },
   // without an answer the job would come again, which its result, written before, makes harmless
   ack: async () => void await ask("end a job", () => message.ackAck()),
   release: (delayMs = 0) => Promise.resolve(message.nak(delayMs)),

@@ -224,10 +224,8 @@ export async function runTrial(
     ...rest,
   });
   const finish = async (found: TrialResult) => {
-    await keep(
-      async () => void await sweep.records.create(resultKey(id), JSON.stringify(found)), // the first one stays
-      ...[job, hold, worker] as const,
-    );
+    const text = JSON.stringify(found);
+    await keep(async () => void await sweep.records.create(resultKey(id), text), job, hold, worker); // the first stays
     await delivery.ack().catch((error) =>
       worker.say(`trial ${job.trial} is done, and comes again: ${error.message}`)
     );
