@@ -32,7 +32,8 @@ export type MatmulTarget = Pick<Device, "limits" | "profile" | "dispatch">;
 
 /**
  * K steps of one launch where a driver silently stops a shader at 65,535 loop iterations: 16,384 iterations of the
- * register tiles, which take 4 steps each. The shared tiles, which take 1 step each and load in between, get half as many.
+ * register tiles, which take 4 steps each, and 27,000 with inner loops over blocks of few bits. The shared tiles, which
+ * take 1 step each and load in between, get half as many.
  */
 const MAX_K = 65536;
 /** The same for shared tiles, and for all products of a joint launch together. */

@@ -268,6 +268,15 @@ Deno.test("selectMatmul() lets the threads of a subgroup share loads on software
     selectMatmul({ ...facts, subgroupSize: 4 }, { layout: "nt", M: 64, N: 64, K: 64, batch: 1 }).lanesN,
     4,
   );
+  const fewBits = (layout: MatmulLayout, M: number, K: number) => {
+    const tile = selectMatmul(facts, { layout, M, N: 768, K, batch: 1, weight: "nf4" });
+    return [tile.tileM, tile.tileN, tile.lanesM, tile.lanesN, tile.lanesK, tile.broadcast];
+  };
+  assertEquals(fewBits("nt", 1, 768), [1, 4, 1, 8, 1, true]);
+  assertEquals(fewBits("nn", 1, 768), [1, 64, 1, 1, 8, true]); // steps of the sum between the threads
+  assertEquals(fewBits("nt", 512, 768), [32, 8, 1, 8, 1, true]);
+  assertEquals(fewBits("nn", 512, 768), [4, 64, 8, 1, 1, true]); // decoded between the threads
+  assertEquals(fewBits("nn", 512, 770), [32, 8, 1, 8, 1, true]); // not for a rest of steps
   for (const layout of LAYOUTS) {
     await check({ layout, M: 64, N: 192, K: 576 });
     await check({ layout, M: 49, N: 576, K: 153, bias: true });

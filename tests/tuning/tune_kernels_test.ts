@@ -253,6 +253,10 @@ Deno.test("loadTuning() ignores what is for another adapter, driver or version, 
       textWith(device, { [key]: { ...PICK, lanesN: 16, broadcast: true } }),
       /threads of a subgroup, received 16/,
     ],
+    [ // as many threads as a subgroup has, for two tiles
+      textWith(device, { [key]: { ...PICK, lanesM: 1, lanesN: 2, lanesK: 4, broadcast: true } }),
+      /threads of a subgroup, received 8/,
+    ],
     [
       textWith(device, { [key]: [] }),
       /the pick of "matmul nn f32 M5 N5 K5" must be an object, received \[\]/,
