@@ -31,9 +31,8 @@ import { noteChoice, picksOf } from "../picks.ts";
 export type MatmulTarget = Pick<Device, "limits" | "profile" | "dispatch">;
 
 /**
- * K steps of one launch where a driver silently stops a shader at 65,535 loop iterations: 16,384 iterations of the
- * register tiles, which take 4 steps each, and 27,000 with inner loops over blocks of few bits. The shared tiles, which
- * take 1 step each and load in between, get half as many.
+ * K steps of one launch where a driver silently stops a shader at 65,535 loop iterations: register tiles run 16,384, of 4
+ * steps each (27,000 with the inner loops of few-bit formats). Shared tiles, of 1 step and loads each, get half as many.
  */
 const MAX_K = 65536;
 /** The same for shared tiles, and for all products of a joint launch together. */
