@@ -64,6 +64,14 @@ parameters:
     await assertRejects(() => readSweep(`${folder}/none.yaml`), UsageError, "there is no such file");
   }));
 
+Deno.test("the sweep of docs/machines.md is the one in examples/, and is right", async () => {
+  const path = "examples/demo/sweep.yaml";
+  const [, shown] = /^```yaml\n([^]*?)^```$/m.exec(await Deno.readTextFile("docs/machines.md"))!;
+  assertEquals(shown, await Deno.readTextFile(path));
+  const { name, trials, metric } = await readSweep(path);
+  assertEquals([name, trials.length, metric], ["pirate", 6, { name: "evalLoss", goal: "minimize" }]);
+});
+
 Deno.test("planSweep() checks flags together, each mistake once with the trial that has it", () => {
   const parameters = { ...lr({ values: [1e-3, 1e-2] }), method: { values: ["lora", "ia3"] } };
   assertEquals(problemsOf({ method: "grid", finetune: { ...FINETUNE, rank: 4 }, parameters }), [

@@ -151,15 +151,20 @@ Deno.test({
           name.startsWith(`trial-${trial}/checkpoints/`) && name.endsWith("manifest.json")
         );
       };
-      await until("both workers have checkpoints", async () =>
-        await hasCheckpoint(0) && await hasCheckpoint(1));
+      /** Whether a worker is amid a trial that has a checkpoint. */
+      const isAmid = async ({ text }: WorkerProcess) => {
+        const last = text.split("\n").findLast((line) => /^trial \d+: /.test(line)) ?? "";
+        const [, trial] = /^trial (\d+): (?:begins|goes on)/.exec(last) ?? [];
+        return trial !== undefined && await hasCheckpoint(Number(trial));
+      };
+      await until("one is amid a trial", () => isAmid(workers[0]));
       assertEquals((await workers[0].end("SIGKILL")).signal, "SIGKILL");
+      await until("the other is amid a trial", () => isAmid(workers[1]));
       const left = await workers[1].end("SIGTERM");
       assertEquals(left.code, 0, workers[1].text);
       assertMatch(workers[1].text, /trial \d: given back/);
       const late = new WorkerProcess("--sweep", "tiny", ...args);
-      await until("a trial is taken over", () =>
-        /trial \d: goes on from step \d+/.test(late.text));
+      await until("a trial is taken over", () => /trial \d: goes on from step \d+/.test(late.text));
       await server.stop();
       const absent = new WorkerProcess(...args);
       assertEquals((await absent.status()).code, 1);
