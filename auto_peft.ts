@@ -4,7 +4,7 @@
  */
 
 import type { FolderInput } from "./io/file_source.ts";
-import { nameOfFolder } from "./io/hub.ts";
+import { nameOfFolder } from "./io/model_folder.ts";
 import {
   AutoModelForCausalLM,
   type CausalLM,

@@ -5,7 +5,9 @@
 import {
   fitsFormat,
   formatBytes,
+  isQuantized,
   WEIGHT_FORMATS,
+  WEIGHT_TYPES,
   type WeightArray,
   type WeightFormat,
   type WeightFormatName,
@@ -58,6 +60,16 @@ export function storageRule(dtype: WeightType): string {
   return WEIGHT_FORMATS[dtype].rule;
 }
 
+/** Loads how weights of few bits are read, which a bundle leaves out until a model has some. */
+export async function loadQuantizedFormats(): Promise<void> {
+  await Promise.all([
+    import("../kernels/weights/gguf.ts"),
+    import("../kernels/weights/bitsandbytes.ts"),
+    import("../kernels/matmul_grouped.ts"),
+    import("../kernels/matmul_decoded.ts"),
+  ]);
+}
+
 type ArrayName = WeightArray | "Int32Array";
 
 const ARRAYS = { Float32Array, Int32Array, Uint32Array, Uint16Array, Uint8Array } as const satisfies Record<
@@ -78,7 +90,7 @@ export function dtypeOfArray(data: ArrayBufferView): DType | null {
   if (data instanceof Uint8Array) return null;
   const types = [
     ...Object.entries(INTEGERS),
-    ...Object.entries(WEIGHT_FORMATS).map(([t, f]) => [t, f.array]),
+    ...WEIGHT_TYPES.filter((type) => !isQuantized(type)).map((type) => [type, WEIGHT_FORMATS[type].array]),
   ];
   for (const [dtype, name] of types) if (data instanceof ARRAYS[name as ArrayName]) return dtype as DType;
   return null;

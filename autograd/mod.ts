@@ -10,12 +10,14 @@ export {
   bytesOf,
   type DType,
   isPacked,
+  loadQuantizedFormats,
   storageRule,
   storageType,
   type TensorData,
   viewAs,
   weightFormat,
 } from "./dtype.ts";
+export { loadAttention } from "../kernels/attention.ts";
 export type { FusedActivationName } from "../kernels/fused_activations.ts";
 export {
   type BitsandbytesFormatName,

@@ -11,7 +11,7 @@ import { AutoModelForCausalLM, type CausalLM, GPT2Config, GPT2LMHeadModel } from
 import { hubFormat } from "../peft/bottleneck/bottleneck_format.ts";
 import type { PeftConfig } from "../peft/config/peft_config.ts";
 import { readAdapterConfig } from "../peft/files/adapter_files.ts";
-import { isPromptLearning } from "../peft/virtual_tokens/prompt_learning.ts";
+import { isPromptLearning } from "../peft/virtual_tokens/virtual_token_types.ts";
 import {
   AdaLoraConfig,
   BitFitConfig,

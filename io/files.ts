@@ -5,7 +5,7 @@
  * @module
  */
 import { host, isNotFound } from "./_node.ts";
-import { type Bytes, checkRange, type FileSource, type FolderSource } from "./file_source.ts";
+import { type Bytes, checkRange, type FileSource } from "./file_source.ts";
 import { checkRelativePath, quote } from "./relative_path.ts";
 
 /** Reads are cut to this size, because one system call takes at most 2 GiB. */
@@ -217,28 +217,30 @@ async function linkRoot(folder: string): Promise<string> {
   return isSnapshot ? repository : real;
 }
 
-/** A folder on disk. A folder that is not there has no files. */
-export function openFolderAt(folder: string): FolderSource {
-  return {
-    name: folder,
-    async open(name, options = {}) {
-      checkRelativePath(name, `open a file of ${quote(folder)}`);
-      const { fs, path } = await host();
-      const full = path.join(folder, name);
-      if ((await kindOf(full)) === undefined) return undefined;
-      if (options.inside) {
-        const root = await linkRoot(folder);
-        const real = await fs.realpath(full);
-        if (!real.startsWith(root + path.sep)) {
-          throw new RangeError(
-            `Cannot open ${quote(full)}: the file must be inside ${
-              quote(folder)
-            }, received a link that leads out of it`,
-          );
-        }
-      }
-      return await openForRead(full);
-    },
-    list: () => listDirectory(folder),
-  };
+/**
+ * A file of a folder on disk; undefined where there is none.
+ *
+ * @param options `inside`: refuse a link that leads out of the folder.
+ */
+export async function openInFolder(
+  folder: string,
+  name: string,
+  options: { inside?: boolean } = {},
+): Promise<FileSource | undefined> {
+  checkRelativePath(name, `open a file of ${quote(folder)}`);
+  const { fs, path } = await host();
+  const full = path.join(folder, name);
+  if ((await kindOf(full)) === undefined) return undefined;
+  if (options.inside) {
+    const root = await linkRoot(folder);
+    const real = await fs.realpath(full);
+    if (!real.startsWith(root + path.sep)) {
+      throw new RangeError(
+        `Cannot open ${quote(full)}: the file must be inside ${
+          quote(folder)
+        }, received a link that leads out of it`,
+      );
+    }
+  }
+  return await openForRead(full);
 }

@@ -7,7 +7,7 @@ import { host } from "./_node.ts";
 import { type Chunks, writeFileAtomic } from "./atomic_file.ts";
 import type { FileSource, MemoryFolder } from "./file_source.ts";
 import { collectChunks, type FolderStore, isFolderStore } from "./folder_store.ts";
-import { joinPath, makeDirectory, openFolderAt } from "./files.ts";
+import { joinPath, makeDirectory, openInFolder } from "./files.ts";
 import { readAll } from "./open_file.ts";
 import { checkRelativePath, quote } from "./relative_path.ts";
 
@@ -55,7 +55,7 @@ function diskTarget(folder: string): FolderTarget {
       await makeDirectory(folder);
       await writeFileAtomic(await joinPath(folder, path), chunks);
     },
-    readText: async (path) => await textOf(await openFolderAt(folder).open(path)),
+    readText: async (path) => await textOf(await openInFolder(folder, path)),
     async remove(path) {
       const { fs } = await host();
       await fs.rm(await joinPath(folder, checkRelativePath(path, `remove from ${quote(folder)}`)), {

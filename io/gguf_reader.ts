@@ -11,7 +11,7 @@ import {
   HeaderIsLonger,
   parseGgufHeader,
 } from "./gguf_header.ts";
-import { isWebAddress, openFile } from "./open_file.ts";
+import { openFile } from "./open_file.ts";
 import { TensorFile } from "./tensor_file.ts";
 
 /** Bytes that are read for the header at first; twice as many each time it is longer. */
@@ -36,18 +36,6 @@ export class GgufFile extends TensorFile<GgufTensorInfo> {
   get tensors(): ReadonlyMap<string, GgufTensorInfo> {
     return this.#header.tensors;
   }
-}
-
-/** Whether a file's name says that it is a GGUF file. */
-export function isGgufName(name: string): boolean {
-  return /\.gguf$/i.test(name);
-}
-
-/** Whether an input is one GGUF file, by its name or because it is a file at all, and no folder or hub id. */
-export function isGgufFile(input: unknown): input is FileInput {
-  if (typeof input === "string") return isGgufName(isWebAddress(input) ? input.split(/[?#]/)[0] : input);
-  if (input instanceof URL) return isGgufName(input.pathname);
-  return input instanceof Blob || input instanceof Uint8Array || input instanceof ArrayBuffer;
 }
 
 /**

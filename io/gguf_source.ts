@@ -5,19 +5,12 @@
  * @module
  */
 import type { FileInput, FolderInput, FolderSource } from "./file_source.ts";
-import { isDirectory, joinPath } from "./files.ts";
-import { isGgufFile, isGgufName } from "./gguf_reader.ts";
-import {
-  HubError,
-  type HubOptions,
-  isHubId,
-  listModelFiles,
-  nameOfFolder,
-  resolveCheckpointFolder,
-  resolveModelFolder,
-  type ResolveOptions,
-} from "./hub.ts";
-import { isWebAddress, openFolder } from "./open_file.ts";
+import { isGgufFile, isGgufName } from "./gguf_names.ts";
+import type { HubOptions, ResolveOptions } from "./hub.ts";
+import { HubError } from "./hub_errors.ts";
+import { isHubId } from "./hub_id.ts";
+import { isPathOrHubId, nameOfFolder, resolveCheckpointFolder } from "./model_folder.ts";
+import { openFolder } from "./open_file.ts";
 import { checkRelativePath, quote } from "./relative_path.ts";
 
 /** Options of what may load a GGUF file. */
@@ -39,7 +32,9 @@ const MOST_NAMES = 12;
 
 /** Whether an input is a hub id, and no folder on disk. */
 async function isOnHub(input: FolderInput): Promise<boolean> {
-  return typeof input === "string" && !isWebAddress(input) && isHubId(input) && !await isDirectory(input);
+  if (!isPathOrHubId(input) || !isHubId(input)) return false;
+  const { isDirectory } = await import("./files.ts");
+  return !await isDirectory(input);
 }
 
 /**
@@ -65,7 +60,11 @@ export async function givenGguf(
   if (ggufFile === undefined) return undefined;
   const folder = input as FolderInput;
   checkRelativePath(ggufFile, "load a GGUF file");
-  if (typeof folder === "string" && !isWebAddress(folder)) {
+  if (isPathOrHubId(folder)) {
+    const [{ joinPath }, { resolveModelFolder }] = await Promise.all([
+      import("./files.ts"),
+      import("./hub.ts"),
+    ]);
     const files = [ggufFile];
     const resolved = await resolveModelFolder(folder, { ...hub, files });
     if (resolved !== folder) return { file: await joinPath(resolved, ggufFile), hubId: folder };
@@ -87,6 +86,7 @@ export async function onlyGguf(input: FolderInput, options: HubOptions): Promise
   let names: readonly string[] | undefined;
   if (await isOnHub(input)) {
     try {
+      const { listModelFiles } = await import("./hub.ts");
       names = await listModelFiles(input as string, options);
     } catch (error) {
       if (error instanceof HubError) return undefined; // the caller has a better message

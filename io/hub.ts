@@ -12,8 +12,9 @@ import { downloadBlob, hasBlob, type HubProgress } from "./hub_download.ts";
 import { HubError } from "./hub_errors.ts";
 import type { HubConnection, HubTimeouts } from "./hub_fetch.ts";
 import { type JsonObject, readJsonFrom } from "./json.ts";
-import { isWebAddress, openFolder } from "./open_file.ts";
-import type { FolderInput, FolderSource } from "./file_source.ts";
+import { isHubId } from "./hub_id.ts";
+import { openFolder } from "./open_file.ts";
+import type { FolderSource } from "./file_source.ts";
 import { checkRelativePath, quote } from "./relative_path.ts";
 
 export { HubError, type HubProgress, type HubTimeouts };
@@ -62,12 +63,6 @@ export interface ResolveOptions extends HubOptions {
 /** True for strings that can only be meant as paths: hub ids have at most one slash and start with a letter or digit. */
 function looksLikePath(id: string): boolean {
   return /^[./~]|^[a-z]:|\\/i.test(id) || id.split("/").length > 2 || id.endsWith("/");
-}
-
-/** Whether a text has the form of a hub id. Source: validate_repo_id in huggingface_hub. */
-export function isHubId(id: string): boolean {
-  return /^[A-Za-z0-9][\w.-]*(\/[\w.-]+)?$/.test(id) && id.length <= 96 &&
-    !/--|\.\.|[.-](\/|$)|\/[.-]|\.git$/.test(id);
 }
 
 /** A connection to the hub of the options, of HF_ENDPOINT, or the public one. @throws {RangeError} for a token that is none */
@@ -248,21 +243,6 @@ export async function listModelFiles(id: string, options: HubOptions = {}): Prom
   }
 }
 
-/** What messages and model cards call an input: a path, id or address as given, else the source's name. */
-export function nameOfFolder(input: FolderInput): string {
-  return typeof input === "string" ? input : openFolder(input).name;
-}
-
-/**
- * {@linkcode resolveModelFolder} for any input: only a path or hub id is looked up, everything else is opened as it is.
- *
- * @throws as {@linkcode resolveModelFolder}, and Error where a hub id is given in a runtime without a file system
- */
-export async function resolveFolder(input: FolderInput, options: ResolveOptions = {}): Promise<FolderSource> {
-  if (typeof input !== "string" || isWebAddress(input)) return openFolder(input);
-  return openFolder(await resolveModelFolder(input, options));
-}
-
 /**
  * {@linkcode resolveModelFolder} for a model's configuration and weights: `config.json`, and `model.safetensors` or all
  * shards that its index lists.
@@ -270,12 +250,10 @@ export async function resolveFolder(input: FolderInput, options: ResolveOptions 
  * @param options `files` and `optionalFiles` are taken in addition.
  * @throws as {@linkcode resolveModelFolder}, and SafetensorsError when the index is not valid.
  */
-export async function resolveCheckpointFolder(
-  input: FolderInput,
+export async function resolveModelCheckpoint(
+  idOrDir: string,
   options: ResolveOptions = {},
 ): Promise<FolderSource> {
-  if (typeof input !== "string" || isWebAddress(input)) return openFolder(input);
-  const idOrDir = input;
   const files = [CONFIG, ...options.files ?? []];
   const index = "model.safetensors.index.json";
   const optionalFiles = [

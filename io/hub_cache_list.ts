@@ -4,7 +4,7 @@
  * @module
  */
 import { host, isNotFound } from "./_node.ts";
-import { isHubId } from "./hub.ts";
+import { isHubId } from "./hub_id.ts";
 import { defaultCacheDir, ModelCache } from "./hub_cache.ts";
 import { quote } from "./relative_path.ts";
 

@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { type HubOptions, isHubId, listModelFiles, resolveModelFolder } from "./hub.ts";
+import { type HubOptions, listModelFiles, resolveModelFolder } from "./hub.ts";
+import { isHubId } from "./hub_id.ts";
 import { HubError } from "./hub_errors.ts";
 import { quote } from "./relative_path.ts";
 

@@ -6,8 +6,9 @@
  */
 import type { FolderSource } from "./file_source.ts";
 import type { FolderStore } from "./folder_store.ts";
-import { isGgufName } from "./gguf_reader.ts";
-import { type HubOptions, isHubId } from "./hub.ts";
+import { isGgufName } from "./gguf_names.ts";
+import type { HubOptions } from "./hub.ts";
+import { isHubId } from "./hub_id.ts";
 import { askHub } from "./hub_api.ts";
 import { cleanToken, isCommit } from "./hub_cache.ts";
 import { HubError } from "./hub_errors.ts";

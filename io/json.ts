@@ -5,7 +5,6 @@
  */
 import type { FileInput, FileSource, FolderSource } from "./file_source.ts";
 import { openFile } from "./open_file.ts";
-import { writeFileAtomic } from "./atomic_file.ts";
 import { quote } from "./relative_path.ts";
 
 /** The default limit of {@linkcode readJson}: 10 MiB. */
@@ -116,5 +115,6 @@ export async function readJsonFrom(
 
 /** Writes a value as JSON with two spaces and a final newline, crash-safe, as Hugging Face's writers do. */
 export async function writeJson(path: string, value: unknown): Promise<void> {
+  const { writeFileAtomic } = await import("./atomic_file.ts");
   await writeFileAtomic(path, `${JSON.stringify(value, null, 2)}\n`);
 }

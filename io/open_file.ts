@@ -14,9 +14,7 @@ import {
   type MemoryFolder,
   memorySource,
 } from "./file_source.ts";
-import { openFolderAt, openForRead } from "./files.ts";
 import { checkRelativePath, quote } from "./relative_path.ts";
-import { urlFile } from "./url_file.ts";
 
 /** The path of a `file:` URL. */
 function pathOf(url: URL): string {
@@ -28,14 +26,39 @@ function nameOfBytes(input: FileInput): string {
   return input instanceof Blob && "name" in input ? String(input.name) : "bytes in memory";
 }
 
+async function openPath(path: string): Promise<FileSource> {
+  const { openForRead } = await import("./files.ts");
+  return await openForRead(path);
+}
+
+async function openAddress(address: string | URL): Promise<FileSource> {
+  const { urlFile } = await import("./url_file.ts");
+  return await urlFile(address);
+}
+
+/** A folder on disk. A folder that is not there has no files. */
+function pathFolder(folder: string): FolderSource {
+  return {
+    name: folder,
+    async open(name, options) {
+      const { openInFolder } = await import("./files.ts");
+      return await openInFolder(folder, name, options);
+    },
+    async list() {
+      const { listDirectory } = await import("./files.ts");
+      return await listDirectory(folder);
+    },
+  };
+}
+
 /**
  * Opens a path, a URL, bytes, a Blob or an already open source. Reads of memory return views, not copies.
  *
  * @param name what messages call bytes and Blobs; default a file's own name.
  */
 export function openFile(input: FileInput, name: string = nameOfBytes(input)): Promise<FileSource> {
-  if (typeof input === "string") return isWebAddress(input) ? urlFile(input) : openForRead(input);
-  if (input instanceof URL) return input.protocol === "file:" ? openForRead(pathOf(input)) : urlFile(input);
+  if (typeof input === "string") return isWebAddress(input) ? openAddress(input) : openPath(input);
+  if (input instanceof URL) return input.protocol === "file:" ? openPath(pathOf(input)) : openAddress(input);
   if (input instanceof Uint8Array) {
     const { buffer, byteOffset, length } = input;
     const own = buffer instanceof ArrayBuffer
@@ -69,10 +92,10 @@ export function isWebAddress(text: string): boolean {
  * @throws {TypeError} for anything else
  */
 export function openFolder(input: FolderInput): FolderSource {
-  if (typeof input === "string") return isWebAddress(input) ? urlFolder(input) : openFolderAt(input);
+  if (typeof input === "string") return isWebAddress(input) ? urlFolder(input) : pathFolder(input);
   if (input instanceof URL) {
     if (input.protocol !== "file:") return urlFolder(input);
-    return openFolderAt(pathOf(input));
+    return pathFolder(pathOf(input));
   }
   if (typeof input === "object" && input !== null) {
     if ("open" in input && typeof input.open === "function") return input;

@@ -11,7 +11,6 @@ import { backwardKeyValueBody, backwardQueryBody } from "./attention_backward.ts
 import { forwardBody } from "./attention_forward.ts";
 import { type AttentionBodies, attentionProgram, type AttentionStage } from "./attention_program.ts";
 import { SUBGROUP_BODIES } from "./attention_subgroup.ts";
-import { fitsSubgroup } from "./attention_subgroup_loops.ts";
 import { TILE_BODIES } from "./attention_tile.ts";
 import { PHILOX_LOOP } from "./snippets.ts";
 import { type AttentionKernel, type AttentionKernelOptions, attentionName } from "./attention_options.ts";
@@ -45,20 +44,29 @@ export interface AttentionChoice {
 
 const made = new Map<string, AttentionKernel>();
 
-const BODIES: Readonly<Record<AttentionChoice["variant"], AttentionBodies>> = {
-  registers: {
+const BODIES: Readonly<Record<AttentionChoice["variant"], () => AttentionBodies>> = {
+  registers: () => ({
     forward: forwardBody,
     backwardQuery: backwardQueryBody,
     backwardKeyValue: backwardKeyValueBody,
-  },
-  tile: TILE_BODIES,
-  subgroup: SUBGROUP_BODIES,
+  }),
+  tile: () => TILE_BODIES,
+  subgroup: () => SUBGROUP_BODIES,
 };
+
+/** Loads the programs of the designs that serve an adapter, of which a bundle has none at first. */
+export async function loadAttention({ kind, subgroupSize }: AdapterFacts): Promise<void> {
+  if (kind === "hardware") await import("./attention_forward.ts");
+  else {
+    await import("./attention_tile.ts");
+    if (subgroupSize >= LEAST_SUBGROUP) await import("./attention_subgroup.ts");
+  }
+}
 
 function once(stage: AttentionStage, options: AttentionKernelOptions): AttentionKernel {
   const name = attentionName(stage, options);
   let kernel = made.get(name);
-  if (!kernel) made.set(name, kernel = attentionProgram(stage, options, BODIES[options.variant]));
+  if (!kernel) made.set(name, kernel = attentionProgram(stage, options, BODIES[options.variant]()));
   return kernel;
 }
 
@@ -133,6 +141,14 @@ const REGISTERS: AttentionChoice = {
 const MANY_QUERIES = 64;
 /** Threads from which it serves: with SwiftShader's four the first training step did not end within a minute. */
 const LEAST_SUBGROUP = 8;
+
+/** Most groups of four channels that a thread has: more take long to compile. */
+const MOST_GROUPS = 4;
+
+/** Whether a head size can be divided among the threads. */
+function fitsSubgroup(headSize: number, threads: number): boolean {
+  return headSize % (4 * threads) === 0 && headSize <= 4 * threads * MOST_GROUPS;
+}
 
 /** Whether a choice can serve a call; `tile` serves all. */
 export function servesAttention(

@@ -120,6 +120,9 @@ export function attentionName(stage: string, options: AttentionKernelOptions): s
   return parts.join(".");
 }
 
+/** Keys (or queries) that a block of rows takes at a time (`tile`): two groups of four that share a draw of dropout. */
+export const STEP = 8;
+
 /** The numbers from 0 to count - 1. */
 export function range(count: number): number[] {
   return Array.from({ length: count }, (_, index) => index);

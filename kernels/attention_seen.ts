@@ -7,8 +7,7 @@
  * never fall, and whole steps outside are left out. The highest bit of a word hides its position as a key.
  * @module
  */
-import { type AttentionKernelOptions, range } from "./attention_options.ts";
-import { STEP } from "./attention_tile_loops.ts";
+import { type AttentionKernelOptions, range, STEP } from "./attention_options.ts";
 
 /** Whether the mask shows key `j`, as a condition that continues `true`. */
 export function shownKey({ mask, documents }: AttentionKernelOptions, j: string): string {

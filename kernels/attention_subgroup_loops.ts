@@ -8,14 +8,7 @@ import { shareItems } from "./subgroup_items.ts";
 
 /** Columns that a thread has in a step. */
 export const COLUMNS = 2;
-/** Most groups of four channels that a thread has: more take long to compile. */
-const MOST_GROUPS = 4;
 const names = "xyzw";
-
-/** Whether a head size can be divided among the threads. */
-export function fitsSubgroup(headSize: number, threads: number): boolean {
-  return headSize % (4 * threads) === 0 && headSize <= 4 * threads * MOST_GROUPS;
-}
 
 /** Entry r of rows kept as vec4f, `<name>_<r / 4>`. */
 export const ofRow = (name: string, r: number) => `${name}_${r >> 2}.${names[r & 3]}`;

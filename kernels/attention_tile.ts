@@ -7,7 +7,7 @@
  * same block of different heads: they work equally long under the causal mask.
  * @module
  */
-import { type AttentionKernelOptions, range } from "./attention_options.ts";
+import { type AttentionKernelOptions, range, STEP } from "./attention_options.ts";
 import { queryHeads } from "./attention_places.ts";
 import type { AttentionBodies } from "./attention_program.ts";
 import {
@@ -18,7 +18,7 @@ import {
   shownKey,
   validQueryRows,
 } from "./attention_seen.ts";
-import { growLoop, keepLoop, keepVector, product, scoreLoop, STEP, zero } from "./attention_tile_loops.ts";
+import { growLoop, keepLoop, keepVector, product, scoreLoop, zero } from "./attention_tile_loops.ts";
 
 function queryRows(options: AttentionKernelOptions): string[] {
   return range(options.rows).flatMap((r) => [

@@ -3,10 +3,8 @@
  * that grow by a step, and dropout's draws for a step.
  * @module
  */
-import { type AttentionKernelOptions, range } from "./attention_options.ts";
+import { type AttentionKernelOptions, range, STEP } from "./attention_options.ts";
 
-/** Keys (or queries) that a block of rows takes at a time; two groups of four that share a draw of dropout. */
-export const STEP = 8;
 const names = "xyzw";
 /** Component of the vec4f that holds entry `e` of a step. */
 const entry = (prefix: string, e: number) => `${prefix}_${e >> 2}.${names[e & 3]}`;

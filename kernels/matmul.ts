@@ -47,8 +47,8 @@ export type {
   MatmulVectorAccess,
   MatmulWeightFormat,
 } from "./matmul_options.ts";
-import { DECODED_COLUMNS, DECODING_THREADS } from "./matmul_decoded.ts";
-export { DECODED_COLUMNS, DECODING_THREADS } from "./matmul_decoded.ts";
+import { DECODED_COLUMNS, DECODING_THREADS } from "./matmul_options.ts";
+export { DECODED_COLUMNS, DECODING_THREADS } from "./matmul_options.ts";
 export {
   bindingNames,
   canShare,

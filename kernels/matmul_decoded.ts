@@ -4,13 +4,11 @@
  * it on. A tile has two units of 32 neighbours, which lie in one group or in two.
  * @module
  */
-import { type MatmulOptions, sharedSide } from "./matmul_options.ts";
+import { DECODED_COLUMNS, type MatmulOptions, sharedSide } from "./matmul_options.ts";
 import { CONTIGUOUS, range, type TilePlace } from "./matmul_text.ts";
 import { accumulate, rowsOfA } from "./matmul_grouped.ts";
 import type { Pieces, SharedPart } from "./weights/mod.ts";
 
-/** Columns of a tile. */
-export const DECODED_COLUMNS = 64;
 /** Columns of a unit, those whose numbers one thread decodes in a row of b. */
 const UNIT = 32;
 
@@ -18,9 +16,6 @@ const UNIT = 32;
 export function decodesTogether(options: MatmulOptions): boolean {
   return Boolean(options.grouped) && options.layout === "nn" && sharedSide(options) === "right";
 }
-
-/** Threads of such a subgroup: two to a step of K, one to each unit. */
-export const DECODING_THREADS = 8;
 
 /** The quads of a tile in the order of their columns: unit, piece in the unit, quad of the piece, and how far they lie. */
 function quadsOfTile({ elements, quads, place }: Pieces) {

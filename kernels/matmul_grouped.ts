@@ -5,19 +5,10 @@
  * products of few rows, with a group of columns for each thread.
  * @module
  */
-import { type MatmulOptions, readingOfB, sharedSide, spreadsTable } from "./matmul_options.ts";
+import { type MatmulOptions, sharedSide, spreadsTable } from "./matmul_options.ts";
 import { columnOffset, component, range, rowOffset, type TilePlace } from "./matmul_text.ts";
 import { shareItems } from "./subgroup_items.ts";
 import type { SharedPart } from "./weights/mod.ts";
-
-/** What neighbours of b share, where the kernel reads it once for all of them; null: not. */
-export function sharedOfB(options: MatmulOptions): SharedPart | null {
-  const { shared } = readingOfB(options);
-  const { variant, layout, vector, grouped, tileN } = options;
-  if (!shared || variant !== "register" || !vector.b) return null;
-  if (layout === "nt" || grouped) return grouped ? shared : null;
-  return layout === "nn" && tileN <= 16 && shared.elements % tileN === 0 ? shared : null;
-}
 
 /** Most rows of a tile for which several pieces are unrolled: more make the program too long. */
 const FEW_ROWS = 4;

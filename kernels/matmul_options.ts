@@ -8,6 +8,7 @@ import type { BufferAccess, KernelSpec, ParamType } from "./kernel_spec.ts";
 import {
   bufferNames,
   formatNamed,
+  type SharedPart,
   TABLE_THREADS,
   type WeightFormatName,
   type WeightReading,
@@ -223,3 +224,18 @@ export function sharedSide({ broadcast, lanesM, lanesN, lanesK }: MatmulOptions)
   if (!broadcast || lanesK > 1) return null;
   return lanesM === 1 ? "left" : lanesN === 1 ? "right" : null;
 }
+
+/** What neighbours of b share, where the kernel reads it once for all of them; null: not. */
+export function sharedOfB(options: MatmulOptions): SharedPart | null {
+  const { shared } = readingOfB(options);
+  const { variant, layout, vector, grouped, tileN } = options;
+  if (!shared || variant !== "register" || !vector.b) return null;
+  if (layout === "nt" || grouped) return grouped ? shared : null;
+  return layout === "nn" && tileN <= 16 && shared.elements % tileN === 0 ? shared : null;
+}
+
+/** Columns of a tile whose threads decode b between them. */
+export const DECODED_COLUMNS = 64;
+
+/** Threads of such a subgroup: two to a step of K, one to each unit. */
+export const DECODING_THREADS = 8;

@@ -6,7 +6,13 @@
  * to fill hardware, `lanesK` threads share a tile's steps of K and add up once at the end (split K).
  * @module
  */
-import { type MatmulOptions, type MatmulProgram, sharedSide, spreadsTable } from "./matmul_options.ts";
+import {
+  type MatmulOptions,
+  type MatmulProgram,
+  sharedOfB,
+  sharedSide,
+  spreadsTable,
+} from "./matmul_options.ts";
 import {
   batchOffsets,
   columnOffset,
@@ -20,7 +26,7 @@ import {
 } from "./matmul_text.ts";
 import { shareItems } from "./subgroup_items.ts";
 import { decodedLoop, decodedPlace, decodesTogether } from "./matmul_decoded.ts";
-import { groupedLoop, sharedOfB } from "./matmul_grouped.ts";
+import { groupedLoop } from "./matmul_grouped.ts";
 
 /** One loop over the shared dimension: the product itself, or the extension's R columns. */
 interface Loop {

@@ -3,9 +3,14 @@
  * @module
  */
 import type { AdapterFacts } from "./adapter_kind.ts";
-import { DECODED_COLUMNS, DECODING_THREADS } from "./matmul_decoded.ts";
 import { formatNamed, isCompact } from "./weights/mod.ts";
-import type { MatmulLayout, MatmulOptions, MatmulWeightFormat } from "./matmul_options.ts";
+import {
+  DECODED_COLUMNS,
+  DECODING_THREADS,
+  type MatmulLayout,
+  type MatmulOptions,
+  type MatmulWeightFormat,
+} from "./matmul_options.ts";
 
 /** What the choice depends on. */
 export interface MatmulShape {

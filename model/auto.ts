@@ -6,10 +6,12 @@
 import type { Device } from "../autograd/mod.ts";
 import type { FileInput, FolderInput } from "../io/file_source.ts";
 import { type GgufOptions, resolveCheckpointOrGguf } from "../io/gguf_source.ts";
-import { type HubProgress, nameOfFolder } from "../io/hub.ts";
-import { type DefaultModel, familyOf, familyOfGguf } from "./architectures.ts";
+import type { JsonObject } from "../io/json.ts";
+import type { HubProgress } from "../io/hub.ts";
+import { nameOfFolder } from "../io/model_folder.ts";
+import { architectureOf, ARCHITECTURES, type DefaultModel } from "./architectures.ts";
 import type { CausalLM } from "./causal_lm.ts";
-import { loadGguf, loadModel, type LoadProgress } from "./checkpoint.ts";
+import { loadModel, type LoadProgress } from "./checkpoint.ts";
 import type { StorageOptions } from "./storage.ts";
 
 /** Options of `AutoModelForCausalLM.fromPretrained`. */
@@ -60,13 +62,15 @@ export const AutoModelForCausalLM: AutoModel = {
   ): Promise<Model> {
     const { device, dtype, quantization, doubleQuant, seed, ...files } = options;
     const load = { device, dtype, quantization, doubleQuant, seed, onProgress: files.onProgress };
-    const { gguf, folder } = await resolveCheckpointOrGguf(idOrDir, { ...files, checkConfig: familyOf });
+    const chosen = (config: JsonObject) => architectureOf(config, ARCHITECTURES);
+    const { gguf, folder } = await resolveCheckpointOrGguf(idOrDir, { ...files, checkConfig: chosen });
     if (gguf) {
-      const model = await loadGguf(gguf.file, familyOfGguf, load);
+      const { loadGguf } = await import("./gguf_model.ts");
+      const model = await loadGguf(gguf.file, load);
       if (gguf.hubId) model.config.nameOrPath = gguf.hubId;
-      return model as CausalLM as Model;
+      return model as Model;
     }
-    const model = await loadModel(folder, familyOf, load);
+    const model = await loadModel(folder, (config) => chosen(config).load(), load);
     model.config.nameOrPath = nameOfFolder(idOrDir as FolderInput);
     return model as CausalLM as Model;
   },

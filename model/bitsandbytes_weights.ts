@@ -3,7 +3,13 @@
  * them beside it. Source: QuantState.as_dict and Linear8bitLt of bitsandbytes 0.50.
  * @module
  */
-import { type BitsandbytesFormatName, packBitsandbytes, type Shape, showShape } from "../autograd/mod.ts";
+import {
+  type BitsandbytesFormatName,
+  loadQuantizedFormats,
+  packBitsandbytes,
+  type Shape,
+  showShape,
+} from "../autograd/mod.ts";
 import type { Bytes } from "../io/file_source.ts";
 import { parseJson } from "../io/json.ts";
 import type { TensorReader } from "../io/safetensors.ts";
@@ -108,6 +114,7 @@ function eightBits(reader: TensorReader, name: string, scales: string): Bitsandb
 
 /** Finds what is quantised in a checkpoint; reads the descriptions alone. */
 export async function findBitsandbytes(reader: TensorReader): Promise<BitsandbytesWeights> {
+  await loadQuantizedFormats();
   const weights = new Map<string, BitsandbytesWeight>();
   const parts = new Set<string>();
   for (const key of reader.names()) {

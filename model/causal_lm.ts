@@ -5,47 +5,29 @@
  */
 
 import {
-  crossEntropy,
   currentDevice,
   defaultSeed,
   type Device,
-  linear,
-  linearCrossEntropy,
-  linearLogProbs,
-  linearMeanLogits,
-  logProbsOf,
-  mean,
-  noGrad,
-  placeRows,
   RandomState,
-  reshape,
   slice,
   softcap,
-  takeRows,
-  Tensor,
+  type Tensor,
   tidy,
 } from "../autograd/mod.ts";
 import type { FolderOutput } from "../io/folder_target.ts";
 import type { CommitInfo, PushToHubOptions } from "../io/hub_push.ts";
-import { Module, Parameter, type Projection } from "../nn/mod.ts";
+import { Module, type Parameter, type Projection } from "../nn/mod.ts";
 import type { Decoder } from "./decoder.ts";
 import type { ModelConfig, ModelFacts } from "./facts.ts";
 import type { GgufFormat, GgufLayout } from "./gguf_layout.ts";
 import { generate, type GenerateOptions } from "./generation/generation.ts";
 import type { GenerationConfig } from "./generation/generation_config.ts";
 import type { GenerateInputs } from "./generation/prompts.ts";
-import {
-  type CausalLMInputs,
-  checkLabels,
-  checkRows,
-  type DecoderInputs,
-  toIdTensor,
-  type TokenIds,
-} from "./inputs.ts";
-import { fewTargets, givenTargets, ignoreBefore, labelRowsOf, rowsOfHidden } from "./label_rows.ts";
+import type { CausalLMInputs, DecoderInputs } from "./inputs.ts";
+import { type CapturableBatch, captureInputs, forwardWithLabels } from "./labelled_forward.ts";
 import { CausalLMOutput } from "./output.ts";
 import { buildWith, type ParameterSource } from "./parameter_source.ts";
-import { saveModel, type SaveModelOptions } from "./save_model.ts";
+import type { SaveModelOptions } from "./save_model.ts";
 
 /** Options of a model with random weights. */
 export interface CausalLMOptions {
@@ -61,21 +43,6 @@ export interface PromptFacts extends ModelFacts {
   readonly embeddings: Parameter;
   /** Where dropout draws from. */
   readonly random: RandomState;
-}
-
-/** Fields of a batch that may be tensors. */
-const CAPTURED = ["inputIds", "labels", "attentionMask", "sequenceIds"];
-
-/** A batch on the host, as the Trainer makes it. */
-export interface CapturableBatch {
-  /** [B, T] */
-  readonly inputIds: readonly (readonly number[])[];
-  /** [B, T], -100 for none. */
-  readonly labels: readonly (readonly number[])[];
-  /** [B, T], 1 for tokens. */
-  readonly attentionMask?: readonly (readonly number[])[];
-  /** [B, T], the document of each token. */
-  readonly sequenceIds?: readonly (readonly number[])[];
 }
 
 /**
@@ -154,7 +121,10 @@ export abstract class CausalLM<Config extends ModelConfig = ModelConfig> extends
     return undefined;
   }
 
-  /** @internal How llama.cpp's GGUF files hold it; null where they cannot. */
+  /** @internal Loads what `ggufFormat` needs. */
+  async loadGgufFormat(): Promise<void> {}
+
+  /** @internal How llama.cpp's GGUF files hold it; null where they cannot. Call `loadGgufFormat()` before. */
   get ggufFormat(): GgufFormat | null {
     const { ggufLayout: layout, config } = this;
     if (!layout) return null;
@@ -176,17 +146,7 @@ export abstract class CausalLM<Config extends ModelConfig = ModelConfig> extends
    * a label alone. Null for a batch whose values decide the launches.
    */
   captureInputs(batch: CapturableBatch): Record<string, readonly (readonly number[])[]> | null {
-    const { labels, attentionMask, sequenceIds } = batch;
-    if (Object.keys(batch).some((name) => !CAPTURED.includes(name))) return null;
-    if (sequenceIds && this.facts.hasDynamicPositions) return null; // the host must know the longest document
-    // a mask of ones is left out where the host knows it
-    if (attentionMask?.every((row) => !row.includes(0))) return null;
-    if (attentionMask?.some((row) => row.some((value) => value !== 0 && value !== 1))) return null;
-    const step = this.device.profile.labelRowStep;
-    const few = labelRowsOf(labels, 0, step);
-    if (!few) return { ...batch };
-    if (step === 1) return null; // their number differs from batch to batch
-    return { ...batch, headRows: [few.rows], headPlaces: [few.places], headTargets: [few.targets] };
+    return captureInputs(batch, this.facts, this.device);
   }
 
   /** Whether its blocks compute again for their gradient what they would keep otherwise. */
@@ -226,75 +186,16 @@ export abstract class CausalLM<Config extends ModelConfig = ModelConfig> extends
    * @throws {TypeError} for empty, ragged or differently shaped inputs
    */
   forward(inputs: CausalLMInputs): CausalLMOutput {
-    const { labels, numItemsInBatch } = inputs;
-    if (labels) this.#checkLabels(inputs, labels);
-    return tidy(() => {
-      // Written before the blocks are recorded: a write must not overtake commands that use its buffer.
-      const given = labels && toIdTensor("labels", labels, this.facts.vocabSize, this.device, -100);
-      const targets = given && inputs.promptEmbeds
-        ? ignoreBefore(given, inputs.promptEmbeds.shape[0])
-        : given;
-      const virtual = inputs.promptEmbeds?.shape[0] ?? 0;
-      const few = labels instanceof Tensor
-        ? givenTargets(inputs)
-        : labels
-        ? fewTargets(labels, virtual, this.device)
-        : null;
-      const { hidden, pastKeyValues } = this.decoder.forward(inputs);
-      const head = this.lm_head;
-      if (!targets) return new CausalLMOutput({ logits: this.#capped(head.forward(hidden)), pastKeyValues });
-      const weight = head.headWeight();
-      if (inputs.logProbs) {
-        const rows = few ? takeRows(rowsOfHidden(hidden), few) : hidden;
-        const { logProbs, means } = this.#logProbs(rows, weight, few?.targets ?? targets, {
-          shiftLabels: few === null,
-          meanLogits: inputs.meanLogits === true && this.facts.logitSoftcap === undefined,
-        });
-        const place = (x: Tensor) =>
-          reshape(few ? placeRows(reshape(x, [x.size, 1]), few) : x, targets.shape);
-        const meanLogits = means && noGrad(() => place(means));
-        return new CausalLMOutput({ logProbs: few ? place(logProbs) : logProbs, meanLogits, pastKeyValues });
-      }
-      const options = { shiftLabels: true, numItemsInBatch };
-      const cap = this.facts.logitSoftcap;
-      if (weight) {
-        const loss = few
-          ? linearCrossEntropy(takeRows(rowsOfHidden(hidden), few), weight, few.targets, {
-            numItemsInBatch,
-            softcap: cap,
-          })
-          : linearCrossEntropy(hidden, weight, targets, { ...options, softcap: cap });
-        const compute = (hidden: Tensor) => this.#capped(linear(hidden, weight, null)); // of this forward, whatever adapters act then
-        const held = weight instanceof Parameter ? undefined : weight;
-        return new CausalLMOutput({ loss, hidden, weight: held, compute, pastKeyValues });
-      }
-      const logits = this.#capped(head.forward(hidden));
-      return new CausalLMOutput({ loss: crossEntropy(logits, targets, options), logits, pastKeyValues });
-    });
-  }
-
-  /** Log-probabilities of `labels`, shaped as they are; with `meanLogits` the mean logit of each row of `hidden`, too. */
-  #logProbs(
-    hidden: Tensor,
-    weight: Tensor | null,
-    labels: Tensor,
-    { shiftLabels, meanLogits }: { readonly shiftLabels: boolean; readonly meanLogits: boolean },
-  ): { logProbs: Tensor; means?: Tensor } {
-    if (weight) {
-      const options = { shiftLabels, softcap: this.facts.logitSoftcap };
-      const logProbs = linearLogProbs(hidden, weight, labels, options);
-      return { logProbs, ...meanLogits && { means: linearMeanLogits(hidden, weight) } };
+    const { labels } = inputs;
+    const capped = (logits: Tensor) => this.#capped(logits);
+    if (labels) {
+      const { facts, device, decoder, lm_head: head } = this;
+      return forwardWithLabels({ facts, device, decoder, head, capped }, inputs, labels);
     }
-    const logits = this.#capped(this.lm_head.forward(hidden));
-    const logProbs = logProbsOf(logits, labels, { shiftLabels });
-    return { logProbs, ...meanLogits && { means: noGrad(() => mean(logits, { axis: -1 })) } };
-  }
-
-  #checkLabels(inputs: CausalLMInputs, labels: TokenIds): void {
-    const ids = inputs.inputsEmbeds ?? inputs.inputIds;
-    if (ids === undefined) return; // the decoder says what is missing
-    const shape = ids instanceof Tensor ? ids.shape : checkRows("inputIds", ids);
-    checkLabels(labels, shape[0], shape[1]);
+    return tidy(() => {
+      const { hidden, pastKeyValues } = this.decoder.forward(inputs);
+      return new CausalLMOutput({ logits: capped(this.lm_head.forward(hidden)), pastKeyValues });
+    });
   }
 
   /** @internal Logits of the last position of each row, [B, V]: what generation needs. */
@@ -334,10 +235,11 @@ export abstract class CausalLM<Config extends ModelConfig = ModelConfig> extends
    * @throws {TypeError} for a field of `generationConfig` of another type and for an unknown `dtype`, before anything is
    * written
    */
-  savePretrained(folder: FolderOutput, options: SaveModelOptions = {}): Promise<void> {
+  async savePretrained(folder: FolderOutput, options: SaveModelOptions = {}): Promise<void> {
+    const { saveModel } = await import("./save_model.ts");
     const { weight } = this.decoder.tokenEmbedding;
     const tied = this.stateDict().get("lm_head.weight") === weight; // merging may have untied them
-    return saveModel(this, { ...this.#config.toJSON(), tie_word_embeddings: tied }, folder, options);
+    await saveModel(this, { ...this.#config.toJSON(), tie_word_embeddings: tied }, folder, options);
   }
 
   /**

@@ -7,21 +7,17 @@
 
 import {
   allocate,
-  type BitsandbytesFormatName,
   defaultDevice,
   type Device,
-  empty,
-  quantize,
+  loadAttention,
+  loadQuantizedFormats,
   type Shape,
   showShape,
-  type Tensor,
-  transpose,
   unallocated,
   untracked,
 } from "../autograd/mod.ts";
 import { openCheckpoint } from "../io/checkpoint.ts";
-import type { FileInput, FolderInput } from "../io/file_source.ts";
-import { openGguf } from "../io/gguf_reader.ts";
+import type { FolderInput } from "../io/file_source.ts";
 import { readJsonFrom } from "../io/json.ts";
 import { openFolder } from "../io/open_file.ts";
 import { mismatchError, Parameter } from "../nn/mod.ts";
@@ -29,8 +25,6 @@ import type { Family } from "./family.ts";
 import type { CausalLM } from "./causal_lm.ts";
 import { readGenerationConfig } from "./generation/generation_config.ts";
 import type { ModelConfig } from "./facts.ts";
-import { GgufMetadata } from "./gguf_layout.ts";
-import { GgufWeights } from "./gguf_weights.ts";
 import type { ParameterSource } from "./parameter_source.ts";
 import { SafetensorsWeights } from "./safetensors_weights.ts";
 import { checkStorage, chooseStorage, type StorageOptions, turnedInFiles } from "./storage.ts";
@@ -64,7 +58,7 @@ export interface LoadProgress {
  */
 export async function loadModel<Config extends ModelConfig, Model extends CausalLM<Config>>(
   folder: FolderInput,
-  choose: (json: Readonly<Record<string, unknown>>) => Family<Config, Model>,
+  choose: (json: Readonly<Record<string, unknown>>) => Family<Config, Model> | Promise<Family<Config, Model>>,
   options: LoadOptions = {},
 ): Promise<Model> {
   const source = openFolder(folder);
@@ -74,7 +68,7 @@ export async function loadModel<Config extends ModelConfig, Model extends Causal
       `Cannot load model "${source.name}": config.json is required, received a folder without it`,
     );
   }
-  const family = choose(json);
+  const family = await choose(json);
   const config = family.readConfig(json);
   config.nameOrPath = source.name;
   const generation = readGenerationConfig(await readJsonFrom(source, "generation_config.json") ?? {});
@@ -88,39 +82,16 @@ export async function loadModel<Config extends ModelConfig, Model extends Causal
   }
 }
 
-/**
- * Loads a GGUF file, in eval mode.
- * @param choose the architecture of a file's `general.architecture`; it throws for one that it does not know
- * @throws {GgufError} for a file that is not valid
- * @throws {TypeError} listing every missing, unexpected or mis-shaped tensor, before memory for any is allocated
- */
-export async function loadGguf<Config extends ModelConfig, Model extends CausalLM<Config>>(
-  input: FileInput,
-  choose: (metadata: GgufMetadata) => Family<Config, Model>,
-  options: LoadOptions = {},
-): Promise<Model> {
-  const file = await openGguf(input);
-  try {
-    const metadata = new GgufMetadata(file);
-    const family = choose(metadata);
-    const layout = family.gguf!;
-    const config = family.readConfig(await layout.readConfig(metadata));
-    config.nameOrPath = file.name;
-    return await loadWeights(family, config, new GgufWeights(file, layout, config), options);
-  } finally {
-    await file.close();
-  }
-}
-
 /** Builds a tree without memory, compares it with what there is, and fills it. */
-async function loadWeights<Config extends ModelConfig, Model extends CausalLM<Config>>(
+export async function loadWeights<Config extends ModelConfig, Model extends CausalLM<Config>>(
   family: Family<Config, Model>,
   config: Config,
   weights: WeightSource,
   options: LoadOptions,
 ): Promise<Model> {
-  checkStorage(options);
+  if (checkStorage(options) !== null) await loadQuantizedFormats();
   const { device = await defaultDevice(), seed } = options;
+  await loadAttention(device.profile);
   const matrices = new Set<Parameter>();
   const source: ParameterSource = (shape, _init, matrix) => {
     const parameter = new Parameter(untracked(() => unallocated(device, shape)));
@@ -139,7 +110,10 @@ async function loadWeights<Config extends ModelConfig, Model extends CausalLM<Co
       const parameter = parameters.get(path)!;
       const turned = quantized.get(parameter);
       if (turned === undefined) await weights.fill(name, path, parameter);
-      else await fillQuantized(weights, [name, path], parameter, turned);
+      else {
+        const { fillQuantized } = await import("./quantized_weights.ts");
+        await fillQuantized(weights, [name, path], parameter, turned);
+      }
       options.onProgress?.({ loaded: ++loaded, total: names.size, name: path });
     }
   } catch (error) {
@@ -147,28 +121,6 @@ async function loadWeights<Config extends ModelConfig, Model extends CausalLM<Co
     throw error;
   }
   return model.eval();
-}
-
-/** Fills a parameter in one of bitsandbytes' formats from numbers: one tensor at a time is float32. */
-async function fillQuantized(
-  weights: WeightSource,
-  [name, path]: readonly [name: string, path: string],
-  parameter: Parameter,
-  turned: boolean,
-): Promise<void> {
-  const { device, dtype } = parameter;
-  const numbers = new Parameter(untracked(() => empty(device, weights.info(name, path).shape)), false);
-  let outByIn: Tensor = numbers;
-  try {
-    await weights.fill(name, path, numbers);
-    if (turned) outByIn = untracked(() => transpose(numbers));
-    const packed = await quantize(outByIn, dtype as BitsandbytesFormatName);
-    device.copy(packed.view, parameter.view);
-    packed.dispose();
-  } finally {
-    numbers.dispose();
-    outByIn.dispose();
-  }
 }
 
 /**

@@ -102,7 +102,8 @@ export abstract class Decoder extends Module {
         const [batch, tokenCount] = (ids ?? inputsEmbeds!).shape;
         const length = prompt + tokenCount;
         const past = (given?.length ?? 0) + prefixed;
-        const packing = packingOf(inputs, batch, tokenCount);
+        const mayPack = inputs.sequenceIds || inputs.positionIds && !inputs.attentionMask;
+        const packing = mayPack ? packingOf(inputs, batch, tokenCount) : null;
         const end = packing?.longest ?? past + length;
         if (end > facts.maxPositions) {
           throw new RangeError(

@@ -14,10 +14,6 @@ export interface Family<
   Config extends ModelConfig = ModelConfig,
   Model extends CausalLM<Config> = CausalLM<Config>,
 > {
-  /** Values of `model_type` in config.json. */
-  readonly modelTypes: readonly string[];
-  /** Whether a config.json without `model_type` is one of its own; default false. */
-  readonly readsUntyped?: boolean;
   /** The configuration in config.json. @throws {TypeError} or {RangeError} for one that cannot be run */
   readConfig(json: Readonly<JsonObject>): Config;
   /** The module tree, with parameters from `source`; default random ones. */
@@ -27,5 +23,5 @@ export interface Family<
   /** Whether a checkpoint may hold a tensor of this name that no parameter wants, such as a buffer. */
   ignores(name: string): boolean;
   /** How llama.cpp's files hold it; absent: GGUF files of it are refused. */
-  readonly gguf?: GgufLayout<Config>;
+  loadGguf?(): Promise<GgufLayout<Config>>;
 }

@@ -75,6 +75,7 @@ export async function exportGguf(
     refuse(`dtype must be "f16" or "q8_0", received ${JSON.stringify(dtype)}`);
   }
   if (!("ggufFormat" in model)) refuse("a model without adapters is required; mergeAndUnload() gives one");
+  await model.loadGgufFormat();
   const format = model.ggufFormat ?? refuse("llama.cpp has no names for it");
   const adapted = [...model.namedParameters()].find(([name]) => format.placeOf(name) === null);
   if (adapted) {

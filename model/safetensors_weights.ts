@@ -7,7 +7,7 @@ import { type Shape, WEIGHT_TYPES, weightFormat } from "../autograd/mod.ts";
 import { fromFloat32, type TensorReader, toFloat32 } from "../io/safetensors.ts";
 import type { Parameter } from "../nn/mod.ts";
 import type { Family } from "./family.ts";
-import { type BitsandbytesWeights, findBitsandbytes } from "./bitsandbytes_weights.ts";
+import type { BitsandbytesWeights } from "./bitsandbytes_weights.ts";
 import type { KeptType, WeightSource } from "./weight_source.ts";
 
 /** Host bytes read at a time. One buffer serves all reads, because fresh memory costs as much as the read itself. */
@@ -15,6 +15,17 @@ const CHUNK_BYTES = 8 * 2 ** 20;
 
 /** Dtypes that are read; others are refused. */
 const READABLE: ReadonlySet<string> = new Set(["F32", "F16", "BF16", "F64"]);
+
+/** What bitsandbytes writes beside a weight that it has quantised. */
+const OF_BITSANDBYTES = /\.quant_state\.bitsandbytes__|\.SCB$/;
+
+const NOTHING_QUANTIZED: BitsandbytesWeights = { weights: new Map(), parts: new Set() };
+
+async function quantizedIn(reader: TensorReader): Promise<BitsandbytesWeights> {
+  if (!reader.names().some((name) => OF_BITSANDBYTES.test(name))) return NOTHING_QUANTIZED;
+  const { findBitsandbytes } = await import("./bitsandbytes_weights.ts");
+  return await findBitsandbytes(reader);
+}
 
 /** The weights of a folder. */
 export class SafetensorsWeights implements WeightSource {
@@ -39,7 +50,7 @@ export class SafetensorsWeights implements WeightSource {
     reader: TensorReader,
     family: Pick<Family, "fileNames" | "ignores">,
   ): Promise<SafetensorsWeights> {
-    return new SafetensorsWeights(reader, family, await findBitsandbytes(reader));
+    return new SafetensorsWeights(reader, family, await quantizedIn(reader));
   }
 
   /** What messages call the files. */
@@ -70,7 +81,7 @@ export class SafetensorsWeights implements WeightSource {
     const quantized = this.#quantized.weights.get(name);
     if (quantized) return { type: quantized.type, always: true };
     const { dtype } = this.#reader.info(name);
-    const type = WEIGHT_TYPES.find((type) => weightFormat(type)!.file === dtype);
+    const type = WEIGHT_TYPES.find((type) => weightFormat(type)?.file === dtype);
     return type ? { type, always: false } : null;
   }
 

@@ -3,7 +3,7 @@
  * @module
  */
 
-import { type FolderOutput, openTarget } from "../io/folder_target.ts";
+import type { FolderOutput } from "../io/folder_target.ts";
 import type { CommitInfo, PushToHubOptions } from "../io/hub_push.ts";
 import { Module, type ModuleDict, type TrainingStateKeeper, trainingStateKeeper } from "../nn/mod.ts";
 import type { AdaptableModel, AdapterRows, CaptureInputsOf, ForwardInputs } from "./adaptable_model.ts";
@@ -11,6 +11,7 @@ import type { Generate } from "./adaptable_model.ts";
 import { captureInputsOf, checkUnwrapped, switchCheckpointing, trainingPartOf } from "./adaptable_model.ts";
 import { registerHost, unmixedTunerOf } from "./adapters/find_adapters.ts";
 import type { AdapterHost, InjectOptions } from "./adapters/model_adapters.ts";
+import { loadHostOf } from "./adapters/parts_of_host.ts";
 import { PromptTuner } from "./adapters/prompt_tuner.ts";
 import { noBudget, trainingStateOf } from "./adapters/shared_parts.ts";
 import { Tuner } from "./adapters/tuner.ts";
@@ -23,7 +24,6 @@ import {
 } from "./files/adapter_folder.ts";
 import { findAdapter, type FoundAdapter } from "./files/adapter_source.ts";
 import { mergeAndUnload } from "./operations/merge_and_unload.ts";
-import { saveAdapters } from "./operations/save_adapter.ts";
 import { countParameters, describeParameters } from "./parameter_counts.ts";
 import { setScale } from "./operations/scale_adapters.ts";
 import {
@@ -33,10 +33,9 @@ import {
   type TunerModelStatus,
 } from "./operations/status.ts";
 import { deleteFrom, setActive, setGradients, warnOfBiases } from "./operations/switch_adapters.ts";
-import { addWeightedAdapter } from "./operations/weighted_adapter.ts";
 import type { WeightedAdapterOptions } from "./operations/weighted_lora.ts";
 import type { VirtualTokenEncoder } from "./virtual_tokens/prompt_encoder.ts";
-import { isPromptLearning } from "./virtual_tokens/prompt_learning.ts";
+import { isPromptLearning } from "./virtual_tokens/virtual_token_types.ts";
 
 /** Whether a model may have adapters of different methods. */
 export interface MixedOption {
@@ -82,6 +81,7 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
   ): Promise<PeftModel<M>> {
     const { adapterName = "default" } = options;
     const found = await findAdapter(dirOrId, model, options);
+    await loadHostOf(found.config, options.mixed);
     const peftModel = new PeftModel(model, found.config, options.mixed);
     try {
       await peftModel.#load(found, adapterName, options);
@@ -218,13 +218,9 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
     adapterName: string,
     options: WeightedAdapterOptions = {},
   ): Promise<void> {
-    await addWeightedAdapter(
-      unmixedTunerOf(this, "add a weighted adapter"),
-      adapters,
-      weights,
-      adapterName,
-      options,
-    );
+    const tuner = unmixedTunerOf(this, "add a weighted adapter");
+    const { addWeightedAdapter } = await import("./operations/weighted_adapter.ts");
+    await addWeightedAdapter(tuner, adapters, weights, adapterName, options);
   }
 
   /**
@@ -334,7 +330,8 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
    * @throws {TypeError} or {RangeError} for an adapter that cannot be converted; nothing of it is written then
    */
   async savePretrained(folder: FolderOutput, options: SaveAdapterOptions = {}): Promise<void> {
-    await saveAdapters(this.#host, openTarget(folder, "save adapters"), options);
+    const { saveAdapters } = await import("./operations/save_adapter.ts");
+    await saveAdapters(this.#host, folder, options);
   }
 
   /**
@@ -357,7 +354,9 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
     adapterName: string,
     options: LoadAdapterOptions = {},
   ): Promise<{ missingKeys: string[]; unexpectedKeys: string[] }> {
-    return await this.#load(await findAdapter(dirOrId, this.#host.model, options), adapterName, options);
+    const found = await findAdapter(dirOrId, this.#host.model, options);
+    await import("./adapters/mixed_batch.ts"); // rows of a batch may have several from now on
+    return await this.#load(found, adapterName, options);
   }
 
   async #load(found: FoundAdapter, adapterName: string, options: LoadAdapterOptions) {

@@ -7,6 +7,7 @@
 import * as esbuild from "esbuild";
 import { parseArgs } from "node:util";
 import { COMMON, findRuntimeNames, gzip, partPackages, PARTS } from "./bundle.ts";
+import { withoutLateImports } from "./late_imports.ts";
 import { listFiles } from "./list_files.ts";
 import { linkPackages } from "./package_links.ts";
 
@@ -121,6 +122,17 @@ export async function buildStudio(options: StudioOptions = {}): Promise<StudioBu
       splitting: true,
       keepNames: true, // adapter files and the script of a run name classes
       chunkNames: "engine-[name]-[hash]",
+      plugins: [{
+        name: "without late imports", // a worker uses most of the library
+        setup: ({ onLoad }) =>
+          onLoad({ filter: /\.ts$/ }, async ({ path }) => {
+            const source = await Deno.readTextFile(path);
+            return {
+              contents: path.includes("/studio/") ? source : withoutLateImports(source),
+              loader: "ts",
+            };
+          }),
+      }],
       external: ["node:*", ...outside],
     });
     const isEntry = (path: string) => /^(?:engine|studio)-[A-Z0-9]{8}\.js$/.test(path);

@@ -1,12 +1,12 @@
 /**
- * Bundles every public name for browsers with esbuild: dist/peft_webgpu.js, one ES module with a source map, and beside it
- * the packages that tokenizers and files of data need, each loaded on first use. Other npm packages and `node:` modules,
- * which the core reaches by dynamic import alone, stay outside. Fails where the result still names Deno or Node, or imports
- * anything at load time. Run: `deno task bundle`.
+ * Bundles a module for browsers in one file, and beside it the packages that tokenizers and files of data need, each loaded
+ * on first use. Other npm packages and `node:` modules, which the core reaches by dynamic import alone, stay outside.
  * @module
  */
 import * as esbuild from "esbuild";
+import type { OutputChunk } from "rollup";
 import { linkPackages } from "./package_links.ts";
+import { build } from "./rollup_build.ts";
 import { blankSource, lineAt } from "./source_text.ts";
 
 /** A finished bundle. */
@@ -147,70 +147,39 @@ async function bundleParts(imports: Readonly<Record<string, string>>): Promise<M
   }
 }
 
+/** The file of a package that goes with the bundle; undefined for one that stays outside. */
+export function partOf(specifier: string): string | undefined {
+  if (specifier === HUB) return `./${HUB_FILE}`;
+  return Object.hasOwn(PARTS, specifier) ? `./${PARTS[specifier].file}` : undefined;
+}
+
+/** What keeps a file from running in a browser: what it imports at load time from outside, and runtimes' names. */
+export function findProblems({ code, imports }: OutputChunk, own: ReadonlySet<string>): string[] {
+  const outside = imports.filter((name) => !own.has(name));
+  return [...outside.map((name) => `imports "${name}" at load time`), ...findRuntimeNames(code)];
+}
+
 /**
  * Bundles one entry point for browsers.
  * @param entry path of the TypeScript file, such as `entries/all.ts`
  * @param options `parts`: also bundle what tokenizers load on first use; default true
- * @throws Error with esbuild's messages where a file cannot be read or parsed, or awaits at top level
+ * @throws Error with the messages of the build where a file cannot be read or parsed, or awaits at top level
  */
 export async function bundle(entry: string, options: { parts?: boolean } = {}): Promise<Bundle> {
   const { imports } = JSON.parse(await Deno.readTextFile(new URL("../deno.json", import.meta.url)));
-  const packages = Object.entries(imports as Record<string, string>)
-    .filter(([, target]) => target.startsWith("npm:"))
-    .map(([name]) => name.endsWith("/") ? `${name}*` : name);
-  const result = await esbuild.build({
-    ...COMMON,
-    entryPoints: [entry],
-    outfile: "peft_webgpu.js",
-    metafile: true,
-    sourcemap: "linked",
-    external: ["node:*", ...packages],
-    plugins: [{
-      name: "parts",
-      setup: (build) => {
-        build.onResolve({ filter: /./ }, ({ path }) => {
-          const file = path === HUB ? HUB_FILE : Object.hasOwn(PARTS, path) ? PARTS[path].file : undefined;
-          return file === undefined ? undefined : { path: `./${file}`, external: true };
-        });
-      },
-    }],
-  });
+  const [chunk] = await build({ entries: { peft_webgpu: entry }, external: partOf, single: true });
   const parts = options.parts ?? true ? await bundleParts(imports) : new Map<string, string>();
   await esbuild.stop();
-  const text = (suffix: string) => result.outputFiles.find((f) => f.path.endsWith(suffix))!.text;
-  const code = text(".js");
-  const bytes = new TextEncoder().encode(code);
-  const staticImports = Object.values(result.metafile.outputs)
-    .flatMap((output) => output.imports)
-    .filter((record) => record.external && record.kind !== "dynamic-import")
-    .map((record) => `imports "${record.path}" at load time`);
+  const bytes = new TextEncoder().encode(chunk.code);
   const inParts = [...parts].flatMap(([file, part]) =>
     findRuntimeNames(part).map((problem) => `${problem} (in ${file})`)
   );
   return {
-    code,
-    map: text(".js.map"),
+    code: chunk.code,
+    map: chunk.map!.toString(),
     byteLength: bytes.length,
     gzipLength: (await gzip(bytes)).byteLength,
     parts,
-    problems: [...staticImports, ...findRuntimeNames(code), ...inParts],
+    problems: [...findProblems(chunk, new Set()), ...inParts],
   };
-}
-
-if (import.meta.main) {
-  const root = new URL("../", import.meta.url).pathname;
-  const { code, map, byteLength, gzipLength, parts, problems } = await bundle(`${root}entries/all.ts`);
-  await Deno.mkdir(`${root}dist`, { recursive: true });
-  await Deno.writeTextFile(`${root}dist/peft_webgpu.js`, code);
-  await Deno.writeTextFile(`${root}dist/peft_webgpu.js.map`, map);
-  // Node takes a .js file for CommonJS where the package.json above it does not say otherwise
-  await Deno.writeTextFile(`${root}dist/package.json`, `${JSON.stringify({ type: "module" })}\n`);
-  for (const [file, text] of parts) await Deno.writeTextFile(`${root}dist/${file}`, text);
-  for (const problem of problems) console.error(`dist/peft_webgpu.js ${problem}`);
-  console.log(
-    `dist/peft_webgpu.js: ${byteLength.toLocaleString("en")} bytes, ${
-      gzipLength.toLocaleString("en")
-    } gzipped; beside it, loaded on first use: ${[...parts.keys()].join(", ")}`,
-  );
-  Deno.exit(problems.length === 0 ? 0 : 1);
 }

@@ -7,6 +7,7 @@
 
 import * as esbuild from "esbuild";
 import { bundleHub } from "./bundle.ts";
+import { withoutLateImports } from "./late_imports.ts";
 import { linkPackages } from "./package_links.ts";
 
 /** What `deno pack` writes to package.json, as far as it is read here. */
@@ -55,6 +56,16 @@ function complete({ exports, dependencies, ...rest }: Manifest): Manifest {
   };
 }
 
+async function inlineLateImports(folder: string): Promise<void> {
+  for await (const { name, isDirectory } of Deno.readDir(folder)) {
+    const path = `${folder}/${name}`;
+    if (isDirectory) await inlineLateImports(path);
+    else if (name.endsWith(".js")) {
+      await Deno.writeTextFile(path, withoutLateImports(await Deno.readTextFile(path)));
+    }
+  }
+}
+
 async function hubForBrowsers(): Promise<string> {
   const { imports } = JSON.parse(await Deno.readTextFile(new URL("../deno.json", import.meta.url)));
   const folder = await linkPackages([imports["@huggingface/hub"]]);
@@ -85,6 +96,7 @@ export async function makeNpmPackage(folder: string): Promise<string> {
       `${JSON.stringify(complete(manifest), null, 2)}\n`,
     );
     await Deno.remove(`${work}/package/cli`, { recursive: true });
+    await inlineLateImports(`${work}/package`);
     await Deno.writeTextFile(`${work}/package/${HUB_FILE}`, await hubForBrowsers());
     await Deno.mkdir(folder, { recursive: true });
     const path = `${folder}/peft-webgpu-${manifest.version}.tgz`;

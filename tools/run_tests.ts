@@ -65,7 +65,7 @@ function staticChecks(): Check[] {
     denoCheck("docs: configuration page is up to date", ["run", "-A", "tools/config_page.ts", "--check"]),
     // its types are those of `deno check`, above
     denoCheck("package: deno publish --dry-run", ["publish", "--dry-run", "--allow-dirty", "--no-check"]),
-    denoCheck("browser bundle names no runtime", ["run", "-A", "tools/bundle.ts"]),
+    denoCheck("browser bundles name no runtime", ["run", "-A", "tools/make_bundles.ts", "--check"]),
     denoCheck("kernels compile with Dawn", ["run", "-A", "tools/check_wgsl.ts"]),
   ];
 }

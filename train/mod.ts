@@ -3,7 +3,8 @@
  * @module
  */
 
-export { AdamW, AdamW8bit, type AdamWGroup, type AdamWOptions } from "./optimizers/adamw.ts";
+export { AdamW, type AdamWGroup, type AdamWOptions } from "./optimizers/adamw.ts";
+export { AdamW8bit } from "./optimizers/adamw_8bit.ts";
 export { Adafactor, type AdafactorGroup, type AdafactorOptions } from "./optimizers/adafactor.ts";
 export { Lion, type LionGroup, type LionOptions } from "./optimizers/lion.ts";
 export { GroupedOptimizer } from "./optimizers/grouped_optimizer.ts";

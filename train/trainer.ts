@@ -7,21 +7,19 @@ import { TALLY_STEPS } from "../autograd/ops/loss_tally.ts";
 import { checkOptions } from "../options/names.ts";
 import type { FolderLock } from "../io/folder_lock.ts";
 import type { FolderStore } from "../io/folder_store.ts";
-import { type FolderOutput, openTarget, writeJsonTo } from "../io/folder_target.ts";
+import type { FolderOutput } from "../io/folder_target.ts";
 import type { CommitInfo, PushToHubOptions } from "../io/hub_push.ts";
 import { noteBest } from "./best_model.ts";
 import { type CallbackInput, type Moment, toCallback } from "./callbacks.ts";
-import { loadCheckpoint, loadParameters, saveCheckpoint } from "./checkpoint.ts";
-import { type CheckpointPlace, checkpointPlace, findCheckpoint } from "./checkpoint_place.ts";
+import type { CheckpointPlace } from "./checkpoint_place.ts";
 import type { Dataset } from "./data/example.ts";
 import { type Batch, type DataCollator, DataLoader, defaultDataCollator } from "./data/data_loader.ts";
 import { LossWatchdog } from "./loss_watchdog.ts";
 import { MODEL_LOSS, type Objective } from "./objective.ts";
 import { oneTokenizer } from "./processing_class.ts";
-import { pushTraining } from "./push_training.ts";
+import { loadOptimizer } from "./optimizers/table.ts";
 import { makeReports } from "./reports/make_reports.ts";
-import { type EvalOutput, evaluateLoss } from "./evaluate.ts";
-import { PredictionCollector } from "./metrics.ts";
+import type { EvalOutput } from "./evaluate.ts";
 import { checkModel, type TrainableModel } from "./trainable_model.ts";
 import {
   type CallbackExtra,
@@ -37,6 +35,12 @@ import { TrainingRun } from "./training_run.ts";
 
 export { TRAINER_OPTIONS };
 export type { TrainerOptions, TrainerTokenizer, TrainOptions, TrainOutput };
+
+/** Where checkpoints lie; its code is loaded for runs that have some. */
+async function placeOf(outputDir: string | FolderStore): Promise<CheckpointPlace> {
+  const { checkpointPlace } = await import("./checkpoint_place.ts");
+  return checkpointPlace(outputDir);
+}
 
 /**
  * Trains a model.
@@ -160,7 +164,7 @@ export class Trainer {
     const { trainDataset: dataset, optimizers: [optimizer, scheduler] = [null, null] } = this.#options;
     if (!dataset) throw new TypeError("Cannot train: a trainDataset is required, received none");
     const { model, args } = this;
-    const place = args.outputDir === null ? null : checkpointPlace(args.outputDir);
+    const place = args.outputDir === null ? null : await placeOf(args.outputDir);
     await place?.check("train");
     await this.prepareData(dataset, signal);
     const control = this.#control;
@@ -168,6 +172,7 @@ export class Trainer {
       ...{ shouldTrainingStop: false, shouldLog: false, shouldEvaluate: false, shouldSave: false },
       stopReason: null,
     });
+    if (!optimizer) await loadOptimizer(args.optim);
     const run = new TrainingRun({
       ...{ model, args, dataset, collate: this.#collate, objective: this.#objective },
       ...{ optimizer, scheduler },
@@ -180,11 +185,13 @@ export class Trainer {
     try {
       lock = await place?.lock("train") ?? null;
       if (resumeFromCheckpoint !== false) {
-        const from = place ?? checkpointPlace(String(resumeFromCheckpoint));
+        const { loadCheckpoint } = await import("./checkpoint.ts");
+        const { findCheckpoint } = await import("./checkpoint_place.ts");
+        const from = place ?? await placeOf(String(resumeFromCheckpoint));
         const newest = resumeFromCheckpoint === true;
         await loadCheckpoint(
           from,
-          newest ? await findCheckpoint(this.#place("resume")) : resumeFromCheckpoint,
+          newest ? await findCheckpoint(await this.#place("resume")) : resumeFromCheckpoint,
           run,
         );
       }
@@ -204,7 +211,9 @@ export class Trainer {
         checkpoint = await this.#save(run);
       }
       if (args.loadBestModelAtEnd && !aborted && run.state.bestModelCheckpoint !== null) {
-        await loadParameters(this.#place("load the best model"), run.state.bestModelCheckpoint, model);
+        const { loadParameters } = await import("./checkpoint.ts");
+        const best = run.state.bestModelCheckpoint;
+        await loadParameters(await this.#place("load the best model"), best, model);
       }
       run.closeWindow();
       const metrics = run.metrics();
@@ -232,6 +241,8 @@ export class Trainer {
       collate: this.#collate,
     });
     const { computeMetrics, preprocessLogitsForMetrics } = this.#options;
+    const { evaluateLoss } = await import("./evaluate.ts");
+    const { PredictionCollector } = await import("./metrics.ts");
     const collector = computeMetrics
       ? new PredictionCollector(computeMetrics, preprocessLogitsForMetrics)
       : null;
@@ -252,8 +263,9 @@ export class Trainer {
    * @param options default: what the settings say, and "End of training" for the commit
    * @throws {HubError} without a token or for one that may not write there, and where the hub refuses
    */
-  pushToHub(options: PushToHubOptions = {}): Promise<CommitInfo> {
-    return pushTraining(this.args, options, (folder) => this.#writeModel(folder));
+  async pushToHub(options: PushToHubOptions = {}): Promise<CommitInfo> {
+    const { pushTraining } = await import("./push_training.ts");
+    return await pushTraining(this.args, options, (folder) => this.#writeModel(folder));
   }
 
   async #writeModel(folder: FolderOutput): Promise<void> {
@@ -262,6 +274,7 @@ export class Trainer {
     }
     await this.model.savePretrained(folder);
     await this.#options.tokenizer?.savePretrained?.(folder);
+    const { openTarget, writeJsonTo } = await import("../io/folder_target.ts");
     await writeJsonTo(openTarget(folder, "save the model"), "training_args.json", this.args.toJSON());
   }
 
@@ -270,8 +283,8 @@ export class Trainer {
     throw new TypeError(`Cannot ${action}: outputDir is required, received none`);
   }
 
-  #place(action: string): CheckpointPlace {
-    return checkpointPlace(this.#outputDir(action));
+  #place(action: string): Promise<CheckpointPlace> {
+    return placeOf(this.#outputDir(action));
   }
 
   async #runEpoch(run: TrainingRun, signal: AbortSignal | undefined): Promise<void> {
@@ -348,7 +361,8 @@ export class Trainer {
   }
 
   async #save(run: TrainingRun): Promise<string> {
-    const checkpoint = await saveCheckpoint(this.#place("save a checkpoint"), this.args, run);
+    const { saveCheckpoint } = await import("./checkpoint.ts");
+    const checkpoint = await saveCheckpoint(await this.#place("save a checkpoint"), this.args, run);
     await this.#emit("onSave", { checkpoint });
     const { args: { pushToHub, hubStrategy }, state: { globalStep } } = this;
     if (pushToHub && hubStrategy === "every_save") {

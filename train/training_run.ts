@@ -15,7 +15,6 @@ import {
   untracked,
   withHalfActivations,
 } from "../autograd/mod.ts";
-import { findNonFinite } from "./find_non_finite.ts";
 import { gradNorm } from "../autograd/ops/grad_norm.ts";
 import { LossTally } from "../autograd/ops/loss_tally.ts";
 import type { DataOrder, LossSums, RunParts } from "./checkpoint.ts";
@@ -297,6 +296,7 @@ export class TrainingRun implements RunParts {
         random.step = Math.max(0, now - parts * (this.state.globalStep - step + 1));
       }
       this.#items = items;
+      const { findNonFinite } = await import("./find_non_finite.ts");
       const found = await findNonFinite({
         ...{ model: this.model, objective: this.#objective, batches, items, fp16 },
       });

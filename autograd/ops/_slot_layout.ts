@@ -1,12 +1,10 @@
 /**
- * How the state of an optimizer lies on the device: numbers for each element of its tensors, as float32 or as 8-bit codes
- * with a scale for each block.
+ * How the state of an optimizer lies on the device: numbers for each element of its tensors, as float32 here, as 8-bit codes
+ * in `_code_layout.ts`.
  * @module
  */
 
-import { BLOCK_VECTORS } from "../../kernels/adamw_8bit.ts";
-import { decodeDynamic, encodeDynamic } from "../../kernels/dynamic_codes.ts";
-import type { Piece, SlotPack } from "./_slot_packs.ts";
+import type { SlotPack } from "./_slot_packs.ts";
 
 /** A byte range of a launch's state. */
 export interface StateRange {
@@ -28,10 +26,11 @@ export interface StateLayout {
   encode(values: Float32Array<ArrayBuffer>, block: number): Uint8Array<ArrayBuffer>[];
 }
 
-const bytesOf = ({ buffer, byteOffset, byteLength }: Float32Array<ArrayBuffer>) =>
+/** The bytes of numbers. */
+export const bytesOf = ({ buffer, byteOffset, byteLength }: Float32Array<ArrayBuffer>) =>
   new Uint8Array(buffer, byteOffset, byteLength);
-/** A copy: what was read may begin at any byte. */
-const floatsOf = (bytes: Uint8Array<ArrayBuffer>) => new Float32Array(bytes.slice().buffer);
+/** Numbers from their bytes. A copy: what was read may begin at any byte. */
+export const floatsOf = (bytes: Uint8Array<ArrayBuffer>) => new Float32Array(bytes.slice().buffer);
 
 /** float32 [blocks, 4 total]. */
 export const floatLayout: StateLayout = {
@@ -42,27 +41,4 @@ export const floatLayout: StateLayout = {
   ],
   decode: ([bytes]) => floatsOf(bytes),
   encode: (values) => [bytesOf(values)],
-};
-
-/** Scales of a launch: as kernels/adamw_8bit.ts numbers them, each slot may begin a block. */
-const scalesOf = ({ total, slots }: SlotPack) => Math.floor(total / BLOCK_VECTORS) + slots + 1;
-const firstScale = ({ base }: Piece, slot: number) => Math.floor(base / BLOCK_VECTORS) + slot;
-
-/** Codes [2, 4 total], a byte each, then scales, float32 [2, blocks]: the first signed, the second not. */
-export const codeLayout: StateLayout = {
-  words: (pack, blocks) => blocks * (pack.total + scalesOf(pack)),
-  params: (pack) => ({ total: pack.total, blocks: scalesOf(pack) }),
-  ranges(pack, slot, blocks, block) {
-    const piece = pack.pieces[slot];
-    const scales = blocks * pack.total + block * scalesOf(pack) + firstScale(piece, slot);
-    return [
-      { offset: 4 * (block * pack.total + piece.base), bytes: piece.size },
-      { offset: 4 * scales, bytes: 4 * Math.ceil(piece.size / (4 * BLOCK_VECTORS)) },
-    ];
-  },
-  decode: ([codes, scales], block) => decodeDynamic(codes, floatsOf(scales), block === 0),
-  encode(values, block) {
-    const { codes, scales } = encodeDynamic(values, block === 0);
-    return [codes, bytesOf(scales)];
-  },
 };

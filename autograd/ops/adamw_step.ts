@@ -5,9 +5,8 @@
  */
 
 import { adamwKernel } from "../../kernels/adamw.ts";
-import { adamw8bitKernel } from "../../kernels/adamw_8bit.ts";
 import { adamwCorrections } from "../../kernels/step_counts.ts";
-import { codeLayout, floatLayout } from "./_slot_layout.ts";
+import { floatLayout } from "./_slot_layout.ts";
 import type { UpdateRule } from "./_slot_state.ts";
 
 /** What the coming step of one tensor uses; `step` counts from 1. */
@@ -37,11 +36,4 @@ export const adamwRule: UpdateRule<AdamWValues> = {
   counts({ lr, betas: [beta1, beta2], step }) {
     return [step, lr, Math.max(LOG_OF_ZERO, Math.log(beta1)), Math.max(LOG_OF_ZERO, Math.log(beta2))];
   },
-};
-
-/** The same with m and v in 8-bit codes, a scale for each block of 256. */
-export const adamw8bitRule: UpdateRule<AdamWValues> = {
-  ...adamwRule,
-  layout: codeLayout,
-  kernel: adamw8bitKernel,
 };

@@ -6,11 +6,9 @@
  * @module
  */
 import { dynamicMagnitude } from "../dynamic_codes.ts";
+import type { BitsandbytesFormatName } from "./names.ts";
 import { literal, signedBytes } from "./snippets.ts";
 import { sharedReading, type WeightFormat } from "./weight_format.ts";
-
-/** Names of the formats. */
-export type BitsandbytesFormatName = "nf4" | "nf4_double" | "fp4" | "fp4_double" | "int8";
 
 /** The numbers of NF4's codes. */
 export const NF4_LEVELS: readonly number[] = [

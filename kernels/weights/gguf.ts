@@ -5,20 +5,9 @@
  * Source of the layouts: ggml-common.h and dequantize_row_* in ggml-quants.c.
  * @module
  */
+import type { GgufFormatName } from "./names.ts";
 import { signedBytes } from "./snippets.ts";
 import { type Pieces, sharedReading, type WeightFormat } from "./weight_format.ts";
-
-/** Names of the formats, in small letters: ggml's are in capitals. */
-export type GgufFormatName =
-  | "q4_0"
-  | "q4_1"
-  | "q5_0"
-  | "q5_1"
-  | "q8_0"
-  | "q4_k"
-  | "q5_k"
-  | "q6_k"
-  | "iq4_nl";
 
 /**
  * A block, in WGSL. In `read` and `four`, `i` numbers quads of neighbours in the tensor, `at` is the byte at which the

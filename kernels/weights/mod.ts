@@ -3,15 +3,16 @@
  * @module
  */
 import { bf16Format } from "./bf16.ts";
-import { BITSANDBYTES_FORMATS, type BitsandbytesFormatName } from "./bitsandbytes.ts";
+import { BITSANDBYTES_FORMATS } from "./bitsandbytes.ts";
 import { f16Format } from "./f16.ts";
 import { f32Format } from "./f32.ts";
-import { GGUF_FORMATS, type GgufFormatName } from "./gguf.ts";
+import { GGUF_FORMATS } from "./gguf.ts";
+import { BITSANDBYTES_NAMES, type BitsandbytesFormatName, GGUF_NAMES, type GgufFormatName } from "./names.ts";
 import type { WeightFormat } from "./weight_format.ts";
 
-export { type BitsandbytesFormatName, FP4_LEVELS, NF4_LEVELS } from "./bitsandbytes.ts";
+export { FP4_LEVELS, NF4_LEVELS } from "./bitsandbytes.ts";
 export { f32Format } from "./f32.ts";
-export type { GgufFormatName } from "./gguf.ts";
+export type { BitsandbytesFormatName, GgufFormatName } from "./names.ts";
 export { TABLE_THREADS } from "./snippets.ts";
 export {
   bufferNames,
@@ -37,18 +38,25 @@ export type WeightType = "float32" | "float16" | "bfloat16" | QuantizedType;
 /** Names of the formats. */
 export type WeightFormatName = "f32" | "f16" | "bf16" | QuantizedType;
 
-const QUANTIZED: Readonly<Record<QuantizedType, WeightFormat<QuantizedType>>> = {
-  ...GGUF_FORMATS,
-  ...BITSANDBYTES_FORMATS,
+/** Properties that are looked up when they are read: a bundle loads their file on first use. */
+function later<Name extends string, Format>(
+  names: readonly Name[],
+  formats: () => Readonly<Record<Name, Format>>,
+): PropertyDescriptorMap {
+  return Object.fromEntries(names.map((name) => [name, { enumerable: true, get: () => formats()[name] }]));
+}
+
+const QUANTIZED: PropertyDescriptorMap = {
+  ...later(GGUF_NAMES, () => GGUF_FORMATS),
+  ...later(BITSANDBYTES_NAMES, () => BITSANDBYTES_FORMATS),
 };
 
 /** The formats. */
-export const WEIGHT_FORMATS: Readonly<Record<WeightType, WeightFormat<WeightFormatName>>> = {
-  float32: f32Format,
-  float16: f16Format,
-  bfloat16: bf16Format,
-  ...QUANTIZED,
-};
+export const WEIGHT_FORMATS: Readonly<Record<WeightType, WeightFormat<WeightFormatName>>> = Object
+  .defineProperties({ float32: f32Format, float16: f16Format, bfloat16: bf16Format }, QUANTIZED) as Record<
+    WeightType,
+    WeightFormat<WeightFormatName>
+  >;
 
 /**
  * All element types of weights.
@@ -74,17 +82,17 @@ export const WEIGHT_TYPES: readonly WeightType[] = Object.keys(WEIGHT_FORMATS) a
  */
 export const LOADED_TYPES = ["float32", "float16"] as const satisfies readonly WeightType[];
 
-/** Names of all formats. */
-export const WEIGHT_FORMAT_NAMES: readonly WeightFormatName[] = Object.values(WEIGHT_FORMATS).map((
-  { name },
-) => name);
-
 /** The formats by name. */
 export const FORMATS_BY_NAME: Readonly<Record<WeightFormatName, WeightFormat<WeightFormatName>>> = Object
-  .fromEntries(Object.values(WEIGHT_FORMATS).map((format) => [format.name, format])) as Record<
+  .defineProperties({ f32: f32Format, f16: f16Format, bf16: bf16Format }, QUANTIZED) as Record<
     WeightFormatName,
     WeightFormat<WeightFormatName>
   >;
+
+/** Names of all formats. */
+export const WEIGHT_FORMAT_NAMES: readonly WeightFormatName[] = Object.keys(
+  FORMATS_BY_NAME,
+) as WeightFormatName[];
 
 /** The format of that name. */
 export function formatNamed(name: WeightFormatName): WeightFormat<WeightFormatName> {
@@ -93,7 +101,7 @@ export function formatNamed(name: WeightFormatName): WeightFormat<WeightFormatNa
 
 /** The element type of tensors in the format of that name. */
 export function typeOfFormat(name: WeightFormatName): WeightType {
-  return WEIGHT_TYPES.find((type) => WEIGHT_FORMATS[type].name === name)!;
+  return isQuantized(name) ? name : WEIGHT_TYPES.find((type) => WEIGHT_FORMATS[type].name === name)!;
 }
 
 /** Whether an element type is one of few bits. */

@@ -3,12 +3,10 @@
  * @module
  */
 
-import { defaultSeed, tidy, TokenSampler } from "../../autograd/mod.ts";
+import { defaultSeed, TokenSampler } from "../../autograd/mod.ts";
 import { checkOptions } from "../../options/names.ts";
-import { inEvalMode } from "../../nn/mod.ts";
-import { beamSearch } from "./beam_search.ts";
 import { decode, type GenerativeModel, type RunStep, type Streamer } from "./decode.ts";
-import { type GenerateInputs, positionsOf, type Prompts, readPrompts } from "./prompts.ts";
+import { type GenerateInputs, readPrompts, virtualCount } from "./prompts.ts";
 import { type KeptCache, openKeptCache } from "./kept_cache.ts";
 import { KVCache } from "./kv_cache.ts";
 import { resolveSampling, type SamplingOptions } from "./sampling.ts";
@@ -137,8 +135,11 @@ export async function generate(
       }`,
     );
   }
+  if (stopStrings !== undefined) await import("./stop_strings.ts");
+  if (options.pastKeyValues) await import("./kept_cache.ts");
   const stop = stopStrings === undefined ? null : new StopStrings(stopStrings, tokenizer);
   if (options.numBeams !== undefined && options.numBeams !== 1) {
+    const { searchBeams } = await import("./beam_generation.ts");
     return await searchBeams(model, prompts, { ...options, eos, pad, maxNewTokens, sampling, stop });
   }
   const { runStep = (step) => step(), pastKeyValues } = options;
@@ -191,72 +192,4 @@ export async function generate(
     sampler?.dispose();
   }
   return rows;
-}
-
-/** Beam search over prompts. @throws {RangeError} for options that do not combine with it or are out of range */
-async function searchBeams(
-  model: GenerativeModel,
-  { rows, mask, virtual }: Prompts,
-  options: GenerateOptions & {
-    eos: readonly number[];
-    pad: number;
-    maxNewTokens: number;
-    sampling: Required<SamplingOptions>;
-    stop: StopStrings | null;
-  },
-): Promise<number[][]> {
-  const { numBeams = 1, lengthPenalty = 1, earlyStopping = false, sampling, streamer } = options;
-  if (!Number.isInteger(numBeams) || numBeams < 1) {
-    throw new RangeError(`Cannot generate: numBeams must be a positive integer, received ${numBeams}`);
-  }
-  if (!Number.isFinite(lengthPenalty)) {
-    throw new RangeError(`Cannot generate: lengthPenalty must be a number, received ${lengthPenalty}`);
-  }
-  if (options.pastKeyValues) {
-    throw new RangeError("Cannot generate: beam search has a cache of its own, received pastKeyValues");
-  }
-  if (sampling.presencePenalty !== 0) {
-    throw new RangeError("Cannot generate: beam search has no presencePenalty, received one");
-  }
-  if (sampling.doSample || streamer) {
-    throw new RangeError(
-      `Cannot generate: beam search neither samples nor streams, received ${
-        sampling.doSample ? "doSample" : "a streamer"
-      }`,
-    );
-  }
-  const masks = mask?.flatMap((row) => Array.from({ length: numBeams }, () => row));
-  const { runStep = (step) => step(), useCache = true, maxNewTokens } = options;
-  const capacity = virtualCount(virtual) + rows[0].length + maxNewTokens;
-  const cache = useCache ? new KVCache(model, model.device, rows.length * numBeams, capacity) : undefined;
-  const logitsOf = (sequences: number[][], parents: number[]) => {
-    const fresh = cache !== undefined && cache.length > 0;
-    const width = fresh ? 1 : sequences[0].length;
-    if (fresh) cache.reorder(parents);
-    const attention = masks?.map((row, i) => [
-      ...row,
-      ...new Array<number>(sequences[i].length - row.length).fill(1),
-    ]);
-    const forward = () =>
-      model.lastLogits({
-        inputIds: sequences.map((ids) => ids.slice(-width)),
-        attentionMask: attention,
-        positionIds: attention && positionsOf(attention).map((row) => row.slice(-width)),
-        pastKeyValues: cache,
-        ...(fresh ? {} : virtual),
-      });
-    return inEvalMode(() => runStep(() => tidy(forward)));
-  };
-  const { repetitionPenalty, noRepeatNgramSize } = sampling;
-  const search = { ...options, numBeams, lengthPenalty, earlyStopping, repetitionPenalty, noRepeatNgramSize };
-  try {
-    return await beamSearch(rows, logitsOf, search);
-  } finally {
-    cache?.dispose();
-  }
-}
-
-/** Number of virtual tokens before every row. */
-function virtualCount({ promptEmbeds, prefixKeyValues }: Prompts["virtual"]): number {
-  return promptEmbeds?.shape[0] ?? prefixKeyValues?.[0].shape[0] ?? 0;
 }

@@ -112,3 +112,8 @@ export function positionsOf(mask: readonly (readonly number[])[]): number[][] {
     return row.map((value) => value === 0 ? 0 : count++);
   });
 }
+
+/** Number of virtual tokens before every row. */
+export function virtualCount({ promptEmbeds, prefixKeyValues }: Prompts["virtual"]): number {
+  return promptEmbeds?.shape[0] ?? prefixKeyValues?.[0].shape[0] ?? 0;
+}

@@ -67,6 +67,11 @@ export class GPT2LMHeadModel extends CausalLM<GPT2Config> {
   }
 
   /** @internal */
+  override async loadGgufFormat(): Promise<void> {
+    await import("./gguf.ts");
+  }
+
+  /** @internal */
   protected override get ggufLayout(): GgufLayout<GPT2Config> {
     return GPT2_GGUF;
   }
@@ -82,11 +87,9 @@ const BUFFERS = /(^|\.)attn\.(bias|masked_bias)$/;
 
 /** GPT-2, for the list of architectures. */
 export const GPT2: Family<GPT2Config, GPT2LMHeadModel> = {
-  modelTypes: ["gpt2"],
-  readsUntyped: true, // its first files have no model_type
   readConfig: (json) => GPT2Config.fromJSON(json),
   build: (config, options, source) => new GPT2LMHeadModel(config, options, source),
   fileNames: (path) => [path, path.replace(/^transformer\./, "")], // saved from GPT2Model, without the head
   ignores: (name) => BUFFERS.test(name),
-  gguf: GPT2_GGUF,
+  loadGguf: async () => (await import("./gguf.ts")).GPT2_GGUF,
 };

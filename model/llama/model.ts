@@ -12,7 +12,6 @@ import { type ParameterSource, randomSource } from "../parameter_source.ts";
 import { LlamaConfig } from "./config.ts";
 import { LlamaModel } from "./decoder.ts";
 import { LLAMA_GGUF } from "./gguf.ts";
-import { VARIANTS } from "./variants.ts";
 
 /**
  * Llama or a relative with a language-model head.
@@ -54,6 +53,11 @@ export class LlamaForCausalLM extends CausalLM<LlamaConfig> {
   }
 
   /** @internal */
+  override async loadGgufFormat(): Promise<void> {
+    await import("./gguf.ts");
+  }
+
+  /** @internal */
   protected override get ggufLayout(): GgufLayout<LlamaConfig> {
     return LLAMA_GGUF;
   }
@@ -72,10 +76,9 @@ export class LlamaForCausalLM extends CausalLM<LlamaConfig> {
 
 /** The family, for the list of architectures. */
 export const LLAMA: Family<LlamaConfig, LlamaForCausalLM> = {
-  modelTypes: Object.keys(VARIANTS),
   readConfig: (json) => LlamaConfig.fromJSON(json),
   build: (config, options, source) => new LlamaForCausalLM(config, options, source),
   fileNames: (path) => [path, path.replace(/^model\./, "")], // saved from LlamaModel, without the head
-  gguf: LLAMA_GGUF,
+  loadGguf: async () => (await import("./gguf.ts")).LLAMA_GGUF,
   ignores: (name) => /rotary_emb\.inv_freq$/.test(name), // a buffer in old files
 };

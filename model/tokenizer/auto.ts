@@ -4,18 +4,11 @@
  */
 
 import type { FileInput, FolderInput } from "../../io/file_source.ts";
-import { isDirectory } from "../../io/files.ts";
 import { type GgufOptions, givenGguf, onlyGguf } from "../../io/gguf_source.ts";
-import { resolveFolder } from "../../io/hub.ts";
+import { resolveFolder } from "../../io/model_folder.ts";
 import { GPT2_VOCABULARY } from "../gpt2/vocabulary.ts";
 import type { BuiltInVocabulary } from "./core.ts";
-import {
-  readBuiltIn,
-  readGgufTokenizer,
-  readTokenizerFolder,
-  TOKENIZER_FILES,
-  VOCABULARY_FILES,
-} from "./files.ts";
+import { readBuiltIn, readTokenizerFolder, TOKENIZER_FILES, VOCABULARY_FILES } from "./files.ts";
 import { createTokenizer, type Tokenizer } from "./tokenizer.ts";
 
 /** The vocabularies that need no download. Named here and not by their models, so that a tokenizer loads no model. */
@@ -29,10 +22,16 @@ function builtIn(id: string): BuiltInVocabulary | undefined {
 /** True for a folder on disk; false also where there is no file system or no permission to look. */
 async function isLocalFolder(path: string): Promise<boolean> {
   try {
+    const { isDirectory } = await import("../../io/files.ts");
     return await isDirectory(path);
   } catch {
     return false;
   }
+}
+
+async function readGguf(file: FileInput): Promise<Tokenizer> {
+  const { readGgufTokenizer } = await import("./gguf_tokenizer.ts");
+  return await createTokenizer(await readGgufTokenizer(file));
 }
 
 /**
@@ -68,7 +67,7 @@ export class AutoTokenizer {
     options: GgufOptions = {},
   ): Promise<Tokenizer> {
     const given = await givenGguf(source, options);
-    if (given) return await createTokenizer(await readGgufTokenizer(given.file));
+    if (given) return await readGguf(given.file);
     const vocabulary = typeof source === "string" ? builtIn(source) : undefined;
     if (vocabulary && !(await isLocalFolder(source as string))) {
       return await createTokenizer(await readBuiltIn(vocabulary));
@@ -77,8 +76,8 @@ export class AutoTokenizer {
     const names = await folder.list?.();
     const hasVocabulary = !names || names.some((name) => VOCABULARY_FILES.includes(name));
     const gguf = hasVocabulary ? undefined : await onlyGguf(source as FolderInput, options);
-    return await createTokenizer(
-      gguf ? await readGgufTokenizer(gguf.file) : await readTokenizerFolder(folder, BUILT_IN),
-    );
+    return gguf
+      ? await readGguf(gguf.file)
+      : await createTokenizer(await readTokenizerFolder(folder, BUILT_IN));
   }
 }

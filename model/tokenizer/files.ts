@@ -3,13 +3,11 @@
  *
  * @module
  */
-import type { FileInput, FolderSource } from "../../io/file_source.ts";
-import { openGguf } from "../../io/gguf_reader.ts";
+import type { FolderSource } from "../../io/file_source.ts";
 import { type JsonObject, readJsonFrom } from "../../io/json.ts";
 import { readAll } from "../../io/open_file.ts";
 import { quote } from "../../io/relative_path.ts";
 import type { BuiltInVocabulary, TokenizerCore } from "./core.ts";
-import { ggufVocabulary } from "./gguf_vocabulary.ts";
 import { byteLevelJson, loadJsonCore } from "./json.ts";
 import { readSettings, type TokenizerSettings } from "./settings.ts";
 
@@ -86,24 +84,6 @@ async function readVocabulary(
   }
   const text = new TextDecoder().decode(await readAll(merges));
   return await builtIn.matches(vocab) ? undefined : byteLevelJson(vocab, text, builtIn.specialTokens);
-}
-
-/**
- * Reads the tokenizer of a GGUF file.
- *
- * @throws {GgufError} when the file is not valid, or its tokenizer is not of a known kind.
- */
-export async function readGgufTokenizer(input: FileInput): Promise<TokenizerParts> {
-  const file = await openGguf(input);
-  try {
-    const { json, config } = ggufVocabulary(file.metadata, file.name);
-    const core = await loadJsonCore(json, config);
-    const { chat_template: template } = config;
-    const chatTemplates = new Map(typeof template === "string" ? [["default", template]] : []);
-    return { core, settings: readSettings(core, config, {}, {}), config, chatTemplates };
-  } finally {
-    await file.close();
-  }
 }
 
 /**

@@ -4,7 +4,7 @@
  * @module
  */
 import type { CommitInfo, PushToHubOptions } from "../../io/hub_push.ts";
-import { type FolderOutput, openTarget, writeJsonTo } from "../../io/folder_target.ts";
+import type { FolderOutput } from "../../io/folder_target.ts";
 import { quote } from "../../io/relative_path.ts";
 import { encodeBatch, type EncodeOptions, type Encoding } from "./batch.ts";
 import { applyChatTemplate, type ChatEncoding, type ChatOptions } from "./chat.ts";
@@ -135,6 +135,7 @@ export async function createTokenizer(
       }
     },
     async savePretrained(folder) {
+      const { openTarget, writeJsonTo } = await import("../../io/folder_target.ts");
       const target = openTarget(folder, "save the tokenizer");
       await target.write("tokenizer.json", core.toJson());
       const { chat_template: _, ...rest } = config;

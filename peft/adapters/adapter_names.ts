@@ -9,6 +9,9 @@ import { quoteAll } from "../targets/names.ts";
 /** Adapters by name. */
 export type AdapterConfigs = ReadonlyMap<string, PeftConfig>;
 
+/** The name that stands for no adapter, in a batch whose rows have adapters of their own. */
+export const BASE = "__base__";
+
 /** @throws {RangeError} if the name is taken, or no name */
 export function checkNewName(configs: AdapterConfigs, name: string): void {
   if (configs.has(name)) {

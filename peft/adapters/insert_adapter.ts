@@ -13,10 +13,18 @@ import { type InjectionContext, isTunerLayer, type TunerLayer } from "../layers/
 import type { PeftMethod } from "../methods/method.ts";
 import { addTokens, dropTokenAdapters, tieTokens, tokenAdapters } from "../trainable_tokens/token_adapter.ts";
 
+/** Whether tokens train in a tree. What deals with them is loaded with the first that do. */
+function hasTokens(root: Module): boolean {
+  return [...root.namedModules()].some(([, module]) =>
+    "token_adapter" in module || "trainable_tokens_delta" in module
+  );
+}
+
 /** The tree as target matching sees it: adapters' own modules are not candidates. */
 export function unwrappedView(root: Module): Module {
   const inside = new Set<string>();
-  for (const [path, layer] of [...tunerLayers(root), ...savedModules(root), ...tokenAdapters(root)]) {
+  const tokens = hasTokens(root) ? tokenAdapters(root) : [];
+  for (const [path, layer] of [...tunerLayers(root), ...savedModules(root), ...tokens]) {
     for (const [below] of (layer as Module).namedModules(path)) if (below !== path) inside.add(below);
   }
   if (inside.size === 0) return root;
@@ -61,8 +69,8 @@ export function placeAdapter(
     }
     (wrapper as ModulesToSaveWrapper).addAdapter(name);
   }
-  addTokens(model, name, tokens, context);
-  tieTokens(model, context.state);
+  if (tokens.size > 0) addTokens(model, name, tokens, context);
+  if (hasTokens(model)) tieTokens(model, context.state);
 }
 
 /** Frees an adapter's parts; where a module is left without adapters, its base takes its place again. */
@@ -75,7 +83,7 @@ export function takeOutAdapter(model: Module, name: string): void {
     wrapper.modules_to_save.delete(name);
     if (wrapper.modules_to_save.keys().length === 0) model.setSubmodule(path, wrapper.original_module);
   }
-  dropTokenAdapters(model);
+  if (hasTokens(model)) dropTokenAdapters(model);
 }
 
 /** Restores every base module (with `keepSaved`, the active copies of modules trained whole) and frees the adapters. */
@@ -85,7 +93,7 @@ export function putBasesBack(model: Module, keepSaved: boolean): void {
       model.setSubmodule(path, layer.base_layer);
       for (const name of layer.adapterNames()) layer.deleteAdapter(name);
     }
-    dropTokenAdapters(model);
+    if (hasTokens(model)) dropTokenAdapters(model);
     for (const [path, wrapper] of savedModules(model)) {
       const kept = keepSaved ? wrapper.acting : wrapper.original_module;
       model.setSubmodule(path, kept);

@@ -10,9 +10,7 @@ import { tunerLayers } from "../layers/find_layers.ts";
 import { isLowRankLayer } from "../lora/low_rank.ts";
 import type { AdapterState, RowAdapters } from "../state/adapter_state.ts";
 import { type FactoredLayer, wholeFactors } from "../state/low_rank_factors.ts";
-
-/** The name that stands for no adapter. */
-export const BASE = "__base__";
+import { BASE } from "./adapter_names.ts";
 
 const ACTION = "Cannot mix adapters";
 

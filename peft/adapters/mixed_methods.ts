@@ -9,7 +9,7 @@ import { AdaptedLinear, isLinearTarget } from "../layers/adapted_linear.ts";
 import type { PeftMethod } from "../methods/method.ts";
 import { methodOf, peftMethods } from "../registry.ts";
 import { quoteAll } from "../targets/names.ts";
-import { isPromptLearning } from "../virtual_tokens/prompt_learning.ts";
+import { isPromptLearning } from "../virtual_tokens/virtual_token_types.ts";
 import type { Conv1D, Linear } from "../../nn/mod.ts";
 
 /**
@@ -19,7 +19,7 @@ import type { Conv1D, Linear } from "../../nn/mod.ts";
 export function mixedMethod(config: PeftConfig, name: string): PeftMethod {
   const method = isPromptLearning(config) ? null : methodOf(config.peftType);
   if (!method?.linear) {
-    const able = Object.entries(peftMethods).filter(([, { linear }]) => linear).map(([type]) => type);
+    const able = peftMethods().filter(([, { linear }]) => linear).map(([type]) => type);
     throw new RangeError(
       `Cannot add adapter "${name}": The provided \`peft_type\` '${config.peftType}' is not compatible with a mixed model. Compatible types are: ${
         quoteAll(able)

@@ -26,7 +26,8 @@ import {
   tokenWidth,
   type VirtualInputs,
 } from "../virtual_tokens/prompt_init.ts";
-import { isPromptLearning, type PromptLearningConfig } from "../virtual_tokens/prompt_learning.ts";
+import type { PromptLearningConfig } from "../virtual_tokens/prompt_learning.ts";
+import { isPromptLearning } from "../virtual_tokens/virtual_token_types.ts";
 import { checkName, checkNewName, mixedTypes } from "./adapter_names.ts";
 import { AdapterSwitch, trainOnly } from "./adapter_switch.ts";
 import { GradientFlags } from "./gradient_flags.ts";

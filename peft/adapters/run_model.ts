@@ -9,7 +9,8 @@ import { noGrad } from "../../autograd/mod.ts";
 import type { Module } from "../../nn/mod.ts";
 import type { PeftConfig } from "../config/peft_config.ts";
 import type { AdapterCall, AdapterState } from "../state/adapter_state.ts";
-import { BASE, checkMixedBatch, MixedBatch } from "./mixed_batch.ts";
+import { BASE } from "./adapter_names.ts";
+import { checkMixedBatch, MixedBatch } from "./mixed_batch.ts";
 
 /** A model with its adapters. */
 interface Adapted {
@@ -68,8 +69,10 @@ export async function runGenerate(adapted: Adapted, inputs: unknown, options: un
     adapterNames?: readonly string[];
     numBeams?: number;
   };
+  const { call: atCall } = adapted.state;
+  if (adapterNames) await import("./mixed_batch.ts");
   const mixed = batchOf(adapted, adapterNames, inputs, rest.numBeams);
-  const call = { ...adapted.state.call, mixed };
+  const call = { ...atCall, mixed };
   const runStep = <T>(step: () => T): T => {
     checkPresent(adapted, call);
     return adapted.state.during(call, mixed ? () => noGrad(step) : step);

@@ -26,7 +26,7 @@ import { AdapterState } from "../state/adapter_state.ts";
 import { defaultTargets } from "../targets/default_targets.ts";
 import { findModulesToSave, findTargets, type TargetFields } from "../targets/targets.ts";
 import { checkTokenTargets, findTokenModules } from "../trainable_tokens/token_adapter.ts";
-import { isPromptLearning } from "../virtual_tokens/prompt_learning.ts";
+import { isPromptLearning } from "../virtual_tokens/virtual_token_types.ts";
 import { checkName, checkNewName, mixedTypes } from "./adapter_names.ts";
 import { AdapterSwitch, trainOnly } from "./adapter_switch.ts";
 import { GradientFlags } from "./gradient_flags.ts";
@@ -132,8 +132,11 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
       partly: options.partly ?? "error",
     });
     const whole = findModulesToSave(unwrapped, config.modulesToSave ?? []);
-    const tokens = findTokenModules(this.model, config.trainableTokenIndices ?? null);
-    checkTokenTargets([...paths, ...whole], tokens, this.model);
+    const { trainableTokenIndices: indices = null } = config;
+    const tokens = indices === null
+      ? new Map<string, readonly number[]>()
+      : findTokenModules(this.model, indices);
+    if (tokens.size > 0) checkTokenTargets([...paths, ...whole], tokens, this.model);
     const device = [...this.model.parameters()][0].device;
     const init = new Initializer(device, (options.seed ?? defaultSeed()) + this.#injections++);
     const random = facts.random ?? new RandomState(device, options.seed ?? defaultSeed());

@@ -5,7 +5,7 @@
  */
 
 import type { PeftConfig } from "../config/peft_config.ts";
-import { type AdapterFormat, KEY_PREFIX } from "../methods/adapter_format.ts";
+import { ADAPTER_HUB_FILE, type AdapterFormat, KEY_PREFIX } from "../methods/adapter_format.ts";
 import type { BottleneckConfig } from "./bottleneck_config.ts";
 
 /** Where adapters sit: the part of a block here, and the name of their list in AdapterHub's tree. */
@@ -46,7 +46,7 @@ function fromDisk(key: string, config: PeftConfig): string {
 
 /** AdapterHub's layout. */
 export const hubFormat: AdapterFormat = {
-  weightsFile: "adapter.safetensors",
+  weightsFile: ADAPTER_HUB_FILE,
   metadata: undefined,
   pickleFile: "pytorch_adapter.bin",
   library: "adapters",

@@ -1,29 +1,19 @@
 /**
- * Adapter folders as Python's `peft` writes and reads them: `adapter_config.json` and `adapter_model.safetensors`.
+ * Reads adapter folders as Python's `peft` writes them: `adapter_config.json` and `adapter_model.safetensors`.
  * @module
  */
 
-import { cast, readNumbers, type Shape, showShape, Tensor, tidy } from "../../autograd/mod.ts";
+import { cast, type Shape, showShape, Tensor, tidy } from "../../autograd/mod.ts";
 import { openFolder } from "../../io/open_file.ts";
 import type { FolderInput } from "../../io/file_source.ts";
-import { type FolderTarget, writeJsonTo } from "../../io/folder_target.ts";
 import { readJsonFrom } from "../../io/json.ts";
-import {
-  openSafetensors,
-  type SafetensorsDtype,
-  safetensorsPieces,
-  toFloat32,
-} from "../../io/safetensors.ts";
+import { openSafetensors, toFloat32 } from "../../io/safetensors.ts";
 import { mismatchError, type Parameter } from "../../nn/mod.ts";
 import type { PeftConfig } from "../config/peft_config.ts";
-import { formatOf, readConfig } from "../registry.ts";
-import { modelCard } from "./model_card.ts";
+import { formatOf, loadMethodIn, readConfig } from "../registry.ts";
 
 /** Name of the file with the configuration, in every format. */
 export const CONFIG_FILE = "adapter_config.json";
-
-/** Name of the model card. */
-const CARD_FILE = "README.md";
 
 /** Values of an adapter, by their keys on disk. */
 export type AdapterValues = ReadonlyMap<
@@ -34,38 +24,6 @@ export type AdapterValues = ReadonlyMap<
 /** Dtypes of adapter tensors that are read; all become float32. */
 const READABLE: ReadonlySet<string> = new Set(["F32", "F16", "BF16", "F64"]);
 
-/** Writes an adapter's folder. `storage`: the formats of few bits of the base that it was made for, for the card. */
-export async function writeAdapter(
-  target: FolderTarget,
-  config: PeftConfig,
-  tensors: ReadonlyMap<string, Tensor>,
-  adapterName: string,
-  storage: readonly string[] = [],
-): Promise<void> {
-  const format = formatOf(config);
-  const entries: Record<
-    string,
-    { dtype: SafetensorsDtype; shape: Shape; data: () => Promise<ArrayBufferView> }
-  > = {};
-  for (const [key, tensor] of tensors) {
-    entries[format.toDisk(key, adapterName)] = {
-      dtype: "F32",
-      shape: tensor.shape,
-      data: () => readNumbers(tensor),
-    };
-  }
-  await target.write(format.weightsFile, safetensorsPieces(entries, format.metadata));
-  await writeJsonTo(target, CONFIG_FILE, format.configOf(config, adapterName));
-  const baseModel = config.baseModelNameOrPath || null;
-  const summary = `A ${config.peftType} adapter${
-    baseModel ? ` for ${baseModel}` : ""
-  }, trained with @peft/webgpu.${
-    storage.length === 0 ? "" : ` The base was quantised: its weights were stored as ${storage.join(", ")}.`
-  }`;
-  const card = modelCard({ baseModel, library: format.library, summary }, await target.readText(CARD_FILE));
-  await target.write(CARD_FILE, card);
-}
-
 /** Reads an adapter's configuration. @throws {Error} if the folder has none */
 export async function readAdapterConfig(folder: FolderInput): Promise<PeftConfig> {
   const source = openFolder(folder);
@@ -73,6 +31,7 @@ export async function readAdapterConfig(folder: FolderInput): Promise<PeftConfig
   if (!json) {
     throw new Error(`Cannot load adapter "${source.name}": Can't find '${CONFIG_FILE}' at '${source.name}'`);
   }
+  await loadMethodIn(json);
   return readConfig(json);
 }
 

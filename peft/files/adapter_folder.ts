@@ -4,9 +4,9 @@
  */
 
 import type { FolderInput, FolderSource } from "../../io/file_source.ts";
-import { isGgufFile } from "../../io/gguf_reader.ts";
-import { resolveFolder } from "../../io/hub.ts";
-import { adapterFormats } from "../registry.ts";
+import { isGgufFile } from "../../io/gguf_names.ts";
+import { resolveFolder } from "../../io/model_folder.ts";
+import { ADAPTER_HUB_FILE, PEFT_FILE } from "../methods/adapter_format.ts";
 
 /**
  * What an adapter is loaded from: a folder (a path, a URL, picked or dropped files, or one in memory), a hub id, or one GGUF
@@ -36,7 +36,7 @@ export interface LoadAdapterOptions {
 
 /** Files of an adapter: the configuration, and tensors in `peft`'s layout or AdapterHub's. */
 const FILES = ["adapter_config.json"];
-const OPTIONAL_FILES = adapterFormats.map(({ weightsFile }) => weightsFile);
+const OPTIONAL_FILES = [PEFT_FILE, ADAPTER_HUB_FILE];
 
 /** Options of saving adapters. */
 export interface SaveAdapterOptions {

@@ -4,13 +4,14 @@
  */
 
 import type { FileInput, FolderSource } from "../../io/file_source.ts";
-import { isGgufFile, isGgufName } from "../../io/gguf_reader.ts";
+import { isGgufFile, isGgufName } from "../../io/gguf_names.ts";
 import type { Module } from "../../nn/mod.ts";
 import type { PeftConfig } from "../config/peft_config.ts";
+import { GGUF_FILE } from "../methods/adapter_format.ts";
 import { type AdapterValues, CONFIG_FILE, readAdapterConfig, readAdapterValues } from "./adapter_files.ts";
 import { adapterFolder, type AdapterInput, type LoadAdapterOptions } from "./adapter_folder.ts";
-import { GGUF_FILE, type GgufModel } from "./gguf_adapter.ts";
-import { readGgufAdapter } from "./gguf_adapter_reader.ts";
+import type { GgufModel } from "./gguf_adapter.ts";
+import { loadPartsOf } from "./parts_of_config.ts";
 
 /** An adapter that was found. */
 export interface FoundAdapter {
@@ -47,9 +48,12 @@ export async function findAdapter(
     file = await ggufOf(folder);
     if (file === undefined) {
       const config = await readAdapterConfig(folder);
+      await loadPartsOf(config, model);
       return { config, values: () => readAdapterValues(folder, config) };
     }
   }
+  const { readGgufAdapter } = await import("./gguf_adapter_reader.ts");
   const { config, ...values } = await readGgufAdapter(file, model as GgufModel & Module);
+  await loadPartsOf(config, model);
   return { config, values: () => Promise.resolve(values) };
 }

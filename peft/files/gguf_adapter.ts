@@ -13,9 +13,6 @@ import { LoraConfig } from "../lora/lora_config.ts";
 import { KEY_PREFIX } from "../methods/adapter_format.ts";
 import { patternValue } from "../targets/targets.ts";
 
-/** Name of the file. */
-export const GGUF_FILE = "adapter_model.gguf";
-
 /** What a model says of its tensors in llama.cpp's files. */
 export interface GgufNames {
   /** `general.architecture`. */
@@ -28,6 +25,8 @@ export interface GgufNames {
 export interface GgufModel {
   /** Its names there; null where it has none. */
   readonly ggufFormat?: GgufNames | null;
+  /** Loads them. */
+  loadGgufFormat?(): Promise<void>;
   /** Whether its head is its embedding. */
   readonly config?: { readonly tieWordEmbeddings?: boolean };
 }

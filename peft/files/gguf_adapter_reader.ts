@@ -211,6 +211,7 @@ export interface GgufAdapter {
  * @throws {TypeError} listing every tensor that does not fit, or for a model that llama.cpp has no names for
  */
 export async function readGgufAdapter(input: FileInput, model: Module & GgufModel): Promise<GgufAdapter> {
+  await model.loadGgufFormat?.();
   const file = await openGguf(input);
   try {
     checkMetadata(file, model);

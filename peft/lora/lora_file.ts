@@ -25,3 +25,10 @@ export const LORA_UNSUPPORTED: Readonly<Record<string, unknown>> = {
 
 /** Those of them that mean nothing by themselves. */
 export const LORA_IGNORED: readonly string[] = ["megatron_core", "qalora_group_size"];
+
+/** Whether a LoRA's file is of the form that BitFit writes. */
+export function isBitFit(json: Readonly<Record<string, unknown>>): boolean {
+  const { r, lora_alpha: alpha, bias, target_modules: targets, alpha_pattern: pattern } = json;
+  return json.peft_type === "LORA" && r === 1 && alpha === 0 && bias === "all" &&
+    Array.isArray(targets) && targets.length === 1 && Object.keys(pattern ?? {}).length === 0;
+}

@@ -8,6 +8,12 @@ import type { PeftConfig } from "../config/peft_config.ts";
 /** What every key on disk begins with: the model inside a PEFT model. */
 export const KEY_PREFIX = "base_model.model.";
 
+/** Names of the files with the tensors, in every layout: `peft`'s, and AdapterHub's. */
+export const [PEFT_FILE, ADAPTER_HUB_FILE] = ["adapter_model.safetensors", "adapter.safetensors"];
+
+/** Name of the one file of an adapter in llama.cpp's form. */
+export const GGUF_FILE = "adapter_model.gguf";
+
 /** One layout of adapter folders. */
 export interface AdapterFormat {
   /** Name of the file with the tensors. */
@@ -28,7 +34,7 @@ export interface AdapterFormat {
 
 /** `peft`'s. */
 export const peftFormat: AdapterFormat = {
-  weightsFile: "adapter_model.safetensors",
+  weightsFile: PEFT_FILE,
   metadata: { format: "pt" },
   pickleFile: "adapter_model.bin",
   library: "peft",

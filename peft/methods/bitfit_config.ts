@@ -82,10 +82,3 @@ export class BitFitConfig extends MethodConfig<BitFitConfigFields> {
 
 /** The fields are properties of the class. */
 export interface BitFitConfig extends BitFitConfigFields {}
-
-/** Whether a LoRA's file is of the form that BitFit writes. */
-export function isBitFit(json: Readonly<Record<string, unknown>>): boolean {
-  const { r, lora_alpha: alpha, bias, target_modules: targets, alpha_pattern: pattern } = json;
-  return json.peft_type === "LORA" && r === 1 && alpha === 0 && bias === "all" &&
-    Array.isArray(targets) && targets.length === 1 && Object.keys(pattern ?? {}).length === 0;
-}

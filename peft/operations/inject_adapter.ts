@@ -11,7 +11,7 @@ import { Tuner } from "../adapters/tuner.ts";
 import type { PeftConfig } from "../config/peft_config.ts";
 import { tunerLayers } from "../layers/find_layers.ts";
 import { methodOf } from "../registry.ts";
-import { isPromptLearning } from "../virtual_tokens/prompt_learning.ts";
+import { isPromptLearning } from "../virtual_tokens/virtual_token_types.ts";
 import { deleteFrom, setActive, setGradients } from "./switch_adapters.ts";
 
 /**

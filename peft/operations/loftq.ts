@@ -21,7 +21,7 @@ import type { TensorReader } from "../../io/safetensors_reader.ts";
 import { Conv1D, type Module, type Parameter } from "../../nn/mod.ts";
 import { checkOptions } from "../../options/names.ts";
 import { type LowRankLayer, lowRankLayers } from "../lora/low_rank.ts";
-import { fromSingularValues } from "../lora/lora_init.ts";
+import { fromSingularValues } from "../lora/named_starts.ts";
 import { tunerOf } from "../adapters/find_adapters.ts";
 
 /** Options of `replaceLoraWeightsLoftq`. */

@@ -4,13 +4,14 @@
  */
 
 import { Parameter } from "../../nn/mod.ts";
-import type { FolderTarget } from "../../io/folder_target.ts";
+import { type FolderOutput, type FolderTarget, openTarget } from "../../io/folder_target.ts";
 import type { AdaptableModel } from "../adaptable_model.ts";
 import type { AdapterHost } from "../adapters/model_adapters.ts";
-import { writeAdapter } from "../files/adapter_files.ts";
+import { writeAdapter } from "../files/adapter_writer.ts";
 import type { SaveAdapterOptions } from "../files/adapter_folder.ts";
-import { GGUF_FILE, ggufAdapter, type GgufModel } from "../files/gguf_adapter.ts";
+import { ggufAdapter, type GgufModel } from "../files/gguf_adapter.ts";
 import { quantizedTypes } from "../layers/quantized_base.ts";
+import { GGUF_FILE } from "../methods/adapter_format.ts";
 import { convertToLora, type WrittenAdapter } from "./convert_to_lora.ts";
 
 /**
@@ -34,7 +35,9 @@ async function saveAdapter(
     const written = plain || initial !== undefined ? await convertToLora(model, name, own, initial) : own;
     made.push(...written.tensors.values());
     if (format === "gguf") {
-      await target.write(GGUF_FILE, ggufAdapter(written.config, written.tensors, model as GgufModel));
+      const named = model as GgufModel;
+      await named.loadGgufFormat?.();
+      await target.write(GGUF_FILE, ggufAdapter(written.config, written.tensors, named));
     } else await writeAdapter(target, written.config, written.tensors, name, quantizedTypes(model));
   } finally {
     for (const tensor of made) if (!(tensor instanceof Parameter)) tensor.dispose();
@@ -44,9 +47,10 @@ async function saveAdapter(
 /** Writes adapters of a host: "default" into the folder, others into subfolders of their names. */
 export async function saveAdapters(
   host: AdapterHost<AdaptableModel>,
-  root: FolderTarget,
+  folder: FolderOutput,
   options: SaveAdapterOptions,
 ): Promise<void> {
+  const root = openTarget(folder, "save adapters");
   const names = options.selectedAdapters ?? [...host.configs.keys()];
   for (const name of names) host.checkName(name);
   for (const name of names) {

@@ -53,9 +53,8 @@ export function tokenAdapters(root: Module): [path: string, adapter: TokenAdapte
  * The modules whose tokens train, by path.
  * @throws {TypeError} if a name matches no module, or one that has no tokens
  */
-export function findTokenModules(root: Module, indices: TokenIndices | null): Map<string, readonly number[]> {
+export function findTokenModules(root: Module, indices: TokenIndices): Map<string, readonly number[]> {
   const found = new Map<string, readonly number[]>();
-  if (indices === null) return found;
   const isEmbedding = (module: Module) => module instanceof Embedding || module instanceof TokenAdapter;
   if (Array.isArray(indices)) {
     const input = [...root.namedModules()].find(([, module]) => isEmbedding(module));

@@ -5,7 +5,6 @@
  * @module
  */
 
-import type { PeftConfig } from "../config/peft_config.ts";
 import { PrefixTuningConfig } from "./prefix_tuning_config.ts";
 import { PromptEncoderConfig } from "./prompt_encoder_config.ts";
 import { PromptTuningConfig } from "./prompt_tuning_config.ts";
@@ -21,8 +20,3 @@ export const promptLearningConfigs: Readonly<
   PROMPT_TUNING: (json) => PromptTuningConfig.fromJSON(json),
   P_TUNING: (json) => PromptEncoderConfig.fromJSON(json),
 };
-
-/** Whether a configuration is one of virtual tokens. */
-export function isPromptLearning(config: PeftConfig): config is PromptLearningConfig {
-  return Object.hasOwn(promptLearningConfigs, config.peftType);
-}

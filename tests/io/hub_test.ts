@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
-import { type HubProgress, resolveCheckpointFolder, resolveModelFolder } from "../../io/hub.ts";
+import { type HubProgress, resolveModelFolder } from "../../io/hub.ts";
+import { resolveCheckpointFolder } from "../../io/model_folder.ts";
 import { serialize } from "../../io/safetensors.ts";
 import {
   assertFails,

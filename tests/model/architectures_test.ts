@@ -3,8 +3,10 @@ import { AdamW } from "../../train/mod.ts";
 import { noGrad } from "../../autograd/mod.ts";
 import { memoryFolder } from "../../io/open_file.ts";
 import { type SafetensorsInput, serialize } from "../../io/safetensors.ts";
-import { familyOf } from "../../model/architectures.ts";
+import { architectureOf, ARCHITECTURES } from "../../model/architectures.ts";
 import { loadModel } from "../../model/checkpoint.ts";
+import { LlamaConfig } from "../../model/llama/config.ts";
+import { VARIANTS } from "../../model/llama/variants.ts";
 import { AutoModelForCausalLM } from "../../model/mod.ts";
 import {
   AdaLoraConfig,
@@ -54,17 +56,21 @@ async function filesOf(
   return { "config.json": encode(model.config.toJSON()), "model.safetensors": serialize(tensors) };
 }
 
-Deno.test("familyOf() finds a family by model_type, and names an unknown one with those that are known", () => {
-  assertEquals(familyOf({ model_type: "gpt2" }).modelTypes, ["gpt2"]);
-  assertEquals(familyOf({}).modelTypes, ["gpt2"]);
-  assertEquals(familyOf({ model_type: "toy" }, [TOY]), TOY);
+Deno.test("architectureOf() finds an architecture by model_type, and names an unknown one with those that are known", async () => {
+  const known = { modelTypes: ["toy"] };
+  assertEquals(architectureOf({ model_type: "gpt2" }, ARCHITECTURES).modelTypes, ["gpt2"]);
+  assertEquals(architectureOf({}, ARCHITECTURES).modelTypes, ["gpt2"]);
+  assertEquals(architectureOf({ model_type: "toy" }, [known]), known);
+  const llama = architectureOf({ model_type: "qwen3" }, ARCHITECTURES);
+  assertEquals(llama.modelTypes, Object.keys(VARIANTS)); // each has its entry, and no other
+  assert((await llama.load()).readConfig({ model_type: "qwen3" }) instanceof LlamaConfig);
   assertThrows(
-    () => familyOf({ model_type: "falcon" }),
+    () => architectureOf({ model_type: "falcon" }, ARCHITECTURES),
     TypeError,
     'Cannot load the model: model_type must be one of "gpt2", "llama", "mistral", "qwen2", "qwen3", "gemma3_text", "smollm3", received "falcon"',
   );
   assertThrows(
-    () => familyOf({}, [TOY, { ...TOY, modelTypes: ["toy2", "toy3"] }]),
+    () => architectureOf({}, [known, { modelTypes: ["toy2", "toy3"] }]),
     TypeError,
     'Cannot load the model: model_type must be one of "toy", "toy2", "toy3", received none',
   );

@@ -159,7 +159,6 @@ export class ToyForCausalLM extends CausalLM<ToyConfig> {
 
 /** The toy, as `architectures.ts` would list it. */
 export const TOY: Family<ToyConfig, ToyForCausalLM> = {
-  modelTypes: ["toy"],
   readConfig: (json) => new ToyConfig(json),
   build: (config, options, source) => new ToyForCausalLM(config, options, source),
   fileNames: (path) => [path, path.replace(/^body\./, "stack.")],

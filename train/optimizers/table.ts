@@ -7,7 +7,8 @@
 import type { Tensor } from "../../autograd/mod.ts";
 import { camelCase, checkOptions } from "../../options/names.ts";
 import { Adafactor } from "./adafactor.ts";
-import { AdamW, AdamW8bit } from "./adamw.ts";
+import { AdamW } from "./adamw.ts";
+import { AdamW8bit } from "./adamw_8bit.ts";
 import { Lion } from "./lion.ts";
 import type { Optimizer } from "./optimizer.ts";
 import { SGD } from "./sgd.ts";
@@ -33,6 +34,8 @@ interface Entry {
   readonly about: string;
   /** Names that `optimArgs` may set. */
   readonly options: readonly string[];
+  /** Loads its file, which a bundle may leave out at first; absent: it is there. */
+  readonly load?: () => Promise<unknown>;
   readonly make: (groups: Groups, settings: OptimizerSettings, options: object) => Optimizer;
 }
 
@@ -51,11 +54,13 @@ const adamw: Entry = {
 const adamw8bit: Entry = {
   about: "AdamW with its moments in a byte each",
   options: ADAM_OPTIONS,
+  load: () => import("./adamw_8bit.ts"),
   make: (groups, settings, options) => new AdamW8bit(groups, { ...adam(settings), ...options }),
 };
 const lion: Entry = {
   about: "Lion: half of AdamW's state; wants a third to a tenth of its learning rate",
   options: ["betas"],
+  load: () => import("./lion.ts"),
   make(groups, settings, options) {
     const { lr, betas } = adam(settings); // the betas of AdamW, as in transformers
     return new Lion(groups, { lr, betas, ...options });
@@ -65,11 +70,13 @@ const lion: Entry = {
 const adafactor: Entry = {
   about: "Adafactor: of a matrix, one number for each row and column",
   options: ["eps", "clipThreshold", "decayRate"],
+  load: () => import("./adafactor.ts"),
   make: (groups, { learningRate: lr }, options) => new Adafactor(groups, { lr, ...options }),
 };
 const sgd: Entry = {
   about: "stochastic gradient descent; momentum and nesterov by optimArgs",
   options: ["momentum", "dampening", "nesterov"],
+  load: () => import("./sgd.ts"),
   make: (groups, { learningRate: lr }, options) => new SGD(groups, { lr, ...options }),
 };
 
@@ -149,4 +156,9 @@ export function makeOptimizer(name: OptimizerName, groups: Groups, settings: Opt
   const own = parseOptimArgs(settings.optimArgs);
   checkOptions(`make the optimizer "${name}" of optimArgs`, own, options);
   return make(groups, settings, own);
+}
+
+/** Loads what `makeOptimizer` needs for a name. */
+export async function loadOptimizer(name: OptimizerName): Promise<void> {
+  await OPTIMIZERS[name].load?.();
 }

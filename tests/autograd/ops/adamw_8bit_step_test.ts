@@ -4,7 +4,8 @@
  */
 import { assert, assertAllClose, assertEquals } from "@std/assert";
 import { SlotState } from "../../../autograd/ops/_slot_state.ts";
-import { adamw8bitRule, type AdamWValues } from "../../../autograd/ops/adamw_step.ts";
+import { adamw8bitRule } from "../../../autograd/ops/adamw_8bit_step.ts";
+import type { AdamWValues } from "../../../autograd/ops/adamw_step.ts";
 import { Tensor } from "../../../autograd/tensor.ts";
 import { Device } from "../../../gpu/mod.ts";
 import { decodeDynamic, encodeDynamic } from "../../../kernels/dynamic_codes.ts";

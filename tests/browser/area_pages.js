@@ -1,0 +1,102 @@
+/**
+ * What pages do with the bundles by area: run by the browser test in Chromium, and in Deno on the whole library.
+ * @module
+ */
+
+const PROMPT = "Once upon a time";
+
+/** Scripts that a page has fetched. Nothing in Deno. */
+const scripts = () =>
+  performance.getEntriesByType("resource").map(({ name }) => new URL(name).pathname.slice(1));
+
+/**
+ * Answers with a LoRA adapter, then with what is loaded on first use.
+ * @param {object} lib what `inference.js` exports
+ * @param {(name: string) => URL | string} at the place of a folder or file
+ */
+export async function answer(lib, at) {
+  const { AutoModelForCausalLM, AutoTokenizer, PeftModel } = lib;
+  const tokenizer = await AutoTokenizer.fromPretrained(at("model"));
+  const tokensOf = async (model, prompt = PROMPT) =>
+    (await model.generate(prompt, { tokenizer, maxNewTokens: 4 }))[0];
+  const base = await AutoModelForCausalLM.fromPretrained(at("model"));
+  const lora = await PeftModel.fromPretrained(base, at("lora"));
+  const tokens = { lora: await tokensOf(lora) };
+  const first = scripts();
+
+  const [beams] = await lora.generate(PROMPT, { tokenizer, maxNewTokens: 3, numBeams: 2 });
+  tokens.beams = beams;
+  await lora.loadAdapter(at("dora"), "dora");
+  await lora.loadAdapter(at("lora"), "second");
+  tokens.mixed = await lora.generate([[1, 2], [1, 2]], {
+    maxNewTokens: 2,
+    adapterNames: ["second", "__base__"],
+  });
+  lora.setAdapter("dora", { inferenceMode: true });
+  tokens.dora = await tokensOf(lora);
+  await lora.mergeAdapter();
+  tokens.merged = await tokensOf(lora);
+  const saved = lib.memoryFolder();
+  lora.unmergeAdapter();
+  await lora.savePretrained(saved);
+  const ia3 = await PeftModel.fromPretrained(lora.unload(), at("ia3"));
+  tokens.ia3 = await tokensOf(ia3);
+  ia3.dispose();
+
+  const gguf = await AutoModelForCausalLM.fromPretrained(at("model.gguf"));
+  tokens.gguf = await tokensOf(gguf);
+  const { logits } = lib.noGrad(() => gguf.forward({ inputIds: [[1, 2, 3]] }));
+  let refused = "";
+  try {
+    lib.Tensor.from([1], { requiresGrad: true }).backward();
+  } catch (error) {
+    refused = error.message;
+  }
+  return {
+    first,
+    later: scripts(),
+    tokens,
+    shape: [...logits.shape],
+    refused,
+    saved: [...saved.files.keys()],
+  };
+}
+
+/**
+ * Answers with a LoRA adapter for a model of Llama's family.
+ * @param {object} lib what `inference.js` exports
+ */
+export async function answerLlama(lib, at) {
+  const base = await lib.AutoModelForCausalLM.fromPretrained(at("llama"));
+  const model = await lib.PeftModel.fromPretrained(base, at("llama_lora"));
+  const [tokens] = await model.generate([[1, 2, 3, 4, 5]], { maxNewTokens: 3, eosTokenId: null });
+  return { first: scripts(), tokens };
+}
+
+/**
+ * Trains a LoRA with the Trainer and answers with it, then trains another method, which is loaded on first use.
+ * @param {object} lib what `training.js` exports
+ * @param {() => Promise<object>} adapters loads what `training_adapters.js` exports
+ */
+export async function train(lib, at, adapters) {
+  const tokenizer = await lib.AutoTokenizer.fromPretrained(at("model"));
+  const base = await lib.AutoModelForCausalLM.fromPretrained(at("model"));
+  const texts = ["Ahoy, matey!", "Arr, the sea be calm.", "Ahoy, the treasure be ours!"];
+  const trainDataset = lib.TextDataset.fromTexts(texts, tokenizer, { blockSize: 8 });
+  const lossesOf = async (model) => {
+    const args = { maxSteps: 3, learningRate: 0.05, loggingSteps: 1, reportTo: "none" };
+    const trainer = new lib.Trainer({ model, trainDataset, args });
+    await trainer.train();
+    return trainer.state.logHistory.flatMap(({ loss }) => loss ?? []);
+  };
+  const model = lib.getPeftModel(base, new lib.LoraConfig({ r: 4, targetModules: ["c_attn"] }));
+  const lora = await lossesOf(model);
+  const [tokens] = await model.eval().generate(PROMPT, { tokenizer, maxNewTokens: 3 });
+  const first = scripts();
+  const { IA3Config } = await adapters();
+  const ia3 = lib.getPeftModel(
+    model.unload(),
+    new IA3Config({ targetModules: ["c_attn"], feedforwardModules: [] }),
+  );
+  return { first, later: scripts(), losses: { lora, ia3: await lossesOf(ia3) }, tokens };
+}

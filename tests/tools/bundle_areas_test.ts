@@ -1,0 +1,52 @@
+import { assert, assertEquals } from "@std/assert";
+import * as esbuild from "esbuild";
+import type { OutputChunk } from "rollup";
+import { AREAS, bundleArea, eagerFiles } from "../../tools/bundle_areas.ts";
+
+const ROOT = new URL("../../", import.meta.url).pathname;
+
+/** Paths of the modules with code in files, from the root, late ones by their own names. */
+const modulesIn = (files: readonly OutputChunk[]) =>
+  new Set(
+    files.flatMap(({ modules }) => Object.entries(modules))
+      .filter(([path, { renderedLength }]) => renderedLength > 0 && !path.endsWith("?late"))
+      .map(([path]) => path.slice(ROOT.length).split("?")[0]),
+  );
+
+for (const area of Object.keys(AREAS) as (keyof typeof AREAS)[]) {
+  Deno.test(`${area}.js leaves every late module to a file that is loaded on first use`, async () => {
+    const files = await bundleArea(area, { shortest: false });
+    await esbuild.stop();
+    const first = modulesIn(eagerFiles(files, `${area}.js`));
+    const all = modulesIn(files);
+    for (const path of AREAS[area].late) {
+      assert(!first.has(path), `${path} is in the first file`);
+      if (!LEFT_OUT.has(path)) assert(all.has(path), `${path} is in no file`);
+    }
+    const entries = Object.keys(AREAS[area].entries).map((name) => `${name}.js`);
+    assertEquals(entries.filter((name) => !files.some(({ fileName }) => fileName === name)), []);
+    const names = files.flatMap(({ imports, dynamicImports }) => [...imports, ...dynamicImports]);
+    const own = names.filter((name) => name.startsWith(area));
+    assertEquals(own.filter((name) => !files.some(({ fileName }) => fileName === name)), []);
+  });
+}
+
+/** What a page that only answers has no use for, and no way to ask for. */
+const LEFT_OUT = new Set([
+  "autograd/checkpoint.ts",
+  "autograd/ops/add_noise.ts",
+  "autograd/ops/log_probs.ts",
+  "kernels/attention_backward.ts",
+  "model/labelled_forward.ts",
+  "model/packed_rows.ts",
+]);
+
+Deno.test("inference.js has no program that computes a gradient", async () => {
+  const files = await bundleArea("inference", { shortest: false });
+  await esbuild.stop();
+  const [code] = [files.map(({ code }) => code).join("\n")];
+  for (const name of ["layerNormBackward", "rmsNormBackward", "embeddingBackward", "attention.backward"]) {
+    assert(!code.includes(name), name);
+  }
+  assert(code.includes("layerNormForward"));
+});

@@ -1,0 +1,25 @@
+import { assertEquals } from "@std/assert";
+import { withoutLateImports } from "../../tools/late_imports.ts";
+
+Deno.test("withoutLateImports() imports own modules at load time, each once, and leaves packages and the hub's pushes", () => {
+  const code = [
+    'const { a } = await import("./a.js");',
+    'const load = () => import("./a.js");',
+    'const b = (await import("../b.js")).b;',
+    'await import("./c.js");',
+    'const { pushToHub } = await import("../io/hub_push.js");',
+    'const hub = await import("@huggingface/hub");',
+  ].join("\n");
+  assertEquals(withoutLateImports(code).split("\n"), [
+    'import * as later_0 from "./a.js";',
+    'import * as later_1 from "../b.js";',
+    'import * as later_2 from "./c.js";',
+    "const { a } = later_0;",
+    "const load = () => Promise.resolve(later_0);",
+    "const b = (later_1).b;",
+    "later_2;",
+    'const { pushToHub } = await import("../io/hub_push.js");',
+    'const hub = await import("@huggingface/hub");',
+  ]);
+  assertEquals(withoutLateImports("let x = 1;"), "let x = 1;");
+});

@@ -1,0 +1,159 @@
+/**
+ * Bundles by area for browsers: files that hold what a page needs from the start, and others that they load on first use.
+ * @module
+ */
+
+import type { OutputChunk } from "rollup";
+import { gzip, partOf } from "./bundle.ts";
+import { lateModules } from "./late_modules.ts";
+import { build, type BuildOptions } from "./rollup_build.ts";
+import { withoutGradients } from "./without_gradients.ts";
+
+const ROOT = new URL("../", import.meta.url).pathname;
+
+/** Modules that a page with a model has loaded before it answers, beside the area's own. */
+const ARCHITECTURES = ["model/gpt2/model.ts", "model/llama/model.ts"];
+
+/** Modules that the first file names, and a page needs only for some things. */
+const LATE = [
+  "autograd/ops/log_probs.ts",
+  "autograd/ops/mixed_lora.ts",
+  "kernels/attention_forward.ts",
+  "kernels/attention_subgroup.ts",
+  "kernels/attention_tile.ts",
+  "kernels/matmul_decoded.ts",
+  "kernels/matmul_grouped.ts",
+  "kernels/weights/bitsandbytes.ts",
+  "kernels/weights/gguf.ts",
+  "model/generation/kept_cache.ts",
+  "model/generation/stop_strings.ts",
+  "model/gpt2/gguf.ts",
+  "model/llama/gguf.ts",
+  "peft/adapters/mixed_batch.ts",
+  "peft/adapters/mixed_methods.ts",
+  "peft/adapters/prompt_tuner.ts",
+  "peft/bottleneck/bottleneck.ts",
+  "peft/lora/dora.ts",
+  "peft/lora/lora_embedding.ts",
+  "peft/lora/named_starts.ts",
+  "peft/methods/adalora.ts",
+  "peft/methods/bitfit.ts",
+  "peft/methods/boft.ts",
+  "peft/methods/fourierft.ts",
+  "peft/methods/ia3.ts",
+  "peft/methods/ln_tuning.ts",
+  "peft/methods/loha.ts",
+  "peft/methods/lokr.ts",
+  "peft/methods/oft.ts",
+  "peft/methods/vera.ts",
+  "peft/operations/status.ts",
+  "peft/targets/pattern.ts",
+  "peft/trainable_tokens/token_adapter.ts",
+  "peft/trainable_tokens/trainable_tokens.ts",
+  "peft/virtual_tokens/prompt_learning.ts",
+  "train/optimizers/adafactor.ts",
+  "train/optimizers/adamw_8bit.ts",
+  "train/optimizers/lion.ts",
+  "train/optimizers/sgd.ts",
+  "train/reports/run_log.ts",
+  "train/reports/tensorboard.ts",
+];
+
+/** Those that training needs from the start. */
+const FOR_TRAINING = [
+  "autograd/checkpoint.ts",
+  "autograd/ops/add_noise.ts",
+  "kernels/attention_backward.ts",
+  "model/labelled_forward.ts",
+  "model/packed_rows.ts",
+];
+
+/** An area: a build of its own, whose files share no code with those of others. */
+interface Area {
+  /** Modules of its files, by their names; the first is the one that a page begins with. */
+  readonly entries: Readonly<Record<string, string>>;
+  readonly late: ReadonlySet<string>;
+  readonly plugins?: BuildOptions["plugins"];
+}
+
+/** Late modules of a folder. */
+const lateIn = (folder: string) => LATE.filter((path) => path.startsWith(folder));
+
+/** What the files beside the first bring, so that calls that cannot wait need no more. */
+const BROUGHT = {
+  "entries/peft.ts": lateIn("peft/"),
+  "entries/train.ts": [...lateIn("train/"), "autograd/ops/log_probs.ts"],
+};
+
+/** The areas, by the names of their first files. */
+export const AREAS = {
+  inference: {
+    entries: { inference: "entries/inference.ts", inference_adapters: "entries/peft.ts" },
+    late: new Set([...LATE.filter((path) => !path.startsWith("train/")), ...FOR_TRAINING]),
+    plugins: [withoutGradients()],
+  },
+  training: {
+    entries: {
+      training: "entries/training.ts",
+      training_adapters: "entries/peft.ts",
+      training_trainers: "entries/train.ts",
+    },
+    late: new Set(LATE),
+  },
+} as const satisfies Readonly<Record<string, Area>>;
+
+/** Paths in full. */
+const atRoot = (entries: Readonly<Record<string, string>>) =>
+  Object.fromEntries(Object.entries(entries).map(([name, path]) => [name, ROOT + path]));
+
+/**
+ * Bundles an area.
+ * @param options `shortest`: look for the shortest code, which takes three times as long; default true
+ * @throws Error with the messages of the build
+ */
+export async function bundleArea(
+  name: keyof typeof AREAS,
+  { shortest = true }: { shortest?: boolean } = {},
+): Promise<OutputChunk[]> {
+  const { entries, late, plugins = [] }: Area = AREAS[name];
+  const first = [entries[name], ...ARCHITECTURES];
+  const without = await build({
+    entries: atRoot(Object.fromEntries(first.map((path) => [path, path]))),
+    external: partOf,
+    plugins: [lateModules(late, null), ...plugins],
+  });
+  const [start, ...models] = first.map((path) => modulesOf(eagerFiles(without, `${path}.js`)));
+  const eager = models.reduce((all, model) => all.union(model), start);
+  const core = models.reduce((all, model) => all.intersection(model)).union(start);
+  return await build({
+    entries: atRoot(entries),
+    external: partOf,
+    plugins: [lateModules(late, eager, BROUGHT), ...plugins],
+    isCore: (path) => core.has(path) || /^\0|\?late$/.test(path),
+    chunkPrefix: `${name}_`,
+    shortest,
+  });
+}
+
+/** Paths of the modules that files have code of. */
+function modulesOf(files: readonly OutputChunk[]): Set<string> {
+  const modules = files.flatMap(({ modules }) => Object.entries(modules));
+  return new Set(modules.filter(([, { renderedLength }]) => renderedLength > 0).map(([path]) => path));
+}
+
+/** The files that one loads before it runs, itself among them. */
+export function eagerFiles(files: readonly OutputChunk[], first: string): OutputChunk[] {
+  const byName = new Map(files.map((file) => [file.fileName, file]));
+  const found = new Set([first]);
+  for (const name of found) {
+    for (const needed of byName.get(name)!.imports) if (byName.has(needed)) found.add(needed);
+  }
+  return [...found].map((name) => byName.get(name)!);
+}
+
+/** Bytes of files after gzip. */
+export async function gzipLength(files: readonly { readonly code: string }[]): Promise<number> {
+  let sum = 0;
+  for (const { code } of files) sum += (await gzip(new TextEncoder().encode(code))).byteLength;
+  return sum;
+}

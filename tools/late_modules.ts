@@ -1,0 +1,173 @@
+/**
+ * Modules that a bundle leaves to files of their own though its first file names them: what that file imports of them are
+ * variables, which are filled when such a file is loaded, by a dynamic import or beside code that cannot do without. A call
+ * before that throws.
+ * @module
+ */
+
+import * as esbuild from "esbuild";
+import { type Node, parse, type Program } from "acorn";
+import MagicString from "magic-string";
+import type { Plugin } from "rollup";
+
+const ROOT = new URL("../", import.meta.url).pathname;
+
+/** Ends of the names under which Rollup knows the three modules that a late one becomes. */
+const [STAND_IN, FILLER, OWN] = ["?late", "?filler", "?own"];
+
+/** What a name is before its file is loaded. */
+const MISSING = "\0late_missing";
+const MISSING_CODE = `export const missing = (name, file) => function () {
+  throw new Error(
+    \`Cannot call \${name}(): "\${file}" is required, which this bundle loads on first use or leaves to another; see README.md, "In a browser"\`,
+  );
+};`;
+
+/** What a module exports: its own names, those that it passes on, with where they come from, and whole modules. */
+interface Exports {
+  readonly own: readonly string[];
+  readonly passedOn: ReadonlyMap<string, { readonly from: string; readonly name: string }>;
+  readonly whole: readonly string[];
+}
+
+type Named = Node & { readonly name: string };
+type Specifier = { readonly local: Named; readonly exported: Named };
+
+const parseModule = (code: string): Program => parse(code, { ecmaVersion: "latest", sourceType: "module" });
+
+/** The path that a relative import of a module means. */
+const resolve = (specifier: string, importer: string): string =>
+  new URL(specifier, `file://${importer.split("?")[0]}`).pathname;
+
+async function readExports(path: string): Promise<Exports> {
+  const { code } = await esbuild.transform(await Deno.readTextFile(path), { loader: "ts", format: "esm" });
+  const own: string[] = [];
+  const imported = new Map<string, { from: string; name: string }>();
+  const passedOn = new Map<string, { from: string; name: string }>();
+  const whole: string[] = [];
+  for (const node of parseModule(code).body) {
+    if (node.type === "ExportAllDeclaration") whole.push(resolve(String(node.source.value), path));
+    if (node.type === "ImportDeclaration") { // esbuild makes these of names that are passed on
+      const from = resolve(String(node.source.value), path);
+      for (const specifier of node.specifiers) {
+        if (specifier.type !== "ImportSpecifier") continue;
+        imported.set(specifier.local.name, { from, name: (specifier.imported as Named).name });
+      }
+    }
+    if (node.type !== "ExportNamedDeclaration") continue;
+    for (const { local, exported } of node.specifiers as unknown as Specifier[]) {
+      const origin = imported.get(local.name);
+      if (origin) passedOn.set(exported.name, origin);
+      else own.push(exported.name);
+    }
+    const { declaration } = node;
+    if (declaration?.type === "VariableDeclaration") {
+      own.push(...declaration.declarations.map(({ id }) => (id as unknown as Named).name));
+    } else if (declaration) own.push(declaration.id.name);
+  }
+  return { own, passedOn, whole };
+}
+
+/** Names that a module's code takes from others; those that it passes on are among them. */
+function namesTaken(code: string): { readonly name: string; readonly from: string }[] {
+  return parseModule(code).body.flatMap((node) =>
+    node.type !== "ImportDeclaration"
+      ? []
+      : node.specifiers.flatMap((specifier) =>
+        specifier.type === "ImportSpecifier"
+          ? [{ name: (specifier.imported as Named).name, from: String(node.source.value) }]
+          : []
+      )
+  );
+}
+
+/**
+ * Makes modules late.
+ * @param late their paths from the root of the repository
+ * @param eager paths of the modules of the first file, which runs without them; all other modules bring what they name.
+ *   Null: the late modules are left out, to find that out
+ * @param brought late modules that a module brings though it does not name them, by its path
+ */
+export function lateModules(
+  late: ReadonlySet<string>,
+  eager: ReadonlySet<string> | null,
+  brought: Readonly<Record<string, readonly string[]>> = {},
+): Plugin {
+  const isLate = (path: string) => path.startsWith(ROOT) && late.has(path.slice(ROOT.length));
+  const known = new Map<string, Promise<Exports>>();
+  const exportsOf = (path: string): Promise<Exports> => {
+    if (!known.has(path)) known.set(path, readExports(path));
+    return known.get(path)!;
+  };
+  /** The late module that a name comes from; undefined where it is of another. */
+  const originOf = async (path: string, name: string): Promise<string | undefined> => {
+    if (isLate(path)) return path;
+    if (!path.endsWith(".ts")) return undefined;
+    const { passedOn, whole } = await exportsOf(path);
+    const passed = passedOn.get(name);
+    if (passed) return await originOf(passed.from, passed.name);
+    for (const each of whole) {
+      const origin = await originOf(each, name);
+      if (origin !== undefined && (await exportsOf(origin)).own.includes(name)) return origin;
+    }
+    return undefined;
+  };
+  /** The late modules of all names that a module passes on. */
+  const originsOf = async (path: string): Promise<(string | undefined)[]> => {
+    const { passedOn, whole } = await exportsOf(path);
+    const named = [...passedOn.values()].map(({ from, name }) => originOf(from, name));
+    return [...await Promise.all(named), ...(await Promise.all(whole.map(originsOf))).flat()];
+  };
+  return {
+    name: "late modules",
+    resolveId(specifier, importer) {
+      if (specifier === MISSING || specifier.includes("?")) {
+        return { id: specifier, external: eager === null && specifier.endsWith(STAND_IN) };
+      }
+      if (importer === undefined || !specifier.startsWith(".")) return null;
+      const path = resolve(specifier, importer);
+      return isLate(path) ? { id: path + STAND_IN, external: eager === null } : null;
+    },
+    resolveDynamicImport(specifier, importer) {
+      if (typeof specifier !== "string" || !specifier.startsWith(".")) return null;
+      if (eager === null) return { id: `\0later:${specifier}`, external: true };
+      const path = resolve(specifier, importer);
+      return isLate(path) ? { id: path + FILLER, moduleSideEffects: true } : null;
+    },
+    async load(id) {
+      if (id === MISSING) return MISSING_CODE;
+      const path = id.split("?")[0];
+      if (id.endsWith(STAND_IN)) {
+        const { own } = await exportsOf(path);
+        const file = JSON.stringify(path.slice(ROOT.length));
+        return `import { missing } from "${MISSING}";
+${own.map((name) => `export let ${name} = missing("${name}", ${file});`).join("\n")}
+export const fill = (${own.map((name) => `${name}_`).join(", ")}) => {
+  ${own.map((name) => `${name} = ${name}_;`).join("\n  ")}
+};`;
+      }
+      if (!id.endsWith(FILLER)) return null;
+      const names = (await exportsOf(path)).own.join(", ");
+      return `import { ${names} } from ${JSON.stringify(path + OWN)};
+import { fill } from ${JSON.stringify(path + STAND_IN)};
+fill(${names});
+export { ${names} };`;
+    },
+    async transform(code, id) {
+      const [path, kind] = id.split("?");
+      const isCode = path.startsWith(ROOT) && (kind === undefined || id.endsWith(OWN));
+      if (!isCode || path.endsWith("/mod.ts") || eager === null || eager.has(path)) return null;
+      const own = namesTaken(code).filter(({ from }) => from.startsWith("."));
+      const origins = [
+        ...await Promise.all(own.map(({ name, from }) => originOf(resolve(from, path), name))),
+        ...(await Promise.all((await exportsOf(path)).whole.map(originsOf))).flat(),
+      ];
+      origins.push(...(brought[path.slice(ROOT.length)] ?? []).map((each) => ROOT + each));
+      const needed = new Set(origins.filter((origin) => origin !== undefined && origin !== path));
+      if (needed.size === 0) return null;
+      const imports = [...needed].map((origin) => `import ${JSON.stringify(origin + FILLER)};`);
+      const edited = new MagicString(code).prepend(imports.join(""));
+      return { code: edited.toString(), map: edited.generateMap({ hires: "boundary" }).toString() };
+    },
+  };
+}

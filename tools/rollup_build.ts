@@ -1,0 +1,125 @@
+/**
+ * Builds the library for browsers: Rollup puts the modules of each file together, esbuild takes the types out, and what the
+ * result says at load time and of its runtime is checked.
+ * @module
+ */
+
+import * as esbuild from "esbuild";
+import { type OutputChunk, type Plugin, rollup } from "rollup";
+import { minify } from "terser";
+import { minifyWgsl } from "./minify_wgsl.ts";
+import { pureInitializers } from "./pure_initializers.ts";
+
+const ROOT = new URL("../", import.meta.url).pathname;
+
+/** Language of the files. */
+const TARGET = "es2022";
+
+/** Characters of a line, about. */
+const LINE = 200;
+
+/**
+ * Modules that do something when they are loaded, and those that load them for it alone. What other modules do then matters
+ * to nobody who uses none of their names.
+ */
+const WITH_SIDE_EFFECTS = ["/peft/mod.ts", "/peft/adapter_wrapper.ts", "?filler"];
+
+/** What a build makes. */
+export interface BuildOptions {
+  /** Modules that become files, by the files' names without ".js". */
+  readonly entries: Readonly<Record<string, string>>;
+  /** Where imports that are no files of the library go, by specifier; others stay as they are. */
+  readonly external: (specifier: string) => string | undefined;
+  /** Plugins that see modules before the library's own loader. */
+  readonly plugins?: readonly Plugin[];
+  /** One file: what is imported on first use is in it. Default false: such modules are files of their own. */
+  readonly single?: boolean;
+  /** Whether a module is in the file that all others share; default: each is where it is loaded. */
+  readonly isCore?: (path: string) => boolean;
+  /** What the names of files that are no entries begin with; default nothing. */
+  readonly chunkPrefix?: string;
+  /** Whether to look for the shortest code, which takes three times as long; default false. */
+  readonly shortest?: boolean;
+}
+
+/** Loads the library's modules: their types go, and the WGSL of kernels becomes shorter. */
+function modules({ entries, external }: BuildOptions): Plugin {
+  return {
+    name: "library",
+    resolveId(specifier, importer) {
+      if (importer === undefined) return entries[specifier];
+      if (specifier.startsWith(".")) return new URL(specifier, `file://${importer.split("?")[0]}`).pathname;
+      return { id: external(specifier) ?? specifier, external: "absolute" };
+    },
+    async load(id) {
+      const [path] = id.split("?");
+      const { code, map } = await esbuild.transform(await Deno.readTextFile(path), {
+        loader: "ts",
+        target: TARGET,
+        // `using` and top-level await are what older browsers lack: the first is lowered, the second refused.
+        supported: { "top-level-await": false },
+        sourcemap: "external",
+        sourcefile: path,
+        logLevel: "silent",
+      });
+      return { code, map };
+    },
+    transform: (code, path) => path.startsWith(`${ROOT}kernels/`) ? minifyWgsl(code) : null,
+  };
+}
+
+/** Makes a file's code short. Lines stay short enough for a runtime to print the one of an error. */
+function minified(shortest: boolean): Plugin {
+  return {
+    name: "minified",
+    async renderChunk(code) {
+      if (!shortest) {
+        const how = { minify: true, lineLimit: LINE, target: TARGET, sourcemap: "external" } as const;
+        const { code: short, map } = await esbuild.transform(code, { ...how, format: "esm" });
+        return { code: short, map };
+      }
+      const { code: short, map } = await minify(code, {
+        module: true,
+        ecma: 2020,
+        compress: { passes: 3, pure_getters: true, keep_fargs: false },
+        format: { comments: false, max_line_len: LINE },
+        sourceMap: true,
+      });
+      return { code: short!, map: map as string };
+    },
+  };
+}
+
+/**
+ * Builds the files.
+ * @throws Error with the message of the step that fails: a file that cannot be read or parsed, or awaits at top level
+ */
+export async function build(options: BuildOptions): Promise<OutputChunk[]> {
+  const { entries, single = false, shortest = false, chunkPrefix = "", isCore = () => false } = options;
+  const bundle = await rollup({
+    input: Object.fromEntries(Object.keys(entries).map((name) => [name, name])),
+    treeshake: {
+      moduleSideEffects: (path) => WITH_SIDE_EFFECTS.some((end) => path.endsWith(end)),
+      propertyReadSideEffects: false,
+    },
+    plugins: [...options.plugins ?? [], modules(options), pureInitializers()],
+    onLog: () => {},
+  });
+  try {
+    const { output } = await bundle.generate({
+      format: "es",
+      inlineDynamicImports: single,
+      ...single ? {} : { manualChunks: (path: string) => isCore(path) ? "core" : undefined },
+      onlyExplicitManualChunks: true,
+      hoistTransitiveImports: false,
+      minifyInternalExports: true,
+      entryFileNames: "[name].js",
+      chunkFileNames: `${chunkPrefix}[name].js`,
+      sourcemap: true,
+      plugins: [minified(shortest)],
+    });
+    return output.filter((file) => file.type === "chunk");
+  } finally {
+    await bundle.close();
+  }
+}
