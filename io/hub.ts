@@ -4,7 +4,7 @@
  * @module
  */
 import { environment } from "./_node.ts";
-import { parseWeightMap } from "./checkpoint.ts";
+import { parseWeightMap } from "./sharded_checkpoint.ts";
 import { isDirectory, listDirectory, makeDirectory } from "./files.ts";
 import { cleanToken, defaultCacheDir, isCommit, ModelCache, storedToken } from "./hub_cache.ts";
 import { lookUpCommit, lookUpFiles, lookUpNames } from "./hub_api.ts";

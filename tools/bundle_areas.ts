@@ -18,9 +18,11 @@ const ARCHITECTURES = ["model/gpt2/model.ts", "model/llama/model.ts"];
 const LATE = [
   "autograd/ops/log_probs.ts",
   "autograd/ops/mixed_lora.ts",
+  "gpu/rehearsal.ts",
   "kernels/attention_forward.ts",
   "kernels/attention_subgroup.ts",
   "kernels/attention_tile.ts",
+  "kernels/ban_repeats.ts",
   "kernels/matmul_decoded.ts",
   "kernels/matmul_grouped.ts",
   "kernels/weights/bitsandbytes.ts",
@@ -63,6 +65,8 @@ const LATE = [
 const FOR_TRAINING = [
   "autograd/checkpoint.ts",
   "autograd/ops/add_noise.ts",
+  "autograd/ops/dropout.ts",
+  "gpu/capture.ts",
   "kernels/attention_backward.ts",
   "model/labelled_forward.ts",
   "model/packed_rows.ts",
@@ -82,7 +86,7 @@ const lateIn = (folder: string) => LATE.filter((path) => path.startsWith(folder)
 /** What the files beside the first bring, so that calls that cannot wait need no more. */
 const BROUGHT = {
   "entries/peft.ts": lateIn("peft/"),
-  "entries/train.ts": [...lateIn("train/"), "autograd/ops/log_probs.ts"],
+  "entries/train.ts": [...lateIn("train/"), "autograd/ops/log_probs.ts", "gpu/rehearsal.ts"],
 };
 
 /** The areas, by the names of their first files. */

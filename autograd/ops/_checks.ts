@@ -39,3 +39,11 @@ export function checkWeight(action: string, weight: Tensor): WeightFormat<Weight
   }
   return format;
 }
+
+/** Fails unless `p` is a probability below 1. @throws {RangeError} otherwise */
+export function checkDropout(name: string, p: number): number {
+  if (!(p >= 0 && p <= 1)) {
+    throw new RangeError(`Cannot set ${name}: a number from 0 to 1 is required, received ${p}`);
+  }
+  return p;
+}

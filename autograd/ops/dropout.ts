@@ -8,15 +8,7 @@ import { dropoutKernel } from "../../kernels/random_elementwise.ts";
 import type { RandomState } from "../random.ts";
 import { record } from "../record.ts";
 import { empty, type Tensor } from "../tensor.ts";
-import { checkFloat } from "./_checks.ts";
-
-/** Fails unless `p` is a probability below 1. @throws {RangeError} otherwise */
-export function checkDropout(name: string, p: number): number {
-  if (!(p >= 0 && p <= 1)) {
-    throw new RangeError(`Cannot set ${name}: a number from 0 to 1 is required, received ${p}`);
-  }
-  return p;
-}
+import { checkDropout, checkFloat } from "./_checks.ts";
 
 /**
  * Zeros elements with probability `p` and scales the others by 1 / (1 - p). p = 0 returns a second handle on x.

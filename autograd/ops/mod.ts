@@ -14,7 +14,8 @@ export { linearLogProbs, linearMeanLogits, logProbsOf, type LogProbsOptions } fr
 export { addDiagonal } from "./diagonal.ts";
 export { drawNormal, drawUniform } from "./draw.ts";
 export { type Documents, documentsOf, type DocumentsOptions, positionsInDocuments } from "./documents.ts";
-export { checkDropout, dropout } from "./dropout.ts";
+export { checkDropout } from "./_checks.ts";
+export { dropout } from "./dropout.ts";
 export { embedding } from "./embedding.ts";
 export { gatedProduct, type GateName } from "./gated_product.ts";
 export { type Importance, updateImportance } from "./importance.ts";
@@ -60,7 +61,7 @@ export { max, mean, type ReduceOptions, sum, sumSquares } from "./reduce.ts";
 export { replaceRows } from "./replace_rows.ts";
 export { rmsNorm, type RMSNormOptions } from "./rms_norm.ts";
 export { type HeadsOptions, placeHeads, type Rotation } from "./rotary.ts";
-export { type SamplerOptions, TokenSampler } from "./sample.ts";
+export { loadSampling, type SamplerOptions, TokenSampler } from "./sample.ts";
 export { logSoftmax, softmax } from "./softmax.ts";
 export { type Svd, svd, svdLowrank } from "./svd.ts";
 export { chooseRows, placeRows, type RowChoice, takeRows } from "./take_rows.ts";

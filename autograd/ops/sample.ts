@@ -42,6 +42,13 @@ export interface SamplerOptions {
   readonly seed: number;
 }
 
+/** Loads what a sampler needs for rare options. */
+export async function loadSampling(
+  { noRepeatNgramSize }: Pick<SamplerOptions, "noRepeatNgramSize">,
+): Promise<void> {
+  if (noRepeatNgramSize > 0) await import("../../kernels/ban_repeats.ts");
+}
+
 /** The tokens of a batch, chosen step by step. */
 export class TokenSampler {
   readonly #options: SamplerOptions;

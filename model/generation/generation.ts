@@ -3,7 +3,7 @@
  * @module
  */
 
-import { defaultSeed, TokenSampler } from "../../autograd/mod.ts";
+import { defaultSeed, loadSampling, TokenSampler } from "../../autograd/mod.ts";
 import { checkOptions } from "../../options/names.ts";
 import { decode, type GenerativeModel, type RunStep, type Streamer } from "./decode.ts";
 import { type GenerateInputs, readPrompts, virtualCount } from "./prompts.ts";
@@ -137,6 +137,7 @@ export async function generate(
   }
   if (stopStrings !== undefined) await import("./stop_strings.ts");
   if (options.pastKeyValues) await import("./kept_cache.ts");
+  await loadSampling(sampling);
   const stop = stopStrings === undefined ? null : new StopStrings(stopStrings, tokenizer);
   if (options.numBeams !== undefined && options.numBeams !== 1) {
     const { searchBeams } = await import("./beam_generation.ts");
