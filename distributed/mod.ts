@@ -28,3 +28,8 @@ export { JetStreamBroker } from "./jetstream_broker.ts";
 export { Lease, LeaseTakenError } from "./lease.ts";
 export { LocalBroker } from "./local_broker.ts";
 export type { NatsOptions } from "./nats.ts";
+export {
+  SharedGradients,
+  type SharedGradientsCounts,
+  type SharedGradientsOptions,
+} from "./shared_gradients.ts";

@@ -145,3 +145,11 @@ export function decayGroups(
   }
   return [{ params: decayed, weightDecay }, { params: others, weightDecay: 0 }];
 }
+
+/** Gives the memory of gradients back. */
+export function zeroGrad(parameters: readonly Tensor[]): void {
+  for (const parameter of parameters) {
+    parameter.grad?.dispose();
+    parameter.grad = null;
+  }
+}

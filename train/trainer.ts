@@ -29,8 +29,14 @@ import {
   type TrainerState,
 } from "./trainer_state.ts";
 import type { TrainOptions, TrainOutput } from "./train_output.ts";
-import { TRAINER_OPTIONS, type TrainerOptions, type TrainerTokenizer } from "./trainer_options.ts";
+import {
+  checkExchange,
+  TRAINER_OPTIONS,
+  type TrainerOptions,
+  type TrainerTokenizer,
+} from "./trainer_options.ts";
 import { TrainingArguments } from "./training_arguments.ts";
+import { takeStep } from "./take_step.ts";
 import { TrainingRun } from "./training_run.ts";
 
 export { TRAINER_OPTIONS };
@@ -110,6 +116,7 @@ export class Trainer {
     this.#callbacks.push(
       ...makeReports(this.args.reportTo, { tokenizer, example: () => options.trainDataset?.at(0) }),
     );
+    checkExchange(options.gradientExchange, this.args);
     if (this.args.evalStrategy !== "no" && !options.evalDataset) {
       throw new TypeError(
         `Cannot make a trainer: an evalDataset is required with evalStrategy "${this.args.evalStrategy}", received none`,
@@ -297,7 +304,7 @@ export class Trainer {
       window.push(batch);
       seen++;
       if (window.length < gradientAccumulationSteps && seen < loader.length) continue;
-      run.step(window);
+      if (!await takeStep(run, window, this.#options.gradientExchange, signal)) return;
       await this.#emit("onOptimizerStep");
       run.finishStep(window);
       window = [];

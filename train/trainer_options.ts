@@ -8,6 +8,7 @@ import type { CallbackInput } from "./callbacks.ts";
 import type { DataCollator } from "./data/data_loader.ts";
 import type { Dataset } from "./data/example.ts";
 import type { ComputeMetrics, PreprocessLogits } from "./metrics.ts";
+import type { GradientExchange } from "./gradient_exchange.ts";
 import type { Objective } from "./objective.ts";
 import type { LRScheduler } from "./optimizers/lr_scheduler.ts";
 import type { Optimizer } from "./optimizers/optimizer.ts";
@@ -47,6 +48,11 @@ export interface TrainerOptions extends NamesTokenizer<TrainerTokenizer> {
   callbacks?: readonly CallbackInput[];
   /** In place of those that `args` describe; null leaves one of the two to `args`. */
   optimizers?: readonly [Optimizer | null, LRScheduler | null];
+  /**
+   * How this process and others compute each step together; each has the same data, settings and weights. Default: it is
+   * alone.
+   */
+  gradientExchange?: GradientExchange;
   /** Measures beside the loss, of everything that an evaluation predicts. */
   computeMetrics?: ComputeMetrics;
   /** What `computeMetrics` is given of each batch's logits; default all of them. */
@@ -65,6 +71,18 @@ export const TRAINER_OPTIONS = [
   "objective",
   "callbacks",
   "optimizers",
+  "gradientExchange",
   "computeMetrics",
   "preprocessLogitsForMetrics",
 ] as const satisfies readonly (keyof TrainerOptions)[];
+
+/** @throws {RangeError} unless every share of a whole step has batches, as many as the others */
+export function checkExchange(
+  exchange: GradientExchange | undefined,
+  { gradientAccumulationSteps: batches }: { readonly gradientAccumulationSteps: number },
+): void {
+  if (!exchange || Number.isInteger(batches / exchange.shares)) return;
+  throw new RangeError(
+    `Cannot make a trainer: gradientAccumulationSteps must be a multiple of the ${exchange.shares} shares of gradientExchange, received ${batches}`,
+  );
+}

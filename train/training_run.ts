@@ -10,11 +10,12 @@ import {
   type Device,
   empty,
   noGrad,
-  type Tensor,
+  Tensor,
   tidy,
   untracked,
   withHalfActivations,
 } from "../autograd/mod.ts";
+import type { GradientExchange } from "./gradient_exchange.ts";
 import { gradNorm } from "../autograd/ops/grad_norm.ts";
 import { LossTally } from "../autograd/ops/loss_tally.ts";
 import type { DataOrder, LossSums, RunParts } from "./checkpoint.ts";
@@ -22,11 +23,10 @@ import type { Dataset } from "./data/example.ts";
 import { fingerprintOf } from "./data/fingerprint.ts";
 import { type Batch, countTokens, type DataCollator, DataLoader } from "./data/data_loader.ts";
 import { getScheduler, type LRScheduler } from "./optimizers/lr_scheduler.ts";
-import { loraplusGroups } from "./optimizers/loraplus.ts";
 import type { Optimizer } from "./optimizers/optimizer.ts";
+import { optimizerOf } from "./optimizers/optimizer_of.ts";
 import { type BatchLoss, type CaptureInputs, MODEL_LOSS, type Objective } from "./objective.ts";
-import { makeOptimizer } from "./optimizers/table.ts";
-import { decayGroups, randomStates, type TrainableModel, trainableParameters } from "./trainable_model.ts";
+import { randomStates, type TrainableModel, trainableParameters, zeroGrad } from "./trainable_model.ts";
 import { newState, type TrainerCallback, type TrainerState } from "./trainer_state.ts";
 import type { TrainingArguments } from "./training_arguments.ts";
 
@@ -43,15 +43,6 @@ export interface RunOptions {
   readonly scheduler: LRScheduler | null;
   /** Followers whose state a checkpoint keeps. */
   readonly callbacks: readonly TrainerCallback[];
-}
-
-/** The optimizer that the settings describe. */
-function optimizerOf(model: TrainableModel, args: TrainingArguments): Optimizer {
-  const { learningRate: lr, weightDecay, loraplusLrRatio: ratio, loraplusLrEmbedding: embedding } = args;
-  const groups = ratio === null
-    ? decayGroups(model, weightDecay)
-    : loraplusGroups(model, { lr, ratio, embedding, weightDecay });
-  return makeOptimizer(args.optim, groups, args);
 }
 
 /** The mean loss of steps but for the skipped ones; NaN if all were skipped, 0 for no step at all. */
@@ -132,7 +123,7 @@ export class TrainingRun implements RunParts {
     const maxSteps = args.maxSteps > 0 ? args.maxSteps : Math.ceil(args.numTrainEpochs * this.stepsPerEpoch);
     this.state = newState(maxSteps, Math.ceil(maxSteps / this.stepsPerEpoch));
     for (const random of randomStates(model)) random.seed = args.seed;
-    this.#zeroGrad();
+    zeroGrad(this.#parameters);
     this.#ownsOptimizer = optimizer === null;
     this.optimizer = optimizer ?? optimizerOf(model, args);
     this.scheduler = scheduler ?? getScheduler(args.lrSchedulerType, this.optimizer, {
@@ -158,17 +149,23 @@ export class TrainingRun implements RunParts {
     this.#startTokens = this.state.numInputTokensSeen;
   }
 
-  /** Forward, backward and update of one optimizer step on `batches`; gradients stay. Nothing waits for the device. */
-  step(batches: readonly Batch[]): void {
-    const { state } = this;
+  /** The batches that have something to learn; counts their items. */
+  #countItems(batches: readonly Batch[]): Batch[] {
     const objective = this.#objective;
-    const number = state.globalStep + 1;
     const used = batches.filter((batch) => objective.countItems(batch) > 0);
     this.#items = used.reduce((sum, batch) => sum + objective.countItems(batch), 0);
     if (this.#items === 0) {
-      throw new RangeError(`Cannot train step ${number}: at least one ${objective.required}`);
+      throw new RangeError(
+        `Cannot train step ${this.state.globalStep + 1}: at least one ${objective.required}`,
+      );
     }
     this.learningRate = this.optimizer.paramGroups[0].lr;
+    return used;
+  }
+
+  /** Forward, backward and update of one optimizer step on `batches`; gradients stay. Nothing waits for the device. */
+  step(batches: readonly Batch[]): void {
+    const used = this.#countItems(batches);
     const inputs = this.#recordable(used);
     if (inputs) this.#captured(inputs);
     else tidy(() => void this.#work(used));
@@ -208,14 +205,45 @@ export class TrainingRun implements RunParts {
     this.#captured.dispose();
   }
 
+  /** The same where others compute shares of the gradients. @throws the signal's reason: the step is not done then */
+  async exchangedStep(
+    batches: readonly Batch[],
+    exchange: GradientExchange,
+    signal?: AbortSignal,
+  ): Promise<void> {
+    const { exchangeGradients } = await import("./gradient_exchange.ts");
+    const used = this.#countItems(batches);
+    const { loss, sums } = await exchangeGradients({
+      ...{ exchange, step: this.state.globalStep + 1, model: this.model, parameters: this.#parameters },
+      ...{
+        count: used.length,
+        total: this.#args.gradientAccumulationSteps,
+        sumCount: this.losses.sums.length,
+      },
+      compute: (places) => tidy(() => this.#accumulate(places.map((place) => used[place]))),
+    }, signal);
+    const { device } = this;
+    tidy(() =>
+      this.#update({
+        loss: Tensor.from(Float32Array.of(loss), { device, shape: [] }),
+        ...sums.length > 0 && { sums: Tensor.from(sums, { device }) },
+      })
+    );
+  }
+
   #work(batches: readonly Batch[], divisor?: Tensor): Tensor {
-    const { loss, sums } = this.#accumulate(batches, divisor);
+    const found = this.#accumulate(batches, divisor);
+    this.#update(found);
+    return found.loss;
+  }
+
+  /** Clips the gradients, updates the weights and notes the loss. */
+  #update({ loss, sums }: BatchLoss): void {
     const grads = this.#parameters.flatMap(({ grad }) => grad ? [grad] : []);
     const { clip } = gradNorm(grads, this.#args.maxGradNorm > 0 ? this.#args.maxGradNorm : Infinity);
     this.optimizer.step({ clip });
     this.#tally.prepare(() => this.state.globalStep + 1);
     this.#tally.add(loss, clip, sums);
-    return loss;
   }
 
   /** Ends the step of `batches`: gradients go, the counters go on. */
@@ -350,7 +378,7 @@ export class TrainingRun implements RunParts {
 
   /** Gives device memory back, but what the caller owns. */
   dispose(): void {
-    this.#zeroGrad();
+    zeroGrad(this.#parameters);
     this.#captured.dispose();
     this.#tally.dispose();
     this.#divisor?.dispose();
@@ -359,12 +387,5 @@ export class TrainingRun implements RunParts {
 
   #seconds(): number {
     return Math.max(1e-3, (performance.now() - this.#begin) / 1000);
-  }
-
-  #zeroGrad(): void {
-    for (const parameter of this.#parameters) {
-      parameter.grad?.dispose();
-      parameter.grad = null;
-    }
   }
 }

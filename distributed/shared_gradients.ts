@@ -1,0 +1,212 @@
+/**
+ * Gradients of a training on several machines, by a broker: each process computes a share of every step and puts it into
+ * the object store, and all take all shares from there. Who computes which share is a lease, so that the share of a process
+ * that died is computed by another, to the same bits, and a step is never lost. Shares stay until a checkpoint is newer, so
+ * that one who comes late goes through the steps that were done by reading.
+ * @module
+ */
+
+import type { GradientExchange } from "@peft/webgpu/train";
+import { type ObjectStore, readObject, readRecords, type Records } from "./broker.ts";
+import { withPatience } from "./broker_error.ts";
+import { Lease, LeaseTakenError } from "./lease.ts";
+
+/** What the processes of one training share. */
+export interface SharedGradientsOptions {
+  /** Holds the shares, and nothing else whose name begins with "gradients/". */
+  readonly store: ObjectStore;
+  /** Holds who computes what; with `ttlSeconds` after which a silent process is taken for dead; those of one process forget nothing. */
+  readonly alive: Records;
+  /** This process, as others are told of it. */
+  readonly holder: string;
+  /** Shares of a step. */
+  readonly shares: number;
+  /** Milliseconds that a broker may be away. Default 60,000. */
+  readonly patienceMs?: number;
+  /** Told what others may want to read: a share that was taken over, a broker that is away. */
+  readonly say?: (line: string) => void;
+}
+
+/** Traffic and work of one process. */
+export interface SharedGradientsCounts {
+  /** Shares computed here. */
+  computed: number;
+  /** Bytes put into the store, and read from it. */
+  sent: number;
+  received: number;
+  /** Objects put and read, and looks for those that were not there yet. */
+  puts: number;
+  reads: number;
+  looks: number;
+  /** Milliseconds spent waiting for others. */
+  waitedMs: number;
+}
+
+const nameOf = (step: number, share: number) => `gradients/${step}/${share}`;
+const leaseOf = (share: number) => `share.${share}`;
+const spareOf = (holder: string) => `spare.${holder.replaceAll(/[^A-Za-z0-9_-]/g, "-")}`;
+/** Milliseconds between two looks for a share, at first and at most. */
+const LOOK_MS = [5, 50] as const;
+/** Milliseconds between two attempts to take a lease. */
+const LEASE_MS = 500;
+
+/** A process's part in a training of several. */
+export class SharedGradients implements GradientExchange {
+  /** Shares of a step. */
+  readonly shares: number;
+  /** What it did so far. */
+  readonly counts: SharedGradientsCounts = {
+    ...{ computed: 0, sent: 0, received: 0, puts: 0, reads: 0, looks: 0, waitedMs: 0 },
+  };
+  readonly #options: SharedGradientsOptions;
+  readonly #held = new Map<number, Lease>();
+  /** Milliseconds after which the share of a silent process is taken over. */
+  readonly #silenceMs: number;
+  #triedAt = -Infinity;
+  #isSpare = false;
+  /** Shares of steps up to this one are gone. */
+  #forgotten = 0;
+
+  /** Takes part from the first `exchange` on. @throws {RangeError} unless shares is a positive integer */
+  constructor(options: SharedGradientsOptions) {
+    const { shares, alive } = options;
+    if (!Number.isInteger(shares) || shares < 1) {
+      throw new RangeError(
+        `Cannot share gradients: shares must be a positive integer, received ${shares}`,
+      );
+    }
+    this.shares = shares;
+    this.#options = options;
+    this.#silenceMs = (alive.ttlSeconds ?? 30) * 1000;
+  }
+
+  /** Shares that this process computes, ascending. */
+  get held(): readonly number[] {
+    return [...this.#held.keys()].sort((a, b) => a - b);
+  }
+
+  /** Whether it is the one that keeps checkpoints for all: that of share 0. */
+  get leads(): boolean {
+    return this.#held.has(0);
+  }
+
+  #patiently<T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+    const { patienceMs = 60_000, say = () => {} } = this.#options;
+    return withPatience(work, { patienceMs, signal, onWait: ({ message }) => say(message) });
+  }
+
+  /** A share that is there; null where it is not yet. */
+  async #read(step: number, share: number, signal?: AbortSignal): Promise<Uint8Array | null> {
+    const bytes = await this.#patiently(() => readObject(this.#options.store, nameOf(step, share)), signal);
+    this.counts[bytes ? "reads" : "looks"]++;
+    this.counts.received += bytes?.length ?? 0;
+    return bytes;
+  }
+
+  /** Takes the lease of a share where nobody has it. */
+  async #take(share: number, signal?: AbortSignal): Promise<boolean> {
+    const { alive, holder } = this.#options;
+    try {
+      const lease = await this.#patiently(() => Lease.take(alive, leaseOf(share), holder), signal);
+      lease.lost.addEventListener("abort", () => {
+        if (this.#held.get(share) === lease) this.#held.delete(share);
+      });
+      this.#held.set(share, lease);
+      return true;
+    } catch (error) {
+      if (error instanceof LeaseTakenError) return false;
+      throw error;
+    }
+  }
+
+  /** Takes a share that nobody computes: the first one at once, others when their process was silent for long enough. */
+  async #takeOver(missing: readonly number[], since: number, signal?: AbortSignal): Promise<void> {
+    const now = performance.now();
+    const isFirst = this.#held.size === 0;
+    if (now - this.#triedAt < LEASE_MS || !isFirst && now - since < this.#silenceMs) return;
+    this.#triedAt = now;
+    const { alive, holder, say } = this.#options;
+    for (const share of missing) {
+      if (this.#held.has(share) || !await this.#take(share, signal)) continue;
+      if (!isFirst) say?.(`share ${share} of the gradients is computed here too: its process is gone`);
+      break;
+    }
+    if (this.#held.size === 0) await this.#patiently(() => alive.put(spareOf(holder), holder), signal);
+    this.#isSpare = this.#held.size === 0;
+  }
+
+  /** Gives a share that was taken over to a process that has none. */
+  async #giveBack(signal?: AbortSignal): Promise<void> {
+    const { alive, say } = this.#options;
+    if (this.#held.size < 2) return;
+    const spares = await this.#patiently(() => readRecords(alive, (key) => key.startsWith("spare.")), signal);
+    if (spares.size === 0) return;
+    const share = this.held.at(-1)!;
+    const lease = this.#held.get(share)!;
+    this.#held.delete(share);
+    await lease.release();
+    say?.(`share ${share} of the gradients is free for another process again`);
+  }
+
+  /**
+   * All shares of a step, in order: those that are there are read, those of this process computed, and the others waited for.
+   * @throws the signal's reason once it aborts @throws {BrokerError} where the broker is away for too long, or has no room
+   */
+  async exchange(
+    step: number,
+    shares: readonly number[],
+    compute: (share: number) => Promise<Uint8Array<ArrayBuffer>>,
+    signal?: AbortSignal,
+  ): Promise<readonly Uint8Array[]> {
+    const found = new Map<number, Uint8Array>();
+    const missing = () => shares.filter((share) => !found.has(share));
+    let since = performance.now();
+    for (let pauseMs: number = LOOK_MS[0];; pauseMs = Math.min(LOOK_MS[1], 2 * pauseMs)) {
+      signal?.throwIfAborted();
+      for (const share of missing()) {
+        const bytes = await this.#read(step, share, signal);
+        if (bytes) [since] = [performance.now(), found.set(share, bytes)];
+      }
+      if (missing().length === 0) break;
+      await this.#takeOver(missing(), since, signal);
+      const own = missing().filter((share) => this.#held.has(share));
+      for (const share of own) {
+        const bytes = await compute(share);
+        await this.#patiently(() => this.#options.store.put(nameOf(step, share), bytes), signal);
+        found.set(share, bytes);
+        this.counts.computed++;
+        this.counts.puts++;
+        this.counts.sent += bytes.length;
+      }
+      if (own.length > 0) since = performance.now();
+      else {
+        await new Promise((resolve) => setTimeout(resolve, pauseMs));
+        this.counts.waitedMs += pauseMs;
+      }
+    }
+    if (this.#isSpare && this.#held.size > 0) {
+      this.#isSpare = false;
+      await this.#patiently(() => this.#options.alive.remove(spareOf(this.#options.holder)), signal);
+    }
+    await this.#giveBack(signal);
+    return shares.map((share) => found.get(share)!);
+  }
+
+  /** Removes the shares of steps up to one: a checkpoint that every process may begin from is newer. */
+  async forget(step: number): Promise<void> {
+    while (this.#forgotten < step) {
+      this.#forgotten++;
+      for (let share = 0; share < this.shares; share++) {
+        await this.#patiently(() => this.#options.store.remove(nameOf(this.#forgotten, share)));
+      }
+    }
+  }
+
+  /** Leaves: its shares are free for others at once. */
+  async leave(): Promise<void> {
+    const leases = [...this.#held.values()];
+    this.#held.clear();
+    for (const lease of leases) await lease.release();
+    if (this.#isSpare) await this.#options.alive.remove(spareOf(this.#options.holder));
+  }
+}
