@@ -31,12 +31,15 @@ export interface SharedGradientsOptions {
 export interface SharedGradientsCounts {
   /** Shares computed here. */
   computed: number;
-  /** Bytes put into the store, and read from it. */
+  /** Bytes put into the store. */
   sent: number;
+  /** Bytes read from it. */
   received: number;
-  /** Objects put and read, and looks for those that were not there yet. */
+  /** Objects put. */
   puts: number;
+  /** Objects read. */
   reads: number;
+  /** Looks for objects that were not there yet. */
   looks: number;
   /** Milliseconds spent waiting for others. */
   waitedMs: number;
