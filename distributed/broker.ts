@@ -123,13 +123,25 @@ export async function readObject(
   return stream && new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
+/** Requests to a broker that are under way at once: enough to hide the way to it, too few to flood it. */
+const AT_ONCE = 64;
+
+/** Does something for each item, many at once, in order of the items. */
+export async function forEachAtOnce<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<R[]> {
+  const results: R[] = [];
+  for (let at = 0; at < items.length; at += AT_ONCE) {
+    results.push(...await Promise.all(items.slice(at, at + AT_ONCE).map(work)));
+  }
+  return results;
+}
+
 /** Every record whose key is wanted. */
 export async function readRecords(
   records: Records,
   isWanted: (key: string) => boolean = () => true,
 ): Promise<Map<string, BrokerRecord>> {
   const keys = (await records.keys()).filter(isWanted);
-  const found = await Promise.all(keys.map(async (key) => [key, await records.get(key)] as const));
+  const found = await forEachAtOnce(keys, async (key) => [key, await records.get(key)] as const);
   return new Map(found.filter((entry): entry is [string, BrokerRecord] => entry[1] !== null));
 }
 

@@ -14,6 +14,7 @@ export {
   type BrokerRecord,
   checkName,
   type Delivery,
+  forEachAtOnce,
   type ObjectStore,
   type OpenOptions,
   type QueueOptions,

@@ -7,6 +7,7 @@
 import {
   type Broker,
   type BrokerError,
+  forEachAtOnce,
   Lease,
   LeaseTakenError,
   readRecords,
@@ -272,11 +273,11 @@ export class Controller {
       }
     };
     await collect();
-    for (const [id, job] of waiting) {
-      this.#checkAlive();
+    this.#checkAlive();
+    await forEachAtOnce([...waiting], async ([id, job]) => {
       this.trials[job.trial].state = "waiting";
       await this.#ask(() => queue.add(id, new TextEncoder().encode(JSON.stringify(job))));
-    }
+    });
     this.#events.changed(this.trials);
     while (waiting.size > 0) {
       await new Promise((resolve) => setTimeout(resolve, LOOK_MS));

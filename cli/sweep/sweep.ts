@@ -42,7 +42,7 @@ const flags = {
   discard: { rule: flag, help: "Remove what an unfinished sweep of this name left, and begin anew" },
   "ack-wait": {
     rule: number(1, 3600),
-    default: 30,
+    default: 60,
     help: "Seconds of silence after which a worker's trial is given to another",
   },
   "max-starts": {
