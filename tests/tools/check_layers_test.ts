@@ -76,7 +76,7 @@ Deno.test("checkFile() names the file, the line and the rule of every broken arr
     [
       "cli/a.ts",
       'import { x } from "../nn/linear.ts";',
-      'cli/a.ts:1 imports "../nn/linear.ts": cli may import mod.ts, entries, options, serve, received nn',
+      'cli/a.ts:1 imports "../nn/linear.ts": cli may import mod.ts, entries, options, serve, distributed, received nn',
     ],
     [
       "examples/a.ts",
