@@ -353,4 +353,18 @@ export const MUTANTS: readonly Mutant[] = [
     tests: ["tests/model/generation/continuous_batch_test.ts"],
     filter: "not shared between adapters",
   },
+  {
+    file: "kernels/matmul_joint.ts",
+    search: "`vec3u(group.x - ${first}, group.yz)`",
+    replace: "`vec3u(group.x, group.yz)`",
+    tests: [`${OPS}/joint_linear_test.ts`],
+    filter: "agree with the float64 reference",
+  },
+  {
+    file: "train/gradient_exchange.ts",
+    search: "moveTo(places[0]);",
+    replace: "moveTo(0);",
+    tests: ["tests/train/gradient_exchange_test.ts"],
+    filter: "dropout included",
+  },
 ];
