@@ -86,12 +86,12 @@ function parseAddress(text: string): Address {
 /** Who connects; none where nothing says it. */
 function authenticatorOf(options: NatsOptions, { user: before, password: secret }: Address): Authenticator[] {
   const { creds, nkey, user, password, token } = options;
-  const bytes = (text: string) => new TextEncoder().encode(text.trim());
+  const bytes = (text: string) => new TextEncoder().encode(text);
   try {
     const signer = creds !== undefined
-      ? credsAuthenticator(bytes(creds))
+      ? credsAuthenticator(bytes(`${creds.trim()}\n`)) // the client's pattern ends with a line break
       : nkey !== undefined
-      ? nkeyAuthenticator(bytes(nkey))
+      ? nkeyAuthenticator(bytes(nkey.trim()))
       : null;
     signer?.("nonce"); // what is no seed fails here, and not while connecting
     if (signer) return [signer];

@@ -7,6 +7,7 @@ import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { nkeys } from "@nats-io/nats-core";
 import { BrokerError, JetStreamBroker, type NatsOptions, withPatience } from "@peft/webgpu/distributed";
 import { freePort } from "../free_port.ts";
+import { jwtUser } from "./nats_jwt.ts";
 import { NATS_SERVER, NatsServer } from "./nats_server.ts";
 
 /** The failure of a connection, with its message. */
@@ -51,7 +52,7 @@ Deno.test("JetStreamBroker.connect() says what is wrong with an address, a seed,
 });
 
 Deno.test({
-  name: "NATS: users, tokens and NKeys are let in, others are refused as such",
+  name: "NATS: users, tokens, NKeys and credentials are let in, others are refused as such",
   ignore: NATS_SERVER === null,
   async fn() {
     const pair = nkeys.createUser();
@@ -80,6 +81,12 @@ Deno.test({
           /^Cannot .*: credentials that the broker knows and that may do this are required/,
         );
       }
+    }
+    {
+      const [own, other] = [jwtUser(), jwtUser()];
+      await using server = await NatsServer.start(own.config);
+      await connects({ url: server.url, creds: own.creds });
+      assertEquals((await failure({ url: server.url, creds: other.creds }))[0], "credentials");
     }
     await using server = await NatsServer.start(`authorization { token: "s3cret" }`);
     await connects({ url: server.url, token: "s3cret" });
