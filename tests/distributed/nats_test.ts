@@ -125,62 +125,58 @@ Deno.test({
   },
 });
 
-/** Runs openssl. */
-async function openssl(folder: string, ...args: string[]): Promise<void> {
-  const { success, stderr } = await new Deno.Command("openssl", { args, cwd: folder }).output();
+/** Runs openssl in a folder, with arguments as they would be typed. */
+async function openssl(folder: string, line: string): Promise<void> {
+  const { success, stderr } = await new Deno.Command("openssl", { args: line.split(" "), cwd: folder })
+    .output();
   if (!success) throw new Error(new TextDecoder().decode(stderr));
 }
 
 const HAS_OPENSSL = await Deno.stat("/usr/bin/openssl").then(() => true, () => false);
 
+/** An authority, and a certificate of 127.0.0.1 that it signed, for server and client. */
+async function writeCertificates(folder: string): Promise<void> {
+  const key = "-nodes -newkey ec -pkeyopt ec_paramgen_curve:P-256 -subj";
+  await openssl(folder, `req -x509 -days 2 ${key} /CN=authority -keyout ca.key -out ca.pem`);
+  await openssl(folder, `req ${key} /CN=test -keyout key.pem -out csr.pem`);
+  await Deno.writeTextFile(`${folder}/ext`, "subjectAltName=IP:127.0.0.1,DNS:localhost\n");
+  const signed = "-CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile ext";
+  await openssl(folder, `x509 -req -in csr.pem ${signed} -out cert.pem`);
+}
+
 Deno.test({
-  name: "NATS: with TLS a client that trusts the server's authority is let in; WebSockets work too",
+  name:
+    "NATS: with TLS a client that trusts the server's authority is let in, with its own certificate where one is asked for; WebSockets work too",
   ignore: NATS_SERVER === null || !HAS_OPENSSL,
   async fn() {
-    const prepare = async (folder: string) => {
-      const subject = [
-        "-subj",
-        "/CN=test",
-        "-days",
-        "2",
-        "-nodes",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-      ];
-      await openssl(folder, "req", "-x509", ...subject, "-keyout", "ca.key", "-out", "ca.pem");
-      await openssl(
-        folder,
-        "req",
-        ...subject.filter((part) => part !== "-days" && part !== "2"),
-        "-keyout",
-        "key.pem",
-        "-out",
-        "csr.pem",
-      );
-      await Deno.writeTextFile(`${folder}/ext`, "subjectAltName=IP:127.0.0.1,DNS:localhost\n");
-      const signed = [
-        "-CA",
-        "ca.pem",
-        "-CAkey",
-        "ca.key",
-        "-CAcreateserial",
-        "-days",
-        "2",
-        "-extfile",
-        "ext",
-      ];
-      await openssl(folder, "x509", "-req", "-in", "csr.pem", ...signed, "-out", "cert.pem");
-    };
     const web = freePort();
-    const config = `tls { cert_file: "FOLDER/cert.pem", key_file: "FOLDER/key.pem" }
-websocket { host: "127.0.0.1", port: ${web}, no_tls: true }`;
-    await using server = await NatsServer.start(config, prepare);
-    const ca = await Deno.readTextFile(`${server.folder}/ca.pem`);
-    await connects({ url: server.url, tls: { ca } });
-    await connects({ url: server.url.replace("nats:", "tls:"), tls: { ca } });
-    await connects({ url: `ws://127.0.0.1:${web}` });
+    const files = `cert_file: "FOLDER/cert.pem", key_file: "FOLDER/key.pem"`;
+    {
+      const config = `tls { ${files} }\nwebsocket { host: "127.0.0.1", port: ${web}, no_tls: true }`;
+      await using server = await NatsServer.start(config, writeCertificates);
+      const ca = await Deno.readTextFile(`${server.folder}/ca.pem`);
+      const url = server.url.replace("nats:", "tls:");
+      await connects({ url: server.url, tls: { ca } });
+      await connects({ url, tls: { ca } });
+      await connects({ url: `ws://127.0.0.1:${web}` });
+      const [kind, message] = await failure({ url });
+      assertEquals(kind, "certificate", message);
+    }
+    await using server = await NatsServer.start(
+      `tls { ${files}, ca_file: "FOLDER/ca.pem", verify: true }`,
+      writeCertificates,
+    );
+    const read = (name: string) => Deno.readTextFile(`${server.folder}/${name}.pem`);
+    const [ca, cert, key] = [await read("ca"), await read("cert"), await read("key")];
+    await connects({ url: server.url, tls: { ca, cert, key } });
+  },
+});
+
+Deno.test({
+  name: "NATS: a server without TLS is refused where the address insists on it",
+  ignore: NATS_SERVER === null,
+  async fn() {
+    await using server = await NatsServer.start();
     const [kind, message] = await failure({ url: server.url.replace("nats:", "tls:") });
     assertEquals(kind, "certificate", message);
   },
