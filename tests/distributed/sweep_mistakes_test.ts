@@ -10,6 +10,8 @@ import { beginSweep, type BegunSweep, Controller, type TrialStatus } from "../..
 import { findBase } from "../../cli/sweep/files.ts";
 import {
   claimKey,
+  jobId,
+  readClaim,
   readJob,
   readResult,
   resultKey,
@@ -211,6 +213,32 @@ Deno.test("a job sets flags of training alone, and its files stay in their folde
       /^Cannot fetch the sweep's data: the file of SHA-256 [0-9a-f]{64} is required, received another/,
     );
     await begun.lease.release();
+  }));
+
+Deno.test("a worker whose trial another has taken over stops, and touches nothing of it any more", () =>
+  inFolder(async (folder) => {
+    const sweep = await writeTinySweep(folder, TWO, { "max-steps": 5000 });
+    const broker = new LocalBroker();
+    const { places: { queue, records, store }, plan, lease } = await begin(broker, sweep);
+    const job = { trial: 1, until: null, given: plan.trials[1].given };
+    const id = jobId(job);
+    await queue.add(id, new TextEncoder().encode(JSON.stringify(job)));
+    const worker = await startWorker(broker, sweep.model, `${folder}/work`);
+    const objects = new TrialStore(store, 1);
+    await until("it has a checkpoint", async () => (await objects.steps()).length > 0);
+    const claim = readClaim((await records.get(claimKey(id)))!.value);
+    await records.put(
+      claimKey(id),
+      JSON.stringify({ ...claim, worker: "another", starts: claim.starts + 1 }),
+    );
+    const steps = await objects.steps();
+    await until("it stops", () => worker.lines.includes("trial 1: another worker has it"));
+    const after = await objects.steps();
+    assert(after.every((step) => step <= steps.at(-1)! + 3), `${steps} and then ${after}`); // one may have been under way
+    assertEquals([await records.get(resultKey(id)), await queue.size()], [null, 1]);
+    assertEquals(await queue.take(100), null, "it is not given back: the other has it");
+    await worker.end();
+    await lease.release();
   }));
 
 Deno.test("findBase() knows a model by its files, whatever else lies beside them and whatever it is called", () =>
