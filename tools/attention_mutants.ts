@@ -38,7 +38,7 @@ export const ATTENTION_MUTANTS: readonly Mutant[] = [
   },
   {
     file: "gpu/subgroups.ts",
-    search: "word === (i < size ? size - 1 : 2 * size - 1)",
+    search: "word === (i < size ? size - 1 : 2 * size - 1) + (i + 1) % size",
     replace: "word >= 0 * i",
     tests: ["tests/gpu/device_test.ts"],
     filter: "not one subgroup",

@@ -62,8 +62,8 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     file: "kernels/matmul_decoded.ts",
-    search: "p % ofGroup * place[0] + t * place[1]",
-    replace: "p % ofGroup * place[0] + t",
+    search: "${2 * s + unit}u);",
+    replace: "${2 * s}u);",
     tests: ["tests/autograd/quantized_weights_test.ts"],
     filter: "tiles of subgroups",
   },
