@@ -89,6 +89,7 @@ const mutantCheck = denoCheck("tests notice wrong formulas: deno task mutants", 
   "run",
   "-A",
   "tools/check_mutants.ts",
+  "--beside-tests",
 ]);
 
 /** What a job found. */

@@ -38,6 +38,11 @@ Deno.test("always wrong", () => { throw new Error("wrong"); });
       'area.ts, "a * b" -> "a + b": the tests fail without any change: area_test.ts --filter "always wrong"',
       'area.ts, "a / 2" -> "a": the tests do not notice it: area_test.ts --filter "half"',
     ]);
+    // where the tests run anyway, one that is always wrong is theirs to report
+    const beside = [{ ...mutant, filter: "no such test" }, { ...mutant, filter: "always wrong" }];
+    assertEquals(await checkMutants(root, beside, true), [
+      'area.ts, "a * b" -> "a + b": no test has this name: area_test.ts --filter "no such test"',
+    ]);
     assertEquals(await Deno.readTextFile(`${root}/area.ts`), source);
   } finally {
     await Deno.remove(root, { recursive: true });
