@@ -14,6 +14,9 @@ const ROOT = new URL("../", import.meta.url).pathname;
 /** Modules that a page with a model has loaded before it answers, beside the area's own. */
 const ARCHITECTURES = ["model/gpt2/model.ts", "model/llama/model.ts"];
 
+/** What the programs of attention for every kind of adapter share: one file less to ask for. */
+const FOR_ALL_ADAPTERS = "kernels/attention_seen.ts";
+
 /** Modules that the first file names, and a page needs only for some things. */
 const LATE = [
   "autograd/ops/log_probs.ts",
@@ -133,7 +136,7 @@ export async function bundleArea(
     entries: atRoot(entries),
     external: partOf,
     plugins: [lateModules(late, eager, BROUGHT), ...plugins],
-    isCore: (path) => core.has(path) || /^\0|\?late$/.test(path),
+    isCore: (path) => core.has(path) || path === ROOT + FOR_ALL_ADAPTERS || /^\0|\?late$/.test(path),
     chunkPrefix: `${name}_`,
     shortest,
   });

@@ -68,7 +68,10 @@ function modules({ entries, external }: BuildOptions): Plugin {
   };
 }
 
-/** Makes a file's code short. Lines stay short enough for a runtime to print the one of an error. */
+/**
+ * Makes a file's code short. Lines stay short enough for a runtime to print the one of an error; the shortest code is for
+ * browsers, which have the source map.
+ */
 function minified(shortest: boolean): Plugin {
   return {
     name: "minified",
@@ -82,7 +85,7 @@ function minified(shortest: boolean): Plugin {
         module: true,
         ecma: 2020,
         compress: { passes: 3, pure_getters: true, keep_fargs: false },
-        format: { comments: false, max_line_len: LINE },
+        format: { comments: false },
         sourceMap: true,
       });
       return { code: short!, map: map as string };
