@@ -2,8 +2,8 @@
  * Runs every check and every test, and closes with `N passed, N failed`; each check counts as one.
  *
  * `deno task test` runs all; `--quick` the static checks alone; `--filter NAME` or paths of test files the chosen tests
- * alone. Test files run in processes of their own, four at a time on two cores, so that none sees another's memory; the
- * large ones run with nothing beside them.
+ * alone. Test files run in several processes at a time, five on two cores; those that measure time run with nothing beside
+ * them.
  * @module
  */
 import { checkLayers } from "./check_layers.ts";
@@ -152,17 +152,26 @@ function testJob(group: TestGroup, extra: readonly string[], folder: string): Jo
   };
 }
 
-/** Runs jobs, `workers` at a time; prints what each has to say when it is done. */
-async function runJobs(
-  jobs: readonly Job[],
-  workers: number,
-): Promise<Counts & { failures: string[] }> {
+/** Jobs, and how many of them run at a time. */
+interface Queue {
+  readonly jobs: readonly Job[];
+  readonly workers: number;
+}
+
+/**
+ * Runs the jobs of some queues, each queue's by its own workers, which help with the others once theirs is empty; prints
+ * what each job has to say when it is done.
+ */
+async function runJobs(...queues: readonly Queue[]): Promise<Counts & { failures: string[] }> {
   const total = { passed: 0, failed: 0, skipped: [] as string[], failures: [] as string[] };
-  const waiting = [...jobs];
+  const waiting = queues.map(({ jobs }) => [...jobs]);
   // Several software adapters at once serve each other best with a thread each.
-  const env: Record<string, string> = workers > 1 ? { LP_NUM_THREADS: "1" } : {};
-  const worker = async () => {
-    for (let job = waiting.shift(); job; job = waiting.shift()) {
+  const isAlone = queues.reduce((sum, { workers }) => sum + workers, 0) === 1;
+  const env: Record<string, string> = isAlone ? {} : { LP_NUM_THREADS: "1" };
+  const worker = async (own: Job[]) => {
+    for (;;) {
+      const job = own.shift() ?? waiting.find((jobs) => jobs.length > 0)?.shift();
+      if (job === undefined) return;
       const { text, passed, failed, skipped, failures } = await job(env);
       console.log(text);
       total.passed += passed;
@@ -171,7 +180,9 @@ async function runJobs(
       if (failures !== "") total.failures.push(failures);
     }
   };
-  await Promise.all(Array.from({ length: workers }, worker));
+  await Promise.all(
+    queues.flatMap(({ workers }, i) => Array.from({ length: workers }, () => worker(waiting[i]))),
+  );
   return total;
 }
 
@@ -181,10 +192,10 @@ async function main(args: readonly string[]): Promise<number> {
   const quick = chosen.length < args.length;
   const extra = chosen.filter((arg) => !paths.includes(arg));
   const whole = chosen.length === 0;
-  // Two more than there are cores: a test waits 11 ms for every number that it reads back.
-  const workers = Math.min(2, navigator.hardwareConcurrency) + 2;
+  // As many as there are cores compute without a pause; beside them run those that wait 11 ms for every number they read.
+  const cores = Math.min(2, navigator.hardwareConcurrency);
   const checks = !whole ? [] : quick ? staticChecks() : [...staticChecks(), adapterCheck];
-  const results = [await runJobs(checks.map(checkJob), workers)];
+  const results = [await runJobs({ jobs: checks.map(checkJob), workers: cores + 2 })];
   if (!quick) {
     const start = performance.now();
     const { together, alone } = groupTests(await listFiles(ROOT, /_test\.ts$/, ["tests"]), paths);
@@ -192,10 +203,15 @@ async function main(args: readonly string[]): Promise<number> {
     const folder = await Deno.makeTempDir();
     const jobOf = (group: TestGroup) => testJob(group, flags, folder);
     const long = whole ? [checkJob(mutantCheck)] : [];
+    const [first, ...steady] = together.filter((group) => group.steady).map(jobOf);
+    const others = together.filter((group) => !group.steady).map(jobOf);
     results.push(
-      await runJobs([...together.slice(0, 2).map(jobOf), ...long, ...together.slice(2).map(jobOf)], workers),
+      await runJobs(
+        { jobs: [...first ? [first] : [], ...long, ...steady], workers: cores },
+        { jobs: others, workers: cores + 1 },
+      ),
     );
-    results.push(await runJobs(alone.map(jobOf), 1));
+    results.push(await runJobs({ jobs: alone.map(jobOf), workers: 1 }));
     await Deno.remove(folder, { recursive: true });
     console.log(`tests took ${((performance.now() - start) / 1000).toFixed(0)} s`);
   }

@@ -9,6 +9,8 @@ export interface TestGroup {
   readonly files: readonly string[];
   /** Whether they share their modules, the default device with its compiled kernels above all. */
   readonly joined: boolean;
+  /** Whether they compute without a pause; others wait for the device most of their time. */
+  readonly steady: boolean;
 }
 
 /** Files that measure time: each runs alone. */
@@ -22,10 +24,14 @@ const FIRST: readonly string[] = [
   "tests/peft/contract_test.ts",
   "tests/autograd/ops",
   "tests/studio/smollm2_road_test.ts",
-  "tests/model/gpt2/gpt2_small_test.ts",
   "tests/model/llama/smollm2_test.ts",
   "tests/examples/demo_test.ts",
+  "tests/model/gpt2/gpt2_small_test.ts",
+  "tests/plan/memory_plan_test.ts",
 ];
+/** What computes without a pause: large models, every op, and pages in a browser. */
+const STEADY =
+  /^tests\/(?:autograd\/ops|browser|studio|plan|examples\/(?:teach|demo|page)|model\/(?:llama\/smollm2|gpt2\/gpt2_small))/;
 /** Folders with many quick files: a process each would cost more than their tests. */
 const GROUPED = ["tests/io", "tests/tools", "tests/nn", "tests/bench", "tests/autograd/ops"];
 /**
@@ -70,13 +76,13 @@ export function groupTests(
     chosen.length === 0 ||
     chosen.some((path) => file === path || file.startsWith(`${path.replace(/\/+$/, "")}/`))
   );
-  const groups = new Map<string, { name: string; files: string[]; joined: boolean }>();
+  const groups = new Map<string, TestGroup & { files: string[] }>();
   const places = new Map<string, number>();
   for (const file of wanted) {
     const { name, joined } = placeOf(file, places);
     const group = groups.get(name);
     if (group) group.files.push(file);
-    else groups.set(name, { name, files: [file], joined });
+    else groups.set(name, { name, files: [file], joined, steady: STEADY.test(name) });
   }
   const all = [...groups.values()];
   const late = ({ name, joined }: TestGroup) => {

@@ -88,15 +88,17 @@ Deno.test("groupTests() takes every file once, quick and joined folders in parts
     "tests/model/tokenizer/tokenizer_test.ts",
     "tests/peft/contract_test.ts",
     "tests/readme_test.ts",
+    "tests/studio/g_test.ts",
   ];
   const { together, alone } = groupTests(files, []);
-  assertEquals(together.map(({ name, files, joined }) => [name, files.length, joined]), [
-    ["tests/peft/contract_test.ts", 1, false], // the longest first
-    ["tests/model, part 1 of 3", 2, true],
-    ["tests/model, part 2 of 3", 1, true],
-    ["tests/model, part 3 of 3", 1, true],
-    ["tests/io", 2, false],
-    ["tests/readme_test.ts", 1, false],
+  assertEquals(together.map(({ name, files, joined, steady }) => [name, files.length, joined, steady]), [
+    ["tests/peft/contract_test.ts", 1, false, false], // the longest first
+    ["tests/model, part 1 of 3", 2, true, false],
+    ["tests/model, part 2 of 3", 1, true, false],
+    ["tests/model, part 3 of 3", 1, true, false],
+    ["tests/io", 2, false, false],
+    ["tests/readme_test.ts", 1, false, false],
+    ["tests/studio/g_test.ts", 1, false, true],
   ]);
   assertEquals(alone.map(({ name }) => name), ["tests/model/tokenizer/tokenizer_test.ts"]);
   assertEquals([...together, ...alone].flatMap((group) => group.files).sort(), files.toSorted());
@@ -104,7 +106,7 @@ Deno.test("groupTests() takes every file once, quick and joined folders in parts
     ["tests/model/generation/c_test.ts"],
   ]);
   assertEquals(groupTests(files, ["tests/io/b_test.ts"]).together, [
-    { name: "tests/io", files: ["tests/io/b_test.ts"], joined: false },
+    { name: "tests/io", files: ["tests/io/b_test.ts"], joined: false, steady: false },
   ]);
 });
 
@@ -118,7 +120,9 @@ Deno.test("joinFiles() makes a module whose files share what they import, and wh
      });`;
   await Deno.writeTextFile(`${folder}/a_test.ts`, test("a", 1));
   await Deno.writeTextFile(`${folder}/b_test.ts`, test("b", 7));
-  const group = { name: "tests/x, part 1 of 2", files: ["a_test.ts", "b_test.ts"], joined: true };
+  const group = {
+    ...{ name: "tests/x, part 1 of 2", files: ["a_test.ts", "b_test.ts"], joined: true, steady: false },
+  };
   const joined = await joinFiles(group, `${folder}/`, folder);
   const { stdout } = await new Deno.Command(Deno.execPath(), {
     args: ["test", "-A", joined],
