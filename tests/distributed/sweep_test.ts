@@ -134,16 +134,9 @@ Deno.test({
       await using server = await NatsServer.start();
       const args = ["--queue", server.url, "--allow-model", model];
       const workers = [new WorkerProcess(...args), new WorkerProcess(...args)];
-      const running = runSweep(
-        "--file",
-        file,
-        "--output",
-        `${folder}/many`,
-        "--queue",
-        server.url,
-        "--ack-wait",
-        "3",
-      );
+      const impatient = ["--ack-wait", "3", "--max-starts", "100"]; // also where other tests hold workers up
+      const output = `${folder}/many`;
+      const running = runSweep("--file", file, "--output", output, "--queue", server.url, ...impatient);
       const broker = await JetStreamBroker.connect({ url: server.url });
       const hasCheckpoint = async (trial: number) => {
         const names = await (await broker.objects(placeOf("tiny"))).list();

@@ -155,7 +155,7 @@ export async function outcomeOf(output: string): Promise<unknown> {
 export async function until(
   what: string,
   test: () => boolean | Promise<boolean>,
-  seconds = 60,
+  seconds = 120,
 ): Promise<void> {
   for (const end = Date.now() + seconds * 1000; Date.now() < end;) {
     if (await test()) return;
