@@ -35,7 +35,8 @@ console.log(`undisturbed: ${((performance.now() - begun) / 1000).toFixed(0)} s f
 await using server = await NatsServer.start();
 const logs: string[] = [];
 const workers: WorkerProcess[] = [];
-const start = () => new WorkerProcess("--queue", server.url, "--allow-model", model);
+const start = () =>
+  new WorkerProcess("--queue", server.url, "--allow-model", model, "--work", `${folder}/work`);
 let killed = 0;
 let brokerKills = 0;
 let sweeps = 0;

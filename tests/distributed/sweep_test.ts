@@ -132,7 +132,7 @@ Deno.test({
       const expected = await outcomeOf(`${folder}/one`);
 
       await using server = await NatsServer.start();
-      const args = ["--queue", server.url, "--allow-model", model];
+      const args = ["--queue", server.url, "--allow-model", model, "--work", `${folder}/work`];
       const workers = [new WorkerProcess(...args), new WorkerProcess(...args)];
       const impatient = ["--ack-wait", "3", "--max-starts", "100"]; // also where other tests hold workers up
       const output = `${folder}/many`;
