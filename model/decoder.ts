@@ -34,7 +34,18 @@ export interface DecoderBlock extends Module {
   forward(x: Tensor, state: AttentionState, isRead?: boolean): Tensor;
 }
 
-/** Blocks between an embedding and a norm. Properties of the classes below it carry checkpoint names. */
+/**
+ * Blocks between an embedding and a norm. Properties of the classes below it carry checkpoint names.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM } from "@peft/webgpu";
+ * import { Decoder } from "@peft/webgpu/model";
+ *
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * for (const [path, module] of model.namedModules()) if (module instanceof Decoder) console.log(path);
+ * ```
+ */
 export abstract class Decoder extends Module {
   readonly #facts: ModelFacts;
   readonly #random: RandomState;

@@ -6,7 +6,18 @@
 import { keep, type Tensor } from "../autograd/mod.ts";
 import type { KVCache } from "./generation/kv_cache.ts";
 
-/** The result of `forward`. With labels, logits are computed only if they are read. */
+/**
+ * The result of `forward`. With labels, logits are computed only if they are read.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM } from "@peft/webgpu";
+ *
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * using output = model.forward({ inputIds: [[1, 2]], labels: [[1, 2]] }); // freed at the end of the block
+ * console.log(output.logits.shape, await output.loss!.item());
+ * ```
+ */
 export class CausalLMOutput {
   /** The mean cross-entropy, a scalar; undefined without labels. */
   readonly loss: Tensor | undefined;

@@ -258,7 +258,20 @@ export class Module {
   }
 }
 
-/** Modules by name, such as adapters of one layer: `lora_A.default`. */
+/**
+ * Modules by name, such as adapters of one layer: `lora_A.default`.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { Linear, ModuleDict, Parameter } from "@peft/webgpu/tensor";
+ *
+ * await initDevice();
+ * const heads = new ModuleDict<Linear>();
+ * heads.set("small", new Linear(Parameter.from([[1, 2]])));
+ * console.log([...heads.namedParameters()].map(([name]) => name)); // [ "small.weight" ]
+ * ```
+ */
 export class ModuleDict<M extends Module = Module> extends Module {
   readonly #items = new Map<string, M>();
 
@@ -312,7 +325,20 @@ export class ModuleDict<M extends Module = Module> extends Module {
   }
 }
 
-/** Parameters by name, such as adapters' vectors of one layer: `ia3_l.default`. */
+/**
+ * Parameters by name, such as adapters' vectors of one layer: `ia3_l.default`.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { Parameter, ParameterDict } from "@peft/webgpu/tensor";
+ *
+ * await initDevice();
+ * const scales = new ParameterDict();
+ * scales.set("sea", Parameter.from([1, 1]));
+ * console.log([...scales.namedParameters()].map(([name]) => name)); // [ "sea" ]
+ * ```
+ */
 export class ParameterDict extends Module {
   readonly #items = new Map<string, Parameter>();
 

@@ -25,7 +25,18 @@ export interface ProjectionCall {
   run(gate?: Gate): Tensor;
 }
 
-/** A layer x [..., in] -> y [..., out]. */
+/**
+ * A layer x [..., in] -> y [..., out].
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM } from "@peft/webgpu";
+ * import { Projection } from "@peft/webgpu/tensor";
+ *
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * for (const [path, module] of model.namedModules()) if (module instanceof Projection) console.log(path, module.inFeatures);
+ * ```
+ */
 export abstract class Projection extends Module {
   /** Size of the last axis of the input. */
   abstract readonly inFeatures: number;

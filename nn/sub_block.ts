@@ -13,7 +13,18 @@ export interface StreamNorm {
   forward(x: Tensor, residual?: Tensor | null): Tensor;
 }
 
-/** A part x [B, T, C] -> y [B, T, C] of a block, with what is added to it. */
+/**
+ * A part x [B, T, C] -> y [B, T, C] of a block, with what is added to it.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM } from "@peft/webgpu";
+ * import { SubBlock } from "@peft/webgpu/tensor";
+ *
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * for (const [path, module] of model.namedModules()) if (module instanceof SubBlock) console.log(path, module.hiddenSize);
+ * ```
+ */
 export abstract class SubBlock extends Module {
   /** Size of the last axis, C. */
   abstract readonly hiddenSize: number;

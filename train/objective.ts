@@ -68,7 +68,20 @@ function isWhole(batch: Batch): boolean {
     countItems(batch) === inputIds.length * (inputIds[0].length - 1);
 }
 
-/** The model's own loss: each label counts once. */
+/**
+ * The model's own loss: each label counts once.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, AutoTokenizer, TextDataset, Trainer } from "@peft/webgpu";
+ * import { MODEL_LOSS } from "@peft/webgpu/train";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const trainDataset = TextDataset.fromTexts(["Once upon a time there was a dog."], tokenizer, { blockSize: 8 });
+ * await new Trainer({ model, trainDataset, args: { maxSteps: 2, reportTo: "none" }, objective: MODEL_LOSS }).train();
+ * ```
+ */
 export const MODEL_LOSS: Objective = {
   countItems,
   required: "label after the first of its row is required, all others being -100",

@@ -27,6 +27,18 @@ export function tokenMeasures([tokens, hits, entropies]: readonly number[]): Tok
 /**
  * The same objective, whose logs also have `meanTokenAccuracy`, the part of the labels that had the largest logit, and
  * `entropy`, the mean entropy in nats of the distributions that predicted them.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, AutoTokenizer, TextDataset, Trainer } from "@peft/webgpu";
+ * import { MODEL_LOSS, withTokenMeasures } from "@peft/webgpu/train";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const trainDataset = TextDataset.fromTexts(["Once upon a time there was a dog."], tokenizer, { blockSize: 8 });
+ * const objective = withTokenMeasures(MODEL_LOSS);
+ * await new Trainer({ model, trainDataset, args: { maxSteps: 2, loggingSteps: 1, reportTo: "none" }, objective }).train();
+ * ```
  * @param objective such as `MODEL_LOSS`
  * @throws {TypeError} for an objective that has measures of its own
  */

@@ -44,7 +44,21 @@ export interface BatchedToken {
 /** Why a request ended: an end token, its greatest number of tokens, or `cancel()`. */
 export type EndReason = "eos" | "length" | "cancelled";
 
-/** A request in the batch: an iterator over its tokens, the end token left out. */
+/**
+ * A request in the batch: an iterator over its tokens, the end token left out.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM } from "@peft/webgpu";
+ * import { ContinuousBatch } from "@peft/webgpu/model";
+ *
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * using batch = new ContinuousBatch(model);
+ * const request = batch.add({ prompt: [1, 2, 3], maxNewTokens: 4 });
+ * for await (const { id } of request) console.log(id);
+ * console.log(request.endReason); // "length", or "eos"
+ * ```
+ */
 export class BatchedRequest implements AsyncIterable<BatchedToken> {
   /** Why it ended; null while it runs. */
   endReason: EndReason | null = null;

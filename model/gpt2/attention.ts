@@ -20,7 +20,18 @@ import type { ParameterSource } from "../parameter_source.ts";
 import type { GPT2Config } from "./config.ts";
 import { conv1d, projectAndAdd } from "./layers.ts";
 
-/** Causal self-attention with several heads. */
+/**
+ * Causal self-attention with several heads.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM } from "@peft/webgpu";
+ * import { GPT2Attention } from "@peft/webgpu/model";
+ *
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * for (const [path, module] of model.namedModules()) if (module instanceof GPT2Attention) console.log(path);
+ * ```
+ */
 export class GPT2Attention extends SubBlock {
   /** [C, 3C]: queries, keys and values. */
   c_attn: Projection;

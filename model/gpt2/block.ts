@@ -21,7 +21,19 @@ import { GPT2Attention } from "./attention.ts";
 import type { GPT2Config } from "./config.ts";
 import { conv1d, layerNorm, projectAndAdd } from "./layers.ts";
 
-/** The activation of an MLP as a module. */
+/**
+ * The activation of an MLP as a module.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { Activation } from "@peft/webgpu/model";
+ * import { Tensor } from "@peft/webgpu/tensor";
+ *
+ * await initDevice();
+ * console.log(await new Activation("relu").forward(Tensor.from([-1, 2])).data()); // [0, 2]
+ * ```
+ */
 export class Activation extends Module {
   /** `activation` is Hugging Face's name. */
   constructor(readonly activation: ActivationName) {
@@ -34,7 +46,18 @@ export class Activation extends Module {
   }
 }
 
-/** Two projections with an activation between. */
+/**
+ * Two projections with an activation between.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM } from "@peft/webgpu";
+ * import { GPT2MLP } from "@peft/webgpu/model";
+ *
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * for (const [path, module] of model.namedModules()) if (module instanceof GPT2MLP) console.log(path);
+ * ```
+ */
 export class GPT2MLP extends SubBlock {
   /** [C, I] */
   c_fc: Projection;
@@ -69,7 +92,18 @@ export class GPT2MLP extends SubBlock {
   }
 }
 
-/** One block. */
+/**
+ * One block.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM } from "@peft/webgpu";
+ * import { GPT2Block } from "@peft/webgpu/model";
+ *
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * for (const [path, module] of model.namedModules()) if (module instanceof GPT2Block) console.log(path);
+ * ```
+ */
 export class GPT2Block extends Module {
   /** Before the attention. */
   ln_1: LayerNorm;

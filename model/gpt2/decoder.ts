@@ -11,7 +11,18 @@ import { GPT2Block } from "./block.ts";
 import type { GPT2Config } from "./config.ts";
 import { layerNorm } from "./layers.ts";
 
-/** The stack of blocks without the head. */
+/**
+ * The stack of blocks without the head.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM } from "@peft/webgpu";
+ * import { GPT2Model } from "@peft/webgpu/model";
+ *
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * for (const [path, module] of model.namedModules()) if (module instanceof GPT2Model) console.log(path);
+ * ```
+ */
 export class GPT2Model extends Decoder {
   /** Token embedding, [V, C]. */
   wte: Embedding;

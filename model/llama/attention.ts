@@ -20,7 +20,21 @@ import type { LlamaConfig } from "./config.ts";
 import { linear, rmsNorm } from "./layers.ts";
 import type { RopeTable } from "./rope.ts";
 
-/** Causal self-attention with several heads. */
+/**
+ * Causal self-attention with several heads.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { LlamaAttention, LlamaConfig, LlamaForCausalLM } from "@peft/webgpu/model";
+ *
+ * const config = new LlamaConfig("llama", {
+ *   ...{ vocabSize: 64, hiddenSize: 32, intermediateSize: 48, numHiddenLayers: 1, numAttentionHeads: 2, numKeyValueHeads: 1 },
+ * });
+ * const model = new LlamaForCausalLM(config, { device: await initDevice(), seed: 1 });
+ * for (const [path, module] of model.namedModules()) if (module instanceof LlamaAttention) console.log(path);
+ * ```
+ */
 export class LlamaAttention extends SubBlock {
   /** [H D, C] */
   q_proj: Projection;

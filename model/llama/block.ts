@@ -19,7 +19,21 @@ import type { LlamaConfig } from "./config.ts";
 import { linear, rmsNorm } from "./layers.ts";
 import type { RopeTable } from "./rope.ts";
 
-/** down(act(gate(x)) * up(x)) (Shazeer 2020, arXiv:2002.05202). */
+/**
+ * down(act(gate(x)) * up(x)) (Shazeer 2020, arXiv:2002.05202).
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { LlamaMLP, LlamaConfig, LlamaForCausalLM } from "@peft/webgpu/model";
+ *
+ * const config = new LlamaConfig("llama", {
+ *   ...{ vocabSize: 64, hiddenSize: 32, intermediateSize: 48, numHiddenLayers: 1, numAttentionHeads: 2, numKeyValueHeads: 1 },
+ * });
+ * const model = new LlamaForCausalLM(config, { device: await initDevice(), seed: 1 });
+ * for (const [path, module] of model.namedModules()) if (module instanceof LlamaMLP) console.log(path);
+ * ```
+ */
 export class LlamaMLP extends SubBlock {
   /** [I, C] */
   gate_proj: Projection;
@@ -53,7 +67,21 @@ export class LlamaMLP extends SubBlock {
   }
 }
 
-/** One block. */
+/**
+ * One block.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { LlamaBlock, LlamaConfig, LlamaForCausalLM } from "@peft/webgpu/model";
+ *
+ * const config = new LlamaConfig("llama", {
+ *   ...{ vocabSize: 64, hiddenSize: 32, intermediateSize: 48, numHiddenLayers: 1, numAttentionHeads: 2, numKeyValueHeads: 1 },
+ * });
+ * const model = new LlamaForCausalLM(config, { device: await initDevice(), seed: 1 });
+ * for (const [path, module] of model.namedModules()) if (module instanceof LlamaBlock) console.log(path);
+ * ```
+ */
 export class LlamaBlock extends Module {
   /** Attention. */
   self_attn: LlamaAttention;

@@ -12,7 +12,21 @@ import type { LlamaConfig } from "./config.ts";
 import { rmsNorm } from "./layers.ts";
 import { RopeTable } from "./rope.ts";
 
-/** The stack of blocks without the head. */
+/**
+ * The stack of blocks without the head.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { LlamaModel, LlamaConfig, LlamaForCausalLM } from "@peft/webgpu/model";
+ *
+ * const config = new LlamaConfig("llama", {
+ *   ...{ vocabSize: 64, hiddenSize: 32, intermediateSize: 48, numHiddenLayers: 1, numAttentionHeads: 2, numKeyValueHeads: 1 },
+ * });
+ * const model = new LlamaForCausalLM(config, { device: await initDevice(), seed: 1 });
+ * for (const [path, module] of model.namedModules()) if (module instanceof LlamaModel) console.log(path);
+ * ```
+ */
 export class LlamaModel extends Decoder {
   /** Token embedding, [V, C]. */
   embed_tokens: Embedding;

@@ -10,7 +10,19 @@ import type { AdapterState } from "../state/adapter_state.ts";
 import { BottleneckAdapter } from "./bottleneck_adapter.ts";
 import type { BottleneckConfig } from "./bottleneck_config.ts";
 
-/** Replaces a part of a block. Several active adapters act one after the other, as AdapterHub's `Stack`. */
+/**
+ * Replaces a part of a block. Several active adapters act one after the other, as AdapterHub's `Stack`.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, BottleneckConfig, getPeftModel } from "@peft/webgpu";
+ * import { BottleneckLayer } from "@peft/webgpu/peft";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, BottleneckConfig.named("seq_bn"));
+ * for (const [path, module] of model.namedModules()) if (module instanceof BottleneckLayer) console.log(path);
+ * ```
+ */
 export class BottleneckLayer extends SubBlock implements TunerLayer {
   /** The part it replaced. */
   base_layer: SubBlock;

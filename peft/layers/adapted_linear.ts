@@ -76,6 +76,16 @@ class AdapterTable extends ModuleDict {
 /**
  * Replaces a Conv1D or Linear. Parameters of the adapters are properties with `peft`'s names, each a table by adapter:
  * `lora_A.default.weight`, `hada_w1_a.default`.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@peft/webgpu";
+ * import { AdaptedLinear } from "@peft/webgpu/peft";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, new LoraConfig({ targetModules: ["c_attn"] }));
+ * for (const [path, module] of model.namedModules()) if (module instanceof AdaptedLinear) console.log(path);
+ * ```
  */
 export class AdaptedLinear<Config extends PeftConfig = PeftConfig> extends Projection implements TunerLayer {
   /** The layer it replaced. */

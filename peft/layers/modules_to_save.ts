@@ -14,7 +14,19 @@ export type Layer = Module & {
   headWeight?(): Tensor | null;
 };
 
-/** Replaces a module, and uses the copy of the active adapter. */
+/**
+ * Replaces a module, and uses the copy of the active adapter.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@peft/webgpu";
+ * import { ModulesToSaveWrapper } from "@peft/webgpu/peft";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, new LoraConfig({ targetModules: ["c_attn"], modulesToSave: ["ln_f"] }));
+ * for (const [path, module] of model.namedModules()) if (module instanceof ModulesToSaveWrapper) console.log(path);
+ * ```
+ */
 export class ModulesToSaveWrapper extends Module {
   /** The base's own module. */
   original_module: Layer;

@@ -24,7 +24,19 @@ import { Module, type Parameter } from "../../nn/mod.ts";
 import { wholeFactors } from "../state/low_rank_factors.ts";
 import { changedWeight, frozenLinear, type LoraFactors } from "./lora_factors.ts";
 
-/** The trained lengths of one adapter, under `peft`'s name. */
+/**
+ * The trained lengths of one adapter, under `peft`'s name.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@peft/webgpu";
+ * import { DoraMagnitude } from "@peft/webgpu/peft";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, new LoraConfig({ targetModules: ["c_attn"], useDora: true }));
+ * for (const [path, module] of model.namedModules()) if (module instanceof DoraMagnitude) console.log(path);
+ * ```
+ */
 export class DoraMagnitude extends Module {
   /** [out] */
   weight: Parameter;

@@ -31,7 +31,19 @@ import { changedWeight, type LoraFactors } from "./lora_factors.ts";
 import { loraScaling } from "./lora_linear.ts";
 import type { LowRankLayer } from "./low_rank.ts";
 
-/** Replaces an Embedding. Properties carry `peft`'s names. */
+/**
+ * Replaces an Embedding. Properties carry `peft`'s names.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@peft/webgpu";
+ * import { LoraEmbedding } from "@peft/webgpu/peft";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, new LoraConfig({ targetModules: ["wte"] }));
+ * for (const [path, module] of model.namedModules()) if (module instanceof LoraEmbedding) console.log(path);
+ * ```
+ */
 export class LoraEmbedding extends Module implements LowRankLayer {
   /** The layer it replaced. */
   base_layer: Embedding;

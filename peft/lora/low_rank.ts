@@ -31,7 +31,19 @@ export interface LoraLayer extends AdaptedLinear {
   lora_magnitude_vector?: ModuleDict<DoraMagnitude>;
 }
 
-/** For `layer instanceof LoraLayer`. */
+/**
+ * For `layer instanceof LoraLayer`.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@peft/webgpu";
+ * import { LoraLayer } from "@peft/webgpu/peft";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, new LoraConfig({ targetModules: ["c_attn"] }));
+ * for (const [path, module] of model.namedModules()) if (module instanceof LoraLayer) console.log(path);
+ * ```
+ */
 export const LoraLayer: { [Symbol.hasInstance](layer: unknown): layer is LoraLayer } = {
   [Symbol.hasInstance]: (layer): layer is LoraLayer =>
     layer instanceof AdaptedLinear && isLowRankLayer(layer),

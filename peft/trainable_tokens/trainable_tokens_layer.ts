@@ -42,7 +42,19 @@ interface Tokens {
   readonly places: Tensor;
 }
 
-/** Replaces an Embedding, or the Linear that is tied to it. Properties carry `peft`'s names. */
+/**
+ * Replaces an Embedding, or the Linear that is tied to it. Properties carry `peft`'s names.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@peft/webgpu";
+ * import { TrainableTokensLayer } from "@peft/webgpu/peft";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, new LoraConfig({ targetModules: ["c_attn"], trainableTokenIndices: [5, 6] }));
+ * for (const [path, module] of model.namedModules()) if (module instanceof TrainableTokensLayer) console.log(path);
+ * ```
+ */
 export class TrainableTokensLayer extends Module implements TunerLayer {
   /** The layer it replaced. */
   base_layer: Embedding | Linear;

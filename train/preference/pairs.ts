@@ -55,6 +55,16 @@ function pairOf(
 /**
  * What reads a row of `prompt`, `chosen` and `rejected` as the example that `DPOTrainer` and its like train on; it gives
  * null where the prompt leaves no room for an answer, and throws a TypeError for a row of another kind.
+ *
+ * @example
+ * ```ts
+ * import { AutoTokenizer } from "@peft/webgpu";
+ * import { readPairs } from "@peft/webgpu/train";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const read = readPairs(tokenizer, { maxLength: 64 });
+ * console.log(read({ prompt: "Once", chosen: " a dog", rejected: " a cat" }));
+ * ```
  */
 export function readPairs(
   tokenizer: PreferenceTokenizer | undefined,

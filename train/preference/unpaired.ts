@@ -75,6 +75,16 @@ function answersOf(value: unknown, tokenizer: PreferenceTokenizer | undefined) {
 /**
  * What reads a row of `prompt`, `completion` and `label` as the example that `KTOTrainer` trains on; a pair gives two. It
  * gives null where the prompt leaves no room for an answer, and throws a TypeError for a row of another kind.
+ *
+ * @example
+ * ```ts
+ * import { AutoTokenizer } from "@peft/webgpu";
+ * import { readUnpaired } from "@peft/webgpu/train";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const read = readUnpaired(tokenizer, 64);
+ * console.log(read({ prompt: "Once", completion: " a dog", label: true }));
+ * ```
  */
 export function readUnpaired(
   tokenizer: PreferenceTokenizer | undefined,

@@ -14,7 +14,16 @@ import { deviceOf, trainableParameters } from "../trainable_model.ts";
 import type { TrainingArguments } from "../training_arguments.ts";
 import { reportFolder } from "./report_folder.ts";
 
-/** Name of the file in the run's folder. */
+/**
+ * Name of the file in the run's folder.
+ *
+ * @example
+ * ```ts
+ * import { RUN_LOG } from "@peft/webgpu/train";
+ *
+ * console.log(RUN_LOG); // run_log.jsonl
+ * ```
+ */
 export const RUN_LOG = "run_log.jsonl";
 
 /** One line. */

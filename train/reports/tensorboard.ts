@@ -12,7 +12,16 @@ import { reportFolder } from "./report_folder.ts";
 
 const FILE_PREFIX = "events.out.tfevents.";
 
-/** Folder of event files in the run's folder. */
+/**
+ * Folder of event files in the run's folder.
+ *
+ * @example
+ * ```ts
+ * import { TENSORBOARD_FOLDER } from "@peft/webgpu/train";
+ *
+ * console.log(TENSORBOARD_FOLDER); // runs
+ * ```
+ */
 export const TENSORBOARD_FOLDER = "runs";
 
 const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {

@@ -66,7 +66,23 @@ export async function tokenLosses(
   });
 }
 
-/** Notes the losses of the first example's tokens in a run log at every evaluation. */
+/**
+ * Notes the losses of the first example's tokens in a run log at every evaluation.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, AutoTokenizer, TextDataset, Trainer } from "@peft/webgpu";
+ * import { RunLog, TokenLossSamples } from "@peft/webgpu/train";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const dataset = TextDataset.fromTexts(["Once upon a time there was a dog."], tokenizer, { blockSize: 8 });
+ * const log = new RunLog({ folder: "out/losses" });
+ * const callbacks = [log, new TokenLossSamples(log, dataset, tokenizer)];
+ * const args = { maxSteps: 2, evalStrategy: "steps", evalSteps: 1, reportTo: "none" } as const;
+ * await new Trainer({ model, trainDataset: dataset, evalDataset: dataset, callbacks, args }).train();
+ * ```
+ */
 export class TokenLossSamples implements TrainerCallback {
   readonly #log: RunLog;
   readonly #dataset: Dataset;

@@ -47,7 +47,19 @@ export function trainingCard(facts: TrainingFacts, existing?: string): string {
   return joinCard({ yaml: setKey(yaml, "pipeline_tag", "text-generation"), body: text });
 }
 
-/** Puts the training's part into the README.md of a folder; what else is there stays. */
+/**
+ * Puts the training's part into the README.md of a folder; what else is there stays.
+ *
+ * @example
+ * ```ts
+ * import { writeTrainingCard } from "@peft/webgpu/train";
+ * import { memoryFolder } from "@peft/webgpu";
+ *
+ * const folder = memoryFolder();
+ * await writeTrainingCard(folder, { data: "pirate.jsonl", rows: [["held-out loss", 0.25]] });
+ * console.log([...folder.files.keys()]); // [ "README.md" ]
+ * ```
+ */
 export async function writeTrainingCard(folder: FolderOutput, facts: TrainingFacts): Promise<void> {
   const target = openTarget(folder, "write the model card");
   await target.write("README.md", trainingCard(facts, await target.readText("README.md")));
