@@ -72,6 +72,7 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
   "mergeAndUnload();\nconst streamer": "tests/readme_test.ts",
   addWeightedAdapter: "tests/readme_test.ts",
   "chat.completions.create": "tests/serve, with a server to answer",
+  "tuneKernels(device, { model })": "tests/tuning, with a few variants: all of them take half a minute",
   "createApp(engine": "tests/serve, which ends its server again",
 };
 
