@@ -50,6 +50,8 @@ const leaseOf = (share: number) => `share.${share}`;
 const spareOf = (holder: string) => `spare.${holder.replaceAll(/[^A-Za-z0-9_-]/g, "-")}`;
 /** Milliseconds between two looks for a share, at first and at most. */
 const LOOK_MS = [5, 50] as const;
+/** Objects that are removed at once. */
+const REMOVED_TOGETHER = 64;
 /** Milliseconds between two attempts to take a lease. */
 const LEASE_MS = 500;
 
@@ -67,8 +69,6 @@ export class SharedGradients implements GradientExchange {
   readonly #silenceMs: number;
   #triedAt = -Infinity;
   #isSpare = false;
-  /** Shares of steps up to this one are gone. */
-  #forgotten = 0;
 
   /** Takes part from the first `exchange` on. @throws {RangeError} unless shares is a positive integer */
   constructor(options: SharedGradientsOptions) {
@@ -197,11 +197,16 @@ export class SharedGradients implements GradientExchange {
 
   /** Removes the shares of steps up to one: a checkpoint that every process may begin from is newer. */
   async forget(step: number): Promise<void> {
-    while (this.#forgotten < step) {
-      this.#forgotten++;
-      for (let share = 0; share < this.shares; share++) {
-        await this.#patiently(() => this.#options.store.remove(nameOf(this.#forgotten, share)));
-      }
+    const { store } = this.#options;
+    const isOld = (name: string) => {
+      const [, of] = /^gradients\/(\d+)\//.exec(name) ?? [];
+      return of !== undefined && Number(of) <= step;
+    };
+    const names = await this.#patiently(() => store.list());
+    const old = names.filter(isOld);
+    while (old.length > 0) {
+      const some = old.splice(0, REMOVED_TOGETHER);
+      await Promise.all(some.map((name) => this.#patiently(() => store.remove(name))));
     }
   }
 

@@ -26,7 +26,7 @@ const FileName = v.pipe(v.string(), v.check(isSafeRelativePath, "a relative path
 
 const DataFile = v.strictObject({ path: FileName, size: Whole, sha256: Sha256 });
 /** An entry of `--data`: a file, or a folder with files. */
-const DataEntry = v.strictObject({ path: FileName, files: v.array(DataFile) });
+export const DataEntry = v.strictObject({ path: FileName, files: v.array(DataFile) });
 
 /** A sweep, for workers to see whether they can take part. */
 const SweepRecordForm = v.strictObject({
@@ -47,7 +47,7 @@ const SweepRecordForm = v.strictObject({
 });
 /** {@linkcode SweepRecordForm} */
 export type SweepRecord = v.InferOutput<typeof SweepRecordForm>;
-/** An entry of data. */
+/** {@linkcode DataEntry} */
 export type DataEntry = v.InferOutput<typeof DataEntry>;
 
 /** What every version's record says first. */
@@ -98,7 +98,8 @@ const CurvesForm = v.record(Text, v.array(v.tuple([Whole, v.number()])));
 /** {@linkcode CurvesForm} */
 export type Curves = v.InferOutput<typeof CurvesForm>;
 
-function reader<T>(kind: string, form: v.GenericSchema<unknown, T>): (text: string) => T {
+/** A reader of texts of a form. */
+export function reader<T>(kind: string, form: v.GenericSchema<unknown, T>): (text: string) => T {
   return (text) => {
     let value: unknown;
     try {

@@ -5,6 +5,7 @@
 
 import { TrainingArguments } from "@peft/webgpu";
 import { checkFlags, type Flags } from "../command.ts";
+import { NODE_FLAGS } from "../nodes/flags.ts";
 import { settingsOf } from "../training/attempts.ts";
 import { checkFinetuneFlags, FINETUNE_FLAGS, type FinetuneValues } from "../training/finetune_flags.ts";
 import { methodConfig, readFields } from "../training/methods.ts";
@@ -20,6 +21,7 @@ const OTHERS = [
   "report",
   "resume",
   "sample-prompt",
+  ...Object.keys(NODE_FLAGS),
 ];
 
 /** Flags that a trial may have. */

@@ -3,7 +3,7 @@
  * @module
  */
 
-import { join } from "@std/path";
+import { basename, join } from "@std/path";
 import { isSafeRelativePath } from "@peft/webgpu/io";
 import type { ObjectStore } from "@peft/webgpu/distributed";
 
@@ -87,6 +87,20 @@ export class TrialStore {
       }
     }
     await this.#remove("checkpoints", there.filter((path) => !here.includes(path.split("/")[0])));
+  }
+
+  /** Keeps one checkpoint and the newest before it, and no older ones: others may be reading that one. */
+  async keepCheckpoint(folder: string): Promise<void> {
+    const name = basename(folder);
+    const there = await this.#list("checkpoints");
+    if (!there.includes(`${name}/${MANIFEST}`)) {
+      for (const path of await filesBelow(folder)) {
+        await this.#put("checkpoints", `${name}/${path}`, join(folder, path));
+      }
+    }
+    const [before = 0] = (await this.steps()).slice(-2);
+    const isOlder = (path: string) => Number(CHECKPOINT.exec(path.split("/")[0])?.[1]) < before;
+    await this.#remove("checkpoints", there.filter(isOlder));
   }
 
   /** Fetches the whole checkpoints into a folder. */

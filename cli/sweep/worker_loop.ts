@@ -11,6 +11,7 @@ import {
   type Records,
   type WorkQueue,
 } from "@peft/webgpu/distributed";
+import { NodeJobs } from "../nodes/node_jobs.ts";
 import { UsageError } from "../usage_error.ts";
 import type { Base } from "./files.ts";
 import {
@@ -104,6 +105,7 @@ class Worker {
   readonly #texts = new Map<string, string>();
   #sweeps: Records | null = null;
   #looked = -Infinity;
+  readonly #nodes: NodeJobs;
   #turn = 0;
   #idleSince = Date.now();
 
@@ -111,6 +113,7 @@ class Worker {
     this.#broker = broker;
     this.#worker = worker;
     this.#options = options;
+    this.#nodes = new NodeJobs(broker, worker, options);
   }
 
   /** Looks which sweeps there are. */
@@ -201,6 +204,7 @@ class Worker {
       try {
         await this.#look();
         await this.#work();
+        if (this.#options.sweep === null && await this.#nodes.work()) this.#idleSince = Date.now();
         isAway = false;
       } catch (error) {
         if (!(error instanceof BrokerError) || error.failure === "credentials") throw error;

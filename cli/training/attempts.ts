@@ -15,6 +15,7 @@ import {
   type TrainerCallback,
   type TrainingArguments,
 } from "@peft/webgpu";
+import type { GradientExchange } from "@peft/webgpu/train";
 import { learningRateOf } from "../../options/method_defaults.ts";
 import { load } from "../loading.ts";
 import type { TrainingRows } from "./data.ts";
@@ -95,6 +96,8 @@ export interface AttemptOptions {
   readonly callbacks: (base: CausalLM) => readonly TrainerCallback[];
   /** Whether nothing is printed of the model. */
   readonly isQuiet?: boolean;
+  /** How other machines take part. */
+  readonly gradientExchange?: GradientExchange;
 }
 
 /** Makes attempts; the data is read once. */
@@ -159,6 +162,7 @@ export class Attempts {
         ...config instanceof AdaLoraConfig ? [allocatesRanks(adapted!)] : [],
         ...reports.callbacks,
       ],
+      ...this.#options.gradientExchange && { gradientExchange: this.#options.gradientExchange },
     });
     return { base, model, trainer, reports, steps };
   }

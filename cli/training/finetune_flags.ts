@@ -6,6 +6,7 @@
 import type { TrainingArguments } from "@peft/webgpu";
 import { SCHEDULER_TYPES } from "@peft/webgpu/train";
 import { choice, flag, integer, number, positive, text } from "../../options/rules.ts";
+import { checkNodeFlags, NODE_FLAGS } from "../nodes/flags.ts";
 import { UsageError, type Values } from "../command.ts";
 import { MODEL_FLAGS } from "../loading.ts";
 import { HELD_OUT_FLAGS, LEARNING_FLAGS, ROW_FLAGS } from "./data.ts";
@@ -73,6 +74,7 @@ export const FINETUNE_FLAGS = {
       "Keep run_log.jsonl and TensorBoard's event files (runs/) in --output, and make report.html of them",
   },
   resume: { rule: flag, help: "Go on from the newest checkpoint in --output, if there is one" },
+  ...NODE_FLAGS,
   seed: {
     rule: integer(0, Number.MAX_SAFE_INTEGER),
     default: 42,
@@ -113,5 +115,5 @@ export function checkFinetuneFlags(values: FinetuneValues): void {
       "Cannot run finetune: --eval-steps needs --eval-data or --eval-split, without which it has no effect",
     );
   }
-  furtherSettings(values["training-options"]);
+  checkNodeFlags(values, furtherSettings(values["training-options"]));
 }

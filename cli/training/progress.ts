@@ -20,14 +20,17 @@ export class ProgressBar implements TrainerCallback {
   }, cliProgress.Presets.shades_classic);
 
   readonly #device: Device;
+  readonly #more: () => string;
 
-  /** Shows the peak memory of `device`. */
-  constructor(device: Device) {
+  /** Shows the peak memory of `device`. @param more what else is shown */
+  constructor(device: Device, more: () => string = () => "") {
     this.#device = device;
+    this.#more = more;
   }
 
   #line(state: Readonly<TrainerState>): string {
-    return formatProgress(state, { details: true, deviceBytes: this.#device.memory.peakBytes });
+    const line = formatProgress(state, { details: true, deviceBytes: this.#device.memory.peakBytes });
+    return [line, this.#more()].filter((part) => part !== "").join(", ");
   }
 
   /** Starts the bar. */

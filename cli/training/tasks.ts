@@ -16,6 +16,7 @@ import {
   CPOTrainer,
   type Dataset,
   DPOTrainer,
+  type GradientExchange,
   KTOTrainer,
   MODEL_LOSS,
   ORPOTrainer,
@@ -41,6 +42,8 @@ export interface TaskParts {
   readonly args: Partial<TrainingArguments>;
   readonly tokenizer: Tokenizer;
   readonly callbacks: readonly TrainerCallback[];
+  /** Of a training on several machines; for sft. */
+  readonly gradientExchange?: GradientExchange;
 }
 
 /** Rows as a task trains on them: how many there are, and the trainer of a model. */

@@ -71,7 +71,7 @@ export async function runSweep(
 }
 
 /** A command of `./run` in a process of its own. */
-class CommandProcess {
+export class CommandProcess {
   readonly #child: Deno.ChildProcess;
   readonly #reading: Promise<unknown>;
   /** What it printed so far. */

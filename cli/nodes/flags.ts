@@ -1,0 +1,79 @@
+/**
+ * Flags of `finetune` for a training on several machines.
+ * @module
+ */
+
+import { basename } from "@std/path";
+import { flag, integer, number, text } from "../../options/rules.ts";
+import { BROKER_FLAGS, type BrokerValues } from "../broker_flags.ts";
+import { UsageError } from "../usage_error.ts";
+
+/** The flags. */
+export const NODE_FLAGS = {
+  nodes: {
+    rule: integer(1, 1024),
+    default: 1,
+    help:
+      "Processes that compute each step together: this one and workers (./run worker) of --queue; as many times --accumulation batches make a step",
+  },
+  ...BROKER_FLAGS,
+  "run-name": {
+    rule: text,
+    needs: "queue",
+    help: "Name of the training on the broker; default: that of --output",
+  },
+  "ack-wait": {
+    rule: number(1, 3600),
+    default: 60,
+    help: "With --nodes: seconds of silence after which another process computes what a node did",
+  },
+  discard: {
+    rule: flag,
+    needs: "queue",
+    help: "Remove what an unfinished training of this name left on the broker, and begin anew",
+  },
+} as const;
+
+/** Their values. */
+export interface NodeValues extends BrokerValues {
+  readonly nodes: number;
+  readonly "run-name": string | undefined;
+  readonly "ack-wait": number;
+  readonly discard: boolean;
+}
+
+/** Refuses flags that exclude each other. @throws {UsageError} */
+export function checkNodeFlags(
+  values: NodeValues & { readonly resume: boolean; readonly task: string },
+  settings: object,
+): void {
+  const { nodes, queue, task, resume, discard } = values;
+  const refuse = (what: string): never => {
+    throw new UsageError(`Cannot run finetune: ${what}`);
+  };
+  if (nodes > 1 && queue === undefined) {
+    refuse(`--nodes must be 1 without --queue, by which nodes find each other, received ${nodes}`);
+  }
+  if (nodes === 1 && queue !== undefined) {
+    refuse("--nodes must be at least 2 with --queue, received 1");
+  }
+  if (nodes === 1) return;
+  if (resume && discard) refuse("--resume and --discard exclude each other");
+  if (task !== "sft") refuse(`--nodes is for --task sft, received --task ${task}`);
+  if ("gradientAccumulationSteps" in settings) {
+    refuse("--training-options cannot set gradientAccumulationSteps with --nodes: give --accumulation");
+  }
+  runName(values);
+}
+
+/** Name of the training on the broker. @throws {UsageError} for one that is none */
+export function runName({ "run-name": given, output }: {
+  readonly "run-name": string | undefined;
+  readonly output?: string;
+}): string {
+  const name = given ?? basename(output ?? "").replaceAll(/[^A-Za-z0-9_-]/g, "-").slice(0, 48);
+  if (/^[A-Za-z0-9_-]{1,48}$/.test(name)) return name;
+  throw new UsageError(
+    `Cannot run finetune: --run-name must be 1 to 48 letters, digits, - and _, received "${name}"`,
+  );
+}

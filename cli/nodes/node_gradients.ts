@@ -1,0 +1,155 @@
+/**
+ * A node's part in a training: the gradients that it shares, and the checkpoints that the one that leads keeps for all.
+ * @module
+ */
+
+import { join } from "@std/path";
+import { getLastCheckpoint, type Trainer, type TrainerCallback } from "@peft/webgpu";
+import {
+  BrokerError,
+  SharedGradients,
+  type SharedGradientsOptions,
+  withPatience,
+} from "@peft/webgpu/distributed";
+import { type ResilientOptions, type ResilientOutput, resilientTrain } from "@peft/webgpu/train";
+import type { TrialStore } from "../sweep/trial_store.ts";
+
+/** Checkpoints of a training, where its flags say nothing of them. */
+const CHECKPOINTS = 10;
+/** Milliseconds between two looks whether a newer checkpoint makes a step superfluous. */
+const BEHIND_MS = 5000;
+/** Milliseconds between two attempts to store a share where there is no room. */
+const FULL_MS = 5000;
+/** Milliseconds that a checkpoint waits for a broker that is away before training goes on without it. */
+const CHECKPOINT_PATIENCE_MS = 20_000;
+
+/** The others went on from this step: its shares may be gone, and a checkpoint is newer. */
+export class BehindError extends Error {
+  override name = "BehindError";
+}
+
+/** Shares of gradients, for which room is waited for, and which end where the others are further. */
+export class NodeGradients extends SharedGradients {
+  readonly #checkpoints: TrialStore;
+  readonly #say: (line: string) => void;
+
+  constructor(options: SharedGradientsOptions & { say: (line: string) => void }, checkpoints: TrialStore) {
+    super(options);
+    this.#checkpoints = checkpoints;
+    this.#say = options.say;
+  }
+
+  /** @throws {BehindError} where a checkpoint of this step or a later one is there */
+  override async exchange(
+    ...[step, shares, compute, signal]: Parameters<SharedGradients["exchange"]>
+  ): Promise<readonly Uint8Array[]> {
+    const behind = new AbortController();
+    const look = async () => {
+      const newest = (await this.#checkpoints.steps()).at(-1) ?? 0;
+      if (newest >= step) {
+        behind.abort(new BehindError(`step ${step} is done: a checkpoint of step ${newest} is there`));
+      }
+    };
+    const timer = setInterval(() => void look().catch(() => {}), BEHIND_MS); // a broker that is away is asked again
+    const both = signal ? AbortSignal.any([signal, behind.signal]) : behind.signal;
+    try {
+      for (let wasTold = false;;) {
+        try {
+          return await super.exchange(step, shares, compute, both);
+        } catch (error) {
+          if (!(error instanceof BrokerError) || error.failure !== "full" || both.aborted) throw error;
+          if (!wasTold) this.#say(`step ${step} waits for room: ${error.message}`);
+          wasTold = true;
+        }
+        await new Promise((resolve) => setTimeout(resolve, FULL_MS));
+      }
+    } finally {
+      clearInterval(timer);
+    }
+  }
+}
+
+/** Whose checkpoints are kept, and when. */
+export interface KeepOptions {
+  readonly gradients: NodeGradients;
+  readonly checkpoints: TrialStore;
+  /** Steps between two; 0: ten in all. */
+  readonly saveSteps: number;
+  /** Whether the local copy is of no use once the broker has it. */
+  readonly removesLocal: boolean;
+  readonly say: (line: string) => void;
+}
+
+/** Keeps checkpoints on the broker while this node leads, and then forgets gradients that no one needs any more. */
+export function keepsCheckpoints(
+  { gradients, checkpoints, saveSteps, removesLocal, say }: KeepOptions,
+): TrainerCallback {
+  const isDue = ({ globalStep, maxSteps }: { globalStep: number; maxSteps: number }) =>
+    globalStep < maxSteps && globalStep % (saveSteps || Math.max(1, Math.ceil(maxSteps / CHECKPOINTS))) === 0;
+  return {
+    onStepEnd(_args, state, control) {
+      if (gradients.leads && isDue(state)) control.shouldSave = true;
+    },
+    async onSave(_args, state, _control, { checkpoint }) {
+      if (!gradients.leads || !isDue(state)) return;
+      try {
+        await withPatience(async () => {
+          await checkpoints.keepCheckpoint(checkpoint!);
+          const [before, newest] = await checkpoints.steps();
+          if (newest !== undefined) await gradients.forget(before);
+        }, { patienceMs: CHECKPOINT_PATIENCE_MS });
+      } catch (error) {
+        if (!(error instanceof BrokerError)) throw error;
+        say(`step ${state.globalStep}: training goes on without this checkpoint: ${error.message}`);
+      }
+      if (removesLocal) await Deno.remove(checkpoint!, { recursive: true });
+    },
+  };
+}
+
+/** Fetches the newest checkpoint that the broker keeps. @returns its path; null where there is none */
+async function fetchNewest(checkpoints: TrialStore, folder: string): Promise<string | null> {
+  while ((await checkpoints.steps()).length > 0) {
+    await Deno.remove(folder, { recursive: true }).catch(() => {});
+    await Deno.mkdir(folder, { recursive: true });
+    await checkpoints.fetchCheckpoints(folder);
+    const found = await getLastCheckpoint(folder);
+    if (found !== null) return found; // else it was removed while it was fetched: a newer one is there
+  }
+  return null;
+}
+
+/** How a node trains. */
+export interface NodeTraining {
+  readonly checkpoints: TrialStore;
+  /** Folder for checkpoints of others. */
+  readonly folder: string;
+  /** Makes model and Trainer, afresh each time. */
+  readonly makeTrainer: () => Promise<Trainer>;
+  /** Told where training goes on from. */
+  readonly onBegin?: (checkpoint: string | null) => void;
+  /** Gives back what the last Trainer held. */
+  readonly onBehind: () => void;
+  readonly onRestart?: ResilientOptions["onRestart"];
+  readonly signal: AbortSignal;
+}
+
+/** Trains from the newest checkpoint of all nodes, and from a newer one where the others were faster. */
+export async function trainAsNode(training: NodeTraining): Promise<ResilientOutput> {
+  const { checkpoints, folder, makeTrainer, onBegin, onBehind, onRestart, signal } = training;
+  for (;;) {
+    const checkpoint = await fetchNewest(checkpoints, join(folder, "newest"));
+    onBegin?.(checkpoint);
+    try {
+      return await resilientTrain({
+        makeTrainer,
+        onRestart,
+        resumeFromCheckpoint: checkpoint ?? false,
+        signal,
+      });
+    } catch (error) {
+      if (!(error instanceof BehindError)) throw error;
+      onBehind();
+    }
+  }
+}
