@@ -166,10 +166,12 @@ export class SharedGradients implements GradientExchange {
     let since = performance.now();
     for (let pauseMs: number = LOOK_MS[0];; pauseMs = Math.min(LOOK_MS[1], 2 * pauseMs)) {
       signal?.throwIfAborted();
-      for (const share of missing()) {
-        const bytes = await this.#read(step, share, signal);
-        if (bytes) [since] = [performance.now(), found.set(share, bytes)];
-      }
+      await Promise.all(
+        missing().map(async (share) => { // each takes several ways to the broker and back
+          const bytes = await this.#read(step, share, signal);
+          if (bytes) [since] = [performance.now(), found.set(share, bytes)];
+        }),
+      );
       if (missing().length === 0) break;
       await this.#takeOver(missing(), since, signal);
       const own = missing().filter((share) => this.#held.has(share));

@@ -1,0 +1,90 @@
+/**
+ * Kills processes of trainings on several machines at random moments (SIGKILL), the one that began among them, and
+ * compares the adapter with that of one process: it must be the same to the bit. No test of the suite: it takes minutes.
+ * Usage: deno run -A tests/distributed/kill_nodes.ts [kills, default 30] [seed, default 1]
+ * @module
+ */
+
+import { HostRandom } from "@peft/webgpu/tensor";
+import { assertEquals } from "@std/assert";
+import { NatsServer, pause } from "./nats_server.ts";
+import { adapterOf, FinetuneProcess, runFinetune, writeTinyTraining } from "./tiny_nodes.ts";
+import { until, WorkerProcess } from "./tiny_sweep.ts";
+
+const NODES = 3;
+const STEPS = 400;
+
+const [kills = 30, seed = 1] = Deno.args.map(Number);
+const random = new HostRandom(seed);
+const folder = await Deno.makeTempDir({ prefix: "peft_kills_" });
+const begun = performance.now();
+const { model, args } = await writeTinyTraining(folder, STEPS);
+await runFinetune(...args, "--accumulation", `${NODES}`, "--output", `${folder}/alone`);
+const expected = await adapterOf(`${folder}/alone`);
+
+await using server = await NatsServer.start();
+const logs: string[] = [];
+const start = () => new WorkerProcess("--queue", server.url, "--allow-model", model);
+const workers = Array.from({ length: NODES - 1 }, start);
+const killed = { workers: 0, beginners: 0 };
+const total = () => killed.workers + killed.beginners;
+let trainings = 0;
+
+/** Trains among kills, and compares the adapter. */
+async function runDisturbed(name: string): Promise<void> {
+  const output = `${folder}/${name}`;
+  const flags = ["--nodes", `${NODES}`, "--queue", server.url, "--ack-wait", "2", "--output", output];
+  let isDone = false;
+  let code: number | null = null;
+  const begin = (...more: string[]) => {
+    const process = new FinetuneProcess(...args, ...flags, ...more);
+    void process.status().then((status) => {
+      if (status.signal !== null) return;
+      [isDone, code] = [true, status.code];
+      logs.push(process.text);
+    });
+    return process;
+  };
+  let beginner = begin();
+  await until("training begins", () => /trainable params/.test(beginner.text));
+  while (!isDone && total() < kills) {
+    await pause(1000 + 5000 * random.uniform());
+    const victim = random.integer(NODES);
+    if (isDone) break;
+    if (victim < workers.length) {
+      await workers[victim].end("SIGKILL");
+      logs.push(workers[victim].text);
+      workers[victim] = start();
+      killed.workers++;
+    } else {
+      const { signal } = await beginner.end("SIGKILL");
+      if (signal === null) break; // it had ended
+      logs.push(beginner.text);
+      beginner = begin("--resume");
+      killed.beginners++;
+    }
+  }
+  await until("training ends", () => isDone, 300);
+  assertEquals(code, 0, beginner.text);
+  assertEquals(await adapterOf(output), expected, `${name} is as if nobody had disturbed it`);
+  console.log(`${name}: the adapter of one process, to the bit; ${total()} kills so far`);
+}
+
+try {
+  while (total() < kills) await runDisturbed(`disturbed-${++trainings}`);
+} finally {
+  for (const worker of workers) {
+    await worker.end("SIGTERM");
+    logs.push(worker.text);
+  }
+  await Deno.remove(folder, { recursive: true });
+}
+const count = (pattern: RegExp) => logs.join("\n").match(pattern)?.length ?? 0;
+console.log(
+  `${killed.workers} workers and ${killed.beginners} beginners killed, in ${trainings} trainings of ${STEPS} steps by ` +
+    `${NODES} nodes: ${count(/this worker is a node/g)} times a worker became a node, ` +
+    `${count(/is computed here too/g)} shares were taken over, ${
+      count(/continuing from/g)
+    } beginners went on from a ` +
+    `checkpoint; ${((performance.now() - begun) / 1000).toFixed(0)} s`,
+);
