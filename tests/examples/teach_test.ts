@@ -30,7 +30,7 @@ Deno.test("teach() on a small model prints every question before and after, lear
     Deno.writeTextFile(`${folder}/${name}`, rows.map((row) => JSON.stringify(row)).join("\n"));
   await write("data.jsonl", pairs.map(([question, answer, expect]) => ({ question, answer, expect })));
   await write("other.jsonl", [{ question: "what is it?", kind: "other" }]);
-  const { lines, before, after } = await captured([
+  const { lines: all, before, after } = await captured([
     ...["--model", model, "--data", `${folder}/data.jsonl`, "--questions", `${folder}/other.jsonl`],
     ...[
       "--system",
@@ -45,6 +45,7 @@ Deno.test("teach() on a small model prints every question before and after, lear
       `${folder}/adapter`,
     ],
   ]);
+  const lines = all.filter((line) => !line.startsWith("  …")); // progress after two seconds of silence
   assertEquals(before, { taught: { right: 0, of: 2 } });
   assertEquals(after, { taught: { right: 2, of: 2 } }, lines.join("\n"));
   const [start, middle] = [lines.indexOf("before:"), lines.indexOf("after:")];
