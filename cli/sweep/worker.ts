@@ -1,5 +1,5 @@
 /**
- * `worker`: takes trials of sweeps from a queue.
+ * `worker`: takes trials of sweeps, and places in trainings of several machines, from a queue.
  * @module
  */
 
@@ -23,7 +23,10 @@ const flags = {
     help:
       "Base models that jobs may use, with commas between: folders, .gguf files or hub ids. A job gets the one whose files have the hash that its sweep names",
   },
-  sweep: { rule: text, help: "The one sweep to work for; default: every one that the queue has" },
+  sweep: {
+    rule: text,
+    help: "The one sweep to work for, and no training; default: every one that the queue has",
+  },
   work: { rule: text, help: "Folder for files of sweeps; default: a temporary one" },
   "exit-when-idle": {
     rule: number(0, 1e9),
@@ -44,7 +47,7 @@ export function workerName(): string {
 /** The command. */
 export const worker: Command<typeof flags> = {
   name: "worker",
-  summary: "Work for sweeps on other machines: take their trials from a queue",
+  summary: "Work for sweeps and trainings of other machines, whose jobs a queue has",
   flags,
   permissions: ["--allow-read", "--allow-write", "--allow-net", "--allow-env"],
   examples: [
