@@ -108,10 +108,8 @@ export async function withStudio(
                 fullPage: true,
               });
             }
-            // charts take the new width some frames later
-            await page.waitForFunction("document.documentElement.scrollWidth <= innerWidth", null, {
-              timeout: 2000,
-            }).catch(() => problems.push(`${name}: wider than a window of ${width}`));
+            const extra = await page.evaluate("document.documentElement.scrollWidth - innerWidth") as number;
+            if (extra > 0) problems.push(`${name}: ${extra} pixels wider than a window of ${width}`);
           }
           problems.push(...await findProblems(page, `${name}, ${colorScheme}`, colorScheme === "dark"));
         }
