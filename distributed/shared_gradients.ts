@@ -15,7 +15,7 @@ import { Lease, LeaseTakenError } from "./lease.ts";
 export interface SharedGradientsOptions {
   /** Holds the shares, and nothing else whose name begins with "gradients/". */
   readonly store: ObjectStore;
-  /** Holds who computes what; with `ttlSeconds` after which a silent process is taken for dead; those of one process forget nothing. */
+  /** Holds who computes what; a process that is silent for its `ttlSeconds` is taken for dead. */
   readonly alive: Records;
   /** This process, as others are told of it. */
   readonly holder: string;
@@ -169,7 +169,9 @@ export class SharedGradients implements GradientExchange {
       await Promise.all(
         missing().map(async (share) => { // each takes several ways to the broker and back
           const bytes = await this.#read(step, share, signal);
-          if (bytes) [since] = [performance.now(), found.set(share, bytes)];
+          if (bytes === null) return;
+          found.set(share, bytes);
+          since = performance.now();
         }),
       );
       if (missing().length === 0) break;

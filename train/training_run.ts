@@ -149,8 +149,8 @@ export class TrainingRun implements RunParts {
     this.#startTokens = this.state.numInputTokensSeen;
   }
 
-  /** The batches that have something to learn; counts their items. */
-  #countItems(batches: readonly Batch[]): Batch[] {
+  /** The batches that have something to learn, of which it counts the items. */
+  #usefulBatches(batches: readonly Batch[]): Batch[] {
     const objective = this.#objective;
     const used = batches.filter((batch) => objective.countItems(batch) > 0);
     this.#items = used.reduce((sum, batch) => sum + objective.countItems(batch), 0);
@@ -165,7 +165,7 @@ export class TrainingRun implements RunParts {
 
   /** Forward, backward and update of one optimizer step on `batches`; gradients stay. Nothing waits for the device. */
   step(batches: readonly Batch[]): void {
-    const used = this.#countItems(batches);
+    const used = this.#usefulBatches(batches);
     const inputs = this.#recordable(used);
     if (inputs) this.#captured(inputs);
     else tidy(() => void this.#work(used));
@@ -212,7 +212,7 @@ export class TrainingRun implements RunParts {
     signal?: AbortSignal,
   ): Promise<void> {
     const { exchangeGradients } = await import("./gradient_exchange.ts");
-    const used = this.#countItems(batches);
+    const used = this.#usefulBatches(batches);
     const { loss, sums } = await exchangeGradients({
       ...{ exchange, step: this.state.globalStep + 1, model: this.model, parameters: this.#parameters },
       ...{

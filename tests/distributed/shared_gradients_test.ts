@@ -3,8 +3,9 @@
  * @module
  */
 
+import { Buffer } from "node:buffer";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { LocalBroker, SharedGradients } from "@peft/webgpu/distributed";
+import { JetStreamBroker, LocalBroker, SharedGradients } from "@peft/webgpu/distributed";
 import { trainShares } from "./gradients_node.ts";
 import { NATS_SERVER, NatsServer } from "./nats_server.ts";
 
@@ -75,6 +76,36 @@ Deno.test("SharedGradients refuses shares that are no number of processes", asyn
   const make = (shares: number) => new SharedGradients({ store, alive, holder: "p", shares });
   assertThrows(() => make(0), RangeError, "shares must be a positive integer, received 0");
   assertThrows(() => make(1.5), RangeError, "received 1.5");
+});
+
+Deno.test({
+  name:
+    "NATS: shares of 24 MiB, many times what one message holds, arrive whole, also for one who comes late",
+  ignore: NATS_SERVER === null,
+  async fn() {
+    await using server = await NatsServer.start();
+    const broker = await JetStreamBroker.connect({ url: server.url });
+    const store = await broker.objects("run");
+    const alive = await broker.records("run-alive", { ttlSeconds: 20 });
+    const make = (holder: string) => new SharedGradients({ store, alive, holder, shares: 2 });
+    const expected = [0, 1].map((share) => {
+      const bytes = new Uint8Array(24 * 2 ** 20 + 5 * share);
+      for (let i = 0; i < bytes.length; i++) bytes[i] = i * 31 + (i >> 16) + share;
+      return bytes;
+    });
+    const nodes = [make("a"), make("b")];
+    const isWhole = (found: readonly Uint8Array[]) =>
+      found.every((bytes, i) => Buffer.compare(bytes, expected[i]) === 0);
+    const compute = (share: number) => Promise.resolve(expected[share]);
+    for (const found of await Promise.all(nodes.map((node) => node.exchange(1, [0, 1], compute)))) {
+      assert(isWhole(found));
+    }
+    const late = make("late");
+    assert(isWhole(await late.exchange(1, [0, 1], compute)));
+    assertEquals(late.counts.computed, 0);
+    for (const node of nodes) await node.leave();
+    await broker.close();
+  },
 });
 
 /** A process of the script, with its lines as they come. */
