@@ -121,6 +121,7 @@ const SIGNS: readonly (readonly [BrokerFailure, (error: Error & { code?: unknown
   ["full", ({ message }) => /no space left|insufficient (?:storage )?resources/i.test(message)],
   ["credentials", ({ name }) => /Authorization|Authentication|PermissionViolation/.test(name)],
   ["credentials", ({ message }) => /authorization|authentication|permissions? violation/i.test(message)],
+  ["unreachable", ({ code }) => /^E(?:CONN|HOST|NET|PIPE|NOTFOUND|TIMEDOUT|AI_)/.test(String(code))], // of sockets
   ["certificate", ({ message }) => /certificate|\btls\b|\bssl\b/i.test(message)],
   ["unreachable", ({ name, code }) => name === "JetStreamApiError" && code === STARTING],
   ["unreachable", ({ name }) => /Timeout|Connection|NoResponders/.test(name)],
@@ -187,8 +188,8 @@ export async function connectNats(options: NatsOptions): Promise<NatsConnection>
   try {
     if (isWeb || hasWsProtocol(common)) connection = await wsconnect(common);
     else {
-      const { connect } = await import("@nats-io/transport-node");
-      connection = await connect({ ...common, ...wantsTls && { tls: { ...tls } } });
+      const { connectSocket } = await import("./nats_socket.ts");
+      connection = await connectSocket({ ...common, ...wantsTls && { tls: { ...tls } } });
     }
   } catch (cause) {
     const where = addresses.map(({ server }) => server).join(", ");

@@ -3,6 +3,8 @@
  * @module
  */
 
+import { once } from "node:events";
+import { type AddressInfo, createServer, type Socket } from "node:net";
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { nkeys } from "@nats-io/nats-core";
 import { BrokerError, JetStreamBroker, type NatsOptions, withPatience } from "@peft/webgpu/distributed";
@@ -49,6 +51,37 @@ Deno.test("JetStreamBroker.connect() says what is wrong with an address, a seed,
     (await failure({ url, creds: "none" }))[1],
     /^Cannot connect to NATS: a \.creds file with a JWT/,
   );
+});
+
+Deno.test("JetStreamBroker.connect() survives connections that are reset at any moment", async () => {
+  const info = `INFO ${JSON.stringify({ version: "2.10.0", proto: 1, headers: true, jetstream: true })}\r\n`;
+  const resets: Record<string, (socket: Socket) => void> = {
+    "at once": (socket) => socket.resetAndDestroy(),
+    "after half a line": (socket) => socket.write("INFO {", () => socket.resetAndDestroy()),
+    "after the first line": (socket) => socket.write(info, () => socket.resetAndDestroy()),
+    "after the client's first words": (socket) => {
+      socket.write(info);
+      socket.once("data", () => socket.resetAndDestroy());
+    },
+    "before TLS": (socket) => {
+      socket.write(info.replace("{", `{"tls_required":true,`));
+      socket.once("data", () => socket.resetAndDestroy());
+    },
+  };
+  for (const [when, reset] of Object.entries(resets)) {
+    const server = createServer((socket) => {
+      socket.on("error", () => {});
+      reset(socket);
+    });
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const url = `nats://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const failures = Array.from({ length: 30 }, () => failure({ url, timeoutMs: 500 }));
+    for (const [kind, message] of await Promise.all(failures)) {
+      assertEquals(kind, "unreachable", `${when}: ${message}`);
+    }
+    await new Promise((closed) => server.close(closed));
+  }
 });
 
 Deno.test({
@@ -169,6 +202,8 @@ Deno.test({
     const read = (name: string) => Deno.readTextFile(`${server.folder}/${name}.pem`);
     const [ca, cert, key] = [await read("ca"), await read("cert"), await read("key")];
     await connects({ url: server.url, tls: { ca, cert, key } });
+    const [kind, message] = await failure({ url: server.url, tls: { ca } });
+    assertEquals(kind, "certificate", message);
   },
 });
 
