@@ -48,7 +48,8 @@ function complete({ exports, dependencies, ...rest }: Manifest): Manifest {
     keywords: ["webgpu", "lora", "peft", "fine-tuning", "llm", "transformers"],
     engines: { node: ">=20.16" },
     browser: { "@huggingface/hub": `./${HUB_FILE}` },
-    sideEffects: false, // so that bundlers leave out what a program does not name
+    // Bundlers leave out what a program does not name, but for what tells trainers of adapters.
+    sideEffects: ["./peft/mod.js", "./peft/adapter_wrapper.js"],
     exports: entries,
     dependencies: { ...Object.fromEntries(needed), "@webgpu/types": WEBGPU_TYPES },
     peerDependencies: { webgpu: ">=0.6.0" },

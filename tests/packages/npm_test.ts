@@ -4,7 +4,7 @@
  * @module
  */
 
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { fetchNpmTools, INSTALL } from "../../tools/fetch_npm_tools.ts";
 import { makeNpmPackage } from "../../tools/npm_package.ts";
 import { gzip } from "../../tools/bundle.ts";
@@ -207,5 +207,26 @@ Deno.test({
       assert(viteBytes < mostBytes, `Vite's ${name} has ${viteBytes} bytes, at most ${mostBytes}`);
       console.log(`${name}, Vite: ${viteBytes} bytes gzipped`);
     }
+  },
+});
+
+Deno.test({
+  name: "npm: a built program finds the adapter that a trainer's peftConfig names",
+  ignore,
+  fn: async () => {
+    const folder = await project();
+    const code = `import { LoraConfig, SFTTrainer } from "@peft/webgpu";
+      const model = { forward() {}, namedParameters() {}, namedModules: () => [], parameters: () => [] };
+      try {
+        new SFTTrainer({ model, processingClass: { encode() {} }, trainDataset: [{ text: "a" }], peftConfig: new LoraConfig() });
+      } catch (error) {
+        console.log(error.message);
+      }`;
+    await Deno.writeTextFile(`${folder}/wrapped.js`, code);
+    await build(folder, "wrapped");
+    assertMatch(
+      await run(folder, "node", ["esbuild-wrapped/wrapped.js"]),
+      /^Cannot apply lora: targetModules is required/,
+    );
   },
 });
