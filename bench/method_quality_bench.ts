@@ -16,7 +16,7 @@ import {
   TextDataset,
   Trainer,
 } from "@peft/webgpu";
-import { type AdapterMethod, FULL, METHODS } from "../cli/training/methods.ts";
+import { type AdapterMethod, FULL, METHODS } from "../jobs/finetune/methods.ts";
 import { learningRateOf } from "../options/method_defaults.ts";
 import { formatTable } from "./harness.ts";
 

@@ -1,39 +1,11 @@
 /**
- * How commands reach a broker: its address, credentials and certificates, by the names of NATS' own tools.
+ * How commands reach the broker of their flags, with credentials of files and of the environment.
  * @module
  */
 
 import { type Broker, JetStreamBroker } from "@peft/webgpu/distributed";
-import { text } from "../options/rules.ts";
-import { UsageError } from "./usage_error.ts";
-
-/** The flags. */
-export const BROKER_FLAGS = {
-  queue: {
-    rule: text,
-    help:
-      "Address of a NATS server with JetStream: nats://host:4222, tls://, ws://, wss://; several with commas between",
-  },
-  creds: { rule: text, needs: "queue", help: "File of credentials, .creds: a user's JWT and NKey" },
-  nkey: { rule: text, needs: "queue", help: "File with the seed of an NKey" },
-  tlsca: { rule: text, needs: "queue", help: "Certificate in PEM of the authority that signed the server's" },
-  tlscert: {
-    rule: text,
-    needs: "queue",
-    help: "This client's certificate in PEM, where the server asks for one",
-  },
-  tlskey: { rule: text, needs: "queue", help: "The key of --tlscert" },
-} as const;
-
-/** Their values. */
-export interface BrokerValues {
-  readonly queue: string | undefined;
-  readonly creds: string | undefined;
-  readonly nkey: string | undefined;
-  readonly tlsca: string | undefined;
-  readonly tlscert: string | undefined;
-  readonly tlskey: string | undefined;
-}
+import type { BrokerValues } from "../jobs/broker_flags.ts";
+import { UsageError } from "../jobs/usage_error.ts";
 
 async function contentsOf(
   command: string,

@@ -4,39 +4,14 @@
  */
 
 import { parseArgs } from "node:util";
-import { flag, problemWith, type Rule, text } from "../options/rules.ts";
+import { flag, text } from "../options/rules.ts";
 import { meantName } from "../options/names.ts";
 import { usualName } from "./flag_names.ts";
 import { readConfigFile } from "./config_file.ts";
-import { UsageError } from "./usage_error.ts";
+import { checkFlags, type Flag, type Flags, type Values } from "../jobs/flags.ts";
+import { UsageError } from "../jobs/usage_error.ts";
 
 export { UsageError };
-
-/** One flag: the rule for its value, as in every table of options (`options/rules.ts`), and what the help text says. */
-export interface Flag<T = unknown> {
-  readonly rule: Rule<T>;
-  /** What it means; the default is added by `--help`. */
-  readonly help: string;
-  readonly default?: T;
-  /** Whether it must be given. */
-  readonly required?: boolean;
-  /** A switch without which this flag would be ignored: giving it alone is a mistake. */
-  readonly needs?: string;
-}
-
-/** Flags by name, without the dashes. */
-export type Flags = Readonly<Record<string, Flag>>;
-
-/** Type of a flag's value; undefined where it is neither required nor has a default. A switch is false by default. */
-type ValueOf<F extends Flag> =
-  | (F["rule"] extends Rule<infer T> ? T : never)
-  | (F extends { required: true } ? never
-    : F extends { default: string | number | boolean } ? never
-    : F extends Flag<boolean> ? never
-    : undefined);
-
-/** Checked values of a command's flags. */
-export type Values<F extends Flags> = { readonly [Name in keyof F]: ValueOf<F[Name]> };
 
 /** Flags that every command has. */
 export const COMMON_FLAGS = {
@@ -102,14 +77,6 @@ function placeholder({ rule: { from, choices } }: Flag): string {
   return from === "switch" ? "" : ` <${choices?.join("|") ?? from ?? "text"}>`;
 }
 
-/** A flag's value from the text that was given, or what is wrong with it. */
-function readValue(name: string, { rule }: Flag, given: unknown): { value: unknown; problem: string | null } {
-  const isNumber = rule.from === "number" || rule.from === "integer";
-  const isText = rule.from === undefined && typeof given === "number"; // a file's `output: 5`
-  const value = isNumber && String(given).trim() !== "" ? Number(given) : isText ? String(given) : given;
-  return { value, problem: problemWith(rule, `--${name}`, Number.isNaN(value) ? given : value) };
-}
-
 type Given = Readonly<Record<string, unknown>>;
 
 /** The flags of `args` as they were given. @throws {UsageError} for unknown ones */
@@ -142,39 +109,6 @@ function parseGiven(command: Command, args: string[]): Given {
     }
     throw new UsageError(`Cannot run ${command.name}: ${reason}; see ${command.name} --help`);
   }
-}
-
-const givenNames = new WeakMap<object, ReadonlySet<string>>();
-
-/** Names of the flags that were given, here or in a file of `--config`; switches that are off count as not given. */
-export function givenFlags(values: object): ReadonlySet<string> {
-  return givenNames.get(values) ?? new Set();
-}
-
-/** The value of every flag of a table, and all that is wrong with those that were given. */
-export function checkFlags<F extends Flags>(
-  flags: F,
-  given: Given,
-): { readonly values: Values<F>; readonly problems: readonly string[] } {
-  const values: Record<string, unknown> = {};
-  const problems: string[] = [];
-  for (const [name, flag] of Object.entries(flags)) {
-    const value = given[name];
-    if (value !== undefined && flag.needs && !given[flag.needs]) {
-      problems.push(`--${name} needs --${flag.needs}, without which it has no effect`);
-    }
-    if (value === undefined) {
-      if (flag.required) problems.push(`--${name} is required`);
-      values[name] = flag.default ?? (flag.rule.from === "switch" ? false : undefined);
-      continue;
-    }
-    const read = readValue(name, flag, value);
-    if (read.problem !== null) problems.push(read.problem);
-    values[name] = read.value;
-  }
-  const names = Object.keys(values).filter((name) => given[name] !== undefined && values[name] !== false);
-  givenNames.set(values, new Set(names));
-  return { values: values as Values<F>, problems };
 }
 
 /** Every flag's checked value. @throws {UsageError} for missing and bad ones */

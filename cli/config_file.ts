@@ -5,7 +5,7 @@
 
 import { checkOptions } from "../options/names.ts";
 import { usualName } from "./flag_names.ts";
-import { UsageError } from "./usage_error.ts";
+import { UsageError } from "../jobs/usage_error.ts";
 
 /** `loraAlpha` and `lora_alpha` as `lora-alpha`. */
 const flagName = (key: string) =>

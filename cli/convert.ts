@@ -6,7 +6,8 @@
 import { checkWritableFolder, type PeftModel } from "@peft/webgpu";
 import { flag, text } from "../options/rules.ts";
 import { type Command, UsageError } from "./command.ts";
-import { load, loadTokenizer, MODEL_FLAGS } from "./loading.ts";
+import { MODEL_FLAGS } from "../jobs/finetune/model_flags.ts";
+import { load, loadTokenizer } from "./loading.ts";
 import { checkOutput, modelInputs } from "./output_paths.ts";
 import { checkFormat, FILE_FLAGS, writeModel } from "./model_files.ts";
 

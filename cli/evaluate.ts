@@ -7,8 +7,9 @@ import { type RowDataset, type Tokenizer, Trainer } from "@peft/webgpu";
 import { evaluatePerplexity } from "@peft/webgpu/train";
 import { integer } from "../options/rules.ts";
 import { type Command, UsageError } from "./command.ts";
-import { load, loadTokenizer, MODEL_FLAGS } from "./loading.ts";
-import { LEARNING_FLAGS, readRows, ROW_FLAGS, sftExamples } from "./training/data.ts";
+import { MODEL_FLAGS } from "../jobs/finetune/model_flags.ts";
+import { load, loadTokenizer } from "./loading.ts";
+import { LEARNING_FLAGS, readRows, ROW_FLAGS, sftExamples } from "../jobs/finetune/data.ts";
 
 const flags = {
   ...MODEL_FLAGS,

@@ -6,7 +6,8 @@
 import { TextStreamer } from "@peft/webgpu";
 import { integer, text } from "../options/rules.ts";
 import { type Command, UsageError } from "./command.ts";
-import { endTokens, load, loadTokenizer, MODEL_FLAGS } from "./loading.ts";
+import { MODEL_FLAGS } from "../jobs/finetune/model_flags.ts";
+import { endTokens, load, loadTokenizer } from "./loading.ts";
 import { SAMPLING_FLAGS, samplingOptions } from "./sampling_flags.ts";
 
 const flags = {

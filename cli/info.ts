@@ -16,9 +16,10 @@ import {
 import type { MemoryBytes } from "@peft/webgpu/train";
 import { flag, text } from "../options/rules.ts";
 import { type Command, UsageError } from "./command.ts";
-import { load, MODEL_FLAGS } from "./loading.ts";
-import { METHOD_FLAGS, methodConfig, type MethodValues } from "./training/methods.ts";
-import { planOptions, TRAINING_FLAGS, type TrainingValues } from "./training/flags.ts";
+import { MODEL_FLAGS } from "../jobs/finetune/model_flags.ts";
+import { load } from "./loading.ts";
+import { METHOD_FLAGS, methodConfig, type MethodValues } from "../jobs/finetune/methods.ts";
+import { planOptions, TRAINING_FLAGS, type TrainingValues } from "../jobs/finetune/training_flags.ts";
 
 /** Values of the flags that a plan reads. */
 type PlanValues = TrainingValues & MethodValues & { readonly adapter?: string };

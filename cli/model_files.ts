@@ -6,7 +6,7 @@
 import { type CausalLM, exportGguf, type Tokenizer } from "@peft/webgpu";
 import type { SaveModelOptions } from "@peft/webgpu/model";
 import { choice } from "../options/rules.ts";
-import { UsageError } from "./usage_error.ts";
+import { UsageError } from "../jobs/usage_error.ts";
 
 /** Number formats of each kind of file; the first is the default. */
 const TYPES = {

@@ -3,7 +3,7 @@
  * @module
  */
 
-import { UsageError } from "./usage_error.ts";
+import { UsageError } from "../jobs/usage_error.ts";
 
 /** The path without links, or null where nothing is there (a hub id, a new output). */
 async function real(path: string): Promise<string | null> {

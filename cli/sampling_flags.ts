@@ -6,7 +6,7 @@
 import type { GenerateOptions } from "@peft/webgpu";
 import type { GenerationConfig } from "@peft/webgpu/model";
 import { flag, integer, number } from "../options/rules.ts";
-import type { Values } from "./command.ts";
+import type { Values } from "../jobs/flags.ts";
 
 /** Flags of `generate` and `chat`. */
 export const SAMPLING_FLAGS = {

@@ -6,9 +6,11 @@
 import { basename, isAbsolute, join, normalize, resolve } from "@std/path";
 import { ApiError, createApp, Engine } from "@peft/webgpu/serve";
 import { integer, number, text } from "../options/rules.ts";
-import { type Command, UsageError, type Values } from "./command.ts";
+import type { Values } from "../jobs/flags.ts";
+import { type Command, UsageError } from "./command.ts";
 import { INTERRUPTED } from "./interrupt.ts";
-import { load, loadTokenizer, MODEL_FLAGS } from "./loading.ts";
+import { MODEL_FLAGS } from "../jobs/finetune/model_flags.ts";
+import { load, loadTokenizer } from "./loading.ts";
 
 const { adapter: _, ...BASE_FLAGS } = MODEL_FLAGS;
 

@@ -6,11 +6,12 @@
 import type { Example } from "@peft/webgpu/train";
 import { integer, text } from "../options/rules.ts";
 import type { Command } from "./command.ts";
-import { loadTokenizer, MODEL_FLAGS } from "./loading.ts";
+import { MODEL_FLAGS } from "../jobs/finetune/model_flags.ts";
+import { loadTokenizer } from "./loading.ts";
 import { checkOutput, modelInputs } from "./output_paths.ts";
-import { UsageError } from "./usage_error.ts";
+import { UsageError } from "../jobs/usage_error.ts";
 import { previewExample } from "./training/preview.ts";
-import { fileNames, LEARNING_FLAGS, readRows, ROW_FLAGS, sftExamples } from "./training/data.ts";
+import { fileNames, LEARNING_FLAGS, readRows, ROW_FLAGS, sftExamples } from "../jobs/finetune/data.ts";
 
 const flags = {
   model: {

@@ -16,7 +16,8 @@ import {
 } from "@peft/webgpu/tuning";
 import { flag, integer, text } from "../options/rules.ts";
 import { type Command, UsageError } from "./command.ts";
-import { load, MODEL_FLAGS } from "./loading.ts";
+import { MODEL_FLAGS } from "../jobs/finetune/model_flags.ts";
+import { load } from "./loading.ts";
 
 const flags = {
   ...MODEL_FLAGS,

@@ -1,6 +1,6 @@
 /**
  * Checks the arrows between folders that docs/architecture.md draws, and what keeps the core free of a runtime:
- * no `Deno`, no static `node:` or `npm:` import, no top-level await. Run: `deno run --allow-read tools/check_layers.ts`.
+ * no `Deno`, no static `node:` or `npm:` import, no top-level await; and what keeps `jobs/` in a browser. Run: `deno run --allow-read tools/check_layers.ts`.
  * @module
  */
 import { findCircles, importGraph, resolveImport, showCircle } from "./import_graph.ts";
@@ -22,6 +22,9 @@ export const CORE_FOLDERS: readonly string[] = [
   "plan",
 ];
 
+/** Folders above the core whose files run in a browser's worker, too. */
+const BROWSER_FOLDERS: readonly string[] = ["jobs"];
+
 /** What the files of each folder may import, besides their own folder. `types:` allows type imports alone. */
 export const ARROWS: Readonly<Record<string, readonly string[]>> = {
   options: [],
@@ -37,10 +40,11 @@ export const ARROWS: Readonly<Record<string, readonly string[]>> = {
   plan: ["train", "peft", "model", "nn", "autograd", "options"],
   serve: ["mod.ts", "entries"],
   distributed: ["mod.ts", "entries", "options"],
-  cli: ["mod.ts", "entries", "options", "serve", "distributed"],
-  studio: ["mod.ts", "entries", "options"],
+  jobs: ["mod.ts", "entries", "options", "distributed"],
+  cli: ["mod.ts", "entries", "options", "serve", "distributed", "jobs"],
+  studio: ["mod.ts", "entries", "options", "distributed", "jobs"],
   examples: ["mod.ts", "entries", "tools"],
-  bench: [...CORE_FOLDERS, "mod.ts", "entries", "cli", "examples", "tools"],
+  bench: [...CORE_FOLDERS, "mod.ts", "entries", "cli", "jobs", "examples", "tools"],
   "auto_peft.ts": ["model", "peft", "io"],
   "mod.ts": [...CORE_FOLDERS, "auto_peft.ts"],
   entries: [...CORE_FOLDERS, "auto_peft.ts"],
@@ -117,6 +121,8 @@ export function checkFile(path: string, text: string): string[] {
       }
     } else if (/^(?:https?|jsr):/.test(specifier)) {
       report(line, `imports "${specifier}": packages come from npm through the import map`);
+    } else if (BROWSER_FOLDERS.includes(part) && /^(?:node:|@std\/)/.test(specifier)) {
+      report(line, `imports "${specifier}": ${part} runs in browsers too`);
     } else if (core && !dynamic && !typeOnly) {
       report(line, `imports "${specifier}" at load time: the core reaches packages by dynamic import`);
     } else if (core && specifier.startsWith("node:") && part !== "io") {
@@ -125,10 +131,13 @@ export function checkFile(path: string, text: string): string[] {
       report(line, `imports "${specifier}": name the package in the import map of deno.json`);
     }
   }
-  if (core) {
+  if (core || BROWSER_FOLDERS.includes(part)) {
     for (const match of source.code.matchAll(/(?<![.\w$])Deno\b/g)) {
-      report(lineAt(source.code, match.index), "names Deno: the core runs in browsers and Node too");
+      const what = core ? "the core runs in browsers and Node too" : `${part} runs in browsers too`;
+      report(lineAt(source.code, match.index), `names Deno: ${what}`);
     }
+  }
+  if (core) {
     for (const match of source.code.matchAll(/(?<![.\w$])using\s+[\w$]+\s*=/g)) {
       report(lineAt(source.code, match.index), "declares with using: Node 20 cannot run it");
     }

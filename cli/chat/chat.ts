@@ -11,7 +11,8 @@ import { Conversation } from "./conversation.ts";
 import { type Command, UsageError } from "../command.ts";
 import { INTERRUPTED } from "../interrupt.ts";
 import { LineReader } from "./lines.ts";
-import { endTokens, load, loadTokenizer, MODEL_FLAGS } from "../loading.ts";
+import { MODEL_FLAGS } from "../../jobs/finetune/model_flags.ts";
+import { endTokens, load, loadTokenizer } from "../loading.ts";
 import { SAMPLING_FLAGS, samplingOptions } from "../sampling_flags.ts";
 import { isUserError } from "../user_errors.ts";
 

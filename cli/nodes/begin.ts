@@ -9,14 +9,14 @@ import { VERSION } from "@peft/webgpu";
 import { type Broker, Lease, LeaseTakenError, readRecords } from "@peft/webgpu/distributed";
 import type { ResilientOutput } from "@peft/webgpu/train";
 import { openBroker } from "../broker_flags.ts";
-import type { Flag } from "../command.ts";
+import type { Flag } from "../../jobs/flags.ts";
 import { findBase, findData, hashOf, storeData } from "../sweep/files.ts";
-import { TRIAL_FLAGS } from "../sweep/trial_flags.ts";
+import { TRIAL_FLAGS } from "../../jobs/finetune/trial_flags.ts";
 import { TrialStore } from "../sweep/trial_store.ts";
 import { workerName } from "../sweep/worker.ts";
-import { type FinetuneValues, furtherSettings } from "../training/finetune_flags.ts";
-import { UsageError } from "../usage_error.ts";
-import { runName } from "./flags.ts";
+import { type FinetuneValues, furtherSettings } from "../../jobs/finetune/finetune_flags.ts";
+import { UsageError } from "../../jobs/usage_error.ts";
+import { runName } from "../../jobs/finetune/node_flags.ts";
 import { keepsCheckpoints, NodeGradients, type NodeTraining, trainAsNode } from "./node_gradients.ts";
 import {
   aliveOf,
@@ -29,7 +29,7 @@ import {
   type TrainingPlaces,
   type TrainingRecord,
   TRAININGS,
-} from "./protocol.ts";
+} from "../../jobs/nodes/protocol.ts";
 
 /** Milliseconds between two looks at who computes. */
 const LOOK_MS = 2000;

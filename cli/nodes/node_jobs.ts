@@ -5,13 +5,13 @@
 
 import { join } from "@std/path";
 import { type Broker, BrokerError, type Delivery, readRecords, type Records } from "@peft/webgpu/distributed";
-import { loadTokenizer } from "../loading.ts";
+import { loadBase, loadTokenizer } from "../loading.ts";
 import { type Base, fetchData } from "../sweep/files.ts";
 import type { TrialWorker } from "../sweep/trial.ts";
-import { checkTrial } from "../sweep/trial_flags.ts";
+import { checkTrial } from "../../jobs/finetune/trial_flags.ts";
 import { TrialStore } from "../sweep/trial_store.ts";
-import { Attempts } from "../training/attempts.ts";
-import { readTrainingRows } from "../training/data.ts";
+import { Attempts } from "../../jobs/finetune/attempts.ts";
+import { readTrainingRows } from "../../jobs/finetune/data.ts";
 import { keepsCheckpoints, NodeGradients, trainAsNode } from "./node_gradients.ts";
 import {
   nodeRefusalKey,
@@ -22,7 +22,7 @@ import {
   type TrainingPlaces,
   type TrainingRecord,
   TRAININGS,
-} from "./protocol.ts";
+} from "../../jobs/nodes/protocol.ts";
 
 /** Milliseconds between two looks at the list of trainings. */
 const LOOK_MS = 2000;
@@ -202,8 +202,9 @@ export class NodeJobs {
     const kept = { ...values, "save-steps": NEVER };
     const tokenizer = await loadTokenizer(values.model, values);
     const attempts = new Attempts(kept, tokenizer, await readTrainingRows(kept), {
-      callbacks: (model) => {
-        model.config.nameOrPath = record.model;
+      loadBase: () => loadBase(kept),
+      callbacks: ({ base }) => {
+        base.config.nameOrPath = record.model;
         const saveSteps = values["save-steps"];
         return [keepsCheckpoints({ gradients, checkpoints, saveSteps, removesLocal: false, say })];
       },

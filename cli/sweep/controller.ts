@@ -13,7 +13,7 @@ import {
   readRecords,
   withPatience,
 } from "@peft/webgpu/distributed";
-import { UsageError } from "../usage_error.ts";
+import { UsageError } from "../../jobs/usage_error.ts";
 import { type Base, findData, hashOf, storeData } from "./files.ts";
 import {
   jobId,
@@ -29,7 +29,7 @@ import {
   SWEEPS,
   type TrialJob,
   type TrialResult,
-} from "./protocol.ts";
+} from "../../jobs/sweep/protocol.ts";
 import { ranked, survivorsOf } from "./search.ts";
 import type { SweepPlan, Trial } from "./sweep_file.ts";
 import { TrialStore } from "./trial_store.ts";

@@ -8,9 +8,9 @@ import { basename, join } from "@std/path";
 import { readObject } from "@peft/webgpu/distributed";
 import { snapshotDownload } from "@peft/webgpu/hub";
 import type { ObjectStore } from "@peft/webgpu/distributed";
-import { fileNames } from "../training/data.ts";
-import { UsageError } from "../usage_error.ts";
-import type { DataEntry, SweepRecord } from "./protocol.ts";
+import { fileNames } from "../../jobs/finetune/data.ts";
+import { UsageError } from "../../jobs/usage_error.ts";
+import type { DataEntry, SweepRecord } from "../../jobs/sweep/protocol.ts";
 
 /** Files of data that loading reads from a folder. */
 const DATA_FILE = /\.(?:jsonl|json|csv|tsv|txt|parquet)(?:\.gz)?$/i;

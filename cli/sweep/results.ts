@@ -9,7 +9,7 @@ import { writeTrainingCard } from "@peft/webgpu/train";
 import type { Series } from "../report/chart.ts";
 import { escape, figure, htmlPage, table } from "../report/html.ts";
 import type { BegunSweep, TrialStatus } from "./controller.ts";
-import { type Curves, readCurves } from "./protocol.ts";
+import { type Curves, readCurves } from "../../jobs/sweep/protocol.ts";
 import { ranked } from "./search.ts";
 import type { SweepPlan } from "./sweep_file.ts";
 import { TrialStore } from "./trial_store.ts";

@@ -6,10 +6,16 @@
 import { basename, extname } from "@std/path";
 import { camelCase, checkOptions } from "../../options/names.ts";
 import { choice, integer, number, problemWith, type Rule, rule, text } from "../../options/rules.ts";
-import { checkFlags, UsageError } from "../command.ts";
+import { checkFlags } from "../../jobs/flags.ts";
+import { UsageError } from "../../jobs/usage_error.ts";
 import { givenOf, readYaml } from "../config_file.ts";
 import { type Choice, type Distribution, gridOf, type Parameter, randomChoices, rungsOf } from "./search.ts";
-import { checkTrial, outwardProblems, SWEEP_FILE_FLAGS, TRIAL_FLAGS } from "./trial_flags.ts";
+import {
+  checkTrial,
+  outwardProblems,
+  SWEEP_FILE_FLAGS,
+  TRIAL_FLAGS,
+} from "../../jobs/finetune/trial_flags.ts";
 
 /** A trial: values of the parameters, and all flags that a job sets. */
 export interface Trial {

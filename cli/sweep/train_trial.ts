@@ -5,11 +5,12 @@
 
 import { getLastCheckpoint, PeftModel, type Tokenizer, type TrainerCallback } from "@peft/webgpu";
 import { type LogEntry, resilientTrain } from "@peft/webgpu/train";
-import { Attempts } from "../training/attempts.ts";
-import { readTrainingRows } from "../training/data.ts";
-import type { FinetuneValues } from "../training/finetune_flags.ts";
+import { loadBase } from "../loading.ts";
+import { Attempts } from "../../jobs/finetune/attempts.ts";
+import { readTrainingRows } from "../../jobs/finetune/data.ts";
+import type { FinetuneValues } from "../../jobs/finetune/finetune_flags.ts";
 import { numbersOf } from "../training/run_reports.ts";
-import type { Curves } from "./protocol.ts";
+import type { Curves } from "../../jobs/sweep/protocol.ts";
 
 /** Names of numbers that tell of time, and differ from run to run. */
 const isTime = (name: string) => /runtime|seconds|persecond/i.test(name);
@@ -59,7 +60,8 @@ export async function trainTrial(
   signal: AbortSignal,
 ): Promise<Trained | null> {
   const attempts = new Attempts(values, tokenizer, await readTrainingRows(values), {
-    callbacks: (base) => {
+    loadBase: () => loadBase(values),
+    callbacks: ({ base }) => {
       base.config.nameOrPath = modelName;
       return [callback];
     },

@@ -25,9 +25,9 @@ import {
   type SweepRecord,
   type TrialJob,
   type TrialResult,
-} from "./protocol.ts";
+} from "../../jobs/sweep/protocol.ts";
 import { finite, type Trained, trainTrial } from "./train_trial.ts";
-import { checkTrial } from "./trial_flags.ts";
+import { checkTrial } from "../../jobs/finetune/trial_flags.ts";
 import { TrialStore } from "./trial_store.ts";
 import type { WorkerMetrics } from "./worker_metrics.ts";
 

@@ -5,11 +5,12 @@
 
 import { initDevice, VERSION } from "@peft/webgpu";
 import { number, text } from "../../options/rules.ts";
-import { BROKER_FLAGS, openBroker } from "../broker_flags.ts";
+import { BROKER_FLAGS } from "../../jobs/broker_flags.ts";
+import { openBroker } from "../broker_flags.ts";
 import type { Command } from "../command.ts";
 import { interruptible } from "../interrupt.ts";
-import { fileNames } from "../training/data.ts";
-import { UsageError } from "../usage_error.ts";
+import { fileNames } from "../../jobs/finetune/data.ts";
+import { UsageError } from "../../jobs/usage_error.ts";
 import { findBase } from "./files.ts";
 import { workOn } from "./worker_loop.ts";
 import { METRICS_FLAGS, serveMetrics, WorkerMetrics } from "./worker_metrics.ts";

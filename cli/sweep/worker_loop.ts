@@ -12,7 +12,7 @@ import {
   type WorkQueue,
 } from "@peft/webgpu/distributed";
 import { NodeJobs } from "../nodes/node_jobs.ts";
-import { UsageError } from "../usage_error.ts";
+import { UsageError } from "../../jobs/usage_error.ts";
 import type { Base } from "./files.ts";
 import {
   leasesOf,
@@ -26,7 +26,7 @@ import {
   type SweepRecord,
   SWEEPS,
   type TrialResult,
-} from "./protocol.ts";
+} from "../../jobs/sweep/protocol.ts";
 import { type JoinedSweep, runTrial, type TrialWorker } from "./trial.ts";
 
 /** Milliseconds between two looks at the list of sweeps. */

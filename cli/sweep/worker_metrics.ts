@@ -5,7 +5,7 @@
 
 import { Counter, Gauge, Registry } from "prom-client";
 import { integer, text } from "../../options/rules.ts";
-import { UsageError } from "../usage_error.ts";
+import { UsageError } from "../../jobs/usage_error.ts";
 
 /** Flags of commands that count. */
 export const METRICS_FLAGS = {

@@ -7,25 +7,35 @@ import { checkWritableFolder, getLastCheckpoint, PeftModel, type Tokenizer } fro
 import { resilientTrain, type Restart } from "@peft/webgpu/train";
 import type { Command } from "../command.ts";
 import { InterruptedError, interruptible } from "../interrupt.ts";
-import { loadTokenizer } from "../loading.ts";
+import { loadBase, loadTokenizer } from "../loading.ts";
 import { checkOutput, modelInputs } from "../output_paths.ts";
 import type { BegunTraining } from "../nodes/begin.ts";
-import { Attempts } from "./attempts.ts";
-import { readTrainingRows } from "./data.ts";
-import { checkFinetuneFlags, FINETUNE_FLAGS, type FinetuneValues } from "./finetune_flags.ts";
-import { blockSizeOf } from "./flags.ts";
+import { Attempts } from "../../jobs/finetune/attempts.ts";
+import { readTrainingRows } from "../../jobs/finetune/data.ts";
+import {
+  checkFinetuneFlags,
+  FINETUNE_FLAGS,
+  type FinetuneValues,
+} from "../../jobs/finetune/finetune_flags.ts";
+import { blockSizeOf } from "../../jobs/finetune/training_flags.ts";
 import { preview } from "./preview.ts";
 import { ProgressBar } from "./progress.ts";
-import { numbersOf, usedSettings } from "./run_reports.ts";
+import { numbersOf, RunReports, usedSettings } from "./run_reports.ts";
 
 /** Trains. @param nodes of a training on several machines: what others see of this process */
 async function train(values: FinetuneValues, tokenizer: Tokenizer, nodes: BegunTraining | null) {
   const isEvaluated = values["eval-data"] !== undefined || !!values["eval-split"];
+  let reports: RunReports;
   const attempts = new Attempts(values, tokenizer, await readTrainingRows(values), {
-    callbacks: ({ device }) => [
-      new ProgressBar(device, nodes ? () => nodes.progress : undefined),
-      ...nodes ? [nodes.callback] : [],
-    ],
+    loadBase: () => loadBase(values),
+    callbacks: (run) => {
+      reports = new RunReports(run, values.report, values["sample-prompt"]);
+      return [
+        new ProgressBar(run.base.device, nodes ? () => nodes.progress : undefined),
+        ...nodes ? [nodes.callback] : [],
+        ...reports.callbacks,
+      ];
+    },
     ...nodes && { gradientExchange: nodes.gradients },
   });
   const isResumed = values.resume && nodes === null; // nodes go on from what the broker keeps
@@ -47,7 +57,7 @@ async function train(values: FinetuneValues, tokenizer: Tokenizer, nodes: BegunT
   let attempt = await attempts.make();
   if (isEvaluated) console.log(`evaluating ${values["eval-data"] ?? "the rows held out"} before training`);
   const before = isEvaluated ? await attempt.trainer.evaluate() : null;
-  if (before && !checkpoint) await attempt.reports.evaluated(attempt.model, 0, before);
+  if (before && !checkpoint) await reports!.evaluated(attempt.model, 0, before);
   let isFirst = true;
   const run = {
     makeTrainer: async () => {
@@ -79,7 +89,7 @@ async function train(values: FinetuneValues, tokenizer: Tokenizer, nodes: BegunT
     });
   }
   if (result.stopReason) console.log(`stopped after step ${globalStep}: ${result.stopReason}`);
-  const { model, trainer, reports, base } = attempt;
+  const { model, trainer, base } = attempt;
   const isAdapter = model instanceof PeftModel;
   await model.savePretrained(values.output);
   if (!isAdapter) await tokenizer.savePretrained(values.output);
@@ -96,10 +106,10 @@ async function train(values: FinetuneValues, tokenizer: Tokenizer, nodes: BegunT
     }
     const { evalStrategy, evalSteps } = trainer.args;
     if (evalStrategy === "no" || globalStep % evalSteps! !== 0) {
-      await reports.evaluated(model, globalStep, after);
+      await reports!.evaluated(model, globalStep, after);
     }
   }
-  await reports.finish(result, [
+  await reports!.finish(result, [
     ...usedSettings(trainer, globalStep, blockSizeOf(values, base)),
     ["mean training loss", trainingLoss.toFixed(4)],
     ...before && after

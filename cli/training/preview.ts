@@ -5,8 +5,8 @@
 
 import type { Tokenizer } from "@peft/webgpu";
 import { type Example, piecesOf, readPairs, readUnpaired } from "@peft/webgpu/train";
-import { UsageError } from "../usage_error.ts";
-import { type LearningValues, readRows, type RowValues, sftExamples } from "./data.ts";
+import { UsageError } from "../../jobs/usage_error.ts";
+import { type LearningValues, readRows, type RowValues, sftExamples } from "../../jobs/finetune/data.ts";
 
 const GREEN = "\x1b[32m";
 const RED = "\x1b[31m";

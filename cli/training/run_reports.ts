@@ -12,7 +12,6 @@ import {
   type TrainerCallback,
 } from "@peft/webgpu";
 import {
-  type Dataset,
   type EvalOutput,
   RunLog,
   SampleCallback,
@@ -23,30 +22,8 @@ import {
   writeTrainingCard,
 } from "@peft/webgpu/train";
 import { endTokens } from "../loading.ts";
-import type { AdapterConfig } from "./methods.ts";
+import type { RunFacts } from "../../jobs/finetune/attempts.ts";
 import { writeReport } from "../report/report.ts";
-
-/** What reports tell of a run. */
-export interface RunFacts {
-  readonly base: CausalLM;
-  readonly baseName: string;
-  readonly tokenizer: Tokenizer;
-  readonly task: string;
-  readonly method: string;
-  readonly config: AdapterConfig | null;
-  /** Names of the data's files. */
-  readonly data: string;
-  readonly heldOut: string | null;
-  /** Whether there are evaluations on the way. */
-  readonly isEvaluated: boolean;
-  /** Rows that are trained on. */
-  readonly rows: number;
-  /** Examples, where the model learns tokens. */
-  readonly examples: Dataset | null;
-  readonly heldOutExamples: Dataset | null;
-  readonly output: string;
-  readonly steps: number;
-}
 
 /** What the card says of the settings that were used. */
 export function usedSettings(

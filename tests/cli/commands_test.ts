@@ -12,7 +12,7 @@ import { finetune } from "../../cli/training/finetune.ts";
 import { generate } from "../../cli/generate.ts";
 import { merge } from "../../cli/merge.ts";
 import { type Command, parseFlags, readFlags, UsageError } from "../../cli/command.ts";
-import { methodConfig, METHODS, type MethodValues } from "../../cli/training/methods.ts";
+import { methodConfig, METHODS, type MethodValues } from "../../jobs/finetune/methods.ts";
 
 const root = new URL("../../", import.meta.url).pathname;
 const MODEL = `${root}examples/demo/model`;

@@ -8,7 +8,7 @@ import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { VERSION } from "@peft/webgpu";
 import { JetStreamBroker, Lease } from "@peft/webgpu/distributed";
 import { judgeTraining } from "../../cli/nodes/node_jobs.ts";
-import { aliveOf, placeOf, readTraining, TRAININGS } from "../../cli/nodes/protocol.ts";
+import { aliveOf, placeOf, readTraining, TRAININGS } from "../../jobs/nodes/protocol.ts";
 import { findBase } from "../../cli/sweep/files.ts";
 import { TrialStore } from "../../cli/sweep/trial_store.ts";
 import { isUserError } from "../../cli/user_errors.ts";

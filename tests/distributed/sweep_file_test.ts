@@ -6,7 +6,7 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { randomChoices, ranked, rungsOf, survivorsOf } from "../../cli/sweep/search.ts";
 import { planSweep, readSweep } from "../../cli/sweep/sweep_file.ts";
-import { UsageError } from "../../cli/usage_error.ts";
+import { UsageError } from "../../jobs/usage_error.ts";
 import { inFolder } from "../train/tiny_run.ts";
 
 const FINETUNE = { model: "m", data: "d.jsonl" };

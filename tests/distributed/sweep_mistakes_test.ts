@@ -17,7 +17,7 @@ import {
   resultKey,
   type SweepRecord,
   SWEEPS,
-} from "../../cli/sweep/protocol.ts";
+} from "../../jobs/sweep/protocol.ts";
 import { planSweep, readSweep } from "../../cli/sweep/sweep_file.ts";
 import { TrialStore } from "../../cli/sweep/trial_store.ts";
 import { worker } from "../../cli/sweep/worker.ts";

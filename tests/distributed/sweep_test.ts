@@ -9,7 +9,7 @@ import { JetStreamBroker } from "@peft/webgpu/distributed";
 import { finetune } from "../../cli/training/finetune.ts";
 import { defaultDevice } from "../../autograd/mod.ts";
 import { parseFlags } from "../../cli/command.ts";
-import { placeOf } from "../../cli/sweep/protocol.ts";
+import { placeOf } from "../../jobs/sweep/protocol.ts";
 import { inFolder } from "../train/tiny_run.ts";
 import { NATS_SERVER, NatsServer } from "./nats_server.ts";
 import {

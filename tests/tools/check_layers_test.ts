@@ -76,7 +76,7 @@ Deno.test("checkFile() names the file, the line and the rule of every broken arr
     [
       "cli/a.ts",
       'import { x } from "../nn/linear.ts";',
-      'cli/a.ts:1 imports "../nn/linear.ts": cli may import mod.ts, entries, options, serve, distributed, received nn',
+      'cli/a.ts:1 imports "../nn/linear.ts": cli may import mod.ts, entries, options, serve, distributed, jobs, received nn',
     ],
     [
       "examples/a.ts",
@@ -118,6 +118,8 @@ Deno.test("checkFile() names the file, the line and the rule of every broken arr
       "\n\nconst a = Deno.args;",
       "train/a.ts:3 names Deno: the core runs in browsers and Node too",
     ],
+    ["jobs/a.ts", "const a = Deno.args;", "jobs/a.ts:1 names Deno: jobs runs in browsers too"],
+    ["jobs/a.ts", 'import "@std/path";', 'jobs/a.ts:1 imports "@std/path": jobs runs in browsers too'],
     ["mod.ts", "const a = await f();", "mod.ts:1 awaits at top level: the core loads synchronously"],
   ];
   for (const [path, source, problem] of rejected) assertEquals(checkFile(path, source), [problem]);

@@ -3,7 +3,6 @@
  * @module
  */
 
-import { basename } from "@std/path";
 import { flag, integer, number, text } from "../../options/rules.ts";
 import { BROKER_FLAGS, type BrokerValues } from "../broker_flags.ts";
 import { UsageError } from "../usage_error.ts";
@@ -66,12 +65,15 @@ export function checkNodeFlags(
   runName(values);
 }
 
+/** A path's last part. */
+const lastPart = (path: string) => path.replace(/[/\\]+$/, "").split(/[/\\]/).at(-1)!;
+
 /** Name of the training on the broker. @throws {UsageError} for one that is none */
 export function runName({ "run-name": given, output }: {
   readonly "run-name": string | undefined;
   readonly output?: string;
 }): string {
-  const name = given ?? basename(output ?? "").replaceAll(/[^A-Za-z0-9_-]/g, "-").slice(0, 48);
+  const name = given ?? lastPart(output ?? "").replaceAll(/[^A-Za-z0-9_-]/g, "-").slice(0, 48);
   if (/^[A-Za-z0-9_-]{1,48}$/.test(name)) return name;
   throw new UsageError(
     `Cannot run finetune: --run-name must be 1 to 48 letters, digits, - and _, received "${name}"`,

@@ -15,14 +15,13 @@ import {
   type TrainerCallback,
   type TrainingArguments,
 } from "@peft/webgpu";
-import type { GradientExchange } from "@peft/webgpu/train";
+import type { FolderStore } from "@peft/webgpu/io";
+import type { Dataset, GradientExchange } from "@peft/webgpu/train";
 import { learningRateOf } from "../../options/method_defaults.ts";
-import { load } from "../loading.ts";
 import type { TrainingRows } from "./data.ts";
 import { type FinetuneValues, furtherSettings } from "./finetune_flags.ts";
-import { blockSizeOf, planOptions, trainingArgs } from "./flags.ts";
-import { methodConfig } from "./methods.ts";
-import { RunReports } from "./run_reports.ts";
+import { blockSizeOf, planOptions, trainingArgs } from "./training_flags.ts";
+import { type AdapterConfig, methodConfig } from "./methods.ts";
 import { readTask, type TaskData, taskRate } from "./tasks.ts";
 
 /** Prints how many parameters train. */
@@ -81,19 +80,44 @@ function memoryOptions(values: FinetuneValues, base: CausalLM): PlanOptions {
   return { ...planOptions(values, base), batch, gradientCheckpointing, args };
 }
 
+/** What is known of a run before it begins. */
+export interface RunFacts {
+  readonly base: CausalLM;
+  readonly baseName: string;
+  readonly tokenizer: Tokenizer;
+  readonly task: string;
+  readonly method: string;
+  readonly config: AdapterConfig | null;
+  /** Names of the data's files. */
+  readonly data: string;
+  readonly heldOut: string | null;
+  /** Whether there are evaluations on the way. */
+  readonly isEvaluated: boolean;
+  /** Rows that are trained on. */
+  readonly rows: number;
+  /** Examples, where the model learns tokens. */
+  readonly examples: Dataset | null;
+  readonly heldOutExamples: Dataset | null;
+  readonly output: string;
+  readonly steps: number;
+}
+
 /** One attempt: a model on a device, and what trains it. After a lost device there is another. */
 export interface Attempt {
   readonly base: CausalLM;
   readonly model: CausalLM | PeftModel<CausalLM>;
   readonly trainer: Trainer;
-  readonly reports: RunReports;
   readonly steps: number;
 }
 
 /** How attempts are made. */
 export interface AttemptOptions {
-  /** What follows an attempt, made of its model. */
-  readonly callbacks: (base: CausalLM) => readonly TrainerCallback[];
+  /** Loads the base on to a device. */
+  readonly loadBase: () => Promise<CausalLM>;
+  /** What follows an attempt. */
+  readonly callbacks: (run: RunFacts) => readonly TrainerCallback[];
+  /** Where the Trainer keeps checkpoints, in place of the folder `--output`. */
+  readonly outputDir?: FolderStore;
   /** Whether nothing is printed of the model. */
   readonly isQuiet?: boolean;
   /** How other machines take part. */
@@ -120,8 +144,9 @@ export class Attempts {
     const values = this.#values;
     const tokenizer = this.#tokenizer;
     const { train, heldOut } = this.#rows;
+    const { callbacks, gradientExchange, outputDir } = this.#options;
     const isFirst = this.#count++ === 0;
-    const { base } = await load("finetune", { ...values, adapter: undefined });
+    const base = await this.#options.loadBase();
     const data = this.#data ??= await readTask(train, heldOut, tokenizer, values, blockSizeOf(values, base));
     const steps = stepsOf(values, data.rows);
     const config = methodConfig(values, steps);
@@ -152,18 +177,16 @@ export class Attempts {
         output: values.output,
       },
     };
-    const reports = new RunReports(facts, values.report, values["sample-prompt"]);
     const trainer = data.trainer({
       model,
-      args: settingsOf(values, evalSteps),
+      args: { ...settingsOf(values, evalSteps), ...outputDir && { outputDir } },
       tokenizer,
       callbacks: [
-        ...this.#options.callbacks(base),
+        ...callbacks(facts),
         ...config instanceof AdaLoraConfig ? [allocatesRanks(adapted!)] : [],
-        ...reports.callbacks,
       ],
-      ...this.#options.gradientExchange && { gradientExchange: this.#options.gradientExchange },
+      ...gradientExchange && { gradientExchange },
     });
-    return { base, model, trainer, reports, steps };
+    return { base, model, trainer, steps };
   }
 }

@@ -4,11 +4,11 @@
  */
 
 import { TrainingArguments } from "@peft/webgpu";
-import { checkFlags, type Flags } from "../command.ts";
-import { NODE_FLAGS } from "../nodes/flags.ts";
-import { settingsOf } from "../training/attempts.ts";
-import { checkFinetuneFlags, FINETUNE_FLAGS, type FinetuneValues } from "../training/finetune_flags.ts";
-import { methodConfig, readFields } from "../training/methods.ts";
+import { checkFlags, type Flags } from "../flags.ts";
+import { NODE_FLAGS } from "./node_flags.ts";
+import { settingsOf } from "./attempts.ts";
+import { checkFinetuneFlags, FINETUNE_FLAGS, type FinetuneValues } from "./finetune_flags.ts";
+import { methodConfig, readFields } from "./methods.ts";
 
 /** Flags of files, and of what is printed or kept of a single run. */
 const OTHERS = [

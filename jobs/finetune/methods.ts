@@ -23,7 +23,7 @@ import {
 import { choice, flag, integer, number, positive, text } from "../../options/rules.ts";
 import { adaLoraSchedule, type MethodName } from "../../options/method_defaults.ts";
 import { camelCase } from "../../options/names.ts";
-import { givenFlags } from "../command.ts";
+import { givenFlags } from "../flags.ts";
 import { UsageError } from "../usage_error.ts";
 
 /** The method that trains every weight. */

@@ -6,11 +6,12 @@
 import type { TrainingArguments } from "@peft/webgpu";
 import { SCHEDULER_TYPES } from "@peft/webgpu/train";
 import { choice, flag, integer, number, positive, text } from "../../options/rules.ts";
-import { checkNodeFlags, NODE_FLAGS } from "../nodes/flags.ts";
-import { UsageError, type Values } from "../command.ts";
-import { MODEL_FLAGS } from "../loading.ts";
+import { checkNodeFlags, NODE_FLAGS } from "./node_flags.ts";
+import type { Values } from "../flags.ts";
+import { UsageError } from "../usage_error.ts";
+import { MODEL_FLAGS } from "./model_flags.ts";
 import { HELD_OUT_FLAGS, LEARNING_FLAGS, ROW_FLAGS } from "./data.ts";
-import { TRAINING_FLAGS } from "./flags.ts";
+import { TRAINING_FLAGS } from "./training_flags.ts";
 import { checkMethodFlags, METHOD_FLAGS, readFields } from "./methods.ts";
 import { TASK_FLAGS } from "./tasks.ts";
 
