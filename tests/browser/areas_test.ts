@@ -1,5 +1,5 @@
 /**
- * The bundles by area in pages of Chromium: what they answer and learn, and what such a page fetches before it does.
+ * The bundles by area in pages of Chromium and Firefox: what they answer and learn, and what such a page fetches before it does.
  * @module
  */
 
@@ -10,6 +10,7 @@ import { type AREAS, bundleArea, gzipLength } from "../../tools/bundle_areas.ts"
 import { bundle, findProblems } from "../../tools/bundle.ts";
 import { answer, answerLlama, train } from "./area_pages.js";
 import { runInPage } from "./chromium.ts";
+import { findFirefox, runInFirefox } from "./firefox.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 
@@ -45,8 +46,18 @@ async function makeFolder(): Promise<{ folder: string; at: (name: string) => str
   return { folder, at: (name) => folder + name };
 }
 
+type Area = keyof typeof AREAS;
+
+const made = new Map<Area, ReturnType<typeof makeFiles>>();
+
+/** The files of an area, made once for all tests. */
+function filesOf(area: Area): ReturnType<typeof makeFiles> {
+  if (!made.has(area)) made.set(area, makeFiles(area));
+  return made.get(area)!;
+}
+
 /** The files of an area and the packages beside them, as a page gets them. */
-async function filesOf(area: keyof typeof AREAS) {
+async function makeFiles(area: Area) {
   const chunks = await bundleArea(area);
   const { parts } = await bundle(`${ROOT}entries/tokenizer.ts`);
   await esbuild.stop();
@@ -135,4 +146,35 @@ Deno.test("training.js trains LoRA in a page, in few bytes, and another method w
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
+});
+
+const firefox = await findFirefox();
+
+Deno.test({
+  name: "inference.js and training.js do the same in Firefox, where it is installed",
+  ignore: firefox === null,
+  fn: async () => {
+    const { folder, at } = await makeFolder();
+    try {
+      const run = async <T>(area: Area, call: string) => {
+        const { files } = await filesOf(area);
+        const { value, messages } = await runInFirefox<T>(firefox!, script(area, call), { files, folder });
+        assertEquals(messages, []);
+        return value;
+      };
+      const answers = await run<Awaited<ReturnType<typeof answer>>>("inference", "answer(lib, at)");
+      const here = await answer(all, at);
+      assertEquals([answers.tokens, answers.saved], [here.tokens, here.saved]);
+      const { losses } = await run<Awaited<ReturnType<typeof train>>>(
+        "training",
+        'train(lib, at, () => import("/training_adapters.js"))',
+      );
+      const own = await train(all, at, () => Promise.resolve(all));
+      for (const method of ["lora", "ia3"] as const) {
+        assertAllClose(losses[method], own.losses[method], { rtol: 0, atol: 1e-3 });
+      }
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  },
 });

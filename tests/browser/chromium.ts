@@ -49,7 +49,11 @@ export interface PageResult<T> {
 const TYPES: Record<string, string> = { html: "text/html", js: "text/javascript", json: "application/json" };
 
 /** Answers a request from `files` (by path, such as `/a.js`), or from `folder` under `/files/`. */
-async function answer(request: Request, files: Record<string, string>, folder: string): Promise<Response> {
+export async function answerRequest(
+  request: Request,
+  files: Record<string, string>,
+  folder: string,
+): Promise<Response> {
   const path = decodeURIComponent(new URL(request.url).pathname);
   const type = path === "/" ? TYPES.html : TYPES[path.split(".").at(-1)!] ?? "application/octet-stream";
   const headers = { "content-type": type };
@@ -84,7 +88,7 @@ export async function runInPage<T>(
   };
   const server = Deno.serve(
     { hostname: "127.0.0.1", port: 0, onListen: () => {} },
-    (request) => answer(request, files, options.folder ?? "/nowhere/"),
+    (request) => answerRequest(request, files, options.folder ?? "/nowhere/"),
   );
   let browser: Browser | undefined;
   try {
