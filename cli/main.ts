@@ -26,7 +26,7 @@ import { sweep } from "./sweep/sweep.ts";
 import { worker } from "./sweep/worker.ts";
 import { tokenize } from "./tokenize.ts";
 import { tune } from "./tune.ts";
-import { isUserError } from "./user_errors.ts";
+import { isUserError } from "../jobs/user_errors.ts";
 
 const HUB = [download, push, cache, login, logout];
 const TASKS = [

@@ -146,7 +146,9 @@ class JetStreamObjects implements ObjectStore {
   }
 
   async put(name: string, content: Uint8Array | ReadableStream<Uint8Array>): Promise<void> {
-    const stream = content instanceof Uint8Array ? ReadableStream.from([content]) : content;
+    const stream = content instanceof Uint8Array
+      ? new Blob([content as Uint8Array<ArrayBuffer>]).stream()
+      : content;
     await ask(`store "${name}"`, () => this.#store.put({ name: toName(name) }, stream), Infinity); // each chunk has its timeout
   }
 
@@ -157,7 +159,15 @@ class JetStreamObjects implements ObjectStore {
 
   async open(name: string): Promise<ReadableStream<Uint8Array> | null> {
     const found = await ask(`read "${name}"`, () => this.#store.get(toName(name)));
-    return found && ReadableStream.from(this.#pieces(name, found));
+    if (found === null) return null;
+    const pieces = this.#pieces(name, found);
+    return new ReadableStream({ // not every browser makes one of an iterable
+      async pull(controller) {
+        const { done, value } = await pieces.next();
+        if (done) controller.close();
+        else controller.enqueue(value);
+      },
+    });
   }
 
   async *#pieces(name: string, { data, error }: ObjectResult): AsyncGenerator<Uint8Array> {

@@ -21,6 +21,7 @@ export type { Placed, TensorFile } from "../io/tensor_file.ts";
 export type { Chunks } from "../io/atomic_file.ts";
 export { checkWritableFolder } from "../io/files.ts";
 export type { FolderOutput } from "../io/folder_target.ts";
+export { diskStore } from "../io/disk_store.ts";
 export { type FolderStore, memoryStore, type UpdatedFile } from "../io/folder_store.ts";
 export {
   handleStore,
@@ -30,6 +31,7 @@ export {
   type WritableStreamOfFile,
 } from "../io/handle_store.ts";
 export { type FolderLock, lockFolder } from "../io/folder_lock.ts";
+export { sha256Of } from "../io/hashing.ts";
 export { isSafeRelativePath } from "../io/relative_path.ts";
 export { memoryFolder, urlFolder } from "../io/open_file.ts";
 export type {

@@ -24,6 +24,10 @@ export interface WriteOptions {
   exclusive?: boolean;
 }
 
+/** Whether a name is that of a file that is being written, or was when its writer was killed. */
+export const isTemporary = (name: string): boolean =>
+  name.startsWith(".") && TEMPORARY_SUFFIX.test(name.slice(-21));
+
 function pieces(chunks: Chunks): Iterable<Uint8Array> | AsyncIterable<Uint8Array> {
   if (typeof chunks === "string") return [new TextEncoder().encode(chunks)];
   return chunks instanceof Uint8Array ? [chunks] : chunks;

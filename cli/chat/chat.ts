@@ -14,7 +14,7 @@ import { LineReader } from "./lines.ts";
 import { MODEL_FLAGS } from "../../jobs/finetune/model_flags.ts";
 import { endTokens, load, loadTokenizer } from "../loading.ts";
 import { SAMPLING_FLAGS, samplingOptions } from "../sampling_flags.ts";
-import { isUserError } from "../user_errors.ts";
+import { isUserError } from "../../jobs/user_errors.ts";
 
 const flags = {
   ...MODEL_FLAGS,

@@ -4,20 +4,27 @@
  * @module
  */
 
-import { basename } from "@std/path";
+import { join } from "@std/path";
 import { VERSION } from "@peft/webgpu";
 import { type Broker, Lease, LeaseTakenError, readRecords } from "@peft/webgpu/distributed";
+import { diskStore } from "@peft/webgpu/io";
 import type { ResilientOutput } from "@peft/webgpu/train";
 import { openBroker } from "../broker_flags.ts";
 import type { Flag } from "../../jobs/flags.ts";
 import { findBase, findData, hashOf, storeData } from "../sweep/files.ts";
 import { TRIAL_FLAGS } from "../../jobs/finetune/trial_flags.ts";
-import { TrialStore } from "../sweep/trial_store.ts";
+import { TrialStore } from "../../jobs/trial_store.ts";
 import { workerName } from "../sweep/worker.ts";
 import { type FinetuneValues, furtherSettings } from "../../jobs/finetune/finetune_flags.ts";
 import { UsageError } from "../../jobs/usage_error.ts";
 import { runName } from "../../jobs/finetune/node_flags.ts";
-import { keepsCheckpoints, NodeGradients, type NodeTraining, trainAsNode } from "./node_gradients.ts";
+import {
+  keepsCheckpoints,
+  type LocalCheckpoints,
+  NodeGradients,
+  type NodeTraining,
+  trainAsNode,
+} from "../../jobs/nodes/node_gradients.ts";
 import {
   aliveOf,
   openTraining,
@@ -214,7 +221,13 @@ export class BegunTraining {
     const { gradients, checkpoints, values } = this;
     const saveSteps = values["save-steps"];
     const say = (line: string) => console.log(line);
-    return keepsCheckpoints({ gradients, checkpoints, saveSteps, removesLocal: saveSteps === 0, say });
+    const discard = saveSteps === 0 ? (path: string) => Deno.remove(path, { recursive: true }) : undefined;
+    return keepsCheckpoints({ gradients, checkpoints, local: this.#local, saveSteps, discard, say });
+  }
+
+  get #local(): LocalCheckpoints {
+    const newest = join(this.folder, "newest");
+    return { fetched: diskStore(newest), pathOf: (name) => join(newest, name), written: diskStore };
   }
 
   /** Looks who computes, and who refused to. */
@@ -231,13 +244,13 @@ export class BegunTraining {
   }
 
   /** Trains this node's part. @throws {UsageError} where another process runs this training now */
-  async train(run: Omit<NodeTraining, "checkpoints" | "folder" | "onBegin">): Promise<ResilientOutput> {
-    const { checkpoints, folder } = this;
+  async train(run: Omit<NodeTraining, "checkpoints" | "local" | "onBegin">): Promise<ResilientOutput> {
+    const { checkpoints } = this;
     const onBegin = (checkpoint: string | null) => {
-      if (checkpoint) console.log(`continuing from ${basename(checkpoint)} of the broker`);
+      if (checkpoint) console.log(`continuing from ${checkpoint} of the broker`);
     };
     const signal = AbortSignal.any([run.signal, this.#lease.lost]);
-    const result = await trainAsNode({ ...run, checkpoints, folder, onBegin, signal });
+    const result = await trainAsNode({ ...run, checkpoints, local: this.#local, onBegin, signal });
     if (!result.aborted || run.signal.aborted) return result;
     throw new UsageError(
       `Cannot go on with the training "${this.#record.name}": another process runs it, since this one was silent for too long`,

@@ -14,7 +14,8 @@ import {
   withPatience,
 } from "@peft/webgpu/distributed";
 import { UsageError } from "../../jobs/usage_error.ts";
-import { type Base, findData, hashOf, storeData } from "./files.ts";
+import type { Base } from "../../jobs/base.ts";
+import { findData, hashOf, storeData } from "./files.ts";
 import {
   jobId,
   leasesOf,
@@ -32,8 +33,8 @@ import {
 } from "../../jobs/sweep/protocol.ts";
 import { ranked, survivorsOf } from "./search.ts";
 import type { SweepPlan, Trial } from "./sweep_file.ts";
-import { TrialStore } from "./trial_store.ts";
-import { openPlaces } from "./worker_loop.ts";
+import { TrialStore } from "../../jobs/trial_store.ts";
+import { openPlaces } from "../../jobs/sweep/worker_loop.ts";
 
 /** Milliseconds between two looks at results. */
 const LOOK_MS = 500;

@@ -5,62 +5,41 @@
 
 import { createHash } from "node:crypto";
 import { basename, join } from "@std/path";
-import { readObject } from "@peft/webgpu/distributed";
 import { snapshotDownload } from "@peft/webgpu/hub";
+import { sha256Of } from "@peft/webgpu/io";
 import type { ObjectStore } from "@peft/webgpu/distributed";
+import { type Base, baseFiles, hashOfBase } from "../../jobs/base.ts";
+import { dataObject } from "../../jobs/data_files.ts";
+import type { DataEntry } from "../../jobs/forms.ts";
 import { fileNames } from "../../jobs/finetune/data.ts";
 import { UsageError } from "../../jobs/usage_error.ts";
-import type { DataEntry, SweepRecord } from "../../jobs/sweep/protocol.ts";
+import { loadBase, loadTokenizer } from "../loading.ts";
 
 /** Files of data that loading reads from a folder. */
 const DATA_FILE = /\.(?:jsonl|json|csv|tsv|txt|parquet)(?:\.gz)?$/i;
-/** Files of a model that decide what it computes: weights, configuration, tokenizer, template. */
-const MODEL_FILE =
-  /\.(?:safetensors|gguf|jinja)$|^(?:config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens)\.json$|^tokenizer\.model$/;
-/** What a tokenizer is read from where there is no tokenizer.json. */
-const VOCABULARY = /^(?:vocab\.json|merges\.txt|vocab\.txt)$/;
-/** Bytes of data that a worker takes for one sweep at most. */
-const MAX_DATA_BYTES = 8 * 2 ** 30;
-
-/** SHA-256 of a file, read in pieces. */
-async function sha256Of(path: string): Promise<{ sha256: string; size: number }> {
-  const hash = createHash("sha256");
-  let size = 0;
-  const file = await Deno.open(path);
-  for await (const piece of file.readable) {
-    hash.update(piece);
-    size += piece.length;
-  }
-  return { sha256: hash.digest("hex"), size };
-}
-
-const sha256OfText = (text: string) => createHash("sha256").update(text).digest("hex");
-
 /** SHA-256 of any plain value. */
-export const hashOf = (value: unknown): string => sha256OfText(JSON.stringify(value));
-
-/** Hash of several files. */
-async function hashOfFiles(paths: readonly string[]): Promise<string> {
-  const hashes = await Promise.all(paths.map(async (path) => (await sha256Of(path)).sha256));
-  return sha256OfText(hashes.sort().join("\n"));
-}
+export const hashOf = (value: unknown): string =>
+  createHash("sha256").update(JSON.stringify(value)).digest("hex");
 
 /** A base model on this machine. */
-export interface Base {
-  /** As the user calls it. */
-  readonly name: string;
+export interface LocalBase extends Base {
   /** A folder, or a .gguf file. */
   readonly path: string;
-  /** Hash of its files' contents, whatever they are called. */
-  readonly hash: string;
 }
+
+/** A base of a hash. */
+const localBase = (name: string, path: string, hash: string): LocalBase => ({
+  ...{ name, path, hash },
+  loadTokenizer: () => loadTokenizer(path, { "gguf-file": undefined }),
+  loadModel: (storage) => loadBase({ ...storage, model: path, "gguf-file": undefined }),
+});
 
 /**
  * The base that a path or a hub id names; one of the hub is downloaded into the cache.
  * @param ggufFile the GGUF file in a folder
  * @throws {UsageError} where there is none
  */
-export async function findBase(name: string, ggufFile?: string): Promise<Base> {
+export async function findBase(name: string, ggufFile?: string): Promise<LocalBase> {
   let path = ggufFile === undefined ? name : join(name, ggufFile);
   let stat = await Deno.stat(path).catch(() => null);
   if (stat === null && !/^[./~]|\\/.test(name)) {
@@ -71,27 +50,23 @@ export async function findBase(name: string, ggufFile?: string): Promise<Base> {
   if (stat === null) {
     throw new UsageError(`Cannot find the base model "${path}": there is no such folder or file`);
   }
-  if (stat.isFile) return { name, path, hash: await hashOfFiles([path]) };
+  if (stat.isFile) return localBase(name, path, await hashOfBase([path]));
   const there: string[] = [];
   for await (const entry of Deno.readDir(path)) if (!entry.isDirectory) there.push(entry.name);
-  const isPart = there.includes("tokenizer.json") ? () => false : (file: string) => VOCABULARY.test(file);
-  const names = there.filter((file) => MODEL_FILE.test(file) || isPart(file));
+  const names = baseFiles(there);
   if (names.length === 0) {
     throw new UsageError(
       `Cannot find the base model "${path}": a folder with a model's files is required, received none`,
     );
   }
-  return { name, path, hash: await hashOfFiles(names.map((file) => join(path, file))) };
+  return localBase(name, path, await hashOfBase(names.map((file) => join(path, file))));
 }
-
-/** Where a file of data lies in the object store: under its own hash, so that the same file is there once. */
-const dataObject = (sha256: string) => `data/${sha256}`;
 
 async function describe(
   path: string,
   shown: string,
 ): Promise<DataEntry["files"][number] & { source: string }> {
-  return { path: shown, ...await sha256Of(path), source: path };
+  return { path: shown, size: (await Deno.stat(path)).size, sha256: await sha256Of(path), source: path };
 }
 
 /**
@@ -136,50 +111,4 @@ export async function storeData(
       await store.put(dataObject(sha256), (await Deno.open(sources[i])).readable);
     }
   }
-}
-
-/** Fetches a file of data, unless it is there; it must be what the sweep says. */
-async function fetchFile(
-  store: ObjectStore,
-  { size, sha256 }: DataEntry["files"][number],
-  to: string,
-): Promise<void> {
-  const there = await Deno.stat(to).catch(() => null);
-  if (there?.size === size && (await sha256Of(to)).sha256 === sha256) return;
-  const bytes = await readObject(store, dataObject(sha256), size);
-  if (
-    bytes === null || bytes.length !== size || createHash("sha256").update(bytes).digest("hex") !== sha256
-  ) {
-    throw new UsageError(
-      `Cannot fetch the sweep's data: the file of SHA-256 ${sha256} is required, received ${
-        bytes ? "another" : "none"
-      }`,
-    );
-  }
-  await Deno.mkdir(join(to, ".."), { recursive: true });
-  const part = `${to}.${crypto.randomUUID()}.part`; // another worker may use the folder too
-  await Deno.writeFile(part, bytes);
-  await Deno.rename(part, to);
-}
-
-/**
- * Fetches a sweep's data into a folder.
- * @returns values of `--data` and `--eval-data`
- * @throws {UsageError} for data that are not what the sweep says, or too many
- */
-export async function fetchData(
-  store: ObjectStore,
-  { data, evalData }: Pick<SweepRecord, "data" | "evalData">,
-  folder: string,
-): Promise<{ readonly data: string; readonly "eval-data": string | undefined }> {
-  const all = [...data, ...evalData ?? []].flatMap(({ files }) => files);
-  const size = all.reduce((sum, file) => sum + file.size, 0);
-  if (size > MAX_DATA_BYTES) {
-    throw new UsageError(
-      `Cannot fetch the sweep's data: at most ${MAX_DATA_BYTES} bytes are required, received ${size}`,
-    );
-  }
-  for (const file of all) await fetchFile(store, file, join(folder, file.path));
-  const list = (entries: readonly DataEntry[]) => entries.map(({ path }) => join(folder, path)).join(",");
-  return { data: list(data), "eval-data": evalData ? list(evalData) : undefined };
 }

@@ -5,6 +5,7 @@
 
 import { join } from "@std/path";
 import { type ObjectStore, readObject } from "@peft/webgpu/distributed";
+import { diskStore } from "@peft/webgpu/io";
 import { writeTrainingCard } from "@peft/webgpu/train";
 import type { Series } from "../report/chart.ts";
 import { escape, figure, htmlPage, table } from "../report/html.ts";
@@ -12,7 +13,7 @@ import type { BegunSweep, TrialStatus } from "./controller.ts";
 import { type Curves, readCurves } from "../../jobs/sweep/protocol.ts";
 import { ranked } from "./search.ts";
 import type { SweepPlan } from "./sweep_file.ts";
-import { TrialStore } from "./trial_store.ts";
+import { TrialStore } from "../../jobs/trial_store.ts";
 
 /** Names of files in a sweep's folder. */
 export const SWEEP_FILE = "sweep.json";
@@ -117,7 +118,7 @@ export async function writeResults(
   output: string,
 ): Promise<void> {
   const { plan, record, places } = sweep;
-  await new TrialStore(places.store, best.trial.id).fetchTrained(output);
+  await new TrialStore(places.store, best.trial.id).fetchTrained(diskStore(output));
   const curves = await curvesOf(places.store, trials);
   const { head, rows } = rowsOf(plan, trials);
   const order = rows.map(([id]) => Number(id));

@@ -6,6 +6,7 @@
 import { join } from "@std/path";
 import { checkWritableFolder, VERSION } from "@peft/webgpu";
 import { type Broker, LocalBroker } from "@peft/webgpu/distributed";
+import { diskStore } from "@peft/webgpu/io";
 import { type FolderLock, lockFolder } from "@peft/webgpu/io";
 import { flag, integer, number, text } from "../../options/rules.ts";
 import { BROKER_FLAGS } from "../../jobs/broker_flags.ts";
@@ -14,13 +15,14 @@ import { type Command, UsageError } from "../command.ts";
 import { InterruptedError, interruptible } from "../interrupt.ts";
 import { checkOutput, modelInputs } from "../output_paths.ts";
 import { beginSweep, type BegunSweep, Controller, removeSweep, type TrialStatus } from "./controller.ts";
-import { type Base, findBase } from "./files.ts";
+import type { Base } from "../../jobs/base.ts";
+import { findBase } from "./files.ts";
 import { SWEEP_FILE, SWEEP_REPORT, writeResults } from "./results.ts";
 import { readSweep, type SweepPlan } from "./sweep_file.ts";
 import { sweepMetrics } from "./sweep_metrics.ts";
 import { LiveTable } from "./live_table.ts";
 import { workerName } from "./worker.ts";
-import { workOn } from "./worker_loop.ts";
+import { workOn } from "../../jobs/sweep/worker_loop.ts";
 import { METRICS_FLAGS, serveMetrics, WorkerMetrics } from "./worker_metrics.ts";
 
 /** Folder in `--output` of a sweep without a broker: what it goes on from. */
@@ -71,7 +73,7 @@ async function workHere(
       patienceMs: Infinity,
     },
     say: () => {}, // the table tells it
-  }, { sweep: name, work: join(output, STATE, "work"), idleSeconds: null, signal });
+  }, { sweep: name, work: diskStore(join(output, STATE, "work")), idleSeconds: null, signal });
 }
 
 /** Runs a sweep that has begun, with a worker beside it where there is no broker. @returns the best trial */

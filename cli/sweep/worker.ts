@@ -4,6 +4,7 @@
  */
 
 import { initDevice, VERSION } from "@peft/webgpu";
+import { diskStore } from "@peft/webgpu/io";
 import { number, text } from "../../options/rules.ts";
 import { BROKER_FLAGS } from "../../jobs/broker_flags.ts";
 import { openBroker } from "../broker_flags.ts";
@@ -12,7 +13,7 @@ import { interruptible } from "../interrupt.ts";
 import { fileNames } from "../../jobs/finetune/data.ts";
 import { UsageError } from "../../jobs/usage_error.ts";
 import { findBase } from "./files.ts";
-import { workOn } from "./worker_loop.ts";
+import { workOn } from "../../jobs/sweep/worker_loop.ts";
 import { METRICS_FLAGS, serveMetrics, WorkerMetrics } from "./worker_metrics.ts";
 
 const flags = {
@@ -60,11 +61,6 @@ export const worker: Command<typeof flags> = {
     if (names.length === 0) {
       throw new UsageError("Cannot run worker: --allow-model must name a model, received none");
     }
-    if (values.work?.includes(",")) {
-      throw new UsageError(
-        `Cannot run worker: --work must be a path without commas, received "${values.work}"`,
-      );
-    }
     const bases = await Promise.all(names.map((name) => findBase(name)));
     const name = workerName();
     const broker = await openBroker("worker", values, name);
@@ -84,7 +80,7 @@ export const worker: Command<typeof flags> = {
             ...{ name, version: VERSION, bases, metrics, patienceMs: Infinity },
             say: (line) => console.log(line),
           }, {
-            ...{ sweep: values.sweep ?? null, work, signal },
+            ...{ sweep: values.sweep ?? null, work: diskStore(work), signal },
             idleSeconds: values["exit-when-idle"] ?? null,
           }),
       );

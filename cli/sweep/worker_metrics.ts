@@ -5,6 +5,7 @@
 
 import { Counter, Gauge, Registry } from "prom-client";
 import { integer, text } from "../../options/rules.ts";
+import type { JobCounts } from "../../jobs/sweep/trial.ts";
 import { UsageError } from "../../jobs/usage_error.ts";
 
 /** Flags of commands that count. */
@@ -41,7 +42,7 @@ export function serveMetrics(registry: Registry, port: number, hostname: string)
 }
 
 /** Counters of a worker. */
-export class WorkerMetrics {
+export class WorkerMetrics implements JobCounts {
   readonly registry = new Registry();
   readonly #trials = this.#counter("peft_worker_trials_total", "Jobs that ended here, by how", ["outcome"]);
   readonly #steps = this.#counter("peft_worker_steps_total", "Optimizer steps");

@@ -10,7 +10,7 @@ import { InterruptedError, interruptible } from "../interrupt.ts";
 import { loadBase, loadTokenizer } from "../loading.ts";
 import { checkOutput, modelInputs } from "../output_paths.ts";
 import type { BegunTraining } from "../nodes/begin.ts";
-import { Attempts } from "../../jobs/finetune/attempts.ts";
+import { Attempts, numbersOf } from "../../jobs/finetune/attempts.ts";
 import { readTrainingRows } from "../../jobs/finetune/data.ts";
 import {
   checkFinetuneFlags,
@@ -20,7 +20,7 @@ import {
 import { blockSizeOf } from "../../jobs/finetune/training_flags.ts";
 import { preview } from "./preview.ts";
 import { ProgressBar } from "./progress.ts";
-import { numbersOf, RunReports, usedSettings } from "./run_reports.ts";
+import { RunReports, usedSettings } from "./run_reports.ts";
 
 /** Trains. @param nodes of a training on several machines: what others see of this process */
 async function train(values: FinetuneValues, tokenizer: Tokenizer, nodes: BegunTraining | null) {

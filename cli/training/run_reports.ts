@@ -22,7 +22,7 @@ import {
   writeTrainingCard,
 } from "@peft/webgpu/train";
 import { endTokens } from "../loading.ts";
-import type { RunFacts } from "../../jobs/finetune/attempts.ts";
+import { numbersOf, type RunFacts } from "../../jobs/finetune/attempts.ts";
 import { writeReport } from "../report/report.ts";
 
 /** What the card says of the settings that were used. */
@@ -44,11 +44,6 @@ export function usedSettings(
 
 /** A path's last part. */
 const nameOf = (path: string) => path.replace(/[/\\]+$/, "").split(/[/\\]/).at(-1)!;
-
-/** The numbers of an evaluation, its measures among them. */
-export function numbersOf({ metrics, ...numbers }: EvalOutput): Record<string, number | null> {
-  return { ...numbers, ...metrics };
-}
 
 /** A tokenizer whose texts are questions to a chat model, where its model is one. */
 const asPrompt = (tokenizer: Tokenizer) => ({

@@ -16,13 +16,18 @@ import {
   type TrainingArguments,
 } from "@peft/webgpu";
 import type { FolderStore } from "@peft/webgpu/io";
-import type { Dataset, GradientExchange } from "@peft/webgpu/train";
+import type { Dataset, EvalOutput, GradientExchange } from "@peft/webgpu/train";
 import { learningRateOf } from "../../options/method_defaults.ts";
 import type { TrainingRows } from "./data.ts";
 import { type FinetuneValues, furtherSettings } from "./finetune_flags.ts";
 import { blockSizeOf, planOptions, trainingArgs } from "./training_flags.ts";
 import { type AdapterConfig, methodConfig } from "./methods.ts";
 import { readTask, type TaskData, taskRate } from "./tasks.ts";
+
+/** The numbers of an evaluation, its measures among them. */
+export function numbersOf({ metrics, ...numbers }: EvalOutput): Record<string, number | null> {
+  return { ...numbers, ...metrics };
+}
 
 /** Prints how many parameters train. */
 function printTrainable(model: CausalLM | PeftModel<CausalLM>): void {

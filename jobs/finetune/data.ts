@@ -4,6 +4,7 @@
  */
 
 import { loadDataset, type RowDataset, SFTConfig, type Tokenizer } from "@peft/webgpu";
+import type { FileInput, FolderInput } from "@peft/webgpu/io";
 import { SFTDataset } from "@peft/webgpu/train";
 import { flag, integer, number, text } from "../../options/rules.ts";
 import { UsageError } from "../usage_error.ts";
@@ -93,13 +94,17 @@ function readColumns(list: string | undefined): Record<string, string> {
   );
 }
 
+/** What a name of data stands for; a path, where nothing else is said. */
+export type OpenData = (name: string) => FileInput | FolderInput | Promise<FileInput | FolderInput>;
+
 /** The rows of files. @throws {TypeError} for a row that cannot be read, naming file and line */
 export async function readRows(
   files: string,
   values: Omit<RowValues, "data">,
   seed = 42,
+  open: OpenData = (name) => name,
 ): Promise<RowDataset> {
-  const rows = await loadDataset(fileNames(files), {
+  const rows = await loadDataset(await Promise.all(fileNames(files).map(open)), {
     weights: readWeights(values.weights),
     columns: readColumns(values.columns),
     maxSamples: values["max-samples"] ?? null,
@@ -126,18 +131,19 @@ export async function readTrainingRows(
     readonly "eval-split": number | undefined;
     readonly seed: number;
   },
+  open?: OpenData,
 ): Promise<TrainingRows> {
   const { data, seed, "eval-data": evalData, "eval-split": testSize } = values;
   if (evalData !== undefined && testSize !== undefined) {
     throw new UsageError("Cannot run finetune: --eval-data and --eval-split exclude each other");
   }
-  const rows = await readRows(data, values, seed);
+  const rows = await readRows(data, values, seed, open);
   if (testSize) {
     const { train, test } = rows.trainTestSplit({ testSize, seed });
     return { train, heldOut: test };
   }
   const more = { ...values, weights: undefined, "max-samples": undefined };
-  return { train: rows, heldOut: evalData === undefined ? null : await readRows(evalData, more, seed) };
+  return { train: rows, heldOut: evalData === undefined ? null : await readRows(evalData, more, seed, open) };
 }
 
 /**

@@ -5,7 +5,7 @@
 
 import * as v from "valibot";
 import type { Broker, ObjectStore, Records, WorkQueue } from "@peft/webgpu/distributed";
-import { DataEntry, reader } from "../sweep/protocol.ts";
+import { DataEntry, reader, Sha256, Text } from "../forms.ts";
 
 /** Grows when these forms change; workers of another one refuse. */
 export const PROTOCOL = 1;
@@ -16,9 +16,6 @@ export const TRAININGS = "trainings";
 export const placeOf = (name: string) => `nodes-${name}`;
 /** Name of the records that forget: who computes what. */
 export const aliveOf = (name: string) => `nodes-${name}-alive`;
-
-const Text = v.pipe(v.string(), v.maxLength(1000));
-const Sha256 = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
 
 const TrainingRecordForm = v.strictObject({
   protocol: v.number(),

@@ -5,7 +5,7 @@
  */
 
 import * as v from "valibot";
-import { isSafeRelativePath } from "@peft/webgpu/io";
+import { DataEntry, reader, Sha256, Text, Whole } from "../forms.ts";
 
 /** Grows when these forms change; workers of another one refuse. */
 export const PROTOCOL = 1;
@@ -18,15 +18,6 @@ const MAX_BYTES = 2 ** 20;
 export const placeOf = (sweep: string) => `sweep-${sweep}`;
 /** Name of the records that forget: who runs a sweep, and how far its trials are. */
 export const leasesOf = (sweep: string) => `sweep-${sweep}-alive`;
-
-const Whole = v.pipe(v.number(), v.integer(), v.minValue(0));
-const Text = v.pipe(v.string(), v.maxLength(1000));
-const Sha256 = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
-const FileName = v.pipe(v.string(), v.check(isSafeRelativePath, "a relative path is required"));
-
-const DataFile = v.strictObject({ path: FileName, size: Whole, sha256: Sha256 });
-/** An entry of `--data`: a file, or a folder with files. */
-export const DataEntry = v.strictObject({ path: FileName, files: v.array(DataFile) });
 
 /** A sweep, for workers to see whether they can take part. */
 const SweepRecordForm = v.strictObject({
@@ -47,8 +38,6 @@ const SweepRecordForm = v.strictObject({
 });
 /** {@linkcode SweepRecordForm} */
 export type SweepRecord = v.InferOutput<typeof SweepRecordForm>;
-/** {@linkcode DataEntry} */
-export type DataEntry = v.InferOutput<typeof DataEntry>;
 
 /** What every version's record says first. */
 const SweepHeadForm = v.object({ protocol: v.number(), version: Text });
@@ -97,25 +86,6 @@ export type Progress = v.InferOutput<typeof ProgressForm>;
 const CurvesForm = v.record(Text, v.array(v.tuple([Whole, v.number()])));
 /** {@linkcode CurvesForm} */
 export type Curves = v.InferOutput<typeof CurvesForm>;
-
-/** A reader of texts of a form. */
-export function reader<T>(kind: string, form: v.GenericSchema<unknown, T>): (text: string) => T {
-  return (text) => {
-    let value: unknown;
-    try {
-      value = JSON.parse(text);
-    } catch { /* undefined is refused below */ }
-    const { success, output, issues } = v.safeParse(form, value);
-    if (success) return output;
-    const [issue] = issues;
-    const place = v.getDotPath(issue);
-    throw new TypeError(
-      `Cannot read ${kind}: ${place ? `"${place}": ` : ""}${
-        issue.expected ?? issue.message
-      } is required, received ${issue.received.slice(0, 100)}`,
-    );
-  };
-}
 
 /** Readers of each form. @throws {TypeError} naming what is wrong */
 export const readSweepRecord: (text: string) => SweepRecord = reader("a sweep's record", SweepRecordForm);

@@ -6,7 +6,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { parseFlags, UsageError } from "../../cli/command.ts";
 import { finetune } from "../../cli/training/finetune.ts";
-import { isUserError } from "../../cli/user_errors.ts";
+import { isUserError } from "../../jobs/user_errors.ts";
 
 const root = new URL("../../", import.meta.url).pathname;
 const MODEL = `${root}examples/demo/model`;

@@ -13,7 +13,7 @@ import { merge } from "../../cli/merge.ts";
 import { report } from "../../cli/report/report.ts";
 import { tokenize } from "../../cli/tokenize.ts";
 import { type Command, parseFlags, readFlags } from "../../cli/command.ts";
-import { isUserError } from "../../cli/user_errors.ts";
+import { isUserError } from "../../jobs/user_errors.ts";
 
 const root = new URL("../../", import.meta.url).pathname;
 const MODEL = `${root}examples/demo/model`;

@@ -7,11 +7,11 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { VERSION } from "@peft/webgpu";
 import { JetStreamBroker, Lease } from "@peft/webgpu/distributed";
-import { judgeTraining } from "../../cli/nodes/node_jobs.ts";
+import { judgeTraining } from "../../jobs/nodes/node_jobs.ts";
 import { aliveOf, placeOf, readTraining, TRAININGS } from "../../jobs/nodes/protocol.ts";
 import { findBase } from "../../cli/sweep/files.ts";
-import { TrialStore } from "../../cli/sweep/trial_store.ts";
-import { isUserError } from "../../cli/user_errors.ts";
+import { TrialStore } from "../../jobs/trial_store.ts";
+import { isUserError } from "../../jobs/user_errors.ts";
 import { freePort } from "../free_port.ts";
 import { inFolder } from "../train/tiny_run.ts";
 import { NATS_SERVER, NatsServer } from "./nats_server.ts";

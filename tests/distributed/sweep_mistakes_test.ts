@@ -6,6 +6,7 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { VERSION } from "@peft/webgpu";
 import { type Broker, JetStreamBroker, LocalBroker, readObject } from "@peft/webgpu/distributed";
+import { diskStore } from "@peft/webgpu/io";
 import { beginSweep, type BegunSweep, Controller, type TrialStatus } from "../../cli/sweep/controller.ts";
 import { findBase } from "../../cli/sweep/files.ts";
 import {
@@ -19,13 +20,13 @@ import {
   SWEEPS,
 } from "../../jobs/sweep/protocol.ts";
 import { planSweep, readSweep } from "../../cli/sweep/sweep_file.ts";
-import { TrialStore } from "../../cli/sweep/trial_store.ts";
+import { TrialStore } from "../../jobs/trial_store.ts";
 import { worker } from "../../cli/sweep/worker.ts";
-import { judgeSweep, workOn } from "../../cli/sweep/worker_loop.ts";
+import { judgeSweep, workOn } from "../../jobs/sweep/worker_loop.ts";
 import { sweepMetrics } from "../../cli/sweep/sweep_metrics.ts";
 import { serveMetrics, WorkerMetrics } from "../../cli/sweep/worker_metrics.ts";
 import { parseFlags } from "../../cli/command.ts";
-import { isUserError } from "../../cli/user_errors.ts";
+import { isUserError } from "../../jobs/user_errors.ts";
 import { freePort } from "../free_port.ts";
 import { inFolder } from "../train/tiny_run.ts";
 import { NATS_SERVER, NatsServer } from "./nats_server.ts";
@@ -71,7 +72,7 @@ async function startWorker(broker: Broker, model: string, work: string, sweep: s
     patienceMs: 30_000,
   };
   const done = workOn(broker, { ...facts, say: (line) => void lines.push(line) }, {
-    ...{ sweep, work, idleSeconds: null, signal: stop.signal },
+    ...{ sweep, work: diskStore(work), idleSeconds: null, signal: stop.signal },
   });
   done.catch(() => {});
   const end = async () => {
@@ -199,7 +200,7 @@ Deno.test("a job sets flags of training alone, and its files stay in their folde
     ]);
     await store.put("trial-0/trained/../../outside", bytes("x"));
     await assertRejects(
-      () => new TrialStore(store, 0).fetchTrained(`${folder}/t`),
+      () => new TrialStore(store, 0).fetchTrained(diskStore(`${folder}/t`)),
       RangeError,
       '"../../outside"',
     );

@@ -1,13 +1,23 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { diskStore } from "../../io/disk_store.ts";
 import { type FolderStore, isFolderStore, memoryStore } from "../../io/folder_store.ts";
 import { handleStore, type WritableDirectoryHandle } from "../../io/handle_store.ts";
 import { readAll } from "../../io/open_file.ts";
 import { verifyStoreFolder, writeStoreFolder } from "../../io/staged_store.ts";
 import { FakeDirectory } from "./fake_handles.ts";
 
+const folders: string[] = [];
+/** A folder on disk, removed at the end. */
+function temporaryFolder(): string {
+  folders.push(Deno.makeTempDirSync({ prefix: "peft_store_" }));
+  return folders.at(-1)!;
+}
+addEventListener("unload", () => folders.forEach((folder) => Deno.removeSync(folder, { recursive: true })));
+
 const STORES: Readonly<Record<string, () => FolderStore>> = {
   "memoryStore()": () => memoryStore("store"),
   "handleStore()": () => handleStore(new FakeDirectory(), "store"),
+  "diskStore()": () => diskStore(`${temporaryFolder()}/store`),
 };
 const encode = (text: string) => new TextEncoder().encode(text);
 const textOf = async (store: FolderStore, path: string) => {
@@ -24,9 +34,9 @@ for (const [name, make] of Object.entries(STORES)) {
     await store.write("b/c/d.bin", [encode("tw"), encode("o")]);
     assertEquals([await store.list(), await store.folders()], [["a.txt"], ["b"]]);
     const inner = store.folder("b").folder("c");
-    assertEquals([await inner.list(), inner.name], [["d.bin"], "store/b/c"]);
+    assertEquals([await inner.list(), inner.name], [["d.bin"], `${store.name}/b/c`]);
     const source = (await inner.open("d.bin"))!;
-    assertEquals([source.size, source.name], [3, "store/b/c/d.bin"]);
+    assertEquals([source.size, source.name], [3, `${store.name}/b/c/d.bin`]);
     assertEquals(new TextDecoder().decode(await source.read(1, 2)), "wo");
     await assertRejects(async () => void await source.read(1, 3), RangeError, "must be inside its 3 bytes");
     await store.write("a.txt", "a shorter one? no, a longer one");
@@ -87,7 +97,7 @@ for (const [name, make] of Object.entries(STORES)) {
       assertRejects(
         () => verifyStoreFolder(out),
         Error,
-        `Cannot trust folder "store/out": ${message}`,
+        `Cannot trust folder "${store.name}/out": ${message}`,
       );
     await out.write("x", "abd");
     await refused('"x" has another SHA-256 than the manifest');
@@ -100,11 +110,18 @@ for (const [name, make] of Object.entries(STORES)) {
     await assertRejects(
       () => writeStoreFolder(store, "out", () => Promise.reject(new Error("no"))),
       Error,
-      'Cannot write folder "store/out": no',
+      `Cannot write folder "${store.name}/out": no`,
     );
     assertEquals(await store.folders(), []);
   });
 }
+
+Deno.test("diskStore() does not list what a killed writer left", async () => {
+  const folder = temporaryFolder();
+  await Deno.writeTextFile(`${folder}/.a.0123456789abcdef.tmp`, "half");
+  await Deno.writeTextFile(`${folder}/.hidden`, "whole");
+  assertEquals(await diskStore(folder).list(), [".hidden"]);
+});
 
 Deno.test("handleStore() says that the storage is full, and what was there stays", async () => {
   const root = new FakeDirectory("", { limit: 10, used: 0 });

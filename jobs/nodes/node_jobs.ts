@@ -3,16 +3,16 @@
  * @module
  */
 
-import { join } from "@std/path";
+import type { FolderStore } from "@peft/webgpu/io";
 import { type Broker, BrokerError, type Delivery, readRecords, type Records } from "@peft/webgpu/distributed";
-import { loadBase, loadTokenizer } from "../loading.ts";
-import { type Base, fetchData } from "../sweep/files.ts";
+import type { Base } from "../base.ts";
+import { fetchData } from "../data_files.ts";
 import type { TrialWorker } from "../sweep/trial.ts";
-import { checkTrial } from "../../jobs/finetune/trial_flags.ts";
-import { TrialStore } from "../sweep/trial_store.ts";
-import { Attempts } from "../../jobs/finetune/attempts.ts";
-import { readTrainingRows } from "../../jobs/finetune/data.ts";
-import { keepsCheckpoints, NodeGradients, trainAsNode } from "./node_gradients.ts";
+import { checkTrial } from "../finetune/trial_flags.ts";
+import { TrialStore } from "../trial_store.ts";
+import { Attempts } from "../finetune/attempts.ts";
+import { readTrainingRows } from "../finetune/data.ts";
+import { keepsCheckpoints, NodeGradients, storedCheckpoints, trainAsNode } from "./node_gradients.ts";
 import {
   nodeRefusalKey,
   openTraining,
@@ -22,7 +22,7 @@ import {
   type TrainingPlaces,
   type TrainingRecord,
   TRAININGS,
-} from "../../jobs/nodes/protocol.ts";
+} from "./protocol.ts";
 
 /** Milliseconds between two looks at the list of trainings. */
 const LOOK_MS = 2000;
@@ -32,7 +32,7 @@ const TURN_MS = 1000;
 const NEVER = 1e9;
 
 /** A worker, as far as trainings need it. */
-export interface NodeWorker extends Pick<TrialWorker, "name" | "say"> {
+export interface NodeWorker extends Pick<TrialWorker, "name" | "say" | "watch"> {
   readonly version: string;
   readonly bases: readonly Base[];
 }
@@ -44,11 +44,11 @@ interface Joined extends TrainingPlaces {
 }
 
 /** Why a worker may not take part in a training, or what it takes part in. */
-export function judgeTraining(
+export function judgeTraining<B extends Pick<Base, "name" | "hash">>(
   name: string,
   text: string,
-  { version, bases }: Pick<NodeWorker, "version" | "bases">,
-): { readonly record: TrainingRecord; readonly base: Base } | { readonly refusal: string } {
+  { version, bases }: { readonly version: string; readonly bases: readonly B[] },
+): { readonly record: TrainingRecord; readonly base: B } | { readonly refusal: string } {
   const action = `Cannot join the training "${name}"`;
   try {
     const head = readTrainingHead(text); // the record of another protocol may have another form
@@ -71,7 +71,7 @@ export function judgeTraining(
 export class NodeJobs {
   readonly #broker: Broker;
   readonly #worker: NodeWorker;
-  readonly #options: { readonly work: string; readonly signal: AbortSignal };
+  readonly #options: { readonly work: FolderStore; readonly signal: AbortSignal };
   readonly #joined = new Map<string, Joined>();
   /** Records of the trainings that were looked at. */
   readonly #texts = new Map<string, string>();
@@ -81,7 +81,7 @@ export class NodeJobs {
   constructor(
     broker: Broker,
     worker: NodeWorker,
-    options: { readonly work: string; readonly signal: AbortSignal },
+    options: { readonly work: FolderStore; readonly signal: AbortSignal },
   ) {
     this.#broker = broker;
     this.#worker = worker;
@@ -158,7 +158,8 @@ export class NodeJobs {
       setInterval(() => delivery.working(), queue.ackWaitMs / 3),
       setInterval(() => void look().catch(() => {}), LOOK_MS), // a broker that is away is asked again
     ];
-    const folder = join(this.#options.work, `node-${record.id}`);
+    const place = `node-${record.id}`;
+    const folder = this.#options.work.folder(place);
     const checkpoints = new TrialStore(store, 0);
     const gradients = new NodeGradients({
       ...{ store, alive, holder: name, shares: record.nodes, patienceMs: Infinity, say },
@@ -178,7 +179,7 @@ export class NodeJobs {
       if (!over.signal.aborted) throw error; // else what it had on the broker is gone
     } finally {
       timers.forEach(clearInterval);
-      await Deno.remove(folder, { recursive: true }).catch(() => {});
+      await this.#options.work.remove(place).catch(() => {});
     }
     const { computed } = gradients.counts;
     say(`training "${record.name}" is over: ${computed} shares of gradients were computed here`);
@@ -189,27 +190,33 @@ export class NodeJobs {
     { gradients, checkpoints, folder, signal }: {
       readonly gradients: NodeGradients;
       readonly checkpoints: TrialStore;
-      readonly folder: string;
+      readonly folder: FolderStore;
       readonly signal: AbortSignal;
     },
   ): Promise<void> {
-    const output = join(folder, "output");
-    await Deno.mkdir(output, { recursive: true });
-    const data = await fetchData(store, { data: record.data, evalData: null }, join(folder, "data"));
-    const { values, problems } = checkTrial(record.given, { model: base.path, ...data, output });
+    const outputDir = folder.folder("output");
+    const local = storedCheckpoints(outputDir);
+    const data = await fetchData(store, { data: record.data, evalData: null }, folder.folder("data"));
+    const { values, problems } = checkTrial(record.given, {
+      ...{ model: record.model, output: outputDir.name },
+      ...data.places,
+    });
     if (problems.length > 0) throw new TypeError(`Cannot be a node: ${problems.join("; ")}`);
-    const { say } = this.#worker;
+    const { say, watch } = this.#worker;
     const kept = { ...values, "save-steps": NEVER };
-    const tokenizer = await loadTokenizer(values.model, values);
-    const attempts = new Attempts(kept, tokenizer, await readTrainingRows(kept), {
-      loadBase: () => loadBase(kept),
-      callbacks: ({ base }) => {
-        base.config.nameOrPath = record.model;
+    const tokenizer = await base.loadTokenizer();
+    const attempts = new Attempts(kept, tokenizer, await readTrainingRows(kept, data.open), {
+      loadBase: () => base.loadModel(kept),
+      callbacks: ({ base: { config } }) => {
+        config.nameOrPath = record.model;
         const saveSteps = values["save-steps"];
-        return [keepsCheckpoints({ gradients, checkpoints, saveSteps, removesLocal: false, say })];
+        const computed = () => gradients.counts.computed;
+        return [
+          keepsCheckpoints({ gradients, checkpoints, local, saveSteps, say }),
+          ...watch ? [watch({ kind: "node", name: record.name, trial: null, computed })] : [],
+        ];
       },
-      isQuiet: true,
-      gradientExchange: gradients,
+      ...{ isQuiet: true, gradientExchange: gradients, outputDir },
     });
     let attempt: Awaited<ReturnType<Attempts["make"]>> | null = null;
     const dispose = () => {
@@ -218,7 +225,7 @@ export class NodeJobs {
     };
     try {
       await trainAsNode({
-        ...{ checkpoints, folder, onBehind: dispose, signal },
+        ...{ checkpoints, local, onBehind: dispose, signal },
         makeTrainer: async () => (attempt = await attempts.make()).trainer,
       });
     } finally {

@@ -3,7 +3,6 @@
  * @module
  */
 
-import { join } from "@std/path";
 import { getLastCheckpoint, type Trainer, type TrainerCallback } from "@peft/webgpu";
 import {
   BrokerError,
@@ -11,8 +10,9 @@ import {
   type SharedGradientsOptions,
   withPatience,
 } from "@peft/webgpu/distributed";
+import type { FolderStore } from "@peft/webgpu/io";
 import { type ResilientOptions, type ResilientOutput, resilientTrain } from "@peft/webgpu/train";
-import type { TrialStore } from "../sweep/trial_store.ts";
+import type { TrialStore } from "../trial_store.ts";
 
 /** Checkpoints of a training, where its flags say nothing of them. */
 const CHECKPOINTS = 10;
@@ -69,20 +69,38 @@ export class NodeGradients extends SharedGradients {
   }
 }
 
+/** Where a process has checkpoints of its own, beside those that the broker keeps. */
+export interface LocalCheckpoints {
+  /** Where those of others are fetched to, and nothing else lies. */
+  readonly fetched: FolderStore;
+  /** What the Trainer is told of one that was fetched, by its name. */
+  pathOf(name: string): string;
+  /** The files of one that the Trainer wrote, by the path that it told. */
+  written(path: string): FolderStore;
+}
+
+/** Those of a Trainer that writes to a store: it goes on from what was fetched to the same place. */
+export const storedCheckpoints = (store: FolderStore): LocalCheckpoints => ({
+  fetched: store,
+  pathOf: (name) => name,
+  written: (path) => store.folder(path),
+});
+
 /** Whose checkpoints are kept, and when. */
 export interface KeepOptions {
   readonly gradients: NodeGradients;
   readonly checkpoints: TrialStore;
+  readonly local: LocalCheckpoints;
   /** Steps between two; 0: ten in all. */
   readonly saveSteps: number;
-  /** Whether the local copy is of no use once the broker has it. */
-  readonly removesLocal: boolean;
+  /** Removes the local copy, where it is of no use once the broker has it. */
+  readonly discard?: (path: string) => Promise<void>;
   readonly say: (line: string) => void;
 }
 
 /** Keeps checkpoints on the broker while this node leads, and then forgets gradients that no one needs any more. */
 export function keepsCheckpoints(
-  { gradients, checkpoints, saveSteps, removesLocal, say }: KeepOptions,
+  { gradients, checkpoints, local, saveSteps, discard, say }: KeepOptions,
 ): TrainerCallback {
   const isDue = ({ globalStep, maxSteps }: { globalStep: number; maxSteps: number }) =>
     globalStep < maxSteps && globalStep % (saveSteps || Math.max(1, Math.ceil(maxSteps / CHECKPOINTS))) === 0;
@@ -94,7 +112,8 @@ export function keepsCheckpoints(
       if (!gradients.leads || !isDue(state)) return;
       try {
         await withPatience(async () => {
-          await checkpoints.keepCheckpoint(checkpoint!);
+          const name = checkpoint!.split(/[/\\]/).at(-1)!;
+          await checkpoints.keepCheckpoint(name, local.written(checkpoint!));
           const [before, newest] = await checkpoints.steps();
           if (newest !== undefined) await gradients.forget(before);
         }, { patienceMs: CHECKPOINT_PATIENCE_MS });
@@ -102,18 +121,17 @@ export function keepsCheckpoints(
         if (!(error instanceof BrokerError)) throw error;
         say(`step ${state.globalStep}: training goes on without this checkpoint: ${error.message}`);
       }
-      if (removesLocal) await Deno.remove(checkpoint!, { recursive: true });
+      await discard?.(checkpoint!);
     },
   };
 }
 
-/** Fetches the newest checkpoint that the broker keeps. @returns its path; null where there is none */
-async function fetchNewest(checkpoints: TrialStore, folder: string): Promise<string | null> {
+/** Fetches the newest checkpoint that the broker keeps. @returns its name; null where there is none */
+async function fetchNewest(checkpoints: TrialStore, fetched: FolderStore): Promise<string | null> {
   while ((await checkpoints.steps()).length > 0) {
-    await Deno.remove(folder, { recursive: true }).catch(() => {});
-    await Deno.mkdir(folder, { recursive: true });
-    await checkpoints.fetchCheckpoints(folder);
-    const found = await getLastCheckpoint(folder);
+    for (const name of await fetched.folders()) await fetched.remove(name);
+    await checkpoints.fetchCheckpoints(fetched);
+    const found = await getLastCheckpoint(fetched);
     if (found !== null) return found; // else it was removed while it was fetched: a newer one is there
   }
   return null;
@@ -122,11 +140,10 @@ async function fetchNewest(checkpoints: TrialStore, folder: string): Promise<str
 /** How a node trains. */
 export interface NodeTraining {
   readonly checkpoints: TrialStore;
-  /** Folder for checkpoints of others. */
-  readonly folder: string;
+  readonly local: LocalCheckpoints;
   /** Makes model and Trainer, afresh each time. */
   readonly makeTrainer: () => Promise<Trainer>;
-  /** Told where training goes on from. */
+  /** Told the name of the checkpoint from which training goes on. */
   readonly onBegin?: (checkpoint: string | null) => void;
   /** Gives back what the last Trainer held. */
   readonly onBehind: () => void;
@@ -136,15 +153,15 @@ export interface NodeTraining {
 
 /** Trains from the newest checkpoint of all nodes, and from a newer one where the others were faster. */
 export async function trainAsNode(training: NodeTraining): Promise<ResilientOutput> {
-  const { checkpoints, folder, makeTrainer, onBegin, onBehind, onRestart, signal } = training;
+  const { checkpoints, local, makeTrainer, onBegin, onBehind, onRestart, signal } = training;
   for (;;) {
-    const checkpoint = await fetchNewest(checkpoints, join(folder, "newest"));
+    const checkpoint = await fetchNewest(checkpoints, local.fetched);
     onBegin?.(checkpoint);
     try {
       return await resilientTrain({
         makeTrainer,
         onRestart,
-        resumeFromCheckpoint: checkpoint ?? false,
+        resumeFromCheckpoint: checkpoint === null ? false : local.pathOf(checkpoint),
         signal,
       });
     } catch (error) {

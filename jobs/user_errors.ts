@@ -3,14 +3,11 @@
  * @module
  */
 
-import { UsageError } from "./command.ts";
-
 /** Names of errors that say what is wrong with the request, not with the program. */
 const USER_ERRORS: ReadonlySet<string> = new Set([
   "TypeError",
   "RangeError",
   "SyntaxError",
-  "UsageError",
   "NoMatchingModuleError",
   "SafetensorsError",
   "JsonFileError",
@@ -29,11 +26,11 @@ const ENGINE_MESSAGE =
 
 /**
  * Whether an error was made on purpose, with a message for the user: `Cannot <action>: <what is required>`. A
- * permission that Deno was not given is the user's to give.
+ * permission that Deno was not given ("NotCapable") is the user's to give.
  */
 export function isUserError(error: unknown): error is Error {
   if (!(error instanceof Error)) return false;
-  if (error instanceof UsageError || error instanceof Deno.errors.NotCapable) return true;
+  if (error.name === "UsageError" || error.name === "NotCapable") return true;
   return /^Cannot [^]+?: /.test(error.message) && !ENGINE_MESSAGE.test(error.message) &&
     (USER_ERRORS.has(error.name) || error.name === "Error");
 }

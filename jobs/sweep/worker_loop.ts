@@ -3,7 +3,7 @@
  * @module
  */
 
-import { join } from "@std/path";
+import type { FolderStore } from "@peft/webgpu/io";
 import {
   type Broker,
   BrokerError,
@@ -12,8 +12,8 @@ import {
   type WorkQueue,
 } from "@peft/webgpu/distributed";
 import { NodeJobs } from "../nodes/node_jobs.ts";
-import { UsageError } from "../../jobs/usage_error.ts";
-import type { Base } from "./files.ts";
+import { UsageError } from "../usage_error.ts";
+import type { Base } from "../base.ts";
 import {
   leasesOf,
   placeOf,
@@ -26,7 +26,7 @@ import {
   type SweepRecord,
   SWEEPS,
   type TrialResult,
-} from "../../jobs/sweep/protocol.ts";
+} from "./protocol.ts";
 import { type JoinedSweep, runTrial, type TrialWorker } from "./trial.ts";
 
 /** Milliseconds between two looks at the list of sweeps. */
@@ -46,7 +46,10 @@ export interface WorkerFacts extends TrialWorker {
 export function judgeSweep(
   name: string,
   text: string,
-  { version, bases }: Pick<WorkerFacts, "version" | "bases">,
+  { version, bases }: {
+    readonly version: string;
+    readonly bases: readonly Pick<Base, "name" | "hash">[];
+  },
 ): { readonly record: SweepRecord | null; readonly refusal: string | null } {
   const action = `Cannot join the sweep "${name}"`;
   try {
@@ -84,12 +87,15 @@ interface Joined extends JoinedSweep {
   readonly queue: WorkQueue;
 }
 
+/** Name of the folder for a sweep's files. */
+const workOf = (name: string, { plan }: SweepRecord) => `${name}-${plan.slice(0, 12)}`;
+
 /** Settings of a loop. */
 export interface LoopOptions {
   /** The one sweep to take part in; null for all. */
   readonly sweep: string | null;
-  /** Folder for files of sweeps. */
-  readonly work: string;
+  /** Place for files of jobs. */
+  readonly work: FolderStore;
   /** Seconds without a job after which it ends; null for never. */
   readonly idleSeconds: number | null;
   readonly signal: AbortSignal;
@@ -125,8 +131,8 @@ class Worker {
     this.#looked = Date.now();
     for (const name of this.#texts.keys()) {
       if (entries.has(name)) continue;
-      const folder = this.#joined.get(name)?.folder;
-      if (folder) await Deno.remove(folder, { recursive: true }).catch(() => {}); // its data
+      const joined = this.#joined.get(name);
+      if (joined) await work.remove(workOf(name, joined.record)).catch(() => {}); // its data
       this.#forget(name);
     }
     for (const [name, { value }] of entries) {
@@ -141,7 +147,7 @@ class Worker {
       }
       const base = this.#worker.bases.find(({ hash }) => hash === record.base)!;
       const { queue, ...places } = await openPlaces(this.#broker, name, null);
-      const folder = join(work, `${name}-${record.plan.slice(0, 12)}`);
+      const folder = work.folder(workOf(name, record));
       this.#joined.set(name, { record, base, folder, queue, ackWaitMs: queue.ackWaitMs, ...places });
       this.#worker.say(`joined the sweep "${name}"`);
     }

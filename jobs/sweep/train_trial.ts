@@ -3,14 +3,14 @@
  * @module
  */
 
-import { getLastCheckpoint, PeftModel, type Tokenizer, type TrainerCallback } from "@peft/webgpu";
+import { getLastCheckpoint, PeftModel, type TrainerCallback } from "@peft/webgpu";
+import type { FolderStore } from "@peft/webgpu/io";
 import { type LogEntry, resilientTrain } from "@peft/webgpu/train";
-import { loadBase } from "../loading.ts";
-import { Attempts } from "../../jobs/finetune/attempts.ts";
-import { readTrainingRows } from "../../jobs/finetune/data.ts";
-import type { FinetuneValues } from "../../jobs/finetune/finetune_flags.ts";
-import { numbersOf } from "../training/run_reports.ts";
-import type { Curves } from "../../jobs/sweep/protocol.ts";
+import type { Base } from "../base.ts";
+import { Attempts, numbersOf } from "../finetune/attempts.ts";
+import { type OpenData, readTrainingRows } from "../finetune/data.ts";
+import type { FinetuneValues } from "../finetune/finetune_flags.ts";
+import type { Curves } from "./protocol.ts";
 
 /** Names of numbers that tell of time, and differ from run to run. */
 const isTime = (name: string) => /runtime|seconds|persecond/i.test(name);
@@ -38,7 +38,7 @@ function curvesOf(history: readonly LogEntry[]): Curves {
 /** A run that ended. */
 export interface Trained {
   /** Writes what was trained, as `finetune` does. */
-  save(folder: string): Promise<void>;
+  save(folder: FolderStore): Promise<void>;
   /** Frees the device's memory. */
   dispose(): void;
   readonly steps: number;
@@ -47,25 +47,29 @@ export interface Trained {
   readonly curves: Curves;
 }
 
-/**
- * Trains from the newest checkpoint of `values.output`.
- * @param modelName what files say of the base, in place of its path on this machine
- * @returns null where the work was ended before its end
- */
-export async function trainTrial(
-  values: FinetuneValues,
-  modelName: string,
-  tokenizer: Tokenizer,
-  callback: TrainerCallback,
-  signal: AbortSignal,
-): Promise<Trained | null> {
-  const attempts = new Attempts(values, tokenizer, await readTrainingRows(values), {
-    loadBase: () => loadBase(values),
-    callbacks: ({ base }) => {
-      base.config.nameOrPath = modelName;
-      return [callback];
+/** What a trial is trained with. */
+export interface TrialParts {
+  readonly base: Base;
+  /** What files say of the base, in place of its name on this machine. */
+  readonly modelName: string;
+  readonly openData: OpenData;
+  /** Where checkpoints lie. */
+  readonly folder: FolderStore;
+  readonly callbacks: readonly TrainerCallback[];
+  readonly signal: AbortSignal;
+}
+
+/** Trains from the newest checkpoint of a folder. @returns null where the work was ended before its end */
+export async function trainTrial(values: FinetuneValues, parts: TrialParts): Promise<Trained | null> {
+  const { base, modelName, openData, folder, callbacks, signal } = parts;
+  const tokenizer = await base.loadTokenizer();
+  const attempts = new Attempts(values, tokenizer, await readTrainingRows(values, openData), {
+    loadBase: () => base.loadModel(values),
+    callbacks: ({ base: { config } }) => {
+      config.nameOrPath = modelName;
+      return callbacks;
     },
-    isQuiet: true,
+    ...{ isQuiet: true, outputDir: folder },
   });
   let attempt = await attempts.make();
   let isFirst = true;
@@ -77,7 +81,7 @@ export async function trainTrial(
         isFirst = false;
         return attempt.trainer;
       },
-      resumeFromCheckpoint: await getLastCheckpoint(values.output) ?? false,
+      resumeFromCheckpoint: await getLastCheckpoint(folder) ?? false,
       signal,
     });
     if (aborted || signal.aborted) return null;
@@ -92,7 +96,7 @@ export async function trainTrial(
       curves.evalLoss = [...points, [globalStep, evalLoss]];
     }
     isKept = true;
-    const save = async (folder: string) => {
+    const save = async (folder: FolderStore) => {
       await model.savePretrained(folder);
       if (!(model instanceof PeftModel)) await tokenizer.savePretrained(folder);
     };

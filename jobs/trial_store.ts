@@ -3,20 +3,19 @@
  * @module
  */
 
-import { basename, join } from "@std/path";
-import { isSafeRelativePath } from "@peft/webgpu/io";
+import { type FolderStore, isSafeRelativePath } from "@peft/webgpu/io";
 import type { ObjectStore } from "@peft/webgpu/distributed";
+import { piecesOf, streamOf } from "./streams.ts";
 
 /** Written last and removed first: a checkpoint without it is none. */
 const MANIFEST = "manifest.json";
 const CHECKPOINT = /^checkpoint-(\d+)$/;
 
 /** Every file below a folder, by its path in it, those of `MANIFEST` last. */
-async function filesBelow(folder: string, prefix = ""): Promise<string[]> {
-  const found: string[] = [];
-  for await (const { name, isDirectory, isFile } of Deno.readDir(join(folder, prefix))) {
-    if (isDirectory) found.push(...await filesBelow(folder, `${prefix}${name}/`));
-    else if (isFile) found.push(`${prefix}${name}`);
+async function filesBelow(folder: FolderStore, prefix = ""): Promise<string[]> {
+  const found = (await folder.list()).map((name) => `${prefix}${name}`);
+  for (const name of await folder.folders()) {
+    found.push(...await filesBelow(folder.folder(name), `${prefix}${name}/`));
   }
   const isLast = (path: string) => Number(path.endsWith(MANIFEST));
   return found.sort((a, b) => isLast(a) - isLast(b) || (a < b ? -1 : 1));
@@ -39,12 +38,21 @@ export class TrialStore {
     return names.map((name) => name.slice(prefix.length));
   }
 
-  async #put(part: string, path: string, file: string): Promise<void> {
-    await this.#store.put(`${this.#prefix}${part}/${path}`, (await Deno.open(file)).readable);
+  /** Keeps files of a folder below `part`, in order. */
+  async #put(part: string, folder: FolderStore, paths: readonly string[], prefix = ""): Promise<void> {
+    for (const path of paths) {
+      const file = await folder.open(path);
+      if (file === undefined) throw new Error(`Cannot keep "${path}": a file is required, received none`);
+      try {
+        await this.#store.put(`${this.#prefix}${part}/${prefix}${path}`, streamOf(file));
+      } finally {
+        await file.close();
+      }
+    }
   }
 
   /** Fetches objects below `part` into a folder. */
-  async #fetch(part: string, paths: readonly string[], folder: string): Promise<void> {
+  async #fetch(part: string, paths: readonly string[], folder: FolderStore): Promise<void> {
     for (const path of paths) {
       if (!isSafeRelativePath(path)) {
         throw new RangeError(
@@ -52,9 +60,7 @@ export class TrialStore {
         );
       }
       const content = await this.#store.open(`${this.#prefix}${part}/${path}`);
-      if (content === null) continue; // removed meanwhile
-      await Deno.mkdir(join(folder, path, ".."), { recursive: true });
-      await Deno.writeFile(join(folder, path), content);
+      if (content !== null) await folder.write(path, piecesOf(content)); // else it was removed meanwhile
     }
   }
 
@@ -74,29 +80,25 @@ export class TrialStore {
   }
 
   /** Keeps what a folder has of checkpoints, and no others. */
-  async keepCheckpoints(folder: string): Promise<void> {
-    const here: string[] = [];
-    for await (const { name, isDirectory } of Deno.readDir(folder)) {
-      if (isDirectory && CHECKPOINT.test(name)) here.push(name);
-    }
+  async keepCheckpoints(folder: FolderStore): Promise<void> {
+    const here = (await folder.folders()).filter((name) => CHECKPOINT.test(name));
     const there = await this.#list("checkpoints");
     for (const name of here) {
       if (there.includes(`${name}/${MANIFEST}`)) continue;
-      for (const path of await filesBelow(join(folder, name))) {
-        await this.#put("checkpoints", `${name}/${path}`, join(folder, name, path));
-      }
+      const files = folder.folder(name);
+      await this.#put("checkpoints", files, await filesBelow(files), `${name}/`);
     }
     await this.#remove("checkpoints", there.filter((path) => !here.includes(path.split("/")[0])));
   }
 
-  /** Keeps one checkpoint and the newest before it, and no older ones: others may be reading that one. */
-  async keepCheckpoint(folder: string): Promise<void> {
-    const name = basename(folder);
+  /**
+   * Keeps one checkpoint and the newest before it, and no older ones: others may be reading that one.
+   * @param name such as `checkpoint-8`
+   */
+  async keepCheckpoint(name: string, files: FolderStore): Promise<void> {
     const there = await this.#list("checkpoints");
     if (!there.includes(`${name}/${MANIFEST}`)) {
-      for (const path of await filesBelow(folder)) {
-        await this.#put("checkpoints", `${name}/${path}`, join(folder, path));
-      }
+      await this.#put("checkpoints", files, await filesBelow(files), `${name}/`);
     }
     const [before = 0] = (await this.steps()).slice(-2);
     const isOlder = (path: string) => Number(CHECKPOINT.exec(path.split("/")[0])?.[1]) < before;
@@ -104,7 +106,7 @@ export class TrialStore {
   }
 
   /** Fetches the whole checkpoints into a folder. */
-  async fetchCheckpoints(folder: string): Promise<void> {
+  async fetchCheckpoints(folder: FolderStore): Promise<void> {
     const whole = new Set((await this.steps()).map((step) => `checkpoint-${step}`));
     const paths = (await this.#list("checkpoints")).filter((path) => whole.has(path.split("/")[0]));
     await this.#fetch("checkpoints", paths, folder);
@@ -115,15 +117,14 @@ export class TrialStore {
     await this.#remove("checkpoints", await this.#list("checkpoints"));
   }
 
-  /** Keeps the files at the top of a folder, which are what was trained. */
-  async keepTrained(folder: string): Promise<void> {
-    for (const path of await filesBelow(folder)) {
-      if (!CHECKPOINT.test(path.split("/")[0])) await this.#put("trained", path, join(folder, path));
-    }
+  /** Keeps the files of a folder, which are what was trained, but for checkpoints. */
+  async keepTrained(folder: FolderStore): Promise<void> {
+    const paths = (await filesBelow(folder)).filter((path) => !CHECKPOINT.test(path.split("/")[0]));
+    await this.#put("trained", folder, paths);
   }
 
   /** Fetches what was trained. */
-  async fetchTrained(folder: string): Promise<void> {
+  async fetchTrained(folder: FolderStore): Promise<void> {
     await this.#fetch("trained", await this.#list("trained"), folder);
   }
 

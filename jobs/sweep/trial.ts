@@ -3,7 +3,6 @@
  * @module
  */
 
-import { join } from "@std/path";
 import type { TrainerCallback } from "@peft/webgpu";
 import {
   BrokerError,
@@ -12,9 +11,10 @@ import {
   type Records,
   withPatience,
 } from "@peft/webgpu/distributed";
-import { loadTokenizer } from "../loading.ts";
 import { isUserError } from "../user_errors.ts";
-import { type Base, fetchData } from "./files.ts";
+import type { FolderStore } from "@peft/webgpu/io";
+import type { Base } from "../base.ts";
+import { fetchData } from "../data_files.ts";
 import {
   type Claim,
   claimKey,
@@ -25,11 +25,10 @@ import {
   type SweepRecord,
   type TrialJob,
   type TrialResult,
-} from "../../jobs/sweep/protocol.ts";
+} from "./protocol.ts";
 import { finite, type Trained, trainTrial } from "./train_trial.ts";
-import { checkTrial } from "../../jobs/finetune/trial_flags.ts";
-import { TrialStore } from "./trial_store.ts";
-import type { WorkerMetrics } from "./worker_metrics.ts";
+import { checkTrial } from "../finetune/trial_flags.ts";
+import { TrialStore } from "../trial_store.ts";
 
 /** Checkpoints of a trial, where its flags say nothing of them. */
 const CHECKPOINTS = 10;
@@ -50,16 +49,43 @@ export interface JoinedSweep {
   /** The base on this machine. */
   readonly base: Base;
   /** Folder for the sweep's files. */
-  readonly folder: string;
+  readonly folder: FolderStore;
   readonly ackWaitMs: number;
+}
+
+/** What a worker does now. */
+export interface RunningJob {
+  readonly kind: "node" | "trial";
+  /** Of the training or the sweep. */
+  readonly name: string;
+  /** Number of the trial; null for a node. */
+  readonly trial: number | null;
+  /** Shares of gradients that a node computed so far. */
+  computed(): number;
+}
+
+/** What counts a worker's jobs. */
+export interface JobCounts {
+  /** A job began. */
+  begin(): void;
+  /** It ended. */
+  end(outcome: "done" | "given back" | "error"): void;
+  /** An optimizer step was done. */
+  step(): void;
+  /** A checkpoint was kept. */
+  checkpoint(): void;
+  /** The broker failed. */
+  brokerError(failure: string): void;
 }
 
 /** The worker that runs a trial. */
 export interface TrialWorker {
   readonly name: string;
-  readonly metrics: WorkerMetrics;
+  readonly metrics: JobCounts;
   /** Prints a line. */
-  say(line: string): void;
+  readonly say: (line: string) => void;
+  /** Follows the training of a job. */
+  readonly watch?: (job: RunningJob) => TrainerCallback;
   /** Milliseconds to wait for a broker that is away with a result to be kept. */
   readonly patienceMs: number;
 }
@@ -128,7 +154,7 @@ function followers(
   sweep: JoinedSweep,
   job: TrialJob,
   { folder, objects, hold, worker, saveSteps }: {
-    readonly folder: string;
+    readonly folder: FolderStore;
     readonly objects: TrialStore;
     readonly hold: Hold;
     readonly worker: TrialWorker;
@@ -218,7 +244,8 @@ export async function runTrial(
   const step = (await objects.steps()).at(-1) ?? 0;
   const own = await claim(sweep, id, worker.name, step);
   const hold = new Hold(sweep, delivery, own, signal);
-  const folder = join(sweep.folder, `${worker.name}-trial-${job.trial}`);
+  const place = `${worker.name}-trial-${job.trial}`;
+  const folder = sweep.folder.folder(place);
   const result = (rest: Pick<TrialResult, "steps" | "metrics" | "error">): TrialResult => ({
     ...{ trial: job.trial, worker: worker.name, starts: own.starts, seconds: (Date.now() - began) / 1000 },
     ...rest,
@@ -238,20 +265,30 @@ export async function runTrial(
       await finish(result({ steps: step, metrics: {}, error }));
       return true;
     }
-    await Deno.remove(folder, { recursive: true }).catch(() => {});
-    await Deno.mkdir(folder, { recursive: true });
-    const data = await fetchData(sweep.store, sweep.record, join(sweep.folder, "data"));
+    await sweep.folder.remove(place);
+    const data = await fetchData(sweep.store, sweep.record, sweep.folder.folder("data"));
     await objects.fetchCheckpoints(folder);
-    const { values, problems } = checkTrial(job.given, { model: sweep.base.path, ...data, output: folder });
+    const { values, problems } = checkTrial(job.given, {
+      ...{ model: sweep.record.model, output: folder.name },
+      ...data.places,
+    });
     const saveSteps = values["save-steps"];
-    const callback = followers(sweep, job, { folder, objects, hold, worker, saveSteps });
+    const watched = worker.watch?.({
+      ...{ kind: "trial", name: sweep.record.name, trial: job.trial, computed: () => 0 },
+    });
+    const callbacks = [
+      followers(sweep, job, { folder, objects, hold, worker, saveSteps }),
+      ...watched ? [watched] : [],
+    ];
     let trained: Trained | null;
     try {
       if (problems.length > 0) throw new TypeError(`Cannot run the trial: ${problems.join("; ")}`);
       worker.say(`trial ${job.trial}: ${step === 0 ? "begins" : `goes on from step ${step}`}`);
       const kept = { ...values, "save-steps": NEVER };
-      const tokenizer = await loadTokenizer(values.model, values);
-      trained = await trainTrial(kept, sweep.record.model, tokenizer, callback, hold.signal);
+      trained = await trainTrial(kept, {
+        ...{ base: sweep.base, modelName: sweep.record.model, openData: data.open, folder },
+        ...{ callbacks, signal: hold.signal },
+      });
     } catch (error) {
       if (hold.signal.aborted || isOfThisMachine(error)) throw error;
       await finish(result({ steps: 0, metrics: {}, error: (error as Error).message.slice(0, 2000) }));
@@ -287,6 +324,6 @@ export async function runTrial(
     throw error;
   } finally {
     hold.end();
-    await Deno.remove(folder, { recursive: true }).catch(() => {});
+    await sweep.folder.remove(place).catch(() => {});
   }
 }
