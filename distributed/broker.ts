@@ -36,6 +36,11 @@ export interface WorkQueue {
 export interface ObjectStore {
   /** Keeps an object in place of one of the same name. @throws {BrokerError} "full" where there is no room */
   put(name: string, content: Uint8Array | ReadableStream<Uint8Array>): Promise<void>;
+  /**
+   * Keeps an object unless one of that name is there: of several that are stored at once, all readers see one, which stays.
+   * @returns whether it was kept @throws {BrokerError} "full" where there is no room
+   */
+  create(name: string, content: Uint8Array): Promise<boolean>;
   /** Its bytes' number; null where there is none. */
   size(name: string): Promise<number | null>;
   /** Its bytes, checked against the hash they were stored with; null where there is none. */

@@ -137,6 +137,8 @@ class JetStreamObjects implements ObjectStore {
   readonly #stream: string;
   /** What subjects of objects begin with; their encoded names follow. Source: NATS ADR-20 */
   readonly #metaSubject: string;
+  /** Objects whose `create` failed, and what tells each from those of others: it may be there all the same. */
+  readonly #unanswered = new Map<string, string>();
 
   constructor(store: NatsObjects, bucket: string, manager: JetStreamManager) {
     this.#store = store;
@@ -150,6 +152,31 @@ class JetStreamObjects implements ObjectStore {
       ? new Blob([content as Uint8Array<ArrayBuffer>]).stream()
       : content;
     await ask(`store "${name}"`, () => this.#store.put({ name: toName(name) }, stream), Infinity); // each chunk has its timeout
+  }
+
+  /** An object whose answer was lost is stored again: the client has removed its pieces. */
+  async create(name: string, content: Uint8Array): Promise<boolean> {
+    const token = this.#unanswered.get(name) ?? crypto.randomUUID();
+    this.#unanswered.delete(name);
+    const write = async (previousRevision: number) => {
+      const meta = { name: toName(name), metadata: { token } };
+      await this.#store.put(meta, ReadableStream.from([content]), { previousRevision });
+    };
+    try {
+      await write(0);
+      return true;
+    } catch (error) {
+      try {
+        if (codeOf(error) !== WRONG_LAST_SEQUENCE) throw error;
+        const there = await this.#store.info(toName(name));
+        if (there?.metadata?.token !== token) return false;
+        await write(there.revision);
+        return true;
+      } catch (cause) {
+        this.#unanswered.set(name, token);
+        throw brokerError(`store "${name}"`, cause);
+      }
+    }
   }
 
   async size(name: string): Promise<number | null> {

@@ -19,6 +19,7 @@ import {
 /** Where texts and bytes are kept by name. */
 interface Shelf {
   put(name: string, content: Uint8Array | ReadableStream<Uint8Array>): Promise<void>;
+  create(name: string, content: Uint8Array): Promise<boolean>;
   size(name: string): Promise<number | null>;
   open(name: string): Promise<ReadableStream<Uint8Array> | null>;
   list(): Promise<string[]>;
@@ -33,6 +34,11 @@ function memoryShelf(): Shelf {
   const kept = new Map<string, Uint8Array>();
   return {
     put: async (name, content) => void kept.set(name, await collect(content)),
+    create(name, content) {
+      const isFree = !kept.has(name);
+      if (isFree) kept.set(name, content.slice());
+      return Promise.resolve(isFree);
+    },
     size: (name) => Promise.resolve(kept.get(name)?.length ?? null),
     open(name) {
       const bytes = kept.get(name);
@@ -51,23 +57,36 @@ function folderShelf(folder: string): Shelf {
     if (error.code !== "ENOENT") throw error;
     return null;
   };
+  const put = async (name: string, content: Uint8Array | ReadableStream<Uint8Array>) => {
+    const { mkdir, open, rename } = await fs();
+    await mkdir(folder, { recursive: true });
+    const file = await open(`${fileOf(name)}.part`, "w");
+    try {
+      const pieces = content instanceof Uint8Array ? [content] : content;
+      for await (const piece of pieces) await file.writeFile(piece);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(`${fileOf(name)}.part`, fileOf(name));
+  };
+  const size = async (name: string) => {
+    const found = await (await fs()).stat(fileOf(name)).catch(unlessAbsent);
+    return found && found.size;
+  };
+  let lastCreated: Promise<unknown> = Promise.resolve();
   return {
-    async put(name, content) {
-      const { mkdir, open, rename } = await fs();
-      await mkdir(folder, { recursive: true });
-      const file = await open(`${fileOf(name)}.part`, "w");
-      try {
-        const pieces = content instanceof Uint8Array ? [content] : content;
-        for await (const piece of pieces) await file.writeFile(piece);
-        await file.sync();
-      } finally {
-        await file.close();
-      }
-      await rename(`${fileOf(name)}.part`, fileOf(name));
-    },
-    async size(name) {
-      const found = await (await fs()).stat(fileOf(name)).catch(unlessAbsent);
-      return found && found.size;
+    put,
+    size,
+    create(name, content) {
+      const write = async () => {
+        if (await size(name) !== null) return false;
+        await put(name, content);
+        return true;
+      };
+      const created = lastCreated.then(write, write); // one after another
+      lastCreated = created.catch(() => {});
+      return created;
     },
     async open(name) {
       const { open } = await fs();

@@ -82,6 +82,31 @@ withBrokers("an object is kept whole, replaced and removed", async (broker) => {
   assertEquals(await store.list(), ["a/c ü.txt"]);
 });
 
+withBrokers(
+  "of objects that are created at once under a name, the first stays until it is removed",
+  async (broker) => {
+    const store = await broker.objects("o");
+    const contents = Array.from({ length: 4 }, (_, i) => new Uint8Array(300_000).fill(i));
+    const others = await broker.objects("o"); // as another process has it open
+    const created = await Promise.all(
+      contents.map((content, i) => (i % 2 ? store : others).create("a/1", content)),
+    );
+    assertEquals(created.filter((isKept) => isKept).length, 1);
+    const [winner] = (await readObject(store, "a/1"))!;
+    assertEquals(created.indexOf(true), winner);
+    assertEquals(await readObject(store, "a/1"), contents[winner]);
+    assertEquals(await store.create("a/1", bytes("late")), false, "by the same process, too");
+    await store.remove("a/1");
+    assertEquals(await store.create("a/1", bytes("new")), true);
+    assertEquals(textOf(await readObject(store, "a/1")), "new");
+    await store.put("a/1", bytes("put"));
+    assertEquals([await store.create("a/1", bytes("x")), textOf(await readObject(store, "a/1"))], [
+      false,
+      "put",
+    ]);
+  },
+);
+
 withBrokers("a record is created once, and changed by one who knows its revision", async (broker) => {
   const records = await broker.records("r");
   assertEquals(await records.keys(), []);
