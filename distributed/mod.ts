@@ -30,6 +30,7 @@ export { Lease, LeaseTakenError } from "./lease.ts";
 export { LocalBroker } from "./local_broker.ts";
 export type { NatsOptions } from "./nats.ts";
 export {
+  ForgottenSharesError,
   SharedGradients,
   type SharedGradientsCounts,
   type SharedGradientsOptions,

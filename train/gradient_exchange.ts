@@ -6,6 +6,8 @@
  */
 
 import { empty, type Tensor, untracked } from "../autograd/mod.ts";
+import { type ComputedShare, type GradientCompression, SHARE_CODECS } from "./gradient_compression.ts";
+import { type ShareNumbers, sumShares } from "./gradient_share.ts";
 import type { BatchLoss } from "./objective.ts";
 import { randomStates, type TrainableModel, zeroGrad } from "./trainable_model.ts";
 
@@ -13,18 +15,21 @@ import { randomStates, type TrainableModel, zeroGrad } from "./trainable_model.t
 export interface GradientExchange {
   /** Shares that the batches of a step are cut into: `gradientAccumulationSteps` must be a multiple of it. */
   readonly shares: number;
+  /** How gradients travel; the same on all processes. Default "none". */
+  readonly compression?: GradientCompression;
   /**
    * All shares of a step.
    * @param step number of the optimizer step, from 1
    * @param shares numbers of the shares that have batches, ascending
-   * @param compute computes one of them on this process; the bytes are the same on every process with the same adapter
+   * @param compute computes one of them on this process; the bytes are the same on every process with the same adapter,
+   * and the same `previous`: with compression, this share of the step before, or null if that had no such share
    * @returns the bytes of each share, in the order of `shares`
    * @throws the signal's reason once it aborts
    */
   exchange(
     step: number,
     shares: readonly number[],
-    compute: (share: number) => Promise<Uint8Array<ArrayBuffer>>,
+    compute: (share: number, previous: ComputedShare | null) => Promise<ComputedShare>,
     signal?: AbortSignal,
   ): Promise<readonly Uint8Array[]>;
 }
@@ -37,77 +42,6 @@ export function cutIntoShares(count: number, total: number, shares: number): Map
     found.set(share, [...found.get(share) ?? [], place]);
   }
   return found;
-}
-
-/** What a share gives: its part of the loss, of the objective's sums, and of each parameter's gradient. */
-export interface ShareNumbers {
-  readonly loss: number;
-  readonly sums: Float32Array<ArrayBuffer>;
-  /** In the parameters' order; null for one that has no gradient. */
-  readonly gradients: readonly (Float32Array | null)[];
-}
-
-/** Bytes of a share: for each gradient a byte that says whether it is there, filled up to four; the loss, sums, gradients. */
-export function packShare({ loss, sums, gradients }: ShareNumbers): Uint8Array<ArrayBuffer> {
-  const there = gradients.map((gradient) => Number(gradient !== null));
-  const head = Math.ceil(there.length / 4) * 4;
-  const present = gradients.filter((gradient) => gradient !== null);
-  const count = 1 + sums.length + present.reduce((sum, { length }) => sum + length, 0);
-  const bytes = new Uint8Array(head + 4 * count);
-  bytes.set(there);
-  const numbers = new Float32Array(bytes.buffer, head);
-  numbers[0] = loss;
-  numbers.set(sums, 1);
-  let at = 1 + sums.length;
-  for (const gradient of present) {
-    numbers.set(gradient, at);
-    at += gradient.length;
-  }
-  return bytes;
-}
-
-/**
- * Reads a share. @param sizes elements of each parameter
- * @throws {TypeError} for bytes of another run
- */
-export function unpackShare(bytes: Uint8Array, sizes: readonly number[], sumCount: number): ShareNumbers {
-  const head = Math.ceil(sizes.length / 4) * 4;
-  const there = sizes.map((_, i) => bytes[i] === 1);
-  const count = 1 + sumCount + sizes.reduce((sum, size, i) => sum + (there[i] ? size : 0), 0);
-  const wanted = head + 4 * count;
-  if (bytes.length !== wanted || sizes.some((_, i) => bytes[i] > 1)) {
-    throw new TypeError(
-      `Cannot read a share of gradients: ${wanted} bytes for the parameters of this run are required, received ${bytes.length}`,
-    );
-  }
-  const numbers = new Float32Array(bytes.slice(head).buffer);
-  let at = 1 + sumCount;
-  const gradients = sizes.map((size, i) => there[i] ? numbers.subarray(at, at += size) : null);
-  return { loss: numbers[0], sums: numbers.subarray(1, 1 + sumCount), gradients };
-}
-
-/** Adds `more` to `sum`, each sum rounded to float32 as the device does it. */
-function addTo(sum: Float32Array, more: Float32Array): void {
-  for (let i = 0; i < sum.length; i++) sum[i] += more[i];
-}
-
-/** The sum of shares, in their order. */
-export function sumShares(shares: readonly ShareNumbers[]): ShareNumbers {
-  const [first, ...rest] = shares;
-  let { loss } = first;
-  const sums = first.sums.slice();
-  const gradients = first.gradients.map((gradient) => gradient && gradient.slice());
-  for (const share of rest) {
-    loss = Math.fround(loss + share.loss);
-    addTo(sums, share.sums);
-    share.gradients.forEach((gradient, i) => {
-      if (gradient === null) return;
-      const sum = gradients[i];
-      if (sum === null) gradients[i] = gradient.slice();
-      else addTo(sum, gradient);
-    });
-  }
-  return { loss, sums, gradients };
 }
 
 /** Reads what a process computed of a share. */
@@ -170,7 +104,9 @@ export async function exchangeGradients(
   const shares = cutIntoShares(count, total, exchange.shares);
   const randoms = randomStates(model).map((random) => ({ random, first: random.step }));
   const moveTo = (place: number) => randoms.forEach(({ random, first }) => random.step = first + place);
-  const computeShare = async (share: number) => {
+  const codec = SHARE_CODECS[exchange.compression ?? "none"];
+  const form = { sizes: parameters.map(({ size }) => size), sumCount };
+  const computeShare = async (share: number, previous: ComputedShare | null) => {
     const places = shares.get(share)!;
     moveTo(places[0]);
     zeroGrad(parameters);
@@ -178,12 +114,11 @@ export async function exchangeGradients(
     const numbers = await readShare(found, parameters);
     found.loss.dispose();
     found.sums?.dispose();
-    return packShare(numbers);
+    return codec.pack(numbers, previous, form);
   };
   try {
     const bytes = await exchange.exchange(step, [...shares.keys()], computeShare, signal);
-    const sizes = parameters.map(({ size }) => size);
-    const sum = sumShares(bytes.map((one) => unpackShare(one, sizes, sumCount)));
+    const sum = sumShares(bytes.map((one) => codec.unpack(one, form)));
     writeGradients(parameters, sum);
     moveTo(count);
     return sum;

@@ -68,6 +68,11 @@ export { type TrainingStateKeeper, trainingStateKeeper } from "../nn/mod.ts";
 export { evaluatePerplexity, type PerplexityOptions, type PerplexityOutput } from "./perplexity.ts";
 export { SampleCallback, type SampleOptions, type SampleTokenizer } from "./sample_callback.ts";
 export type { EvalOutput } from "./evaluate.ts";
+export {
+  type ComputedShare,
+  GRADIENT_COMPRESSIONS,
+  type GradientCompression,
+} from "./gradient_compression.ts";
 export type { GradientExchange } from "./gradient_exchange.ts";
 export { type BatchLoss, type CaptureInputs, MODEL_LOSS, type Objective } from "./objective.ts";
 export { withTokenMeasures } from "./token_measures.ts";

@@ -144,7 +144,8 @@ export class BegunTraining {
     const { store, alive } = places;
     this.checkpoints = new TrialStore(store, 0);
     this.gradients = new NodeGradients({
-      ...{ store, alive, holder, shares: record.nodes, patienceMs: Infinity },
+      ...{ store, alive, holder, shares: record.nodes, compression: record.compression },
+      patienceMs: Infinity,
       say: (line) => console.log(line),
     }, this.checkpoints);
     this.#timer = setInterval(() => void this.#look().catch(() => {}), LOOK_MS); // a broker that is away is asked again
@@ -161,8 +162,8 @@ export class BegunTraining {
     const data = await findData("data", values.data);
     const files = data.map(({ path, files }) => ({ path, files }));
     const given = givenOf(values);
-    const { nodes } = values;
-    const plan = hashOf({ base: base.hash, files, given, nodes });
+    const { nodes, "gradient-compression": compression } = values;
+    const plan = hashOf({ base: base.hash, files, given, nodes, compression });
     const holder = workerName();
     const broker = await openBroker("finetune", values, `finetune ${name}`);
     let lease: Lease | null = null;
@@ -188,6 +189,7 @@ export class BegunTraining {
           base: base.hash,
           plan,
           nodes,
+          compression,
           data: files,
           given,
         },

@@ -3,7 +3,8 @@
  * @module
  */
 
-import { flag, integer, number, text } from "../../options/rules.ts";
+import { GRADIENT_COMPRESSIONS, type GradientCompression } from "@peft/webgpu/train";
+import { choice, flag, integer, number, text } from "../../options/rules.ts";
 import { BROKER_FLAGS, type BrokerValues } from "../broker_flags.ts";
 import { UsageError } from "../usage_error.ts";
 
@@ -26,6 +27,12 @@ export const NODE_FLAGS = {
     default: 60,
     help: "With --nodes: seconds of silence after which another process computes what a node did",
   },
+  "gradient-compression": {
+    rule: choice(...GRADIENT_COMPRESSIONS),
+    default: "none",
+    help:
+      "With --nodes: how gradients travel, as float32 or rounded to float16 with error feedback, which is half as much to read",
+  },
   discard: {
     rule: flag,
     needs: "queue",
@@ -38,6 +45,7 @@ export interface NodeValues extends BrokerValues {
   readonly nodes: number;
   readonly "run-name": string | undefined;
   readonly "ack-wait": number;
+  readonly "gradient-compression": GradientCompression;
   readonly discard: boolean;
 }
 
@@ -55,6 +63,10 @@ export function checkNodeFlags(
   }
   if (nodes === 1 && queue !== undefined) {
     refuse("--nodes must be at least 2 with --queue, received 1");
+  }
+  const compression = values["gradient-compression"];
+  if (nodes === 1 && compression !== "none") {
+    refuse(`--gradient-compression must be none without --nodes, received ${compression}`);
   }
   if (nodes === 1) return;
   if (resume && discard) refuse("--resume and --discard exclude each other");

@@ -6,6 +6,7 @@
 import { getLastCheckpoint, type Trainer, type TrainerCallback } from "@peft/webgpu";
 import {
   BrokerError,
+  ForgottenSharesError,
   SharedGradients,
   type SharedGradientsOptions,
   withPatience,
@@ -57,6 +58,10 @@ export class NodeGradients extends SharedGradients {
         try {
           return await super.exchange(step, shares, compute, both);
         } catch (error) {
+          if (error instanceof ForgottenSharesError) {
+            await withPatience(look, { patienceMs: Infinity, signal });
+            both.throwIfAborted();
+          }
           if (!(error instanceof BrokerError) || error.failure !== "full" || both.aborted) throw error;
           if (!wasTold) this.#say(`step ${step} waits for room: ${error.message}`);
           wasTold = true;

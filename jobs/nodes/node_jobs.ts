@@ -162,7 +162,8 @@ export class NodeJobs {
     const folder = this.#options.work.folder(place);
     const checkpoints = new TrialStore(store, 0);
     const gradients = new NodeGradients({
-      ...{ store, alive, holder: name, shares: record.nodes, patienceMs: Infinity, say },
+      ...{ store, alive, holder: name, shares: record.nodes, compression: record.compression },
+      ...{ patienceMs: Infinity, say },
     }, checkpoints);
     try {
       say(`training "${record.name}": this worker is a node`);

@@ -5,10 +5,11 @@
 
 import * as v from "valibot";
 import type { Broker, ObjectStore, Records, WorkQueue } from "@peft/webgpu/distributed";
+import { GRADIENT_COMPRESSIONS } from "@peft/webgpu/train";
 import { DataEntry, reader, Sha256, Text } from "../forms.ts";
 
 /** Grows when these forms change; workers of another one refuse. */
-export const PROTOCOL = 1;
+export const PROTOCOL = 2;
 /** Records with an entry for each training of a broker. */
 export const TRAININGS = "trainings";
 
@@ -30,6 +31,8 @@ const TrainingRecordForm = v.strictObject({
   plan: Sha256,
   /** Shares of a step. */
   nodes: v.pipe(v.number(), v.integer(), v.minValue(2), v.maxValue(1024)),
+  /** How gradients travel. */
+  compression: v.picklist(GRADIENT_COMPRESSIONS),
   data: v.array(DataEntry),
   /** Flags of `finetune` that say what is trained. */
   given: v.record(Text, v.union([v.string(), v.number(), v.boolean()])),

@@ -47,13 +47,13 @@ class SlowGradients extends SharedGradients {
   slowMs = 0;
 
   override exchange(...[step, shares, compute, signal]: Parameters<SharedGradients["exchange"]>) {
-    const slow: typeof compute = async (share) => {
-      const [bytes] = await Promise.all([
-        compute(share),
+    const slow: typeof compute = async (share, previous) => {
+      const [computed] = await Promise.all([
+        compute(share, previous),
         new Promise((resolve) => setTimeout(resolve, this.slowMs)),
       ]);
       console.log(`step ${step} share ${share}`);
-      return bytes;
+      return computed;
     };
     return super.exchange(step, shares, slow, signal);
   }

@@ -4,11 +4,12 @@
  * @module
  */
 
+import { Buffer } from "node:buffer";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { VERSION } from "@peft/webgpu";
 import { JetStreamBroker, Lease } from "@peft/webgpu/distributed";
 import { judgeTraining } from "../../jobs/nodes/node_jobs.ts";
-import { aliveOf, placeOf, readTraining, TRAININGS } from "../../jobs/nodes/protocol.ts";
+import { aliveOf, placeOf, PROTOCOL, readTraining, TRAININGS } from "../../jobs/nodes/protocol.ts";
 import { findBase } from "../../cli/sweep/files.ts";
 import { TrialStore } from "../../jobs/trial_store.ts";
 import { isUserError } from "../../jobs/user_errors.ts";
@@ -93,6 +94,46 @@ Deno.test({
 });
 
 Deno.test({
+  name:
+    "NATS: with gradients as float16, a training of which a worker and the beginner are killed is the undisturbed one, to the bit",
+  ignore: NATS_SERVER === null,
+  fn: () =>
+    inFolder(async (folder) => {
+      const { model, args } = await writeTinyTraining(folder, 60);
+      await using server = await NatsServer.start();
+      const flags = ["--nodes", "2", "--queue", server.url, "--ack-wait", "2"];
+      const compressed = [...args, ...flags, "--gradient-compression", "float16"];
+      await runFinetune(...compressed, "--output", `${folder}/alone`); // both shares, since no worker is there
+      await runFinetune(...args, "--accumulation", "2", "--output", `${folder}/float32`);
+      const expected = await adapterOf(`${folder}/alone`);
+      assert(Buffer.compare(expected, await adapterOf(`${folder}/float32`)) !== 0);
+
+      const finetune = [...compressed, "--output", `${folder}/nodes`];
+      const worker = new WorkerProcess("--queue", server.url, "--allow-model", model);
+      const beginner = new FinetuneProcess(...finetune);
+      const broker = await JetStreamBroker.connect({ url: server.url });
+      await until("the worker is a node", () => /this worker is a node/.test(worker.text));
+      const store = await broker.objects(placeOf("nodes"), { mustExist: true });
+      const stepOf = async () => (await new TrialStore(store, 0).steps()).at(-1) ?? 0;
+      await until("there is a checkpoint", async () => await stepOf() >= 4);
+      assertEquals((await worker.end("SIGKILL")).signal, "SIGKILL");
+      const atKill = await stepOf();
+      await until("the beginner does both shares", async () => await stepOf() >= atKill + 4);
+      assertEquals((await beginner.end("SIGKILL")).signal, "SIGKILL", beginner.text);
+      assertMatch(beginner.text, /is computed here too/);
+      assertMatch(
+        await refused(...args, ...flags, "--output", `${folder}/nodes`, "--resume"),
+        /an unfinished training with other settings, other data or another base/,
+      );
+      const { steps } = await runFinetune(...finetune, "--resume");
+      assertEquals(steps, 60);
+      assertEquals(await adapterOf(`${folder}/nodes`), expected);
+      assertEquals(await leftOf(broker, "nodes"), []);
+      await broker.close();
+    }),
+});
+
+Deno.test({
   name: "NATS: a training on several machines that cannot be is refused, and others are unharmed",
   ignore: NATS_SERVER === null,
   fn: () =>
@@ -116,6 +157,14 @@ Deno.test({
         /--run-name must be 1 to 48 .* received "a b"$/,
       );
       assertMatch(await refused(...two, ...absent, "--resume", "--discard"), /exclude each other/);
+      assertMatch(
+        await refused(...base, "--gradient-compression", "float16"),
+        /--gradient-compression must be none without --nodes, received float16$/,
+      );
+      assertMatch(
+        await refused(...two, ...absent, "--gradient-compression", "int8"),
+        /--gradient-compression .*"none" or "float16".*received "int8"/,
+      );
       assertMatch(
         await refused(...two, ...absent, "--training-options", '{"gradient_accumulation_steps": 3}'),
         /cannot set gradientAccumulationSteps with --nodes: give --accumulation$/,
@@ -158,7 +207,7 @@ Deno.test({
           base: hash,
           plan: hash,
         },
-        ...{ nodes: 2, data: [], given: {} },
+        ...{ nodes: 2, compression: "none", data: [], given: {} },
       };
       await trainings.put("mine", JSON.stringify(record));
       assertMatch(
@@ -174,7 +223,7 @@ Deno.test({
         refusal(record),
         /^Cannot join the training "mine": @peft\/webgpu 0\.0\.1 \(protocol 1\), with which it was begun, is required, received/,
       );
-      const now = { ...record, version: VERSION };
+      const now = { ...record, protocol: PROTOCOL, version: VERSION };
       assert("record" in judge(now));
       assertMatch(
         refusal(now, [{ ...bases[0], hash: "0".repeat(64) }]),

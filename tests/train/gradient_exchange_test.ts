@@ -6,7 +6,8 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { getPeftModel, LoraConfig, SFTTrainer, Trainer } from "@peft/webgpu";
 import type { GradientExchange } from "@peft/webgpu/train";
-import { cutIntoShares, packShare, sumShares, unpackShare } from "../../train/gradient_exchange.ts";
+import { cutIntoShares } from "../../train/gradient_exchange.ts";
+import { packShare, sumShares, unpackShare } from "../../train/gradient_share.ts";
 import { ownDevice } from "../reference/fixtures.ts";
 import { countingData, tinyModel, trainedWeightsOf } from "./tiny_run.ts";
 
@@ -24,7 +25,9 @@ function exchanges(count: number, isAway: (trainer: number, step: number) => boo
       for (const share of shares) {
         // the next one takes the share of a trainer that is away
         const owner = isAway(share, step) ? (share + 1) % count : share;
-        if (owner === own && !isAway(own, step)) slot(step, share).resolve(await compute(share));
+        if (owner === own && !isAway(own, step)) {
+          slot(step, share).resolve((await compute(share, null)).bytes);
+        }
       }
       return await Promise.all(shares.map((share) => slot(step, share).promise));
     },
@@ -148,7 +151,7 @@ Deno.test("a signal that ends a wait leaves weights, gradients and random number
   const waits: GradientExchange = {
     shares: 2,
     async exchange(_step, _shares, compute, signal) {
-      await compute(0);
+      await compute(0, null);
       controller.abort();
       throw signal!.reason;
     },
@@ -193,7 +196,7 @@ Deno.test("shares are cut in order, packed without loss, and summed as float32 i
     gradients: [values && Float32Array.from(values), null, Float32Array.of(NaN)],
   });
   const shares = [numbers(0.1, null), numbers(0.2, [1, 2 ** -24]), numbers(0.3, [2 ** -24, 1])];
-  const read = shares.map((share) => unpackShare(packShare(share), [2, 5, 1], 2));
+  const read = shares.map((share) => unpackShare(packShare(share), { sizes: [2, 5, 1], sumCount: 2 }));
   assertEquals(read.map(({ gradients }) => gradients), shares.map(({ gradients }) => gradients));
   const sum = sumShares(read);
   assertEquals(sum.gradients, [Float32Array.of(1, 1), null, Float32Array.of(NaN)]);
