@@ -111,7 +111,19 @@ export interface Broker {
   close(): Promise<void>;
 }
 
-/** All bytes of an object; null where there is none. @throws {RangeError} where it has more than `maxBytes` */
+/**
+ * All bytes of an object; null where there is none.
+ *
+ * @example
+ * ```ts
+ * import { LocalBroker, readObject } from "@peft/webgpu/distributed";
+ *
+ * const store = await new LocalBroker().objects("files");
+ * await store.put("a", new Uint8Array([1, 2, 3]));
+ * console.log(await readObject(store, "a")); // Uint8Array [ 1, 2, 3 ]
+ * ```
+ * @throws {RangeError} where it has more than `maxBytes`
+ */
 export async function readObject(
   store: ObjectStore,
   name: string,
@@ -131,7 +143,16 @@ export async function readObject(
 /** Requests to a broker that are under way at once: enough to hide the way to it, too few to flood it. */
 const AT_ONCE = 64;
 
-/** Does something for each item, many at once, in order of the items. */
+/**
+ * Does something for each item, many at once, in order of the items.
+ *
+ * @example
+ * ```ts
+ * import { forEachAtOnce } from "@peft/webgpu/distributed";
+ *
+ * console.log(await forEachAtOnce([1, 2, 3], (n) => Promise.resolve(n * n))); // [ 1, 4, 9 ]
+ * ```
+ */
 export async function forEachAtOnce<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<R[]> {
   const results: R[] = [];
   for (let at = 0; at < items.length; at += AT_ONCE) {
@@ -140,7 +161,18 @@ export async function forEachAtOnce<T, R>(items: readonly T[], work: (item: T) =
   return results;
 }
 
-/** Every record whose key is wanted. */
+/**
+ * Every record whose key is wanted.
+ *
+ * @example
+ * ```ts
+ * import { LocalBroker, readRecords } from "@peft/webgpu/distributed";
+ *
+ * const records = await new LocalBroker().records("results");
+ * await records.put("trial-1", "0.25");
+ * console.log((await readRecords(records)).get("trial-1")?.value); // 0.25
+ * ```
+ */
 export async function readRecords(
   records: Records,
   isWanted: (key: string) => boolean = () => true,
@@ -150,7 +182,17 @@ export async function readRecords(
   return new Map(found.filter((entry): entry is [string, BrokerRecord] => entry[1] !== null));
 }
 
-/** Checks a name of queues, stores and records. @throws {RangeError} */
+/**
+ * Checks a name of queues, stores and records.
+ *
+ * @example
+ * ```ts
+ * import { checkName } from "@peft/webgpu/distributed";
+ *
+ * console.log(checkName("begin a sweep", "pirate_1")); // pirate_1
+ * ```
+ * @throws {RangeError}
+ */
 export function checkName(action: string, name: string): string {
   if (/^[A-Za-z0-9_-]{1,64}$/.test(name)) return name;
   throw new RangeError(

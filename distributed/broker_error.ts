@@ -22,6 +22,15 @@ export class BrokerError extends Error {
 
 /**
  * Does something with a broker, again and again while none can be reached: it may be restarting.
+ *
+ * @example
+ * ```ts
+ * import { LocalBroker, withPatience } from "@peft/webgpu/distributed";
+ *
+ * const records = await new LocalBroker().records("results");
+ * const keys = await withPatience(() => records.keys(), { patienceMs: 10_000 }); // a broker that restarts is waited for
+ * console.log(keys); // []
+ * ```
  * @param patienceMs how long it goes on trying, in milliseconds
  * @param onWait told of the first failure, with what it was
  * @throws {BrokerError} the last one, when patience is over or `signal` aborts; any other error at once

@@ -34,7 +34,19 @@ function readHolding(value: string | undefined): Holding {
   }
 }
 
-/** A lease that this process holds. */
+/**
+ * A lease that this process holds.
+ *
+ * @example
+ * ```ts
+ * import { Lease, LocalBroker } from "@peft/webgpu/distributed";
+ *
+ * const records = await new LocalBroker().records("leases", { ttlSeconds: 10 });
+ * const lease = await Lease.take(records, "trial-1", "this process");
+ * console.log(lease.lost.aborted); // false
+ * await lease.release();
+ * ```
+ */
 export class Lease {
   readonly #records: Records;
   readonly #key: string;

@@ -235,7 +235,21 @@ class LocalRecords implements Records {
   }
 }
 
-/** A broker in this process. */
+/**
+ * A broker in this process.
+ *
+ * @example
+ * ```ts
+ * import { LocalBroker } from "@peft/webgpu/distributed";
+ *
+ * const broker = new LocalBroker();
+ * const queue = await broker.queue("jobs");
+ * await queue.add("job-1", new TextEncoder().encode("train"));
+ * const job = await queue.take(1000);
+ * console.log(job?.id); // job-1
+ * await job?.ack();
+ * ```
+ */
 export class LocalBroker implements Broker {
   /** What messages call it. */
   readonly name = "this process";

@@ -68,6 +68,14 @@ export async function whoAmI(options: AccountOptions = {}): Promise<Account> {
  * Keeps a token where Python's huggingface_hub does (HF_TOKEN_PATH, or `token` in HF_HOME), once the hub has said whose
  * it is. Only the user may read the file.
  *
+ * @example
+ * ```ts ignore
+ * import { login } from "@peft/webgpu/hub";
+ *
+ * const { name, path } = await login("hf_…");
+ * console.log(`${name}: the token is in ${path}`);
+ * ```
+ *
  * @returns whose token it is, and the file.
  * @throws as {@linkcode whoAmI}; nothing is kept then.
  */
@@ -88,6 +96,14 @@ export async function login(
 
 /**
  * Removes the token that {@linkcode login} keeps.
+ *
+ * @example
+ * ```ts ignore
+ * import { logout } from "@peft/webgpu/hub";
+ *
+ * const { removed, path } = await logout();
+ * if (removed) console.log(`${path} is removed`);
+ * ```
  *
  * @returns whether there was one, and whether HF_TOKEN still gives one.
  */

@@ -93,6 +93,14 @@ export async function listCachedModels(cacheDir?: string): Promise<CachedModel[]
 /**
  * Removes a model from the cache, with every revision.
  *
+ * @example
+ * ```ts ignore
+ * import { deleteCachedModel, listCachedModels } from "@peft/webgpu/hub";
+ *
+ * for (const { id } of await listCachedModels()) console.log(id);
+ * console.log(`${await deleteCachedModel("gpt2")} bytes are free again`);
+ * ```
+ *
  * @returns the bytes that it had.
  * @throws {TypeError} for what is no hub id; {Error} where the cache has no such model.
  */

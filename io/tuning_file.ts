@@ -57,6 +57,16 @@ export async function tuningPath(adapterName: string): Promise<string> {
 /**
  * The kept results for an adapter, as text for `loadTuning`; null where there are none or they cannot be read (with a
  * warning, since the fixed tables serve as well).
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { loadTuning, readTuning } from "@peft/webgpu/tuning";
+ *
+ * const device = await initDevice();
+ * const text = await readTuning(device.adapterName);
+ * if (text !== null) loadTuning(device, text);
+ * ```
  * @param path another place than `tuningPath(adapterName)`
  */
 export async function readTuning(adapterName: string, path?: string): Promise<string | null> {

@@ -20,7 +20,21 @@ export interface ShelvedAdapter {
   readonly name: string;
 }
 
-/** The adapters over one base model. */
+/**
+ * The adapters over one base model.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@peft/webgpu";
+ * import { AdapterShelf } from "@peft/webgpu/serve";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * await getPeftModel(base, new LoraConfig({ targetModules: ["c_attn"] })).savePretrained("out/pirate");
+ * const shelf = new AdapterShelf(await AutoModelForCausalLM.fromPretrained("examples/demo/model"));
+ * await shelf.add("pirate", "out/pirate");
+ * console.log(shelf.all.map(({ id }) => id)); // [ "pirate" ]
+ * ```
+ */
 export class AdapterShelf {
   readonly #base: CausalLM;
   readonly #adapters = new Map<string, ShelvedAdapter>();

@@ -31,7 +31,17 @@ export interface ErrorBody {
   };
 }
 
-/** A request that cannot be answered, and what its client is told. */
+/**
+ * A request that cannot be answered, and what its client is told.
+ *
+ * @example
+ * ```ts
+ * import { ApiError } from "@peft/webgpu/serve";
+ *
+ * const error = new ApiError(404, 'the model "gpt-9" does not exist', "model_not_found", "model");
+ * console.log(error.status, error.message);
+ * ```
+ */
 export class ApiError extends Error {
   /** Always "ApiError". */
   override readonly name = "ApiError";

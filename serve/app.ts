@@ -74,6 +74,24 @@ function shownSource(source: string): string {
 
 /**
  * The handler of a server: `app.fetch(request)` answers.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, AutoTokenizer } from "@peft/webgpu";
+ * import { createApp, Engine } from "@peft/webgpu/serve";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const engine = new Engine(model, tokenizer, "demo", {
+ *   ...{ maxRows: 8, maxWaiting: 64, maxNewTokens: 512, maxChoices: 8 },
+ * });
+ * const app = createApp(engine, {
+ *   ...{ apiKey: null, maxBodyBytes: 1_000_000, timeoutMs: 60_000, allowOrigin: null },
+ *   adapterSource: (path) => path,
+ *   onLost: (error) => console.error(error.message),
+ * });
+ * Deno.serve({ port: 8080 }, app.fetch);
+ * ```
  * @param engine the model; `dispose()` it after the server
  */
 export function createApp(engine: Engine, options: AppOptions): App {

@@ -44,7 +44,24 @@ const LONG_CHARACTERS = 8;
 /** How many tokens more the start of a text may have, cut off within a word, than it has in the whole text. */
 const CUT_TOKENS = 64;
 
-/** A model, its tokenizer and its adapters, as requests see them. */
+/**
+ * A model, its tokenizer and its adapters, as requests see them.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, AutoTokenizer } from "@peft/webgpu";
+ * import { Engine } from "@peft/webgpu/serve";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const engine = new Engine(model, tokenizer, "demo", {
+ *   ...{ maxRows: 8, maxWaiting: 64, maxNewTokens: 512, maxChoices: 8 },
+ * });
+ * const [answer] = engine.complete({ model: "demo", prompt: "Once upon", max_tokens: 4 });
+ * for await (const { id } of answer.request) console.log(tokenizer.decode([id]));
+ * engine.dispose();
+ * ```
+ */
 export class Engine {
   /** The id that requests name the base by. */
   readonly modelId: string;

@@ -248,6 +248,17 @@ async function choose<Choice>(
  * checked against the fixed table's before it is timed. Keep the picks with `saveTuning`. A variant may round
  * differently from another, so runs before and after tuning agree to rounding, not bit for bit; with the same picks
  * they do. Call it before training or generating, not in between.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM } from "@peft/webgpu";
+ * import { saveTuning, tuneKernels, writeTuning } from "@peft/webgpu/tuning";
+ *
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const { device } = model;
+ * await tuneKernels(device, { model });
+ * await writeTuning(device.adapterName, saveTuning(device));
+ * ```
  * @returns what was measured, one result for each class
  */
 export async function tuneKernels(device: Device, options: TuneOptions = {}): Promise<TuningResult[]> {

@@ -30,6 +30,17 @@ export interface DocumentsOptions {
 
 /**
  * The documents of `rows` rows.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { documentsOf, Tensor } from "@peft/webgpu/tensor";
+ *
+ * await initDevice();
+ * const sequenceIds = Tensor.from([[0, 0, 1, 1, 1]], { dtype: "int32" }); // two documents in a row
+ * const documents = documentsOf(sequenceIds, { by: "sequences", rows: 1 });
+ * console.log(Object.keys(documents));
+ * ```
  * @param ids int32 [B, T], or [1, T] for all rows
  * @throws {TypeError} if a shape or dtype does not fit
  * @throws {RangeError} if a driver's loops are shorter than a row

@@ -34,6 +34,20 @@ export interface SwitchEvents {
 /**
  * The switch of one model's adapters. They are off while `disableAdapterLayers()` holds or any `disableAdapter()` runs,
  * however many overlap; what trained before trains again once none does.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@peft/webgpu";
+ * import { Tuner } from "@peft/webgpu/peft";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, new LoraConfig({ targetModules: ["c_attn"] }));
+ * if (model.base_model instanceof Tuner) {
+ *   const { state } = model.base_model;
+ *   model.disableAdapterLayers();
+ *   console.log(state.disabled); // true
+ * }
+ * ```
  */
 export class AdapterSwitch {
   readonly #state: AdapterState;

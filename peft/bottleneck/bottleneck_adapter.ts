@@ -22,7 +22,19 @@ const leakyRelu = (x: Tensor): Tensor => subtract(relu(x), scale(relu(negate(x))
 
 const functions: Readonly<Record<string, (x: Tensor) => Tensor>> = { ...activations, leakyrelu: leakyRelu };
 
-/** The parameters of one adapter. Properties carry AdapterHub's names. */
+/**
+ * The parameters of one adapter. Properties carry AdapterHub's names.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, BottleneckConfig, getPeftModel } from "@peft/webgpu";
+ * import { BottleneckAdapter } from "@peft/webgpu/peft";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, BottleneckConfig.named("seq_bn"));
+ * for (const [, module] of model.namedModules()) if (module instanceof BottleneckAdapter) console.log(module.adapter_up.weight.shape);
+ * ```
+ */
 export class BottleneckAdapter extends Module {
   /** On the input, [C]; null without `lnBefore`. The same module as `adapter_down.0` then. */
   adapter_norm_before: LayerNorm | null;

@@ -64,7 +64,19 @@ const SHOWN: { readonly [Name in keyof Settings]?: (value: Settings[Name]) => un
   observer: (observer) => observer !== null,
 };
 
-/** What the adapters of one model share: which are active, merged, or switched off. */
+/**
+ * What the adapters of one model share: which are active, merged, or switched off.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@peft/webgpu";
+ * import { Tuner } from "@peft/webgpu/peft";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, new LoraConfig({ targetModules: ["c_attn"] }));
+ * if (model.base_model instanceof Tuner) console.log(model.base_model.state.active); // [ "default" ]
+ * ```
+ */
 export class AdapterState {
   /** Names of the adapters that act, in order. */
   declare active: readonly string[];

@@ -6,7 +6,19 @@
 import { noteSetting } from "../../autograd/settings.ts";
 import type { AdapterState } from "./adapter_state.ts";
 
-/** Scaling by adapter; `get` is the one in use. */
+/**
+ * Scaling by adapter; `get` is the one in use.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@peft/webgpu";
+ * import { LoraLayer } from "@peft/webgpu/peft";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, new LoraConfig({ targetModules: ["c_attn"] }));
+ * for (const [, module] of model.namedModules()) if (module instanceof LoraLayer) console.log(module.scaling.get("default")); // 1
+ * ```
+ */
 export class LoraScaling extends Map<string, number> {
   readonly #initial = new Map<string, number>();
   readonly #state: Pick<AdapterState, "rescales"> | null;

@@ -14,7 +14,19 @@ import { TrainableTokensLayer } from "./trainable_tokens_layer.ts";
 /** Ids of the input embedding, or of modules by the ends of their names. */
 export type TokenIndices = readonly number[] | Readonly<Record<string, readonly number[]>>;
 
-/** Replaces an embedding, or its tied head; as in `peft`, the layer is one level below. */
+/**
+ * Replaces an embedding, or its tied head; as in `peft`, the layer is one level below.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@peft/webgpu";
+ * import { TokenAdapter } from "@peft/webgpu/peft";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, new LoraConfig({ targetModules: ["c_attn"], trainableTokenIndices: [5, 6] }));
+ * for (const [path, module] of model.namedModules()) if (module instanceof TokenAdapter) console.log(path);
+ * ```
+ */
 export class TokenAdapter extends Module {
   /** The layer with trained rows; the base's own module once the last adapter is gone. */
   token_adapter: TrainableTokensLayer | Embedding | Linear;

@@ -22,7 +22,19 @@ export interface LstmOptions {
 const PARTS = ["weight_ih", "weight_hh", "bias_ih", "bias_hh"] as const;
 const DIRECTIONS = ["", "_reverse"] as const;
 
-/** x [T, inputSize] -> [T, 2 hiddenSize]: the states of both directions. */
+/**
+ * x [T, inputSize] -> [T, 2 hiddenSize]: the states of both directions.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, PromptEncoderConfig } from "@peft/webgpu";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const config = new PromptEncoderConfig({ numVirtualTokens: 4, encoderReparameterizationType: "LSTM" });
+ * const lstm = getPeftModel(base, config).prompt_encoder?.get("default")?.lstm_head;
+ * console.log([...lstm!.namedParameters()].map(([name]) => name));
+ * ```
+ */
 export class BidirectionalLstm extends Module {
   /** Between layers while training. */
   readonly dropout: Dropout;

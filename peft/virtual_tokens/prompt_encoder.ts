@@ -8,7 +8,18 @@ import { noGrad, relu, tanh, type Tensor } from "../../autograd/mod.ts";
 import type { BidirectionalLstm } from "./lstm.ts";
 import { Embedding, type Initializer, Linear, Module, type Parameter } from "../../nn/mod.ts";
 
-/** Virtual tokens as a table, with or without a network after it. */
+/**
+ * Virtual tokens as a table, with or without a network after it.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, PromptTuningConfig } from "@peft/webgpu";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, new PromptTuningConfig({ numVirtualTokens: 4 }));
+ * console.log(model.prompt_encoder?.get("default")?.embedding.weight.shape); // [ 4, 128 ]
+ * ```
+ */
 export class VirtualTokenEncoder extends Module {
   /** One row per virtual token. */
   embedding: Embedding;

@@ -15,6 +15,7 @@ const SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct";
 /** Folders whose comments have examples. */
 const FOLDERS = [
   "autograd",
+  "distributed",
   "entries",
   "gpu",
   "io",

@@ -8,7 +8,19 @@ import type { Optimizer, OptimizerGroup, OptimizerStateDict, StepOptions } from 
 /** What keeps state and does steps: a `DeviceOptimizer`. */
 type DeviceSteps = Omit<Optimizer, "paramGroups"> & { readonly launches: number };
 
-/** An optimizer of groups. */
+/**
+ * An optimizer of groups.
+ *
+ * @example
+ * ```ts
+ * import { AdamW, AutoModelForCausalLM } from "@peft/webgpu";
+ * import { GroupedOptimizer } from "@peft/webgpu/train";
+ *
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const optimizer = new AdamW([...model.parameters()], { lr: 1e-3 });
+ * if (optimizer instanceof GroupedOptimizer) optimizer.paramGroups[0].lr = 1e-4;
+ * ```
+ */
 export abstract class GroupedOptimizer<Group extends OptimizerGroup> implements Optimizer {
   /** The groups; `lr` and the other options may change between steps. */
   readonly paramGroups: readonly Group[];

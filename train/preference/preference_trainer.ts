@@ -103,7 +103,23 @@ const WITHOUT_DROPOUT: TrainerCallback = {
   onTrainEnd: (_args, _state, _control, { model }) => void model.train(true),
 };
 
-/** A trainer of preferences: `DPOTrainer` and others. */
+/**
+ * A trainer of preferences: `DPOTrainer` and others.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, AutoTokenizer, DPOTrainer, LoraConfig } from "@peft/webgpu";
+ * import { PreferenceTrainer } from "@peft/webgpu/train";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const trainDataset = [{ prompt: "Once", chosen: " a dog", rejected: " a cat" }];
+ * const args = { maxSteps: 1, reportTo: "none" } as const;
+ * const peftConfig = new LoraConfig();
+ * const trainer = new DPOTrainer({ model, processingClass: tokenizer, trainDataset, peftConfig, args });
+ * console.log(trainer instanceof PreferenceTrainer); // true
+ * ```
+ */
 export class PreferenceTrainer<E extends AnswerExample = AnswerExample> extends Trainer {
   readonly #parts: PreferenceParts<E>;
   readonly #train: AnswerDataset<E> | undefined;

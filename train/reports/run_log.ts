@@ -61,6 +61,19 @@ function runtime(): string {
 
 /**
  * Reads a log. A last line that a crash cut is passed over.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, AutoTokenizer, TextDataset, Trainer } from "@peft/webgpu";
+ * import { readRunLog, RunLog } from "@peft/webgpu/train";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const trainDataset = TextDataset.fromTexts(["Once upon a time there was a dog."], tokenizer, { blockSize: 8 });
+ * const callbacks = [new RunLog({ folder: "out/log" })];
+ * await new Trainer({ model, trainDataset, callbacks, args: { maxSteps: 2, reportTo: "none" } }).train();
+ * console.log((await readRunLog("out/log/run_log.jsonl")).length);
+ * ```
  * @throws {Error} if there is no such file @throws {TypeError} for another line that is no event, naming it
  */
 export async function readRunLog(path: string): Promise<RunEvent[]> {
