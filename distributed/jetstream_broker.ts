@@ -279,19 +279,7 @@ class JetStreamRecords implements Records {
   }
 }
 
-/**
- * A broker that is a NATS server with JetStream.
- *
- * @example
- * ```ts ignore
- * import { JetStreamBroker } from "@peft/webgpu/distributed";
- *
- * const broker = await JetStreamBroker.connect({ url: "nats://localhost:4222" });
- * const results = await broker.records("results");
- * await results.put("trial-1", "0.25");
- * await broker.close();
- * ```
- */
+/** A broker that is a NATS server with JetStream. */
 export class JetStreamBroker implements Broker {
   /** What messages call it. */
   readonly name: string;

@@ -20,6 +20,9 @@ import {
   type Transport,
 } from "@nats-io/nats-core/internal";
 
+/** Milliseconds that a connection that ends has for what was sent. */
+const FLUSH_MS = 2000;
+
 /** Certificates in PEM. */
 interface Certificates {
   readonly ca?: string;
@@ -140,12 +143,17 @@ class SocketTransport implements Transport {
     if (!this.#isDone) this.#socket?.write(frame);
   }
 
-  /** Ends the connection: what was sent goes out first. */
-  close(error?: Error): Promise<void> {
+  /** Ends the connection: what was sent goes out first, unless the other side takes nothing for two seconds. */
+  async close(error?: Error): Promise<void> {
     this.closeError ??= error;
-    this.#socket?.end(() => this.#socket?.destroy());
+    const socket = this.#socket;
     this.#finish();
-    return Promise.resolve();
+    if (!socket || socket.destroyed) return;
+    const closed = new Promise((resolve) => socket.once("close", resolve));
+    const timer = setTimeout(() => socket.destroy(), FLUSH_MS);
+    socket.end(() => socket.destroy());
+    await closed;
+    clearTimeout(timer);
   }
 
   disconnect(): void {

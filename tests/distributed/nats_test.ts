@@ -5,9 +5,10 @@
 
 import { once } from "node:events";
 import { type AddressInfo, createServer, type Socket } from "node:net";
-import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { nkeys } from "@nats-io/nats-core";
 import { BrokerError, JetStreamBroker, type NatsOptions, withPatience } from "@peft/webgpu/distributed";
+import { connectNats } from "../../distributed/nats.ts";
 import { freePort } from "../free_port.ts";
 import { jwtUser } from "./nats_jwt.ts";
 import { NATS_SERVER, NatsServer } from "./nats_server.ts";
@@ -81,6 +82,28 @@ Deno.test("JetStreamBroker.connect() survives connections that are reset at any 
       assertEquals(kind, "unreachable", `${when}: ${message}`);
     }
     await new Promise((closed) => server.close(closed));
+  }
+});
+
+Deno.test("a connection to NATS ends with what was sent, and without a server that takes nothing more", async () => {
+  const size = 8 << 20;
+  const [info, pong] = [
+    `INFO {"version":"2.10.0","proto":1,"headers":true,"max_payload":${size}}\r\n`,
+    "PONG\r\n",
+  ];
+  for (const isStuck of [false, true]) {
+    using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const connecting = connectNats({ url: `nats://127.0.0.1:${listener.addr.port}` });
+    using socket = await listener.accept();
+    await socket.write(new TextEncoder().encode(info + pong));
+    const connection = await connecting;
+    connection.publish("subject", new Uint8Array(size));
+    await new Promise((later) => setTimeout(later)); // the client gives it to the socket
+    const began = performance.now();
+    const received = isStuck ? 0 : new Response(socket.readable).bytes().then(({ length }) => length);
+    await connection.close();
+    assert(performance.now() - began < 5000, "a server that takes nothing holds nobody up");
+    if (!isStuck) assert(await received > size, `${await received} bytes arrived`);
   }
 });
 
