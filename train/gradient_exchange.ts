@@ -82,8 +82,9 @@ export interface SharedStep {
   readonly step: number;
   readonly model: TrainableModel;
   readonly parameters: readonly Tensor[];
-  /** Batches of this step, and of a whole one: the last step of an epoch may have fewer. */
-  readonly count: number;
+  /** Forwards in train mode of each batch of this step. */
+  readonly forwards: readonly number[];
+  /** Batches of a whole step: the last one of an epoch may have fewer. */
   readonly total: number;
   /** Numbers that the objective sums beside the loss. */
   readonly sumCount: number;
@@ -98,12 +99,16 @@ export interface SharedStep {
  * @throws the signal's reason once it aborts: no gradient is left then
  */
 export async function exchangeGradients(
-  { exchange, step, model, parameters, count, total, sumCount, compute }: SharedStep,
+  { exchange, step, model, parameters, forwards, total, sumCount, compute }: SharedStep,
   signal?: AbortSignal,
 ): Promise<Pick<ShareNumbers, "loss" | "sums">> {
+  const count = forwards.length;
   const shares = cutIntoShares(count, total, exchange.shares);
   const randoms = randomStates(model).map((random) => ({ random, first: random.step }));
-  const moveTo = (place: number) => randoms.forEach(({ random, first }) => random.step = first + place);
+  const moveTo = (place: number) => {
+    const before = forwards.slice(0, place).reduce((sum, own) => sum + own, 0);
+    for (const { random, first } of randoms) random.step = first + before;
+  };
   const codec = SHARE_CODECS[exchange.compression ?? "none"];
   const form = { sizes: parameters.map(({ size }) => size), sumCount };
   const computeShare = async (share: number, previous: ComputedShare | null) => {

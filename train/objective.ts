@@ -27,6 +27,8 @@ export type CaptureInputs = Readonly<Record<string, StepInput>>;
 export interface Objective {
   /** Items of a batch; a batch without any is passed over. */
   countItems(batch: Batch): number;
+  /** How often `loss` runs the model in train mode for a batch, each time with other dropout; default once. */
+  countForwards?(batch: Batch): number;
   /** What a step needs at least one item of, for the error of a step without. */
   readonly required: string;
   /**

@@ -216,7 +216,7 @@ export class TrainingRun implements RunParts {
     const { loss, sums } = await exchangeGradients({
       ...{ exchange, step: this.state.globalStep + 1, model: this.model, parameters: this.#parameters },
       ...{
-        count: used.length,
+        forwards: used.map((batch) => this.#objective.countForwards?.(batch) ?? 1),
         total: this.#args.gradientAccumulationSteps,
         sumCount: this.losses.sums.length,
       },

@@ -51,10 +51,10 @@ export interface NodeValues extends BrokerValues {
 
 /** Refuses flags that exclude each other. @throws {UsageError} */
 export function checkNodeFlags(
-  values: NodeValues & { readonly resume: boolean; readonly task: string },
+  values: NodeValues & { readonly resume: boolean },
   settings: object,
 ): void {
-  const { nodes, queue, task, resume, discard } = values;
+  const { nodes, queue, resume, discard } = values;
   const refuse = (what: string): never => {
     throw new UsageError(`Cannot run finetune: ${what}`);
   };
@@ -70,7 +70,6 @@ export function checkNodeFlags(
   }
   if (nodes === 1) return;
   if (resume && discard) refuse("--resume and --discard exclude each other");
-  if (task !== "sft") refuse(`--nodes is for --task sft, received --task ${task}`);
   if ("gradientAccumulationSteps" in settings) {
     refuse("--training-options cannot set gradientAccumulationSteps with --nodes: give --accumulation");
   }

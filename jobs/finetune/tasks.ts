@@ -42,7 +42,7 @@ export interface TaskParts {
   readonly args: Partial<TrainingArguments>;
   readonly tokenizer: Tokenizer;
   readonly callbacks: readonly TrainerCallback[];
-  /** Of a training on several machines; for sft. */
+  /** Of a training on several machines. */
   readonly gradientExchange?: GradientExchange;
 }
 
@@ -78,6 +78,7 @@ type PreferenceClass = new (options: {
   evalDataset?: RowDataset;
   tokenizer: Tokenizer;
   callbacks: readonly TrainerCallback[];
+  gradientExchange?: GradientExchange;
 }) => Trainer;
 
 /**
@@ -108,9 +109,9 @@ function preference(
       }
       return Promise.resolve({
         ...{ rows: train.length, examples: null, heldOut: null },
-        trainer: ({ model, args, tokenizer, callbacks }) =>
+        trainer: ({ model, args, ...parts }) =>
           new (Class as PreferenceClass)({
-            ...{ model: model as CausalLM, trainDataset: train, tokenizer, callbacks },
+            ...{ ...parts, model: model as CausalLM, trainDataset: train },
             ...heldOut && { evalDataset: heldOut },
             args: { ...defaults, maxLength, ...beta !== undefined && { beta }, ...args, ...own },
           }),

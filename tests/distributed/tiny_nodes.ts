@@ -24,6 +24,18 @@ export async function writeTinyTraining(folder: string, steps: number): Promise<
   return { folder, model, args };
 }
 
+/** Writes pairs of answers for tasks of preferences. @returns the file */
+export async function writePairs(folder: string): Promise<string> {
+  const path = `${folder}/pairs.jsonl`;
+  const rows = Array.from({ length: 10 }, (_, i) => ({
+    prompt: `What is ${i}?`,
+    chosen: ` It is ${"one ".repeat(1 + i % 3)}.`,
+    rejected: ` No${"!".repeat(1 + i % 4)}`,
+  }));
+  await Deno.writeTextFile(path, rows.map((row) => JSON.stringify(row)).join("\n"));
+  return path;
+}
+
 /** Runs `./run finetune` in this process, quietly. */
 export async function runFinetune(...args: string[]): Promise<Record<string, unknown>> {
   const { log } = console;

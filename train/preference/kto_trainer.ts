@@ -79,6 +79,10 @@ class KTOObjective implements Objective {
     return inputIds.length;
   }
 
+  countForwards(batch: Batch): number {
+    return (batch as UnpairedBatch).mismatched ? 2 : 1;
+  }
+
   captureInputs(given: Batch, model: TrainableModel): CaptureInputs | null {
     const batch = given as UnpairedBatch;
     const { model: other } = this.#reference;

@@ -8,6 +8,7 @@ import { keep, noGrad, readAndDispose, type Tensor, tidy } from "../../autograd/
 import type { CallbackInput } from "../callbacks.ts";
 import { checkData } from "../data/check_data.ts";
 import type { Dataset } from "../data/example.ts";
+import type { GradientExchange } from "../gradient_exchange.ts";
 import { type Batch, type DataCollator, DataLoader } from "../data/data_loader.ts";
 import type { EvalOutput } from "../evaluate.ts";
 import type { Objective } from "../objective.ts";
@@ -45,6 +46,8 @@ export interface PreferenceTrainerOptions<Config> extends NamesTokenizer<Prefere
   callbacks?: readonly CallbackInput[];
   /** In place of those that `args` describe; null leaves one of the two to `args`. */
   optimizers?: readonly [Optimizer | null, LRScheduler | null];
+  /** How this process and others compute each step together, as of `Trainer`. Default: it is alone. */
+  gradientExchange?: GradientExchange;
 }
 
 /** Names of the options. */
@@ -58,6 +61,7 @@ export const PREFERENCE_OPTIONS = [
   "processingClass",
   "callbacks",
   "optimizers",
+  "gradientExchange",
 ] as const satisfies readonly (keyof PreferenceTrainerOptions<unknown>)[];
 
 /** How a trainer's reference is asked before the first step. */
@@ -130,7 +134,7 @@ export class PreferenceTrainer<E extends AnswerExample = AnswerExample> extends 
     options: Omit<PreferenceTrainerOptions<unknown>, "processingClass" | "peftConfig">,
     parts: PreferenceParts<E>,
   ) {
-    const { model, trainDataset, evalDataset, tokenizer, optimizers } = options;
+    const { model, trainDataset, evalDataset, tokenizer, optimizers, gradientExchange } = options;
     const callbacks = [...parts.args.disableDropout ? [WITHOUT_DROPOUT] : [], ...options.callbacks ?? []];
     const dataset = (rows: PreferenceRows | undefined) => rows && new AnswerDataset(rows, parts.read);
     const [train, evaluation] = [dataset(trainDataset), dataset(evalDataset)];
@@ -138,6 +142,7 @@ export class PreferenceTrainer<E extends AnswerExample = AnswerExample> extends 
       {
         ...{ model, args: parts.args, trainDataset: train, evalDataset: evaluation, tokenizer },
         ...{ dataCollator: parts.collate, objective: parts.objective, callbacks, optimizers },
+        ...gradientExchange && { gradientExchange },
       } satisfies TrainerOptions,
     );
     this.#parts = parts;
