@@ -12,6 +12,7 @@ import { connect as connectTls } from "node:tls";
 import type { ConnectionOptions, NatsConnection, Server } from "@nats-io/nats-core";
 import {
   checkOptions,
+  deferred,
   extractProtocolMessage,
   INFO,
   NatsConnectionImpl,
@@ -44,9 +45,9 @@ class SocketTransport implements Transport {
   #isConnected = false;
   #isDone = false;
   #frames: Uint8Array[] = [];
-  readonly #closed = Promise.withResolvers<void | Error>();
+  readonly #closed = deferred<void | Error>();
   /** Resolved by the next frame or the end. */
-  #news = Promise.withResolvers<void>();
+  #news = deferred<void>();
 
   get isClosed(): boolean {
     return this.#isDone;
@@ -87,14 +88,14 @@ class SocketTransport implements Transport {
   }
 
   #tell(): void {
-    const { resolve } = this.#news;
-    this.#news = Promise.withResolvers();
-    resolve();
+    const before = this.#news;
+    this.#news = deferred();
+    before.resolve();
   }
 
   /** Waits for the next frame. @throws what ended the connection */
   async #wait(): Promise<void> {
-    if (!this.#isDone) await this.#news.promise;
+    if (!this.#isDone) await this.#news;
     if (this.#isDone) throw this.closeError ?? new Error("connection closed by the server");
   }
 
@@ -130,7 +131,7 @@ class SocketTransport implements Transport {
       yield* frames;
       if (this.#frames.length > 0) continue;
       if (this.#isDone) return;
-      await this.#news.promise;
+      await this.#news;
     }
   }
 
@@ -161,7 +162,7 @@ class SocketTransport implements Transport {
   }
 
   closed(): Promise<void | Error> {
-    return this.#closed.promise;
+    return this.#closed;
   }
 
   /** Drops the connection; the client is not told. */

@@ -253,7 +253,11 @@ function spread(mask: readonly boolean[], earlier: readonly boolean[] | undefine
 
 /** Tensors of equal shapes together; empty ones are left out. */
 function byShape(tensors: readonly Tensor[]): Tensor[][] {
-  const groups = Map.groupBy(tensors.filter(({ size }) => size > 0), ({ shape }) => shape.join());
+  const groups = new Map<string, Tensor[]>();
+  for (const tensor of tensors.filter(({ size }) => size > 0)) {
+    const key = tensor.shape.join();
+    groups.set(key, [...groups.get(key) ?? [], tensor]);
+  }
   return [...groups.values()];
 }
 

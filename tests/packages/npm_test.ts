@@ -8,6 +8,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { fetchNpmTools, INSTALL } from "../../tools/fetch_npm_tools.ts";
 import { makeNpmPackage } from "../../tools/npm_package.ts";
 import { gzip } from "../../tools/bundle.ts";
+import { NATS_SERVER, NatsServer } from "../distributed/nats_server.ts";
 import { findChromium } from "../browser/chromium.ts";
 
 const tools = await fetchNpmTools(() => console.log("fetching Dawn, TypeScript, esbuild and Vite (300 MB)"));
@@ -228,5 +229,24 @@ Deno.test({
       await run(folder, "node", ["esbuild-wrapped/wrapped.js"]),
       /^Cannot apply lora: targetModules is required/,
     );
+  },
+});
+
+Deno.test({
+  name: "npm: Node talks to NATS",
+  ignore: ignore || NATS_SERVER === null,
+  fn: async () => {
+    const folder = await project();
+    await Deno.writeTextFile(
+      `${folder}/broker.js`,
+      `import { JetStreamBroker, readObject } from "@peft/webgpu/distributed";
+      const broker = await JetStreamBroker.connect({ url: process.argv[2] });
+      const store = await broker.objects("files");
+      await store.put("a", new Uint8Array(300_000).fill(7));
+      console.log((await readObject(store, "a")).filter((byte) => byte === 7).length);
+      await broker.close();`,
+    );
+    await using server = await NatsServer.start();
+    assertEquals(await run(folder, "node", ["broker.js", server.url]), "300000\n");
   },
 });
