@@ -58,7 +58,7 @@ function Ways({ kind }: { kind: StudioError["kind"] }): JSX.Element {
       <>
         {reload}
         <p class="quiet">
-          It works today in Chrome and Edge (113 or newer), in Safari 26, and in Firefox 141 or newer on
+          It works today in Chrome and Edge (119 or newer), in Safari 26, and in Firefox 141 or newer on
           Windows. Update the browser, allow graphics acceleration in its settings, and come back.
         </p>
       </>
