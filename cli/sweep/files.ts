@@ -34,6 +34,9 @@ const localBase = (name: string, path: string, hash: string): LocalBase => ({
   loadModel: (storage) => loadBase({ ...storage, model: path, "gguf-file": undefined }),
 });
 
+/** Whether a model's name can only be a path: it is no id of the hub. */
+export const isPath = (name: string): boolean => /^[./~]|\\/.test(name);
+
 /**
  * The base that a path or a hub id names; one of the hub is downloaded into the cache.
  * @param ggufFile the GGUF file in a folder
@@ -42,7 +45,7 @@ const localBase = (name: string, path: string, hash: string): LocalBase => ({
 export async function findBase(name: string, ggufFile?: string): Promise<LocalBase> {
   let path = ggufFile === undefined ? name : join(name, ggufFile);
   let stat = await Deno.stat(path).catch(() => null);
-  if (stat === null && !/^[./~]|\\/.test(name)) {
+  if (stat === null && !isPath(name)) {
     const folder = await snapshotDownload(name, ggufFile === undefined ? {} : { allowPatterns: [ggufFile] });
     path = ggufFile === undefined ? folder : join(folder, ggufFile);
     stat = await Deno.stat(path);

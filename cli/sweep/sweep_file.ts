@@ -3,12 +3,14 @@
  * @module
  */
 
-import { basename, extname } from "@std/path";
+import { basename, extname, join } from "@std/path";
 import { camelCase, checkOptions } from "../../options/names.ts";
 import { choice, integer, number, problemWith, type Rule, rule, text } from "../../options/rules.ts";
 import { checkFlags } from "../../jobs/flags.ts";
+import { fileNames } from "../../jobs/finetune/data.ts";
 import { UsageError } from "../../jobs/usage_error.ts";
 import { givenOf, readYaml } from "../config_file.ts";
+import { isPath } from "./files.ts";
 import { type Choice, type Distribution, gridOf, type Parameter, randomChoices, rungsOf } from "./search.ts";
 import {
   checkTrial,
@@ -203,7 +205,12 @@ function checkTrials(trials: readonly Trial[], files: Record<string, string>): s
 export function planSweep(
   object: Record<string, unknown>,
   name: string,
-): { readonly plan: SweepPlan | null; readonly problems: readonly string[] } {
+): {
+  readonly plan: SweepPlan | null;
+  readonly problems: readonly string[];
+  /** The files that it names, by flag. */
+  readonly files: Readonly<Record<string, string>>;
+} {
   const problems: string[] = [];
   checkFields("", object, FIELDS, problems);
   for (const field of ["method", "finetune", "parameters"]) {
@@ -262,7 +269,7 @@ export function planSweep(
   if (object.name === undefined && !sweepName.accepts(own)) {
     problems.push(`name is required where the file's own is none, received ${JSON.stringify(own)}`);
   }
-  if (problems.length > 0) return { plan: null, problems };
+  if (problems.length > 0) return { plan: null, problems, files };
 
   const choices = method === "grid"
     ? gridOf(parameters)
@@ -274,9 +281,9 @@ export function planSweep(
     return { id, choice, given: { ...given, ...own } as Trial["given"] };
   });
   problems.push(...checkTrials(trials, files));
-  if (problems.length > 0) return { plan: null, problems: [...new Set(problems)] };
+  if (problems.length > 0) return { plan: null, problems: [...new Set(problems)], files };
   return {
-    problems: [],
+    ...{ problems: [], files },
     plan: {
       name: own as string,
       method: method as SweepPlan["method"],
@@ -295,12 +302,34 @@ export function planSweep(
   };
 }
 
-/** Reads and checks a sweep's file. @throws {UsageError} naming every mistake */
+/** Problems of files that are not there. A model that may be the hub's is looked for later. */
+async function absentFiles(files: Readonly<Record<string, string>>): Promise<string[]> {
+  const isThere = (path: string) => Deno.stat(path).then(() => true, () => false);
+  const problems: string[] = [];
+  const { model, "gguf-file": ggufFile } = files;
+  if (model !== undefined && isPath(model)) {
+    const path = ggufFile === undefined ? model : join(model, ggufFile);
+    if (!await isThere(path)) {
+      problems.push(`finetune.model must be a folder or file of this machine, received "${path}"`);
+    }
+  }
+  for (const flag of ["data", "eval-data"].filter((flag) => files[flag] !== undefined)) {
+    for (const path of fileNames(files[flag])) {
+      if (!await isThere(path)) {
+        problems.push(`finetune.${flag} must be files of this machine, received "${path}"`);
+      }
+    }
+  }
+  return problems;
+}
+
+/** Reads and checks a sweep's file, and that files are where it says. @throws {UsageError} naming every mistake */
 export async function readSweep(path: string): Promise<SweepPlan> {
   const action = `read the sweep "${path}"`;
   const object = await readYaml(action, path, "the fields of a sweep");
-  const { plan, problems } = planSweep(object, basename(path, extname(path)));
-  if (plan !== null) return plan;
+  const { plan, problems: wrong, files } = planSweep(object, basename(path, extname(path)));
+  const problems = [...wrong, ...await absentFiles(files)];
+  if (plan !== null && problems.length === 0) return plan;
   if (problems.length === 1) throw new UsageError(`Cannot ${action}: ${problems[0]}`);
   throw new UsageError(
     `Cannot ${action}: ${problems.length} mistakes must be corrected:\n${

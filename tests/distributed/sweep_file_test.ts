@@ -35,7 +35,7 @@ parameters:
     );
     const { message } = await assertRejects(() => readSweep(path), UsageError);
     assertEquals(message.split("\n"), [
-      `Cannot read the sweep "${path}": 15 mistakes must be corrected:`,
+      `Cannot read the sweep "${path}": 16 mistakes must be corrected:`,
       '  method must be "grid", "random" or "successive_halving", received "gird"',
       "  trials must be an integer from 1 to 10000, received 0",
       '  finetune: unknown option "modle", did you mean "model"?',
@@ -51,6 +51,15 @@ parameters:
       '  "rank" must be in finetune or in parameters, received it in both',
       '  metric: unknown field "gaol", did you mean "goal"?',
       '  metric.name must be train_loss without eval-data or eval-split, received "eval_los"',
+      '  finetune.data must be files of this machine, received "d.jsonl"',
+    ]);
+    const grid = { method: "grid", parameters: { lr: { values: [1e-3] } } };
+    const absent = { model: `${folder}/none`, data: path, "eval-data": `${path},${folder}/held_out.jsonl` };
+    await Deno.writeTextFile(path, JSON.stringify({ ...grid, finetune: absent, trials: 2 }));
+    assertEquals((await assertRejects(() => readSweep(path), UsageError)).message.split("\n").slice(1), [
+      "  trials has no effect with method grid",
+      `  finetune.model must be a folder or file of this machine, received "${folder}/none"`,
+      `  finetune.eval-data must be files of this machine, received "${folder}/held_out.jsonl"`,
     ]);
     const refused: [text: string, message: RegExp][] = [
       ["", /the fields of a sweep are required, received nothing$/],
