@@ -3,7 +3,8 @@
  * the object store, and all take all shares from there. Who computes which share is a lease, so that the share of a process
  * that died is computed by another, to the same bits, and a step is never lost. Of two that compute one share, the first that
  * is stored stays, and both go on with that: all processes always add up the same bytes. Shares stay until a checkpoint is
- * newer, so that one who comes late goes through the steps that were done by reading.
+ * newer, so that one who comes late goes through the steps that were done by reading. A broker that ends as a machine
+ * without power does may have lost what it said it kept: whoever waits stores its own newest shares again.
  *
  * With compression, what rounding lost of a share is stored before the share itself, and whoever computes the same share of
  * the next step adds it. It is the share's, not the process's, so that who computes what still changes no bit.
@@ -68,6 +69,8 @@ const LOOK_MS = [5, 50] as const;
 const REMOVED_TOGETHER = 64;
 /** Milliseconds between two attempts to take a lease. */
 const LEASE_MS = 500;
+/** Milliseconds of waiting after which a process looks whether its own shares are still there. */
+const RESTORE_MS = 2000;
 
 /** The shares of the step before are gone: this process fell behind, and has to begin from a checkpoint. */
 export class ForgottenSharesError extends Error {
@@ -232,6 +235,16 @@ export class SharedGradients implements GradientExchange {
     this.#isSpare = this.#held.size === 0;
   }
 
+  /** Stores shares of this process again that others cannot read: a broker that crashed may have lost the newest. */
+  async #restore(step: number, own: ReadonlyMap<number, ComputedShare>, signal?: AbortSignal): Promise<void> {
+    for (const [share, { bytes, residual }] of own) {
+      const isThere = async () => await this.#options.store.size(nameOf(step, share)) !== null;
+      if (!this.#held.has(share) || await this.#patiently(isThere, signal)) continue;
+      if (residual) await this.#create(residualOf(step, share), residual, signal);
+      await this.#create(nameOf(step, share), bytes, signal);
+    }
+  }
+
   /** Gives a share that was taken over to a process that has none. */
   async #giveBack(signal?: AbortSignal): Promise<void> {
     const { alive, say } = this.#options;
@@ -260,6 +273,7 @@ export class SharedGradients implements GradientExchange {
     const computed = new Map<number, ComputedShare>();
     const missing = () => shares.filter((share) => !found.has(share));
     const since = performance.now();
+    let restoredAt = since;
     for (let pauseMs: number = LOOK_MS[0];; pauseMs = Math.min(LOOK_MS[1], 2 * pauseMs)) {
       signal?.throwIfAborted();
       await Promise.all(
@@ -279,6 +293,10 @@ export class SharedGradients implements GradientExchange {
       if (own.length === 0) {
         await new Promise((resolve) => setTimeout(resolve, pauseMs));
         this.counts.waitedMs += pauseMs;
+        if (performance.now() - restoredAt < RESTORE_MS) continue;
+        if (this.#last?.step === step - 1) await this.#restore(step - 1, this.#last.own, signal);
+        await this.#restore(step, computed, signal);
+        restoredAt = performance.now();
       }
     }
     if (this.#isSpare && this.#held.size > 0) {
@@ -286,7 +304,7 @@ export class SharedGradients implements GradientExchange {
       await this.#patiently(() => this.#options.alive.remove(spareOf(this.#options.holder)), signal);
     }
     await this.#giveBack(signal);
-    this.#last = { step, shares, own: this.compression === "none" ? new Map() : computed };
+    this.#last = { step, shares, own: computed };
     return shares.map((share) => found.get(share)!);
   }
 

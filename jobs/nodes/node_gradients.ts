@@ -24,7 +24,7 @@ const FULL_MS = 5000;
 /** Milliseconds that a checkpoint waits for a broker that is away before training goes on without it. */
 const CHECKPOINT_PATIENCE_MS = 20_000;
 
-/** The others went on from this step: its shares may be gone, and a checkpoint is newer. */
+/** Training has to begin from a checkpoint: the others went on from this step, or shares are gone. */
 export class BehindError extends Error {
   override name = "BehindError";
 }
@@ -33,6 +33,8 @@ export class BehindError extends Error {
 export class NodeGradients extends SharedGradients {
   readonly #checkpoints: TrialStore;
   readonly #say: (line: string) => void;
+  /** The last step for which it went back to a checkpoint. */
+  #wentBackAt = 0;
 
   constructor(options: SharedGradientsOptions & { say: (line: string) => void }, checkpoints: TrialStore) {
     super(options);
@@ -40,7 +42,7 @@ export class NodeGradients extends SharedGradients {
     this.#say = options.say;
   }
 
-  /** @throws {BehindError} where a checkpoint of this step or a later one is there */
+  /** @throws {BehindError} where a checkpoint of this step or a later one is there, or what it needs of the step before is lost */
   override async exchange(
     ...[step, shares, compute, signal]: Parameters<SharedGradients["exchange"]>
   ): Promise<readonly Uint8Array[]> {
@@ -61,6 +63,9 @@ export class NodeGradients extends SharedGradients {
           if (error instanceof ForgottenSharesError) {
             await withPatience(look, { patienceMs: Infinity, signal });
             both.throwIfAborted();
+            if (this.#wentBackAt >= step) throw error;
+            this.#wentBackAt = step; // a broker that crashed has lost them: they are computed again from the checkpoint on
+            throw new BehindError(error.message);
           }
           if (!(error instanceof BrokerError) || error.failure !== "full" || both.aborted) throw error;
           if (!wasTold) this.#say(`step ${step} waits for room: ${error.message}`);

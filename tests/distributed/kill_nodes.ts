@@ -1,7 +1,8 @@
 /**
- * Kills processes of trainings on several machines at random moments (SIGKILL), the one that began among them, and
- * compares the adapter with that of one process: it must be the same to the bit. No test of the suite: it takes minutes.
- * Usage: deno run -A tests/distributed/kill_nodes.ts [kills, default 30] [seed, default 1]
+ * Kills processes of trainings on several machines at random moments (SIGKILL), the one that began and the broker among
+ * them, and compares the adapter with that of an undisturbed training: of one process, or with gradients as float16 of a
+ * beginner that is alone. It must be the same to the bit. No test of the suite: it takes minutes.
+ * Usage: deno run -A tests/distributed/kill_nodes.ts [kills, default 30] [seed, default 1] [compression, default none]
  * @module
  */
 
@@ -14,26 +15,29 @@ import { until, WorkerProcess } from "./tiny_sweep.ts";
 const NODES = 3;
 const STEPS = 400;
 
-const [kills = 30, seed = 1] = Deno.args.map(Number);
+const [kills = 30, seed = 1] = Deno.args.slice(0, 2).map(Number);
+const [, , compression = "none"] = Deno.args;
 const random = new HostRandom(seed);
 const folder = await Deno.makeTempDir({ prefix: "peft_kills_" });
 const begun = performance.now();
 const { model, args } = await writeTinyTraining(folder, STEPS);
-await runFinetune(...args, "--accumulation", `${NODES}`, "--output", `${folder}/alone`);
+await using server = await NatsServer.start();
+const nodes = ["--nodes", `${NODES}`, "--queue", server.url, "--gradient-compression", compression];
+const undisturbed = compression === "none" ? ["--accumulation", `${NODES}`] : [...nodes, "--ack-wait", "2"];
+await runFinetune(...args, ...undisturbed, "--output", `${folder}/alone`);
 const expected = await adapterOf(`${folder}/alone`);
 
-await using server = await NatsServer.start();
 const logs: string[] = [];
 const start = () => new WorkerProcess("--queue", server.url, "--allow-model", model);
 const workers = Array.from({ length: NODES - 1 }, start);
-const killed = { workers: 0, beginners: 0 };
-const total = () => killed.workers + killed.beginners;
+const killed = { workers: 0, beginners: 0, brokers: 0 };
+const total = () => killed.workers + killed.beginners + killed.brokers;
 let trainings = 0;
 
 /** Trains among kills, and compares the adapter. */
 async function runDisturbed(name: string): Promise<void> {
   const output = `${folder}/${name}`;
-  const flags = ["--nodes", `${NODES}`, "--queue", server.url, "--ack-wait", "2", "--output", output];
+  const flags = [...nodes, "--ack-wait", "2", "--output", output];
   let isDone = false;
   let code: number | null = null;
   const begin = (...more: string[]) => {
@@ -49,8 +53,15 @@ async function runDisturbed(name: string): Promise<void> {
   await until("training begins", () => /trainable params/.test(beginner.text));
   while (!isDone && total() < kills) {
     await pause(1000 + 5000 * random.uniform());
-    const victim = random.integer(NODES);
+    const victim = random.integer(NODES + 1);
     if (isDone) break;
+    if (victim === NODES) {
+      await server.stop();
+      await pause(2000 * random.uniform());
+      await server.begin();
+      killed.brokers++;
+      continue;
+    }
     if (victim < workers.length) {
       await workers[victim].end("SIGKILL");
       logs.push(workers[victim].text);
@@ -67,7 +78,7 @@ async function runDisturbed(name: string): Promise<void> {
   await until("training ends", () => isDone, 300);
   assertEquals(code, 0, beginner.text);
   assertEquals(await adapterOf(output), expected, `${name} is as if nobody had disturbed it`);
-  console.log(`${name}: the adapter of one process, to the bit; ${total()} kills so far`);
+  console.log(`${name}: the adapter of the undisturbed training, to the bit; ${total()} kills so far`);
 }
 
 try {
@@ -81,7 +92,7 @@ try {
 }
 const count = (pattern: RegExp) => logs.join("\n").match(pattern)?.length ?? 0;
 console.log(
-  `${killed.workers} workers and ${killed.beginners} beginners killed, in ${trainings} trainings of ${STEPS} steps by ` +
+  `${killed.workers} workers, ${killed.beginners} beginners and ${killed.brokers} brokers killed, in ${trainings} trainings of ${STEPS} steps by ` +
     `${NODES} nodes: ${count(/this worker is a node/g)} times a worker became a node, ` +
     `${count(/is computed here too/g)} shares were taken over, ${
       count(/continuing from/g)

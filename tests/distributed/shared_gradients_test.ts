@@ -120,6 +120,25 @@ Deno.test("of two processes that compute one share, the first that stores it is 
   await other.leave();
 });
 
+Deno.test("whoever waits stores its shares again that a broker which crashed has lost", async () => {
+  const { store, all: [first], make } = await sharers(1, 2, "float16");
+  const other = make("other");
+  const compute = (share: number) =>
+    Promise.resolve({ bytes: Uint8Array.of(share), residual: Uint8Array.of(10 + share) });
+  await Promise.all([first, other].map((process) => process.exchange(1, [0, 1], compute)));
+  for (const name of await store.list()) if (name.endsWith("1/0")) await store.remove(name);
+  const next = first.exchange(2, [0, 1], compute); // waits for the other
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  for (const name of await store.list()) if (name.endsWith("2/0")) await store.remove(name);
+  const again = await make("late").exchange(1, [0, 1], compute);
+  assertEquals(again.map((bytes) => [...bytes]), [[0], [1]]);
+  const both = await Promise.all([next, other.exchange(2, [0, 1], compute)]);
+  assertEquals(both.flat().map((bytes) => [...bytes]), [[0], [1], [0], [1]]);
+  assertEquals((await store.list()).filter((name) => name.startsWith("residuals/")).length, 4);
+  assertEquals([first.counts.computed, other.counts.computed], [2, 2]);
+  for (const process of [first, other]) await process.leave();
+});
+
 Deno.test("with float16 the same is trained, to the bit, whoever computes what, and others see half the bytes", async () => {
   const sizes = { shares: 3, steps: 9 };
   const { all: [alone] } = await sharers(1, 3, "float16");
