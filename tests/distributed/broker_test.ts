@@ -3,6 +3,9 @@
  * @module
  */
 
+import { Buffer } from "node:buffer";
+import { once } from "node:events";
+import { type AddressInfo, connect, createServer } from "node:net";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import {
   type Broker,
@@ -106,6 +109,54 @@ withBrokers(
     ]);
   },
 );
+
+/** A way to a server on which, once it is told, the answer to the next object's last message gets lost with the connection. */
+async function forgetfulProxy(port: number) {
+  const server = createServer((client) => {
+    const upstream = connect(port, "127.0.0.1");
+    for (const socket of [client, upstream]) socket.on("error", () => {});
+    client.on("data", (bytes) => {
+      const text = Buffer.from(bytes).toString("latin1");
+      upstream.write(bytes);
+      if (!proxy.forgets || !/PUB \$O\.[^ ]+\.M\./.test(text)) return;
+      proxy.forgets = false;
+      upstream.removeAllListeners("data"); // the server has it, and its answer does not arrive
+      setTimeout(() => client.destroy(), 200);
+    });
+    upstream.on("data", (bytes) => client.write(bytes));
+    client.on("close", () => upstream.destroy());
+    upstream.on("close", () => client.destroy());
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const proxy = { port: (server.address() as AddressInfo).port, forgets: false, close: () => server.close() };
+  return proxy;
+}
+
+Deno.test({
+  name:
+    "NATS: an object that is created while the connection is lost is whole once it is tried again, and this process's",
+  ignore: NATS_SERVER === null,
+  async fn() {
+    await using server = await NatsServer.start();
+    const proxy = await forgetfulProxy(server.port);
+    const [broker, other] = await Promise.all(
+      [proxy.port, server.port].map((port) => JetStreamBroker.connect({ url: `nats://127.0.0.1:${port}` })),
+    );
+    const store = await broker.objects("o");
+    const others = await other.objects("o");
+    const content = new Uint8Array(300_000).map((_, i) => i * 7);
+    proxy.forgets = true;
+    const error = await assertRejects(() => store.create("a", content), BrokerError);
+    assertEquals(error.failure, "unreachable", error.message);
+    assertEquals(await others.size("a"), content.length, "the server has kept it");
+    const isOwn = await withPatience(() => store.create("a", content), { patienceMs: 20_000 });
+    assertEquals([isOwn, await readObject(others, "a")], [true, content]);
+    assertEquals(await others.create("a", bytes("b")), false);
+    await Promise.all([broker.close(), other.close()]);
+    proxy.close();
+  },
+});
 
 withBrokers("a record is created once, and changed by one who knows its revision", async (broker) => {
   const records = await broker.records("r");
