@@ -367,4 +367,18 @@ export const MUTANTS: readonly Mutant[] = [
     tests: ["tests/train/gradient_exchange_test.ts"],
     filter: "dropout included",
   },
+  {
+    file: "train/gradient_compression.ts",
+    search: "residual[i] = Math.min(127, parts);",
+    replace: "residual[i] = 0 * parts;",
+    tests: ["tests/train/gradient_compression_test.ts"],
+    filter: "what rounding loses",
+  },
+  {
+    file: "distributed/shared_gradients.ts",
+    search: "if (!await this.#create(nameOf(step, share), bytes, signal)) return null;",
+    replace: "await this.#create(nameOf(step, share), bytes, signal);",
+    tests: ["tests/distributed/shared_gradients_test.ts"],
+    filter: "of two processes that compute one share",
+  },
 ];

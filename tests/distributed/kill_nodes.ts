@@ -13,7 +13,7 @@ import { adapterOf, FinetuneProcess, runFinetune, writeTinyTraining } from "./ti
 import { until, WorkerProcess } from "./tiny_sweep.ts";
 
 const NODES = 3;
-const STEPS = 400;
+const STEPS = 200;
 
 const [kills = 30, seed = 1] = Deno.args.slice(0, 2).map(Number);
 const [, , compression = "none"] = Deno.args;

@@ -4,9 +4,10 @@
  * @module
  */
 
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { HostRandom } from "@peft/webgpu/tensor";
-import { JetStreamBroker, readRecords } from "@peft/webgpu/distributed";
+import { ForgottenSharesError, JetStreamBroker, LocalBroker, readRecords } from "@peft/webgpu/distributed";
+import { BehindError, NodeGradients } from "../../jobs/nodes/node_gradients.ts";
 import { openTraining, placeOf, TRAININGS } from "../../jobs/nodes/protocol.ts";
 import { TrialStore } from "../../jobs/trial_store.ts";
 import { inFolder } from "../train/tiny_run.ts";
@@ -19,6 +20,26 @@ async function newestStep(broker: JetStreamBroker, name: string): Promise<number
   const store = await broker.objects(placeOf(name), { mustExist: true }).catch(() => null);
   return store === null ? 0 : (await new TrialStore(store, 0).steps()).at(-1) ?? 0;
 }
+
+Deno.test("a node whose share of the step before is lost begins once more from the newest checkpoint, and then says so", async () => {
+  const broker = new LocalBroker();
+  const [store, alive] = [await broker.objects("run"), await broker.records("alive")];
+  const checkpoints = new TrialStore(store, 0);
+  const node = new NodeGradients({
+    ...{ store, alive, holder: "p", shares: 1, compression: "float16", say: () => {} },
+  }, checkpoints);
+  const compute = () => Promise.resolve({ bytes: Uint8Array.of(1), residual: Uint8Array.of(2) });
+  await node.exchange(1, [0], compute);
+  await node.exchange(2, [0], compute);
+  await assertRejects(() => node.exchange(4, [0], compute), BehindError, "what rounding left of step 3");
+  await node.exchange(3, [0], compute); // from a checkpoint of step 2
+  await node.exchange(4, [0], compute);
+  await assertRejects(() => node.exchange(6, [0], compute), BehindError);
+  await assertRejects(() => node.exchange(6, [0], compute), ForgottenSharesError);
+  await store.put("trial-0/checkpoints/checkpoint-8/manifest.json", Uint8Array.of(1));
+  await assertRejects(() => node.exchange(7, [0], compute), BehindError, "a checkpoint of step 8 is there");
+  await node.leave();
+});
 
 Deno.test({
   name:
