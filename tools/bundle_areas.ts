@@ -115,18 +115,19 @@ const atRoot = (entries: Readonly<Record<string, string>>) =>
 
 /**
  * Bundles an area.
- * @param options `shortest`: look for the shortest code, which takes three times as long; default true
+ * @param options `shortest`: look for the shortest code, which takes three times as long; default true. `external`: where
+ *   packages are imported from; default the files beside the bundles
  * @throws Error with the messages of the build
  */
 export async function bundleArea(
   name: keyof typeof AREAS,
-  { shortest = true }: { shortest?: boolean } = {},
+  { shortest = true, external = partOf }: { shortest?: boolean; external?: BuildOptions["external"] } = {},
 ): Promise<OutputChunk[]> {
   const { entries, late, plugins = [] }: Area = AREAS[name];
   const first = [entries[name], ...ARCHITECTURES];
   const without = await build({
     entries: atRoot(Object.fromEntries(first.map((path) => [path, path]))),
-    external: partOf,
+    external,
     plugins: [lateModules(late, null), ...plugins],
   });
   const [start, ...models] = first.map((path) => modulesOf(eagerFiles(without, `${path}.js`)));
@@ -134,7 +135,7 @@ export async function bundleArea(
   const core = models.reduce((all, model) => all.intersection(model)).union(start);
   return await build({
     entries: atRoot(entries),
-    external: partOf,
+    external,
     plugins: [lateModules(late, eager, BROUGHT), ...plugins],
     isCore: (path) => core.has(path) || path === ROOT + FOR_ALL_ADAPTERS || /^\0|\?late$/.test(path),
     chunkPrefix: `${name}_`,

@@ -7,6 +7,7 @@
 
 import * as esbuild from "esbuild";
 import { bundleHub } from "./bundle.ts";
+import { AREAS, bundleArea } from "./bundle_areas.ts";
 import { withoutLateImports } from "./late_imports.ts";
 import { linkPackages } from "./package_links.ts";
 
@@ -23,6 +24,9 @@ const CLI_PACKAGES = ["@observablehq/plot", "cli-progress", "linkedom", "yaml"];
 
 /** The hub's package for browsers: bundlers find Node's form of it, whose imports no browser has. */
 const HUB_FILE = "hub_browser.js";
+
+/** Bundles by area: what builds of pages find in place of the modules, and smaller than they could make it. */
+const BUNDLES = "bundles";
 
 /** Types of WebGPU, for programs whose TypeScript is older than 6 or has no "dom". */
 const WEBGPU_TYPES = "^0.1.74";
@@ -49,12 +53,30 @@ function complete({ exports, dependencies, ...rest }: Manifest): Manifest {
     engines: { node: ">=20.16" },
     browser: { "@huggingface/hub": `./${HUB_FILE}` },
     // Bundlers leave out what a program does not name, but for what tells trainers of adapters.
-    sideEffects: ["./peft/mod.js", "./peft/adapter_wrapper.js"],
-    exports: entries,
+    sideEffects: ["./peft/mod.js", "./peft/adapter_wrapper.js", `./${BUNDLES}/*`],
+    exports: withBundles(entries),
     dependencies: { ...Object.fromEntries(needed), "@webgpu/types": WEBGPU_TYPES },
     peerDependencies: { webgpu: ">=0.6.0" },
     peerDependenciesMeta: { webgpu: { optional: true } },
   };
+}
+
+/** Pages get an area's bundle; Node and Bun its modules, which are those of all other entries. */
+function withBundles(entries: Record<string, unknown>): Record<string, unknown> {
+  const areas = Object.keys(AREAS).map((area) => {
+    const { types, ...modules } = entries[`./${area}`] as Record<string, string>;
+    return [`./${area}`, { types, node: modules.default, default: `./${BUNDLES}/${area}.js` }];
+  });
+  return { ...entries, ...Object.fromEntries(areas) };
+}
+
+async function writeBundles(folder: string): Promise<void> {
+  await Deno.mkdir(folder);
+  for (const area of Object.keys(AREAS) as (keyof typeof AREAS)[]) {
+    for (const { fileName, code } of await bundleArea(area, { external: (specifier) => specifier })) {
+      await Deno.writeTextFile(`${folder}/${fileName}`, code);
+    }
+  }
 }
 
 async function inlineLateImports(folder: string): Promise<void> {
@@ -98,6 +120,7 @@ export async function makeNpmPackage(folder: string): Promise<string> {
     );
     await Deno.remove(`${work}/package/cli`, { recursive: true });
     await inlineLateImports(`${work}/package`);
+    await writeBundles(`${work}/package/${BUNDLES}`);
     await Deno.writeTextFile(`${work}/package/${HUB_FILE}`, await hubForBrowsers());
     await Deno.mkdir(folder, { recursive: true });
     const path = `${folder}/peft-webgpu-${manifest.version}.tgz`;

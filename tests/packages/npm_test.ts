@@ -9,7 +9,8 @@ import { fetchNpmTools, INSTALL } from "../../tools/fetch_npm_tools.ts";
 import { makeNpmPackage } from "../../tools/npm_package.ts";
 import { gzip } from "../../tools/bundle.ts";
 import { NATS_SERVER, NatsServer } from "../distributed/nats_server.ts";
-import { findChromium } from "../browser/chromium.ts";
+import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@peft/webgpu";
+import { findChromium, runInPage } from "../browser/chromium.ts";
 
 const tools = await fetchNpmTools(() => console.log("fetching Dawn, TypeScript, esbuild and Vite (300 MB)"));
 const ignore = tools === null;
@@ -116,26 +117,31 @@ const AREAS: Readonly<Record<string, readonly [code: string, mostBytes: number]>
   peft: [`export { getPeftModel, LoraConfig } from "@peft/webgpu/peft";`, 119_000],
 };
 
+/** A page that answers, with names of an entry. */
+const answering = (entry: string) =>
+  `import { AutoModelForCausalLM, AutoTokenizer, PeftModel } from "${entry}";
+  const [url, adapter] = [new URL("/files/model/", location.href), new URL("/files/adapter/", location.href)];
+  const tokenizer = await AutoTokenizer.fromPretrained(url);
+  const model = await PeftModel.fromPretrained(await AutoModelForCausalLM.fromPretrained(url), adapter);
+  document.title = tokenizer.decode((await model.generate("Once", { tokenizer, maxNewTokens: 4 }))[0]);`;
+
+/** A page that trains, with names of an entry. */
+const trains = (entry: string) =>
+  `import { AutoModelForCausalLM, AutoTokenizer, getPeftModel, LoraConfig, TextDataset, Trainer } from "${entry}";
+  const url = new URL("/files/model/", location.href);
+  const tokenizer = await AutoTokenizer.fromPretrained(url);
+  const model = getPeftModel(await AutoModelForCausalLM.fromPretrained(url), new LoraConfig());
+  const trainDataset = TextDataset.fromTexts(["Ahoy, matey! The sea be calm."], tokenizer, { blockSize: 8 });
+  const trainer = new Trainer({ model, trainDataset, args: { maxSteps: 2, loggingSteps: 1, reportTo: "none" } });
+  await trainer.train();
+  document.title = trainer.state.logHistory[0].loss.toFixed(1);`;
+
 /** What a page may load before it starts, gzipped. */
 const PAGES = {
-  inference: {
-    code: `import { AutoModelForCausalLM, AutoTokenizer, PeftModel } from "@peft/webgpu";
-      const [url, adapter] = [new URL("/model/", location.href), new URL("/adapter/", location.href)];
-      const tokenizer = await AutoTokenizer.fromPretrained(url);
-      const model = await PeftModel.fromPretrained(await AutoModelForCausalLM.fromPretrained(url), adapter);
-      document.title = tokenizer.decode((await model.generate("Once", { tokenizer }))[0]);`,
-    mostBytes: 192_000,
-  },
-  training: {
-    code:
-      `import { AutoModelForCausalLM, AutoTokenizer, getPeftModel, LoraConfig, TextDataset, Trainer } from "@peft/webgpu";
-      const url = new URL("/model/", location.href);
-      const tokenizer = await AutoTokenizer.fromPretrained(url);
-      const model = getPeftModel(await AutoModelForCausalLM.fromPretrained(url), new LoraConfig());
-      const trainDataset = TextDataset.fromTexts(["Ahoy, matey"], tokenizer, { blockSize: 8 });
-      await new Trainer({ model, trainDataset }).train();`,
-    mostBytes: 236_000,
-  },
+  inference: { code: answering("@peft/webgpu"), mostBytes: 192_000 },
+  training: { code: trains("@peft/webgpu"), mostBytes: 236_000 },
+  inference_area: { code: answering("@peft/webgpu/inference"), mostBytes: 95_000 },
+  training_area: { code: trains("@peft/webgpu/training"), mostBytes: 132_000 },
 } as const;
 
 /** Files that a module loads before it runs, by the imports that stand at its top. */
@@ -207,6 +213,35 @@ Deno.test({
       const viteBytes = await eagerBytes(`${folder}/vite-${name}/assets`, entry);
       assert(viteBytes < mostBytes, `Vite's ${name} has ${viteBytes} bytes, at most ${mostBytes}`);
       console.log(`${name}, Vite: ${viteBytes} bytes gzipped`);
+    }
+  },
+});
+
+Deno.test({
+  name: "npm: pages that esbuild built of the areas answer and train in Chromium",
+  ignore,
+  fn: async () => {
+    const folder = await project();
+    const base = () => AutoModelForCausalLM.fromPretrained(`${root}examples/demo/model`);
+    await Deno.symlink(`${root}examples/demo/model`, `${folder}/model`);
+    const model = getPeftModel(await base(), new LoraConfig({ r: 4, targetModules: ["c_attn"] }));
+    await model.savePretrained(`${folder}/adapter`);
+    const titleOf = async (built: string, entry: string) => {
+      const files = await Array.fromAsync(
+        Deno.readDir(built),
+        async ({ name }) => [`/${name}`, await Deno.readTextFile(`${built}/${name}`)] as const,
+      );
+      const script = `export const run = async () => (await import("/${entry}"), document.title);`;
+      const { value } = await runInPage<string>(script, {
+        files: Object.fromEntries(files),
+        folder: `${folder}/`,
+      });
+      return value;
+    };
+    for (const [name, title] of [["inference_area", "Once upon a time there"], ["training_area", "4.5"]]) {
+      await Deno.writeTextFile(`${folder}/${name}.js`, PAGES[name as keyof typeof PAGES].code);
+      await build(folder, name);
+      assertEquals(await titleOf(`${folder}/esbuild-${name}`, `${name}.js`), title);
     }
   },
 });
