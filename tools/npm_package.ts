@@ -71,9 +71,10 @@ function withBundles(entries: Record<string, unknown>): Record<string, unknown> 
 }
 
 async function writeBundles(folder: string): Promise<void> {
+  const how = { shortest: false, external: (specifier: string) => specifier }; // whoever builds a page makes it short
   await Deno.mkdir(folder);
   for (const area of Object.keys(AREAS) as (keyof typeof AREAS)[]) {
-    for (const { fileName, code } of await bundleArea(area, { external: (specifier) => specifier })) {
+    for (const { fileName, code } of await bundleArea(area, how)) {
       await Deno.writeTextFile(`${folder}/${fileName}`, code);
     }
   }
