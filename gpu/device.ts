@@ -36,7 +36,7 @@ export interface DeviceStats {
   readonly bindGroupMisses: number;
   /** Bind groups kept for reuse, a bounded number. */
   readonly bindGroups: number;
-  /** Kernels compiled. */
+  /** Kernels used, each choice of tuning constants for itself; devices on one GPUDevice compile them once. */
   readonly pipelines: number;
 }
 

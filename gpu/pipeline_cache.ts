@@ -6,7 +6,7 @@
 import type { KernelSpec } from "../kernels/kernel_spec.ts";
 import type { BufferDependent, BufferView, DeviceBuffer } from "./buffer_pool.ts";
 import { ShaderCompileError } from "./errors.ts";
-import { kernelPipeline } from "./kernel_pipeline.ts";
+import { type KernelPipeline, kernelPipeline } from "./kernel_pipeline.ts";
 
 /** A kernel ready to launch with one choice of tuning constants. */
 export interface CompiledKernel {
@@ -51,6 +51,29 @@ class CachedGroup implements BufferDependent {
   }
 }
 
+/** What was compiled on a GPUDevice, by kernel and tuning. */
+type Pipelines = Map<KernelSpec, Map<string, KernelPipeline>>;
+
+/** Compiled kernels of each GPUDevice: all that adopt the same one share them. */
+const sharedPipelines = new WeakMap<GPUDevice, Pipelines>();
+
+/** The compiled kernels of a GPUDevice; after an error they are compiled anew, as one of them may be what failed. */
+function pipelinesOf(device: GPUDevice): Pipelines {
+  let pipelines = sharedPipelines.get(device);
+  if (!pipelines) {
+    sharedPipelines.set(device, pipelines = new Map());
+    device.addEventListener("uncapturederror", () => sharedPipelines.delete(device), { once: true });
+  }
+  return pipelines;
+}
+
+/** The value of a key, made where there is none. */
+function madeOnce<K, V>(map: Map<K, V>, key: K, make: () => V): V {
+  let value = map.get(key);
+  if (value === undefined) map.set(key, value = make());
+  return value;
+}
+
 /** Lines of context shown around a compile error. */
 const EXCERPT_LINES = 3;
 
@@ -73,7 +96,7 @@ export class PipelineCache {
   /** Bind groups found in the cache, and made, since the device was made. */
   bindGroupHits = 0;
   bindGroupMisses = 0;
-  /** Pipelines compiled since the device was made. */
+  /** Kernels used, each tuning for itself, since the device was made. */
   pipelines = 0;
 
   /** `uniform` holds the `Params` structs; every kernel with parameters binds it with a dynamic offset. */
@@ -84,16 +107,18 @@ export class PipelineCache {
 
   /** The compiled kernel; its WGSL errors are known after `compileError()`. */
   get(kernel: KernelSpec, tuning?: Readonly<Record<string, number>>): CompiledKernel {
-    let variants = this.#compiled.get(kernel);
-    if (!variants) this.#compiled.set(kernel, variants = new Map());
+    const variants = madeOnce(this.#compiled, kernel, () => new Map<string, CompiledKernel>());
     const key = tuning ? JSON.stringify(tuning) : "";
-    let compiled = variants.get(key);
-    if (!compiled) variants.set(key, compiled = this.#compile(kernel, { ...kernel.tuning, ...tuning }));
-    return compiled;
+    return madeOnce(variants, key, () => this.#compile(kernel, { ...kernel.tuning, ...tuning }, key));
   }
 
-  #compile(kernel: KernelSpec, tuning: Record<string, number>): CompiledKernel {
-    const { pipeline, layout, report } = kernelPipeline(this.#device, kernel, tuning);
+  #compile(kernel: KernelSpec, tuning: Record<string, number>, key: string): CompiledKernel {
+    const shared = madeOnce(pipelinesOf(this.#device), kernel, () => new Map<string, KernelPipeline>());
+    const { pipeline, layout, report } = madeOnce(
+      shared,
+      key,
+      () => kernelPipeline(this.#device, kernel, tuning),
+    );
     this.#reports.push(
       report.then((info) => {
         const error = info.messages.find((m) => m.type === "error");

@@ -78,6 +78,37 @@ Deno.test("dispatch() takes tuning constants, a pipeline for each choice", async
   device.release(y);
 });
 
+Deno.test("devices on one GPUDevice compile a kernel once, and anew after an error", async () => {
+  const { gpuDevice } = await Device.create(); // of this test alone: it fails on purpose
+  let compiled = 0;
+  const { createComputePipeline } = gpuDevice;
+  gpuDevice.createComputePipeline = (descriptor) => {
+    if (descriptor.label === addKernel.name) compiled++;
+    return createComputePipeline.call(gpuDevice, descriptor);
+  };
+  const launch = async () => {
+    const device = await Device.create({ device: gpuDevice });
+    const [x, y] = [upload(device, [1, 2, 3]), upload(device, [0, 0, 0])];
+    for (const add of [5, 7]) {
+      device.dispatch(addKernel, { x: wordsOf(x, 3), y: wordsOf(y, 3) }, { size: 3, add });
+      assertEquals([...await download(device, wordsOf(y, 3))], [1 + add, 2 + add, 3 + add]);
+    }
+    assertEquals(device.stats.pipelines, 1);
+    for (const buffer of [x, y]) device.release(buffer);
+  };
+  await launch();
+  await launch();
+  assertEquals(compiled, 1);
+  const reported = new Promise((resolve) =>
+    gpuDevice.addEventListener("uncapturederror", resolve, { once: true })
+  );
+  gpuDevice.createBuffer({ size: 4, usage: 0xffff }); // no such usage
+  await reported;
+  await launch();
+  assertEquals(compiled, 2);
+  gpuDevice.destroy();
+});
+
 Deno.test("write() happens after the launches before it and before those after it", async () => {
   const device = await freshDevice();
   const x = upload(device, [1, 1]);

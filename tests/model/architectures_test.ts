@@ -30,7 +30,7 @@ import {
 import { ownDevice } from "../reference/fixtures.ts";
 import { TOY, ToyConfig, ToyForCausalLM } from "./toy_model.ts";
 
-const device = await ownDevice();
+const device = await ownDevice({ fresh: true });
 const inputIds = [[3, 4, 5, 6, 7, 8], [9, 8, 7, 6, 5, 4]];
 
 const toy = (seed = 1) => new ToyForCausalLM(new ToyConfig(), { device, seed });
@@ -112,7 +112,7 @@ Deno.test("loadModel() fills a new architecture's tree from the names its family
 
 Deno.test("loadModel() compares a checkpoint with the tree before it allocates memory", async () => {
   const model = toy();
-  const fresh = await ownDevice();
+  const fresh = await ownDevice({ fresh: true });
   const files = await filesOf(model, (name) => name.replace("layers.1.mix", "layers.1.mixed"));
   files["config.json"] = encode({ ...model.config.toJSON(), words: 31 });
   const error = await assertRejects(

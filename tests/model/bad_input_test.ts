@@ -12,7 +12,7 @@ import {
 } from "../../model/mod.ts";
 import { FIXTURES, loadFixture, ownDevice } from "../reference/fixtures.ts";
 
-const device = await ownDevice();
+const device = await ownDevice({ fresh: true });
 const model = await loadFixture("gpt2_tiny", { device });
 const NONE = [[-100, -100, -100]];
 
@@ -187,7 +187,7 @@ function folder(
 }
 
 async function assertRefused(change: Parameters<typeof folder>[0], message: string): Promise<string> {
-  const fresh = await ownDevice();
+  const fresh = await ownDevice({ fresh: true });
   const error = await assertRejects(
     () => GPT2LMHeadModel.load(folder(change), { device: fresh }),
     Error,
@@ -279,7 +279,7 @@ Deno.test("load() refuses configurations no GPT-2 can have", async () => {
 });
 
 Deno.test("load() and new GPT2LMHeadModel() past the memory limit leave nothing behind, and smaller ones work", async () => {
-  const small = await ownDevice();
+  const small = await ownDevice({ fresh: true });
   small.memoryLimitBytes = 300_000; // the model takes 400 KB
   await assertRejects(
     () => GPT2LMHeadModel.load(folder({}), { device: small }),

@@ -23,7 +23,7 @@ function dropGrad(tensor: Tensor): void {
 for (const numItemsInBatch of [undefined, 7]) {
   for (const virtual of [0, 3]) {
     Deno.test(`forward() with few labels, ${virtual} virtual tokens and numItemsInBatch ${numItemsInBatch} gives the loss and gradients of labels in a tensor`, async () => {
-      const device = await ownDevice();
+      const device = await ownDevice({ fresh: true });
       const model = await loadFixture("gpt2_tiny", { device });
       const width = model.facts.hiddenSize;
       const prompt = virtual === 0 ? undefined : Tensor.from(
@@ -54,7 +54,7 @@ for (const numItemsInBatch of [undefined, 7]) {
 }
 
 Deno.test("forward() with 8 labels in 1,024 positions makes logits of 8 rows", async () => {
-  const device = await ownDevice();
+  const device = await ownDevice({ fresh: true });
   const config = new GPT2Config({ vocabSize: 20_000, nPositions: 1024, nEmbd: 16, nLayer: 1, nHead: 1 });
   const model = new GPT2LMHeadModel(config, { device });
   for (const parameter of model.parameters()) parameter.requiresGrad = false;

@@ -39,7 +39,7 @@ async function gradientsOf(model: CausalLM) {
 }
 
 Deno.test("gradientCheckpointingEnable() leaves every gradient of GPT-2 as it is, with dropout, padding, packed rows and forwards that overlap", async () => {
-  const device = await ownDevice();
+  const device = await ownDevice({ fresh: true });
   const config = new GPT2Config({ vocabSize: 257, nPositions: 16, nEmbd: 16, nLayer: 3, nHead: 2 }); // dropout of 0.1
   const model = new GPT2LMHeadModel(config, { device }).train();
   const start = model.random.step;
@@ -83,7 +83,7 @@ async function stepOf(model: CausalLM, length: number, checkpointed: boolean) {
 
 for (const architecture of ["GPT-2", "Llama"]) {
   Deno.test(`a checkpointed LoRA step of ${architecture} with 12 blocks and 300 tokens keeps less than a quarter of the activations`, async () => {
-    const device = await ownDevice();
+    const device = await ownDevice({ fresh: true });
     const model = architecture === "GPT-2"
       ? new GPT2LMHeadModel(
         new GPT2Config({ vocabSize: 64, nPositions: 300, nEmbd: 64, nLayer: 12, nHead: 2 }),
@@ -121,7 +121,7 @@ for (const architecture of ["GPT-2", "Llama"]) {
 
 Deno.test("Trainer's gradientCheckpointing trains to the same weights, and is refused for a model without it", async () => {
   const weights = async (gradientCheckpointing: boolean) => {
-    const device = await ownDevice();
+    const device = await ownDevice({ fresh: true });
     const model = await loadFixture("gpt2_tiny", { device });
     const peft = getPeftModel(model, new LoraConfig({ r: 2 }));
     const trainDataset = INPUTS.inputIds.map((inputIds) => ({ inputIds }));
@@ -134,7 +134,7 @@ Deno.test("Trainer's gradientCheckpointing trains to the same weights, and is re
   };
   assertEquals(await weights(true), await weights(false));
 
-  const device = await ownDevice();
+  const device = await ownDevice({ fresh: true });
   const model = await loadFixture("gpt2_tiny", { device });
   const peft = getPeftModel(model, new LoraConfig({ r: 2 }));
   const without = Object.create(peft, { gradientCheckpointingEnable: { value: undefined } }) as typeof peft;
@@ -154,7 +154,7 @@ Deno.test("Trainer's gradientCheckpointing trains to the same weights, and is re
 });
 
 Deno.test("a checkpointed model refuses a backward after its adapters or mode have changed, and goes on", async () => {
-  const device = await ownDevice();
+  const device = await ownDevice({ fresh: true });
   const model = await loadFixture("gpt2_tiny", { device });
   const peft = getPeftModel(model, new LoraConfig({ r: 2 })).train();
   peft.gradientCheckpointingEnable();

@@ -9,7 +9,7 @@ const BATCH = {
 };
 
 Deno.test("a step that runs out of memory anywhere leaves nothing behind, and the next is bit-identical", async () => {
-  const device = await ownDevice();
+  const device = await ownDevice({ fresh: true });
   const model = getPeftModel(
     await loadFixture("gpt2_tiny", { device }),
     new LoraConfig({ r: 4, targetModules: "all-linear", initLoraWeights: false }),
@@ -62,7 +62,7 @@ Deno.test("a step that runs out of memory anywhere leaves nothing behind, and th
 });
 
 Deno.test("generate() that runs out of memory leaves nothing behind", async () => {
-  const device = await ownDevice();
+  const device = await ownDevice({ fresh: true });
   const model = await loadFixture("gpt2_tiny", { device });
   const live = device.memory.liveBytes;
   const options = { maxNewTokens: 4, eosTokenId: null };

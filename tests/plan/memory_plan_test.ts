@@ -172,7 +172,7 @@ async function measure(
 
 for (const [name, { make, adapter, options }] of Object.entries(CONFIGURATIONS)) {
   Deno.test(`planMemory() of ${name} is within 5% of what training measures`, async () => {
-    const device = await ownDevice();
+    const device = await ownDevice({ fresh: true });
     const base = await make(device);
     const held = device.memory.liveBytes;
     const model = adapter ? getPeftModel(base, adapter()) : base;
@@ -194,7 +194,7 @@ for (const [name, { make, adapter, options }] of Object.entries(CONFIGURATIONS))
 }
 
 Deno.test("planMemory() knows what a device with the kernels of hardware takes", async () => {
-  const { gpuDevice } = await ownDevice();
+  const { gpuDevice } = await ownDevice({ fresh: true });
   const device = await Device.create({ device: gpuDevice, idleFloorBytes: 2 ** 20 });
   pretendHardware(device);
   const model = getPeftModel(llama(device), lora());
@@ -205,7 +205,7 @@ Deno.test("planMemory() knows what a device with the kernels of hardware takes",
 });
 
 Deno.test("planMemory() refuses what does not fit, and says what would; that then fits", async () => {
-  const device = await ownDevice();
+  const device = await ownDevice({ fresh: true });
   const model = getPeftModel(gpt2(device), lora());
   const { withCheckpointing, withoutCheckpointing } = planMemory(model, { batch: 16, length: 96 });
   const between = (withCheckpointing.total + withoutCheckpointing.total) / 2;
@@ -234,7 +234,7 @@ Deno.test("planMemory() refuses what does not fit, and says what would; that the
 });
 
 Deno.test("findLargestBatch() finds the batch beyond which memory does not suffice", async () => {
-  const device = await ownDevice();
+  const device = await ownDevice({ fresh: true });
   const model = getPeftModel(llama(device), lora());
   for (const gradientCheckpointing of [false, true]) {
     const options = { length: 64, gradientCheckpointing };
@@ -250,7 +250,7 @@ Deno.test("findLargestBatch() finds the batch beyond which memory does not suffi
 });
 
 Deno.test("planMemory() refuses bad sizes, unknown options, models without anything to train and injected adapters", async () => {
-  const device = await ownDevice();
+  const device = await ownDevice({ fresh: true });
   const base = gpt2(device);
   for (
     const [options, message] of [
@@ -270,7 +270,7 @@ Deno.test("planMemory() refuses bad sizes, unknown options, models without anyth
 });
 
 Deno.test("planMemory() with an adapter that is not made yet plans what it plans of the made one, and leaves the model alone", async () => {
-  const device = await ownDevice();
+  const device = await ownDevice({ fresh: true });
   const model = gpt2(device);
   const names = [...model.namedParameters()].map(([name]) => name);
   for (

@@ -35,24 +35,28 @@ export async function expectedOf<Json>(folder: string): Promise<Expected<Json>> 
   };
 }
 
-/** Devices that `ownDevice` handed out. */
-const handedOut: Device[] = [];
+/** Devices that `ownDevice` handed out, each with the launches it had done by then. */
+const handedOut = new Map<Device, number>();
 
-/** Whether a device was used, and everything on it was given back, so that its ledger reads as a new one's. */
-function isFree({ memory, gpuDevice }: Device, current: GPUDevice): boolean {
-  const { liveBytes, peakBytes, limitBytes } = memory;
-  return gpuDevice === current && liveBytes === 0 && peakBytes > 0 && limitBytes === Infinity;
+/** Whether a device was used, and everything on it was given back. */
+function isFree(device: Device, current: GPUDevice): boolean {
+  const { liveBytes, limitBytes } = device.memory;
+  const isUsed = device.stats.dispatches > handedOut.get(device)!;
+  return device.gpuDevice === current && isUsed && liveBytes === 0 && limitBytes === Infinity;
 }
 
 /**
- * A device with a ledger of its own, nothing on it. One that an earlier test has emptied is taken again: its kernels are
- * compiled, which is most of a small test's time and memory.
+ * A device with a ledger of its own, nothing alive on it. One that an earlier test has emptied is taken again: its kernels
+ * are compiled, which is most of a small test's time and memory.
+ * @param options.fresh its pool has no idle buffers, either, so that its peak is that of a new one's; making the same
+ * buffers and bind groups again is a sixth of a small test's time
  */
-export async function ownDevice(): Promise<Device> {
+export async function ownDevice({ fresh = false } = {}): Promise<Device> {
   const { gpuDevice } = await defaultDevice();
-  let device = handedOut.find((candidate) => isFree(candidate, gpuDevice));
-  if (!device) handedOut.push(device = await Device.create({ device: gpuDevice }));
-  device.trim();
+  let device = [...handedOut.keys()].find((candidate) => isFree(candidate, gpuDevice));
+  device ??= await Device.create({ device: gpuDevice });
+  handedOut.set(device, device.stats.dispatches);
+  if (fresh) device.trim();
   device.resetPeakMemory();
   return device;
 }

@@ -13,7 +13,7 @@ const VOCABULARY = 262_144;
 const LENGTH = 256;
 
 Deno.test("a LoRA step of Gemma 3 over 262,144 words and 256 tokens holds a quarter of the logits at a time", async () => {
-  const device = await ownDevice();
+  const device = await ownDevice({ fresh: true });
   const config = new LlamaConfig("gemma3_text", {
     vocabSize: VOCABULARY,
     hiddenSize: 32,
