@@ -5,17 +5,18 @@ import { assert, assertEquals, assertNotEquals, assertThrows } from "@std/assert
 import { AdamW, captureStep, LoraConfig, noGrad, Tensor, tidy } from "@peft/webgpu";
 import { Dropout } from "@peft/webgpu/tensor";
 import { add, full, multiply, RandomState, scale, sum } from "../../autograd/mod.ts";
-import { batch, bothRuns, freshDevice, type Made, make, type Step, wholeStep } from "./captured_runs.ts";
+import { batch, bothRuns, type Made, make, type Step, wholeStep } from "./captured_runs.ts";
+import { anotherDevice } from "../reference/another_device.ts";
 
 Deno.test("a record keeps its buffers when the pool trims idle ones while it is made", async () => {
-  const device = await freshDevice({ idleFloorBytes: 0 });
+  const device = await anotherDevice({ idleFloorBytes: 0 });
   const { replays } = await bothRuns({ config: { nEmbd: 64 }, steps: 5 }, device);
   assertEquals(replays, 3);
   await device.sync();
 });
 
 Deno.test("a record of more than 256 MiB of buffers given back is replayed", async () => {
-  const device = await freshDevice();
+  const device = await anotherDevice();
   const sizes = [7, 8, 9, 10, 11].map((millions) => millions * 2 ** 20);
   const source = Tensor.from([1], { device });
   const step = captureStep(device, () =>
@@ -78,7 +79,7 @@ Deno.test("captureStep() goes on as its code would after optimizer.dispose(), wh
 });
 
 Deno.test("captureStep() never updates another tensor in the place of one that was disposed", async () => {
-  const device = await freshDevice();
+  const device = await anotherDevice();
   const w = Tensor.from([1, 2, 3, 4], { device, requiresGrad: true });
   const optimizer = new AdamW([w], { lr: 0.1 });
   const step = captureStep(device, ({ ids }: { ids: Tensor }) => {
@@ -195,7 +196,7 @@ Deno.test("captureStep() draws as its code would with dropout graphs alive betwe
 });
 
 Deno.test("captureStep() draws new numbers in each step where nothing advances the random state", async () => {
-  const device = await freshDevice();
+  const device = await anotherDevice();
   const random = new RandomState(device, 1);
   const dropout = new Dropout(0.5, random);
   const x = Tensor.from(new Float32Array(256).fill(1), { device });
@@ -230,7 +231,7 @@ Deno.test("captureStep() follows settings: adapters off, switched, merged, scale
     ],
   ];
   for (const [label, change, back] of changes) {
-    const device = await freshDevice();
+    const device = await anotherDevice();
     const outcomes: number[][] = [];
     for (const captured of [false, true]) {
       const made = make(device);
@@ -272,7 +273,7 @@ Deno.test("captureStep() follows settings: adapters off, switched, merged, scale
 });
 
 Deno.test("captureStep() keeps records under noGrad apart", async () => {
-  const made = make(await freshDevice());
+  const made = make(await anotherDevice());
   const step = captureStep(made.device, ({ inputIds }: { inputIds: Tensor }) => {
     const { loss } = made.peftModel.forward({ inputIds, labels: inputIds });
     if (loss!.requiresGrad) loss!.backward();
@@ -285,7 +286,7 @@ Deno.test("captureStep() keeps records under noGrad apart", async () => {
 });
 
 Deno.test("a body that throws gives its memory back, and the step goes on after it", async () => {
-  const device = await freshDevice();
+  const device = await anotherDevice();
   const made = make(device);
   const whole = wholeStep(made);
   let fail = false;
@@ -306,7 +307,7 @@ Deno.test("a body that throws gives its memory back, and the step goes on after 
 });
 
 Deno.test("captureStep() bounds what several shapes reserve, and gives it up when memory is short", async () => {
-  const device = await freshDevice();
+  const device = await anotherDevice();
   const made = make(device, { nEmbd: 64 }, 0);
   const step = captureStep(device, wholeStep(made));
   const lengths = [16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3];
@@ -329,7 +330,7 @@ Deno.test("captureStep() bounds what several shapes reserve, and gives it up whe
 });
 
 Deno.test("captureStep() gives its result again after the caller disposed it", async () => {
-  const made = make(await freshDevice());
+  const made = make(await anotherDevice());
   const step = captureStep(made.device, wholeStep(made));
   for (let i = 0; i < 5; i++) {
     using loss = step({ inputIds: batch(i) });

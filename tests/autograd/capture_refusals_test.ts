@@ -2,10 +2,11 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { captureStep, noGrad, Tensor, tidy } from "@peft/webgpu";
 import { scale } from "@peft/webgpu/tensor";
-import { batch, freshDevice, make, wholeStep } from "./captured_runs.ts";
+import { batch, make, wholeStep } from "./captured_runs.ts";
+import { anotherDevice } from "../reference/another_device.ts";
 
 Deno.test("captureStep() checks ids in every call, before anything is changed", async () => {
-  const device = await freshDevice();
+  const device = await anotherDevice();
   const made = make(device);
   const step = captureStep(device, wholeStep(made));
   const bad: [number, string][] = [
@@ -28,7 +29,7 @@ Deno.test("captureStep() checks ids in every call, before anything is changed", 
 });
 
 Deno.test("captureStep() takes rows of a Float32Array as float32, new ones in each replay, and refuses ragged ones", async () => {
-  const device = await freshDevice();
+  const device = await anotherDevice();
   const rows = (first: number) => [Float32Array.of(first, 0.5), Float32Array.of(-1, 2)];
   const step = captureStep(device, ({ factors }: { factors: Tensor }) => {
     assertEquals([factors.dtype, ...factors.shape], ["float32", 2, 2]);
@@ -45,7 +46,7 @@ Deno.test("captureStep() takes rows of a Float32Array as float32, new ones in ea
 });
 
 Deno.test("captureStep() refuses a batch without a label in replays", async () => {
-  const made = make(await freshDevice());
+  const made = make(await anotherDevice());
   const step = captureStep(
     made.device,
     ({ inputIds, labels }: { inputIds: Tensor; labels: Tensor }) =>
@@ -57,7 +58,7 @@ Deno.test("captureStep() refuses a batch without a label in replays", async () =
 });
 
 Deno.test("captureStep() refuses to read back, to be nested, and a body that gives no tensor", async () => {
-  const device = await freshDevice();
+  const device = await anotherDevice();
   const x = Tensor.from([1, 2], { device });
   const inner = captureStep(device, () => scale(x, 2));
   inner({});

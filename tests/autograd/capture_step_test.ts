@@ -6,7 +6,6 @@ import {
   getPeftModel,
   GPT2Config,
   GPT2LMHeadModel,
-  initDevice,
   LoraConfig,
   SGD,
   type Tensor,
@@ -14,6 +13,7 @@ import {
   tidy,
 } from "@peft/webgpu";
 import { add, cast, scale, softmax, sum } from "@peft/webgpu/tensor";
+import { anotherDevice } from "../reference/another_device.ts";
 
 const CONFIG = {
   nLayer: 2,
@@ -68,7 +68,7 @@ async function eagerLosses(
 
 for (const name of ["adamw", "sgd"] as const) {
   Deno.test(`captureStep() replays a ${name} step with dropout bit for bit`, async () => {
-    const device = await initDevice();
+    const device = await anotherDevice();
     const batches = Array.from({ length: 8 }, (_, i) => batch(i));
     const eager = makeStep(device, name);
     const expected = await eagerLosses(device, eager.step, batches);
@@ -85,7 +85,7 @@ for (const name of ["adamw", "sgd"] as const) {
 }
 
 Deno.test("captureStep() records again for another shape and goes on with the same optimizer", async () => {
-  const device = await initDevice();
+  const device = await anotherDevice();
   const lengths = [24, 24, 24, 16, 16, 24, 16, 16];
   const batches = lengths.map((length, i) => batch(i, length));
   const expected = await eagerLosses(device, makeStep(device).step, batches);
@@ -96,7 +96,7 @@ Deno.test("captureStep() records again for another shape and goes on with the sa
 });
 
 Deno.test("captureStep() replays without new bind groups, buffers or live bytes", async () => {
-  const device = await initDevice();
+  const device = await anotherDevice();
   const step = captureStep(device, makeStep(device).step);
   for (let i = 0; i < 3; i++) await step({ inputIds: batch(i) }).item();
   const { bindGroupMisses, pipelines } = device.stats;
@@ -108,7 +108,7 @@ Deno.test("captureStep() replays without new bind groups, buffers or live bytes"
 });
 
 Deno.test("captureStep() makes one submission a step whose result is read", async () => {
-  const device = await initDevice();
+  const device = await anotherDevice();
   const step = captureStep(device, makeStep(device).step);
   for (let i = 0; i < 3; i++) await step({ inputIds: batch(i) }).item();
   const { submissions } = device.stats;
@@ -117,7 +117,7 @@ Deno.test("captureStep() makes one submission a step whose result is read", asyn
 });
 
 Deno.test("captureStep() gives each replay its own inputs when no result is read in between", async () => {
-  const device = await initDevice();
+  const device = await anotherDevice();
   const batches = Array.from({ length: 7 }, (_, i) => batch(i));
   const expected = await eagerLosses(device, makeStep(device).step, batches);
   const step = captureStep(device, makeStep(device).step);
@@ -130,7 +130,7 @@ Deno.test("captureStep() gives each replay its own inputs when no result is read
 });
 
 Deno.test("captureStep() with verify replays a step whatever ran before each of its recordings", async () => {
-  const device = await initDevice();
+  const device = await anotherDevice();
   let calls = 0;
   const step = captureStep(device, ({ inputIds }: { inputIds: Tensor }) => {
     calls++;
@@ -146,7 +146,7 @@ Deno.test("captureStep() with verify replays a step whatever ran before each of 
 });
 
 Deno.test("captureStep() keeps its buffers from tensors made between replays", async () => {
-  const device = await initDevice();
+  const device = await anotherDevice();
   const batches = Array.from({ length: 6 }, (_, i) => batch(i));
   const expected = await eagerLosses(device, makeStep(device).step, batches);
   const step = captureStep(device, makeStep(device).step);
@@ -163,7 +163,7 @@ Deno.test("captureStep() keeps its buffers from tensors made between replays", a
 });
 
 Deno.test("captureStep() replays host writes of any number of bytes", async () => {
-  const device = await initDevice();
+  const device = await anotherDevice();
   for (const count of [1, 2, 3, 5]) {
     const halves = new Uint16Array(count).fill(0x3c00); // ones
     const step = captureStep(

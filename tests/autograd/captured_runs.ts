@@ -3,16 +3,16 @@ import { assertEquals } from "@std/assert";
 import {
   AdamW,
   captureStep,
-  Device,
+  type Device,
   getPeftModel,
   GPT2Config,
   GPT2LMHeadModel,
-  initDevice,
   LoraConfig,
   type PeftModel,
   Tensor,
   tidy,
 } from "@peft/webgpu";
+import { anotherDevice } from "../reference/another_device.ts";
 
 const CONFIG = {
   nLayer: 2,
@@ -23,11 +23,6 @@ const CONFIG = {
   bosTokenId: 0,
   eosTokenId: 0,
 };
-
-/** A device whose pool is its own. */
-export async function freshDevice(options: { memoryLimitBytes?: number; idleFloorBytes?: number } = {}) {
-  return await Device.create({ device: (await initDevice()).gpuDevice, ...options });
-}
 
 /** A model under LoRA and its optimizer. */
 export interface Made {
@@ -82,7 +77,7 @@ export async function bothRuns(
   { body = wholeStep, config, loraDropout, between, steps = 7 }: Trial,
   device?: Device,
 ) {
-  device ??= await freshDevice();
+  device ??= await anotherDevice();
   const runs: { losses: number[]; values: Float32Array[]; replays: number }[] = [];
   for (const captured of [false, true]) {
     const made = make(device, config, loraDropout);

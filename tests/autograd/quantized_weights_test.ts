@@ -6,7 +6,7 @@ import { assert, assertAllClose, assertEquals, assertThrows } from "@std/assert"
 import {
   type BitsandbytesFormatName,
   cast,
-  Device,
+  type Device,
   embedding,
   keep,
   linear,
@@ -23,6 +23,7 @@ import type { MatmulTile } from "../../kernels/matmul.ts";
 import { formatBytes, WEIGHT_FORMATS } from "../../kernels/weights/mod.ts";
 import { randomValues } from "../reference/matmul.ts";
 import { GGUF_TYPES, randomWeight } from "../reference/quantized.ts";
+import { anotherDevice } from "../reference/another_device.ts";
 
 const [C, M] = [256, 5];
 
@@ -84,24 +85,24 @@ async function compareOps(device: Device, type: QuantizedType, V: number, thorou
 }
 
 Deno.test("weights of few bits serve products, their input gradients, lookups and the head as their numbers do", async () => {
-  const device = await Device.create();
+  const device = await anotherDevice();
   // One format for each kind of block; the others differ in how four numbers are read.
   const thorough = ["q4_1", "q8_0", "q6_k", "nf4_double"];
   const bitsandbytes = ["nf4", "nf4_double", "fp4", "fp4_double", "int8"] as const;
   for (const type of [...GGUF_TYPES, ...bitsandbytes]) {
     await compareOps(device, type, 260, thorough.includes(type));
   }
-  device.destroy();
+  device.trim();
 });
 
 Deno.test("weights of few bits over the binding limit are bound in windows", async () => {
-  const device = await Device.create({ limits: { maxStorageBufferBindingSize: 136 * 2 ** 10 } });
+  const device = await anotherDevice({ limits: { maxStorageBufferBindingSize: 136 * 2 ** 10 } });
   for (const type of ["q4_0", "q8_0", "q6_k", "nf4"] as const) await compareOps(device, type, 1200);
-  device.destroy();
+  device.trim();
 });
 
 Deno.test("weights of few bits are refused where they cannot be: other shapes, other bytes, gradients", async () => {
-  const device = await Device.create();
+  const device = await anotherDevice();
   const bytes = new Uint8Array(18 * 4);
   const make = (shape: number[], data = bytes) => Tensor.from(data, { device, dtype: "q4_0", shape });
   using weight = make([2, 64]);
@@ -114,7 +115,7 @@ Deno.test("weights of few bits are refused where they cannot be: other shapes, o
   assertThrows(() => weight.requiresGrad = true, TypeError, "float32 is required");
   assertThrows(() => cast(Tensor.from([[1]], { device }), "q4_0"), TypeError, "no such conversion");
   assertEquals(await weight.data(), bytes);
-  device.destroy();
+  device.trim();
 });
 
 /** Tiles of hardware: through workgroup memory, with tiles read ahead, and with steps of K shared between threads. */
@@ -170,17 +171,17 @@ async function compareTiles(
 }
 
 Deno.test("weights of few bits have the same products in the tiles of hardware", async () => {
-  const device = await Device.create();
+  const device = await anotherDevice();
   for (const type of ["q4_0", "q6_k", "nf4_double"] as const) {
     for (const layout of ["nt", "nn"] as const) {
       await compareTiles(device, type, layout, [6, layout === "nt" ? 64 : 256, 256], HARDWARE);
     }
   }
-  device.destroy();
+  device.trim();
 });
 
 Deno.test("weights of few bits have the same products in the tiles of subgroups", async () => {
-  const device = await Device.create();
+  const device = await anotherDevice();
   const threads = device.profile.subgroupSize;
   const tile = (tileM: number, tileN: number, lanesM: number, lanesN: number, lanesK = 1): MatmulTile => ({
     ...{ variant: "register", tileM, tileN, lanesM, lanesN, lanesK, tileK: 4 },
@@ -198,13 +199,13 @@ Deno.test("weights of few bits have the same products in the tiles of subgroups"
     await compareTiles(device, type, "nn", [37, columns, 48], [tile(4, 64, lanes, 1)], type === "q5_k");
     await compareTiles(device, type, "nn", [1, columns, 46], [tile(1, elements, 1, 1, lanes)]);
   }
-  device.destroy();
+  device.trim();
 });
 
 Deno.test("one row over as many weights of few bits as a head has is summed to its end", async () => {
   // The input's gradient of a tied head: more steps than a driver that ends loops after 65,535 turns runs at one a turn.
   const [rows, columns] = [49_152, 64];
-  const device = await Device.create();
+  const device = await anotherDevice();
   const row = Tensor.from(randomValues(1, rows), { device, shape: [1, rows] });
   for (const type of ["q8_0", "q4_1"] as const) {
     const packed = randomWeight(device, type, [rows, columns], 7);
@@ -223,5 +224,5 @@ Deno.test("one row over as many weights of few bits as a head has is summed to i
     }
     packed.dispose();
   }
-  device.destroy();
+  device.trim();
 });

@@ -1,7 +1,6 @@
 import { assertAllClose, assertEquals } from "@std/assert";
 import {
   cast,
-  Device,
   type DType,
   embedding,
   gatedProduct,
@@ -14,6 +13,7 @@ import {
 } from "../../autograd/mod.ts";
 import { FORMATS_BY_NAME, WEIGHT_FORMATS, type WeightFormat } from "../../kernels/weights/mod.ts";
 import { randomValues } from "../reference/matmul.ts";
+import { anotherDevice } from "../reference/another_device.ts";
 
 /** A format of this test's own: bytes, and in a second buffer a scale for 32 of them. */
 const bytesWithScales: WeightFormat = {
@@ -57,7 +57,7 @@ const [V, C, M] = [700, 640, 70];
 for (const limit of [undefined, 400 * 2 ** 10]) {
   const where = limit ? `in windows of ${limit} bytes` : "in one binding";
   Deno.test(`a format with a second buffer serves products, lookups, the head and conversions, ${where}`, async () => {
-    const device = await Device.create({
+    const device = await anotherDevice({
       limits: limit ? { maxStorageBufferBindingSize: limit } : undefined,
     });
     const random = (seed: number, shape: number[]) =>
@@ -94,12 +94,12 @@ for (const limit of [undefined, 400 * 2 ** 10]) {
     const labels = Tensor.from(Int32Array.from({ length: M }, (_, i) => i * 17 % V), { device });
     await compare("head", (weight) => linearCrossEntropy(x.linear, weight, labels));
     await device.sync(); // throws what WebGPU had to report
-    device.destroy();
+    device.trim();
   });
 }
 
 Deno.test("a gated product that would bind nine buffers takes two launches, with the same numbers", async () => {
-  const device = await Device.create({});
+  const device = await anotherDevice();
   const make = (seed: number, shape: number[], requiresGrad = true) =>
     Tensor.from(randomValues(seed, shape.reduce((a, b) => a * b)), { device, shape, requiresGrad });
   const weight = cast(make(3, [64, 32], false), TEST8);

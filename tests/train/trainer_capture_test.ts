@@ -1,7 +1,6 @@
 /** The Trainer replays recorded steps where it can, with the numbers of steps that are run. */
 import { assert, assertEquals } from "@std/assert";
 import { Tensor } from "../../autograd/mod.ts";
-import { Device, initDevice } from "../../gpu/mod.ts";
 import { AdaLoraConfig, getPeftModel, LoraConfig, PromptTuningConfig } from "../../peft/mod.ts";
 import {
   MODEL_LOSS,
@@ -15,6 +14,7 @@ import { DFT_LOSS } from "../../train/sft/dft_objective.ts";
 import { withTokenMeasures } from "../../train/token_measures.ts";
 import { changeProfile } from "../reference/profiles.ts";
 import { countingData, inFolder, tinyModel, trainedWeightsOf } from "./tiny_run.ts";
+import { anotherDevice } from "../reference/another_device.ts";
 
 interface Run {
   args?: Partial<TrainingArguments>;
@@ -37,7 +37,7 @@ async function run(options: Run, captured: boolean) {
   const { args, dropout = 0, adapter = "lora", data = countingData(24), evaluates, callbacks, resume } =
     options;
   const { idleFloorBytes, keeps, labelRowStep = keeps && 8, objective } = options;
-  const device = await Device.create({ device: (await initDevice()).gpuDevice, idleFloorBytes });
+  const device = await anotherDevice({ idleFloorBytes });
   if (labelRowStep) changeProfile(device, { recordedBytes: keeps ?? 0, labelRowStep });
   const base = await tinyModel(dropout, device);
   const model = adapter === "none" ? base : getPeftModel(
@@ -233,7 +233,7 @@ Deno.test("Trainer resumes with recorded steps as without, bit for bit", async (
 });
 
 Deno.test("Trainer does not replay a model whose numbers change from step to step on the host", async () => {
-  const device = await Device.create({ device: (await initDevice()).gpuDevice });
+  const device = await anotherDevice();
   const model = await tinyModel(0, device);
   const drop = model.transformer.drop;
   let calls = 0;

@@ -11,7 +11,6 @@ import {
   getLastCheckpoint,
   GPT2Config,
   GPT2LMHeadModel,
-  initDevice,
   setSeed,
   Trainer,
   type TrainerCallback,
@@ -21,6 +20,7 @@ import { reshape, slice } from "@peft/webgpu/tensor";
 import type { EvalPrediction, TrainerOptions } from "@peft/webgpu/train";
 import { ConsoleReport } from "../../train/reports/console_report.ts";
 import { countingData, inFolder, tinyModel, VOCABULARY, weightsOf } from "./tiny_run.ts";
+import { anotherDevice } from "../reference/another_device.ts";
 
 const dataset = countingData(16);
 const args = {
@@ -351,7 +351,7 @@ Deno.test("DataLoader is iterated an epoch at a time, in the orders of batches()
 });
 
 Deno.test("setSeed() is the seed of what is given none", async () => {
-  const device = await initDevice();
+  const device = await anotherDevice();
   const config = new GPT2Config({ vocabSize: 10, nPositions: 8, nEmbd: 8, nLayer: 1, nHead: 1 });
   const weight = async (seed?: number) => {
     const model = new GPT2LMHeadModel(config, { device, seed });
@@ -369,7 +369,7 @@ Deno.test("setSeed() is the seed of what is given none", async () => {
     assertThrows(() => setSeed(-1), RangeError, "seed");
   } finally {
     setSeed(0);
-    device.destroy();
+    device.trim();
   }
 });
 

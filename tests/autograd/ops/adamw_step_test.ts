@@ -5,6 +5,7 @@ import { Tensor } from "../../../autograd/tensor.ts";
 import { defaultDevice, Device } from "../../../gpu/mod.ts";
 import { randomValues } from "../../reference/matmul.ts";
 import { pretendHardware } from "../../reference/profiles.ts";
+import { anotherDevice } from "../../reference/another_device.ts";
 
 const VALUES: Omit<AdamWValues, "step"> = { lr: 1e-2, betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0.1 };
 
@@ -95,17 +96,17 @@ Deno.test("SlotState with adamwRule works on a device with 8 and with 10 storage
 });
 
 Deno.test("SlotState with adamwRule fills the slots that a device beyond software offers", async () => {
-  const device = await Device.create();
+  const device = await anotherDevice();
   pretendHardware(device);
   const most = Math.floor((device.limits.maxStorageBuffersPerShaderStage - 2) / 2);
   const state = await check(device, Array.from({ length: 2 * most }, (_, i) => 3 + 37 * i), [1, 2]);
   assertEquals(state.launches, 2);
   state.dispose();
-  device.destroy();
+  device.trim();
 });
 
 Deno.test("SlotState with adamwRule updates a tensor larger than a binding in windows, each a slot of its own", async () => {
-  const device = await Device.create();
+  const device = await anotherDevice();
   // WebGPU grants no less than 128 MiB, so the limit is what this object says.
   const limits = new Proxy(device.limits, {
     get: (target, name) =>
@@ -115,7 +116,7 @@ Deno.test("SlotState with adamwRule updates a tensor larger than a binding in wi
   const state = await check(device, [30_000, 10], [1, 2]);
   assert(state.launches >= 4, `${state.launches} launches`);
   state.dispose();
-  device.destroy();
+  device.trim();
 });
 
 Deno.test("SlotState with adamwRule takes few launches whatever the number of tensors", async () => {

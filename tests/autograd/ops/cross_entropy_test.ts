@@ -3,7 +3,7 @@ import {
   crossEntropy,
   type CrossEntropyOptions,
   defaultDevice,
-  Device,
+  type Device,
   linearCrossEntropy,
   Tensor,
   tidy,
@@ -11,6 +11,7 @@ import {
 import { checkOp, hardwareVariants } from "../../reference/check_op.ts";
 import { crossEntropyReference, type LossCase } from "../../reference/cross_entropy.ts";
 import { fromHalfBits, matmulReference, randomValues, toHalfBits } from "../../reference/matmul.ts";
+import { anotherDevice } from "../../reference/another_device.ts";
 
 function optionsOf({ shiftLength, ignoreIndex, sum, numItems }: LossCase): CrossEntropyOptions {
   return {
@@ -192,9 +193,9 @@ Deno.test("linearCrossEntropy() with a soft cap and both its gradients agree wit
   await checkHead({ V: 17, C: 31, labels: labelsOf(13, 17), softcap: 0.5 });
   await checkHead({ V: 257, C: 48, labels: labelsOf(66, 257).with(5, -100), shiftLength: 33, softcap: 2 });
   await checkHead({ V: 129, C: 48, labels: labelsOf(17, 129), half: true, softcap: 30 });
-  const device = await Device.create({ limits: { maxStorageBufferBindingSize: 256 * 2 ** 10 } });
+  const device = await anotherDevice({ limits: { maxStorageBufferBindingSize: 256 * 2 ** 10 } });
   await checkHead({ V: 1021, C: 80, labels: labelsOf(130, 1021), softcap: 1, device }); // several chunks of rows
-  device.destroy();
+  device.trim();
 });
 
 Deno.test("linearCrossEntropy() computes only the gradients that are wanted", async () => {
@@ -215,10 +216,10 @@ Deno.test("linearCrossEntropy() with hardware's kernels agrees with the float64 
 
 Deno.test("linearCrossEntropy() of several row chunks and a weight beyond the binding limit agrees", async () => {
   // 256 KiB a binding: 64 rows of 1,021 logits (261,376 bytes), and 196 of the weight's 1,021 rows of 48.
-  const device = await Device.create({ limits: { maxStorageBufferBindingSize: 256 * 2 ** 10 } });
+  const device = await anotherDevice({ limits: { maxStorageBufferBindingSize: 256 * 2 ** 10 } });
   await checkHead({ V: 1021, C: 80, labels: labelsOf(64 * 3 + 5, 1021).with(100, -100), device });
   await checkHead({ V: 1021, C: 80, labels: labelsOf(130, 1021), half: true, device });
-  device.destroy();
+  device.trim();
 });
 
 Deno.test("linearCrossEntropy() of GPT-2's vocabulary agrees in loss and the hidden state's gradient", async () => {
@@ -226,7 +227,7 @@ Deno.test("linearCrossEntropy() of GPT-2's vocabulary agrees in loss and the hid
 });
 
 Deno.test("linearCrossEntropy() never holds whole logits", async () => {
-  const device = await Device.create({ limits: { maxStorageBufferBindingSize: 256 * 2 ** 10 } });
+  const device = await anotherDevice({ limits: { maxStorageBufferBindingSize: 256 * 2 ** 10 } });
   const [rows, V, C] = [640, 1021, 16];
   using hidden = Tensor.from(randomValues(1, rows * C), { device, shape: [rows, C], requiresGrad: true });
   using weight = Tensor.from(randomValues(2, V * C), { device, shape: [V, C] });
@@ -238,7 +239,7 @@ Deno.test("linearCrossEntropy() never holds whole logits", async () => {
   const whole = rows * V * 4;
   assert(device.memory.peakBytes < whole / 3, `${device.memory.peakBytes} of ${whole} bytes of logits`);
   for (const tensor of [hidden, weight, labels, loss]) tensor.dispose();
-  device.destroy();
+  device.trim();
 });
 
 Deno.test("crossEntropy() and linearCrossEntropy() refuse labels and weights that do not fit", async () => {

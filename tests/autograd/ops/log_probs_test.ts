@@ -1,7 +1,7 @@
 import { assert, assertAllClose, assertEquals, assertThrows } from "@std/assert";
 import {
   defaultDevice,
-  Device,
+  type Device,
   linearLogProbs,
   logProbsOf,
   quantize,
@@ -13,6 +13,7 @@ import { checkOp, hardwareVariants } from "../../reference/check_op.ts";
 import { logProbsReference } from "../../reference/cross_entropy.ts";
 import { fromHalfBits, matmulReference, randomValues, toHalfBits } from "../../reference/matmul.ts";
 import { GGUF_TYPES, randomWeight } from "../../reference/quantized.ts";
+import { anotherDevice } from "../../reference/another_device.ts";
 
 /** Labels spread over the vocabulary, first and last id included, the third for none. */
 function labelsOf(rows: number, V: number): number[] {
@@ -115,17 +116,17 @@ Deno.test("linearLogProbs() with hardware's kernels agrees with the float64 refe
 });
 
 Deno.test("linearLogProbs() of several row chunks, and a weight and gradients beyond the binding limit agrees", async () => {
-  const device = await Device.create({ limits: { maxStorageBufferBindingSize: 256 * 2 ** 10 } });
+  const device = await anotherDevice({ limits: { maxStorageBufferBindingSize: 256 * 2 ** 10 } });
   await checkHead({ V: 1021, C: 80, rows: 197, softcap: 1, device });
-  const small = await Device.create({ limits: { maxStorageBufferBindingSize: 32 * 2 ** 10 } });
+  const small = await anotherDevice({ limits: { maxStorageBufferBindingSize: 32 * 2 ** 10 } });
   await checkHead({ V: 101, C: 40, rows: 261, frozen: ["weight"], device: small });
-  device.destroy();
-  small.destroy();
+  device.trim();
+  small.trim();
 });
 
 Deno.test("linearLogProbs() of a vocabulary of 49,152 agrees, and never holds whole logits", async () => {
   await checkHead({ V: 49_152, C: 33, rows: 5, frozen: ["weight"] });
-  const device = await Device.create({ limits: { maxStorageBufferBindingSize: 16 * 2 ** 20 } });
+  const device = await anotherDevice({ limits: { maxStorageBufferBindingSize: 16 * 2 ** 20 } });
   const [rows, V, C] = [256, 49_152, 4];
   using hidden = Tensor.from(randomValues(1, rows * C), { device, shape: [rows, C], requiresGrad: true });
   using weight = Tensor.from(randomValues(2, V * C), { device, shape: [V, C] });
@@ -138,7 +139,7 @@ Deno.test("linearLogProbs() of a vocabulary of 49,152 agrees, and never holds wh
   const whole = rows * V * 4;
   assert(device.memory.peakBytes < whole / 2, `${device.memory.peakBytes} of ${whole} bytes of logits`);
   for (const tensor of [hidden, weight, labels, y, dy]) tensor.dispose();
-  device.destroy();
+  device.trim();
 });
 
 Deno.test("linearLogProbs() reads a head of blocks of few bits", async () => {

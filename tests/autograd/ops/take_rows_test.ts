@@ -1,11 +1,11 @@
 import { assertThrows } from "@std/assert";
 import { chooseRows, defaultDevice, placeRows, takeRows, Tensor } from "../../../autograd/mod.ts";
-import { Device } from "../../../gpu/mod.ts";
 import { checkOp } from "../../reference/check_op.ts";
 import { randomValues } from "../../reference/matmul.ts";
+import { anotherDevice } from "../../reference/another_device.ts";
 
 Deno.test("takeRows() copies rows, also beyond the binding limit, and scatters their gradient", async () => {
-  const small = await Device.create({ limits: { maxStorageBufferBindingSize: 1024 } });
+  const small = await anotherDevice({ limits: { maxStorageBufferBindingSize: 1024 } });
   for (const device of [await defaultDevice(), small]) {
     for (
       const [count, C, rows] of [[5, 3, [4, 0]], [7, 4, [1, 2, 3, 6]], [1, 1, [0]], [300, 2, [
@@ -36,7 +36,7 @@ Deno.test("takeRows() copies rows, also beyond the binding limit, and scatters t
       });
     }
   }
-  small.destroy();
+  small.trim();
 });
 
 Deno.test("takeRows() refuses other matrices, no rows, and rows outside or twice", async () => {
@@ -56,7 +56,7 @@ Deno.test("takeRows() refuses other matrices, no rows, and rows outside or twice
 });
 
 Deno.test("placeRows() puts rows where they were taken from, also beyond the binding limit, and takes their gradient", async () => {
-  const small = await Device.create({ limits: { maxStorageBufferBindingSize: 1024 } });
+  const small = await anotherDevice({ limits: { maxStorageBufferBindingSize: 1024 } });
   for (const device of [await defaultDevice(), small]) {
     for (const [count, C, rows] of [[5, 3, [4, 0]], [1, 1, [0]], [300, 2, [299, 0, 128, 127]]] as const) {
       await checkOp({
@@ -82,7 +82,7 @@ Deno.test("placeRows() puts rows where they were taken from, also beyond the bin
       });
     }
   }
-  small.destroy();
+  small.trim();
   const device = await defaultDevice();
   using x = Tensor.from(new Float32Array(6), { device, shape: [3, 2] });
   assertThrows(

@@ -4,7 +4,7 @@
  */
 
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { initDevice, Tensor, TokenSampler } from "../../../autograd/mod.ts";
+import { defaultDevice, Tensor, TokenSampler } from "../../../autograd/mod.ts";
 import { resolveSampling, type SamplingOptions } from "../../../model/generation/sampling.ts";
 import { FIXTURES, loadFixture, ownDevice } from "../../reference/fixtures.ts";
 
@@ -32,7 +32,7 @@ async function choose(
   options: SamplingOptions,
   count = 1,
 ): Promise<number[][]> {
-  const device = await initDevice();
+  const device = await defaultDevice();
   const rows = Array.from({ length: count }, () => row);
   const limits = { maxSteps: steps.length, endTokens: [], padToken: 0, vocabSize: steps[0].length };
   const sampler = new TokenSampler(device, {

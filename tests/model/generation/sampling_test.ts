@@ -1,5 +1,5 @@
 import { assert, assertAllClose, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { exp, initDevice, Tensor, TokenSampler } from "../../../autograd/mod.ts";
+import { defaultDevice, exp, Tensor, TokenSampler } from "../../../autograd/mod.ts";
 import { resolveSampling, type SamplingOptions } from "../../../model/generation/sampling.ts";
 
 /**
@@ -47,7 +47,7 @@ async function choose(
   options: SamplingOptions,
   count: number,
 ): Promise<number[]> {
-  const device = await initDevice();
+  const device = await defaultDevice();
   const sampler = new TokenSampler(device, {
     ...resolveSampling(options),
     prompts: Array.from({ length: count }, () => row),
@@ -93,7 +93,7 @@ Deno.test("TokenSampler draws from the distribution of transformers' processors"
 });
 
 Deno.test("TokenSampler leaves out the next token where the ones before it reach exactly topP", async () => {
-  const device = await initDevice();
+  const device = await defaultDevice();
   using x = Tensor.from([-1], { device });
   using e = exp(x);
   const [mass] = await e.data(); // of the second token, as this driver computes it
@@ -148,7 +148,7 @@ Deno.test("TokenSampler keeps to topK and topP in a vocabulary of 262,144 words"
     );
   });
   assertEquals(chosen.filter((token) => !likely.includes(token)), []);
-  const device = await initDevice();
+  const device = await defaultDevice();
   if (device.maxLoopIterations !== Infinity) {
     const sampling = {
       ...resolveSampling(options),
@@ -191,7 +191,7 @@ Deno.test("TokenSampler refuses rows with NaN or +infinity and rows of -infinity
 });
 
 Deno.test("TokenSampler fills up rows that ended and keeps every step's tokens", async () => {
-  const device = await initDevice();
+  const device = await defaultDevice();
   const sampler = new TokenSampler(device, {
     ...resolveSampling({}),
     prompts: [[0], [0]],

@@ -1,6 +1,5 @@
 /** Trainers of preferences replay recorded steps where they can, with the numbers of steps that are run. */
 import { assert, assertEquals } from "@std/assert";
-import { Device, initDevice } from "../../../gpu/mod.ts";
 import { getPeftModel, LoraConfig, PrefixTuningConfig } from "../../../peft/mod.ts";
 import {
   CPOTrainer,
@@ -13,6 +12,7 @@ import {
 import { changeProfile } from "../../reference/profiles.ts";
 import { inFolder, LENGTH, tinyModel, trainedWeightsOf } from "../tiny_run.ts";
 import { beginLora, drawnIds } from "./preference_rows.ts";
+import { anotherDevice } from "../../reference/another_device.ts";
 
 const ids = drawnIds(8, 2000);
 
@@ -44,7 +44,7 @@ const LORA = { r: 4, targetModules: ["c_attn", "c_proj"], loraDropout: 0.1 };
 /** Logs and trained weights, and how many launches were replayed. */
 async function run(test: Run, captured: boolean, more: { outputDir?: string; resume?: boolean } = {}) {
   const { Trainer = DPOTrainer, rows = pairs(12), args, labelRowStep = 8, reference, method = "lora" } = test;
-  const device = await Device.create({ device: (await initDevice()).gpuDevice });
+  const device = await anotherDevice();
   changeProfile(device, { recordedBytes: 64 * 2 ** 20, labelRowStep });
   const model = getPeftModel(
     await tinyModel(0.1, device),
