@@ -30,11 +30,17 @@ interface Placed extends Case {
   readonly tree: Tree;
 }
 
+/** Logits and bytes of a tree's base as its file has it, by the tree's name and the dtype. */
+const bases = new Map<string, { readonly base: Float32Array; readonly baseBytes: Map<string, string> }>();
+
 /** A tiny model under a fresh adapter, in eval mode, and what the base was. */
 async function wrapped({ config, tree }: Placed, dtype: "float32" | "float16" = "float32") {
   const { device, model } = await tree.load(dtype);
   const baseParameters = [...model.namedParameters()];
-  const [base, baseBytes] = [await logitsOfBatch(model, tree.batch), await bytesOf(model)];
+  const key = `${tree.name}, ${dtype}`;
+  const { base, baseBytes } = bases.get(key) ??
+    { base: await logitsOfBatch(model, tree.batch), baseBytes: await bytesOf(model) };
+  bases.set(key, { base, baseBytes });
   const peftModel = getPeftModel(model, config()).eval();
   const logitsOf = (model: CausalLM | PeftModel<CausalLM>) => logitsOfBatch(model, tree.batch);
   return { device, model, peftModel, base, baseBytes, baseParameters, logitsOf, batch: tree.batch };

@@ -13,10 +13,18 @@ const modulesIn = (files: readonly OutputChunk[]) =>
       .map(([path]) => path.slice(ROOT.length).split("?")[0]),
   );
 
+/** The files of each area, built once. */
+const built = new Map<keyof typeof AREAS, Promise<OutputChunk[]>>();
+
+function filesOf(area: keyof typeof AREAS): Promise<OutputChunk[]> {
+  let files = built.get(area);
+  if (!files) built.set(area, files = bundleArea(area, { shortest: false }).finally(() => esbuild.stop()));
+  return files;
+}
+
 for (const area of Object.keys(AREAS) as (keyof typeof AREAS)[]) {
   Deno.test(`${area}.js leaves every late module to a file that is loaded on first use`, async () => {
-    const files = await bundleArea(area, { shortest: false });
-    await esbuild.stop();
+    const files = await filesOf(area);
     const first = modulesIn(eagerFiles(files, `${area}.js`));
     const all = modulesIn(files);
     for (const path of AREAS[area].late) {
@@ -45,8 +53,7 @@ const LEFT_OUT = new Set([
 ]);
 
 Deno.test("inference.js has no program that computes a gradient", async () => {
-  const files = await bundleArea("inference", { shortest: false });
-  await esbuild.stop();
+  const files = await filesOf("inference");
   const [code] = [files.map(({ code }) => code).join("\n")];
   for (const name of ["layerNormBackward", "rmsNormBackward", "embeddingBackward", "attention.backward"]) {
     assert(!code.includes(name), name);

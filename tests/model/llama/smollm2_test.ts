@@ -30,6 +30,9 @@ const expected: Expected = JSON.parse(
   await Deno.readTextFile(new URL("../../fixtures/smollm2/expected.json", import.meta.url)),
 );
 
+/** Steps of training that are compared: from the third on, both moments and their corrections count. */
+const STEPS = 5;
+
 Deno.test({
   name: "SmolLM2 has transformers' logits, greedy tokens and, under a LoRA, peft's losses",
   ignore: path === null,
@@ -88,7 +91,7 @@ Deno.test({
     const optimizer = new AdamW(trained.map(([, parameter]) => parameter), { lr: 1e-3, weightDecay: 0 });
     const losses: number[] = [];
     const inputIds = [expected.lora.ids];
-    for (let step = 0; step < 10; step++) {
+    for (let step = 0; step < STEPS; step++) {
       using output = peftModel.forward({ inputIds, labels: inputIds });
       losses.push(await output.loss!.item());
       output.loss!.backward();
@@ -97,7 +100,7 @@ Deno.test({
     }
     optimizer.dispose();
     peftModel.dispose();
-    assertAllClose(losses, expected.lora.losses, { rtol: 0, atol: 1e-4 });
+    assertAllClose(losses, expected.lora.losses.slice(0, STEPS), { rtol: 0, atol: 1e-4 });
     assertEquals(device.memory.liveBytes, 0);
   },
 });
