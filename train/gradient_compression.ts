@@ -106,7 +106,8 @@ function readRounded(bytes: Uint8Array, form: ShareForm) {
 function widen({ scale, halves }: Rounded): Float32Array {
   const values = toFloat32("F16", new Uint8Array(halves.buffer, halves.byteOffset, halves.byteLength));
   const factor = powerOfTwo(scale);
-  return values.map((value) => value * factor);
+  for (let i = 0; i < values.length; i++) values[i] *= factor;
+  return values;
 }
 
 /** Adds what rounding lost. */
@@ -119,7 +120,8 @@ function addResidual(values: Float32Array, { scale, halves }: Rounded, residual:
 function round(values: Float32Array, residual: Int8Array): Rounded {
   const scale = scaleOf(values);
   const factor = powerOfTwo(-scale);
-  const scaled = values.map((value) => value * factor);
+  const scaled = values.slice();
+  for (let i = 0; i < scaled.length; i++) scaled[i] *= factor;
   const bytes = fromFloat32("F16", scaled);
   const halves = new Uint16Array(bytes.buffer);
   const rounded = toFloat32("F16", bytes);
