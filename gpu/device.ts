@@ -49,7 +49,14 @@ function foldGrid(count: number, limit: number): [number, number] {
   return [Math.ceil(count / y), y];
 }
 
-/** One device. Make it with `Device.create()` or `initDevice()`. */
+/**
+ * One device. Make it with `Device.create()` or `initDevice()`.
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * console.log((await initDevice()).adapterName); // such as "llvmpipe (LLVM 15.0.6, 256 bits)"
+ * ```
+ */
 export class Device {
   /** The device underneath. */
   readonly gpuDevice: GPUDevice;

@@ -14,7 +14,7 @@ export type {
   Generate,
 } from "./adaptable_model.ts";
 export { MixedBatch } from "./adapters/mixed_batch.ts";
-export type { AdapterHost, InjectOptions, LoadedKeys } from "./adapters/model_adapters.ts";
+export type { AdapterHost, InjectOptions, LoadedKeys, MixedOption } from "./adapters/model_adapters.ts";
 export { Tuner } from "./adapters/tuner.ts";
 export { BottleneckAdapter } from "./bottleneck/bottleneck_adapter.ts";
 export { BottleneckConfig, type BottleneckConfigFields } from "./bottleneck/bottleneck_config.ts";
@@ -86,7 +86,7 @@ export {
   type TunerModelStatus,
 } from "./operations/status.ts";
 export type { CombinationType, WeightedAdapterOptions } from "./operations/weighted_lora.ts";
-export { getPeftModel, type MixedOption, PeftModel } from "./peft_model.ts";
+export { getPeftModel, PeftModel } from "./peft_model.ts";
 export {
   type AdapterCall,
   AdapterState,

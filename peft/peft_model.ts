@@ -10,7 +10,7 @@ import type { AdaptableModel, AdapterRows, CaptureInputsOf, ForwardInputs } from
 import type { Generate } from "./adaptable_model.ts";
 import { captureInputsOf, checkUnwrapped, switchCheckpointing, trainingPartOf } from "./adaptable_model.ts";
 import { registerHost, unmixedTunerOf } from "./adapters/find_adapters.ts";
-import type { AdapterHost, InjectOptions } from "./adapters/model_adapters.ts";
+import type { AdapterHost, InjectOptions, MixedOption } from "./adapters/model_adapters.ts";
 import { loadHostOf } from "./adapters/parts_of_host.ts";
 import { PromptTuner } from "./adapters/prompt_tuner.ts";
 import { noBudget, trainingStateOf } from "./adapters/shared_parts.ts";
@@ -37,16 +37,18 @@ import type { WeightedAdapterOptions } from "./operations/weighted_lora.ts";
 import type { VirtualTokenEncoder } from "./virtual_tokens/prompt_encoder.ts";
 import { isPromptLearning } from "./virtual_tokens/virtual_token_types.ts";
 
-/** Whether a model may have adapters of different methods. */
-export interface MixedOption {
-  /** Default false: all adapters are of one method. With `true`, LoRA's variants are not available. */
-  mixed?: boolean;
-}
-
 /** Adds a model's first adapter, which trains: `getPeftModel` alone does. */
 let addFirst: (model: PeftModel, config: PeftConfig, adapterName: string, options: InjectOptions) => void;
 
-/** A model whose modules carry adapters. Its base was changed in place. */
+/**
+ * A model whose modules carry adapters. Its base was changed in place.
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig, PeftModel } from "@peft/webgpu";
+ * const model = getPeftModel(await AutoModelForCausalLM.fromPretrained("examples/demo/model"), new LoraConfig());
+ * console.log(model instanceof PeftModel, model.activeAdapters); // true [ "default" ]
+ * ```
+ */
 export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module {
   /** Holds the model: parameters are named `base_model.model.…`; with virtual tokens, the model itself. */
   base_model: Tuner<M> | M;

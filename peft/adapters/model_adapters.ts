@@ -12,6 +12,12 @@ import type { TrainingState } from "../layers/tuner_layer.ts";
 import type { AdapterState } from "../state/adapter_state.ts";
 import type { AdapterSwitch } from "./adapter_switch.ts";
 
+/** Whether a model may have adapters of different methods. */
+export interface MixedOption {
+  /** Default false: all adapters are of one method. With `true`, LoRA's variants are not available. */
+  mixed?: boolean;
+}
+
 /** Options of adding an adapter. */
 export interface InjectOptions {
   /** Seed of its initial values; default 0. */
