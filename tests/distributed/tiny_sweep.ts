@@ -74,6 +74,8 @@ export async function runSweep(
 export class CommandProcess {
   readonly #child: Deno.ChildProcess;
   readonly #reading: Promise<unknown>;
+  /** Its temporary files: one that is killed leaves them. */
+  readonly #temporary = Deno.makeTempDirSync({ prefix: "peft_command_" });
   /** What it printed so far. */
   text = "";
 
@@ -81,7 +83,7 @@ export class CommandProcess {
     const command = ["run", "-A", "--no-check", "--config", `${ROOT}deno.json`, `${ROOT}cli/main.ts`, name];
     this.#child = new Deno.Command(Deno.execPath(), {
       args: [...command, ...args],
-      env: { LP_NUM_THREADS: "1" },
+      env: { LP_NUM_THREADS: "1", TMPDIR: this.#temporary },
       stdin: "null",
       stdout: "piped",
       stderr: "piped",
@@ -105,6 +107,7 @@ export class CommandProcess {
   async status(): Promise<Deno.CommandStatus> {
     const status = await this.#child.status;
     await this.#reading;
+    await Deno.remove(this.#temporary, { recursive: true }).catch(() => {}); // removed before
     return status;
   }
 }
