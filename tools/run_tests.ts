@@ -194,20 +194,20 @@ async function main(args: readonly string[]): Promise<number> {
   const whole = chosen.length === 0;
   // As many as there are cores compute without a pause; beside them run those that wait 11 ms for every number they read.
   const cores = Math.min(2, navigator.hardwareConcurrency);
-  const checks = !whole ? [] : quick ? staticChecks() : [...staticChecks(), adapterCheck];
-  const results = [await runJobs({ jobs: checks.map(checkJob), workers: cores + 2 })];
+  const first = !whole ? [] : quick ? staticChecks() : [adapterCheck];
+  const results = [await runJobs({ jobs: first.map(checkJob), workers: cores + 2 })];
   if (!quick) {
     const start = performance.now();
     const { together, alone } = groupTests(await listFiles(ROOT, /_test\.ts$/, ["tests"]), paths);
-    const flags = whole ? ["--no-check"] : extra; // the whole tree was checked already
+    const flags = whole ? ["--no-check"] : extra; // one of the checks beside is of the whole tree's types
     const folder = await Deno.makeTempDir();
     const jobOf = (group: TestGroup) => testJob(group, flags, folder);
-    const long = whole ? [checkJob(mutantCheck)] : [];
-    const [first, ...steady] = together.filter((group) => group.steady).map(jobOf);
+    const checks = whole ? [...staticChecks(), mutantCheck].map(checkJob) : [];
+    const [longest, ...steady] = together.filter((group) => group.steady).map(jobOf);
     const others = together.filter((group) => !group.steady).map(jobOf);
     results.push(
       await runJobs(
-        { jobs: [...first ? [first] : [], ...long, ...steady], workers: cores },
+        { jobs: [...longest ? [longest] : [], ...checks, ...steady], workers: cores },
         { jobs: others, workers: cores + 1 },
       ),
     );
