@@ -70,6 +70,9 @@ const fromName = (name: string) => decodeURI(name);
 const encodeName = (name: string) => btoa(toName(name)).replaceAll("+", "-").replaceAll("/", "_");
 const decodeName = (encoded: string) => fromName(atob(encoded.replaceAll("-", "+").replaceAll("_", "/")));
 
+/** Bytes as a stream, as every browser makes one. */
+const streamOf = (bytes: Uint8Array) => new Blob([bytes as Uint8Array<ArrayBuffer>]).stream();
+
 const delivery = (message: JsMsg, prefix: string): Delivery => ({
   id: message.subject.slice(prefix.length),
   body: message.data,
@@ -148,9 +151,7 @@ class JetStreamObjects implements ObjectStore {
   }
 
   async put(name: string, content: Uint8Array | ReadableStream<Uint8Array>): Promise<void> {
-    const stream = content instanceof Uint8Array
-      ? new Blob([content as Uint8Array<ArrayBuffer>]).stream()
-      : content;
+    const stream = content instanceof Uint8Array ? streamOf(content) : content;
     await ask(`store "${name}"`, () => this.#store.put({ name: toName(name) }, stream), Infinity); // each chunk has its timeout
   }
 
@@ -160,7 +161,7 @@ class JetStreamObjects implements ObjectStore {
     this.#unanswered.delete(name);
     const write = async (previousRevision: number) => {
       const meta = { name: toName(name), metadata: { token } };
-      await this.#store.put(meta, ReadableStream.from([content]), { previousRevision });
+      await this.#store.put(meta, streamOf(content), { previousRevision });
     };
     try {
       await write(0);

@@ -3,7 +3,8 @@
  *
  * The page posts a {@linkcode Request} and gets one {@linkcode Reply} with the same id; {@linkcode EngineEvent}s come
  * in between, those of a request with its id. `{ cancel: id }` ends a request that runs, whose reply is then an error
- * of kind "cancelled"; a cancelled `chat` replies with what it has, a cancelled `train` stops and keeps the adapter.
+ * of kind "cancelled"; a cancelled `chat` replies with what it has, a cancelled `train` stops and keeps the adapter, a
+ * cancelled `join` leaves.
  * Requests that need the device wait for each other in the order in which they came, with one exception: while a training
  * runs and is not paused, `chat`, `plan` and whatever else needs the device fails with kind "busy".
  * All sizes are bytes, all times milliseconds, all ids made by the engine.
@@ -22,6 +23,13 @@ import type {
 import type { NamedFile, Progress, StudioError } from "./protocol/basics.ts";
 import type { Environment, StartOptions, StorageReport } from "./protocol/browser.ts";
 import type { DataFacts, MaskedExample, OpenDataOptions } from "./protocol/data.ts";
+import type {
+  ChooseBaseOptions,
+  ChosenBase,
+  JoinEvent,
+  JoinOptions,
+  JoinResult,
+} from "./protocol/joining.ts";
 import type { ModelFacts, OpenModelOptions } from "./protocol/model.ts";
 import type { MemoryPlan, MethodInfo, TrainingSettings } from "./protocol/settings.ts";
 import type { ResumableRun, TrainEvent, TrainingResult } from "./protocol/training.ts";
@@ -33,6 +41,7 @@ export * from "./protocol/data.ts";
 export * from "./protocol/settings.ts";
 export * from "./protocol/training.ts";
 export * from "./protocol/adapters.ts";
+export * from "./protocol/joining.ts";
 
 /** Every call: what it takes and what it gives. */
 export interface Calls {
@@ -88,6 +97,10 @@ export interface Calls {
   storage: { params: Record<string, never>; result: StorageReport };
   /** Deletes an entry of `storage`. */
   deleteStored: { params: { entryId: string }; result: StorageReport };
+  /** Finds a base model's files, and their hash: jobs of `join` may use it from then on. Events: `progress`. */
+  chooseBase: { params: ChooseBaseOptions; result: ChosenBase };
+  /** Works for trainings and sweeps of a broker until it is cancelled, and replies then. Events: `join`. */
+  join: { params: JoinOptions; result: JoinResult };
 }
 
 /** A call's name. */
@@ -112,6 +125,7 @@ export type Reply<Name extends CallName = CallName> =
 export type EngineEvent =
   | { readonly event: "progress"; readonly id: number; readonly progress: Progress }
   | { readonly event: "train"; readonly id: number; readonly train: TrainEvent }
+  | { readonly event: "join"; readonly id: number; readonly join: JoinEvent }
   | { readonly event: "piece"; readonly id: number; readonly text: string; readonly tokens: number }
   /** What `resumeRun` opened, before it trains. */
   | { readonly event: "opened"; readonly id: number; readonly model: ModelFacts; readonly data: DataFacts }

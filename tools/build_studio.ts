@@ -20,14 +20,19 @@ const DEFAULT_HUB_HOSTS = ["https://huggingface.co", "https://*.huggingface.co",
 /** Packages of the page, by their names in deno.json, and what they need themselves. */
 const PAGE_PACKAGES = ["preact", "@preact/signals", "uplot", "@fontsource-variable/figtree"];
 const PAGE_NEEDS = ["@preact/signals-core@1.14.5"];
-/** Packages of the engine alone. */
-const ENGINE_PACKAGES = ["fflate"];
+/** Packages of the engine alone, and what they need themselves. */
+const ENGINE_PACKAGES = [
+  "fflate",
+  "valibot",
+  ...["nats-core", "jetstream", "kv", "obj"].map((name) => `@nats-io/${name}`),
+];
+const ENGINE_NEEDS = ["@nats-io/nkeys@2.0.3", "@nats-io/nuid@3.0.0", "js-sha256@0.11.1", "tweetnacl@1.0.3"];
 
 /** Choices of a build. */
 export interface StudioOptions {
   /** Folder to write; default dist/studio. */
   readonly output?: string;
-  /** The worker's module; default studio/engine/worker.ts. */
+  /** Module of both pages' worker; default studio/engine/worker.ts, and join_worker.ts for the page by which a tab joins. */
   readonly engine?: string;
   /** Origin of the model hub, the only other one that the page may reach; default {@linkcode DEFAULT_HUB}. */
   readonly hub?: string;
@@ -42,14 +47,19 @@ export interface StudioBuild {
   readonly page: string;
   readonly style: string;
   readonly engine: string;
+  /** The same of the page by which a tab joins a training. */
+  readonly join: { readonly page: string; readonly style: string; readonly engine: string };
   /** What a first visit loads before it can show anything, gzipped: the scripts, and the style. */
   readonly gzip: { readonly page: number; readonly style: number; readonly engine: number };
   /** What keeps it from running in a browser; empty when it does. */
   readonly problems: readonly string[];
 }
 
-/** The policy that the page's `<meta>` states, and its worker inherits: its own origin and the hub, nothing else. */
-export function contentPolicy(hub: string): string {
+/**
+ * The policy that the page's `<meta>` states, and its worker inherits: its own origin and the hub, nothing else.
+ * @param more further sources of connections: `ws: wss:` of the page by which a tab joins, which narrows that to one broker
+ */
+export function contentPolicy(hub: string, more: readonly string[] = []): string {
   const hosts = hub === DEFAULT_HUB ? DEFAULT_HUB_HOSTS : [hub];
   return [
     "default-src 'none'",
@@ -57,12 +67,17 @@ export function contentPolicy(hub: string): string {
     "style-src 'self'",
     "font-src 'self'",
     "img-src 'self' data:",
-    `connect-src 'self' blob: ${hosts.join(" ")}`,
+    `connect-src 'self' blob: ${[...hosts, ...more].join(" ")}`,
     "worker-src 'self' blob:",
     "base-uri 'none'",
     "form-action 'none'",
   ].join("; ");
 }
+
+/** The policy of each page of the build that has another than {@linkcode contentPolicy}, by its path. */
+export const pagePolicies = (hub: string): Readonly<Record<string, string>> => ({
+  "/join.html": contentPolicy(hub, ["ws:", "wss:"]),
+});
 
 /** `https://host:port` of a hub's address; null for what is no web address. */
 export function hubOrigin(hub: string): string | null {
@@ -86,7 +101,7 @@ async function write(output: string, options: esbuild.BuildOptions): Promise<str
  * @throws Error with esbuild's messages where a source cannot be read or parsed @throws TypeError for a hub without origin
  */
 export async function buildStudio(options: StudioOptions = {}): Promise<StudioBuild> {
-  const { output = `${ROOT}dist/studio`, engine = `${ROOT}studio/engine/worker.ts` } = options;
+  const { output = `${ROOT}dist/studio` } = options;
   const hub = hubOrigin(options.hub ?? DEFAULT_HUB);
   if (hub === null) {
     throw new TypeError(`Cannot build the studio: the hub must be a web address, received "${options.hub}"`);
@@ -99,6 +114,7 @@ export async function buildStudio(options: StudioOptions = {}): Promise<StudioBu
   const packages = await linkPackages([
     ...[...PAGE_PACKAGES, ...ENGINE_PACKAGES].map((name) => imports[name]),
     ...PAGE_NEEDS,
+    ...ENGINE_NEEDS,
     ...partPackages(imports),
   ]);
   try {
@@ -116,46 +132,71 @@ export async function buildStudio(options: StudioOptions = {}): Promise<StudioBu
       )
       .filter(([name]) => !Object.values(PARTS).some(({ entry }) => entry === name))
       .map(([name]) => name.endsWith("/") ? `${name}*` : name);
-    const engineFiles = await write(output, {
-      ...shared,
-      entryPoints: { engine },
-      splitting: true,
-      keepNames: true, // adapter files and the script of a run name classes
-      chunkNames: "engine-[name]-[hash]",
-      plugins: [{
-        name: "without late imports", // a worker uses most of the library
-        setup: ({ onLoad }) =>
-          onLoad({ filter: /\.ts$/ }, async ({ path }) => {
-            const source = await Deno.readTextFile(path);
-            return {
-              contents: path.includes("/studio/") ? source : withoutLateImports(source),
-              loader: "ts",
-            };
-          }),
-      }],
-      external: ["node:*", ...outside],
-    });
-    const isEntry = (path: string) => /^(?:engine|studio)-[A-Z0-9]{8}\.js$/.test(path);
-    const engineFile = engineFiles.find(isEntry)!;
-    const pageFiles = await write(output, {
-      ...shared,
-      entryPoints: { studio: `${ROOT}studio/page/main.tsx` },
-      splitting: true,
-      chunkNames: "studio-[name]-[hash]",
-      loader: { ".woff2": "file" },
-      jsx: "automatic",
-      jsxImportSource: "preact",
-      define: {
-        ENGINE_FILE: JSON.stringify(engineFile),
-        HUB_ORIGIN: JSON.stringify(hub),
-      },
-    });
-    const page = pageFiles.find(isEntry)!;
-    const [style, font] = [".css", ".woff2"].map((end) => pageFiles.find((path) => path.endsWith(end))!);
-    const filled: Record<string, string> = { policy: contentPolicy(hub), page, style, font };
-    const html = (await Deno.readTextFile(`${ROOT}studio/index.html`))
-      .replaceAll(/\{\{(\w+)\}\}/g, (_, name: string) => filled[name]);
-    await Deno.writeTextFile(`${output}/index.html`, html);
+    const isEntry = (path: string) => /^(?:engine|join_engine|studio|join)-[A-Z0-9]{8}\.js$/.test(path);
+    /** One page: its worker, its script and style, and the file that names them. */
+    const buildPage = async (
+      html: string,
+      parts: { engine: string; engineName: string; name: string; entry: string; policy: string },
+    ) => {
+      const { engine, engineName, name, entry, policy } = parts;
+      const engineFiles = await write(output, {
+        ...shared,
+        entryPoints: { [engineName]: engine },
+        splitting: true,
+        keepNames: true, // adapter files and the script of a run name classes
+        chunkNames: "engine-[name]-[hash]",
+        define: { process: "undefined" }, // which a package asks for to know Node
+        plugins: [{
+          name: "signatures without Node", // whose random numbers the package would ask for
+          setup: ({ onLoad }) =>
+            onLoad({ filter: /\bnacl-fast\.js$/ }, async ({ path }) => ({
+              contents: (await Deno.readTextFile(path)).replace(/typeof require !== 'undefined'/, "false"),
+            })),
+        }, {
+          name: "without late imports", // a worker uses most of the library
+          setup: ({ onLoad }) =>
+            onLoad({ filter: /\.ts$/ }, async ({ path }) => {
+              const source = await Deno.readTextFile(path);
+              return {
+                contents: path.includes("/studio/") ? source : withoutLateImports(source),
+                loader: "ts",
+              };
+            }),
+        }],
+        external: ["node:*", "./nats_socket.ts", ...outside], // browsers have WebSockets alone
+      });
+      const engineFile = engineFiles.find(isEntry)!;
+      const pageFiles = await write(output, {
+        ...shared,
+        entryPoints: { [name]: ROOT + entry },
+        splitting: true,
+        chunkNames: `${name}-[name]-[hash]`,
+        loader: { ".woff2": "file" },
+        jsx: "automatic",
+        jsxImportSource: "preact",
+        define: {
+          ENGINE_FILE: JSON.stringify(engineFile),
+          HUB_ORIGIN: JSON.stringify(hub),
+        },
+      });
+      const page = pageFiles.find(isEntry)!;
+      const [style, font] = [".css", ".woff2"].map((end) => pageFiles.find((path) => path.endsWith(end))!);
+      const filled: Record<string, string> = { policy, page, style, font };
+      const text = (await Deno.readTextFile(`${ROOT}studio/${html}`))
+        .replaceAll(/\{\{(\w+)\}\}/g, (_, name: string) => filled[name]);
+      await Deno.writeTextFile(`${output}/${html}`, text);
+      return { page, style, engine: engineFile };
+    };
+    const [{ page, style, engine }, join] = await Promise.all([
+      buildPage("index.html", {
+        ...{ name: "studio", entry: "studio/page/main.tsx", policy: contentPolicy(hub) },
+        ...{ engineName: "engine", engine: options.engine ?? `${ROOT}studio/engine/worker.ts` },
+      }),
+      buildPage("join.html", {
+        ...{ name: "join", entry: "studio/page/join/main.tsx", policy: pagePolicies(hub)["/join.html"] },
+        ...{ engineName: "join_engine", engine: options.engine ?? `${ROOT}studio/engine/join_worker.ts` },
+      }),
+    ]);
     for (const name of ["theme.js", "icon.svg"]) {
       await Deno.copyFile(`${ROOT}studio/page/${name}`, `${output}/${name}`);
     }
@@ -180,9 +221,9 @@ export async function buildStudio(options: StudioOptions = {}): Promise<StudioBu
     const lengths = {
       page: await zipped(page),
       style: await zipped(style),
-      engine: await zipped(engineFile),
+      engine: await zipped(engine),
     };
-    return { output, files, page, style, engine: engineFile, gzip: lengths, problems };
+    return { output, files, page, style, engine, join, gzip: lengths, problems };
   } finally {
     await esbuild.stop();
     await Deno.remove(packages, { recursive: true });

@@ -3,8 +3,8 @@
  * @module
  */
 
-/** The one own module that programs load later: what pushes to the hub, beside its package. */
-const LOADED_LATER = /\/hub_push\.[jt]s$/;
+/** Own modules that programs load later: what pushes to the hub, beside its package, and sockets of Deno and Node. */
+const LOADED_LATER = /\/(?:hub_push|nats_socket)\.[jt]s$/;
 
 /**
  * A module that imports at load time what it would import on first use. esbuild, when it splits, puts all that such an

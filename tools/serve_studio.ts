@@ -3,7 +3,7 @@
  * @module
  */
 import { parseArgs } from "node:util";
-import { buildStudio, contentPolicy, DEFAULT_HUB, hubOrigin } from "./build_studio.ts";
+import { buildStudio, contentPolicy, DEFAULT_HUB, hubOrigin, pagePolicies } from "./build_studio.ts";
 import { gzip } from "./bundle.ts";
 
 const HELP = `Builds the studio, a page where you teach a model and take the adapter home, and serves it.
@@ -52,10 +52,13 @@ function readPath(address: string): string | null {
   }
 }
 
-/** Answers requests for the files of a folder, with ranges and gzip. @param options `policy`: sent with every file */
+/**
+ * Answers requests for the files of a folder, with ranges and gzip.
+ * @param options `policy`: sent with every file, but for those of `policies`, which have their own
+ */
 export function fileServer(
   folder: string,
-  options: { policy?: string } = {},
+  options: { policy?: string; policies?: Readonly<Record<string, string>> } = {},
 ): (request: Request) => Promise<Response> {
   return async (request) => {
     if (!["GET", "HEAD"].includes(request.method)) return new Response(null, { status: 405 });
@@ -78,7 +81,8 @@ export function fileServer(
       "x-content-type-options": "nosniff",
       "referrer-policy": "no-referrer",
     });
-    if (options.policy) headers.set("content-security-policy", `${options.policy}; frame-ancestors 'none'`);
+    const policy = options.policies?.[path] ?? options.policy;
+    if (policy) headers.set("content-security-policy", `${policy}; frame-ancestors 'none'`);
     const asksRange = request.headers.has("range");
     const range = readRange(request.headers.get("range"), data.length);
     if (asksRange && range === null) {
@@ -157,7 +161,7 @@ async function main(args: string[]): Promise<number> {
     const server = listen(flags.host, flags.port, async (request) => (await answered)(request));
     const { output, problems } = await buildStudio({ hub: flags.hub });
     for (const problem of problems) console.error(problem);
-    answerWith(fileServer(output, { policy: contentPolicy(flags.hub) }));
+    answerWith(fileServer(output, { policy: contentPolicy(flags.hub), policies: pagePolicies(flags.hub) }));
     const host = flags.host.includes(":") ? `[${flags.host}]` : flags.host;
     const stop = () => void server.shutdown();
     const signals: Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];

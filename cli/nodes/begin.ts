@@ -10,6 +10,7 @@ import { type Broker, Lease, LeaseTakenError, readRecords } from "@peft/webgpu/d
 import { diskStore } from "@peft/webgpu/io";
 import type { ResilientOutput } from "@peft/webgpu/train";
 import { openBroker } from "../broker_flags.ts";
+import { joinLink } from "../join_link.ts";
 import type { Flag } from "../../jobs/flags.ts";
 import { findBase, findData, hashOf, storeData } from "../sweep/files.ts";
 import { TRIAL_FLAGS } from "../../jobs/finetune/trial_flags.ts";
@@ -205,6 +206,8 @@ export class BegunTraining {
       const folder = await Deno.makeTempDir({ prefix: "peft_nodes_" });
       console.log(`training "${name}" by ${nodes} nodes over ${broker.name}: this one, and workers:`);
       console.log(`  ./run worker --queue … --allow-model ${JSON.stringify(values.model)}, on any machine`);
+      const link = joinLink(values, name, base);
+      if (link !== null) console.log(`  or a browser's tab: ${link}`);
       return new BegunTraining(values, { broker, record, lease, places, folder, holder });
     } catch (error) {
       await lease?.release().catch(() => {});

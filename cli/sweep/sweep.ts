@@ -9,13 +9,14 @@ import { type Broker, LocalBroker } from "@peft/webgpu/distributed";
 import { diskStore } from "@peft/webgpu/io";
 import { type FolderLock, lockFolder } from "@peft/webgpu/io";
 import { flag, integer, number, text } from "../../options/rules.ts";
-import { BROKER_FLAGS } from "../../jobs/broker_flags.ts";
+import { BROKER_FLAGS, TAB_FLAGS } from "../../jobs/broker_flags.ts";
 import { openBroker } from "../broker_flags.ts";
 import { type Command, UsageError } from "../command.ts";
 import { InterruptedError, interruptible } from "../interrupt.ts";
 import { checkOutput, modelInputs } from "../output_paths.ts";
 import { beginSweep, type BegunSweep, Controller, removeSweep, type TrialStatus } from "./controller.ts";
 import type { Base } from "../../jobs/base.ts";
+import { joinLink } from "../join_link.ts";
 import { findBase } from "./files.ts";
 import { SWEEP_FILE, SWEEP_REPORT, writeResults } from "./results.ts";
 import { readSweep, type SweepPlan } from "./sweep_file.ts";
@@ -41,6 +42,7 @@ const flags = {
     help:
       `${BROKER_FLAGS.queue.help}; its workers (./run worker) run the trials; default: this process runs them`,
   },
+  ...TAB_FLAGS,
   resume: { rule: flag, help: "Go on with an unfinished sweep of this name and file" },
   discard: { rule: flag, help: "Remove what an unfinished sweep of this name left, and begin anew" },
   "ack-wait": {
@@ -163,6 +165,8 @@ export const sweep: Command<typeof flags> = {
         console.log(
           `workers: ./run worker --queue … --allow-model ${JSON.stringify(plan.model)}, on any machine`,
         );
+        const link = joinLink(values, plan.name, base);
+        if (link !== null) console.log(`or a browser's tab: ${link}`);
       }
       let stopMetrics: (() => Promise<void>) | null = null;
       try {

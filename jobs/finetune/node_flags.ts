@@ -5,7 +5,7 @@
 
 import { GRADIENT_COMPRESSIONS, type GradientCompression } from "@peft/webgpu/train";
 import { choice, flag, integer, number, text } from "../../options/rules.ts";
-import { BROKER_FLAGS, type BrokerValues } from "../broker_flags.ts";
+import { BROKER_FLAGS, type BrokerValues, TAB_FLAGS, type TabValues } from "../broker_flags.ts";
 import { UsageError } from "../usage_error.ts";
 
 /** The flags. */
@@ -17,6 +17,7 @@ export const NODE_FLAGS = {
       "Processes that compute each step together: this one and workers (./run worker) of --queue; as many times --accumulation batches make a step",
   },
   ...BROKER_FLAGS,
+  ...TAB_FLAGS,
   "run-name": {
     rule: text,
     needs: "queue",
@@ -41,7 +42,7 @@ export const NODE_FLAGS = {
 } as const;
 
 /** Their values. */
-export interface NodeValues extends BrokerValues {
+export interface NodeValues extends BrokerValues, TabValues {
   readonly nodes: number;
   readonly "run-name": string | undefined;
   readonly "ack-wait": number;

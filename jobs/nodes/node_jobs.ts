@@ -32,7 +32,8 @@ const TURN_MS = 1000;
 const NEVER = 1e9;
 
 /** A worker, as far as trainings need it. */
-export interface NodeWorker extends Pick<TrialWorker, "name" | "say" | "watch"> {
+export interface NodeWorker extends Pick<TrialWorker, "name" | "say" | "watch" | "idle"> {
+  readonly basesOf?: string;
   readonly version: string;
   readonly bases: readonly Base[];
 }
@@ -47,7 +48,12 @@ interface Joined extends TrainingPlaces {
 export function judgeTraining<B extends Pick<Base, "name" | "hash">>(
   name: string,
   text: string,
-  { version, bases }: { readonly version: string; readonly bases: readonly B[] },
+  { version, bases, basesOf = "--allow-model" }: {
+    readonly version: string;
+    readonly bases: readonly B[];
+    /** What messages call where they are from. */
+    readonly basesOf?: string;
+  },
 ): { readonly record: TrainingRecord; readonly base: B } | { readonly refusal: string } {
   const action = `Cannot join the training "${name}"`;
   try {
@@ -61,7 +67,7 @@ export function judgeTraining<B extends Pick<Base, "name" | "hash">>(
     if (base) return { record, base };
     const allowed = bases.map(({ name, hash }) => `"${name}" (SHA-256 ${hash.slice(0, 12)})`).join(", ");
     const wanted = `its base model "${record.model}" (SHA-256 ${record.base.slice(0, 12)})`;
-    return { refusal: `${action}: ${wanted} must be one of --allow-model, received ${allowed}` };
+    return { refusal: `${action}: ${wanted} must be one of ${basesOf}, received ${allowed}` };
   } catch (error) {
     return { refusal: `${action}: ${(error as Error).message}` };
   }
@@ -129,10 +135,12 @@ export class NodeJobs {
         await this.#compute(delivery, joined);
       } catch (error) {
         await delivery.release(1000).catch(() => {});
-        if (error instanceof BrokerError) throw error;
+        if (error instanceof BrokerError && error.failure !== "other") throw error;
         this.#joined.delete(name); // another machine may do better
         const refusal = `Cannot go on with the training "${name}": ${(error as Error).message}`;
         await this.#refuse(joined.alive, refusal.slice(0, 1000));
+      } finally {
+        this.#worker.idle?.();
       }
       return true;
     }
@@ -206,15 +214,16 @@ export class NodeJobs {
     const { say, watch } = this.#worker;
     const kept = { ...values, "save-steps": NEVER };
     const tokenizer = await base.loadTokenizer();
+    const computed = () => gradients.counts.computed;
+    const job = { kind: "node", name: record.name, trial: null, computed } as const;
     const attempts = new Attempts(kept, tokenizer, await readTrainingRows(kept, data.open), {
       loadBase: () => base.loadModel(kept),
       callbacks: ({ base: { config } }) => {
         config.nameOrPath = record.model;
         const saveSteps = values["save-steps"];
-        const computed = () => gradients.counts.computed;
         return [
           keepsCheckpoints({ gradients, checkpoints, local, saveSteps, say }),
-          ...watch ? [watch({ kind: "node", name: record.name, trial: null, computed })] : [],
+          ...watch ? [watch(job)] : [],
         ];
       },
       ...{ isQuiet: true, gradientExchange: gradients, outputDir },

@@ -81,11 +81,13 @@ export interface JobCounts {
 /** The worker that runs a trial. */
 export interface TrialWorker {
   readonly name: string;
-  readonly metrics: JobCounts;
+  readonly metrics?: JobCounts;
   /** Prints a line. */
   readonly say: (line: string) => void;
-  /** Follows the training of a job. */
+  /** Follows the training of a job, once more where it begins again on another device. */
   readonly watch?: (job: RunningJob) => TrainerCallback;
+  /** Told when a job has ended here, in whatever way. */
+  readonly idle?: () => void;
   /** Milliseconds to wait for a broker that is away with a result to be kept. */
   readonly patienceMs: number;
 }
@@ -173,17 +175,17 @@ function followers(
       if (isRung || (state.globalStep % every === 0 && state.globalStep < state.maxSteps)) {
         control.shouldSave = true;
       }
-      worker.metrics.step();
+      worker.metrics?.step();
     },
     async onSave() {
       try {
         await withPatience(async () => {
           if (await hold.isOurs()) await objects.keepCheckpoints(folder);
         }, { patienceMs: CHECKPOINT_PATIENCE_MS, signal: hold.signal });
-        worker.metrics.checkpoint();
+        worker.metrics?.checkpoint();
       } catch (error) {
         if (!(error instanceof BrokerError)) throw error;
-        worker.metrics.brokerError(error.failure);
+        worker.metrics?.brokerError(error.failure);
         worker.say(`trial ${job.trial} goes on without this checkpoint: ${error.message}`);
       }
     },
@@ -211,7 +213,7 @@ async function keep(
       return await withPatience(work, { patienceMs: worker.patienceMs, signal: hold.signal, onWait });
     } catch (error) {
       if (!(error instanceof BrokerError) || error.failure !== "full" || hold.signal.aborted) throw error;
-      worker.metrics.brokerError(error.failure);
+      worker.metrics?.brokerError(error.failure);
       worker.say(`trial ${job.trial} is trained and waits for room: ${error.message}`);
       await new Promise((resolve) => setTimeout(resolve, Math.min(10_000, worker.patienceMs)));
     }

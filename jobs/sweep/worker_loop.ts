@@ -38,15 +38,18 @@ const TURN_MS = 1000;
 export interface WorkerFacts extends TrialWorker {
   /** Version of this program. */
   readonly version: string;
-  /** Bases that jobs may use, those of `--allow-model`. */
+  /** Bases that jobs may use. */
   readonly bases: readonly Base[];
+  /** What messages call where they are from; default `--allow-model`. */
+  readonly basesOf?: string;
 }
 
 /** Why a worker may not take part in a sweep, or null, and the sweep where it was understood. */
 export function judgeSweep(
   name: string,
   text: string,
-  { version, bases }: {
+  { version, bases, basesOf = "--allow-model" }: {
+    readonly basesOf?: string;
     readonly version: string;
     readonly bases: readonly Pick<Base, "name" | "hash">[];
   },
@@ -63,7 +66,7 @@ export function judgeSweep(
     if (bases.some(({ hash }) => hash === record.base)) return { record, refusal: null };
     const allowed = bases.map(({ name, hash }) => `"${name}" (SHA-256 ${hash.slice(0, 12)})`).join(", ");
     const wanted = `its base model "${record.model}" (SHA-256 ${record.base.slice(0, 12)})`;
-    return { record, refusal: `${action}: ${wanted} must be one of --allow-model, received ${allowed}` };
+    return { record, refusal: `${action}: ${wanted} must be one of ${basesOf}, received ${allowed}` };
   } catch (error) {
     return { record: null, refusal: `${action}: ${(error as Error).message}` };
   }
@@ -179,7 +182,7 @@ class Worker {
     });
     if (delivery === null) return;
     this.#idleSince = Date.now();
-    const { metrics } = this.#worker;
+    const { metrics, idle } = this.#worker;
     let job;
     try {
       job = readJob(delivery.body);
@@ -192,13 +195,15 @@ class Worker {
       await sweep.records.create(resultKey(delivery.id), JSON.stringify(result));
       return await delivery.ack();
     }
-    metrics.begin();
+    metrics?.begin();
     try {
       const isDone = await runTrial(delivery, job, sweep, this.#worker, this.#options.signal);
-      metrics.end(isDone ? "done" : "given back");
+      metrics?.end(isDone ? "done" : "given back");
     } catch (error) {
-      metrics.end("error");
+      metrics?.end("error");
       throw error;
+    } finally {
+      idle?.();
     }
     this.#idleSince = Date.now();
   }
@@ -214,7 +219,7 @@ class Worker {
         isAway = false;
       } catch (error) {
         if (!(error instanceof BrokerError) || error.failure === "credentials") throw error;
-        this.#worker.metrics.brokerError(error.failure);
+        this.#worker.metrics?.brokerError(error.failure);
         // where a sweep ended meanwhile, there is nothing to say
         if (!isAway && error.failure !== "other") this.#worker.say(error.message);
         isAway = error.failure !== "other";

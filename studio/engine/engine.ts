@@ -12,6 +12,7 @@ import type {
   ChatResult,
   EngineEvent,
   Environment,
+  JoinEvent,
   MixOptions,
   StartOptions,
   StudioError,
@@ -22,6 +23,7 @@ import { shelveFiles } from "./adapter_files.ts";
 import { type BrowserLocks, takeStorage } from "./browser.ts";
 import { CANCELLED, Refusal, studioError } from "./errors.ts";
 import { exportFiles } from "./exports.ts";
+import type { Helper } from "./helper.ts";
 import { maskedExample } from "./open_data.ts";
 import { checkBudget, methodInfos, plan, suggest } from "./planning.ts";
 import { progressTeller } from "./progress.ts";
@@ -36,6 +38,8 @@ import { type Call, Workbench } from "./workbench.ts";
 export interface EngineHost {
   readonly storage: BrowserStorage;
   readonly locks: BrowserLocks | undefined;
+  /** What works for others over a broker; absent where the page does not offer it. */
+  readonly makeHelper?: (bench: Workbench, send: (id: number, event: JoinEvent) => void) => Helper;
 }
 
 type Handlers = {
@@ -64,6 +68,7 @@ export class Engine {
   #bench: Workbench | null = null;
   #shelf: Shelf | null = null;
   #training: Training | null = null;
+  #helper: Helper | null = null;
   readonly #progress: ReturnType<typeof progressTeller>;
   /** Whether a training runs or waits for its turn. */
   #isAsked = false;
@@ -232,6 +237,8 @@ export class Engine {
       else await this.#storage!.delete(entryId, this.#inUse());
       return await this.#storage!.report(this.#inUse());
     },
+    chooseBase: ({ source }, call) => this.#needHelper().choose(source, call),
+    join: (options, call) => this.#needHelper().join(options, call),
   };
 
   get #runs(): RunStore {
@@ -244,8 +251,9 @@ export class Engine {
       if (options.memoryBudget !== undefined) open.setBudget(options.memoryBudget);
       return await this.#environment(open);
     }
-    this.#problem = this.#holdsStorage ? null : await takeStorage(this.#host.locks);
-    this.#holdsStorage ||= this.#problem === null;
+    const problem = this.#holdsStorage ? null : await takeStorage(this.#host.locks);
+    this.#holdsStorage ||= problem === null;
+    this.#problem = options.worksBesideOthers ? null : problem;
     this.#storage = await EngineStorage.open(this.#holdsStorage ? this.#host.storage : {});
     this.#shelf = new Shelf(this.#storage);
     const bench = this.#bench = new Workbench(options, this.#storage, {
@@ -321,6 +329,13 @@ export class Engine {
   async #deleteAdapter(adapterId: string): Promise<void> {
     await this.#shelf!.delete(adapterId);
     if (!this.#training) this.#bench?.openedModel?.seat.remove(adapterId);
+  }
+
+  #needHelper(): Helper {
+    const send = (id: number, join: JoinEvent) => this.#send({ event: "join", id, join });
+    this.#helper ??= this.#host.makeHelper?.(this.#bench!, send) ?? null;
+    if (this.#helper) return this.#helper;
+    throw new Refusal("internal", "This page does not work for others.", "Open the link to join once more.");
   }
 
   #needTraining(): Training {

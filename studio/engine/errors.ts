@@ -6,6 +6,7 @@
 import { DeviceLostError, MemoryBudgetError, NoAdapterError, OutOfDeviceMemoryError } from "@peft/webgpu";
 import { ChatTemplateError } from "@peft/webgpu/model";
 import { HubError } from "@peft/webgpu/io";
+import type { BrokerError, BrokerFailure } from "@peft/webgpu/distributed";
 import type { CallName, ErrorKind, StudioError } from "../protocol.ts";
 
 /** An error whose words are known where it happens. */
@@ -135,6 +136,39 @@ const DIVERGED: Words = [
   "The training diverged: the loss is no longer a number.",
   "Start again with a lower learning rate, such as a third of it; earlier checkpoints are kept.",
 ];
+/** What a broker's failure is to a reader. */
+const BROKER: Readonly<Record<BrokerFailure, Words>> = {
+  unreachable: [
+    "broker-silent",
+    "No broker answers at this address.",
+    "Check the link and your connection. The broker must accept WebSockets there (nats-server's websocket block); a page that came over https reaches brokers by wss:// alone, with a certificate that this browser trusts.",
+  ],
+  credentials: [
+    "broker-login",
+    "The broker does not let you in.",
+    "Check the user and password, or the token, with whoever sent you the link.",
+  ],
+  certificate: [
+    "broker-silent",
+    "This browser does not trust the broker's certificate.",
+    "The broker needs one of an authority that browsers know.",
+  ],
+  full: [
+    "broker",
+    "The broker's store has no room left.",
+    "Tell whoever sent you the link, and join again later.",
+  ],
+  other: [
+    "broker",
+    "The broker cannot do what this work needs.",
+    "It must be a NATS server with JetStream. Show the text below to whoever sent you the link.",
+  ],
+};
+const WORK: Words = [
+  "broker",
+  "The work ended early.",
+  "Others go on with it. Join again, or show the text below to whoever sent you the link.",
+];
 const SILENT: Words = [
   "hub-silent",
   "The address does not answer, or does not let pages read it.",
@@ -149,6 +183,9 @@ function wordsOfCall(message: string, call: CallName | null): Words | null {
       .test(message)
   ) return SILENT;
   switch (call) {
+    case "join":
+      return WORK;
+    case "chooseBase":
     case "openModel":
       return /gguf/i.test(message) ? GGUF : MODEL;
     case "openData":
@@ -183,6 +220,8 @@ function wordsOf(error: unknown, call: CallName | null): Words {
     ];
   }
   if (hub) return hubWords(hub);
+  const broker = chain.find(({ name }) => name === "BrokerError") as BrokerError | undefined; // its class is loaded late
+  if (broker) return BROKER[broker.failure];
   if (chain.some((cause) => cause instanceof NoAdapterError)) return NO_WEBGPU;
   if (chain.some((cause) => cause instanceof DeviceLostError)) {
     return [

@@ -93,6 +93,7 @@ export async function findModel(source: ModelSource, context: OpenContext): Prom
       const input: FolderSource = {
         name: "built-in model",
         open: (path) => BUILT_IN.includes(path) ? open(path) : Promise.resolve(undefined),
+        list: () => Promise.resolve(BUILT_IN),
       };
       return {
         input,

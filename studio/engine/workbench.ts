@@ -108,13 +108,9 @@ export class Workbench {
     return device;
   }
 
-  /**
-   * Opens a model in place of the open one, which stays where the new one's files are not found or not whole.
-   * @param keepsData for the same model, opened again
-   */
-  async openModel(options: OpenModelOptions, { id, signal }: Call, keepsData = false): Promise<OpenModel> {
-    await this.device();
-    const context: OpenContext = {
+  /** What a call may use to find and open a model. The device must be there. */
+  context({ id, signal }: Call): OpenContext {
+    return {
       storage: this.#storage,
       assetsUrl: this.#options.assetsUrl,
       hubEndpoint: this.#options.hubEndpoint ?? HUB,
@@ -122,6 +118,15 @@ export class Workbench {
       progress: (progress) => this.#host.progress(id, progress),
       signal,
     };
+  }
+
+  /**
+   * Opens a model in place of the open one, which stays where the new one's files are not found or not whole.
+   * @param keepsData for the same model, opened again
+   */
+  async openModel(options: OpenModelOptions, call: Call, keepsData = false): Promise<OpenModel> {
+    await this.device();
+    const context = this.context(call);
     const files = await findFiles(options.source, context);
     const before = this.#model;
     this.closeModel(keepsData);

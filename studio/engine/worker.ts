@@ -1,49 +1,9 @@
 /**
- * The studio's Web Worker: messages in, messages out. `tools/bundle_engine.ts` makes one script of it, which the page
- * starts with `new Worker(url, { type: "module" })` and calls through `client.ts`.
+ * The studio's Web Worker: messages in, messages out. The page starts its bundle with `new Worker(url, { type: "module" })`
+ * and calls it through `client.ts`.
  * @module
  */
 
-import type { FromEngine, Request, ToEngine } from "../protocol.ts";
-import { Engine, type EngineHost } from "./engine.ts";
-import { CANCELLED, studioError } from "./errors.ts";
+import { serveWorker } from "./serve.ts";
 
-/** What a worker's global scope is, as far as it is used; a `MessagePort` is one too. */
-export interface EngineScope {
-  postMessage(message: FromEngine): void;
-  onmessage: ((event: MessageEvent<ToEngine>) => void) | null;
-}
-
-/** Lets an engine answer the messages of a scope. */
-export function serve(scope: EngineScope, host: EngineHost): Engine {
-  const engine = new Engine(host, (event) => scope.postMessage(event));
-  const running = new Map<number, AbortController>();
-  const run = async ({ id, call, params }: Request) => {
-    const abort = new AbortController();
-    running.set(id, abort);
-    try {
-      const result = await engine.call(call, params, { id, signal: abort.signal });
-      scope.postMessage({ id, ok: true, result });
-    } catch (error) {
-      scope.postMessage({
-        id,
-        ok: false,
-        error: studioError(abort.signal.aborted ? CANCELLED : error, call),
-      });
-    } finally {
-      running.delete(id);
-    }
-  };
-  scope.onmessage = ({ data }) => {
-    if ("cancel" in data) running.get(data.cancel)?.abort(CANCELLED);
-    else void run(data);
-  };
-  return engine;
-}
-
-/** The scope of a worker; other places import `serve`. */
-const scope = globalThis as unknown as EngineScope & { WorkerGlobalScope?: unknown; navigator: unknown };
-if (scope.WorkerGlobalScope && "importScripts" in globalThis) {
-  const { storage, locks } = scope.navigator as EngineHost;
-  serve(scope, { storage: storage ?? {}, locks });
-}
+serveWorker();

@@ -4,7 +4,7 @@
  */
 import { signal } from "@preact/signals";
 import { EngineClient, EngineError } from "../engine/client.ts";
-import type { CallName, Calls, EngineEvent, Environment, StudioError } from "../protocol.ts";
+import type { CallName, Calls, EngineEvent, Environment, StartOptions, StudioError } from "../protocol.ts";
 
 /** The worker's script, beside the page's; the build says its name. */
 declare const ENGINE_FILE: string;
@@ -86,13 +86,17 @@ export async function call<Name extends CallName>(
 }
 
 /** Starts the engine and looks at the browser. Gives whether the studio can work. */
-export async function startEngine(onEvent: (event: EngineEvent) => void): Promise<boolean> {
+export async function startEngine(
+  onEvent: (event: EngineEvent) => void,
+  options: Pick<StartOptions, "worksBesideOthers"> = {},
+): Promise<boolean> {
   client = new EngineClient(startWorker());
   client.onEvent = onEvent;
   try {
     const starting = client.call("start", {
       assetsUrl: new URL("assets/", document.baseURI).href,
       hubEndpoint: hubOrigin,
+      ...options,
     });
     started = starting.catch(() => null);
     const found = await starting;

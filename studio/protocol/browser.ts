@@ -12,6 +12,8 @@ export interface StartOptions {
   readonly hubEndpoint?: string;
   /** Device memory that may be used; default: the engine's guess. */
   readonly memoryBudget?: number;
+  /** Whether it works beside another tab that has the browser's storage: with none of its own, so that nothing is kept. */
+  readonly worksBesideOthers?: boolean;
 }
 
 export interface Environment {

@@ -22,6 +22,16 @@ export async function findChromium(): Promise<string> {
   );
 }
 
+/** The file by which other programs' Vulkan finds Chromium's own SwiftShader; null where there is none. */
+export async function swiftShaderDriver(): Promise<string | null> {
+  const program = await Deno.realPath(await findChromium());
+  for (const folder of [program.replace(/\/[^/]*$/, ""), "/usr/lib/chromium", "/opt/google/chrome"]) {
+    const path = `${folder}/vk_swiftshader_icd.json`;
+    if (await Deno.stat(path).then(() => true, () => false)) return path;
+  }
+  return null;
+}
+
 /** Starts headless Chromium whose WebGPU is SwiftShader. */
 export async function launchChromium(): Promise<Browser> {
   return await chromium.launch({

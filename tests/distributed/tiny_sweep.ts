@@ -79,11 +79,12 @@ export class CommandProcess {
   /** What it printed so far. */
   text = "";
 
-  constructor(name: string, args: readonly string[]) {
+  /** @param env further variables of its environment */
+  constructor(name: string, args: readonly string[], env: Readonly<Record<string, string>> = {}) {
     const command = ["run", "-A", "--no-check", "--config", `${ROOT}deno.json`, `${ROOT}cli/main.ts`, name];
     this.#child = new Deno.Command(Deno.execPath(), {
       args: [...command, ...args],
-      env: { LP_NUM_THREADS: "1", TMPDIR: this.#temporary },
+      env: { LP_NUM_THREADS: "1", TMPDIR: this.#temporary, ...env },
       stdin: "null",
       stdout: "piped",
       stderr: "piped",

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { buildStudio, contentPolicy, DEFAULT_HUB } from "../../tools/build_studio.ts";
+import { buildStudio, contentPolicy, DEFAULT_HUB, pagePolicies } from "../../tools/build_studio.ts";
 import { fileServer } from "../../tools/serve_studio.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
@@ -19,7 +19,7 @@ async function withBuild(
 }
 
 Deno.test("buildStudio() makes a shell below 250 kB gzipped that names no origin but its own and the hub", async () => {
-  await withBuild({}, async ({ output, files, page, style, gzip, problems }) => {
+  await withBuild({}, async ({ output, files, page, style, join, gzip, problems }) => {
     assertEquals(problems, []);
     assert(gzip.page + gzip.style < 250_000, `${gzip.page + gzip.style} bytes`);
     const html = await Deno.readTextFile(`${output}/index.html`);
@@ -45,6 +45,11 @@ Deno.test("buildStudio() makes a shell below 250 kB gzipped that names no origin
         await Deno.readFile(`${ROOT}examples/demo/model/${name}`),
       );
     }
+    // The page by which a tab joins is of files of its own, but for what both have.
+    const own = await Deno.readTextFile(`${output}/join.html`);
+    assertEquals(own.includes("{{"), false);
+    for (const [, address] of own.matchAll(/(?:src|href)="([^"]*)"/g)) assert(files.has(address), address);
+    assert(own.includes(join.page) && own.includes(join.style) && !own.includes(page));
     assert(files.has("assets/data/pirate.jsonl") && files.has("assets/data/pirate_held_out.jsonl"));
   });
 });
@@ -62,6 +67,8 @@ Deno.test("buildStudio() states a policy that allows its own origin and the chos
     assertEquals(rules.get("default-src"), ["'none'"]);
     assertEquals(rules.get("connect-src"), ["'self'", "blob:", "https://hub.example.org:8443"]);
     assertEquals(rules.get("script-src"), ["'self'", "'wasm-unsafe-eval'"]);
+    const own = await Deno.readTextFile(`${output}/join.html`);
+    assertStringIncludes(own, policy.replace("example.org:8443;", "example.org:8443 ws: wss:;"));
     assertEquals(rules.get("style-src"), ["'self'"]);
     assertEquals(/<script(?![^>]*\ssrc=)|\sstyle=|\son\w+=/.test(html), false);
     assertStringIncludes(await Deno.readTextFile(`${output}/${page}`), "https://hub.example.org:8443");
@@ -78,7 +85,11 @@ Deno.test("fileServer() gives types, ranges and gzip, and nothing from outside i
   await Deno.writeTextFile(`${folder}/index.html`, "<p>here</p>");
   await Deno.writeTextFile(`${folder}/engine-ABCDEFGH.js`, "x".repeat(1000));
   await Deno.writeFile(`${folder}/model.safetensors`, new Uint8Array([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]));
-  const answer = fileServer(folder, { policy: contentPolicy(DEFAULT_HUB) });
+  await Deno.writeTextFile(`${folder}/join.html`, "<p>join</p>");
+  const answer = fileServer(folder, {
+    policy: contentPolicy(DEFAULT_HUB),
+    policies: pagePolicies(DEFAULT_HUB),
+  });
   const ask = (path: string, init?: RequestInit) => answer(new Request(`http://127.0.0.1${path}`, init));
   const range = async (range: string) => {
     const response = await ask("/model.safetensors", { headers: { range } });
@@ -91,6 +102,9 @@ Deno.test("fileServer() gives types, ranges and gzip, and nothing from outside i
   assertEquals(page.headers.get("cache-control"), "no-cache");
   assertStringIncludes(page.headers.get("content-security-policy")!, "default-src 'none'");
   assertEquals(await page.text(), "<p>here</p>");
+  const connections = async (path: string) =>
+    /connect-src [^;]*/.exec((await ask(path)).headers.get("content-security-policy")!)![0];
+  assertEquals(await connections("/join.html"), `${await connections("/")} ws: wss:`);
   const script = await ask("/engine-ABCDEFGH.js", { headers: { "accept-encoding": "br, gzip" } });
   assertEquals(script.headers.get("content-type"), "text/javascript; charset=utf-8");
   assertStringIncludes(script.headers.get("cache-control")!, "immutable");

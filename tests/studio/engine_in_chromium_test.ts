@@ -50,8 +50,10 @@ const bytes = (text: string) => Uint8Array.from(atob(text), (char) => char.charC
 
 Deno.test("the engine's worker in Chromium resumes a run after a reload, bit for bit, and what it gives opens elsewhere", async () => {
   const output = await Deno.makeTempDir();
-  const { engine: worker, problems } = await buildStudio({ output });
+  const { engine: worker, join, problems } = await buildStudio({ output });
   assertEquals(problems, []);
+  const hasNats = async (path: string) => (await Deno.readTextFile(`${output}/${path}`)).includes("_INBOX");
+  assertEquals([await hasNats(worker), await hasNats(join.engine)], [false, true]); // for those who join alone
   const { code: client } = await esbuild.transform(
     await Deno.readTextFile(`${ROOT}studio/engine/client.ts`),
     { loader: "ts", format: "esm" },

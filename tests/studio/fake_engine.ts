@@ -1,7 +1,7 @@
 /**
  * An engine that computes nothing: it answers the page at once with made-up figures, and fails on demand, so that the
  * page's looks and its messages can be tested without a device. Opening `fail/KIND` from the hub fails with that kind, so
- * does reading data from `fail_KIND.csv`; a file `assets/problem` makes the start fail with the kind it names. The first training
+ * does reading data from `fail_KIND.csv`, and joining as the user `fail/KIND`; a file `assets/problem` makes the start fail with the kind it names. The first training
  * waits at step 20 until it was paused once, so that no page is too slow to press the button.
  * @module
  */
@@ -12,6 +12,7 @@ import type {
   EngineEvent,
   ErrorKind,
   FromEngine,
+  JoinEvent,
   MaskedExample,
   StudioError,
   ToEngine,
@@ -177,7 +178,31 @@ const event = (message: EngineEvent) => scope.postMessage(message);
 const storageFacts = { isAvailable: true, quota: 2e9, usage: 31e6, isPersisted: false };
 const find = (id: string) => shelf.find(({ adapterId }) => adapterId === id)!;
 
+/** Bases whose hash is all of one digit: that of the built-in model, and that of any other. */
+const hashOf = (isBuiltin: boolean) => (isBuiltin ? "a" : "b").repeat(64);
+
 const answers: Answers = {
+  chooseBase: async ({ source }) => {
+    await sleep(30);
+    if (source.kind === "hub") failWhereAsked(source.repo);
+    const isBuiltin = source.kind === "builtin";
+    const name = isBuiltin ? "Built-in storyteller" : source.kind === "hub" ? source.repo : "a folder";
+    return { name, hash: hashOf(isBuiltin), bytes: 3.7e6 };
+  },
+  join: async ({ user }, id) => {
+    await sleep(30);
+    failWhereAsked(user ?? "");
+    const tell = (join: JoinEvent) => event({ event: "join", id, join });
+    tell({ type: "joined", worker: "tab-of-tests" });
+    const rest = { kind: "node", name: "pirate", trial: null, steps: 40 } as const;
+    for (let step = 0; !cancelled.has(id); step++) {
+      if (step === 1) tell({ type: "said", text: 'training "pirate": this worker is a node' });
+      const loss = step < 5 ? null : 2.5 - step / 40;
+      if (step <= 20) tell({ type: "job", job: { ...rest, step, computed: step, loss } });
+      await sleep(20);
+    }
+    return { worker: "tab-of-tests", jobs: 1, steps: 20, computed: 20 };
+  },
   start: async ({ assetsUrl }) => {
     const asked = await fetch(`${assetsUrl}problem`).catch(() => null);
     const kind = asked?.ok ? (await asked.text()).trim() as ErrorKind : null;

@@ -5,7 +5,7 @@
  */
 import { EngineClient, EngineError } from "../../studio/engine/client.ts";
 import type { Engine } from "../../studio/engine/engine.ts";
-import { serve } from "../../studio/engine/worker.ts";
+import { serve } from "../../studio/engine/serve.ts";
 import type {
   DataFacts,
   EngineEvent,

@@ -4,7 +4,7 @@
  */
 import axe from "axe-core";
 import type { Page } from "playwright-core";
-import { buildStudio, contentPolicy, DEFAULT_HUB } from "../../tools/build_studio.ts";
+import { buildStudio, contentPolicy, DEFAULT_HUB, pagePolicies } from "../../tools/build_studio.ts";
 import { fileServer } from "../../tools/serve_studio.ts";
 import { launchChromium } from "../browser/chromium.ts";
 
@@ -27,8 +27,10 @@ export interface StudioPage {
   readonly problems: readonly string[];
   /** Serves a text under a path from now on. */
   serve(path: string, text: string): void;
-  /** Opens the page anew at 1280 pixels. */
-  open(): Promise<void>;
+  /** Addresses of WebSockets that were opened. */
+  readonly sockets: readonly string[];
+  /** Opens the page anew at 1280 pixels. @param path of another page */
+  open(path?: string): Promise<void>;
   /** Goes to a step by the road. */
   go(step: string): Promise<void>;
   /** Runs axe-core in both schemes, and looks at three widths in both for what is wider than the window. */
@@ -56,7 +58,8 @@ export async function withStudio(
   const output = await Deno.makeTempDir();
   await buildStudio({ ...options, output });
   const texts = new Map<string, string>();
-  const files = fileServer(output, { policy: contentPolicy(DEFAULT_HUB) });
+  const policies = { policy: contentPolicy(DEFAULT_HUB), policies: pagePolicies(DEFAULT_HUB) };
+  const files = fileServer(output, policies);
   const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, async (request) => {
     const { pathname } = new URL(request.url);
     if (texts.has(pathname)) return new Response(texts.get(pathname));
@@ -74,6 +77,8 @@ export async function withStudio(
     const refused: string[] = [];
     const messages: string[] = [];
     const problems: string[] = [];
+    const sockets: string[] = [];
+    page.on("websocket", (socket) => void sockets.push(socket.url()));
     await context.route((url) => url.origin !== origin && url.protocol.startsWith("http"), async (route) => {
       refused.push(route.request().url());
       await route.abort();
@@ -86,11 +91,11 @@ export async function withStudio(
     page.on("pageerror", (error) => messages.push(`uncaught: ${error.message}`));
     if (PICTURES !== null) await Deno.mkdir(PICTURES, { recursive: true });
     await body({
-      ...{ page, refused, messages, problems },
+      ...{ page, refused, messages, problems, sockets },
       serve: (path, text) => void texts.set(path, text),
-      async open() {
+      async open(path = "") {
         await page.setViewportSize({ width: 1280, height: 900 });
-        await page.goto(`${origin}/`);
+        await page.goto(`${origin}/${path}`);
       },
       async go(step) {
         await page.getByRole("navigation", { name: "Steps" }).getByRole("link", {

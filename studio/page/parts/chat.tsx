@@ -15,7 +15,7 @@ import {
 import { model } from "../state/model.ts";
 import { NumberField } from "./field.tsx";
 import { Failure } from "./failure.tsx";
-import { More } from "./frame.tsx";
+import { More } from "./words.tsx";
 
 function Said({ answer, question }: { answer: Answer; question: string }): JSX.Element {
   const { voice, state, text, facts, error } = answer;

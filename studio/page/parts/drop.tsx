@@ -5,6 +5,7 @@
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import type { NamedFile } from "../../protocol.ts";
+import { showPlural } from "../format.ts";
 
 /** What was dropped or picked: files, and what a reader calls them. */
 export interface Dropped {
@@ -52,7 +53,8 @@ function readInput(input: HTMLInputElement): Dropped {
     file,
   }));
   const [first] = files;
-  return { name: first?.webkitRelativePath.split("/")[0] || first?.name || "", files: named };
+  const own = files.length > 1 ? showPlural(files.length, "file") : first?.name ?? "";
+  return { name: first?.webkitRelativePath.split("/")[0] || own, files: named };
 }
 
 function Picker(props: {

@@ -6,7 +6,7 @@ import type { JSX } from "preact";
 import type { DataFacts } from "../../protocol.ts";
 import { showCount, showPlural } from "../format.ts";
 import { Chart } from "../parts/chart.tsx";
-import { Fact, More } from "../parts/frame.tsx";
+import { Fact, More } from "../parts/words.tsx";
 import { MaskedTokens, MaskLegend } from "../parts/tokens.tsx";
 import { example, showExample } from "../state/data.ts";
 import { isBusy } from "../state/training.ts";

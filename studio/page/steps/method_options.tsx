@@ -5,7 +5,7 @@
 import type { JSX } from "preact";
 import type { MethodInfo, MethodOption, OptionValue, TrainingSettings } from "../../protocol.ts";
 import { LinesField, NumberField, SelectField, SwitchField, TextField } from "../parts/field.tsx";
-import { More } from "../parts/frame.tsx";
+import { More } from "../parts/words.tsx";
 import { change, changeOption } from "../state/method.ts";
 import { model } from "../state/model.ts";
 

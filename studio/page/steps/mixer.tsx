@@ -6,7 +6,7 @@ import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import type { MixOptions } from "../../protocol.ts";
 import { SelectField } from "../parts/field.tsx";
-import { More } from "../parts/frame.tsx";
+import { More } from "../parts/words.tsx";
 import { keepMix, mix, usable, weights } from "../state/shelf.ts";
 import { isBusy } from "../state/training.ts";
 

@@ -3,13 +3,13 @@
  * @module
  */
 import type { JSX } from "preact";
-import { useState } from "preact/hooks";
 import type { ModelFacts, WeightStorage } from "../../protocol.ts";
-import { environment, hubOrigin } from "../engine.ts";
+import { environment } from "../engine.ts";
 import { showBytes, showCount } from "../format.ts";
-import { Drop } from "../parts/drop.tsx";
-import { SelectField, TextField } from "../parts/field.tsx";
-import { Fact, More, Opening, WayOn } from "../parts/frame.tsx";
+import { SelectField } from "../parts/field.tsx";
+import { ModelWays } from "../parts/model_ways.tsx";
+import { WayOn } from "../parts/frame.tsx";
+import { Fact, More, Opening } from "../parts/words.tsx";
 import { plan } from "../state/method.ts";
 import { lastModel } from "../state/last_model.ts";
 import { model, storage } from "../state/model.ts";
@@ -78,100 +78,6 @@ const STORAGES = [
   ["nf4", "NF4: half a byte per weight"],
 ] as const satisfies readonly (readonly [WeightStorage, string])[];
 
-/** A model that chats and that any device can train: 135 million weights. */
-const SMALL_CHAT = "HuggingFaceTB/SmolLM2-135M-Instruct";
-
-function Hub(): JSX.Element {
-  const [repo, setRepo] = useState("");
-  const [token, setToken] = useState("");
-  const [revision, setRevision] = useState("");
-  const [file, setFile] = useState("");
-  const hub = new URL(hubOrigin).host;
-  return (
-    <form
-      class="card"
-      onSubmit={(event) => {
-        event.preventDefault();
-        const name = repo.trim();
-        if (name === "") return;
-        const source = {
-          kind: "hub",
-          repo: name,
-          ...(token ? { token } : {}),
-          ...(revision ? { revision } : {}),
-          ...(file ? { file } : {}),
-        } as const;
-        chooseModel(source, name);
-      }}
-    >
-      <h3>From the model hub</h3>
-      <p class="quiet">
-        It is fetched from {hub} once and kept in this browser. A small one that chats:{" "}
-        <button type="button" class="inline" onClick={() => setRepo(SMALL_CHAT)}>SmolLM2</button>
-      </p>
-      <TextField
-        label="Name of the model"
-        placeholder="owner/model"
-        value={repo}
-        onInput={setRepo}
-      />
-      <button type="submit" class="calm" disabled={repo.trim() === "" || isPreparing.value}>
-        Fetch and open
-      </button>
-      <More label="More">
-        <TextField
-          label="Access token"
-          help="For models that ask for a login. It is sent to the hub alone, and not kept."
-          isSecret
-          value={token}
-          onInput={setToken}
-        />
-        <TextField label="Revision" placeholder="main" value={revision} onInput={setRevision} />
-        <TextField
-          label="File"
-          help="One .gguf of several"
-          placeholder="model-q8_0.gguf"
-          value={file}
-          onInput={setFile}
-        />
-      </More>
-    </form>
-  );
-}
-
-function Files(): JSX.Element {
-  return (
-    <div class="card">
-      <h3>From this device</h3>
-      <p class="quiet">A model folder (config.json, model.safetensors, tokenizer.json), or one GGUF file.</p>
-      <Drop
-        text="Drop it here"
-        file="Choose a GGUF file"
-        folder="Choose a folder"
-        accept=".gguf"
-        onFiles={({ name, files }) => chooseModel({ kind: "files", name, files }, name)}
-      />
-    </div>
-  );
-}
-
-function Builtin(): JSX.Element {
-  return (
-    <div class="card">
-      <h3>Built in</h3>
-      <p class="quiet">A storyteller of about a million weights, small enough to learn on any device.</p>
-      <button
-        type="button"
-        class="calm"
-        disabled={isPreparing.value || !environment.value}
-        onClick={() => chooseModel({ kind: "builtin" }, "the built-in model")}
-      >
-        Open the storyteller
-      </button>
-    </div>
-  );
-}
-
 function OpenModel({ facts }: { facts: ModelFacts }): JSX.Element {
   return (
     <section class="panel" aria-labelledby="open-model">
@@ -219,11 +125,7 @@ export function ModelStep(): JSX.Element {
   const facts = isTrying.value ? null : model.value; // nothing moves on the way to the training
   const ways = (
     <>
-      <div class="cards">
-        <Builtin />
-        <Hub />
-        <Files />
-      </div>
+      <ModelWays act="open" onChoose={chooseModel} isDisabled={isPreparing.value} />
       <More label="How weights are kept on the device">
         <SelectField
           label="Frozen weights"
