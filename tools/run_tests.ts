@@ -15,8 +15,8 @@ import { type Counts, judge, readCounts, readFailures } from "./test_output.ts";
 /** One check: a name, and what is wrong, or nothing. */
 interface Check {
   readonly name: string;
-  /** Text that says what is wrong; empty when the check holds. */
-  run(): Promise<string>;
+  /** Text that says what is wrong; empty when the check holds. @param env for the processes that it starts */
+  run(env?: Record<string, string>): Promise<string>;
 }
 
 const ROOT = new URL("../", import.meta.url).pathname;
@@ -30,11 +30,11 @@ const HEAP = "--v8-flags=--max-old-space-size=4096";
 function denoCheck(name: string, args: readonly string[]): Check {
   return {
     name,
-    async run() {
+    async run(env = {}) {
       const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
         args: [...args],
         cwd: ROOT,
-        env: { NO_COLOR: "1" },
+        env: { NO_COLOR: "1", ...env },
         stdin: "null",
       }).output();
       if (code === 0) return "";
@@ -105,9 +105,9 @@ type Job = (env: Record<string, string>) => Promise<Outcome>;
 
 /** A check as a job: one that holds counts as one passed test. */
 function checkJob(check: Check): Job {
-  return async () => {
+  return async (env) => {
     const start = performance.now();
-    const problem = await check.run().catch((error: unknown) => String(error));
+    const problem = await check.run(env).catch((error: unknown) => String(error));
     const seconds = ((performance.now() - start) / 1000).toFixed(1);
     const holds = problem === "";
     const verdict = `${check.name} ... ${holds ? "ok" : "FAILED"} (${seconds} s)`;
@@ -165,9 +165,9 @@ interface Queue {
 async function runJobs(...queues: readonly Queue[]): Promise<Counts & { failures: string[] }> {
   const total = { passed: 0, failed: 0, skipped: [] as string[], failures: [] as string[] };
   const waiting = queues.map(({ jobs }) => [...jobs]);
-  // Several software adapters at once serve each other best with a thread each.
+  // Several software adapters at once serve each other best without threads for launches: the queue's own runs them.
   const isAlone = queues.reduce((sum, { workers }) => sum + workers, 0) === 1;
-  const env: Record<string, string> = isAlone ? {} : { LP_NUM_THREADS: "1" };
+  const env: Record<string, string> = isAlone ? {} : { LP_NUM_THREADS: "0" };
   const worker = async (own: Job[]) => {
     for (;;) {
       const job = own.shift() ?? waiting.find((jobs) => jobs.length > 0)?.shift();
