@@ -51,8 +51,9 @@ export class TrialStore {
     }
   }
 
-  /** Fetches objects below `part` into a folder. */
-  async #fetch(part: string, paths: readonly string[], folder: FolderStore): Promise<void> {
+  /** Fetches objects below `part` into a folder. @returns whether all were there still */
+  async #fetch(part: string, paths: readonly string[], folder: FolderStore): Promise<boolean> {
+    let isWhole = true;
     for (const path of paths) {
       if (!isSafeRelativePath(path)) {
         throw new RangeError(
@@ -60,8 +61,10 @@ export class TrialStore {
         );
       }
       const content = await this.#store.open(`${this.#prefix}${part}/${path}`);
-      if (content !== null) await folder.write(path, piecesOf(content)); // else it was removed meanwhile
+      if (content !== null) await folder.write(path, piecesOf(content));
+      else isWhole = false; // it was removed meanwhile
     }
+    return isWhole;
   }
 
   /** Removes objects below `part`, manifests first. */
@@ -105,11 +108,14 @@ export class TrialStore {
     await this.#remove("checkpoints", there.filter(isOlder));
   }
 
-  /** Fetches the whole checkpoints into a folder. */
+  /** Fetches the whole checkpoints into a folder, but for one that is removed meanwhile. */
   async fetchCheckpoints(folder: FolderStore): Promise<void> {
-    const whole = new Set((await this.steps()).map((step) => `checkpoint-${step}`));
-    const paths = (await this.#list("checkpoints")).filter((path) => whole.has(path.split("/")[0]));
-    await this.#fetch("checkpoints", paths, folder);
+    for (const step of (await this.steps()).reverse()) { // the oldest is the one that others remove
+      const name = `checkpoint-${step}`;
+      const paths = (await this.#list("checkpoints")).filter((path) => path.split("/")[0] === name);
+      const isWhole = await this.#fetch("checkpoints", paths, folder);
+      if (!isWhole || !paths.includes(`${name}/${MANIFEST}`)) await folder.remove(name);
+    }
   }
 
   /** Removes all checkpoints: the trial is done. */

@@ -10,6 +10,7 @@ import { type Broker, Lease, LeaseTakenError, readRecords } from "@peft/webgpu/d
 import { diskStore } from "@peft/webgpu/io";
 import type { ResilientOutput } from "@peft/webgpu/train";
 import { openBroker } from "../broker_flags.ts";
+import { InterruptedError, interruptible } from "../interrupt.ts";
 import { joinLink } from "../join_link.ts";
 import type { Flag } from "../../jobs/flags.ts";
 import { findBase, findData, hashOf, storeData } from "../sweep/files.ts";
@@ -118,9 +119,16 @@ export class BegunTraining {
   readonly #record: TrainingRecord;
   readonly #lease: Lease;
   readonly #places: TrainingPlaces;
+  readonly #data: Awaited<ReturnType<typeof findData>>;
   readonly #timer: ReturnType<typeof setInterval>;
   readonly #told = new Set<string>();
   #computing = 1;
+  /** Where a browser's tab takes part. */
+  readonly #link: string | null;
+  /** Whether the broker's list of trainings has it. */
+  #isListed: boolean;
+  /** Whether it was there before, or may go on: the user ended this process's part. */
+  #isKept: boolean;
 
   private constructor(
     values: FinetuneValues,
@@ -129,11 +137,16 @@ export class BegunTraining {
       record: TrainingRecord;
       lease: Lease;
       places: TrainingPlaces;
+      data: Awaited<ReturnType<typeof findData>>;
+      link: string | null;
+      isListed: boolean;
       folder: string;
       holder: string;
     },
   ) {
     const { broker, record, lease, places, folder, holder } = parts;
+    const { data, link, isListed } = parts;
+    [this.#data, this.#link, this.#isListed, this.#isKept] = [data, link, isListed, isListed];
     this.values = { ...values, accumulation: values.accumulation * record.nodes };
     [this.#broker, this.#record, this.#lease, this.#places, this.folder] = [
       broker,
@@ -153,7 +166,7 @@ export class BegunTraining {
   }
 
   /**
-   * Publishes a training, or goes on with it.
+   * Takes the right to a training that is new, or goes on. Workers know of it once it is published.
    * @throws {UsageError} for a name that is taken, or an unfinished training that is another
    */
   static async begin(values: FinetuneValues): Promise<BegunTraining> {
@@ -195,25 +208,53 @@ export class BegunTraining {
           given,
         },
       };
-      try {
-        await storeData(places.store, data);
-        for (let i = 1; i < nodes; i++) await places.queue.add(`node.${i}`, new Uint8Array());
-        if (!before) await trainings.put(name, JSON.stringify(record));
-      } catch (error) {
-        if (!before) await broker.remove(placeOf(name)).catch(() => {}); // nobody knows of it yet
-        throw error;
-      }
       const folder = await Deno.makeTempDir({ prefix: "peft_nodes_" });
-      console.log(`training "${name}" by ${nodes} nodes over ${broker.name}: this one, and workers:`);
-      console.log(`  ./run worker --queue … --allow-model ${JSON.stringify(values.model)}, on any machine`);
+      const isListed = before !== null;
       const link = joinLink(values, name, base);
-      if (link !== null) console.log(`  or a browser's tab: ${link}`);
-      return new BegunTraining(values, { broker, record, lease, places, folder, holder });
+      const parts = { broker, record, lease, places, data, link, isListed, folder, holder };
+      return new BegunTraining(values, parts);
     } catch (error) {
       await lease?.release().catch(() => {});
       await broker.close();
       throw error;
     }
+  }
+
+  /**
+   * Lets `load` make what trains, and then tells workers of the training: of one that cannot be made nobody hears.
+   * @throws {InterruptedError} on Ctrl-C meanwhile
+   * @throws {UsageError} where another process runs this training now
+   */
+  async publish<T>(load: () => Promise<T>): Promise<T> {
+    const loaded = await interruptible("stopping before training begins", (signal) => {
+      const stopped = Promise.withResolvers<never>();
+      signal.addEventListener("abort", () => stopped.reject(new InterruptedError()));
+      return Promise.race([load(), stopped.promise]);
+    });
+    if (this.#lease.lost.aborted) throw this.#isLost();
+    const { name, nodes, model } = this.#record;
+    const { store, queue } = this.#places;
+    await storeData(store, this.#data);
+    for (let i = 1; i < nodes; i++) await queue.add(`node.${i}`, new Uint8Array());
+    if (!this.#isListed) {
+      await (await this.#broker.records(TRAININGS)).put(name, JSON.stringify(this.#record));
+    }
+    this.#isListed = true;
+    console.log(`training "${name}" by ${nodes} nodes over ${this.#broker.name}: this one, and workers:`);
+    console.log(`  ./run worker --queue … --allow-model ${JSON.stringify(model)}, on any machine`);
+    if (this.#link !== null) console.log(`  or a browser's tab: ${this.#link}`);
+    return loaded;
+  }
+
+  #isLost(): UsageError {
+    return new UsageError(
+      `Cannot go on with the training "${this.#record.name}": another process runs it, since this one was silent for too long`,
+    );
+  }
+
+  /** Its name on the broker. */
+  get name(): string {
+    return this.#record.name;
   }
 
   /** How many nodes compute, for progress lines. */
@@ -245,7 +286,7 @@ export class BegunTraining {
       this.#told.add(key);
       console.log(`worker ${key.slice("refusal.".length)}: ${value.slice(0, 1000)}`);
     }
-    this.#computing = holders.size;
+    this.#computing = Math.max(1, holders.size); // this one reads shares where all are computed
   }
 
   /** Trains this node's part. @throws {UsageError} where another process runs this training now */
@@ -256,10 +297,9 @@ export class BegunTraining {
     };
     const signal = AbortSignal.any([run.signal, this.#lease.lost]);
     const result = await trainAsNode({ ...run, checkpoints, local: this.#local, onBegin, signal });
+    this.#isKept = true;
     if (!result.aborted || run.signal.aborted) return result;
-    throw new UsageError(
-      `Cannot go on with the training "${this.#record.name}": another process runs it, since this one was silent for too long`,
-    );
+    throw this.#isLost();
   }
 
   /** Removes everything from the broker: what was trained is written. */
@@ -270,11 +310,16 @@ export class BegunTraining {
     await removeTraining(this.#broker, this.#record.name);
   }
 
-  /** Ends this process's part; the others go on. */
+  /** Ends this process's part; the others go on. Of a training that failed before its first step nothing stays. */
   async close(): Promise<void> {
     clearInterval(this.#timer);
     await this.gradients.leave().catch(() => {});
     await this.#lease.release().catch(() => {});
+    const { computed, reads } = this.gradients.counts;
+    const isOwn = !this.#lease.lost.aborted; // else another process may have begun one of this name
+    if (!this.#isKept && isOwn && computed + reads === 0) {
+      await removeTraining(this.#broker, this.#record.name).catch(() => {});
+    }
     await this.#broker.close();
     await Deno.remove(this.folder, { recursive: true }).catch(() => {});
   }

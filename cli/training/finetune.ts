@@ -54,7 +54,7 @@ async function train(values: FinetuneValues, tokenizer: Tokenizer, nodes: BegunT
       );
     }
   }
-  let attempt = await attempts.make();
+  let attempt = await (nodes ? nodes.publish(() => attempts.make()) : attempts.make());
   if (isEvaluated) console.log(`evaluating ${values["eval-data"] ?? "the rows held out"} before training`);
   const before = isEvaluated ? await attempt.trainer.evaluate() : null;
   if (before && !checkpoint) await reports!.evaluated(attempt.model, 0, before);
@@ -77,10 +77,22 @@ async function train(values: FinetuneValues, tokenizer: Tokenizer, nodes: BegunT
   );
   const { trainingLoss, globalStep, aborted } = result;
   if (aborted) {
+    const goOn = "give the same command with --resume to go on";
     console.log(
-      result.checkpoint
-        ? `stopped after step ${globalStep}; checkpoint written to ${result.checkpoint}; give the same command with --resume to go on`
-        : "stopped before the first step; nothing was written",
+      [
+        result.checkpoint
+          ? `stopped after step ${globalStep}; checkpoint written to ${result.checkpoint}`
+          : "stopped before the first step; nothing was written",
+        ...nodes
+          ? [
+            `the training "${nodes.name}" stays on the broker, where workers go on`,
+            goOn,
+            "--discard removes it",
+          ]
+          : result.checkpoint
+          ? [goOn]
+          : [],
+      ].join("; "),
     );
     throw new InterruptedError({
       interrupted: true,
