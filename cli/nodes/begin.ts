@@ -30,7 +30,6 @@ import {
 import {
   aliveOf,
   openTraining,
-  placeOf,
   PROTOCOL,
   readTraining,
   readTrainingHead,
@@ -181,6 +180,7 @@ export class BegunTraining {
     const holder = workerName();
     const broker = await openBroker("finetune", values, `finetune ${name}`);
     let lease: Lease | null = null;
+    let isNew = false;
     try {
       const leaseOf = { ttlSeconds: Math.ceil(values["ack-wait"]), holder, waits: values.resume };
       const trainings = await broker.records(TRAININGS);
@@ -196,6 +196,7 @@ export class BegunTraining {
       if (values.resume && !before) {
         console.log(`no unfinished training "${name}" is on the broker: it starts from the beginning`);
       }
+      isNew = before === null;
       const places = await openTraining(broker, name, ackWaitMs);
       const record: TrainingRecord = before ?? {
         ...{ protocol: PROTOCOL, version: VERSION, id: crypto.randomUUID(), name, model: values.model },
@@ -209,12 +210,12 @@ export class BegunTraining {
         },
       };
       const folder = await Deno.makeTempDir({ prefix: "peft_nodes_" });
-      const isListed = before !== null;
       const link = joinLink(values, name, base);
-      const parts = { broker, record, lease, places, data, link, isListed, folder, holder };
+      const parts = { broker, record, lease, places, data, link, isListed: !isNew, folder, holder };
       return new BegunTraining(values, parts);
     } catch (error) {
       await lease?.release().catch(() => {});
+      if (isNew) await removeTraining(broker, name).catch(() => {}); // of places some may have been made
       await broker.close();
       throw error;
     }
