@@ -23,7 +23,7 @@ async function messagesOfPage(): Promise<string[]> {
 /** The text of the library and the command line, with texts that `+` joins as one and without placeholders. */
 async function sourceText(): Promise<string> {
   const files = (await listFiles(ROOT, /\.ts$/)).filter((path) =>
-    /^(?:auto_peft|autograd|cli|distributed|gpu|io|model|nn|options|peft|plan|train)\b/.test(path)
+    /^(?:auto_peft|autograd|cli|distributed|gpu|io|jobs|model|nn|options|peft|plan|serve|train)\b/.test(path)
   );
   assert(files.length > 200, `${files.length} files`);
   const texts = await Promise.all(files.map((path) => Deno.readTextFile(`${ROOT}${path}`)));
