@@ -4,7 +4,7 @@
  * @module
  */
 import { EngineClient, EngineError } from "../../studio/engine/client.ts";
-import type { Engine } from "../../studio/engine/engine.ts";
+import type { Engine, EngineHost } from "../../studio/engine/engine.ts";
 import { serve } from "../../studio/engine/serve.ts";
 import type {
   DataFacts,
@@ -61,7 +61,11 @@ export interface Started {
 }
 
 /** Messages between two ends in one process, one after the other, as a worker's are. */
-export function startEngine(root = new FakeDirectory(), locks?: { request: unknown }): Started {
+export function startEngine(
+  root = new FakeDirectory(),
+  locks?: { request: unknown },
+  makeHelper?: EngineHost["makeHelper"],
+): Started {
   const later = (deliver: () => void) => setTimeout(deliver, 0);
   const page = {
     postMessage: (message: ToEngine) =>
@@ -77,7 +81,7 @@ export function startEngine(root = new FakeDirectory(), locks?: { request: unkno
     getDirectory: () => Promise.resolve(root),
     estimate: () => Promise.resolve({ quota: root.quota.limit, usage: root.quota.used }),
   };
-  const engine = serve(worker, { storage, locks: locks as never });
+  const engine = serve(worker, { storage, locks: locks as never, makeHelper });
   const client = new EngineClient(page);
   const events: EngineEvent[] = [];
   client.onEvent = (event) => void events.push(event);

@@ -24,12 +24,11 @@ Deno.test("the page by which a tab joins says what it would do, joins by keyboar
     await page.getByText("broker.example.org:9222", { exact: true }).waitFor();
     await page.getByText("SHA-256 aaaaaaaaaaaa…").waitFor();
     assertEquals(await page.getByLabel("Name of the model").inputValue(), "owner/small");
-    await inspect("join_1_before");
     assertEquals(await button("Join").isDisabled(), true, "a base model is chosen first");
 
     await button("Fetch and use").click();
     await page.getByRole("alert").getByText("those of another model").waitFor();
-    await inspect("join_2_another_model");
+    await inspect("join_1_before");
     assertEquals(await button("Join").isDisabled(), true);
     await button("Use the storyteller").click();
     await page.getByText("the one that is needed").waitFor();
@@ -47,11 +46,10 @@ Deno.test("the page by which a tab joins says what it would do, joins by keyboar
     await page.locator("h1:focus", { hasText: "This tab computes" }).waitFor();
     await page.getByRole("progressbar", { name: "Step 20 of 40" }).waitFor();
     await page.getByText('training "pirate": this worker is a node').waitFor();
-    await inspect("join_3_working");
+    await inspect("join_2_working");
     await button("Leave").click();
     await heading("This tab has left");
     await page.getByText("It took part in 1 training, 20 steps in all, and computed 20 shares").waitFor();
-    await inspect("join_4_left");
     await button("Join again").click();
     await heading("This tab computes");
 
@@ -64,7 +62,7 @@ Deno.test("the page by which a tab joins says what it would do, joins by keyboar
     await studio.open("join.html#broker=nats://peft:secret@10.0.0.1:4222");
     await heading("The link names no broker that a tab can reach.");
     assertEquals((await page.locator("main").innerText()).includes("secret"), false);
-    await inspect("join_5_wrong_link");
+    await inspect("join_3_wrong_link");
     assertEquals([studio.problems, studio.refused, studio.messages, studio.sockets], [[], [], [], []]);
   });
 });
