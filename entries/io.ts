@@ -33,6 +33,7 @@ export {
 export { type FolderLock, lockFolder } from "../io/folder_lock.ts";
 export { sha256Of } from "../io/hashing.ts";
 export { isSafeRelativePath } from "../io/relative_path.ts";
+export { updateCard } from "../io/model_card.ts";
 export { memoryFolder, urlFolder } from "../io/open_file.ts";
 export type {
   Bytes,

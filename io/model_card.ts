@@ -31,6 +31,37 @@ export function setKey(yaml: string, key: string, value: string): string {
   return yaml.trim() === "" ? line : `${yaml}\n${line}`;
 }
 
+const FRAMEWORKS = "### Framework versions";
+
+/**
+ * A card that was there, with what another one says of the model: its front matter and the versions of frameworks. The
+ * text of the card that was there stays.
+ *
+ * @example
+ * ```ts
+ * import { updateCard } from "@peft/webgpu/io";
+ *
+ * console.log(updateCard("My notes.\n", "---\nlibrary_name: peft\n---\n\nAn adapter.\n"));
+ * // ---
+ * // library_name: peft
+ * // ---
+ * //
+ * // My notes.
+ * ```
+ */
+export function updateCard(own: string, fresh: string): string {
+  const parts = splitCard(own);
+  const { yaml, body } = splitCard(fresh);
+  const keys = yaml.matchAll(/^([\w-]+): *(.*)$/gm);
+  const joined = keys.reduce((all, [, key, value]) => setKey(all, key, value), parts.yaml);
+  const at = body.indexOf(FRAMEWORKS);
+  const isThere = at < 0 || parts.body.includes(FRAMEWORKS);
+  return joinCard({
+    yaml: joined,
+    body: isThere ? parts.body : `${parts.body.trimEnd()}\n\n${body.slice(at)}`,
+  });
+}
+
 /** The tags of front matter, listed in lines or in brackets. */
 function tagsOf(yaml: string): string[] {
   const [, inline = "", lines = ""] =

@@ -5,7 +5,7 @@
 
 import { join } from "@std/path";
 import { type ObjectStore, readObject } from "@peft/webgpu/distributed";
-import { diskStore } from "@peft/webgpu/io";
+import { diskStore, updateCard } from "@peft/webgpu/io";
 import { writeTrainingCard } from "@peft/webgpu/train";
 import type { Series } from "../report/chart.ts";
 import { escape, figure, htmlPage, table } from "../report/html.ts";
@@ -18,6 +18,7 @@ import { TrialStore } from "../../jobs/trial_store.ts";
 /** Names of files in a sweep's folder. */
 export const SWEEP_FILE = "sweep.json";
 export const SWEEP_REPORT = "report.html";
+const CARD_FILE = "README.md";
 
 /** Bytes of a trial's curves that are read at most. */
 const MAX_CURVES = 64 * 2 ** 20;
@@ -110,6 +111,25 @@ function charts(curves: ReadonlyMap<number, Curves>, order: readonly number[]): 
   ];
 }
 
+/** The text of a folder's model card; null where it has none. */
+async function cardOf(output: string): Promise<string | null> {
+  try {
+    return await Deno.readTextFile(join(output, CARD_FILE));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return null;
+    throw error;
+  }
+}
+
+/** Fetches what a trial trained into a folder, whose README.md keeps its text. */
+async function fetchBest(store: TrialStore, output: string): Promise<void> {
+  const own = await cardOf(output);
+  await store.fetchTrained(diskStore(output));
+  const fresh = await cardOf(output);
+  if (own === null || fresh === null || fresh === own) return;
+  await Deno.writeTextFile(join(output, CARD_FILE), updateCard(own, fresh));
+}
+
 /** Writes all that a sweep leaves into a folder. */
 export async function writeResults(
   sweep: BegunSweep,
@@ -118,7 +138,7 @@ export async function writeResults(
   output: string,
 ): Promise<void> {
   const { plan, record, places } = sweep;
-  await new TrialStore(places.store, best.trial.id).fetchTrained(diskStore(output));
+  await fetchBest(new TrialStore(places.store, best.trial.id), output);
   const curves = await curvesOf(places.store, trials);
   const { head, rows } = rowsOf(plan, trials);
   const order = rows.map(([id]) => Number(id));

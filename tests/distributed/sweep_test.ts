@@ -32,6 +32,8 @@ Deno.test("sweep without a broker trains what finetune does, keeps the best, and
   inFolder(async (folder) => {
     const { model, file } = await writeTinySweep(folder, GRID);
     const output = `${folder}/out`;
+    await Deno.mkdir(output);
+    await Deno.writeTextFile(`${output}/README.md`, "---\nlicense: mit\n---\n\nMy notes.\n");
     const { memory } = await defaultDevice();
     const before = memory.liveBytes;
     const { result, lines } = await runSweep("--file", file, "--output", output);
@@ -75,6 +77,12 @@ Deno.test("sweep without a broker trains what finetune does, keeps the best, and
       "report.html",
       "sweep.json",
     ]);
+    const card = await Deno.readTextFile(`${output}/README.md`);
+    assertMatch(
+      card,
+      /^---\nlicense: mit\nbase_model: .+\nlibrary_name: peft\npipeline_tag: .+\n---\n\nMy notes\.\n/,
+    );
+    assertMatch(card, /\| sweep \| trial \d of 4, grid \|[^]*### Framework versions/);
     const page = await Deno.readTextFile(`${output}/report.html`);
     assertMatch(page, /loss by trial[^]*gradNorm by trial/);
     assertEquals(page.match(/<td>trained<\/td>/g)?.length, 4);
