@@ -61,7 +61,7 @@ export async function openBroker(command: string, values: BrokerValues, name: st
     ...wantsTls && { tls: { ca, cert, key } },
     onStatus: (status) =>
       console.error(
-        status === "disconnected" ? "the broker is away; its work is waited for" : "the broker is back",
+        status === "disconnected" ? "the broker is away; waiting for it" : "the broker is back",
       ),
   });
 }

@@ -99,6 +99,12 @@ function parseGiven(command: Command, args: string[]): Given {
     return given;
   } catch (error) {
     const reason = (error as Error).message.split(".")[0];
+    const [, named] = /^Option '(--[\w-]+)' argument is ambiguous/.exec(reason) ?? [];
+    if (named !== undefined) {
+      throw new UsageError(
+        `Cannot run ${command.name}: ${named} must have a value; one that begins with a dash follows "=", as in ${named}=-1; see ${command.name} --help`,
+      );
+    }
     const [, wrong = ""] = /^Unknown option '--([\w-]+)'/.exec(reason) ?? [];
     const names = Object.keys(options).filter((name) => !name.startsWith("no-"));
     const meant = usualName(wrong.replaceAll("_", "-"), names) ?? meantName(wrong, names);

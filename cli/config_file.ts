@@ -25,7 +25,7 @@ async function parse(action: string, text: string): Promise<unknown> {
     return parse(text, { maxAliasCount: 100 });
   } catch (cause) {
     if (cause instanceof Deno.errors.NotCapable) throw cause; // LOG_TOKENS and LOG_STREAM, which the parser reads
-    const [reason] = (cause as Error).message.split("\n");
+    const reason = (cause as Error).message.split("\n")[0].replace(/:$/, ""); // what follows shows the place
     throw new UsageError(`Cannot ${action}: YAML or JSON is required: ${reason}`);
   }
 }

@@ -77,7 +77,7 @@ async function takeLease(
       if (!(error instanceof LeaseTakenError)) throw error;
       if (!waits || Date.now() > end) {
         throw new UsageError(
-          `Cannot run finetune: a --run-name that no running training has is required, received "${name}", which ${error.holder} runs`,
+          `Cannot run finetune: a --run-name that no running training has is required, received "${name}", which ${error.holder} runs, or ran less than ${ttlSeconds} s ago`,
         );
       }
     }

@@ -89,7 +89,7 @@ async function takeLease(broker: Broker, name: string, ackWaitMs: number, holder
   } catch (error) {
     if (!(error instanceof LeaseTakenError)) throw error;
     throw new UsageError(
-      `Cannot run sweep: a name that no running sweep has is required, received "${name}", which ${error.holder} runs`,
+      `Cannot run sweep: a name that no running sweep has is required, received "${name}", which ${error.holder} runs, or ran less than ${leases.ttlSeconds} s ago`,
     );
   }
 }

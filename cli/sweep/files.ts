@@ -5,7 +5,7 @@
 
 import { createHash } from "node:crypto";
 import { basename, join } from "@std/path";
-import { snapshotDownload } from "@peft/webgpu/hub";
+import { HubError, snapshotDownload } from "@peft/webgpu/hub";
 import { sha256Of } from "@peft/webgpu/io";
 import type { ObjectStore } from "@peft/webgpu/distributed";
 import { type Base, baseFiles, hashOfBase } from "../../jobs/base.ts";
@@ -37,6 +37,17 @@ const localBase = (name: string, path: string, hash: string): LocalBase => ({
 /** Whether a model's name can only be a path: it is no id of the hub. */
 export const isPath = (name: string): boolean => /^[./~]|\\/.test(name);
 
+/** A base of the hub, in the cache. @throws {HubError} which says that no folder has this name either */
+async function downloadBase(id: string, ggufFile?: string): Promise<string> {
+  try {
+    return await snapshotDownload(id, ggufFile === undefined ? {} : { allowPatterns: [ggufFile] });
+  } catch (error) {
+    if (!(error instanceof HubError)) throw error;
+    const message = `${error.message}; there is no local folder or file "${id}" either`;
+    throw new HubError(error.failure, message, { status: error.status, cause: error });
+  }
+}
+
 /**
  * The base that a path or a hub id names; one of the hub is downloaded into the cache.
  * @param ggufFile the GGUF file in a folder
@@ -46,7 +57,7 @@ export async function findBase(name: string, ggufFile?: string): Promise<LocalBa
   let path = ggufFile === undefined ? name : join(name, ggufFile);
   let stat = await Deno.stat(path).catch(() => null);
   if (stat === null && !isPath(name)) {
-    const folder = await snapshotDownload(name, ggufFile === undefined ? {} : { allowPatterns: [ggufFile] });
+    const folder = await downloadBase(name, ggufFile);
     path = ggufFile === undefined ? folder : join(folder, ggufFile);
     stat = await Deno.stat(path);
   }

@@ -74,7 +74,7 @@ export const worker: Command<typeof flags> = {
       const { adapterName } = await initDevice(); // without one no trial could run here
       console.log(`worker ${name} on ${adapterName} waits for jobs at ${broker.name}`);
       await interruptible(
-        "stopping: the trial is given back with a checkpoint; press Ctrl-C again to stop at once",
+        "stopping: what runs here is given back, a trial with its checkpoint; press Ctrl-C again to stop at once",
         (signal) =>
           workOn(broker, {
             ...{ name, version: VERSION, bases, metrics, patienceMs: Infinity },

@@ -67,6 +67,11 @@ Deno.test("parseFlags() checks names, types, ranges, choices and required flags"
       [...required, "--schedule", "steps"],
       /--schedule must be "linear", "cosine", .* or "constant_with_warmup", received "steps"/,
     ],
+    [
+      [...required, "--nodes", "-1"],
+      /^Cannot run finetune: --nodes must have a value; one that begins with a dash follows "=", as in --nodes=-1; see finetune --help$/,
+    ],
+    [[...required, "--nodes=-1"], /--nodes must be an integer from 1 to 1024, received -1/],
     [[...required, "extra"], /Unexpected argument 'extra'/],
   ];
   for (const [args, message] of cases) {

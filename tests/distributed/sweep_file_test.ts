@@ -65,6 +65,7 @@ parameters:
       ["", /the fields of a sweep are required, received nothing$/],
       ["- a", /received a list$/],
       ["a: [", /YAML or JSON is required/],
+      ["a: b: c", /YAML or JSON is required: .+ at line 1, column \d+$/],
     ];
     for (const [text, message] of refused) {
       await Deno.writeTextFile(path, text);

@@ -180,6 +180,6 @@ Deno.test({
       assertEquals(await outcomeOf(`${folder}/many`), expected);
       assertMatch(lines.join("\n"), /waiting: Cannot .*: a broker that answers is required/);
       for (const worker of [late, last]) assertEquals((await worker.end("SIGTERM")).code, 0, worker.text);
-      assertMatch(late.text, /the broker is away; its work is waited for\nthe broker is back/);
+      assertMatch(late.text, /the broker is away; waiting for it\nthe broker is back/);
     }),
 });

@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 /** What the script itself calls; everything else comes from the stubs of a test. */
-const SYSTEM_TOOLS = ["dirname", "grep", "uname", "mktemp", "rm", "id", "env", "cat", "sed"];
+const SYSTEM_TOOLS = ["dirname", "grep", "uname", "mktemp", "mkdir", "id", "env", "cat", "sed"];
 
 /** Runs ./run with nothing on PATH but `stubs` (name to shell lines) and the tools it needs. */
 async function runScript(
@@ -79,13 +79,34 @@ Deno.test("./run keeps the exit code of the task", async () => {
   assertEquals((await runScript(["demo"], { deno }, { VK_ICD_FILENAMES: "x.json" })).code, 7);
 });
 
-Deno.test("./run sets XDG_RUNTIME_DIR to a folder for what computes, and removes it", async () => {
+Deno.test("./run gives its place to the task, so that a signal to it reaches the task", async () => {
+  const deno = 'if [ "$1" = --version ]; then echo "deno 2.9.6"; else echo "$PPID"; fi';
+  for (const task of ["worker", "demo", "studio", "bundle"]) {
+    const { stdout } = await runScript([task], { deno }, {
+      VK_ICD_FILENAMES: "x.json",
+      XDG_RUNTIME_DIR: ROOT,
+    });
+    assertEquals(stdout, `${Deno.pid}\n`, task);
+  }
+});
+
+Deno.test("./run sets XDG_RUNTIME_DIR to a folder of the user's alone for what computes", async () => {
   const deno =
     'if [ "$1" = --version ]; then echo "deno 2.9.6"; else echo "$XDG_RUNTIME_DIR"; [ -d "$XDG_RUNTIME_DIR" ]; fi';
   if (Deno.build.os === "linux") {
-    const { code, stdout } = await runScript(["demo"], { deno }, { VK_ICD_FILENAMES: "x.json" });
-    assertEquals(code, 0);
-    assert(stdout.trim() !== "" && !await Deno.stat(stdout.trim()).then(() => true, () => false), stdout);
+    const TMPDIR = await Deno.makeTempDir();
+    const env = { VK_ICD_FILENAMES: "x.json", TMPDIR };
+    const place = `${TMPDIR}/peft-webgpu-${Deno.uid()}`;
+    for (let run = 0; run < 2; run++) {
+      const { code, stdout } = await runScript(["demo"], { deno }, env);
+      assertEquals([code, stdout], [0, `${place}\n`]);
+    }
+    assertEquals((await Deno.stat(place)).mode! & 0o777, 0o700);
+    await Deno.remove(place);
+    await Deno.symlink(ROOT, place); // as somebody else may have put there
+    const { code, stdout } = await runScript(["demo"], { deno }, env);
+    assertEquals([code, stdout.startsWith(TMPDIR), stdout.trim() === place], [0, true, false]);
+    await Deno.remove(TMPDIR, { recursive: true });
   }
   const kept = await runScript(["demo"], { deno }, { VK_ICD_FILENAMES: "x.json", XDG_RUNTIME_DIR: ROOT });
   assertEquals(kept.stdout, `${ROOT}\n`);
