@@ -4,6 +4,8 @@
  */
 
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { HubError } from "@peft/webgpu/hub";
+import { findBase } from "../../cli/sweep/files.ts";
 import { randomChoices, ranked, rungsOf, survivorsOf } from "../../cli/sweep/search.ts";
 import { planSweep, readSweep } from "../../cli/sweep/sweep_file.ts";
 import { UsageError } from "../../jobs/usage_error.ts";
@@ -177,4 +179,14 @@ Deno.test("successive halving has Hyperband's rungs, and the best go on", () => 
   ]]);
   assertEquals(ranked(measures, "minimize"), [2, 0, 4, 1, 3, 5]);
   assertEquals(ranked(measures, "maximize"), [0, 4, 2, 1, 3, 5]);
+});
+
+Deno.test("findBase() says of a name that is none of the hub's that no folder has it either", async () => {
+  Deno.env.set("HF_HUB_OFFLINE", "1");
+  try {
+    const { message } = await assertRejects(() => findBase("no-such"), HubError);
+    assertMatch(message, /; there is no local folder or file "no-such" either$/);
+  } finally {
+    Deno.env.delete("HF_HUB_OFFLINE");
+  }
 });
