@@ -4,6 +4,8 @@
  */
 import { assertEquals, assertMatch } from "@std/assert";
 import { joinLink } from "../../cli/join_link.ts";
+import { NODE_FLAGS } from "../../jobs/finetune/node_flags.ts";
+import { checkFlags } from "../../jobs/flags.ts";
 import { isLink, type JoinLink, policyFor, readLink, shownHash } from "../../studio/page/join/link.ts";
 import type { StudioError } from "../../studio/protocol.ts";
 
@@ -67,6 +69,23 @@ Deno.test("readLink() says in a sentence what is wrong with a link, and never sh
     assertEquals(isLink(readLink(`#broker=${near}`, "https:")), true, near);
   }
   assertMatch(problemOf("#broker=ws://10.0.0.1:9222&base=12ab")[1], /^The link is damaged/);
+});
+
+Deno.test("--websocket and --studio take addresses that may be shown, and never show a password", () => {
+  const problemsOf = (given: Record<string, string>) =>
+    checkFlags(NODE_FLAGS, { nodes: "2", queue: "nats://10.0.0.1", ...given }).problems;
+  const wanted = "must be an address that begins with";
+  assertEquals(
+    problemsOf({ websocket: "wss://broker.example.org:9222/nats", studio: "http://10.0.0.1" }),
+    [],
+  );
+  assertEquals(problemsOf({ websocket: "wss://peft:secret@broker.example.org" }), [
+    `--websocket ${wanted} wss:// or ws://, without credentials, received "wss://…@broker.example.org"`,
+  ]);
+  assertEquals(problemsOf({ websocket: "nats://10.0.0.1:4222", studio: "studio.example.org" }), [
+    `--websocket ${wanted} wss:// or ws://, without credentials, received "nats://10.0.0.1:4222"`,
+    `--studio ${wanted} https:// or http://, without credentials, received "studio.example.org"`,
+  ]);
 });
 
 Deno.test("policyFor() lets the browser reach the one broker in place of all", () => {
