@@ -227,11 +227,7 @@ export class BegunTraining {
    * @throws {UsageError} where another process runs this training now
    */
   async publish<T>(load: () => Promise<T>): Promise<T> {
-    const loaded = await interruptible("stopping before training begins", (signal) => {
-      const stopped = Promise.withResolvers<never>();
-      signal.addEventListener("abort", () => stopped.reject(new InterruptedError()));
-      return Promise.race([load(), stopped.promise]);
-    });
+    const loaded = await this.stoppable(load);
     if (this.#lease.lost.aborted) throw this.#isLost();
     const { name, nodes, model } = this.#record;
     const { store, queue } = this.#places;
@@ -247,15 +243,28 @@ export class BegunTraining {
     return loaded;
   }
 
+  /** Does what cannot end in its middle, unless Ctrl-C ends this process. @throws {InterruptedError} then */
+  async stoppable<T>(work: () => Promise<T>): Promise<T> {
+    const what = this.#isListed ? this.outlook : "nothing stays on the broker";
+    return await interruptible(`stopping; ${what}`, (signal) => {
+      const stopped = Promise.withResolvers<never>();
+      signal.addEventListener("abort", () => {
+        this.#isKept = this.#isListed;
+        stopped.reject(new InterruptedError());
+      });
+      return Promise.race([work(), stopped.promise]);
+    });
+  }
+
   #isLost(): UsageError {
     return new UsageError(
       `Cannot go on with the training "${this.#record.name}": another process runs it, since this one was silent for too long`,
     );
   }
 
-  /** Its name on the broker. */
-  get name(): string {
-    return this.#record.name;
+  /** What becomes of it without this process. */
+  get outlook(): string {
+    return `the training "${this.#record.name}" stays on the broker, where workers go on; give the same command with --resume to go on, or with --discard to begin anew`;
   }
 
   /** How many nodes compute, for progress lines. */

@@ -56,7 +56,8 @@ async function train(values: FinetuneValues, tokenizer: Tokenizer, nodes: BegunT
   }
   let attempt = await (nodes ? nodes.publish(() => attempts.make()) : attempts.make());
   if (isEvaluated) console.log(`evaluating ${values["eval-data"] ?? "the rows held out"} before training`);
-  const before = isEvaluated ? await attempt.trainer.evaluate() : null;
+  const evaluate = () => attempt.trainer.evaluate();
+  const before = isEvaluated ? await (nodes?.stoppable(evaluate) ?? evaluate()) : null;
   if (before && !checkpoint) await reports!.evaluated(attempt.model, 0, before);
   let isFirst = true;
   const run = {
@@ -77,23 +78,11 @@ async function train(values: FinetuneValues, tokenizer: Tokenizer, nodes: BegunT
   );
   const { trainingLoss, globalStep, aborted } = result;
   if (aborted) {
-    const goOn = "give the same command with --resume to go on";
-    console.log(
-      [
-        result.checkpoint
-          ? `stopped after step ${globalStep}; checkpoint written to ${result.checkpoint}`
-          : "stopped before the first step; nothing was written",
-        ...nodes
-          ? [
-            `the training "${nodes.name}" stays on the broker, where workers go on`,
-            goOn,
-            "--discard removes it",
-          ]
-          : result.checkpoint
-          ? [goOn]
-          : [],
-      ].join("; "),
-    );
+    const stopped = result.checkpoint
+      ? `stopped after step ${globalStep}; checkpoint written to ${result.checkpoint}`
+      : "stopped before the first step; nothing was written";
+    const alone = result.checkpoint ? "give the same command with --resume to go on" : null;
+    console.log([stopped, nodes?.outlook ?? alone].filter((part) => part !== null).join("; "));
     throw new InterruptedError({
       interrupted: true,
       checkpoint: result.checkpoint ?? null,

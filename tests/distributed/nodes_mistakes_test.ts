@@ -54,7 +54,8 @@ Deno.test({
 });
 
 Deno.test({
-  name: "NATS: a polite kill while the model is loaded leaves nothing on the broker",
+  name:
+    "NATS: a polite kill while the model is loaded leaves nothing on the broker; a later one leaves the training",
   ignore: NATS_SERVER === null || Deno.build.os === "windows",
   fn: () =>
     inFolder(async (folder) => {
@@ -62,20 +63,32 @@ Deno.test({
       await using server = await NatsServer.start();
       const broker = await JetStreamBroker.connect({ url: server.url });
       const nodes = ["--nodes", "2", "--queue", server.url, "--output", `${folder}/nodes`];
-      const training = await BegunTraining.begin(parseFlags(finetune, [...args, ...nodes]) as FinetuneValues);
+      const begin = () => BegunTraining.begin(parseFlags(finetune, [...args, ...nodes]) as FinetuneValues);
+      const training = await begin();
       const { error } = console;
-      console.error = () => {};
+      const said: string[] = [];
+      console.error = (line: string) => void said.push(line);
+      const killed = () => {
+        Deno.kill(Deno.pid, "SIGTERM");
+        return new Promise<never>(() => {});
+      };
       try {
-        const published = training.publish(() => {
-          Deno.kill(Deno.pid, "SIGTERM");
-          return new Promise(() => {});
-        });
-        await assertRejects(() => published, InterruptedError);
+        await assertRejects(() => training.publish(killed), InterruptedError);
+        await training.close();
+        assertEquals(await leftOf(broker), []);
+        const another = await begin();
+        await another.publish(() => Promise.resolve());
+        await assertRejects(() => another.stoppable(killed), InterruptedError);
+        await another.close();
       } finally {
         console.error = error;
-        await training.close();
       }
-      assertEquals(await leftOf(broker), []);
+      assertMatch(said[0], /^\nstopping; nothing stays on the broker$/);
+      assertMatch(
+        said[1],
+        /^\nstopping; the training "nodes" stays on the broker, where workers go on; .+--resume/,
+      );
+      assert((await leftOf(broker)).includes("nodes"));
       await broker.close();
     }),
 });
