@@ -262,6 +262,12 @@ export class BegunTraining {
     );
   }
 
+  /** Whether it stays on the broker where this process ends. */
+  get stays(): boolean {
+    const { computed, reads } = this.gradients.counts;
+    return this.#isKept || computed + reads > 0;
+  }
+
   /** What becomes of it without this process. */
   get outlook(): string {
     return `the training "${this.#record.name}" stays on the broker, where workers go on; give the same command with --resume to go on, or with --discard to begin anew`;
@@ -325,11 +331,8 @@ export class BegunTraining {
     clearInterval(this.#timer);
     await this.gradients.leave().catch(() => {});
     await this.#lease.release().catch(() => {});
-    const { computed, reads } = this.gradients.counts;
     const isOwn = !this.#lease.lost.aborted; // else another process may have begun one of this name
-    if (!this.#isKept && isOwn && computed + reads === 0) {
-      await removeTraining(this.#broker, this.#record.name).catch(() => {});
-    }
+    if (isOwn && !this.stays) await removeTraining(this.#broker, this.#record.name).catch(() => {});
     await this.#broker.close();
     await Deno.remove(this.folder, { recursive: true }).catch(() => {});
   }

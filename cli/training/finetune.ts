@@ -165,6 +165,9 @@ export const finetune: Command<typeof FINETUNE_FLAGS> = {
       const result = await train(nodes.values, tokenizer, nodes);
       await nodes.end();
       return result;
+    } catch (error) {
+      if (!(error instanceof InterruptedError) && nodes.stays) console.error(nodes.outlook); // that one said it
+      throw error;
     } finally {
       await nodes.close();
     }

@@ -16,7 +16,7 @@ import { TRAININGS } from "../../jobs/nodes/protocol.ts";
 import { TrialStore } from "../../jobs/trial_store.ts";
 import { inFolder } from "../train/tiny_run.ts";
 import { NATS_SERVER, NatsServer } from "./nats_server.ts";
-import { runFinetune, writeTinyTraining } from "./tiny_nodes.ts";
+import { FinetuneProcess, runFinetune, writeTinyTraining } from "./tiny_nodes.ts";
 
 /** Everything that the training "nodes" left: names of streams, and records. */
 async function leftOf(broker: JetStreamBroker): Promise<string[]> {
@@ -48,6 +48,16 @@ Deno.test({
         assertEquals(await leftOf(broker), [], message.source);
       }
       assertEquals((await runFinetune(...args, ...nodes)).steps, 2);
+      assertEquals(await leftOf(broker), []);
+
+      const huge = ["--training-options", '{"learning_rate": 1e38, "warmup_ratio": 0}', "--max-steps", "9"];
+      const diverges = new FinetuneProcess(...args, ...nodes, ...huge);
+      assertEquals((await diverges.status()).code, 1, diverges.text);
+      assertMatch(
+        diverges.text,
+        /"nodes" stays on the broker, .+ --discard to begin anew\nerror: .+ a finite loss/,
+      );
+      assertEquals((await runFinetune(...args, ...nodes, "--discard")).steps, 2);
       assertEquals(await leftOf(broker), []);
       await broker.close();
     }),
