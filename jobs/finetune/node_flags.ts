@@ -85,7 +85,8 @@ export function runName({ "run-name": given, output }: {
   readonly "run-name": string | undefined;
   readonly output?: string;
 }): string {
-  const name = given ?? lastPart(output ?? "").replaceAll(/[^A-Za-z0-9_-]/g, "-").slice(0, 48);
+  const plain = lastPart(output ?? "").normalize("NFKD").replaceAll(/\p{M}/gu, ""); // é as e
+  const name = given ?? plain.replaceAll(/[^A-Za-z0-9_-]/g, "-").slice(0, 48);
   if (/^[A-Za-z0-9_-]{1,48}$/.test(name)) return name;
   throw new UsageError(
     `Cannot run finetune: --run-name must be 1 to 48 letters, digits, - and _, received "${name}"`,

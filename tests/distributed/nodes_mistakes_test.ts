@@ -12,6 +12,7 @@ import { InterruptedError } from "../../cli/interrupt.ts";
 import { BegunTraining } from "../../cli/nodes/begin.ts";
 import { finetune } from "../../cli/training/finetune.ts";
 import type { FinetuneValues } from "../../jobs/finetune/finetune_flags.ts";
+import { runName } from "../../jobs/finetune/node_flags.ts";
 import { TRAININGS } from "../../jobs/nodes/protocol.ts";
 import { TrialStore } from "../../jobs/trial_store.ts";
 import { inFolder } from "../train/tiny_run.ts";
@@ -122,4 +123,13 @@ Deno.test("a checkpoint that others remove while it is fetched is left out, and 
   await new TrialStore(vanishing, 0).fetchCheckpoints(fetched);
   assertEquals(await fetched.folders(), ["checkpoint-8"]);
   assert(await fetched.folder("checkpoint-8").open("manifest.json") !== undefined);
+});
+
+Deno.test("the name of a training is that of its folder, with accents left out and dashes for what no name has", () => {
+  const named = (output: string) => runName({ "run-name": undefined, output });
+  assertEquals([named("out/über été/"), named("C:\\my run"), named("out/日本")], [
+    "uber-ete",
+    "my-run",
+    "--",
+  ]);
 });
