@@ -28,6 +28,11 @@ const FIRST: readonly string[] = [
   "tests/examples/demo_test.ts",
   "tests/model/gpt2/gpt2_small_test.ts",
   "tests/plan/memory_plan_test.ts",
+  "tests/packages/npm_test.ts",
+  "tests/studio/join_test.ts",
+  "tests/distributed/nodes_test.ts",
+  "tests/distributed/nodes_faults_test.ts",
+  "tests/browser/areas_test.ts",
 ];
 /** What computes without a pause: large models, every op, and pages in a browser. */
 const STEADY =
