@@ -62,7 +62,12 @@ class SocketTransport implements Transport {
     try {
       const info = await this.#firstLine();
       checkOptions(info, options);
+      // said here, as the server's own refusal comes after the handshake, where a write may fail before it is read
+      if (info.tls_verify && !certificates?.cert) {
+        throw new Error("the server asks for a certificate of the client's own");
+      }
       if (info.tls_required || info.tls_available) await this.#encrypt(socket, hostname, certificates);
+      this.#checkOpen(); // it may have ended while the first line was read
       this.#isConnected = true;
     } catch (error) {
       this.discard();
@@ -93,10 +98,15 @@ class SocketTransport implements Transport {
     before.resolve();
   }
 
+  /** @throws what ended the connection */
+  #checkOpen(): void {
+    if (this.#isDone) throw this.closeError ?? new Error("connection closed by the server");
+  }
+
   /** Waits for the next frame. @throws what ended the connection */
   async #wait(): Promise<void> {
     if (!this.#isDone) await this.#news;
-    if (this.#isDone) throw this.closeError ?? new Error("connection closed by the server");
+    this.#checkOpen();
   }
 
   /** The server's first line; its bytes stay for the client, which reads it too. */

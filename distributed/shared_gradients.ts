@@ -136,7 +136,7 @@ export class SharedGradients implements GradientExchange {
 
   /** Whether it is the one that keeps checkpoints for all: that of share 0. */
   get leads(): boolean {
-    return this.#held.has(0);
+    return this.#held.has(FIRST_SHARE);
   }
 
   #patiently<T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T> {

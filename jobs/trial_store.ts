@@ -7,6 +7,9 @@ import { type FolderStore, isSafeRelativePath } from "@peft/webgpu/io";
 import type { ObjectStore } from "@peft/webgpu/distributed";
 import { piecesOf, streamOf } from "./streams.ts";
 
+/** Milliseconds that a checkpoint waits for a broker that is away before training goes on without it. */
+export const CHECKPOINT_PATIENCE_MS = 20_000;
+
 /** Written last and removed first: a checkpoint without it is none. */
 const MANIFEST = "manifest.json";
 const CHECKPOINT = /^checkpoint-(\d+)$/;

@@ -13,7 +13,7 @@ import {
 } from "@peft/webgpu/distributed";
 import type { FolderStore } from "@peft/webgpu/io";
 import { type ResilientOptions, type ResilientOutput, resilientTrain } from "@peft/webgpu/train";
-import type { TrialStore } from "../trial_store.ts";
+import { CHECKPOINT_PATIENCE_MS, type TrialStore } from "../trial_store.ts";
 
 /** Checkpoints of a training, where its flags say nothing of them. */
 const CHECKPOINTS = 10;
@@ -21,8 +21,6 @@ const CHECKPOINTS = 10;
 const BEHIND_MS = 5000;
 /** Milliseconds between two attempts to store a share where there is no room. */
 const FULL_MS = 5000;
-/** Milliseconds that a checkpoint waits for a broker that is away before training goes on without it. */
-const CHECKPOINT_PATIENCE_MS = 20_000;
 
 /** Training has to begin from a checkpoint: the others went on from this step, or shares are gone. */
 export class BehindError extends Error {

@@ -28,14 +28,12 @@ import {
 } from "./protocol.ts";
 import { finite, type Trained, trainTrial } from "./train_trial.ts";
 import { checkTrial } from "../finetune/trial_flags.ts";
-import { TrialStore } from "../trial_store.ts";
+import { CHECKPOINT_PATIENCE_MS, TrialStore } from "../trial_store.ts";
 
 /** Checkpoints of a trial, where its flags say nothing of them. */
 const CHECKPOINTS = 10;
 /** A step that no training reaches: checkpoints are asked for here, and the flag only says that two are kept. */
 const NEVER = 1e9;
-/** Milliseconds that a checkpoint waits for a broker that is away before training goes on without it. */
-const CHECKPOINT_PATIENCE_MS = 20_000;
 /** Milliseconds between two words on how far a trial is. */
 const PROGRESS_MS = 1000;
 

@@ -227,6 +227,7 @@ Deno.test({
     await connects({ url: server.url, tls: { ca, cert, key } });
     const [kind, message] = await failure({ url: server.url, tls: { ca } });
     assertEquals(kind, "certificate", message);
+    assertMatch(message, /received "the server asks for a certificate of the client's own"$/);
   },
 });
 
