@@ -13,7 +13,20 @@ import {
 } from "./model/mod.ts";
 import { type LoadAdapterOptions, PeftConfig, PeftModel } from "./peft/mod.ts";
 
-/** Options of `AutoPeftModelForCausalLM.fromPretrained`: of the base model, and of the adapter. */
+/**
+ * Options of `AutoPeftModelForCausalLM.fromPretrained`: of the base model, and of the adapter.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, AutoPeftModelForCausalLM, getPeftModel, LoraConfig, memoryFolder } from "@peft/webgpu";
+ * import type { AutoPeftOptions } from "@peft/webgpu/peft";
+ *
+ * const folder = memoryFolder(), base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * await getPeftModel(base, new LoraConfig({ targetModules: ["c_attn"] })).savePretrained(folder);
+ * const options: AutoPeftOptions = { adapterName: "pirate", isTrainable: true, dtype: "float16" };
+ * (await AutoPeftModelForCausalLM.fromPretrained(folder, options)).printTrainableParameters();
+ * ```
+ */
 export interface AutoPeftOptions
   extends Omit<FromPretrainedOptions, "revision">, Omit<LoadAdapterOptions, "revision"> {
   /** Name of the adapter; default "default". */
@@ -22,7 +35,20 @@ export interface AutoPeftOptions
   revision?: string;
 }
 
-/** Loads adapters with the model they are for, with Hugging Face's name. */
+/**
+ * Loads adapters with the model they are for, with Hugging Face's name.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, AutoPeftModelForCausalLM, getPeftModel, LoraConfig, memoryFolder } from "@peft/webgpu";
+ * import type { AutoPeftModel } from "@peft/webgpu/peft";
+ *
+ * const folder = memoryFolder(), loader: AutoPeftModel = AutoPeftModelForCausalLM;
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * await getPeftModel(base, new LoraConfig({ targetModules: ["c_attn"] })).savePretrained(folder);
+ * console.log((await loader.fromPretrained(folder)).activeAdapters); // [ "default" ]
+ * ```
+ */
 export interface AutoPeftModel {
   /**
    * Loads the base model that the adapter's configuration names, and the adapter into it.

@@ -12,7 +12,20 @@ import { type FlatInput, flatInput, type StepInput, StepInputValues } from "./st
 import { isRecording, watchLeaves } from "./tape.ts";
 import { type Storage, Tensor } from "./tensor.ts";
 
-/** A step that is recorded and replayed; made by `captureStep`. */
+/**
+ * A step that is recorded and replayed; made by `captureStep`.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { type CapturedStep, captureStep, multiply, sum } from "@peft/webgpu/tensor";
+ *
+ * const squares: CapturedStep<"x"> = captureStep(await initDevice(), ({ x }) => sum(multiply(x, x)));
+ * console.log(await squares({ x: [Float32Array.of(3, 4)] }).item()); // 25, recorded
+ * console.log(await squares({ x: [Float32Array.of(5, 12)] }).item()); // 169, replayed
+ * squares.dispose();
+ * ```
+ */
 export interface CapturedStep<Name extends string> {
   /** Runs the step on `inputs`; the result is overwritten by the next call. */
   (inputs: Readonly<Record<Name, StepInput>>): Tensor;
@@ -20,7 +33,19 @@ export interface CapturedStep<Name extends string> {
   dispose(): void;
 }
 
-/** Options of `captureStep`. */
+/**
+ * Options of `captureStep`.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { type CaptureOptions, captureStep, mean } from "@peft/webgpu/tensor";
+ *
+ * const options: CaptureOptions = { verify: true, maxReservedBytes: 64 * 2 ** 20 };
+ * const average = captureStep(await initDevice(), ({ x }) => mean(x), options);
+ * console.log(await average({ x: [Float32Array.of(1, 2, 6)] }).item()); // 3
+ * ```
+ */
 export interface CaptureOptions {
   /**
    * Records twice, and replays only if both recordings launch the same kernels with the same numbers; otherwise the

@@ -12,7 +12,24 @@ import { backward, newestNode, nodesBelow, noGrad, recordNode, withGrad } from "
 import type { TapeTensor } from "./tape.ts";
 import type { Tensor } from "./tensor.ts";
 
-/** What is computed twice. */
+/**
+ * What is computed twice.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { checkpoint, type Checkpointed, dropout, multiply, RandomState, sum, Tensor } from "@peft/webgpu/tensor";
+ *
+ * const random = new RandomState(await initDevice(), 7);
+ * const x = Tensor.from([3, 4], { requiresGrad: true }), mask = Tensor.from([1, 0]);
+ * const part: Checkpointed<{ x: Tensor }> = {
+ *   ...{ name: "masked dropout", inputs: { x }, constants: { mask }, random },
+ *   body: ({ x }, { mask }) => dropout(multiply(x, mask), 0.5, random), // drops the same the second time
+ * };
+ * sum(checkpoint(part)).backward();
+ * console.log(await x.grad!.data()); // [2, 0], or [0, 0] where it drops the first
+ * ```
+ */
 export interface Checkpointed<Inputs extends Readonly<Record<string, Tensor>>> {
   /** Its name, for errors. */
   readonly name: string;
@@ -94,6 +111,18 @@ function catchGradient(tensor: TapeTensor, take: (dy: TapeTensor) => void): void
 /**
  * Computes `part.body` and keeps nothing but its inputs; the backward pass computes it again. Gradients are those of the
  * plain computation to the bit.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { checkpoint, gelu, matmul, RandomState, sum, Tensor } from "@peft/webgpu/tensor";
+ *
+ * const random = new RandomState(await initDevice(), 0);
+ * const x = Tensor.from([[1, 2]], { requiresGrad: true }), up = Tensor.from([[1, 2, 3], [4, 5, 6]]);
+ * const body = ({ x }: { x: Tensor }) => gelu(matmul(x, up)); // the product is not kept
+ * sum(checkpoint({ name: "mlp", inputs: { x }, constants: {}, random, body })).backward();
+ * console.log(await x.grad!.data()); // [6, 15]
+ * ```
  * @throws {Error} in the backward pass, if train or eval mode, adapters or what trains changed in between
  */
 export function checkpoint<Inputs extends Readonly<Record<string, Tensor>>>(

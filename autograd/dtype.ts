@@ -18,10 +18,31 @@ import {
  * Types other than `float32` that hold weights (`kernels/weights/`) store frozen ones; kernels compute in float32.
  * `float16`: two halves in a 32-bit word, the last dimension even. `int32` holds ids and labels, `uint32` masks and
  * random state.
+ *
+ * @example
+ * ```ts
+ * import { initDevice, type DType, Tensor } from "@peft/webgpu";
+ *
+ * const dtype: DType = "int32"; // token ids are integers
+ * const ids = Tensor.from([[464, 3290]], { dtype, device: await initDevice() });
+ * console.log(ids.dtype, ids.byteLength); // int32 8
+ * ```
  */
 export type DType = WeightType | "int32" | "uint32";
 
-/** Typed arrays that hold tensor data on the host; `float16` comes as `Uint16Array` bits, blocks as bytes. */
+/**
+ * Typed arrays that hold tensor data on the host; `float16` comes as `Uint16Array` bits, blocks as bytes.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { cast, Tensor, type TensorData } from "@peft/webgpu/tensor";
+ *
+ * const half = cast(Tensor.from([1, -2], { device: await initDevice() }), "float16");
+ * const bits: TensorData = await half.data();
+ * console.log(bits); // Uint16Array [ 15360, 49152 ]
+ * ```
+ */
 export type TensorData =
   | Uint8Array<ArrayBuffer>
   | Float32Array<ArrayBuffer>

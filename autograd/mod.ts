@@ -32,19 +32,10 @@ export { withHalfActivations } from "./half_activations.ts";
 export { defaultSeed, HostRandom, type RandomPlace, RandomState, setSeed } from "./random.ts";
 export { TorchGenerator } from "./torch_generator.ts";
 export { keep, tidy, untracked } from "./scope.ts";
-export { sameShape, type Shape, showShape, sizeOf } from "./shape.ts";
+export { type NestedArray, sameShape, type Shape, showShape, sizeOf } from "./shape.ts";
 export { type BackwardContext, record, type Recording } from "./record.ts";
 export { isRecording, noGrad, wantsGrad } from "./tape.ts";
-export {
-  allocate,
-  empty,
-  full,
-  type NestedArray,
-  readAndDispose,
-  Tensor,
-  type TensorOptions,
-  unallocated,
-} from "./tensor.ts";
+export { allocate, empty, full, readAndDispose, Tensor, type TensorOptions, unallocated } from "./tensor.ts";
 export { VERSION } from "./version.ts";
 export { flatWindows, rowWindows } from "./windows.ts";
 export * from "./ops/mod.ts";

@@ -34,7 +34,20 @@ export function defaultSeed(): number {
   return seedOfAll;
 }
 
-/** A place in a stream: its step on the device, and the number of the next random op. */
+/**
+ * A place in a stream: its step on the device, and the number of the next random op.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { dropout, type RandomPlace, RandomState, Tensor } from "@peft/webgpu/tensor";
+ *
+ * const random = new RandomState(await initDevice(), 3);
+ * const before: RandomPlace = random.place;
+ * dropout(Tensor.from([1, 1]), 0.5, random);
+ * console.log(before.call, random.place.call); // 0 1: the next op draws other numbers
+ * ```
+ */
 export interface RandomPlace {
   /** uint32 [4]: the generator's state in that step. */
   readonly tensor: Tensor;

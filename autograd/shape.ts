@@ -3,8 +3,34 @@
  * @module
  */
 
-/** Sizes of a tensor's dimensions, outermost first; `[]` is a scalar. */
+/**
+ * Sizes of a tensor's dimensions, outermost first; `[]` is a scalar.
+ *
+ * @example
+ * ```ts
+ * import { initDevice, Tensor } from "@peft/webgpu";
+ * import type { Shape } from "@peft/webgpu/tensor";
+ *
+ * const sizeOf = (shape: Shape) => shape.reduce((n, m) => n * m, 1);
+ * const device = await initDevice();
+ * console.log(sizeOf(Tensor.from([[1, 2, 3]], { device }).shape), sizeOf(Tensor.from(5, { device }).shape)); // 3 1
+ * ```
+ */
 export type Shape = readonly number[];
+
+/**
+ * Numbers nested to any depth, such as `[[1, 2], [3, 4]]`.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { type NestedArray, Tensor } from "@peft/webgpu/tensor";
+ *
+ * const rows: NestedArray = JSON.parse("[[[1, 2], [3, 4]]]");
+ * console.log(Tensor.from(rows, { device: await initDevice() }).shape); // [1, 2, 2]
+ * ```
+ */
+export type NestedArray = number | readonly NestedArray[];
 
 /** Number of elements. */
 export function sizeOf(shape: Shape): number {

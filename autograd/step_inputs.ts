@@ -7,7 +7,20 @@
 import { nestedShape, type Shape, showShape } from "./shape.ts";
 import type { Storage, Tensor } from "./tensor.ts";
 
-/** Rows of an input of a captured step: integers, or numbers where each row is a Float32Array. */
+/**
+ * Rows of an input of a captured step: integers, or numbers where each row is a Float32Array.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { captureStep, embedding, multiply, type StepInput, Tensor } from "@peft/webgpu/tensor";
+ *
+ * const table = Tensor.from([[1, 1], [2, 2], [3, 3]], { device: await initDevice() });
+ * const lookUp = captureStep(table.device, ({ ids, factors }) => multiply(embedding(ids, table), factors));
+ * const ids: StepInput = [[2, 0]], factors: StepInput = [Float32Array.of(1, 10)]; // int32 [1, 2], float32 [1, 2]
+ * console.log(await lookUp({ ids, factors }).data()); // [3, 30, 1, 10]
+ * ```
+ */
 export type StepInput = readonly (readonly number[])[] | readonly Float32Array[];
 
 /** Values of an input as one array. */

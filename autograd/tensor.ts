@@ -17,14 +17,23 @@ import {
 } from "./dtype.ts";
 import { track } from "./scope.ts";
 import { noteSetting } from "./settings.ts";
-import { nestedShape, type Shape, showShape, sizeOf } from "./shape.ts";
+import { type NestedArray, nestedShape, type Shape, showShape, sizeOf } from "./shape.ts";
 import { backward, type Node } from "./tape.ts";
 import { flatWindows } from "./windows.ts";
 
-/** Numbers nested to any depth, such as `[[1, 2], [3, 4]]`. */
-export type NestedArray = number | readonly NestedArray[];
-
-/** Options of `Tensor.from`. */
+/**
+ * Options of `Tensor.from`.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { Tensor, type TensorOptions } from "@peft/webgpu/tensor";
+ *
+ * const options: TensorOptions = { shape: [2, 3], requiresGrad: true, device: await initDevice() };
+ * const weight = Tensor.from(new Float32Array(6), options);
+ * console.log(weight.shape, weight.grad); // [2, 3] null
+ * ```
+ */
 export interface TensorOptions {
   /** Shape of a flat typed array; a nested array has its own. */
   shape?: Shape;

@@ -20,7 +20,19 @@ export interface FusedActivation {
   readonly unary: UnaryName;
 }
 
-/** Names of the activations, Hugging Face's. */
+/**
+ * Names of the activations, Hugging Face's.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { type FusedActivationName, linear, Tensor } from "@peft/webgpu/tensor";
+ *
+ * const activation: FusedActivationName = "silu"; // in the same launch as the product
+ * const x = Tensor.from([[1, 2]], { device: await initDevice() });
+ * console.log(await linear(x, Tensor.from([[1, 1], [1, -1]]), null, { activation }).data()); // [2.858, -0.269]
+ * ```
+ */
 export type FusedActivationName = "gelu_new" | "gelu" | "silu";
 
 /** An activation as the pointwise op computes it, to the bit. */

@@ -4,13 +4,46 @@
  * @module
  */
 
-/** Workgroup counts `[x]`, `[x, y]` or `[x, y, z]` of one dispatch. */
+/**
+ * Workgroup counts `[x]`, `[x, y]` or `[x, y, z]` of one dispatch.
+ *
+ * @example
+ * ```ts
+ * import type { Grid } from "@peft/webgpu/gpu";
+ *
+ * const TILE = 16; // rows and columns of the result that a workgroup computes
+ * const grid = ({ M, N }: { M: number; N: number }): Grid => [Math.ceil(N / TILE), Math.ceil(M / TILE)];
+ * console.log(grid({ M: 100, N: 768 })); // [ 48, 7 ]
+ * ```
+ */
 export type Grid = readonly [x: number, y?: number, z?: number];
 
-/** How a kernel uses one of its storage buffers. */
+/**
+ * How a kernel uses one of its storage buffers.
+ *
+ * @example
+ * ```ts
+ * import type { BufferAccess, KernelSpec } from "@peft/webgpu/gpu";
+ *
+ * const access: BufferAccess = "read_write"; // as var<storage, read_write> in the program
+ * const outputsOf = ({ buffers }: KernelSpec) => Object.keys(buffers).filter((name) => buffers[name] === access);
+ * console.log(outputsOf({ buffers: { x: "read", y: "read_write" } } as unknown as KernelSpec)); // [ "y" ]
+ * ```
+ */
 export type BufferAccess = "read" | "read_write";
 
-/** WGSL type of one field of the uniform `Params` struct. */
+/**
+ * WGSL type of one field of the uniform `Params` struct.
+ *
+ * @example
+ * ```ts
+ * import type { KernelSpec, ParamType } from "@peft/webgpu/gpu";
+ *
+ * const params: KernelSpec<"x", "size" | "eps">["params"] = { size: "u32", eps: "f32" };
+ * const types: ParamType[] = Object.values(params);
+ * console.log(types); // [ "u32", "f32" ]: the fields of the struct Params, in order
+ * ```
+ */
 export type ParamType = "u32" | "i32" | "f32";
 
 /**
@@ -21,6 +54,27 @@ export type ParamType = "u32" | "i32" | "f32";
  * A kernel whose grid is `[x]` alone numbers its workgroups `wid.x + wid.y * nwg.x` (`@builtin(workgroup_id)`,
  * `@builtin(num_workgroups)`) and guards its stores, because a count above the device's limit per dimension (65,535)
  * is folded into `[x, y]`.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import type { KernelSpec } from "@peft/webgpu/gpu";
+ *
+ * const count: KernelSpec<"y", "size", never> = {
+ *   name: "count",
+ *   wgsl: `struct Params { size: u32 }
+ * @group(0) @binding(0) var<storage, read_write> y: array<f32>;
+ * @group(0) @binding(1) var<uniform> params: Params;
+ * @compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3u) {
+ *   if (id.x < params.size) { y[id.x] = f32(id.x); }
+ * }`,
+ *   ...{ buffers: { y: "read_write" }, params: { size: "u32" }, tuning: {} },
+ *   grid: ({ size }) => [Math.ceil(size / 64)],
+ * };
+ * const device = await initDevice(), y = { buffer: device.acquire(12), offset: 0, size: 12 };
+ * device.dispatch(count, { y }, { size: 3 });
+ * console.log(new Float32Array((await device.read(y)).buffer)); // [0, 1, 2]
+ * ```
  */
 export interface KernelSpec<
   Buffers extends string = string,

@@ -14,10 +14,38 @@ import {
   type WeightReading,
 } from "./weights/mod.ts";
 
-/** `nn`: [M, K] x [K, N]; `nt`: [M, K] x [N, K]; `tn`: [K, M] x [K, N]. */
+/**
+ * `nn`: [M, K] x [K, N]; `nt`: [M, K] x [N, K]; `tn`: [K, M] x [K, N].
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { matmul, Tensor } from "@peft/webgpu/tensor";
+ * import { type MatmulLayout, recordShapes } from "@peft/webgpu/tuning";
+ *
+ * const [q, k] = [Tensor.from([[1, 0]], { device: await initDevice() }), Tensor.from([[1, 2], [3, 4]])];
+ * const shapes = await recordShapes(q.device, () => matmul(q, k, { transposeB: true }));
+ * const layouts: MatmulLayout[] = shapes.flatMap((shape) => shape.kind === "matmul" ? shape.layout : []);
+ * console.log(layouts); // [ "nt" ]
+ * ```
+ */
 export type MatmulLayout = "nn" | "nt" | "tn";
 
-/** Storage of the right operand: f32, or two f16 halves in a u32 (frozen weights, no device feature needed). */
+/**
+ * Storage of the right operand.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { cast, linear, Tensor } from "@peft/webgpu/tensor";
+ * import { type MatmulWeightFormat, recordShapes } from "@peft/webgpu/tuning";
+ *
+ * const x = Tensor.from([[1, 2]], { device: await initDevice() }), half = cast(Tensor.from([[3, 4]]), "float16");
+ * const shapes = await recordShapes(x.device, () => linear(x, half, null));
+ * const formats: MatmulWeightFormat[] = shapes.flatMap((shape) => shape.kind === "matmul" ? shape.weight : []);
+ * console.log(formats); // [ "f16" ]
+ * ```
+ */
 export type MatmulWeightFormat = WeightFormatName;
 
 /**

@@ -20,7 +20,18 @@ import {
 /** x sigmoid(1.702 x). */
 const quickGelu = (x: Tensor): Tensor => multiply(x, sigmoid(scale(x, 1.702)));
 
-/** Name of an activation. */
+/**
+ * Name of an activation.
+ *
+ * @example
+ * ```ts
+ * import type { ActivationName } from "@peft/webgpu/tensor";
+ * import { GPT2Config } from "@peft/webgpu/model";
+ *
+ * const activationFunction: ActivationName = "relu"; // as config.json names it
+ * console.log(new GPT2Config({ activationFunction }).toJSON().activation_function); // relu
+ * ```
+ */
 export type ActivationName =
   | "gelu"
   | "gelu_new"

@@ -3,7 +3,18 @@
  * @module
  */
 
-/** What tells a configuration of an adapter: the name of its method in files, such as "LORA". */
+/**
+ * What tells a configuration of an adapter: the name of its method in files, such as "LORA".
+ *
+ * @example
+ * ```ts
+ * import { LoraConfig, PromptTuningConfig } from "@peft/webgpu";
+ * import type { AdapterConfigLike } from "@peft/webgpu/train";
+ *
+ * const candidates: AdapterConfigLike[] = [new LoraConfig({ r: 4 }), new PromptTuningConfig({ numVirtualTokens: 8 })];
+ * console.log(candidates.map(({ peftType }) => peftType)); // [ "LORA", "PROMPT_TUNING" ]: peftConfig of SFTTrainer takes any
+ * ```
+ */
 export interface AdapterConfigLike {
   /** Such as "LORA". */
   readonly peftType: string;

@@ -11,16 +11,7 @@ export { Embedding } from "./embedding.ts";
 export { Initializer } from "./init.ts";
 export { LayerNorm } from "./layer_norm.ts";
 export { Linear } from "./linear.ts";
-export {
-  inEvalMode,
-  isInEvalMode,
-  type LoadResult,
-  mismatchError,
-  Module,
-  ModuleDict,
-  ParameterDict,
-  type StateDict,
-} from "./module.ts";
+export { inEvalMode, isInEvalMode, Module, ModuleDict, ParameterDict } from "./module.ts";
 export { Parameter } from "./parameter.ts";
 export {
   forwardJoint,
@@ -32,5 +23,6 @@ export {
 } from "./projection.ts";
 export { replaceParameters } from "./replace_parameters.ts";
 export { RMSNorm } from "./rms_norm.ts";
+export { type LoadResult, mismatchError, type StateDict } from "./state_dict.ts";
 export { type StreamNorm, SubBlock } from "./sub_block.ts";
 export { type TrainingStateKeeper, trainingStateKeeper } from "./training_state.ts";

@@ -6,27 +6,7 @@
 import { sameShape, showShape, type Tensor, untracked } from "../autograd/mod.ts";
 import { noteSetting } from "../autograd/settings.ts";
 import { Parameter } from "./parameter.ts";
-
-/** Names to tensors, in the order of the tree. */
-export type StateDict = Map<string, Tensor>;
-
-/** What `loadStateDict` found. */
-export interface LoadResult {
-  /** Names of the module that the state dict lacks. */
-  readonly missingKeys: string[];
-  /** Names of the state dict that the module lacks. */
-  readonly unexpectedKeys: string[];
-}
-
-/** Most mismatches that an error lists. */
-const MAX_LISTED = 20;
-
-/** @internal One error that names every mismatch, the first twenty of them. */
-export function mismatchError(action: string, lines: readonly string[]): TypeError {
-  const more = lines.length > MAX_LISTED ? `; and ${lines.length - MAX_LISTED} more` : "";
-  const noun = lines.length === 1 ? "tensor differs" : "tensors differ";
-  return new TypeError(`${action}, ${lines.length} ${noun}: ${lines.slice(0, MAX_LISTED).join("; ")}${more}`);
-}
+import { type LoadResult, mismatchError, type StateDict } from "./state_dict.ts";
 
 const join = (prefix: string, name: string) => prefix === "" ? name : `${prefix}.${name}`;
 

@@ -14,7 +14,19 @@ import {
 import { type ActivationName, fusedActivation, gatedActivation } from "./activation.ts";
 import { Module } from "./module.ts";
 
-/** Work that a projection does in the same kernel where it can. */
+/**
+ * Work that a projection does in the same kernel where it can.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { Linear, Parameter, type ProjectionOptions, Tensor } from "@peft/webgpu/tensor";
+ *
+ * const x = Tensor.from([[1, 2]], { device: await initDevice() });
+ * const options: ProjectionOptions = { activation: "silu", residual: x };
+ * console.log(await new Linear(Parameter.from([[0, 0], [5, 5]])).forward(x, options).data()); // [1, 17]
+ * ```
+ */
 export type ProjectionOptions = Pick<LinearOptions, "activation" | "residual" | "isRead">;
 
 /** A call of a projection that is ready to be run: alone, or with others of the same input. */

@@ -7,7 +7,19 @@
 import type { Tensor } from "../autograd/mod.ts";
 import { Module } from "./module.ts";
 
-/** A norm of rows [..., C], to whose result `residual` is added. */
+/**
+ * A norm of rows [..., C], to whose result `residual` is added.
+ *
+ * @example
+ * ```ts
+ * import { initDevice, Tensor } from "@peft/webgpu";
+ * import { Parameter, RMSNorm, type StreamNorm } from "@peft/webgpu/tensor";
+ *
+ * const stream = Tensor.from([[10, 20]], { device: await initDevice() });
+ * const norm: StreamNorm = new RMSNorm(Parameter.from([1, 1]), 1e-6);
+ * console.log(await norm.forward(Tensor.from([[3, -3]]), stream).data()); // [11, 19], nearly
+ * ```
+ */
 export interface StreamNorm {
   /** norm(x) + residual. */
   forward(x: Tensor, residual?: Tensor | null): Tensor;

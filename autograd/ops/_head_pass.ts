@@ -25,7 +25,20 @@ import { checkWeight } from "./_checks.ts";
 import { tokenStatsCollector } from "./_token_stats.ts";
 import { sum } from "./reduce.ts";
 
-/** How the losses of the rows become one number. */
+/**
+ * How the losses of the rows become one number.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { crossEntropy, type CrossEntropyOptions, Tensor } from "@peft/webgpu/tensor";
+ *
+ * const logits = Tensor.from([[[0, 0], [0, 0], [0, 0]]], { device: await initDevice() });
+ * const labels = Tensor.from([[-100, 1, 0]], { dtype: "int32" }); // the prompt counts for nothing
+ * const options: CrossEntropyOptions = { reduction: "sum", shiftLabels: true };
+ * console.log(await crossEntropy(logits, labels, options).item()); // 2 ln 2 = 1.386
+ * ```
+ */
 export interface CrossEntropyOptions {
   /** Default `"mean"` over the rows with a target; NaN if there is none. */
   reduction?: "mean" | "sum";

@@ -7,10 +7,34 @@ import { sameShape, showShape } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
 import { checkFloat, checkWeight } from "./_checks.ts";
 
-/** How a weight is stored: `conv1d` [in, out] (GPT-2), `linear` [out, in] (PyTorch's nn.Linear). */
+/**
+ * How a weight is stored: `conv1d` [in, out] (GPT-2), `linear` [out, in] (PyTorch's nn.Linear).
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { linear, Tensor, type WeightLayout } from "@peft/webgpu/tensor";
+ *
+ * const layout: WeightLayout = "conv1d"; // GPT-2's c_attn lies [in, out]
+ * const x = Tensor.from([[1, 2]], { device: await initDevice() });
+ * console.log(await linear(x, Tensor.from([[1, 2, 3], [4, 5, 6]]), null, { layout }).data()); // [9, 12, 15]
+ * ```
+ */
 export type WeightLayout = "conv1d" | "linear";
 
-/** Options of `linear` and `loraLinear`. */
+/**
+ * Options of `linear` and `loraLinear`.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { linear, type LinearOptions, Tensor } from "@peft/webgpu/tensor";
+ *
+ * const x = Tensor.from([[1, 2]], { device: await initDevice() });
+ * const options: LinearOptions = { activation: "gelu_new", residual: x }; // x + gelu(x W^T), one launch
+ * console.log(await linear(x, Tensor.from([[0, 0], [5, 5]]), null, options).data()); // [1, 17]
+ * ```
+ */
 export interface LinearOptions {
   /** Default `linear`. */
   layout?: WeightLayout;
@@ -24,7 +48,20 @@ export interface LinearOptions {
   gate?: Gate | null;
 }
 
-/** activation(by), a factor of the result. */
+/**
+ * activation(by), a factor of the result.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { type Gate, linear, Tensor } from "@peft/webgpu/tensor";
+ *
+ * const x = Tensor.from([[1, 2]], { device: await initDevice() });
+ * const gateWeight = Tensor.from([[1, 0], [0, 1]]), upWeight = Tensor.from([[1, 1], [1, -1]]);
+ * const gate: Gate = { activation: "silu", by: linear(x, gateWeight, null) }; // SwiGLU
+ * console.log(await linear(x, upWeight, null, { gate }).data()); // [2.193, -1.762]
+ * ```
+ */
 export interface Gate {
   /** Applied to `by`. */
   readonly activation: FusedActivationName;

@@ -7,7 +7,19 @@ import { documentPositions, documentStarts } from "../../kernels/documents.ts";
 import { sameShape, showShape } from "../shape.ts";
 import { empty, type Tensor } from "../tensor.ts";
 
-/** Where the documents of each row begin, as attention takes it. */
+/**
+ * Where the documents of each row begin, as attention takes it.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { type Documents, documentsOf, Tensor } from "@peft/webgpu/tensor";
+ *
+ * const positions = Tensor.from([[0, 1, 0, 1, 2]], { dtype: "int32", device: await initDevice() });
+ * const { starts, hides }: Documents = documentsOf(positions, { by: "positions", rows: 1 });
+ * console.log(await starts.data(), hides); // [0, 0, 2, 2, 2] false
+ * ```
+ */
 export interface Documents {
   /** uint32 [B, T]: the first position of each position's document; the highest bit hides a position as a key. */
   readonly starts: Tensor;
@@ -15,7 +27,20 @@ export interface Documents {
   readonly hides: boolean;
 }
 
-/** Options of `documentsOf`. */
+/**
+ * Options of `documentsOf`.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { documentsOf, type DocumentsOptions, Tensor } from "@peft/webgpu/tensor";
+ *
+ * const ids = Tensor.from([[7, 7, 8, 0]], { dtype: "int32", device: await initDevice() });
+ * const attentionMask = Tensor.from([[1, 1, 1, 0]], { dtype: "uint32" }); // the last token is padding
+ * const options: DocumentsOptions = { by: "sequences", rows: 1, attentionMask };
+ * console.log(documentsOf(ids, options).hides); // true
+ * ```
+ */
 export interface DocumentsOptions {
   /**
    * What ids count: `positions` go up by one within a document, `sequences` stay the same. A document begins where they

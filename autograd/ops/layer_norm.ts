@@ -24,7 +24,19 @@ import { rowKernelChoice } from "./_rows.ts";
 const ROWS_PER_CHUNK = 32;
 const MAX_CHUNKS = 16384;
 
-/** Options of `layerNorm`. */
+/**
+ * Options of `layerNorm`.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { layerNorm, type LayerNormOptions, Tensor } from "@peft/webgpu/tensor";
+ *
+ * const options: LayerNormOptions = { eps: 1e-12 }; // BERT's
+ * const x = Tensor.from([[1, 3]], { device: await initDevice() });
+ * console.log(await layerNorm(x, Tensor.from([1, 1]), Tensor.from([0, 0]), options).data()); // [-1, 1]
+ * ```
+ */
 export interface LayerNormOptions {
   /** Added to the variance; default 1e-5, as PyTorch's. */
   eps?: number;
@@ -32,6 +44,16 @@ export interface LayerNormOptions {
 
 /**
  * Layer normalisation over the last axis.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { layerNorm, Tensor } from "@peft/webgpu/tensor";
+ *
+ * const x = Tensor.from([[1, 3], [10, 30]], { device: await initDevice() });
+ * const [weight, bias] = [Tensor.from([1, 1]), Tensor.from([0, 5])];
+ * console.log(await layerNorm(x, weight, bias).data()); // [-1, 6, -1, 6], nearly
+ * ```
  * @param x [..., C]   @param weight [C]   @param bias [C]
  * @returns [..., C]
  * @throws {TypeError} if weight or bias is not [C]

@@ -42,6 +42,16 @@ export type { Gate, LinearOptions, LoraLinearOptions, WeightLayout } from "./_li
 
 /**
  * y [..., out] = x [..., in] times the weight, plus bias [out].
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { linear, Tensor } from "@peft/webgpu/tensor";
+ *
+ * const x = Tensor.from([[1, 2]], { device: await initDevice() });
+ * const weight = Tensor.from([[1, 0], [0, 1], [1, 1]]); // [out, in], as PyTorch's nn.Linear
+ * console.log(await linear(x, weight, Tensor.from([0, 0, 10])).data()); // [1, 2, 13]
+ * ```
  * @param weight [in, out] or [out, in] by `layout`; float32, or float16 if frozen
  * @throws {TypeError} if a shape or dtype does not fit
  */

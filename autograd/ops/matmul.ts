@@ -13,7 +13,19 @@ import { permute } from "./movement.ts";
 import { checkFloat } from "./_checks.ts";
 import { sumTo } from "./_sums.ts";
 
-/** Options of `matmul`. */
+/**
+ * Options of `matmul`.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { matmul, type MatmulOpOptions, Tensor } from "@peft/webgpu/tensor";
+ *
+ * const options: MatmulOpOptions = { transposeB: true }; // scores are Q K^T
+ * const [q, k] = [Tensor.from([[1, 0]], { device: await initDevice() }), Tensor.from([[1, 2], [3, 4]])];
+ * console.log(await matmul(q, k, options).data()); // [1, 3]
+ * ```
+ */
 export interface MatmulOpOptions {
   /** `a` is [..., K, M]. */
   transposeA?: boolean;

@@ -23,7 +23,22 @@ export interface LoraFactorPair {
   readonly scaling: number;
 }
 
-/** Copies of several adapters' factors in one layer, and which sample takes which. */
+/**
+ * Copies of several adapters' factors in one layer, and which sample takes which.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@peft/webgpu";
+ * import { LoraLayer, MixedBatch } from "@peft/webgpu/peft";
+ * import type { StackedLora } from "@peft/webgpu/tensor";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, new LoraConfig({ r: 4, targetModules: ["c_attn"] }));
+ * const layer = [...model.namedModules()].map(([, module]) => module).find((module) => module instanceof LoraLayer)!;
+ * const stack: StackedLora = new MixedBatch(["default", "__base__"]).stackOf(layer)!;
+ * console.log(stack.samples, stack.maxRank, stack.A.shape); // 2 4 [512]
+ * ```
+ */
 export interface StackedLora {
   /** Samples of the batch. */
   readonly samples: number;

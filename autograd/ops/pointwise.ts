@@ -211,7 +211,19 @@ function launchBinary(name: BinaryName, a: Tensor, b: Tensor, shape: Shape): Ten
   return y;
 }
 
-/** A tensor, or a number in place of a scalar tensor. */
+/**
+ * A tensor, or a number in place of a scalar tensor.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { multiply, type Operand, subtract, Tensor } from "@peft/webgpu/tensor";
+ *
+ * const lerp = (a: Tensor, b: Tensor, t: Operand) => subtract(a, multiply(subtract(a, b), t));
+ * const [a, b] = [Tensor.from([0, 10], { device: await initDevice() }), Tensor.from([4, 20])];
+ * console.log(await lerp(a, b, 0.5).data(), await lerp(a, b, Tensor.from([0, 1])).data()); // [2, 15] [0, 20]
+ * ```
+ */
 export type Operand = Tensor | number;
 
 /** Runs `body` on two tensors and their common shape; a number becomes a scalar tensor for the duration. */

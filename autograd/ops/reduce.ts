@@ -12,7 +12,19 @@ import { checkFloat } from "./_checks.ts";
 import { expandTo } from "./_strided.ts";
 import { reduceAxes, reduceMiddle } from "./_sums.ts";
 
-/** Options of the reductions. */
+/**
+ * Options of the reductions.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { mean, type ReduceOptions, subtract, Tensor } from "@peft/webgpu/tensor";
+ *
+ * const perRow: ReduceOptions = { axis: -1, keepDims: true };
+ * const x = Tensor.from([[1, 3], [2, 6]], { device: await initDevice() });
+ * console.log(await subtract(x, mean(x, perRow)).data()); // [-1, 1, -2, 2]: [2, 1] broadcasts over [2, 2]
+ * ```
+ */
 export interface ReduceOptions {
   /** Axes to reduce, negative from the end; default all. */
   axis?: number | readonly number[];

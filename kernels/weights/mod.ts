@@ -31,11 +31,46 @@ export {
   type WeightReading,
 } from "./weight_format.ts";
 
-/** Element types of weights in blocks of few bits, frozen. They lie [out, in], as in the files they come from. */
+/**
+ * Element types of weights in blocks of few bits, frozen. They lie [out, in], as in the files they come from.
+ *
+ * @example
+ * ```ts
+ * import { type QuantizedType, WEIGHT_TYPES, type WeightType } from "@peft/webgpu/tensor";
+ *
+ * const whole: WeightType[] = ["float32", "float16", "bfloat16"];
+ * const inBlocks = WEIGHT_TYPES.filter((type): type is QuantizedType => !whole.includes(type));
+ * console.log(inBlocks.length, inBlocks[0]); // 14 q4_0
+ * ```
+ */
 export type QuantizedType = GgufFormatName | BitsandbytesFormatName;
-/** Element types of tensors that hold weights. */
+/**
+ * Element types of tensors that hold weights.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM } from "@peft/webgpu";
+ * import type { WeightType } from "@peft/webgpu/tensor";
+ *
+ * const half: WeightType = "float16";
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model", { dtype: half });
+ * const matrices = [...model.namedParameters()].filter(([, { dtype }]) => dtype === half);
+ * console.log(matrices.map(([name]) => name)); // norms and biases stay float32
+ * ```
+ */
 export type WeightType = "float32" | "float16" | "bfloat16" | QuantizedType;
-/** Names of the formats. */
+/**
+ * Names of the formats.
+ *
+ * @example
+ * ```ts
+ * import type { TuningShape, WeightFormatName } from "@peft/webgpu/tuning";
+ *
+ * const weight: WeightFormatName = "q8_0"; // blocks of a GGUF file
+ * const up: TuningShape = { kind: "matmul", name: "mlp.up_proj", layout: "nt", weight, M: 1, N: 1536, K: 576 };
+ * console.log(up.weight); // q8_0; tuneKernels() measures such shapes
+ * ```
+ */
 export type WeightFormatName = "f32" | "f16" | "bf16" | QuantizedType;
 
 /** Properties that are looked up when they are read: a bundle loads their file on first use. */

@@ -12,13 +12,15 @@ import { fileServer } from "../../tools/serve_studio.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 const SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct";
-/** Folders whose comments have examples. */
+/** Folders and files whose comments have examples. */
 const FOLDERS = [
+  "auto_peft.ts",
   "autograd",
   "distributed",
   "entries",
   "gpu",
   "io",
+  "kernels",
   "model",
   "nn",
   "peft",
