@@ -31,7 +31,18 @@ export const ARCHITECTURES: readonly Architecture[] = [
   },
 ];
 
-/** The class that `fromPretrained` is typed to return where the caller names no other. */
+/**
+ * The class that `fromPretrained` is typed to return where the caller names no other.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM } from "@peft/webgpu";
+ * import type { DefaultModel } from "@peft/webgpu/model";
+ *
+ * const model: DefaultModel = await AutoModelForCausalLM.fromPretrained("examples/demo/model"); // no class is named
+ * console.log(model.transformer.h.length); // 4: GPT-2's properties are known
+ * ```
+ */
 export type DefaultModel = GPT2LMHeadModel;
 
 /** The architecture of a config.json. @throws {TypeError} naming an unknown one, and those that are known */

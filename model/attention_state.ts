@@ -7,7 +7,21 @@ import { concat, type Device, type Documents, showShape, Tensor } from "../autog
 import { type AttentionMask, toMaskRows } from "./inputs.ts";
 import type { KVCache } from "./generation/kv_cache.ts";
 
-/** What the blocks of one forward share. */
+/**
+ * What the blocks of one forward share.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, Tensor } from "@peft/webgpu";
+ * import type { AttentionState } from "@peft/webgpu/model";
+ *
+ * const { transformer } = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const positions = Tensor.from([[0, 1, 2]], { dtype: "int32" });
+ * const state: AttentionState = { mask: null, past: 0, positions, prefix: null, cache: undefined };
+ * const x = transformer.wte.forward(Tensor.from([[5, 6, 7]], { dtype: "int32" }));
+ * console.log(transformer.h[0].forward(x, state).shape); // [ 1, 3, 128 ]
+ * ```
+ */
 export interface AttentionState {
   /** uint32 [B, past + T], 0 hides a key; null where every token counts, and where `documents` hold the mask. */
   readonly mask: Tensor | null;

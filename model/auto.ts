@@ -14,7 +14,21 @@ import type { CausalLM } from "./causal_lm.ts";
 import { loadModel, type LoadProgress } from "./checkpoint.ts";
 import type { StorageOptions } from "./storage.ts";
 
-/** Options of `AutoModelForCausalLM.fromPretrained`. */
+/**
+ * Options of `AutoModelForCausalLM.fromPretrained`.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, type FromPretrainedOptions } from "@peft/webgpu";
+ *
+ * const options: FromPretrainedOptions = {
+ *   dtype: "float16", // half the memory, frozen: for adapters
+ *   onProgress: (progress) => "name" in progress && console.log(`${progress.loaded} of ${progress.total}`),
+ * };
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model", options);
+ * console.log(model.facts.displayName, model.facts.numLayers); // GPT-2 4
+ * ```
+ */
 export interface FromPretrainedOptions extends Omit<GgufOptions, "onProgress">, StorageOptions {
   /** Default: the default device, made if there is none. */
   device?: Device;
@@ -24,7 +38,19 @@ export interface FromPretrainedOptions extends Omit<GgufOptions, "onProgress">, 
   onProgress?: (progress: LoadProgress | HubProgress) => void;
 }
 
-/** Loads language models, with Hugging Face's name and files. */
+/**
+ * Loads language models, with Hugging Face's name and files.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM } from "@peft/webgpu";
+ * import { type AutoModel, LlamaForCausalLM } from "@peft/webgpu/model";
+ *
+ * const loader: AutoModel = AutoModelForCausalLM;
+ * const model = await loader.fromPretrained<LlamaForCausalLM>("HuggingFaceTB/SmolLM2-135M-Instruct");
+ * console.log(model instanceof LlamaForCausalLM, model.config.hiddenSize);
+ * ```
+ */
 export interface AutoModel {
   /**
    * Loads a model of any architecture that is known, in eval mode.

@@ -29,7 +29,19 @@ import { CausalLMOutput } from "./output.ts";
 import { buildWith, type ParameterSource } from "./parameter_source.ts";
 import type { SaveModelOptions } from "./save_model.ts";
 
-/** Options of a model with random weights. */
+/**
+ * Options of a model with random weights.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { type CausalLMOptions, GPT2Config, GPT2LMHeadModel } from "@peft/webgpu/model";
+ *
+ * const options: CausalLMOptions = { device: await initDevice(), seed: 42 }; // the same random weights each time
+ * const config = new GPT2Config({ vocabSize: 64, nEmbd: 32, nLayer: 1, nHead: 2, bosTokenId: 0, eosTokenId: 0 });
+ * console.log(new GPT2LMHeadModel(config, options).random.seed); // 42
+ * ```
+ */
 export interface CausalLMOptions {
   /** Default: the default device, which must exist already. */
   device?: Device;
@@ -37,7 +49,19 @@ export interface CausalLMOptions {
   seed?: number;
 }
 
-/** Facts that virtual tokens are made from. */
+/**
+ * Facts that virtual tokens are made from.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM } from "@peft/webgpu";
+ * import type { PromptFacts } from "@peft/webgpu/model";
+ *
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const { embeddings, numLayers, numKeyValueHeads, headSize }: PromptFacts = model.promptFacts;
+ * console.log(embeddings.shape, 2 * numLayers * numKeyValueHeads * headSize); // [ 768, 128 ] 1024: values of a prefix token
+ * ```
+ */
 export interface PromptFacts extends ModelFacts {
   /** Token embeddings, [V, C]. */
   readonly embeddings: Parameter;

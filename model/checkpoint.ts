@@ -30,7 +30,19 @@ import { SafetensorsWeights } from "./safetensors_weights.ts";
 import { checkStorage, chooseStorage, type StorageOptions, turnedInFiles } from "./storage.ts";
 import type { WeightSource } from "./weight_source.ts";
 
-/** Options of `fromPretrained` for an open folder. */
+/**
+ * Options of `fromPretrained` for an open folder.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { GPT2LMHeadModel, type LoadOptions } from "@peft/webgpu/model";
+ *
+ * const options: LoadOptions = { device: await initDevice(), dtype: "float16", seed: 1 };
+ * const model = await GPT2LMHeadModel.load("examples/demo/model", options); // GPT-2 and nothing else
+ * console.log(model.config.nEmbd); // 128
+ * ```
+ */
 export interface LoadOptions extends StorageOptions {
   /** Where the weights go; default the default device, made if there is none. */
   device?: Device;
@@ -40,7 +52,20 @@ export interface LoadOptions extends StorageOptions {
   onProgress?: (progress: LoadProgress) => void;
 }
 
-/** How far loading has come. */
+/**
+ * How far loading has come.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM } from "@peft/webgpu";
+ * import type { LoadProgress } from "@peft/webgpu/model";
+ *
+ * let last: LoadProgress | undefined;
+ * const onProgress = (progress: object) => void (last = progress as LoadProgress);
+ * await AutoModelForCausalLM.fromPretrained("examples/demo/model", { onProgress });
+ * console.log(last); // { loaded: 52, total: 52, name: "transformer.ln_f.bias" }
+ * ```
+ */
 export interface LoadProgress {
   /** Number of tensors loaded so far. */
   readonly loaded: number;

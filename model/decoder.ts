@@ -25,7 +25,20 @@ import { KVCache } from "./generation/kv_cache.ts";
 import { type DecoderInputs, toIdTensor, type TokenIds } from "./inputs.ts";
 import { packingOf, packRows } from "./packed_rows.ts";
 
-/** One block: x [B, T, C] -> [B, T, C]. It frees what backward does not need. */
+/**
+ * One block: x [B, T, C] -> [B, T, C]. It frees what backward does not need.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM } from "@peft/webgpu";
+ * import type { DecoderBlock } from "@peft/webgpu/model";
+ *
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const blocks: DecoderBlock[] = model.transformer.h;
+ * const sizes = blocks.map((block) => [...block.parameters()].reduce((sum, { size }) => sum + size, 0));
+ * console.log(sizes); // values of each block, four times the same
+ * ```
+ */
 export interface DecoderBlock extends Module {
   /**
    * Attention and feed-forward, each added to the residual stream.

@@ -4,7 +4,17 @@
  * @module
  */
 
-/** Sizes and special tokens of a language model. */
+/**
+ * Sizes and special tokens of a language model.
+ *
+ * @example
+ * ```ts
+ * import { LlamaConfig, type ModelFacts } from "@peft/webgpu/model";
+ *
+ * const { numKeyValueHeads, headSize, numLayers }: ModelFacts = new LlamaConfig("mistral").facts;
+ * console.log(2 * 4 * numLayers * numKeyValueHeads * headSize); // 262144 bytes of keys and values for each token, in float32
+ * ```
+ */
 export interface ModelFacts {
   /** `model_type` of config.json, such as "llama". */
   readonly modelType: string;
@@ -36,7 +46,17 @@ export interface ModelFacts {
   readonly padTokenId: number | null;
 }
 
-/** What every architecture's configuration has besides its own fields. */
+/**
+ * What every architecture's configuration has besides its own fields.
+ *
+ * @example
+ * ```ts
+ * import { GPT2Config, LlamaConfig, type ModelConfig } from "@peft/webgpu/model";
+ *
+ * const sizeOf = ({ modelType, facts }: ModelConfig) => `${modelType}: ${facts.numLayers} x ${facts.hiddenSize}`;
+ * console.log([new GPT2Config(), new LlamaConfig("mistral")].map(sizeOf)); // [ "gpt2: 12 x 768", "mistral: 32 x 4096" ]
+ * ```
+ */
 export interface ModelConfig {
   /** `model_type` of config.json. */
   readonly modelType: string;

@@ -15,7 +15,23 @@ import { writeGgufVocabulary } from "./tokenizer/gguf_vocabulary_writer.ts";
 import type { Tokenizer } from "./tokenizer/tokenizer.ts";
 import { turnedWeights } from "./turned_weights.ts";
 
-/** Options of `exportGguf`. */
+/**
+ * Options of `exportGguf`.
+ *
+ * @example
+ * ```ts
+ * import { AutoTokenizer, exportGguf, type ExportGgufOptions, initDevice, memoryFolder } from "@peft/webgpu";
+ * import { GPT2Config, GPT2LMHeadModel } from "@peft/webgpu/model";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const { vocabSize, eosTokenId } = tokenizer, folder = memoryFolder();
+ * const config = new GPT2Config({ vocabSize, nEmbd: 32, nLayer: 1, nHead: 2, bosTokenId: 0, eosTokenId });
+ * const model = new GPT2LMHeadModel(config, { device: await initDevice() });
+ * const options: ExportGgufOptions = { dtype: "q8_0", tokenizer };
+ * await exportGguf(model, { folder, name: "mine-Q8_0.gguf" }, options);
+ * console.log(folder.files.has("mine-Q8_0.gguf")); // true
+ * ```
+ */
 export interface ExportGgufOptions {
   /** Number format of the matrices; vectors are float32. Default "f16". */
   dtype?: "f16" | "q8_0";
@@ -23,7 +39,19 @@ export interface ExportGgufOptions {
   tokenizer?: Tokenizer;
 }
 
-/** Where a file is written: its path, or its name in a folder of any kind. */
+/**
+ * Where a file is written: its path, or its name in a folder of any kind.
+ *
+ * @example
+ * ```ts
+ * import { memoryFolder } from "@peft/webgpu";
+ * import type { GgufOutput } from "@peft/webgpu/gguf";
+ *
+ * const onDisk: GgufOutput = "out/small-F16.gguf";
+ * const inMemory: GgufOutput = { folder: memoryFolder(), name: "small-F16.gguf" }; // in a browser: or a directory handle
+ * console.log(onDisk, inMemory.name);
+ * ```
+ */
 export type GgufOutput = string | { readonly folder: FolderOutput; readonly name: string };
 
 /** llama.cpp's numbers for `general.file_type`. */

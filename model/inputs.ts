@@ -8,13 +8,49 @@ import { checkStepInput } from "../autograd/step_inputs.ts";
 import type { HeadInputs } from "./label_rows.ts";
 import type { KVCache } from "./generation/kv_cache.ts";
 
-/** Rows of token ids on the host, or an int32 tensor [B, T]. */
+/**
+ * Rows of token ids on the host, or an int32 tensor [B, T].
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, Tensor } from "@peft/webgpu";
+ * import type { TokenIds } from "@peft/webgpu/model";
+ *
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const ids: TokenIds[] = [[[5, 6]], Tensor.from([[5, 6]], { dtype: "int32" })]; // on the host, on the device
+ * console.log(ids.map((inputIds) => model.forward({ inputIds }).logits.shape)); // the same twice
+ * ```
+ */
 export type TokenIds = readonly (readonly number[])[] | Tensor;
 
-/** 1 for tokens, 0 for padding: rows on the host, or a uint32 tensor [B, T]. */
+/**
+ * 1 for tokens, 0 for padding: rows on the host, or a uint32 tensor [B, T].
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM } from "@peft/webgpu";
+ * import type { AttentionMask } from "@peft/webgpu/model";
+ *
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const attentionMask: AttentionMask = [[1, 1, 1], [1, 1, 0]]; // the second row is padded
+ * console.log(model.forward({ inputIds: [[5, 6, 7], [8, 9, 0]], attentionMask }).logits.shape); // [ 2, 3, 768 ]
+ * ```
+ */
 export type AttentionMask = readonly (readonly number[])[] | Tensor;
 
-/** Arguments of a decoder's forward. */
+/**
+ * Arguments of a decoder's forward.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM } from "@peft/webgpu";
+ * import type { DecoderInputs } from "@peft/webgpu/model";
+ *
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const packed: DecoderInputs = { inputIds: [[5, 6, 7, 8, 9]], sequenceIds: [[0, 0, 1, 1, 1]] }; // two texts in a row
+ * console.log(model.transformer.forward(packed).hidden.shape); // [ 1, 5, 128 ]
+ * ```
+ */
 export interface DecoderInputs {
   /** [B, T], 0..V-1. */
   inputIds?: TokenIds;
@@ -41,7 +77,20 @@ export interface DecoderInputs {
   prefixKeyValues?: readonly Tensor[];
 }
 
-/** Arguments of a language model's forward. */
+/**
+ * Arguments of a language model's forward.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM } from "@peft/webgpu";
+ * import type { CausalLMInputs } from "@peft/webgpu/model";
+ *
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const inputs: CausalLMInputs = { inputIds: [[5, 6, 7]], labels: [[-100, 6, 7]], logProbs: true };
+ * const { logProbs } = model.forward(inputs);
+ * console.log(await logProbs!.data()); // of 6 after 5, of 7 after 6, and 0
+ * ```
+ */
 export interface CausalLMInputs extends DecoderInputs, HeadInputs {
   /** [B, T]: the tokens to predict, -100 for none; shifted inside. */
   labels?: TokenIds;

@@ -16,7 +16,21 @@ export interface FewTargets extends RowChoice {
   readonly targets: Tensor;
 }
 
-/** The same as inputs of a captured step, int32 [1, n], [1, count] and [1, n]. */
+/**
+ * The same as inputs of a captured step, int32 [1, n], [1, count] and [1, n].
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM } from "@peft/webgpu";
+ * import type { HeadInputs } from "@peft/webgpu/model";
+ *
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const inputIds = [[5, 6, 7, 8, 0]], labels = [[-100, -100, -100, 8, -100]], attentionMask = [[1, 1, 1, 1, 0]];
+ * const step = model.captureInputs({ inputIds, labels, attentionMask }) ?? {};
+ * const names: (keyof HeadInputs)[] = ["headRows", "headPlaces", "headTargets"];
+ * console.log(names.filter((name) => name in step)); // all where steps with few labels may be recorded, else none
+ * ```
+ */
 export interface HeadInputs {
   /** @internal Positions that predict a label. */
   readonly headRows?: Tensor;

@@ -29,7 +29,19 @@ import { CausalLMOutput } from "./output.ts";
 /** Fields of a batch that may be tensors. */
 const CAPTURED = ["inputIds", "labels", "attentionMask", "sequenceIds"];
 
-/** A batch on the host, as the Trainer makes it. */
+/**
+ * A batch on the host, as the Trainer makes it.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM } from "@peft/webgpu";
+ * import type { CapturableBatch } from "@peft/webgpu/model";
+ *
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const batch: CapturableBatch = { inputIds: [[5, 6, 7, 0]], labels: [[5, 6, 7, -100]], attentionMask: [[1, 1, 1, 0]] };
+ * console.log(Object.keys(model.captureInputs(batch) ?? {})); // what a recorded step takes as tensors
+ * ```
+ */
 export interface CapturableBatch {
   /** [B, T] */
   readonly inputIds: readonly (readonly number[])[];

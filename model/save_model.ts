@@ -14,7 +14,20 @@ import { turnedWeights } from "./turned_weights.ts";
 /** Number formats of a saved model, by their names in safetensors files. */
 const SAVED_DTYPES = { float32: "F32", float16: "F16", bfloat16: "BF16" } as const;
 
-/** Options of a model's `savePretrained`. */
+/**
+ * Options of a model's `savePretrained`.
+ *
+ * @example
+ * ```ts
+ * import { initDevice, memoryFolder } from "@peft/webgpu";
+ * import { GPT2Config, GPT2LMHeadModel, type SaveModelOptions } from "@peft/webgpu/model";
+ *
+ * const config = new GPT2Config({ vocabSize: 64, nEmbd: 32, nLayer: 1, nHead: 2, bosTokenId: 0, eosTokenId: 0 });
+ * const folder = memoryFolder(), options: SaveModelOptions = { dtype: "bfloat16", maxShardSize: "70KB" };
+ * await new GPT2LMHeadModel(config, { device: await initDevice() }).savePretrained(folder, options);
+ * console.log([...folder.files.keys()]); // two shards beside config.json, and model.safetensors.index.json
+ * ```
+ */
 export interface SaveModelOptions {
   /** Number format of every tensor, rounded to the nearest; default as they are stored, blocks of few bits as float32. */
   dtype?: "float32" | "float16" | "bfloat16";

@@ -18,13 +18,48 @@ import { Conv1D, Linear, mismatchError, Parameter, replaceParameters } from "../
 import type { CausalLM } from "./causal_lm.ts";
 import type { WeightSource } from "./weight_source.ts";
 
-/** How frozen weights are stored on the device; "auto": as their file has them, blocks of a GGUF file included. */
+/**
+ * How frozen weights are stored on the device; "auto": as their file has them, blocks of a GGUF file included.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, type WeightDType } from "@peft/webgpu";
+ *
+ * const dtype: WeightDType = "auto"; // as the file has them: float16, or blocks of few bits
+ * const model = await AutoModelForCausalLM.fromPretrained("small.gguf", { dtype });
+ * console.log(new Set([...model.parameters()].map(({ dtype }) => dtype)));
+ * ```
+ */
 export type WeightDType = typeof LOADED_TYPES[number] | "auto";
 
-/** bitsandbytes' formats that linear layers can be quantised to while they are loaded. */
+/**
+ * bitsandbytes' formats that linear layers can be quantised to while they are loaded.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM } from "@peft/webgpu";
+ * import type { Quantization } from "@peft/webgpu/model";
+ *
+ * const quantization: Quantization = "nf4"; // QLoRA's
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model", { quantization });
+ * console.log([...model.parameters()].filter(({ dtype }) => dtype === quantization).length); // 16
+ * ```
+ */
 export type Quantization = "nf4" | "fp4" | "int8";
 
-/** How weights are stored. */
+/**
+ * How weights are stored.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM } from "@peft/webgpu";
+ * import type { StorageOptions } from "@peft/webgpu/model";
+ *
+ * const smallest: StorageOptions = { dtype: "float16", quantization: "nf4", doubleQuant: true }; // embeddings in float16
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model", smallest);
+ * console.log([...model.parameters()].reduce((bytes, { byteLength }) => bytes + byteLength, 0));
+ * ```
+ */
 export interface StorageOptions {
   /** Storage of weight matrices; those in other types than float32 are frozen. Default "float32". */
   dtype?: WeightDType;

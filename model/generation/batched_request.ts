@@ -6,7 +6,20 @@
 import type { SamplingOptions } from "./sampling.ts";
 import type { TokenLogProbs } from "./token_log_probs.ts";
 
-/** Runs forwards in which each row has its own adapter; `null` stands for the base alone. */
+/**
+ * Runs forwards in which each row has its own adapter; `null` stands for the base alone.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM } from "@peft/webgpu";
+ * import { type BoundRows, ContinuousBatch } from "@peft/webgpu/model";
+ *
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const baseAlone: BoundRows = { run: (step) => step(), dispose() {} };
+ * using batch = new ContinuousBatch(model, { bindAdapters: () => baseAlone }); // names are ignored
+ * for await (const { id } of batch.add({ prompt: [5, 6], maxNewTokens: 2, adapter: "any" })) console.log(id);
+ * ```
+ */
 export interface BoundRows {
   /** Runs a forward, synchronously. */
   run<T>(step: () => T): T;
@@ -14,10 +27,37 @@ export interface BoundRows {
   dispose(): void;
 }
 
-/** Binds the rows of a batch to adapters, by their names. */
+/**
+ * Binds the rows of a batch to adapters, by their names.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@peft/webgpu";
+ * import { type BindRows, ContinuousBatch } from "@peft/webgpu/model";
+ * import { bindAdapters } from "@peft/webgpu/peft";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, new LoraConfig({ targetModules: ["c_attn"] }), "pirate").eval();
+ * const bind: BindRows = (names) => bindAdapters(model, names);
+ * using batch = new ContinuousBatch(base, { bindAdapters: bind });
+ * for await (const { id } of batch.add({ prompt: [5, 6], maxNewTokens: 2, adapter: "pirate" })) console.log(id);
+ * ```
+ */
 export type BindRows = (names: readonly (string | null)[]) => BoundRows;
 
-/** What one request asks for. */
+/**
+ * What one request asks for.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM } from "@peft/webgpu";
+ * import { type BatchRequest, ContinuousBatch } from "@peft/webgpu/model";
+ *
+ * const request: BatchRequest = { prompt: [5, 6], maxNewTokens: 3, doSample: true, temperature: 0.8, seed: 1 };
+ * using batch = new ContinuousBatch(await AutoModelForCausalLM.fromPretrained("examples/demo/model"));
+ * for await (const { id } of batch.add(request)) console.log(id);
+ * ```
+ */
 export interface BatchRequest extends SamplingOptions {
   /** Token ids, at least one. */
   readonly prompt: readonly number[];
@@ -33,7 +73,20 @@ export interface BatchRequest extends SamplingOptions {
   readonly logProbs?: number;
 }
 
-/** A token that was chosen. */
+/**
+ * A token that was chosen.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM } from "@peft/webgpu";
+ * import { type BatchedToken, ContinuousBatch } from "@peft/webgpu/model";
+ *
+ * using batch = new ContinuousBatch(await AutoModelForCausalLM.fromPretrained("examples/demo/model"));
+ * const tokens: BatchedToken[] = [];
+ * for await (const token of batch.add({ prompt: [5, 6], maxNewTokens: 3, logProbs: 0 })) tokens.push(token);
+ * console.log(tokens.map(({ id, logProbs }) => [id, logProbs!.logProb]));
+ * ```
+ */
 export interface BatchedToken {
   /** Its id. */
   readonly id: number;
@@ -41,7 +94,21 @@ export interface BatchedToken {
   readonly logProbs?: TokenLogProbs;
 }
 
-/** Why a request ended: an end token, its greatest number of tokens, or `cancel()`. */
+/**
+ * Why a request ended: an end token, its greatest number of tokens, or `cancel()`.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM } from "@peft/webgpu";
+ * import { ContinuousBatch, type EndReason } from "@peft/webgpu/model";
+ *
+ * const inWords: Record<EndReason, string> = { eos: "finished", length: "cut off", cancelled: "stopped" };
+ * using batch = new ContinuousBatch(await AutoModelForCausalLM.fromPretrained("examples/demo/model"));
+ * const request = batch.add({ prompt: [5, 6], maxNewTokens: 50 });
+ * request.cancel();
+ * console.log(inWords[request.endReason!]); // stopped
+ * ```
+ */
 export type EndReason = "eos" | "length" | "cancelled";
 
 /**

@@ -23,7 +23,20 @@ import {
   type WaitingRow,
 } from "./batch_tokens.ts";
 
-/** What a batch is made of. */
+/**
+ * What a batch is made of.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM } from "@peft/webgpu";
+ * import { ContinuousBatch, type ContinuousBatchOptions } from "@peft/webgpu/model";
+ *
+ * const options: ContinuousBatchOptions = { maxRows: 2, promptCacheBytes: 0 };
+ * using batch = new ContinuousBatch(await AutoModelForCausalLM.fromPretrained("examples/demo/model"), options);
+ * for (const prompt of [[5], [6], [7]]) batch.add({ prompt, maxNewTokens: 2 });
+ * console.log(batch.running + batch.waiting); // 3, of which two generate at once
+ * ```
+ */
 export interface ContinuousBatchOptions {
   /** Requests that generate at once; default 32. The others wait. */
   maxRows?: number;
@@ -34,7 +47,7 @@ export interface ContinuousBatchOptions {
    * they differ; default 128 MiB, 0 for none. Call `forgetPrompts()` after weights change.
    */
   promptCacheBytes?: number;
-  /** Binds rows to adapters: see `PeftModel.bindAdapters`. Default: requests name none. */
+  /** Binds rows to adapters: see `bindAdapters`. Default: requests name none. */
   bindAdapters?: BindRows;
 }
 

@@ -19,7 +19,20 @@ export interface GenerativeModel {
   lastLogits(inputs: DecoderInputs): Tensor;
 }
 
-/** Receives tokens as they are chosen. */
+/**
+ * Receives tokens as they are chosen.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM } from "@peft/webgpu";
+ * import type { Streamer } from "@peft/webgpu/model";
+ *
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * let count = 0;
+ * const counter: Streamer = { put: (tokens) => count += tokens.length, end: () => console.log(`${count} tokens`) };
+ * await model.generate([[1, 2], [3, 4]], { maxNewTokens: 3, eosTokenId: null, streamer: counter }); // 6 tokens
+ * ```
+ */
 export interface Streamer {
   /** Receives the prompts, before the first token. Optional. */
   begin?(prompts: readonly (readonly number[])[]): void;
@@ -29,7 +42,21 @@ export interface Streamer {
   end(): void;
 }
 
-/** Runs one forward after setting what it depends on: see `GenerateOptions.runStep`. */
+/**
+ * Runs one forward after setting what it depends on: see `GenerateOptions.runStep`.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM } from "@peft/webgpu";
+ * import type { RunStep } from "@peft/webgpu/model";
+ *
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * let forwards = 0;
+ * const runStep: RunStep = (step) => (forwards++, step());
+ * await model.generate([[1, 2, 3]], { maxNewTokens: 4, runStep });
+ * console.log(forwards); // at least 4: the prompt gives the first token, each token the next
+ * ```
+ */
 export type RunStep = <T>(step: () => T) => T;
 
 /** Everything that one generation needs; its `rows` and `chosen` grow token by token. */

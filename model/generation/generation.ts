@@ -13,7 +13,20 @@ import { resolveSampling, type SamplingOptions } from "./sampling.ts";
 import { StopStrings } from "./stop_strings.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 
-/** Options of `generate`. One that is `undefined` has its default; a name that does not exist is refused. */
+/**
+ * Options of `generate`. One that is `undefined` has its default; a name that does not exist is refused.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, AutoTokenizer, type GenerateOptions } from "@peft/webgpu";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const options: GenerateOptions = { tokenizer, maxNewTokens: 12, doSample: true, temperature: 0.8, stopStrings: "." };
+ * const [ids] = await model.generate("Once upon a time", options); // to the end of the sentence, at most 12 tokens
+ * console.log(tokenizer.decode(ids));
+ * ```
+ */
 export interface GenerateOptions extends SamplingOptions {
   /** Greatest number of new tokens; default 20, as in transformers. */
   maxNewTokens?: number;

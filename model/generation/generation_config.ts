@@ -7,7 +7,20 @@ import type { JsonObject } from "../../io/json.ts";
 import { checkOptions } from "../../options/names.ts";
 import { shown } from "../../options/rules.ts";
 
-/** What `generation_config.json` says; a field is absent where the file does not name it. */
+/**
+ * What `generation_config.json` says; a field is absent where the file does not name it.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM } from "@peft/webgpu";
+ * import type { GenerationConfig } from "@peft/webgpu/model";
+ *
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const config: GenerationConfig = { eosTokenIds: [0, 14], doSample: true, temperature: 0.7 };
+ * model.generationConfig = config; // the end tokens act in generate(), and savePretrained() writes all of it
+ * console.log(model.facts.eosTokenIds); // [ 0, 14 ]
+ * ```
+ */
 export interface GenerationConfig {
   /** Tokens that end a row: an end of a turn may be another one than the end of a text. */
   readonly eosTokenIds?: readonly number[];

@@ -10,6 +10,16 @@ import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 /**
  * Prompts: texts, rows of token ids, or what a tokenizer returns. Rows of ids must have one length and be padded on the
  * left; texts are padded here.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM } from "@peft/webgpu";
+ * import type { GenerateInputs } from "@peft/webgpu/model";
+ *
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const prompts: GenerateInputs = { inputIds: [[0, 5, 6], [7, 8, 9]], attentionMask: [[0, 1, 1], [1, 1, 1]] };
+ * console.log((await model.generate(prompts, { maxNewTokens: 2, eosTokenId: null })).map((row) => row.length)); // [ 5, 5 ]
+ * ```
  */
 export type GenerateInputs = string | readonly string[] | readonly (readonly number[])[] | {
   /** [B, T] on the host. */

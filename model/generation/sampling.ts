@@ -4,7 +4,19 @@
  * @module
  */
 
-/** How the next token is chosen. */
+/**
+ * How the next token is chosen.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM } from "@peft/webgpu";
+ * import type { SamplingOptions } from "@peft/webgpu/model";
+ *
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const creative: SamplingOptions = { doSample: true, temperature: 1.2, minP: 0.1, repetitionPenalty: 1.1 };
+ * console.log(await model.generate([[5, 6]], { ...creative, maxNewTokens: 4, seed: 3 }));
+ * ```
+ */
 export interface SamplingOptions {
   /** Draw from the distribution; default false, the most likely token. */
   doSample?: boolean;

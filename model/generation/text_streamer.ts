@@ -6,7 +6,23 @@
 import type { Streamer } from "./decode.ts";
 import type { DecodeStream, Tokenizer } from "../tokenizer/tokenizer.ts";
 
-/** Options of a `TextStreamer`, with `transformers`' names. */
+/**
+ * Options of a `TextStreamer`, with `transformers`' names.
+ *
+ * @example
+ * ```ts
+ * import { AutoTokenizer, TextStreamer } from "@peft/webgpu";
+ * import type { TextStreamerOptions } from "@peft/webgpu/model";
+ *
+ * let page = "";
+ * const options: TextStreamerOptions = { skipSpecialTokens: true, onFinalizedText: (text) => page += text };
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const streamer = new TextStreamer(tokenizer, options); // generate() takes it; here tokens come by hand
+ * for (const id of tokenizer.encode("One day")) streamer.put([id]);
+ * streamer.end();
+ * console.log(page); // One day
+ * ```
+ */
 export interface TextStreamerOptions {
   /** Leave the prompt out; default false. */
   skipPrompt?: boolean;
@@ -36,9 +52,14 @@ function printer(): (text: string, streamEnd: boolean) => void {
 /**
  * Prints the text of one row as it is generated, in whole characters.
  *
- * ```ts ignore
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, AutoTokenizer, TextStreamer } from "@peft/webgpu";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
  * const streamer = new TextStreamer(tokenizer, { skipPrompt: true });
- * await model.generate("Once upon a time", { tokenizer, streamer });
+ * await model.generate("Once upon a time", { tokenizer, streamer, maxNewTokens: 8 });
  * ```
  */
 export class TextStreamer implements Streamer {

@@ -3,7 +3,18 @@
  * @module
  */
 
-/** Log-probability of a token. */
+/**
+ * Log-probability of a token.
+ *
+ * @example
+ * ```ts
+ * import type { TokenLogProb } from "@peft/webgpu/model";
+ *
+ * const perplexity = (tokens: readonly TokenLogProb[]) =>
+ *   Math.exp(-tokens.reduce((sum, { logProb }) => sum + logProb, 0) / tokens.length);
+ * console.log(perplexity([{ id: 5, logProb: Math.log(0.5) }, { id: 6, logProb: Math.log(0.125) }])); // 4, nearly
+ * ```
+ */
 export interface TokenLogProb {
   /** Token id. */
   readonly id: number;
@@ -11,7 +22,21 @@ export interface TokenLogProb {
   readonly logProb: number;
 }
 
-/** The chosen token's log-probability beside those of the most likely ones. */
+/**
+ * The chosen token's log-probability beside those of the most likely ones.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM } from "@peft/webgpu";
+ * import { ContinuousBatch, type TokenLogProbs } from "@peft/webgpu/model";
+ *
+ * using batch = new ContinuousBatch(await AutoModelForCausalLM.fromPretrained("examples/demo/model"));
+ * for await (const { logProbs } of batch.add({ prompt: [5, 6], maxNewTokens: 1, logProbs: 3 })) {
+ *   const { id, top } = logProbs as TokenLogProbs;
+ *   console.log(id === top[0].id, top.map(({ logProb }) => Math.exp(logProb))); // true, and three probabilities
+ * }
+ * ```
+ */
 export interface TokenLogProbs extends TokenLogProb {
   /** The most likely tokens, first to last. */
   readonly top: readonly TokenLogProb[];

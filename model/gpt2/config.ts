@@ -25,7 +25,17 @@ import {
 } from "../config_rules.ts";
 import type { ModelConfig, ModelFacts } from "../facts.ts";
 
-/** Fields of the configuration that change numbers; defaults are `transformers`' `GPT2Config`. */
+/**
+ * Fields of the configuration that change numbers; defaults are `transformers`' `GPT2Config`.
+ *
+ * @example
+ * ```ts
+ * import { GPT2Config, type GPT2ConfigFields } from "@peft/webgpu/model";
+ *
+ * const distilled: Partial<GPT2ConfigFields> = { nLayer: 6, residPdrop: 0, attnPdrop: 0, embdPdrop: 0 };
+ * console.log(new GPT2Config(distilled).toJSON().resid_pdrop); // 0
+ * ```
+ */
 export interface GPT2ConfigFields {
   /** Number of tokens; default 50257. */
   vocabSize: number;
@@ -184,5 +194,15 @@ export class GPT2Config implements ModelConfig {
   }
 }
 
-/** The fields are properties of the class. */
+/**
+ * The fields are properties of the class.
+ *
+ * @example
+ * ```ts
+ * import { GPT2Config } from "@peft/webgpu";
+ *
+ * const medium: GPT2Config = GPT2Config.fromJSON({ model_type: "gpt2", n_embd: 1024, n_head: 16, n_layer: 24 });
+ * console.log(medium.nEmbd / medium.nHead, medium.tieWordEmbeddings); // 64 true
+ * ```
+ */
 export interface GPT2Config extends GPT2ConfigFields {}

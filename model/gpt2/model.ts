@@ -16,9 +16,35 @@ import { GPT2Config } from "./config.ts";
 import { GPT2Model } from "./decoder.ts";
 import { GPT2_GGUF } from "./gguf.ts";
 
-/** Options of `GPT2LMHeadModel`. */
+/**
+ * Options of `GPT2LMHeadModel`.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { GPT2Config, GPT2LMHeadModel, type GPT2Options } from "@peft/webgpu/model";
+ *
+ * const options: GPT2Options = { device: await initDevice(), seed: 3 };
+ * const config = new GPT2Config({ vocabSize: 64, nEmbd: 32, nLayer: 1, nHead: 2, bosTokenId: 0, eosTokenId: 0 });
+ * const [a, b] = [new GPT2LMHeadModel(config, options), new GPT2LMHeadModel(config, options)]; // equal weights
+ * console.log((await a.lm_head.headWeight()!.data())[0] === (await b.lm_head.headWeight()!.data())[0]); // true
+ * ```
+ */
 export type GPT2Options = CausalLMOptions;
-/** Arguments of GPT-2's forward. */
+/**
+ * Arguments of GPT-2's forward.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM } from "@peft/webgpu";
+ * import type { GPT2Inputs } from "@peft/webgpu/model";
+ *
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const first: GPT2Inputs = { inputIds: [[5, 6]], useCache: true };
+ * const { pastKeyValues } = model.forward(first);
+ * console.log(model.forward({ inputIds: [[7]], pastKeyValues }).logits.shape); // [ 1, 1, 768 ]
+ * ```
+ */
 export type GPT2Inputs = DecoderInputs;
 
 /**

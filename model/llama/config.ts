@@ -18,7 +18,18 @@ import type { ModelConfig, ModelFacts } from "../facts.ts";
 import type { RopeParameters } from "./rope.ts";
 import { type LlamaType, type Variant, VARIANTS } from "./variants.ts";
 
-/** Fields of the configuration that change numbers. Defaults are those of `transformers`' class for the model type. */
+/**
+ * Fields of the configuration that change numbers. Defaults are those of `transformers`' class for the model type.
+ *
+ * @example
+ * ```ts
+ * import { LlamaConfig, type LlamaConfigFields } from "@peft/webgpu/model";
+ *
+ * const small: Partial<LlamaConfigFields> = { hiddenSize: 64, intermediateSize: 96, numHiddenLayers: 2, numAttentionHeads: 2 };
+ * const config = new LlamaConfig("llama", { ...small, numKeyValueHeads: 1 }); // the two query heads share keys and values
+ * console.log(config.facts.headSize, config.toJSON().num_hidden_layers); // 32 2
+ * ```
+ */
 export interface LlamaConfigFields {
   /** Number of tokens. */
   vocabSize: number;
@@ -125,7 +136,17 @@ const OPTIONS: OptionTable<LlamaConfigFields> = {
   padTokenId: option<number | null>(null, tokenId),
 };
 
-/** Rotary embeddings of layers that see everything, and of those with a window. */
+/**
+ * Rotary embeddings of layers that see everything, and of those with a window.
+ *
+ * @example
+ * ```ts
+ * import { LlamaConfig, type RopeKinds } from "@peft/webgpu/model";
+ *
+ * const { full, sliding }: RopeKinds = new LlamaConfig("gemma3_text").rope;
+ * console.log(full.rope_theta, sliding.rope_theta);
+ * ```
+ */
 export interface RopeKinds {
   /** Layers that see every token before. */
   readonly full: RopeParameters;
@@ -133,7 +154,18 @@ export interface RopeKinds {
   readonly sliding: RopeParameters;
 }
 
-/** What a layer does in its own way. */
+/**
+ * What a layer does in its own way.
+ *
+ * @example
+ * ```ts
+ * import { type LayerPlan, LlamaConfig } from "@peft/webgpu/model";
+ *
+ * const config = new LlamaConfig("gemma3_text", { numHiddenLayers: 6 });
+ * const plans: LayerPlan[] = config.layers;
+ * console.log(plans.map(({ rope, window }) => `${rope} ${window}`)); // five layers with a window, then one without
+ * ```
+ */
 export interface LayerPlan {
   /** Which rotary embeddings it has; null for none. */
   readonly rope: keyof RopeKinds | null;
@@ -327,5 +359,15 @@ export class LlamaConfig implements ModelConfig {
   }
 }
 
-/** The fields are properties of the class. */
+/**
+ * The fields are properties of the class.
+ *
+ * @example
+ * ```ts
+ * import { LlamaConfig } from "@peft/webgpu/model";
+ *
+ * const { numAttentionHeads, numKeyValueHeads }: LlamaConfig = new LlamaConfig("mistral");
+ * console.log(numAttentionHeads / numKeyValueHeads!); // 4 query heads share each key
+ * ```
+ */
 export interface LlamaConfig extends LlamaConfigFields {}

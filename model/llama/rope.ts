@@ -5,7 +5,17 @@
 
 import { type Device, Tensor, untracked } from "../../autograd/mod.ts";
 
-/** `rope_parameters` of config.json, snake_case as in the file. */
+/**
+ * `rope_parameters` of config.json, snake_case as in the file.
+ *
+ * @example
+ * ```ts
+ * import { LlamaConfig, type RopeParameters } from "@peft/webgpu/model";
+ *
+ * const rope_parameters: RopeParameters = { rope_type: "linear", rope_theta: 10000, factor: 4 }; // 4 times the context
+ * console.log(new LlamaConfig("llama", {}, { rope_parameters }).rope.full.factor); // 4
+ * ```
+ */
 export interface RopeParameters {
   /** "default", "linear", "dynamic", "llama3" or "yarn". */
   readonly rope_type: string;

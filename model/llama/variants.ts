@@ -4,7 +4,17 @@
  * @module
  */
 
-/** What an architecture does in its own way. */
+/**
+ * What an architecture does in its own way.
+ *
+ * @example
+ * ```ts
+ * import { LlamaConfig, type Variant } from "@peft/webgpu/model";
+ *
+ * const { className, qkvBias, headNorms }: Variant = new LlamaConfig("qwen2").variant;
+ * console.log(className, qkvBias, headNorms); // Qwen2ForCausalLM true undefined
+ * ```
+ */
 export interface Variant {
   /** Name for a reader. */
   readonly displayName: string;
@@ -116,7 +126,17 @@ const variants = {
   },
 } as const satisfies Readonly<Record<string, Variant>>;
 
-/** `model_type` of config.json. */
+/**
+ * `model_type` of config.json.
+ *
+ * @example
+ * ```ts
+ * import { LlamaConfig, type LlamaType } from "@peft/webgpu/model";
+ *
+ * const types: LlamaType[] = ["llama", "qwen3", "smollm3"];
+ * console.log(types.map((type) => new LlamaConfig(type).facts.displayName)); // [ "Llama", "Qwen3", "SmolLM3" ]
+ * ```
+ */
 export type LlamaType = "llama" | "mistral" | "qwen2" | "qwen3" | "gemma3_text" | "smollm3";
 
 /** The architectures by `model_type`. */

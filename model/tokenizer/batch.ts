@@ -6,7 +6,19 @@
 import type { TokenizerCore } from "./core.ts";
 import type { PaddingSide, TokenizerSettings } from "./settings.ts";
 
-/** Options of a tokenizer call: Hugging Face's, in camelCase. */
+/**
+ * Options of a tokenizer call: Hugging Face's, in camelCase.
+ *
+ * @example
+ * ```ts
+ * import { AutoTokenizer } from "@peft/webgpu";
+ * import type { EncodeOptions } from "@peft/webgpu/tokenizer";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const options: EncodeOptions = { truncation: true, maxLength: 3 };
+ * console.log(tokenizer("Once upon a time there was a dog", options).inputIds[0].length); // 3
+ * ```
+ */
 export interface EncodeOptions {
   /** true or "longest": to the longest row; "max_length": to `maxLength`; default false. */
   padding?: boolean | "longest" | "max_length";
@@ -20,7 +32,19 @@ export interface EncodeOptions {
   addSpecialTokens?: boolean;
 }
 
-/** Token ids and attention mask (1 token, 0 padding), one row per text. */
+/**
+ * Token ids and attention mask (1 token, 0 padding), one row per text.
+ *
+ * @example
+ * ```ts
+ * import { AutoTokenizer, type Encoding } from "@peft/webgpu";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * tokenizer.padTokenId = tokenizer.eosTokenId;
+ * const { inputIds, attentionMask }: Encoding = tokenizer(["Once upon a time", "One day"], { padding: true });
+ * console.log(inputIds[1].length === inputIds[0].length, attentionMask); // true, with zeros after "One day"
+ * ```
+ */
 export interface Encoding {
   /** Token ids, [B][T]; rows differ in length without padding. */
   inputIds: number[][];

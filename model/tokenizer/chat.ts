@@ -13,7 +13,20 @@ import {
 } from "./chat_template.ts";
 import type { TokenizerCore } from "./core.ts";
 
-/** Options of `applyChatTemplate`, those of `transformers` in camelCase. */
+/**
+ * Options of `applyChatTemplate`, those of `transformers` in camelCase.
+ *
+ * @example
+ * ```ts
+ * import { AutoTokenizer } from "@peft/webgpu";
+ * import type { ChatOptions } from "@peft/webgpu/tokenizer";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("HuggingFaceTB/SmolLM2-135M-Instruct");
+ * const options: ChatOptions = { addGenerationPrompt: true, chatTemplateKwargs: { enable_thinking: false } };
+ * const ids = tokenizer.applyChatTemplate([{ role: "user", content: "Who are you?" }], options);
+ * console.log(tokenizer.decode(ids)); // ends where the assistant begins
+ * ```
+ */
 export interface ChatOptions {
   /** Ends with the beginning of an answer, so that a model goes on with one; default false. */
   addGenerationPrompt?: boolean;
@@ -33,7 +46,21 @@ export interface ChatOptions {
   chatTemplateKwargs?: Readonly<Record<string, unknown>>;
 }
 
-/** Ids of a conversation with the assistant's part marked. */
+/**
+ * Ids of a conversation with the assistant's part marked.
+ *
+ * @example
+ * ```ts
+ * import { AutoTokenizer } from "@peft/webgpu";
+ * import type { ChatEncoding } from "@peft/webgpu/tokenizer";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * tokenizer.chatTemplate = "{{ messages[0].content }}{% generation %}{{ messages[1].content }}{% endgeneration %}";
+ * const chat = [{ role: "user", content: "Who?" }, { role: "assistant", content: " A pirate." }];
+ * const encoding: ChatEncoding = tokenizer.applyChatTemplate(chat, { returnAssistantTokensMask: true });
+ * console.log(tokenizer.decode(encoding.inputIds.filter((_, i) => encoding.assistantMasks[i] === 1))); // " A pirate."
+ * ```
+ */
 export interface ChatEncoding {
   /** Token ids. */
   inputIds: number[];

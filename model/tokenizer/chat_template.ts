@@ -7,7 +7,21 @@
 import type { Template as JinjaTemplate } from "@huggingface/jinja";
 import { missingPackage } from "./json.ts";
 
-/** One turn of a conversation; templates may read other fields too (`tool_calls`, `name`, …). */
+/**
+ * One turn of a conversation; templates may read other fields too (`tool_calls`, `name`, …).
+ *
+ * @example
+ * ```ts
+ * import { AutoTokenizer, type ChatMessage } from "@peft/webgpu";
+ *
+ * const messages: ChatMessage[] = [
+ *   { role: "user", content: "Who are you?" },
+ *   { role: "assistant", content: "A pirate." },
+ * ];
+ * const tokenizer = await AutoTokenizer.fromPretrained("HuggingFaceTB/SmolLM2-135M-Instruct");
+ * console.log(tokenizer.applyChatTemplate(messages, { tokenize: false }));
+ * ```
+ */
 export interface ChatMessage {
   /** "system", "user", "assistant" or "tool", as far as the template knows them. */
   readonly role: string;

@@ -7,7 +7,20 @@
 
 import type { JsonObject } from "../../io/json.ts";
 
-/** Turns ids into text while they arrive: text is returned once no later id can change it. */
+/**
+ * Turns ids into text while they arrive: text is returned once no later id can change it.
+ *
+ * @example
+ * ```ts
+ * import { AutoTokenizer } from "@peft/webgpu";
+ * import type { DecodeStream } from "@peft/webgpu/tokenizer";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const stream: DecodeStream = tokenizer.decodeStream();
+ * const pieces = tokenizer.encode("Ahoy, 船!").map((id) => stream.push(id)); // "" where a character is not whole yet
+ * console.log([...pieces, stream.flush()].join("")); // Ahoy, 船!
+ * ```
+ */
 export interface DecodeStream {
   /** Takes one id; returns the text that is now certain, often "". */
   push(id: number): string;

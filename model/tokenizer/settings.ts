@@ -6,7 +6,20 @@
 import type { JsonObject } from "../../io/json.ts";
 import type { TokenizerCore } from "./core.ts";
 
-/** The side on which a batch is padded. */
+/**
+ * The side on which a batch is padded.
+ *
+ * @example
+ * ```ts
+ * import { AutoTokenizer } from "@peft/webgpu";
+ * import type { PaddingSide } from "@peft/webgpu/tokenizer";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * tokenizer.padTokenId = tokenizer.eosTokenId;
+ * const paddingSide: PaddingSide = "left"; // as generation from ids needs it
+ * console.log(tokenizer(["One day", "One"], { padding: true, paddingSide }).attentionMask[1][0]); // 0
+ * ```
+ */
 export type PaddingSide = "left" | "right";
 
 /** Ids of the special tokens (null when there is none) and defaults of the call. */

@@ -15,13 +15,36 @@ import { type PaddingSide, settingsFile, specialTokensOf } from "./settings.ts";
 
 export type { ChatEncoding, ChatMessage, ChatOptions, DecodeStream, EncodeOptions, Encoding, PaddingSide };
 
-/** Options of decoding. */
+/**
+ * Options of decoding.
+ *
+ * @example
+ * ```ts
+ * import { AutoTokenizer } from "@peft/webgpu";
+ * import type { DecodeOptions } from "@peft/webgpu/tokenizer";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const options: DecodeOptions = { skipSpecialTokens: true };
+ * console.log(tokenizer.decode([...tokenizer.encode("The end."), tokenizer.eosTokenId!], options)); // The end.
+ * ```
+ */
 export interface DecodeOptions {
   /** Leave special tokens such as `<|endoftext|>` out; default false. */
   skipSpecialTokens?: boolean;
 }
 
-/** A tokenizer: call it with a text or texts. */
+/**
+ * A tokenizer: call it with a text or texts.
+ *
+ * @example
+ * ```ts
+ * import { AutoTokenizer, type Tokenizer } from "@peft/webgpu";
+ *
+ * const lengths = (tokenizer: Tokenizer, texts: string[]) => tokenizer(texts).inputIds.map((ids) => ids.length);
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * console.log(lengths(tokenizer, ["dog", "Once upon a time"]), tokenizer.vocabSize, tokenizer.eosTokenId);
+ * ```
+ */
 export interface Tokenizer {
   /**
    * Token ids and attention mask of a text (one row) or of texts.
