@@ -8,7 +8,20 @@
 import { OutOfDeviceMemoryError } from "./errors.ts";
 import { BUFFER_USAGE } from "./flags.ts";
 
-/** One GPU buffer of the pool. `byteLength` is its size class, at least what was asked for. */
+/**
+ * One GPU buffer of the pool. `byteLength` is its size class, at least what was asked for.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import type { DeviceBuffer } from "@peft/webgpu/gpu";
+ *
+ * const device = await initDevice();
+ * const scratch: DeviceBuffer = device.acquire(1000);
+ * console.log(scratch.byteLength); // 1024: its size class
+ * device.release(scratch); // kept for the next one of that class
+ * ```
+ */
 export interface DeviceBuffer {
   /** Unique for the life of the device: part of bind-group keys. */
   readonly id: number;
@@ -40,7 +53,22 @@ export interface BufferHolder {
   giveUp(): void;
 }
 
-/** A byte range of a device buffer. `offset` is a multiple of 256, `size` is exact. */
+/**
+ * A byte range of a device buffer. `offset` is a multiple of 256, `size` is exact.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import type { BufferView } from "@peft/webgpu/gpu";
+ *
+ * const device = await initDevice();
+ * const buffer = device.acquire(8);
+ * const view: BufferView = { buffer, offset: 0, size: 8 };
+ * device.write(view, new Float32Array([1, 2]));
+ * console.log(new Float32Array((await device.read(view)).buffer)); // Float32Array(2) [ 1, 2 ]
+ * device.release(buffer);
+ * ```
+ */
 export interface BufferView {
   /** The buffer. */
   readonly buffer: DeviceBuffer;
@@ -50,7 +78,20 @@ export interface BufferView {
   readonly size: number;
 }
 
-/** What the ledger knows, all in bytes except `buffers`. */
+/**
+ * What the ledger knows, all in bytes except `buffers`.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM } from "@peft/webgpu";
+ * import type { MemoryReport } from "@peft/webgpu/gpu";
+ *
+ * const line = ({ liveBytes, peakBytes, buffers }: MemoryReport) =>
+ *   `${buffers} buffers, ${(liveBytes / 1e6).toFixed(1)} MB, at most ${(peakBytes / 1e6).toFixed(1)} MB`;
+ * const { device } = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * console.log(line(device.memory));
+ * ```
+ */
 export interface MemoryReport {
   /** In use by tensors and caches. */
   readonly liveBytes: number;

@@ -16,6 +16,7 @@ import {
   WANTED_LIMITS,
 } from "./device_options.ts";
 import { adapterNameOf, type DeviceProfile, deviceProfile } from "./device_profile.ts";
+import type { DeviceStats } from "./device_stats.ts";
 import { findAdapter } from "./find_adapter.ts";
 import { narrowLimits } from "./limits.ts";
 import { PipelineCache } from "./pipeline_cache.ts";
@@ -23,22 +24,6 @@ import { Readback } from "./readback.ts";
 import { rehearsalOf } from "./rehearsal.ts";
 import { SUBGROUPS, trySubgroups, usesSubgroups } from "./subgroups.ts";
 import { writeBytes } from "./write_bytes.ts";
-
-/** Counters since the device was made. */
-export interface DeviceStats {
-  /** Kernel launches appended. */
-  readonly dispatches: number;
-  /** Submissions to the queue. */
-  readonly submissions: number;
-  /** Launches whose bind group was in the cache. */
-  readonly bindGroupHits: number;
-  /** Bind groups made. */
-  readonly bindGroupMisses: number;
-  /** Bind groups kept for reuse, a bounded number. */
-  readonly bindGroups: number;
-  /** Kernels used, each choice of tuning constants for itself; devices on one GPUDevice compile them once. */
-  readonly pipelines: number;
-}
 
 type Params = Readonly<Record<string, number>>;
 

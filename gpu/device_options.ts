@@ -3,7 +3,19 @@
  * @module
  */
 
-/** Limits that `Device.create` negotiates. */
+/**
+ * Limits that `Device.create` negotiates.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import type { NegotiatedLimit } from "@peft/webgpu/gpu";
+ *
+ * const shown: NegotiatedLimit[] = ["maxBufferSize", "maxStorageBufferBindingSize"];
+ * const { limits } = await initDevice();
+ * for (const name of shown) console.log(`${name}: ${limits[name] / 2 ** 20} MiB`);
+ * ```
+ */
 export type NegotiatedLimit =
   | "maxBufferSize"
   | "maxStorageBufferBindingSize"
@@ -12,7 +24,19 @@ export type NegotiatedLimit =
   | "maxComputeInvocationsPerWorkgroup"
   | "maxComputeWorkgroupSizeX";
 
-/** Options of `Device.create`. */
+/**
+ * Options of `Device.create`.
+ *
+ * @example
+ * ```ts
+ * import { Device, type DeviceOptions } from "@peft/webgpu";
+ *
+ * const options: DeviceOptions = { powerPreference: "low-power", memoryLimitBytes: 512 * 2 ** 20 };
+ * const device = await Device.create(options);
+ * console.log(device.memory.limitBytes); // past it, an OutOfDeviceMemoryError says so
+ * device.destroy();
+ * ```
+ */
 export interface DeviceOptions {
   /** The caller's own device, used as it is. */
   device?: GPUDevice;

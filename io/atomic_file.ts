@@ -13,7 +13,20 @@ import { quote } from "./relative_path.ts";
 const STALE_AFTER_MS = 3_600_000;
 const TEMPORARY_SUFFIX = /^\.[0-9a-f]{16}\.tmp$/;
 
-/** What {@linkcode writeFileAtomic} writes: one piece, or pieces in order (produced one at a time). */
+/**
+ * What {@linkcode writeFileAtomic} writes: one piece, or pieces in order (produced one at a time).
+ *
+ * @example
+ * ```ts
+ * import { type Chunks, memoryStore } from "@peft/webgpu/io";
+ *
+ * const lines = function* (losses: number[]) {
+ *   for (const loss of losses) yield new TextEncoder().encode(`${loss}\n`);
+ * };
+ * const contents: Chunks = lines([3.1, 2.7, 2.6]);
+ * await memoryStore().write("losses.txt", contents);
+ * ```
+ */
 export type Chunks = Uint8Array | string | Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
 
 /** Options of {@linkcode writeFileAtomic}. */

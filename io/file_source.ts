@@ -6,10 +6,38 @@
  */
 import { quote } from "./relative_path.ts";
 
-/** Bytes over an ArrayBuffer of their own kind, as WebGPU's `writeBuffer` takes them. */
+/**
+ * Bytes over an ArrayBuffer of their own kind, as WebGPU's `writeBuffer` takes them.
+ *
+ * @example
+ * ```ts
+ * import { type Bytes, type FolderStore, memoryStore, sha256Of } from "@peft/webgpu/io";
+ *
+ * // keeps bytes under their hash
+ * const keep = async (store: FolderStore, bytes: Bytes) => await store.write(await sha256Of(bytes), [bytes]);
+ * await keep(memoryStore(), new TextEncoder().encode("Ahoy"));
+ * ```
+ */
 export type Bytes = Uint8Array<ArrayBuffer>;
 
-/** A file of known size that can be read at any place. */
+/**
+ * A file of known size that can be read at any place.
+ *
+ * @example
+ * ```ts
+ * import { type FileSource, safetensors } from "@peft/webgpu/io";
+ *
+ * // a file that lies elsewhere, such as in a database, is read where it is
+ * const bytes = await Deno.readFile("examples/demo/model/model.safetensors");
+ * const source: FileSource = {
+ *   name: "row 7",
+ *   size: bytes.length,
+ *   read: (offset, length) => Promise.resolve(bytes.slice(offset, offset + length)),
+ *   close: () => Promise.resolve(),
+ * };
+ * console.log((await safetensors.open(source)).names().length); // 52
+ * ```
+ */
 export interface FileSource {
   /** What error messages call it: a path or a URL. */
   readonly name: string;
@@ -26,10 +54,33 @@ export interface FileSource {
   close(): Promise<void>;
 }
 
-/** Anything {@linkcode openFile} turns into a {@linkcode FileSource}; a string is a path or a web address. */
+/**
+ * Anything {@linkcode openFile} turns into a {@linkcode FileSource}; a string is a path or a web address.
+ *
+ * @example
+ * ```ts
+ * import { type FileInput, sha256Of } from "@peft/webgpu/io";
+ *
+ * const inputs: FileInput[] = ["examples/demo/model/config.json", new Blob(["Ahoy"]), new Uint8Array([1, 2, 3])];
+ * for (const input of inputs) console.log(await sha256Of(input));
+ * ```
+ */
 export type FileInput = string | URL | Uint8Array | ArrayBuffer | Blob | FileSource;
 
-/** Files found by their relative path: a folder on disk, a set of Blobs, or a URL prefix. */
+/**
+ * Files found by their relative path: a folder on disk, a set of Blobs, or a URL prefix.
+ *
+ * @example
+ * ```ts
+ * import { AutoTokenizer } from "@peft/webgpu";
+ * import { type FolderSource, memoryFolder } from "@peft/webgpu/io";
+ *
+ * const files = { "tokenizer.json": await Deno.readFile("examples/demo/model/tokenizer.json") };
+ * const inMemory: FolderSource = memoryFolder(files);
+ * const logged: FolderSource = { name: "logged", open: (path) => (console.log(path), inMemory.open(path)) };
+ * console.log((await AutoTokenizer.fromPretrained(logged)).vocabSize); // 768
+ * ```
+ */
 export interface FolderSource {
   /** What error messages call it. */
   readonly name: string;
@@ -44,13 +95,38 @@ export interface FolderSource {
   list?(): Promise<readonly string[]>;
 }
 
-/** A folder in memory: what is written to it can be read from it, and `files` holds it all. */
+/**
+ * A folder in memory: what is written to it can be read from it, and `files` holds it all.
+ *
+ * @example
+ * ```ts
+ * import { AutoTokenizer, memoryFolder, type MemoryFolder } from "@peft/webgpu";
+ *
+ * const folder: MemoryFolder = memoryFolder();
+ * await (await AutoTokenizer.fromPretrained("examples/demo/model")).savePretrained(folder);
+ * console.log([...folder.files.keys()]); // what a page can put into a zip file
+ * ```
+ */
 export interface MemoryFolder extends FolderSource {
   /** Relative path to contents; what was written is bytes. */
   readonly files: Map<string, FileInput>;
 }
 
-/** A folder that a user dropped on a page or picked, as far as it is used (`FileSystemDirectoryHandle`). */
+/**
+ * A folder that a user dropped on a page or picked, as far as it is used (`FileSystemDirectoryHandle`).
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM } from "@peft/webgpu";
+ * import type { DirectoryHandle } from "@peft/webgpu/io";
+ *
+ * // loads the model whose folder a user dropped on a page
+ * async function loadDropped({ dataTransfer }: DragEvent) {
+ *   const item = dataTransfer!.items[0] as DataTransferItem & { getAsFileSystemHandle(): Promise<DirectoryHandle> };
+ *   return await AutoModelForCausalLM.fromPretrained(await item.getAsFileSystemHandle());
+ * }
+ * ```
+ */
 export interface DirectoryHandle {
   /** "directory". */
   readonly kind: "directory";
@@ -66,6 +142,14 @@ export interface DirectoryHandle {
  * Anything {@linkcode openFolder} turns into a {@linkcode FolderSource}: a path, a URL prefix (a `URL`, or a string that
  * begins with `http:` or `https:`), files that a user picked (a `FileList` or `File[]`), a dropped folder's handle, or a
  * source such as `memoryFolder` and `urlFolder` make.
+ *
+ * @example
+ * ```ts
+ * import { AutoTokenizer, type FolderInput } from "@peft/webgpu";
+ *
+ * const places: FolderInput[] = ["examples/demo/model", new URL("https://example.com/examples/demo/model/")];
+ * for (const place of places) console.log((await AutoTokenizer.fromPretrained(place)).vocabSize); // 768
+ * ```
  */
 export type FolderInput = string | URL | ArrayLike<File> | DirectoryHandle | FolderSource;
 

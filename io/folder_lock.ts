@@ -23,7 +23,21 @@ interface Holder {
   readonly token: string;
 }
 
-/** A lock that is held. */
+/**
+ * A lock that is held.
+ *
+ * @example
+ * ```ts
+ * import { type FolderLock, lockFolder } from "@peft/webgpu/io";
+ *
+ * const lock: FolderLock = await lockFolder("out/run", "clear the run");
+ * try {
+ *   await Deno.remove("out/run/log.txt").catch(() => {});
+ * } finally {
+ *   await lock.release(); // also where the work fails
+ * }
+ * ```
+ */
 export interface FolderLock {
   /** Gives it up. Never fails: a lock that is left is taken over. */
   release(): Promise<void>;

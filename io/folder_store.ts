@@ -8,7 +8,18 @@ import type { Chunks } from "./atomic_file.ts";
 import { type Bytes, type FileSource, type FolderSource, memorySource } from "./file_source.ts";
 import { checkRelativePath, quote } from "./relative_path.ts";
 
-/** A file that is written in place: what a download that is continued later needs. */
+/**
+ * A file that is written in place: what a download that is continued later needs.
+ *
+ * @example
+ * ```ts
+ * import { memoryStore, type UpdatedFile } from "@peft/webgpu/io";
+ *
+ * const file: UpdatedFile = await memoryStore().update("log.jsonl");
+ * await file.write(new TextEncoder().encode('{"step":1}\n'), file.size); // at its end
+ * await file.close();
+ * ```
+ */
 export interface UpdatedFile {
   /** Bytes that it has. */
   readonly size: number;
@@ -25,7 +36,20 @@ export interface UpdatedFile {
   close(): Promise<void>;
 }
 
-/** A folder that can be read, listed, written to and cleared. Paths are relative, with "/". */
+/**
+ * A folder that can be read, listed, written to and cleared. Paths are relative, with "/".
+ *
+ * @example
+ * ```ts
+ * import { diskStore, type FolderStore } from "@peft/webgpu/io";
+ *
+ * // removes all folders of a store but the last ones by name
+ * async function keepLast(store: FolderStore, count: number) {
+ *   for (const name of (await store.folders()).slice(0, -count)) await store.remove(name);
+ * }
+ * await keepLast(diskStore("out/runs"), 3);
+ * ```
+ */
 export interface FolderStore extends FolderSource {
   /** Names of the files at its top, sorted. */
   list(): Promise<readonly string[]>;

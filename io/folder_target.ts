@@ -11,7 +11,19 @@ import { joinPath, makeDirectory, openInFolder } from "./files.ts";
 import { readAll } from "./open_file.ts";
 import { checkRelativePath, quote } from "./relative_path.ts";
 
-/** Anything that `savePretrained` writes to: a path, a folder that `memoryFolder()` made, or a store. */
+/**
+ * Anything that `savePretrained` writes to: a path, a folder that `memoryFolder()` made, or a store.
+ *
+ * @example
+ * ```ts
+ * import { AutoTokenizer, type FolderOutput, memoryFolder } from "@peft/webgpu";
+ * import { memoryStore } from "@peft/webgpu/io";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const places: FolderOutput[] = ["out/tokenizer", memoryFolder(), memoryStore().folder("tokenizer")];
+ * for (const place of places) await tokenizer.savePretrained(place);
+ * ```
+ */
 export type FolderOutput = string | MemoryFolder | FolderStore;
 
 /** A folder open for writing. */

@@ -17,7 +17,7 @@ import { quote } from "./relative_path.ts";
  * import { GgufError } from "@peft/webgpu/gguf";
  *
  * try {
- *   await AutoModelForCausalLM.fromPretrained(memoryFolder({ "model.gguf": "no model" }));
+ *   await AutoModelForCausalLM.fromPretrained(memoryFolder({ "model.gguf": new Uint8Array(64) }));
  * } catch (error) {
  *   console.log(error instanceof GgufError, (error as Error).message);
  * }

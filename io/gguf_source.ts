@@ -13,7 +13,19 @@ import { isPathOrHubId, nameOfFolder, resolveCheckpointFolder } from "./model_fo
 import { openFolder } from "./open_file.ts";
 import { checkRelativePath, quote } from "./relative_path.ts";
 
-/** Options of what may load a GGUF file. */
+/**
+ * Options of what may load a GGUF file.
+ *
+ * @example
+ * ```ts
+ * import { AutoTokenizer } from "@peft/webgpu";
+ * import type { GgufOptions } from "@peft/webgpu/io";
+ *
+ * const file: GgufOptions = { ggufFile: "name-Q8_0.gguf", localFilesOnly: true };
+ * const tokenizer = await AutoTokenizer.fromPretrained("org/name-GGUF", file); // and the model likewise
+ * console.log(tokenizer.vocabSize);
+ * ```
+ */
 export interface GgufOptions extends HubOptions {
   /** The name of a GGUF file in the folder or hub model, such as "model-Q4_K_M.gguf"; default: none, or the only one there. */
   ggufFile?: string;

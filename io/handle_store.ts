@@ -8,7 +8,20 @@ import { blobSource } from "./file_source.ts";
 import { type FolderStore, piecesOfChunks, type UpdatedFile } from "./folder_store.ts";
 import { checkRelativePath, quote } from "./relative_path.ts";
 
-/** What writes in place, in workers (`FileSystemSyncAccessHandle`). */
+/**
+ * What writes in place, in workers (`FileSystemSyncAccessHandle`).
+ *
+ * @example
+ * ```ts
+ * import type { SyncAccess } from "@peft/webgpu/io";
+ *
+ * // adds a line to a file that a worker holds
+ * function append(file: SyncAccess, line: string): void {
+ *   file.write(new TextEncoder().encode(`${line}\n`), { at: file.getSize() });
+ *   file.flush();
+ * }
+ * ```
+ */
 export interface SyncAccess {
   /** Bytes of the file. */
   getSize(): number;
@@ -24,7 +37,25 @@ export interface SyncAccess {
   close(): void;
 }
 
-/** What writes a copy that takes the file's place when it is closed (`FileSystemWritableFileStream`). */
+/**
+ * What writes a copy that takes the file's place when it is closed (`FileSystemWritableFileStream`).
+ *
+ * @example
+ * ```ts
+ * import type { WritableStreamOfFile } from "@peft/webgpu/io";
+ *
+ * // replaces what a file holds; where that fails, the file stays as it was
+ * async function replace(stream: WritableStreamOfFile, data: Uint8Array<ArrayBuffer>): Promise<void> {
+ *   try {
+ *     await stream.write({ type: "write", position: 0, data });
+ *     await stream.close();
+ *   } catch (error) {
+ *     await stream.abort();
+ *     throw error;
+ *   }
+ * }
+ * ```
+ */
 export interface WritableStreamOfFile {
   /** Writes bytes at a position. */
   write(chunk: { type: "write"; position: number; data: Uint8Array<ArrayBuffer> }): Promise<void>;
@@ -36,7 +67,18 @@ export interface WritableStreamOfFile {
   abort(): Promise<void>;
 }
 
-/** A file that may be written to (`FileSystemFileHandle`). */
+/**
+ * A file that may be written to (`FileSystemFileHandle`).
+ *
+ * @example
+ * ```ts
+ * import type { WritableFileHandle } from "@peft/webgpu/io";
+ *
+ * // where a browser lets this file be written: in place, as a copy, or not at all
+ * const wayToWrite = ({ createSyncAccessHandle, createWritable }: WritableFileHandle) =>
+ *   createSyncAccessHandle ? "in place" : createWritable ? "as a copy" : null;
+ * ```
+ */
 export interface WritableFileHandle {
   /** What is in it now. */
   getFile(): Promise<File>;
@@ -48,7 +90,17 @@ export interface WritableFileHandle {
   move?(name: string): Promise<void>;
 }
 
-/** A folder that may be written to, as far as it is used (`FileSystemDirectoryHandle`). */
+/**
+ * A folder that may be written to, as far as it is used (`FileSystemDirectoryHandle`).
+ *
+ * @example
+ * ```ts
+ * import { handleStore, type WritableDirectoryHandle } from "@peft/webgpu/io";
+ *
+ * // names of the runs in a folder that a user picked with `showDirectoryPicker({ mode: "readwrite" })`
+ * const runsIn = (picked: WritableDirectoryHandle) => handleStore(picked).folder("runs").folders();
+ * ```
+ */
 export interface WritableDirectoryHandle {
   /** "directory". */
   readonly kind: "directory";

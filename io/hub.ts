@@ -23,7 +23,19 @@ export type { HubFailure } from "./hub_errors.ts";
 /** The public hub. */
 const HUB_URL = "https://huggingface.co";
 
-/** Options of everything that may load from the hub. */
+/**
+ * Options of everything that may load from the hub.
+ *
+ * @example
+ * ```ts
+ * import { AutoTokenizer } from "@peft/webgpu";
+ * import type { HubOptions } from "@peft/webgpu/hub";
+ *
+ * const pinned: HubOptions = { revision: "main", localFilesOnly: true }; // or a commit, which never changes
+ * const tokenizer = await AutoTokenizer.fromPretrained("gpt2", pinned);
+ * console.log(tokenizer.vocabSize);
+ * ```
+ */
 export interface HubOptions {
   /** Branch, tag or commit; default "main". */
   revision?: string;

@@ -12,10 +12,34 @@ import { cleanToken, tokenPath } from "./hub_cache.ts";
 import { HubError } from "./hub_errors.ts";
 import { TOKEN_FORM, uploadFetch } from "./hub_upload.ts";
 
-/** Options of calls that ask the hub who somebody is. */
+/**
+ * Options of calls that ask the hub who somebody is.
+ *
+ * @example
+ * ```ts
+ * import { type AccountOptions, whoAmI } from "@peft/webgpu/hub";
+ *
+ * const company: AccountOptions = { hubUrl: "https://hub.example.com", token: "hf_…", timeouts: { connectMs: 3000 } };
+ * // whether the company's hub knows the token
+ * const isKnown = () => whoAmI(company).then(() => true, () => false);
+ * ```
+ */
 export type AccountOptions = Pick<HubOptions, "token" | "hubUrl" | "fetch" | "timeouts">;
 
-/** Whose token it is. */
+/**
+ * Whose token it is.
+ *
+ * @example
+ * ```ts
+ * import { type Account, whoAmI } from "@peft/webgpu/hub";
+ *
+ * // what may stand before the slash in names of repositories that a token can make
+ * async function owners(token: string): Promise<string[]> {
+ *   const { name, organizations, role }: Account = await whoAmI({ token });
+ *   return role === "read" ? [] : [name, ...organizations];
+ * }
+ * ```
+ */
 export interface Account {
   /** The name that stands before the slash of a repository's name. */
   name: string;

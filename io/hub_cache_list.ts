@@ -8,7 +8,19 @@ import { isHubId } from "./hub_id.ts";
 import { defaultCacheDir, ModelCache } from "./hub_cache.ts";
 import { quote } from "./relative_path.ts";
 
-/** A model of the cache. */
+/**
+ * A model of the cache.
+ *
+ * @example
+ * ```ts
+ * import { type CachedModel, listCachedModels } from "@peft/webgpu/hub";
+ *
+ * const bySize = (a: CachedModel, b: CachedModel) => b.byteLength - a.byteLength;
+ * for (const { id, byteLength, modified } of (await listCachedModels()).sort(bySize)) {
+ *   console.log(id, `${(byteLength / 1e6).toFixed(1)} MB`, modified.toISOString());
+ * }
+ * ```
+ */
 export interface CachedModel {
   /** Its id: "gpt2", "org/name". */
   id: string;

@@ -4,7 +4,23 @@
  * @module
  */
 
-/** Why the hub did not give a model. */
+/**
+ * Why the hub did not give a model.
+ *
+ * @example
+ * ```ts
+ * import { AutoTokenizer, HubError } from "@peft/webgpu";
+ * import type { HubFailure } from "@peft/webgpu/hub";
+ *
+ * const cures: Partial<Record<HubFailure, string>> = { unauthorized: "Log in first.", "not-cached": "Go online once." };
+ * try {
+ *   await AutoTokenizer.fromPretrained("org/no-such-model", { localFilesOnly: true });
+ * } catch (error) {
+ *   if (!(error instanceof HubError)) throw error;
+ *   console.log(cures[error.failure] ?? error.message); // Go online once.
+ * }
+ * ```
+ */
 export type HubFailure =
   /** 401 or 403: a token is missing, wrong or not allowed, or the licence was not accepted. */
   | "unauthorized"

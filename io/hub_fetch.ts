@@ -6,7 +6,18 @@
  */
 import { HubError } from "./hub_errors.ts";
 
-/** Time limits of hub requests, in milliseconds. */
+/**
+ * Time limits of hub requests, in milliseconds.
+ *
+ * @example
+ * ```ts
+ * import { AutoTokenizer } from "@peft/webgpu";
+ * import type { HubTimeouts } from "@peft/webgpu/hub";
+ *
+ * const patient: HubTimeouts = { connectMs: 60_000, stallMs: 120_000 }; // a slow line
+ * await AutoTokenizer.fromPretrained("gpt2", { timeouts: patient });
+ * ```
+ */
 export interface HubTimeouts {
   /** Until the server answers with headers; default 10,000. */
   connectMs?: number;

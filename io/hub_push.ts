@@ -18,7 +18,19 @@ import { addTags, joinCard, setKey, splitCard } from "./model_card.ts";
 import { makeWorkplace } from "./push_workplace.ts";
 import { quote } from "./relative_path.ts";
 
-/** Options of every `pushToHub`. */
+/**
+ * Options of every `pushToHub`.
+ *
+ * @example
+ * ```ts
+ * import type { PeftModel } from "@peft/webgpu";
+ * import type { PushToHubOptions } from "@peft/webgpu/hub";
+ *
+ * const options: PushToHubOptions = { private: true, commitMessage: "After two epochs", tags: ["pirate"] };
+ * // offers an adapter to the owner of a repository
+ * const propose = (model: PeftModel, repoId: string) => model.pushToHub(repoId, { ...options, createPr: true });
+ * ```
+ */
 export interface PushToHubOptions extends Pick<HubOptions, "token" | "hubUrl" | "fetch" | "timeouts"> {
   /** First line of the commit; default "Upload model" or "Upload tokenizer". */
   commitMessage?: string;
@@ -60,7 +72,20 @@ const PUSH_OPTIONS = [
 /** The model card. */
 const CARD = "README.md";
 
-/** What a push made: `CommitInfo` of Python's huggingface_hub. */
+/**
+ * What a push made: `CommitInfo` of Python's huggingface_hub.
+ *
+ * @example
+ * ```ts
+ * import { type CommitInfo, uploadFolder } from "@peft/webgpu/hub";
+ *
+ * // pushes a folder and returns the page on which to see what became of it
+ * async function publish(repoId: string, folder: string): Promise<string> {
+ *   const { prUrl, commitUrl }: CommitInfo = await uploadFolder(repoId, folder);
+ *   return prUrl ?? commitUrl;
+ * }
+ * ```
+ */
 export interface CommitInfo {
   /** The repository with its owner: "org/name". */
   repoId: string;

@@ -8,7 +8,17 @@ import { isHubId } from "./hub_id.ts";
 import { HubError } from "./hub_errors.ts";
 import { quote } from "./relative_path.ts";
 
-/** Options of {@linkcode snapshotDownload}. */
+/**
+ * Options of {@linkcode snapshotDownload}.
+ *
+ * @example
+ * ```ts
+ * import { snapshotDownload, type SnapshotOptions } from "@peft/webgpu/hub";
+ *
+ * const options: SnapshotOptions = { allowPatterns: ["*.json"], localFilesOnly: true };
+ * console.log(await snapshotDownload("gpt2", options)); // the folder of the configuration and the tokenizer
+ * ```
+ */
 export interface SnapshotOptions extends HubOptions {
   /**
    * Files whose names match one of these, with `*` for any text; default what this library reads: safetensors and JSON

@@ -17,7 +17,22 @@ import { downloadFile, type RemoteFile } from "./hub_transfer.ts";
 import { readJsonFrom } from "./json.ts";
 import { isSafeRelativePath, quote } from "./relative_path.ts";
 
-/** Options of {@linkcode storeHubModel}. */
+/**
+ * Options of {@linkcode storeHubModel}.
+ *
+ * @example
+ * ```ts
+ * import { type FolderStore, storeHubModel, type StoreHubOptions } from "@peft/webgpu/hub";
+ *
+ * const options: StoreHubOptions = {
+ *   checkBytes: (bytes) => {
+ *     if (bytes > 1e9) throw new RangeError(`${bytes} bytes are more than this page keeps`);
+ *   },
+ *   onProgress: ({ file, loadedBytes, totalBytes }) => console.log(file, loadedBytes / totalBytes),
+ * };
+ * const download = (store: FolderStore) => storeHubModel("HuggingFaceTB/SmolLM2-135M-Instruct", store, options);
+ * ```
+ */
 export interface StoreHubOptions
   extends Pick<HubOptions, "revision" | "token" | "hubUrl" | "fetch" | "onProgress" | "timeouts"> {
   /** The GGUF file to take of several, such as "model-Q4_K_M.gguf". */
@@ -28,7 +43,21 @@ export interface StoreHubOptions
   signal?: AbortSignal;
 }
 
-/** A model that is in a store. */
+/**
+ * A model that is in a store.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM } from "@peft/webgpu";
+ * import { type FolderStore, type StoredHubModel, storeHubModel } from "@peft/webgpu/hub";
+ *
+ * // loads a model that a store keeps; downloads what it lacks
+ * async function loadKept(id: string, store: FolderStore) {
+ *   const { folder, ggufFile }: StoredHubModel = await storeHubModel(id, store.folder(id.replace("/", "--")));
+ *   return await AutoModelForCausalLM.fromPretrained(folder, ggufFile === null ? {} : { ggufFile });
+ * }
+ * ```
+ */
 export interface StoredHubModel {
   /** Its files, whole and checked. */
   readonly folder: FolderSource;

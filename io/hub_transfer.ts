@@ -24,7 +24,19 @@ export interface RemoteFile {
   etag: string;
 }
 
-/** Reports a download: bytes of one file so far. */
+/**
+ * Reports a download: bytes of one file so far.
+ *
+ * @example
+ * ```ts
+ * import { AutoTokenizer, type HubProgress } from "@peft/webgpu";
+ *
+ * const onProgress = ({ file, loadedBytes, totalBytes }: HubProgress) =>
+ *   console.log(`${file}: ${Math.round(100 * loadedBytes / totalBytes)}%`);
+ * const tokenizer = await AutoTokenizer.fromPretrained("gpt2", { onProgress }); // silent once it is in the cache
+ * console.log(tokenizer.encode("Ahoy").length);
+ * ```
+ */
 export interface HubProgress {
   /** Path in the repository. */
   file: string;

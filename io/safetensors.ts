@@ -33,7 +33,18 @@ export {
   toFloat32,
 };
 
-/** The functions on safetensors files. */
+/**
+ * The functions on safetensors files.
+ *
+ * @example
+ * ```ts
+ * import { type Safetensors, safetensors } from "@peft/webgpu/io";
+ *
+ * const { load, toFloat32 }: Safetensors = safetensors;
+ * const { dtype, data } = (await load("examples/demo/model/model.safetensors")).get("transformer.ln_f.weight")!;
+ * console.log(toFloat32(dtype, data).length); // 128
+ * ```
+ */
 export interface Safetensors {
   /** Every tensor of a file, whole in memory. */
   load(input: FileInput): Promise<Map<string, SafetensorsEntry>>;

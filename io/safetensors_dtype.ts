@@ -5,7 +5,19 @@
  * @module
  */
 
-/** A dtype name of the safetensors format. */
+/**
+ * A dtype name of the safetensors format.
+ *
+ * @example
+ * ```ts
+ * import { safetensors, type SafetensorsDtype } from "@peft/webgpu/io";
+ *
+ * for (const dtype of ["F16", "BF16"] satisfies SafetensorsDtype[]) {
+ *   const bytes = safetensors.fromFloat32(dtype, new Float32Array([0.1]));
+ *   console.log(dtype, safetensors.toFloat32(dtype, bytes)[0]); // the number that each keeps of 0.1
+ * }
+ * ```
+ */
 export type SafetensorsDtype =
   | "BOOL"
   | "F4"

@@ -37,7 +37,18 @@ export class SafetensorsError extends SyntaxError {
   override name = "SafetensorsError";
 }
 
-/** What a header says of one tensor. */
+/**
+ * What a header says of one tensor.
+ *
+ * @example
+ * ```ts
+ * import { safetensors, type TensorInfo } from "@peft/webgpu/io";
+ *
+ * const elements = ({ shape }: TensorInfo) => shape.reduce((product, size) => product * size, 1);
+ * await using file = await safetensors.open("examples/demo/model/model.safetensors");
+ * console.log(file.names().reduce((sum, name) => sum + elements(file.info(name)), 0), "parameters");
+ * ```
+ */
 export interface TensorInfo {
   /** Format of the elements. */
   readonly dtype: SafetensorsDtype;
@@ -47,7 +58,18 @@ export interface TensorInfo {
   readonly byteLength: number;
 }
 
-/** A tensor and its place: `offset` counts from the first byte of the file. */
+/**
+ * A tensor and its place: `offset` counts from the first byte of the file.
+ *
+ * @example
+ * ```ts
+ * import { type PlacedTensor, safetensors } from "@peft/webgpu/io";
+ *
+ * await using file = await safetensors.open("examples/demo/model/model.safetensors");
+ * const { offset, byteLength }: PlacedTensor = file.info("transformer.ln_f.weight");
+ * console.log(`range: bytes=${offset}-${offset + byteLength - 1}`); // what a server is asked for
+ * ```
+ */
 export interface PlacedTensor extends TensorInfo {
   /** First byte of the data, from the start of the file. */
   readonly offset: number;
@@ -216,7 +238,18 @@ function compareCodePoints(a: string, b: string): number {
   return a.length - b.length;
 }
 
-/** Metadata for a file: strings by name. */
+/**
+ * Metadata for a file: strings by name.
+ *
+ * @example
+ * ```ts
+ * import { type Metadata, safetensors } from "@peft/webgpu/io";
+ *
+ * const metadata: Metadata = { format: "pt", step: "300" };
+ * const bytes = safetensors.serialize({ loss: { dtype: "F32", shape: [], data: new Float32Array([0.25]) } }, metadata);
+ * console.log((await safetensors.open(bytes)).metadata.get("step")); // 300
+ * ```
+ */
 export type Metadata = ReadonlyMap<string, string> | Readonly<Record<string, string>>;
 
 /**

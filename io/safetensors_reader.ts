@@ -15,7 +15,18 @@ import {
 } from "./safetensors_header.ts";
 import { TensorFile } from "./tensor_file.ts";
 
-/** A tensor of a file, whole in memory. */
+/**
+ * A tensor of a file, whole in memory.
+ *
+ * @example
+ * ```ts
+ * import { safetensors, type SafetensorsEntry } from "@peft/webgpu/io";
+ *
+ * const norm = ({ dtype, data }: SafetensorsEntry) => Math.hypot(...safetensors.toFloat32(dtype, data));
+ * const entries = await safetensors.load("examples/demo/model/model.safetensors");
+ * console.log(norm(entries.get("transformer.ln_f.bias")!).toFixed(3));
+ * ```
+ */
 export interface SafetensorsEntry {
   /** Format of the elements. */
   dtype: SafetensorsDtype;
@@ -25,7 +36,20 @@ export interface SafetensorsEntry {
   data: Uint8Array;
 }
 
-/** Tensors that can be read one by one: an open file, or all shards of a checkpoint. */
+/**
+ * Tensors that can be read one by one: an open file, or all shards of a checkpoint.
+ *
+ * @example
+ * ```ts
+ * import { safetensors, type TensorReader } from "@peft/webgpu/io";
+ *
+ * // bytes of the tensors of one layer
+ * const layerBytes = (reader: TensorReader, layer: string) =>
+ *   reader.names().filter((name) => name.startsWith(`${layer}.`))
+ *     .reduce((sum, name) => sum + reader.info(name).byteLength, 0);
+ * console.log(layerBytes(await safetensors.open("examples/demo/model/model.safetensors"), "transformer.h.0"));
+ * ```
+ */
 export interface TensorReader {
   /** What error messages call it. */
   readonly name: string;
@@ -48,7 +72,18 @@ export interface TensorReader {
   close(): Promise<void>;
 }
 
-/** An open safetensors file. Memory: its header, and what the caller reads. */
+/**
+ * An open safetensors file. Memory: its header, and what the caller reads.
+ *
+ * @example
+ * ```ts
+ * import { safetensors, type SafetensorsFile } from "@peft/webgpu/io";
+ *
+ * await using file: SafetensorsFile = await safetensors.open("examples/demo/model/model.safetensors");
+ * for (const name of file.names().slice(0, 3)) console.log(name, file.info(name).shape);
+ * console.log((await file.read("transformer.ln_f.weight")).length); // 512: no other tensor is read
+ * ```
+ */
 export class SafetensorsFile extends TensorFile<PlacedTensor> implements TensorReader {
   readonly #header: SafetensorsHeader;
 
@@ -74,13 +109,12 @@ export class SafetensorsFile extends TensorFile<PlacedTensor> implements TensorR
   }
 
   /**
-   * Dtype, shape and byte length of a tensor.
+   * Dtype, shape and place of a tensor.
    *
    * @throws {RangeError} when there is none of that name.
    */
-  info(name: string): TensorInfo {
-    const { dtype, shape, byteLength } = this.placed(name);
-    return { dtype, shape, byteLength };
+  info(name: string): PlacedTensor {
+    return { ...this.placed(name) };
   }
 }
 

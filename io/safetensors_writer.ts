@@ -9,7 +9,22 @@ import { quote } from "./relative_path.ts";
 import { isDtype, type SafetensorsDtype, tensorBytes } from "./safetensors_dtype.ts";
 import { buildHeader, type Metadata, type TensorInfo } from "./safetensors_header.ts";
 
-/** A tensor to write; `data` may be a function, so that only one tensor at a time is in memory. */
+/**
+ * A tensor to write; `data` may be a function, so that only one tensor at a time is in memory.
+ *
+ * @example
+ * ```ts
+ * import { safetensors, type SafetensorsInput } from "@peft/webgpu/io";
+ *
+ * // made when its turn comes, so that a file of many such tensors needs the memory of one
+ * const noise: SafetensorsInput = {
+ *   dtype: "F16",
+ *   shape: [2, 3],
+ *   data: () => safetensors.fromFloat32("F16", Float32Array.from({ length: 6 }, Math.random)),
+ * };
+ * await safetensors.save("noise.safetensors", { noise });
+ * ```
+ */
 export interface SafetensorsInput {
   /** Format of the elements. */
   dtype: SafetensorsDtype;
@@ -19,7 +34,18 @@ export interface SafetensorsInput {
   data: ArrayBufferView | (() => ArrayBufferView | Promise<ArrayBufferView>);
 }
 
-/** Tensors to write, by name. */
+/**
+ * Tensors to write, by name.
+ *
+ * @example
+ * ```ts
+ * import { safetensors, type SafetensorsInputs } from "@peft/webgpu/io";
+ *
+ * const entries = await safetensors.load("examples/demo/model/model.safetensors");
+ * const norms: SafetensorsInputs = new Map([...entries].filter(([name]) => name.includes(".ln_")));
+ * await safetensors.save("norms.safetensors", norms);
+ * ```
+ */
 export type SafetensorsInputs =
   | ReadonlyMap<string, SafetensorsInput>
   | Readonly<Record<string, SafetensorsInput>>;

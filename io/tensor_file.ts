@@ -6,7 +6,19 @@
 import { type Bytes, chunksOf, type FileSource } from "./file_source.ts";
 import { quote } from "./relative_path.ts";
 
-/** Where a tensor's bytes lie in its file. */
+/**
+ * Where a tensor's bytes lie in its file.
+ *
+ * @example
+ * ```ts
+ * import { type Placed, safetensors } from "@peft/webgpu/io";
+ *
+ * const byPlace = (a: Placed, b: Placed) => a.offset - b.offset; // so that a disk is read in one direction
+ * await using file = await safetensors.open("examples/demo/model/model.safetensors");
+ * const [first] = file.names().map((name) => file.info(name)).sort(byPlace);
+ * console.log(first.byteLength);
+ * ```
+ */
 export interface Placed {
   /** First byte. */
   readonly offset: number;
@@ -14,7 +26,23 @@ export interface Placed {
   readonly byteLength: number;
 }
 
-/** An open file. Memory: its header, and what the caller reads. */
+/**
+ * An open file. Memory: its header, and what the caller reads.
+ *
+ * @example
+ * ```ts
+ * import { type Placed, safetensors, type TensorFile } from "@peft/webgpu/io";
+ *
+ * // the sum of a tensor's bytes; no more than 4 KiB of it are in memory
+ * async function checksum(file: TensorFile<Placed>, name: string): Promise<number> {
+ *   let sum = 0;
+ *   for await (const piece of file.readChunks(name, 4096)) for (const byte of piece) sum += byte;
+ *   return sum;
+ * }
+ * const file = await safetensors.open("examples/demo/model/model.safetensors");
+ * console.log(await checksum(file, "transformer.ln_f.weight"));
+ * ```
+ */
 export class TensorFile<Info extends Placed> {
   readonly #source: FileSource;
   readonly #placed: ReadonlyMap<string, Info>;

@@ -85,6 +85,15 @@ export async function readTuning(adapterName: string, path?: string): Promise<st
 
 /**
  * Keeps results: text of `saveTuning`.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { saveTuning, writeTuning } from "@peft/webgpu/tuning";
+ *
+ * const device = await initDevice();
+ * console.log(await writeTuning(device.adapterName, saveTuning(device), "out/tuning.json")); // out/tuning.json
+ * ```
  * @param path another place than `tuningPath(adapterName)`
  * @returns where they are now
  * @throws {Error} if they cannot be written

@@ -8,7 +8,19 @@ import type { CausalLM } from "../model/mod.ts";
 import { Conv1D, Module, Parameter, replaceParameters } from "../nn/mod.ts";
 import { type AdapterConfig, getPeftModel, PeftModel } from "../peft/mod.ts";
 
-/** A model that is trained. */
+/**
+ * A model that is trained.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig, planMemory, type PlannedModel } from "@peft/webgpu";
+ *
+ * const megabytes = (model: PlannedModel) => (planMemory(model, { length: 128 }).total / 1e6).toFixed(1);
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * console.log(`every weight: ${megabytes(base)} MB`);
+ * console.log(`an adapter: ${megabytes(getPeftModel(base, new LoraConfig({ targetModules: ["c_attn"] })))} MB`);
+ * ```
+ */
 export type PlannedModel = CausalLM | PeftModel<CausalLM>;
 
 /** The module under the wrappers of adapters. */

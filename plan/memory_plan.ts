@@ -12,7 +12,21 @@ import { defaultDataCollator, TrainingArguments } from "../train/mod.ts";
 import { TrainingRun } from "../train/training_run.ts";
 import { copyModel, copyWithAdapter, type PlannedModel } from "./copy_model.ts";
 
-/** What is trained, as far as memory depends on it. */
+/**
+ * What is trained, as far as memory depends on it.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, LoraConfig, planMemory, type PlanOptions } from "@peft/webgpu";
+ *
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const run: PlanOptions = { batch: 4, length: 64, args: { optim: "adamw_8bit" } };
+ * for (const r of [8, 64]) {
+ *   const adapter = new LoraConfig({ r, targetModules: ["c_attn"] }); // the model need not have it yet
+ *   console.log(r, planMemory(model, { ...run, adapter }).total);
+ * }
+ * ```
+ */
 export interface PlanOptions {
   /** Rows of a batch; default 1. */
   batch?: number;
@@ -43,7 +57,19 @@ const OPTION_NAMES = [
   "budget",
 ] as const satisfies readonly (keyof PlanOptions)[];
 
-/** Bytes on the device. The parts add up to `total`, the peak of a run of the Trainer. */
+/**
+ * Bytes on the device. The parts add up to `total`, the peak of a run of the Trainer.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, LoraConfig, type MemoryBytes, planMemory } from "@peft/webgpu";
+ *
+ * const part = (bytes: number, { total }: MemoryBytes) => `${Math.round(100 * bytes / total)}%`;
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const plan = planMemory(model, { batch: 4, length: 128, adapter: new LoraConfig({ targetModules: ["c_attn"] }) });
+ * console.log(`weights ${part(plan.weights, plan)}, activations ${part(plan.activations, plan)}`);
+ * ```
+ */
 export interface MemoryBytes {
   /** Parameters of the base model, as they are stored. */
   readonly weights: number;
@@ -59,7 +85,20 @@ export interface MemoryBytes {
   readonly total: number;
 }
 
-/** A plan. */
+/**
+ * A plan.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, LoraConfig, type MemoryPlan, planMemory } from "@peft/webgpu";
+ *
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const adapter = new LoraConfig({ targetModules: ["c_attn"] });
+ * const plan: MemoryPlan = planMemory(model, { batch: 8, length: 128, adapter });
+ * const saved = plan.withoutCheckpointing.total - plan.withCheckpointing.total;
+ * console.log(`${plan.trainableParameters} parameters; checkpointing saves ${Math.round(saved / 1e6)} MB`);
+ * ```
+ */
 export interface MemoryPlan extends MemoryBytes {
   /** How many parameters train. */
   readonly trainableParameters: number;
@@ -266,7 +305,19 @@ export function planMemory(model: PlannedModel, options: PlanOptions = {}): Memo
   );
 }
 
-/** What an adapter adds to a model. */
+/**
+ * What an adapter adds to a model.
+ *
+ * @example
+ * ```ts
+ * import { type AdapterSize, AutoModelForCausalLM, LoraConfig, planAdapter } from "@peft/webgpu";
+ *
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const sizeOfRank = (r: number): AdapterSize => planAdapter(model, new LoraConfig({ r, targetModules: ["c_attn"] }));
+ * const ranks = [64, 32, 16, 8].filter((r) => sizeOfRank(r).trainableParameters < 50_000);
+ * console.log(ranks); // [ 16, 8 ]
+ * ```
+ */
 export interface AdapterSize {
   /** How many parameters train. */
   readonly trainableParameters: number;

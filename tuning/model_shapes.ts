@@ -8,7 +8,19 @@ import { tidy } from "../autograd/scope.ts";
 import type { Tensor } from "../autograd/tensor.ts";
 import type { TuningShape } from "./shapes.ts";
 
-/** What is run of a model. */
+/**
+ * What is run of a model.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM } from "@peft/webgpu";
+ * import { modelShapes, type ShapeOptions } from "@peft/webgpu/tuning";
+ *
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const chatOnly: ShapeOptions = { training: false, tokens: [32] };
+ * console.log((await modelShapes(model, chatOnly)).map(({ name }) => name)); // [ "attn.c_attn", "attention", … ]
+ * ```
+ */
 export interface ShapeOptions {
   /** Tokens of a step, one after the other; those over the model's positions are left out. Default 64 and 256. */
   readonly tokens?: readonly number[];
@@ -18,7 +30,19 @@ export interface ShapeOptions {
   readonly generation?: boolean;
 }
 
-/** Sizes of a model that names and prompts are made from. */
+/**
+ * Sizes of a model that names and prompts are made from.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM } from "@peft/webgpu";
+ * import type { ModelSizes } from "@peft/webgpu/tuning";
+ *
+ * const { facts } = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const { vocabSize, maxPositions }: ModelSizes = facts;
+ * console.log(vocabSize, maxPositions); // 768 128
+ * ```
+ */
 export interface ModelSizes {
   /** V, rows of the head. */
   readonly vocabSize: number;
@@ -26,7 +50,22 @@ export interface ModelSizes {
   readonly maxPositions: number;
 }
 
-/** A model that can be run to record its shapes: any causal language model, before or after adapters are added. */
+/**
+ * A model that can be run to record its shapes: any causal language model, before or after adapters are added.
+ *
+ * @example
+ * ```ts
+ * import { loadTuning, readTuning, saveTuning, type TunableModel, tuneKernels, writeTuning } from "@peft/webgpu/tuning";
+ *
+ * // uses the picks of an earlier run; tunes for this model where there are none
+ * async function tuneOnce(model: TunableModel) {
+ *   const { device } = model;
+ *   if (loadTuning(device, await readTuning(device.adapterName)).ignored === null) return;
+ *   await tuneKernels(device, { model });
+ *   await writeTuning(device.adapterName, saveTuning(device));
+ * }
+ * ```
+ */
 export interface TunableModel {
   /** Its sizes. */
   readonly facts: ModelSizes;

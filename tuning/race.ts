@@ -23,7 +23,21 @@ export interface Racer {
   results(): Promise<ArrayLike<number>[]>;
 }
 
-/** How a variant did. */
+/**
+ * How a variant did.
+ *
+ * @example
+ * ```ts
+ * import type { Standing, TuningResult } from "@peft/webgpu/tuning";
+ *
+ * // lines of a table: the fastest variant first, those that were dropped last, with the reason
+ * function linesOf({ variants }: TuningResult): string[] {
+ *   const key = ({ ms }: Standing) => Number.isNaN(ms) ? Infinity : ms;
+ *   const line = ({ name, ms, dropped }: Standing) => `${name}: ${dropped ?? `${ms.toFixed(3)} ms`}`;
+ *   return [...variants].sort((a, b) => key(a) - key(b)).map(line);
+ * }
+ * ```
+ */
 export interface Standing {
   /** The variant's name. */
   readonly name: string;

@@ -40,7 +40,19 @@ export function saveTuning(device: Device): string {
   return JSON.stringify({ format: FORMAT, ...originOf(device), picks }, null, 2) + "\n";
 }
 
-/** What `loadTuning` did. */
+/**
+ * What `loadTuning` did.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { loadTuning, saveTuning, type TuningLoad } from "@peft/webgpu/tuning";
+ *
+ * const device = await initDevice();
+ * const { picks, ignored }: TuningLoad = loadTuning(device, saveTuning(device));
+ * console.log(ignored ?? `${picks} picks in use`);
+ * ```
+ */
 export interface TuningLoad {
   /** Picks in use now. */
   readonly picks: number;

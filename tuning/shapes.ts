@@ -5,7 +5,20 @@
 import type { MatmulLayout } from "../kernels/matmul.ts";
 import type { WeightFormatName } from "../kernels/weights/mod.ts";
 
-/** One product y [M, N] or one attention. */
+/**
+ * One product y [M, N] or one attention.
+ *
+ * @example
+ * ```ts
+ * import type { TuningShape } from "@peft/webgpu/tuning";
+ *
+ * const shapes: TuningShape[] = [
+ *   { kind: "matmul", name: "mlp.c_fc", layout: "nn", weight: "q4_0", M: 256, N: 3072, K: 768 },
+ *   { kind: "attention", name: "attention, cached", Tq: 1, Tk: 512, heads: 12, headSize: 64 },
+ * ];
+ * console.log(shapes.map(({ kind, name }) => `${name} (${kind})`)); // for tuneKernels(device, { shapes })
+ * ```
+ */
 export type TuningShape =
   | {
     readonly kind: "matmul";

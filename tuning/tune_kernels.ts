@@ -19,7 +19,22 @@ import { modelShapes, type TunableModel } from "./model_shapes.ts";
 import { sampleMatmul, type TuningShape } from "./shapes.ts";
 import { attentionClass, KernelPicks, matmulClass, picksOf, setPicks } from "../autograd/picks.ts";
 
-/** Options of `tuneKernels`. */
+/**
+ * Options of `tuneKernels`.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { type TuneOptions, tuneKernels } from "@peft/webgpu/tuning";
+ *
+ * const options: TuneOptions = {
+ *   shapes: [{ kind: "matmul", name: "lm_head", layout: "nt", weight: "f32", M: 1, N: 768, K: 128 }],
+ *   rounds: 1,
+ *   onResult: ({ shape, pick }) => console.log(`${shape}: ${pick}`),
+ * };
+ * await tuneKernels(await initDevice(), options);
+ * ```
+ */
 export interface TuneOptions {
   /** What to measure, such as `modelShapes` gives; `model` serves as well. */
   readonly shapes?: readonly TuningShape[];
@@ -36,7 +51,18 @@ export interface TuneOptions {
   readonly onResult?: (result: TuningResult) => void;
 }
 
-/** What was measured for one class of shapes. */
+/**
+ * What was measured for one class of shapes.
+ *
+ * @example
+ * ```ts
+ * import type { TuningResult } from "@peft/webgpu/tuning";
+ *
+ * // classes of shapes in which the fixed table's choice is far from the best
+ * const slow = (results: readonly TuningResult[]) =>
+ *   results.filter(({ fixedShare }) => fixedShare < 0.8).map(({ shapeClass, pick }) => `${shapeClass}: ${pick}`);
+ * ```
+ */
 export interface TuningResult {
   /** The class, such as `matmul nn f32 M9 N11 K9`. */
   readonly shapeClass: string;
@@ -252,11 +278,12 @@ async function choose<Choice>(
  * @example
  * ```ts
  * import { AutoModelForCausalLM } from "@peft/webgpu";
- * import { saveTuning, tuneKernels, writeTuning } from "@peft/webgpu/tuning";
+ * import { modelShapes, saveTuning, tuneKernels, writeTuning } from "@peft/webgpu/tuning";
  *
  * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
  * const { device } = model;
- * await tuneKernels(device, { model });
+ * const [first] = await modelShapes(model, { training: false });
+ * await tuneKernels(device, { shapes: [first] }); // { model } in place of shapes: all that it runs, a minute or more
  * await writeTuning(device.adapterName, saveTuning(device));
  * ```
  * @returns what was measured, one result for each class
