@@ -11,7 +11,19 @@ import { type LowRankLayer, lowRankLayers } from "./lora/low_rank.ts";
 import { truncatedSvd } from "./lora/truncated_svd.ts";
 import { getPeftModel, type PeftModel } from "./peft_model.ts";
 
-/** Options of `extractLora`: those of a LoRA configuration that choose the modules and the rank. */
+/**
+ * Options of `extractLora`: those of a LoRA configuration that choose the modules and the rank.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, extractLora } from "@peft/webgpu";
+ * import type { ExtractLoraOptions } from "@peft/webgpu/peft";
+ *
+ * const [base, tuned] = await Promise.all([1, 2].map(() => AutoModelForCausalLM.fromPretrained("examples/demo/model")));
+ * const options: ExtractLoraOptions = { r: 2, targetModules: ["attn.c_proj"], layersToTransform: 0, adapterName: "tuned" };
+ * console.log((await extractLora(base, tuned, options)).activeAdapters); // [ "tuned" ]
+ * ```
+ */
 export interface ExtractLoraOptions extends
   Partial<
     Pick<
@@ -28,8 +40,13 @@ export interface ExtractLoraOptions extends
  * decomposition of the difference, cut to r values, B = U S and A = V^T, scaling 1. What `tuned` changed elsewhere
  * (biases, norms, other modules) is not transferred. `savePretrained` then writes a file that Python loads.
  *
- * ```ts ignore
- * const peftModel = await extractLora(base, tuned, { r: 16, targetModules: ["c_attn"] });
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, extractLora } from "@peft/webgpu";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const tuned = await AutoModelForCausalLM.fromPretrained("models/small"); // the same model, trained whole
+ * const peftModel = await extractLora(base, tuned, { r: 2, targetModules: ["h.0.attn.c_proj"] });
  * await peftModel.savePretrained("out/extracted");
  * ```
  * @throws {TypeError} if a targeted module of `tuned` is missing or of another shape; `base` is then unchanged

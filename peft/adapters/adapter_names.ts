@@ -1,5 +1,5 @@
 /**
- * Names of the adapters of one model: which are valid, and which exist.
+ * Adapters of one model by name: which names are valid, which exist, and what may not be beside another.
  * @module
  */
 
@@ -38,4 +38,16 @@ export function mixedTypes(name: string, first: PeftConfig | undefined, second: 
   return new RangeError(
     `Cannot add adapter "${name}": Cannot combine adapters with different peft types. Found ${first?.peftType} and ${second.peftType}.`,
   );
+}
+
+/** Only one adapter may train biases: the base has them once. @throws {RangeError} for a second one */
+export function checkBiases(configs: AdapterConfigs, config: PeftConfig, name: string): void {
+  if ((config.bias ?? "none") === "none") return;
+  for (const [other, present] of configs) {
+    if ((present.bias ?? "none") !== "none") {
+      throw new RangeError(
+        `Cannot add adapter "${name}": only one adapter may train biases, "${other}" does already; set bias "none"`,
+      );
+    }
+  }
 }

@@ -14,7 +14,23 @@ import { BASE } from "./adapter_names.ts";
 
 const ACTION = "Cannot mix adapters";
 
-/** Which adapter each row of a batch uses, with their factors next to each other, layer by layer. */
+/**
+ * Which adapter each row of a batch uses, with their factors next to each other, layer by layer.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@peft/webgpu";
+ * import { LoraLayer, MixedBatch } from "@peft/webgpu/peft";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, new LoraConfig({ r: 4, targetModules: ["c_attn"] }), "pirate");
+ * model.addAdapter("poet", new LoraConfig({ r: 8, targetModules: ["c_attn"] }));
+ * const batch = new MixedBatch(["pirate", "poet", "__base__"]);
+ * const layer = model.getSubmodule("base_model.model.transformer.h.0.attn.c_attn");
+ * if (layer instanceof LoraLayer) console.log(batch.stackOf(layer)?.maxRank); // 8
+ * batch.dispose();
+ * ```
+ */
 export class MixedBatch implements RowAdapters {
   /** Adapter of each row, or "__base__". */
   readonly names: readonly string[];

@@ -12,13 +12,40 @@ import type { TrainingState } from "../layers/tuner_layer.ts";
 import type { AdapterState } from "../state/adapter_state.ts";
 import type { AdapterSwitch } from "./adapter_switch.ts";
 
-/** Whether a model may have adapters of different methods. */
+/**
+ * Whether a model may have adapters of different methods.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoHaConfig, LoraConfig } from "@peft/webgpu";
+ * import type { MixedOption } from "@peft/webgpu/peft";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const option: MixedOption = { mixed: true };
+ * const model = getPeftModel(base, new LoraConfig({ targetModules: ["c_attn"] }), "lora", option);
+ * model.addAdapter("loha", new LoHaConfig({ targetModules: ["c_attn"] }));
+ * model.setAdapter(["lora", "loha"]); // both act and train
+ * ```
+ */
 export interface MixedOption {
   /** Default false: all adapters are of one method. With `true`, LoRA's variants are not available. */
   mixed?: boolean;
 }
 
-/** Options of adding an adapter. */
+/**
+ * Options of adding an adapter.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@peft/webgpu";
+ * import type { InjectOptions } from "@peft/webgpu/peft";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const options: InjectOptions = { seed: 42, partly: "warn" }; // GPT-2 has no q_proj: a warning instead of an error
+ * const model = getPeftModel(base, new LoraConfig({ targetModules: ["c_attn", "q_proj"] }), "default", options);
+ * console.log(model.activeAdapters);
+ * ```
+ */
 export interface InjectOptions {
   /** Seed of its initial values; default 0. */
   seed?: number;
@@ -28,7 +55,21 @@ export interface InjectOptions {
   encode?: (text: string) => readonly number[];
 }
 
-/** Keys that did not match when values were loaded into an adapter. */
+/**
+ * Keys that did not match when values were loaded into an adapter.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, getPeftModelStateDict, LoraConfig, setPeftModelStateDict } from "@peft/webgpu";
+ * import type { LoadedKeys } from "@peft/webgpu/peft";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, new LoraConfig({ targetModules: ["c_attn"], layersToTransform: [0] }));
+ * const [, B] = getPeftModelStateDict(model); // without A
+ * const keys: LoadedKeys = await setPeftModelStateDict(model, new Map([B]), { strict: false });
+ * console.log(keys.missingKeys.length, keys.unexpectedKeys.length); // 1 0
+ * ```
+ */
 export interface LoadedKeys {
   /** Keys the file lacks. */
   missingKeys: string[];
@@ -36,7 +77,20 @@ export interface LoadedKeys {
   unexpectedKeys: string[];
 }
 
-/** Holds the adapters of one model. */
+/**
+ * Holds the adapters of one model.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, type GPT2LMHeadModel, LoraConfig } from "@peft/webgpu";
+ * import type { AdapterHost } from "@peft/webgpu/peft";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, new LoraConfig({ targetModules: ["c_attn"] }));
+ * const host = model.base_model as unknown as AdapterHost<GPT2LMHeadModel>; // a Tuner
+ * console.log([...host.adapterState("default").keys()][0]); // base_model.model.transformer.h.0.attn.c_attn.lora_A.weight
+ * ```
+ */
 export interface AdapterHost<M extends Module> {
   /** The model. */
   readonly model: M;

@@ -42,9 +42,13 @@ function batchOf(
   return new MixedBatch(names.flatMap((name) => new Array<string>(beams).fill(name)));
 }
 
-/** The model's forward; with `adapterNames`, each row through its own adapter and without gradients. */
+/**
+ * The model's forward, with its inputs as they are: one of the caller's own may take a tensor. With `adapterNames`, each
+ * row through its own adapter and without gradients.
+ */
 export function runForward(adapted: Adapted, inputs: object): unknown {
   const model = adapted.model as unknown as { forward(inputs: object): unknown };
+  if (!Object.hasOwn(inputs, "adapterNames")) return model.forward(inputs);
   const { adapterNames, ...rest } = inputs as { adapterNames?: readonly string[] };
   const mixed = batchOf(adapted, adapterNames, rest);
   if (!mixed) return model.forward(rest);
@@ -84,7 +88,21 @@ export async function runGenerate(adapted: Adapted, inputs: unknown, options: un
   }
 }
 
-/** Rows that are bound to adapters: forwards run with each row through its own. */
+/**
+ * Rows that are bound to adapters: forwards run with each row through its own.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@peft/webgpu";
+ * import { bindAdapters, type BoundAdapters } from "@peft/webgpu/peft";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, new LoraConfig({ targetModules: ["c_attn"] }), "pirate").eval();
+ * const bound: BoundAdapters = bindAdapters(model, ["pirate", null]); // the second row: the base alone
+ * console.log(bound.run(() => base.forward({ inputIds: [[1, 2], [1, 2]] }).logits.shape)); // [ 2, 2, 768 ]
+ * bound.dispose();
+ * ```
+ */
 export interface BoundAdapters {
   /** Runs a forward of as many rows, synchronously and without gradients. @throws {RangeError} if an adapter is gone */
   run<T>(step: () => T): T;

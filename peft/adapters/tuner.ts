@@ -27,7 +27,7 @@ import { defaultTargets } from "../targets/default_targets.ts";
 import { findModulesToSave, findTargets, type TargetFields } from "../targets/targets.ts";
 import { checkTokenTargets, findTokenModules } from "../trainable_tokens/token_adapter.ts";
 import { isPromptLearning } from "../virtual_tokens/virtual_token_types.ts";
-import { checkName, checkNewName, mixedTypes } from "./adapter_names.ts";
+import { checkBiases, checkName, checkNewName, mixedTypes } from "./adapter_names.ts";
 import { AdapterSwitch, trainOnly } from "./adapter_switch.ts";
 import { GradientFlags } from "./gradient_flags.ts";
 import { placeAdapter, putBasesBack, takeOutAdapter, unwrappedView } from "./insert_adapter.ts";
@@ -43,7 +43,19 @@ interface ModelFacts {
   readonly config?: { readonly modelType?: string };
 }
 
-/** The tree `base_model` of a PEFT model: the wrapped model is its `model`. */
+/**
+ * The tree `base_model` of a PEFT model: the wrapped model is its `model`.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@peft/webgpu";
+ * import { Tuner } from "@peft/webgpu/peft";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const tuner = getPeftModel(base, new LoraConfig({ targetModules: ["c_attn"] })).base_model as Tuner<typeof base>;
+ * for (const [path, layer] of tuner.layers()) console.log(path, layer.adapterNames());
+ * ```
+ */
 export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
   /** The model, its target modules replaced. */
   model: M;
@@ -115,7 +127,7 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
     const other = [...this.#configs.values()].find((present) => present.peftType !== given.peftType);
     if (other && !this.isMixed) throw mixedTypes(name, other, given);
     const config = withFields(given, method.resolve?.(given, modelType, this.model) ?? {});
-    this.#checkBiases(config, name);
+    checkBiases(this.#configs, config, name);
     const sameType = [...this.#configs.values()].filter(({ peftType }) => peftType === given.peftType);
     const conflict = method.conflict?.(config, sameType);
     if (conflict) throw new RangeError(`Cannot add adapter "${name}": ${conflict}`);
@@ -160,18 +172,6 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
     const recorded = recordTargets(config, fields, paths, this.model);
     this.#configs.set(name, withFields(recorded, sharedPart?.fields ?? {}));
     for (const [, parameter] of this.adapterState(name)) parameter.requiresGrad = false;
-  }
-
-  /** Only one adapter may train biases: the base has them once. */
-  #checkBiases(config: PeftConfig, name: string): void {
-    if ((config.bias ?? "none") === "none") return;
-    for (const [other, present] of this.#configs) {
-      if ((present.bias ?? "none") !== "none") {
-        throw new RangeError(
-          `Cannot add adapter "${name}": only one adapter may train biases, "${other}" does already; set bias "none"`,
-        );
-      }
-    }
   }
 
   /** An adapter's parameters by their keys on disk. */

@@ -11,7 +11,21 @@ import { type PeftConfigFields, refuseConfig } from "../config/peft_config.ts";
 import { probability } from "../config/rules.ts";
 import { type BottleneckOrigin, readHubConfig, writeHubConfig } from "./hub_config.ts";
 
-/** Fields of a bottleneck configuration, AdapterHub's. */
+/**
+ * Fields of a bottleneck configuration, AdapterHub's.
+ *
+ * @example
+ * ```ts
+ * import { BottleneckConfig } from "@peft/webgpu";
+ * import type { BottleneckConfigFields } from "@peft/webgpu/peft";
+ *
+ * const fields: Partial<BottleneckConfigFields> = {
+ *   reductionFactor: { "11": 4, default: 16 }, // wider in the last block of GPT-2
+ *   leaveOut: [0, 1],
+ * };
+ * console.log(BottleneckConfig.named("seq_bn", fields).leaveOut); // [ 0, 1 ]
+ * ```
+ */
 export interface BottleneckConfigFields extends PeftConfigFields {
   /** Adapters after the attention of each block. */
   mhAdapter: boolean;
@@ -218,5 +232,15 @@ export class BottleneckConfig extends MethodConfig<BottleneckConfigFields> {
   }
 }
 
-/** The fields are properties of the class. */
+/**
+ * The fields are properties of the class.
+ *
+ * @example
+ * ```ts
+ * import { BottleneckConfig } from "@peft/webgpu";
+ *
+ * const { isParallel, scaling, reductionFactor }: BottleneckConfig = BottleneckConfig.named("scaled_par_bn");
+ * console.log(isParallel, scaling, reductionFactor); // true learned 2
+ * ```
+ */
 export interface BottleneckConfig extends BottleneckConfigFields {}

@@ -10,7 +10,19 @@ import { type PeftConfigFields, refuseConfig } from "../config/peft_config.ts";
 /** Version of `adapters` whose file format is written. */
 const VERSION = "adapters.1.3.0";
 
-/** What a file says of the model it was made for. */
+/**
+ * What a file says of the model it was made for.
+ *
+ * @example
+ * ```ts
+ * import { BottleneckConfig } from "@peft/webgpu";
+ * import type { BottleneckOrigin } from "@peft/webgpu/peft";
+ *
+ * const json = { ...BottleneckConfig.named("seq_bn").toJSON("sentiment"), model_name: "gpt2" }; // AdapterHub's file
+ * const { savedName, modelName } = BottleneckConfig.fromJSON(json).origin as BottleneckOrigin;
+ * console.log(savedName, modelName); // sentiment gpt2
+ * ```
+ */
 export interface BottleneckOrigin {
   /** Width of the model. */
   readonly hiddenSize: number;

@@ -172,7 +172,18 @@ export function writeFields<Fields extends PeftConfigFields>(
   return Object.fromEntries(Object.entries(json).sort(([a], [b]) => a < b ? -1 : 1));
 }
 
-/** A class of configurations. */
+/**
+ * A class of configurations.
+ *
+ * @example
+ * ```ts
+ * import { LoraConfig, VeraConfig } from "@peft/webgpu";
+ * import type { ConfigClass } from "@peft/webgpu/peft";
+ *
+ * const withDefaults = <C>(kind: ConfigClass<C>): C => new kind({} as never);
+ * console.log(withDefaults(LoraConfig).r, withDefaults(VeraConfig).r); // 8 256
+ * ```
+ */
 export interface ConfigClass<C> {
   /** Makes one of its fields. */
   new (fields: never): C;
@@ -180,7 +191,20 @@ export interface ConfigClass<C> {
   readonly prototype: C;
 }
 
-/** A configuration whose fields are those of a table. */
+/**
+ * A configuration whose fields are those of a table.
+ *
+ * @example
+ * ```ts
+ * import { LoraConfig } from "@peft/webgpu";
+ * import { MethodConfig } from "@peft/webgpu/peft";
+ *
+ * const config = new LoraConfig({ r: 4, targetModules: ["c_attn"] });
+ * console.log(config instanceof MethodConfig); // true, as of every method
+ * const { peft_type, r, lora_alpha } = config.toJSON(); // what adapter_config.json holds
+ * console.log(peft_type, r, lora_alpha, LoraConfig.fromJSON({ r }).r); // LORA 4 8 4
+ * ```
+ */
 export abstract class MethodConfig<Fields extends PeftConfigFields = PeftConfigFields> implements PeftConfig {
   /** Name of the method in files. */
   abstract readonly peftType: string;
@@ -212,5 +236,16 @@ export abstract class MethodConfig<Fields extends PeftConfigFields = PeftConfigF
   }
 }
 
-/** The fields are properties of the class. */
+/**
+ * The fields are properties of the class.
+ *
+ * @example
+ * ```ts
+ * import { IA3Config, LoraConfig } from "@peft/webgpu";
+ * import type { MethodConfig } from "@peft/webgpu/peft";
+ *
+ * const configs: MethodConfig[] = [new LoraConfig({ r: 4 }), new IA3Config({ inferenceMode: true })];
+ * console.log(configs.map(({ peftType, inferenceMode }) => [peftType, inferenceMode])); // LORA false, IA3 true
+ * ```
+ */
 export interface MethodConfig<Fields> extends PeftConfigFields {}

@@ -3,7 +3,18 @@
  * @module
  */
 
-/** Fields that every configuration file has. */
+/**
+ * Fields that every configuration file has.
+ *
+ * @example
+ * ```ts
+ * import { LoraConfig, VeraConfig } from "@peft/webgpu";
+ * import type { PeftConfigFields } from "@peft/webgpu/peft";
+ *
+ * const origin: Partial<PeftConfigFields> = { baseModelNameOrPath: "gpt2", revision: "main", taskType: "CAUSAL_LM" };
+ * console.log([new LoraConfig({ ...origin, r: 8 }), new VeraConfig({ ...origin, r: 64 })].map(({ revision }) => revision));
+ * ```
+ */
 export interface PeftConfigFields {
   /** What the model is for; default "CAUSAL_LM". */
   taskType: string | null;
@@ -15,7 +26,18 @@ export interface PeftConfigFields {
   revision: string | null;
 }
 
-/** Fields of methods that choose modules by name. */
+/**
+ * Fields of methods that choose modules by name.
+ *
+ * @example
+ * ```ts
+ * import { IA3Config, LoraConfig } from "@peft/webgpu";
+ * import type { TargetedFields } from "@peft/webgpu/peft";
+ *
+ * const where: Partial<TargetedFields> = { targetModules: "all-linear", excludeModules: ["mlp.c_proj"] };
+ * console.log([new LoraConfig(where), new IA3Config(where)].map(({ excludeModules }) => excludeModules));
+ * ```
+ */
 export interface TargetedFields extends PeftConfigFields {
   /** Modules to adapt: names, a regular expression, "all-linear", or null for the model's default. */
   targetModules: readonly string[] | string | null;
@@ -25,7 +47,19 @@ export interface TargetedFields extends PeftConfigFields {
   modulesToSave: readonly string[] | null;
 }
 
-/** Fields of methods that can be limited to some blocks. */
+/**
+ * Fields of methods that can be limited to some blocks.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoHaConfig } from "@peft/webgpu";
+ * import type { BlockwiseFields } from "@peft/webgpu/peft";
+ *
+ * const lastTwo: Partial<BlockwiseFields> = { targetModules: ["c_attn"], layersToTransform: [2, 3], layersPattern: "h" };
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * console.log(getPeftModel(base, new LoHaConfig(lastTwo)).getLayerStatus().map(({ name }) => name)); // of blocks 2 and 3
+ * ```
+ */
 export interface BlockwiseFields extends TargetedFields {
   /** Numbers of the blocks to adapt; null for all. Only with a list of targets. */
   layersToTransform: number | readonly number[] | null;
@@ -33,7 +67,18 @@ export interface BlockwiseFields extends TargetedFields {
   layersPattern: string | readonly string[] | null;
 }
 
-/** A configuration of one adapter. */
+/**
+ * A configuration of one adapter.
+ *
+ * @example
+ * ```ts
+ * import { BitFitConfig, LoraConfig } from "@peft/webgpu";
+ * import type { AdapterConfig } from "@peft/webgpu/peft";
+ *
+ * const biasesOf = ({ bias = "none" }: AdapterConfig) => bias; // which biases of the base train, whatever the method
+ * console.log(biasesOf(new LoraConfig({ bias: "lora_only" })), biasesOf(new LoraConfig())); // lora_only none
+ * ```
+ */
 export interface PeftConfig extends PeftConfigFields {
   /** Name of the method in files, such as "LORA". */
   readonly peftType: string;

@@ -15,7 +15,22 @@ import { formatOf, loadMethodIn, readConfig } from "../registry.ts";
 /** Name of the file with the configuration, in every format. */
 export const CONFIG_FILE = "adapter_config.json";
 
-/** Values of an adapter, by their keys on disk. */
+/**
+ * Values of an adapter, by their keys on disk.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@peft/webgpu";
+ * import type { AdapterValues, Tuner } from "@peft/webgpu/peft";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const tuner = getPeftModel(base, new LoraConfig({ r: 1, targetModules: ["c_attn"] })).base_model as Tuner<typeof base>;
+ * const values: AdapterValues = new Map([
+ *   ["base_model.model.transformer.h.0.attn.c_attn.lora_A.weight", { shape: [1, 128], data: new Float32Array(128) }],
+ * ]);
+ * console.log(tuner.loadValues("default", "zeros", values, { strict: false }).missingKeys.length); // 7
+ * ```
+ */
 export type AdapterValues = ReadonlyMap<
   string,
   { readonly shape: Shape; readonly data: Float32Array<ArrayBuffer> }

@@ -11,10 +11,36 @@ import { ADAPTER_HUB_FILE, PEFT_FILE } from "../methods/adapter_format.ts";
 /**
  * What an adapter is loaded from: a folder (a path, a URL, picked or dropped files, or one in memory), a hub id, or one GGUF
  * file (a path or URL that ends in .gguf, its bytes, or a Blob).
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig, memoryFolder, PeftModel } from "@peft/webgpu";
+ * import type { AdapterInput } from "@peft/webgpu/peft";
+ *
+ * const load = async (input: AdapterInput) => // a folder, a hub id, a URL, or a GGUF file
+ *   await PeftModel.fromPretrained(await AutoModelForCausalLM.fromPretrained("examples/demo/model"), input);
+ * const folder = memoryFolder(), base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * await getPeftModel(base, new LoraConfig({ r: 2, targetModules: ["attn.c_proj"] })).savePretrained(folder);
+ * console.log((await load(folder)).peftConfig.default.peftType); // LORA
+ * ```
  */
 export type AdapterInput = FolderInput | Uint8Array | ArrayBuffer | Blob;
 
-/** Options of loading an adapter. */
+/**
+ * Options of loading an adapter.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig, memoryFolder, PeftModel } from "@peft/webgpu";
+ * import type { LoadAdapterOptions } from "@peft/webgpu/peft";
+ *
+ * const folder = memoryFolder(), base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const first = getPeftModel(base, new LoraConfig({ r: 2, targetModules: ["attn.c_proj"] }));
+ * await first.savePretrained(folder);
+ * const options: LoadAdapterOptions = { isTrainable: true, localFilesOnly: true };
+ * (await PeftModel.fromPretrained(first.unload(), folder, options)).printTrainableParameters(); // goes on training
+ * ```
+ */
 export interface LoadAdapterOptions {
   /** Whether it trains; default false: frozen, in eval mode. */
   isTrainable?: boolean;
@@ -38,7 +64,21 @@ export interface LoadAdapterOptions {
 const FILES = ["adapter_config.json"];
 const OPTIONAL_FILES = [PEFT_FILE, ADAPTER_HUB_FILE];
 
-/** Options of saving adapters. */
+/**
+ * Options of saving adapters.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig, memoryFolder } from "@peft/webgpu";
+ * import type { SaveAdapterOptions } from "@peft/webgpu/peft";
+ *
+ * const folder = memoryFolder(), base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, new LoraConfig({ r: 2, targetModules: ["attn.c_proj"] }), "pirate");
+ * const options: SaveAdapterOptions = { selectedAdapters: ["pirate"], format: "gguf" }; // for llama.cpp's --lora
+ * await model.savePretrained(folder, options);
+ * console.log([...folder.files.keys()]);
+ * ```
+ */
 export interface SaveAdapterOptions {
   /** Only these; default all. */
   selectedAdapters?: readonly string[];

@@ -8,10 +8,33 @@ import type { PeftConfig as Config } from "../config/peft_config.ts";
 import { readAdapterConfig } from "./adapter_files.ts";
 import { adapterFolder, type LoadAdapterOptions } from "./adapter_folder.ts";
 
-/** A configuration of one adapter. */
+/**
+ * A configuration of one adapter.
+ *
+ * @example
+ * ```ts
+ * import { IA3Config, LoraConfig, PeftConfig } from "@peft/webgpu";
+ *
+ * const configs: PeftConfig[] = [new LoraConfig({ targetModules: ["c_attn"] }), new IA3Config()]; // of any method
+ * console.log(configs.map(({ peftType, targetModules }) => [peftType, targetModules ?? "the model's default"]));
+ * ```
+ */
 export type PeftConfig = Config;
 
-/** Reads configurations, with Hugging Face's name. */
+/**
+ * Reads configurations, with Hugging Face's name.
+ *
+ * @example
+ * ```ts
+ * import { memoryFolder, PeftConfig } from "@peft/webgpu";
+ * import type { PeftConfigReader } from "@peft/webgpu/peft";
+ *
+ * const reader: PeftConfigReader = PeftConfig;
+ * const json = new Blob([JSON.stringify({ peft_type: "LORA", r: 16, target_modules: ["c_attn"] })]);
+ * const config = await reader.fromPretrained(memoryFolder({ "adapter_config.json": json }));
+ * console.log(config.peftType, config.targetModules); // LORA [ "c_attn" ]
+ * ```
+ */
 export interface PeftConfigReader {
   /**
    * Reads `adapter_config.json` into the class of its method: a `LoraConfig`, an `IA3Config`, …

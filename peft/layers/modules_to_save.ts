@@ -8,7 +8,21 @@ import { Module, ModuleDict, type Parameter } from "../../nn/mod.ts";
 import type { AdapterState } from "../state/adapter_state.ts";
 import { partOfOptions } from "../state/by_sample.ts";
 
-/** A layer of one tensor in and one out, with options it understands. */
+/**
+ * A layer of one tensor in and one out, with options it understands.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@peft/webgpu";
+ * import { type Layer, ModulesToSaveWrapper } from "@peft/webgpu/peft";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * getPeftModel(base, new LoraConfig({ targetModules: ["c_attn"], modulesToSave: ["ln_f"] }));
+ * const wrapper = base.getSubmodule("transformer.ln_f") as ModulesToSaveWrapper;
+ * const copy: Layer = wrapper.modules_to_save.get("default")!; // trains in place of the base's own
+ * console.log([...copy.namedParameters()].map(([name]) => name)); // [ "weight", "bias" ]
+ * ```
+ */
 export type Layer = Module & {
   forward(x: Tensor, ...rest: unknown[]): Tensor;
   headWeight?(): Tensor | null;

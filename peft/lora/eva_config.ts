@@ -16,7 +16,18 @@ import {
 import { refuseConfig } from "../config/peft_config.ts";
 import { probability } from "../config/rules.ts";
 
-/** How EVA finds and shares out ranks. */
+/**
+ * How EVA finds and shares out ranks.
+ *
+ * @example
+ * ```ts
+ * import { LoraConfig } from "@peft/webgpu";
+ * import type { EvaConfig } from "@peft/webgpu/peft";
+ *
+ * const eva: Partial<EvaConfig> = { rho: 1, whiten: true }; // every layer keeps its rank
+ * console.log(new LoraConfig({ initLoraWeights: "eva", evaConfig: eva }).evaConfig!.rho); // 1
+ * ```
+ */
 export interface EvaConfig {
   /** No layer gets more than rho times its rank; at least 1, where no rank moves. Default 2. */
   rho: number;

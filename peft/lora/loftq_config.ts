@@ -15,7 +15,18 @@ import {
 } from "../../options/table.ts";
 import { refuseConfig } from "../config/peft_config.ts";
 
-/** How LoftQ quantises. */
+/**
+ * How LoftQ quantises.
+ *
+ * @example
+ * ```ts
+ * import { LoraConfig } from "@peft/webgpu";
+ * import type { LoftQConfig } from "@peft/webgpu/peft";
+ *
+ * const loftqConfig: LoftQConfig = { loftqBits: 8, loftqIter: 1 }; // int8 by rows instead of NF4
+ * console.log(new LoraConfig({ initLoraWeights: "loftq", loftqConfig }).toJSON().loftq_config);
+ * ```
+ */
 export interface LoftQConfig {
   /** Bits of a weight: 4 (NF4) or 8 (int8 by rows). Default 4. */
   loftqBits: 4 | 8;

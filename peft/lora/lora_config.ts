@@ -19,7 +19,18 @@ import { completeLoftQ, type LoftQConfig, loftQFromJSON, loftQToJSON } from "./l
 import { completeEva, type EvaConfig, evaFromJSON, evaToJSON } from "./eva_config.ts";
 import { LORA_IGNORED, LORA_UNSUPPORTED } from "./lora_file.ts";
 
-/** Ids of the input embedding, or of modules by the ends of their names. */
+/**
+ * Ids of the input embedding, or of modules by the ends of their names.
+ *
+ * @example
+ * ```ts
+ * import { LoraConfig } from "@peft/webgpu";
+ * import type { TokenIndices } from "@peft/webgpu/peft";
+ *
+ * const ofBoth: TokenIndices = { wte: [50257, 50258], wpe: [0] }; // new tokens, and the first position
+ * console.log(new LoraConfig({ r: 8, trainableTokenIndices: ofBoth }).trainableTokenIndices);
+ * ```
+ */
 export type TokenIndices = readonly number[] | Readonly<Record<string, readonly number[]>>;
 
 /**
@@ -35,6 +46,17 @@ export type TokenIndices = readonly number[] | Readonly<Record<string, readonly 
  * - "loftq": the weight becomes what NF4 (or int8) holds of it, for good, and A and B the best factors of what that lacks
  *   (Li et al. 2023, arXiv:2310.08659), see `loftqConfig`
  * - "eva": as true, until `initializeLoraEvaWeights` sets A from the data (Paischer et al. 2024, arXiv:2410.07170)
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@peft/webgpu";
+ * import type { LoraInit } from "@peft/webgpu/peft";
+ *
+ * const initLoraWeights: LoraInit = "pissa_niter_4"; // the largest singular values, by four iterations
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, new LoraConfig({ r: 4, initLoraWeights, targetModules: ["attn.c_proj"] }));
+ * console.log(model.activeAdapters);
+ * ```
  */
 export type LoraInit =
   | boolean
@@ -46,7 +68,22 @@ export type LoraInit =
   | "loftq"
   | "eva";
 
-/** Fields of a LoRA configuration. */
+/**
+ * Fields of a LoRA configuration.
+ *
+ * @example
+ * ```ts
+ * import { LoraConfig } from "@peft/webgpu";
+ * import type { LoraConfigFields } from "@peft/webgpu/peft";
+ *
+ * const fields: Partial<LoraConfigFields> = {
+ *   ...{ r: 8, targetModules: ["c_attn", "c_fc"], layersToTransform: [0, 1] },
+ *   rankPattern: { c_fc: 4 }, // half the rank there
+ *   loraBias: true,
+ * };
+ * console.log(new LoraConfig(fields).toJSON().rank_pattern); // { c_fc: 4 }
+ * ```
+ */
 export interface LoraConfigFields extends BlockwiseFields {
   /** Rank; default 8. */
   r: number;
@@ -83,7 +120,18 @@ export interface LoraConfigFields extends BlockwiseFields {
   fanInFanOut: boolean;
 }
 
-/** What a LoRA configuration is made of: any of its fields, and any of EVA's and LoftQ's options. */
+/**
+ * What a LoRA configuration is made of: any of its fields, and any of EVA's and LoftQ's options.
+ *
+ * @example
+ * ```ts
+ * import { LoraConfig } from "@peft/webgpu";
+ * import type { LoraConfigInput } from "@peft/webgpu/peft";
+ *
+ * const input: LoraConfigInput = { initLoraWeights: "loftq", loftqConfig: { loftqIter: 5 } }; // one of LoftQ's options
+ * console.log(new LoraConfig(input).loftqConfig); // { loftqBits: 4, loftqIter: 5 }: the other has its default
+ * ```
+ */
 export type LoraConfigInput = Partial<Omit<LoraConfigFields, "evaConfig" | "loftqConfig">> & {
   evaConfig?: Partial<EvaConfig> | null;
   loftqConfig?: Partial<LoftQConfig> | null;
@@ -222,5 +270,16 @@ export class LoraConfig extends MethodConfig<LoraConfigFields> {
   }
 }
 
-/** The fields are properties of the class. */
+/**
+ * The fields are properties of the class.
+ *
+ * @example
+ * ```ts
+ * import { LoraConfig } from "@peft/webgpu";
+ *
+ * const config: LoraConfig = LoraConfig.fromJSON({ r: 16, lora_alpha: 32, use_rslora: true, target_modules: ["c_attn"] });
+ * const scaling = config.loraAlpha / (config.useRslora ? Math.sqrt(config.r) : config.r);
+ * console.log(scaling); // 8
+ * ```
+ */
 export interface LoraConfig extends LoraConfigFields {}

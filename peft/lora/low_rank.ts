@@ -11,7 +11,20 @@ import type { LoraScaling } from "../state/lora_scaling.ts";
 import type { FactoredLayer } from "../state/low_rank_factors.ts";
 import type { DoraMagnitude } from "./dora.ts";
 
-/** A layer of the LoRA family. */
+/**
+ * A layer of the LoRA family.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@peft/webgpu";
+ * import type { LowRankLayer } from "@peft/webgpu/peft";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * getPeftModel(base, new LoraConfig({ r: 4, loraAlpha: 16, targetModules: ["wte"] })); // embeddings are of the family, too
+ * const layer = base.getSubmodule("transformer.wte") as LowRankLayer;
+ * console.log(layer.scaling.get("default"), layer.adapterState.active); // 4 [ "default" ]
+ * ```
+ */
 export interface LowRankLayer extends TunerLayer, FactoredLayer {
   /** Scaling of each adapter. */
   readonly scaling: LoraScaling;
@@ -19,7 +32,20 @@ export interface LowRankLayer extends TunerLayer, FactoredLayer {
   readonly adapterState: AdapterState;
 }
 
-/** A linear layer with LoRA adapters. Properties carry `peft`'s names. */
+/**
+ * A linear layer with LoRA adapters. Properties carry `peft`'s names.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@peft/webgpu";
+ * import type { LoraLayer } from "@peft/webgpu/peft";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * getPeftModel(base, new LoraConfig({ r: 4, targetModules: ["c_attn"] }));
+ * const { lora_A, lora_B } = base.getSubmodule("transformer.h.0.attn.c_attn") as LoraLayer;
+ * console.log(lora_A.get("default")!.weight.shape, lora_B.get("default")!.weight.shape); // [ 4, 128 ] [ 384, 4 ]
+ * ```
+ */
 export interface LoraLayer extends AdaptedLinear {
   /** Dropout of each adapter's input. */
   lora_dropout: ModuleDict;

@@ -15,10 +15,34 @@ import type { BlockwiseFields } from "../config/peft_config.ts";
 import { bias, probability, rank } from "../config/rules.ts";
 import { LORA_IGNORED, LORA_UNSUPPORTED } from "../lora/lora_file.ts";
 
-/** Which singular values of each layer are left, by `<path>.lora_E`. */
+/**
+ * Which singular values of each layer are left, by `<path>.lora_E`.
+ *
+ * @example
+ * ```ts
+ * import { AdaLoraConfig } from "@peft/webgpu";
+ * import type { RankPattern } from "@peft/webgpu/peft";
+ *
+ * const rankPattern: RankPattern = { "transformer.h.0.attn.c_attn.lora_E": [true, true, false, true] };
+ * const config = new AdaLoraConfig({ initR: 4, totalStep: 100, rankPattern });
+ * console.log(Object.values(config.rankPattern!).map((left) => left.filter(Boolean).length)); // [ 3 ]: ranks that are left
+ * ```
+ */
 export type RankPattern = Readonly<Record<string, readonly boolean[]>>;
 
-/** Fields of an AdaLoRA configuration. */
+/**
+ * Fields of an AdaLoRA configuration.
+ *
+ * @example
+ * ```ts
+ * import { AdaLoraConfig } from "@peft/webgpu";
+ * import type { AdaLoraConfigFields } from "@peft/webgpu/peft";
+ *
+ * const budget: Partial<AdaLoraConfigFields> = { initR: 12, targetR: 8, tinit: 100, tfinal: 300, deltaT: 10 };
+ * const config = new AdaLoraConfig({ ...budget, totalStep: 1000, targetModules: ["c_attn"] });
+ * console.log(config.totalStep! - config.tfinal - config.tinit); // 600 steps in which the ranks fall
+ * ```
+ */
 export interface AdaLoraConfigFields extends BlockwiseFields {
   /** Ranks left at the end, on average over the layers; default 8. */
   targetR: number;
@@ -152,5 +176,16 @@ export class AdaLoraConfig extends MethodConfig<AdaLoraConfigFields> {
   }
 }
 
-/** The fields are properties of the class. */
+/**
+ * The fields are properties of the class.
+ *
+ * @example
+ * ```ts
+ * import { AdaLoraConfig } from "@peft/webgpu";
+ *
+ * const saved = { init_r: 12, target_r: 4, total_step: 500, target_modules: ["c_attn"] }; // adapter_config.json
+ * const { initR, targetR, rankPattern }: AdaLoraConfig = AdaLoraConfig.fromJSON(saved);
+ * console.log(initR, targetR, rankPattern); // 12 4 null: nothing was cut yet
+ * ```
+ */
 export interface AdaLoraConfig extends AdaLoraConfigFields {}

@@ -15,7 +15,18 @@ import {
 import type { PeftConfigFields } from "../config/peft_config.ts";
 import { LoraConfig } from "../lora/lora_config.ts";
 
-/** Fields of a BitFit configuration. */
+/**
+ * Fields of a BitFit configuration.
+ *
+ * @example
+ * ```ts
+ * import { BitFitConfig } from "@peft/webgpu";
+ * import type { BitFitConfigFields } from "@peft/webgpu/peft";
+ *
+ * const fields: Partial<BitFitConfigFields> = { carrier: "transformer.h.0.attn.c_attn", baseModelNameOrPath: "gpt2" };
+ * console.log(new BitFitConfig(fields).toJSON().bias); // all: Python loads it as a LoRA whose biases train
+ * ```
+ */
 export interface BitFitConfigFields extends PeftConfigFields {
   /** Modules trained and saved whole; default null. */
   modulesToSave: readonly string[] | null;
@@ -80,5 +91,15 @@ export class BitFitConfig extends MethodConfig<BitFitConfigFields> {
   }
 }
 
-/** The fields are properties of the class. */
+/**
+ * The fields are properties of the class.
+ *
+ * @example
+ * ```ts
+ * import { BitFitConfig } from "@peft/webgpu";
+ *
+ * const config: BitFitConfig = new BitFitConfig({ modulesToSave: ["ln_f"] }); // biases, and the last norm whole
+ * console.log(config.modulesToSave, config.carrier); // [ "ln_f" ] null
+ * ```
+ */
 export interface BitFitConfig extends BitFitConfigFields {}

@@ -14,7 +14,18 @@ import {
 import type { BlockwiseFields } from "../config/peft_config.ts";
 import { bias, probability } from "../config/rules.ts";
 
-/** Fields of a BOFT configuration. */
+/**
+ * Fields of a BOFT configuration.
+ *
+ * @example
+ * ```ts
+ * import { BOFTConfig } from "@peft/webgpu";
+ * import type { BOFTConfigFields } from "@peft/webgpu/peft";
+ *
+ * const byNumber: Partial<BOFTConfigFields> = { boftBlockNum: 16, boftBlockSize: 0, boftDropout: 0.1, bias: "boft_only" };
+ * console.log(new BOFTConfig({ ...byNumber, targetModules: ["c_attn"] }).boftBlockNum); // 16
+ * ```
+ */
 export interface BOFTConfigFields extends BlockwiseFields {
   /** Size of a block; default 4. One of this and `boftBlockNum` is 0. */
   boftBlockSize: number;
@@ -86,5 +97,15 @@ export class BOFTConfig extends MethodConfig<BOFTConfigFields> {
   }
 }
 
-/** The fields are properties of the class. */
+/**
+ * The fields are properties of the class.
+ *
+ * @example
+ * ```ts
+ * import { BOFTConfig } from "@peft/webgpu";
+ *
+ * const config: BOFTConfig = BOFTConfig.fromJSON({ boft_block_size: 8, boft_n_butterfly_factor: 2 });
+ * console.log(config.boftBlockSize, config.boftNButterflyFactor, config.boftBlockNum); // 8 2 0
+ * ```
+ */
 export interface BOFTConfig extends BOFTConfigFields {}

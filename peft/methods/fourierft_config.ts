@@ -14,7 +14,18 @@ import {
 import type { BlockwiseFields } from "../config/peft_config.ts";
 import { bias, rank, rankTable } from "../config/rules.ts";
 
-/** Fields of a FourierFT configuration. */
+/**
+ * Fields of a FourierFT configuration.
+ *
+ * @example
+ * ```ts
+ * import { FourierFTConfig } from "@peft/webgpu";
+ * import type { FourierFTConfigFields } from "@peft/webgpu/peft";
+ *
+ * const fields: Partial<FourierFTConfigFields> = { nFrequency: 1000, nFrequencyPattern: { c_proj: 500 }, scaling: 100 };
+ * console.log(new FourierFTConfig({ ...fields, targetModules: ["c_attn", "c_proj"] }).nFrequencyPattern); // { c_proj: 500 }
+ * ```
+ */
 export interface FourierFTConfigFields extends BlockwiseFields {
   /** Trained entries of each layer's spectrum; default 1000. */
   nFrequency: number;
@@ -71,5 +82,15 @@ export class FourierFTConfig extends MethodConfig<FourierFTConfigFields> {
   }
 }
 
-/** The fields are properties of the class. */
+/**
+ * The fields are properties of the class.
+ *
+ * @example
+ * ```ts
+ * import { FourierFTConfig } from "@peft/webgpu";
+ *
+ * const config: FourierFTConfig = FourierFTConfig.fromJSON({ n_frequency: 3000, random_loc_seed: 1 });
+ * console.log(config.nFrequency, config.scaling); // 3000 150
+ * ```
+ */
 export interface FourierFTConfig extends FourierFTConfigFields {}

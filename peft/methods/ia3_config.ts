@@ -9,7 +9,19 @@ import { COMMON_OPTIONS, MethodConfig, type MethodTable, TARGET_OPTIONS } from "
 import type { TargetedFields } from "../config/peft_config.ts";
 import { names } from "../config/rules.ts";
 
-/** Fields of an (IA)^3 configuration. */
+/**
+ * Fields of an (IA)^3 configuration.
+ *
+ * @example
+ * ```ts
+ * import { IA3Config } from "@peft/webgpu";
+ * import type { IA3ConfigFields } from "@peft/webgpu/peft";
+ *
+ * const fields: Partial<IA3ConfigFields> = { targetModules: ["k_proj", "v_proj", "down_proj"] }; // Llama's
+ * const config = new IA3Config({ ...fields, feedforwardModules: ["down_proj"] }); // here the inputs are scaled
+ * console.log(config.toJSON().feedforward_modules); // [ "down_proj" ]
+ * ```
+ */
 export interface IA3ConfigFields extends TargetedFields {
   /** Those of them whose inputs are scaled; null: with default targets the last projection of the MLP, else none. */
   feedforwardModules: readonly string[] | string | null;
@@ -60,5 +72,16 @@ export class IA3Config extends MethodConfig<IA3ConfigFields> {
   }
 }
 
-/** The fields are properties of the class. */
+/**
+ * The fields are properties of the class.
+ *
+ * @example
+ * ```ts
+ * import { IA3Config } from "@peft/webgpu";
+ *
+ * const saved = { target_modules: ["c_attn", "mlp.c_proj"], feedforward_modules: ["mlp.c_proj"] };
+ * const config: IA3Config = IA3Config.fromJSON(saved);
+ * console.log(config.feedforwardModules, config.initIa3Weights); // [ "mlp.c_proj" ] true
+ * ```
+ */
 export interface IA3Config extends IA3ConfigFields {}

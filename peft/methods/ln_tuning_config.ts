@@ -6,7 +6,18 @@
 import { MethodConfig, type MethodTable, TARGET_OPTIONS } from "../config/method_config.ts";
 import type { TargetedFields } from "../config/peft_config.ts";
 
-/** Fields of an LN tuning configuration; without targets, the norms that `peft` takes in the model type train. */
+/**
+ * Fields of an LN tuning configuration; without targets, the norms that `peft` takes in the model type train.
+ *
+ * @example
+ * ```ts
+ * import { LNTuningConfig } from "@peft/webgpu";
+ * import type { LNTuningConfigFields } from "@peft/webgpu/peft";
+ *
+ * const lastNormOnly: Partial<LNTuningConfigFields> = { targetModules: ["ln_f"] };
+ * console.log(new LNTuningConfig(lastNormOnly).toJSON().peft_type); // LN_TUNING
+ * ```
+ */
 export interface LNTuningConfigFields extends TargetedFields {}
 
 const TABLE: MethodTable<LNTuningConfigFields> = {
@@ -38,5 +49,15 @@ export class LNTuningConfig extends MethodConfig<LNTuningConfigFields> {
   }
 }
 
-/** The fields are properties of the class. */
+/**
+ * The fields are properties of the class.
+ *
+ * @example
+ * ```ts
+ * import { LNTuningConfig } from "@peft/webgpu";
+ *
+ * const config: LNTuningConfig = new LNTuningConfig({ targetModules: ["ln_1", "ln_2"] });
+ * console.log(config.targetModules, config.modulesToSave); // [ "ln_1", "ln_2" ] null
+ * ```
+ */
 export interface LNTuningConfig extends LNTuningConfigFields {}

@@ -8,10 +8,32 @@ import { option } from "../../options/table.ts";
 import { MethodConfig, type MethodTable } from "../config/method_config.ts";
 import { LYCORIS_OPTIONS, type LycorisFields } from "./lycoris.ts";
 
-/** Initial values: w1 zero (true), everything uniform (false, for tests), or w2 zero ("lycoris"). */
+/**
+ * Initial values: w1 zero (true), everything uniform (false, for tests), or w2 zero ("lycoris").
+ *
+ * @example
+ * ```ts
+ * import { LoKrConfig } from "@peft/webgpu";
+ * import type { LoKrInit } from "@peft/webgpu/peft";
+ *
+ * const starts: LoKrInit[] = [true, "lycoris"]; // w1 zero, or w2 zero: the model starts unchanged
+ * console.log(starts.map((initWeights) => new LoKrConfig({ initWeights }).toJSON().init_weights)); // [ true, "lycoris" ]
+ * ```
+ */
 export type LoKrInit = boolean | "lycoris";
 
-/** Fields of a LoKr configuration. */
+/**
+ * Fields of a LoKr configuration.
+ *
+ * @example
+ * ```ts
+ * import { LoKrConfig } from "@peft/webgpu";
+ * import type { LoKrConfigFields } from "@peft/webgpu/peft";
+ *
+ * const fields: Partial<LoKrConfigFields> = { r: 8, decomposeFactor: 8, initWeights: "lycoris" };
+ * console.log(new LoKrConfig({ ...fields, targetModules: ["c_attn"] }).initWeights); // lycoris
+ * ```
+ */
 export interface LoKrConfigFields extends LycorisFields {
   /** Whether w1 may be of low rank too; default false. */
   decomposeBoth: boolean;
@@ -64,5 +86,15 @@ export class LoKrConfig extends MethodConfig<LoKrConfigFields> {
   }
 }
 
-/** The fields are properties of the class. */
+/**
+ * The fields are properties of the class.
+ *
+ * @example
+ * ```ts
+ * import { LoKrConfig } from "@peft/webgpu";
+ *
+ * const config: LoKrConfig = LoKrConfig.fromJSON({ r: 8, decompose_factor: 16, decompose_both: true });
+ * console.log(config.decomposeFactor, config.decomposeBoth); // 16 true
+ * ```
+ */
 export interface LoKrConfig extends LoKrConfigFields {}

@@ -9,7 +9,18 @@ import { BLOCKWISE_OPTIONS, COMMON_OPTIONS } from "../config/method_config.ts";
 import type { BlockwiseFields } from "../config/peft_config.ts";
 import { alphaTable, probability, rank, rankTable } from "../config/rules.ts";
 
-/** Fields of LoHa and LoKr. */
+/**
+ * Fields of LoHa and LoKr.
+ *
+ * @example
+ * ```ts
+ * import { LoHaConfig, LoKrConfig } from "@peft/webgpu";
+ * import type { LycorisFields } from "@peft/webgpu/peft";
+ *
+ * const both: Partial<LycorisFields> = { r: 8, rankPattern: { c_proj: 2 }, targetModules: ["c_attn", "c_proj"] };
+ * console.log([new LoHaConfig(both), new LoKrConfig(both)].map(({ peftType, rankPattern }) => [peftType, rankPattern]));
+ * ```
+ */
 export interface LycorisFields extends BlockwiseFields {
   /** Rank; default 8. */
   r: number;

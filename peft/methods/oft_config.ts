@@ -15,7 +15,18 @@ import {
 import { type BlockwiseFields, refuseConfig } from "../config/peft_config.ts";
 import { bias, probability } from "../config/rules.ts";
 
-/** Fields of an OFT configuration. */
+/**
+ * Fields of an OFT configuration.
+ *
+ * @example
+ * ```ts
+ * import { OFTConfig } from "@peft/webgpu";
+ * import type { OFTConfigFields } from "@peft/webgpu/peft";
+ *
+ * const constrained: Partial<OFTConfigFields> = { coft: true, eps: 1e-4, blockShare: true };
+ * console.log(new OFTConfig({ ...constrained, targetModules: ["c_attn"] }).toJSON().coft); // true
+ * ```
+ */
 export interface OFTConfigFields extends BlockwiseFields {
   /** Number of blocks; default 0: by `oftBlockSize`. One of the two is 0. */
   r: number;
@@ -109,5 +120,15 @@ export class OFTConfig extends MethodConfig<OFTConfigFields> {
   }
 }
 
-/** The fields are properties of the class. */
+/**
+ * The fields are properties of the class.
+ *
+ * @example
+ * ```ts
+ * import { OFTConfig } from "@peft/webgpu";
+ *
+ * const config: OFTConfig = OFTConfig.fromJSON({ r: 0, oft_block_size: 16, use_cayley_neumann: false });
+ * console.log(config.oftBlockSize, config.useCayleyNeumann, config.coft); // 16 false false
+ * ```
+ */
 export interface OFTConfig extends OFTConfigFields {}

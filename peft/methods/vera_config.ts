@@ -14,7 +14,18 @@ import {
 import type { BlockwiseFields } from "../config/peft_config.ts";
 import { bias, probability, rank } from "../config/rules.ts";
 
-/** Fields of a VeRA configuration; `peft` has no exclude_modules here. */
+/**
+ * Fields of a VeRA configuration; `peft` has no exclude_modules here.
+ *
+ * @example
+ * ```ts
+ * import { VeraConfig } from "@peft/webgpu";
+ * import type { VeraConfigFields } from "@peft/webgpu/peft";
+ *
+ * const fields: Partial<VeraConfigFields> = { r: 128, dInitial: 0.01, veraDropout: 0.05, layersToTransform: [10, 11] };
+ * console.log(new VeraConfig({ ...fields, targetModules: ["c_attn"] }).dInitial); // 0.01
+ * ```
+ */
 export interface VeraConfigFields extends Omit<BlockwiseFields, "excludeModules"> {
   /** Rank; default 256. */
   r: number;
@@ -76,5 +87,15 @@ export class VeraConfig extends MethodConfig<VeraConfigFields> {
   }
 }
 
-/** The fields are properties of the class. */
+/**
+ * The fields are properties of the class.
+ *
+ * @example
+ * ```ts
+ * import { VeraConfig } from "@peft/webgpu";
+ *
+ * const config: VeraConfig = VeraConfig.fromJSON({ r: 64, projection_prng_key: 7, save_projection: false });
+ * console.log(config.r, config.projectionPrngKey, config.saveProjection); // 64 7 false: A and B follow from the seed
+ * ```
+ */
 export interface VeraConfig extends VeraConfigFields {}

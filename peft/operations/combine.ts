@@ -12,10 +12,32 @@
 
 import type { HostRandom } from "../../autograd/mod.ts";
 
-/** Name of a rule. */
+/**
+ * Name of a rule.
+ *
+ * @example
+ * ```ts
+ * import type { CombineRule, WeightedAdapterOptions } from "@peft/webgpu/peft";
+ *
+ * const rules: CombineRule[] = ["ties", "dare_ties", "magnitude_prune"]; // all of them need a density
+ * const trials: WeightedAdapterOptions[] = rules.map((combinationType) => ({ combinationType, density: 0.5 }));
+ * console.log(trials.length); // 3, each for addWeightedAdapter()
+ * ```
+ */
 export type CombineRule = "linear" | "ties" | "dare_linear" | "dare_ties" | "magnitude_prune";
 
-/** How the sign of an element is elected. */
+/**
+ * How the sign of an element is elected.
+ *
+ * @example
+ * ```ts
+ * import type { MajoritySignMethod, WeightedAdapterOptions } from "@peft/webgpu/peft";
+ *
+ * const majoritySignMethod: MajoritySignMethod = "frequency"; // adapters vote, whatever the size of their numbers
+ * const options: WeightedAdapterOptions = { combinationType: "ties", density: 0.3, majoritySignMethod };
+ * console.log(options.majoritySignMethod);
+ * ```
+ */
 export type MajoritySignMethod = "total" | "frequency";
 
 /** What the rules need besides tensors and weights. */

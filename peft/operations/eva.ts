@@ -38,7 +38,20 @@ import { inEvalMode, type Module } from "../../nn/mod.ts";
 /** Subspace iterations for the components: on a covariance each counts twice. */
 const ITERATIONS = 8;
 
-/** A batch of token ids. */
+/**
+ * A batch of token ids.
+ *
+ * @example
+ * ```ts
+ * import type { EvaBatch } from "@peft/webgpu/peft";
+ *
+ * const batches: EvaBatch[] = [
+ *   { inputIds: [[5, 6, 7], [8, 9, 0]], attentionMask: [[1, 1, 1], [1, 1, 0]] },
+ *   { inputIds: [[5, 6, 7, 8]], labels: [[-100, -100, 7, 8]] }, // the answer alone counts
+ * ];
+ * console.log(batches.length); // initializeLoraEvaWeights(peftModel, batches) takes them, or a DataLoader
+ * ```
+ */
 export interface EvaBatch {
   /** [B, T] */
   readonly inputIds: readonly (readonly number[])[];
@@ -204,9 +217,15 @@ function shareRanks(
  * Sets A of a fresh `initLoraWeights: "eva"` adapter to the components of its layers' inputs, and gives each layer its
  * rank; layers with none leave the adapter. Call it before training; B is zero, so that the model computes the same.
  *
- * ```ts ignore
- * const peftModel = getPeftModel(model, new LoraConfig({ initLoraWeights: "eva", evaConfig: { rho: 2 } }));
- * await initializeLoraEvaWeights(peftModel, batches);
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, initializeLoraEvaWeights, LoraConfig } from "@peft/webgpu";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const config = new LoraConfig({ r: 2, initLoraWeights: "eva", targetModules: ["h.1.attn.c_proj", "h.3.attn.c_proj"] });
+ * const peftModel = getPeftModel(base, config);
+ * await initializeLoraEvaWeights(peftModel, [{ inputIds: [[1, 2, 3, 4, 5, 6, 7, 8]] }]); // in earnest, hundreds of rows
+ * console.log((peftModel.peftConfig.default as LoraConfig).rankPattern); // the ranks that layers have got
  * ```
  * @param batches a few hundred sequences of the data to train on
  * @throws {TypeError} if the adapter is no LoRA that asks for EVA   @throws {RangeError} if the batches hold fewer

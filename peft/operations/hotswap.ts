@@ -23,7 +23,21 @@ const ACTION = "Cannot hot-swap the adapter";
 /** Fields that change what an adapter computes besides its tensors and its scaling. */
 const SAME_FIELDS = ["useRslora", "loraDropout", "alphaPattern", "useDora", "trainableTokenIndices"] as const;
 
-/** Where and how files are downloaded. */
+/**
+ * Where and how files are downloaded.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, hotswapAdapter, LoraConfig, memoryFolder } from "@peft/webgpu";
+ * import type { HotswapOptions } from "@peft/webgpu/peft";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model"), folder = memoryFolder();
+ * const model = getPeftModel(base, new LoraConfig({ r: 2, targetModules: ["attn.c_proj"] }));
+ * await model.savePretrained(folder);
+ * const options: HotswapOptions = { revision: "main", localFilesOnly: true }; // matter for ids of the hub
+ * await hotswapAdapter(model, folder, "default", options);
+ * ```
+ */
 export type HotswapOptions = Pick<LoadAdapterOptions, "revision" | "cacheDir" | "localFilesOnly">;
 
 /**

@@ -19,9 +19,13 @@ import { deleteFrom, setActive, setGradients } from "./switch_adapters.ts";
  * Its keys on disk have no `base_model.model.` in front; `setPeftModelStateDict` takes both forms. Further calls add
  * further adapters.
  *
- * ```ts ignore
- * injectAdapterInModel(new LoraConfig({ targetModules: ["c_attn"] }), model);
- * await setPeftModelStateDict(model, stateDict);
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, injectAdapterInModel, LoraConfig } from "@peft/webgpu";
+ *
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * injectAdapterInModel(new LoraConfig({ targetModules: ["c_attn"] }), model); // the model itself, without a PeftModel
+ * console.log([...model.namedParameters()].filter(([, { requiresGrad }]) => requiresGrad).length); // 8: A and B of 4 layers
  * ```
  * @throws {TypeError} if the configuration's targets match nothing, or a `PeftModel` holds the model
  * @throws {RangeError} for virtual tokens, a name that is taken, or a second method

@@ -24,7 +24,20 @@ import { type LowRankLayer, lowRankLayers } from "../lora/low_rank.ts";
 import { fromSingularValues } from "../lora/named_starts.ts";
 import { tunerOf } from "../adapters/find_adapters.ts";
 
-/** Options of `replaceLoraWeightsLoftq`. */
+/**
+ * Options of `replaceLoraWeightsLoftq`.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig, replaceLoraWeightsLoftq } from "@peft/webgpu";
+ * import type { ReplaceLoftQOptions } from "@peft/webgpu/peft";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model", { quantization: "nf4" });
+ * const model = getPeftModel(base, new LoraConfig({ r: 4, targetModules: ["h.0.attn.c_proj", "h.1.attn.c_proj"] }));
+ * const options: ReplaceLoftQOptions = { callback: (_, path) => path.includes(".h.0.") }; // or whether the loss falls
+ * console.log(await replaceLoraWeightsLoftq(model, "examples/demo/model", options)); // [ "transformer.h.0.attn.c_proj" ]
+ * ```
+ */
 export interface ReplaceLoftQOptions<M extends Module = Module> {
   /** The adapter; default "default". */
   adapterName?: string;
@@ -78,10 +91,13 @@ function fit(
  * B A becomes the best approximation of what the base lost. The whole weights are read from the folder that the base was
  * loaded from, one at a time.
  *
- * ```ts ignore
- * const base = await AutoModelForCausalLM.fromPretrained("my/model", { quantization: "nf4" });
- * const model = getPeftModel(base, new LoraConfig({ r: 16, loraAlpha: 16, targetModules: "all-linear" }));
- * await replaceLoraWeightsLoftq(model, "my/model");
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig, replaceLoraWeightsLoftq } from "@peft/webgpu";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model", { quantization: "nf4" });
+ * const model = getPeftModel(base, new LoraConfig({ r: 4, loraAlpha: 4, targetModules: ["h.0.attn.c_proj"] }));
+ * console.log(await replaceLoraWeightsLoftq(model, "examples/demo/model")); // [ "transformer.h.0.attn.c_proj" ]
  * ```
  * @param folder with `model.safetensors`, or shards with their index
  * @returns paths of the layers whose factors were replaced and stayed

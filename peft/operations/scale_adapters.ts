@@ -29,8 +29,14 @@ export function setScale(model: Module, adapterName: string, factor: number): vo
  * afterwards, even if it throws. Where calls overlap, their factors multiply, as those of nested ones do; a generation
  * keeps those it began with. With a multiplier in [0, 1] this is WiSE-FT (Wortsman et al. 2021, arXiv:2109.01903).
  *
- * ```ts ignore
- * const logits = rescaleAdapterScale(peftModel, 0.5, () => peftModel.forward(inputs).logits);
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig, rescaleAdapterScale } from "@peft/webgpu";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const peftModel = getPeftModel(base, new LoraConfig({ targetModules: ["c_attn"] })).eval();
+ * const logits = rescaleAdapterScale(peftModel, 0.5, () => peftModel.forward({ inputIds: [[1, 2]] }).logits);
+ * console.log(logits.shape); // [ 1, 2, 768 ], halfway between the base and the adapter
  * ```
  * @throws {TypeError} if the multiplier is no number   @throws {RangeError} if the model has no LoRA layer
  */

@@ -9,7 +9,21 @@ import { hostOf } from "../adapters/find_adapters.ts";
 import type { LoadedKeys } from "../adapters/model_adapters.ts";
 import type { LoadAdapterOptions } from "../files/adapter_folder.ts";
 
-/** Options of `setPeftModelStateDict`. */
+/**
+ * Options of `setPeftModelStateDict`.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig, setPeftModelStateDict, Tensor } from "@peft/webgpu";
+ * import type { SetStateDictOptions } from "@peft/webgpu/peft";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, new LoraConfig({ r: 2, targetModules: ["c_attn"] }), "pirate");
+ * const key = "base_model.model.transformer.h.0.attn.c_attn.lora_A.weight";
+ * const options: SetStateDictOptions = { adapterName: "pirate", strict: false }; // the other keys may be missing
+ * await setPeftModelStateDict(model, { [key]: Tensor.from(new Float32Array(256), { shape: [2, 128] }) }, options);
+ * ```
+ */
 export interface SetStateDictOptions extends Pick<LoadAdapterOptions, "strict" | "ignoreMismatchedSizes"> {
   /** Adapter that takes the values; default "default". */
   adapterName?: string;

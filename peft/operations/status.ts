@@ -10,10 +10,37 @@ import type { ModulesToSaveWrapper } from "../layers/modules_to_save.ts";
 import type { TunerLayer } from "../layers/tuner_layer.ts";
 import { methodOf } from "../registry.ts";
 
-/** Whether parameters train: all, none, or some of them. */
+/**
+ * Whether parameters train: all, none, or some of them.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@peft/webgpu";
+ * import type { TrainingStatus } from "@peft/webgpu/peft";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, new LoraConfig({ targetModules: ["c_attn"] }));
+ * model.setRequiresGrad("default", false);
+ * const status: TrainingStatus = model.getModelStatus().requiresGrad.default;
+ * console.log(status); // false; "irregular" if some of its parameters trained
+ * ```
+ */
 export type TrainingStatus = boolean | "irregular";
 
-/** State of one layer with adapters. */
+/**
+ * State of one layer with adapters.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@peft/webgpu";
+ * import type { TunerLayerStatus } from "@peft/webgpu/peft";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, new LoraConfig({ targetModules: ["c_attn"] }));
+ * const [layer]: TunerLayerStatus[] = model.getLayerStatus();
+ * console.log(layer.name, layer.moduleType, layer.requiresGrad.default); // model.transformer.h.0.attn.c_attn lora.Linear true
+ * ```
+ */
 export interface TunerLayerStatus {
   /** Path of the layer, such as `model.transformer.h.0.attn.c_attn`. */
   name: string;
@@ -35,7 +62,20 @@ export interface TunerLayerStatus {
   quantizationBackend: string | null;
 }
 
-/** State of a model with adapters. */
+/**
+ * State of a model with adapters.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@peft/webgpu";
+ * import type { TunerModelStatus } from "@peft/webgpu/peft";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, new LoraConfig({ r: 4, targetModules: ["c_attn"] }));
+ * const status: TunerModelStatus = model.getModelStatus();
+ * console.log(status.adapterModelType, status.numAdapterLayers, status.trainableParams); // LoraModel 4 8192
+ * ```
+ */
 export interface TunerModelStatus {
   /** Class of the base model. */
   baseModelType: string;

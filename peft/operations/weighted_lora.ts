@@ -23,10 +23,39 @@ import { quoteAll } from "../targets/names.ts";
 import { type CombineOptions, type CombineRule, combineTensors, type MajoritySignMethod } from "./combine.ts";
 import { unionTargets } from "./union_targets.ts";
 
-/** How adapters become one. */
+/**
+ * How adapters become one.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@peft/webgpu";
+ * import type { CombinationType } from "@peft/webgpu/peft";
+ *
+ * const config = new LoraConfig({ r: 4, targetModules: ["c_attn"] }), combinationType: CombinationType = "cat";
+ * const model = getPeftModel(await AutoModelForCausalLM.fromPretrained("examples/demo/model"), config, "pirate");
+ * model.addAdapter("poet", config);
+ * await model.addWeightedAdapter(["pirate", "poet"], [0.7, 0.3], "both", { combinationType }); // exact, of rank 8
+ * model.setAdapter("both");
+ * ```
+ */
 export type CombinationType = "cat" | "svd" | CombineRule | `${Exclude<CombineRule, "linear">}_svd`;
 
-/** Options of `addWeightedAdapter` for LoRA. */
+/**
+ * Options of `addWeightedAdapter` for LoRA.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@peft/webgpu";
+ * import type { WeightedAdapterOptions } from "@peft/webgpu/peft";
+ *
+ * const config = new LoraConfig({ r: 4, targetModules: ["c_attn"] });
+ * const model = getPeftModel(await AutoModelForCausalLM.fromPretrained("examples/demo/model"), config, "pirate");
+ * model.addAdapter("poet", config);
+ * const options: WeightedAdapterOptions = { combinationType: "dare_linear", density: 0.5, seed: 1 };
+ * await model.addWeightedAdapter(["pirate", "poet"], [1, 1], "both", options);
+ * console.log(Object.keys(model.peftConfig)); // [ "pirate", "poet", "both" ]
+ * ```
+ */
 export interface WeightedAdapterOptions {
   /** Default "svd". With a single adapter always "linear", which is exact then. */
   combinationType?: CombinationType;

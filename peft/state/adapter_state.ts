@@ -9,10 +9,37 @@ import type { Module } from "../../nn/mod.ts";
 import { bySample } from "./by_sample.ts";
 import type { FactoredLayer } from "./low_rank_factors.ts";
 
-/** Cuts a group's rows out of a tensor as long as the batch. */
+/**
+ * Cuts a group's rows out of a tensor as long as the batch.
+ *
+ * @example
+ * ```ts
+ * import { initDevice, Tensor } from "@peft/webgpu";
+ * import { AdapterState, type PartOf } from "@peft/webgpu/peft";
+ * import { scale } from "@peft/webgpu/tensor";
+ *
+ * const state = new AdapterState(), x = Tensor.from([[1], [2]], { device: await initDevice() });
+ * state.mixed = { names: ["pirate", "__base__"], stackOf: () => null };
+ * const run = (acting: readonly string[], part: PartOf) => scale(part(x), acting.length > 0 ? 10 : 1);
+ * console.log(await state.forRows(x, (name) => name === "pirate", run).data()); // [10, 2]
+ * ```
+ */
 export type PartOf = (tensor: Tensor) => Tensor;
 
-/** A batch whose rows have adapters of their own. */
+/**
+ * A batch whose rows have adapters of their own.
+ *
+ * @example
+ * ```ts
+ * import { AdapterState, type RowAdapters } from "@peft/webgpu/peft";
+ *
+ * const rows: RowAdapters = { names: ["pirate", "__base__"], stackOf: () => null }; // MixedBatch is one with factors
+ * const state = new AdapterState();
+ * state.active = ["pirate"];
+ * state.mixed = rows;
+ * console.log(state.acting(() => true), state.rows?.names); // [] of the whole batch; each row has its own
+ * ```
+ */
 export interface RowAdapters {
   /** Adapter of each row, or "__base__" for none. */
   readonly names: readonly string[];
@@ -20,7 +47,20 @@ export interface RowAdapters {
   stackOf(layer: FactoredLayer): StackedLora | null;
 }
 
-/** Scalings that are multiplied for as long as a function runs. */
+/**
+ * Scalings that are multiplied for as long as a function runs.
+ *
+ * @example
+ * ```ts
+ * import { AdapterState, LoraScaling, type Rescale } from "@peft/webgpu/peft";
+ *
+ * const state = new AdapterState(), scaling = new LoraScaling(state);
+ * scaling.start("pirate", 2);
+ * const half: Rescale = { factor: 0.5, scalings: new Set([scaling]), layers: "h.0.attn.c_attn" };
+ * state.rescales = [half]; // as rescaleAdapterScale() does while its function runs
+ * console.log(scaling.get("pirate")); // 1
+ * ```
+ */
 export interface Rescale {
   /** What they are multiplied by. */
   readonly factor: number;
@@ -30,7 +70,20 @@ export interface Rescale {
   readonly layers: string;
 }
 
-/** What decides which adapters act in a forward, at one moment: a call keeps it from start to end. */
+/**
+ * What decides which adapters act in a forward, at one moment: a call keeps it from start to end.
+ *
+ * @example
+ * ```ts
+ * import { type AdapterCall, AdapterState } from "@peft/webgpu/peft";
+ *
+ * const state = new AdapterState();
+ * state.active = ["pirate"];
+ * const call: AdapterCall = state.call; // what a generation keeps from its start
+ * state.active = ["poet"];
+ * console.log(state.during(call, () => state.active), state.active); // [ "pirate" ] [ "poet" ]
+ * ```
+ */
 export interface AdapterCall {
   /** Names of the adapters that act, in order. */
   readonly active: readonly string[];

@@ -6,7 +6,21 @@
 import { concat, type Tensor } from "../../autograd/mod.ts";
 import type { Parameter } from "../../nn/mod.ts";
 
-/** The initial factors of an adapter, subtracted from the weight so that the layer starts unchanged: -s (B0 A0)^T. */
+/**
+ * The initial factors of an adapter, subtracted from the weight so that the layer starts unchanged: -s (B0 A0)^T.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@peft/webgpu";
+ * import type { LoraLayer, LoraOffset } from "@peft/webgpu/peft";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * getPeftModel(base, new LoraConfig({ r: 4, initLoraWeights: "olora", targetModules: ["attn.c_proj"] }));
+ * const layer = base.getSubmodule("transformer.h.0.attn.c_proj") as LoraLayer;
+ * const offset: LoraOffset | undefined = layer.lowRank("default")!.offset; // taken off the base at the start
+ * console.log(offset?.A.shape, offset?.B.shape); // [ 4, 128 ] [ 128, 4 ]
+ * ```
+ */
 export interface LoraOffset {
   /** A0, [r, in] */
   readonly A: Tensor;
@@ -14,7 +28,22 @@ export interface LoraOffset {
   readonly B: Tensor;
 }
 
-/** The factors of one adapter: its change of the weight, seen as [out, in], is scaling * B A. */
+/**
+ * The factors of one adapter: its change of the weight, seen as [out, in], is scaling * B A.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@peft/webgpu";
+ * import type { LoraLayer, LowRankFactors } from "@peft/webgpu/peft";
+ * import { matmul } from "@peft/webgpu/tensor";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * getPeftModel(base, new LoraConfig({ r: 4, targetModules: ["c_attn"] }));
+ * const layer = base.getSubmodule("transformer.h.0.attn.c_attn") as LoraLayer;
+ * const { A, B }: LowRankFactors = layer.lowRank("default")!;
+ * console.log(matmul(B, A).shape); // [ 384, 128 ]: the change of the weight, before scaling
+ * ```
+ */
 export interface LowRankFactors {
   /** [r, in] */
   readonly A: Parameter;
@@ -35,7 +64,20 @@ export function wholeFactors(
   return offset ? { A: concat([A, offset.A], 0), B: concat([B, offset.B], 1) } : { A, B };
 }
 
-/** A layer whose adapters may be of the LoRA family. */
+/**
+ * A layer whose adapters may be of the LoRA family.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@peft/webgpu";
+ * import type { FactoredLayer, LoraLayer } from "@peft/webgpu/peft";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * getPeftModel(base, new LoraConfig({ r: 4, loraAlpha: 8, targetModules: ["c_attn"] }), "pirate");
+ * const layer: FactoredLayer = base.getSubmodule("transformer.h.0.attn.c_attn") as LoraLayer;
+ * console.log(layer.adapterNames(), layer.scaling.get("pirate")); // [ "pirate" ] 2
+ * ```
+ */
 export interface FactoredLayer {
   /** Names of its adapters. */
   adapterNames(): string[];

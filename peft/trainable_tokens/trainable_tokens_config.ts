@@ -9,7 +9,18 @@ import { COMMON_OPTIONS, MethodConfig, type MethodTable, TARGET_OPTIONS } from "
 import type { PeftConfigFields } from "../config/peft_config.ts";
 import { tokens } from "../config/rules.ts";
 
-/** Fields of a trainable tokens configuration. */
+/**
+ * Fields of a trainable tokens configuration.
+ *
+ * @example
+ * ```ts
+ * import { TrainableTokensConfig } from "@peft/webgpu";
+ * import type { TrainableTokensConfigFields } from "@peft/webgpu/peft";
+ *
+ * const fields: Partial<TrainableTokensConfigFields> = { tokenIndices: [0, 1], targetModules: ["wpe"], initWeights: false };
+ * console.log(new TrainableTokensConfig(fields).targetModules); // [ "wpe" ]: positions instead of tokens
+ * ```
+ */
 export interface TrainableTokensConfigFields extends PeftConfigFields {
   /** Ids of the tokens; required. */
   tokenIndices: readonly number[];
@@ -53,5 +64,15 @@ export class TrainableTokensConfig extends MethodConfig<TrainableTokensConfigFie
   }
 }
 
-/** The fields are properties of the class. */
+/**
+ * The fields are properties of the class.
+ *
+ * @example
+ * ```ts
+ * import { TrainableTokensConfig } from "@peft/webgpu";
+ *
+ * const config: TrainableTokensConfig = TrainableTokensConfig.fromJSON({ token_indices: [50257, 50258] });
+ * console.log(config.tokenIndices, config.targetModules); // [ 50257, 50258 ] null: the model's input embedding
+ * ```
+ */
 export interface TrainableTokensConfig extends TrainableTokensConfigFields {}

@@ -27,7 +27,18 @@ import { renameIn, renameKey } from "../layers/rename_adapter.ts";
 import type { InjectionContext, TunerLayer } from "../layers/tuner_layer.ts";
 import type { AdapterState } from "../state/adapter_state.ts";
 
-/** The tokens that an adapter trains. */
+/**
+ * The tokens that an adapter trains.
+ *
+ * @example
+ * ```ts
+ * import { TrainableTokensConfig } from "@peft/webgpu";
+ * import type { TokenChoice } from "@peft/webgpu/peft";
+ *
+ * const { tokenIndices, initWeights }: TokenChoice = new TrainableTokensConfig({ tokenIndices: [5, 6, 7] });
+ * console.log(tokenIndices.length, initWeights); // 3 true: the rows start as the base's
+ * ```
+ */
 export interface TokenChoice {
   /** Ids of the rows. */
   readonly tokenIndices: readonly number[];

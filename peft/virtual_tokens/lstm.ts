@@ -7,7 +7,20 @@
 import { concat, full, linear, lstmCell, reshape, slice, type Tensor } from "../../autograd/mod.ts";
 import { type Dropout, type Initializer, Module, type Parameter } from "../../nn/mod.ts";
 
-/** What makes one: sizes, and where dropout draws from. */
+/**
+ * What makes one: sizes, and where dropout draws from.
+ *
+ * @example
+ * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { BidirectionalLstm, type LstmOptions } from "@peft/webgpu/peft";
+ * import { Dropout, Initializer, RandomState } from "@peft/webgpu/tensor";
+ *
+ * const device = await initDevice(), dropout = new Dropout(0.1, new RandomState(device, 0));
+ * const options: LstmOptions = { inputSize: 8, hiddenSize: 4, numLayers: 2, dropout };
+ * console.log([...new BidirectionalLstm(new Initializer(device, 0), options).parameters()].length); // 16
+ * ```
+ */
 export interface LstmOptions {
   /** Size of an input vector. */
   readonly inputSize: number;

@@ -8,7 +8,18 @@ import { option } from "../../options/table.ts";
 import { MethodConfig, type MethodTable } from "../config/method_config.ts";
 import { type PromptLearningFields, sizeOfModel, VIRTUAL_TOKEN_OPTIONS } from "./virtual_token_options.ts";
 
-/** Fields of prefix tuning. */
+/**
+ * Fields of prefix tuning.
+ *
+ * @example
+ * ```ts
+ * import { PrefixTuningConfig } from "@peft/webgpu";
+ * import type { PrefixTuningConfigFields } from "@peft/webgpu/peft";
+ *
+ * const fields: Partial<PrefixTuningConfigFields> = { prefixProjection: true, encoderHiddenSize: 256 };
+ * console.log(new PrefixTuningConfig({ ...fields, numVirtualTokens: 30 }).encoderHiddenSize); // 256
+ * ```
+ */
 export interface PrefixTuningConfigFields extends PromptLearningFields {
   /** "zero" starts from zero keys and values (not a no-op: they take attention); null from N(0, 1). */
   initWeights: "zero" | null;
@@ -52,5 +63,15 @@ export class PrefixTuningConfig extends MethodConfig<PrefixTuningConfigFields> {
   }
 }
 
-/** The fields are properties of the class. */
+/**
+ * The fields are properties of the class.
+ *
+ * @example
+ * ```ts
+ * import { PrefixTuningConfig } from "@peft/webgpu";
+ *
+ * const config: PrefixTuningConfig = PrefixTuningConfig.fromJSON({ num_virtual_tokens: 30, prefix_projection: true });
+ * console.log(config.numVirtualTokens, config.prefixProjection); // 30 true
+ * ```
+ */
 export interface PrefixTuningConfig extends PrefixTuningConfigFields {}

@@ -9,7 +9,20 @@ import { MethodConfig, type MethodTable } from "../config/method_config.ts";
 import { probability } from "../config/rules.ts";
 import { type PromptLearningFields, sizeOfModel, VIRTUAL_TOKEN_OPTIONS } from "./virtual_token_options.ts";
 
-/** Fields of P-tuning. */
+/**
+ * Fields of P-tuning.
+ *
+ * @example
+ * ```ts
+ * import { PromptEncoderConfig } from "@peft/webgpu";
+ * import type { PromptEncoderConfigFields } from "@peft/webgpu/peft";
+ *
+ * const lstm: Partial<PromptEncoderConfigFields> = {
+ *   ...{ encoderReparameterizationType: "LSTM", encoderNumLayers: 2, encoderDropout: 0.1 },
+ * };
+ * console.log(new PromptEncoderConfig({ ...lstm, numVirtualTokens: 20 }).encoderNumLayers); // 2
+ * ```
+ */
 export interface PromptEncoderConfigFields extends PromptLearningFields {
   /** The network after the table: three linear layers, or a bidirectional LSTM and two; default "MLP". */
   encoderReparameterizationType: "MLP" | "LSTM";
@@ -61,5 +74,15 @@ export class PromptEncoderConfig extends MethodConfig<PromptEncoderConfigFields>
   }
 }
 
-/** The fields are properties of the class. */
+/**
+ * The fields are properties of the class.
+ *
+ * @example
+ * ```ts
+ * import { PromptEncoderConfig } from "@peft/webgpu";
+ *
+ * const config: PromptEncoderConfig = PromptEncoderConfig.fromJSON({ num_virtual_tokens: 20, encoder_hidden_size: 128 });
+ * console.log(config.encoderReparameterizationType, config.encoderHiddenSize); // MLP 128
+ * ```
+ */
 export interface PromptEncoderConfig extends PromptEncoderConfigFields {}

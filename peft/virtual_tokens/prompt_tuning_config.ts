@@ -8,7 +8,23 @@ import { option } from "../../options/table.ts";
 import { MethodConfig, type MethodTable } from "../config/method_config.ts";
 import { type PromptLearningFields, VIRTUAL_TOKEN_OPTIONS } from "./virtual_token_options.ts";
 
-/** Fields of prompt tuning. */
+/**
+ * Fields of prompt tuning.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, AutoTokenizer, getPeftModel, PromptTuningConfig } from "@peft/webgpu";
+ * import type { PromptTuningConfigFields } from "@peft/webgpu/peft";
+ *
+ * const fields: Partial<PromptTuningConfigFields> = {
+ *   ...{ promptTuningInit: "TEXT", promptTuningInitText: "Tell a story about the sea:" },
+ *   tokenizerNameOrPath: "examples/demo/model",
+ * };
+ * const { encode } = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * getPeftModel(base, new PromptTuningConfig({ ...fields, numVirtualTokens: 8 }), "default", { encode });
+ * ```
+ */
 export interface PromptTuningConfigFields extends PromptLearningFields {
   /** "RANDOM": N(0, 1). "SAMPLE_VOCAB": embeddings of random tokens. "TEXT": embeddings of a text's tokens. */
   promptTuningInit: "RANDOM" | "SAMPLE_VOCAB" | "TEXT";
@@ -66,5 +82,15 @@ export class PromptTuningConfig extends MethodConfig<PromptTuningConfigFields> {
   }
 }
 
-/** The fields are properties of the class. */
+/**
+ * The fields are properties of the class.
+ *
+ * @example
+ * ```ts
+ * import { PromptTuningConfig } from "@peft/webgpu";
+ *
+ * const config: PromptTuningConfig = PromptTuningConfig.fromJSON({ num_virtual_tokens: 8, prompt_tuning_init: "RANDOM" });
+ * console.log(config.numVirtualTokens, config.promptTuningInitText); // 8 null
+ * ```
+ */
 export interface PromptTuningConfig extends PromptTuningConfigFields {}

@@ -8,7 +8,19 @@ import { option, type OptionTable } from "../../options/table.ts";
 import { COMMON_OPTIONS } from "../config/method_config.ts";
 import type { PeftConfigFields } from "../config/peft_config.ts";
 
-/** Fields of every prompt learning configuration; null ones are taken from the model. */
+/**
+ * Fields of every prompt learning configuration; null ones are taken from the model.
+ *
+ * @example
+ * ```ts
+ * import { PrefixTuningConfig, PromptTuningConfig } from "@peft/webgpu";
+ * import type { PromptLearningFields } from "@peft/webgpu/peft";
+ *
+ * const sizes: Partial<PromptLearningFields> = { numVirtualTokens: 16, baseModelNameOrPath: "gpt2" };
+ * const configs = [new PromptTuningConfig(sizes), new PrefixTuningConfig(sizes)];
+ * console.log(configs.map(({ tokenDim }) => tokenDim)); // [ null, null ]: the model's
+ * ```
+ */
 export interface PromptLearningFields extends PeftConfigFields {
   /** Number of virtual tokens. */
   numVirtualTokens: number;

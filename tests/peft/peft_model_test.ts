@@ -6,6 +6,8 @@ import {
   assertRejects,
   assertThrows,
 } from "@std/assert";
+import { Tensor } from "../../autograd/mod.ts";
+import { Linear, Module, Parameter } from "../../nn/mod.ts";
 import { getPeftModel, LoraConfig, type PeftModel } from "../../peft/mod.ts";
 import type { LoraLayer } from "../../peft/mod.ts";
 import type { GPT2LMHeadModel } from "../../model/mod.ts";
@@ -19,6 +21,7 @@ import {
   trainedNames,
   warningsOf,
 } from "./tiny_model.ts";
+import { ownDevice } from "../reference/fixtures.ts";
 
 /** Adds an adapter that acts and trains, with other values. */
 async function addSecond(
@@ -258,4 +261,22 @@ Deno.test("generate() goes through the adapter, with and without a cache", async
   const base = await peftModel.disableAdapter(() => model.generate([[5, 6, 7]], options));
   assertNotEquals(base, adapted);
   peftModel.dispose();
+});
+
+Deno.test("forward() gives a model of the caller's own a tensor as it is", async () => {
+  const device = await ownDevice();
+  class Classifier extends Module {
+    score = new Linear(Parameter.from([[1, 0, 2], [0, 1, 0]], { device }));
+    forward(x: Tensor): Tensor {
+      return this.score.forward(x);
+    }
+  }
+  const peftModel = getPeftModel(new Classifier(), new LoraConfig({ r: 2, targetModules: ["score"] }));
+  const x = Tensor.from([[1, 2, 3]], { device });
+  assertEquals([...await peftModel.forward(x).data()], [7, 2], "B is zero");
+  await randomise(peftModel);
+  const changed = [...await peftModel.forward(x).data()] as number[];
+  assertNotEquals(changed, [7, 2]);
+  const merged = await peftModel.mergeAndUnload();
+  assertAllClose(await merged.forward(x).data() as Float32Array, changed, { rtol: 1e-5, atol: 1e-5 });
 });
