@@ -17,8 +17,8 @@ import {
   StorageType,
 } from "@nats-io/jetstream";
 import { type KV, Kvm } from "@nats-io/kv";
-import { type ObjectResult, type ObjectStore as NatsObjects, Objm } from "@nats-io/obj";
-import { deadline, nanos, type NatsConnection } from "@nats-io/nats-core";
+import { Objm } from "@nats-io/obj";
+import { nanos, type NatsConnection } from "@nats-io/nats-core";
 import {
   type Broker,
   type BrokerRecord,
@@ -31,6 +31,8 @@ import {
   type RecordsOptions,
   type WorkQueue,
 } from "./broker.ts";
+import { ask, codeOf, PATIENCE_MS, subjectsOf, WRONG_LAST_SEQUENCE } from "./jetstream_calls.ts";
+import { JetStreamObjects } from "./jetstream_objects.ts";
 import { brokerError, connectNats, type NatsOptions } from "./nats.ts";
 
 /** What all streams and buckets of this program begin with. */
@@ -38,40 +40,8 @@ const PREFIX = "peft";
 const CONSUMER = "workers";
 const STREAM_NOT_FOUND = 10059;
 const CONSUMER_NOT_FOUND = 10014;
-const WRONG_LAST_SEQUENCE = 10071;
 /** Both "a job of this subject waits" and "the store is full"; the text tells them apart. */
 const LIMIT_REACHED = 10077;
-
-const codeOf = (error: unknown) => (error as { code?: unknown }).code;
-
-/** Milliseconds after which a call of the client that has not ended counts as one to a broker that is away. */
-const PATIENCE_MS = 30_000;
-
-/** Runs a call of the client; its errors become ours. */
-async function ask<T>(action: string, call: () => Promise<T>, patienceMs: number = PATIENCE_MS): Promise<T> {
-  try {
-    return await (patienceMs === Infinity ? call() : deadline(call(), patienceMs));
-  } catch (error) {
-    throw brokerError(action, error);
-  }
-}
-
-/** What follows `prefix` in the subjects of a stream: asked for without a consumer, which the server would keep for a while. */
-async function subjectsOf(manager: JetStreamManager, stream: string, prefix: string): Promise<string[]> {
-  const { state } = await manager.streams.info(stream, { subjects_filter: `${prefix}>` });
-  return Object.keys(state.subjects ?? {}).map((subject) => subject.slice(prefix.length));
-}
-
-/** Names as the client is given them: ASCII, since it writes others otherwise than the servers' own tools. */
-const toName = (name: string) => encodeURI(name);
-const fromName = (name: string) => decodeURI(name);
-
-/** The end of an object's subject: its name in base64 for URLs, with padding. */
-const encodeName = (name: string) => btoa(toName(name)).replaceAll("+", "-").replaceAll("/", "_");
-const decodeName = (encoded: string) => fromName(atob(encoded.replaceAll("-", "+").replaceAll("_", "/")));
-
-/** Bytes as a stream, as every browser makes one. */
-const streamOf = (bytes: Uint8Array) => new Blob([bytes as Uint8Array<ArrayBuffer>]).stream();
 
 const delivery = (message: JsMsg, prefix: string): Delivery => ({
   id: message.subject.slice(prefix.length),
@@ -134,97 +104,6 @@ class JetStreamQueue implements WorkQueue {
   }
 }
 
-class JetStreamObjects implements ObjectStore {
-  readonly #store: NatsObjects;
-  readonly #manager: JetStreamManager;
-  readonly #stream: string;
-  /** What subjects of objects begin with; their encoded names follow. Source: NATS ADR-20 */
-  readonly #metaSubject: string;
-  /** Objects whose `create` failed, and what tells each from those of others: it may be there all the same. */
-  readonly #unanswered = new Map<string, string>();
-
-  constructor(store: NatsObjects, bucket: string, manager: JetStreamManager) {
-    this.#store = store;
-    this.#manager = manager;
-    this.#stream = `OBJ_${bucket}`;
-    this.#metaSubject = `$O.${bucket}.M.`;
-  }
-
-  async put(name: string, content: Uint8Array | ReadableStream<Uint8Array>): Promise<void> {
-    const stream = content instanceof Uint8Array ? streamOf(content) : content;
-    await ask(`store "${name}"`, () => this.#store.put({ name: toName(name) }, stream), Infinity); // each chunk has its timeout
-  }
-
-  /** An object whose answer was lost is stored again: the client has removed its pieces. */
-  async create(name: string, content: Uint8Array): Promise<boolean> {
-    const token = this.#unanswered.get(name) ?? crypto.randomUUID();
-    this.#unanswered.delete(name);
-    const write = async (previousRevision: number) => {
-      const meta = { name: toName(name), metadata: { token } };
-      await this.#store.put(meta, streamOf(content), { previousRevision });
-    };
-    try {
-      await write(0);
-      return true;
-    } catch (error) {
-      try {
-        if (codeOf(error) !== WRONG_LAST_SEQUENCE) throw error;
-        const there = await this.#store.info(toName(name));
-        if (there?.metadata?.token !== token) return false;
-        await write(there.revision);
-        return true;
-      } catch (cause) {
-        this.#unanswered.set(name, token);
-        throw brokerError(`store "${name}"`, cause);
-      }
-    }
-  }
-
-  async size(name: string): Promise<number | null> {
-    const info = await ask(`look for "${name}"`, () => this.#store.info(toName(name)));
-    return info === null || info.deleted ? null : info.size;
-  }
-
-  async open(name: string): Promise<ReadableStream<Uint8Array> | null> {
-    const found = await ask(`read "${name}"`, () => this.#store.get(toName(name)));
-    if (found === null) return null;
-    const pieces = this.#pieces(name, found);
-    return new ReadableStream({ // not every browser makes one of an iterable
-      async pull(controller) {
-        const { done, value } = await pieces.next();
-        if (done) controller.close();
-        else controller.enqueue(value);
-      },
-    });
-  }
-
-  async *#pieces(name: string, { data, error }: ObjectResult): AsyncGenerator<Uint8Array> {
-    error.catch(() => {}); // reading tells it too
-    const reader = data.getReader();
-    // a reader that stops early lets the rest come: the client cannot bear that its stream is cancelled
-    for (;;) {
-      const { done, value } = await ask(`read "${name}"`, () => reader.read());
-      if (done) return;
-      yield value;
-    }
-  }
-
-  async list(): Promise<string[]> {
-    const names = await ask("list objects", () => subjectsOf(this.#manager, this.#stream, this.#metaSubject));
-    return names.map(decodeName).sort();
-  }
-
-  /** By purging alone: a store that is full would refuse the client's mark that an object is deleted. */
-  async remove(name: string): Promise<void> {
-    await ask(`remove "${name}"`, async () => {
-      const info = await this.#store.info(toName(name));
-      if (info === null) return;
-      await this.#manager.streams.purge(this.#stream, { filter: `${this.#metaSubject}${encodeName(name)}` });
-      await this.#manager.streams.purge(this.#stream, { filter: `$O.${info.bucket}.C.${info.nuid}` });
-    });
-  }
-}
-
 class JetStreamRecords implements Records {
   readonly ttlSeconds: number | null;
   readonly #bucket: KV;
@@ -280,7 +159,22 @@ class JetStreamRecords implements Records {
   }
 }
 
-/** A broker that is a NATS server with JetStream. */
+/**
+ * A broker that is a NATS server with JetStream.
+ *
+ * @example
+ * ```ts
+ * import { JetStreamBroker } from "@peft/webgpu/distributed";
+ *
+ * // gives an evaluation to whichever machine takes it first
+ * async function evaluateSomewhere(adapter: string): Promise<void> {
+ *   const broker = await JetStreamBroker.connect({ url: "tls://broker.example.com:4222" });
+ *   const queue = await broker.queue("evaluations");
+ *   await queue.add(adapter, new TextEncoder().encode(JSON.stringify({ adapter })));
+ *   await broker.close();
+ * }
+ * ```
+ */
 export class JetStreamBroker implements Broker {
   /** What messages call it. */
   readonly name: string;
@@ -368,10 +262,11 @@ export class JetStreamBroker implements Broker {
     const bucket = `${PREFIX}-${checkName("open records", name)}`;
     const options = { storage: StorageType.File, history: 1, ...ttlSeconds && { ttl: ttlSeconds * 1000 } };
     const buckets = new Kvm(this.connection);
-    const kv = await ask(
-      "open records",
-      () => mustExist ? buckets.open(bucket) : buckets.create(bucket, options),
-    );
+    const kv = await ask("open records", async () => {
+      if (!mustExist) return await buckets.create(bucket, options);
+      await this.#manager.streams.info(`KV_${bucket}`); // the client opens what is not there, too
+      return await buckets.open(bucket);
+    });
     return new JetStreamRecords(kv, bucket, this.#manager, ttlSeconds ?? null);
   }
 

@@ -10,11 +10,13 @@ import {
   checkName,
   type Delivery,
   type ObjectStore,
+  type OpenOptions,
   type QueueOptions,
   type Records,
   type RecordsOptions,
   type WorkQueue,
 } from "./broker.ts";
+import { BrokerError } from "./broker_error.ts";
 
 /** Where texts and bytes are kept by name. */
 interface Shelf {
@@ -235,6 +237,12 @@ class LocalRecords implements Records {
   }
 }
 
+const missing = (action: string, name: string) =>
+  new BrokerError(
+    "other",
+    `Cannot ${action}: one that exists is required, received the name "${name}" of none`,
+  );
+
 /**
  * A broker in this process.
  *
@@ -271,24 +279,43 @@ export class LocalBroker implements Broker {
     return shelf;
   }
 
-  /** A queue of this process. @throws {RangeError} for a name that is none */
-  async queue(name: string, { ackWaitMs = 30_000 }: QueueOptions = {}): Promise<WorkQueue> {
-    const queue = this.#queues.get(checkName("open a queue", name)) ?? new LocalQueue(ackWaitMs);
-    this.#queues.set(name, queue);
-    return await Promise.resolve(queue);
+  /** Whether a shelf was opened here, or an earlier process wrote to it. */
+  async #hasShelf(kind: "objects" | "records", name: string): Promise<boolean> {
+    const place = `${name}/${kind}`;
+    if (this.#shelves.has(place) || this.#folder === null) return this.#shelves.has(place);
+    const { stat } = await import("node:fs/promises");
+    return await stat(`${this.#folder}/${place}`).then(() => true, () => false);
   }
 
-  /** A store in the folder, or in memory. @throws {RangeError} for a name that is none */
-  async objects(name: string): Promise<ObjectStore> {
-    return await Promise.resolve(this.#shelf("objects", checkName("open a store", name)));
+  /** A queue of this process. @throws {RangeError} for a name that is none @throws {BrokerError} as `OpenOptions` say */
+  async queue(
+    name: string,
+    { ackWaitMs = 30_000, mustExist = false }: QueueOptions = {},
+  ): Promise<WorkQueue> {
+    const queue = this.#queues.get(checkName("open a queue", name));
+    if (!queue && mustExist) throw missing("open a queue", name);
+    const opened = queue ?? new LocalQueue(ackWaitMs);
+    this.#queues.set(name, opened);
+    return await Promise.resolve(opened);
   }
 
-  /** Records in the folder, or in memory; such with a time to live in memory. @throws {RangeError} for a name that is none */
-  async records(name: string, { ttlSeconds }: RecordsOptions = {}): Promise<Records> {
-    const records = this.#records.get(checkName("open records", name)) ??
-      new LocalRecords(ttlSeconds === undefined ? this.#shelf("records", name) : memoryShelf());
+  /** A store in the folder, or in memory. @throws {RangeError} for a name that is none @throws {BrokerError} as `OpenOptions` say */
+  async objects(name: string, { mustExist = false }: OpenOptions = {}): Promise<ObjectStore> {
+    checkName("open a store", name);
+    if (mustExist && !await this.#hasShelf("objects", name)) throw missing("open a store", name);
+    return this.#shelf("objects", name);
+  }
+
+  /**
+   * Records in the folder, or in memory; such with a time to live in memory.
+   * @throws {RangeError} for a name that is none @throws {BrokerError} as `OpenOptions` say
+   */
+  async records(name: string, { ttlSeconds, mustExist = false }: RecordsOptions = {}): Promise<Records> {
+    let records = this.#records.get(checkName("open records", name));
+    if (!records && mustExist && !await this.#hasShelf("records", name)) throw missing("open records", name);
+    records ??= new LocalRecords(ttlSeconds === undefined ? this.#shelf("records", name) : memoryShelf());
     this.#records.set(name, records);
-    return await Promise.resolve(records);
+    return records;
   }
 
   /** Removes all of a name. */
@@ -297,6 +324,7 @@ export class LocalBroker implements Broker {
     for (const kind of ["objects", "records"] as const) {
       const shelf = this.#shelf(kind, name);
       for (const object of await shelf.list()) await shelf.remove(object);
+      this.#shelves.delete(`${name}/${kind}`);
     }
     this.#queues.delete(name);
     this.#records.delete(name);

@@ -14,6 +14,7 @@ import {
   Lease,
   LeaseTakenError,
   LocalBroker,
+  type OpenOptions,
   readObject,
   readRecords,
   type Records,
@@ -66,6 +67,33 @@ withBrokers(
     assertEquals(await queue.add("1.a", bytes("one")), true, "one that is done may be added again");
   },
 );
+
+withBrokers("what must exist is opened once it was made, and no more once it is removed", async (broker) => {
+  const opens = [
+    ["open a queue", (options: OpenOptions) => broker.queue("n", options)],
+    ["open a store", (options: OpenOptions) => broker.objects("n", options)],
+    ["open records", (options: OpenOptions) => broker.records("n", options)],
+  ] as const;
+  const refused = async () => {
+    for (const [action, open] of opens) {
+      await assertRejects(() => open({ mustExist: true }), BrokerError, `Cannot ${action}: `);
+    }
+  };
+  await refused();
+  for (const [, open] of opens) await open({});
+  for (const [, open] of opens) await open({ mustExist: true });
+  await broker.remove("n");
+  await refused();
+});
+
+Deno.test("LocalBroker in a folder: what an earlier process wrote exists", () =>
+  inFolder(async (folder) => {
+    await (await new LocalBroker(folder).objects("n")).put("a", bytes("one"));
+    await (await new LocalBroker(folder).records("n")).put("a", "two");
+    const later = new LocalBroker(folder);
+    assertEquals(textOf(await readObject(await later.objects("n", { mustExist: true }), "a")), "one");
+    assertEquals((await (await later.records("n", { mustExist: true })).get("a"))?.value, "two");
+  }));
 
 withBrokers("an object is kept whole, replaced and removed", async (broker) => {
   const store = await broker.objects("o");
