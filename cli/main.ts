@@ -91,7 +91,17 @@ async function runCommand(command: Command, values: Parameters<Command["run"]>[0
   }
 }
 
-/** Runs a command line and returns its exit code. */
+/**
+ * Runs a command line and returns its exit code.
+ *
+ * @example
+ * ```ts
+ * import { main } from "@peft/webgpu/cli";
+ *
+ * const code = await main(["tokenize", "--model", "examples/demo/model", "--data", "examples/demo/data/pirate.jsonl"]);
+ * console.log(code); // 0; 1 for a mistake in the command, 2 for a defect
+ * ```
+ */
 export async function main(args: string[]): Promise<number> {
   const [name, ...rest] = args;
   if (name === undefined || name === "--help" || name === "help") {

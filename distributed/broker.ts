@@ -4,7 +4,25 @@
  * @module
  */
 
-/** A job as it was given to this worker. */
+/**
+ * A job as it was given to this worker.
+ *
+ * @example
+ * ```ts
+ * import { type Delivery, LocalBroker } from "@peft/webgpu/distributed";
+ *
+ * // does a job, and says so while it lasts; one that failed three workers is given up
+ * async function work(job: Delivery, body: (text: string) => Promise<void>): Promise<void> {
+ *   if (job.attempt > 3) return await job.ack();
+ *   const timer = setInterval(() => job.working(), 5000);
+ *   await body(new TextDecoder().decode(job.body)).then(() => job.ack(), () => job.release(1000));
+ *   clearInterval(timer);
+ * }
+ * const queue = await new LocalBroker().queue("greetings");
+ * await queue.add("first", new TextEncoder().encode("Ahoy"));
+ * await work((await queue.take(0))!, (text) => Promise.resolve(console.log(text))); // Ahoy
+ * ```
+ */
 export interface Delivery {
   /** The job's own name in its queue. */
   readonly id: string;
@@ -20,7 +38,19 @@ export interface Delivery {
   release(delayMs?: number): Promise<void>;
 }
 
-/** Jobs that are each done by one worker. One that is neither ended nor worked on for a while is given to another. */
+/**
+ * Jobs that are each done by one worker. One that is neither ended nor worked on for a while is given to another.
+ *
+ * @example
+ * ```ts
+ * import { LocalBroker, type WorkQueue } from "@peft/webgpu/distributed";
+ *
+ * const queue: WorkQueue = await new LocalBroker().queue("evaluations");
+ * const job = new TextEncoder().encode('{"adapter":"pirate"}');
+ * console.log(await queue.add("pirate", job), await queue.add("pirate", job)); // true false: it waits already
+ * console.log(await queue.size()); // 1
+ * ```
+ */
 export interface WorkQueue {
   /** Milliseconds without `working()` after which a job is given to another worker. */
   readonly ackWaitMs: number;
@@ -32,7 +62,18 @@ export interface WorkQueue {
   size(): Promise<number>;
 }
 
-/** Bytes by name, whole or not at all. */
+/**
+ * Bytes by name, whole or not at all.
+ *
+ * @example
+ * ```ts
+ * import { LocalBroker, type ObjectStore } from "@peft/webgpu/distributed";
+ *
+ * const store: ObjectStore = await new LocalBroker().objects("adapters");
+ * await store.put("pirate/adapter_config.json", new TextEncoder().encode("{}"));
+ * console.log(await store.list(), await store.size("pirate/adapter_config.json")); // [ "pirate/adapter_config.json" ] 2
+ * ```
+ */
 export interface ObjectStore {
   /** Keeps an object in place of one of the same name. @throws {BrokerError} "full" where there is no room */
   put(name: string, content: Uint8Array | ReadableStream<Uint8Array>): Promise<void>;
@@ -51,7 +92,20 @@ export interface ObjectStore {
   remove(name: string): Promise<void>;
 }
 
-/** A record as it was read. */
+/**
+ * A record as it was read.
+ *
+ * @example
+ * ```ts
+ * import { type BrokerRecord, LocalBroker } from "@peft/webgpu/distributed";
+ *
+ * const records = await new LocalBroker().records("best");
+ * await records.put("loss", "2.5");
+ * const { value, revision }: BrokerRecord = (await records.get("loss"))!;
+ * const isWritten = await records.update("loss", String(Math.min(Number(value), 2.1)), revision);
+ * console.log(isWritten !== null); // true: nobody else wrote it in between
+ * ```
+ */
 export interface BrokerRecord {
   /** The text. */
   readonly value: string;
@@ -59,7 +113,26 @@ export interface BrokerRecord {
   readonly revision: number;
 }
 
-/** Small texts by key, each changed only by one who knows its latest revision. Keys: letters, digits, `-_=./`. */
+/**
+ * Small texts by key, each changed only by one who knows its latest revision. Keys: letters, digits, `-_=./`.
+ *
+ * @example
+ * ```ts
+ * import { LocalBroker, type Records } from "@peft/webgpu/distributed";
+ *
+ * // counts up, also where several processes do so at once
+ * async function next(records: Records, key: string): Promise<number> {
+ *   for (;;) {
+ *     const last = await records.get(key);
+ *     if (!last && await records.create(key, "1") !== null) return 1;
+ *     const count = Number(last?.value) + 1;
+ *     if (last && await records.update(key, String(count), last.revision) !== null) return count;
+ *   }
+ * }
+ * const records = await new LocalBroker().records("counters");
+ * console.log(await next(records, "trials"), await next(records, "trials")); // 1 2
+ * ```
+ */
 export interface Records {
   /** Seconds after which a record that is not written again is gone, by the broker's own clock; null for never. */
   readonly ttlSeconds: number | null;
@@ -77,25 +150,73 @@ export interface Records {
   remove(key: string): Promise<void>;
 }
 
-/** Settings of anything that is opened by name. */
+/**
+ * Settings of anything that is opened by name.
+ *
+ * @example
+ * ```ts
+ * import { LocalBroker, type OpenOptions } from "@peft/webgpu/distributed";
+ *
+ * const existing: OpenOptions = { mustExist: true }; // a worker joins what was begun, and begins nothing itself
+ * await new LocalBroker().queue("pirrate", existing).catch((error) => console.log(error.message));
+ * ```
+ */
 export interface OpenOptions {
-  /** Whether it must be there already: what another process may remove is then not made again. Default false. */
+  /** Whether it must be there already, else a BrokerError: what another process may remove is not made again. Default false. */
   readonly mustExist?: boolean;
 }
 
-/** Settings of a queue. */
+/**
+ * Settings of a queue.
+ *
+ * @example
+ * ```ts
+ * import { LocalBroker, type QueueOptions } from "@peft/webgpu/distributed";
+ *
+ * const longJobs: QueueOptions = { ackWaitMs: 120_000 }; // workers that say nothing for two minutes are taken for dead
+ * console.log((await new LocalBroker().queue("trainings", longJobs)).ackWaitMs);
+ * ```
+ */
 export interface QueueOptions extends OpenOptions {
   /** Milliseconds without a sign of life after which a job is given to another. Default 30000. */
   readonly ackWaitMs?: number;
 }
 
-/** Settings of records. */
+/**
+ * Settings of records.
+ *
+ * @example
+ * ```ts
+ * import { LocalBroker, type RecordsOptions } from "@peft/webgpu/distributed";
+ *
+ * const signsOfLife: RecordsOptions = { ttlSeconds: 10 }; // gone unless it is written again
+ * const alive = await new LocalBroker().records("alive", signsOfLife);
+ * await alive.put("worker-1", new Date().toISOString());
+ * console.log(await alive.keys()); // [ "worker-1" ]
+ * ```
+ */
 export interface RecordsOptions extends OpenOptions {
   /** Seconds after which a record is gone unless it is written again. Default: never. */
   readonly ttlSeconds?: number;
 }
 
-/** Queues, stores and records by name: letters, digits, `-` and `_`. What does not exist is made, unless it must exist. */
+/**
+ * Queues, stores and records by name: letters, digits, `-` and `_`. What does not exist is made, unless it must exist.
+ *
+ * @example
+ * ```ts
+ * import { type Broker, LocalBroker, readRecords } from "@peft/webgpu/distributed";
+ *
+ * // what a sweep has found so far, whichever broker it runs over
+ * async function lossesOf(broker: Broker, sweep: string): Promise<Map<string, number>> {
+ *   const results = await readRecords(await broker.records(sweep));
+ *   return new Map([...results].map(([trial, { value }]) => [trial, Number(value)]));
+ * }
+ * const broker = new LocalBroker();
+ * await (await broker.records("pirate")).put("rank-8", "2.1");
+ * console.log(await lossesOf(broker, "pirate")); // Map(1) { "rank-8" => 2.1 }
+ * ```
+ */
 export interface Broker {
   /** What messages call it. */
   readonly name: string;

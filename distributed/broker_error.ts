@@ -6,10 +6,38 @@
 /**
  * What failed: "unreachable": no broker answers, now or for a while; "credentials": it knows nobody of these credentials, or
  * does not let them do this; "certificate": one of the two does not trust the other's; "full": its store has no room; "other".
+ *
+ * @example
+ * ```ts
+ * import type { BrokerFailure } from "@peft/webgpu/distributed";
+ *
+ * const cures: Record<BrokerFailure, string> = {
+ *   unreachable: "Is it running, and is the address right?",
+ *   credentials: "Ask its owner for a user that may do this.",
+ *   certificate: "Give the authority that signed its certificate.",
+ *   full: "Remove what is no longer needed.",
+ *   other: "Look into its log.",
+ * };
+ * console.log(cures.full);
+ * ```
  */
 export type BrokerFailure = "unreachable" | "credentials" | "certificate" | "full" | "other";
 
-/** An error of a broker, `Cannot <action>: <what is required>, received <what came>`. */
+/**
+ * An error of a broker, `Cannot <action>: <what is required>, received <what came>`.
+ *
+ * @example
+ * ```ts
+ * import { BrokerError, JetStreamBroker } from "@peft/webgpu/distributed";
+ *
+ * try {
+ *   await (await JetStreamBroker.connect({ url: "nats://localhost:4222", timeoutMs: 500 })).close();
+ * } catch (error) {
+ *   if (!(error instanceof BrokerError)) throw error;
+ *   console.log(error.failure, error.message); // such as "unreachable", with what would help
+ * }
+ * ```
+ */
 export class BrokerError extends Error {
   /** Its class, by which errors of users are told from defects. */
   override name = "BrokerError";

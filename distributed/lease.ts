@@ -7,7 +7,24 @@
 import { BrokerError } from "./broker_error.ts";
 import type { Records } from "./broker.ts";
 
-/** Who has a lease already. */
+/**
+ * Who has a lease already.
+ *
+ * @example
+ * ```ts
+ * import { Lease, LeaseTakenError, LocalBroker } from "@peft/webgpu/distributed";
+ *
+ * const records = await new LocalBroker().records("leases");
+ * const lease = await Lease.take(records, "trial-1", "the first process");
+ * try {
+ *   await Lease.take(records, "trial-1", "the second process");
+ * } catch (error) {
+ *   if (!(error instanceof LeaseTakenError)) throw error;
+ *   console.log(error.holder); // the first process
+ * }
+ * await lease.release();
+ * ```
+ */
 export class LeaseTakenError extends Error {
   /** Its class. */
   override name = "LeaseTakenError";

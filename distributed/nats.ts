@@ -16,7 +16,21 @@ import {
 } from "@nats-io/nats-core";
 import { BrokerError, type BrokerFailure } from "./broker_error.ts";
 
-/** How to reach a NATS server, and as whom. */
+/**
+ * How to reach a NATS server, and as whom.
+ *
+ * @example
+ * ```ts
+ * import { JetStreamBroker, type NatsOptions } from "@peft/webgpu/distributed";
+ *
+ * // connects as the user of a `.creds` file
+ * async function connectAs(file: string): Promise<JetStreamBroker> {
+ *   const creds = await Deno.readTextFile(file);
+ *   const onStatus: NatsOptions["onStatus"] = (status) => console.warn(`the broker: ${status}`);
+ *   return await JetStreamBroker.connect({ url: "tls://broker.example.com:4222", name: "worker", creds, onStatus });
+ * }
+ * ```
+ */
 export interface NatsOptions {
   /**
    * Addresses with commas between: `nats://host:4222`, `tls://` to insist on TLS, `ws://` and `wss://` by WebSocket (all

@@ -21,7 +21,23 @@ import { type ObjectStore, readObject, readRecords, type Records } from "./broke
 import { withPatience } from "./broker_error.ts";
 import { Lease, LeaseTakenError } from "./lease.ts";
 
-/** What the processes of one training share. */
+/**
+ * What the processes of one training share.
+ *
+ * @example
+ * ```ts
+ * import { LocalBroker, SharedGradients, type SharedGradientsOptions } from "@peft/webgpu/distributed";
+ *
+ * const broker = new LocalBroker(); // between machines a JetStreamBroker
+ * const options: SharedGradientsOptions = {
+ *   store: await broker.objects("pirate-gradients"),
+ *   alive: await broker.records("pirate-alive", { ttlSeconds: 10 }),
+ *   ...{ holder: "the machine under the desk", shares: 4, compression: "float16" },
+ *   say: (line) => console.log(line),
+ * };
+ * console.log(new SharedGradients(options).compression); // float16
+ * ```
+ */
 export interface SharedGradientsOptions {
   /** Holds the shares, and nothing else whose name begins with "gradients/" or "residuals/". */
   readonly store: ObjectStore;
@@ -39,7 +55,20 @@ export interface SharedGradientsOptions {
   readonly say?: (line: string) => void;
 }
 
-/** Traffic and work of one process. */
+/**
+ * Traffic and work of one process.
+ *
+ * @example
+ * ```ts
+ * import type { SharedGradients, SharedGradientsCounts } from "@peft/webgpu/distributed";
+ *
+ * // how much of its time and traffic a process spends on the others
+ * function costOf({ counts }: SharedGradients, elapsedMs: number): string {
+ *   const { sent, received, waitedMs }: SharedGradientsCounts = counts;
+ *   return `${((sent + received) / 1e6).toFixed(1)} MB, ${Math.round(100 * waitedMs / elapsedMs)}% waiting`;
+ * }
+ * ```
+ */
 export interface SharedGradientsCounts {
   /** Shares computed here. */
   computed: number;
@@ -72,7 +101,25 @@ const LEASE_MS = 500;
 /** Milliseconds of waiting after which a process looks whether its own shares are still there. */
 const RESTORE_MS = 2000;
 
-/** The shares of the step before are gone: this process fell behind, and has to begin from a checkpoint. */
+/**
+ * The shares of the step before are gone: this process fell behind, and has to begin from a checkpoint.
+ *
+ * @example
+ * ```ts
+ * import type { Trainer } from "@peft/webgpu";
+ * import { ForgottenSharesError } from "@peft/webgpu/distributed";
+ *
+ * // trains; a process that the others have left behind begins again from the newest checkpoint
+ * async function trainWithOthers(trainer: Trainer) {
+ *   try {
+ *     return await trainer.train();
+ *   } catch (error) {
+ *     if (!(error instanceof ForgottenSharesError)) throw error;
+ *     return await trainer.train({ resumeFromCheckpoint: true });
+ *   }
+ * }
+ * ```
+ */
 export class ForgottenSharesError extends Error {
   /** Its class. */
   override name = "ForgottenSharesError";
@@ -87,7 +134,24 @@ interface LastStep {
   readonly own: ReadonlyMap<number, ComputedShare>;
 }
 
-/** A process's part in a training of several. */
+/**
+ * A process's part in a training of several.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, AutoTokenizer, TextDataset, Trainer } from "@peft/webgpu";
+ * import { LocalBroker, SharedGradients } from "@peft/webgpu/distributed";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const trainDataset = TextDataset.fromTexts(["Ahoy, matey! The sea be calm, arr."], tokenizer, { blockSize: 8 });
+ * const broker = new LocalBroker(); // between machines a JetStreamBroker, and each has the same data and settings
+ * const [store, alive] = [await broker.objects("gradients"), await broker.records("alive", { ttlSeconds: 10 })];
+ * const gradientExchange = new SharedGradients({ store, alive, holder: "machine-1", shares: 1 });
+ * await new Trainer({ model, trainDataset, gradientExchange, args: { maxSteps: 1, reportTo: "none" } }).train();
+ * await gradientExchange.leave();
+ * ```
+ */
 export class SharedGradients implements GradientExchange {
   /** Shares of a step. */
   readonly shares: number;

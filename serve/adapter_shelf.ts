@@ -8,7 +8,20 @@ import type { BoundRows } from "@peft/webgpu/model";
 import { bindAdapters } from "@peft/webgpu/peft";
 import { ApiError } from "./api_error.ts";
 
-/** An adapter that requests may name. */
+/**
+ * An adapter that requests may name.
+ *
+ * @example
+ * ```ts
+ * import type { Engine, ShelvedAdapter } from "@peft/webgpu/serve";
+ *
+ * // lines for an operator: each adapter, where it came from, and since when it is served
+ * const overview = ({ adapters }: Engine) =>
+ *   adapters.all.map(({ id, source, created }: ShelvedAdapter) =>
+ *     `${id} from ${source} since ${new Date(1000 * created).toISOString()}`
+ *   );
+ * ```
+ */
 export interface ShelvedAdapter {
   /** Its name in requests. */
   readonly id: string;

@@ -17,10 +17,31 @@ const TYPES: Readonly<Record<number, string>> = {
   503: "service_unavailable_error",
 };
 
-/** Statuses that the server answers with. */
+/**
+ * Statuses that the server answers with.
+ *
+ * @example
+ * ```ts
+ * import type { ErrorStatus } from "@peft/webgpu/serve";
+ *
+ * const passing: ErrorStatus[] = [408, 429, 503]; // a client may try again after a while
+ * const mayTryAgain = ({ status }: Response) => (passing as number[]).includes(status);
+ * console.log(mayTryAgain(new Response(null, { status: 429 }))); // true
+ * ```
+ */
 export type ErrorStatus = 400 | 401 | 404 | 405 | 408 | 409 | 413 | 429 | 500 | 503;
 
-/** The body of an answer that is an error. */
+/**
+ * The body of an answer that is an error.
+ *
+ * @example
+ * ```ts
+ * import { ApiError, type ErrorBody } from "@peft/webgpu/serve";
+ *
+ * const body: ErrorBody = new ApiError(400, "top_p: a number up to 1 is required", "invalid_value", "top_p").body;
+ * console.log(body.error.type, body.error.param); // invalid_request_error top_p
+ * ```
+ */
 export interface ErrorBody {
   /** What went wrong: for people, its kind, the field that is wrong, and a word for programs. */
   readonly error: {

@@ -16,7 +16,26 @@ import { Metrics } from "./metrics.ts";
 import { readAdapterBody, readChatBody, readCompletionBody } from "./requests.ts";
 import { respond } from "./respond.ts";
 
-/** How a server answers. */
+/**
+ * How a server answers.
+ *
+ * @example
+ * ```ts
+ * import { ApiError, type AppOptions } from "@peft/webgpu/serve";
+ * import { isSafeRelativePath } from "@peft/webgpu/io";
+ *
+ * const options: AppOptions = {
+ *   ...{ apiKey: "a long secret", maxBodyBytes: 1_000_000, timeoutMs: 60_000 },
+ *   allowOrigin: "https://chat.example.com",
+ *   adapterSource: (path) => {
+ *     if (isSafeRelativePath(path)) return `adapters/${path}`;
+ *     throw new ApiError(400, `"${path}" is no adapter of this server`, "invalid_value", "path");
+ *   },
+ *   onLost: () => Deno.exit(1), // what started the server starts it again
+ * };
+ * console.log(options.adapterSource("pirate")); // adapters/pirate
+ * ```
+ */
 export interface AppOptions {
   /** Clients must send it as a bearer token; null: anyone may ask. */
   readonly apiKey: string | null;
@@ -32,7 +51,20 @@ export interface AppOptions {
   readonly onLost: (error: Error) => void;
 }
 
-/** A web-standard handler. */
+/**
+ * A web-standard handler.
+ *
+ * @example
+ * ```ts
+ * import type { App } from "@peft/webgpu/serve";
+ *
+ * // ids of the models and adapters that an app answers for, asked without a port
+ * async function modelIds(app: App): Promise<string[]> {
+ *   const answer = await app.fetch(new Request("http://localhost/v1/models"));
+ *   return (await answer.json()).data.map(({ id }: { id: string }) => id);
+ * }
+ * ```
+ */
 export interface App {
   /** Answers a request. */
   readonly fetch: (request: Request) => Response | Promise<Response>;
@@ -90,7 +122,7 @@ function shownSource(source: string): string {
  *   adapterSource: (path) => path,
  *   onLost: (error) => console.error(error.message),
  * });
- * Deno.serve({ port: 8080 }, app.fetch);
+ * Deno.serve({ port: 0 }, app.fetch); // at any port that is free
  * ```
  * @param engine the model; `dispose()` it after the server
  */

@@ -9,7 +9,20 @@ import { AdapterShelf, type ShelvedAdapter } from "./adapter_shelf.ts";
 import { ApiError } from "./api_error.ts";
 import type { ChatBody, CompletionBody, MessageBody } from "./requests.ts";
 
-/** Limits of a server. */
+/**
+ * Limits of a server.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, AutoTokenizer } from "@peft/webgpu";
+ * import { Engine, type Limits } from "@peft/webgpu/serve";
+ *
+ * const onePerson: Limits = { maxRows: 1, maxWaiting: 4, maxNewTokens: 256, maxChoices: 1, promptCacheBytes: 0 };
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * new Engine(model, tokenizer, "demo", onePerson).dispose();
+ * ```
+ */
 export interface Limits {
   /** Requests that generate at once; the others wait. */
   readonly maxRows: number;
@@ -23,7 +36,21 @@ export interface Limits {
   readonly promptCacheBytes?: number;
 }
 
-/** An answer that was begun. */
+/**
+ * An answer that was begun.
+ *
+ * @example
+ * ```ts
+ * import type { Engine, StartedAnswer } from "@peft/webgpu/serve";
+ *
+ * // the whole text of an answer, and how many tokens it took
+ * async function textOf({ tokenizer }: Engine, { request, promptTokens }: StartedAnswer) {
+ *   const ids: number[] = [];
+ *   for await (const { id } of request) ids.push(id);
+ *   return { text: tokenizer.decode(ids), tokens: promptTokens + ids.length };
+ * }
+ * ```
+ */
 export interface StartedAnswer {
   /** Its tokens. */
   readonly request: BatchedRequest;

@@ -7,7 +7,18 @@
 import * as v from "valibot";
 import { ApiError } from "./api_error.ts";
 
-/** Fields of both kinds of requests, checked; null and undefined: not given. */
+/**
+ * Fields of both kinds of requests, checked; null and undefined: not given.
+ *
+ * @example
+ * ```ts
+ * import type { CommonBody, CompletionBody } from "@peft/webgpu/serve";
+ *
+ * const repeatable: CommonBody = { model: "pirate", temperature: 0.8, top_p: 0.95, max_tokens: 128, seed: 1 };
+ * const body: CompletionBody = { ...repeatable, prompt: "The sea" };
+ * console.log(JSON.stringify(body));
+ * ```
+ */
 export interface CommonBody {
   /** Id of the base, or name of an adapter. */
   readonly model: string;
@@ -37,7 +48,20 @@ export interface CommonBody {
   readonly stream_options?: { readonly include_usage?: boolean | null } | null;
 }
 
-/** A message of a conversation. */
+/**
+ * A message of a conversation.
+ *
+ * @example
+ * ```ts
+ * import type { MessageBody } from "@peft/webgpu/serve";
+ *
+ * const conversation: MessageBody[] = [
+ *   { role: "system", content: "You are a pirate." },
+ *   { role: "user", content: [{ type: "text", text: "Where is the gold?" }] },
+ * ];
+ * console.log(conversation.map(({ role }) => role)); // [ "system", "user" ]
+ * ```
+ */
 export interface MessageBody {
   /** Who speaks; "developer" is read as "system". */
   readonly role: "system" | "developer" | "user" | "assistant" | "tool";
@@ -47,7 +71,22 @@ export interface MessageBody {
   readonly [field: string]: unknown;
 }
 
-/** A body of `/v1/chat/completions`. */
+/**
+ * A body of `/v1/chat/completions`.
+ *
+ * @example
+ * ```ts
+ * import type { ChatBody } from "@peft/webgpu/serve";
+ *
+ * // asks a server that `./run serve` started
+ * async function ask(question: string): Promise<string> {
+ *   const request: ChatBody = { model: "pirate", messages: [{ role: "user", content: question }], max_tokens: 64 };
+ *   const init = { method: "POST", body: JSON.stringify(request) };
+ *   const answer = await fetch("http://localhost:8080/v1/chat/completions", init);
+ *   return (await answer.json()).choices[0].message.content;
+ * }
+ * ```
+ */
 export interface ChatBody extends CommonBody {
   /** The conversation so far. */
   readonly messages: readonly MessageBody[];
@@ -65,7 +104,22 @@ export interface ChatBody extends CommonBody {
   readonly chat_template_kwargs?: Readonly<Record<string, unknown>> | null;
 }
 
-/** A body of `/v1/completions`. */
+/**
+ * A body of `/v1/completions`.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, AutoTokenizer } from "@peft/webgpu";
+ * import { type CompletionBody, Engine } from "@peft/webgpu/serve";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const engine = new Engine(model, tokenizer, "demo", { maxRows: 4, maxWaiting: 4, maxNewTokens: 8, maxChoices: 4 });
+ * const body: CompletionBody = { model: "demo", prompt: ["Once upon", "One day"], n: 2, max_tokens: 1 };
+ * console.log(engine.complete(body).length); // 4: two answers to each of two prompts
+ * engine.dispose();
+ * ```
+ */
 export interface CompletionBody extends CommonBody {
   /** Texts or token ids to continue. */
   readonly prompt: string | readonly string[] | readonly number[] | readonly (readonly number[])[];

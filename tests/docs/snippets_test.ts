@@ -16,6 +16,7 @@ const SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct";
 const FOLDERS = [
   "auto_peft.ts",
   "autograd",
+  "cli",
   "distributed",
   "entries",
   "gpu",
