@@ -35,12 +35,14 @@ export {
   getScheduler,
   LRScheduler,
   type LRSchedulerState,
-  SCHEDULER_TYPES,
   type SchedulerOptions,
+} from "./optimizers/lr_scheduler.ts";
+export {
+  SCHEDULER_TYPES,
   type SchedulerSettings,
   type SchedulerType,
   type ScheduleShape,
-} from "./optimizers/lr_scheduler.ts";
+} from "./optimizers/schedules.ts";
 export type {
   GroupInput,
   GroupState,

@@ -9,7 +9,7 @@ import { choice, flag, integer, number, orNull, type Rule, rule, text } from "..
 import { completeOptions, namesOf, option, type OptionTable, toDisk } from "../options/table.ts";
 import { type OptimArgs, OPTIMIZER_NAMES, type OptimizerName, parseOptimArgs } from "./optimizers/table.ts";
 import { REPORT_NAMES, type ReportName } from "./reports/report_names.ts";
-import { SCHEDULER_TYPES, type SchedulerSettings, type SchedulerType } from "./optimizers/lr_scheduler.ts";
+import { SCHEDULER_TYPES, type SchedulerSettings, type SchedulerType } from "./optimizers/schedules.ts";
 
 /** When something happens during training. */
 export type IntervalStrategy = "no" | "steps" | "epoch";
