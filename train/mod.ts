@@ -11,6 +11,7 @@ export { GroupedOptimizer } from "./optimizers/grouped_optimizer.ts";
 export { type OptimArgs, OPTIMIZER_NAMES, type OptimizerName } from "./optimizers/table.ts";
 export { createLoraplusOptimizer, type LoraplusOptions } from "./optimizers/loraplus.ts";
 export { clipGradNorm } from "./optimizers/clip_grad_norm.ts";
+export { type GradNorm, gradNorm } from "../autograd/ops/grad_norm.ts";
 export { chatExample, type ChatExampleOptions, type ChatTokenizer } from "./data/chat_example.ts";
 export { TextDataset, type TextDatasetOptions } from "./data/text_dataset.ts";
 export type { Dataset, Example, ExampleList, TextTokenizer } from "./data/example.ts";

@@ -17,7 +17,19 @@ const MIN_PER_THREAD = 16;
 /** and more of them where there would be more partial sums than this. */
 const MAX_PARTIALS = 32768;
 
-/** Result of `gradNorm`. */
+/**
+ * Result of `gradNorm`.
+ *
+ * @example
+ * ```ts
+ * import { initDevice, Tensor } from "@peft/webgpu";
+ * import { type GradNorm, gradNorm } from "@peft/webgpu/train";
+ *
+ * await initDevice();
+ * const { norm, clip }: GradNorm = gradNorm([Tensor.from([3, 4])], 1);
+ * console.log(await norm.item(), (await clip.data())[0].toFixed(2)); // 5 0.20
+ * ```
+ */
 export interface GradNorm {
   /** The norm before clipping, a scalar; infinite or NaN if an element is, or if the squares are too large. */
   readonly norm: Tensor;
@@ -37,6 +49,18 @@ function checkGrads(action: string, grads: readonly Tensor[]): void {
 
 /**
  * The norm of all `grads` together and what clips it to `maxNorm`.
+ *
+ * @example
+ * ```ts
+ * import { AdamW, AutoModelForCausalLM } from "@peft/webgpu";
+ * import { gradNorm } from "@peft/webgpu/train";
+ *
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const params = [...model.parameters()], optimizer = new AdamW(params, { lr: 1e-4 });
+ * model.forward({ inputIds: [[1, 2, 3]], labels: [[1, 2, 3]] }).loss!.backward();
+ * const { clip } = gradNorm(params.flatMap(({ grad }) => grad ?? []), 1);
+ * optimizer.step({ clip }); // clips as it reads the gradients
+ * ```
  * @param maxNorm positive; Infinity clips nothing
  * @throws {RangeError} for no gradient, or a maxNorm that is not positive
  */

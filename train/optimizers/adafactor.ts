@@ -12,6 +12,16 @@ import { checkOption, type Params, toGroups } from "./optimizer.ts";
 /**
  * Options of `Adafactor`; defaults are those of `transformers`, with `scale_parameter` and `relative_step` off, as its
  * Trainer sets them.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM } from "@peft/webgpu";
+ * import { Adafactor, type AdafactorOptions } from "@peft/webgpu/train";
+ *
+ * const options: AdafactorOptions = { lr: 1e-4, clipThreshold: 0.5, weightDecay: 0.01 }; // smaller updates than by default
+ * const optimizer = new Adafactor((await AutoModelForCausalLM.fromPretrained("examples/demo/model")).parameters(), options);
+ * console.log(optimizer.paramGroups[0].decayRate); // -0.8
+ * ```
  */
 export interface AdafactorOptions {
   /** Learning rate; default 1e-3. */
@@ -26,7 +36,18 @@ export interface AdafactorOptions {
   weightDecay?: number;
 }
 
-/** A group of `Adafactor`. */
+/**
+ * A group of `Adafactor`.
+ *
+ * @example
+ * ```ts
+ * import type { Adafactor, AdafactorGroup } from "@peft/webgpu/train";
+ *
+ * // lets updates become as large as they are, once the first steps are over
+ * const unclip = ({ paramGroups }: Adafactor) =>
+ *   paramGroups.forEach((group: AdafactorGroup) => group.clipThreshold = Infinity);
+ * ```
+ */
 export interface AdafactorGroup extends Required<AdafactorOptions> {
   /** Its parameters. */
   readonly params: readonly Tensor[];

@@ -10,7 +10,19 @@ import { DeviceOptimizer, type KindOf } from "./device_optimizer.ts";
 import { GroupedOptimizer } from "./grouped_optimizer.ts";
 import { checkOption, type Params, toGroups } from "./optimizer.ts";
 
-/** Options of `AdamW`; defaults are `torch.optim.AdamW`'s. */
+/**
+ * Options of `AdamW`; defaults are `torch.optim.AdamW`'s.
+ *
+ * @example
+ * ```ts
+ * import { AdamW, initDevice, Tensor } from "@peft/webgpu";
+ * import type { AdamWOptions } from "@peft/webgpu/train";
+ *
+ * await initDevice();
+ * const large: AdamWOptions = { lr: 6e-4, betas: [0.9, 0.95], weightDecay: 0.1 }; // as large models are trained
+ * console.log(new AdamW([Tensor.from([1], { requiresGrad: true })], large).paramGroups[0].eps); // 1e-8, the default
+ * ```
+ */
 export interface AdamWOptions {
   /** Learning rate; default 1e-3. */
   lr?: number;
@@ -25,7 +37,21 @@ export interface AdamWOptions {
 /** Moments in float32. */
 export const plainKind = slotKind(adamwRule);
 
-/** A group of `AdamW`. */
+/**
+ * A group of `AdamW`.
+ *
+ * @example
+ * ```ts
+ * import { AdamW, initDevice, Tensor } from "@peft/webgpu";
+ * import type { AdamWGroup } from "@peft/webgpu/train";
+ *
+ * await initDevice();
+ * const [matrix, bias] = [[[1, 2]], [3]].map((values) => Tensor.from(values, { requiresGrad: true }));
+ * const optimizer = new AdamW([{ params: [matrix] }, { params: [bias], weightDecay: 0 }], { lr: 1e-3 });
+ * const show = ({ params, weightDecay }: AdamWGroup) => `${params[0].shape}: ${weightDecay}`;
+ * console.log(optimizer.paramGroups.map(show)); // [ "1,2: 0.01", "1: 0" ]
+ * ```
+ */
 export interface AdamWGroup extends Required<AdamWOptions> {
   /** Its parameters. */
   readonly params: readonly Tensor[];

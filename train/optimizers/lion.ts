@@ -10,7 +10,20 @@ import { DeviceOptimizer } from "./device_optimizer.ts";
 import { GroupedOptimizer } from "./grouped_optimizer.ts";
 import { checkOption, type Params, toGroups } from "./optimizer.ts";
 
-/** Options of `Lion`; defaults are the paper's and bitsandbytes'. */
+/**
+ * Options of `Lion`; defaults are the paper's and bitsandbytes'.
+ *
+ * @example
+ * ```ts
+ * import { initDevice, Tensor } from "@peft/webgpu";
+ * import { Lion, type LionOptions } from "@peft/webgpu/train";
+ *
+ * await initDevice();
+ * const fromAdamW = (lr: number, weightDecay: number): LionOptions => ({ lr: lr / 5, weightDecay: 5 * weightDecay });
+ * const optimizer = new Lion([Tensor.from([1], { requiresGrad: true })], fromAdamW(5e-4, 0.01));
+ * console.log(optimizer.paramGroups[0].lr, optimizer.paramGroups[0].weightDecay); // 0.0001 0.05
+ * ```
+ */
 export interface LionOptions {
   /** Learning rate; default 1e-4. A third to a tenth of AdamW's. */
   lr?: number;
@@ -20,7 +33,21 @@ export interface LionOptions {
   weightDecay?: number;
 }
 
-/** A group of `Lion`. */
+/**
+ * A group of `Lion`.
+ *
+ * @example
+ * ```ts
+ * import { initDevice, Tensor } from "@peft/webgpu";
+ * import { Lion, type LionGroup } from "@peft/webgpu/train";
+ *
+ * await initDevice();
+ * const [A, B] = [1, 2].map((value) => Tensor.from([value], { requiresGrad: true }));
+ * const { paramGroups } = new Lion([{ params: [A] }, { params: [B], lr: 1e-3 }], { lr: 1e-4 });
+ * const rates = paramGroups.map(({ lr }: LionGroup) => lr);
+ * console.log(rates); // [ 0.0001, 0.001 ]
+ * ```
+ */
 export interface LionGroup extends Required<LionOptions> {
   /** Its parameters. */
   readonly params: readonly Tensor[];

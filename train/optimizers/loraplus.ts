@@ -7,7 +7,20 @@
 import { LayerNorm, type Module, type Parameter, RMSNorm } from "../../nn/mod.ts";
 import { AdamW, type AdamWOptions } from "./adamw.ts";
 
-/** Options of `createLoraplusOptimizer`. */
+/**
+ * Options of `createLoraplusOptimizer`.
+ *
+ * @example
+ * ```ts
+ * import { createLoraplusOptimizer, type PeftModel } from "@peft/webgpu";
+ * import type { LoraplusOptions } from "@peft/webgpu/train";
+ *
+ * declare const model: PeftModel;
+ * const options: LoraplusOptions = { lr: 1e-4, loraplusLrRatio: 8, loraplusWeightDecay: 0.01 };
+ * const rates = createLoraplusOptimizer(model, options).paramGroups.map(({ lr }) => lr);
+ * console.log(new Set(rates)); // 1e-4 for A, eight times as much for B, 1e-6 for embeddings
+ * ```
+ */
 export interface LoraplusOptions extends Omit<AdamWOptions, "lr" | "weightDecay"> {
   /** Learning rate of A and of everything that is no vector. */
   lr: number;

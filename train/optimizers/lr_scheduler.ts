@@ -12,7 +12,24 @@ import {
   SCHEDULES,
 } from "./schedules.ts";
 
-/** What a schedule continues from. */
+/**
+ * What a schedule continues from.
+ *
+ * @example
+ * ```ts
+ * import { AdamW, getLinearScheduleWithWarmup, initDevice, Tensor } from "@peft/webgpu";
+ * import type { LRSchedulerState } from "@peft/webgpu/train";
+ *
+ * await initDevice();
+ * const make = () => getLinearScheduleWithWarmup(new AdamW([Tensor.from([1], { requiresGrad: true })], { lr: 1 }), 0, 10);
+ * const first = make();
+ * for (let step = 0; step < 4; step++) first.step();
+ * const saved: LRSchedulerState = first.stateDict();
+ * const second = make();
+ * second.loadStateDict(saved);
+ * console.log(second.getLastLr()); // [ 0.6 ]
+ * ```
+ */
 export interface LRSchedulerState {
   /** Steps taken. */
   lastEpoch: number;
@@ -25,10 +42,11 @@ export interface LRSchedulerState {
  *
  * @example
  * ```ts
- * import { AdamW } from "@peft/webgpu";
+ * import { AdamW, initDevice } from "@peft/webgpu";
  * import { Tensor } from "@peft/webgpu/tensor";
  * import { LRScheduler } from "@peft/webgpu/train";
  *
+ * await initDevice();
  * const optimizer = new AdamW([Tensor.from([1], { requiresGrad: true })], { lr: 1 });
  * const schedule = new LRScheduler(optimizer, (step) => 1 / (1 + step));
  * schedule.step(); // after each optimizer step
@@ -89,9 +107,10 @@ export class LRScheduler {
  *
  * @example
  * ```ts
- * import { AdamW, getLinearScheduleWithWarmup } from "@peft/webgpu";
+ * import { AdamW, getLinearScheduleWithWarmup, initDevice } from "@peft/webgpu";
  * import { Tensor } from "@peft/webgpu/tensor";
  *
+ * await initDevice();
  * const optimizer = new AdamW([Tensor.from([1], { requiresGrad: true })], { lr: 1e-3 });
  * const schedule = getLinearScheduleWithWarmup(optimizer, 10, 100);
  * schedule.step(); // after each optimizer step
@@ -111,9 +130,10 @@ export function getLinearScheduleWithWarmup(
  *
  * @example
  * ```ts
- * import { AdamW, getCosineScheduleWithWarmup } from "@peft/webgpu";
+ * import { AdamW, getCosineScheduleWithWarmup, initDevice } from "@peft/webgpu";
  * import { Tensor } from "@peft/webgpu/tensor";
  *
+ * await initDevice();
  * const optimizer = new AdamW([Tensor.from([1], { requiresGrad: true })], { lr: 1e-3 });
  * const schedule = getCosineScheduleWithWarmup(optimizer, 10, 100);
  * schedule.step(); // after each optimizer step
@@ -134,9 +154,10 @@ export function getCosineScheduleWithWarmup(
  *
  * @example
  * ```ts
- * import { AdamW, getConstantSchedule } from "@peft/webgpu";
+ * import { AdamW, getConstantSchedule, initDevice } from "@peft/webgpu";
  * import { Tensor } from "@peft/webgpu/tensor";
  *
+ * await initDevice();
  * const optimizer = new AdamW([Tensor.from([1], { requiresGrad: true })], { lr: 1e-3 });
  * const schedule = getConstantSchedule(optimizer);
  * schedule.step(); // after each optimizer step
@@ -152,9 +173,10 @@ export function getConstantSchedule(optimizer: Optimizer): LRScheduler {
  *
  * @example
  * ```ts
- * import { AdamW, getConstantScheduleWithWarmup } from "@peft/webgpu";
+ * import { AdamW, getConstantScheduleWithWarmup, initDevice } from "@peft/webgpu";
  * import { Tensor } from "@peft/webgpu/tensor";
  *
+ * await initDevice();
  * const optimizer = new AdamW([Tensor.from([1], { requiresGrad: true })], { lr: 1e-3 });
  * const schedule = getConstantScheduleWithWarmup(optimizer, 10);
  * schedule.step(); // after each optimizer step
@@ -165,7 +187,22 @@ export function getConstantScheduleWithWarmup(optimizer: Optimizer, numWarmupSte
   return getScheduler("constant_with_warmup", optimizer, { numWarmupSteps });
 }
 
-/** Options of `getScheduler`. */
+/**
+ * Options of `getScheduler`.
+ *
+ * @example
+ * ```ts
+ * import { AdamW, getScheduler, initDevice, Tensor } from "@peft/webgpu";
+ * import type { SchedulerOptions } from "@peft/webgpu/train";
+ *
+ * await initDevice();
+ * const options: SchedulerOptions = { numWarmupSteps: 2, numTrainingSteps: 10, numDecaySteps: 4, decayType: "1-sqrt" };
+ * const optimizer = new AdamW([Tensor.from([1], { requiresGrad: true })], { lr: 1e-3 });
+ * const schedule = getScheduler("warmup_stable_decay", optimizer, options);
+ * for (let step = 0; step < 5; step++) schedule.step();
+ * console.log(schedule.getLastLr()); // [ 0.001 ]: neither in the warmup nor in the decay
+ * ```
+ */
 export interface SchedulerOptions extends SchedulerSettings {
   /** Default 0. */
   numWarmupSteps?: number;

@@ -6,7 +6,23 @@
 import { Tensor } from "../../autograd/mod.ts";
 import { checkOptions } from "../../options/names.ts";
 
-/** Options of `step()`. */
+/**
+ * Options of `step()`.
+ *
+ * @example
+ * ```ts
+ * import { initDevice, SGD, Tensor } from "@peft/webgpu";
+ * import { multiply } from "@peft/webgpu/tensor";
+ * import { gradNorm, type StepOptions } from "@peft/webgpu/train";
+ *
+ * await initDevice();
+ * const x = Tensor.from([30], { requiresGrad: true }), optimizer = new SGD([x], { lr: 1 });
+ * multiply(x, x).backward();
+ * const clipped: StepOptions = { clip: gradNorm([x.grad!], 1).clip };
+ * optimizer.step(clipped);
+ * console.log(await x.item()); // 29: the gradient of 60 was clipped to 1
+ * ```
+ */
 export interface StepOptions {
   /**
    * [2], from `gradNorm()`: gradients are multiplied by its coefficient as they are read, without an extra pass.
@@ -15,7 +31,19 @@ export interface StepOptions {
   clip?: Tensor;
 }
 
-/** Parameters that share options. */
+/**
+ * Parameters that share options.
+ *
+ * @example
+ * ```ts
+ * import type { Optimizer, OptimizerGroup } from "@peft/webgpu/train";
+ *
+ * // divides all learning rates, as after a loss that has stopped to fall
+ * function slowDown({ paramGroups }: Optimizer, divisor: number): void {
+ *   paramGroups.forEach((group: OptimizerGroup) => group.lr /= divisor);
+ * }
+ * ```
+ */
 export interface OptimizerGroup {
   /** The parameters. */
   readonly params: readonly Tensor[];
@@ -25,7 +53,21 @@ export interface OptimizerGroup {
   weightDecay: number;
 }
 
-/** State of one parameter. */
+/**
+ * State of one parameter.
+ *
+ * @example
+ * ```ts
+ * import type { OptimizerStateDict, ParameterState } from "@peft/webgpu/train";
+ *
+ * // bytes that an optimizer's state takes in a checkpoint
+ * function bytesOf({ state }: OptimizerStateDict): number {
+ *   const bytes = ({ buffers }: ParameterState) =>
+ *     Object.values(buffers).reduce((sum, { byteLength }) => sum + byteLength, 0);
+ *   return [...state.values()].reduce((sum, one) => sum + bytes(one), 0);
+ * }
+ * ```
+ */
 export interface ParameterState {
   /** Steps it took. */
   step: number;
@@ -33,10 +75,36 @@ export interface ParameterState {
   buffers: Record<string, Float32Array<ArrayBuffer>>;
 }
 
-/** Options of a group in a state; `params` are numbers, counted through the groups. */
+/**
+ * Options of a group in a state; `params` are numbers, counted through the groups.
+ *
+ * @example
+ * ```ts
+ * import { AdamW, initDevice, Tensor } from "@peft/webgpu";
+ * import type { GroupState } from "@peft/webgpu/train";
+ *
+ * await initDevice();
+ * const { paramGroups } = await new AdamW([Tensor.from([1], { requiresGrad: true })], { lr: 0.1 }).stateDict();
+ * const [first]: GroupState[] = paramGroups;
+ * console.log(first.params, first.lr); // [ 0 ] 0.1
+ * ```
+ */
 export type GroupState = { params: number[] } & Record<string, unknown>;
 
-/** State of an optimizer on the host. */
+/**
+ * State of an optimizer on the host.
+ *
+ * @example
+ * ```ts
+ * import { AdamW, initDevice, Tensor } from "@peft/webgpu";
+ * import type { OptimizerStateDict } from "@peft/webgpu/train";
+ *
+ * await initDevice();
+ * const params = [Tensor.from([1, 2], { requiresGrad: true })];
+ * const saved: OptimizerStateDict = await new AdamW(params, { lr: 1e-3 }).stateDict();
+ * new AdamW(params, { lr: 5e-4 }).loadStateDict(saved); // goes on where the first was, bit for bit
+ * ```
+ */
 export interface OptimizerStateDict {
   /** By the parameter's number; only parameters that took a step. */
   state: Map<number, ParameterState>;
@@ -46,7 +114,22 @@ export interface OptimizerStateDict {
   optimizer?: string;
 }
 
-/** Trains parameters by their gradients. */
+/**
+ * Trains parameters by their gradients.
+ *
+ * @example
+ * ```ts
+ * import type { Tensor } from "@peft/webgpu";
+ * import type { Optimizer } from "@peft/webgpu/train";
+ *
+ * // one step of a loop of one's own
+ * function update(optimizer: Optimizer, loss: Tensor): void {
+ *   loss.backward();
+ *   optimizer.step();
+ *   optimizer.zeroGrad();
+ * }
+ * ```
+ */
 export interface Optimizer {
   /** The groups; schedules change their `lr`. */
   readonly paramGroups: readonly OptimizerGroup[];
@@ -67,10 +150,39 @@ export interface Optimizer {
   readonly isCapturable?: boolean;
 }
 
-/** A group as a caller gives it: options it leaves out are the optimizer's. */
+/**
+ * A group as a caller gives it: options it leaves out are the optimizer's.
+ *
+ * @example
+ * ```ts
+ * import { AdamW, AutoModelForCausalLM } from "@peft/webgpu";
+ * import type { AdamWOptions, GroupInput } from "@peft/webgpu/train";
+ *
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const all = [...model.parameters()];
+ * const matrices: GroupInput<AdamWOptions> = { params: all.filter(({ shape }) => shape.length > 1), weightDecay: 0.1 };
+ * const vectors: GroupInput<AdamWOptions> = { params: all.filter(({ shape }) => shape.length === 1), weightDecay: 0 };
+ * const optimizer = new AdamW([matrices, vectors], { lr: 3e-4 });
+ * console.log(optimizer.paramGroups.map(({ lr, weightDecay }) => [lr, weightDecay])); // [[0.0003, 0.1], [0.0003, 0]]
+ * ```
+ */
 export type GroupInput<O> = { params: Iterable<Tensor> } & Partial<O>;
 
-/** Parameters, or groups of them with options of their own. */
+/**
+ * Parameters, or groups of them with options of their own.
+ *
+ * @example
+ * ```ts
+ * import { AdamW, initDevice, SGD, Tensor } from "@peft/webgpu";
+ * import type { Params, SGDOptions } from "@peft/webgpu/train";
+ *
+ * await initDevice();
+ * // the optimizer that a setting asks for
+ * const optimizerFor = (params: Params<SGDOptions>, lr: number, plain: boolean) =>
+ *   plain ? new SGD(params, { lr }) : new SGD(params, { lr, momentum: 0.9, nesterov: true });
+ * optimizerFor([Tensor.from([1], { requiresGrad: true })], 0.1, false);
+ * ```
+ */
 export type Params<O> = Iterable<Tensor> | Iterable<GroupInput<O>>;
 
 const isIterable = (value: unknown): value is Iterable<unknown> =>

@@ -3,7 +3,16 @@
  * @module
  */
 
-/** Names that `getScheduler` knows; Hugging Face's. */
+/**
+ * Names that `getScheduler` knows; Hugging Face's.
+ *
+ * @example
+ * ```ts
+ * import { SCHEDULER_TYPES } from "@peft/webgpu/train";
+ *
+ * console.log(SCHEDULER_TYPES.join(", ")); // such as the choices of a form
+ * ```
+ */
 export const SCHEDULER_TYPES = [
   "linear",
   "cosine",
@@ -16,7 +25,18 @@ export const SCHEDULER_TYPES = [
   "constant_with_warmup",
 ] as const;
 
-/** Name of a schedule. */
+/**
+ * Name of a schedule.
+ *
+ * @example
+ * ```ts
+ * import { type SchedulerType, TrainingArguments } from "@peft/webgpu";
+ *
+ * const named: SchedulerType = "cosine_with_min_lr";
+ * const args = new TrainingArguments({ lrSchedulerType: named, lrSchedulerKwargs: { minLrRate: 0.1 } });
+ * console.log(args.lrSchedulerType);
+ * ```
+ */
 export type SchedulerType =
   | "linear"
   | "cosine"
@@ -28,10 +48,40 @@ export type SchedulerType =
   | "constant"
   | "constant_with_warmup";
 
-/** How a rate rises or falls between two values. */
+/**
+ * How a rate rises or falls between two values.
+ *
+ * @example
+ * ```ts
+ * import { AdamW, getScheduler, initDevice, Tensor } from "@peft/webgpu";
+ * import type { ScheduleShape } from "@peft/webgpu/train";
+ *
+ * await initDevice();
+ * // the rate halfway down, as a part of the initial one
+ * function halfway(decayType: ScheduleShape): number {
+ *   const optimizer = new AdamW([Tensor.from([1], { requiresGrad: true })], { lr: 1 });
+ *   const schedule = getScheduler("warmup_stable_decay", optimizer, { numTrainingSteps: 2, numDecaySteps: 2, decayType });
+ *   schedule.step();
+ *   return schedule.getLastLr()[0];
+ * }
+ * console.log(halfway("linear"), halfway("1-sqrt").toFixed(2)); // 0.5 0.29
+ * ```
+ */
 export type ScheduleShape = "linear" | "cosine" | "1-sqrt";
 
-/** What schedules take besides numbers of steps, by Hugging Face's names (`lr_scheduler_kwargs`) in camelCase. */
+/**
+ * What schedules take besides numbers of steps, by Hugging Face's names (`lr_scheduler_kwargs`) in camelCase.
+ *
+ * @example
+ * ```ts
+ * import { TrainingArguments } from "@peft/webgpu";
+ * import type { SchedulerSettings } from "@peft/webgpu/train";
+ *
+ * const restarts: SchedulerSettings = { numCycles: 3 };
+ * const args = new TrainingArguments({ lrSchedulerType: "cosine_with_restarts", lrSchedulerKwargs: restarts });
+ * console.log(args.lrSchedulerKwargs);
+ * ```
+ */
 export interface SchedulerSettings {
   /** Waves of the cosine; default 0.5. Of `cosine_with_restarts`: falls from the initial rate to 0; default 1. */
   numCycles?: number;

@@ -10,7 +10,20 @@ import { DeviceOptimizer } from "./device_optimizer.ts";
 import { GroupedOptimizer } from "./grouped_optimizer.ts";
 import { checkOption, type Params, toGroups } from "./optimizer.ts";
 
-/** Options of `SGD`; defaults are `torch.optim.SGD`'s. */
+/**
+ * Options of `SGD`; defaults are `torch.optim.SGD`'s.
+ *
+ * @example
+ * ```ts
+ * import { initDevice, SGD, Tensor } from "@peft/webgpu";
+ * import type { SGDOptions } from "@peft/webgpu/train";
+ *
+ * await initDevice();
+ * const options: SGDOptions = { lr: 0.05, momentum: 0.9, nesterov: true, weightDecay: 1e-4 };
+ * const optimizer = new SGD([Tensor.from([1], { requiresGrad: true })], options);
+ * console.log(optimizer.paramGroups[0].dampening); // 0: Nesterov has none
+ * ```
+ */
 export interface SGDOptions {
   /** Learning rate; default 1e-3. */
   lr?: number;
@@ -24,7 +37,18 @@ export interface SGDOptions {
   nesterov?: boolean;
 }
 
-/** A group of `SGD`. */
+/**
+ * A group of `SGD`.
+ *
+ * @example
+ * ```ts
+ * import type { SGD } from "@peft/webgpu";
+ * import type { SGDGroup } from "@peft/webgpu/train";
+ *
+ * // raises the momentum once the first steps are over
+ * const speedUp = ({ paramGroups }: SGD) => paramGroups.forEach((group: SGDGroup) => group.momentum = 0.99);
+ * ```
+ */
 export interface SGDGroup extends Required<SGDOptions> {
   /** Its parameters. */
   readonly params: readonly Tensor[];

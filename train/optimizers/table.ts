@@ -23,7 +23,19 @@ export interface OptimizerSettings {
   readonly optimArgs: OptimArgs | null;
 }
 
-/** Options of an optimizer by name, or as text: `momentum=0.9, nesterov=true`. */
+/**
+ * Options of an optimizer by name, or as text: `momentum=0.9, nesterov=true`.
+ *
+ * @example
+ * ```ts
+ * import { TrainingArguments } from "@peft/webgpu";
+ * import type { OptimArgs } from "@peft/webgpu/train";
+ *
+ * const byName: OptimArgs = { momentum: 0.9, nesterov: true };
+ * const asText: OptimArgs = "momentum=0.9, nesterov=true"; // as a command line has it
+ * for (const optimArgs of [byName, asText]) console.log(new TrainingArguments({ optim: "sgd", optimArgs }).optimArgs);
+ * ```
+ */
 export type OptimArgs = string | Readonly<Record<string, unknown>>;
 
 /** Parameters with the options of their group. */
@@ -80,7 +92,19 @@ const sgd: Entry = {
   make: (groups, { learningRate: lr }, options) => new SGD(groups, { lr, ...options }),
 };
 
-/** Optimizers that the Trainer makes itself. */
+/**
+ * Optimizers that the Trainer makes itself.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, planMemory } from "@peft/webgpu";
+ * import type { OptimizerName } from "@peft/webgpu/train";
+ *
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const bytes = (optim: OptimizerName) => planMemory(model, { length: 16, args: { optim } }).optimizer;
+ * console.log(bytes("lion") / bytes("adamw_torch")); // about 0.5: one number for each weight in place of two
+ * ```
+ */
 export type OptimizerName =
   | "adamw_torch"
   | "adamw_torch_fused"
