@@ -244,8 +244,13 @@ export abstract class CausalLM<Config extends ModelConfig = ModelConfig> extends
   /**
    * Continues each row. Returns prompts and new tokens. See `GenerateOptions`.
    *
-   * ```ts ignore
-   * const [ids] = await model.generate("Once upon a time", { tokenizer, maxNewTokens: 50 });
+   * @example
+   * ```ts
+   * import { AutoModelForCausalLM, AutoTokenizer } from "@peft/webgpu";
+   *
+   * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+   * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+   * const [ids] = await model.generate("Once upon a time", { tokenizer, maxNewTokens: 12 });
    * console.log(tokenizer.decode(ids));
    * ```
    */

@@ -84,8 +84,14 @@ function tensorOf(parameter: Parameter, place: GgufPlace, dtype: "f16" | "q8_0")
 /**
  * Writes a model as one GGUF file for llama.cpp. Adapters are merged before.
  *
- * ```ts ignore
- * await exportGguf(await peftModel.mergeAndUnload(), "tuned.gguf", { dtype: "q8_0", tokenizer });
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, AutoTokenizer, exportGguf, getPeftModel, LoraConfig } from "@peft/webgpu";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const peftModel = getPeftModel(base, new LoraConfig({ targetModules: ["c_attn"] })); // is trained here
+ * await exportGguf(await peftModel.mergeAndUnload(), "out/tuned.gguf", { dtype: "q8_0", tokenizer });
  * ```
  * @param output the file's path, or folder and name; what was there is replaced only when the new one is whole
  * @throws {TypeError} for a model with adapters, one that llama.cpp has no names for or computes in another way, and a
