@@ -45,7 +45,7 @@ function matcher(patterns: readonly string[]): (name: string) => boolean {
  * @returns the folder of the files.
  * @throws {HubError} where the hub does not give them, and "not-found" where no file matches.
  * @example
- * ```ts ignore
+ * ```ts
  * import { snapshotDownload } from "@peft/webgpu/hub";
  *
  * const folder = await snapshotDownload("HuggingFaceTB/SmolLM2-135M-Instruct");

@@ -9,43 +9,11 @@ import { AutoTokenizer, exportGguf, initDevice } from "@peft/webgpu";
 import { LlamaConfig, LlamaForCausalLM } from "@peft/webgpu/model";
 import { listFiles } from "../../tools/list_files.ts";
 import { fileServer } from "../../tools/serve_studio.ts";
+import { blocksOf, type Snippet, snippetsOfComments } from "./snippets.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 const SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct";
-/** Folders and files whose comments have examples. */
-const FOLDERS = [
-  "auto_peft.ts",
-  "autograd",
-  "cli",
-  "distributed",
-  "entries",
-  "gpu",
-  "io",
-  "kernels",
-  "model",
-  "nn",
-  "peft",
-  "plan",
-  "serve",
-  "train",
-  "tuning",
-];
 const COMMIT = "0123456789abcdef0123456789abcdef01234567";
-
-/** A block of a page, or of a comment. */
-interface Snippet {
-  /** File and line. */
-  readonly place: string;
-  readonly code: string;
-}
-
-/** The TypeScript blocks of a text. */
-function blocksOf(text: string, file: string, fence: RegExp): Snippet[] {
-  return [...text.matchAll(fence)].map((match) => ({
-    place: `${file}:${text.slice(0, match.index).split("\n").length}`,
-    code: match[1],
-  }));
-}
 
 /** README and every page, blocks that `deno check` leaves out included. */
 async function snippetsOfPages(): Promise<Snippet[]> {
@@ -53,18 +21,6 @@ async function snippetsOfPages(): Promise<Snippet[]> {
   const blocks = await Promise.all(
     pages.map(async (page) =>
       blocksOf(await Deno.readTextFile(`${ROOT}${page}`), page, /^```ts(?: ignore)?\n([^]*?)^```$/gm)
-    ),
-  );
-  return blocks.flat();
-}
-
-/** The examples of comments; those that need a browser or a hub say `ts ignore`. */
-async function snippetsOfComments(): Promise<Snippet[]> {
-  const files = await listFiles(ROOT, /\.ts$/, FOLDERS);
-  const blocks = await Promise.all(
-    files.map(async (file) =>
-      blocksOf(await Deno.readTextFile(`${ROOT}${file}`), file, /^ *\* ```ts\n([^]*?)^ *\* ```$/gm)
-        .map(({ place, code }) => ({ place, code: code.replaceAll(/^ *\* ?/gm, "") }))
     ),
   );
   return blocks.flat();
@@ -306,8 +262,7 @@ Deno.test("the TypeScript of README and pages runs as it stands there", async ()
 });
 
 Deno.test("the examples in comments run as they stand there", async () => {
-  // those of a whole book are for GPT-2 at its real size: their types alone are checked
-  const snippets = (await snippetsOfComments()).filter(({ code }) => !/"(?:notes|book)\.txt"/.test(code));
+  const snippets = await snippetsOfComments();
   assert(snippets.length >= 180, `${snippets.length} examples`);
   await runAll(snippets);
 });
