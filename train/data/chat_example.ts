@@ -7,7 +7,27 @@ import { commonLength } from "./common_length.ts";
 import type { Example, TextTokenizer } from "./example.ts";
 import type { Message } from "./rows.ts";
 
-/** What a tokenizer needs for conversations. */
+/**
+ * What a tokenizer needs for conversations.
+ *
+ * @example
+ * ```ts
+ * import { chatExample } from "@peft/webgpu";
+ * import type { ChatTokenizer } from "@peft/webgpu/train";
+ *
+ * const encode = (text: string) => [...new TextEncoder().encode(text)];
+ * const bytes: ChatTokenizer = {
+ *   ...{ encode, eosTokenId: 10, decode: (ids) => new TextDecoder().decode(new Uint8Array(ids)) },
+ *   applyChatTemplate: (messages, { addGenerationPrompt }) =>
+ *     encode(messages.map(({ role, content }) => `${role}: ${content}.`).join("") + (addGenerationPrompt ? "assistant: " : "")),
+ * };
+ * const { inputIds, labels } = chatExample(bytes, [
+ *   { role: "user", content: "Who are you" },
+ *   { role: "assistant", content: "A pirate" },
+ * ]);
+ * console.log(bytes.decode(inputIds.filter((_, i) => labels[i] !== -100))); // A pirate.
+ * ```
+ */
 export interface ChatTokenizer extends TextTokenizer {
   /** Ids of a conversation. */
   applyChatTemplate(
@@ -18,7 +38,20 @@ export interface ChatTokenizer extends TextTokenizer {
   decode(ids: readonly number[]): string;
 }
 
-/** Options of `chatExample`. */
+/**
+ * Options of `chatExample`.
+ *
+ * @example
+ * ```ts
+ * import { chatExample } from "@peft/webgpu";
+ * import type { ChatExampleOptions, ChatTokenizer, Message } from "@peft/webgpu/train";
+ *
+ * const tools = [{ type: "function", function: { name: "find_gold", parameters: { type: "object" } } }];
+ * const options: ChatExampleOptions = { tools, learnedFrom: 2 };
+ * // the answers after the first one are learned; that was there before
+ * const example = (tokenizer: ChatTokenizer, messages: readonly Message[]) => chatExample(tokenizer, messages, options);
+ * ```
+ */
 export interface ChatExampleOptions {
   /** Functions that the model may call, as JSON schemas. */
   tools?: readonly unknown[];

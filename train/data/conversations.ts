@@ -5,7 +5,22 @@
 
 import { editDistance } from "../../options/names.ts";
 
-/** A message of a conversation. */
+/**
+ * A message of a conversation.
+ *
+ * @example
+ * ```ts
+ * import { RowDataset } from "@peft/webgpu";
+ * import type { Message } from "@peft/webgpu/train";
+ *
+ * const messages: Message[] = [
+ *   { role: "system", content: "You are a pirate." },
+ *   { role: "user", content: "Who are you?" },
+ *   { role: "assistant", content: "A pirate, arr!" },
+ * ];
+ * console.log(RowDataset.from([{ messages }]).length); // 1
+ * ```
+ */
 export interface Message {
   /** "system", "user", "assistant" or "tool", as far as the template knows them. */
   readonly role: string;

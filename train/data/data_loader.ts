@@ -7,7 +7,19 @@ import { defaultSeed, HostRandom } from "../../autograd/mod.ts";
 import { checkOptions } from "../../options/names.ts";
 import type { Dataset, Example } from "./example.ts";
 
-/** Rows of equal length. */
+/**
+ * Rows of equal length.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM } from "@peft/webgpu";
+ * import type { Batch } from "@peft/webgpu/train";
+ *
+ * const batch: Batch = { inputIds: [[5, 6, 7], [8, 9, 0]], labels: [[5, 6, 7], [8, 9, -100]], attentionMask: [[1, 1, 1], [1, 1, 0]] };
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * console.log(await model.forward(batch).loss!.item()); // mean over the three tokens that others come before
+ * ```
+ */
 export interface Batch {
   /** [B, T] token ids. */
   inputIds: number[][];
@@ -35,7 +47,21 @@ export function countTokens({ inputIds, attentionMask }: Batch): number {
   );
 }
 
-/** Makes a batch of examples. */
+/**
+ * Makes a batch of examples.
+ *
+ * @example
+ * ```ts
+ * import { DataLoader, defaultDataCollator } from "@peft/webgpu";
+ * import type { DataCollator } from "@peft/webgpu/train";
+ *
+ * // cuts rows before they become a batch
+ * const shortened = (length: number): DataCollator => (examples) =>
+ *   defaultDataCollator()(examples.map(({ inputIds }) => ({ inputIds: inputIds.slice(0, length) })));
+ * const [batch] = new DataLoader([{ inputIds: [1, 2, 3, 4] }], { batchSize: 1, collate: shortened(2) });
+ * console.log(batch.inputIds); // [ [ 1, 2 ] ]
+ * ```
+ */
 export type DataCollator = (examples: readonly Example[]) => Batch;
 
 const padTo = (row: readonly number[], length: number, value: number) =>
@@ -87,7 +113,20 @@ export function defaultDataCollator(padTokenId = 0, padToMultipleOf = 1): DataCo
   };
 }
 
-/** Options of `DataLoader`. */
+/**
+ * Options of `DataLoader`.
+ *
+ * @example
+ * ```ts
+ * import { DataLoader } from "@peft/webgpu";
+ * import type { DataLoaderOptions } from "@peft/webgpu/train";
+ *
+ * const options: DataLoaderOptions = { batchSize: 4, groupByLength: true, dropLast: true, seed: 3 };
+ * const examples = Array.from({ length: 70 }, (_, i) => ({ inputIds: new Array<number>(1 + i % 8).fill(7) }));
+ * const batches = [...new DataLoader(examples, options)];
+ * console.log(batches.length); // 17: two examples are left over
+ * ```
+ */
 export interface DataLoaderOptions {
   /** Examples per batch. */
   batchSize: number;

@@ -16,10 +16,34 @@ import { RowDataset, type RowPart } from "./row_dataset.ts";
 import { closeAnyway, RowReader } from "./row_reader.ts";
 import { checkColumns, readRow } from "./rows.ts";
 
-/** A file, or a folder of files of rows. */
+/**
+ * A file, or a folder of files of rows.
+ *
+ * @example
+ * ```ts
+ * import { loadDataset } from "@peft/webgpu";
+ * import type { DataInput } from "@peft/webgpu/train";
+ *
+ * const more = new File([JSON.stringify({ text: "Arr!" })], "more.jsonl"); // as a user picks one
+ * const inputs: DataInput[] = ["examples/demo/data/pirate.jsonl", more];
+ * console.log((await loadDataset(inputs)).length); // 121
+ * ```
+ */
 export type DataInput = FileInput | FolderInput;
 
-/** Options of `loadDataset`. */
+/**
+ * Options of `loadDataset`.
+ *
+ * @example
+ * ```ts
+ * import { loadDataset } from "@peft/webgpu";
+ * import type { LoadDatasetOptions } from "@peft/webgpu/train";
+ *
+ * const options: Partial<LoadDatasetOptions> = { weights: [3, 1], maxSamples: 40, seed: 1, onBadRow: "skip" };
+ * const rows = await loadDataset(["examples/demo/data/pirate.jsonl", "examples/demo/data/pirate_held_out.jsonl"], options);
+ * console.log(rows.length); // 40, of which about 30 are of the first file
+ * ```
+ */
 export interface LoadDatasetOptions {
   /** Format of every file; default null: by the ends of their names. */
   format: FormatName | null;

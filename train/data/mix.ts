@@ -5,7 +5,21 @@
 
 import { HostRandom } from "../../autograd/mod.ts";
 
-/** When a mixture ends: with the first source that is used up, or when each was used up once (others begin again). */
+/**
+ * When a mixture ends: with the first source that is used up, or when each was used up once (others begin again).
+ *
+ * @example
+ * ```ts
+ * import { loadDataset } from "@peft/webgpu";
+ * import type { StoppingStrategy } from "@peft/webgpu/train";
+ *
+ * const inputs = ["examples/demo/data/pirate.jsonl", new Blob(['{"text":"Arr!"}'])];
+ * for (const stoppingStrategy of ["first_exhausted", "all_exhausted"] satisfies StoppingStrategy[]) {
+ *   const rows = await loadDataset(inputs, { format: "jsonl", weights: [1, 1], stoppingStrategy });
+ *   console.log(stoppingStrategy, rows.length); // few rows, until the short file ends; hundreds, until the long one does
+ * }
+ * ```
+ */
 export type StoppingStrategy = "first_exhausted" | "all_exhausted";
 
 /**

@@ -10,6 +10,15 @@ import { fillRows } from "./pack.ts";
  * How examples are packed, by TRL's names. "bfd": best-fit decreasing, what is longer than a row is cut. "bfd_split": the
  * same, but what is longer goes on in other rows. "wrapped": all examples one after another, cut where a row is full, and
  * each sees those before it in its row.
+ *
+ * @example
+ * ```ts
+ * import { SFTConfig } from "@peft/webgpu";
+ * import type { PackingStrategy } from "@peft/webgpu/train";
+ *
+ * const packingStrategy: PackingStrategy = "bfd_split"; // nothing is lost of texts that are longer than a row
+ * console.log(new SFTConfig({ packing: true, packingStrategy, maxLength: 512 }).packingStrategy);
+ * ```
  */
 export type PackingStrategy = "bfd" | "bfd_split" | "wrapped";
 

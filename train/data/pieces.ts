@@ -5,7 +5,20 @@
 
 import type { Example } from "./example.ts";
 
-/** A piece of an example's text. */
+/**
+ * A piece of an example's text.
+ *
+ * @example
+ * ```ts
+ * import { AutoTokenizer } from "@peft/webgpu";
+ * import { type ExamplePiece, piecesOf } from "@peft/webgpu/train";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const show = ({ text, learned }: ExamplePiece) => learned ? `[${text}]` : text;
+ * const inputIds = tokenizer.encode("Who? A dog."), labels = inputIds.map((id, i) => i < 2 ? -100 : id);
+ * console.log(piecesOf({ inputIds, labels }, (ids) => tokenizer.decode(ids)).map(show).join(""));
+ * ```
+ */
 export interface ExamplePiece {
   /** Its text. */
   readonly text: string;

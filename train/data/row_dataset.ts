@@ -7,7 +7,19 @@ import { HostRandom } from "../../autograd/mod.ts";
 import { CONVERSATION } from "./conversations.ts";
 import { checkColumns, readRow, type Row, ROW_FORMS } from "./rows.ts";
 
-/** A row that was left out. */
+/**
+ * A row that was left out.
+ *
+ * @example
+ * ```ts
+ * import { loadDataset } from "@peft/webgpu";
+ * import type { SkippedRow } from "@peft/webgpu/train";
+ *
+ * const file = new Blob(['{"text":"Ahoy"}\n{"txet":"Arr"}\n']);
+ * const { skipped } = await loadDataset(file, { format: "jsonl", onBadRow: "skip" });
+ * console.log(skipped.map(({ where, problem }: SkippedRow) => `${where}: ${problem}`));
+ * ```
+ */
 export interface SkippedRow {
   /** The file and the line, such as `"a.jsonl", line 3`. */
   readonly where: string;

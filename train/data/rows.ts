@@ -8,10 +8,38 @@ import { conversationProblem, isMessages, type Message } from "./conversations.t
 
 export type { Message } from "./conversations.ts";
 
-/** A text, or messages for the chat template. */
+/**
+ * A text, or messages for the chat template.
+ *
+ * @example
+ * ```ts
+ * import type { Words } from "@peft/webgpu/train";
+ *
+ * const textOf = (words: Words) =>
+ *   typeof words === "string" ? words : words.map(({ role, content }) => `${role}: ${content}`).join("\n");
+ * console.log(textOf("Ahoy"), textOf([{ role: "user", content: "Who are you?" }])); // Ahoy user: Who are you?
+ * ```
+ */
 export type Words = string | readonly Message[];
 
-/** Two answers to one prompt, the better and the worse; all three texts, or all three messages. */
+/**
+ * Two answers to one prompt, the better and the worse; all three texts, or all three messages.
+ *
+ * @example
+ * ```ts
+ * import type { PreferenceRow } from "@peft/webgpu/train";
+ *
+ * const pairs: PreferenceRow[] = [
+ *   { prompt: "The sea be", chosen: " calm, matey.", rejected: " calm." },
+ *   {
+ *     prompt: [{ role: "user", content: "Who are you?" }],
+ *     chosen: [{ role: "assistant", content: "A pirate, arr!" }],
+ *     rejected: [{ role: "assistant", content: "A language model." }],
+ *   },
+ * ];
+ * console.log(pairs.length); // trainDataset of a DPOTrainer
+ * ```
+ */
 export interface PreferenceRow {
   /** What both answers follow; may be empty. */
   readonly prompt: Words;
@@ -25,7 +53,20 @@ export interface PreferenceRow {
   readonly tools?: readonly unknown[];
 }
 
-/** One answer and whether it is wanted, as KTO learns from; texts, or messages. */
+/**
+ * One answer and whether it is wanted, as KTO learns from; texts, or messages.
+ *
+ * @example
+ * ```ts
+ * import type { UnpairedRow } from "@peft/webgpu/train";
+ *
+ * const judged = (prompt: string, completion: string, thumb: "up" | "down"): UnpairedRow => ({
+ *   ...{ prompt, completion, label: thumb === "up" },
+ * });
+ * const rows = [judged("The sea be", " calm, matey.", "up"), judged("The sea be", " calm.", "down")];
+ * console.log(rows.map(({ label }) => label)); // [ true, false ]: trainDataset of a KTOTrainer
+ * ```
+ */
 export interface UnpairedRow {
   /** What the answer follows; may be empty. */
   readonly prompt: Words;
@@ -37,7 +78,24 @@ export interface UnpairedRow {
   readonly tools?: readonly unknown[];
 }
 
-/** What a row holds that a model learns word by word. */
+/**
+ * What a row holds that a model learns word by word.
+ *
+ * @example
+ * ```ts
+ * import { loadDataset } from "@peft/webgpu";
+ * import type { LanguageRow, Row } from "@peft/webgpu/train";
+ *
+ * // what kind of row a file holds
+ * function kindOf(row: LanguageRow): "text" | "completion" | "conversation" | "tokens" {
+ *   if ("text" in row) return "text";
+ *   if ("completion" in row) return "completion";
+ *   return "messages" in row ? "conversation" : "tokens";
+ * }
+ * const row: Row = (await (await loadDataset("examples/demo/data/pirate.jsonl")).at(0))!;
+ * if (!("chosen" in row || "label" in row)) console.log(kindOf(row)); // text
+ * ```
+ */
 export type LanguageRow =
   /** A text, packed with others. */
   | { readonly text: string }
@@ -60,7 +118,19 @@ export type LanguageRow =
     readonly sequenceIds?: readonly number[];
   };
 
-/** What a row holds. */
+/**
+ * What a row holds.
+ *
+ * @example
+ * ```ts
+ * import { loadDataset } from "@peft/webgpu";
+ * import type { Row } from "@peft/webgpu/train";
+ *
+ * const needs = (row: Row) => "chosen" in row ? "DPOTrainer" : "label" in row ? "KTOTrainer" : "SFTTrainer";
+ * const rows = await loadDataset("examples/demo/data/pirate.jsonl");
+ * console.log(needs((await rows.at(0))!)); // SFTTrainer
+ * ```
+ */
 export type Row = LanguageRow | PreferenceRow | UnpairedRow;
 
 /** Whether a row holds two answers to compare. */

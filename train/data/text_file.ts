@@ -11,7 +11,20 @@ import type { FormatName } from "./files/formats.ts";
 import { RowReader } from "./row_reader.ts";
 import { languageOf, type LanguageRow, type Row } from "./rows.ts";
 
-/** Options of `TextDataset`. */
+/**
+ * Options of `TextDataset`.
+ *
+ * @example
+ * ```ts
+ * import { AutoTokenizer, TextDataset } from "@peft/webgpu";
+ * import type { TextDatasetOptions } from "@peft/webgpu/train";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const options: TextDatasetOptions = { blockSize: 16, format: "text" }; // whatever the name ends with
+ * const dataset = await TextDataset.fromFile(new Blob(["Ahoy, matey! ".repeat(20)]), tokenizer, options);
+ * console.log(dataset.blockSize); // 16
+ * ```
+ */
 export interface TextDatasetOptions {
   /** Tokens per block. */
   blockSize: number;

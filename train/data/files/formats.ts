@@ -11,7 +11,19 @@ import { parquet } from "./parquet.ts";
 import { refuseFile, type RowFile, type RowFormat } from "./row_file.ts";
 import { txt } from "./txt.ts";
 
-/** Name of a format. */
+/**
+ * Name of a format.
+ *
+ * @example
+ * ```ts
+ * import { loadDataset } from "@peft/webgpu";
+ * import type { FormatName } from "@peft/webgpu/train";
+ *
+ * const format: FormatName = "csv"; // the bytes have no name that would tell
+ * const rows = await loadDataset(new TextEncoder().encode("prompt,completion\nWho?,A dog."), { format });
+ * console.log(rows.at(0)); // { prompt: "Who?", completion: "A dog." }
+ * ```
+ */
 export type FormatName = "jsonl" | "json" | "csv" | "text" | "parquet";
 
 const FORMATS: Readonly<Record<FormatName, RowFormat>> = { jsonl: json, json, csv, text: txt, parquet };
