@@ -27,7 +27,20 @@ function momentsOf(callback: object): Record<string, true> {
   return found;
 }
 
-/** A callback, or a class of callbacks without arguments, as in `transformers`. */
+/**
+ * A callback, or a class of callbacks without arguments, as in `transformers`.
+ *
+ * @example
+ * ```ts
+ * import type { TrainerCallback } from "@peft/webgpu";
+ * import type { CallbackInput } from "@peft/webgpu/train";
+ *
+ * class Bell implements TrainerCallback {
+ *   onTrainEnd = () => console.log("\x07");
+ * }
+ * const callbacks: CallbackInput[] = [Bell, { onSave: (_args, _state, _control, { checkpoint }) => console.log(checkpoint) }];
+ * ```
+ */
 export type CallbackInput = TrainerCallback | (new () => TrainerCallback);
 
 /**

@@ -7,7 +7,20 @@ import { isBetter } from "./best_model.ts";
 import type { CallbackExtra, TrainerCallback, TrainerControl, TrainerState } from "./trainer_state.ts";
 import type { TrainingArguments } from "./training_arguments.ts";
 
-/** Options of `EarlyStoppingCallback`. */
+/**
+ * Options of `EarlyStoppingCallback`.
+ *
+ * @example
+ * ```ts
+ * import { EarlyStoppingCallback, TrainingArguments } from "@peft/webgpu";
+ * import type { EarlyStoppingOptions } from "@peft/webgpu/train";
+ *
+ * const options: EarlyStoppingOptions = { earlyStoppingPatience: 2, earlyStoppingThreshold: 0.01 };
+ * const callbacks = [new EarlyStoppingCallback(options)];
+ * const args = new TrainingArguments({ evalStrategy: "steps", evalSteps: 50, metricForBestModel: "evalLoss" });
+ * console.log(callbacks.length, args.metricForBestModel); // both for one Trainer
+ * ```
+ */
 export interface EarlyStoppingOptions {
   /** Evaluations in a row that may be no better; default 1. */
   earlyStoppingPatience?: number;

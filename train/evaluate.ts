@@ -15,7 +15,20 @@ import { evalName } from "./training_arguments.ts";
 /** Losses that are read back together. */
 const READ_TOGETHER = 32;
 
-/** Result of `Trainer.evaluate()`. */
+/**
+ * Result of `Trainer.evaluate()`.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, Trainer } from "@peft/webgpu";
+ * import type { EvalOutput } from "@peft/webgpu/train";
+ *
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const trainer = new Trainer({ model, evalDataset: [{ inputIds: [1, 2, 3] }], args: { reportTo: "none" } });
+ * const { evalLoss, perplexity, evalTokens }: EvalOutput = await trainer.evaluate();
+ * console.log(Math.exp(evalLoss) === perplexity, evalTokens); // true 2
+ * ```
+ */
 export interface EvalOutput {
   /** Mean loss per label, or per item of another objective. */
   readonly evalLoss: number;

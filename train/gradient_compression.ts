@@ -19,12 +19,49 @@ import {
   unpackShare,
 } from "./gradient_share.ts";
 
-/** Names of the ways. */
+/**
+ * Names of the ways.
+ *
+ * @example
+ * ```ts
+ * import { GRADIENT_COMPRESSIONS } from "@peft/webgpu/train";
+ *
+ * console.log(GRADIENT_COMPRESSIONS.join(" or ")); // none or float16
+ * ```
+ */
 export const GRADIENT_COMPRESSIONS = ["none", "float16"] as const;
-/** How gradients travel: "none": float32; "float16": half as many bytes, with error feedback. */
+/**
+ * How gradients travel: "none": float32; "float16": half as many bytes, with error feedback.
+ *
+ * @example
+ * ```ts
+ * import type { GradientCompression } from "@peft/webgpu/train";
+ *
+ * const bytesPerNumber: Record<GradientCompression, number> = { none: 4, float16: 2 };
+ * const trained = 3_500_000; // a LoRA's numbers
+ * console.log(`${bytesPerNumber.float16 * trained / 1e6} MB for each share of a step`); // 7 MB for each share of a step
+ * ```
+ */
 export type GradientCompression = typeof GRADIENT_COMPRESSIONS[number];
 
-/** A share as a process computed it. */
+/**
+ * A share as a process computed it.
+ *
+ * @example
+ * ```ts
+ * import type { ComputedShare, GradientExchange } from "@peft/webgpu/train";
+ *
+ * // counts the bytes that this process computes for others
+ * function counting(exchange: GradientExchange, count: (bytes: number) => void): GradientExchange["exchange"] {
+ *   return (step, shares, compute, signal) =>
+ *     exchange.exchange(step, shares, async (share, previous) => {
+ *       const own: ComputedShare = await compute(share, previous);
+ *       count(own.bytes.length + (own.residual?.length ?? 0));
+ *       return own;
+ *     }, signal);
+ * }
+ * ```
+ */
 export interface ComputedShare {
   /** What all processes read and add up. */
   readonly bytes: Uint8Array<ArrayBuffer>;

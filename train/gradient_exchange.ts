@@ -11,7 +11,29 @@ import { type ShareNumbers, sumShares } from "./gradient_share.ts";
 import type { BatchLoss } from "./objective.ts";
 import { randomStates, type TrainableModel, zeroGrad } from "./trainable_model.ts";
 
-/** How processes get each other's gradients. */
+/**
+ * How processes get each other's gradients.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, Trainer } from "@peft/webgpu";
+ * import type { GradientExchange } from "@peft/webgpu/train";
+ *
+ * // one process computes all shares: the sum is that of several processes, to the bit
+ * const gradientExchange: GradientExchange = {
+ *   shares: 2,
+ *   async exchange(_step, shares, compute) {
+ *     const all: Uint8Array[] = [];
+ *     for (const share of shares) all.push((await compute(share, null)).bytes);
+ *     return all;
+ *   },
+ * };
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const trainDataset = [{ inputIds: [1, 2, 3] }, { inputIds: [4, 5, 6] }];
+ * const args = { maxSteps: 1, perDeviceTrainBatchSize: 1, gradientAccumulationSteps: 2, reportTo: "none" } as const;
+ * await new Trainer({ model, trainDataset, gradientExchange, args }).train();
+ * ```
+ */
 export interface GradientExchange {
   /** Shares that the batches of a step are cut into: `gradientAccumulationSteps` must be a multiple of it. */
   readonly shares: number;

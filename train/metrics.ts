@@ -7,7 +7,21 @@ import { noGrad, readAndDispose, type Tensor, type TensorData, tidy } from "../a
 import type { Batch } from "./data/data_loader.ts";
 import { evalName } from "./training_arguments.ts";
 
-/** Predictions of one row. */
+/**
+ * Predictions of one row.
+ *
+ * @example
+ * ```ts
+ * import type { RowPrediction } from "@peft/webgpu/train";
+ *
+ * // the likeliest token after each of a row
+ * function likeliest({ data, shape: [length, vocabSize] }: RowPrediction): number[] {
+ *   const rows = Array.from({ length }, (_, t) => Array.from(data.slice(t * vocabSize, (t + 1) * vocabSize)));
+ *   return rows.map((logits) => logits.indexOf(Math.max(...logits)));
+ * }
+ * console.log(likeliest({ data: new Float32Array([1, 3, 2, 5, 4, 0]), shape: [2, 3] })); // [ 1, 0 ]
+ * ```
+ */
 export interface RowPrediction {
   /** Values in row-major order. */
   readonly data: TensorData;
@@ -15,7 +29,19 @@ export interface RowPrediction {
   readonly shape: readonly number[];
 }
 
-/** Everything that an evaluation predicted, row by row. */
+/**
+ * Everything that an evaluation predicted, row by row.
+ *
+ * @example
+ * ```ts
+ * import type { EvalPrediction } from "@peft/webgpu/train";
+ *
+ * // how many labels counted in an evaluation: the first of a row is predicted by nothing
+ * const labelCount = ({ labelIds }: EvalPrediction) =>
+ *   labelIds.reduce((sum, row) => sum + row.slice(1).filter((label) => label !== -100).length, 0);
+ * console.log(labelCount({ predictions: [], labelIds: [[1, 2, 3], [-100, -100, 4]] })); // 3
+ * ```
+ */
 export interface EvalPrediction {
   /** Logits of each row [T, V], or what `preprocessLogitsForMetrics` made of them. Position t predicts label t + 1. */
   readonly predictions: readonly RowPrediction[];
@@ -23,12 +49,43 @@ export interface EvalPrediction {
   readonly labelIds: readonly (readonly number[])[];
 }
 
-/** Measures by name; they are logged as `evalName`. */
+/**
+ * Measures by name; they are logged as `evalName`.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, Trainer } from "@peft/webgpu";
+ * import type { ComputeMetrics } from "@peft/webgpu/train";
+ *
+ * const computeMetrics: ComputeMetrics = ({ predictions }) => ({
+ *   largestLogit: Math.max(...predictions.map(({ data }) => Math.max(...data))),
+ * });
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const trainer = new Trainer({ model, evalDataset: [{ inputIds: [1, 2, 3] }], computeMetrics, args: { reportTo: "none" } });
+ * console.log((await trainer.evaluate()).metrics.evalLargestLogit);
+ * ```
+ */
 export type ComputeMetrics = (prediction: EvalPrediction) => Record<string, number>;
 
 /**
  * Makes of a batch's logits [B, T, V] what `computeMetrics` needs of them, on the device: whole logits of a long
  * evaluation do not fit into memory.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, Trainer } from "@peft/webgpu";
+ * import { max, softmax } from "@peft/webgpu/tensor";
+ * import type { PreprocessLogits } from "@peft/webgpu/train";
+ *
+ * // the probability of the likeliest token, [B, T]: one number in place of a vocabulary's
+ * const preprocessLogitsForMetrics: PreprocessLogits = (logits) => max(softmax(logits), { axis: 2 });
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const trainer = new Trainer({
+ *   ...{ model, evalDataset: [{ inputIds: [1, 2, 3] }], args: { reportTo: "none" }, preprocessLogitsForMetrics },
+ *   computeMetrics: ({ predictions }) => ({ leastSure: Math.min(...predictions.flatMap(({ data }) => [...data])) }),
+ * });
+ * console.log((await trainer.evaluate()).metrics.evalLeastSure);
+ * ```
  */
 export type PreprocessLogits = (logits: Tensor, labels: readonly (readonly number[])[]) => Tensor;
 

@@ -7,7 +7,25 @@ import type { StepInput, Tensor } from "../autograd/mod.ts";
 import { type Batch, countItems } from "./data/data_loader.ts";
 import { forwardWithLoss, type ModelOutput, type TrainableModel } from "./trainable_model.ts";
 
-/** The loss of a batch. */
+/**
+ * The loss of a batch.
+ *
+ * @example
+ * ```ts
+ * import { type BatchLoss, MODEL_LOSS, type Objective } from "@peft/webgpu/train";
+ *
+ * // an objective that tells what each batch costs
+ * const loud = (tell: (loss: Promise<number>) => void): Objective => ({
+ *   ...MODEL_LOSS,
+ *   captureInputs: () => null, // a step that is recorded calls `loss` once
+ *   loss(model, batch, items): BatchLoss {
+ *     const found = MODEL_LOSS.loss(model, batch, items);
+ *     tell(found.loss.item());
+ *     return found;
+ *   },
+ * });
+ * ```
+ */
 export interface BatchLoss {
   /** A scalar, part of the gradient graph. */
   readonly loss: Tensor;
@@ -17,12 +35,45 @@ export interface BatchLoss {
   readonly output?: ModelOutput;
 }
 
-/** Inputs of a captured step, by name. */
+/**
+ * Inputs of a captured step, by name.
+ *
+ * @example
+ * ```ts
+ * import { type CaptureInputs, MODEL_LOSS, type Objective } from "@peft/webgpu/train";
+ *
+ * // lets steps be recorded for rows of one length alone
+ * const onlyOfLength = (length: number): Objective => ({
+ *   ...MODEL_LOSS,
+ *   captureInputs(batch, model): CaptureInputs | null {
+ *     return batch.inputIds.every((row) => row.length === length) ? MODEL_LOSS.captureInputs(batch, model) : null;
+ *   },
+ * });
+ * ```
+ */
 export type CaptureInputs = Readonly<Record<string, StepInput>>;
 
 /**
  * A loss for the Trainer. It must be a sum over items (labels, rows, pairs), so that a step over several batches
  * and an evaluation weigh every item the same however batches are cut.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, Trainer } from "@peft/webgpu";
+ * import { multiply } from "@peft/webgpu/tensor";
+ * import { MODEL_LOSS, type Objective } from "@peft/webgpu/train";
+ *
+ * const unlearning: Objective = {
+ *   ...MODEL_LOSS,
+ *   loss(...given) { // climbs where the model's own loss descends
+ *     const { loss } = MODEL_LOSS.loss(...given);
+ *     return { loss: multiply(loss, -1) };
+ *   },
+ * };
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const args = { maxSteps: 1, reportTo: "none" } as const;
+ * await new Trainer({ model, trainDataset: [{ inputIds: [1, 2, 3] }], objective: unlearning, args }).train();
+ * ```
  */
 export interface Objective {
   /** Items of a batch; a batch without any is passed over. */

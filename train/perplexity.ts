@@ -11,7 +11,21 @@ import { kindOf } from "./data/check_data.ts";
 import type { Batch } from "./data/data_loader.ts";
 import { checkModel, forwardWithLoss, maxPositionsOf, type TrainableModel } from "./trainable_model.ts";
 
-/** Options of `evaluatePerplexity`. */
+/**
+ * Options of `evaluatePerplexity`.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, AutoTokenizer } from "@peft/webgpu";
+ * import { evaluatePerplexity, type PerplexityOptions } from "@peft/webgpu/train";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const tokens = tokenizer.encode("Once upon a time there was a dog. The dog was happy.");
+ * const exact: PerplexityOptions = { maxLength: 16, stride: 1 }; // every token after as many others as there are, up to 15
+ * console.log((await evaluatePerplexity(model, tokens, exact)).perplexity.toFixed(2));
+ * ```
+ */
 export interface PerplexityOptions {
   /** Tokens that a window moves on; default half of `maxLength`. */
   stride?: number;
@@ -21,7 +35,21 @@ export interface PerplexityOptions {
   batchSize?: number;
 }
 
-/** Result of `evaluatePerplexity`. */
+/**
+ * Result of `evaluatePerplexity`.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, AutoTokenizer } from "@peft/webgpu";
+ * import { evaluatePerplexity, type PerplexityOutput } from "@peft/webgpu/train";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const text = "Once upon a time there was a dog.";
+ * const { loss, tokens }: PerplexityOutput = await evaluatePerplexity(model, tokenizer.encode(text));
+ * console.log(`${(loss * tokens / Math.LN2 / text.length).toFixed(2)} bits per character`); // whatever the tokenizer
+ * ```
+ */
 export interface PerplexityOutput {
   /** exp(loss) */
   readonly perplexity: number;

@@ -4,7 +4,20 @@
  * @module
  */
 
-/** Options with the tokenizer under either name. */
+/**
+ * Options with the tokenizer under either name.
+ *
+ * @example
+ * ```ts
+ * import { AutoTokenizer, type Tokenizer } from "@peft/webgpu";
+ * import type { NamesTokenizer } from "@peft/webgpu/train";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const newer: NamesTokenizer<Tokenizer> = { processingClass: tokenizer }; // as transformers and TRL call it
+ * const older: NamesTokenizer<Tokenizer> = { tokenizer };
+ * console.log(newer.processingClass === older.tokenizer); // true: trainers take either
+ * ```
+ */
 export interface NamesTokenizer<Tokenizer> {
   /** The tokenizer. */
   tokenizer?: Tokenizer;

@@ -10,7 +10,18 @@ import { kindOf } from "./data/check_data.ts";
 import type { TrainerCallback } from "./trainer_state.ts";
 import type { Trainer, TrainOptions, TrainOutput } from "./trainer.ts";
 
-/** A device that was lost, and what happens next. */
+/**
+ * A device that was lost, and what happens next.
+ *
+ * @example
+ * ```ts
+ * import type { Restart } from "@peft/webgpu/train";
+ *
+ * // a line about a device that was lost, and what comes of it
+ * const lineOf = ({ restart, error, checkpoint }: Restart) =>
+ *   `loss ${restart} of the device (${error.message}): going on from ${checkpoint ?? "the beginning"}`;
+ * ```
+ */
 export interface Restart {
   /** Its number, from 1. */
   readonly restart: number;
@@ -20,7 +31,24 @@ export interface Restart {
   readonly checkpoint: string | null;
 }
 
-/** Options of `resilientTrain`. */
+/**
+ * Options of `resilientTrain`.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, Trainer } from "@peft/webgpu";
+ * import { type ResilientOptions, resilientTrain } from "@peft/webgpu/train";
+ *
+ * const options: ResilientOptions = {
+ *   async makeTrainer() {
+ *     const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model"); // on a new device after a loss
+ *     return new Trainer({ model, trainDataset: [{ inputIds: [1, 2, 3] }], args: { maxSteps: 1, reportTo: "none" } });
+ *   },
+ *   maxRestarts: 10,
+ * };
+ * console.log((await resilientTrain(options)).restarts); // 0
+ * ```
+ */
 export interface ResilientOptions extends TrainOptions {
   /**
    * Makes model, data and Trainer: at first, and again on a new device after a loss (`defaultDevice()` gives one). Its
@@ -33,7 +61,20 @@ export interface ResilientOptions extends TrainOptions {
   onRestart?: (restart: Restart) => void | Promise<void>;
 }
 
-/** Result of `resilientTrain`. */
+/**
+ * Result of `resilientTrain`.
+ *
+ * @example
+ * ```ts
+ * import type { ResilientOutput } from "@peft/webgpu/train";
+ *
+ * // keeps what a training made, and says how it went
+ * async function finish({ trainer, restarts, trainingLoss }: ResilientOutput): Promise<void> {
+ *   await trainer.saveModel();
+ *   console.log(`mean loss ${trainingLoss.toFixed(3)}, the device was lost ${restarts} times`);
+ * }
+ * ```
+ */
 export interface ResilientOutput extends TrainOutput {
   /** How often the device was lost. */
   readonly restarts: number;

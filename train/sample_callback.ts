@@ -9,7 +9,20 @@ import type { CallbackExtra, TrainerCallback, TrainerControl, TrainerState } fro
 import { maxPositionsOf, type TrainableModel } from "./trainable_model.ts";
 import type { TrainingArguments } from "./training_arguments.ts";
 
-/** What it needs of a tokenizer. */
+/**
+ * What it needs of a tokenizer.
+ *
+ * @example
+ * ```ts
+ * import { SampleCallback, type SampleTokenizer } from "@peft/webgpu/train";
+ *
+ * const bytes: SampleTokenizer = {
+ *   encode: (text) => [...new TextEncoder().encode(text)],
+ *   decode: (ids) => new TextDecoder().decode(new Uint8Array(ids)),
+ * };
+ * const callbacks = [new SampleCallback({ prompts: ["The sea"], tokenizer: bytes, everySteps: 50 })];
+ * ```
+ */
 export interface SampleTokenizer {
   /** Ids of a text. */
   encode(text: string): readonly number[];
@@ -17,7 +30,23 @@ export interface SampleTokenizer {
   decode(ids: readonly number[]): string;
 }
 
-/** Options of `SampleCallback`. */
+/**
+ * Options of `SampleCallback`.
+ *
+ * @example
+ * ```ts
+ * import { AutoTokenizer } from "@peft/webgpu";
+ * import { SampleCallback, type SampleOptions } from "@peft/webgpu/train";
+ *
+ * const options: SampleOptions = {
+ *   prompts: ["Once upon a time", "The sea"],
+ *   tokenizer: await AutoTokenizer.fromPretrained("examples/demo/model"),
+ *   atStart: true, // what the model wrote before it learned anything
+ *   generation: { doSample: true, temperature: 0.8, maxNewTokens: 60 },
+ * };
+ * const callbacks = [new SampleCallback(options)]; // for a Trainer that evaluates
+ * ```
+ */
 export interface SampleOptions {
   /** What the model continues. */
   prompts: readonly string[];

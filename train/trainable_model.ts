@@ -17,9 +17,23 @@ import {
 import { kindOf } from "./data/check_data.ts";
 import type { Batch } from "./data/data_loader.ts";
 
-/** What a model's forward returns, as far as training looks at it. */
+/**
+ * What a model's forward returns, as far as training looks at it.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM } from "@peft/webgpu";
+ * import type { ModelOutput } from "@peft/webgpu/train";
+ *
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const row = { inputIds: [[1, 2, 3]], labels: [[1, 2, 3]] };
+ * const { loss }: ModelOutput = model.forward(row);
+ * const { logProbs }: ModelOutput = model.forward({ ...row, logProbs: true }); // in place of their mean
+ * console.log(await loss!.item(), await logProbs!.data()); // 0 at the end, which no label follows
+ * ```
+ */
 export interface ModelOutput {
-  /** A scalar. */
+  /** A scalar; absent where `logProbs` were asked for. */
   readonly loss?: Tensor;
   /** float32 [B, NV + T], as `CausalLMOutput.logProbs`; where it was asked for. */
   readonly logProbs?: Tensor;
@@ -29,7 +43,23 @@ export interface ModelOutput {
   readonly logits?: Tensor;
 }
 
-/** A model that computes its own loss. */
+/**
+ * A model that computes its own loss.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM } from "@peft/webgpu";
+ * import type { TrainableModel } from "@peft/webgpu/train";
+ *
+ * // how many numbers a Trainer would change
+ * function trainableNumbers(model: TrainableModel): number {
+ *   let sum = 0;
+ *   for (const [, { requiresGrad, size }] of model.namedParameters()) if (requiresGrad) sum += size;
+ *   return sum;
+ * }
+ * console.log(trainableNumbers(await AutoModelForCausalLM.fromPretrained("examples/demo/model"))); // 908032
+ * ```
+ */
 export interface TrainableModel {
   /** Whether dropout is active. */
   training: boolean;

@@ -16,7 +16,21 @@ import type { NamesTokenizer } from "./processing_class.ts";
 import type { TrainableModel } from "./trainable_model.ts";
 import type { TrainingArguments } from "./training_arguments.ts";
 
-/** The part of a tokenizer that the Trainer uses. */
+/**
+ * The part of a tokenizer that the Trainer uses.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, Trainer } from "@peft/webgpu";
+ * import type { TrainerTokenizer } from "@peft/webgpu/train";
+ *
+ * const padding: TrainerTokenizer = { padTokenId: 3, eosTokenId: 0 }; // examples are ids already: no more is needed
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const trainDataset = [{ inputIds: [1, 2, 4, 5] }, { inputIds: [6, 7] }];
+ * const args = { maxSteps: 1, perDeviceTrainBatchSize: 2, reportTo: "none" } as const;
+ * await new Trainer({ model, trainDataset, tokenizer: padding, args }).train();
+ * ```
+ */
 export interface TrainerTokenizer {
   /** Fills short rows. */
   readonly padTokenId: number | null;
@@ -28,7 +42,23 @@ export interface TrainerTokenizer {
   decode?(ids: number[]): string;
 }
 
-/** Options of `Trainer`. */
+/**
+ * Options of `Trainer`.
+ *
+ * @example
+ * ```ts
+ * import { AdamW, AutoModelForCausalLM, Trainer } from "@peft/webgpu";
+ * import type { TrainerOptions } from "@peft/webgpu/train";
+ *
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const biases = [...model.parameters()].filter(({ shape }) => shape.length === 1);
+ * const options: TrainerOptions = {
+ *   ...{ model, trainDataset: [{ inputIds: [1, 2, 3] }], args: { maxSteps: 1, reportTo: "none" } },
+ *   optimizers: [new AdamW(biases, { lr: 1e-3 }), null], // the schedule is that of args
+ * };
+ * await new Trainer(options).train();
+ * ```
+ */
 export interface TrainerOptions extends NamesTokenizer<TrainerTokenizer> {
   /** Any module that computes its loss. */
   model: TrainableModel;

@@ -11,16 +11,61 @@ import { type OptimArgs, OPTIMIZER_NAMES, type OptimizerName, parseOptimArgs } f
 import { REPORT_NAMES, type ReportName } from "./reports/report_names.ts";
 import { SCHEDULER_TYPES, type SchedulerSettings, type SchedulerType } from "./optimizers/schedules.ts";
 
-/** When something happens during training. */
+/**
+ * When something happens during training.
+ *
+ * @example
+ * ```ts
+ * import { TrainingArguments } from "@peft/webgpu";
+ * import type { IntervalStrategy } from "@peft/webgpu/train";
+ *
+ * const each: IntervalStrategy = "epoch"; // the best checkpoint can be found where both happen together
+ * const best = { loadBestModelAtEnd: true, metricForBestModel: "evalLoss" };
+ * console.log(new TrainingArguments({ outputDir: "out", evalStrategy: each, saveStrategy: each, ...best }).evalStrategy);
+ * ```
+ */
 export type IntervalStrategy = "no" | "steps" | "epoch";
 
-/** How the order of an epoch is made. */
+/**
+ * How the order of an epoch is made.
+ *
+ * @example
+ * ```ts
+ * import { TrainingArguments } from "@peft/webgpu";
+ * import type { SamplingStrategy } from "@peft/webgpu/train";
+ *
+ * const trainSamplingStrategy: SamplingStrategy = "group_by_length"; // less padding where lengths differ much
+ * console.log(new TrainingArguments({ trainSamplingStrategy }).trainSamplingStrategy);
+ * ```
+ */
 export type SamplingStrategy = "random" | "sequential" | "group_by_length";
 
-/** When a training pushes to the hub. */
+/**
+ * When a training pushes to the hub.
+ *
+ * @example
+ * ```ts
+ * import { TrainingArguments } from "@peft/webgpu";
+ * import type { HubStrategy } from "@peft/webgpu/train";
+ *
+ * const hubStrategy: HubStrategy = "every_save"; // what a long run has learned is on the hub before it ends
+ * console.log(new TrainingArguments({ outputDir: "out", pushToHub: true, hubModelId: "me/pirate", hubStrategy }).hubStrategy);
+ * ```
+ */
 export type HubStrategy = "end" | "every_save";
 
-/** What happens when a loss or gradient is not finite. */
+/**
+ * What happens when a loss or gradient is not finite.
+ *
+ * @example
+ * ```ts
+ * import { TrainingArguments } from "@peft/webgpu";
+ * import type { NonFiniteRule } from "@peft/webgpu/train";
+ *
+ * const onNonFinite: NonFiniteRule = "skip"; // a step whose gradient is infinite changes nothing, and the next one is done
+ * console.log(new TrainingArguments({ onNonFinite, learningRate: 1e-3 }).onNonFinite);
+ * ```
+ */
 export type NonFiniteRule = "error" | "stop" | "skip";
 
 /** The name of a measure in logs: `accuracy` is logged as `evalAccuracy`. */

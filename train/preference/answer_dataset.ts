@@ -5,7 +5,19 @@
 
 import type { Dataset, Example } from "../data/example.ts";
 
-/** Rows by number: an array of objects, or what `loadDataset` gives. */
+/**
+ * Rows by number: an array of objects, or what `loadDataset` gives.
+ *
+ * @example
+ * ```ts
+ * import { loadDataset } from "@peft/webgpu";
+ * import type { PreferenceRows } from "@peft/webgpu/train";
+ *
+ * const inMemory: PreferenceRows = [{ prompt: "The sea", chosen: " be calm, arr.", rejected: " is calm." }];
+ * const ofFile: PreferenceRows = await loadDataset("pairs.jsonl");
+ * console.log(inMemory.length, ofFile.where!(0)); // either is a trainDataset
+ * ```
+ */
 export interface PreferenceRows {
   /** How many there are. */
   readonly length: number;
@@ -15,7 +27,22 @@ export interface PreferenceRows {
   where?(index: number): string;
 }
 
-/** An example with the log-probabilities that the reference gives its two rows. */
+/**
+ * An example with the log-probabilities that the reference gives its two rows.
+ *
+ * @example
+ * ```ts
+ * import { AutoTokenizer } from "@peft/webgpu";
+ * import { type AnswerExample, readPairs } from "@peft/webgpu/train";
+ *
+ * // tokens that an example takes in a batch: a pair has two rows, each as long as the longer one
+ * const tokensOf = ({ inputIds, rejected }: AnswerExample) =>
+ *   rejected ? 2 * Math.max(inputIds.length, rejected.inputIds.length) : inputIds.length;
+ * const read = readPairs(await AutoTokenizer.fromPretrained("examples/demo/model"), { maxLength: 64 });
+ * const [pair] = read({ prompt: "The sea", chosen: " be calm.", rejected: " is." });
+ * console.log(tokensOf(pair!));
+ * ```
+ */
 export interface AnswerExample extends Example {
   /** Of a pair: chosen and rejected. Of a single answer: its own, and that of another's answer to its prompt. */
   reference?: readonly [number, number];
@@ -23,7 +50,20 @@ export interface AnswerExample extends Example {
   readonly rejected?: Required<Pick<Example, "inputIds" | "labels">>;
 }
 
-/** Reads one row: its examples; null for each that is left out because its prompt is too long. */
+/**
+ * Reads one row: its examples; null for each that is left out because its prompt is too long.
+ *
+ * @example
+ * ```ts
+ * import { AutoTokenizer } from "@peft/webgpu";
+ * import { type PairExample, type ReadAnswers, readPairs } from "@peft/webgpu/train";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const read: ReadAnswers<PairExample> = readPairs(tokenizer, { maxLength: 8 });
+ * const rows = [{ prompt: "The sea", chosen: " be calm.", rejected: " is." }, { prompt: "a ".repeat(9), chosen: "b", rejected: "c" }];
+ * console.log(rows.flatMap(read).filter((example) => example === null).length); // 1: the prompt fills the row
+ * ```
+ */
 export type ReadAnswers<E extends AnswerExample> = (value: unknown) => readonly (E | null)[];
 
 /** Rows whose examples are put in order together (TRL makes two rows of each pair in batches of this size). */

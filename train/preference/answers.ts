@@ -10,7 +10,20 @@ import { CONVERSATION } from "../data/conversations.ts";
 import { rowProblem } from "../data/row_dataset.ts";
 import { readRow, type Row, type Words } from "../data/rows.ts";
 
-/** The part of a tokenizer that preference tuning needs. */
+/**
+ * The part of a tokenizer that preference tuning needs.
+ *
+ * @example
+ * ```ts
+ * import { type PreferenceTokenizer, readPairs } from "@peft/webgpu/train";
+ *
+ * const bytes: PreferenceTokenizer = {
+ *   ...{ encode: (text) => [...new TextEncoder().encode(text)], eosTokenId: 0, padTokenId: 0 },
+ * };
+ * const [pair] = readPairs(bytes, { maxLength: null })({ prompt: "Q: ", chosen: "A", rejected: "B" });
+ * console.log(pair!.labels); // [ -100, -100, -100, 65, 0 ]
+ * ```
+ */
 export interface PreferenceTokenizer extends TextTokenizer {
   /** Fills short rows. */
   readonly padTokenId: number | null;
@@ -71,7 +84,20 @@ export function tokenizeAnswers(
   return { prompt: before.slice(0, length), answers: wholes.map((whole) => whole.slice(length)) };
 }
 
-/** Which tokens are kept. */
+/**
+ * Which tokens are kept.
+ *
+ * @example
+ * ```ts
+ * import { AutoTokenizer } from "@peft/webgpu";
+ * import { readPairs, type Truncation } from "@peft/webgpu/train";
+ *
+ * const lastWords: Truncation = { maxLength: 16, truncationMode: "keep_end" }; // long prompts lose their beginning
+ * const read = readPairs(await AutoTokenizer.fromPretrained("examples/demo/model"), lastWords);
+ * const [pair] = read({ prompt: "The sea be calm. ".repeat(20), chosen: "Arr!", rejected: "Yes." });
+ * console.log(pair!.inputIds.length); // 16
+ * ```
+ */
 export interface Truncation {
   /** Most tokens of prompt and answer; null for all. */
   readonly maxLength: number | null;

@@ -8,7 +8,18 @@ import { option } from "../../options/table.ts";
 import { type SettingsTable, TrainingArguments } from "../training_arguments.ts";
 import { MUST_LEARN, mustDivide, PREFERENCE_SETTINGS } from "./preference_settings.ts";
 
-/** A loss of CPO; "alphapo" is "simpo" with `cpoAlpha` 0, for use with `alpha`. */
+/**
+ * A loss of CPO; "alphapo" is "simpo" with `cpoAlpha` 0, for use with `alpha`.
+ *
+ * @example
+ * ```ts
+ * import { CPOConfig } from "@peft/webgpu";
+ * import type { CPOLossType } from "@peft/webgpu/train";
+ *
+ * const lossType: CPOLossType = "ipo";
+ * console.log(new CPOConfig({ lossType, beta: 0.1 }).cpoAlpha); // 1: the better answer is learned word by word, too
+ * ```
+ */
 export type CPOLossType = "sigmoid" | "hinge" | "ipo" | "simpo" | "alphapo";
 
 const CPO_SETTINGS = {

@@ -102,7 +102,23 @@ class CPOObjective extends PairObjective {
   }
 }
 
-/** Options of `CPOTrainer`. */
+/**
+ * Options of `CPOTrainer`.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, AutoTokenizer, CPOTrainer } from "@peft/webgpu";
+ * import type { CPOTrainerOptions } from "@peft/webgpu/train";
+ *
+ * const simpo: CPOTrainerOptions = {
+ *   model: await AutoModelForCausalLM.fromPretrained("examples/demo/model"),
+ *   processingClass: await AutoTokenizer.fromPretrained("examples/demo/model"),
+ *   trainDataset: [{ prompt: "The sea", chosen: " be calm, arr.", rejected: " is calm." }],
+ *   args: { lossType: "simpo", cpoAlpha: 0, simpoGamma: 0.5, maxSteps: 1, reportTo: "none" },
+ * };
+ * await new CPOTrainer(simpo).train();
+ * ```
+ */
 export type CPOTrainerOptions = PreferenceTrainerOptions<Partial<CPOConfig>>;
 
 /**

@@ -16,7 +16,18 @@ import {
   type FDivergenceType,
 } from "./dpo_losses.ts";
 
-/** Settings as they are given: one loss may stand for a list of it. */
+/**
+ * Settings as they are given: one loss may stand for a list of it.
+ *
+ * @example
+ * ```ts
+ * import { DPOConfig } from "@peft/webgpu";
+ * import type { DPOConfigOptions } from "@peft/webgpu/train";
+ *
+ * const mpo: DPOConfigOptions = { lossType: ["sigmoid", "bco_pair", "sft"], lossWeights: [0.8, 0.2, 1] };
+ * console.log(new DPOConfig({ ...mpo, beta: 0.1 }).lossType); // Mixed Preference Optimization: three losses in one
+ * ```
+ */
 export type DPOConfigOptions = Partial<Omit<DPOConfig, "lossType">> & {
   /** One loss, or several that are added up. */
   lossType?: DPOLossType | readonly DPOLossType[];

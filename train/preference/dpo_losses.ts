@@ -64,7 +64,19 @@ function smoothed(x: Tensor, e: number): Tensor {
 /** 1 - x */
 const oneMinus = (x: Tensor) => subtract(1, x);
 
-/** Name of a loss. */
+/**
+ * Name of a loss.
+ *
+ * @example
+ * ```ts
+ * import { DPOConfig } from "@peft/webgpu";
+ * import type { DPOLossType } from "@peft/webgpu/train";
+ *
+ * const losses: DPOLossType[] = ["sigmoid", "ipo", "apo_zero"];
+ * const runs = losses.map((lossType) => new DPOConfig({ lossType, outputDir: `out/${lossType}` })); // to compare
+ * console.log(runs.map(({ outputDir }) => outputDir));
+ * ```
+ */
 export type DPOLossType =
   | "sigmoid"
   | "hinge"
@@ -166,7 +178,18 @@ export const DPO_LOSSES: Readonly<Record<DPOLossType, DPOLoss>> = {
 /** Names of the losses. */
 export const DPO_LOSS_TYPES: readonly DPOLossType[] = Object.keys(DPO_LOSSES) as DPOLossType[];
 
-/** Name of a divergence. */
+/**
+ * Name of a divergence.
+ *
+ * @example
+ * ```ts
+ * import { DPOConfig } from "@peft/webgpu";
+ * import type { FDivergenceType } from "@peft/webgpu/train";
+ *
+ * const fDivergenceType: FDivergenceType = "js_divergence"; // what holds the policy to its reference
+ * console.log(new DPOConfig({ fDivergenceType, beta: 0.1 }).fDivergenceType);
+ * ```
+ */
 export type FDivergenceType = "reverse_kl" | "forward_kl" | "js_divergence" | "alpha_divergence";
 
 /** Scores of log-ratios x by the derivative of a divergence f at e^x (Wang et al. 2023, arXiv:2309.16240). */

@@ -18,7 +18,24 @@ import {
 } from "./preference_trainer.ts";
 import { referenceOf } from "./reference.ts";
 
-/** Options of `DPOTrainer`. */
+/**
+ * Options of `DPOTrainer`.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, AutoTokenizer, DPOTrainer, LoraConfig } from "@peft/webgpu";
+ * import type { DPOTrainerOptions } from "@peft/webgpu/train";
+ *
+ * const options: DPOTrainerOptions = {
+ *   model: await AutoModelForCausalLM.fromPretrained("examples/demo/model"),
+ *   processingClass: await AutoTokenizer.fromPretrained("examples/demo/model"),
+ *   peftConfig: new LoraConfig({ targetModules: ["c_attn"] }), // without the adapter, the model is its own reference
+ *   trainDataset: [{ prompt: "The sea", chosen: " be calm, arr.", rejected: " is calm." }],
+ *   args: { maxSteps: 1, beta: 0.2, reportTo: "none" },
+ * };
+ * await new DPOTrainer(options).train();
+ * ```
+ */
 export interface DPOTrainerOptions extends PreferenceTrainerOptions<DPOConfig | DPOConfigOptions> {
   /**
    * What the policy is held to. Default: the model's adapter "ref" if it has one, else the model without its adapters. A

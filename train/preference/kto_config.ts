@@ -8,7 +8,18 @@ import { option } from "../../options/table.ts";
 import { type SamplingStrategy, type SettingsTable, TrainingArguments } from "../training_arguments.ts";
 import { MUST_LEARN, PREFERENCE_SETTINGS } from "./preference_settings.ts";
 
-/** A loss of single answers. */
+/**
+ * A loss of single answers.
+ *
+ * @example
+ * ```ts
+ * import { KTOConfig } from "@peft/webgpu";
+ * import type { KTOLossType } from "@peft/webgpu/train";
+ *
+ * const lossType: KTOLossType = "apo_zero_unpaired"; // without the KL term of "kto", which batches of one row cannot have
+ * console.log(new KTOConfig({ lossType, perDeviceTrainBatchSize: 1 }).lossType);
+ * ```
+ */
 export type KTOLossType = "kto" | "apo_zero_unpaired";
 
 const KTO_SETTINGS = {

@@ -177,7 +177,27 @@ function sumsOf(
   return concat([reshape(sums, [8]), counts, reshape(scale(z, rows), [1])], 0);
 }
 
-/** Options of `KTOTrainer`. */
+/**
+ * Options of `KTOTrainer`.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, AutoTokenizer, KTOTrainer, LoraConfig } from "@peft/webgpu";
+ * import type { KTOTrainerOptions } from "@peft/webgpu/train";
+ *
+ * const options: KTOTrainerOptions = {
+ *   model: await AutoModelForCausalLM.fromPretrained("examples/demo/model"),
+ *   processingClass: await AutoTokenizer.fromPretrained("examples/demo/model"),
+ *   peftConfig: new LoraConfig({ targetModules: ["c_attn"] }),
+ *   trainDataset: [
+ *     { prompt: "The sea", completion: " be calm, arr.", label: true },
+ *     { prompt: "The sea", completion: " is calm.", label: false },
+ *   ],
+ *   args: { maxSteps: 1, undesirableWeight: 0.5, reportTo: "none" }, // bad answers count half
+ * };
+ * await new KTOTrainer(options).train();
+ * ```
+ */
 export interface KTOTrainerOptions extends PreferenceTrainerOptions<Partial<KTOConfig>> {
   /** As of `DPOTrainer`: default the adapter "ref", or the model without its adapters. */
   refModel?: TrainableModel;

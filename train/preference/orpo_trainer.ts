@@ -73,7 +73,23 @@ class ORPOObjective extends PairObjective {
   }
 }
 
-/** Options of `ORPOTrainer`. */
+/**
+ * Options of `ORPOTrainer`.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, AutoTokenizer, ORPOTrainer } from "@peft/webgpu";
+ * import type { ORPOTrainerOptions } from "@peft/webgpu/train";
+ *
+ * const rows = Array.from({ length: 4 }, (_, i) => ({ prompt: `${i} ships`, chosen: " be sailing.", rejected: " sail." }));
+ * const options: ORPOTrainerOptions = {
+ *   model: await AutoModelForCausalLM.fromPretrained("examples/demo/model"),
+ *   processingClass: await AutoTokenizer.fromPretrained("examples/demo/model"),
+ *   ...{ trainDataset: rows.slice(1), evalDataset: rows.slice(0, 1), args: { maxSteps: 1, reportTo: "none" } },
+ * };
+ * console.log((await new ORPOTrainer(options).evaluate()).metrics); // such as how often the better answer is the likelier
+ * ```
+ */
 export type ORPOTrainerOptions = PreferenceTrainerOptions<Partial<ORPOConfig>>;
 
 /**

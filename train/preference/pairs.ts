@@ -17,7 +17,20 @@ import {
   type Truncation,
 } from "./answers.ts";
 
-/** A pair: the row of the better answer, with the worse one's beside it. */
+/**
+ * A pair: the row of the better answer, with the worse one's beside it.
+ *
+ * @example
+ * ```ts
+ * import { AutoTokenizer } from "@peft/webgpu";
+ * import { type PairExample, readPairs } from "@peft/webgpu/train";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const answerOf = ({ labels }: Pick<PairExample, "labels">) => tokenizer.decode(labels.filter((id) => id !== -100));
+ * const [pair] = readPairs(tokenizer, { maxLength: 64 })({ prompt: "Once", chosen: " a dog", rejected: " a cat" });
+ * console.log([answerOf(pair!), answerOf(pair!.rejected)]); // the two answers, each with the token that ends it
+ * ```
+ */
 export interface PairExample extends AnswerExample {
   /** The better answer's tokens, -100 over the prompt. */
   readonly labels: readonly number[];

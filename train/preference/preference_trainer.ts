@@ -28,7 +28,20 @@ import {
 } from "./answer_dataset.ts";
 import type { PreferenceTokenizer } from "./answers.ts";
 
-/** Options that all trainers of preferences have. */
+/**
+ * Options that all trainers of preferences have.
+ *
+ * @example
+ * ```ts
+ * import { CPOTrainer, ORPOTrainer } from "@peft/webgpu";
+ * import type { PreferenceTrainerOptions } from "@peft/webgpu/train";
+ *
+ * const args = { maxSteps: 100, beta: 0.1, maxLength: 256, outputDir: "out/pirate" };
+ * // the trainer of a method; model, data and settings are those of any other
+ * const trainerOf = (method: "cpo" | "orpo", options: PreferenceTrainerOptions<typeof args>) =>
+ *   new (method === "cpo" ? CPOTrainer : ORPOTrainer)({ ...options, args });
+ * ```
+ */
 export interface PreferenceTrainerOptions<Config> extends NamesTokenizer<PreferenceTokenizer> {
   /** The policy: a model whose forward gives log-probabilities, usually with adapters. */
   model: TrainableModel;

@@ -17,7 +17,21 @@ import {
   tokenizeAnswers,
 } from "./answers.ts";
 
-/** An answer to a prompt. */
+/**
+ * An answer to a prompt.
+ *
+ * @example
+ * ```ts
+ * import { AutoTokenizer } from "@peft/webgpu";
+ * import { readUnpaired, type UnpairedExample } from "@peft/webgpu/train";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const show = ({ prompt, answer, isWanted }: UnpairedExample) =>
+ *   `${isWanted ? "+" : "-"} ${tokenizer.decode([...prompt])} |${tokenizer.decode([...answer])}`;
+ * const pair = { prompt: "Once", chosen: " a dog", rejected: " a cat" };
+ * for (const example of readUnpaired(tokenizer, 64)(pair)) console.log(show(example!)); // + Once | a dog…, - Once | a cat…
+ * ```
+ */
 export interface UnpairedExample extends AnswerExample {
   /** The answer's tokens, -100 over the prompt. */
   readonly labels: readonly number[];

@@ -13,7 +13,21 @@ function formatDuration(seconds: number): string {
   return hours > 0 ? `${hours}:${pad(minutes)}:${pad(s % 60)}` : `${minutes}:${pad(s % 60)}`;
 }
 
-/** What a line tells beside. */
+/**
+ * What a line tells beside.
+ *
+ * @example
+ * ```ts
+ * import { formatProgress, type Trainer } from "@peft/webgpu";
+ * import type { ProgressDetails } from "@peft/webgpu/train";
+ *
+ * // a line for the title of a window
+ * function titleOf({ state }: Trainer, deviceBytes?: number): string {
+ *   const more: ProgressDetails = { details: state.globalStep > 10, deviceBytes };
+ *   return formatProgress(state, more);
+ * }
+ * ```
+ */
 export interface ProgressDetails {
   /** Learning rate and gradient norm of the last log; default false. */
   details?: boolean;

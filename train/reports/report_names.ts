@@ -3,7 +3,18 @@
  * @module
  */
 
-/** Names for `reportTo`. */
+/**
+ * Names for `reportTo`.
+ *
+ * @example
+ * ```ts
+ * import { TrainingArguments } from "@peft/webgpu";
+ * import type { ReportName } from "@peft/webgpu/train";
+ *
+ * const reportTo: ReportName[] = ["console", "tensorboard"];
+ * console.log(new TrainingArguments({ outputDir: "out/pirate", reportTo }).reportTo);
+ * ```
+ */
 export type ReportName = "console" | "jsonl" | "tensorboard";
 
 /** Every one. */

@@ -26,7 +26,20 @@ import { reportFolder } from "./report_folder.ts";
  */
 export const RUN_LOG = "run_log.jsonl";
 
-/** One line. */
+/**
+ * One line.
+ *
+ * @example
+ * ```ts
+ * import { readRunLog, type RunEvent } from "@peft/webgpu/train";
+ *
+ * // seconds between the first and the last line of a run's log
+ * async function secondsOf(path: string): Promise<number> {
+ *   const events: RunEvent[] = await readRunLog(path);
+ *   return (events.at(-1)!.time - events[0].time) / 1000;
+ * }
+ * ```
+ */
 export interface RunEvent {
   /** "begin", "resume", "log", "evaluate", "sample", "save", "end", or what a caller notes. */
   readonly event: string;
@@ -38,7 +51,22 @@ export interface RunEvent {
   readonly [field: string]: unknown;
 }
 
-/** Options of `RunLog`. */
+/**
+ * Options of `RunLog`.
+ *
+ * @example
+ * ```ts
+ * import { AutoTokenizer } from "@peft/webgpu";
+ * import { RunLog, type RunLogOptions } from "@peft/webgpu/train";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const options: RunLogOptions = {
+ *   about: { data: "pirate.jsonl", method: "LoRA of rank 8" },
+ *   ...{ example: () => ({ inputIds: tokenizer.encode("Ahoy, matey!") }), tokenizer },
+ * };
+ * const callbacks = [new RunLog(options)]; // for a Trainer
+ * ```
+ */
 export interface RunLogOptions {
   /** Folder of the file; default `outputDir`. */
   folder?: string;

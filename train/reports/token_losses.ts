@@ -14,7 +14,22 @@ import type { RunLog } from "./run_log.ts";
 /** Tokens of an example that are shown. */
 const MOST_TOKENS = 256;
 
-/** A token and what it costs. */
+/**
+ * A token and what it costs.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, AutoTokenizer } from "@peft/webgpu";
+ * import { type TokenLoss, tokenLosses } from "@peft/webgpu/train";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const inputIds = tokenizer.encode("Once upon a time there was a pirate.");
+ * const losses = await tokenLosses(model, { inputIds }, (ids) => tokenizer.decode(ids));
+ * const byLoss = (a: TokenLoss, b: TokenLoss) => (b.loss ?? 0) - (a.loss ?? 0);
+ * console.log(losses.sort(byLoss)[0].text); // what surprised the model most
+ * ```
+ */
 export interface TokenLoss {
   /** Its text; empty where the next token ends the same character. */
   readonly text: string;

@@ -7,7 +7,23 @@ import { VERSION } from "../../autograd/mod.ts";
 import { type FolderOutput, openTarget } from "../../io/folder_target.ts";
 import { joinCard, setKey, splitCard } from "../../io/model_card.ts";
 
-/** What the card says of a training. */
+/**
+ * What the card says of a training.
+ *
+ * @example
+ * ```ts
+ * import { memoryFolder } from "@peft/webgpu";
+ * import { type TrainingFacts, writeTrainingCard } from "@peft/webgpu/train";
+ *
+ * const facts: TrainingFacts = {
+ *   ...{ data: "120 stories in `pirate.jsonl`", summary: "An adapter that speaks as a pirate." },
+ *   rows: [["steps", 300], ["held-out loss", "2.87 -> 2.12"]],
+ * };
+ * const adapter = memoryFolder();
+ * await writeTrainingCard(adapter, facts);
+ * console.log(new TextDecoder().decode(adapter.files.get("README.md") as Uint8Array));
+ * ```
+ */
 export interface TrainingFacts {
   /** The data: names of files or datasets, with what a reader needs to know of them. */
   readonly data: string;

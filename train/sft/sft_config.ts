@@ -9,10 +9,33 @@ import type { PackingStrategy } from "../data/pack_plan.ts";
 import type { TruncationMode } from "../data/truncation.ts";
 import { SETTINGS, type SettingsTable, TrainingArguments } from "../training_arguments.ts";
 
-/** The loss of supervised fine-tuning. */
+/**
+ * The loss of supervised fine-tuning.
+ *
+ * @example
+ * ```ts
+ * import { SFTConfig } from "@peft/webgpu";
+ * import type { SFTLossType } from "@peft/webgpu/train";
+ *
+ * const lossType: SFTLossType = "dft"; // weighs each token by its probability, so that unlikely ones change less
+ * console.log(new SFTConfig({ lossType, maxLength: 512 }).lossType);
+ * ```
+ */
 export type SFTLossType = "nll" | "dft";
 
-/** What decides how rows become tokens. */
+/**
+ * What decides how rows become tokens.
+ *
+ * @example
+ * ```ts
+ * import { SFTConfig } from "@peft/webgpu";
+ * import type { SFTDataSettings } from "@peft/webgpu/train";
+ *
+ * const rows: Partial<SFTDataSettings> = { datasetTextField: "story", maxLength: 256, packing: true, shuffleDataset: true };
+ * const short = new SFTConfig({ ...rows, numTrainEpochs: 1 }), long = new SFTConfig({ ...rows, numTrainEpochs: 3 });
+ * console.log(short.maxLength === long.maxLength); // true: both read the rows alike
+ * ```
+ */
 export interface SFTDataSettings {
   /** The column of texts, for rows in memory. Default "text". */
   datasetTextField: string;

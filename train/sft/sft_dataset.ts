@@ -11,10 +11,38 @@ import { languageOf, type Row } from "../data/rows.ts";
 import type { SFTDataSettings } from "./sft_config.ts";
 import { SFTExamples, type SFTTokenizer } from "./sft_example.ts";
 
-/** Rows, or examples that are tokenized already. */
+/**
+ * Rows, or examples that are tokenized already.
+ *
+ * @example
+ * ```ts
+ * import { RowDataset } from "@peft/webgpu";
+ * import type { SFTRows } from "@peft/webgpu/train";
+ *
+ * const texts: SFTRows = RowDataset.from([{ text: "Ahoy, matey!" }]); // tokenized by the trainer
+ * const tokens: SFTRows = [{ inputIds: [1, 2, 3] }]; // by somebody else before
+ * console.log(texts.length, tokens.length); // 1 1
+ * ```
+ */
 export type SFTRows = RowDataset | Dataset;
 
-/** What became of the rows. */
+/**
+ * What became of the rows.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, AutoTokenizer, SFTTrainer } from "@peft/webgpu";
+ * import type { SFTDataStats } from "@peft/webgpu/train";
+ *
+ * const processingClass = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const trainDataset = [{ prompt: "Who be ye?", completion: " A pirate." }, { text: "The sea be calm." }];
+ * const trainer = new SFTTrainer({ model, processingClass, trainDataset, args: { reportTo: "none" } });
+ * await trainer.trainDataset.prepare();
+ * const { rows, tokens, learnedTokens }: SFTDataStats = trainer.trainDataset.stats!;
+ * console.log(`${rows} rows, ${learnedTokens} of ${tokens} tokens are learned`);
+ * ```
+ */
 export interface SFTDataStats {
   /** Rows that there were. */
   readonly rows: number;
@@ -34,7 +62,21 @@ export interface SFTDataStats {
   readonly firstDropped: string | null;
 }
 
-/** How rows become examples. */
+/**
+ * How rows become examples.
+ *
+ * @example
+ * ```ts
+ * import { AutoTokenizer, RowDataset, SFTConfig } from "@peft/webgpu";
+ * import { SFTDataset, type SFTDatasetOptions } from "@peft/webgpu/train";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const options: SFTDatasetOptions = { ...new SFTConfig({ packing: true, maxLength: 64 }), maxPositions: 128, needsLengths: false };
+ * const dataset = new SFTDataset(RowDataset.from([{ text: "Ahoy!" }, { text: "Arr!" }]), tokenizer, options);
+ * await dataset.prepare();
+ * console.log(dataset.length, dataset.lengthOf(0)); // one row, and its tokens
+ * ```
+ */
 export interface SFTDatasetOptions extends SFTDataSettings {
   /** Positions of the model. */
   readonly maxPositions: number;
@@ -61,6 +103,19 @@ type Counts = { -readonly [Name in keyof SFTDataStats]: SFTDataStats[Name] };
 /**
  * Examples of rows. Rows in memory are tokenized once, by `prepare()`; rows of large files each time that they are
  * asked for, and before that once only if their lengths must be known.
+ *
+ * @example
+ * ```ts
+ * import { AutoTokenizer, loadDataset, SFTConfig } from "@peft/webgpu";
+ * import { SFTDataset } from "@peft/webgpu/train";
+ *
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const rows = await loadDataset("examples/demo/data/pirate_held_out.jsonl");
+ * const settings = { ...new SFTConfig({ maxLength: 128 }), maxPositions: 128, needsLengths: true };
+ * const dataset = new SFTDataset(rows, tokenizer, settings);
+ * await dataset.prepare(); // SFTTrainer does the same with its data
+ * console.log(dataset.stats!.rows, dataset.stats!.cutRows); // how many rows there are, and how many are too long
+ * ```
  */
 export class SFTDataset implements Dataset {
   readonly #rows: SFTRows;

@@ -9,7 +9,24 @@ import type { Example, TextTokenizer } from "../data/example.ts";
 import type { LanguageRow, Message } from "../data/rows.ts";
 import type { SFTDataSettings } from "./sft_config.ts";
 
-/** The part of a tokenizer that supervised fine-tuning uses. */
+/**
+ * The part of a tokenizer that supervised fine-tuning uses.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, SFTTrainer } from "@peft/webgpu";
+ * import type { SFTTokenizer } from "@peft/webgpu/train";
+ *
+ * const bytes: SFTTokenizer = {
+ *   ...{ vocabSize: 256, eosTokenId: 0, padTokenId: 0 },
+ *   encode: (text) => [...new TextEncoder().encode(text)],
+ *   decode: (ids) => new TextDecoder().decode(new Uint8Array(ids)),
+ * };
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const data = { trainDataset: [{ text: "Ahoy, matey!" }], processingClass: bytes };
+ * await new SFTTrainer({ model, ...data, args: { maxSteps: 1, reportTo: "none" } }).train();
+ * ```
+ */
 export interface SFTTokenizer extends TextTokenizer {
   /** Number of tokens, where it is known. */
   readonly vocabSize?: number;

@@ -20,10 +20,40 @@ import { SFTConfig } from "./sft_config.ts";
 import { SFTDataset, type SFTDataStats } from "./sft_dataset.ts";
 import { type SFTTokenizer, tokenIdOf } from "./sft_example.ts";
 
-/** Training data: rows that `loadDataset` read, rows in memory, or examples that are tokenized already. */
+/**
+ * Training data: rows that `loadDataset` read, rows in memory, or examples that are tokenized already.
+ *
+ * @example
+ * ```ts
+ * import { loadDataset } from "@peft/webgpu";
+ * import type { SFTData } from "@peft/webgpu/train";
+ *
+ * const inMemory: SFTData = [{ text: "Ahoy, matey!" }, { prompt: "Who be ye?", completion: " A pirate." }];
+ * const ofFiles: SFTData = await loadDataset("examples/demo/data/pirate.jsonl");
+ * console.log(inMemory.length, ofFiles.length); // 2 120: either is a trainDataset
+ * ```
+ */
 export type SFTData = RowDataset | Dataset | readonly unknown[];
 
-/** Options of `SFTTrainer`. */
+/**
+ * Options of `SFTTrainer`.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, AutoTokenizer, LoraConfig, SFTTrainer } from "@peft/webgpu";
+ * import type { SFTTrainerOptions } from "@peft/webgpu/train";
+ *
+ * const options: SFTTrainerOptions = {
+ *   model: await AutoModelForCausalLM.fromPretrained("examples/demo/model"),
+ *   processingClass: await AutoTokenizer.fromPretrained("examples/demo/model"),
+ *   peftConfig: new LoraConfig({ r: 4, targetModules: ["c_attn"] }), // the trainer adds the adapter
+ *   trainDataset: [{ title: "The sea", body: "The sea be calm, arr." }],
+ *   formattingFunc: ({ title, body }) => `${title}\n\n${body}`,
+ *   args: { maxSteps: 1, reportTo: "none" },
+ * };
+ * await new SFTTrainer(options).train();
+ * ```
+ */
 export interface SFTTrainerOptions
   extends
     Omit<TrainerOptions, "args" | "trainDataset" | "evalDataset" | "tokenizer" | "processingClass">,
