@@ -56,8 +56,9 @@ export async function readYaml(
   throw new UsageError(`Cannot ${action}: ${wanted} are required, received ${received}`);
 }
 
-/** What a name that is no flag was meant to be, as a message says it. */
-function unknownFlag(key: string, flags: readonly string[]): string {
+/** What a name that is no flag, or none here, was meant to be, as a message says it. */
+function unknownFlag(key: string, flags: readonly string[], elsewhere: readonly string[]): string {
+  if (elsewhere.includes(flagName(key))) return `"${key}" cannot be set here`;
   const usual = usualName(flagName(key), flags);
   try {
     if (usual === null) checkOptions("", { [flagName(key)]: 0 }, flags);
@@ -70,11 +71,13 @@ function unknownFlag(key: string, flags: readonly string[]): string {
 /**
  * Values by names of flags, which may be written in any case: a list stands for its items with commas between, an object
  * for its JSON, null for no value.
+ * @param elsewhere flags of other places, which cannot be set in this one
  * @returns the values by flags' own names, and what is wrong with the names and lists
  */
 export function givenOf(
   object: Readonly<Record<string, unknown>>,
   flags: readonly string[],
+  elsewhere: readonly string[] = [],
 ): { readonly given: Record<string, unknown>; readonly problems: readonly string[] } {
   const given: Record<string, unknown> = {};
   const problems: string[] = [];
@@ -85,7 +88,7 @@ export function givenOf(
     spelled.set(name, key);
     if (other !== undefined) {
       problems.push(`"${other}" and "${key}" are both --${name}, which may be given once`);
-    } else if (!flags.includes(name)) problems.push(unknownFlag(key, flags));
+    } else if (!flags.includes(name)) problems.push(unknownFlag(key, flags, elsewhere));
     else if (Array.isArray(entry) && !entry.every(isItem)) {
       const bad = JSON.stringify(entry.find((item) => !isItem(item)));
       problems.push(

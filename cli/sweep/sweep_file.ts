@@ -14,6 +14,7 @@ import { isPath } from "./files.ts";
 import { type Choice, type Distribution, gridOf, type Parameter, randomChoices, rungsOf } from "./search.ts";
 import {
   checkTrial,
+  OTHER_FLAGS,
   outwardProblems,
   SWEEP_FILE_FLAGS,
   TRIAL_FLAGS,
@@ -125,7 +126,7 @@ function readParameter(key: string, spec: unknown, isGrid: boolean, problems: st
     return null;
   }
   checkFields(place, spec, PARAMETER_FIELDS, problems);
-  const { given, problems: wrong } = givenOf({ [key]: 0 }, Object.keys(TRIAL_FLAGS));
+  const { given, problems: wrong } = givenOf({ [key]: 0 }, Object.keys(TRIAL_FLAGS), OTHER_FLAGS);
   problems.push(...wrong.map((problem) => `parameters: ${problem}`));
   if (problems.length > before) return null;
   const [name] = Object.keys(given);
@@ -169,7 +170,7 @@ function readParameter(key: string, spec: unknown, isGrid: boolean, problems: st
 /** Flags of the file's `finetune`, those of files apart. */
 function readFinetune(section: Record<string, unknown>, problems: string[]) {
   const names = [...Object.keys(TRIAL_FLAGS), ...Object.keys(SWEEP_FILE_FLAGS)];
-  const { given, problems: wrong } = givenOf(section, names);
+  const { given, problems: wrong } = givenOf(section, names, OTHER_FLAGS);
   problems.push(...wrong.map((problem) => `finetune: ${problem}`));
   const single = Object.entries(given).filter(([name]) => Object.hasOwn(TRIAL_FLAGS, name));
   for (const [name, value] of single) checkValues("finetune", name, [value], problems);

@@ -11,7 +11,7 @@ import { checkFinetuneFlags, FINETUNE_FLAGS, type FinetuneValues } from "./finet
 import { methodConfig, readFields } from "./methods.ts";
 
 /** Flags of files, and of what is printed or kept of a single run. */
-const OTHERS = [
+export const OTHER_FLAGS: readonly string[] = [
   "model",
   "gguf-file",
   "data",
@@ -26,7 +26,7 @@ const OTHERS = [
 
 /** Flags that a trial may have. */
 export const TRIAL_FLAGS: Flags = Object.fromEntries(
-  Object.entries(FINETUNE_FLAGS).filter(([name]) => !OTHERS.includes(name)),
+  Object.entries(FINETUNE_FLAGS).filter(([name]) => !OTHER_FLAGS.includes(name)),
 );
 
 /** Flags of a sweep's files: the same for all its trials. */

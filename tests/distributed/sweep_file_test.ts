@@ -114,7 +114,14 @@ Deno.test("planSweep() checks flags together, each mistake once with the trial t
       /^finetune\.max-steps must be above/,
     ],
     [{ method: "grid", name: "a.b", parameters: lr({ values: [1] }) }, /^name must be up to 48 letters/],
-    [{ method: "grid", parameters: { output: { values: ["x"] } } }, /^parameters: unknown option "output"/],
+    [
+      { method: "grid", parameters: { output: { values: ["x"] } } },
+      /^parameters: "output" cannot be set here$/,
+    ],
+    [
+      { method: "grid", parameters: lr({ values: [1] }), finetune: { ...FINETUNE, nodes: 2 } },
+      /^finetune: "nodes" cannot be set here$/,
+    ],
     [{
       method: "grid",
       parameters: { rank: { values: Array(200).fill(1) }, alpha: { values: Array(200).fill(1) } },
