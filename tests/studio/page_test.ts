@@ -43,6 +43,7 @@ Deno.test("the studio's page walks every step by two clicks and the road, withou
     await page.getByRole("radio", { name: /DoRA/ }).check();
     await page.getByText("More: every setting").click();
     await page.getByLabel("Examples per batch").fill("64");
+    await page.waitForTimeout(600); // settings that suit the method arrive while it is typed
     await page.getByLabel("Examples per batch").blur();
     await page.getByText("This needs more memory").waitFor();
     await inspect("3_method");

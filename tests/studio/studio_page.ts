@@ -14,6 +14,8 @@ const PICTURES = Deno.env.has("STUDIO_PICTURES") ? `${ROOT}out/studio` : null;
 
 /** Widths of phones, tablets and desks, in CSS pixels. */
 const WIDTHS = [360, 820, 1280];
+/** Longest that the page may take for a step, in milliseconds: a machine may have much else to do. */
+const PATIENCE = 120_000;
 const SCHEMES = ["light", "dark"] as const;
 
 /** The studio as a test sees it. */
@@ -74,6 +76,7 @@ export async function withStudio(
       reducedMotion: "reduce",
     });
     const page = await context.newPage();
+    page.setDefaultTimeout(PATIENCE);
     const refused: string[] = [];
     const messages: string[] = [];
     const problems: string[] = [];
@@ -105,6 +108,9 @@ export async function withStudio(
       async inspect(name) {
         for (const colorScheme of SCHEMES) {
           await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
+          await page.evaluate(
+            "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))",
+          );
           for (const width of WIDTHS) {
             await page.setViewportSize({ width, height: 900 });
             if (PICTURES !== null) {

@@ -24,6 +24,21 @@ function Field(
   );
 }
 
+/**
+ * The text of a field that is taken when the reader leaves it. What is typed stays meanwhile, whatever else on the page
+ * changes.
+ * @param take gives whether it is taken; else it stays, to be corrected
+ */
+function useDraft(taken: string, take: (text: string) => boolean) {
+  const [draft, setDraft] = useState<string | null>(null);
+  type Entry = { readonly currentTarget: { readonly value: string } };
+  return {
+    value: draft ?? taken,
+    onInput: ({ currentTarget }: Entry) => setDraft(currentTarget.value),
+    onChange: ({ currentTarget }: Entry) => setDraft(take(currentTarget.value) ? null : currentTarget.value),
+  };
+}
+
 /** A number; what is no number, or out of bounds, is said and not taken. */
 export function NumberField(
   props: Common & {
@@ -48,7 +63,9 @@ export function NumberField(
       value >= (min ?? -Infinity) && value <= (max ?? Infinity);
     setProblem(isRight ? null : `A ${isInteger ? "whole number" : "number"} ${bounds}`.trim());
     if (isRight) props.onChange(value);
+    return isRight;
   };
+  const entry = useDraft(String(props.value), take);
   return (
     <Field {...props} id={id} problem={problem}>
       <input
@@ -56,10 +73,9 @@ export function NumberField(
         type="text"
         inputMode={isInteger ? "numeric" : "decimal"}
         autocomplete="off"
-        value={String(props.value)}
+        {...entry}
         aria-describedby={`${id}-help`}
         aria-invalid={problem !== null}
-        onChange={(event) => take(event.currentTarget.value)}
       />
     </Field>
   );
@@ -96,16 +112,13 @@ export function LinesField(
   props: Common & { value: readonly string[]; onChange: (lines: readonly string[]) => void },
 ): JSX.Element {
   const id = useId();
+  const entry = useDraft(props.value.join("\n"), (text) => {
+    props.onChange(text.split("\n").map((line) => line.trim()).filter(Boolean));
+    return true;
+  });
   return (
     <Field {...props} id={id}>
-      <textarea
-        id={id}
-        rows={3}
-        value={props.value.join("\n")}
-        aria-describedby={`${id}-help`}
-        onChange={({ currentTarget }) =>
-          props.onChange(currentTarget.value.split("\n").map((line) => line.trim()).filter(Boolean))}
-      />
+      <textarea id={id} rows={3} {...entry} aria-describedby={`${id}-help`} />
     </Field>
   );
 }
