@@ -14,9 +14,9 @@ export interface Counts {
 /**
  * Counts from the closing line of `deno test`. Ignored tests count as failed: every test runs everywhere, except those of
  * the real model (names that begin with "SmolLM2"), which a machine without pip cannot fetch, those of llama.cpp and of the
- * npm package (names that begin with "llama.cpp" and "npm:"), which need Node and npm, and those of nginx and NATS, which not every
- * system packages. Without a closing line (a
- * type error, a killed process) one failure is counted.
+ * npm package (names that begin with "llama.cpp" and "npm:"), which need Node and npm, those of nginx and NATS, which not
+ * every system packages, and those of Firefox, zsh and fish, which not everyone has. Without a closing line (a type error, a
+ * killed process) one failure is counted.
  */
 export function readCounts(output: string): Counts {
   // deno-lint-ignore no-control-regex -- colours begin with the escape character
@@ -25,7 +25,9 @@ export function readCounts(output: string): Counts {
     ...plain.matchAll(/^(?:ok|FAILED) \| (\d+) passed.*?\| (\d+) failed(?:.*?\| (\d+) ignored)?/gm),
   ]
     .at(-1);
-  const skipped = [...plain.matchAll(/^((?:SmolLM2|llama\.cpp|npm:|nginx|NATS).*) \.\.\. ignored \(/gm)].map((
+  const skipped = [
+    ...plain.matchAll(/^((?:SmolLM2|llama\.cpp|npm:|nginx|NATS|Firefox|zsh|fish).*) \.\.\. ignored \(/gm),
+  ].map((
     [, name],
   ) => name);
   if (!closing) return { passed: 0, failed: 1, skipped };

@@ -151,7 +151,7 @@ Deno.test("training.js trains LoRA in a page, in few bytes, and another method w
 const firefox = await findFirefox();
 
 Deno.test({
-  name: "inference.js and training.js do the same in Firefox, where it is installed",
+  name: "Firefox does the same with inference.js and training.js",
   ignore: firefox === null,
   fn: async () => {
     const { folder, at } = await makeFolder();

@@ -104,7 +104,8 @@ function moduleOf({ place, code }: Snippet): string {
   const table = place.includes(".md:") ? BEFORE : BEFORE_EXAMPLES;
   const before = Object.entries(table).find(([text]) => code.includes(text))?.[1] ?? "";
   const rest = code.replaceAll(/^declare const [^]*?;(?: \/\/.*)?$/gm, "")
-    .replaceAll('"https://example.com/', 'location.href + "');
+    .replaceAll('"https://example.com/', 'location.href + "')
+    .replaceAll(/\bport: \d+/g, "port: 0"); // another program may have the one of the page
   const missing = USED.filter((name) => {
     const imported = new RegExp(`import [^;]*\\b${name}\\b`).test(code);
     return !imported && new RegExp(`\\b${name}\\b`).test(before + code);

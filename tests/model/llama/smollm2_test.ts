@@ -204,7 +204,7 @@ Deno.test({
 
 Deno.test({
   name:
-    "SmolLM2 exported is continued by llama.cpp: as F16 with transformers' tokens, as Q8_0 with those of the original file",
+    "SmolLM2 exported is continued by llama.cpp: as F16 with transformers' tokens, as Q8_0 with those of the original file or near ones",
   ignore: path === null || llamaCpp === null,
   fn: async () => {
     const folder = await Deno.makeTempDir();
@@ -220,7 +220,6 @@ Deno.test({
       await exportGguf(model, `${folder}/${dtype}.gguf`, { dtype, tokenizer });
       requests.push({ model: `${folder}/${dtype}.gguf`, prompts, texts: ["Hello 123 wörld"], count: 6 });
     }
-    model.dispose();
     requests.push({ ...requests[0], model: path! });
     const answers = await askLlamaCpp(llamaCpp!, requests);
     for (const { error, ids } of answers) {
@@ -229,8 +228,18 @@ Deno.test({
     }
     const [f16, q8, original] = answers.map(({ rows }) => rows);
     assertEquals(f16, expected.prompts.map(({ greedy }) => greedy.slice(0, 6)));
-    // llama.cpp rounds activations to eight bits beside Q8_0 and Q4_1 alike, and leaves transformers' tokens for one prompt
-    assertEquals(q8, original);
+    // llama.cpp rounds activations to eight bits beside Q8_0 and Q4_1 alike, and leaves transformers' tokens for one prompt;
+    // how, depends on the processor: where two tokens are near, either may come (0.57 apart on an AMD EPYC)
+    for (const [i, row] of q8!.entries()) {
+      const at = row.findIndex((token, j) => token !== original![i][j]);
+      if (at < 0) continue;
+      const inputIds = [[...prompts[i], ...row.slice(0, at)]];
+      const { logits } = noGrad(() => model.forward({ inputIds }));
+      const last = (await logits.data()).slice(-model.config.vocabSize);
+      const apart = Math.abs(last[row[at]] - last[original![i][at]]);
+      assert(apart < 1, `prompt ${i}: ${row} and ${original![i]}, whose logits are ${apart} apart`);
+    }
+    model.dispose();
     await Deno.remove(folder, { recursive: true });
   },
 });
