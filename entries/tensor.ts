@@ -2,8 +2,10 @@
  * `@peft/webgpu/tensor`: tensors, the ops that autograd records, and modules, to write a model or a training loop with.
  *
  * ```ts
+ * import { initDevice } from "@peft/webgpu";
  * import { matmul, sum, Tensor } from "@peft/webgpu/tensor";
  *
+ * await initDevice();
  * const w = Tensor.from([[1, 2], [3, 4]], { requiresGrad: true });
  * sum(matmul(w, w)).backward();
  * console.log(await w.grad!.data()); // Float32Array [7, 11, 9, 13]

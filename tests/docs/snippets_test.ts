@@ -82,8 +82,6 @@ const optimizer = new AdamW([...model.parameters()].filter((p) => p.requiresGrad
     `${DATA} const options = { model: ${ADAPTED}, trainDataset, args: { maxSteps: 1 } };`,
   "new DataLoader(dataset": `${DATA} const dataset = trainDataset;`,
   createLoraplusOptimizer: `const model = ${ADAPTED};`,
-  "new AdamW([weight]":
-    `const weight = Tensor.from([1], { requiresGrad: true }), loss = multiply(weight, weight);`,
 };
 
 /** Names that what comes before blocks uses. */
@@ -94,7 +92,6 @@ const USED = [
   "AutoTokenizer",
   "getPeftModel",
   "LoraConfig",
-  "multiply",
   "Tensor",
   "TextDataset",
 ];
@@ -111,8 +108,7 @@ function moduleOf({ place, code }: Snippet): string {
     return !imported && new RegExp(`\\b${name}\\b`).test(before + code);
   });
   return [
-    `import { ${missing.filter((name) => name !== "multiply").join(", ")} } from "@peft/webgpu";`,
-    missing.includes("multiply") ? `import { multiply } from "@peft/webgpu/tensor";` : "",
+    `import { ${missing.join(", ")} } from "@peft/webgpu";`,
     `import { adapterInMemory, filesOf } from "./reader.ts";`,
     "void [adapterInMemory, filesOf];",
     before,

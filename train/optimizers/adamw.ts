@@ -66,13 +66,18 @@ export interface AdamWGroup extends Required<AdamWOptions> {
  *
  * @example
  * ```ts
- * import { AdamW, Tensor } from "@peft/webgpu";
+ * import { AdamW, initDevice } from "@peft/webgpu";
+ * import { multiply, Tensor } from "@peft/webgpu/tensor";
  *
- * declare const weight: Tensor, loss: Tensor;
- * const optimizer = new AdamW([weight], { lr: 1e-3 });
- * loss.backward();
- * optimizer.step();
- * optimizer.zeroGrad();
+ * await initDevice();
+ * const weight = Tensor.from([1], { requiresGrad: true });
+ * const optimizer = new AdamW([weight], { lr: 0.1 });
+ * for (let step = 0; step < 10; step++) {
+ *   multiply(weight, weight).backward();
+ *   optimizer.step();
+ *   optimizer.zeroGrad();
+ * }
+ * console.log(await weight.item()); // close to 0, where its square is least
  * ```
  */
 export class AdamW extends GroupedOptimizer<AdamWGroup> {
