@@ -129,6 +129,7 @@ export async function bundleArea(
     entries: atRoot(Object.fromEntries(first.map((path) => [path, path]))),
     external,
     plugins: [lateModules(late, null), ...plugins],
+    isTrial: true,
   });
   const [start, ...models] = first.map((path) => modulesOf(eagerFiles(without, `${path}.js`)));
   const eager = models.reduce((all, model) => all.union(model), start);

@@ -40,6 +40,35 @@ export interface BuildOptions {
   readonly chunkPrefix?: string;
   /** Whether to look for the shortest code, which takes three times as long; default false. */
   readonly shortest?: boolean;
+  /** Whether to find out which modules are in which file and no more: their code stays long, without maps; default false. */
+  readonly isTrial?: boolean;
+}
+
+/** A module without its types. */
+interface Plain {
+  readonly text: string;
+  readonly result: Promise<esbuild.TransformResult>;
+}
+
+/** By path: builds of one process share most modules. */
+const plain = new Map<string, Plain>();
+
+/** Takes the types out of a module. */
+async function withoutTypes(path: string): Promise<esbuild.TransformResult> {
+  const text = await Deno.readTextFile(path);
+  const known = plain.get(path);
+  if (known?.text === text) return await known.result;
+  const result = esbuild.transform(text, {
+    loader: "ts",
+    target: TARGET,
+    // `using` and top-level await are what older browsers lack: the first is lowered, the second refused.
+    supported: { "top-level-await": false },
+    sourcemap: "external",
+    sourcefile: path,
+    logLevel: "silent",
+  });
+  plain.set(path, { text, result });
+  return await result;
 }
 
 /** Loads the library's modules: their types go, and the WGSL of kernels becomes shorter. */
@@ -52,16 +81,7 @@ function modules({ entries, external }: BuildOptions): Plugin {
       return { id: external(specifier) ?? specifier, external: "absolute" };
     },
     async load(id) {
-      const [path] = id.split("?");
-      const { code, map } = await esbuild.transform(await Deno.readTextFile(path), {
-        loader: "ts",
-        target: TARGET,
-        // `using` and top-level await are what older browsers lack: the first is lowered, the second refused.
-        supported: { "top-level-await": false },
-        sourcemap: "external",
-        sourcefile: path,
-        logLevel: "silent",
-      });
+      const { code, map } = await withoutTypes(id.split("?")[0]);
       return { code, map };
     },
     transform: (code, path) => path.startsWith(`${ROOT}kernels/`) ? minifyWgsl(code) : null,
@@ -98,7 +118,14 @@ function minified(shortest: boolean): Plugin {
  * @throws Error with the message of the step that fails: a file that cannot be read or parsed, or awaits at top level
  */
 export async function build(options: BuildOptions): Promise<OutputChunk[]> {
-  const { entries, single = false, shortest = false, chunkPrefix = "", isCore = () => false } = options;
+  const {
+    entries,
+    single = false,
+    shortest = false,
+    isTrial = false,
+    chunkPrefix = "",
+    isCore = () => false,
+  } = options;
   const bundle = await rollup({
     input: Object.fromEntries(Object.keys(entries).map((name) => [name, name])),
     treeshake: {
@@ -118,8 +145,8 @@ export async function build(options: BuildOptions): Promise<OutputChunk[]> {
       minifyInternalExports: true,
       entryFileNames: "[name].js",
       chunkFileNames: `${chunkPrefix}[name].js`,
-      sourcemap: true,
-      plugins: [minified(shortest)],
+      sourcemap: !isTrial,
+      plugins: isTrial ? [] : [minified(shortest)],
     });
     return output.filter((file) => file.type === "chunk");
   } finally {

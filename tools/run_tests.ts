@@ -44,8 +44,11 @@ function denoCheck(name: string, args: readonly string[]): Check {
   };
 }
 
-/** The checks that run no test, in order. */
-function staticChecks(): Check[] {
+/**
+ * The checks that run no test, in order.
+ * @param isAlone whether no test runs, either: those of tests/browser make the same bundles, and look at them in the same way
+ */
+function staticChecks(isAlone: boolean): Check[] {
   return [
     denoCheck("format: deno fmt --check", ["fmt", "--check"]),
     denoCheck("lint: deno lint", ["lint"]),
@@ -65,7 +68,9 @@ function staticChecks(): Check[] {
     denoCheck("docs: configuration page is up to date", ["run", "-A", "tools/config_page.ts", "--check"]),
     // its types are those of `deno check`, above
     denoCheck("package: deno publish --dry-run", ["publish", "--dry-run", "--allow-dirty", "--no-check"]),
-    denoCheck("browser bundles name no runtime", ["run", "-A", "tools/make_bundles.ts", "--check"]),
+    ...isAlone
+      ? [denoCheck("browser bundles name no runtime", ["run", "-A", "tools/make_bundles.ts", "--check"])]
+      : [],
     denoCheck("kernels compile with Dawn", ["run", "-A", "tools/check_wgsl.ts"]),
   ];
 }
@@ -194,7 +199,7 @@ async function main(args: readonly string[]): Promise<number> {
   const whole = chosen.length === 0;
   // As many as there are cores compute without a pause; beside them run those that wait 11 ms for every number they read.
   const cores = Math.min(2, navigator.hardwareConcurrency);
-  const first = !whole ? [] : quick ? staticChecks() : [adapterCheck];
+  const first = !whole ? [] : quick ? staticChecks(true) : [adapterCheck];
   const results = [await runJobs({ jobs: first.map(checkJob), workers: cores + 2 })];
   if (!quick) {
     const start = performance.now();
@@ -202,7 +207,7 @@ async function main(args: readonly string[]): Promise<number> {
     const flags = whole ? ["--no-check"] : extra; // one of the checks beside is of the whole tree's types
     const folder = await Deno.makeTempDir();
     const jobOf = (group: TestGroup) => testJob(group, flags, folder);
-    const checks = whole ? [...staticChecks(), mutantCheck].map(checkJob) : [];
+    const checks = whole ? [...staticChecks(false), mutantCheck].map(checkJob) : [];
     const [longest, ...steady] = together.filter((group) => group.steady).map(jobOf);
     const others = together.filter((group) => !group.steady).map(jobOf);
     results.push(

@@ -32,11 +32,11 @@ const FIRST: readonly string[] = [
   "tests/studio/join_test.ts",
   "tests/distributed/nodes_test.ts",
   "tests/distributed/nodes_faults_test.ts",
-  "tests/browser/areas_test.ts",
+  "tests/browser, bundles by area",
 ];
 /** What computes without a pause: large models, every op, and pages in a browser. */
 const STEADY =
-  /^tests\/(?:autograd\/ops|browser|studio|plan|examples\/(?:teach|demo|page)|model\/(?:llama\/smollm2|gpt2\/gpt2_small))/;
+  /^tests\/(?:autograd\/ops|browser|studio|plan|examples\/(?:teach|demo)|model\/(?:llama\/smollm2|gpt2\/gpt2_small))/;
 /** Folders with many quick files: a process each would cost more than their tests. */
 const GROUPED = ["tests/io", "tests/tools", "tests/nn", "tests/bench", "tests/autograd/ops"];
 /**
@@ -51,6 +51,19 @@ const JOINED: Readonly<Record<string, number>> = {
   "tests/train": 3,
 };
 
+/** Files of several folders in one process, by its name: those that need the same bundles, which take long to make. */
+const SHARING: Readonly<Record<string, readonly string[]>> = {
+  "tests/browser, bundles by area": [
+    "tests/browser/areas_test.ts",
+    "tests/examples/page_test.ts",
+    "tests/tools/bundle_areas_test.ts",
+  ],
+  "tests/browser, the bundle of everything": [
+    "tests/browser/browser_test.ts",
+    "tests/browser/push_test.ts",
+  ],
+};
+
 /** Files of these folders that count bytes on the shared device, each in a process of its own. */
 const APART: ReadonlySet<string> = new Set([
   "tests/train/preference/preference_trainer_test.ts",
@@ -61,6 +74,8 @@ const APART: ReadonlySet<string> = new Set([
 /** The process that a file belongs to. @param places how many files of each joined folder came before */
 function placeOf(file: string, places: Map<string, number>): { name: string; joined: boolean } {
   if (ALONE.has(file) || APART.has(file) || FIRST.includes(file)) return { name: file, joined: false };
+  const sharing = Object.keys(SHARING).find((name) => SHARING[name].includes(file));
+  if (sharing !== undefined) return { name: sharing, joined: true };
   const joined = Object.keys(JOINED).find((folder) => file.startsWith(`${folder}/`));
   if (joined !== undefined) {
     const place = places.get(joined) ?? 0;

@@ -4,11 +4,11 @@
  */
 
 import { assert, assertAllClose, assertEquals, assertStringIncludes } from "@std/assert";
-import * as esbuild from "esbuild";
 import * as all from "../../entries/all.ts";
-import { type AREAS, bundleArea, gzipLength } from "../../tools/bundle_areas.ts";
-import { bundle, findProblems } from "../../tools/bundle.ts";
+import { type AREAS, gzipLength } from "../../tools/bundle_areas.ts";
+import { findProblems } from "../../tools/bundle.ts";
 import { answer, answerLlama, train } from "./area_pages.js";
+import { areaFiles, packageFiles } from "./bundles.ts";
 import { runInPage } from "./chromium.ts";
 import { findFirefox, runInFirefox } from "./firefox.ts";
 
@@ -48,25 +48,15 @@ async function makeFolder(): Promise<{ folder: string; at: (name: string) => str
 
 type Area = keyof typeof AREAS;
 
-const made = new Map<Area, ReturnType<typeof makeFiles>>();
-
-/** The files of an area, made once for all tests. */
-function filesOf(area: Area): ReturnType<typeof makeFiles> {
-  if (!made.has(area)) made.set(area, makeFiles(area));
-  return made.get(area)!;
-}
-
 /** The files of an area and the packages beside them, as a page gets them. */
-async function makeFiles(area: Area) {
-  const chunks = await bundleArea(area);
-  const { parts } = await bundle(`${ROOT}entries/tokenizer.ts`);
-  await esbuild.stop();
+async function filesOf(area: Area) {
+  const chunks = await areaFiles(area);
   const own = new Set(chunks.map(({ fileName }) => fileName));
   assertEquals(chunks.flatMap((chunk) => findProblems(chunk, own)), []);
   const pages = await Deno.readTextFile(new URL("area_pages.js", import.meta.url));
   const files = Object.fromEntries([
     ...chunks.map(({ fileName, code }) => [`/${fileName}`, code]),
-    ...[...parts].map(([name, text]) => [`/${name}`, text]),
+    ...[...await packageFiles()].map(([name, text]) => [`/${name}`, text]),
     ["/area_pages.js", pages],
   ]) as Record<string, string>;
   const bytesOf = async (scripts: readonly string[]) => {

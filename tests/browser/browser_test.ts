@@ -1,13 +1,11 @@
 import { assert, assertAllClose, assertEquals, assertStringIncludes } from "@std/assert";
 import { AutoModelForCausalLM } from "../../model/mod.ts";
-import { bundle } from "../../tools/bundle.ts";
+import { wholeBundle } from "./bundles.ts";
 import { runInPage } from "./chromium.ts";
 import type { teachInPage } from "./teach_in_page.js";
 import { trainLora } from "./train_lora.js";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
-/** The bundle of every page here. */
-const bundled = bundle(`${ROOT}entries/all.ts`);
 
 Deno.test("Chromium with SwiftShader computes on WebGPU", async () => {
   const { value, messages } = await runInPage<{ fallback: boolean; result: number[] }>(`
@@ -38,7 +36,7 @@ Deno.test("Chromium with SwiftShader computes on WebGPU", async () => {
 });
 
 Deno.test("the browser bundle trains a LoRA in a page, with the losses of Deno", async () => {
-  const { code, problems } = await bundled;
+  const { code, problems } = await wholeBundle();
   assertEquals(problems, []);
   const script = 'import * as lib from "/peft_webgpu.js"; import { trainLora } from "/train_lora.js";' +
     "export const run = () => trainLora(lib);";
@@ -63,7 +61,7 @@ Deno.test("the browser bundle trains a LoRA in a page, with the losses of Deno",
 });
 
 Deno.test("a page does what the README teaches: URL, tokenizers, Trainer, an adapter in memory", async () => {
-  const { code, parts } = await bundled;
+  const { code, parts } = await wholeBundle();
   const script = 'import * as lib from "/peft_webgpu.js"; import { teachInPage } from "/teach_in_page.js";' +
     'export const run = () => teachInPage(lib, new URL("/files/", location.href));';
   const { value, messages } = await runInPage<Awaited<ReturnType<typeof teachInPage>>>(script, {
@@ -89,7 +87,7 @@ Deno.test("a page does what the README teaches: URL, tokenizers, Trainer, an ada
 });
 
 Deno.test("a page loads a GGUF file behind a URL, in ranges, with the logits of Deno", async () => {
-  const { code } = await bundled;
+  const { code } = await wholeBundle();
   const file = "gpt2_f32.gguf"; // longer than the block that small reads share
   const script = `import * as lib from "/peft_webgpu.js";
     export async function run() {
@@ -121,7 +119,7 @@ Deno.test("a page loads a GGUF file behind a URL, in ranges, with the logits of 
 });
 
 Deno.test("a page without the bundle's parts is told which file a tokenizer needs", async () => {
-  const { code } = await bundled;
+  const { code } = await wholeBundle();
   const script = 'import * as lib from "/peft_webgpu.js"; export const run = async () => [' +
     'await lib.AutoTokenizer.fromPretrained("gpt2").catch((error) => error.message),' +
     'await lib.AutoTokenizer.fromPretrained(new URL("/files/", location.href)).catch((error) => error.message)];';

@@ -4,8 +4,8 @@
  */
 
 import { assertEquals, assertMatch } from "@std/assert";
-import { bundle } from "../../tools/bundle.ts";
 import { servePushHub, textIn } from "../io/push_hub.ts";
+import { wholeBundle } from "./bundles.ts";
 import { launchChromium } from "./chromium.ts";
 
 const PAGE = `<!doctype html><title>push</title><link rel="icon" href="data:,">`;
@@ -19,7 +19,7 @@ const SCRIPT = `
   }`;
 
 Deno.test("an adapter is pushed from a page, large files too, and the token goes to the hub alone", async () => {
-  const { code, parts } = await bundle(new URL("../../entries/all.ts", import.meta.url).pathname);
+  const { code, parts } = await wholeBundle();
   const files = new Map([["peft_webgpu.js", code], ["script.js", SCRIPT], ...parts]);
   const hub = servePushHub();
   hub.trick = (request) => {

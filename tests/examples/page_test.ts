@@ -4,19 +4,17 @@
  */
 
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
+import { areaFiles, packageFiles } from "../browser/bundles.ts";
 import { launchChromium } from "../browser/chromium.ts";
-import { bundle } from "../../tools/bundle.ts";
-import { bundleArea } from "../../tools/bundle_areas.ts";
 
 const root = new URL("../../", import.meta.url).pathname;
 const TYPES: Readonly<Record<string, string>> = { html: "text/html", js: "text/javascript" };
 
 Deno.test("the plain page with an import map loads a model by URL, trains it and continues a text before and after", async () => {
-  const files = await bundleArea("training", { shortest: false });
-  const { parts } = await bundle(`${root}entries/tokenizer.ts`); // packages that every bundle loads on first use
+  const files = await areaFiles("training");
   const scripts = new Map([
     ...files.map(({ fileName, code }) => [fileName, code] as const),
-    ...parts,
+    ...await packageFiles(),
   ]);
   const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, async (request) => {
     const path = new URL(request.url).pathname;

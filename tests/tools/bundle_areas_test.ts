@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
-import * as esbuild from "esbuild";
 import type { OutputChunk } from "rollup";
-import { AREAS, bundleArea, eagerFiles } from "../../tools/bundle_areas.ts";
+import { AREAS, eagerFiles } from "../../tools/bundle_areas.ts";
+import { areaFiles } from "../browser/bundles.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 
@@ -13,18 +13,9 @@ const modulesIn = (files: readonly OutputChunk[]) =>
       .map(([path]) => path.slice(ROOT.length).split("?")[0]),
   );
 
-/** The files of each area, built once. */
-const built = new Map<keyof typeof AREAS, Promise<OutputChunk[]>>();
-
-function filesOf(area: keyof typeof AREAS): Promise<OutputChunk[]> {
-  let files = built.get(area);
-  if (!files) built.set(area, files = bundleArea(area, { shortest: false }).finally(() => esbuild.stop()));
-  return files;
-}
-
 for (const area of Object.keys(AREAS) as (keyof typeof AREAS)[]) {
   Deno.test(`${area}.js leaves every late module to a file that is loaded on first use`, async () => {
-    const files = await filesOf(area);
+    const files = await areaFiles(area);
     const first = modulesIn(eagerFiles(files, `${area}.js`));
     const all = modulesIn(files);
     for (const path of AREAS[area].late) {
@@ -53,7 +44,7 @@ const LEFT_OUT = new Set([
 ]);
 
 Deno.test("inference.js has no program that computes a gradient", async () => {
-  const files = await filesOf("inference");
+  const files = await areaFiles("inference");
   const [code] = [files.map(({ code }) => code).join("\n")];
   for (const name of ["layerNormBackward", "rmsNormBackward", "embeddingBackward", "attention.backward"]) {
     assert(!code.includes(name), name);
