@@ -37,9 +37,9 @@ Usage: ./run teach [flags]
   --data <file>       .jsonl with "question" and "answer"; default: a made-up product's support answers
   --questions <file>  .jsonl with "question": asked as well, not taught; default: some, or none with --data
   --system <text>     System message of every conversation; default "${SYSTEM}"
-  --epochs <n>        Passes over the data; default 6
+  --epochs <n>        Passes over the data; default 5
   --batch-size <n>    Conversations per step; default 5
-  --lr <number>       Learning rate; default 0.004
+  --lr <number>       Learning rate; default 0.005
   --rank <n>          Rank of the adapter; default 8
   --output <folder>   Folder for the adapter; default: out/teach
   --help              Show this text
@@ -97,9 +97,9 @@ export function readSettings(args: string[]): Settings | null {
     data: values.data ?? `${here}support.jsonl`,
     questions: values.questions ?? (values.data ? null : `${here}other_questions.jsonl`),
     system: values.system ?? SYSTEM,
-    epochs: number("epochs", 6),
+    epochs: number("epochs", 5),
     batchSize: number("batch-size", 5),
-    learningRate: number("lr", 4e-3),
+    learningRate: number("lr", 5e-3),
     rank: number("rank", 8),
     output: values.output ?? "out/teach",
   };

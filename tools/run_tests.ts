@@ -2,7 +2,7 @@
  * Runs every check and every test, and closes with `N passed, N failed`; each check counts as one.
  *
  * `deno task test` runs all; `--quick` the static checks alone; `--filter NAME` or paths of test files the chosen tests
- * alone. Test files run in several processes at a time, five on two cores; those that measure time run with nothing beside
+ * alone. Test files run in several processes at a time, six on two cores; those that measure time run with nothing beside
  * them.
  * @module
  */
@@ -213,7 +213,7 @@ async function main(args: readonly string[]): Promise<number> {
     results.push(
       await runJobs(
         { jobs: [...longest ? [longest] : [], ...checks, ...steady], workers: cores },
-        { jobs: others, workers: cores + 1 },
+        { jobs: others, workers: cores + 2 },
       ),
     );
     results.push(await runJobs({ jobs: alone.map(jobOf), workers: 1 }));

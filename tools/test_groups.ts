@@ -32,6 +32,11 @@ const FIRST: readonly string[] = [
   "tests/studio/join_test.ts",
   "tests/distributed/nodes_test.ts",
   "tests/distributed/nodes_faults_test.ts",
+  "tests/cli/cli_test.ts",
+  "tests/cli/chat_test.ts",
+  "tests/cli/commands_test.ts",
+  "tests/distributed/sweep_test.ts",
+  "tests/docs/snippets_test.ts",
   "tests/browser, bundles by area",
 ];
 /** What computes without a pause: large models, every op, and pages in a browser. */
