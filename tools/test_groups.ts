@@ -11,6 +11,8 @@ export interface TestGroup {
   readonly joined: boolean;
   /** Whether they compute without a pause; others wait for the device most of their time. */
   readonly steady: boolean;
+  /** Whether they compute little with very many kernels: where these are not in the driver's cache, all time goes to it. */
+  readonly compiles: boolean;
 }
 
 /** Files that measure time: each runs alone. */
@@ -22,7 +24,8 @@ const ALONE: ReadonlySet<string> = new Set([
 const FIRST: readonly string[] = [
   "tests/examples/teach_test.ts",
   "tests/peft/contract_test.ts",
-  "tests/autograd/ops",
+  "tests/autograd/ops, part 1 of 2",
+  "tests/autograd/ops, part 2 of 2",
   "tests/studio/smollm2_road_test.ts",
   "tests/model/llama/smollm2_test.ts",
   "tests/examples/demo_test.ts",
@@ -39,17 +42,21 @@ const FIRST: readonly string[] = [
   "tests/docs/snippets_test.ts",
   "tests/browser, bundles by area",
 ];
-/** What computes without a pause: large models, every op, and pages in a browser. */
+/** What computes without a pause: large models, and pages in a browser. */
 const STEADY =
-  /^tests\/(?:autograd\/ops|browser|studio|plan|examples\/(?:teach|demo)|model\/(?:llama\/smollm2|gpt2\/gpt2_small))/;
+  /^tests\/(?:browser|studio|plan|examples\/(?:teach|demo)|model\/(?:llama\/smollm2|gpt2\/gpt2_small))/;
+/** What launches hundreds of kernels, each for a few numbers. */
+const COMPILING = /^tests\/(?:autograd\/ops|kernels)/;
 /** Folders with many quick files: a process each would cost more than their tests. */
-const GROUPED = ["tests/io", "tests/tools", "tests/nn", "tests/bench", "tests/autograd/ops"];
+const GROUPED = ["tests/io", "tests/tools", "tests/nn", "tests/bench"];
 /**
  * Folders, with those below them, whose files share a device in a few processes: to compile the same kernels for each file
- * would take as long as many of the tests do. Their tests count bytes on an `ownDevice()` alone: on the shared one those of
- * earlier files may be collected at any time.
+ * would take as long as many of the tests do. A folder that is named itself does not count as below another. Their tests count
+ * bytes on an `ownDevice()` alone: on the shared one those of earlier files may be collected at any time.
  */
 const JOINED: Readonly<Record<string, number>> = {
+  "tests/autograd": 1,
+  "tests/autograd/ops": 2,
   "tests/kernels": 1,
   "tests/model": 3,
   "tests/peft": 4,
@@ -81,7 +88,7 @@ function placeOf(file: string, places: Map<string, number>): { name: string; joi
   if (ALONE.has(file) || APART.has(file) || FIRST.includes(file)) return { name: file, joined: false };
   const sharing = Object.keys(SHARING).find((name) => SHARING[name].includes(file));
   if (sharing !== undefined) return { name: sharing, joined: true };
-  const joined = Object.keys(JOINED).find((folder) => file.startsWith(`${folder}/`));
+  const joined = Object.keys(JOINED).findLast((folder) => file.startsWith(`${folder}/`));
   if (joined !== undefined) {
     const place = places.get(joined) ?? 0;
     places.set(joined, place + 1);
@@ -107,7 +114,13 @@ export function groupTests(
     const { name, joined } = placeOf(file, places);
     const group = groups.get(name);
     if (group) group.files.push(file);
-    else groups.set(name, { name, files: [file], joined, steady: STEADY.test(name) });
+    else {groups.set(name, {
+        name,
+        files: [file],
+        joined,
+        steady: STEADY.test(name),
+        compiles: COMPILING.test(name),
+      });}
   }
   const all = [...groups.values()];
   const late = ({ name, joined }: TestGroup) => {

@@ -9,6 +9,7 @@
  */
 import { assert, assertAllClose, assertEquals, type Tolerance } from "@std/assert";
 import { defaultDevice, type Device, Tensor, tidy } from "../../autograd/mod.ts";
+import { ownDevice } from "./fixtures.ts";
 import { randomValues } from "./matmul.ts";
 import { pretendHardware } from "./profiles.ts";
 
@@ -41,7 +42,7 @@ export interface OpCase {
   readonly gradientGate?: Tolerance;
   /** The gradient that is sent back; default random numbers. */
   readonly dy?: Float32Array<ArrayBuffer>;
-  /** Default: the default device. */
+  /** Default: one of its own. */
   readonly device?: Device;
   /** Set where every expected number is zero or not finite: then a wrong formula cannot be told. */
   readonly blind?: boolean;
@@ -91,7 +92,7 @@ function compare(actual: ArrayLike<number>, expected: Float64Array, gate: Tolera
 
 /** Runs an op forward and backward and compares; see the head of this file. */
 export async function checkOp(test: OpCase): Promise<void> {
-  const device = test.device ?? await defaultDevice();
+  const device = test.device ?? await ownDevice();
   const { label, frozen = [], blind = false } = test;
   const before = device.memory.liveBytes;
   const tensors: Record<string, Tensor> = {};

@@ -79,6 +79,11 @@ Deno.test("readFailures() gives names, reasons and places of failed tests, and t
 
 Deno.test("groupTests() takes every file once, quick and joined folders in parts, files that measure time alone", () => {
   const files = [
+    "tests/autograd/ops/h_test.ts",
+    "tests/autograd/ops/i_test.ts",
+    "tests/autograd/j_test.ts",
+    "tests/browser/areas_test.ts",
+    "tests/examples/page_test.ts",
     "tests/io/a_test.ts",
     "tests/io/b_test.ts",
     "tests/model/generation/c_test.ts",
@@ -93,6 +98,10 @@ Deno.test("groupTests() takes every file once, quick and joined folders in parts
   const { together, alone } = groupTests(files, []);
   assertEquals(together.map(({ name, files, joined, steady }) => [name, files.length, joined, steady]), [
     ["tests/peft/contract_test.ts", 1, false, false], // the longest first
+    ["tests/autograd/ops, part 1 of 2", 1, true, false],
+    ["tests/autograd/ops, part 2 of 2", 1, true, false],
+    ["tests/browser, bundles by area", 2, true, true],
+    ["tests/autograd", 1, true, false],
     ["tests/model, part 1 of 3", 2, true, false],
     ["tests/model, part 2 of 3", 1, true, false],
     ["tests/model, part 3 of 3", 1, true, false],
@@ -100,13 +109,17 @@ Deno.test("groupTests() takes every file once, quick and joined folders in parts
     ["tests/readme_test.ts", 1, false, false],
     ["tests/studio/g_test.ts", 1, false, true],
   ]);
+  assertEquals(together.filter(({ compiles }) => compiles).map(({ name }) => name), [
+    "tests/autograd/ops, part 1 of 2",
+    "tests/autograd/ops, part 2 of 2",
+  ]);
   assertEquals(alone.map(({ name }) => name), ["tests/model/tokenizer/tokenizer_test.ts"]);
   assertEquals([...together, ...alone].flatMap((group) => group.files).sort(), files.toSorted());
   assertEquals(groupTests(files, ["tests/model/generation/"]).together.map(({ files }) => files), [
     ["tests/model/generation/c_test.ts"],
   ]);
   assertEquals(groupTests(files, ["tests/io/b_test.ts"]).together, [
-    { name: "tests/io", files: ["tests/io/b_test.ts"], joined: false, steady: false },
+    { name: "tests/io", files: ["tests/io/b_test.ts"], joined: false, steady: false, compiles: false },
   ]);
 });
 
@@ -121,7 +134,8 @@ Deno.test("joinFiles() makes a module whose files share what they import, and wh
   await Deno.writeTextFile(`${folder}/a_test.ts`, test("a", 1));
   await Deno.writeTextFile(`${folder}/b_test.ts`, test("b", 7));
   const group = {
-    ...{ name: "tests/x, part 1 of 2", files: ["a_test.ts", "b_test.ts"], joined: true, steady: false },
+    ...{ name: "tests/x, part 1 of 2", files: ["a_test.ts", "b_test.ts"] },
+    ...{ joined: true, steady: false, compiles: false },
   };
   const joined = await joinFiles(group, `${folder}/`, folder);
   const { stdout } = await new Deno.Command(Deno.execPath(), {

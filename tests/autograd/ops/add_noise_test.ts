@@ -2,12 +2,13 @@ import { assert, assertThrows } from "@std/assert";
 import { addNoise, defaultDevice, RandomState, Tensor } from "../../../autograd/mod.ts";
 import { philoxReference } from "../../reference/attention.ts";
 import { checkOp } from "../../reference/check_op.ts";
+import { ownDevice } from "../../reference/fixtures.ts";
 import { randomValues } from "../../reference/matmul.ts";
 
 const SEED = 2 ** 40 + 12345;
 
 Deno.test("addNoise() adds what Philox4x32-10 says, and passes gradients on", async () => {
-  const device = await defaultDevice();
+  const device = await ownDevice();
   const key = [SEED >>> 0, Math.floor(SEED / 2 ** 32)];
   for (const [size, bound] of [[1, 0.5], [7, 0.1], [257, 0.02], [1021, 3]]) {
     const random = new RandomState(device, SEED);
@@ -18,6 +19,7 @@ Deno.test("addNoise() adds what Philox4x32-10 says, and passes gradients on", as
       return bound * (2 * (bits >>> 8) * 2 ** -24 - 1);
     });
     await checkOp({
+      device,
       label: `noise of ${bound} on ${size}`,
       inputs: { x: { data: randomValues(size, size), shape: [size] } },
       op: ({ x }) => addNoise(x, bound, random),

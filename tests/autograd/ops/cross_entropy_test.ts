@@ -9,6 +9,7 @@ import {
   tidy,
 } from "../../../autograd/mod.ts";
 import { checkOp, hardwareVariants } from "../../reference/check_op.ts";
+import { ownDevice } from "../../reference/fixtures.ts";
 import { crossEntropyReference, type LossCase } from "../../reference/cross_entropy.ts";
 import { fromHalfBits, matmulReference, randomValues, toHalfBits } from "../../reference/matmul.ts";
 import { anotherDevice } from "../../reference/another_device.ts";
@@ -28,10 +29,11 @@ function labelsOf(rows: number, V: number): number[] {
 }
 
 async function check(V: number, test: LossCase, blind = false): Promise<void> {
-  const device = await defaultDevice();
+  const device = await ownDevice();
   const rows = test.labels.length;
   const shape = test.shiftLength ? [rows / test.shiftLength, test.shiftLength] : [rows];
   await checkOp({
+    device,
     label: `crossEntropy V=${V} ${JSON.stringify({ ...test, labels: rows })}`,
     inputs: { logits: { data: randomValues(V, rows * V).map((v) => v * 5), shape: [...shape, V] } },
     op: ({ logits }) =>
@@ -140,7 +142,7 @@ interface HeadCase extends LossCase {
 
 async function checkHead(test: HeadCase): Promise<void> {
   const { V, C, labels, half = false } = test;
-  const device = test.device ?? await defaultDevice();
+  const device = test.device ?? await ownDevice();
   const rows = labels.length;
   const shape = test.shiftLength ? [rows / test.shiftLength, test.shiftLength] : [rows];
   const bits = toHalfBits(randomValues(V, V * C));

@@ -1,6 +1,7 @@
 import { assertAllClose, assertEquals, assertThrows } from "@std/assert";
 import { concat, defaultDevice, noGrad, placeHeads, scale, Tensor, tidy } from "../../../autograd/mod.ts";
 import { checkOp, type Values } from "../../reference/check_op.ts";
+import { ownDevice } from "../../reference/fixtures.ts";
 import { randomValues } from "../../reference/matmul.ts";
 
 interface Sizes {
@@ -56,13 +57,14 @@ function columns(x: ArrayLike<number>, width: number, from: number, to: number):
 
 async function check(sizes: Sizes, frozen: string[] = [], overwritesQuery = false): Promise<void> {
   const { B, T, H, Hkv, D, positions } = sizes;
-  const device = await defaultDevice();
+  const device = await ownDevice();
   const width = (H + 2 * Hkv) * D;
   using table = Tensor.from(tableOf(D), { device, shape: [LENGTH, 2, D / 2] });
   using at = positions
     ? Tensor.from(Int32Array.from(positions.flat()), { device, shape: [positions.length, T] })
     : null;
   await checkOp({
+    device,
     label: `placeHeads ${JSON.stringify(sizes)} -${frozen}`,
     frozen,
     inputs: {
