@@ -6,10 +6,11 @@
  */
 import type { Bytes, FileInput } from "./file_source.ts";
 import { fromFloat32, type SafetensorsDtype, toFloat32 } from "./safetensors_dtype.ts";
-import { type Metadata, parseHeader, SafetensorsError } from "./safetensors_header.ts";
+import { parseHeader, SafetensorsError } from "./safetensors_header.ts";
 import { load, openSafetensors, type SafetensorsEntry, type SafetensorsFile } from "./safetensors_reader.ts";
 import {
   byteLengthOf,
+  type Metadata,
   type SafetensorsInputs,
   safetensorsPieces,
   save,
@@ -17,9 +18,9 @@ import {
 } from "./safetensors_writer.ts";
 
 export type { SafetensorsDtype } from "./safetensors_dtype.ts";
-export type { Metadata, PlacedTensor, SafetensorsHeader, TensorInfo } from "./safetensors_header.ts";
+export type { PlacedTensor, SafetensorsHeader, TensorInfo } from "./safetensors_header.ts";
 export type { SafetensorsEntry, SafetensorsFile, TensorReader } from "./safetensors_reader.ts";
-export type { SafetensorsInput, SafetensorsInputs } from "./safetensors_writer.ts";
+export type { Metadata, SafetensorsInput, SafetensorsInputs } from "./safetensors_writer.ts";
 export {
   byteLengthOf,
   fromFloat32,

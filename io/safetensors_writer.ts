@@ -6,8 +6,96 @@
 import { writeFileAtomic } from "./atomic_file.ts";
 import type { Bytes } from "./file_source.ts";
 import { quote } from "./relative_path.ts";
-import { isDtype, type SafetensorsDtype, tensorBytes } from "./safetensors_dtype.ts";
-import { buildHeader, type Metadata, type TensorInfo } from "./safetensors_header.ts";
+import { dtypeOrder, isDtype, type SafetensorsDtype, tensorBytes } from "./safetensors_dtype.ts";
+import type { TensorInfo } from "./safetensors_header.ts";
+
+/** Unicode code point order, which is the byte order of UTF-8 (JavaScript's own order differs beyond U+FFFF). */
+function compareCodePoints(a: string, b: string): number {
+  const length = Math.min(a.length, b.length);
+  for (let i = 0; i < length; i++) {
+    const x = a.charCodeAt(i);
+    const y = b.charCodeAt(i);
+    if (x === y) continue;
+    const xHigh = x >= 0xd800 && x < 0xe000;
+    const yHigh = y >= 0xd800 && y < 0xe000;
+    return xHigh === yHigh ? x - y : xHigh ? 1 : -1;
+  }
+  return a.length - b.length;
+}
+
+/**
+ * Metadata for a file: strings by name.
+ *
+ * @example
+ * ```ts
+ * import { type Metadata, safetensors } from "@peft/webgpu/io";
+ *
+ * const metadata: Metadata = { format: "pt", step: "300" };
+ * const bytes = safetensors.serialize({ loss: { dtype: "F32", shape: [], data: new Float32Array([0.25]) } }, metadata);
+ * console.log((await safetensors.open(bytes)).metadata.get("step")); // 300
+ * ```
+ */
+export type Metadata = ReadonlyMap<string, string> | Readonly<Record<string, string>>;
+
+/**
+ * The first bytes of a file (length, JSON, padding with spaces to a multiple of 8), and the tensors' names in the order
+ * in which their data must follow: dtypes of greater alignment first, then by name.
+ *
+ * @throws {TypeError} when a dtype, a shape or a name cannot be written, or the byte counts do not fit the shapes.
+ */
+function buildHeader(
+  tensors: ReadonlyMap<string, TensorInfo>,
+  metadata?: Metadata,
+): { header: Bytes; order: string[] } {
+  const fields = metadata instanceof Map ? [...metadata] : Object.entries(metadata ?? {});
+  const order = [...tensors.keys()].sort((a, b) =>
+    dtypeOrder(tensors.get(b)!.dtype) - dtypeOrder(tensors.get(a)!.dtype) || compareCodePoints(a, b)
+  );
+  const parts: string[] = [];
+  if (fields.length > 0) {
+    const pairs = fields.sort(([a], [b]) => compareCodePoints(a, b)).map(([key, value]) => {
+      if (typeof value !== "string") {
+        throw new TypeError(
+          `Cannot write safetensors: metadata must be strings, received a ${typeof value} for ${quote(key)}`,
+        );
+      }
+      return `${JSON.stringify(key)}:${JSON.stringify(value)}`;
+    });
+    parts.push(`"__metadata__":{${pairs.join(",")}}`);
+  }
+  let at = 0;
+  for (const name of order) {
+    const { dtype, shape, byteLength } = tensors.get(name)!;
+    if (name === "__metadata__" || !name.isWellFormed()) {
+      throw new TypeError(
+        `Cannot write safetensors: a tensor may have any well-formed name but "__metadata__", received ${
+          quote(name)
+        }`,
+      );
+    }
+    const expected = shape.every((size) => Number.isSafeInteger(size) && size >= 0)
+      ? tensorBytes(dtype, shape)
+      : undefined;
+    if (expected !== byteLength) {
+      throw new TypeError(
+        `Cannot write tensor ${quote(name)}: dtype ${dtype} and shape [${shape.join(", ")}] need ${
+          expected ?? "whole sizes and"
+        } bytes, received ${byteLength}`,
+      );
+    }
+    parts.push(
+      `${JSON.stringify(name)}:{"dtype":"${dtype}","shape":[${shape.join(",")}],` +
+        `"data_offsets":[${at},${at + byteLength}]}`,
+    );
+    at += byteLength;
+  }
+  const json = new TextEncoder().encode(`{${parts.join(",")}}`);
+  const length = Math.ceil(json.length / 8) * 8;
+  const header = new Uint8Array(8 + length).fill(0x20);
+  new DataView(header.buffer).setBigUint64(0, BigInt(length), true);
+  header.set(json, 8);
+  return { header, order };
+}
 
 /**
  * A tensor to write; `data` may be a function, so that only one tensor at a time is in memory.

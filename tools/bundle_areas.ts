@@ -64,6 +64,13 @@ const LATE = [
   "train/reports/tensorboard.ts",
 ];
 
+/** What layers of one input share launches by: Llama's family from the start, GPT-2 in training alone. */
+const JOINT = [
+  "autograd/ops/_joint_matmul.ts",
+  "autograd/ops/joint_linear.ts",
+  "kernels/matmul_joint.ts",
+];
+
 /** Those that training needs from the start. */
 const FOR_TRAINING = [
   "autograd/checkpoint.ts",
@@ -88,6 +95,7 @@ const lateIn = (folder: string) => LATE.filter((path) => path.startsWith(folder)
 
 /** What the files beside the first bring, so that calls that cannot wait need no more. */
 const BROUGHT = {
+  "model/llama/model.ts": JOINT,
   "entries/peft.ts": lateIn("peft/"),
   "entries/train.ts": [...lateIn("train/"), "autograd/ops/log_probs.ts", "gpu/rehearsal.ts"],
 };
@@ -96,7 +104,7 @@ const BROUGHT = {
 export const AREAS = {
   inference: {
     entries: { inference: "entries/inference.ts", inference_adapters: "entries/peft.ts" },
-    late: new Set([...LATE.filter((path) => !path.startsWith("train/")), ...FOR_TRAINING]),
+    late: new Set([...LATE.filter((path) => !path.startsWith("train/")), ...FOR_TRAINING, ...JOINT]),
     plugins: [withoutGradients()],
   },
   training: {

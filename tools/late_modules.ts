@@ -156,13 +156,13 @@ export { ${names} };`;
     async transform(code, id) {
       const [path, kind] = id.split("?");
       const isCode = path.startsWith(ROOT) && (kind === undefined || id.endsWith(OWN));
-      if (!isCode || path.endsWith("/mod.ts") || eager === null || eager.has(path)) return null;
+      if (!isCode || path.endsWith("/mod.ts") || eager === null) return null;
       const own = namesTaken(code).filter(({ from }) => from.startsWith("."));
-      const origins = [
+      const origins = eager.has(path) ? [] : [
         ...await Promise.all(own.map(({ name, from }) => originOf(resolve(from, path), name))),
         ...(await Promise.all((await exportsOf(path)).whole.map(originsOf))).flat(),
       ];
-      origins.push(...(brought[path.slice(ROOT.length)] ?? []).map((each) => ROOT + each));
+      origins.push(...(brought[path.slice(ROOT.length)] ?? []).map((each) => ROOT + each).filter(isLate));
       const needed = new Set(origins.filter((origin) => origin !== undefined && origin !== path));
       if (needed.size === 0) return null;
       const imports = [...needed].map((origin) => `import ${JSON.stringify(origin + FILLER)};`);

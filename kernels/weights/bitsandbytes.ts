@@ -8,7 +8,8 @@
 import { dynamicMagnitude } from "../dynamic_codes.ts";
 import type { BitsandbytesFormatName } from "./names.ts";
 import { literal, signedBytes } from "./snippets.ts";
-import { sharedReading, type WeightFormat } from "./weight_format.ts";
+import { sharedReading } from "./shared_reading.ts";
+import type { WeightFormat } from "./weight_format.ts";
 
 /** The numbers of NF4's codes. */
 export const NF4_LEVELS: readonly number[] = [

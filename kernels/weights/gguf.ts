@@ -7,7 +7,8 @@
  */
 import type { GgufFormatName } from "./names.ts";
 import { signedBytes } from "./snippets.ts";
-import { type Pieces, sharedReading, type WeightFormat } from "./weight_format.ts";
+import { sharedReading } from "./shared_reading.ts";
+import type { Pieces, WeightFormat } from "./weight_format.ts";
 
 /**
  * A block, in WGSL. In `read` and `four`, `i` numbers quads of neighbours in the tensor, `at` is the byte at which the

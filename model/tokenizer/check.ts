@@ -6,7 +6,6 @@
  */
 import type { JsonObject } from "../../io/json.ts";
 import { quote } from "../../io/relative_path.ts";
-import { patternDefect } from "./pattern_safety.ts";
 
 /** Greater ids are refused; the largest published vocabularies have about a million tokens. */
 const MAX_ID = 2 ** 22 - 1;
@@ -69,25 +68,38 @@ function checkAddedTokens(tokens: unknown): void {
   }
 }
 
-/** Checks every pattern and every length in the steps of a tokenizer, at any depth. */
-function checkSteps(step: unknown): void {
-  if (Array.isArray(step)) return step.forEach(checkSteps);
-  if (!isObject(step)) return;
+/** Checks every length in the steps of a tokenizer, at any depth; gives their patterns. */
+function checkSteps(step: unknown): string[] {
+  if (Array.isArray(step)) return step.flatMap(checkSteps);
+  if (!isObject(step)) return [];
+  const patterns: string[] = [];
   for (const [key, value] of Object.entries(step)) {
     if (key === "Regex") {
       if (typeof value !== "string") {
         throw new TypeError(`a pattern must be a text, received ${received(value)}`);
       }
-      const defect = patternDefect(value);
-      if (defect === undefined) continue;
-      throw new RangeError(`pattern ${quote(value)} may run without end: ${defect}`);
+      patterns.push(value);
+      continue;
     }
     if (
       step.type === "FixedLength" && key === "length" && !(Number.isInteger(value) && (value as number) > 0)
     ) {
       throw new RangeError(`the length of pieces must be a positive integer, received ${received(value)}`);
     }
-    checkSteps(value);
+    patterns.push(...checkSteps(value));
+  }
+  return patterns;
+}
+
+/** Checks that no pattern can take exponential time. */
+async function checkPatterns(patterns: readonly string[]): Promise<void> {
+  if (patterns.length === 0) return;
+  const { patternDefect } = await import("./pattern_safety.ts"); // not every tokenizer has one
+  for (const pattern of patterns) {
+    const defect = patternDefect(pattern);
+    if (defect !== undefined) {
+      throw new RangeError(`pattern ${quote(pattern)} may run without end: ${defect}`);
+    }
   }
 }
 
@@ -97,11 +109,11 @@ function checkSteps(step: unknown): void {
  * @throws {TypeError} for a value of the wrong kind, {RangeError} for an id or length out of range and for a pattern
  * whose time could be exponential
  */
-export function checkTokenizerJson(json: JsonObject): void {
+export async function checkTokenizerJson(json: JsonObject): Promise<void> {
   const { model, added_tokens: added, normalizer, pre_tokenizer: preTokenizer, decoder } = json;
   if (!isObject(model)) throw new TypeError(`a model is required, received ${received(model)}`);
   checkVocabulary(model.vocab);
   if (model.merges !== undefined) checkMerges(model.merges);
   if (added !== undefined && added !== null) checkAddedTokens(added);
-  checkSteps([normalizer, preTokenizer, decoder, json.post_processor]);
+  await checkPatterns(checkSteps([normalizer, preTokenizer, decoder, json.post_processor]));
 }

@@ -132,7 +132,7 @@ class JsonCore implements TokenizerCore {
  * @throws {Error} when the contents do not describe a tokenizer.
  */
 export async function loadJsonCore(json: JsonObject, config: JsonObject): Promise<TokenizerCore> {
-  checkTokenizerJson(json);
+  await checkTokenizerJson(json);
   const { Tokenizer } = await import("@huggingface/tokenizers").catch((cause) => {
     throw missingPackage("@huggingface/tokenizers", "peft_webgpu_tokenizers.js", cause);
   });
