@@ -311,9 +311,10 @@ export class LocalBroker implements Broker {
    * @throws {RangeError} for a name that is none @throws {BrokerError} as `OpenOptions` say
    */
   async records(name: string, { ttlSeconds, mustExist = false }: RecordsOptions = {}): Promise<Records> {
-    let records = this.#records.get(checkName("open records", name));
-    if (!records && mustExist && !await this.#hasShelf("records", name)) throw missing("open records", name);
-    records ??= new LocalRecords(ttlSeconds === undefined ? this.#shelf("records", name) : memoryShelf());
+    const isOpen = this.#records.has(checkName("open records", name));
+    if (!isOpen && mustExist && !await this.#hasShelf("records", name)) throw missing("open records", name);
+    const records = this.#records.get(name) ?? // one for all callers: revisions are counted in it
+      new LocalRecords(ttlSeconds === undefined ? this.#shelf("records", name) : memoryShelf());
     this.#records.set(name, records);
     return records;
   }

@@ -92,7 +92,12 @@ Deno.test("LocalBroker in a folder: what an earlier process wrote exists", () =>
     await (await new LocalBroker(folder).records("n")).put("a", "two");
     const later = new LocalBroker(folder);
     assertEquals(textOf(await readObject(await later.objects("n", { mustExist: true }), "a")), "one");
-    assertEquals((await (await later.records("n", { mustExist: true })).get("a"))?.value, "two");
+    const opened = [1, 2].map(() => later.records("n", { mustExist: true }));
+    const [records, same] = await Promise.all(opened);
+    const { value, revision } = (await records.get("a"))!;
+    assertEquals(value, "two");
+    assert(await records.update("a", "three", revision) !== null);
+    assertEquals(await same.update("a", "four", revision), null, "both know that it was written in between");
   }));
 
 withBrokers("an object is kept whole, replaced and removed", async (broker) => {

@@ -24,19 +24,38 @@ function Field(
   );
 }
 
+/** What was typed, as long as it is not taken. */
+interface Draft {
+  readonly text: string;
+  /** What was wrong with it when the reader last left the field. */
+  readonly problem: string | null;
+  /** The value that the field had then; null while it is being typed. */
+  readonly left: string | null;
+}
+
 /**
  * The text of a field that is taken when the reader leaves it. What is typed stays meanwhile, whatever else on the page
- * changes.
- * @param take gives whether it is taken; else it stays, to be corrected
+ * changes; what was left with a problem stays until it is corrected or the value changes.
+ * @param take gives what is wrong with a text, which is taken if nothing is
  */
-function useDraft(taken: string, take: (text: string) => boolean) {
-  const [draft, setDraft] = useState<string | null>(null);
+function useDraft(value: string, take: (text: string) => string | null) {
+  const [last, setDraft] = useState<Draft | null>(null);
+  const draft = last !== null && (last.left ?? value) === value ? last : null;
+  if (draft !== last) setDraft(null); // else it would come back with the old value
   type Entry = { readonly currentTarget: { readonly value: string } };
-  return {
-    value: draft ?? taken,
-    onInput: ({ currentTarget }: Entry) => setDraft(currentTarget.value),
-    onChange: ({ currentTarget }: Entry) => setDraft(take(currentTarget.value) ? null : currentTarget.value),
+  const entry = {
+    value: draft?.text ?? value,
+    onInput: ({ currentTarget: { value: text } }: Entry) =>
+      setDraft({ text, problem: draft?.problem ?? null, left: null }),
+    onChange: ({ currentTarget: { value: text } }: Entry) => {
+      const problem = take(text);
+      setDraft(problem === null ? null : { text, problem, left: value });
+    },
+    // a browser tells no change where the text is again what it was
+    onBlur: () =>
+      setDraft((now) => now?.left !== null ? now : now.problem === null ? null : { ...now, left: value }),
   };
+  return { entry, problem: draft?.problem ?? null };
 }
 
 /** A number; what is no number, or out of bounds, is said and not taken. */
@@ -51,7 +70,6 @@ export function NumberField(
 ): JSX.Element {
   const { min, max, isInteger } = props;
   const id = useId();
-  const [problem, setProblem] = useState<string | null>(null);
   const take = (text: string) => {
     const value = Number(text);
     const bounds = min !== undefined && max !== undefined
@@ -61,11 +79,11 @@ export function NumberField(
       : "";
     const isRight = text.trim() !== "" && Number.isFinite(value) && (!isInteger || Number.isInteger(value)) &&
       value >= (min ?? -Infinity) && value <= (max ?? Infinity);
-    setProblem(isRight ? null : `A ${isInteger ? "whole number" : "number"} ${bounds}`.trim());
-    if (isRight) props.onChange(value);
-    return isRight;
+    if (!isRight) return `A ${isInteger ? "whole number" : "number"} ${bounds}`.trim();
+    props.onChange(value);
+    return null;
   };
-  const entry = useDraft(String(props.value), take);
+  const { entry, problem } = useDraft(String(props.value), take);
   return (
     <Field {...props} id={id} problem={problem}>
       <input
@@ -112,9 +130,9 @@ export function LinesField(
   props: Common & { value: readonly string[]; onChange: (lines: readonly string[]) => void },
 ): JSX.Element {
   const id = useId();
-  const entry = useDraft(props.value.join("\n"), (text) => {
+  const { entry } = useDraft(props.value.join("\n"), (text) => {
     props.onChange(text.split("\n").map((line) => line.trim()).filter(Boolean));
-    return true;
+    return null;
   });
   return (
     <Field {...props} id={id}>
