@@ -47,7 +47,8 @@ export interface SafetensorsEntry {
  * const layerBytes = (reader: TensorReader, layer: string) =>
  *   reader.names().filter((name) => name.startsWith(`${layer}.`))
  *     .reduce((sum, name) => sum + reader.info(name).byteLength, 0);
- * console.log(layerBytes(await safetensors.open("examples/demo/model/model.safetensors"), "transformer.h.0"));
+ * await using file = await safetensors.open("examples/demo/model/model.safetensors");
+ * console.log(layerBytes(file, "transformer.h.0"));
  * ```
  */
 export interface TensorReader {

@@ -39,7 +39,7 @@ export interface Placed {
  *   for await (const piece of file.readChunks(name, 4096)) for (const byte of piece) sum += byte;
  *   return sum;
  * }
- * const file = await safetensors.open("examples/demo/model/model.safetensors");
+ * await using file = await safetensors.open("examples/demo/model/model.safetensors");
  * console.log(await checksum(file, "transformer.ln_f.weight"));
  * ```
  */

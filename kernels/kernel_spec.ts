@@ -68,7 +68,9 @@ export type ParamType = "u32" | "i32" | "f32";
  * @compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3u) {
  *   if (id.x < params.size) { y[id.x] = f32(id.x); }
  * }`,
- *   ...{ buffers: { y: "read_write" }, params: { size: "u32" }, tuning: {} },
+ *   buffers: { y: "read_write" },
+ *   params: { size: "u32" },
+ *   tuning: {},
  *   grid: ({ size }) => [Math.ceil(size / 64)],
  * };
  * const device = await initDevice(), y = { buffer: device.acquire(12), offset: 0, size: 12 };

@@ -25,7 +25,9 @@ import { respond } from "./respond.ts";
  * import { isSafeRelativePath } from "@peft/webgpu/io";
  *
  * const options: AppOptions = {
- *   ...{ apiKey: "a long secret", maxBodyBytes: 1_000_000, timeoutMs: 60_000 },
+ *   apiKey: "a long secret",
+ *   maxBodyBytes: 1_000_000,
+ *   timeoutMs: 60_000,
  *   allowOrigin: "https://chat.example.com",
  *   adapterSource: (path) => {
  *     if (isSafeRelativePath(path)) return `adapters/${path}`;

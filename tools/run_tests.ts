@@ -226,7 +226,7 @@ async function main(args: readonly string[]): Promise<number> {
   for (const failure of results.flatMap(({ failures }) => failures)) console.log(`\nfailed: ${failure}\n`);
   const skipped = results.flatMap((counts) => counts.skipped);
   if (skipped.length > 0) {
-    console.log(`skipped, as this machine cannot fetch what they need: ${skipped.join("; ")}`);
+    console.log(`skipped, as this machine lacks what they need: ${skipped.join("; ")}`);
   }
   console.log(`${sum("passed")} passed, ${sum("failed")} failed`);
   return sum("failed") === 0 && sum("passed") > 0 ? 0 : 1;

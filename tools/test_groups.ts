@@ -114,13 +114,10 @@ export function groupTests(
     const { name, joined } = placeOf(file, places);
     const group = groups.get(name);
     if (group) group.files.push(file);
-    else {groups.set(name, {
-        name,
-        files: [file],
-        joined,
-        steady: STEADY.test(name),
-        compiles: COMPILING.test(name),
-      });}
+    else {
+      const steady = STEADY.test(name), compiles = COMPILING.test(name);
+      groups.set(name, { name, files: [file], joined, steady, compiles });
+    }
   }
   const all = [...groups.values()];
   const late = ({ name, joined }: TestGroup) => {

@@ -7,7 +7,7 @@
 export interface Counts {
   passed: number;
   failed: number;
-  /** Names of tests that were skipped, because this machine cannot fetch what they need. */
+  /** Names of tests that were skipped, because this machine lacks what they need. */
   skipped: string[];
 }
 

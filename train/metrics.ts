@@ -14,7 +14,7 @@ import { evalName } from "./training_arguments.ts";
  * ```ts
  * import type { RowPrediction } from "@peft/webgpu/train";
  *
- * // the likeliest token after each of a row
+ * // the likeliest next token after each token of a row
  * function likeliest({ data, shape: [length, vocabSize] }: RowPrediction): number[] {
  *   const rows = Array.from({ length }, (_, t) => Array.from(data.slice(t * vocabSize, (t + 1) * vocabSize)));
  *   return rows.map((logits) => logits.indexOf(Math.max(...logits)));
@@ -81,7 +81,10 @@ export type ComputeMetrics = (prediction: EvalPrediction) => Record<string, numb
  * const preprocessLogitsForMetrics: PreprocessLogits = (logits) => max(softmax(logits), { axis: 2 });
  * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
  * const trainer = new Trainer({
- *   ...{ model, evalDataset: [{ inputIds: [1, 2, 3] }], args: { reportTo: "none" }, preprocessLogitsForMetrics },
+ *   model,
+ *   evalDataset: [{ inputIds: [1, 2, 3] }],
+ *   args: { reportTo: "none" },
+ *   preprocessLogitsForMetrics,
  *   computeMetrics: ({ predictions }) => ({ leastSure: Math.min(...predictions.flatMap(({ data }) => [...data])) }),
  * });
  * console.log((await trainer.evaluate()).metrics.evalLeastSure);

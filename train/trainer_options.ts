@@ -53,7 +53,9 @@ export interface TrainerTokenizer {
  * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
  * const biases = [...model.parameters()].filter(({ shape }) => shape.length === 1);
  * const options: TrainerOptions = {
- *   ...{ model, trainDataset: [{ inputIds: [1, 2, 3] }], args: { maxSteps: 1, reportTo: "none" } },
+ *   model,
+ *   trainDataset: [{ inputIds: [1, 2, 3] }],
+ *   args: { maxSteps: 1, reportTo: "none" },
  *   optimizers: [new AdamW(biases, { lr: 1e-3 }), null], // the schedule is that of args
  * };
  * await new Trainer(options).train();

@@ -17,7 +17,9 @@ import type { Message } from "./rows.ts";
  *
  * const encode = (text: string) => [...new TextEncoder().encode(text)];
  * const bytes: ChatTokenizer = {
- *   ...{ encode, eosTokenId: 10, decode: (ids) => new TextDecoder().decode(new Uint8Array(ids)) },
+ *   encode,
+ *   eosTokenId: 10,
+ *   decode: (ids) => new TextDecoder().decode(new Uint8Array(ids)),
  *   applyChatTemplate: (messages, { addGenerationPrompt }) =>
  *     encode(messages.map(({ role, content }) => `${role}: ${content}.`).join("") + (addGenerationPrompt ? "assistant: " : "")),
  * };
@@ -48,7 +50,7 @@ export interface ChatTokenizer extends TextTokenizer {
  *
  * const tools = [{ type: "function", function: { name: "find_gold", parameters: { type: "object" } } }];
  * const options: ChatExampleOptions = { tools, learnedFrom: 2 };
- * // the answers after the first one are learned; that was there before
+ * // the answers from message 2 on are learned; the one before was learned already
  * const example = (tokenizer: ChatTokenizer, messages: readonly Message[]) => chatExample(tokenizer, messages, options);
  * ```
  */

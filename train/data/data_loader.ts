@@ -57,7 +57,10 @@ export function countTokens({ inputIds, attentionMask }: Batch): number {
  *
  * // cuts rows before they become a batch
  * const shortened = (length: number): DataCollator => (examples) =>
- *   defaultDataCollator()(examples.map(({ inputIds }) => ({ inputIds: inputIds.slice(0, length) })));
+ *   defaultDataCollator()(examples.map(({ inputIds, labels = inputIds }) => ({
+ *     inputIds: inputIds.slice(0, length),
+ *     labels: labels.slice(0, length),
+ *   })));
  * const [batch] = new DataLoader([{ inputIds: [1, 2, 3, 4] }], { batchSize: 1, collate: shortened(2) });
  * console.log(batch.inputIds); // [ [ 1, 2 ] ]
  * ```

@@ -60,9 +60,8 @@ export interface PreferenceRow {
  * ```ts
  * import type { UnpairedRow } from "@peft/webgpu/train";
  *
- * const judged = (prompt: string, completion: string, thumb: "up" | "down"): UnpairedRow => ({
- *   ...{ prompt, completion, label: thumb === "up" },
- * });
+ * const judged = (prompt: string, completion: string, thumb: "up" | "down"): UnpairedRow =>
+ *   ({ prompt, completion, label: thumb === "up" });
  * const rows = [judged("The sea be", " calm, matey.", "up"), judged("The sea be", " calm.", "down")];
  * console.log(rows.map(({ label }) => label)); // [ true, false ]: trainDataset of a KTOTrainer
  * ```

@@ -38,7 +38,7 @@ export interface StepOptions {
  * ```ts
  * import type { Optimizer, OptimizerGroup } from "@peft/webgpu/train";
  *
- * // divides all learning rates, as after a loss that has stopped to fall
+ * // divides all learning rates, as after a loss that has stopped falling
  * function slowDown({ paramGroups }: Optimizer, divisor: number): void {
  *   paramGroups.forEach((group: OptimizerGroup) => group.lr /= divisor);
  * }

@@ -20,7 +20,7 @@ import { SFTExamples, type SFTTokenizer } from "./sft_example.ts";
  * import type { SFTRows } from "@peft/webgpu/train";
  *
  * const texts: SFTRows = RowDataset.from([{ text: "Ahoy, matey!" }]); // tokenized by the trainer
- * const tokens: SFTRows = [{ inputIds: [1, 2, 3] }]; // by somebody else before
+ * const tokens: SFTRows = [{ inputIds: [1, 2, 3] }]; // tokenized already
  * console.log(texts.length, tokens.length); // 1 1
  * ```
  */

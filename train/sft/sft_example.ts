@@ -18,7 +18,9 @@ import type { SFTDataSettings } from "./sft_config.ts";
  * import type { SFTTokenizer } from "@peft/webgpu/train";
  *
  * const bytes: SFTTokenizer = {
- *   ...{ vocabSize: 256, eosTokenId: 0, padTokenId: 0 },
+ *   vocabSize: 256,
+ *   eosTokenId: 0,
+ *   padTokenId: 0,
  *   encode: (text) => [...new TextEncoder().encode(text)],
  *   decode: (ids) => new TextDecoder().decode(new Uint8Array(ids)),
  * };
