@@ -47,9 +47,13 @@ Deno.test("the studio's page walks every step by two clicks and the road, withou
     await page.getByLabel("Examples per batch").blur();
     await page.getByText("This needs more memory").waitFor();
     await inspect("3_method");
+    await page.getByLabel("Examples per batch").fill("many");
+    await page.getByLabel("Examples per batch").blur();
+    await page.getByText("A whole number").waitFor();
     await press("Do this");
     await page.getByText("This needs more memory").waitFor({ state: "detached" });
     assertEquals(await page.getByLabel("Examples per batch").inputValue(), "8");
+    await page.getByText("A whole number").waitFor({ state: "detached" });
 
     await go("Train");
     await press("Train again");
