@@ -23,7 +23,10 @@ import type { Tensor } from "./tensor.ts";
  * const random = new RandomState(await initDevice(), 7);
  * const x = Tensor.from([3, 4], { requiresGrad: true }), mask = Tensor.from([1, 0]);
  * const part: Checkpointed<{ x: Tensor }> = {
- *   ...{ name: "masked dropout", inputs: { x }, constants: { mask }, random },
+ *   name: "masked dropout",
+ *   inputs: { x },
+ *   constants: { mask },
+ *   random,
  *   body: ({ x }, { mask }) => dropout(multiply(x, mask), 0.5, random), // drops the same the second time
  * };
  * sum(checkpoint(part)).backward();

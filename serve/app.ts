@@ -117,10 +117,16 @@ function shownSource(source: string): string {
  * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
  * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
  * const engine = new Engine(model, tokenizer, "demo", {
- *   ...{ maxRows: 8, maxWaiting: 64, maxNewTokens: 512, maxChoices: 8 },
+ *   maxRows: 8,
+ *   maxWaiting: 64,
+ *   maxNewTokens: 512,
+ *   maxChoices: 8,
  * });
  * const app = createApp(engine, {
- *   ...{ apiKey: null, maxBodyBytes: 1_000_000, timeoutMs: 60_000, allowOrigin: null },
+ *   apiKey: null,
+ *   maxBodyBytes: 1_000_000,
+ *   timeoutMs: 60_000,
+ *   allowOrigin: null,
  *   adapterSource: (path) => path,
  *   onLost: (error) => console.error(error.message),
  * });

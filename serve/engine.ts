@@ -82,7 +82,10 @@ const CUT_TOKENS = 64;
  * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
  * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
  * const engine = new Engine(model, tokenizer, "demo", {
- *   ...{ maxRows: 8, maxWaiting: 64, maxNewTokens: 512, maxChoices: 8 },
+ *   maxRows: 8,
+ *   maxWaiting: 64,
+ *   maxNewTokens: 512,
+ *   maxChoices: 8,
  * });
  * const [answer] = engine.complete({ model: "demo", prompt: "Once upon", max_tokens: 4 });
  * for await (const { id } of answer.request) console.log(tokenizer.decode([id]));

@@ -29,7 +29,12 @@ import type { RopeTable } from "./rope.ts";
  * import { LlamaAttention, LlamaConfig, LlamaForCausalLM } from "@peft/webgpu/model";
  *
  * const config = new LlamaConfig("llama", {
- *   ...{ vocabSize: 64, hiddenSize: 32, intermediateSize: 48, numHiddenLayers: 1, numAttentionHeads: 2, numKeyValueHeads: 1 },
+ *   vocabSize: 64,
+ *   hiddenSize: 32,
+ *   intermediateSize: 48,
+ *   numHiddenLayers: 1,
+ *   numAttentionHeads: 2,
+ *   numKeyValueHeads: 1,
  * });
  * const model = new LlamaForCausalLM(config, { device: await initDevice(), seed: 1 });
  * for (const [path, module] of model.namedModules()) if (module instanceof LlamaAttention) console.log(path);

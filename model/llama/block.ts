@@ -28,7 +28,12 @@ import type { RopeTable } from "./rope.ts";
  * import { LlamaMLP, LlamaConfig, LlamaForCausalLM } from "@peft/webgpu/model";
  *
  * const config = new LlamaConfig("llama", {
- *   ...{ vocabSize: 64, hiddenSize: 32, intermediateSize: 48, numHiddenLayers: 1, numAttentionHeads: 2, numKeyValueHeads: 1 },
+ *   vocabSize: 64,
+ *   hiddenSize: 32,
+ *   intermediateSize: 48,
+ *   numHiddenLayers: 1,
+ *   numAttentionHeads: 2,
+ *   numKeyValueHeads: 1,
  * });
  * const model = new LlamaForCausalLM(config, { device: await initDevice(), seed: 1 });
  * for (const [path, module] of model.namedModules()) if (module instanceof LlamaMLP) console.log(path);
@@ -76,7 +81,12 @@ export class LlamaMLP extends SubBlock {
  * import { LlamaBlock, LlamaConfig, LlamaForCausalLM } from "@peft/webgpu/model";
  *
  * const config = new LlamaConfig("llama", {
- *   ...{ vocabSize: 64, hiddenSize: 32, intermediateSize: 48, numHiddenLayers: 1, numAttentionHeads: 2, numKeyValueHeads: 1 },
+ *   vocabSize: 64,
+ *   hiddenSize: 32,
+ *   intermediateSize: 48,
+ *   numHiddenLayers: 1,
+ *   numAttentionHeads: 2,
+ *   numKeyValueHeads: 1,
  * });
  * const model = new LlamaForCausalLM(config, { device: await initDevice(), seed: 1 });
  * for (const [path, module] of model.namedModules()) if (module instanceof LlamaBlock) console.log(path);

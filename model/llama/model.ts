@@ -22,7 +22,12 @@ import { LLAMA_GGUF } from "./gguf.ts";
  * import { LlamaConfig, LlamaForCausalLM } from "@peft/webgpu/model";
  *
  * const config = new LlamaConfig("llama", {
- *   ...{ vocabSize: 64, hiddenSize: 32, intermediateSize: 48, numHiddenLayers: 1, numAttentionHeads: 2, numKeyValueHeads: 1 },
+ *   vocabSize: 64,
+ *   hiddenSize: 32,
+ *   intermediateSize: 48,
+ *   numHiddenLayers: 1,
+ *   numAttentionHeads: 2,
+ *   numKeyValueHeads: 1,
  * });
  * const model = new LlamaForCausalLM(config, { device: await initDevice(), seed: 1 });
  * console.log(model.forward({ inputIds: [[1, 2]] }).logits.shape); // [1, 2, 64]

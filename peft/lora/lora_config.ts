@@ -77,7 +77,9 @@ export type LoraInit =
  * import type { LoraConfigFields } from "@peft/webgpu/peft";
  *
  * const fields: Partial<LoraConfigFields> = {
- *   ...{ r: 8, targetModules: ["c_attn", "c_fc"], layersToTransform: [0, 1] },
+ *   r: 8,
+ *   targetModules: ["c_attn", "c_fc"],
+ *   layersToTransform: [0, 1],
  *   rankPattern: { c_fc: 4 }, // half the rank there
  *   loraBias: true,
  * };

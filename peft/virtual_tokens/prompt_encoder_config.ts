@@ -18,7 +18,9 @@ import { type PromptLearningFields, sizeOfModel, VIRTUAL_TOKEN_OPTIONS } from ".
  * import type { PromptEncoderConfigFields } from "@peft/webgpu/peft";
  *
  * const lstm: Partial<PromptEncoderConfigFields> = {
- *   ...{ encoderReparameterizationType: "LSTM", encoderNumLayers: 2, encoderDropout: 0.1 },
+ *   encoderReparameterizationType: "LSTM",
+ *   encoderNumLayers: 2,
+ *   encoderDropout: 0.1,
  * };
  * console.log(new PromptEncoderConfig({ ...lstm, numVirtualTokens: 20 }).encoderNumLayers); // 2
  * ```

@@ -17,7 +17,8 @@ import { type PromptLearningFields, VIRTUAL_TOKEN_OPTIONS } from "./virtual_toke
  * import type { PromptTuningConfigFields } from "@peft/webgpu/peft";
  *
  * const fields: Partial<PromptTuningConfigFields> = {
- *   ...{ promptTuningInit: "TEXT", promptTuningInitText: "Tell a story about the sea:" },
+ *   promptTuningInit: "TEXT",
+ *   promptTuningInitText: "Tell a story about the sea:",
  *   tokenizerNameOrPath: "examples/demo/model",
  * };
  * const { encode } = await AutoTokenizer.fromPretrained("examples/demo/model");

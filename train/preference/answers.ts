@@ -18,7 +18,9 @@ import { readRow, type Row, type Words } from "../data/rows.ts";
  * import { type PreferenceTokenizer, readPairs } from "@peft/webgpu/train";
  *
  * const bytes: PreferenceTokenizer = {
- *   ...{ encode: (text) => [...new TextEncoder().encode(text)], eosTokenId: 0, padTokenId: 0 },
+ *   encode: (text) => [...new TextEncoder().encode(text)],
+ *   eosTokenId: 0,
+ *   padTokenId: 0,
  * };
  * const [pair] = readPairs(bytes, { maxLength: null })({ prompt: "Q: ", chosen: "A", rejected: "B" });
  * console.log(pair!.labels); // [ -100, -100, -100, 65, 0 ]

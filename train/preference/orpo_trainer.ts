@@ -85,7 +85,9 @@ class ORPOObjective extends PairObjective {
  * const options: ORPOTrainerOptions = {
  *   model: await AutoModelForCausalLM.fromPretrained("examples/demo/model"),
  *   processingClass: await AutoTokenizer.fromPretrained("examples/demo/model"),
- *   ...{ trainDataset: rows.slice(1), evalDataset: rows.slice(0, 1), args: { maxSteps: 1, reportTo: "none" } },
+ *   trainDataset: rows.slice(1),
+ *   evalDataset: rows.slice(0, 1),
+ *   args: { maxSteps: 1, reportTo: "none" },
  * };
  * console.log((await new ORPOTrainer(options).evaluate()).metrics); // such as how often the better answer is the likelier
  * ```

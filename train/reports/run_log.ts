@@ -62,7 +62,8 @@ export interface RunEvent {
  * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
  * const options: RunLogOptions = {
  *   about: { data: "pirate.jsonl", method: "LoRA of rank 8" },
- *   ...{ example: () => ({ inputIds: tokenizer.encode("Ahoy, matey!") }), tokenizer },
+ *   example: () => ({ inputIds: tokenizer.encode("Ahoy, matey!") }),
+ *   tokenizer,
  * };
  * const callbacks = [new RunLog(options)]; // for a Trainer
  * ```

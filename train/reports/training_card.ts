@@ -16,7 +16,8 @@ import { joinCard, setKey, splitCard } from "../../io/model_card.ts";
  * import { type TrainingFacts, writeTrainingCard } from "@peft/webgpu/train";
  *
  * const facts: TrainingFacts = {
- *   ...{ data: "120 stories in `pirate.jsonl`", summary: "An adapter that speaks as a pirate." },
+ *   data: "120 stories in `pirate.jsonl`",
+ *   summary: "An adapter that speaks as a pirate.",
  *   rows: [["steps", 300], ["held-out loss", "2.87 -> 2.12"]],
  * };
  * const adapter = memoryFolder();
