@@ -77,7 +77,13 @@ export type FileInput = string | URL | Uint8Array | ArrayBuffer | Blob | FileSou
  *
  * const files = { "tokenizer.json": await Deno.readFile("examples/demo/model/tokenizer.json") };
  * const inMemory: FolderSource = memoryFolder(files);
- * const logged: FolderSource = { name: "logged", open: (path) => (console.log(path), inMemory.open(path)) };
+ * const logged: FolderSource = {
+ *   name: "logged",
+ *   open(path) {
+ *     console.log(path);
+ *     return inMemory.open(path);
+ *   },
+ * };
  * console.log((await AutoTokenizer.fromPretrained(logged)).vocabSize); // 768
  * ```
  */

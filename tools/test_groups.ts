@@ -51,7 +51,8 @@ const COMPILING = /^tests\/(?:autograd\/ops|kernels)/;
 const GROUPED = ["tests/io", "tests/tools", "tests/nn", "tests/bench"];
 /**
  * Folders, with those below them, whose files share a device in a few processes: to compile the same kernels for each file
- * would take as long as many of the tests do. A folder that is named itself does not count as below another. Their tests count
+ * would take as long as many of the tests do. A folder that is named itself, after the one above it, does not
+ * count as below that. Their tests count
  * bytes on an `ownDevice()` alone: on the shared one those of earlier files may be collected at any time.
  */
 const JOINED: Readonly<Record<string, number>> = {

@@ -52,9 +52,12 @@ export interface Streamer {
  *
  * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
  * let forwards = 0;
- * const runStep: RunStep = (step) => (forwards++, step());
- * await model.generate([[1, 2, 3]], { maxNewTokens: 4, runStep });
- * console.log(forwards); // at least 4: the prompt gives the first token, each token the next
+ * const runStep: RunStep = (step) => {
+ *   forwards++;
+ *   return step();
+ * };
+ * await model.generate([[1, 2, 3]], { maxNewTokens: 4, eosTokenId: null, runStep });
+ * console.log(forwards); // one for the prompt, and one for each token but the last
  * ```
  */
 export type RunStep = <T>(step: () => T) => T;
