@@ -24,8 +24,9 @@ const ALONE: ReadonlySet<string> = new Set([
 const FIRST: readonly string[] = [
   "tests/examples/teach_test.ts",
   "tests/peft/contract_test.ts",
-  "tests/autograd/ops, part 1 of 2",
-  "tests/autograd/ops, part 2 of 2",
+  "tests/autograd/ops, part 1 of 3",
+  "tests/autograd/ops, part 2 of 3",
+  "tests/autograd/ops, part 3 of 3",
   "tests/studio/smollm2_road_test.ts",
   "tests/model/llama/smollm2_test.ts",
   "tests/examples/demo_test.ts",
@@ -57,7 +58,7 @@ const GROUPED = ["tests/io", "tests/tools", "tests/nn", "tests/bench"];
  */
 const JOINED: Readonly<Record<string, number>> = {
   "tests/autograd": 1,
-  "tests/autograd/ops": 2,
+  "tests/autograd/ops": 3,
   "tests/kernels": 1,
   "tests/model": 3,
   "tests/peft": 4,

@@ -133,7 +133,9 @@ export async function checkOp(test: OpCase): Promise<void> {
   }
   y.dispose();
   for (const tensor of Object.values(tensors)) tensor.dispose();
-  assertEquals(device.memory.liveBytes, before, `${label}: live bytes afterwards`);
+  // on a device that others used, tensors of theirs may be collected meanwhile
+  const { liveBytes } = device.memory;
+  assert(liveBytes <= before, `${label}: live bytes afterwards: ${liveBytes}, ${before} before`);
 }
 
 /** A device whose row kernels and matmuls are those of hardware: shared memory and barriers. */
