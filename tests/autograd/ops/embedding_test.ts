@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { cast, defaultDevice, type Device, embedding, Tensor, tidy } from "../../../autograd/mod.ts";
 import { checkOp, type Values } from "../../reference/check_op.ts";
+import { ownDevice } from "../../reference/fixtures.ts";
 import { fromHalfBits, randomValues, toHalfBits } from "../../reference/matmul.ts";
 import { anotherDevice } from "../../reference/another_device.ts";
 
@@ -35,7 +36,7 @@ async function check(device: Device, ids: number[], rows: number, cols: number, 
 }
 
 Deno.test("embedding() copies rows and sums the gradient of repeated ids", async () => {
-  const device = await defaultDevice();
+  const device = await ownDevice();
   await check(device, [0], 1, 1);
   await check(device, [2, 0, 2, 1, 2, 4], 5, 3);
   await check(device, [6, 6, 6, 6, 0, 6], 7, 16, 2);
@@ -44,7 +45,7 @@ Deno.test("embedding() copies rows and sums the gradient of repeated ids", async
 });
 
 Deno.test("embedding() looks up the columns of a transposed table and sums their gradient", async () => {
-  const device = await defaultDevice();
+  const device = await ownDevice();
   const ids = [4, 0, 2, 4, 4, 1];
   for (const [rows, cols] of [[5, 1], [5, 3], [129, 17]]) {
     const swap = (values: ArrayLike<number>) =>
@@ -69,7 +70,7 @@ Deno.test("embedding() looks up the columns of a transposed table and sums their
 });
 
 Deno.test("embedding() sums 509 places of one id in a fixed order, bit for bit the same each time", async () => {
-  const device = await defaultDevice();
+  const device = await ownDevice();
   await check(device, new Array(509).fill(3), 5, 31);
   const gradient = () =>
     tidy(() => {
@@ -85,13 +86,13 @@ Deno.test("embedding() sums 509 places of one id in a fixed order, bit for bit t
 
 Deno.test("embedding() sums the gradient of 70,001 ids, more than one launch may loop over", async () => {
   // llvmpipe ends a shader silently after 65,535 iterations.
-  const device = await defaultDevice();
+  const device = await ownDevice();
   await check(device, new Array(70_001).fill(1), 3, 1);
   await check(device, Array.from({ length: 20_000 }, (_, i) => i), 20_000, 2);
 });
 
 Deno.test("embedding() reads a packed float16 table, also with an odd number of ids", async () => {
-  const device = await defaultDevice();
+  const device = await ownDevice();
   const [rows, cols] = [37, 6];
   const bits = toHalfBits(randomValues(1, rows * cols));
   const ids = [36, 0, 5, 5, 17];

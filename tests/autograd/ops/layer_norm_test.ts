@@ -1,6 +1,7 @@
 import { assert, assertAllClose, assertEquals, assertThrows } from "@std/assert";
 import { defaultDevice, type Device, layerNorm, Tensor, tidy } from "../../../autograd/mod.ts";
 import { checkOp, hardwareVariants, type Values } from "../../reference/check_op.ts";
+import { ownDevice } from "../../reference/fixtures.ts";
 import { randomValues } from "../../reference/matmul.ts";
 
 /** Layer norm of rows in float64. */
@@ -66,7 +67,7 @@ async function check(device: Device, rows: number, cols: number, frozen: string[
 
 for (const variant of ["thread", "workgroup"] as const) {
   Deno.test(`layerNorm() and its gradients agree with the float64 reference, a row a ${variant}`, async () => {
-    const device = variant === "thread" ? await defaultDevice() : await hardwareVariants();
+    const device = variant === "thread" ? await ownDevice() : await hardwareVariants();
     for (const cols of [3, 4, 64, 127, 128, 768, 769, 1600, 4097]) await check(device, 5, cols);
     for (const rows of [1, 17, 31, 32, 33, 257]) await check(device, rows, 12);
     await check(device, 70, 13);
@@ -75,7 +76,7 @@ for (const variant of ["thread", "workgroup"] as const) {
 }
 
 Deno.test("layerNorm() computes only the gradients that are wanted", async () => {
-  const device = await defaultDevice();
+  const device = await ownDevice();
   for (const frozen of [["x"], ["weight"], ["bias"], ["weight", "bias"], ["x", "bias"], ["x", "weight"]]) {
     await check(device, 3, 20, frozen);
   }

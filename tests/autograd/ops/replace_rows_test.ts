@@ -1,10 +1,11 @@
 import { assertThrows } from "@std/assert";
 import { defaultDevice, replaceRows, Tensor } from "../../../autograd/mod.ts";
 import { checkOp } from "../../reference/check_op.ts";
+import { ownDevice } from "../../reference/fixtures.ts";
 import { randomValues } from "../../reference/matmul.ts";
 
 Deno.test("replaceRows() copies rows into a table and gathers their gradient", async () => {
-  const device = await defaultDevice();
+  const device = await ownDevice();
   for (const [V, C, ids] of [[5, 3, [4, 0]], [7, 4, [1, 2, 3, 6]], [3, 1, [2, 1, 0]]] as const) {
     await checkOp({
       label: `replaceRows ${ids} of [${V}, ${C}]`,

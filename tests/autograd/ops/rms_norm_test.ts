@@ -1,6 +1,7 @@
 import { assert, assertAllClose, assertEquals, assertThrows } from "@std/assert";
 import { add, defaultDevice, type Device, rmsNorm, scale, Tensor, tidy } from "../../../autograd/mod.ts";
 import { checkOp, hardwareVariants, type Values } from "../../reference/check_op.ts";
+import { ownDevice } from "../../reference/fixtures.ts";
 import { randomValues } from "../../reference/matmul.ts";
 
 /** Root mean square norm of rows in float64, plus a residual where there is one. */
@@ -74,7 +75,7 @@ async function check(
 
 for (const variant of ["thread", "workgroup"] as const) {
   Deno.test(`rmsNorm() and its gradients agree with the float64 reference, one ${variant} per row`, async () => {
-    const device = variant === "thread" ? await defaultDevice() : await hardwareVariants();
+    const device = variant === "thread" ? await ownDevice() : await hardwareVariants();
     for (const cols of [2, 3, 4, 64, 127, 128, 576, 769, 4097]) await check(device, 5, cols);
     for (const cols of [3, 64, 769]) await check(device, 5, cols, { offset: 1, residual: true });
     for (const rows of [1, 17, 31, 32, 33, 257]) await check(device, rows, 12, { offset: 1 });
@@ -84,7 +85,7 @@ for (const variant of ["thread", "workgroup"] as const) {
 }
 
 Deno.test("rmsNorm() computes only the gradients that are wanted", async () => {
-  const device = await defaultDevice();
+  const device = await ownDevice();
   for (const frozen of [["x"], ["weight"], ["residual"], ["x", "weight"], ["x", "residual"]]) {
     await check(device, 3, 20, { residual: true, frozen });
   }

@@ -1,12 +1,13 @@
 import { assertThrows } from "@std/assert";
 import { chooseRows, defaultDevice, placeRows, takeRows, Tensor } from "../../../autograd/mod.ts";
 import { checkOp } from "../../reference/check_op.ts";
+import { ownDevice } from "../../reference/fixtures.ts";
 import { randomValues } from "../../reference/matmul.ts";
 import { anotherDevice } from "../../reference/another_device.ts";
 
 Deno.test("takeRows() copies rows, also beyond the binding limit, and scatters their gradient", async () => {
   const small = await anotherDevice({ limits: { maxStorageBufferBindingSize: 1024 } });
-  for (const device of [await defaultDevice(), small]) {
+  for (const device of [await ownDevice(), small]) {
     for (
       const [count, C, rows] of [[5, 3, [4, 0]], [7, 4, [1, 2, 3, 6]], [1, 1, [0]], [300, 2, [
         299,
@@ -57,7 +58,7 @@ Deno.test("takeRows() refuses other matrices, no rows, and rows outside or twice
 
 Deno.test("placeRows() puts rows where they were taken from, also beyond the binding limit, and takes their gradient", async () => {
   const small = await anotherDevice({ limits: { maxStorageBufferBindingSize: 1024 } });
-  for (const device of [await defaultDevice(), small]) {
+  for (const device of [await ownDevice(), small]) {
     for (const [count, C, rows] of [[5, 3, [4, 0]], [1, 1, [0]], [300, 2, [299, 0, 128, 127]]] as const) {
       await checkOp({
         label: `placeRows ${rows} of [${count}, ${C}]`,

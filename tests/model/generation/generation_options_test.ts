@@ -74,7 +74,7 @@ for (const { ids, ...test } of json.runs) {
 }
 
 Deno.test("TokenSampler with minP draws from the distribution of transformers' processors", async () => {
-  const count = 600;
+  const count = 1500;
   for (const { probabilities, ...test } of json.draws) {
     const options = {
       doSample: true,

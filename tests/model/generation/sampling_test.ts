@@ -38,7 +38,7 @@ function distribution(logits: readonly number[], row: readonly number[], options
 const LOGITS = [2, -1, 0.5, 1.9, 0.4, -3, 1.1, 0.9, -0.2, 1.8];
 const TIED = LOGITS.with(3, 2);
 const ROW = [0, 1, 1, 6];
-const DRAWS = 600;
+const DRAWS = 1500;
 
 /** First tokens that the device chooses for `count` rows of the same logits. */
 async function choose(

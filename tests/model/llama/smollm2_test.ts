@@ -59,8 +59,8 @@ Deno.test({
     }
     assert(worst < 2e-3, `logits ${worst}`);
     const [{ ids, greedy }] = expected.prompts;
-    const [row] = await model.generate([ids], { maxNewTokens: 16, doSample: false, eosTokenId: null });
-    assertEquals(row.slice(ids.length), greedy.slice(0, 16));
+    const [row] = await model.generate([ids], { maxNewTokens: 40, doSample: false, eosTokenId: null });
+    assertEquals(row.slice(ids.length), greedy);
     // All prompts in one continuous batch, twice: the second time they are known but for a token.
     const batch = new ContinuousBatch(model);
     for (let round = 0; round < 2; round++) {
@@ -230,15 +230,18 @@ Deno.test({
     assertEquals(f16, expected.prompts.map(({ greedy }) => greedy.slice(0, 6)));
     // llama.cpp rounds activations to eight bits beside Q8_0 and Q4_1 alike, and leaves transformers' tokens for one prompt;
     // how, depends on the processor: where two tokens are near, either may come (0.57 apart on an AMD EPYC)
+    let parted = 0;
     for (const [i, row] of q8!.entries()) {
       const at = row.findIndex((token, j) => token !== original![i][j]);
       if (at < 0) continue;
+      parted++;
       const inputIds = [[...prompts[i], ...row.slice(0, at)]];
       const { logits } = noGrad(() => model.forward({ inputIds }));
       const last = (await logits.data()).slice(-model.config.vocabSize);
       const apart = Math.abs(last[row[at]] - last[original![i][at]]);
       assert(apart < 1, `prompt ${i}: ${row} and ${original![i]}, whose logits are ${apart} apart`);
     }
+    assert(parted <= 1, `${parted} of ${prompts.length} prompts`);
     model.dispose();
     await Deno.remove(folder, { recursive: true });
   },
