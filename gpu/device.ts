@@ -10,6 +10,7 @@ import { Capture } from "./capture.ts";
 import { CommandStream } from "./command_stream.ts";
 import { DeviceHealth } from "./device_health.ts";
 import {
+  checkGiven,
   type DeviceOptions,
   type NegotiatedLimit,
   WANTED_FEATURES,
@@ -99,9 +100,10 @@ export class Device {
   /**
    * Adopts the caller's device, or makes one with limits negotiated as min(wanted, adapter's).
    * @throws {NoAdapterError} if there is no WebGPU or no adapter @throws {DeviceLostError} if the device is lost
-   * already
+   * already @throws {TypeError} if what is given is no device, adapter or entry point
    */
   static async create(options: DeviceOptions = {}): Promise<Device> {
+    checkGiven(options);
     if (options.device) {
       const { device, device: { adapterInfo } } = options;
       const adopted = new Device(device, adapterInfo, options, await trySubgroups(device, adapterInfo));

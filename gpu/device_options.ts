@@ -72,3 +72,35 @@ export const WANTED_FEATURES: readonly ("shader-f16" | "timestamp-query")[] = [
   "shader-f16",
   "timestamp-query",
 ];
+
+/** What is given as an object of WebGPU: a method that it has, and its name. */
+const GIVEN = {
+  device: ["createBuffer", "a GPUDevice"],
+  adapter: ["requestDevice", "a GPUAdapter"],
+  gpu: ["requestAdapter", "a GPU such as navigator.gpu"],
+} as const;
+
+/** What came in place of an object of WebGPU, and the cure where it is plain. */
+function received(value: unknown, method: string): string {
+  if (typeof value === "function") return "a function; call it";
+  if (typeof value !== "object") return `a ${typeof value}`;
+  return value instanceof Promise ? "a promise; await it" : `an object without ${method}`;
+}
+
+/** @throws {TypeError} for a device, an adapter or an entry point that is none */
+export function checkGiven(options: DeviceOptions): void {
+  if (typeof options !== "object" || options === null) {
+    throw new TypeError(
+      `Cannot open the device: options such as { device } are required, received ${
+        options === null ? "null" : `a ${typeof options}`
+      }`,
+    );
+  }
+  for (const [name, [method, kind]] of Object.entries(GIVEN)) {
+    const value = options[name as keyof typeof GIVEN];
+    if (!value || method in Object(value)) continue;
+    throw new TypeError(
+      `Cannot open the device: ${name} must be ${kind}, received ${received(value, method)}`,
+    );
+  }
+}

@@ -50,7 +50,7 @@ export function host(): Promise<Host> {
     return Promise.reject(
       new Error(
         "Cannot open files by path: a file system is required, received a runtime without one; " +
-          "pass bytes, a Blob or a folder source instead",
+          'pass a URL such as new URL("./model/", location.href), files that were picked, or memoryFolder()',
       ),
     );
   }

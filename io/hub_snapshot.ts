@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type HubOptions, listModelFiles, resolveModelFolder } from "./hub.ts";
+import { type HubOptions, isOffline, listModelFiles, resolveModelFolder } from "./hub.ts";
 import { isHubId } from "./hub_id.ts";
 import { HubError } from "./hub_errors.ts";
 import { quote } from "./relative_path.ts";
@@ -59,8 +59,9 @@ export async function snapshotDownload(id: string, options: SnapshotOptions = {}
     );
   }
   const matches = matcher(allowPatterns ?? READ_PATTERNS);
-  const files = (await listModelFiles(id, hub)).filter(matches);
-  if (files.length === 0) {
+  const names = await listModelFiles(id, hub);
+  const files = names.filter(matches);
+  if (files.length === 0 && (names.length > 0 || !isOffline(hub))) {
     const wanted = (allowPatterns ?? READ_PATTERNS).map(quote).join(", ");
     throw new HubError(
       "not-found",

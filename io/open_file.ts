@@ -169,11 +169,26 @@ export function memoryFolder(
   };
 }
 
+/** Whether an answer is a web page, by what its server calls it and by how it begins. */
+async function isPage(blob: Blob): Promise<boolean> {
+  return /^text\/html\b/i.test(blob.type) &&
+    /^\s*<(!doctype|html)\b/i.test(await blob.slice(0, 1024).text());
+}
+
+function failed(url: string, cause: Error): never {
+  throw new Error(
+    `Cannot fetch ${quote(url)}: an answer of its server is required, received ${quote(cause.message)}; ` +
+      "a server of another origin must allow this page's requests (CORS)",
+    { cause },
+  );
+}
+
 /**
  * A folder behind a URL prefix. Each file is fetched whole when it is opened (as a Blob, which browsers may keep on
- * disk); 404 means that there is no such file.
+ * disk). There is no such file where the server answers 404, or with a web page, as hosts of single-page apps and
+ * development servers do for any address.
  *
- * @throws {Error} from `open` when the server answers with another error status.
+ * @throws {Error} from `open` when the server answers with another error status, or not at all.
  *
  * @example
  * ```ts
@@ -195,8 +210,12 @@ export function urlFolder(
     async open(path) {
       checkRelativePath(path, `open a file of ${quote(base)}`);
       const url = base + path.split("/").map(encodeURIComponent).join("/");
-      const response = await get(url, options.headers ? { headers: options.headers } : undefined);
-      if (response.ok) return blobSource(await response.blob(), url);
+      const response = await get(url, options.headers ? { headers: options.headers } : undefined)
+        .catch((cause) => failed(url, cause));
+      if (response.ok) {
+        const blob = await response.blob().catch((cause) => failed(url, cause));
+        return !/\.html?$/i.test(path) && await isPage(blob) ? undefined : blobSource(blob, url);
+      }
       await response.body?.cancel();
       if (response.status === 404) return undefined;
       throw new Error(

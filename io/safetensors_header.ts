@@ -8,6 +8,7 @@
  *
  * @module
  */
+import { foreignText } from "./foreign_text.ts";
 import { quote } from "./relative_path.ts";
 import { isDtype, type SafetensorsDtype, tensorBytes } from "./safetensors_dtype.ts";
 import { JsonReader } from "./strict_json.ts";
@@ -99,6 +100,8 @@ export function headerLength(start: Uint8Array, fileSize: number, name: string):
   const view = new DataView(start.buffer, start.byteOffset, 8);
   const length = view.getBigUint64(0, true);
   if (length > BigInt(MAX_HEADER_BYTES)) {
+    const text = foreignText(start);
+    if (text) refuse(name, `a safetensors file is required, received ${text}`);
     refuse(name, `a header has at most ${MAX_HEADER_BYTES} bytes, received a header length of ${length}`);
   }
   if (8 + Number(length) > fileSize) {

@@ -70,7 +70,8 @@ export async function makeHandler(served: Served): Promise<(request: Request) =>
       const [ids] = await answer;
       return Response.json({ text: tokenizer.decode(ids, { skipSpecialTokens: true }) });
     } catch (error) {
-      return refuse(500, (error as Error).message);
+      const isAsked = error instanceof RangeError; // more tokens than the model has positions for
+      return refuse(isAsked ? 400 : 500, (error as Error).message);
     }
   };
 }

@@ -81,7 +81,11 @@ Deno.test("a page does what the README teaches: URL, tokenizers, Trainer, an ada
   });
   assert(String(text).startsWith("Ahoy") && String(text).length > 6, String(text));
   assertEquals(merged, text);
-  assertStringIncludes(String(withoutFiles), "a file system is required");
+  assertStringIncludes(
+    String(withoutFiles),
+    "Cannot open files by path: a file system is required, received a runtime without one; " +
+      'pass a URL such as new URL("./model/", location.href), files that were picked, or memoryFolder()',
+  );
   // The server has no special_tokens_map.json, and the page's console notes each 404.
   assertEquals(messages.filter((message) => !message.includes("404")), []);
 });

@@ -3,7 +3,7 @@
  * @module
  */
 
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { AutoTokenizer, memoryFolder } from "@peft/webgpu";
 import { makeHandler } from "../../examples/edge/handler.ts";
 
@@ -33,6 +33,9 @@ Deno.test("the edge handler answers with a device and a model that it is given, 
   for (const body of ["{", "null", { prompt: "" }, { prompt: 1 }, { prompt: "x", maxNewTokens: 0.5 }, {}]) {
     assertEquals((await post(body)).status, 400, JSON.stringify(body));
   }
+  const tooLong = await post({ prompt: "Once upon a time", maxNewTokens: 200 });
+  assertEquals(tooLong.status, 400);
+  assertStringIncludes((await tooLong.json()).error, "n_positions 128 allows");
   assertEquals((await handler(new Request("http://edge.example/"))).status, 405);
   gpuDevice.destroy();
 });

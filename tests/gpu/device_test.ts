@@ -94,6 +94,23 @@ Deno.test("Device.create() adopts a caller's device and leaves it as it is", asy
   device.destroy();
 });
 
+Deno.test("Device.create() refuses what is no device, adapter or WebGPU entry point, and says what it got", async () => {
+  const cases = [
+    [null, "options such as { device } are required, received null"],
+    [{ device: Promise.resolve() }, "device must be a GPUDevice, received a promise; await it"],
+    [{ device: {} }, "device must be a GPUDevice, received an object without createBuffer"],
+    [{ adapter: "gpu" }, "adapter must be a GPUAdapter, received a string"],
+    [{ gpu: () => [] }, "gpu must be a GPU such as navigator.gpu, received a function; call it"],
+  ] as const;
+  for (const [options, message] of cases) {
+    await assertRejects(
+      () => Device.create(options as never),
+      TypeError,
+      `Cannot open the device: ${message}`,
+    );
+  }
+});
+
 Deno.test("a software adapter is told from its name or flag", async () => {
   const adapter = (await navigator.gpu.requestAdapter())!;
   const device = await defaultDevice();

@@ -146,6 +146,48 @@ Deno.test("openFolder() opens files of a disk folder, of memory and behind a URL
   });
 });
 
+Deno.test("urlFolder() takes a web page in place of a missing file for none, as development servers answer", async () => {
+  const page = "\n<!DOCTYPE html><html><title>app</title></html>";
+  const server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen: () => {} }, (request) => {
+    const { pathname } = new URL(request.url);
+    const isText = pathname === "/m/chat_template.jinja"; // a text that looks like a page, and is none
+    return new Response(isText ? "<html>{{ messages }}" : pathname === "/m/odd.json" ? "{}" : page, {
+      headers: { "content-type": isText ? "text/plain" : "text/html; charset=utf-8" },
+    });
+  });
+  const folder = urlFolder(`http://127.0.0.1:${server.addr.port}/m`);
+  const textOf = async (path: string) => {
+    const source = await folder.open(path);
+    return source && new TextDecoder().decode(await readAll(source));
+  };
+  try {
+    assertEquals(await textOf("special_tokens_map.json"), undefined);
+    assertEquals(await textOf("chat_template.jinja"), "<html>{{ messages }}");
+    assertEquals(await textOf("odd.json"), "{}");
+    assertEquals(await textOf("index.html"), page);
+  } finally {
+    await server.shutdown();
+  }
+});
+
+Deno.test("urlFolder() names the file where no server answers, or its answer breaks off", async () => {
+  const url = "http://127.0.0.1:1/m/config.json";
+  await assertRejects(
+    () => urlFolder("http://127.0.0.1:1/m").open("config.json"),
+    Error,
+    `Cannot fetch "${url}": an answer of its server is required, received "`,
+  );
+  const broken = () =>
+    Promise.resolve(
+      new Response(new ReadableStream({ pull: (stream) => stream.error(new TypeError("network error")) })),
+    );
+  await assertRejects(
+    () => urlFolder("http://127.0.0.1:1/m", { fetch: broken }).open("config.json"),
+    Error,
+    `Cannot fetch "${url}": an answer of its server is required, received "network error"; a server of another origin must allow this page's requests (CORS)`,
+  );
+});
+
 Deno.test("readJson() names the file for bad JSON, bad UTF-8 and too many bytes", async () => {
   await inFolder(async (folder) => {
     const path = join(folder, "config.json");
@@ -286,7 +328,7 @@ Deno.test("openForRead() says what to do in a runtime without a file system", as
   const { process } = globalThis as { process?: unknown };
   try {
     Object.defineProperty(globalThis, "process", { value: undefined, configurable: true, writable: true });
-    await assertRejects(() => host(), Error, "pass bytes, a Blob or a folder source instead");
+    await assertRejects(() => host(), Error, 'pass a URL such as new URL("./model/", location.href)');
   } finally {
     Object.defineProperty(globalThis, "process", { value: process, configurable: true, writable: true });
   }

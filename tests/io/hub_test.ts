@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
 import { type HubProgress, resolveModelFolder } from "../../io/hub.ts";
+import { snapshotDownload } from "../../io/hub_snapshot.ts";
 import { resolveCheckpointFolder } from "../../io/model_folder.ts";
 import { serialize } from "../../io/safetensors.ts";
 import {
@@ -283,5 +284,26 @@ Deno.test("resolveCheckpointFolder() downloads no weights of a model whose confi
     );
     assertEquals(blobsIn(options.cacheDir), [gitSha1(CONFIG)]);
     assertEquals(hub.hits, ["config.json"]);
+  });
+});
+
+Deno.test("snapshotDownload() without network says that the cache lacks the model, not that it has no such file", async () => {
+  await withHub(async (hub, options) => {
+    const offline = { ...options, localFilesOnly: true };
+    await assertFails(
+      snapshotDownload("org/tiny", offline),
+      "not-cached",
+      `Cannot load "org/tiny" without network: the cache ${
+        JSON.stringify(repository(options.cacheDir))
+      } must have revision "main"`,
+    );
+    assertEquals(hub.requests.length, 0);
+    const folder = await snapshotDownload("org/tiny", options);
+    assertEquals(await snapshotDownload("org/tiny", offline), folder);
+    await assertFails(
+      snapshotDownload("org/tiny", { ...offline, allowPatterns: ["*.gguf"] }),
+      "not-found",
+      'a file like "*.gguf" is required, received none',
+    );
   });
 });

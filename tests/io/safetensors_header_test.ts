@@ -98,6 +98,14 @@ const CORPUS: [name: string, verdict: "accept" | "reject", file: Uint8Array, mes
   // beyond the table
   ["a file of 7 bytes", "reject", new Uint8Array(7), "8 bytes or more"],
   ["a header longer than the file", "reject", fileOf("{}", 0, 3n), "the header needs 11 bytes"],
+  ["a web page", "reject", encoder.encode("<!DOCTYPE html>"), "received a web page (HTML)"],
+  [
+    "a pointer of Git LFS",
+    "reject",
+    encoder.encode("version https://git-lfs.github.com/spec/v1\noid sha256:"),
+    "received the pointer that Git LFS leaves in a file's place; fetch the file itself",
+  ],
+  ["a text", "reject", encoder.encode("Not Found, sorry"), 'received a text that begins with "Not Foun"'],
   ["a header length of 2^64 - 1", "reject", fileOf("{}", 0, 2n ** 64n - 1n), "18446744073709551615"],
   ["a byte order mark", "reject", fileOf(`\ufeff{}`, 0), "an object is expected"],
   [
