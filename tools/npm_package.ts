@@ -80,13 +80,19 @@ async function writeBundles(folder: string): Promise<void> {
   }
 }
 
-async function inlineLateImports(folder: string): Promise<void> {
+/** Types that name `Symbol.dispose`, or take those of a package that does, bring the name: programs of ES2022 lack it. */
+function withDisposable(types: string): string {
+  const needs = /\bSymbol\.(?:asyncDispose|dispose)\b|"@nats-io\//.test(types);
+  return needs ? `/// <reference lib="esnext.disposable" />\n${types}` : types;
+}
+
+/** Changes the files of a folder and of those in it for Node and bundlers. */
+async function adaptFiles(folder: string): Promise<void> {
   for await (const { name, isDirectory } of Deno.readDir(folder)) {
     const path = `${folder}/${name}`;
-    if (isDirectory) await inlineLateImports(path);
-    else if (name.endsWith(".js")) {
-      await Deno.writeTextFile(path, withoutLateImports(await Deno.readTextFile(path)));
-    }
+    const change = name.endsWith(".js") ? withoutLateImports : name.endsWith(".d.ts") ? withDisposable : null;
+    if (isDirectory) await adaptFiles(path);
+    else if (change) await Deno.writeTextFile(path, change(await Deno.readTextFile(path)));
   }
 }
 
@@ -120,7 +126,7 @@ export async function makeNpmPackage(folder: string): Promise<string> {
       `${JSON.stringify(complete(manifest), null, 2)}\n`,
     );
     await Deno.remove(`${work}/package/cli`, { recursive: true });
-    await inlineLateImports(`${work}/package`);
+    await adaptFiles(`${work}/package`);
     await writeBundles(`${work}/package/${BUNDLES}`);
     await Deno.writeTextFile(`${work}/package/${HUB_FILE}`, await hubForBrowsers());
     await Deno.mkdir(folder, { recursive: true });

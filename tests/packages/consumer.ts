@@ -1,14 +1,18 @@
 // A program that TypeScript checks against the types of the package; it never runs.
 import { AutoModelForCausalLM, getPeftModel, LoraConfig, Trainer } from "@peft/webgpu";
+import type { JetStreamBroker } from "@peft/webgpu/distributed";
 import { exportGguf } from "@peft/webgpu/gguf";
 import { initDevice } from "@peft/webgpu/gpu";
 import { type CommitInfo, uploadFolder } from "@peft/webgpu/hub";
+import type * as inference from "@peft/webgpu/inference";
 import { memoryFolder } from "@peft/webgpu/io";
 import type { GPT2LMHeadModel } from "@peft/webgpu/model";
 import type { PeftModel } from "@peft/webgpu/peft";
+import { type App, createApp } from "@peft/webgpu/serve";
 import { matmul } from "@peft/webgpu/tensor";
 import { AutoTokenizer } from "@peft/webgpu/tokenizer";
 import type { TrainOutput } from "@peft/webgpu/train";
+import type * as training from "@peft/webgpu/training";
 import { tuneKernels } from "@peft/webgpu/tuning";
 
 /** Everything with its types. */
@@ -26,6 +30,14 @@ export async function consume(gpuDevice: GPUDevice): Promise<CommitInfo> {
     memoryFolder,
     matmul,
     tuneKernels,
+    createApp,
   ]);
   return await uploadFolder("me/adapter", "out", { private: true });
+}
+
+/** Types of the other entries. */
+export interface Others {
+  broker: JetStreamBroker;
+  app: App;
+  pages: [typeof inference.PeftModel, typeof training.Trainer];
 }
