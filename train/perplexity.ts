@@ -103,10 +103,12 @@ function tokensOf(given: unknown): number[] {
  * import { AutoModelForCausalLM, AutoTokenizer } from "@peft/webgpu";
  * import { evaluatePerplexity } from "@peft/webgpu/train";
  *
- * const model = await AutoModelForCausalLM.fromPretrained("gpt2");
- * const tokenizer = await AutoTokenizer.fromPretrained("gpt2");
- * const tokens = tokenizer.encode(await Deno.readTextFile("book.txt"));
- * const { perplexity } = await evaluatePerplexity(model, tokens, { stride: 512 });
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const lines = (await Deno.readTextFile("examples/demo/data/pirate_held_out.jsonl")).trim().split("\n");
+ * const tokens = tokenizer.encode(lines.map((line) => JSON.parse(line).text).join("\n"));
+ * const { perplexity } = await evaluatePerplexity(model, tokens, { stride: 64 });
+ * console.log(perplexity.toFixed(1)); // of stories that it has not learned
  * ```
  * @param tokens ids of the text: an array, or a typed array such as Int32Array
  * @throws {RangeError} for fewer than two tokens, and for a stride that is not from 1 to maxLength - 1

@@ -100,12 +100,13 @@ async function newestWhole(trainer: Trainer | null, paths: readonly string[]): P
  * import { AutoModelForCausalLM, AutoTokenizer, TextDataset, Trainer } from "@peft/webgpu";
  * import { resilientTrain } from "@peft/webgpu/train";
  *
- * const tokenizer = await AutoTokenizer.fromPretrained("gpt2");
- * const trainDataset = await TextDataset.fromFile("notes.txt", tokenizer, { blockSize: 128 });
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const stories = "examples/demo/data/pirate.jsonl";
+ * const trainDataset = await TextDataset.fromFile(stories, tokenizer, { blockSize: 64 });
  * const { trainer } = await resilientTrain({
  *   makeTrainer: async () => {
- *     const model = await AutoModelForCausalLM.fromPretrained("gpt2");
- *     return new Trainer({ model, trainDataset, args: { outputDir: "out", saveSteps: 50 } });
+ *     const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ *     return new Trainer({ model, trainDataset, args: { outputDir: "out", maxSteps: 4, saveSteps: 2 } });
  *   },
  *   onRestart: ({ checkpoint }) => console.warn(`The device was lost; going on from ${checkpoint ?? "the beginning"}`),
  * });

@@ -55,10 +55,11 @@ async function placeOf(outputDir: string | FolderStore): Promise<CheckpointPlace
  * ```ts
  * import { AutoModelForCausalLM, AutoTokenizer, TextDataset, Trainer } from "@peft/webgpu";
  *
- * const tokenizer = await AutoTokenizer.fromPretrained("gpt2");
- * const model = await AutoModelForCausalLM.fromPretrained("gpt2");
- * const trainDataset = await TextDataset.fromFile("notes.txt", tokenizer, { blockSize: 128 });
- * const trainer = new Trainer({ model, trainDataset, args: { outputDir: "out", maxSteps: 100, loggingSteps: 10 } });
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const stories = "examples/demo/data/pirate.jsonl"; // or a .txt file
+ * const trainDataset = await TextDataset.fromFile(stories, tokenizer, { blockSize: 64 });
+ * const trainer = new Trainer({ model, trainDataset, args: { outputDir: "out", maxSteps: 4, loggingSteps: 2 } });
  * const { trainingLoss } = await trainer.train();
  * await trainer.saveModel();
  * ```

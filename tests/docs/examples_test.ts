@@ -17,9 +17,6 @@ const NOT_RUN: Readonly<Record<string, string>> = {
   whoAmI: "an account of a hub",
   uploadFolder: "an account of a hub",
   deleteCachedModel: "a model in the cache that nobody needs any more",
-  Trainer: "a whole book: its types are checked",
-  resilientTrain: "a whole book: its types are checked",
-  evaluatePerplexity: "a whole book: its types are checked",
 };
 
 /** The part of `deno doc --json` that is read here. */

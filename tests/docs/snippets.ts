@@ -41,10 +41,7 @@ export function blocksOf(text: string, file: string, fence: RegExp): Snippet[] {
   }));
 }
 
-/**
- * The examples of comments that are run. Those that need a browser or a hub say `ts ignore`; of those of a whole book, which
- * are for GPT-2 at its real size, the types alone are checked.
- */
+/** The examples of comments that are run. Those that need a browser or a hub say `ts ignore`. */
 export async function snippetsOfComments(): Promise<Snippet[]> {
   const files = await listFiles(ROOT, /\.ts$/, FOLDERS);
   const blocks = await Promise.all(
@@ -53,5 +50,5 @@ export async function snippetsOfComments(): Promise<Snippet[]> {
         .map(({ place, code }) => ({ place, code: code.replaceAll(/^ *\* ?/gm, "") }))
     ),
   );
-  return blocks.flat().filter(({ code }) => !/"(?:notes|book)\.txt"/.test(code));
+  return blocks.flat();
 }

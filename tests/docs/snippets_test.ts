@@ -180,9 +180,6 @@ async function prepare(folder: string): Promise<void> {
   }
   await write("pairs.jsonl", lines(PAIRS));
   await write("robots.jsonl", lines([{ text: "Once upon a time there was a robot." }]));
-  for (const name of ["notes.txt", "book.txt"]) {
-    await write(name, "Once upon a time there was a dog. ".repeat(60));
-  }
   await write("reader.ts", READER);
   const zipped = new Blob([FACTS]).stream().pipeThrough(new CompressionStream("gzip"));
   await Deno.writeFile(`${folder}/facts.csv.gz`, zipped);
