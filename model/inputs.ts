@@ -5,7 +5,6 @@
 
 import { type Device, showShape, Tensor } from "../autograd/mod.ts";
 import { checkStepInput } from "../autograd/step_inputs.ts";
-import type { HeadInputs } from "./label_rows.ts";
 import type { KVCache } from "./generation/kv_cache.ts";
 
 /**
@@ -91,7 +90,7 @@ export interface DecoderInputs {
  * console.log(await logProbs!.data()); // of 6 after 5, of 7 after 6, and 0
  * ```
  */
-export interface CausalLMInputs extends DecoderInputs, HeadInputs {
+export interface CausalLMInputs extends DecoderInputs {
   /** [B, T]: the tokens to predict, -100 for none; shifted inside. */
   labels?: TokenIds;
   /**
@@ -103,6 +102,12 @@ export interface CausalLMInputs extends DecoderInputs, HeadInputs {
   logProbs?: boolean;
   /** With `logProbs`, also the mean of the logits at each position that predicts a label; default false. */
   meanLogits?: boolean;
+  /** @internal Positions that predict a label, int32 [1, n]: with the next two, what a captured step has of few labels. */
+  readonly headRows?: Tensor;
+  /** @internal Where each position is among them, int32 [1, count]; -1 for one that is not. */
+  readonly headPlaces?: Tensor;
+  /** @internal Their labels, int32 [1, n]. */
+  readonly headTargets?: Tensor;
 }
 
 /** Sizes of rows. @throws {TypeError} if there are none, or they differ in length */

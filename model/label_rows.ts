@@ -4,6 +4,7 @@
  */
 
 import { concat, type Device, reshape, type RowChoice, Tensor } from "../autograd/mod.ts";
+import type { CausalLMInputs } from "./inputs.ts";
 
 /** Labels [B, NV + T] that are -100 over NV virtual tokens. */
 export function ignoreBefore(labels: Tensor, virtual: number): Tensor {
@@ -14,30 +15,6 @@ export function ignoreBefore(labels: Tensor, virtual: number): Tensor {
 /** Positions that predict a label, int32 [n], and those labels. */
 export interface FewTargets extends RowChoice {
   readonly targets: Tensor;
-}
-
-/**
- * The same as inputs of a captured step, int32 [1, n], [1, count] and [1, n].
- *
- * @example
- * ```ts
- * import { AutoModelForCausalLM } from "@peft/webgpu";
- * import type { HeadInputs } from "@peft/webgpu/model";
- *
- * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
- * const inputIds = [[5, 6, 7, 8, 0]], labels = [[-100, -100, -100, 8, -100]], attentionMask = [[1, 1, 1, 1, 0]];
- * const step = model.captureInputs({ inputIds, labels, attentionMask }) ?? {};
- * const names: (keyof HeadInputs)[] = ["headRows", "headPlaces", "headTargets"];
- * console.log(names.filter((name) => name in step)); // all where steps with few labels may be recorded, else none
- * ```
- */
-export interface HeadInputs {
-  /** @internal Positions that predict a label. */
-  readonly headRows?: Tensor;
-  /** @internal Where each position is among them, -1 for one that is not. */
-  readonly headPlaces?: Tensor;
-  /** @internal Their labels. */
-  readonly headTargets?: Tensor;
 }
 
 /** The head works on the chosen rows alone if these, and the last of each text, are at most that part of all. */
@@ -104,7 +81,9 @@ export function fewTargets(
 }
 
 /** What a captured step gives of them; null where it gives none. */
-export function givenTargets({ headRows, headPlaces, headTargets }: HeadInputs): FewTargets | null {
+export function givenTargets(
+  { headRows, headPlaces, headTargets }: Pick<CausalLMInputs, "headRows" | "headPlaces" | "headTargets">,
+): FewTargets | null {
   if (!headRows || !headPlaces || !headTargets) return null;
   return { rows: headRows, places: headPlaces, targets: headTargets };
 }

@@ -5,7 +5,7 @@
 
 export type { DefaultModel } from "./architectures.ts";
 export { type AutoModel, AutoModelForCausalLM, type FromPretrainedOptions } from "./auto.ts";
-export type { RunStep, Streamer } from "./generation/decode.ts";
+export type { Streamer } from "./generation/decode.ts";
 export type { GenerateInputs } from "./generation/prompts.ts";
 export type { GenerateOptions } from "./generation/generation.ts";
 export type { GenerationConfig } from "./generation/generation_config.ts";
@@ -18,7 +18,6 @@ export type { Quantization, StorageOptions, WeightDType } from "./storage.ts";
 export type { AttentionState } from "./attention_state.ts";
 export { Decoder, type DecoderBlock } from "./decoder.ts";
 export type { ModelConfig, ModelFacts } from "./facts.ts";
-export type { HeadInputs } from "./label_rows.ts";
 export type { AttentionMask, CausalLMInputs, DecoderInputs, TokenIds } from "./inputs.ts";
 export { KVCache } from "./generation/kv_cache.ts";
 export {

@@ -5,7 +5,7 @@
 
 import "./adapter_wrapper.ts";
 
-export type { AdapterSwitch, SwitchEvents } from "./adapters/adapter_switch.ts";
+export type { AdapterSwitch } from "./adapters/adapter_switch.ts";
 export type {
   AdaptableModel,
   AdapterRows,
@@ -29,14 +29,7 @@ export type { AdapterInput, LoadAdapterOptions, SaveAdapterOptions } from "./fil
 export { PeftConfig, type PeftConfigReader } from "./files/peft_config.ts";
 export { AdaptedLinear } from "./layers/adapted_linear.ts";
 export { type Layer, ModulesToSaveWrapper } from "./layers/modules_to_save.ts";
-export type {
-  Afterwards,
-  InjectionContext,
-  SharedPart,
-  SharedPart as AdapterCompanion,
-  TrainingState,
-  TunerLayer,
-} from "./layers/tuner_layer.ts";
+export type { TunerLayer } from "./layers/tuner_layer.ts";
 export { DoraMagnitude } from "./lora/dora.ts";
 export type { EvaConfig } from "./lora/eva_config.ts";
 export {
@@ -87,13 +80,7 @@ export {
 } from "./operations/status.ts";
 export type { CombinationType, WeightedAdapterOptions } from "./operations/weighted_lora.ts";
 export { getPeftModel, PeftModel } from "./peft_model.ts";
-export {
-  type AdapterCall,
-  AdapterState,
-  type PartOf,
-  type Rescale,
-  type RowAdapters,
-} from "./state/adapter_state.ts";
+export { type AdapterCall, AdapterState } from "./state/adapter_state.ts";
 export { LoraScaling } from "./state/lora_scaling.ts";
 export type { FactoredLayer, LoraOffset, LowRankFactors } from "./state/low_rank_factors.ts";
 export { NoMatchingModuleError } from "./targets/targets.ts";

@@ -42,24 +42,7 @@ export interface Streamer {
   end(): void;
 }
 
-/**
- * Runs one forward after setting what it depends on: see `GenerateOptions.runStep`.
- *
- * @example
- * ```ts
- * import { AutoModelForCausalLM } from "@peft/webgpu";
- * import type { RunStep } from "@peft/webgpu/model";
- *
- * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
- * let forwards = 0;
- * const runStep: RunStep = (step) => {
- *   forwards++;
- *   return step();
- * };
- * await model.generate([[1, 2, 3]], { maxNewTokens: 4, eosTokenId: null, runStep });
- * console.log(forwards); // one for the prompt, and one for each token but the last
- * ```
- */
+/** Runs one forward after setting what it depends on: see `GenerateOptions.runStep`. */
 export type RunStep = <T>(step: () => T) => T;
 
 /** Everything that one generation needs; its `rows` and `chosen` grow token by token. */

@@ -23,20 +23,7 @@ export function trainOnly(host: Trained, all: Iterable<Parameter>, names: readon
   });
 }
 
-/**
- * What else happens when adapters go off and come on again.
- *
- * @example
- * ```ts
- * import type { SwitchEvents } from "@peft/webgpu/peft";
- *
- * const events: SwitchEvents = {
- *   off: (scoped) => console.log(scoped ? "off while a function runs" : "off until they are switched on"),
- *   on: () => console.log("on again"),
- * };
- * events.off?.(true); // what disableAdapter() tells a model's host
- * ```
- */
+/** What else happens when adapters go off and come on again. */
 export interface SwitchEvents {
   /** Called when they go off; `scoped` if only while a function runs. */
   off?(scoped: boolean): void;

@@ -8,7 +8,7 @@ import { type StackedLora, stackLora, untracked } from "../../autograd/mod.ts";
 import type { Module } from "../../nn/mod.ts";
 import { tunerLayers } from "../layers/find_layers.ts";
 import { isLowRankLayer } from "../lora/low_rank.ts";
-import type { AdapterState, RowAdapters } from "../state/adapter_state.ts";
+import type { AdapterState } from "../state/adapter_state.ts";
 import { type FactoredLayer, wholeFactors } from "../state/low_rank_factors.ts";
 import { BASE } from "./adapter_names.ts";
 
@@ -31,7 +31,7 @@ const ACTION = "Cannot mix adapters";
  * batch.dispose();
  * ```
  */
-export class MixedBatch implements RowAdapters {
+export class MixedBatch {
   /** Adapter of each row, or "__base__". */
   readonly names: readonly string[];
   readonly #stacks = new Map<FactoredLayer, StackedLora | null>();

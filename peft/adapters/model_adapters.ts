@@ -141,9 +141,9 @@ export interface AdapterHost<M extends Module> {
   readonly changesRanks?: boolean;
   /** Runs what methods do after an optimizer step; absent if no method does anything. */
   updateAndAllocate?(step: number): Promise<void>;
-  /** What a resumed training needs besides the parameters; absent if there is nothing. */
+  /** @internal What a resumed training needs besides the parameters; absent if there is nothing. */
   trainingState?(): Promise<TrainingState>;
-  /** Restores that state. */
+  /** @internal Restores that state. */
   loadTrainingState?(state: TrainingState): void;
   /** The model's generate, with the adapters that act when it is called. */
   generate(inputs: unknown, options: unknown): Promise<unknown>;

@@ -240,12 +240,12 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
     this.#changeConfigs(await this.#sharedParts.updateAndAllocate(step, this.#configs));
   }
 
-  /** What a resumed training needs besides the parameters. */
+  /** @internal What a resumed training needs besides the parameters. */
   async trainingState(): Promise<TrainingState> {
     return await this.#sharedParts.trainingState();
   }
 
-  /** Restores that state. */
+  /** @internal Restores that state. */
   loadTrainingState(state: TrainingState): void {
     this.#changeConfigs(this.#sharedParts.loadTrainingState(state));
   }

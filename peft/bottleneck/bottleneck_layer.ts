@@ -90,7 +90,7 @@ export class BottleneckLayer extends SubBlock implements TunerLayer {
     return this.adapters.keys();
   }
 
-  /** Makes an adapter's network. @throws {RangeError} if its reduction factors name neither this block nor a default */
+  /** @internal Makes an adapter's network. @throws {RangeError} if its reduction factors name neither this block nor a default */
   addAdapter(name: string, config: BottleneckConfig, path: string, context: InjectionContext): void {
     const block = path.split(".").find((part) => /^\d+$/.test(part)) ?? "0";
     const factors = config.reductionFactor;

@@ -211,7 +211,7 @@ export class AdaptedLinear<Config extends PeftConfig = PeftConfig> extends Proje
     return [...this.#adapters.keys()];
   }
 
-  /** Makes an adapter. @throws {RangeError} if the configuration does not fit the layer */
+  /** @internal Makes an adapter. @throws {RangeError} if the configuration does not fit the layer */
   addAdapter(name: string, config: Config, path: string, context: InjectionContext): void {
     const { inFeatures, outFeatures, layout, base_layer: base } = this;
     const facts: LinearFacts = {

@@ -8,21 +8,7 @@ import type { Initializer, Module, Parameter } from "../../nn/mod.ts";
 import type { PeftConfig } from "../config/peft_config.ts";
 import type { AdapterState } from "../state/adapter_state.ts";
 
-/**
- * What a method may use while it makes parameters.
- *
- * @example
- * ```ts
- * import { initDevice } from "@peft/webgpu";
- * import { AdapterState, type InjectionContext } from "@peft/webgpu/peft";
- * import { Initializer, RandomState } from "@peft/webgpu/tensor";
- *
- * const device = await initDevice(), state = new AdapterState();
- * const [init, random] = [new Initializer(device, 0), new RandomState(device, 0)];
- * const context: InjectionContext = { device, init, random, state, afterwards: [] };
- * console.log(context.init.uniform([4, 16], 0.25).shape); // [ 4, 16 ]: how a method makes a factor
- * ```
- */
+/** What a method may use while it makes parameters. */
 export interface InjectionContext {
   /** Where parameters are made. */
   readonly device: Device;
@@ -38,20 +24,7 @@ export interface InjectionContext {
   readonly afterwards: Afterwards[];
 }
 
-/**
- * Something that waits until an adapter is in every layer.
- *
- * @example
- * ```ts
- * import { initDevice, Tensor } from "@peft/webgpu";
- * import type { Afterwards } from "@peft/webgpu/peft";
- *
- * const weight = Tensor.from([1, 2], { device: await initDevice() }), rest = Float32Array.of(0.5, 1);
- * const takeOff: Afterwards = { run: () => weight.write(rest), dispose() {} }; // what PiSSA does to the base, in small
- * takeOff.run();
- * console.log(await weight.data()); // [0.5, 1]
- * ```
- */
+/** Something that waits until an adapter is in every layer. */
 export interface Afterwards {
   /** Does it. */
   run(): void;
@@ -59,21 +32,7 @@ export interface Afterwards {
   dispose(): void;
 }
 
-/**
- * What the layers of one adapter share: VeRA's projections, AdaLoRA's budget.
- *
- * @example
- * ```ts
- * import { initDevice } from "@peft/webgpu";
- * import type { SharedPart } from "@peft/webgpu/peft";
- * import { multiply, Parameter, sum } from "@peft/webgpu/tensor";
- *
- * await initDevice();
- * const gains = Parameter.from([1, 2]); // of all layers
- * const penalised: SharedPart = { extraLoss: () => sum(multiply(gains, gains)), dispose: () => gains.dispose() };
- * console.log(await penalised.extraLoss!().item()); // 5, added to the model's loss
- * ```
- */
+/** What the layers of one adapter share: VeRA's projections, AdaLoRA's budget. */
 export interface SharedPart {
   /** Frozen tensors that the layers share, by the keys on disk that a file holds besides the layers' parameters. */
   readonly shared?: ReadonlyMap<string, Parameter>;
@@ -93,21 +52,7 @@ export interface SharedPart {
   dispose(): void;
 }
 
-/**
- * Numbers by name.
- *
- * @example
- * ```ts
- * import type { SharedPart, TrainingState } from "@peft/webgpu/peft";
- *
- * const importance = Float32Array.of(0.1, 0.7);
- * const part: Partial<SharedPart> = {
- *   trainingState: () => Promise.resolve(new Map([["importance", importance]])),
- *   loadTrainingState: (state: TrainingState) => (importance.set(state.get("importance")!), {}),
- * };
- * part.loadTrainingState!(await part.trainingState!()); // what a checkpoint does when it is written, and read
- * ```
- */
+/** Numbers by name. */
 export type TrainingState = ReadonlyMap<string, Float32Array<ArrayBuffer>>;
 
 /** The shared part of the adapter that is being made. @throws {TypeError} if it is of another class */
@@ -142,7 +87,7 @@ export interface TunerLayer extends Module {
   readonly base_layer: Module;
   /** Names of its adapters. */
   adapterNames(): string[];
-  /** Makes an adapter's parameters. `path` is the module's, without `base_model.model.` */
+  /** @internal Makes an adapter's parameters. `path` is the module's, without `base_model.model.` */
   addAdapter(name: string, config: PeftConfig, path: string, context: InjectionContext): void;
   /** Removes an adapter and frees its memory. */
   deleteAdapter(name: string): void;

@@ -119,7 +119,7 @@ export class LoraEmbedding extends Module implements LowRankLayer {
     return this.lora_embedding_A.keys();
   }
 
-  /** Makes an adapter's A (zero) and B (normal). @throws {RangeError} with loraBias */
+  /** @internal Makes an adapter's A (zero) and B (normal). @throws {RangeError} with loraBias */
   addAdapter(name: string, config: LoraConfig, path: string, { init }: InjectionContext): void {
     if (config.loraBias) refuseConfig("lora", `lora_bias=True is not supported for the embedding "${path}"`);
     const rank = patternValue(config.rankPattern, path, config.r);

@@ -9,37 +9,10 @@ import type { Module } from "../../nn/mod.ts";
 import { bySample } from "./by_sample.ts";
 import type { FactoredLayer } from "./low_rank_factors.ts";
 
-/**
- * Cuts a group's rows out of a tensor as long as the batch.
- *
- * @example
- * ```ts
- * import { initDevice, Tensor } from "@peft/webgpu";
- * import { AdapterState, type PartOf } from "@peft/webgpu/peft";
- * import { scale } from "@peft/webgpu/tensor";
- *
- * const state = new AdapterState(), x = Tensor.from([[1], [2]], { device: await initDevice() });
- * state.mixed = { names: ["pirate", "__base__"], stackOf: () => null };
- * const run = (acting: readonly string[], part: PartOf) => scale(part(x), acting.length > 0 ? 10 : 1);
- * console.log(await state.forRows(x, (name) => name === "pirate", run).data()); // [10, 2]
- * ```
- */
+/** Cuts a group's rows out of a tensor as long as the batch. */
 export type PartOf = (tensor: Tensor) => Tensor;
 
-/**
- * A batch whose rows have adapters of their own.
- *
- * @example
- * ```ts
- * import { AdapterState, type RowAdapters } from "@peft/webgpu/peft";
- *
- * const rows: RowAdapters = { names: ["pirate", "__base__"], stackOf: () => null }; // MixedBatch is one with factors
- * const state = new AdapterState();
- * state.active = ["pirate"];
- * state.mixed = rows;
- * console.log(state.acting(() => true), state.rows?.names); // [] of the whole batch; each row has its own
- * ```
- */
+/** A batch whose rows have adapters of their own. */
 export interface RowAdapters {
   /** Adapter of each row, or "__base__" for none. */
   readonly names: readonly string[];
@@ -47,20 +20,7 @@ export interface RowAdapters {
   stackOf(layer: FactoredLayer): StackedLora | null;
 }
 
-/**
- * Scalings that are multiplied for as long as a function runs.
- *
- * @example
- * ```ts
- * import { AdapterState, LoraScaling, type Rescale } from "@peft/webgpu/peft";
- *
- * const state = new AdapterState(), scaling = new LoraScaling(state);
- * scaling.start("pirate", 2);
- * const half: Rescale = { factor: 0.5, scalings: new Set([scaling]), layers: "h.0.attn.c_attn" };
- * state.rescales = [half]; // as rescaleAdapterScale() does while its function runs
- * console.log(scaling.get("pirate")); // 1
- * ```
- */
+/** Scalings that are multiplied for as long as a function runs. */
 export interface Rescale {
   /** What they are multiplied by. */
   readonly factor: number;
@@ -89,9 +49,9 @@ export interface AdapterCall {
   readonly active: readonly string[];
   /** Whether every adapter is switched off. */
   readonly disabled: boolean;
-  /** The batch whose rows have adapters of their own, or null. */
+  /** @internal The batch whose rows have adapters of their own, or null. */
   readonly mixed: RowAdapters | null;
-  /** Scalings that are multiplied. */
+  /** @internal Scalings that are multiplied. */
   readonly rescales: readonly Rescale[];
 }
 
@@ -137,9 +97,9 @@ export class AdapterState {
   declare merged: readonly string[];
   /** Whether every adapter is switched off. */
   declare disabled: boolean;
-  /** The batch of the running forward, if its rows have adapters of their own; null if the active adapters act on all rows. */
+  /** @internal The batch of the running forward, if its rows have adapters of their own; null if the active adapters act on all rows. */
   declare mixed: RowAdapters | null;
-  /** Scalings that are multiplied for as long as functions run. */
+  /** @internal Scalings that are multiplied for as long as functions run. */
   declare rescales: readonly Rescale[];
   /** Called with each linear layer that holds adapters and its input; null unless something collects inputs (EVA). */
   declare observer: ((layer: Module, x: Tensor) => void) | null;
@@ -178,7 +138,7 @@ export class AdapterState {
     }
   }
 
-  /** The running batch whose rows differ; null if there is none, or every adapter is off. */
+  /** @internal The running batch whose rows differ; null if there is none, or every adapter is off. */
   get rows(): RowAdapters | null {
     return this.disabled ? null : this.mixed;
   }
@@ -194,7 +154,7 @@ export class AdapterState {
   }
 
   /**
-   * Runs a layer with the adapters that act in it: once for the whole batch, or where rows have adapters of their own,
+   * @internal Runs a layer with the adapters that act in it: once for the whole batch, or where rows have adapters of their own,
    * once for each group of neighbouring rows with the same one ("__base__": with none).
    * @param x [rows ..., ...]   @param has whether the layer holds an adapter
    * @throws {TypeError} if x is not as many rows as the batch

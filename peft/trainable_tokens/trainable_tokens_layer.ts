@@ -175,12 +175,12 @@ export class TrainableTokensLayer extends Module implements TunerLayer {
     return [...this.#tokens.keys()];
   }
 
-  /** Makes an adapter's rows. @throws {RangeError} for ids outside the table */
+  /** @internal Makes an adapter's rows. @throws {RangeError} for ids outside the table */
   addAdapter(name: string, config: PeftConfig & TokenChoice, path: string, context: InjectionContext): void {
     this.addTokens(name, config, path, context);
   }
 
-  /** Makes the rows of an adapter of another method. @throws {RangeError} for ids outside the table */
+  /** @internal Makes the rows of an adapter of another method. @throws {RangeError} for ids outside the table */
   addTokens(
     name: string,
     { tokenIndices: ids, initWeights }: TokenChoice,
