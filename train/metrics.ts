@@ -3,7 +3,7 @@
  * @module
  */
 
-import { noGrad, readAndDispose, type Tensor, type TensorData, tidy } from "../autograd/mod.ts";
+import { cast, type DType, noGrad, readAndDispose, type Tensor, tidy } from "../autograd/mod.ts";
 import type { Batch } from "./data/data_loader.ts";
 import { evalName } from "./training_arguments.ts";
 
@@ -16,15 +16,15 @@ import { evalName } from "./training_arguments.ts";
  *
  * // the likeliest next token after each token of a row
  * function likeliest({ data, shape: [length, vocabSize] }: RowPrediction): number[] {
- *   const rows = Array.from({ length }, (_, t) => Array.from(data.slice(t * vocabSize, (t + 1) * vocabSize)));
- *   return rows.map((logits) => logits.indexOf(Math.max(...logits)));
+ *   const rows = Array.from({ length }, (_, t) => data.subarray(t * vocabSize, (t + 1) * vocabSize));
+ *   return rows.map((logits) => logits.reduce((best, logit, id) => logit > logits[best] ? id : best, 0));
  * }
  * console.log(likeliest({ data: new Float32Array([1, 3, 2, 5, 4, 0]), shape: [2, 3] })); // [ 1, 0 ]
  * ```
  */
 export interface RowPrediction {
-  /** Values in row-major order. */
-  readonly data: TensorData;
+  /** Values in row-major order. Whole numbers are exact up to 2^24. */
+  readonly data: Float32Array<ArrayBuffer>;
   /** Shape of `data`: [T, V] for logits. */
   readonly shape: readonly number[];
 }
@@ -92,6 +92,13 @@ export type ComputeMetrics = (prediction: EvalPrediction) => Record<string, numb
  */
 export type PreprocessLogits = (logits: Tensor, labels: readonly (readonly number[])[]) => Tensor;
 
+const INTEGERS: readonly DType[] = ["int32", "uint32"];
+
+/** The tensor without its graph, as numbers that the host can read. */
+function readable(made: Tensor): Tensor {
+  return INTEGERS.includes(made.dtype) ? made.detach() : cast(made, "float32");
+}
+
 /** Collects the predictions of an evaluation. */
 export class PredictionCollector {
   readonly #compute: ComputeMetrics;
@@ -107,7 +114,7 @@ export class PredictionCollector {
 
   /** Reads the predictions of a batch back. @throws {TypeError} if it is not a row for each row of the batch */
   async add(logits: Tensor, batch: Batch): Promise<void> {
-    const made = tidy(() => noGrad(() => this.#preprocess(logits, batch.labels).detach()));
+    const made = tidy(() => noGrad(() => readable(this.#preprocess(logits, batch.labels))));
     const [rows, ...shape] = made.shape;
     if (rows !== batch.labels.length) {
       made.dispose();
@@ -115,7 +122,8 @@ export class PredictionCollector {
         `Cannot compute metrics: predictions of ${batch.labels.length} rows are required, received shape [${made.shape}]`,
       );
     }
-    const data = await readAndDispose(made);
+    const read = await readAndDispose(made);
+    const data = read instanceof Float32Array ? read : new Float32Array(read);
     const size = data.length / rows;
     for (let row = 0; row < rows; row++) {
       this.#predictions.push({ data: data.slice(row * size, (row + 1) * size), shape });
