@@ -11,6 +11,7 @@
  */
 
 import { notFiniteSnippet } from "./adamw.ts";
+import { defineKernel } from "./define_kernel.ts";
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
 
 const WORKGROUP = 64;
@@ -39,18 +40,18 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
 `;
 
 /** r of the rows `first..` of a matrix. */
-export const adafactorRows: KernelSpec<"g" | "state" | "hyper", "rows" | "columns" | "first" | "row"> = {
-  name: "adafactorRows",
-  buffers: { g: "read", state: "read_write", hyper: "read" },
-  params: { rows: "u32", columns: "u32", first: "u32", row: "u32" },
-  tuning: {},
-  grid: ({ rows }) => [rows],
-  wgsl: /* wgsl */ `
-struct Params { rows: u32, columns: u32, first: u32, row: u32 }
-@group(0) @binding(0) var<storage, read> g: array<f32>; // [rows, columns]
-@group(0) @binding(1) var<storage, read_write> state: array<f32>; // r [all rows], then c
-@group(0) @binding(2) var<storage, read> hyper: array<vec4f>; // [1 + 2 rows]: clip, then rows
-@group(0) @binding(3) var<uniform> params: Params;
+export const adafactorRows: KernelSpec<"g" | "state" | "hyper", "rows" | "columns" | "first" | "row"> =
+  defineKernel({
+    name: "adafactorRows",
+    buffers: {
+      g: "read f32 // [rows, columns]",
+      state: "read_write f32 // r [all rows], then c",
+      hyper: "read vec4f // [1 + 2 rows]: clip, then rows",
+    },
+    params: { rows: "u32", columns: "u32", first: "u32", row: "u32" },
+    tuning: {},
+    grid: ({ rows }) => [rows],
+    program: /* wgsl */ `
 ${notFiniteSnippet}${treeSnippet}${MAIN}
   if (group >= params.rows || notFinite(hyper[0].y)) { return; }
   var sum = 0.0;
@@ -66,26 +67,25 @@ ${notFiniteSnippet}${treeSnippet}${MAIN}
   state[at] = rates.y * state[at] + rates.z * (sums[0] / f32(params.columns) + rates.w);
 }
 `,
-};
+  });
 
 /** Sums of squares of each column, over chunks of rows from number `chunk` on. */
 export const adafactorColumns: KernelSpec<
   "g" | "partial" | "hyper",
   "batches" | "rows" | "columns" | "chunk" | "chunks"
-> = {
+> = defineKernel({
   name: "adafactorColumns",
-  buffers: { g: "read", partial: "read_write", hyper: "read" },
+  buffers: {
+    g: "read f32 // [batches, rows, columns]",
+    partial: "read_write f32 // [batches, chunks, columns]",
+    hyper: "read vec4f // [1 + 2 rows]: clip, then rows",
+  },
   params: { batches: "u32", rows: "u32", columns: "u32", chunk: "u32", chunks: "u32" },
   tuning: {},
   grid: ({ batches, rows, columns }) => [
     batches * groupsFor(rows, CHUNK_ROWS) * groupsFor(columns, WORKGROUP),
   ],
-  wgsl: /* wgsl */ `
-struct Params { batches: u32, rows: u32, columns: u32, chunk: u32, chunks: u32 }
-@group(0) @binding(0) var<storage, read> g: array<f32>; // [batches, rows, columns]
-@group(0) @binding(1) var<storage, read_write> partial: array<f32>; // [batches, chunks, columns]
-@group(0) @binding(2) var<storage, read> hyper: array<vec4f>; // [1 + 2 rows]: clip, then rows
-@group(0) @binding(3) var<uniform> params: Params;
+  program: /* wgsl */ `
 ${notFiniteSnippet}${MAIN}
   let tiles = (params.columns + ${WORKGROUP - 1}u) / ${WORKGROUP}u;
   let here = (params.rows + ${CHUNK_ROWS - 1}u) / ${CHUNK_ROWS}u; // chunks of this launch
@@ -103,25 +103,24 @@ ${notFiniteSnippet}${MAIN}
   partial[(batch * params.chunks + params.chunk + chunk) * params.columns + column] = sum;
 }
 `,
-};
+});
 
 /** c, and the mean of r, of each matrix. */
 export const adafactorFinish: KernelSpec<
   "partial" | "state" | "means" | "hyper",
   "batches" | "rows" | "columns" | "chunks" | "row"
-> = {
+> = defineKernel({
   name: "adafactorFinish",
-  buffers: { partial: "read", state: "read_write", means: "read_write", hyper: "read" },
+  buffers: {
+    partial: "read f32 // [batches, chunks, columns]",
+    state: "read_write f32 // r [batches, rows], then c [batches, columns]",
+    means: "read_write f32 // [batches]",
+    hyper: "read vec4f // [1 + 2 rows]: clip, then rows",
+  },
   params: { batches: "u32", rows: "u32", columns: "u32", chunks: "u32", row: "u32" },
   tuning: {},
   grid: ({ batches }) => [batches],
-  wgsl: /* wgsl */ `
-struct Params { batches: u32, rows: u32, columns: u32, chunks: u32, row: u32 }
-@group(0) @binding(0) var<storage, read> partial: array<f32>; // [batches, chunks, columns]
-@group(0) @binding(1) var<storage, read_write> state: array<f32>; // r [batches, rows], then c [batches, columns]
-@group(0) @binding(2) var<storage, read_write> means: array<f32>; // [batches]
-@group(0) @binding(3) var<storage, read> hyper: array<vec4f>; // [1 + 2 rows]: clip, then rows
-@group(0) @binding(4) var<uniform> params: Params;
+  program: /* wgsl */ `
 ${notFiniteSnippet}${treeSnippet}${MAIN}
   if (group >= params.batches || notFinite(hyper[0].y)) { return; }
   let rates = hyper[1u + 2u * params.row]; // lr, b, 1 - b, eps
@@ -138,7 +137,7 @@ ${notFiniteSnippet}${treeSnippet}${MAIN}
   if (lid.x == 0u) { means[group] = sums[0] / f32(params.rows); }
 }
 `,
-};
+});
 
 /** u of element `e` of a launch whose first row is `first`. */
 const updateSnippet = /* wgsl */ `
@@ -154,28 +153,25 @@ fn updateOf(e: u32) -> f32 {
 
 /** Elements, and the shape of the tensor that they are of. For a vector, `first` is the first element, not row. */
 const SHAPE = { size: "u32", first: "u32", batches: "u32", rows: "u32", columns: "u32", row: "u32" } as const;
-const SHAPE_FIELDS = Object.entries(SHAPE).map(([name, type]) => `${name}: ${type}`).join(", ");
 
 /** Sums of squares of u, `groups` of them from number `offset` on; of a vector, v too. */
 export const adafactorSquares: KernelSpec<
   "g" | "state" | "means" | "squares" | "hyper",
   keyof typeof SHAPE | "offset" | "groups",
   "FACTORED"
-> = {
+> = defineKernel({
   name: "adafactorSquares",
-  buffers: { g: "read", state: "read_write", means: "read", squares: "read_write", hyper: "read" },
+  buffers: {
+    g: "read f32 // [size]",
+    state: "read_write f32 // r [batches, rows] and c [batches, columns], or v",
+    means: "read f32 // [batches]",
+    squares: "read_write f32 // [all groups]",
+    hyper: "read vec4f // [1 + 2 rows]: clip, then rows",
+  },
   params: { ...SHAPE, offset: "u32", groups: "u32" },
   tuning: { FACTORED: 1 },
   grid: ({ groups }) => [groups],
-  wgsl: /* wgsl */ `
-override FACTORED: u32 = 1u;
-struct Params { ${SHAPE_FIELDS}, offset: u32, groups: u32 }
-@group(0) @binding(0) var<storage, read> g: array<f32>; // [size]
-@group(0) @binding(1) var<storage, read_write> state: array<f32>; // r [batches, rows] and c [batches, columns], or v
-@group(0) @binding(2) var<storage, read> means: array<f32>; // [batches]
-@group(0) @binding(3) var<storage, read_write> squares: array<f32>; // [all groups]
-@group(0) @binding(4) var<storage, read> hyper: array<vec4f>; // [1 + 2 rows]: clip, then rows
-@group(0) @binding(5) var<uniform> params: Params;
+  program: /* wgsl */ `
 ${notFiniteSnippet}${treeSnippet}${updateSnippet}${MAIN}
   if (group >= params.groups || notFinite(hyper[0].y)) { return; }
   let rates = hyper[1u + 2u * params.row]; // lr, b, 1 - b, eps
@@ -194,29 +190,27 @@ ${notFiniteSnippet}${treeSnippet}${updateSnippet}${MAIN}
   if (lid.x == 0u) { squares[params.offset + group] = sums[0]; }
 }
 `,
-};
+});
 
 /** The update itself, by the `count` sums of squares of a tensor of `total` elements. */
 export const adafactorApply: KernelSpec<
   "p" | "g" | "state" | "means" | "squares" | "hyper",
   keyof typeof SHAPE | "count" | "total",
   "FACTORED"
-> = {
+> = defineKernel({
   name: "adafactorApply",
-  buffers: { p: "read_write", g: "read", state: "read", means: "read", squares: "read", hyper: "read" },
+  buffers: {
+    p: "read_write f32 // [size]",
+    g: "read f32 // [size]",
+    state: "read f32 // r [batches, rows] and c [batches, columns], or v",
+    means: "read f32 // [batches]",
+    squares: "read f32 // [count]",
+    hyper: "read vec4f // [1 + 2 rows]: clip, then rows",
+  },
   params: { ...SHAPE, count: "u32", total: "u32" },
   tuning: { FACTORED: 1 },
   grid: ({ size }) => [groupsFor(size, WORKGROUP * PER_THREAD)],
-  wgsl: /* wgsl */ `
-override FACTORED: u32 = 1u;
-struct Params { ${SHAPE_FIELDS}, count: u32, total: u32 }
-@group(0) @binding(0) var<storage, read_write> p: array<f32>; // [size]
-@group(0) @binding(1) var<storage, read> g: array<f32>; // [size]
-@group(0) @binding(2) var<storage, read> state: array<f32>; // r [batches, rows] and c [batches, columns], or v
-@group(0) @binding(3) var<storage, read> means: array<f32>; // [batches]
-@group(0) @binding(4) var<storage, read> squares: array<f32>; // [count]
-@group(0) @binding(5) var<storage, read> hyper: array<vec4f>; // [1 + 2 rows]: clip, then rows
-@group(0) @binding(6) var<uniform> params: Params;
+  program: /* wgsl */ `
 ${notFiniteSnippet}${treeSnippet}${updateSnippet}${MAIN}
   let begin = group * ${WORKGROUP * PER_THREAD}u;
   if (begin >= params.size || notFinite(hyper[0].y)) { return; }
@@ -231,4 +225,4 @@ ${notFiniteSnippet}${treeSnippet}${updateSnippet}${MAIN}
   for (var e = begin + lid.x; e < end; e += ${WORKGROUP}u) { p[e] = p[e] * more.y - scale * updateOf(e); }
 }
 `,
-};
+});

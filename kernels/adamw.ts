@@ -20,8 +20,8 @@ const family: SlotFamily = {
   name: "adamw",
   each: { p: "read_write", g: "read" },
   shared: {
-    state: { access: "read_write", type: "array<vec4f>; // [2, total]: m of all slots, then v" },
-    hyper: { access: "read", type: "array<vec4f>; // [1 + 2 rows]: see the head of this file" },
+    state: "read_write vec4f // [2, total]: m of all slots, then v",
+    hyper: "read vec4f // [1 + 2 rows]: see the head of this file",
   },
   params: { total: "u32", row: "u32" },
   functions: notFiniteSnippet,

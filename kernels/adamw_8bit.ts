@@ -16,11 +16,8 @@ const family: SlotFamily = {
   name: "adamw8bit",
   each: { p: "read_write", g: "read" },
   shared: {
-    state: {
-      access: "read_write",
-      type: "array<u32>; // codes of m [total] and v [total], then their scales, f32 [blocks] each",
-    },
-    hyper: { access: "read", type: "array<vec4f>; // [1 + 2 rows]: see adamw.ts" },
+    state: "read_write u32 // codes of m [total] and v [total], then their scales, f32 [blocks] each",
+    hyper: "read vec4f // [1 + 2 rows]: see adamw.ts",
   },
   params: { total: "u32", row: "u32", blocks: "u32" },
   functions: `${notFiniteSnippet}

@@ -2,6 +2,7 @@
  * Appends the keys and values of new tokens to a cache.
  * @module
  */
+import { defineKernel } from "./define_kernel.ts";
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
 
 /** cache[b, past + t, :] = qkv[b, t, C:3C]. */
@@ -9,19 +10,16 @@ export const attentionAppend: KernelSpec<
   "qkv" | "cache",
   "B" | "T" | "C" | "past" | "capacity",
   "WORKGROUP_SIZE"
-> = {
+> = defineKernel({
   name: "attention.append",
-  buffers: { qkv: "read", cache: "read_write" },
+  buffers: {
+    qkv: "read f32 // [B, T, 3C]",
+    cache: "read_write f32 // [B, capacity, 2C]",
+  },
   params: { B: "u32", T: "u32", C: "u32", past: "u32", capacity: "u32" },
   tuning: { WORKGROUP_SIZE: 64 },
   grid: ({ B, T, C }, { WORKGROUP_SIZE }) => [groupsFor(B * T * 2 * C, WORKGROUP_SIZE)],
-  wgsl: /* wgsl */ `
-override WORKGROUP_SIZE: u32 = 64u;
-struct Params { B: u32, T: u32, C: u32, past: u32, capacity: u32 }
-@group(0) @binding(0) var<storage, read> qkv: array<f32>; // [B, T, 3C]
-@group(0) @binding(1) var<storage, read_write> cache: array<f32>; // [B, capacity, 2C]
-@group(0) @binding(2) var<uniform> params: Params;
-
+  program: /* wgsl */ `
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   @builtin(local_invocation_id) lid: vec3u) {
@@ -34,4 +32,4 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   cache[row * width + i % width] = qkv[token * 3u * params.C + params.C + i % width];
 }
 `,
-};
+});

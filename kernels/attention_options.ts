@@ -3,7 +3,8 @@
  * keys a query sees, and which probabilities dropout keeps.
  * @module
  */
-import type { BufferAccess, KernelSpec, ParamType } from "./kernel_spec.ts";
+import type { BufferDeclaration } from "./define_kernel.ts";
+import type { KernelSpec, ParamType } from "./kernel_spec.ts";
 import { philoxSnippet } from "./snippets.ts";
 
 /** One kernel of the family. */
@@ -133,51 +134,26 @@ export function groups(options: AttentionKernelOptions): number[] {
   return range(Math.ceil(options.headSize / 4));
 }
 
-/** Buffers with what mask and dropout need after `first`. */
+/** Buffers: what is read of every kernel of these options, then `own` of the stage. */
 export function attentionBuffers(
-  options: AttentionKernelOptions,
-  first: Record<string, BufferAccess>,
-  last: Record<string, BufferAccess>,
-): Record<string, BufferAccess> {
+  { documents, dropout, mask, vector }: AttentionKernelOptions,
+  own: Readonly<Record<string, BufferDeclaration>>,
+): Readonly<Record<string, BufferDeclaration | false>> {
+  const cell = vector ? "vec4f" : "f32";
   return {
-    ...first,
-    ...(options.documents ? { documents: "read" as const } : options.mask ? { mask: "read" as const } : {}),
-    ...(options.dropout ? { rng: "read" as const } : {}),
-    ...last,
+    q: `read ${cell} // [B, Tq, ...], rows of qRow`,
+    kv: `read ${cell} // [B, Tk, ...], rows of kvRow`,
+    documents: documents &&
+      "read u32 // [all B, Tq]: the first position of its document; the highest bit hides it as a key",
+    mask: mask && !documents && "read u32 // [all B, Tk]: 0 hides a key",
+    rng: dropout && "read u32 // [4]: seed low, seed high, step, 0",
+    ...own,
   };
 }
 
-const SHAPES: Readonly<Record<string, string>> = {
-  q: "[B, Tq, ...], rows of qRow",
-  kv: "[B, Tk, ...], rows of kvRow",
-  mask: "[all B, Tk]: 0 hides a key",
-  documents: "[all B, Tq]: the first position of its document; the highest bit hides it as a key",
-  rng: "[4]: seed low, seed high, step, 0",
-  o: "[B, Tq, C]",
-  dy: "[B, Tq, C]",
-  stats: "[2, all B, H, Tq]: log of the softmax denominator; sum of o dy",
-  dq: "laid out like q",
-  dkv: "laid out like kv",
-};
-
-/** The uniform struct, the bindings and the functions on scores. */
-export function attentionDeclarations(
-  options: AttentionKernelOptions,
-  buffers: Readonly<Record<string, BufferAccess>>,
-): string {
-  const lines = options.variant === "subgroup" ? ["enable subgroups;"] : [];
-  lines.push(`override WORKGROUP_SIZE: u32 = ${options.threads ?? 64}u;`, "struct Params {");
-  for (const [name, type] of Object.entries(attentionParams(options))) lines.push(`  ${name}: ${type},`);
-  lines.push("}");
-  Object.entries(buffers).forEach(([name, access], index) => {
-    const words = ["mask", "documents", "rng"].includes(name);
-    const type = words ? "u32" : options.vector && name !== "stats" ? "vec4f" : "f32";
-    lines.push(
-      `@group(0) @binding(${index}) var<storage, ${access}> ${name}: array<${type}>; // ${SHAPES[name]}`,
-    );
-  });
-  lines.push(`@group(0) @binding(${Object.keys(buffers).length}) var<uniform> params: Params;`);
-  lines.push(`
+/** The functions on scores. */
+export function attentionFunctions(options: AttentionKernelOptions): string {
+  const lines = [`
 // Weights are exp(score - maximum) without a guard such as min(x, 0), which would turn NaN into a weight of 1. A driver's
 // exp gives NaN or infinity for NaN, so the bits of the sum show whether a score was NaN or infinite.
 fn isBad(sum: f32, sees: bool) -> bool { // a sum of 0 is softmax's 0 / 0, every score -infinity, or no key to see
@@ -189,7 +165,7 @@ fn inverseOf(sum: f32, sees: bool) -> f32 { // a query that sees no key gives ze
 }
 fn logSumOf(most: f32, sum: f32, sees: bool) -> f32 { // NaN, so that the gradients are
   return select(most + log(max(sum, 1e-30)), bitcast<f32>(params.Tk | 0x7fc00000u), isBad(sum, sees));
-}`);
+}`];
   if (options.documents) {
     lines.push(`
 fn startOf(b: u32, i: u32) -> u32 { // the first position of the document of position i

@@ -4,20 +4,45 @@
  */
 import {
   attentionBuffers,
-  attentionDeclarations,
+  attentionFunctions,
   type AttentionKernel,
   type AttentionKernelOptions,
   attentionName,
   attentionParams,
 } from "./attention_options.ts";
+import { type BufferDeclaration, defineKernel } from "./define_kernel.ts";
 import { attentionGrid, attentionPlace } from "./attention_places.ts";
 
 /** What a launch of each stage divides among threads, and its buffers after q and kv, mask and generator. */
 const STAGES = {
-  forward: { length: "Tq", buffers: { o: "read_write", stats: "read_write" } },
-  backwardQuery: { length: "Tq", buffers: { dy: "read", o: "read", stats: "read_write", dq: "read_write" } },
-  backwardKeyValue: { length: "Tk", buffers: { dy: "read", stats: "read", dkv: "read_write" } },
-} as const;
+  forward: {
+    length: "Tq",
+    buffers: (cell: string) => ({
+      o: `read_write ${cell} // [B, Tq, C]`,
+      stats: "read_write f32 // [2, all B, H, Tq]: log of the softmax denominator; sum of o dy",
+    }),
+  },
+  backwardQuery: {
+    length: "Tq",
+    buffers: (cell: string) => ({
+      dy: `read ${cell} // [B, Tq, C]`,
+      o: `read ${cell} // [B, Tq, C]`,
+      stats: "read_write f32 // [2, all B, H, Tq]: the sum of o dy is written",
+      dq: `read_write ${cell} // laid out like q`,
+    }),
+  },
+  backwardKeyValue: {
+    length: "Tk",
+    buffers: (cell: string) => ({
+      dy: `read ${cell} // [B, Tq, C]`,
+      stats: "read f32 // [2, all B, H, Tq]",
+      dkv: `read_write ${cell} // laid out like kv`,
+    }),
+  },
+} as const satisfies Record<
+  string,
+  { readonly length: string; buffers(cell: string): Readonly<Record<string, BufferDeclaration>> }
+>;
 
 /** One of the three kernels of a head size. */
 export type AttentionStage = keyof typeof STAGES;
@@ -31,20 +56,21 @@ export function attentionProgram(
   options: AttentionKernelOptions,
   bodies: AttentionBodies,
 ): AttentionKernel {
-  const { length, buffers: last } = STAGES[stage];
-  const buffers = attentionBuffers(options, { q: "read", kv: "read" }, last);
-  return {
+  const { length, buffers } = STAGES[stage];
+  const isSubgroup = options.variant === "subgroup";
+  return defineKernel({
     name: attentionName(stage, options),
-    buffers,
+    buffers: attentionBuffers(options, buffers(options.vector ? "vec4f" : "f32")),
     params: attentionParams(options),
     tuning: { WORKGROUP_SIZE: options.threads ?? 64 },
-    features: options.variant === "subgroup" ? ["subgroups"] : [],
+    features: isSubgroup ? ["subgroups"] : [],
+    directives: isSubgroup ? ["enable subgroups;"] : [],
     grid: attentionGrid(options, length),
-    wgsl: `${attentionDeclarations(options, buffers)}
+    program: `${attentionFunctions(options)}
 
 ${attentionPlace(options, length)}
 ${bodies[stage](options).join("\n")}
 }
 `,
-  };
+  });
 }

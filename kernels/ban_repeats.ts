@@ -5,6 +5,7 @@
  * @module
  */
 
+import { defineKernel } from "./define_kernel.ts";
 import type { KernelSpec } from "./kernel_spec.ts";
 
 /** Changes logits [rows, cols] in place by `history`, to whose rows it first appends the tokens chosen last. */
@@ -12,20 +13,17 @@ export const banRepeats: KernelSpec<
   "logits" | "history" | "next",
   "rows" | "cols" | "length" | "capacity" | "size" | "appends",
   "WORKGROUP_SIZE"
-> = {
+> = defineKernel({
   name: "banRepeats",
-  buffers: { logits: "read_write", history: "read_write", next: "read" },
+  buffers: {
+    logits: "read_write f32 // [rows, cols]",
+    history: "read_write i32 // [rows, capacity]: tokens so far",
+    next: "read i32 // [rows]: the last of them, where params.appends is 1",
+  },
   params: { rows: "u32", cols: "u32", length: "u32", capacity: "u32", size: "u32", appends: "u32" },
   tuning: { WORKGROUP_SIZE: 64 },
   grid: ({ rows }) => [rows],
-  wgsl: /* wgsl */ `
-override WORKGROUP_SIZE: u32 = 64u;
-struct Params { rows: u32, cols: u32, length: u32, capacity: u32, size: u32, appends: u32 }
-@group(0) @binding(0) var<storage, read_write> logits: array<f32>; // [rows, cols]
-@group(0) @binding(1) var<storage, read_write> history: array<i32>; // [rows, capacity]: tokens so far
-@group(0) @binding(2) var<storage, read> next: array<i32>; // [rows]: the last of them, where params.appends is 1
-@group(0) @binding(3) var<uniform> params: Params;
-
+  program: /* wgsl */ `
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   @builtin(local_invocation_id) lid: vec3u) {
@@ -48,4 +46,4 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   }
 }
 `,
-};
+});

@@ -6,6 +6,7 @@
  * @module
  */
 
+import { defineKernel } from "./define_kernel.ts";
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
 import { philoxSnippet } from "./snippets.ts";
 
@@ -14,19 +15,17 @@ export const blockDropoutKernel: KernelSpec<
   "rng" | "keep",
   "levels" | "blocks" | "count" | "call",
   "WORKGROUP_SIZE"
-> = {
+> = defineKernel({
   name: "blockDropout",
-  buffers: { rng: "read", keep: "read_write" },
+  buffers: {
+    rng: "read u32 // [4]: seed low, seed high, step, 0",
+    keep: "read_write f32 // [levels, blocks]",
+  },
   params: { levels: "u32", blocks: "u32", count: "u32", call: "u32" },
   tuning: { WORKGROUP_SIZE: 64 },
   grid: ({ levels, blocks }, { WORKGROUP_SIZE }) => [groupsFor(levels * blocks, WORKGROUP_SIZE)],
-  wgsl: /* wgsl */ `
-override WORKGROUP_SIZE: u32 = 64u;
+  program: /* wgsl */ `
 ${philoxSnippet}
-struct Params { levels: u32, blocks: u32, count: u32, call: u32 }
-@group(0) @binding(0) var<storage, read> rng: array<u32>; // [4]: seed low, seed high, step, 0
-@group(0) @binding(1) var<storage, read_write> keep: array<f32>; // [levels, blocks]
-@group(0) @binding(2) var<uniform> params: Params;
 
 fn draw(i: u32) -> u32 {
   return philox4x32(vec4u(i, params.call, rng[2], 0u), vec2u(rng[0], rng[1])).x;
@@ -48,4 +47,4 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   keep[i] = select(1.0, 0.0, rests);
 }
 `,
-};
+});

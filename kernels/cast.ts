@@ -3,7 +3,8 @@
  * @module
  */
 
-import { type BufferAccess, groupsFor, type KernelSpec } from "./kernel_spec.ts";
+import { type BufferDeclaration, defineKernel } from "./define_kernel.ts";
+import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
 import { bufferNames, f32Format, formatNamed, loadFunction, WEIGHT_FORMATS } from "./weights/mod.ts";
 import type { WeightFormat, WeightFormatName } from "./weights/mod.ts";
 
@@ -24,31 +25,21 @@ function castKernel(
   body: string,
   functions = "",
 ): CastKernel {
-  const buffers: Record<string, BufferAccess> = {};
-  const bindings: string[] = [];
+  const buffers: Record<string, BufferDeclaration> = {};
   for (const [side, operand, access] of [[from, "x", "read"], [to, "y", "read_write"]] as const) {
     bufferNames(side.format, operand).forEach((buffer, k) => {
       const { elements, note } = side.format.buffers[k];
       const size = elements === 1 ? "[size]" : `[size / ${elements}]`;
-      bindings.push(
-        `@group(0) @binding(${bindings.length}) var<storage, ${access}> ${buffer}: array<${
-          side.types[k]
-        }>; // ${note ? `${size}: ${note}` : size}`,
-      );
-      buffers[buffer] = access;
+      buffers[buffer] = `${access} ${side.types[k]} // ${note ? `${size}: ${note}` : size}`;
     });
   }
-  return {
+  return defineKernel({
     name,
     buffers,
     params: { size: "u32" },
     tuning: { WORKGROUP_SIZE: 64 },
     grid: ({ size }, { WORKGROUP_SIZE }) => [groupsFor(Math.ceil(size / step), WORKGROUP_SIZE)],
-    wgsl: /* wgsl */ `
-override WORKGROUP_SIZE: u32 = 64u;
-struct Params { size: u32 }
-${bindings.join("\n")}
-@group(0) @binding(${bindings.length}) var<uniform> params: Params;
+    program: /* wgsl */ `
 ${functions}
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
@@ -59,7 +50,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   ${body}
 }
 `,
-  };
+  });
 }
 
 const words = (type: string): Side => ({ format: f32Format, types: [type] });

@@ -6,6 +6,7 @@
  * @module
  */
 
+import { defineKernel } from "./define_kernel.ts";
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
 import { keepNanSnippet, tanhSnippet } from "./snippets.ts";
 
@@ -20,20 +21,17 @@ export const shiftLabels: KernelSpec<
   "labels" | "targets" | "valid",
   "size" | "length" | "shift" | "ignore",
   "WORKGROUP_SIZE"
-> = {
+> = defineKernel({
   name: "shiftLabels",
-  buffers: { labels: "read", targets: "read_write", valid: "read_write" },
+  buffers: {
+    labels: "read i32 // [batch, length]",
+    targets: "read_write i32 // [batch, length]; -100: no target",
+    valid: "read_write f32 // [batch, length]: 1 where there is a target",
+  },
   params: { size: "u32", length: "u32", shift: "u32", ignore: "i32" },
   tuning: { WORKGROUP_SIZE: 64 },
   grid: ({ size }, { WORKGROUP_SIZE }) => [groupsFor(size, WORKGROUP_SIZE)],
-  wgsl: /* wgsl */ `
-override WORKGROUP_SIZE: u32 = 64u;
-struct Params { size: u32, length: u32, shift: u32, ignore: i32 }
-@group(0) @binding(0) var<storage, read> labels: array<i32>; // [batch, length]
-@group(0) @binding(1) var<storage, read_write> targets: array<i32>; // [batch, length]; -100: no target
-@group(0) @binding(2) var<storage, read_write> valid: array<f32>; // [batch, length]: 1 where there is a target
-@group(0) @binding(3) var<uniform> params: Params;
-
+  program: /* wgsl */ `
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(${ROW_ARGUMENTS}) {
   let i = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
@@ -47,23 +45,23 @@ fn main(${ROW_ARGUMENTS}) {
   valid[i] = select(0.0, 1.0, target_id >= 0);
 }
 `,
-};
+});
 
 /** divisor[0] = count[0], or NaN for a count of 0: the mean of no losses is 0 / 0. */
-export const meanDivisor: KernelSpec<"count" | "divisor"> = {
+export const meanDivisor: KernelSpec<"count" | "divisor"> = defineKernel({
   name: "meanDivisor",
-  buffers: { count: "read", divisor: "read_write" },
+  buffers: {
+    count: "read f32 // [1]: rows with a target",
+    divisor: "read_write u32 // [1]: bits",
+  },
   params: {},
   tuning: {},
   grid: () => [1],
-  wgsl: /* wgsl */ `
-@group(0) @binding(0) var<storage, read> count: array<f32>; // [1]: rows with a target
-@group(0) @binding(1) var<storage, read_write> divisor: array<u32>; // [1]: bits
-
+  program: /* wgsl */ `
 @compute @workgroup_size(1)
 fn main() { divisor[0] = select(0x7fc00000u, bitcast<u32>(count[0]), count[0] > 0.0); }
 `,
-};
+});
 
 /** Buffers and parameters of the statistics of row segments. */
 type SegmentsKernel<Buffers extends string> = KernelSpec<
@@ -73,17 +71,7 @@ type SegmentsKernel<Buffers extends string> = KernelSpec<
 >;
 
 const segmentsText = (weighs: boolean) => /* wgsl */ `
-override WORKGROUP_SIZE: u32 = 16u;
 ${keepNanSnippet}
-struct Params { rows: u32, cols: u32, stride: u32, segmentCount: u32 }
-@group(0) @binding(0) var<storage, read> logits: array<f32>; // [rows, cols], rows of stride
-@group(0) @binding(1) var<storage, read_write> segments: array<vec2f>; // [rows, segmentCount]: maximum, sum
-${
-  weighs
-    ? "@group(0) @binding(2) var<storage, read_write> weighted: array<f32>; // [rows, segmentCount]\n"
-    : ""
-}@group(0) @binding(${weighs ? 3 : 2}) var<uniform> params: Params;
-
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(${ROW_ARGUMENTS}) {
   let i = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
@@ -111,56 +99,56 @@ ${
 }
 `;
 
+const SEGMENTS_BUFFERS = {
+  logits: "read f32 // [rows, cols], rows of stride",
+  segments: "read_write vec2f // [rows, segmentCount]: maximum, sum",
+} as const;
+
 const SEGMENTS_SHAPE = {
   params: { rows: "u32", cols: "u32", stride: "u32", segmentCount: "u32" },
   tuning: { WORKGROUP_SIZE: 16 },
   grid: (
-    { rows, segmentCount }: Readonly<Record<"rows" | "segmentCount", number>>,
+    { rows, segmentCount }: Readonly<Record<"rows" | "cols" | "stride" | "segmentCount", number>>,
     { WORKGROUP_SIZE }: { readonly WORKGROUP_SIZE: number },
   ) => [groupsFor(rows * segmentCount, WORKGROUP_SIZE)] as const,
 } as const;
 
 /** Maximum, and sum of exp(logit - maximum), of each row segment. */
-export const crossEntropySegments: SegmentsKernel<"logits" | "segments"> = {
-  ...{ name: "crossEntropySegments", ...SEGMENTS_SHAPE, wgsl: segmentsText(false) },
-  buffers: { logits: "read", segments: "read_write" },
-};
+export const crossEntropySegments: SegmentsKernel<"logits" | "segments"> = defineKernel({
+  name: "crossEntropySegments",
+  ...SEGMENTS_SHAPE,
+  buffers: SEGMENTS_BUFFERS,
+  program: segmentsText(false),
+});
 
 /** The same, and beside it the sum of exp(d) d, d = logit - maximum: what the entropy of a row is made of. */
-export const crossEntropyWeighted: SegmentsKernel<"logits" | "segments" | "weighted"> = {
-  ...{ name: "crossEntropyWeighted", ...SEGMENTS_SHAPE, wgsl: segmentsText(true) },
-  buffers: { logits: "read", segments: "read_write", weighted: "read_write" },
-};
+export const crossEntropyWeighted: SegmentsKernel<"logits" | "segments" | "weighted"> = defineKernel({
+  name: "crossEntropyWeighted",
+  ...SEGMENTS_SHAPE,
+  buffers: { ...SEGMENTS_BUFFERS, weighted: "read_write f32 // [rows, segmentCount]" },
+  program: segmentsText(true),
+});
 
 /** lse and loss of each row; losses are divided by divisor[0] and 0 for rows without a target. */
 export const crossEntropyRows: KernelSpec<
   "logits" | "targets" | "segments" | "divisor" | "lse" | "losses",
   "rows" | "cols" | "stride" | "segmentCount",
   "WORKGROUP_SIZE"
-> = {
+> = defineKernel({
   name: "crossEntropyRows",
   buffers: {
-    logits: "read",
-    targets: "read",
-    segments: "read",
-    divisor: "read",
-    lse: "read_write",
-    losses: "read_write",
+    logits: "read f32 // [rows, cols], rows of stride",
+    targets: "read i32 // [rows]",
+    segments: "read vec2f // [rows, segmentCount]",
+    divisor: "read f32 // [1]; NaN where no row counts",
+    lse: "read_write f32 // [rows]",
+    losses: "read_write f32 // [rows]",
   },
   params: { rows: "u32", cols: "u32", stride: "u32", segmentCount: "u32" },
   tuning: { WORKGROUP_SIZE: 16 },
   grid: ({ rows }, { WORKGROUP_SIZE }) => [groupsFor(rows, WORKGROUP_SIZE)],
-  wgsl: /* wgsl */ `
-override WORKGROUP_SIZE: u32 = 16u;
+  program: /* wgsl */ `
 ${keepNanSnippet}
-struct Params { rows: u32, cols: u32, stride: u32, segmentCount: u32 }
-@group(0) @binding(0) var<storage, read> logits: array<f32>; // [rows, cols], rows of stride
-@group(0) @binding(1) var<storage, read> targets: array<i32>; // [rows]
-@group(0) @binding(2) var<storage, read> segments: array<vec2f>; // [rows, segmentCount]
-@group(0) @binding(3) var<storage, read> divisor: array<f32>; // [1]; NaN where no row counts
-@group(0) @binding(4) var<storage, read_write> lse: array<f32>; // [rows]
-@group(0) @binding(5) var<storage, read_write> losses: array<f32>; // [rows]
-@group(0) @binding(6) var<uniform> params: Params;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(${ROW_ARGUMENTS}) {
@@ -183,21 +171,19 @@ fn main(${ROW_ARGUMENTS}) {
   losses[row] = loss;
 }
 `,
-};
+});
 
 /** logits become c tanh(logits / c), in place. */
-export const capLogits: KernelSpec<"logits", "size" | "cap", "WORKGROUP_SIZE"> = {
+export const capLogits: KernelSpec<"logits", "size" | "cap", "WORKGROUP_SIZE"> = defineKernel({
   name: "capLogits",
-  buffers: { logits: "read_write" },
+  buffers: {
+    logits: "read_write f32 // [size]",
+  },
   params: { size: "u32", cap: "f32" },
   tuning: { WORKGROUP_SIZE: 64 },
   grid: ({ size }, { WORKGROUP_SIZE }) => [groupsFor(size, 4 * WORKGROUP_SIZE)],
-  wgsl: /* wgsl */ `
-override WORKGROUP_SIZE: u32 = 64u;
+  program: /* wgsl */ `
 ${tanhSnippet}
-struct Params { size: u32, cap: f32 }
-@group(0) @binding(0) var<storage, read_write> logits: array<f32>; // [size]
-@group(0) @binding(1) var<uniform> params: Params;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(${ROW_ARGUMENTS}) {
@@ -207,28 +193,26 @@ fn main(${ROW_ARGUMENTS}) {
   }
 }
 `,
-};
+});
 
 /** logits become their gradient; of capped logits that of what was capped: d (1 - (logit / cap)^2). */
 export const crossEntropyGradient: KernelSpec<
   "logits" | "targets" | "lse" | "divisor",
   "rows" | "cols" | "stride" | "cap",
   "WORKGROUP_SIZE"
-> = {
+> = defineKernel({
   name: "crossEntropyGradient",
-  buffers: { logits: "read_write", targets: "read", lse: "read", divisor: "read" },
-  params: { rows: "u32", cols: "u32", stride: "u32", cap: "f32" },
+  buffers: {
+    logits: "read_write f32 // [rows, cols], rows of stride",
+    targets: "read i32 // [rows]",
+    lse: "read f32 // [rows]",
+    divisor: "read f32 // [1]",
+  },
+  params: { rows: "u32", cols: "u32", stride: "u32", cap: "f32" }, // cap 0: logits are not capped
   tuning: { WORKGROUP_SIZE: 64 },
   grid: ({ rows, cols }, { WORKGROUP_SIZE }) => [rows * groupsFor(cols, 4 * WORKGROUP_SIZE)],
-  wgsl: /* wgsl */ `
-override WORKGROUP_SIZE: u32 = 64u;
+  program: /* wgsl */ `
 ${keepNanSnippet}
-struct Params { rows: u32, cols: u32, stride: u32, cap: f32 } // cap 0: logits are not capped
-@group(0) @binding(0) var<storage, read_write> logits: array<f32>; // [rows, cols], rows of stride
-@group(0) @binding(1) var<storage, read> targets: array<i32>; // [rows]
-@group(0) @binding(2) var<storage, read> lse: array<f32>; // [rows]
-@group(0) @binding(3) var<storage, read> divisor: array<f32>; // [1]
-@group(0) @binding(4) var<uniform> params: Params;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(${ROW_ARGUMENTS}) {
@@ -250,4 +234,4 @@ fn main(${ROW_ARGUMENTS}) {
   }
 }
 `,
-};
+});

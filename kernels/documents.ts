@@ -3,6 +3,7 @@
  * restart or from ids of sequences.
  * @module
  */
+import { defineKernel } from "./define_kernel.ts";
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
 
 /**
@@ -14,20 +15,17 @@ export const documentStarts: KernelSpec<
   "ids" | "mask" | "starts",
   "tokens" | "T" | "idCount" | "step" | "masked",
   "WORKGROUP_SIZE"
-> = {
+> = defineKernel({
   name: "documents.starts",
-  buffers: { ids: "read", mask: "read", starts: "read_write" },
+  buffers: {
+    ids: "read u32 // [idCount], repeated over the tokens",
+    mask: "read u32 // [tokens]: 0 hides a key",
+    starts: "read_write u32 // [tokens] = [B, T]",
+  },
   params: { tokens: "u32", T: "u32", idCount: "u32", step: "u32", masked: "u32" },
   tuning: { WORKGROUP_SIZE: 64 },
   grid: ({ tokens }, { WORKGROUP_SIZE }) => [groupsFor(tokens, WORKGROUP_SIZE)],
-  wgsl: /* wgsl */ `
-override WORKGROUP_SIZE: u32 = 64u;
-struct Params { tokens: u32, T: u32, idCount: u32, step: u32, masked: u32 }
-@group(0) @binding(0) var<storage, read> ids: array<u32>; // [idCount], repeated over the tokens
-@group(0) @binding(1) var<storage, read> mask: array<u32>; // [tokens]: 0 hides a key
-@group(0) @binding(2) var<storage, read_write> starts: array<u32>; // [tokens] = [B, T]
-@group(0) @binding(3) var<uniform> params: Params;
-
+  program: /* wgsl */ `
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   @builtin(local_invocation_id) lid: vec3u) {
@@ -40,22 +38,20 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   starts[token] = i | select(0u, 0x80000000u, hidden);
 }
 `,
-};
+});
 
 /** positions[b, i] = how many tokens of its document come before token i. */
-export const documentPositions: KernelSpec<"starts" | "positions", "tokens" | "T", "WORKGROUP_SIZE"> = {
-  name: "documents.positions",
-  buffers: { starts: "read", positions: "read_write" },
-  params: { tokens: "u32", T: "u32" },
-  tuning: { WORKGROUP_SIZE: 64 },
-  grid: ({ tokens }, { WORKGROUP_SIZE }) => [groupsFor(tokens, WORKGROUP_SIZE)],
-  wgsl: /* wgsl */ `
-override WORKGROUP_SIZE: u32 = 64u;
-struct Params { tokens: u32, T: u32 }
-@group(0) @binding(0) var<storage, read> starts: array<u32>; // [tokens], as documents.starts writes them
-@group(0) @binding(1) var<storage, read_write> positions: array<i32>; // [tokens]
-@group(0) @binding(2) var<uniform> params: Params;
-
+export const documentPositions: KernelSpec<"starts" | "positions", "tokens" | "T", "WORKGROUP_SIZE"> =
+  defineKernel({
+    name: "documents.positions",
+    buffers: {
+      starts: "read u32 // [tokens], as documents.starts writes them",
+      positions: "read_write i32 // [tokens]",
+    },
+    params: { tokens: "u32", T: "u32" },
+    tuning: { WORKGROUP_SIZE: 64 },
+    grid: ({ tokens }, { WORKGROUP_SIZE }) => [groupsFor(tokens, WORKGROUP_SIZE)],
+    program: /* wgsl */ `
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   @builtin(local_invocation_id) lid: vec3u) {
@@ -64,4 +60,4 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   positions[token] = i32(token % params.T - (starts[token] & 0x7fffffffu));
 }
 `,
-};
+  });

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { type BufferDeclaration, defineKernel } from "./define_kernel.ts";
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
 import {
   bufferNames,
@@ -24,18 +25,17 @@ export type EmbeddingKernel = KernelSpec<
 function forwardKernel(format: WeightFormat): EmbeddingKernel {
   const names = bufferNames(format, "table");
   const types = format.reading.types(1);
-  const tables = names.map((name, k) => {
+  const tables = names.map((name, k): [string, BufferDeclaration] => {
     const { note } = format.buffers[k];
-    return `@group(0) @binding(${k + 1}) var<storage, read> ${name}: array<${types[k]}>; // ${
-      k === 0 ? "[tableRows, cols] or [cols, tableRows], by the strides" : ""
-    }${note === "" || k > 0 ? note : `: ${note}`}`;
+    const shape = k === 0 ? "[tableRows, cols] or [cols, tableRows], by the strides" : "";
+    return [name, `read ${types[k]} // ${shape}${note === "" || k > 0 ? note : `: ${note}`}`];
   });
-  return {
+  return defineKernel({
     name: `embeddingForward.${format.name}`,
     buffers: {
-      ids: "read",
-      ...Object.fromEntries(names.map((name) => [name, "read"] as const)),
-      y: "read_write",
+      ids: "read u32 // [count]",
+      ...Object.fromEntries(tables),
+      y: "read_write f32 // [count, cols]",
     },
     params: {
       count: "u32",
@@ -47,14 +47,7 @@ function forwardKernel(format: WeightFormat): EmbeddingKernel {
     },
     tuning: { WORKGROUP_SIZE: 64 },
     grid: ({ count, cols }, { WORKGROUP_SIZE }) => [groupsFor(count * cols, WORKGROUP_SIZE)],
-    wgsl: /* wgsl */ `
-override WORKGROUP_SIZE: u32 = 64u;
-struct Params { count: u32, cols: u32, firstRow: u32, tableRows: u32, rowStride: u32, colStride: u32 }
-@group(0) @binding(0) var<storage, read> ids: array<u32>; // [count]
-${tables.join("\n")}
-@group(0) @binding(${names.length + 1}) var<storage, read_write> y: array<f32>; // [count, cols]
-@group(0) @binding(${names.length + 2}) var<uniform> params: Params;
-
+    program: /* wgsl */ `
 ${loadFunction(format, format.reading, "table", 1)}
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -68,7 +61,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   y[i] = loadTable(at);
 }
 `,
-  };
+  });
 }
 
 const made = new Map<string, EmbeddingKernel>();
@@ -89,19 +82,16 @@ export function embeddingForwardKernels(): EmbeddingKernel[] {
  * Links equal ids: next[i] is the next place of the same id after i (or `count`), with the top bit set where an
  * earlier place has the id too. O(count^2) comparisons once, instead of sorting.
  */
-export const embeddingLinks: KernelSpec<"ids" | "next", "count", "WORKGROUP_SIZE"> = {
+export const embeddingLinks: KernelSpec<"ids" | "next", "count", "WORKGROUP_SIZE"> = defineKernel({
   name: "embeddingLinks",
-  buffers: { ids: "read", next: "read_write" },
+  buffers: {
+    ids: "read u32 // [count]",
+    next: "read_write u32 // [count]",
+  },
   params: { count: "u32" },
   tuning: { WORKGROUP_SIZE: 64 },
   grid: ({ count }, { WORKGROUP_SIZE }) => [groupsFor(count, WORKGROUP_SIZE)],
-  wgsl: /* wgsl */ `
-override WORKGROUP_SIZE: u32 = 64u;
-struct Params { count: u32 }
-@group(0) @binding(0) var<storage, read> ids: array<u32>; // [count]
-@group(0) @binding(1) var<storage, read_write> next: array<u32>; // [count]
-@group(0) @binding(2) var<uniform> params: Params;
-
+  program: /* wgsl */ `
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   @builtin(local_invocation_id) lid: vec3u) {
@@ -119,16 +109,21 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   next[i] = j | follower;
 }
 `,
-};
+});
 
 /** dtable[id] += sum of dy over the places of the id, in order; rows of ids that do not occur are not written. */
 export const embeddingBackward: KernelSpec<
   "ids" | "next" | "dy" | "dtable",
   "count" | "cols" | "firstRow" | "tableRows" | "rowStride" | "colStride",
   "WORKGROUP_SIZE"
-> = {
+> = defineKernel({
   name: "embeddingBackward",
-  buffers: { ids: "read", next: "read", dy: "read", dtable: "read_write" },
+  buffers: {
+    ids: "read u32 // [count]",
+    next: "read u32 // [count]",
+    dy: "read f32 // [count, cols]",
+    dtable: "read_write f32 // [tableRows, cols] or [cols, tableRows], by the strides",
+  },
   params: {
     count: "u32",
     cols: "u32",
@@ -139,15 +134,7 @@ export const embeddingBackward: KernelSpec<
   },
   tuning: { WORKGROUP_SIZE: 64 },
   grid: ({ count, cols }, { WORKGROUP_SIZE }) => [groupsFor(count * cols, WORKGROUP_SIZE)],
-  wgsl: /* wgsl */ `
-override WORKGROUP_SIZE: u32 = 64u;
-struct Params { count: u32, cols: u32, firstRow: u32, tableRows: u32, rowStride: u32, colStride: u32 }
-@group(0) @binding(0) var<storage, read> ids: array<u32>; // [count]
-@group(0) @binding(1) var<storage, read> next: array<u32>; // [count]
-@group(0) @binding(2) var<storage, read> dy: array<f32>; // [count, cols]
-@group(0) @binding(3) var<storage, read_write> dtable: array<f32>; // [tableRows, cols] or [cols, tableRows], by the strides
-@group(0) @binding(4) var<uniform> params: Params;
-
+  program: /* wgsl */ `
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   @builtin(local_invocation_id) lid: vec3u) {
@@ -166,4 +153,4 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   dtable[row * params.rowStride + col * params.colStride] += total;
 }
 `,
-};
+});

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { defineKernel } from "./define_kernel.ts";
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
 import { type UnaryName, type UnaryRow, unaryTable } from "./pointwise.ts";
 
@@ -34,47 +35,43 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
 
 function forwardKernel(name: GateName): GatedProductKernel {
   const { value, snippets = "" }: UnaryRow = unaryTable[name];
-  return {
+  return defineKernel({
     name: `gatedProduct.${name}`,
-    buffers: { gate: "read", up: "read", y: "read_write" },
+    buffers: {
+      gate: "read f32 // [size]",
+      up: "read f32 // [size]",
+      y: "read_write f32 // [size]",
+    },
     params: { size: "u32" },
     tuning: { WORKGROUP_SIZE: 64 },
     grid,
-    wgsl: `
-override WORKGROUP_SIZE: u32 = 64u;
+    program: /* wgsl */ `
 ${snippets}
-struct Params { size: u32 }
-@group(0) @binding(0) var<storage, read> gate: array<f32>; // [size]
-@group(0) @binding(1) var<storage, read> up: array<f32>; // [size]
-@group(0) @binding(2) var<storage, read_write> y: array<f32>; // [size]
-@group(0) @binding(3) var<uniform> params: Params;
 
 ${MAIN}
     y[i] = (${value}) * up[i];
   }
 }
 `,
-  };
+  });
 }
 
 function backwardKernel(name: GateName): GatedProductBackwardKernel {
   const { value, derivative, snippets = "" }: UnaryRow = unaryTable[name];
-  return {
+  return defineKernel({
     name: `gatedProduct.${name}.backward`,
-    buffers: { gate: "read", up: "read", dy: "read", dgate: "read_write", dup: "read_write" },
+    buffers: {
+      gate: "read f32 // [size]",
+      up: "read f32 // [size]",
+      dy: "read f32 // [size]",
+      dgate: "read_write f32 // [size]",
+      dup: "read_write f32 // [size]",
+    },
     params: { size: "u32" },
     tuning: { WORKGROUP_SIZE: 64 },
     grid,
-    wgsl: `
-override WORKGROUP_SIZE: u32 = 64u;
+    program: /* wgsl */ `
 ${snippets}
-struct Params { size: u32 }
-@group(0) @binding(0) var<storage, read> gate: array<f32>; // [size]
-@group(0) @binding(1) var<storage, read> up: array<f32>; // [size]
-@group(0) @binding(2) var<storage, read> dy: array<f32>; // [size]
-@group(0) @binding(3) var<storage, read_write> dgate: array<f32>; // [size]
-@group(0) @binding(4) var<storage, read_write> dup: array<f32>; // [size]
-@group(0) @binding(5) var<uniform> params: Params;
 
 ${MAIN}
     dgate[i] = dy[i] * up[i] * (${derivative});
@@ -82,7 +79,7 @@ ${MAIN}
   }
 }
 `,
-  };
+  });
 }
 
 const each = <K>(make: (name: GateName) => K) =>

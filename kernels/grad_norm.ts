@@ -7,6 +7,7 @@
  * @module
  */
 
+import { defineKernel } from "./define_kernel.ts";
 import type { KernelSpec } from "./kernel_spec.ts";
 import { type SlotFamily, type SlotKernel, slotKernels } from "./tensor_slots.ts";
 
@@ -14,10 +15,7 @@ const squares: SlotFamily = {
   name: "gradNormPartials",
   each: { g: "read" },
   shared: {
-    partials: {
-      access: "read_write",
-      type: "array<u32>; // [all groups * WORKGROUP_SIZE]: bits of a sum, or of what is not finite",
-    },
+    partials: "read_write u32 // [all groups * WORKGROUP_SIZE]: bits of a sum, or of what is not finite",
   },
   params: { perThread: "u32", offset: "u32" },
   functions: "",
@@ -47,19 +45,17 @@ const squares: SlotFamily = {
 export const gradNormPartials: (slots: number) => SlotKernel = slotKernels(squares);
 
 /** Partial sums -> norm [1], and clip [2]: coefficient and norm. */
-export const gradNormFinish: KernelSpec<"partials" | "norm" | "clip", "count" | "maxNorm"> = {
+export const gradNormFinish: KernelSpec<"partials" | "norm" | "clip", "count" | "maxNorm"> = defineKernel({
   name: "gradNormFinish",
-  buffers: { partials: "read", norm: "read_write", clip: "read_write" },
+  buffers: {
+    partials: "read u32 // [count]: bits",
+    norm: "read_write u32 // [1]: bits",
+    clip: "read_write u32 // [2]: bits of coefficient and norm",
+  },
   params: { count: "u32", maxNorm: "f32" },
   tuning: {},
   grid: () => [1],
-  wgsl: /* wgsl */ `
-struct Params { count: u32, maxNorm: f32 }
-@group(0) @binding(0) var<storage, read> partials: array<u32>; // [count]: bits
-@group(0) @binding(1) var<storage, read_write> norm: array<u32>; // [1]: bits
-@group(0) @binding(2) var<storage, read_write> clip: array<u32>; // [2]: bits of coefficient and norm
-@group(0) @binding(3) var<uniform> params: Params;
-
+  program: /* wgsl */ `
 var<workgroup> sums: array<f32, 128>;
 var<workgroup> flags: array<u32, 128>;
 
@@ -99,12 +95,12 @@ fn main(@builtin(local_invocation_id) lid: vec3u) {
   }
 }
 `,
-};
+});
 
 const scaling: SlotFamily = {
   name: "clipGradients",
   each: { g: "read_write" },
-  shared: { clip: { access: "read", type: "array<f32>; // [2]: coefficient and norm" } },
+  shared: { clip: "read f32 // [2]: coefficient and norm" },
   params: {},
   functions: "",
   body: (access) => /* wgsl */ `

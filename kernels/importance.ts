@@ -5,6 +5,7 @@
  * @module
  */
 
+import { defineKernel } from "./define_kernel.ts";
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
 
 /** Updates s and u in place. */
@@ -12,21 +13,18 @@ export const importanceKernel: KernelSpec<
   "p" | "g" | "s" | "u",
   "size" | "beta1" | "beta2",
   "WORKGROUP_SIZE"
-> = {
+> = defineKernel({
   name: "importance",
-  buffers: { p: "read", g: "read", s: "read_write", u: "read_write" },
+  buffers: {
+    p: "read f32 // [size]",
+    g: "read f32 // [size]",
+    s: "read_write f32 // [size]: smoothed importance",
+    u: "read_write f32 // [size]: smoothed uncertainty",
+  },
   params: { size: "u32", beta1: "f32", beta2: "f32" },
   tuning: { WORKGROUP_SIZE: 64 },
   grid: ({ size }, { WORKGROUP_SIZE }) => [groupsFor(size, WORKGROUP_SIZE)],
-  wgsl: /* wgsl */ `
-override WORKGROUP_SIZE: u32 = 64u;
-struct Params { size: u32, beta1: f32, beta2: f32 }
-@group(0) @binding(0) var<storage, read> p: array<f32>; // [size]
-@group(0) @binding(1) var<storage, read> g: array<f32>; // [size]
-@group(0) @binding(2) var<storage, read_write> s: array<f32>; // [size]: smoothed importance
-@group(0) @binding(3) var<storage, read_write> u: array<f32>; // [size]: smoothed uncertainty
-@group(0) @binding(4) var<uniform> params: Params;
-
+  program: /* wgsl */ `
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   @builtin(local_invocation_id) lid: vec3u) {
@@ -38,4 +36,4 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   u[i] = params.beta2 * u[i] + (1.0 - params.beta2) * abs(ipt - mean);
 }
 `,
-};
+});

@@ -6,6 +6,7 @@
  * @module
  */
 
+import { defineKernel } from "./define_kernel.ts";
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
 import { ROW_BUILTINS, rowText, type RowVariant, type WideRowFamily, wideRowFamily } from "./rows.ts";
 
@@ -24,21 +25,19 @@ export type LayerNormBackwardInputKernel = KernelSpec<
 
 function forwardKernel(variant: RowVariant, width: 1 | 4): LayerNormKernel {
   const t = rowText(variant, width);
-  return {
+  return defineKernel({
     name: `layerNormForward${t.name}`,
-    buffers: { x: "read", weight: "read", bias: "read", y: "read_write", stats: "read_write" },
+    buffers: {
+      x: `read ${t.cell} // [rows, cols]`,
+      weight: `read ${t.cell} // [cols]`,
+      bias: `read ${t.cell} // [cols]`,
+      y: `read_write ${t.cell} // [rows, cols]`,
+      stats: "read_write f32 // [rows, 2]: mean, rstd",
+    },
     params: { rows: "u32", cols: "u32", eps: "f32" },
-    tuning: { WORKGROUP_SIZE: variant === "thread" ? 16 : 128 },
+    tuning: { WORKGROUP_SIZE: t.workgroupSize },
     grid: ({ rows }, { WORKGROUP_SIZE }) => t.grid(rows, WORKGROUP_SIZE),
-    wgsl: /* wgsl */ `
-${t.prelude}
-struct Params { rows: u32, cols: u32, eps: f32 }
-@group(0) @binding(0) var<storage, read> x: array<${t.cell}>; // [rows, cols]
-@group(0) @binding(1) var<storage, read> weight: array<${t.cell}>; // [cols]
-@group(0) @binding(2) var<storage, read> bias: array<${t.cell}>; // [cols]
-@group(0) @binding(3) var<storage, read_write> y: array<${t.cell}>; // [rows, cols]
-@group(0) @binding(4) var<storage, read_write> stats: array<f32>; // [rows, 2]: mean, rstd
-@group(0) @binding(5) var<uniform> params: Params;
+    program: /* wgsl */ `${t.functions}
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(${ROW_BUILTINS}) {
@@ -63,34 +62,25 @@ fn main(${ROW_BUILTINS}) {
   }
 }
 `,
-  };
+  });
 }
 
 function backwardInputKernel(variant: RowVariant, width: 1 | 4, adds: boolean): LayerNormBackwardInputKernel {
   const t = rowText(variant, width);
-  const buffers = { x: "read", weight: "read", stats: "read", dy: "read", dx: "read_write" } as const;
-  const addend = { binding: "", value: "" };
-  if (adds) {
-    addend.binding = `@group(0) @binding(5) var<storage, read> addend: array<${t.cell}>; // [rows, cols]`;
-    addend.value = " + addend[base + i]";
-  }
-  return {
+  return defineKernel({
     name: `layerNormBackwardInput${adds ? "Add" : ""}${t.name}`,
-    buffers: (adds ? { ...buffers, addend: "read" } : buffers) as LayerNormBackwardInputKernel["buffers"],
+    buffers: {
+      x: `read ${t.cell} // [rows, cols]`,
+      weight: `read ${t.cell} // [cols]`,
+      stats: "read f32 // [rows, 2]: mean, rstd",
+      dy: `read ${t.cell} // [rows, cols]`,
+      dx: `read_write ${t.cell} // [rows, cols]`,
+      addend: adds && `read ${t.cell} // [rows, cols]`,
+    },
     params: { rows: "u32", cols: "u32" },
-    tuning: { WORKGROUP_SIZE: variant === "thread" ? 16 : 128 },
+    tuning: { WORKGROUP_SIZE: t.workgroupSize },
     grid: ({ rows }, { WORKGROUP_SIZE }) => t.grid(rows, WORKGROUP_SIZE),
-    wgsl: /* wgsl */ `
-${t.prelude}
-struct Params { rows: u32, cols: u32 }
-@group(0) @binding(0) var<storage, read> x: array<${t.cell}>; // [rows, cols]
-@group(0) @binding(1) var<storage, read> weight: array<${t.cell}>; // [cols]
-@group(0) @binding(2) var<storage, read> stats: array<f32>; // [rows, 2]: mean, rstd
-@group(0) @binding(3) var<storage, read> dy: array<${t.cell}>; // [rows, cols]
-@group(0) @binding(4) var<storage, read_write> dx: array<${t.cell}>; // [rows, cols]
-${addend.binding}
-@group(0) @binding(${adds ? 6 : 5}) var<uniform> params: Params;
-
+    program: /* wgsl */ `${t.functions}
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(${ROW_BUILTINS}) {
   ${t.open}
@@ -109,11 +99,13 @@ fn main(${ROW_BUILTINS}) {
   let gn_mean = ${t.sum(t.flat("gn_total"))} / f32(params.cols);
   for (var i = lane; i < cells; i += step) {
     let n = (x[base + i] - mean) * rstd;
-    dx[base + i] = rstd * (dy[base + i] * weight[i] - g_mean - n * gn_mean)${addend.value};
+    dx[base + i] = rstd * (dy[base + i] * weight[i] - g_mean - n * gn_mean)${
+      adds ? " + addend[base + i]" : ""
+    };
   }
 }
 `,
-  };
+  });
 }
 
 /** Forward, by variant and cell width. */
@@ -134,24 +126,21 @@ export const layerNormBackwardParams: KernelSpec<
   "x" | "stats" | "dy" | "partial",
   "rows" | "cols" | "chunk",
   "WORKGROUP_SIZE"
-> = {
+> = defineKernel({
   name: "layerNormBackwardParams",
-  buffers: { x: "read", stats: "read", dy: "read", partial: "read_write" },
+  buffers: {
+    x: "read f32 // [rows, cols]",
+    stats: "read f32 // [rows, 2]: mean, rstd",
+    dy: "read f32 // [rows, cols]",
+    partial: "read_write f32 // [chunks, 2, cols]: dweight, dbias",
+  },
   params: { rows: "u32", cols: "u32", chunk: "u32" },
   tuning: { WORKGROUP_SIZE: 64 },
   grid: (
     { rows, cols, chunk },
     { WORKGROUP_SIZE },
   ) => [groupsFor(cols * groupsFor(rows, chunk), WORKGROUP_SIZE)],
-  wgsl: /* wgsl */ `
-override WORKGROUP_SIZE: u32 = 64u;
-struct Params { rows: u32, cols: u32, chunk: u32 }
-@group(0) @binding(0) var<storage, read> x: array<f32>; // [rows, cols]
-@group(0) @binding(1) var<storage, read> stats: array<f32>; // [rows, 2]: mean, rstd
-@group(0) @binding(2) var<storage, read> dy: array<f32>; // [rows, cols]
-@group(0) @binding(3) var<storage, read_write> partial: array<f32>; // [chunks, 2, cols]: dweight, dbias
-@group(0) @binding(4) var<uniform> params: Params;
-
+  program: /* wgsl */ `
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(${ROW_BUILTINS}) {
   let i = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
@@ -170,27 +159,24 @@ fn main(${ROW_BUILTINS}) {
   partial[(part * 2u + 1u) * params.cols + col] = dbias;
 }
 `,
-};
+});
 
 /** Sums the chunks of `layerNormBackwardParams`, in order. */
 export const layerNormParamsSum: KernelSpec<
   "partial" | "dweight" | "dbias",
   "chunks" | "cols",
   "WORKGROUP_SIZE"
-> = {
+> = defineKernel({
   name: "layerNormParamsSum",
-  buffers: { partial: "read", dweight: "read_write", dbias: "read_write" },
+  buffers: {
+    partial: "read f32 // [chunks, 2, cols]: dweight, dbias",
+    dweight: "read_write f32 // [cols]",
+    dbias: "read_write f32 // [cols]",
+  },
   params: { chunks: "u32", cols: "u32" },
   tuning: { WORKGROUP_SIZE: 64 },
   grid: ({ cols }, { WORKGROUP_SIZE }) => [groupsFor(cols, WORKGROUP_SIZE)],
-  wgsl: /* wgsl */ `
-override WORKGROUP_SIZE: u32 = 64u;
-struct Params { chunks: u32, cols: u32 }
-@group(0) @binding(0) var<storage, read> partial: array<f32>; // [chunks, 2, cols]: dweight, dbias
-@group(0) @binding(1) var<storage, read_write> dweight: array<f32>; // [cols]
-@group(0) @binding(2) var<storage, read_write> dbias: array<f32>; // [cols]
-@group(0) @binding(3) var<uniform> params: Params;
-
+  program: /* wgsl */ `
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(${ROW_BUILTINS}) {
   let col = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
@@ -205,4 +191,4 @@ fn main(${ROW_BUILTINS}) {
   dbias[col] = bias_total;
 }
 `,
-};
+});

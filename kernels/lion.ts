@@ -12,8 +12,8 @@ const family: SlotFamily = {
   name: "lion",
   each: { p: "read_write", g: "read" },
   shared: {
-    state: { access: "read_write", type: "array<vec4f>; // [total]: m of all slots" },
-    hyper: { access: "read", type: "array<vec4f>; // [1 + 2 rows]: clip, then rows" },
+    state: "read_write vec4f // [total]: m of all slots",
+    hyper: "read vec4f // [1 + 2 rows]: clip, then rows",
   },
   params: { row: "u32" },
   functions: notFiniteSnippet,

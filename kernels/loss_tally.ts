@@ -4,6 +4,7 @@
  */
 
 import { notFiniteSnippet } from "./adamw.ts";
+import { defineKernel } from "./define_kernel.ts";
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
 
 /** Steps that a tally holds until it is read. */
@@ -13,18 +14,19 @@ export const TALLY_STEPS = 16;
  * Keeps a step's loss, or NaN if its loss or gradient norm is not finite: each by itself, so that the sum does not
  * depend on when it is read. Counts the latter steps and keeps the first one's number.
  */
-export const tallyLoss: KernelSpec<"loss" | "clip" | "step" | "tally"> = {
+export const tallyLoss: KernelSpec<"loss" | "clip" | "step" | "tally"> = defineKernel({
   name: "tallyLoss",
-  buffers: { loss: "read", clip: "read", step: "read", tally: "read_write" },
+  buffers: {
+    loss: "read f32 // [1]",
+    clip: "read f32 // [2]: coefficient and gradient norm",
+    step: "read u32 // [1]: the step's number, from 1",
+    tally:
+      `read_write u32 // [4 + ${TALLY_STEPS}]: 0, bits of the last norm, bad steps, the first of them; bits of losses`,
+  },
   params: {},
   tuning: {},
   grid: () => [1],
-  wgsl: /* wgsl */ `
-@group(0) @binding(0) var<storage, read> loss: array<f32>; // [1]
-@group(0) @binding(1) var<storage, read> clip: array<f32>; // [2]: coefficient and gradient norm
-@group(0) @binding(2) var<storage, read> step: array<u32>; // [1]: the step's number, from 1
-@group(0) @binding(3) var<storage, read_write> tally: array<u32>; // [4 + ${TALLY_STEPS}]: 0, bits of the last norm, bad steps, the first of them; bits of losses
-
+  program: /* wgsl */ `
 ${notFiniteSnippet.trim()}
 
 @compute @workgroup_size(1)
@@ -38,23 +40,20 @@ fn main() {
   }
 }
 `,
-};
+});
 
 /** Keeps a step's other numbers, 0 for those that are not finite. */
-export const tallySums: KernelSpec<"values" | "step" | "sums", "size", "WORKGROUP_SIZE"> = {
+export const tallySums: KernelSpec<"values" | "step" | "sums", "size", "WORKGROUP_SIZE"> = defineKernel({
   name: "tallySums",
-  buffers: { values: "read", step: "read", sums: "read_write" },
+  buffers: {
+    values: "read f32 // [size]",
+    step: "read u32 // [1]: the step's number, from 1",
+    sums: `read_write f32 // [${TALLY_STEPS}, size]`,
+  },
   params: { size: "u32" },
   tuning: { WORKGROUP_SIZE: 64 },
   grid: ({ size }, { WORKGROUP_SIZE }) => [groupsFor(size, WORKGROUP_SIZE)],
-  wgsl: /* wgsl */ `
-override WORKGROUP_SIZE: u32 = 64u;
-struct Params { size: u32 }
-@group(0) @binding(0) var<storage, read> values: array<f32>; // [size]
-@group(0) @binding(1) var<storage, read> step: array<u32>; // [1]: the step's number, from 1
-@group(0) @binding(2) var<storage, read_write> sums: array<f32>; // [${TALLY_STEPS}, size]
-@group(0) @binding(3) var<uniform> params: Params;
-
+  program: /* wgsl */ `
 ${notFiniteSnippet.trim()}
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -64,4 +63,4 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   sums[at] = select(values[id.x], 0.0, notFinite(values[id.x]));
 }
 `,
-};
+});

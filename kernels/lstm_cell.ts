@@ -4,12 +4,11 @@
  * @module
  */
 
+import { defineKernel } from "./define_kernel.ts";
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
 import { tanhSnippet } from "./snippets.ts";
 
 const GATES = /* wgsl */ `
-override WORKGROUP_SIZE: u32 = 64u;
-struct Params { rows: u32, hidden: u32 }
 struct Gates { i: f32, f: f32, g: f32, o: f32 }
 ${tanhSnippet}
 fn sigmoid(x: f32) -> f32 { return 0.5 + 0.5 * tanhOwn(0.5 * x); } // NaN stays NaN
@@ -40,43 +39,43 @@ const grid = ({ rows, hidden }: Record<Sizes, number>, { WORKGROUP_SIZE }: { WOR
   [groupsFor(rows * hidden, WORKGROUP_SIZE)] as const;
 
 /** c' = f c + i g, h = o tanh(c'); next holds h, then c'. */
-export const lstmCellForward: KernelSpec<"gates" | "cell" | "next", Sizes, "WORKGROUP_SIZE"> = {
+export const lstmCellForward: KernelSpec<"gates" | "cell" | "next", Sizes, "WORKGROUP_SIZE"> = defineKernel({
   name: "lstmCellForward",
-  buffers: { gates: "read", cell: "read", next: "read_write" },
+  buffers: {
+    gates: "read f32 // [rows, 4 hidden]: i, f, g, o before their functions",
+    cell: "read f32 // [rows, hidden]",
+    next: "read_write f32 // [2, rows, hidden]: h, then the cell",
+  },
   params: PARAMS,
   tuning: TUNING,
   grid,
-  wgsl: `${GATES}
-@group(0) @binding(0) var<storage, read> gates: array<f32>; // [rows, 4 hidden]: i, f, g, o before their functions
-@group(0) @binding(1) var<storage, read> cell: array<f32>; // [rows, hidden]
-@group(0) @binding(2) var<storage, read_write> next: array<f32>; // [2, rows, hidden]: h, then the cell
-@group(0) @binding(3) var<uniform> params: Params;
+  program: /* wgsl */ `${GATES}
 ${MAIN}
   let c = q.f * cell[unit] + q.i * q.g;
   next[unit] = q.o * tanhOwn(c);
   next[params.rows * params.hidden + unit] = c;
 }
 `,
-};
+});
 
 /** Gradients of the gates before their functions, and of the cell. */
 export const lstmCellBackward: KernelSpec<
   "gates" | "cell" | "dNext" | "dGates" | "dCell",
   Sizes,
   "WORKGROUP_SIZE"
-> = {
+> = defineKernel({
   name: "lstmCellBackward",
-  buffers: { gates: "read", cell: "read", dNext: "read", dGates: "read_write", dCell: "read_write" },
+  buffers: {
+    gates: "read f32 // [rows, 4 hidden]",
+    cell: "read f32 // [rows, hidden]",
+    dNext: "read f32 // [2, rows, hidden]: of h, then of the new cell",
+    dGates: "read_write f32 // [rows, 4 hidden]",
+    dCell: "read_write f32 // [rows, hidden]",
+  },
   params: PARAMS,
   tuning: TUNING,
   grid,
-  wgsl: `${GATES}
-@group(0) @binding(0) var<storage, read> gates: array<f32>; // [rows, 4 hidden]
-@group(0) @binding(1) var<storage, read> cell: array<f32>; // [rows, hidden]
-@group(0) @binding(2) var<storage, read> dNext: array<f32>; // [2, rows, hidden]: of h, then of the new cell
-@group(0) @binding(3) var<storage, read_write> dGates: array<f32>; // [rows, 4 hidden]
-@group(0) @binding(4) var<storage, read_write> dCell: array<f32>; // [rows, hidden]
-@group(0) @binding(5) var<uniform> params: Params;
+  program: /* wgsl */ `${GATES}
 ${MAIN}
   let t = tanhOwn(q.f * cell[unit] + q.i * q.g);
   let dh = dNext[unit];
@@ -89,4 +88,4 @@ ${MAIN}
   dCell[unit] = dc * q.f;
 }
 `,
-};
+});

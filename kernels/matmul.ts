@@ -10,6 +10,7 @@
  * access to each operand.
  * @module
  */
+import { defineKernel, elementTypes } from "./define_kernel.ts";
 import { groupsFor } from "./kernel_spec.ts";
 import {
   type JointKernel,
@@ -20,7 +21,6 @@ import {
 } from "./matmul_joint.ts";
 import {
   MATMUL_PARAMS,
-  matmulBuffers,
   matmulFeatures,
   type MatmulKernel,
   matmulName,
@@ -28,14 +28,7 @@ import {
 } from "./matmul_options.ts";
 import { registerProgram } from "./matmul_register.ts";
 import { sharedProgram } from "./matmul_shared.ts";
-import {
-  activationFunctions,
-  bindingText,
-  matmulDirectives,
-  matmulElements,
-  paramsStruct,
-  readerOfB,
-} from "./matmul_text.ts";
+import { activationFunctions, matmulBuffers, matmulDirectives, readerOfB } from "./matmul_text.ts";
 import { formatNamed, WEIGHT_FORMAT_NAMES } from "./weights/mod.ts";
 
 export type {
@@ -65,31 +58,17 @@ const joint = new Map<string, JointKernel>();
 function makeKernel(name: string, options: MatmulOptions): MatmulKernel {
   const program = options.variant === "shared" ? sharedProgram(options) : registerProgram(options);
   const { threads, memory, body } = program;
-  const buffers = matmulBuffers(options);
-  const elements = matmulElements(options);
-  const names = Object.keys(buffers);
-  return {
+  const declared = matmulBuffers(options);
+  const kernel = defineKernel({
     name,
-    options,
-    elements,
-    program,
-    wgsl: `${
-      [
-        ...matmulDirectives(options),
-        ...paramsStruct(MATMUL_PARAMS),
-        ...names.map((name, i) => bindingText(i, name, buffers[name], elements[name])),
-        `@group(0) @binding(${names.length}) var<uniform> params: Params;`,
-        readerOfB(options, "b"),
-        activationFunctions(options),
-        ...memory,
-      ].join("\n")
-    }
+    directives: matmulDirectives(options),
+    program: `${[readerOfB(options, "b"), activationFunctions(options), ...memory].join("\n")}
 @compute @workgroup_size(${threads})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
 ${body}
 }
 `,
-    buffers,
+    buffers: declared,
     params: MATMUL_PARAMS,
     features: matmulFeatures(options),
     tuning: {},
@@ -98,7 +77,8 @@ ${body}
       groupsFor(M, options.tileM * options.lanesM),
       batch,
     ],
-  };
+  });
+  return { ...kernel, options, elements: elementTypes(declared), declared, program };
 }
 
 /** The kernel for these options, made once. */

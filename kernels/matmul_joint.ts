@@ -8,16 +8,10 @@
  * Names of part p's buffers, functions and parameters end in _p; a buffer that several parts use is one binding.
  * @module
  */
-import { type BufferAccess, groupsFor, type KernelSpec, type ParamType } from "./kernel_spec.ts";
+import { type BufferDeclaration, defineKernel } from "./define_kernel.ts";
+import { groupsFor, type KernelSpec, type ParamType } from "./kernel_spec.ts";
 import { MATMUL_PARAMS, type MatmulKernel, type MatmulParam } from "./matmul_options.ts";
-import {
-  activationFunctions,
-  bindingText,
-  matmulDirectives,
-  paramsStruct,
-  range,
-  readerOfB,
-} from "./matmul_text.ts";
+import { activationFunctions, matmulDirectives, range, readerOfB } from "./matmul_text.ts";
 import { bufferNames, formatNamed } from "./weights/mod.ts";
 
 /** How products share a launch. */
@@ -98,13 +92,14 @@ export function jointMatmul(
   const kernels = parts.map(({ kernel }) => kernel);
   const [{ program: { threads, memory } }] = kernels;
   const names = parts.map(bindingNames);
-  const buffers: Record<string, BufferAccess> = {};
-  const elements: Record<string, MatmulKernel["elements"][string]> = {};
+  const buffers: Record<string, BufferDeclaration> = {};
   kernels.forEach((kernel, p) => {
     for (const [own, access] of Object.entries(kernel.buffers)) {
       const binding = names[p][own];
-      if (buffers[binding] !== "read_write") buffers[binding] = access;
-      elements[binding] ??= kernel.elements[own];
+      const declared = buffers[binding] ?? kernel.declared[own] as BufferDeclaration;
+      buffers[binding] = access === "read"
+        ? declared
+        : declared.replace(/^read /, "read_write ") as BufferDeclaration;
     }
   });
   const params: Record<string, ParamType> = {};
@@ -134,15 +129,11 @@ export function jointMatmul(
       `  ${call(p, "group")}`,
     ]);
   const unique = (lists: readonly (readonly string[])[]) => [...new Set(lists.flat())];
-  const bindings = Object.entries(buffers);
-  return {
+  return defineKernel({
     name,
-    wgsl: `${
+    directives: unique(kernels.map(({ options }) => matmulDirectives(options))),
+    program: `${
       [
-        ...unique(kernels.map(({ options }) => matmulDirectives(options))),
-        ...paramsStruct(params),
-        ...bindings.map(([name, access], i) => bindingText(i, name, access, elements[name])),
-        `@group(0) @binding(${bindings.length}) var<uniform> params: Params;`,
         ...kernels.map(({ options }, p) => readerOfB(options, `b_${p}`)),
         ...unique(kernels.map(({ options }) => [activationFunctions(options)])),
         ...memory,
@@ -166,5 +157,5 @@ ${(order === "beside" ? beside() : after()).join("\n")}
       const x = order === "beside" ? columns.reduce((sum, count) => sum + count) : Math.max(...columns);
       return [x, Math.max(...rows), 1];
     },
-  };
+  });
 }

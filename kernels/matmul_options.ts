@@ -4,7 +4,8 @@
  * @module
  */
 import { FUSED_ACTIVATIONS, type FusedActivationName } from "./fused_activations.ts";
-import type { BufferAccess, KernelSpec, ParamType } from "./kernel_spec.ts";
+import type { BufferDeclaration } from "./define_kernel.ts";
+import type { KernelSpec, ParamType } from "./kernel_spec.ts";
 import {
   bufferNames,
   formatNamed,
@@ -148,8 +149,10 @@ export type MatmulParam =
 /** A kernel of the family: its buffers depend on the options. */
 export interface MatmulKernel extends KernelSpec<string, MatmulParam, never> {
   readonly options: MatmulOptions;
-  /** WGSL type of an element of each buffer, and its shape in words. */
-  readonly elements: Readonly<Record<string, { readonly type: string; readonly shape: string }>>;
+  /** WGSL type of an element of each buffer. */
+  readonly elements: Readonly<Record<string, string>>;
+  /** The buffers as the program declares them. */
+  readonly declared: Readonly<Record<string, BufferDeclaration | false>>;
   /** What its threads do. */
   readonly program: MatmulProgram;
 }
@@ -184,22 +187,6 @@ export const MATMUL_PARAMS: Readonly<Record<MatmulParam, ParamType>> = {
   yBatch: "u32",
   alpha: "f32",
 };
-
-/** The buffers of a kernel in binding order: a, those of b's format, then what its epilogue needs, y last. */
-export function matmulBuffers(options: MatmulOptions): Record<string, BufferAccess> {
-  const buffers: Record<string, BufferAccess> = { a: "read" };
-  for (const name of bufferNames(formatNamed(options.weight), "b")) buffers[name] = "read";
-  if (options.extension !== "none") {
-    buffers.u = "read";
-    buffers.v = "read";
-  }
-  if (options.bias) buffers.bias = "read";
-  if (options.residual) buffers.residual = "read";
-  if (options.gated) buffers.gate = "read";
-  if (options.preActivation) buffers.preActivation = "read_write";
-  buffers.y = "read_write";
-  return buffers;
-}
 
 /** How the program reads b. */
 export function readingOfB({ weight, nativeHalf }: MatmulOptions): WeightReading {

@@ -3,13 +3,8 @@
  * thread's accumulators into y.
  * @module
  */
-import {
-  matmulBuffers,
-  type MatmulKernel,
-  type MatmulOptions,
-  readingOfB,
-  spreadsTable,
-} from "./matmul_options.ts";
+import type { BufferDeclaration } from "./define_kernel.ts";
+import { type MatmulKernel, type MatmulOptions, readingOfB, spreadsTable } from "./matmul_options.ts";
 import { FUSED_ACTIVATIONS, type FusedActivation } from "./fused_activations.ts";
 import { bufferNames, formatNamed, loadFunction } from "./weights/mod.ts";
 
@@ -23,48 +18,36 @@ export function component(index: number): string {
   return "xyzw"[index];
 }
 
-const SHAPES: Record<string, string> = {
-  u: "[M, R]",
-  bias: "[N]",
-  residual: "[M, N], rows of ldc",
-  gate: "[M, N], rows of ldc: the argument of the activation",
-  preActivation: "[M, N], rows of ldc: the argument of the activation, or what the gate multiplies",
-  y: "[batch, M, N], rows of ldc",
-};
-
-function shapeOf(name: string, options: MatmulOptions): string {
-  if (name === "a") {
-    return options.layout === "tn" ? "[batch, K, M], rows of lda" : "[batch, M, K], rows of lda";
-  }
-  const place = bufferOfB(name, options);
-  if (place !== null) {
-    const { note } = formatNamed(options.weight).buffers[place];
-    if (place > 0) return note;
-    const shape = options.layout === "nt" ? "[batch, N, K], rows of ldb" : "[batch, K, N], rows of ldb";
-    return note === "" ? shape : `${shape}, ${note}`;
-  }
-  if (name === "v") return options.extension === "nt" ? "[N, R]" : "[R, N], rows of ldv";
-  return SHAPES[name];
+/** The buffers of b: those of its format, and what they are. */
+function buffersOfB(options: MatmulOptions): Record<string, BufferDeclaration> {
+  const format = formatNamed(options.weight);
+  const types = readingOfB(options).types(options.vector.b ? 4 : 1);
+  const shape = options.layout === "nt" ? "[batch, N, K], rows of ldb" : "[batch, K, N], rows of ldb";
+  const names = bufferNames(format, "b");
+  return Object.fromEntries(names.map((name, place): [string, BufferDeclaration] => {
+    const notes = [place === 0 ? shape : "", format.buffers[place].note].filter((note) => note !== "");
+    return [name, `read ${types[place]} // ${notes.join(", ")}`];
+  }));
 }
 
-/** Which buffer of b's format it is; null if it is another operand's. */
-function bufferOfB(name: string, options: MatmulOptions): number | null {
-  const place = bufferNames(formatNamed(options.weight), "b").indexOf(name);
-  return place < 0 ? null : place;
-}
-
-function elementType(name: string, options: MatmulOptions): string {
-  const { vector } = options;
-  const place = bufferOfB(name, options);
-  if (place !== null) return readingOfB(options).types(vector.b ? 4 : 1)[place];
-  const wide = name === "a"
-    ? vector.a
-    : name === "u"
-    ? vector.extension
-    : name === "v"
-    ? (options.extension === "nt" ? vector.extension : vector.y)
-    : vector.y;
-  return wide ? "vec4f" : "f32";
+/** The buffers of a program. */
+export function matmulBuffers(options: MatmulOptions): MatmulKernel["declared"] {
+  const { extension, layout, vector } = options;
+  const [a, u, y] = [vector.a, vector.extension, vector.y].map((wide) => wide ? "vec4f" : "f32");
+  return {
+    a: layout === "tn"
+      ? `read ${a} // [batch, K, M], rows of lda`
+      : `read ${a} // [batch, M, K], rows of lda`,
+    ...buffersOfB(options),
+    u: extension !== "none" && `read ${u} // [M, R]`,
+    v: extension === "nt" ? `read ${u} // [N, R]` : extension === "nn" && `read ${y} // [R, N], rows of ldv`,
+    bias: options.bias && `read ${y} // [N]`,
+    residual: options.residual && `read ${y} // [M, N], rows of ldc`,
+    gate: Boolean(options.gated) && `read ${y} // [M, N], rows of ldc: the argument of the activation`,
+    preActivation: options.preActivation &&
+      `read_write ${y} // [M, N], rows of ldc: the argument of the activation, or what the gate multiplies`,
+    y: `read_write ${y} // [batch, M, N], rows of ldc`,
+  };
 }
 
 function activationOf({ activation }: MatmulOptions): FusedActivation | null {
@@ -75,30 +58,6 @@ function activationOf({ activation }: MatmulOptions): FusedActivation | null {
 export function matmulDirectives(options: MatmulOptions): string[] {
   const { feature } = readingOfB(options);
   return [...feature ? [`enable ${feature.wgsl};`] : [], ...options.broadcast ? ["enable subgroups;"] : []];
-}
-
-/** The uniform struct of these parameters. */
-export function paramsStruct(params: Readonly<Record<string, string>>): string[] {
-  return ["struct Params {", ...Object.entries(params).map(([name, type]) => `  ${name}: ${type},`), "}"];
-}
-
-/** Element type and shape of each buffer, by name. */
-export function matmulElements(options: MatmulOptions): MatmulKernel["elements"] {
-  const names = Object.keys(matmulBuffers(options));
-  return Object.fromEntries(names.map((name) => [
-    name,
-    { type: elementType(name, options), shape: shapeOf(name, options) },
-  ]));
-}
-
-/** A binding's declaration. */
-export function bindingText(
-  index: number,
-  name: string,
-  access: string,
-  { type, shape }: MatmulKernel["elements"][string],
-): string {
-  return `@group(0) @binding(${index}) var<storage, ${access}> ${name}: array<${type}>; // ${shape}`;
 }
 
 /** The functions that read b, which is called `name`. */

@@ -7,6 +7,7 @@
  * arXiv:2310.18547) and S-LoRA (Sheng et al. 2023, arXiv:2311.03285).
  * @module
  */
+import { defineKernel } from "./define_kernel.ts";
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
 import { FUSED_ACTIVATIONS, type FusedActivationName } from "./fused_activations.ts";
 
@@ -89,34 +90,15 @@ export function mixedLoraColumns(
   return Math.max(1, Math.floor(turns / (maxRank + 2 * passes))) * 64 * width; // 64 threads share them
 }
 
-function text({ wide, tileRows, bias, activation, residual }: MixedLoraOptions): string {
+function programText({ wide, tileRows, bias, activation, residual }: MixedLoraOptions): string {
   const fused = activation === "none" ? null : FUSED_ACTIVATIONS[activation];
   const [type, width] = wide ? ["vec4f", 4] : ["f32", 1];
   const rows = Array.from({ length: tileRows }, (_, i) => i);
   const fourth = wide ? " / 4u" : "";
-  let binding = 0;
-  const bind = (access: string, declaration: string) =>
-    `@group(0) @binding(${binding++}) var<storage, ${access}> ${declaration}`;
   const products = productText(wide, tileRows);
   const column = (offset: string, stride: string) =>
     wide ? `vec4f(${[0, 1, 2, 3].map((e) => `b[${offset} + ${e}u${stride}]`).join(", ")})` : `b[${offset}]`;
   return /* wgsl */ `
-override WORKGROUP_SIZE: u32 = 64u;
-override COLUMNS: u32 = 512u; // columns of y a workgroup computes, a multiple of 4
-struct Params { samples: u32, rowsPerSample: u32, inFeatures: u32, outFeatures: u32, maxRank: u32 }
-${bind("read", `x: array<${type}>; // [samples rowsPerSample, in]`)}
-${
-    bind(
-      "read",
-      `places: array<u32>; // [samples, ${PLACE_WORDS}]: rank, begin of A, of B, of B's bias, bits of the scaling`,
-    )
-  }
-${bind("read", `a: array<${type}>; // the adapters' A [rank, in], one after the other`)}
-${bind("read", "b: array<f32>; // their B [out, rank] and biases [out]")}
-${bias ? bind("read", `bias: array<${type}>; // [out]`) : ""}
-${residual ? bind("read", `residual: array<${type}>; // [samples rowsPerSample, out]`) : ""}
-${bind("read_write", `y: array<${type}>; // [samples rowsPerSample, out]: x W before`)}
-@group(0) @binding(${binding}) var<uniform> params: Params;
 ${fused?.functions ?? ""}
 var<workgroup> u: array<f32, ${tileRows * RANKS}>; // scaling A x of the tile's rows, ${RANKS} ranks at a time
 
@@ -176,26 +158,28 @@ export function mixedLoraKernel(options: MixedLoraOptions): MixedLoraKernel {
     .concat(residual ? "residual" : []).join(".");
   let kernel = made.get(name);
   if (!kernel) {
-    kernel = {
+    const type = wide ? "vec4f" : "f32";
+    kernel = defineKernel({
       name,
-      wgsl: text(options),
+      program: programText(options),
       buffers: {
-        x: "read",
-        places: "read",
-        a: "read",
-        b: "read",
-        ...(bias ? { bias: "read" } : {}),
-        ...(residual ? { residual: "read" } : {}),
-        y: "read_write",
+        x: `read ${type} // [samples rowsPerSample, in]`,
+        places:
+          `read u32 // [samples, ${PLACE_WORDS}]: rank, begin of A, of B, of B's bias, bits of the scaling`,
+        a: `read ${type} // the adapters' A [rank, in], one after the other`,
+        b: "read f32 // their B [out, rank] and biases [out]",
+        bias: bias && `read ${type} // [out]`,
+        residual: residual && `read ${type} // [samples rowsPerSample, out]`,
+        y: `read_write ${type} // [samples rowsPerSample, out]: x W before`,
       },
       params: { samples: "u32", rowsPerSample: "u32", inFeatures: "u32", outFeatures: "u32", maxRank: "u32" },
-      tuning: { WORKGROUP_SIZE: 64, COLUMNS: 512 },
+      tuning: { WORKGROUP_SIZE: 64, COLUMNS: 512 }, // COLUMNS of y a workgroup computes, a multiple of 4
       grid: ({ samples, rowsPerSample, outFeatures }, { COLUMNS }) => [
         groupsFor(outFeatures, COLUMNS),
         groupsFor(rowsPerSample, tileRows),
         samples,
       ],
-    };
+    });
     made.set(name, kernel);
   }
   return kernel;

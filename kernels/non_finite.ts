@@ -3,23 +3,21 @@
  * @module
  */
 
+import { defineKernel } from "./define_kernel.ts";
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
 
 /** Sets flags[index] where an element of x is not finite. */
-export const flagNonFinite: KernelSpec<"x" | "flags", "size" | "index", "WORKGROUP_SIZE" | "PER_THREAD"> = {
-  name: "flagNonFinite",
-  buffers: { x: "read", flags: "read_write" },
-  params: { size: "u32", index: "u32" },
-  tuning: { WORKGROUP_SIZE: 64, PER_THREAD: 16 },
-  grid: ({ size }, { WORKGROUP_SIZE, PER_THREAD }) => [groupsFor(size, WORKGROUP_SIZE * PER_THREAD)],
-  wgsl: /* wgsl */ `
-override WORKGROUP_SIZE: u32 = 64u;
-override PER_THREAD: u32 = 16u;
-struct Params { size: u32, index: u32 }
-@group(0) @binding(0) var<storage, read> x: array<u32>; // [size]: bits of float32
-@group(0) @binding(1) var<storage, read_write> flags: array<atomic<u32>>; // [all tensors]
-@group(0) @binding(2) var<uniform> params: Params;
-
+export const flagNonFinite: KernelSpec<"x" | "flags", "size" | "index", "WORKGROUP_SIZE" | "PER_THREAD"> =
+  defineKernel({
+    name: "flagNonFinite",
+    buffers: {
+      x: "read u32 // [size]: bits of float32",
+      flags: "read_write atomic<u32> // [all tensors]",
+    },
+    params: { size: "u32", index: "u32" },
+    tuning: { WORKGROUP_SIZE: 64, PER_THREAD: 16 },
+    grid: ({ size }, { WORKGROUP_SIZE, PER_THREAD }) => [groupsFor(size, WORKGROUP_SIZE * PER_THREAD)],
+    program: /* wgsl */ `
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   @builtin(local_invocation_id) lid: vec3u) {
@@ -32,4 +30,4 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   if (found == 1u) { atomicStore(&flags[params.index], 1u); }
 }
 `,
-};
+  });

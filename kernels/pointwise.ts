@@ -4,6 +4,7 @@
  * @module
  */
 
+import { defineKernel } from "./define_kernel.ts";
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
 import { geluNewSnippet, keepNanSnippet, tanhSnippet } from "./snippets.ts";
 
@@ -133,9 +134,6 @@ const PER_THREAD = 4;
 const grid = ({ size }: { readonly size: number }, { WORKGROUP_SIZE }: { readonly WORKGROUP_SIZE: number }) =>
   [groupsFor(size, PER_THREAD * WORKGROUP_SIZE)] as const;
 
-const PRELUDE = /* wgsl */ `
-override WORKGROUP_SIZE: u32 = 64u;
-`;
 const FIRST_ELEMENT = /* wgsl */ `((wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x) * 4u`;
 const BUILTINS = /* wgsl */ `@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   @builtin(local_invocation_id) lid: vec3u`;
@@ -147,18 +145,16 @@ export type UnaryBackwardKernel = KernelSpec<"x" | "dy" | "dx", "size" | "c", "W
 
 function unaryKernel(name: UnaryName): UnaryKernel {
   const row: UnaryRow = unaryTable[name];
-  return {
+  return defineKernel({
     name: `${name}Forward`,
-    buffers: { x: "read", y: "read_write" },
+    buffers: {
+      x: "read f32 // [size]",
+      y: "read_write f32 // [size]",
+    },
     params: { size: "u32", c: "f32" },
     tuning: { WORKGROUP_SIZE: 64 },
     grid,
-    wgsl: `${PRELUDE}${row.snippets ?? ""}
-struct Params { size: u32, c: f32 }
-@group(0) @binding(0) var<storage, read> x: array<f32>; // [size]
-@group(0) @binding(1) var<storage, read_write> y: array<f32>; // [size]
-@group(0) @binding(2) var<uniform> params: Params;
-
+    program: /* wgsl */ `${row.snippets ?? ""}
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(${BUILTINS}) {
   let first = ${FIRST_ELEMENT};
@@ -168,24 +164,22 @@ fn main(${BUILTINS}) {
   }
 }
 `,
-  };
+  });
 }
 
 function unaryBackwardKernel(name: UnaryName): UnaryBackwardKernel {
   const row: UnaryRow = unaryTable[name];
-  return {
+  return defineKernel({
     name: `${name}Backward`,
-    buffers: { x: "read", dy: "read", dx: "read_write" },
+    buffers: {
+      x: "read f32 // [size]",
+      dy: "read f32 // [size]",
+      dx: "read_write f32 // [size]",
+    },
     params: { size: "u32", c: "f32" },
     tuning: { WORKGROUP_SIZE: 64 },
     grid,
-    wgsl: `${PRELUDE}${row.snippets ?? ""}
-struct Params { size: u32, c: f32 }
-@group(0) @binding(0) var<storage, read> x: array<f32>; // [size]
-@group(0) @binding(1) var<storage, read> dy: array<f32>; // [size]
-@group(0) @binding(2) var<storage, read_write> dx: array<f32>; // [size]
-@group(0) @binding(3) var<uniform> params: Params;
-
+    program: /* wgsl */ `${row.snippets ?? ""}
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(${BUILTINS}) {
   let first = ${FIRST_ELEMENT};
@@ -195,7 +189,7 @@ fn main(${BUILTINS}) {
   }
 }
 `,
-  };
+  });
 }
 
 const names = Object.keys(unaryTable) as UnaryName[];
@@ -231,9 +225,13 @@ export type BinaryKernel = KernelSpec<
 >;
 
 function binaryKernel(name: BinaryName): BinaryKernel {
-  return {
+  return defineKernel({
     name: `${name}Broadcast`,
-    buffers: { a: "read", b: "read", y: "read_write" },
+    buffers: {
+      a: "read f32 // read at i . [a0, a1, a2, a3]",
+      b: "read f32 // read at i . [b0, b1, b2, b3]",
+      y: "read_write f32 // [size / (d1 d2 d3), d1, d2, d3]",
+    },
     params: {
       size: "u32",
       d1: "u32",
@@ -250,17 +248,7 @@ function binaryKernel(name: BinaryName): BinaryKernel {
     },
     tuning: { WORKGROUP_SIZE: 64 },
     grid,
-    wgsl: `${PRELUDE}
-struct Params {
-  size: u32, d1: u32, d2: u32, d3: u32,
-  a0: u32, a1: u32, a2: u32, a3: u32,
-  b0: u32, b1: u32, b2: u32, b3: u32,
-}
-@group(0) @binding(0) var<storage, read> a: array<f32>; // read at i . [a0, a1, a2, a3]
-@group(0) @binding(1) var<storage, read> b: array<f32>; // read at i . [b0, b1, b2, b3]
-@group(0) @binding(2) var<storage, read_write> y: array<f32>; // [size / (d1 d2 d3), d1, d2, d3]
-@group(0) @binding(3) var<uniform> params: Params;
-
+    program: /* wgsl */ `
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(${BUILTINS}) {
   let first = ${FIRST_ELEMENT};
@@ -277,7 +265,7 @@ fn main(${BUILTINS}) {
   }
 }
 `,
-  };
+  });
 }
 
 /** Kernel of each binary op. */
@@ -286,18 +274,16 @@ export const binaryKernels: Readonly<Record<BinaryName, BinaryKernel>> = Object.
 ) as Record<BinaryName, BinaryKernel>;
 
 /** a += b, elementwise. */
-export const addInPlaceKernel: KernelSpec<"a" | "b", "size", "WORKGROUP_SIZE"> = {
+export const addInPlaceKernel: KernelSpec<"a" | "b", "size", "WORKGROUP_SIZE"> = defineKernel({
   name: "addInPlace",
-  buffers: { a: "read_write", b: "read" },
+  buffers: {
+    a: "read_write f32 // [size]",
+    b: "read f32 // [size]",
+  },
   params: { size: "u32" },
   tuning: { WORKGROUP_SIZE: 64 },
   grid,
-  wgsl: `${PRELUDE}
-struct Params { size: u32 }
-@group(0) @binding(0) var<storage, read_write> a: array<f32>; // [size]
-@group(0) @binding(1) var<storage, read> b: array<f32>; // [size]
-@group(0) @binding(2) var<uniform> params: Params;
-
+  program: /* wgsl */ `
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(${BUILTINS}) {
   let first = ${FIRST_ELEMENT};
@@ -306,20 +292,18 @@ fn main(${BUILTINS}) {
   }
 }
 `,
-};
+});
 
 /** Every word of y becomes `bits`. */
-export const fillKernel: KernelSpec<"y", "size" | "bits", "WORKGROUP_SIZE"> = {
+export const fillKernel: KernelSpec<"y", "size" | "bits", "WORKGROUP_SIZE"> = defineKernel({
   name: "fill",
-  buffers: { y: "read_write" },
+  buffers: {
+    y: "read_write u32 // [size]",
+  },
   params: { size: "u32", bits: "u32" },
   tuning: { WORKGROUP_SIZE: 64 },
   grid,
-  wgsl: `${PRELUDE}
-struct Params { size: u32, bits: u32 }
-@group(0) @binding(0) var<storage, read_write> y: array<u32>; // [size]
-@group(0) @binding(1) var<uniform> params: Params;
-
+  program: /* wgsl */ `
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(${BUILTINS}) {
   let first = ${FIRST_ELEMENT};
@@ -328,7 +312,7 @@ fn main(${BUILTINS}) {
   }
 }
 `,
-};
+});
 
 /** All pointwise kernels. */
 export function pointwiseKernels(): KernelSpec[] {

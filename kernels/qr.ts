@@ -7,6 +7,7 @@
  * @module
  */
 
+import { defineKernel } from "./define_kernel.ts";
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
 import { ROW_BUILTINS, type RowFamily, rowFamily, rowText, type RowVariant } from "./rows.ts";
 
@@ -41,18 +42,16 @@ export type QrReduceKernel = KernelSpec<"panel" | "pivots", "rows" | "m" | "colu
 
 function reduceKernel(variant: RowVariant): QrReduceKernel {
   const t = rowText(variant, 1);
-  return {
+  return defineKernel({
     name: `qrReduce${t.name}`,
-    buffers: { panel: "read_write", pivots: "read_write" },
+    buffers: {
+      panel: "read_write f32 // [n, m]",
+      pivots: "read_write f32 // [n]",
+    },
     params: { rows: "u32", m: "u32", column: "u32" },
-    tuning: { WORKGROUP_SIZE: variant === "thread" ? 16 : 128 },
+    tuning: { WORKGROUP_SIZE: t.workgroupSize },
     grid: ({ rows }, { WORKGROUP_SIZE }) => t.grid(rows, WORKGROUP_SIZE),
-    wgsl: /* wgsl */ `
-${t.prelude}
-struct Params { rows: u32, m: u32, column: u32 }
-@group(0) @binding(0) var<storage, read_write> panel: array<f32>; // [n, m]
-@group(0) @binding(1) var<storage, read_write> pivots: array<f32>; // [n]
-@group(0) @binding(2) var<uniform> params: Params;
+    program: /* wgsl */ `${t.functions}
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(${ROW_BUILTINS}) {
@@ -72,7 +71,7 @@ fn main(${ROW_BUILTINS}) {
     }
 }
 `,
-  };
+  });
 }
 
 /** Reflects columns `column`.. of q [n, m] by the vector of that column; called from the last column to the first. */
@@ -80,19 +79,17 @@ export type QrFormKernel = KernelSpec<"panel" | "pivots" | "q", "rows" | "m" | "
 
 function formKernel(variant: RowVariant): QrFormKernel {
   const t = rowText(variant, 1);
-  return {
+  return defineKernel({
     name: `qrForm${t.name}`,
-    buffers: { panel: "read", pivots: "read", q: "read_write" },
+    buffers: {
+      panel: "read f32 // [n, m]",
+      pivots: "read f32 // [n]",
+      q: "read_write f32 // [n, m], at first the identity",
+    },
     params: { rows: "u32", m: "u32", column: "u32" },
-    tuning: { WORKGROUP_SIZE: variant === "thread" ? 16 : 128 },
+    tuning: { WORKGROUP_SIZE: t.workgroupSize },
     grid: ({ rows }, { WORKGROUP_SIZE }) => t.grid(rows, WORKGROUP_SIZE),
-    wgsl: /* wgsl */ `
-${t.prelude}
-struct Params { rows: u32, m: u32, column: u32 }
-@group(0) @binding(0) var<storage, read> panel: array<f32>; // [n, m]
-@group(0) @binding(1) var<storage, read> pivots: array<f32>; // [n]
-@group(0) @binding(2) var<storage, read_write> q: array<f32>; // [n, m], at first the identity
-@group(0) @binding(3) var<uniform> params: Params;
+    program: /* wgsl */ `${t.functions}
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(${ROW_BUILTINS}) {
@@ -101,7 +98,7 @@ fn main(${ROW_BUILTINS}) {
   ${reflection(variant, "q", "let pivot = pivots[params.column];")}
 }
 `,
-  };
+  });
 }
 
 /** One step of the decomposition, by variant. */
@@ -111,21 +108,19 @@ export const qrReduce: RowFamily<QrReduceKernel> = rowFamily(reduceKernel);
 export const qrForm: RowFamily<QrFormKernel> = rowFamily(formKernel);
 
 /** R [n, n] from panel and pivots, and the first n columns of the identity as rows of q [n, m]. */
-export const qrUnpack: KernelSpec<"panel" | "pivots" | "r" | "q", "n" | "m", "WORKGROUP_SIZE"> = {
-  name: "qrUnpack",
-  buffers: { panel: "read", pivots: "read", r: "read_write", q: "read_write" },
-  params: { n: "u32", m: "u32" },
-  tuning: { WORKGROUP_SIZE: 64 },
-  grid: ({ n, m }, { WORKGROUP_SIZE }) => [groupsFor(n * m, WORKGROUP_SIZE)],
-  wgsl: /* wgsl */ `
-override WORKGROUP_SIZE: u32 = 64u;
-struct Params { n: u32, m: u32 }
-@group(0) @binding(0) var<storage, read> panel: array<f32>; // [n, m]
-@group(0) @binding(1) var<storage, read> pivots: array<f32>; // [n]
-@group(0) @binding(2) var<storage, read_write> r: array<f32>; // [n, n]
-@group(0) @binding(3) var<storage, read_write> q: array<f32>; // [n, m]
-@group(0) @binding(4) var<uniform> params: Params;
-
+export const qrUnpack: KernelSpec<"panel" | "pivots" | "r" | "q", "n" | "m", "WORKGROUP_SIZE"> = defineKernel(
+  {
+    name: "qrUnpack",
+    buffers: {
+      panel: "read f32 // [n, m]",
+      pivots: "read f32 // [n]",
+      r: "read_write f32 // [n, n]",
+      q: "read_write f32 // [n, m]",
+    },
+    params: { n: "u32", m: "u32" },
+    tuning: { WORKGROUP_SIZE: 64 },
+    grid: ({ n, m }, { WORKGROUP_SIZE }) => [groupsFor(n * m, WORKGROUP_SIZE)],
+    program: /* wgsl */ `
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   @builtin(local_invocation_id) lid: vec3u) {
@@ -139,4 +134,5 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   r[row * params.n + column] = select(above, pivots[column], row == column);
 }
 `,
-};
+  },
+);

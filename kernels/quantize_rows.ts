@@ -3,22 +3,21 @@
  * Source: Int8Params and int8_vectorwise_quant of bitsandbytes 0.50.
  * @module
  */
+import { defineKernel } from "./define_kernel.ts";
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
 import { TO_HALF } from "./weights/f16.ts";
 
 /** y = x [rows, cols] in format int8, `cols` a multiple of 64; a thread writes a row. */
-export const quantizeRows: KernelSpec<"x" | "y", "rows" | "cols", "WORKGROUP_SIZE"> = {
+export const quantizeRows: KernelSpec<"x" | "y", "rows" | "cols", "WORKGROUP_SIZE"> = defineKernel({
   name: "quantizeRows",
-  buffers: { x: "read", y: "read_write" },
+  buffers: {
+    x: "read f32 // [rows, cols]",
+    y: "read_write u32 // [rows, cols / 64] blocks: the scale, 16 words of int8",
+  },
   params: { rows: "u32", cols: "u32" },
   tuning: { WORKGROUP_SIZE: 64 },
   grid: ({ rows }, { WORKGROUP_SIZE }) => [groupsFor(rows, WORKGROUP_SIZE)],
-  wgsl: /* wgsl */ `
-override WORKGROUP_SIZE: u32 = 64u;
-struct Params { rows: u32, cols: u32 }
-@group(0) @binding(0) var<storage, read> x: array<f32>; // [rows, cols]
-@group(0) @binding(1) var<storage, read_write> y: array<u32>; // [rows, cols / 64] blocks: the scale, 16 words of int8
-@group(0) @binding(2) var<uniform> params: Params;
+  program: /* wgsl */ `
 ${TO_HALF}
 }
 fn rounded(v: f32) -> f32 { return unpack2x16float(toHalf(v)).x; }
@@ -46,4 +45,4 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   }
 }
 `,
-};
+});

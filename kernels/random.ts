@@ -4,6 +4,7 @@
  * @module
  */
 
+import { defineKernel } from "./define_kernel.ts";
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
 import { philoxSnippet } from "./snippets.ts";
 
@@ -12,19 +13,16 @@ export const randomFill: KernelSpec<
   "y",
   "size" | "first" | "seedLow" | "seedHigh" | "call" | "scale",
   "WORKGROUP_SIZE" | "NORMAL"
-> = {
+> = defineKernel({
   name: "randomFill",
-  buffers: { y: "read_write" },
+  buffers: {
+    y: "read_write f32 // [size], elements first.. of the tensor",
+  },
   params: { size: "u32", first: "u32", seedLow: "u32", seedHigh: "u32", call: "u32", scale: "f32" },
   tuning: { WORKGROUP_SIZE: 64, NORMAL: 1 },
   grid: ({ size }, { WORKGROUP_SIZE }) => [groupsFor(size, 4 * WORKGROUP_SIZE)],
-  wgsl: /* wgsl */ `
-override WORKGROUP_SIZE: u32 = 64u;
-override NORMAL: u32 = 1u;
+  program: /* wgsl */ `
 ${philoxSnippet}
-struct Params { size: u32, first: u32, seedLow: u32, seedHigh: u32, call: u32, scale: f32 }
-@group(0) @binding(0) var<storage, read_write> y: array<f32>; // [size], elements first.. of the tensor
-@group(0) @binding(1) var<uniform> params: Params;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
@@ -44,4 +42,4 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   for (var i = 0u; i < min(4u, params.size - at); i++) { y[at + i] = v[i] * params.scale; }
 }
 `,
-};
+});

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { defineKernel } from "./define_kernel.ts";
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
 import { philoxSnippet } from "./snippets.ts";
 
@@ -16,20 +17,18 @@ type RandomElementwise<P extends string> = KernelSpec<
 
 /** @param result WGSL of y from `value` (its x), `u` (uniform in [0, 1)) and `params.` + `param` */
 function randomElementwise<P extends string>(name: string, param: P, result: string): RandomElementwise<P> {
-  return {
+  return defineKernel({
     name,
-    buffers: { x: "read", rng: "read", y: "read_write" },
+    buffers: {
+      x: "read f32 // [size]",
+      rng: "read u32 // [4]: seed low, seed high, step, 0",
+      y: "read_write f32 // [size]",
+    },
     params: { size: "u32", call: "u32", [param]: "f32" } as RandomElementwise<P>["params"],
     tuning: { WORKGROUP_SIZE: 64 },
     grid: ({ size }, { WORKGROUP_SIZE }) => [groupsFor(size, 4 * WORKGROUP_SIZE)],
-    wgsl: /* wgsl */ `
-override WORKGROUP_SIZE: u32 = 64u;
+    program: /* wgsl */ `
 ${philoxSnippet}
-struct Params { size: u32, call: u32, ${param}: f32 }
-@group(0) @binding(0) var<storage, read> x: array<f32>; // [size]
-@group(0) @binding(1) var<storage, read> rng: array<u32>; // [4]: seed low, seed high, step, 0
-@group(0) @binding(2) var<storage, read_write> y: array<f32>; // [size]
-@group(0) @binding(3) var<uniform> params: Params;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
@@ -45,7 +44,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   }
 }
 `,
-  };
+  });
 }
 
 /** y = x + uniform in [-bound, bound). */

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { defineKernel } from "./define_kernel.ts";
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
 
 /** What is taken of an element `v`, and how two such values combine, in any order, as WGSL expressions. */
@@ -30,21 +31,18 @@ export type ReduceKernel = KernelSpec<
 
 function reduceKernel(name: ReduceName): ReduceKernel {
   const { start, take, combine } = reduceTable[name];
-  return {
+  return defineKernel({
     name: `${name}Reduce`,
-    buffers: { x: "read", y: "read_write" },
+    buffers: {
+      x: "read f32 // [outer, n, inner]",
+      y: "read_write f32 // [outer, chunks, inner]",
+    },
     params: { outer: "u32", n: "u32", inner: "u32", chunk: "u32", scale: "f32" },
     tuning: { WORKGROUP_SIZE: 64 },
     grid: ({ outer, n, inner, chunk }, { WORKGROUP_SIZE }) => [
       groupsFor(outer * groupsFor(n, chunk) * inner, WORKGROUP_SIZE),
     ],
-    wgsl: /* wgsl */ `
-override WORKGROUP_SIZE: u32 = 64u;
-struct Params { outer: u32, n: u32, inner: u32, chunk: u32, scale: f32 }
-@group(0) @binding(0) var<storage, read> x: array<f32>; // [outer, n, inner]
-@group(0) @binding(1) var<storage, read_write> y: array<f32>; // [outer, chunks, inner]
-@group(0) @binding(2) var<uniform> params: Params;
-
+    program: /* wgsl */ `
 // Recognised by its bits: comparisons may assume that NaN does not occur.
 fn isNan(v: f32) -> bool { return (bitcast<u32>(v) & 0x7fffffffu) > 0x7f800000u; }
 fn take(v: f32) -> f32 { return ${take}; }
@@ -81,7 +79,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   y[i] = combine(combine(a, b), combine(c, d)) * params.scale;
 }
 `,
-  };
+  });
 }
 
 /** Kernel of each reduction. */
@@ -97,20 +95,18 @@ const ELEMENT_GRID = (
 ) => [groupsFor(outer * n * inner, WORKGROUP_SIZE)] as const;
 
 /** hits = 1 where x equals the maximum y of its column, else 0; x [outer, n, inner], y [outer, inner]. */
-export const maxReduceHits: KernelSpec<"x" | "y" | "hits", "outer" | "n" | "inner", "WORKGROUP_SIZE"> = {
-  name: "maxReduceHits",
-  buffers: { x: "read", y: "read", hits: "read_write" },
-  params: { outer: "u32", n: "u32", inner: "u32" },
-  tuning: { WORKGROUP_SIZE: 64 },
-  grid: ELEMENT_GRID,
-  wgsl: /* wgsl */ `
-override WORKGROUP_SIZE: u32 = 64u;
-struct Params { outer: u32, n: u32, inner: u32 }
-@group(0) @binding(0) var<storage, read> x: array<f32>; // [outer, n, inner]
-@group(0) @binding(1) var<storage, read> y: array<f32>; // [outer, inner]
-@group(0) @binding(2) var<storage, read_write> hits: array<f32>; // [outer, n, inner]
-@group(0) @binding(3) var<uniform> params: Params;
-
+export const maxReduceHits: KernelSpec<"x" | "y" | "hits", "outer" | "n" | "inner", "WORKGROUP_SIZE"> =
+  defineKernel({
+    name: "maxReduceHits",
+    buffers: {
+      x: "read f32 // [outer, n, inner]",
+      y: "read f32 // [outer, inner]",
+      hits: "read_write f32 // [outer, n, inner]",
+    },
+    params: { outer: "u32", n: "u32", inner: "u32" },
+    tuning: { WORKGROUP_SIZE: 64 },
+    grid: ELEMENT_GRID,
+    program: /* wgsl */ `
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   @builtin(local_invocation_id) lid: vec3u) {
@@ -120,23 +116,21 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   hits[i] = select(0.0, 1.0, x[i] == y[column]);
 }
 `,
-};
+  });
 
 /** hits become the gradient of x: each hit gets dy of its column, shared equally among the `ties` of the column. */
-export const maxReduceShare: KernelSpec<"hits" | "ties" | "dy", "outer" | "n" | "inner", "WORKGROUP_SIZE"> = {
-  name: "maxReduceShare",
-  buffers: { hits: "read_write", ties: "read", dy: "read" },
-  params: { outer: "u32", n: "u32", inner: "u32" },
-  tuning: { WORKGROUP_SIZE: 64 },
-  grid: ELEMENT_GRID,
-  wgsl: /* wgsl */ `
-override WORKGROUP_SIZE: u32 = 64u;
-struct Params { outer: u32, n: u32, inner: u32 }
-@group(0) @binding(0) var<storage, read_write> hits: array<f32>; // [outer, n, inner]
-@group(0) @binding(1) var<storage, read> ties: array<f32>; // [outer, inner]: sum of hits, 0 where the maximum is NaN
-@group(0) @binding(2) var<storage, read> dy: array<f32>; // [outer, inner]
-@group(0) @binding(3) var<uniform> params: Params;
-
+export const maxReduceShare: KernelSpec<"hits" | "ties" | "dy", "outer" | "n" | "inner", "WORKGROUP_SIZE"> =
+  defineKernel({
+    name: "maxReduceShare",
+    buffers: {
+      hits: "read_write f32 // [outer, n, inner]",
+      ties: "read f32 // [outer, inner]: sum of hits, 0 where the maximum is NaN",
+      dy: "read f32 // [outer, inner]",
+    },
+    params: { outer: "u32", n: "u32", inner: "u32" },
+    tuning: { WORKGROUP_SIZE: 64 },
+    grid: ELEMENT_GRID,
+    program: /* wgsl */ `
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   @builtin(local_invocation_id) lid: vec3u) {
@@ -146,4 +140,4 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   hits[i] = select(0.0, dy[column] / max(ties[column], 1.0), hits[i] > 0.0);
 }
 `,
-};
+  });

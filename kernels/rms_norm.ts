@@ -4,6 +4,7 @@
  * @module
  */
 
+import { defineKernel } from "./define_kernel.ts";
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
 import { ROW_BUILTINS, rowText, type RowVariant, type WideRowFamily, wideRowFamily } from "./rows.ts";
 
@@ -22,28 +23,19 @@ export type RMSNormBackwardInputKernel = KernelSpec<
 
 function forwardKernel(variant: RowVariant, width: 1 | 4, adds: boolean): RMSNormKernel {
   const t = rowText(variant, width);
-  const buffers = { x: "read", weight: "read", y: "read_write", rstd: "read_write" } as const;
-  const residual = { binding: "", value: "" };
-  if (adds) {
-    residual.binding = `@group(0) @binding(4) var<storage, read> residual: array<${t.cell}>; // [rows, cols]`;
-    residual.value = "residual[base + i] + ";
-  }
-  return {
+  return defineKernel({
     name: `rmsNormForward${adds ? "Add" : ""}${t.name}`,
-    buffers: (adds ? { ...buffers, residual: "read" } : buffers) as RMSNormKernel["buffers"],
+    buffers: {
+      x: `read ${t.cell} // [rows, cols]`,
+      weight: `read ${t.cell} // [cols]`,
+      y: `read_write ${t.cell} // [rows, cols]`,
+      rstd: "read_write f32 // [rows]",
+      residual: adds && `read ${t.cell} // [rows, cols]`,
+    },
     params: { rows: "u32", cols: "u32", eps: "f32", offset: "f32" },
-    tuning: { WORKGROUP_SIZE: variant === "thread" ? 16 : 128 },
+    tuning: { WORKGROUP_SIZE: t.workgroupSize },
     grid: ({ rows }, { WORKGROUP_SIZE }) => t.grid(rows, WORKGROUP_SIZE),
-    wgsl: /* wgsl */ `
-${t.prelude}
-struct Params { rows: u32, cols: u32, eps: f32, offset: f32 }
-@group(0) @binding(0) var<storage, read> x: array<${t.cell}>; // [rows, cols]
-@group(0) @binding(1) var<storage, read> weight: array<${t.cell}>; // [cols]
-@group(0) @binding(2) var<storage, read_write> y: array<${t.cell}>; // [rows, cols]
-@group(0) @binding(3) var<storage, read_write> rstd: array<f32>; // [rows]
-${residual.binding}
-@group(0) @binding(${adds ? 5 : 4}) var<uniform> params: Params;
-
+    program: /* wgsl */ `${t.functions}
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(${ROW_BUILTINS}) {
   ${t.open}
@@ -53,39 +45,30 @@ fn main(${ROW_BUILTINS}) {
   for (var i = lane; i < cells; i += step) { squares += x[base + i] * x[base + i]; }
   let inverse = 1.0 / sqrt(${t.sum(t.flat("squares"))} / f32(params.cols) + params.eps);
   for (var i = lane; i < cells; i += step) {
-    y[base + i] = ${residual.value}x[base + i] * inverse * (weight[i] + params.offset);
+    y[base + i] = ${adds ? "residual[base + i] + " : ""}x[base + i] * inverse * (weight[i] + params.offset);
   }
   if (lane == 0u) { rstd[row] = inverse; }
 }
 `,
-  };
+  });
 }
 
 function backwardInputKernel(variant: RowVariant, width: 1 | 4, adds: boolean): RMSNormBackwardInputKernel {
   const t = rowText(variant, width);
-  const buffers = { x: "read", weight: "read", rstd: "read", dy: "read", dx: "read_write" } as const;
-  const addend = { binding: "", value: "" };
-  if (adds) {
-    addend.binding = `@group(0) @binding(5) var<storage, read> addend: array<${t.cell}>; // [rows, cols]`;
-    addend.value = " + addend[base + i]";
-  }
-  return {
+  return defineKernel({
     name: `rmsNormBackwardInput${adds ? "Add" : ""}${t.name}`,
-    buffers: (adds ? { ...buffers, addend: "read" } : buffers) as RMSNormBackwardInputKernel["buffers"],
+    buffers: {
+      x: `read ${t.cell} // [rows, cols]`,
+      weight: `read ${t.cell} // [cols]`,
+      rstd: "read f32 // [rows]",
+      dy: `read ${t.cell} // [rows, cols]`,
+      dx: `read_write ${t.cell} // [rows, cols]`,
+      addend: adds && `read ${t.cell} // [rows, cols]`,
+    },
     params: { rows: "u32", cols: "u32", offset: "f32" },
-    tuning: { WORKGROUP_SIZE: variant === "thread" ? 16 : 128 },
+    tuning: { WORKGROUP_SIZE: t.workgroupSize },
     grid: ({ rows }, { WORKGROUP_SIZE }) => t.grid(rows, WORKGROUP_SIZE),
-    wgsl: /* wgsl */ `
-${t.prelude}
-struct Params { rows: u32, cols: u32, offset: f32 }
-@group(0) @binding(0) var<storage, read> x: array<${t.cell}>; // [rows, cols]
-@group(0) @binding(1) var<storage, read> weight: array<${t.cell}>; // [cols]
-@group(0) @binding(2) var<storage, read> rstd: array<f32>; // [rows]
-@group(0) @binding(3) var<storage, read> dy: array<${t.cell}>; // [rows, cols]
-@group(0) @binding(4) var<storage, read_write> dx: array<${t.cell}>; // [rows, cols]
-${addend.binding}
-@group(0) @binding(${adds ? 6 : 5}) var<uniform> params: Params;
-
+    program: /* wgsl */ `${t.functions}
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(${ROW_BUILTINS}) {
   ${t.open}
@@ -99,11 +82,11 @@ fn main(${ROW_BUILTINS}) {
   let mean = ${t.sum(t.flat("total"))} / f32(params.cols);
   for (var i = lane; i < cells; i += step) {
     let g = dy[base + i] * (weight[i] + params.offset);
-    dx[base + i] = inverse * (g - x[base + i] * inverse * mean)${addend.value};
+    dx[base + i] = inverse * (g - x[base + i] * inverse * mean)${adds ? " + addend[base + i]" : ""};
   }
 }
 `,
-  };
+  });
 }
 
 /** Forward, by variant and cell width. */
@@ -130,24 +113,21 @@ export const rmsNormBackwardWeight: KernelSpec<
   "x" | "rstd" | "dy" | "partial",
   "rows" | "cols" | "chunk",
   "WORKGROUP_SIZE"
-> = {
+> = defineKernel({
   name: "rmsNormBackwardWeight",
-  buffers: { x: "read", rstd: "read", dy: "read", partial: "read_write" },
+  buffers: {
+    x: "read f32 // [rows, cols]",
+    rstd: "read f32 // [rows]",
+    dy: "read f32 // [rows, cols]",
+    partial: "read_write f32 // [chunks, cols]",
+  },
   params: { rows: "u32", cols: "u32", chunk: "u32" },
   tuning: { WORKGROUP_SIZE: 64 },
   grid: (
     { rows, cols, chunk },
     { WORKGROUP_SIZE },
   ) => [groupsFor(cols * groupsFor(rows, chunk), WORKGROUP_SIZE)],
-  wgsl: /* wgsl */ `
-override WORKGROUP_SIZE: u32 = 64u;
-struct Params { rows: u32, cols: u32, chunk: u32 }
-@group(0) @binding(0) var<storage, read> x: array<f32>; // [rows, cols]
-@group(0) @binding(1) var<storage, read> rstd: array<f32>; // [rows]
-@group(0) @binding(2) var<storage, read> dy: array<f32>; // [rows, cols]
-@group(0) @binding(3) var<storage, read_write> partial: array<f32>; // [chunks, cols]
-@group(0) @binding(4) var<uniform> params: Params;
-
+  program: /* wgsl */ `
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(${ROW_BUILTINS}) {
   let i = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
@@ -163,4 +143,4 @@ fn main(${ROW_BUILTINS}) {
   partial[i] = total;
 }
 `,
-};
+});

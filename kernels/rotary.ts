@@ -10,6 +10,7 @@
  * @module
  */
 
+import { defineKernel } from "./define_kernel.ts";
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
 
 /** Sizes: `tokens` = B T; key-value row of token (b, t) is b `capacity` + `past` + t. */
@@ -32,32 +33,18 @@ const grid = (turns: boolean) =>
   { WORKGROUP_SIZE }: { readonly WORKGROUP_SIZE: number },
 ) => [groupsFor(tokens * ((turns ? H : 0) + 2 * Hkv) * half, WORKGROUP_SIZE)] as const;
 
-const ANGLES = ["positions", "table"];
-const SHAPES: Readonly<Record<string, string>> = {
-  q: "[tokens, H, 2, half]",
-  k: "[tokens, Hkv, 2, half]",
-  v: "[tokens, Hkv, 2, half]",
-  positions: "[positionCount], repeated over the tokens",
-  table: "[length, 2, half]: cosines, sines",
-  qTurned: "as q",
-  kv: "[B, capacity, 2, Hkv, 2, half]: keys, values",
-};
+const ANGLES = {
+  positions: "read i32 // [positionCount], repeated over the tokens",
+  table: "read f32 // [length, 2, half]: cosines, sines",
+} as const;
+
+/** What all kernels of one kind have in common. */
+const shared = (turns: boolean) => ({ params: PARAMS, tuning: { WORKGROUP_SIZE: 64 }, grid: grid(turns) });
 
 /** The program of a direction, with or without positions, queries in place or not; names of gradients begin with d. */
 function text(turns: boolean, back: boolean, inPlace = false): string {
   const d = back ? "d" : "";
   const turned = inPlace ? "q" : "qTurned";
-  const apart = [...(turns && !inPlace ? ["q"] : []), "k", "v"];
-  const joined = [...(turns ? [turned] : []), "kv"];
-  const [from, to] = back ? [joined, apart] : [apart, joined];
-  const bindings = [
-    ...from.map((name) => [d + name, "read", name, "f32"]),
-    ...(turns ? ANGLES.map((name) => [name, "read", name, name === "table" ? "f32" : "i32"]) : []),
-    ...to.map((name) => [d + name, "read_write", name, "f32"]),
-  ].map(([name, access, shape, type], i) =>
-    `@group(0) @binding(${i}) var<storage, ${access}> ${name}: array<${type}>; // ${SHAPES[shape]}`
-  );
-  bindings.push(`@group(0) @binding(${bindings.length}) var<uniform> params: Params;`);
   /** Moves a pair between `name` at `own` and `joint` at `at`, turned or as it is. */
   const move = (name: string, own: string, joint: string, at: string, turn: boolean) => {
     const [source, s, target, t] = back ? [d + joint, at, d + name, own] : [name, own, joint, at];
@@ -71,10 +58,6 @@ function text(turns: boolean, back: boolean, inPlace = false): string {
   let cosine = table[2u * position * params.half + i];
   let sine = ${back ? "-" : ""}table[(2u * position + 1u) * params.half + i];`;
   return /* wgsl */ `
-override WORKGROUP_SIZE: u32 = 64u;
-struct Params { ${Object.entries(PARAMS).map(([name, type]) => `${name}: ${type}`).join(", ")} }
-${bindings.join("\n")}
-
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   @builtin(local_invocation_id) lid: vec3u) {
@@ -114,75 +97,77 @@ export const turnHeads: KernelSpec<
   "q" | "k" | "v" | "positions" | "table" | "qTurned" | "kv",
   HeadsParam,
   "WORKGROUP_SIZE"
-> = {
+> = defineKernel({
   name: "heads.turn",
+  ...shared(true),
   buffers: {
-    q: "read",
-    k: "read",
-    v: "read",
-    positions: "read",
-    table: "read",
-    qTurned: "read_write",
-    kv: "read_write",
+    q: "read f32 // [tokens, H, 2, half]",
+    k: "read f32 // [tokens, Hkv, 2, half]",
+    v: "read f32 // [tokens, Hkv, 2, half]",
+    ...ANGLES,
+    qTurned: "read_write f32 // [tokens, H, 2, half]",
+    kv: "read_write f32 // [B, capacity, 2, Hkv, 2, half]: keys, values",
   },
-  params: PARAMS,
-  tuning: { WORKGROUP_SIZE: 64 },
-  grid: grid(true),
-  wgsl: text(true, false),
-};
+  program: text(true, false),
+});
 
 /** As `turnHeads`, with the queries turned where they lie. */
 export const turnHeadsInPlace: KernelSpec<
   "k" | "v" | "positions" | "table" | "q" | "kv",
   HeadsParam,
   "WORKGROUP_SIZE"
-> = {
+> = defineKernel({
   name: "heads.turnInPlace",
-  buffers: { k: "read", v: "read", positions: "read", table: "read", q: "read_write", kv: "read_write" },
-  params: PARAMS,
-  tuning: { WORKGROUP_SIZE: 64 },
-  grid: grid(true),
-  wgsl: text(true, false, true),
-};
+  ...shared(true),
+  buffers: {
+    k: "read f32 // [tokens, Hkv, 2, half]",
+    v: "read f32 // [tokens, Hkv, 2, half]",
+    ...ANGLES,
+    q: "read_write f32 // [tokens, H, 2, half]",
+    kv: "read_write f32 // [B, capacity, 2, Hkv, 2, half]: keys, values",
+  },
+  program: text(true, false, true),
+});
 
 /** Gradients of `turnHeads`. */
 export const turnHeadsBack: KernelSpec<
   "dqTurned" | "dkv" | "positions" | "table" | "dq" | "dk" | "dv",
   HeadsParam,
   "WORKGROUP_SIZE"
-> = {
+> = defineKernel({
   name: "heads.turnBack",
+  ...shared(true),
   buffers: {
-    dqTurned: "read",
-    dkv: "read",
-    positions: "read",
-    table: "read",
-    dq: "read_write",
-    dk: "read_write",
-    dv: "read_write",
+    dqTurned: "read f32 // [tokens, H, 2, half]",
+    dkv: "read f32 // [B, capacity, 2, Hkv, 2, half]: keys, values",
+    ...ANGLES,
+    dq: "read_write f32 // [tokens, H, 2, half]",
+    dk: "read_write f32 // [tokens, Hkv, 2, half]",
+    dv: "read_write f32 // [tokens, Hkv, 2, half]",
   },
-  params: PARAMS,
-  tuning: { WORKGROUP_SIZE: 64 },
-  grid: grid(true),
-  wgsl: text(true, true),
-};
+  program: text(true, true),
+});
 
 /** Forward without positions: keys and values side by side. */
-export const joinHeads: KernelSpec<"k" | "v" | "kv", HeadsParam, "WORKGROUP_SIZE"> = {
+export const joinHeads: KernelSpec<"k" | "v" | "kv", HeadsParam, "WORKGROUP_SIZE"> = defineKernel({
   name: "heads.join",
-  buffers: { k: "read", v: "read", kv: "read_write" },
-  params: PARAMS,
-  tuning: { WORKGROUP_SIZE: 64 },
-  grid: grid(false),
-  wgsl: text(false, false),
-};
+  ...shared(false),
+  buffers: {
+    k: "read f32 // [tokens, Hkv, 2, half]",
+    v: "read f32 // [tokens, Hkv, 2, half]",
+    kv: "read_write f32 // [B, capacity, 2, Hkv, 2, half]: keys, values",
+  },
+  program: text(false, false),
+});
 
 /** Gradients of `joinHeads`. */
-export const partHeads: KernelSpec<"dkv" | "dk" | "dv", HeadsParam, "WORKGROUP_SIZE"> = {
+export const partHeads: KernelSpec<"dkv" | "dk" | "dv", HeadsParam, "WORKGROUP_SIZE"> = defineKernel({
   name: "heads.part",
-  buffers: { dkv: "read", dk: "read_write", dv: "read_write" },
-  params: PARAMS,
-  tuning: { WORKGROUP_SIZE: 64 },
-  grid: grid(false),
-  wgsl: text(false, true),
-};
+  ...shared(false),
+  buffers: {
+    dkv: "read f32 // [B, capacity, 2, Hkv, 2, half]: keys, values",
+    dk: "read_write f32 // [tokens, Hkv, 2, half]",
+    dv: "read_write f32 // [tokens, Hkv, 2, half]",
+  },
+  program: text(false, true),
+});

@@ -18,8 +18,10 @@ interface RowText {
   readonly name: string;
   readonly cell: "vec4f" | "f32";
   readonly width: 1 | 4;
-  /** Declarations before the body. */
-  readonly prelude: string;
+  /** Threads of a workgroup. */
+  readonly workgroupSize: number;
+  /** What the body calls. */
+  readonly functions: string;
   /** Start of main: defines `row`, `lane` and `step`, and ends threads that have no row. */
   readonly open: string;
   /** WGSL that sums `v` over the row's invocations. */
@@ -38,7 +40,8 @@ export function rowText(variant: RowVariant, width: 1 | 4): RowText {
     name: `${thread ? "Thread" : "Workgroup"}${width === 4 ? "Vec4" : ""}`,
     cell: width === 4 ? "vec4f" : "f32",
     width,
-    prelude: `override WORKGROUP_SIZE: u32 = ${thread ? 16 : 128}u;\n${thread ? "" : workgroupReduceSnippet}`,
+    workgroupSize: thread ? 16 : 128,
+    functions: thread ? "" : workgroupReduceSnippet,
     open: thread
       ? `let row = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
   let lane = 0u;

@@ -9,6 +9,7 @@
  * @module
  */
 
+import { defineKernel } from "./define_kernel.ts";
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
 import { philoxSnippet, workgroupReduceSnippet } from "./snippets.ts";
 
@@ -37,14 +38,14 @@ export const sampleTokens: KernelSpec<
   | "presence"
   | "doSample",
   "WORKGROUP_SIZE"
-> = {
+> = defineKernel({
   name: "sampleTokens",
   buffers: {
-    logits: "read_write",
-    seen: "read_write",
-    ended: "read_write",
-    next: "read_write",
-    tokens: "read_write",
+    logits: "read_write f32 // [rows, cols]; penalised in place",
+    seen: "read_write u32 // [rows, cols]: 1 in the prompt, 2 chosen",
+    ended: "read_write u32 // [endCount + 1 + rows]: see isEnd and rowEnded",
+    next: "read_write i32 // [rows]",
+    tokens: "read_write i32 // [steps, rows]: this step's row is written",
   },
   params: {
     rows: "u32",
@@ -63,20 +64,9 @@ export const sampleTokens: KernelSpec<
   },
   tuning: { WORKGROUP_SIZE: 256 },
   grid: ({ rows }) => [rows],
-  wgsl: /* wgsl */ `
-override WORKGROUP_SIZE: u32 = 256u;
+  program: /* wgsl */ `
 ${workgroupReduceSnippet}
 ${philoxSnippet}
-struct Params {
-  rows: u32, cols: u32, step: u32, seedLow: u32, seedHigh: u32, topK: u32, padToken: u32,
-  temperature: f32, topP: f32, minP: f32, penalty: f32, presence: f32, doSample: u32,
-}
-@group(0) @binding(0) var<storage, read_write> logits: array<f32>; // [rows, cols]; penalised in place
-@group(0) @binding(1) var<storage, read_write> seen: array<u32>; // [rows, cols]: 1 in the prompt, 2 chosen
-@group(0) @binding(2) var<storage, read_write> ended: array<u32>; // [endCount + 1 + rows]: see isEnd and rowEnded
-@group(0) @binding(3) var<storage, read_write> next: array<i32>; // [rows]
-@group(0) @binding(4) var<storage, read_write> tokens: array<i32>; // [steps, rows]: this step's row is written
-@group(0) @binding(5) var<uniform> params: Params;
 
 // Monotonous: a < b exactly if ordered(a) < ordered(b).
 fn ordered(v: f32) -> u32 {
@@ -223,4 +213,4 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   }
 }
 `,
-};
+});

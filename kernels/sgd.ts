@@ -18,7 +18,7 @@ const HEAD = /* wgsl */ `
 const plain: SlotFamily = {
   name: "sgd",
   each: { p: "read_write", g: "read" },
-  shared: { hyper: { access: "read", type: "array<vec4f>; // [1 + 2 rows]: clip, then rows" } },
+  shared: { hyper: "read vec4f // [1 + 2 rows]: clip, then rows" },
   params: { row: "u32" },
   functions: notFiniteSnippet,
   body: (access) =>
@@ -35,8 +35,8 @@ const momentum: SlotFamily = {
   name: "sgdMomentum",
   each: { p: "read_write", g: "read" },
   shared: {
-    state: { access: "read_write", type: "array<vec4f>; // [total]: b of all slots" },
-    hyper: { access: "read", type: "array<vec4f>; // [1 + 2 rows]: clip, then rows" },
+    state: "read_write vec4f // [total]: b of all slots",
+    hyper: "read vec4f // [1 + 2 rows]: clip, then rows",
   },
   params: { row: "u32" },
   functions: notFiniteSnippet,

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { defineKernel } from "./define_kernel.ts";
 import type { KernelSpec } from "./kernel_spec.ts";
 import { keepNanSnippet } from "./snippets.ts";
 import { ROW_BUILTINS, rowText, type RowVariant, type WideRowFamily, wideRowFamily } from "./rows.ts";
@@ -17,19 +18,16 @@ function forwardKernel(variant: RowVariant, width: 1 | 4): SoftmaxKernel {
   const t = rowText(variant, width);
   const exp = width === 4 ? "expKeep4" : "expKeep";
   const top = width === 4 ? "max(max(high.x, high.y), max(high.z, high.w))" : "high";
-  return {
+  return defineKernel({
     name: `softmaxForward${t.name}`,
-    buffers: { x: "read", y: "read_write" },
+    buffers: {
+      x: `read ${t.cell} // [rows, cols]`,
+      y: `read_write ${t.cell} // [rows, cols]`,
+    },
     params: { rows: "u32", cols: "u32" },
-    tuning: { WORKGROUP_SIZE: variant === "thread" ? 16 : 128, LOG: 0 },
+    tuning: { WORKGROUP_SIZE: t.workgroupSize, LOG: 0 },
     grid: ({ rows }, { WORKGROUP_SIZE }) => t.grid(rows, WORKGROUP_SIZE),
-    wgsl: /* wgsl */ `
-${t.prelude}${keepNanSnippet}
-override LOG: u32 = 0u;
-struct Params { rows: u32, cols: u32 }
-@group(0) @binding(0) var<storage, read> x: array<${t.cell}>; // [rows, cols]
-@group(0) @binding(1) var<storage, read_write> y: array<${t.cell}>; // [rows, cols]
-@group(0) @binding(2) var<uniform> params: Params;
+    program: /* wgsl */ `${t.functions}${keepNanSnippet}
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(${ROW_BUILTINS}) {
@@ -55,26 +53,23 @@ fn main(${ROW_BUILTINS}) {
   }
 }
 `,
-  };
+  });
 }
 
 function backwardKernel(variant: RowVariant, width: 1 | 4): SoftmaxBackwardKernel {
   const t = rowText(variant, width);
   const exp = width === 4 ? "expKeep4" : "expKeep";
-  return {
+  return defineKernel({
     name: `softmaxBackward${t.name}`,
-    buffers: { y: "read", dy: "read", dx: "read_write" },
+    buffers: {
+      y: `read ${t.cell} // [rows, cols]`,
+      dy: `read ${t.cell} // [rows, cols]`,
+      dx: `read_write ${t.cell} // [rows, cols]`,
+    },
     params: { rows: "u32", cols: "u32" },
-    tuning: { WORKGROUP_SIZE: variant === "thread" ? 16 : 128, LOG: 0 },
+    tuning: { WORKGROUP_SIZE: t.workgroupSize, LOG: 0 },
     grid: ({ rows }, { WORKGROUP_SIZE }) => t.grid(rows, WORKGROUP_SIZE),
-    wgsl: /* wgsl */ `
-${t.prelude}${keepNanSnippet}
-override LOG: u32 = 0u;
-struct Params { rows: u32, cols: u32 }
-@group(0) @binding(0) var<storage, read> y: array<${t.cell}>; // [rows, cols]
-@group(0) @binding(1) var<storage, read> dy: array<${t.cell}>; // [rows, cols]
-@group(0) @binding(2) var<storage, read_write> dx: array<${t.cell}>; // [rows, cols]
-@group(0) @binding(3) var<uniform> params: Params;
+    program: /* wgsl */ `${t.functions}${keepNanSnippet}
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(${ROW_BUILTINS}) {
@@ -96,7 +91,7 @@ fn main(${ROW_BUILTINS}) {
   }
 }
 `,
-  };
+  });
 }
 
 /** Forward, by variant and cell width. */

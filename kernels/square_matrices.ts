@@ -4,6 +4,7 @@
  * @module
  */
 
+import { defineKernel } from "./define_kernel.ts";
 import { groupsFor, type KernelSpec, type ParamType } from "./kernel_spec.ts";
 
 /** y from x, both [n, k, k]; `size` counts the elements of all matrices. */
@@ -16,22 +17,17 @@ function squareKernel<Own extends string>(
   type: ParamType,
   body: string,
 ): SquareKernel<Own> {
-  return {
+  const params = { size: "u32", k: "u32", [own]: type } as SquareKernel<Own>["params"];
+  return defineKernel({
     name,
-    buffers: { x: "read", y: "read_write" },
-    params: { size: "u32", k: "u32", [own]: type } as SquareKernel<Own>["params"],
+    buffers: {
+      x: "read f32 // [size / (k k), k, k]",
+      y: "read_write f32 // [size / (k k), k, k]",
+    },
+    params,
     tuning: { WORKGROUP_SIZE: 64 },
-    grid: (
-      { size }: Readonly<Record<"size", number>>,
-      { WORKGROUP_SIZE },
-    ) => [groupsFor(size, WORKGROUP_SIZE)],
-    wgsl: /* wgsl */ `
-override WORKGROUP_SIZE: u32 = 64u;
-struct Params { size: u32, k: u32, ${own}: ${type} }
-@group(0) @binding(0) var<storage, read> x: array<f32>; // [size / (k k), k, k]
-@group(0) @binding(1) var<storage, read_write> y: array<f32>; // [size / (k k), k, k]
-@group(0) @binding(2) var<uniform> params: Params;
-
+    grid: ({ size }, { WORKGROUP_SIZE }) => [groupsFor(size, WORKGROUP_SIZE)],
+    program: /* wgsl */ `
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   @builtin(local_invocation_id) lid: vec3u) {
@@ -39,7 +35,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   if (i >= params.size) { return; }
 ${body}}
 `,
-  };
+  });
 }
 
 /** y = x, plus c where row and column are the same. */

@@ -9,23 +9,13 @@
  */
 
 import { notFiniteSnippet } from "./adamw.ts";
+import { defineKernel } from "./define_kernel.ts";
 import type { KernelSpec } from "./kernel_spec.ts";
 
 const WORKGROUP_SIZE = 64;
 
 /** A kernel that corrects the rows of an optimizer. */
 export type StepCountKernel = KernelSpec<"counts" | "hyper" | "skipped", "rows">;
-
-const HEAD = (comment: string) => /* wgsl */ `
-struct Params { rows: u32 }
-
-@group(0) @binding(0) var<storage, read> counts: array<vec4f>; // [rows]: step number (0: no gradient), ${comment}
-@group(0) @binding(1) var<storage, read_write> hyper: array<vec4f>; // [1 + 2 rows]: clip and norm, then two vectors per row
-@group(0) @binding(2) var<storage, read_write> skipped: array<u32>; // [rows]
-@group(0) @binding(3) var<uniform> params: Params;
-
-${notFiniteSnippet.trim()}
-`;
 
 const BEGIN = /* wgsl */ `
   let row = id.x;
@@ -38,19 +28,25 @@ const BEGIN = /* wgsl */ `
 `;
 
 function stepCountKernel(name: string, comment: string, functions: string, body: string): StepCountKernel {
-  return {
+  return defineKernel({
     name,
-    buffers: { counts: "read", hyper: "read_write", skipped: "read_write" },
+    buffers: {
+      counts: `read vec4f // [rows]: step number (0: no gradient), ${comment}`,
+      hyper: "read_write vec4f // [1 + 2 rows]: clip and norm, then two vectors per row",
+      skipped: "read_write u32 // [rows]",
+    },
     params: { rows: "u32" },
     tuning: {},
     grid: ({ rows }) => [Math.ceil(rows / WORKGROUP_SIZE)],
-    wgsl: `${HEAD(comment)}${functions}
+    program: /* wgsl */ `
+${notFiniteSnippet.trim()}
+${functions}
 @compute @workgroup_size(${WORKGROUP_SIZE})
 fn main(@builtin(global_invocation_id) id: vec3u) {
   ${BEGIN.trim()}
 ${body}}
 `,
-  };
+  });
 }
 
 /** Of AdamW: `counts` holds the step number, lr, ln(beta1) and ln(beta2). */

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { defineKernel } from "./define_kernel.ts";
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
 
 /** Dimensions a copy has; shorter shapes are padded with 1 at the front. */
@@ -26,9 +27,12 @@ export type StridedParams =
   | "s5";
 
 function stridedKernel(name: string, store: string): KernelSpec<"x" | "y", StridedParams, "WORKGROUP_SIZE"> {
-  return {
+  return defineKernel({
     name,
-    buffers: { x: "read", y: "read_write" },
+    buffers: {
+      x: "read u32 // gather: words at offset + sum d_k s_k; scatter: [size]",
+      y: "read_write u32 // gather: [size]; scatter: words at offset + sum d_k s_k",
+    },
     params: {
       size: "u32",
       offset: "u32",
@@ -46,16 +50,7 @@ function stridedKernel(name: string, store: string): KernelSpec<"x" | "y", Strid
     },
     tuning: { WORKGROUP_SIZE: 64 },
     grid: ({ size }, { WORKGROUP_SIZE }) => [groupsFor(size, WORKGROUP_SIZE)],
-    wgsl: /* wgsl */ `
-override WORKGROUP_SIZE: u32 = 64u;
-struct Params {
-  size: u32, offset: u32, d1: u32, d2: u32, d3: u32, d4: u32, d5: u32,
-  s0: u32, s1: u32, s2: u32, s3: u32, s4: u32, s5: u32,
-}
-@group(0) @binding(0) var<storage, read> x: array<u32>; // gather: words at offset + sum d_k s_k; scatter: [size]
-@group(0) @binding(1) var<storage, read_write> y: array<u32>; // gather: [size]; scatter: words at offset + sum d_k s_k
-@group(0) @binding(2) var<uniform> params: Params;
-
+    program: /* wgsl */ `
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   @builtin(local_invocation_id) lid: vec3u) {
@@ -74,7 +69,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   ${store}
 }
 `,
-  };
+  });
 }
 
 /** y[i] = x[offset + index(i) . strides]; y is dense [d0..d5]. */

@@ -9,6 +9,7 @@
  * @module
  */
 
+import { defineKernel } from "./define_kernel.ts";
 import type { KernelSpec } from "./kernel_spec.ts";
 import {
   ROW_BUILTINS,
@@ -32,19 +33,17 @@ export type SvdRotateKernel = KernelSpec<
 
 function rotateKernel(variant: RowVariant, width: 1 | 4): SvdRotateKernel {
   const t = rowText(variant, width);
-  return {
+  return defineKernel({
     name: `svdRotate${t.name}`,
-    buffers: { before: "read", work: "read_write", after: "read_write" },
-    params: { rows: "u32", n: "u32", m: "u32", round: "u32", tolerance: "f32" },
-    tuning: { WORKGROUP_SIZE: variant === "thread" ? 16 : 128 },
+    buffers: {
+      before: "read f32 // [1]",
+      work: `read_write ${t.cell} // [n, m + n]`,
+      after: "read_write atomic<u32> // [1], the bits of a float",
+    },
+    params: { rows: "u32", n: "u32", m: "u32", round: "u32", tolerance: "f32" }, // rows: pairs of a round
+    tuning: { WORKGROUP_SIZE: t.workgroupSize },
     grid: ({ rows }, { WORKGROUP_SIZE }) => t.grid(rows, WORKGROUP_SIZE),
-    wgsl: /* wgsl */ `
-${t.prelude}
-struct Params { rows: u32, n: u32, m: u32, round: u32, tolerance: f32 }
-@group(0) @binding(0) var<storage, read> before: array<f32>; // [1]
-@group(0) @binding(1) var<storage, read_write> work: array<${t.cell}>; // [n, m + n]
-@group(0) @binding(2) var<storage, read_write> after: array<atomic<u32>>; // [1], the bits of a float
-@group(0) @binding(3) var<uniform> params: Params; // rows: pairs of a round
+    program: /* wgsl */ `${t.functions}
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(${ROW_BUILTINS}) {
@@ -86,7 +85,7 @@ fn main(${ROW_BUILTINS}) {
   }
 }
 `,
-  };
+  });
 }
 
 /** The lengths of the first m numbers of each row: work [n, m + n] -> s [n]. */
@@ -94,18 +93,16 @@ export type SvdLengthsKernel = KernelSpec<"work" | "s", "rows" | "m", "WORKGROUP
 
 function lengthsKernel(variant: RowVariant): SvdLengthsKernel {
   const t = rowText(variant, 1);
-  return {
+  return defineKernel({
     name: `svdLengths${t.name}`,
-    buffers: { work: "read", s: "read_write" },
+    buffers: {
+      work: "read f32 // [rows, m + rows]",
+      s: "read_write f32 // [rows]",
+    },
     params: { rows: "u32", m: "u32" },
-    tuning: { WORKGROUP_SIZE: variant === "thread" ? 16 : 128 },
+    tuning: { WORKGROUP_SIZE: t.workgroupSize },
     grid: ({ rows }, { WORKGROUP_SIZE }) => t.grid(rows, WORKGROUP_SIZE),
-    wgsl: /* wgsl */ `
-${t.prelude}
-struct Params { rows: u32, m: u32 }
-@group(0) @binding(0) var<storage, read> work: array<f32>; // [rows, m + rows]
-@group(0) @binding(1) var<storage, read_write> s: array<f32>; // [rows]
-@group(0) @binding(2) var<uniform> params: Params;
+    program: /* wgsl */ `${t.functions}
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(${ROW_BUILTINS}) {
@@ -120,7 +117,7 @@ fn main(${ROW_BUILTINS}) {
   if (lane == 0u) { s[row] = sqrt(squares); }
 }
 `,
-  };
+  });
 }
 
 /**
@@ -128,22 +125,20 @@ fn main(${ROW_BUILTINS}) {
  * sorted [n]. One thread per element; equal lengths keep their order. Lengths are compared by their bits, which order
  * floats of one sign and put NaN first.
  */
-export const svdSort: KernelSpec<"work" | "s" | "u" | "sorted" | "v", "n" | "m", "WORKGROUP_SIZE"> = {
-  name: "svdSort",
-  buffers: { work: "read", s: "read", u: "read_write", sorted: "read_write", v: "read_write" },
-  params: { n: "u32", m: "u32" },
-  tuning: { WORKGROUP_SIZE: 64 },
-  grid: ({ n }) => [n],
-  wgsl: /* wgsl */ `
-override WORKGROUP_SIZE: u32 = 64u;
-struct Params { n: u32, m: u32 }
-@group(0) @binding(0) var<storage, read> work: array<f32>; // [n, m + n]
-@group(0) @binding(1) var<storage, read> s: array<u32>; // [n], the bits of floats
-@group(0) @binding(2) var<storage, read_write> u: array<f32>; // [n, m]
-@group(0) @binding(3) var<storage, read_write> sorted: array<f32>; // [n]
-@group(0) @binding(4) var<storage, read_write> v: array<f32>; // [n, n]
-@group(0) @binding(5) var<uniform> params: Params;
-
+export const svdSort: KernelSpec<"work" | "s" | "u" | "sorted" | "v", "n" | "m", "WORKGROUP_SIZE"> =
+  defineKernel({
+    name: "svdSort",
+    buffers: {
+      work: "read f32 // [n, m + n]",
+      s: "read u32 // [n], the bits of floats",
+      u: "read_write f32 // [n, m]",
+      sorted: "read_write f32 // [n]",
+      v: "read_write f32 // [n, n]",
+    },
+    params: { n: "u32", m: "u32" },
+    tuning: { WORKGROUP_SIZE: 64 },
+    grid: ({ n }) => [n],
+    program: /* wgsl */ `
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   @builtin(local_invocation_id) lid: vec3u) {
@@ -165,7 +160,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   }
 }
 `,
-};
+  });
 
 /** Rotations, by variant and width of a cell. */
 export const svdRotate: WideRowFamily<SvdRotateKernel> = wideRowFamily(rotateKernel);

@@ -9,24 +9,19 @@
  * @module
  */
 
+import { type BufferDeclaration, defineKernel } from "./define_kernel.ts";
 import { type BufferAccess, groupsFor, type KernelSpec, type ParamType } from "./kernel_spec.ts";
 
 /** Slots a kernel may have: 3 numbers each in the uniform struct, which stays below 256 bytes. */
 export const MAX_SLOTS = 16;
 
-/** A buffer of the whole launch. */
-export interface SharedBuffer {
-  readonly access: BufferAccess;
-  /** WGSL type with its shape as a comment, such as `array<f32>; // [size]`. */
-  readonly type: string;
-}
-
 /** What one family of slot kernels consists of. */
 export interface SlotFamily {
   readonly name: string;
-  /** Buffers every slot has, by prefix, and their shape comment. */
+  /** Buffers that every slot has, by prefix: vec4s of the slot's tensor. */
   readonly each: Readonly<Record<string, BufferAccess>>;
-  readonly shared: Readonly<Record<string, SharedBuffer>>;
+  /** Buffers of the whole launch. */
+  readonly shared: Readonly<Record<string, BufferDeclaration>>;
   /** Parameters besides the slot table. */
   readonly params: Readonly<Record<string, ParamType>>;
   /** WGSL functions. */
@@ -51,20 +46,13 @@ export function vectorsOf(size: number): number {
 function slotKernel(family: SlotFamily, slots: number): SlotKernel {
   const indices = Array.from({ length: slots }, (_, i) => i);
   const prefixes = Object.keys(family.each);
-  const buffers: Record<string, BufferAccess> = {};
-  const bindings: string[] = [];
-  const bind = (name: string, access: BufferAccess, type: string) => {
-    bindings.push(
-      `@group(0) @binding(${Object.keys(buffers).length}) var<storage, ${access}> ${name}: ${type}`,
-    );
-    buffers[name] = access;
-  };
+  const buffers: Record<string, BufferDeclaration> = {};
   for (const i of indices) {
     for (const prefix of prefixes) {
-      bind(`${prefix}${i}`, family.each[prefix], `array<vec4f>; // [ceil(size${i} / 4)]`);
+      buffers[`${prefix}${i}`] = `${family.each[prefix]} vec4f // [ceil(size${i} / 4)]`;
     }
   }
-  for (const [name, { access, type }] of Object.entries(family.shared)) bind(name, access, type);
+  Object.assign(buffers, family.shared);
   const params: Record<string, ParamType> = {};
   for (const name of ["end", "base", "size"]) for (const i of indices) params[`${name}${i}`] = "u32";
   Object.assign(params, family.params);
@@ -79,20 +67,13 @@ ${indices.slice(1).map((i) => `    case ${i}u: { ${statement(i)} }`).join("\n")}
   }`
   ).join("\n");
   const declare = slots === 1 ? "let" : "var";
-  return {
+  return defineKernel({
     name: `${family.name}${slots}`,
     buffers,
     params,
     tuning: { WORKGROUP_SIZE: 64 },
     grid: (values) => [values[`end${slots - 1}`]],
-    wgsl: /* wgsl */ `
-override WORKGROUP_SIZE: u32 = 64u;
-struct Params {
-  ${Object.entries(params).map(([name, type]) => `${name}: ${type}`).join(", ")}
-}
-${bindings.join("\n")}
-@group(0) @binding(${bindings.length}) var<uniform> params: Params;
-
+    program: /* wgsl */ `
 ${family.functions.trim()}
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -108,7 +89,7 @@ ${findSlot}
   ${family.body(access).trim()}
 }
 `,
-  };
+  });
 }
 
 /** Workgroups, state offsets and sizes of a launch, as the parameters of its kernel. */

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { defineKernel } from "./define_kernel.ts";
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
 import { keepNanSnippet } from "./snippets.ts";
 
@@ -18,22 +19,20 @@ export const tokenStats: KernelSpec<
   "logits" | "targets" | "segments" | "weighted" | "stats",
   "rows" | "stride" | "segmentCount",
   "WORKGROUP_SIZE"
-> = {
+> = defineKernel({
   name: "tokenStats",
-  buffers: { logits: "read", targets: "read", segments: "read", weighted: "read", stats: "read_write" },
+  buffers: {
+    logits: "read f32 // [rows, ...], rows of stride",
+    targets: "read i32 // [rows]; negative: none",
+    segments: "read vec2f // [rows, segmentCount]: maximum, sum",
+    weighted: "read f32 // [rows, segmentCount]",
+    stats: `read_write f32 // [${TOKEN_STATS}, rows]`,
+  },
   params: { rows: "u32", stride: "u32", segmentCount: "u32" },
   tuning: { WORKGROUP_SIZE: 16 },
   grid: ({ rows }, { WORKGROUP_SIZE }) => [groupsFor(rows, WORKGROUP_SIZE)],
-  wgsl: /* wgsl */ `
-override WORKGROUP_SIZE: u32 = 16u;
+  program: /* wgsl */ `
 ${keepNanSnippet}
-struct Params { rows: u32, stride: u32, segmentCount: u32 }
-@group(0) @binding(0) var<storage, read> logits: array<f32>; // [rows, ...], rows of stride
-@group(0) @binding(1) var<storage, read> targets: array<i32>; // [rows]; negative: none
-@group(0) @binding(2) var<storage, read> segments: array<vec2f>; // [rows, segmentCount]: maximum, sum
-@group(0) @binding(3) var<storage, read> weighted: array<f32>; // [rows, segmentCount]
-@group(0) @binding(4) var<storage, read_write> stats: array<f32>; // [${TOKEN_STATS}, rows]
-@group(0) @binding(5) var<uniform> params: Params;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
@@ -64,21 +63,19 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   stats[2u * params.rows + row] = own.z;
 }
 `,
-};
+});
 
 /** Adds the numbers of all rows to those of rows before. */
-export const addTokenStats: KernelSpec<"stats" | "sums", "rows"> = {
+export const addTokenStats: KernelSpec<"stats" | "sums", "rows"> = defineKernel({
   name: "addTokenStats",
-  buffers: { stats: "read", sums: "read_write" },
+  buffers: {
+    stats: `read f32 // [${TOKEN_STATS}, rows]`,
+    sums: `read_write f32 // [${TOKEN_STATS}]`,
+  },
   params: { rows: "u32" },
   tuning: {},
   grid: () => [TOKEN_STATS],
-  wgsl: /* wgsl */ `
-struct Params { rows: u32 }
-@group(0) @binding(0) var<storage, read> stats: array<f32>; // [${TOKEN_STATS}, rows]
-@group(0) @binding(1) var<storage, read_write> sums: array<f32>; // [${TOKEN_STATS}]
-@group(0) @binding(2) var<uniform> params: Params;
-
+  program: /* wgsl */ `
 var<workgroup> parts: array<f32, ${WORKGROUP}>;
 
 @compute @workgroup_size(${WORKGROUP})
@@ -95,4 +92,4 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(local_invocation_id) lid: ve
   if (lid.x == 0u) { sums[wid.x] += parts[0]; }
 }
 `,
-};
+});

@@ -1,6 +1,7 @@
 /**
- * Makes the WGSL inside a kernel's module shorter, for bundles: comments, indentation and spaces that separate nothing go;
- * line breaks stay, so that a compiler's messages still name lines that can be read. Tokens stay what they are.
+ * Makes the WGSL inside a kernel's module shorter, for bundles: comments, the shapes of buffers among them, indentation and spaces that
+ * separate nothing go; line breaks stay, so that a compiler's messages still name lines that can be read. Tokens stay
+ * what they are.
  * @module
  */
 
@@ -77,7 +78,8 @@ export function minifyWgsl(code: string): MinifiedModule {
       const { quasis } = node as unknown as { quasis: Piece[] };
       minifyPieces(quasis.map(({ value }) => value.raw)).forEach((text, i) => replace(quasis[i], text));
     }
-    if (typeof value === "string" && value.startsWith("  ")) { // a line of a program that is put together
+    // a line of a program that is put together, and a buffer with its shape
+    if (typeof value === "string" && /^  |^read(_write)? /.test(value)) {
       replace(node as Node, JSON.stringify(minifyPiece(value).trimStart()));
     }
     Object.values(node).forEach(visit);

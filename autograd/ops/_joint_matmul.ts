@@ -58,7 +58,7 @@ function join(joint: Joint, plan: MatmulPlan, most: number): boolean {
     for (const [binding, before] of joint.bound) {
       if (before.view.buffer !== view.buffer) continue;
       const { offset, size } = before.view;
-      const isSame = offset === view.offset && size === view.size && before.type === elements[name].type;
+      const isSame = offset === view.offset && size === view.size && before.type === elements[name];
       if (isSame && !right.includes(name)) {
         shares[name] = binding;
         if (isWritten) writes.add(binding);
@@ -70,7 +70,7 @@ function join(joint: Joint, plan: MatmulPlan, most: number): boolean {
   const added = Object.keys(buffers).filter((name) => shares[name] === undefined);
   if (joint.bound.size + added.length > most) return false;
   for (const name of added) {
-    const bound = { view: buffers[name], type: elements[name].type, writes: access[name] === "read_write" };
+    const bound = { view: buffers[name], type: elements[name], writes: access[name] === "read_write" };
     joint.bound.set(names[name], bound);
   }
   for (const binding of writes) joint.bound.get(binding)!.writes = true;
