@@ -4,6 +4,7 @@
  */
 import { defineKernel } from "./define_kernel.ts";
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
+import { MAIN, THREAD } from "./snippets.ts";
 
 /** cache[b, past + t, :] = qkv[b, t, C:3C]. */
 export const attentionAppend: KernelSpec<
@@ -20,11 +21,9 @@ export const attentionAppend: KernelSpec<
   tuning: { WORKGROUP_SIZE: 64 },
   grid: ({ B, T, C }, { WORKGROUP_SIZE }) => [groupsFor(B * T * 2 * C, WORKGROUP_SIZE)],
   program: /* wgsl */ `
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
-  @builtin(local_invocation_id) lid: vec3u) {
+${MAIN}
   let width = 2u * params.C;
-  let i = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+  let i = ${THREAD};
   if (i >= params.B * params.T * width) { return; }
   let token = i / width; // b T + t
   let b = token / params.T;

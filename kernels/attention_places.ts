@@ -3,6 +3,7 @@
  * @module
  */
 import type { AttentionKernelOptions, AttentionParam } from "./attention_options.ts";
+import { MAIN, THREAD } from "./snippets.ts";
 
 /** An element count as an index into the buffers. */
 function units(options: AttentionKernelOptions, elements: string): string {
@@ -94,10 +95,8 @@ export function attentionGrid(
 /** The same for the tile variant: threads run over heads first, D is a parameter. */
 function tilePlace(options: AttentionKernelOptions, length: "Tq" | "Tk"): string {
   const heads = headsOf(options, length);
-  return `@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
-  @builtin(local_invocation_id) lid: vec3u) {
-  let index = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+  return `${MAIN}
+  let index = ${THREAD};
   let heads = params.B * ${heads};
   let first = index / heads * ${options.rows}u;
   if (first >= params.${length}) { return; }

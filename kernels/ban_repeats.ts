@@ -7,6 +7,7 @@
 
 import { defineKernel } from "./define_kernel.ts";
 import type { KernelSpec } from "./kernel_spec.ts";
+import { MAIN } from "./snippets.ts";
 
 /** Changes logits [rows, cols] in place by `history`, to whose rows it first appends the tokens chosen last. */
 export const banRepeats: KernelSpec<
@@ -24,9 +25,7 @@ export const banRepeats: KernelSpec<
   tuning: { WORKGROUP_SIZE: 64 },
   grid: ({ rows }) => [rows],
   program: /* wgsl */ `
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
-  @builtin(local_invocation_id) lid: vec3u) {
+${MAIN}
   let row = wid.x + wid.y * nwg.x;
   if (row >= params.rows) { return; } // uniform: all threads of a workgroup leave
   let base = row * params.capacity;

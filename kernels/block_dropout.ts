@@ -8,7 +8,7 @@
 
 import { defineKernel } from "./define_kernel.ts";
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
-import { philoxSnippet } from "./snippets.ts";
+import { MAIN, philoxSnippet, THREAD } from "./snippets.ts";
 
 /** keep = 0 for blocks that rest, 1 for the others. */
 export const blockDropoutKernel: KernelSpec<
@@ -31,10 +31,8 @@ fn draw(i: u32) -> u32 {
   return philox4x32(vec4u(i, params.call, rng[2], 0u), vec2u(rng[0], rng[1])).x;
 }
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
-  @builtin(local_invocation_id) lid: vec3u) {
-  let i = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+${MAIN}
+  let i = ${THREAD};
   if (i >= params.levels * params.blocks) { return; }
   let block = i % params.blocks;
   let own = draw(block);

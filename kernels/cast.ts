@@ -5,6 +5,7 @@
 
 import { type BufferDeclaration, defineKernel } from "./define_kernel.ts";
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
+import { MAIN, THREAD } from "./snippets.ts";
 import { bufferNames, f32Format, formatNamed, loadFunction, WEIGHT_FORMATS } from "./weights/mod.ts";
 import type { WeightFormat, WeightFormatName } from "./weights/mod.ts";
 
@@ -41,10 +42,8 @@ function castKernel(
     grid: ({ size }, { WORKGROUP_SIZE }) => [groupsFor(Math.ceil(size / step), WORKGROUP_SIZE)],
     program: /* wgsl */ `
 ${functions}
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
-  @builtin(local_invocation_id) lid: vec3u) {
-  let block = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+${MAIN}
+  let block = ${THREAD};
   let i = block * ${step}u;
   if (i >= params.size) { return; }
   ${body}

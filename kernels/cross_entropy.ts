@@ -7,14 +7,12 @@
  */
 
 import { defineKernel } from "./define_kernel.ts";
+import { elementKernel } from "./elements.ts";
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
-import { keepNanSnippet, tanhSnippet } from "./snippets.ts";
+import { keepNanSnippet, MAIN, tanhSnippet, THREAD } from "./snippets.ts";
 
 /** Columns one thread of `crossEntropySegments` reads. */
 export const SEGMENT = 512;
-
-const ROW_ARGUMENTS = `@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
-  @builtin(local_invocation_id) lid: vec3u`;
 
 /** Labels [batch, length] -> targets [batch * length]: the next label of the same row, -100 at its end. */
 export const shiftLabels: KernelSpec<
@@ -32,9 +30,8 @@ export const shiftLabels: KernelSpec<
   tuning: { WORKGROUP_SIZE: 64 },
   grid: ({ size }, { WORKGROUP_SIZE }) => [groupsFor(size, WORKGROUP_SIZE)],
   program: /* wgsl */ `
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(${ROW_ARGUMENTS}) {
-  let i = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+${MAIN}
+  let i = ${THREAD};
   if (i >= params.size) { return; }
   var target_id = -100;
   if (i % params.length + params.shift < params.length) {
@@ -72,9 +69,8 @@ type SegmentsKernel<Buffers extends string> = KernelSpec<
 
 const segmentsText = (weighs: boolean) => /* wgsl */ `
 ${keepNanSnippet}
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(${ROW_ARGUMENTS}) {
-  let i = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+${MAIN}
+  let i = ${THREAD};
   if (i >= params.rows * params.segmentCount) { return; }
   let row = i / params.segmentCount;
   let first = (i % params.segmentCount) * ${SEGMENT}u;
@@ -150,9 +146,8 @@ export const crossEntropyRows: KernelSpec<
   program: /* wgsl */ `
 ${keepNanSnippet}
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(${ROW_ARGUMENTS}) {
-  let row = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+${MAIN}
+  let row = ${THREAD};
   if (row >= params.rows) { return; }
   let base = row * params.segmentCount;
   var high = segments[base].x;
@@ -174,25 +169,14 @@ fn main(${ROW_ARGUMENTS}) {
 });
 
 /** logits become c tanh(logits / c), in place. */
-export const capLogits: KernelSpec<"logits", "size" | "cap", "WORKGROUP_SIZE"> = defineKernel({
+export const capLogits: KernelSpec<"logits", "size" | "cap", "WORKGROUP_SIZE"> = elementKernel({
   name: "capLogits",
   buffers: {
     logits: "read_write f32 // [size]",
   },
   params: { size: "u32", cap: "f32" },
-  tuning: { WORKGROUP_SIZE: 64 },
-  grid: ({ size }, { WORKGROUP_SIZE }) => [groupsFor(size, 4 * WORKGROUP_SIZE)],
-  program: /* wgsl */ `
-${tanhSnippet}
-
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(${ROW_ARGUMENTS}) {
-  let first = ((wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x) * 4u;
-  for (var i = first; i < min(first + 4u, params.size); i++) {
-    logits[i] = params.cap * tanhOwn(logits[i] / params.cap);
-  }
-}
-`,
+  functions: tanhSnippet,
+  each: "logits[i] = params.cap * tanhOwn(logits[i] / params.cap);",
 });
 
 /** logits become their gradient; of capped logits that of what was capped: d (1 - (logit / cap)^2). */
@@ -214,8 +198,7 @@ export const crossEntropyGradient: KernelSpec<
   program: /* wgsl */ `
 ${keepNanSnippet}
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(${ROW_ARGUMENTS}) {
+${MAIN}
   let groups = (params.cols + 4u * WORKGROUP_SIZE - 1u) / (4u * WORKGROUP_SIZE); // workgroups per row
   let group = wid.x + wid.y * nwg.x;
   let row = group / groups;

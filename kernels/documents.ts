@@ -5,6 +5,7 @@
  */
 import { defineKernel } from "./define_kernel.ts";
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
+import { MAIN, THREAD } from "./snippets.ts";
 
 /**
  * starts[b, i] = the first position of the document of position i, its highest bit set where mask[b, i] is 0. A document
@@ -26,10 +27,8 @@ export const documentStarts: KernelSpec<
   tuning: { WORKGROUP_SIZE: 64 },
   grid: ({ tokens }, { WORKGROUP_SIZE }) => [groupsFor(tokens, WORKGROUP_SIZE)],
   program: /* wgsl */ `
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
-  @builtin(local_invocation_id) lid: vec3u) {
-  let token = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+${MAIN}
+  let token = ${THREAD};
   if (token >= params.tokens) { return; }
   let row = (token / params.T * params.T) % params.idCount;
   var i = token % params.T;
@@ -52,10 +51,8 @@ export const documentPositions: KernelSpec<"starts" | "positions", "tokens" | "T
     tuning: { WORKGROUP_SIZE: 64 },
     grid: ({ tokens }, { WORKGROUP_SIZE }) => [groupsFor(tokens, WORKGROUP_SIZE)],
     program: /* wgsl */ `
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
-  @builtin(local_invocation_id) lid: vec3u) {
-  let token = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+${MAIN}
+  let token = ${THREAD};
   if (token >= params.tokens) { return; }
   positions[token] = i32(token % params.T - (starts[token] & 0x7fffffffu));
 }

@@ -6,6 +6,7 @@
 
 import { type BufferDeclaration, defineKernel } from "./define_kernel.ts";
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
+import { MAIN, THREAD } from "./snippets.ts";
 import {
   bufferNames,
   formatNamed,
@@ -50,10 +51,8 @@ function forwardKernel(format: WeightFormat): EmbeddingKernel {
     program: /* wgsl */ `
 ${loadFunction(format, format.reading, "table", 1)}
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
-  @builtin(local_invocation_id) lid: vec3u) {
-  let i = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+${MAIN}
+  let i = ${THREAD};
   if (i >= params.count * params.cols) { return; }
   let row = ids[i / params.cols] - params.firstRow; // below firstRow it wraps to a huge number
   if (row >= params.tableRows) { return; }
@@ -92,10 +91,8 @@ export const embeddingLinks: KernelSpec<"ids" | "next", "count", "WORKGROUP_SIZE
   tuning: { WORKGROUP_SIZE: 64 },
   grid: ({ count }, { WORKGROUP_SIZE }) => [groupsFor(count, WORKGROUP_SIZE)],
   program: /* wgsl */ `
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
-  @builtin(local_invocation_id) lid: vec3u) {
-  let i = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+${MAIN}
+  let i = ${THREAD};
   if (i >= params.count) { return; }
   var follower = 0u;
   for (var j = 0u; j < i; j++) {
@@ -135,10 +132,8 @@ export const embeddingBackward: KernelSpec<
   tuning: { WORKGROUP_SIZE: 64 },
   grid: ({ count, cols }, { WORKGROUP_SIZE }) => [groupsFor(count * cols, WORKGROUP_SIZE)],
   program: /* wgsl */ `
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
-  @builtin(local_invocation_id) lid: vec3u) {
-  let i = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+${MAIN}
+  let i = ${THREAD};
   if (i >= params.count * params.cols) { return; }
   let first = i / params.cols;
   let row = ids[first] - params.firstRow;

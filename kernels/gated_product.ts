@@ -1,12 +1,11 @@
 /**
  * y = f(gate) up, the middle of a gated MLP (Shazeer 2020, arXiv:2002.05202), forward and backward in one kernel each:
  *   dup = dy f(gate),   dgate = dy up f'(gate)
- * Every thread takes four elements.
  * @module
  */
 
-import { defineKernel } from "./define_kernel.ts";
-import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
+import { elementKernel } from "./elements.ts";
+import type { KernelSpec } from "./kernel_spec.ts";
 import { type UnaryName, type UnaryRow, unaryTable } from "./pointwise.ts";
 
 /** Pointwise ops that gate. */
@@ -23,19 +22,9 @@ export type GatedProductBackwardKernel = KernelSpec<
   "WORKGROUP_SIZE"
 >;
 
-const PER_THREAD = 4;
-const grid = ({ size }: { readonly size: number }, { WORKGROUP_SIZE }: { readonly WORKGROUP_SIZE: number }) =>
-  [groupsFor(size, PER_THREAD * WORKGROUP_SIZE)] as const;
-const MAIN = /* wgsl */ `@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
-  @builtin(local_invocation_id) lid: vec3u) {
-  let first = ((wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x) * 4u;
-  for (var i = first; i < min(first + 4u, params.size); i++) {
-    let v = gate[i];`;
-
 function forwardKernel(name: GateName): GatedProductKernel {
-  const { value, snippets = "" }: UnaryRow = unaryTable[name];
-  return defineKernel({
+  const { value, snippets }: UnaryRow = unaryTable[name];
+  return elementKernel({
     name: `gatedProduct.${name}`,
     buffers: {
       gate: "read f32 // [size]",
@@ -43,22 +32,15 @@ function forwardKernel(name: GateName): GatedProductKernel {
       y: "read_write f32 // [size]",
     },
     params: { size: "u32" },
-    tuning: { WORKGROUP_SIZE: 64 },
-    grid,
-    program: /* wgsl */ `
-${snippets}
-
-${MAIN}
-    y[i] = (${value}) * up[i];
-  }
-}
-`,
+    functions: snippets,
+    each: /* wgsl */ `let v = gate[i];
+    y[i] = (${value}) * up[i];`,
   });
 }
 
 function backwardKernel(name: GateName): GatedProductBackwardKernel {
-  const { value, derivative, snippets = "" }: UnaryRow = unaryTable[name];
-  return defineKernel({
+  const { value, derivative, snippets }: UnaryRow = unaryTable[name];
+  return elementKernel({
     name: `gatedProduct.${name}.backward`,
     buffers: {
       gate: "read f32 // [size]",
@@ -68,17 +50,10 @@ function backwardKernel(name: GateName): GatedProductBackwardKernel {
       dup: "read_write f32 // [size]",
     },
     params: { size: "u32" },
-    tuning: { WORKGROUP_SIZE: 64 },
-    grid,
-    program: /* wgsl */ `
-${snippets}
-
-${MAIN}
+    functions: snippets,
+    each: /* wgsl */ `let v = gate[i];
     dgate[i] = dy[i] * up[i] * (${derivative});
-    dup[i] = dy[i] * (${value});
-  }
-}
-`,
+    dup[i] = dy[i] * (${value});`,
   });
 }
 

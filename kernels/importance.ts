@@ -7,6 +7,7 @@
 
 import { defineKernel } from "./define_kernel.ts";
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
+import { MAIN, THREAD } from "./snippets.ts";
 
 /** Updates s and u in place. */
 export const importanceKernel: KernelSpec<
@@ -25,10 +26,8 @@ export const importanceKernel: KernelSpec<
   tuning: { WORKGROUP_SIZE: 64 },
   grid: ({ size }, { WORKGROUP_SIZE }) => [groupsFor(size, WORKGROUP_SIZE)],
   program: /* wgsl */ `
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
-  @builtin(local_invocation_id) lid: vec3u) {
-  let i = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+${MAIN}
+  let i = ${THREAD};
   if (i >= params.size) { return; }
   let ipt = abs(p[i] * g[i]);
   let mean = params.beta1 * s[i] + (1.0 - params.beta1) * ipt;

@@ -8,7 +8,8 @@
 
 import { defineKernel } from "./define_kernel.ts";
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
-import { ROW_BUILTINS, rowText, type RowVariant, type WideRowFamily, wideRowFamily } from "./rows.ts";
+import { rowKernel, rowText, type RowVariant, type WideRowFamily, wideRowFamily } from "./rows.ts";
+import { MAIN, THREAD } from "./snippets.ts";
 
 /** y [rows, cols], mean and rstd [rows]. */
 export type LayerNormKernel = KernelSpec<
@@ -25,8 +26,8 @@ export type LayerNormBackwardInputKernel = KernelSpec<
 
 function forwardKernel(variant: RowVariant, width: 1 | 4): LayerNormKernel {
   const t = rowText(variant, width);
-  return defineKernel({
-    name: `layerNormForward${t.name}`,
+  return rowKernel(t, {
+    name: "layerNormForward",
     buffers: {
       x: `read ${t.cell} // [rows, cols]`,
       weight: `read ${t.cell} // [cols]`,
@@ -35,13 +36,7 @@ function forwardKernel(variant: RowVariant, width: 1 | 4): LayerNormKernel {
       stats: "read_write f32 // [rows, 2]: mean, rstd",
     },
     params: { rows: "u32", cols: "u32", eps: "f32" },
-    tuning: { WORKGROUP_SIZE: t.workgroupSize },
-    grid: ({ rows }, { WORKGROUP_SIZE }) => t.grid(rows, WORKGROUP_SIZE),
-    program: /* wgsl */ `${t.functions}
-
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(${ROW_BUILTINS}) {
-  ${t.open}
+    body: /* wgsl */ `
   let cells = params.cols / ${t.width}u;
   let base = row * cells;
   var total = ${t.cell}(0.0);
@@ -59,16 +54,14 @@ fn main(${ROW_BUILTINS}) {
   if (lane == 0u) {
     stats[row * 2u] = mean;
     stats[row * 2u + 1u] = rstd;
-  }
-}
-`,
+  }`,
   });
 }
 
 function backwardInputKernel(variant: RowVariant, width: 1 | 4, adds: boolean): LayerNormBackwardInputKernel {
   const t = rowText(variant, width);
-  return defineKernel({
-    name: `layerNormBackwardInput${adds ? "Add" : ""}${t.name}`,
+  return rowKernel(t, {
+    name: `layerNormBackwardInput${adds ? "Add" : ""}`,
     buffers: {
       x: `read ${t.cell} // [rows, cols]`,
       weight: `read ${t.cell} // [cols]`,
@@ -78,12 +71,7 @@ function backwardInputKernel(variant: RowVariant, width: 1 | 4, adds: boolean): 
       addend: adds && `read ${t.cell} // [rows, cols]`,
     },
     params: { rows: "u32", cols: "u32" },
-    tuning: { WORKGROUP_SIZE: t.workgroupSize },
-    grid: ({ rows }, { WORKGROUP_SIZE }) => t.grid(rows, WORKGROUP_SIZE),
-    program: /* wgsl */ `${t.functions}
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(${ROW_BUILTINS}) {
-  ${t.open}
+    body: /* wgsl */ `
   let cells = params.cols / ${t.width}u;
   let base = row * cells;
   let mean = stats[row * 2u];
@@ -102,9 +90,7 @@ fn main(${ROW_BUILTINS}) {
     dx[base + i] = rstd * (dy[base + i] * weight[i] - g_mean - n * gn_mean)${
       adds ? " + addend[base + i]" : ""
     };
-  }
-}
-`,
+  }`,
   });
 }
 
@@ -141,9 +127,8 @@ export const layerNormBackwardParams: KernelSpec<
     { WORKGROUP_SIZE },
   ) => [groupsFor(cols * groupsFor(rows, chunk), WORKGROUP_SIZE)],
   program: /* wgsl */ `
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(${ROW_BUILTINS}) {
-  let i = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+${MAIN}
+  let i = ${THREAD};
   let chunks = (params.rows + params.chunk - 1u) / params.chunk;
   if (i >= chunks * params.cols) { return; }
   let col = i % params.cols;
@@ -177,9 +162,8 @@ export const layerNormParamsSum: KernelSpec<
   tuning: { WORKGROUP_SIZE: 64 },
   grid: ({ cols }, { WORKGROUP_SIZE }) => [groupsFor(cols, WORKGROUP_SIZE)],
   program: /* wgsl */ `
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(${ROW_BUILTINS}) {
-  let col = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+${MAIN}
+  let col = ${THREAD};
   if (col >= params.cols) { return; }
   var weight_total = 0.0;
   var bias_total = 0.0;

@@ -6,7 +6,7 @@
 
 import { defineKernel } from "./define_kernel.ts";
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
-import { tanhSnippet } from "./snippets.ts";
+import { MAIN, tanhSnippet, THREAD } from "./snippets.ts";
 
 const GATES = /* wgsl */ `
 struct Gates { i: f32, f: f32, g: f32, o: f32 }
@@ -22,10 +22,9 @@ fn gatesAt(row: u32, j: u32) -> Gates {
   );
 }
 `;
-const MAIN = /* wgsl */ `
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, @builtin(local_invocation_id) lid: vec3u) {
-  let unit = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x; // of [rows, hidden]
+const EACH_UNIT = /* wgsl */ `
+${MAIN}
+  let unit = ${THREAD}; // of [rows, hidden]
   if (unit >= params.rows * params.hidden) { return; }
   let row = unit / params.hidden;
   let j = unit % params.hidden;
@@ -50,7 +49,7 @@ export const lstmCellForward: KernelSpec<"gates" | "cell" | "next", Sizes, "WORK
   tuning: TUNING,
   grid,
   program: /* wgsl */ `${GATES}
-${MAIN}
+${EACH_UNIT}
   let c = q.f * cell[unit] + q.i * q.g;
   next[unit] = q.o * tanhOwn(c);
   next[params.rows * params.hidden + unit] = c;
@@ -76,7 +75,7 @@ export const lstmCellBackward: KernelSpec<
   tuning: TUNING,
   grid,
   program: /* wgsl */ `${GATES}
-${MAIN}
+${EACH_UNIT}
   let t = tanhOwn(q.f * cell[unit] + q.i * q.g);
   let dh = dNext[unit];
   let dc = dNext[params.rows * params.hidden + unit] + dh * q.o * (1.0 - t * t);

@@ -7,7 +7,6 @@ import { FUSED_ACTIVATIONS, type FusedActivationName } from "./fused_activations
 import type { BufferDeclaration } from "./define_kernel.ts";
 import type { KernelSpec, ParamType } from "./kernel_spec.ts";
 import {
-  bufferNames,
   formatNamed,
   type SharedPart,
   TABLE_THREADS,

@@ -5,6 +5,7 @@
 
 import { defineKernel } from "./define_kernel.ts";
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
+import { MAIN } from "./snippets.ts";
 
 /** Sets flags[index] where an element of x is not finite. */
 export const flagNonFinite: KernelSpec<"x" | "flags", "size" | "index", "WORKGROUP_SIZE" | "PER_THREAD"> =
@@ -18,9 +19,7 @@ export const flagNonFinite: KernelSpec<"x" | "flags", "size" | "index", "WORKGRO
     tuning: { WORKGROUP_SIZE: 64, PER_THREAD: 16 },
     grid: ({ size }, { WORKGROUP_SIZE, PER_THREAD }) => [groupsFor(size, WORKGROUP_SIZE * PER_THREAD)],
     program: /* wgsl */ `
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
-  @builtin(local_invocation_id) lid: vec3u) {
+${MAIN}
   let begin = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE * PER_THREAD + lid.x;
   var found = 0u;
   for (var k = 0u; k < PER_THREAD; k++) {

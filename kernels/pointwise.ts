@@ -1,11 +1,10 @@
 /**
- * Pointwise kernels: one table row per op, with its value and its derivative as WGSL expressions. Every thread takes
- * four elements; buffers are bound with exact sizes, so the last group of four is guarded element by element.
+ * Pointwise kernels: one table row per op, with its value and its derivative as WGSL expressions.
  * @module
  */
 
-import { defineKernel } from "./define_kernel.ts";
-import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
+import { elementKernel } from "./elements.ts";
+import type { KernelSpec } from "./kernel_spec.ts";
 import { geluNewSnippet, keepNanSnippet, tanhSnippet } from "./snippets.ts";
 
 /** A pointwise function of one number. */
@@ -129,15 +128,6 @@ export const unaryTable = {
 /** Name of a unary op. */
 export type UnaryName = keyof typeof unaryTable;
 
-/** Elements a thread takes. */
-const PER_THREAD = 4;
-const grid = ({ size }: { readonly size: number }, { WORKGROUP_SIZE }: { readonly WORKGROUP_SIZE: number }) =>
-  [groupsFor(size, PER_THREAD * WORKGROUP_SIZE)] as const;
-
-const FIRST_ELEMENT = /* wgsl */ `((wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x) * 4u`;
-const BUILTINS = /* wgsl */ `@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
-  @builtin(local_invocation_id) lid: vec3u`;
-
 /** y = f(x). */
 export type UnaryKernel = KernelSpec<"x" | "y", "size" | "c", "WORKGROUP_SIZE">;
 /** dx = dy * f'(x). */
@@ -145,31 +135,22 @@ export type UnaryBackwardKernel = KernelSpec<"x" | "dy" | "dx", "size" | "c", "W
 
 function unaryKernel(name: UnaryName): UnaryKernel {
   const row: UnaryRow = unaryTable[name];
-  return defineKernel({
+  return elementKernel({
     name: `${name}Forward`,
     buffers: {
       x: "read f32 // [size]",
       y: "read_write f32 // [size]",
     },
     params: { size: "u32", c: "f32" },
-    tuning: { WORKGROUP_SIZE: 64 },
-    grid,
-    program: /* wgsl */ `${row.snippets ?? ""}
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(${BUILTINS}) {
-  let first = ${FIRST_ELEMENT};
-  for (var i = first; i < min(first + 4u, params.size); i++) {
-    let v = x[i];
-    y[i] = ${row.value};
-  }
-}
-`,
+    functions: row.snippets,
+    each: /* wgsl */ `let v = x[i];
+    y[i] = ${row.value};`,
   });
 }
 
 function unaryBackwardKernel(name: UnaryName): UnaryBackwardKernel {
   const row: UnaryRow = unaryTable[name];
-  return defineKernel({
+  return elementKernel({
     name: `${name}Backward`,
     buffers: {
       x: "read f32 // [size]",
@@ -177,18 +158,9 @@ function unaryBackwardKernel(name: UnaryName): UnaryBackwardKernel {
       dx: "read_write f32 // [size]",
     },
     params: { size: "u32", c: "f32" },
-    tuning: { WORKGROUP_SIZE: 64 },
-    grid,
-    program: /* wgsl */ `${row.snippets ?? ""}
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(${BUILTINS}) {
-  let first = ${FIRST_ELEMENT};
-  for (var i = first; i < min(first + 4u, params.size); i++) {
-    let v = x[i];
-    dx[i] = dy[i] * (${row.derivative});
-  }
-}
-`,
+    functions: row.snippets,
+    each: /* wgsl */ `let v = x[i];
+    dx[i] = dy[i] * (${row.derivative});`,
   });
 }
 
@@ -225,7 +197,7 @@ export type BinaryKernel = KernelSpec<
 >;
 
 function binaryKernel(name: BinaryName): BinaryKernel {
-  return defineKernel({
+  return elementKernel({
     name: `${name}Broadcast`,
     buffers: {
       a: "read f32 // read at i . [a0, a1, a2, a3]",
@@ -246,14 +218,7 @@ function binaryKernel(name: BinaryName): BinaryKernel {
       b2: "u32",
       b3: "u32",
     },
-    tuning: { WORKGROUP_SIZE: 64 },
-    grid,
-    program: /* wgsl */ `
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(${BUILTINS}) {
-  let first = ${FIRST_ELEMENT};
-  for (var i = first; i < min(first + 4u, params.size); i++) {
-    let i3 = i % params.d3;
+    each: /* wgsl */ `let i3 = i % params.d3;
     let r2 = i / params.d3;
     let i2 = r2 % params.d2;
     let r1 = r2 / params.d2;
@@ -261,10 +226,7 @@ fn main(${BUILTINS}) {
     let i0 = r1 / params.d1;
     let p = a[i0 * params.a0 + i1 * params.a1 + i2 * params.a2 + i3 * params.a3];
     let q = b[i0 * params.b0 + i1 * params.b1 + i2 * params.b2 + i3 * params.b3];
-    y[i] = ${binaryTable[name]};
-  }
-}
-`,
+    y[i] = ${binaryTable[name]};`,
   });
 }
 
@@ -274,44 +236,24 @@ export const binaryKernels: Readonly<Record<BinaryName, BinaryKernel>> = Object.
 ) as Record<BinaryName, BinaryKernel>;
 
 /** a += b, elementwise. */
-export const addInPlaceKernel: KernelSpec<"a" | "b", "size", "WORKGROUP_SIZE"> = defineKernel({
+export const addInPlaceKernel: KernelSpec<"a" | "b", "size", "WORKGROUP_SIZE"> = elementKernel({
   name: "addInPlace",
   buffers: {
     a: "read_write f32 // [size]",
     b: "read f32 // [size]",
   },
   params: { size: "u32" },
-  tuning: { WORKGROUP_SIZE: 64 },
-  grid,
-  program: /* wgsl */ `
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(${BUILTINS}) {
-  let first = ${FIRST_ELEMENT};
-  for (var i = first; i < min(first + 4u, params.size); i++) {
-    a[i] += b[i];
-  }
-}
-`,
+  each: "a[i] += b[i];",
 });
 
 /** Every word of y becomes `bits`. */
-export const fillKernel: KernelSpec<"y", "size" | "bits", "WORKGROUP_SIZE"> = defineKernel({
+export const fillKernel: KernelSpec<"y", "size" | "bits", "WORKGROUP_SIZE"> = elementKernel({
   name: "fill",
   buffers: {
     y: "read_write u32 // [size]",
   },
   params: { size: "u32", bits: "u32" },
-  tuning: { WORKGROUP_SIZE: 64 },
-  grid,
-  program: /* wgsl */ `
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(${BUILTINS}) {
-  let first = ${FIRST_ELEMENT};
-  for (var i = first; i < min(first + 4u, params.size); i++) {
-    y[i] = params.bits;
-  }
-}
-`,
+  each: "y[i] = params.bits;",
 });
 
 /** All pointwise kernels. */

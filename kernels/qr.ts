@@ -9,7 +9,8 @@
 
 import { defineKernel } from "./define_kernel.ts";
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
-import { ROW_BUILTINS, type RowFamily, rowFamily, rowText, type RowVariant } from "./rows.ts";
+import { type RowFamily, rowFamily, rowKernel, rowText, type RowVariant } from "./rows.ts";
+import { MAIN, THREAD } from "./snippets.ts";
 
 /** WGSL of y -= 2 (v . y) / |v|^2 v for the column of `target` that starts at `base`; needs `head` and `pivot`. */
 function reflection(variant: RowVariant, target: "panel" | "q", pivot: string): string {
@@ -42,20 +43,14 @@ export type QrReduceKernel = KernelSpec<"panel" | "pivots", "rows" | "m" | "colu
 
 function reduceKernel(variant: RowVariant): QrReduceKernel {
   const t = rowText(variant, 1);
-  return defineKernel({
-    name: `qrReduce${t.name}`,
+  return rowKernel(t, {
+    name: "qrReduce",
     buffers: {
       panel: "read_write f32 // [n, m]",
       pivots: "read_write f32 // [n]",
     },
     params: { rows: "u32", m: "u32", column: "u32" },
-    tuning: { WORKGROUP_SIZE: t.workgroupSize },
-    grid: ({ rows }, { WORKGROUP_SIZE }) => t.grid(rows, WORKGROUP_SIZE),
-    program: /* wgsl */ `${t.functions}
-
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(${ROW_BUILTINS}) {
-  ${t.open}
+    body: /* wgsl */ `
   let base = (params.column + row) * params.m;
   ${
       reflection(
@@ -68,9 +63,7 @@ fn main(${ROW_BUILTINS}) {
     return;
   }`,
       )
-    }
-}
-`,
+    }`,
   });
 }
 
@@ -79,25 +72,17 @@ export type QrFormKernel = KernelSpec<"panel" | "pivots" | "q", "rows" | "m" | "
 
 function formKernel(variant: RowVariant): QrFormKernel {
   const t = rowText(variant, 1);
-  return defineKernel({
-    name: `qrForm${t.name}`,
+  return rowKernel(t, {
+    name: "qrForm",
     buffers: {
       panel: "read f32 // [n, m]",
       pivots: "read f32 // [n]",
       q: "read_write f32 // [n, m], at first the identity",
     },
     params: { rows: "u32", m: "u32", column: "u32" },
-    tuning: { WORKGROUP_SIZE: t.workgroupSize },
-    grid: ({ rows }, { WORKGROUP_SIZE }) => t.grid(rows, WORKGROUP_SIZE),
-    program: /* wgsl */ `${t.functions}
-
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(${ROW_BUILTINS}) {
-  ${t.open}
+    body: /* wgsl */ `
   let base = (params.column + row) * params.m;
-  ${reflection(variant, "q", "let pivot = pivots[params.column];")}
-}
-`,
+  ${reflection(variant, "q", "let pivot = pivots[params.column];")}`,
   });
 }
 
@@ -121,10 +106,8 @@ export const qrUnpack: KernelSpec<"panel" | "pivots" | "r" | "q", "n" | "m", "WO
     tuning: { WORKGROUP_SIZE: 64 },
     grid: ({ n, m }, { WORKGROUP_SIZE }) => [groupsFor(n * m, WORKGROUP_SIZE)],
     program: /* wgsl */ `
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
-  @builtin(local_invocation_id) lid: vec3u) {
-  let i = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+${MAIN}
+  let i = ${THREAD};
   if (i >= params.n * params.m) { return; }
   let column = i / params.m;
   let row = i % params.m;

@@ -5,6 +5,7 @@
  */
 import { defineKernel } from "./define_kernel.ts";
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
+import { MAIN, THREAD } from "./snippets.ts";
 import { TO_HALF } from "./weights/f16.ts";
 
 /** y = x [rows, cols] in format int8, `cols` a multiple of 64; a thread writes a row. */
@@ -22,10 +23,8 @@ ${TO_HALF}
 }
 fn rounded(v: f32) -> f32 { return unpack2x16float(toHalf(v)).x; }
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
-  @builtin(local_invocation_id) lid: vec3u) {
-  let row = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+${MAIN}
+  let row = ${THREAD};
   if (row >= params.rows) { return; }
   let first = row * params.cols;
   var most = 0.0;

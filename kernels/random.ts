@@ -6,7 +6,7 @@
 
 import { defineKernel } from "./define_kernel.ts";
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
-import { philoxSnippet } from "./snippets.ts";
+import { MAIN, philoxSnippet, THREAD } from "./snippets.ts";
 
 /** y = scale normal(0, 1), or uniform in [-scale, scale) where NORMAL = 0. */
 export const randomFill: KernelSpec<
@@ -24,10 +24,8 @@ export const randomFill: KernelSpec<
   program: /* wgsl */ `
 ${philoxSnippet}
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
-  @builtin(local_invocation_id) lid: vec3u) {
-  let at = ((wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x) * 4u;
+${MAIN}
+  let at = (${THREAD}) * 4u;
   if (at >= params.size) { return; }
   let quad = (params.first + at) / 4u;
   let bits = philox4x32(vec4u(quad, params.call, 0u, 2u), vec2u(params.seedLow, params.seedHigh));

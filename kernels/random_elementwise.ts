@@ -6,7 +6,7 @@
 
 import { defineKernel } from "./define_kernel.ts";
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
-import { philoxSnippet } from "./snippets.ts";
+import { MAIN, philoxSnippet, THREAD } from "./snippets.ts";
 
 /** Of a kernel of float32 [size] elements with one number of its own, named `P`. */
 type RandomElementwise<P extends string> = KernelSpec<
@@ -30,10 +30,8 @@ function randomElementwise<P extends string>(name: string, param: P, result: str
     program: /* wgsl */ `
 ${philoxSnippet}
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
-  @builtin(local_invocation_id) lid: vec3u) {
-  let quad = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+${MAIN}
+  let quad = ${THREAD};
   let first = quad * 4u;
   if (first >= params.size) { return; }
   var bits = philox4x32(vec4u(quad, params.call, rng[2], 0u), vec2u(rng[0], rng[1]));

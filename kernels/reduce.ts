@@ -7,6 +7,7 @@
 
 import { defineKernel } from "./define_kernel.ts";
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
+import { MAIN, THREAD } from "./snippets.ts";
 
 /** What is taken of an element `v`, and how two such values combine, in any order, as WGSL expressions. */
 const reduceTable = {
@@ -48,10 +49,8 @@ fn isNan(v: f32) -> bool { return (bitcast<u32>(v) & 0x7fffffffu) > 0x7f800000u;
 fn take(v: f32) -> f32 { return ${take}; }
 fn combine(acc: f32, v: f32) -> f32 { return ${combine}; }
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
-  @builtin(local_invocation_id) lid: vec3u) {
-  let i = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+${MAIN}
+  let i = ${THREAD};
   let chunks = (params.n + params.chunk - 1u) / params.chunk;
   if (i >= params.outer * chunks * params.inner) { return; }
   let column = i % params.inner;
@@ -107,10 +106,8 @@ export const maxReduceHits: KernelSpec<"x" | "y" | "hits", "outer" | "n" | "inne
     tuning: { WORKGROUP_SIZE: 64 },
     grid: ELEMENT_GRID,
     program: /* wgsl */ `
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
-  @builtin(local_invocation_id) lid: vec3u) {
-  let i = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+${MAIN}
+  let i = ${THREAD};
   if (i >= params.outer * params.n * params.inner) { return; }
   let column = i / (params.n * params.inner) * params.inner + i % params.inner;
   hits[i] = select(0.0, 1.0, x[i] == y[column]);
@@ -131,10 +128,8 @@ export const maxReduceShare: KernelSpec<"hits" | "ties" | "dy", "outer" | "n" | 
     tuning: { WORKGROUP_SIZE: 64 },
     grid: ELEMENT_GRID,
     program: /* wgsl */ `
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
-  @builtin(local_invocation_id) lid: vec3u) {
-  let i = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+${MAIN}
+  let i = ${THREAD};
   if (i >= params.outer * params.n * params.inner) { return; }
   let column = i / (params.n * params.inner) * params.inner + i % params.inner;
   hits[i] = select(0.0, dy[column] / max(ties[column], 1.0), hits[i] > 0.0);

@@ -6,7 +6,8 @@
 
 import { defineKernel } from "./define_kernel.ts";
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
-import { ROW_BUILTINS, rowText, type RowVariant, type WideRowFamily, wideRowFamily } from "./rows.ts";
+import { rowKernel, rowText, type RowVariant, type WideRowFamily, wideRowFamily } from "./rows.ts";
+import { MAIN, THREAD } from "./snippets.ts";
 
 /** y [rows, cols] and rstd [rows]; `offset` is added to the weight; with or without `residual` [rows, cols]. */
 export type RMSNormKernel = KernelSpec<
@@ -23,8 +24,8 @@ export type RMSNormBackwardInputKernel = KernelSpec<
 
 function forwardKernel(variant: RowVariant, width: 1 | 4, adds: boolean): RMSNormKernel {
   const t = rowText(variant, width);
-  return defineKernel({
-    name: `rmsNormForward${adds ? "Add" : ""}${t.name}`,
+  return rowKernel(t, {
+    name: `rmsNormForward${adds ? "Add" : ""}`,
     buffers: {
       x: `read ${t.cell} // [rows, cols]`,
       weight: `read ${t.cell} // [cols]`,
@@ -33,12 +34,7 @@ function forwardKernel(variant: RowVariant, width: 1 | 4, adds: boolean): RMSNor
       residual: adds && `read ${t.cell} // [rows, cols]`,
     },
     params: { rows: "u32", cols: "u32", eps: "f32", offset: "f32" },
-    tuning: { WORKGROUP_SIZE: t.workgroupSize },
-    grid: ({ rows }, { WORKGROUP_SIZE }) => t.grid(rows, WORKGROUP_SIZE),
-    program: /* wgsl */ `${t.functions}
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(${ROW_BUILTINS}) {
-  ${t.open}
+    body: /* wgsl */ `
   let cells = params.cols / ${t.width}u;
   let base = row * cells;
   var squares = ${t.cell}(0.0);
@@ -47,16 +43,14 @@ fn main(${ROW_BUILTINS}) {
   for (var i = lane; i < cells; i += step) {
     y[base + i] = ${adds ? "residual[base + i] + " : ""}x[base + i] * inverse * (weight[i] + params.offset);
   }
-  if (lane == 0u) { rstd[row] = inverse; }
-}
-`,
+  if (lane == 0u) { rstd[row] = inverse; }`,
   });
 }
 
 function backwardInputKernel(variant: RowVariant, width: 1 | 4, adds: boolean): RMSNormBackwardInputKernel {
   const t = rowText(variant, width);
-  return defineKernel({
-    name: `rmsNormBackwardInput${adds ? "Add" : ""}${t.name}`,
+  return rowKernel(t, {
+    name: `rmsNormBackwardInput${adds ? "Add" : ""}`,
     buffers: {
       x: `read ${t.cell} // [rows, cols]`,
       weight: `read ${t.cell} // [cols]`,
@@ -66,12 +60,7 @@ function backwardInputKernel(variant: RowVariant, width: 1 | 4, adds: boolean): 
       addend: adds && `read ${t.cell} // [rows, cols]`,
     },
     params: { rows: "u32", cols: "u32", offset: "f32" },
-    tuning: { WORKGROUP_SIZE: t.workgroupSize },
-    grid: ({ rows }, { WORKGROUP_SIZE }) => t.grid(rows, WORKGROUP_SIZE),
-    program: /* wgsl */ `${t.functions}
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(${ROW_BUILTINS}) {
-  ${t.open}
+    body: /* wgsl */ `
   let cells = params.cols / ${t.width}u;
   let base = row * cells;
   let inverse = rstd[row];
@@ -83,9 +72,7 @@ fn main(${ROW_BUILTINS}) {
   for (var i = lane; i < cells; i += step) {
     let g = dy[base + i] * (weight[i] + params.offset);
     dx[base + i] = inverse * (g - x[base + i] * inverse * mean)${adds ? " + addend[base + i]" : ""};
-  }
-}
-`,
+  }`,
   });
 }
 
@@ -128,9 +115,8 @@ export const rmsNormBackwardWeight: KernelSpec<
     { WORKGROUP_SIZE },
   ) => [groupsFor(cols * groupsFor(rows, chunk), WORKGROUP_SIZE)],
   program: /* wgsl */ `
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(${ROW_BUILTINS}) {
-  let i = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+${MAIN}
+  let i = ${THREAD};
   let chunks = (params.rows + params.chunk - 1u) / params.chunk;
   if (i >= chunks * params.cols) { return; }
   let col = i % params.cols;

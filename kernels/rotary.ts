@@ -12,6 +12,7 @@
 
 import { defineKernel } from "./define_kernel.ts";
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
+import { MAIN, THREAD } from "./snippets.ts";
 
 /** Sizes: `tokens` = B T; key-value row of token (b, t) is b `capacity` + `past` + t. */
 export type HeadsParam = "tokens" | "T" | "H" | "Hkv" | "half" | "positionCount" | "past" | "capacity";
@@ -58,10 +59,8 @@ function text(turns: boolean, back: boolean, inPlace = false): string {
   let cosine = table[2u * position * params.half + i];
   let sine = ${back ? "-" : ""}table[(2u * position + 1u) * params.half + i];`;
   return /* wgsl */ `
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
-  @builtin(local_invocation_id) lid: vec3u) {
-  let pair = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+${MAIN}
+  let pair = ${THREAD};
   let queries = ${turns ? "params.H" : "0u"};
   let heads = queries + 2u * params.Hkv;
   if (pair >= params.tokens * heads * params.half) { return; }

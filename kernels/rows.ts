@@ -7,8 +7,9 @@
  * @module
  */
 
-import { groupsFor } from "./kernel_spec.ts";
-import { workgroupReduceSnippet } from "./snippets.ts";
+import { defineKernel, type KernelDefinition } from "./define_kernel.ts";
+import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
+import { MAIN, THREAD, workgroupReduceSnippet } from "./snippets.ts";
 
 /** How rows are divided among threads. */
 export type RowVariant = "thread" | "workgroup";
@@ -43,7 +44,7 @@ export function rowText(variant: RowVariant, width: 1 | 4): RowText {
     workgroupSize: thread ? 16 : 128,
     functions: thread ? "" : workgroupReduceSnippet,
     open: thread
-      ? `let row = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+      ? `let row = ${THREAD};
   let lane = 0u;
   let step = 1u;
   if (row >= params.rows) { return; }`
@@ -58,9 +59,36 @@ export function rowText(variant: RowVariant, width: 1 | 4): RowText {
   };
 }
 
-/** Arguments of main that every row kernel takes. */
-export const ROW_BUILTINS = `@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
-  @builtin(local_invocation_id) lid: vec3u`;
+/** What a kernel that works row by row is made of. */
+interface RowDefinition<Buffers extends string, Params extends string, Tuning extends string>
+  extends Pick<KernelDefinition<Buffers, "rows" | Params, Tuning>, "name" | "buffers" | "params"> {
+  /** Constants besides the size of a workgroup. */
+  readonly tuning?: Readonly<Record<Tuning, number>>;
+  /** WGSL of functions that the body calls. */
+  readonly functions?: string;
+  /** WGSL statements for row `row` of `params.rows`: an invocation takes `lane`, `lane + step`, … of its cells. */
+  readonly body: string;
+}
+
+/** The kernel of a variant; its name ends in the variant's. */
+export function rowKernel<Buffers extends string, Params extends string, Tuning extends string = never>(
+  text: RowText,
+  { name, buffers, params, tuning, functions = "", body }: RowDefinition<Buffers, Params, Tuning>,
+): KernelSpec<Buffers, "rows" | Params, "WORKGROUP_SIZE" | Tuning> {
+  return defineKernel({
+    name: `${name}${text.name}`,
+    buffers,
+    params,
+    tuning: { WORKGROUP_SIZE: text.workgroupSize, ...tuning } as Record<"WORKGROUP_SIZE" | Tuning, number>,
+    grid: (values, sizes) => text.grid(values["rows"], sizes["WORKGROUP_SIZE"]),
+    program: /* wgsl */ `${text.functions}${functions}
+${MAIN}
+  ${text.open}
+  ${body.trim()}
+}
+`,
+  });
+}
 
 /** A kernel of each variant. */
 export type RowFamily<K> = Readonly<Record<RowVariant, K>>;

@@ -11,7 +11,7 @@
 
 import { defineKernel } from "./define_kernel.ts";
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
-import { philoxSnippet, workgroupReduceSnippet } from "./snippets.ts";
+import { MAIN, philoxSnippet, workgroupReduceSnippet } from "./snippets.ts";
 
 /** Loop iterations of a thread of `sampleTokens` for a vocabulary. */
 export function sampleIterations(cols: number): number {
@@ -99,9 +99,7 @@ fn nextBits(threshold: u32, bit: u32, sums: vec3f, goal: f32) -> u32 {
 var<workgroup> chosen: u32;
 var<workgroup> partials: array<f32, WORKGROUP_SIZE>;
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
-  @builtin(local_invocation_id) lid: vec3u) {
+${MAIN}
   let row = wid.x + wid.y * nwg.x;
   if (row >= params.rows) { return; } // uniform: all threads of a workgroup leave
   let lane = lid.x;

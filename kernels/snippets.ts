@@ -5,6 +5,13 @@
  * @module
  */
 
+/** Start of `main` where a grid of workgroups may be folded: their number is `wid.x + wid.y * nwg.x`. */
+export const MAIN = /* wgsl */ `@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
+  @builtin(local_invocation_id) lid: vec3u) {`;
+/** The number of a thread in such a grid. */
+export const THREAD = /* wgsl */ `(wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x`;
+
 /**
  * `tanhOwn(x: f32) -> f32` within 8 ULP, defined for every finite x, NaN for NaN.
  * Below 0.25 an odd polynomial (Taylor, degree 9); above it sign(x) * (1 - 2 / (exp(2 |x|) + 1)), |x| capped at 15

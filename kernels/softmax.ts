@@ -4,10 +4,9 @@
  * @module
  */
 
-import { defineKernel } from "./define_kernel.ts";
 import type { KernelSpec } from "./kernel_spec.ts";
 import { keepNanSnippet } from "./snippets.ts";
-import { ROW_BUILTINS, rowText, type RowVariant, type WideRowFamily, wideRowFamily } from "./rows.ts";
+import { rowKernel, rowText, type RowVariant, type WideRowFamily, wideRowFamily } from "./rows.ts";
 
 /** y [rows, cols]; LOG = 1 gives log-softmax. */
 export type SoftmaxKernel = KernelSpec<"x" | "y", "rows" | "cols", "WORKGROUP_SIZE" | "LOG">;
@@ -18,20 +17,16 @@ function forwardKernel(variant: RowVariant, width: 1 | 4): SoftmaxKernel {
   const t = rowText(variant, width);
   const exp = width === 4 ? "expKeep4" : "expKeep";
   const top = width === 4 ? "max(max(high.x, high.y), max(high.z, high.w))" : "high";
-  return defineKernel({
-    name: `softmaxForward${t.name}`,
+  return rowKernel(t, {
+    name: "softmaxForward",
     buffers: {
       x: `read ${t.cell} // [rows, cols]`,
       y: `read_write ${t.cell} // [rows, cols]`,
     },
     params: { rows: "u32", cols: "u32" },
-    tuning: { WORKGROUP_SIZE: t.workgroupSize, LOG: 0 },
-    grid: ({ rows }, { WORKGROUP_SIZE }) => t.grid(rows, WORKGROUP_SIZE),
-    program: /* wgsl */ `${t.functions}${keepNanSnippet}
-
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(${ROW_BUILTINS}) {
-  ${t.open}
+    tuning: { LOG: 0 },
+    functions: keepNanSnippet,
+    body: /* wgsl */ `
   let cells = params.cols / ${t.width}u;
   let base = row * cells;
   var high = ${t.cell}(-3.4028234663852886e38);
@@ -50,30 +45,24 @@ fn main(${ROW_BUILTINS}) {
   } else {
     let shift = rowMax + logKeep(rowSum);
     for (var i = lane; i < cells; i += step) { y[base + i] = x[base + i] - shift; }
-  }
-}
-`,
+  }`,
   });
 }
 
 function backwardKernel(variant: RowVariant, width: 1 | 4): SoftmaxBackwardKernel {
   const t = rowText(variant, width);
   const exp = width === 4 ? "expKeep4" : "expKeep";
-  return defineKernel({
-    name: `softmaxBackward${t.name}`,
+  return rowKernel(t, {
+    name: "softmaxBackward",
     buffers: {
       y: `read ${t.cell} // [rows, cols]`,
       dy: `read ${t.cell} // [rows, cols]`,
       dx: `read_write ${t.cell} // [rows, cols]`,
     },
     params: { rows: "u32", cols: "u32" },
-    tuning: { WORKGROUP_SIZE: t.workgroupSize, LOG: 0 },
-    grid: ({ rows }, { WORKGROUP_SIZE }) => t.grid(rows, WORKGROUP_SIZE),
-    program: /* wgsl */ `${t.functions}${keepNanSnippet}
-
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(${ROW_BUILTINS}) {
-  ${t.open}
+    tuning: { LOG: 0 },
+    functions: keepNanSnippet,
+    body: /* wgsl */ `
   let cells = params.cols / ${t.width}u;
   let base = row * cells;
   var total = ${t.cell}(0.0);
@@ -88,9 +77,7 @@ fn main(${ROW_BUILTINS}) {
     } else {
       dx[base + i] = dy[base + i] - ${exp}(y[base + i]) * rowSum;
     }
-  }
-}
-`,
+  }`,
   });
 }
 

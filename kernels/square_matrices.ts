@@ -6,6 +6,7 @@
 
 import { defineKernel } from "./define_kernel.ts";
 import { groupsFor, type KernelSpec, type ParamType } from "./kernel_spec.ts";
+import { MAIN, THREAD } from "./snippets.ts";
 
 /** y from x, both [n, k, k]; `size` counts the elements of all matrices. */
 type SquareKernel<Own extends string> = KernelSpec<"x" | "y", "size" | "k" | Own, "WORKGROUP_SIZE">;
@@ -28,10 +29,8 @@ function squareKernel<Own extends string>(
     tuning: { WORKGROUP_SIZE: 64 },
     grid: ({ size }, { WORKGROUP_SIZE }) => [groupsFor(size, WORKGROUP_SIZE)],
     program: /* wgsl */ `
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
-  @builtin(local_invocation_id) lid: vec3u) {
-  let i = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+${MAIN}
+  let i = ${THREAD};
   if (i >= params.size) { return; }
 ${body}}
 `,

@@ -6,6 +6,7 @@
 
 import { defineKernel } from "./define_kernel.ts";
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
+import { MAIN, THREAD } from "./snippets.ts";
 
 /** Dimensions a copy has; shorter shapes are padded with 1 at the front. */
 export const COPY_RANK = 6;
@@ -51,10 +52,8 @@ function stridedKernel(name: string, store: string): KernelSpec<"x" | "y", Strid
     tuning: { WORKGROUP_SIZE: 64 },
     grid: ({ size }, { WORKGROUP_SIZE }) => [groupsFor(size, WORKGROUP_SIZE)],
     program: /* wgsl */ `
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
-  @builtin(local_invocation_id) lid: vec3u) {
-  let i = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+${MAIN}
+  let i = ${THREAD};
   if (i >= params.size) { return; }
   var rest = i;
   var at = params.offset + rest % params.d5 * params.s5;

@@ -12,14 +12,15 @@
 import { defineKernel } from "./define_kernel.ts";
 import type { KernelSpec } from "./kernel_spec.ts";
 import {
-  ROW_BUILTINS,
   type RowFamily,
   rowFamily,
+  rowKernel,
   rowText,
   type RowVariant,
   type WideRowFamily,
   wideRowFamily,
 } from "./rows.ts";
+import { MAIN } from "./snippets.ts";
 
 /**
  * One round of rotations. `before` holds 0 if the previous sweep rotated nothing; `after` becomes 1 if this one rotates
@@ -33,21 +34,15 @@ export type SvdRotateKernel = KernelSpec<
 
 function rotateKernel(variant: RowVariant, width: 1 | 4): SvdRotateKernel {
   const t = rowText(variant, width);
-  return defineKernel({
-    name: `svdRotate${t.name}`,
+  return rowKernel(t, {
+    name: "svdRotate",
     buffers: {
       before: "read f32 // [1]",
       work: `read_write ${t.cell} // [n, m + n]`,
       after: "read_write atomic<u32> // [1], the bits of a float",
     },
     params: { rows: "u32", n: "u32", m: "u32", round: "u32", tolerance: "f32" }, // rows: pairs of a round
-    tuning: { WORKGROUP_SIZE: t.workgroupSize },
-    grid: ({ rows }, { WORKGROUP_SIZE }) => t.grid(rows, WORKGROUP_SIZE),
-    program: /* wgsl */ `${t.functions}
-
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(${ROW_BUILTINS}) {
-  ${t.open}
+    body: /* wgsl */ `
   // Round robin: one player stays, the others move on one place in each round; with an odd n one player does not exist.
   let last = (params.n + 1u) / 2u * 2u - 1u;
   let one = select((params.round + row) % last, last, row == 0u);
@@ -82,9 +77,7 @@ fn main(${ROW_BUILTINS}) {
     let y = work[q + i];
     work[p + i] = cosine * x - sine * y;
     work[q + i] = sine * x + cosine * y;
-  }
-}
-`,
+  }`,
   });
 }
 
@@ -93,20 +86,14 @@ export type SvdLengthsKernel = KernelSpec<"work" | "s", "rows" | "m", "WORKGROUP
 
 function lengthsKernel(variant: RowVariant): SvdLengthsKernel {
   const t = rowText(variant, 1);
-  return defineKernel({
-    name: `svdLengths${t.name}`,
+  return rowKernel(t, {
+    name: "svdLengths",
     buffers: {
       work: "read f32 // [rows, m + rows]",
       s: "read_write f32 // [rows]",
     },
     params: { rows: "u32", m: "u32" },
-    tuning: { WORKGROUP_SIZE: t.workgroupSize },
-    grid: ({ rows }, { WORKGROUP_SIZE }) => t.grid(rows, WORKGROUP_SIZE),
-    program: /* wgsl */ `${t.functions}
-
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(${ROW_BUILTINS}) {
-  ${t.open}
+    body: /* wgsl */ `
   let base = row * (params.m + params.rows);
   var total = 0.0;
   for (var i = lane; i < params.m; i += step) {
@@ -114,9 +101,7 @@ fn main(${ROW_BUILTINS}) {
     total += v * v;
   }
   let squares = ${t.sum("total")};
-  if (lane == 0u) { s[row] = sqrt(squares); }
-}
-`,
+  if (lane == 0u) { s[row] = sqrt(squares); }`,
   });
 }
 
@@ -139,9 +124,7 @@ export const svdSort: KernelSpec<"work" | "s" | "u" | "sorted" | "v", "n" | "m",
     tuning: { WORKGROUP_SIZE: 64 },
     grid: ({ n }) => [n],
     program: /* wgsl */ `
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
-  @builtin(local_invocation_id) lid: vec3u) {
+${MAIN}
   let row = wid.x + wid.y * nwg.x;
   if (row >= params.n) { return; }
   let own = s[row];

@@ -11,6 +11,7 @@
 
 import { type BufferDeclaration, defineKernel } from "./define_kernel.ts";
 import { type BufferAccess, groupsFor, type KernelSpec, type ParamType } from "./kernel_spec.ts";
+import { MAIN } from "./snippets.ts";
 
 /** Slots a kernel may have: 3 numbers each in the uniform struct, which stays below 256 bytes. */
 export const MAX_SLOTS = 16;
@@ -76,9 +77,7 @@ ${indices.slice(1).map((i) => `    case ${i}u: { ${statement(i)} }`).join("\n")}
     program: /* wgsl */ `
 ${family.functions.trim()}
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
-  @builtin(local_invocation_id) lid: vec3u) {
+${MAIN}
   let group = wid.x + wid.y * nwg.x;
   if (group >= params.end${slots - 1}) { return; }
   ${declare} slot = 0u;

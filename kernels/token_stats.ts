@@ -7,7 +7,7 @@
 
 import { defineKernel } from "./define_kernel.ts";
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
-import { keepNanSnippet } from "./snippets.ts";
+import { keepNanSnippet, MAIN, THREAD } from "./snippets.ts";
 
 /** Numbers that are counted: targets, hits, entropies. */
 export const TOKEN_STATS = 3;
@@ -34,10 +34,8 @@ export const tokenStats: KernelSpec<
   program: /* wgsl */ `
 ${keepNanSnippet}
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
-  @builtin(local_invocation_id) lid: vec3u) {
-  let row = (wid.x + wid.y * nwg.x) * WORKGROUP_SIZE + lid.x;
+${MAIN}
+  let row = ${THREAD};
   if (row >= params.rows) { return; }
   let label = targets[row];
   var own = vec3f(0.0);

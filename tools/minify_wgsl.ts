@@ -79,7 +79,7 @@ export function minifyWgsl(code: string): MinifiedModule {
       minifyPieces(quasis.map(({ value }) => value.raw)).forEach((text, i) => replace(quasis[i], text));
     }
     // a line of a program that is put together, and a buffer with its shape
-    if (typeof value === "string" && /^  |^read(_write)? /.test(value)) {
+    if (typeof value === "string" && /^ {2}|^read(_write)? /.test(value)) {
       replace(node as Node, JSON.stringify(minifyPiece(value).trimStart()));
     }
     Object.values(node).forEach(visit);
