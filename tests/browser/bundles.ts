@@ -12,10 +12,20 @@ const ROOT = new URL("../../", import.meta.url).pathname;
 
 const made = new Map<string, Promise<unknown>>();
 
-/** What `make` gives, made at the first call; the process of esbuild ends with it. */
-function once<T>(name: string, make: () => Promise<T>): Promise<T> {
-  if (!made.has(name)) made.set(name, make().finally(() => esbuild.stop()));
-  return made.get(name) as Promise<T>;
+/** The end of what is made at present, however it ends. */
+let last: Promise<unknown> = Promise.resolve();
+
+/**
+ * What `make` gives, made at the first call, and again after a failure. The process of esbuild ends with it, and with it
+ * whatever else it builds at that time: so one is made after another.
+ */
+export function once<T>(name: string, make: () => Promise<T>): Promise<T> {
+  const known = made.get(name);
+  if (known) return known as Promise<T>;
+  const result = last.then(make).finally(() => esbuild.stop());
+  made.set(name, result);
+  last = result.catch(() => made.delete(name));
+  return result;
 }
 
 /** The bundle of everything. */
