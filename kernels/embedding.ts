@@ -16,10 +16,19 @@ import {
   type WeightFormatName,
 } from "./weights/mod.ts";
 
+const PARAMS = {
+  count: "u32",
+  cols: "u32",
+  firstRow: "u32",
+  tableRows: "u32",
+  rowStride: "u32",
+  colStride: "u32",
+} as const;
+
 /** y[i] = table[ids[i]] for ids in [firstRow, firstRow + tableRows); the table in all buffers of its format. */
 export type EmbeddingKernel = KernelSpec<
   string,
-  "count" | "cols" | "firstRow" | "tableRows" | "rowStride" | "colStride",
+  keyof typeof PARAMS,
   "WORKGROUP_SIZE"
 >;
 
@@ -38,14 +47,7 @@ function forwardKernel(format: WeightFormat): EmbeddingKernel {
       ...Object.fromEntries(tables),
       y: "read_write f32 // [count, cols]",
     },
-    params: {
-      count: "u32",
-      cols: "u32",
-      firstRow: "u32",
-      tableRows: "u32",
-      rowStride: "u32",
-      colStride: "u32",
-    },
+    params: PARAMS,
     tuning: { WORKGROUP_SIZE: 64 },
     grid: ({ count, cols }, { WORKGROUP_SIZE }) => [groupsFor(count * cols, WORKGROUP_SIZE)],
     program: /* wgsl */ `
@@ -111,7 +113,7 @@ ${MAIN}
 /** dtable[id] += sum of dy over the places of the id, in order; rows of ids that do not occur are not written. */
 export const embeddingBackward: KernelSpec<
   "ids" | "next" | "dy" | "dtable",
-  "count" | "cols" | "firstRow" | "tableRows" | "rowStride" | "colStride",
+  keyof typeof PARAMS,
   "WORKGROUP_SIZE"
 > = defineKernel({
   name: "embeddingBackward",
@@ -121,14 +123,7 @@ export const embeddingBackward: KernelSpec<
     dy: "read f32 // [count, cols]",
     dtable: "read_write f32 // [tableRows, cols] or [cols, tableRows], by the strides",
   },
-  params: {
-    count: "u32",
-    cols: "u32",
-    firstRow: "u32",
-    tableRows: "u32",
-    rowStride: "u32",
-    colStride: "u32",
-  },
+  params: PARAMS,
   tuning: { WORKGROUP_SIZE: 64 },
   grid: ({ count, cols }, { WORKGROUP_SIZE }) => [groupsFor(count * cols, WORKGROUP_SIZE)],
   program: /* wgsl */ `

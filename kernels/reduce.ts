@@ -88,6 +88,12 @@ export const reduceKernels: Readonly<Record<ReduceName, ReduceKernel>> = {
   max: reduceKernel("max"),
 };
 
+/** What each thread begins with: element `i`, whose place in [outer, inner] is `column`. */
+const EACH_ELEMENT = /* wgsl */ `
+${MAIN}
+  let i = ${THREAD};
+  if (i >= params.outer * params.n * params.inner) { return; }
+  let column = i / (params.n * params.inner) * params.inner + i % params.inner;`;
 const ELEMENT_GRID = (
   { outer, n, inner }: { readonly outer: number; readonly n: number; readonly inner: number },
   { WORKGROUP_SIZE }: { readonly WORKGROUP_SIZE: number },
@@ -106,10 +112,7 @@ export const maxReduceHits: KernelSpec<"x" | "y" | "hits", "outer" | "n" | "inne
     tuning: { WORKGROUP_SIZE: 64 },
     grid: ELEMENT_GRID,
     program: /* wgsl */ `
-${MAIN}
-  let i = ${THREAD};
-  if (i >= params.outer * params.n * params.inner) { return; }
-  let column = i / (params.n * params.inner) * params.inner + i % params.inner;
+${EACH_ELEMENT}
   hits[i] = select(0.0, 1.0, x[i] == y[column]);
 }
 `,
@@ -128,10 +131,7 @@ export const maxReduceShare: KernelSpec<"hits" | "ties" | "dy", "outer" | "n" | 
     tuning: { WORKGROUP_SIZE: 64 },
     grid: ELEMENT_GRID,
     program: /* wgsl */ `
-${MAIN}
-  let i = ${THREAD};
-  if (i >= params.outer * params.n * params.inner) { return; }
-  let column = i / (params.n * params.inner) * params.inner + i % params.inner;
+${EACH_ELEMENT}
   hits[i] = select(0.0, dy[column] / max(ties[column], 1.0), hits[i] > 0.0);
 }
 `,

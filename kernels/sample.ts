@@ -11,7 +11,7 @@
 
 import { defineKernel } from "./define_kernel.ts";
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
-import { MAIN, philoxSnippet, workgroupReduceSnippet } from "./snippets.ts";
+import { groupReduction, MAIN, philoxSnippet, workgroupReduceSnippet } from "./snippets.ts";
 
 /** Loop iterations of a thread of `sampleTokens` for a vocabulary. */
 export function sampleIterations(cols: number): number {
@@ -77,19 +77,8 @@ fn fromOrdered(key: u32) -> f32 {
   return bitcast<f32>(select(~key, key & 0x7fffffffu, (key & 0x80000000u) != 0u));
 }
 
-// As groupSum, of three numbers at once.
 var<workgroup> groupTriples: array<vec3f, WORKGROUP_SIZE>;
-fn groupSum3(lane: u32, v: vec3f) -> vec3f {
-  groupTriples[lane] = v;
-  workgroupBarrier(); // every cell is written
-  for (var half = WORKGROUP_SIZE / 2u; half > 0u; half /= 2u) {
-    if (lane < half) { groupTriples[lane] += groupTriples[lane + half]; }
-    workgroupBarrier(); // this level is done
-  }
-  let total = groupTriples[0];
-  workgroupBarrier(); // everyone has read before the cells are used again
-  return total;
-}
+${groupReduction("groupSum3", "vec3f", "groupTriples", (a, b) => `${a} + ${b}`)}
 // The next two bits of a threshold: the greatest of the candidates whose sum reaches the goal. Sums fall as keys rise.
 fn nextBits(threshold: u32, bit: u32, sums: vec3f, goal: f32) -> u32 {
   let reached = vec3<bool>(sums >= vec3f(goal));

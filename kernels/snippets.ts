@@ -107,31 +107,32 @@ fn logKeep(v: f32) -> f32 {
 `;
 
 /**
- * `groupSum(lane, v)` and `groupMax(lane, v)` over the `WORKGROUP_SIZE` invocations of a workgroup (a power of two),
- * as a tree in a fixed order. Every invocation must call them; the result reaches all.
+ * A function of `(lane, v)` that combines the `WORKGROUP_SIZE` values of a workgroup (a power of two) in `cells`, as a
+ * tree in a fixed order. Every invocation must call it; the result reaches all.
  */
-export const workgroupReduceSnippet: string = /* wgsl */ `
-var<workgroup> groupCells: array<f32, WORKGROUP_SIZE>;
-fn groupSum(lane: u32, v: f32) -> f32 {
-  groupCells[lane] = v;
+export function groupReduction(
+  name: string,
+  type: string,
+  cells: string,
+  combine: (a: string, b: string) => string,
+): string {
+  return /* wgsl */ `
+fn ${name}(lane: u32, v: ${type}) -> ${type} {
+  ${cells}[lane] = v;
   workgroupBarrier(); // every cell is written
   for (var half = WORKGROUP_SIZE / 2u; half > 0u; half /= 2u) {
-    if (lane < half) { groupCells[lane] += groupCells[lane + half]; }
+    if (lane < half) { ${cells}[lane] = ${combine(`${cells}[lane]`, `${cells}[lane + half]`)}; }
     workgroupBarrier(); // this level is done
   }
-  let total = groupCells[0];
+  let result = ${cells}[0];
   workgroupBarrier(); // everyone has read before the cells are used again
-  return total;
-}
-fn groupMax(lane: u32, v: f32) -> f32 {
-  groupCells[lane] = v;
-  workgroupBarrier(); // every cell is written
-  for (var half = WORKGROUP_SIZE / 2u; half > 0u; half /= 2u) {
-    if (lane < half) { groupCells[lane] = max(groupCells[lane], groupCells[lane + half]); }
-    workgroupBarrier(); // this level is done
-  }
-  let top = groupCells[0];
-  workgroupBarrier(); // everyone has read before the cells are used again
-  return top;
+  return result;
 }
 `;
+}
+
+/** `groupSum(lane, v)` and `groupMax(lane, v)` over a workgroup: see {@linkcode groupReduction}. */
+export const workgroupReduceSnippet: string = /* wgsl */ `
+var<workgroup> groupCells: array<f32, WORKGROUP_SIZE>;${
+  groupReduction("groupSum", "f32", "groupCells", (a, b) => `${a} + ${b}`)
+}${groupReduction("groupMax", "f32", "groupCells", (a, b) => `max(${a}, ${b})`)}`;
