@@ -5,13 +5,12 @@
  * @module
  */
 import type { FileInput, FolderInput, FolderSource } from "./file_source.ts";
-import { isGgufFile, isGgufName } from "./gguf_names.ts";
+import type { FoundGguf } from "./find_gguf.ts";
+import { isGgufFile } from "./gguf_names.ts";
 import type { HubOptions, ResolveOptions } from "./hub.ts";
 import { HubError } from "./hub_errors.ts";
-import { isHubId } from "./hub_id.ts";
-import { isPathOrHubId, nameOfFolder, resolveCheckpointFolder } from "./model_folder.ts";
-import { openFolder } from "./open_file.ts";
-import { checkRelativePath, quote } from "./relative_path.ts";
+import { resolveCheckpointFolder } from "./model_folder.ts";
+import { quote } from "./relative_path.ts";
 
 /**
  * Options of what may load a GGUF file.
@@ -29,24 +28,6 @@ import { checkRelativePath, quote } from "./relative_path.ts";
 export interface GgufOptions extends HubOptions {
   /** The name of a GGUF file in the folder or hub model, such as "model-Q4_K_M.gguf"; default: none, or the only one there. */
   ggufFile?: string;
-}
-
-/** A GGUF file that was found. */
-export interface FoundGguf {
-  /** Where it is. */
-  readonly file: FileInput;
-  /** The hub model it is of; absent for others. */
-  readonly hubId?: string;
-}
-
-/** How many names a message lists. */
-const MOST_NAMES = 12;
-
-/** Whether an input is a hub id, and no folder on disk. */
-async function isOnHub(input: FolderInput): Promise<boolean> {
-  if (!isPathOrHubId(input) || !isHubId(input)) return false;
-  const { isDirectory } = await import("./files.ts");
-  return !await isDirectory(input);
 }
 
 /**
@@ -70,23 +51,8 @@ export async function givenGguf(
     );
   }
   if (ggufFile === undefined) return undefined;
-  const folder = input as FolderInput;
-  checkRelativePath(ggufFile, "load a GGUF file");
-  if (isPathOrHubId(folder)) {
-    const [{ joinPath }, { resolveModelFolder }] = await Promise.all([
-      import("./files.ts"),
-      import("./hub.ts"),
-    ]);
-    const files = [ggufFile];
-    const resolved = await resolveModelFolder(folder, { ...hub, files });
-    if (resolved !== folder) return { file: await joinPath(resolved, ggufFile), hubId: folder };
-  }
-  const source = openFolder(folder);
-  const file = await source.open(ggufFile);
-  if (file) return { file };
-  throw new Error(
-    `Cannot load model ${quote(source.name)}: ${quote(ggufFile)} is required, received a folder without it`,
-  );
+  const { namedGguf } = await import("./find_gguf.ts");
+  return await namedGguf(input as FolderInput, ggufFile, hub);
 }
 
 /**
@@ -95,27 +61,8 @@ export async function givenGguf(
  * @throws {RangeError} where there are several
  */
 export async function onlyGguf(input: FolderInput, options: HubOptions): Promise<FoundGguf | undefined> {
-  let names: readonly string[] | undefined;
-  if (await isOnHub(input)) {
-    try {
-      const { listModelFiles } = await import("./hub.ts");
-      names = await listModelFiles(input as string, options);
-    } catch (error) {
-      if (error instanceof HubError) return undefined; // the caller has a better message
-      throw error;
-    }
-  } else names = await openFolder(input).list?.();
-  const found = (names ?? []).filter(isGgufName);
-  if (found.length === 0) return undefined;
-  if (found.length === 1) return await givenGguf(input, { ...options, ggufFile: found[0] });
-  const listed = found.slice(0, MOST_NAMES).map(quote).join(", ");
-  throw new RangeError(
-    `Cannot load model ${
-      quote(nameOfFolder(input))
-    }: ggufFile must name one of its ${found.length} GGUF files, ${listed}${
-      found.length > MOST_NAMES ? ", …" : ""
-    }`,
-  );
+  const { onlyGguf } = await import("./find_gguf.ts");
+  return await onlyGguf(input, options);
 }
 
 /**

@@ -5,8 +5,9 @@
  * @module
  */
 import type { Bytes, FileInput } from "./file_source.ts";
-import { fromFloat32, type SafetensorsDtype, toFloat32 } from "./safetensors_dtype.ts";
+import type { SafetensorsDtype } from "./safetensors_dtype.ts";
 import { parseHeader, SafetensorsError } from "./safetensors_header.ts";
+import { fromFloat32, toFloat32 } from "./safetensors_numbers.ts";
 import { load, openSafetensors, type SafetensorsEntry, type SafetensorsFile } from "./safetensors_reader.ts";
 import {
   byteLengthOf,

@@ -4,7 +4,7 @@
  */
 
 import { type Shape, WEIGHT_TYPES, weightFormat } from "../autograd/mod.ts";
-import { fromFloat32, type TensorReader, toFloat32 } from "../io/safetensors.ts";
+import type { SafetensorsDtype, TensorReader } from "../io/safetensors.ts";
 import type { Parameter } from "../nn/mod.ts";
 import type { Family } from "./family.ts";
 import type { BitsandbytesWeights } from "./bitsandbytes_weights.ts";
@@ -25,6 +25,18 @@ async function quantizedIn(reader: TensorReader): Promise<BitsandbytesWeights> {
   if (!reader.names().some((name) => OF_BITSANDBYTES.test(name))) return NOTHING_QUANTIZED;
   const { findBitsandbytes } = await import("./bitsandbytes_weights.ts");
   return await findBitsandbytes(reader);
+}
+
+/** Converts the numbers of a file to the format of a parameter. */
+async function converter(
+  from: SafetensorsDtype,
+  to: string | undefined,
+): Promise<(chunk: Uint8Array) => Uint8Array<ArrayBuffer> | Float32Array<ArrayBuffer>> {
+  const { fromFloat32, toFloat32 } = await import("../io/safetensors_numbers.ts");
+  return (chunk) => {
+    const numbers = toFloat32(from, chunk);
+    return to === "F16" ? fromFloat32(to, numbers) : numbers;
+  };
 }
 
 /** The weights of a folder. */
@@ -96,10 +108,10 @@ export class SafetensorsWeights implements WeightSource {
     if (quantized) return parameter.device.write(parameter.view, await quantized.read());
     const { dtype } = this.#reader.info(name);
     const { file } = weightFormat(parameter.dtype)!;
+    const convert = dtype === file ? null : await converter(dtype, file);
     let at = 0;
     for await (const chunk of this.#reader.readChunks(name, CHUNK_BYTES, this.#room)) {
-      const numbers = dtype === file ? null : toFloat32(dtype, chunk);
-      const bytes = numbers === null ? chunk : file === "F16" ? fromFloat32(file, numbers) : numbers;
+      const bytes = convert ? convert(chunk) : chunk;
       parameter.device.write(parameter.window(at, bytes.byteLength), bytes);
       at += bytes.byteLength;
     }

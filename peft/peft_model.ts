@@ -16,14 +16,8 @@ import { PromptTuner } from "./adapters/prompt_tuner.ts";
 import { noBudget, trainingStateOf } from "./adapters/shared_parts.ts";
 import { Tuner } from "./adapters/tuner.ts";
 import { type PeftConfig, withFields } from "./config/peft_config.ts";
-import {
-  type AdapterInput,
-  type LoadAdapterOptions,
-  SAVE_OPTIONS,
-  type SaveAdapterOptions,
-} from "./files/adapter_folder.ts";
-import { findAdapter, type FoundAdapter } from "./files/adapter_source.ts";
-import { mergeAndUnload } from "./operations/merge_and_unload.ts";
+import type { AdapterInput, LoadAdapterOptions, SaveAdapterOptions } from "./files/adapter_folder.ts";
+import type { FoundAdapter } from "./files/adapter_source.ts";
 import { countParameters, describeParameters } from "./parameter_counts.ts";
 import { setScale } from "./operations/scale_adapters.ts";
 import {
@@ -82,6 +76,7 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
     options: LoadAdapterOptions & MixedOption & { adapterName?: string } = {},
   ): Promise<PeftModel<M>> {
     const { adapterName = "default" } = options;
+    const { findAdapter } = await import("./files/adapter_source.ts");
     const found = await findAdapter(dirOrId, model, options);
     await loadHostOf(found.config, options.mixed);
     const peftModel = new PeftModel(model, found.config, options.mixed);
@@ -309,7 +304,9 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
 
   /** Merges the active adapters, even if switched off; returns the base, changed weights of few bits as float32. */
   async mergeAndUnload(options: { adapterNames?: readonly string[]; safeMerge?: boolean } = {}): Promise<M> {
-    return await mergeAndUnload(this.#host, options.adapterNames ?? this.activeAdapters, options.safeMerge);
+    const { adapterNames = this.activeAdapters, safeMerge } = options;
+    const { mergeAndUnload } = await import("./operations/merge_and_unload.ts");
+    return await mergeAndUnload(this.#host, adapterNames, safeMerge);
   }
 
   /** Returns the base model as it was, without adapters. */
@@ -343,6 +340,7 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
    */
   async pushToHub(repoId: string, options: PushToHubOptions & SaveAdapterOptions = {}): Promise<CommitInfo> {
     const { pushToHub } = await import("../io/hub_push.ts");
+    const { SAVE_OPTIONS } = await import("./files/adapter_folder.ts");
     const save = (folder: FolderOutput) => this.savePretrained(folder, options);
     return await pushToHub(repoId, options, { kind: "model", saveOptions: SAVE_OPTIONS, save });
   }
@@ -356,6 +354,7 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
     adapterName: string,
     options: LoadAdapterOptions = {},
   ): Promise<{ missingKeys: string[]; unexpectedKeys: string[] }> {
+    const { findAdapter } = await import("./files/adapter_source.ts");
     const found = await findAdapter(dirOrId, this.#host.model, options);
     await import("./adapters/mixed_batch.ts"); // rows of a batch may have several from now on
     return await this.#load(found, adapterName, options);

@@ -7,7 +7,7 @@ import type { OutputChunk } from "rollup";
 import { gzip, partOf } from "./bundle.ts";
 import { lateModules } from "./late_modules.ts";
 import { build, type BuildOptions } from "./rollup_build.ts";
-import { withoutGradients } from "./without_gradients.ts";
+import { withoutTraining } from "./without_training.ts";
 
 const ROOT = new URL("../", import.meta.url).pathname;
 
@@ -34,6 +34,8 @@ const LATE = [
   "model/generation/stop_strings.ts",
   "model/gpt2/gguf.ts",
   "model/llama/gguf.ts",
+  "model/tokenizer/chat.ts",
+  "model/tokenizer/chat_template.ts",
   "peft/adapters/mixed_batch.ts",
   "peft/adapters/mixed_methods.ts",
   "peft/adapters/prompt_tuner.ts",
@@ -64,7 +66,7 @@ const LATE = [
   "train/reports/tensorboard.ts",
 ];
 
-/** What layers of one input share launches by: Llama's family from the start, GPT-2 in training alone. */
+/** What layers of one input share launches by: Llama's family, not GPT-2. */
 const JOINT = [
   "autograd/ops/_joint_matmul.ts",
   "autograd/ops/joint_linear.ts",
@@ -87,33 +89,55 @@ interface Area {
   /** Modules of its files, by their names; the first is the one that a page begins with. */
   readonly entries: Readonly<Record<string, string>>;
   readonly late: ReadonlySet<string>;
+  /** Modules of the first file though it loads them on first use: what every page uses. */
+  readonly with?: readonly string[];
   readonly plugins?: BuildOptions["plugins"];
 }
 
 /** Late modules of a folder. */
 const lateIn = (folder: string) => LATE.filter((path) => path.startsWith(folder));
 
+/** Those that a page loads later which trains: adapters that lie in files, gradients of other kinds of adapters. */
+const LATE_IN_TRAINING = [
+  "kernels/attention_backward.ts",
+  "peft/files/adapter_files.ts",
+  "peft/files/match_keys.ts",
+  "train/optimizers/loraplus.ts",
+];
+
 /** What the files beside the first bring, so that calls that cannot wait need no more. */
 const BROUGHT = {
+  "kernels/attention_forward.ts": ["kernels/attention_backward.ts"],
+  "peft/files/adapter_source.ts": ["peft/files/match_keys.ts"],
   "model/llama/model.ts": JOINT,
   "entries/peft.ts": lateIn("peft/"),
+  "entries/model.ts": [...lateIn("model/"), "model/packed_rows.ts"],
+  "entries/tokenizer.ts": lateIn("model/tokenizer/"),
   "entries/train.ts": [...lateIn("train/"), "autograd/ops/log_probs.ts", "gpu/rehearsal.ts"],
 };
 
 /** The areas, by the names of their first files. */
 export const AREAS = {
   inference: {
-    entries: { inference: "entries/inference.ts", inference_adapters: "entries/peft.ts" },
+    entries: {
+      inference: "entries/inference.ts",
+      inference_adapters: "entries/peft.ts",
+      inference_models: "entries/model.ts",
+      inference_tokenizer: "entries/tokenizer.ts",
+    },
     late: new Set([...LATE.filter((path) => !path.startsWith("train/")), ...FOR_TRAINING, ...JOINT]),
-    plugins: [withoutGradients()],
+    with: ["peft/files/adapter_source.ts"],
+    plugins: [withoutTraining()],
   },
   training: {
     entries: {
       training: "entries/training.ts",
       training_adapters: "entries/peft.ts",
+      training_models: "entries/model.ts",
+      training_tokenizer: "entries/tokenizer.ts",
       training_trainers: "entries/train.ts",
     },
-    late: new Set(LATE),
+    late: new Set([...LATE, ...LATE_IN_TRAINING, ...JOINT]),
   },
 } as const satisfies Readonly<Record<string, Area>>;
 
@@ -131,15 +155,17 @@ export async function bundleArea(
   name: keyof typeof AREAS,
   { shortest = true, external = partOf }: { shortest?: boolean; external?: BuildOptions["external"] } = {},
 ): Promise<OutputChunk[]> {
-  const { entries, late, plugins = [] }: Area = AREAS[name];
-  const first = [entries[name], ...ARCHITECTURES];
+  const { entries, late, with: used = [], plugins = [] }: Area = AREAS[name];
+  const first = [entries[name], ...used, ...ARCHITECTURES];
   const without = await build({
     entries: atRoot(Object.fromEntries(first.map((path) => [path, path]))),
     external,
     plugins: [lateModules(late, null), ...plugins],
     isTrial: true,
   });
-  const [start, ...models] = first.map((path) => modulesOf(eagerFiles(without, `${path}.js`)));
+  const found = first.map((path) => modulesOf(eagerFiles(without, `${path}.js`)));
+  const models = found.slice(-ARCHITECTURES.length);
+  const start = found.slice(0, -ARCHITECTURES.length).reduce((all, modules) => all.union(modules));
   const eager = models.reduce((all, model) => all.union(model), start);
   const core = models.reduce((all, model) => all.intersection(model)).union(start);
   return await build({

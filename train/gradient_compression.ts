@@ -9,7 +9,7 @@
  * @module
  */
 
-import { fromFloat32, toFloat32 } from "../io/safetensors_dtype.ts";
+import { fromFloat32, toFloat32 } from "../io/safetensors_numbers.ts";
 import {
   packHead,
   packShare,

@@ -9,7 +9,6 @@ import type { FolderLock } from "../io/folder_lock.ts";
 import type { FolderStore } from "../io/folder_store.ts";
 import type { FolderOutput } from "../io/folder_target.ts";
 import type { CommitInfo, PushToHubOptions } from "../io/hub_push.ts";
-import { noteBest } from "./best_model.ts";
 import { type CallbackInput, type Moment, toCallback } from "./callbacks.ts";
 import type { CheckpointPlace } from "./checkpoint_place.ts";
 import type { Dataset } from "./data/example.ts";
@@ -17,7 +16,7 @@ import { type Batch, type DataCollator, DataLoader, defaultDataCollator } from "
 import { LossWatchdog } from "./loss_watchdog.ts";
 import { MODEL_LOSS, type Objective } from "./objective.ts";
 import { oneTokenizer } from "./processing_class.ts";
-import { loadOptimizer } from "./optimizers/table.ts";
+import { loadOptimizerOf } from "./optimizers/optimizer_of.ts";
 import { makeReports } from "./reports/make_reports.ts";
 import type { EvalOutput } from "./evaluate.ts";
 import { checkModel, type TrainableModel } from "./trainable_model.ts";
@@ -180,7 +179,7 @@ export class Trainer {
       ...{ shouldTrainingStop: false, shouldLog: false, shouldEvaluate: false, shouldSave: false },
       stopReason: null,
     });
-    if (!optimizer) await loadOptimizer(args.optim);
+    if (!optimizer) await loadOptimizerOf(args);
     const run = new TrainingRun({
       ...{ model, args, dataset, collate: this.#collate, objective: this.#objective },
       ...{ optimizer, scheduler },
@@ -342,7 +341,10 @@ export class Trainer {
       const logs = { loss, gradNorm, learningRate, ...skipped, ...measures, ...this.ownLogs() };
       await this.#log(logs, "onLog");
     }
-    if (shouldEvaluate) noteBest(args, state, await this.#evaluateNow(run));
+    if (shouldEvaluate) {
+      const { noteBest } = await import("./best_model.ts");
+      noteBest(args, state, await this.#evaluateNow(run));
+    }
     if (shouldSave) await this.#save(run);
   }
 

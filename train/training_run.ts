@@ -20,7 +20,6 @@ import { gradNorm } from "../autograd/ops/grad_norm.ts";
 import { LossTally } from "../autograd/ops/loss_tally.ts";
 import type { DataOrder, LossSums, RunParts } from "./checkpoint.ts";
 import type { Dataset } from "./data/example.ts";
-import { fingerprintOf } from "./data/fingerprint.ts";
 import { type Batch, countTokens, type DataCollator, DataLoader } from "./data/data_loader.ts";
 import { getScheduler, type LRScheduler } from "./optimizers/lr_scheduler.ts";
 import type { Optimizer } from "./optimizers/optimizer.ts";
@@ -140,7 +139,9 @@ export class TrainingRun implements RunParts {
 
   /** What the data are known again by, read once. */
   fingerprint(): Promise<string> {
-    return this.#fingerprint ??= fingerprintOf(this.#dataset);
+    return this.#fingerprint ??= import("./data/fingerprint.ts").then(({ fingerprintOf }) =>
+      fingerprintOf(this.#dataset)
+    );
   }
 
   /** Counts speed from here on: after the state was restored, before the first step. */
@@ -308,33 +309,11 @@ export class TrainingRun implements RunParts {
   /** The first value of a step that is not finite, as far as running it again tells. Gradients are gone then. */
   async #placeOfNonFinite(step: number): Promise<string> {
     this.forgetRecords();
-    const { gradientAccumulationSteps: parts, fp16 } = this.#args;
-    const [epoch, place] = [Math.floor((step - 1) / this.stepsPerEpoch), (step - 1) % this.stepsPerEpoch];
-    const batches: Batch[] = [];
-    let read = 0;
-    for await (const batch of this.loader.readBatches(epoch, place * parts)) {
-      if (this.#objective.countItems(batch) > 0) batches.push(batch);
-      if (++read === parts) break;
-    }
-    const items = batches.reduce((sum, batch) => sum + this.#objective.countItems(batch), 0);
-    const randoms = randomStates(this.model).map((random) => ({ random, step: random.step }));
-    try {
-      // about where it was then: each forward since has moved it on by one
-      for (const { random, step: now } of randoms) {
-        random.step = Math.max(0, now - parts * (this.state.globalStep - step + 1));
-      }
-      this.#items = items;
-      const { findNonFinite } = await import("./find_non_finite.ts");
-      const found = await findNonFinite({
-        ...{ model: this.model, objective: this.#objective, batches, items, fp16 },
-      });
-      if (found !== null) return `the first value that is not finite is in ${found}`;
-      return "running it again with the weights as they are now finds no single value that is not finite";
-    } catch {
-      return ""; // such as memory that does not suffice: the step itself is what matters
-    } finally {
-      for (const { random, step } of randoms) random.step = step;
-    }
+    const { placeOfNonFinite } = await import("./find_non_finite.ts");
+    const { model, loader, stepsPerEpoch, state: { globalStep } } = this;
+    return await placeOfNonFinite({
+      ...{ model, loader, stepsPerEpoch, globalStep, step, objective: this.#objective, args: this.#args },
+    });
   }
 
   /**

@@ -11,7 +11,9 @@ import {
   type RenderedChat,
   type RenderOptions,
 } from "./chat_template.ts";
+import type { JsonObject } from "../../io/json.ts";
 import type { TokenizerCore } from "./core.ts";
+import { contentOf, type TokenizerSettings } from "./settings.ts";
 
 /**
  * Options of `applyChatTemplate`, those of `transformers` in camelCase.
@@ -87,6 +89,25 @@ export interface ChatSettings {
   readonly special: Readonly<Record<string, string>>;
   /** Reads a template; null where Jinja was not loaded. */
   readonly read: (source: string) => ChatTemplate;
+}
+
+/** Texts of the special tokens by their names in templates: `bos_token`, `eos_token`, … */
+export function specialTokensOf(
+  core: TokenizerCore,
+  tokenizerConfig: JsonObject,
+  settings: TokenizerSettings,
+): Record<string, string> {
+  const tokens: Record<string, string> = {};
+  for (const [name, value] of Object.entries(tokenizerConfig)) {
+    const content = /_token$/.test(name) ? contentOf(value) : undefined;
+    if (content !== undefined) tokens[name] = content;
+  }
+  for (const name of ["bos", "eos", "pad"] as const) {
+    const id = settings[`${name}TokenId`];
+    const token = id === null ? undefined : core.tokenOf(id);
+    if (token !== undefined) tokens[`${name}_token`] ??= token;
+  }
+  return tokens;
 }
 
 /** The template that is asked for; as `transformers`, "tool_use" where there are tools and such a template. */

@@ -8,7 +8,7 @@ import { type JsonObject, readJsonFrom } from "../../io/json.ts";
 import { readAll } from "../../io/open_file.ts";
 import { quote } from "../../io/relative_path.ts";
 import type { BuiltInVocabulary, TokenizerCore } from "./core.ts";
-import { byteLevelJson, loadJsonCore } from "./json.ts";
+import { loadJsonCore } from "./json.ts";
 import { readSettings, type TokenizerSettings } from "./settings.ts";
 
 /** The files that a tokenizer may be made of; no folder needs all of them. */
@@ -71,19 +71,8 @@ async function readVocabulary(
 ): Promise<JsonObject | undefined> {
   const json = await readJsonFrom(folder, "tokenizer.json", { maxBytes: MAX_TOKENIZER_BYTES });
   if (json) return json;
-  const vocab = await readJsonFrom(folder, "vocab.json", { maxBytes: MAX_TOKENIZER_BYTES });
-  const merges = await folder.open("merges.txt");
-  if (!vocab || !merges) {
-    await merges?.close();
-    throw new Error(
-      `Cannot load a tokenizer from ${
-        quote(folder.name)
-      }: tokenizer.json, or vocab.json with merges.txt, is required, ` +
-        "received a folder without them",
-    );
-  }
-  const text = new TextDecoder().decode(await readAll(merges));
-  return await builtIn.matches(vocab) ? undefined : byteLevelJson(vocab, text, builtIn.specialTokens);
+  const { readVocabAndMerges } = await import("./vocab_and_merges.ts");
+  return await readVocabAndMerges(folder, builtIn, MAX_TOKENIZER_BYTES);
 }
 
 /**

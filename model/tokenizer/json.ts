@@ -140,34 +140,3 @@ export async function loadJsonCore(json: JsonObject, config: JsonObject): Promis
   useUnicodeSpace(tokenizer.pre_tokenizer);
   return new JsonCore(tokenizer, json, config);
 }
-
-/**
- * The tokenizer.json of a byte-level BPE folder that has the two older files.
- *
- * @param vocab the contents of vocab.json: token to id.
- * @param merges the text of merges.txt: one pair per line; a first line "#version" ignored.
- * @param special tokens that are never split.
- */
-export function byteLevelJson(vocab: JsonObject, merges: string, special: readonly string[]): JsonObject {
-  const pairs = merges.split(/\r?\n/).filter((line, i) =>
-    line !== "" && !(i === 0 && line.startsWith("#version"))
-  );
-  const byteLevel = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: true };
-  return {
-    version: "1.0",
-    added_tokens: special.filter((token) => Object.hasOwn(vocab, token)).map((content) => ({
-      id: vocab[content],
-      content,
-      single_word: false,
-      lstrip: false,
-      rstrip: false,
-      normalized: false,
-      special: true,
-    })),
-    normalizer: null,
-    pre_tokenizer: byteLevel,
-    post_processor: null,
-    decoder: byteLevel,
-    model: { type: "BPE", vocab, merges: pairs },
-  };
-}

@@ -40,7 +40,7 @@ export interface TokenizerSettings {
 const NO_LIMIT = 1e20;
 
 /** A token's text as the files write it: a string, or an object with `content`. */
-function contentOf(value: unknown): string | undefined {
+export function contentOf(value: unknown): string | undefined {
   if (typeof value === "string") return value;
   if (typeof value !== "object" || value === null) return undefined;
   const { content } = value as { content?: unknown };
@@ -78,44 +78,5 @@ export function readSettings(
     padTokenId: idOf("pad"),
     paddingSide: tokenizerConfig.padding_side === "left" ? "left" : "right",
     modelMaxLength: typeof limit === "number" && limit > 0 && limit < NO_LIMIT ? limit : Infinity,
-  };
-}
-
-/** Texts of the special tokens by their names in templates: `bos_token`, `eos_token`, … */
-export function specialTokensOf(
-  core: TokenizerCore,
-  tokenizerConfig: JsonObject,
-  settings: TokenizerSettings,
-): Record<string, string> {
-  const tokens: Record<string, string> = {};
-  for (const [name, value] of Object.entries(tokenizerConfig)) {
-    const content = /_token$/.test(name) ? contentOf(value) : undefined;
-    if (content !== undefined) tokens[name] = content;
-  }
-  for (const name of ["bos", "eos", "pad"] as const) {
-    const id = settings[`${name}TokenId`];
-    const token = id === null ? undefined : core.tokenOf(id);
-    if (token !== undefined) tokens[`${name}_token`] ??= token;
-  }
-  return tokens;
-}
-
-/** tokenizer_config.json for a folder with this vocabulary and these settings. */
-export function settingsFile(
-  core: TokenizerCore,
-  original: JsonObject,
-  settings: TokenizerSettings,
-): JsonObject {
-  const tokens: [string, string][] = [];
-  for (const name of ["bos", "eos", "pad"] as const) {
-    const id = settings[`${name}TokenId`];
-    const token = id === null ? undefined : core.tokenOf(id);
-    if (token !== undefined) tokens.push([`${name}_token`, token]);
-  }
-  return {
-    ...original,
-    ...Object.fromEntries(tokens),
-    padding_side: settings.paddingSide,
-    ...(settings.modelMaxLength < Infinity ? { model_max_length: settings.modelMaxLength } : {}),
   };
 }

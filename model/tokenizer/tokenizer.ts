@@ -7,11 +7,11 @@ import type { CommitInfo, PushToHubOptions } from "../../io/hub_push.ts";
 import type { FolderOutput } from "../../io/folder_target.ts";
 import { quote } from "../../io/relative_path.ts";
 import { encodeBatch, type EncodeOptions, type Encoding } from "./batch.ts";
-import { applyChatTemplate, type ChatEncoding, type ChatOptions } from "./chat.ts";
-import { type ChatMessage, loadJinja } from "./chat_template.ts";
+import { applyChatTemplate, type ChatEncoding, type ChatOptions, specialTokensOf } from "./chat.ts";
+import { type ChatMessage, type ChatTemplate, loadJinja } from "./chat_template.ts";
 import type { DecodeStream } from "./core.ts";
 import type { TokenizerParts } from "./files.ts";
-import { type PaddingSide, settingsFile, specialTokensOf } from "./settings.ts";
+import type { PaddingSide } from "./settings.ts";
 
 export type { ChatEncoding, ChatMessage, ChatOptions, DecodeStream, EncodeOptions, Encoding, PaddingSide };
 
@@ -120,18 +120,26 @@ function checkId(id: number, vocabSize: number): number {
   throw new RangeError(`Cannot decode: ids must be integers from 0 to ${vocabSize - 1}, received ${id}`);
 }
 
-/** A tokenizer of a vocabulary, its settings and its chat templates. */
-export async function createTokenizer(
-  { core, settings, config, chatTemplates }: TokenizerParts,
-): Promise<Tokenizer> {
-  const { vocabSize } = core;
-  const chat = {
-    templates: chatTemplates,
-    special: specialTokensOf(core, config, settings),
-    read: await loadJinja().catch((error) => () => {
+/** Reads chat templates. What a chat needs is loaded with the tokenizer, in bundles only if it has a template. */
+async function templateReader(
+  templates: ReadonlyMap<string, string>,
+): Promise<(source: string) => ChatTemplate> {
+  if (templates.size > 0) await import("./chat.ts");
+  try {
+    return await loadJinja();
+  } catch (error) {
+    return () => {
       throw error; // only where a template is used
-    }),
-  };
+    };
+  }
+}
+
+/** A tokenizer of a vocabulary, its settings and its chat templates. */
+export async function createTokenizer(parts: TokenizerParts): Promise<Tokenizer> {
+  const { core, settings, config, chatTemplates } = parts;
+  const { vocabSize } = core;
+  const loaded = { ...settings };
+  const readTemplate = await templateReader(chatTemplates);
   const call = (text: string | readonly string[], options: EncodeOptions = {}): Encoding =>
     encodeBatch(core, settings, Array.isArray(text) ? text : [text as string], options);
   const members: Pick<Tokenizer, keyof Tokenizer> = {
@@ -144,33 +152,28 @@ export async function createTokenizer(
       return { push: (id) => stream.push(checkId(id, vocabSize)), flush: () => stream.flush() };
     },
     tokenToId: (token) => core.idOf(token),
-    applyChatTemplate: ((messages, options) => applyChatTemplate(core, chat, messages, options)) as Tokenizer[
-      "applyChatTemplate"
-    ],
+    applyChatTemplate: ((messages, options) => {
+      const special = specialTokensOf(core, config, loaded);
+      return applyChatTemplate(
+        core,
+        { templates: chatTemplates, special, read: readTemplate },
+        messages,
+        options,
+      );
+    }) as Tokenizer["applyChatTemplate"],
     get chatTemplate(): string | null {
       return chatTemplates.get("default") ?? null;
     },
     set chatTemplate(source: string | null) {
       if (source === null || source === undefined) chatTemplates.delete("default");
       else {
-        chat.read(source); // fails here rather than at the first conversation
+        readTemplate(source); // fails here rather than at the first conversation
         chatTemplates.set("default", source);
       }
     },
     async savePretrained(folder) {
-      const { openTarget, writeJsonTo } = await import("../../io/folder_target.ts");
-      const target = openTarget(folder, "save the tokenizer");
-      await target.write("tokenizer.json", core.toJson());
-      const { chat_template: _, ...rest } = config;
-      const several = [...chatTemplates].map(([name, template]) => ({ name, template }));
-      const template = chatTemplates.get("default");
-      if (template !== undefined) await target.write("chat_template.jinja", template);
-      const listed = several.length > (template === undefined ? 0 : 1) ? { chat_template: several } : {};
-      await writeJsonTo(
-        target,
-        "tokenizer_config.json",
-        settingsFile(core, { ...rest, ...listed }, settings),
-      );
+      const { saveTokenizer } = await import("./save_tokenizer.ts");
+      await saveTokenizer(parts, folder);
     },
     async pushToHub(repoId, options = {}) {
       const { pushToHub } = await import("../../io/hub_push.ts");

@@ -129,10 +129,7 @@ export class Merging {
 
   /** Removes every merged change from the base weights, bit for bit. */
   unmerge(): void {
-    if (this.#state.merged.length === 0) {
-      console.warn("Already unmerged. Nothing to do.");
-      return;
-    }
+    if (this.#state.merged.length === 0) return;
     this.#originals.restore();
     for (const [, layer] of tunerLayers(this.#model)) layer.unmerge?.();
     this.#untied.restore();
@@ -142,7 +139,7 @@ export class Merging {
   /** Unmerges while adapters are off; with `again`, `resume` merges again. */
   suspend(again: boolean): void {
     this.#suspended = again ? [...this.#state.merged] : [];
-    if (this.#state.merged.length > 0) this.unmerge();
+    this.unmerge();
   }
 
   /** Merges again what `suspend` unmerged. */

@@ -31,7 +31,7 @@ import { checkBiases, checkName, checkNewName, mixedTypes } from "./adapter_name
 import { AdapterSwitch, trainOnly } from "./adapter_switch.ts";
 import { GradientFlags } from "./gradient_flags.ts";
 import { placeAdapter, putBasesBack, takeOutAdapter, unwrappedView } from "./insert_adapter.ts";
-import { Merging } from "./merging.ts";
+import type { Merging } from "./merging.ts";
 import { mixedMethod } from "./mixed_methods.ts";
 import type { AdapterHost, InjectOptions, LoadedKeys } from "./model_adapters.ts";
 import { runForward, runGenerate } from "./run_model.ts";
@@ -69,7 +69,8 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
   readonly #configs = new Map<string, PeftConfig>();
   /** Whether each parameter of the base trained before it was wrapped. */
   readonly #trained: GradientFlags;
-  readonly #merging: Merging;
+  /** Null before the first merge, which loads it. */
+  #merging: Merging | null = null;
   readonly #sharedParts = new SharedParts();
   #injections = 0;
 
@@ -85,10 +86,9 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
     this.isMixed = mixed;
     this.training = model.training;
     this.#trained = new GradientFlags(model.parameters());
-    this.#merging = new Merging(model, this.state, this.#trained);
     this.switch = new AdapterSwitch(this.state, () => model.parameters(), {
-      off: (scoped) => this.#merging.suspend(scoped),
-      on: () => this.#merging.resume(),
+      off: (scoped) => this.#merging?.suspend(scoped),
+      on: () => this.#merging?.resume(),
     });
   }
 
@@ -278,7 +278,7 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
   /** Makes adapters act, in order; with `trainable`, their parameters train and no others. */
   activate(names: readonly string[], trainable: boolean): void {
     this.checkActive(names);
-    this.#merging.forgetSuspended();
+    this.#merging?.forgetSuspended();
     this.state.active = [...names];
     trainOnly(this, this.model.parameters(), trainable ? names : []);
   }
@@ -311,6 +311,7 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
    * and nothing changes.
    */
   async merge(names: readonly string[], safe: boolean, dequantize = false): Promise<void> {
+    const { Merging } = await import("./merging.ts");
     for (const name of names) {
       this.checkName(name);
       const { name: method, unmergeable } = methodOf(this.#configs.get(name)!.peftType);
@@ -323,12 +324,14 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
         }`,
       );
     }
+    this.#merging ??= new Merging(this.model, this.state, this.#trained);
     await this.#merging.merge(names, safe, dequantize);
   }
 
   /** Removes every merged change from the base weights, bit for bit. */
   unmerge(): void {
-    this.#merging.unmerge();
+    if (this.state.merged.length > 0) this.#merging!.unmerge();
+    else console.warn("Already unmerged. Nothing to do.");
   }
 
   /** Renames an adapter. @throws {RangeError} if there is none, or the new name is taken */
@@ -342,14 +345,14 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
     for (const [, wrapper] of this.savedModules()) renameIn(wrapper, from, to);
     this.#sharedParts.rename(from, to);
     renameKey(this.#configs, from, to);
-    this.#merging.rename(from, to);
+    this.#merging?.rename(from, to);
     this.state.rename(from, to);
   }
 
   /** Removes an adapter; where a layer is left without adapters, its base takes its place again. */
   remove(name: string): void {
     this.checkName(name);
-    if (this.#merging.isMerged(name)) {
+    if (this.#merging?.isMerged(name)) {
       throw new RangeError(
         `Cannot delete adapter(s) ['${name}'] while they are merged. Please unmerge them first.`,
       );
@@ -371,7 +374,7 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
   unload(keepSaved: boolean): M {
     this.switch.end();
     putBasesBack(this.model, keepSaved);
-    this.#merging.finish();
+    this.#merging?.finish();
     this.#sharedParts.clear();
     this.#configs.clear();
     this.state.active = [];
@@ -381,7 +384,7 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
   /** Frees every layer with adapters, and the copies of base weights that merging keeps. */
   disposeAdapters(): void {
     for (const [, layer] of this.layers()) layer.dispose();
-    this.#merging.finish();
+    this.#merging?.finish();
     this.#sharedParts.clear();
   }
 

@@ -7,7 +7,8 @@ import { cast, type Shape, showShape, Tensor, tidy } from "../../autograd/mod.ts
 import { openFolder } from "../../io/open_file.ts";
 import type { FolderInput } from "../../io/file_source.ts";
 import { readJsonFrom } from "../../io/json.ts";
-import { openSafetensors, toFloat32 } from "../../io/safetensors.ts";
+import { openSafetensors, type SafetensorsDtype } from "../../io/safetensors.ts";
+import { float32Of } from "../../io/safetensors_dtype.ts";
 import { mismatchError, type Parameter } from "../../nn/mod.ts";
 import type { PeftConfig } from "../config/peft_config.ts";
 import { formatOf, loadMethodIn, readConfig } from "../registry.ts";
@@ -50,6 +51,13 @@ export async function readAdapterConfig(folder: FolderInput): Promise<PeftConfig
   return readConfig(json);
 }
 
+/** A tensor's numbers. */
+async function numbersOf(dtype: SafetensorsDtype, bytes: Uint8Array): Promise<Float32Array<ArrayBuffer>> {
+  if (dtype === "F32") return float32Of(bytes);
+  const { toFloat32 } = await import("../../io/safetensors_numbers.ts");
+  return toFloat32(dtype, bytes);
+}
+
 /** Reads an adapter's tensors; the file is checked whole before anything is returned. */
 export async function readAdapterValues(
   folder: FolderInput,
@@ -74,7 +82,7 @@ export async function readAdapterValues(
           `Cannot load adapter "${reader.name}": "${name}" must be F32, F16 or BF16, found ${dtype}`,
         );
       }
-      values.set(fromDisk(name, config), { shape, data: toFloat32(dtype, await reader.read(name)) });
+      values.set(fromDisk(name, config), { shape, data: await numbersOf(dtype, await reader.read(name)) });
     }
     return { name: reader.name, values };
   } finally {

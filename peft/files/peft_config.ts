@@ -5,8 +5,7 @@
 
 import type { FolderInput } from "../../io/file_source.ts";
 import type { PeftConfig as Config } from "../config/peft_config.ts";
-import { readAdapterConfig } from "./adapter_files.ts";
-import { adapterFolder, type LoadAdapterOptions } from "./adapter_folder.ts";
+import type { LoadAdapterOptions } from "./adapter_folder.ts";
 
 /**
  * A configuration of one adapter.
@@ -59,6 +58,8 @@ export interface PeftConfigReader {
  */
 export const PeftConfig: PeftConfigReader = {
   async fromPretrained(dirOrId: FolderInput, options: LoadAdapterOptions = {}): Promise<Config> {
+    const { adapterFolder } = await import("./adapter_folder.ts");
+    const { readAdapterConfig } = await import("./adapter_files.ts");
     return await readAdapterConfig(await adapterFolder(dirOrId, options));
   },
 };

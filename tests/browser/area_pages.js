@@ -74,6 +74,59 @@ export async function answerLlama(lib, at) {
 }
 
 /**
+ * Answers in other ways than a page does first: float16 weights, a long prompt, padded rows, sampling, a stream, chats.
+ * @param {object} lib what `inference.js` exports
+ * @param {() => Promise<unknown>} chats loads what a chat template needs that is given to a tokenizer without one
+ * @param {() => Promise<object>} models loads what `inference_models.js` exports
+ */
+export async function answerOtherwise(lib, at, chats, models) {
+  const { AutoModelForCausalLM, AutoTokenizer, PeftModel, TextStreamer } = lib;
+  const messages = [{ role: "user", content: "Ahoy, matey!" }];
+  const template = "{{ messages[0].content }}!";
+  const tokenizer = await AutoTokenizer.fromPretrained(at("model"));
+  let refused = "";
+  try {
+    tokenizer.chatTemplate = template;
+  } catch (error) {
+    refused = error.message;
+  }
+  const first = scripts();
+  const chatting = await AutoTokenizer.fromPretrained(at("chat"));
+  const chat = [chatting.applyChatTemplate(messages, { tokenize: false })];
+  await chats();
+  const given = await AutoTokenizer.fromPretrained(at("model"));
+  given.chatTemplate = template;
+  chat.push(given.applyChatTemplate(messages, { tokenize: false }));
+
+  const base = await AutoModelForCausalLM.fromPretrained(at("model"), { dtype: "float16" });
+  const lora = await PeftModel.fromPretrained(base, at("lora"));
+  const options = { tokenizer, maxNewTokens: 3 };
+  const long = Array.from({ length: 120 }, (_, i) => (7 * i) % 700 + 1);
+  const llama = await AutoModelForCausalLM.fromPretrained(at("llama"));
+  const tokens = {
+    long: await lora.generate([long], { maxNewTokens: 3 }),
+    padded: await lora.generate([PROMPT, "One"], options),
+    sampled: await lora.generate(PROMPT, { ...options, doSample: true, topK: 5, temperature: 0.7, seed: 3 }),
+    banned: await lora.generate(PROMPT, { ...options, noRepeatNgramSize: 2, repetitionPenalty: 1.2 }),
+    llamaPadded: await llama.generate(
+      { inputIds: [[0, 0, 5, 6], [1, 2, 3, 4]], attentionMask: [[0, 0, 1, 1], [1, 1, 1, 1]] },
+      { maxNewTokens: 3, eosTokenId: null },
+    ),
+    llamaLong: await llama.generate([long.slice(0, 60).map((id) => id % 60)], {
+      maxNewTokens: 3,
+      eosTokenId: null,
+    }),
+  };
+  let streamed = "";
+  const onFinalizedText = (text) => streamed += text;
+  await lora.generate(PROMPT, { ...options, streamer: new TextStreamer(tokenizer, { onFinalizedText }) });
+  const { GPT2LMHeadModel } = await models();
+  const { logits } = lora.forward({ inputIds: [[1, 2, 3]], positionIds: [[0, 1, 0]] });
+  const isGpt2 = base instanceof GPT2LMHeadModel;
+  return { first, later: scripts(), refused, chat, tokens, streamed, isGpt2, shape: [...logits.shape] };
+}
+
+/**
  * Trains a LoRA with the Trainer and answers with it, then trains another method, which is loaded on first use.
  * @param {object} lib what `training.js` exports
  * @param {() => Promise<object>} adapters loads what `training_adapters.js` exports

@@ -7,7 +7,7 @@ import { assert, assertAllClose, assertEquals, assertStringIncludes } from "@std
 import * as all from "../../entries/all.ts";
 import { type AREAS, gzipLength } from "../../tools/bundle_areas.ts";
 import { findProblems } from "../../tools/bundle.ts";
-import { answer, answerLlama, train } from "./area_pages.js";
+import { answer, answerLlama, answerOtherwise, train } from "./area_pages.js";
 import { areaFiles, packageFiles } from "./bundles.ts";
 import { runInPage } from "./chromium.ts";
 import { findFirefox, runInFirefox } from "./firefox.ts";
@@ -15,7 +15,7 @@ import { findFirefox, runInFirefox } from "./firefox.ts";
 const ROOT = new URL("../../", import.meta.url).pathname;
 
 /** What a page may fetch of the library before its first answer, or its first trained adapter, gzipped. */
-const MOST_BYTES = { gpt2: 91_000, llama: 99_000, training: 130_000 };
+const MOST_BYTES = { gpt2: 85_500, llama: 92_500, training: 121_500 };
 
 /** A folder with models and adapters; the place of each by its name. */
 async function makeFolder(): Promise<{ folder: string; at: (name: string) => string }> {
@@ -26,6 +26,14 @@ async function makeFolder(): Promise<{ folder: string; at: (name: string) => str
       await Deno.copyFile(`${ROOT}${from}/${file}`, `${folder}${name}/${file}`);
     }
   }
+  await Deno.mkdir(`${folder}chat`);
+  for (const file of ["tokenizer.json", "tokenizer_config.json"]) {
+    await Deno.copyFile(`${folder}model/${file}`, `${folder}chat/${file}`);
+  }
+  await Deno.writeTextFile(
+    `${folder}chat/chat_template.jinja`,
+    "<{{ messages[0].role }}>{{ messages[0].content }}",
+  );
   const save = async (base: string, name: string, config: all.AdapterConfig) => {
     const model = all.getPeftModel(await all.AutoModelForCausalLM.fromPretrained(folder + base), config);
     await model.savePretrained(folder + name);
@@ -108,6 +116,30 @@ Deno.test("inference.js answers with LoRA in a page, in few bytes, and loads the
     const llamaBytes = await bytesOf(llama.value.first);
     console.log(`Llama with LoRA: ${llamaBytes} bytes gzipped`);
     assert(llamaBytes < MOST_BYTES.llama, `${llamaBytes} bytes, at most ${MOST_BYTES.llama}`);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("inference.js answers in other ways with what it fetches on the way, and reads chats", async () => {
+  const { folder, at } = await makeFolder();
+  try {
+    const { files } = await filesOf("inference");
+    const more = '() => import("/inference_tokenizer.js"), () => import("/inference_models.js")';
+    const { value, messages } = await runInPage<Awaited<ReturnType<typeof answerOtherwise>>>(
+      script("inference", `answerOtherwise(lib, at, ${more})`),
+      { files, folder },
+    );
+    assertEquals(withoutMissing(messages), []);
+    const here = await answerOtherwise(all, at, () => Promise.resolve(), () => Promise.resolve(all));
+    for (const name of ["tokens", "streamed", "chat", "shape"] as const) {
+      assertEquals(value[name], here[name], name);
+    }
+    assertEquals(here.refused, "");
+    assertStringIncludes(value.refused, '"model/tokenizer/chat_template.ts" is required');
+    const isOfChats = (name: string) => /chat|jinja/.test(name) && name.endsWith(".js");
+    assertEquals(value.first.filter(isOfChats), []);
+    assert(value.later.includes("inference_chat.js"), value.later.join());
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

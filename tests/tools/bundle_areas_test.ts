@@ -1,6 +1,7 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import type { OutputChunk } from "rollup";
 import { AREAS, eagerFiles } from "../../tools/bundle_areas.ts";
+import { TRAINING, withoutTraining } from "../../tools/without_training.ts";
 import { areaFiles } from "../browser/bundles.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
@@ -40,7 +41,6 @@ const LEFT_OUT = new Set([
   "gpu/rehearsal.ts",
   "kernels/attention_backward.ts",
   "model/labelled_forward.ts",
-  "model/packed_rows.ts",
 ]);
 
 Deno.test("inference.js has no program that computes a gradient", async () => {
@@ -50,4 +50,34 @@ Deno.test("inference.js has no program that computes a gradient", async () => {
     assert(!code.includes(name), name);
   }
   assert(code.includes("layerNormForward"));
+});
+
+Deno.test("withoutTraining() leaves bodies out by name, and refuses a name that a module does not have", async () => {
+  const change = (code: string, path: string, bodies: Parameters<typeof withoutTraining>[0]) => {
+    const { transform } = withoutTraining(bodies) as {
+      transform(code: string, id: string): { code: string } | null;
+    };
+    return transform(code, ROOT + path)?.code;
+  };
+  const code = "class A { get b() { return 1; } set b(c) { d(); } #e() { f(); } }\nfunction g() { h(); }";
+  assertEquals(
+    change(code, "nn/a.ts", {
+      "nn/a.ts": { "A.b": "return 2;", "set A.b": "", "A.#e": "i();", g: "return 3;" },
+    }),
+    "class A { get b() { return 2; } set b(c) {  } #e() { i(); } }\nfunction g() { return 3; }",
+  );
+  assertEquals(
+    change(
+      'const y = record("op", { inputs: { x }, outputs: [z], backward: () => ({ x }) });',
+      "autograd/ops/a.ts",
+      {},
+    ),
+    "const y = [z][0];",
+  );
+  assertThrows(
+    () => change(code, "nn/a.ts", { "nn/a.ts": { "A.j": "" } }),
+    Error,
+    'Cannot leave "A.j" out of nn/a.ts: there is no such function or method',
+  );
+  for (const path of Object.keys(TRAINING)) assert((await Deno.stat(ROOT + path)).isFile, path);
 });
