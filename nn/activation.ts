@@ -25,11 +25,15 @@ const quickGelu = (x: Tensor): Tensor => multiply(x, sigmoid(scale(x, 1.702)));
  *
  * @example
  * ```ts
+ * import { initDevice } from "@peft/webgpu";
+ * import { GPT2Config, GPT2LMHeadModel } from "@peft/webgpu/model";
  * import type { ActivationName } from "@peft/webgpu/tensor";
- * import { GPT2Config } from "@peft/webgpu/model";
  *
- * const activationFunction: ActivationName = "relu"; // as config.json names it
- * console.log(new GPT2Config({ activationFunction }).toJSON().activation_function); // relu
+ * const device = await initDevice(), small = { nLayer: 1, nHead: 2, nEmbd: 8, nPositions: 8, vocabSize: 16 };
+ * for (const activationFunction of ["gelu_new", "relu"] satisfies ActivationName[]) { // as config.json names it
+ *   const model = new GPT2LMHeadModel(new GPT2Config({ ...small, activationFunction }), { device, seed: 1 });
+ *   console.log(activationFunction, (await model.forward({ inputIds: [[1, 2]] }).logits.data())[0]); // the same weights
+ * }
  * ```
  */
 export type ActivationName =

@@ -19,9 +19,14 @@ import { SCHEDULER_TYPES, type SchedulerSettings, type SchedulerType } from "./o
  * import { TrainingArguments } from "@peft/webgpu";
  * import type { IntervalStrategy } from "@peft/webgpu/train";
  *
- * const each: IntervalStrategy = "epoch"; // the best checkpoint can be found where both happen together
- * const best = { loadBestModelAtEnd: true, metricForBestModel: "evalLoss" };
- * console.log(new TrainingArguments({ outputDir: "out", evalStrategy: each, saveStrategy: each, ...best }).evalStrategy);
+ * const make = (evalStrategy: IntervalStrategy, saveStrategy: IntervalStrategy) =>
+ *   new TrainingArguments({ outputDir: "out", loadBestModelAtEnd: true, evalStrategy, saveStrategy });
+ * make("epoch", "epoch");
+ * try {
+ *   make("epoch", "steps");
+ * } catch (error) {
+ *   console.log((error as Error).message); // the best one is found among checkpoints that were evaluated
+ * }
  * ```
  */
 export type IntervalStrategy = "no" | "steps" | "epoch";
@@ -31,11 +36,22 @@ export type IntervalStrategy = "no" | "steps" | "epoch";
  *
  * @example
  * ```ts
- * import { TrainingArguments } from "@peft/webgpu";
- * import type { SamplingStrategy } from "@peft/webgpu/train";
+ * import { AutoModelForCausalLM, defaultDataCollator, Trainer } from "@peft/webgpu";
+ * import type { Example, SamplingStrategy } from "@peft/webgpu/train";
  *
- * const trainSamplingStrategy: SamplingStrategy = "group_by_length"; // less padding where lengths differ much
- * console.log(new TrainingArguments({ trainSamplingStrategy }).trainSamplingStrategy);
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const trainDataset = Array.from({ length: 16 }, (_, i) => ({ inputIds: new Array<number>(2 + i).fill(7) }));
+ * for (const trainSamplingStrategy of ["random", "group_by_length"] satisfies SamplingStrategy[]) {
+ *   let padding = 0;
+ *   const dataCollator = (rows: readonly Example[]) => {
+ *     const lengths = rows.map(({ inputIds }) => inputIds.length);
+ *     padding += Math.abs(lengths[0] - lengths[1]);
+ *     return defaultDataCollator()(rows);
+ *   };
+ *   const args = { trainSamplingStrategy, perDeviceTrainBatchSize: 2, numTrainEpochs: 1, reportTo: "none" } as const;
+ *   await new Trainer({ model, trainDataset, dataCollator, args }).train();
+ *   console.log(trainSamplingStrategy, padding); // fewer tokens of padding where rows of about one length go together
+ * }
  * ```
  */
 export type SamplingStrategy = "random" | "sequential" | "group_by_length";
@@ -48,8 +64,10 @@ export type SamplingStrategy = "random" | "sequential" | "group_by_length";
  * import { TrainingArguments } from "@peft/webgpu";
  * import type { HubStrategy } from "@peft/webgpu/train";
  *
- * const hubStrategy: HubStrategy = "every_save"; // what a long run has learned is on the hub before it ends
- * console.log(new TrainingArguments({ outputDir: "out", pushToHub: true, hubModelId: "me/pirate", hubStrategy }).hubStrategy);
+ * // a machine that may be taken away pushes each checkpoint; one of your own, the result alone
+ * const strategyOn = (isRented: boolean): HubStrategy => isRented ? "every_save" : "end";
+ * const args = { outputDir: "out", saveSteps: 100, pushToHub: true, hubModelId: "me/pirate", hubStrategy: strategyOn(true) };
+ * console.log(new TrainingArguments(args).hubStrategy); // every_save
  * ```
  */
 export type HubStrategy = "end" | "every_save";
@@ -59,11 +77,14 @@ export type HubStrategy = "end" | "every_save";
  *
  * @example
  * ```ts
- * import { TrainingArguments } from "@peft/webgpu";
+ * import { AutoModelForCausalLM, Trainer } from "@peft/webgpu";
  * import type { NonFiniteRule } from "@peft/webgpu/train";
  *
- * const onNonFinite: NonFiniteRule = "skip"; // a step whose gradient is infinite changes nothing, and the next one is done
- * console.log(new TrainingArguments({ onNonFinite, learningRate: 1e-3 }).onNonFinite);
+ * const onNonFinite: NonFiniteRule = "stop"; // "error" would throw the same reason, "skip" would go on with the next step
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const args = { onNonFinite, learningRate: 1e30, maxSteps: 3, reportTo: "none" } as const; // far too large
+ * const { stopReason } = await new Trainer({ model, trainDataset: [{ inputIds: [5, 6, 7] }], args }).train();
+ * console.log(stopReason); // which step, and the first value that was not finite
  * ```
  */
 export type NonFiniteRule = "error" | "stop" | "skip";

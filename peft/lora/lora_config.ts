@@ -52,10 +52,12 @@ export type TokenIndices = readonly number[] | Readonly<Record<string, readonly 
  * import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@peft/webgpu";
  * import type { LoraInit } from "@peft/webgpu/peft";
  *
- * const initLoraWeights: LoraInit = "pissa_niter_4"; // the largest singular values, by four iterations
- * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
- * const model = getPeftModel(base, new LoraConfig({ r: 4, initLoraWeights, targetModules: ["attn.c_proj"] }));
- * console.log(model.activeAdapters);
+ * for (const initLoraWeights of [true, "pissa_niter_4"] satisfies LoraInit[]) {
+ *   const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ *   const model = getPeftModel(base, new LoraConfig({ r: 4, initLoraWeights, targetModules: ["attn.c_proj"] }));
+ *   const [, B] = [...model.namedParameters()].find(([name]) => name.includes("lora_B"))!;
+ *   console.log((await B.data()).some((value) => value !== 0)); // false: B begins at 0; true: at the weight's largest part
+ * }
  * ```
  */
 export type LoraInit =

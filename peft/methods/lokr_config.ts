@@ -13,11 +13,15 @@ import { LYCORIS_OPTIONS, type LycorisFields } from "./lycoris.ts";
  *
  * @example
  * ```ts
- * import { LoKrConfig } from "@peft/webgpu";
+ * import { AutoModelForCausalLM, getPeftModel, LoKrConfig } from "@peft/webgpu";
  * import type { LoKrInit } from "@peft/webgpu/peft";
  *
- * const starts: LoKrInit[] = [true, "lycoris"]; // w1 zero, or w2 zero: the model starts unchanged
- * console.log(starts.map((initWeights) => new LoKrConfig({ initWeights }).toJSON().init_weights)); // [ true, "lycoris" ]
+ * for (const initWeights of [true, "lycoris"] satisfies LoKrInit[]) {
+ *   const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ *   const model = getPeftModel(base, new LoKrConfig({ r: 4, initWeights, targetModules: ["c_attn"] }));
+ *   const [, w1] = [...model.namedParameters()].find(([name]) => name.includes("lokr_w1"))!;
+ *   console.log((await w1.data()).some((value) => value !== 0)); // false, true: the product begins at 0 either way
+ * }
  * ```
  */
 export type LoKrInit = boolean | "lycoris";

@@ -17,11 +17,17 @@ import type { HostRandom } from "../../autograd/mod.ts";
  *
  * @example
  * ```ts
- * import type { CombineRule, WeightedAdapterOptions } from "@peft/webgpu/peft";
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@peft/webgpu";
+ * import type { CombineRule } from "@peft/webgpu/peft";
  *
- * const rules: CombineRule[] = ["ties", "dare_ties", "magnitude_prune"]; // all of them need a density
- * const trials: WeightedAdapterOptions[] = rules.map((combinationType) => ({ combinationType, density: 0.5 }));
- * console.log(trials.length); // 3, each for addWeightedAdapter()
+ * const config = new LoraConfig({ r: 4, targetModules: ["c_attn"], initLoraWeights: false }); // random, in place of training
+ * const model = getPeftModel(await AutoModelForCausalLM.fromPretrained("examples/demo/model"), config, "pirate");
+ * model.addAdapter("poet", config);
+ * for (const rule of ["linear", "ties"] satisfies CombineRule[]) { // all but linear need a density
+ *   await model.addWeightedAdapter(["pirate", "poet"], [1, 1], rule, { combinationType: rule, density: 0.2 });
+ *   const [, A] = [...model.namedParameters()].find(([name]) => name.endsWith(`lora_A.${rule}.weight`))!;
+ *   console.log(rule, (await A.data()).filter((value) => value !== 0).length); // ties keeps the largest numbers alone
+ * }
  * ```
  */
 export type CombineRule = "linear" | "ties" | "dare_linear" | "dare_ties" | "magnitude_prune";
@@ -31,11 +37,19 @@ export type CombineRule = "linear" | "ties" | "dare_linear" | "dare_ties" | "mag
  *
  * @example
  * ```ts
- * import type { MajoritySignMethod, WeightedAdapterOptions } from "@peft/webgpu/peft";
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@peft/webgpu";
+ * import type { MajoritySignMethod } from "@peft/webgpu/peft";
  *
- * const majoritySignMethod: MajoritySignMethod = "frequency"; // adapters vote, whatever the size of their numbers
- * const options: WeightedAdapterOptions = { combinationType: "ties", density: 0.3, majoritySignMethod };
- * console.log(options.majoritySignMethod);
+ * const config = new LoraConfig({ r: 1, targetModules: ["lm_head"] });
+ * const model = getPeftModel(await AutoModelForCausalLM.fromPretrained("examples/demo/model"), config, "a");
+ * for (const name of ["b", "c"]) model.addAdapter(name, config);
+ * const factor = (name: string) => [...model.namedParameters()].find(([path]) => path.endsWith(`lora_A.${name}.weight`))![1];
+ * [5, -1, -1].forEach((value, i) => factor("abc"[i]).write(new Float32Array(128).fill(value)));
+ * for (const majoritySignMethod of ["total", "frequency"] satisfies MajoritySignMethod[]) {
+ *   const options = { combinationType: "ties", density: 0.99, majoritySignMethod } as const;
+ *   await model.addWeightedAdapter(["a", "b", "c"], [1, 1, 1], majoritySignMethod, options);
+ *   console.log((await factor(majoritySignMethod).data())[0] > 0); // true: 5 is more than 1 + 1; false: two against one
+ * }
  * ```
  */
 export type MajoritySignMethod = "total" | "frequency";

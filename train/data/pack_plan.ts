@@ -13,11 +13,17 @@ import { fillRows } from "./pack.ts";
  *
  * @example
  * ```ts
- * import { SFTConfig } from "@peft/webgpu";
- * import type { PackingStrategy } from "@peft/webgpu/train";
+ * import { AutoTokenizer, RowDataset, SFTConfig } from "@peft/webgpu";
+ * import { type PackingStrategy, SFTDataset } from "@peft/webgpu/train";
  *
- * const packingStrategy: PackingStrategy = "bfd_split"; // nothing is lost of texts that are longer than a row
- * console.log(new SFTConfig({ packing: true, packingStrategy, maxLength: 512 }).packingStrategy);
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const rows = RowDataset.from([{ text: "Once upon a time there was a dog. It lived near the sea." }, { text: "Ahoy!" }]);
+ * for (const packingStrategy of ["bfd", "bfd_split"] satisfies PackingStrategy[]) {
+ *   const config = new SFTConfig({ packing: true, packingStrategy, maxLength: 8 });
+ *   const dataset = new SFTDataset(rows, tokenizer, { ...config, maxPositions: 128, needsLengths: false });
+ *   await dataset.prepare();
+ *   console.log(Array.from({ length: dataset.length }, (_, i) => dataset.lengthOf(i))); // [8, 3], the rest is lost; [8, 8, 3]
+ * }
  * ```
  */
 export type PackingStrategy = "bfd" | "bfd_split" | "wrapped";

@@ -30,11 +30,19 @@ export const SCHEDULER_TYPES = [
  *
  * @example
  * ```ts
- * import { type SchedulerType, TrainingArguments } from "@peft/webgpu";
+ * import { AdamW, getScheduler, initDevice, type SchedulerType, Tensor } from "@peft/webgpu";
  *
- * const named: SchedulerType = "cosine_with_min_lr";
- * const args = new TrainingArguments({ lrSchedulerType: named, lrSchedulerKwargs: { minLrRate: 0.1 } });
- * console.log(args.lrSchedulerType);
+ * await initDevice();
+ * for (const type of ["linear", "cosine"] satisfies SchedulerType[]) {
+ *   const optimizer = new AdamW([Tensor.from([1], { requiresGrad: true })], { lr: 1 });
+ *   const schedule = getScheduler(type, optimizer, { numTrainingSteps: 4 });
+ *   const rates = [1, 2, 3, 4].map(() => {
+ *     const [rate] = schedule.getLastLr();
+ *     schedule.step();
+ *     return rate.toFixed(2);
+ *   });
+ *   console.log(type, rates.join(" ")); // linear 1.00 0.75 0.50 0.25, cosine 1.00 0.85 0.50 0.15
+ * }
  * ```
  */
 export type SchedulerType =

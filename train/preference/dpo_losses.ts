@@ -186,8 +186,15 @@ export const DPO_LOSS_TYPES: readonly DPOLossType[] = Object.keys(DPO_LOSSES) as
  * import { DPOConfig } from "@peft/webgpu";
  * import type { FDivergenceType } from "@peft/webgpu/train";
  *
- * const fDivergenceType: FDivergenceType = "js_divergence"; // what holds the policy to its reference
- * console.log(new DPOConfig({ fDivergenceType, beta: 0.1 }).fDivergenceType);
+ * // another divergence fits losses of the difference of both scores, such as "ipo", and no other
+ * const make = (fDivergenceType: FDivergenceType, lossType: "ipo" | "nca_pair") => new DPOConfig({ fDivergenceType, lossType });
+ * make("js_divergence", "ipo");
+ * make("reverse_kl", "nca_pair"); // the default fits all
+ * try {
+ *   make("js_divergence", "nca_pair");
+ * } catch (error) {
+ *   console.log((error as Error).message); // which losses fit
+ * }
  * ```
  */
 export type FDivergenceType = "reverse_kl" | "forward_kl" | "js_divergence" | "alpha_divergence";

@@ -16,8 +16,10 @@ import { MUST_LEARN, PREFERENCE_SETTINGS } from "./preference_settings.ts";
  * import { KTOConfig } from "@peft/webgpu";
  * import type { KTOLossType } from "@peft/webgpu/train";
  *
- * const lossType: KTOLossType = "apo_zero_unpaired"; // without the KL term of "kto", which batches of one row cannot have
- * console.log(new KTOConfig({ lossType, perDeviceTrainBatchSize: 1 }).lossType);
+ * // "kto" estimates the distance to the reference from the other rows of a batch, which a batch of one does not have
+ * const lossFor = (perDeviceTrainBatchSize: number): KTOLossType => perDeviceTrainBatchSize > 1 ? "kto" : "apo_zero_unpaired";
+ * const configs = [1, 8].map((n) => new KTOConfig({ perDeviceTrainBatchSize: n, lossType: lossFor(n) }));
+ * console.log(configs.map(({ lossType }) => lossType)); // [ "apo_zero_unpaired", "kto" ]
  * ```
  */
 export type KTOLossType = "kto" | "apo_zero_unpaired";

@@ -8,11 +8,14 @@
  *
  * @example
  * ```ts
- * import { TrainingArguments } from "@peft/webgpu";
+ * import { AutoModelForCausalLM, Trainer } from "@peft/webgpu";
  * import type { ReportName } from "@peft/webgpu/train";
  *
- * const reportTo: ReportName[] = ["console", "tensorboard"];
- * console.log(new TrainingArguments({ outputDir: "out/pirate", reportTo }).reportTo);
+ * const reportTo: ReportName[] = ["jsonl", "tensorboard"];
+ * const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const args = { outputDir: "out/reports", reportTo, maxSteps: 1, saveStrategy: "no" } as const;
+ * await new Trainer({ model, trainDataset: [{ inputIds: [5, 6, 7] }], args }).train();
+ * console.log([...Deno.readDirSync("out/reports")].map(({ name }) => name)); // run_log.jsonl, and TensorBoard's runs
  * ```
  */
 export type ReportName = "console" | "jsonl" | "tensorboard";

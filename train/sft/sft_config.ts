@@ -14,11 +14,17 @@ import { SETTINGS, type SettingsTable, TrainingArguments } from "../training_arg
  *
  * @example
  * ```ts
- * import { SFTConfig } from "@peft/webgpu";
+ * import { AutoModelForCausalLM, AutoTokenizer, SFTTrainer } from "@peft/webgpu";
  * import type { SFTLossType } from "@peft/webgpu/train";
  *
- * const lossType: SFTLossType = "dft"; // weighs each token by its probability, so that unlikely ones change less
- * console.log(new SFTConfig({ lossType, maxLength: 512 }).lossType);
+ * const processingClass = await AutoTokenizer.fromPretrained("examples/demo/model");
+ * const trainDataset = [{ text: "Once upon a time there was a dog." }];
+ * for (const lossType of ["nll", "dft"] satisfies SFTLossType[]) {
+ *   const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ *   const args = { lossType, maxSteps: 1, saveStrategy: "no", reportTo: "none" } as const;
+ *   const { trainingLoss } = await new SFTTrainer({ model, processingClass, trainDataset, args }).train();
+ *   console.log(lossType, trainingLoss.toFixed(2)); // dft is smaller: each token counts by its probability
+ * }
  * ```
  */
 export type SFTLossType = "nll" | "dft";
