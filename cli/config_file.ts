@@ -3,7 +3,7 @@
  * @module
  */
 
-import { checkOptions } from "../options/names.ts";
+import { meantName } from "../options/names.ts";
 import { usualName } from "./flag_names.ts";
 import { UsageError } from "../jobs/usage_error.ts";
 
@@ -58,14 +58,13 @@ export async function readYaml(
 
 /** What a name that is no flag, or none here, was meant to be, as a message says it. */
 function unknownFlag(key: string, flags: readonly string[], elsewhere: readonly string[]): string {
-  if (elsewhere.includes(flagName(key))) return `"${key}" cannot be set here`;
-  const usual = usualName(flagName(key), flags);
-  try {
-    if (usual === null) checkOptions("", { [flagName(key)]: 0 }, flags);
-  } catch (error) {
-    return (error as Error).message.replace(/^Cannot : /, "");
-  }
-  return `unknown option "${key}", did you mean "${usual}"?`;
+  const name = flagName(key);
+  if (elsewhere.includes(name)) return `"${key}" cannot be set here`;
+  const all = [...flags, ...elsewhere.filter((flag) => !flags.includes(flag))]; // of two as near, one of this place
+  const meant = usualName(name, all) ?? meantName(name, all);
+  const unknown = `unknown option ${JSON.stringify(key.slice(0, 100))}`;
+  if (meant === null) return `${unknown}, the options are ${flags.map((flag) => `"${flag}"`).join(", ")}`;
+  return `${unknown}, did you mean "${meant}"?${flags.includes(meant) ? "" : " That one cannot be set here"}`;
 }
 
 /**

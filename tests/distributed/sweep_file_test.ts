@@ -122,6 +122,22 @@ Deno.test("planSweep() checks flags together, each mistake once with the trial t
       { method: "grid", parameters: lr({ values: [1] }), finetune: { ...FINETUNE, nodes: 2 } },
       /^finetune: "nodes" cannot be set here$/,
     ],
+    [
+      { method: "grid", parameters: { ouput: { values: ["x"] } } },
+      /^parameters: unknown option "ouput", did you mean "output"\? That one cannot be set here$/,
+    ],
+    [
+      {
+        method: "grid",
+        parameters: lr({ values: [1] }),
+        finetune: { ...FINETUNE, output_dir: "x", nods: 2 },
+      },
+      /^finetune: unknown option "output_dir", did you mean "output"\? That one cannot be set here$/,
+    ],
+    [
+      { method: "grid", parameters: lr({ values: [1] }), finetune: { ...FINETUNE, optm: "sgd", rpt: 1 } },
+      /^finetune: unknown option "optm", did you mean "optim"\?$/,
+    ],
     [{
       method: "grid",
       parameters: { rank: { values: Array(200).fill(1) }, alpha: { values: Array(200).fill(1) } },
