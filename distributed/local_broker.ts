@@ -279,12 +279,19 @@ export class LocalBroker implements Broker {
     return shelf;
   }
 
-  /** Whether a shelf was opened here, or an earlier process wrote to it. */
+  /** Whether a shelf was opened here, or by an earlier process. */
   async #hasShelf(kind: "objects" | "records", name: string): Promise<boolean> {
     const place = `${name}/${kind}`;
     if (this.#shelves.has(place) || this.#folder === null) return this.#shelves.has(place);
     const { stat } = await import("node:fs/promises");
     return await stat(`${this.#folder}/${place}`).then(() => true, () => false);
+  }
+
+  /** Lets a shelf exist for later processes too, whether or not anything comes to lie on it. */
+  async #makeShelf(kind: "objects" | "records", name: string): Promise<void> {
+    if (this.#folder === null) return;
+    const { mkdir } = await import("node:fs/promises");
+    await mkdir(`${this.#folder}/${name}/${kind}`, { recursive: true });
   }
 
   /** A queue of this process. @throws {RangeError} for a name that is none @throws {BrokerError} as `OpenOptions` say */
@@ -303,6 +310,7 @@ export class LocalBroker implements Broker {
   async objects(name: string, { mustExist = false }: OpenOptions = {}): Promise<ObjectStore> {
     checkName("open a store", name);
     if (mustExist && !await this.#hasShelf("objects", name)) throw missing("open a store", name);
+    await this.#makeShelf("objects", name);
     return this.#shelf("objects", name);
   }
 
@@ -313,6 +321,7 @@ export class LocalBroker implements Broker {
   async records(name: string, { ttlSeconds, mustExist = false }: RecordsOptions = {}): Promise<Records> {
     const isOpen = this.#records.has(checkName("open records", name));
     if (!isOpen && mustExist && !await this.#hasShelf("records", name)) throw missing("open records", name);
+    await this.#makeShelf("records", name);
     const records = this.#records.get(name) ?? // one for all callers: revisions are counted in it
       new LocalRecords(ttlSeconds === undefined ? this.#shelf("records", name) : memoryShelf());
     this.#records.set(name, records);

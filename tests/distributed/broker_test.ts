@@ -100,6 +100,25 @@ Deno.test("LocalBroker in a folder: what an earlier process wrote exists", () =>
     assertEquals(await same.update("a", "four", revision), null, "both know that it was written in between");
   }));
 
+Deno.test("LocalBroker in a folder: what an earlier process opened exists, though nobody wrote to it", () =>
+  inFolder(async (folder) => {
+    const opens = [
+      (broker: Broker, options: OpenOptions) => broker.objects("n", options),
+      (broker: Broker, options: OpenOptions) => broker.records("m", options),
+      (broker: Broker, options: OpenOptions) => broker.records("alive", { ttlSeconds: 2, ...options }),
+    ];
+    for (const open of opens) {
+      const refused = () =>
+        assertRejects(() => open(new LocalBroker(folder), { mustExist: true }), BrokerError);
+      await refused();
+      await open(new LocalBroker(folder), {});
+      const opened = await open(new LocalBroker(folder), { mustExist: true });
+      assertEquals(await ("list" in opened ? opened.list() : opened.keys()), []);
+      for (const name of ["n", "m", "alive"]) await new LocalBroker(folder).remove(name);
+      await refused();
+    }
+  }));
+
 withBrokers("an object is kept whole, replaced and removed", async (broker) => {
   const store = await broker.objects("o");
   const large = crypto.getRandomValues(new Uint8Array(60_000));
