@@ -65,7 +65,19 @@ function chosen(args: readonly string[]): Section[] {
   return all.filter(({ key }) => keys.includes(key));
 }
 
+const HELP = `Times kernels, training steps, generation and loading, each after a check of its result.
+
+Usage: ./run bench [flags]
+
+  --only <names>  Sections, with commas between: ${
+  [...new Set([...SECTIONS, ...LARGE].map(({ key }) => key))].join(", ")
+}
+  --large         Peak bytes of a long sequence besides
+  --json <file>   Keep the figures
+  --help          Show this text`;
+
 async function main(args: readonly string[]): Promise<void> {
+  if (args.some((arg) => arg === "--help" || arg === "-h")) return console.log(HELP);
   const sections = chosen(args);
   const path = jsonPath(args);
   const device = await initDevice();

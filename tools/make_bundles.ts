@@ -9,6 +9,17 @@ import * as esbuild from "esbuild";
 import { bundle, findProblems } from "./bundle.ts";
 import { AREAS, bundleArea, eagerFiles, gzipLength } from "./bundle_areas.ts";
 
+const HELP = `Writes the bundles for browsers to dist/, in the clone.
+
+Usage: ./run bundle [flags]
+
+  --check  Write nothing: say what no page could load
+  --help   Show this text`;
+if (Deno.args.some((arg) => arg === "--help" || arg === "-h")) {
+  console.log(HELP);
+  Deno.exit(0);
+}
+
 const root = new URL("../", import.meta.url).pathname;
 const dist = `${root}dist`;
 const checks = Deno.args.includes("--check");

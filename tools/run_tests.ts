@@ -193,7 +193,24 @@ async function runJobs(...queues: readonly Queue[]): Promise<Counts & { failures
   return total;
 }
 
+const HELP = `Runs every check and every test; the last line is "N passed, N failed".
+
+Usage: ./run test [tests/<folder or file> …] [flags of deno test]
+
+  ./run test                       Everything
+  ./run test tests/nn              The tests of a folder or a file
+  ./run test --filter "matmul()"   The tests whose name contains a text
+  ./run ok                         The checks that run no test`;
+
+const HELP_QUICK = `Runs the checks that run no test and need no device.
+
+Usage: ./run ok`;
+
 async function main(args: readonly string[]): Promise<number> {
+  if (args.some((arg) => arg === "--help" || arg === "-h")) {
+    console.log(args.includes("--quick") ? HELP_QUICK : HELP);
+    return 0;
+  }
   const paths = args.filter((arg) => arg.startsWith("tests"));
   const chosen = args.filter((arg) => arg !== "--quick");
   const quick = chosen.length < args.length;

@@ -146,3 +146,17 @@ Deno.test("./run keeps the caller's folder for a command's paths, and runs tasks
   assertEquals((await runScript(["bundle"], there, {}, folder)).stdout, `${root}\n`);
   await Deno.remove(folder, { recursive: true });
 });
+
+Deno.test("./run shows what the tasks take that are no commands of the program, and runs nothing", async () => {
+  for (const name of ["test", "ok", "bench", "bundle"]) {
+    const script = new Deno.Command("sh", { args: [`${ROOT}run`, name, "--help"], stdout: "piped" }).spawn();
+    const timer = setTimeout(() => script.kill("SIGTERM"), 20_000);
+    const { code, stdout } = await script.output();
+    clearTimeout(timer);
+    const text = new TextDecoder().decode(stdout);
+    assertEquals(code, 0, text);
+    const [summary, empty, usage] = text.split("\n");
+    assert(/^[A-Z].+\.$/.test(summary) && empty === "" && usage.startsWith(`Usage: ./run ${name}`), text);
+    assert(text.split("\n").length < 20, text);
+  }
+});
