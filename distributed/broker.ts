@@ -228,6 +228,11 @@ export interface Broker {
   records(name: string, options?: RecordsOptions): Promise<Records>;
   /** Removes queue, objects and records of a name with all they hold; what is not there is no error. */
   remove(name: string): Promise<void>;
+  /**
+   * Waits for nobody once `signal` aborts, because this process ends: what a broker that is away, or says nothing for three
+   * seconds, was or is asked fails. One that answers is used until `close()`.
+   */
+  endWith(signal: AbortSignal): void;
   /** Ends the connection. */
   close(): Promise<void>;
 }

@@ -48,6 +48,20 @@ export class BrokerError extends Error {
   }
 }
 
+/** Waits, though no longer than until `signal` aborts. */
+async function pauseUnless(signal: AbortSignal | undefined, pauseMs: number): Promise<void> {
+  if (signal?.aborted) return;
+  await new Promise<void>((resolve) => {
+    const end = () => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", end);
+      resolve();
+    };
+    const timer = setTimeout(end, pauseMs);
+    signal?.addEventListener("abort", end);
+  });
+}
+
 /**
  * Does something with a broker, again and again while none can be reached: it may be restarting.
  *
@@ -80,7 +94,8 @@ export async function withPatience<T>(
       if (!(error instanceof BrokerError) || error.failure !== "unreachable" || isOver) throw error;
       if (!told) onWait?.(error);
       told = true;
+      await pauseUnless(signal, pauseMs);
+      if (signal?.aborted) throw error;
     }
-    await new Promise((resolve) => setTimeout(resolve, pauseMs));
   }
 }

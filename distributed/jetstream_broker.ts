@@ -18,7 +18,7 @@ import {
 } from "@nats-io/jetstream";
 import { type KV, Kvm } from "@nats-io/kv";
 import { Objm } from "@nats-io/obj";
-import { nanos, type NatsConnection } from "@nats-io/nats-core";
+import { deadline, nanos, type NatsConnection } from "@nats-io/nats-core";
 import {
   type Broker,
   type BrokerRecord,
@@ -43,22 +43,39 @@ const CONSUMER_NOT_FOUND = 10014;
 /** Both "a job of this subject waits" and "the store is full"; the text tells them apart. */
 const LIMIT_REACHED = 10077;
 
-const delivery = (message: JsMsg, prefix: string): Delivery => ({
-  id: message.subject.slice(prefix.length),
-  body: message.data,
-  attempt: message.info.deliveryCount,
-  working() {
-    try {
-      message.working();
-    } catch { /* the connection was closed: the job is another's soon */ }
-  },
-  // without an answer the job would come again, which its result, written before, makes harmless
-  ack: async () => void await ask("end a job", () => message.ackAck()),
-  release: (delayMs = 0) => Promise.resolve(message.nak(delayMs)),
-});
+/** Milliseconds of silence after which a process that ends takes the broker for away. */
+const SILENCE_MS = 3000;
+
+/** Whether the broker is there, and whether this process waits for it. */
+interface Presence {
+  isAway: boolean;
+  isEnding: boolean;
+}
+
+const delivery = (message: JsMsg, prefix: string, connection: NatsConnection): Delivery => {
+  // the client's own calls say nothing of a connection that was closed
+  const closed = () => connection.closed().then(() => Promise.reject(new Error("connection closed")));
+  return {
+    id: message.subject.slice(prefix.length),
+    body: message.data,
+    attempt: message.info.deliveryCount,
+    working() {
+      try {
+        message.working();
+      } catch { /* the connection was closed: the job is another's soon */ }
+    },
+    // without an answer the job would come again, which its result, written before, makes harmless
+    ack: async () => void await ask("end a job", () => Promise.race([message.ackAck(), closed()])),
+    async release(delayMs = 0) {
+      if (connection.isClosed()) await ask("give a job back", closed);
+      message.nak(delayMs);
+    },
+  };
+};
 
 class JetStreamQueue implements WorkQueue {
   readonly ackWaitMs: number;
+  readonly #connection: NatsConnection;
   readonly #js: JetStreamClient;
   readonly #manager: JetStreamManager;
   readonly #stream: string;
@@ -66,12 +83,14 @@ class JetStreamQueue implements WorkQueue {
   #consumer: Consumer | null = null;
 
   constructor(
+    connection: NatsConnection,
     js: JetStreamClient,
     manager: JetStreamManager,
     stream: string,
     prefix: string,
     ackWaitMs: number,
   ) {
+    this.#connection = connection;
     this.#js = js;
     this.#manager = manager;
     this.#stream = stream;
@@ -94,7 +113,7 @@ class JetStreamQueue implements WorkQueue {
     return await ask("take a job", async () => {
       this.#consumer ??= await this.#js.consumers.get(this.#stream, CONSUMER);
       const message = await this.#consumer.next({ expires: Math.max(1000, waitMs) });
-      return message && delivery(message, this.#prefix);
+      return message && delivery(message, this.#prefix, this.#connection);
     }, waitMs + PATIENCE_MS);
   }
 
@@ -182,9 +201,11 @@ export class JetStreamBroker implements Broker {
   readonly connection: NatsConnection;
   readonly #js: JetStreamClient;
   readonly #manager: JetStreamManager;
+  readonly #presence: Presence;
 
-  private constructor(connection: NatsConnection, manager: JetStreamManager) {
+  private constructor(connection: NatsConnection, manager: JetStreamManager, presence: Presence) {
     this.connection = connection;
+    this.#presence = presence;
     this.name = `NATS at ${connection.getServer()}`;
     this.#js = jetstream(connection);
     this.#manager = manager;
@@ -195,9 +216,17 @@ export class JetStreamBroker implements Broker {
    * @throws {BrokerError} as `connectNats`, and for a server without JetStream
    */
   static async connect(options: NatsOptions): Promise<JetStreamBroker> {
-    const connection = await connectNats(options);
+    const presence: Presence = { isAway: false, isEnding: false };
+    const connection = await connectNats({
+      ...options,
+      onStatus(status) {
+        presence.isAway = status === "disconnected";
+        if (presence.isAway && presence.isEnding) void connection.close();
+        options.onStatus?.(status);
+      },
+    });
     try {
-      return new JetStreamBroker(connection, await jetstreamManager(connection));
+      return new JetStreamBroker(connection, await jetstreamManager(connection), presence);
     } catch (cause) {
       await connection.close();
       const isOff = (cause as Error).name === "JetStreamNotEnabled" || codeOf(cause) === 10039;
@@ -216,7 +245,7 @@ export class JetStreamBroker implements Broker {
     if (!mustExist) await ask("open a queue", () => this.#makeQueue(stream, prefix, ackWaitMs));
     const { config } = await ask("open a queue", () => this.#manager.consumers.info(stream, CONSUMER));
     const wait = (config.ack_wait ?? nanos(ackWaitMs)) / 1e6; // whoever opened it first has said it
-    return new JetStreamQueue(this.#js, this.#manager, stream, prefix, wait);
+    return new JetStreamQueue(this.connection, this.#js, this.#manager, stream, prefix, wait);
   }
 
   async #makeQueue(stream: string, prefix: string, ackWaitMs: number): Promise<void> {
@@ -280,6 +309,18 @@ export class JetStreamBroker implements Broker {
         });
       });
     }
+  }
+
+  /** Ends the connection of a broker that is away, or silent, once `signal` aborts. */
+  endWith(signal: AbortSignal): void {
+    const end = async () => {
+      this.#presence.isEnding = true;
+      const answers = !this.#presence.isAway &&
+        await deadline(this.connection.flush(), SILENCE_MS).then(() => true, () => false);
+      if (!answers) await this.connection.close();
+    };
+    if (signal.aborted) void end();
+    else signal.addEventListener("abort", () => void end(), { once: true });
   }
 
   /** Ends the connection. */

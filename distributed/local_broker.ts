@@ -343,6 +343,9 @@ export class LocalBroker implements Broker {
     await rm(`${this.#folder}/${name}`, { recursive: true, force: true });
   }
 
+  /** Nothing that could be away. */
+  endWith(_signal: AbortSignal): void {}
+
   /** Nothing to end. */
   close(): Promise<void> {
     return Promise.resolve();

@@ -121,6 +121,8 @@ export class BegunTraining {
   readonly #data: Awaited<ReturnType<typeof findData>>;
   readonly #timer: ReturnType<typeof setInterval>;
   readonly #told = new Set<string>();
+  /** Aborts when the user ends this process's part. */
+  readonly #stopping = new AbortController();
   #computing = 1;
   /** Where a browser's tab takes part. */
   readonly #link: string | null;
@@ -161,6 +163,7 @@ export class BegunTraining {
       patienceMs: Infinity,
       say: (line) => console.log(line),
     }, this.checkpoints);
+    broker.endWith(this.#stopping.signal);
     this.#timer = setInterval(() => void this.#look().catch(() => {}), LOOK_MS); // a broker that is away is asked again
   }
 
@@ -250,6 +253,7 @@ export class BegunTraining {
       const stopped = Promise.withResolvers<never>();
       signal.addEventListener("abort", () => {
         this.#isKept = this.#isListed;
+        this.#stopping.abort();
         stopped.reject(new InterruptedError());
       });
       return Promise.race([work(), stopped.promise]);
@@ -284,7 +288,8 @@ export class BegunTraining {
     const saveSteps = values["save-steps"];
     const say = (line: string) => console.log(line);
     const discard = saveSteps === 0 ? (path: string) => Deno.remove(path, { recursive: true }) : undefined;
-    return keepsCheckpoints({ gradients, checkpoints, local: this.#local, saveSteps, discard, say });
+    const { signal } = this.#stopping;
+    return keepsCheckpoints({ gradients, checkpoints, local: this.#local, saveSteps, discard, say, signal });
   }
 
   get #local(): LocalCheckpoints {
@@ -311,6 +316,7 @@ export class BegunTraining {
     const onBegin = (checkpoint: string | null) => {
       if (checkpoint) console.log(`continuing from ${checkpoint} of the broker`);
     };
+    run.signal.addEventListener("abort", () => this.#stopping.abort(), { once: true });
     const signal = AbortSignal.any([run.signal, this.#lease.lost]);
     const result = await trainAsNode({ ...run, checkpoints, local: this.#local, onBegin, signal });
     this.#isKept = true;

@@ -175,6 +175,7 @@ export const sweep: Command<typeof flags> = {
             ? "stopping after this step, to save a checkpoint; press Ctrl-C again to stop at once"
             : "stopping; workers finish the jobs that are queued",
           async (signal) => {
+            broker.endWith(signal);
             const controller = new Controller(begun, table, signal);
             if (values.metrics !== undefined) {
               stopMetrics = serveMetrics(

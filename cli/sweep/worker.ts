@@ -75,14 +75,16 @@ export const worker: Command<typeof flags> = {
       console.log(`worker ${name} on ${adapterName} waits for jobs at ${broker.name}`);
       await interruptible(
         "stopping: what runs here is given back, a trial with its checkpoint; press Ctrl-C again to stop at once",
-        (signal) =>
-          workOn(broker, {
+        (signal) => {
+          broker.endWith(signal);
+          return workOn(broker, {
             ...{ name, version: VERSION, bases, metrics, patienceMs: Infinity },
             say: (line) => console.log(line),
           }, {
             ...{ sweep: values.sweep ?? null, work: diskStore(work), signal },
             idleSeconds: values["exit-when-idle"] ?? null,
-          }),
+          });
+        },
       );
     } finally {
       await stopMetrics?.();

@@ -104,11 +104,13 @@ export interface KeepOptions {
   /** Removes the local copy, where it is of no use once the broker has it. */
   readonly discard?: (path: string) => Promise<void>;
   readonly say: (line: string) => void;
+  /** Once it aborts, a broker that is away is not waited for. */
+  readonly signal: AbortSignal;
 }
 
 /** Keeps checkpoints on the broker while this node leads, and then forgets gradients that no one needs any more. */
 export function keepsCheckpoints(
-  { gradients, checkpoints, local, saveSteps, discard, say }: KeepOptions,
+  { gradients, checkpoints, local, saveSteps, discard, say, signal }: KeepOptions,
 ): TrainerCallback {
   const isDue = ({ globalStep, maxSteps }: { globalStep: number; maxSteps: number }) =>
     globalStep < maxSteps && globalStep % (saveSteps || Math.max(1, Math.ceil(maxSteps / CHECKPOINTS))) === 0;
@@ -124,10 +126,11 @@ export function keepsCheckpoints(
           await checkpoints.keepCheckpoint(name, local.written(checkpoint!));
           const [before, newest] = await checkpoints.steps();
           if (newest !== undefined) await gradients.forget(before);
-        }, { patienceMs: CHECKPOINT_PATIENCE_MS });
+        }, { patienceMs: CHECKPOINT_PATIENCE_MS, signal });
       } catch (error) {
         if (!(error instanceof BrokerError)) throw error;
-        say(`step ${state.globalStep}: training goes on without this checkpoint: ${error.message}`);
+        const outcome = signal.aborted ? "the broker does not get" : "training goes on without";
+        say(`step ${state.globalStep}: ${outcome} this checkpoint: ${error.message}`);
       }
       await discard?.(checkpoint!);
     },

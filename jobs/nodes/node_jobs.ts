@@ -222,7 +222,7 @@ export class NodeJobs {
         config.nameOrPath = record.model;
         const saveSteps = values["save-steps"];
         return [
-          keepsCheckpoints({ gradients, checkpoints, local, saveSteps, say }),
+          keepsCheckpoints({ gradients, checkpoints, local, saveSteps, say, signal }),
           ...watch ? [watch(job)] : [],
         ];
       },

@@ -220,6 +220,7 @@ class Worker {
       } catch (error) {
         if (!(error instanceof BrokerError) || error.failure === "credentials") throw error;
         this.#worker.metrics?.brokerError(error.failure);
+        if (signal.aborted) return;
         // where a sweep ended meanwhile, there is nothing to say
         if (!isAway && error.failure !== "other") this.#worker.say(error.message);
         isAway = error.failure !== "other";

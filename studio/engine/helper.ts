@@ -138,6 +138,7 @@ export class Helper {
       ...{ ...credentials, url, name: worker },
       onStatus: (status) => send({ type: "connection", isThere: status === "reconnected" }),
     });
+    broker.endWith(signal);
     try {
       send({ type: "joined", worker });
       await workOn(broker, {

@@ -336,3 +336,63 @@ Deno.test({
     await broker.close();
   },
 });
+
+Deno.test({
+  name: "NATS: a process that ends waits neither for a broker that is away nor for one that is silent",
+  ignore: NATS_SERVER === null,
+  async fn() {
+    for (const end of ["stop", "freeze"] as const) {
+      await using server = await NatsServer.start();
+      const broker = await JetStreamBroker.connect({ url: server.url });
+      const ending = new AbortController();
+      broker.endWith(ending.signal);
+      const [store, queue] = [await broker.objects("o"), await broker.queue("q")];
+      const records = await broker.records("r", { ttlSeconds: 30 });
+      const lease = await Lease.take(records, "lease", "me");
+      await store.put("a", bytes("one"));
+      await queue.add("1", bytes("one"));
+      const job = (await queue.take(1000))!;
+
+      await server[end]();
+      const asked: Promise<unknown>[] = [
+        ...[store.put("b", bytes("two")), store.create("c", bytes("three")), readObject(store, "a")],
+        ...[queue.add("2", bytes("two")), lease.release()],
+        withPatience(() => store.list(), { patienceMs: Infinity, signal: ending.signal }),
+      ];
+      const waiting = asked.map((call) => assertRejects(() => call, BrokerError));
+      const next = queue.take(60_000);
+      await pause(1000);
+      const began = performance.now();
+      ending.abort();
+      for (const { failure, message } of await Promise.all(waiting)) {
+        assertEquals(failure, "unreachable", message);
+      }
+      assertEquals(await next, null);
+      await assertRejects(() => job.ack(), BrokerError);
+      await assertRejects(() => job.release(), BrokerError);
+      await broker.close();
+      assert(performance.now() - began < 4500, `${end}: ${performance.now() - began} ms`);
+    }
+  },
+});
+
+Deno.test({
+  name: "NATS: a process that ends is answered as long as the broker does, and ends with it",
+  ignore: NATS_SERVER === null,
+  async fn() {
+    await using server = await NatsServer.start();
+    const broker = await JetStreamBroker.connect({ url: server.url });
+    const ending = new AbortController();
+    broker.endWith(ending.signal);
+    ending.abort();
+    await pause(4000);
+    const store = await broker.objects("o");
+    await store.put("a", bytes("one"));
+    assertEquals(textOf(await readObject(store, "a")), "one");
+    await server.stop();
+    const began = performance.now();
+    await assertRejects(() => store.list(), BrokerError, "a broker that answers is required");
+    assert(performance.now() - began < 1000, `${performance.now() - began} ms`);
+    await broker.close();
+  },
+});

@@ -83,6 +83,12 @@ export class NatsServer {
     this.#process = null;
   }
 
+  /** Lets it answer nobody, though its connections stay, as a machine does whose network is gone. */
+  freeze(): Promise<void> {
+    this.#process?.kill("SIGSTOP");
+    return Promise.resolve();
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
     await Deno.remove(this.#folder, { recursive: true });

@@ -13,7 +13,7 @@ import { TrialStore } from "../../jobs/trial_store.ts";
 import { inFolder } from "../train/tiny_run.ts";
 import { NATS_SERVER, NatsServer, pause } from "./nats_server.ts";
 import { adapterOf, FinetuneProcess, runFinetune, writeTinyTraining } from "./tiny_nodes.ts";
-import { until, WorkerProcess, writeTinyModel } from "./tiny_sweep.ts";
+import { SweepProcess, until, WorkerProcess, writeTinyModel } from "./tiny_sweep.ts";
 
 /** The newest checkpoint that a broker keeps of a training; 0 while there is none. */
 async function newestStep(broker: JetStreamBroker, name: string): Promise<number> {
@@ -76,6 +76,46 @@ Deno.test({
       const broker = await JetStreamBroker.connect({ url: server.url });
       assertEquals(await (await broker.records(TRAININGS)).keys(), [], "nothing is left");
       await broker.close();
+    }),
+});
+
+Deno.test({
+  name:
+    "NATS: Ctrl-C ends nodes and a sweep within five seconds while the broker is away; with --resume the training is that of one process",
+  ignore: NATS_SERVER === null,
+  fn: () =>
+    inFolder(async (folder) => {
+      const { model, args } = await writeTinyTraining(folder, 120);
+      await runFinetune(...args, "--accumulation", "2", "--output", `${folder}/alone`);
+      await using server = await NatsServer.start();
+      const file = `${folder}/away.yaml`;
+      const finetune = { model, data: `${folder}/train.jsonl`, "max-steps": 2 };
+      const parameters = { lr: { values: [1e-3] } };
+      await Deno.writeTextFile(file, JSON.stringify({ method: "grid", finetune, parameters }));
+      const queue = ["--queue", server.url];
+      const sweep = new SweepProcess(file, ...queue, "--output", `${folder}/sweep`);
+      await until("the sweep has begun", () => /for workers at/.test(sweep.text));
+      const nodes = [...args, "--nodes", "2", ...queue, "--ack-wait", "2", "--output", `${folder}/nodes`];
+      const beginner = new FinetuneProcess(...nodes);
+      await until("nodes train", () => /step [1-9]\d*\/120/.test(beginner.text));
+      const worker = new WorkerProcess(...queue, "--allow-model", model);
+      await until("the worker waits", () => /waits for jobs/.test(worker.text));
+
+      await server.stop();
+      await pause(2000);
+      const began = performance.now();
+      const all = [beginner, sweep, worker];
+      const codes = await Promise.all(all.map(async (one) => (await one.end("SIGINT")).code));
+      const seconds = (performance.now() - began) / 1000;
+      assertEquals(codes, [130, 130, 0], all.map(({ text }) => text).join("\n"));
+      assert(seconds < 5, `${seconds} s`);
+      assertMatch(beginner.text, /stopped after step \d+; checkpoint written to .+ stays on the broker/);
+      assert(!/training goes on/.test(beginner.text), beginner.text);
+
+      await server.begin();
+      const again = new FinetuneProcess(...nodes, "--resume");
+      assertEquals((await again.status()).code, 0, again.text);
+      assertEquals(await adapterOf(`${folder}/nodes`), await adapterOf(`${folder}/alone`));
     }),
 });
 
