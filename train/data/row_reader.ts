@@ -99,10 +99,13 @@ export class RowReader {
   }
 
   #rowOf(name: string, { unit }: RowFile, { number, value, problem }: FoundRow): Row | null {
-    const row = problem ?? readRow(withNames(value, this.#options.columns ?? {}));
+    const row = problem?.received ?? readRow(withNames(value, this.#options.columns ?? {}));
     if (typeof row !== "string") return row;
     const where = `"${name}", ${unit} ${number}`;
-    if (this.#options.onBadRow === "error") throw new TypeError(`Cannot read ${where}: ${rowProblem(row)}`);
+    if (this.#options.onBadRow === "error") {
+      const what = problem ? `${problem.wanted}, received ${row}` : rowProblem(row);
+      throw new TypeError(`Cannot read ${where}: ${what}`);
+    }
     if (this.skippedCount++ < SKIPPED_SHOWN) this.skipped.push({ where, problem: row });
     return null;
   }

@@ -163,29 +163,49 @@ Deno.test("loadDataset() reads columns of other names, and lists that .csv has a
 });
 
 Deno.test("loadDataset() names file and line of a row that it cannot read, or leaves it out and counts", async () => {
-  const cases: [name: string, text: string | Uint8Array<ArrayBuffer>, where: string, problem: string][] = [
-    ["a.jsonl", '{"text": "x"}\n\n{"text": \n{"text": "y"}', "line 3", "invalid JSON ("],
+  type Case = [name: string, text: string | Uint8Array<ArrayBuffer>, where: string, problem: string];
+  const bad = '"}\n{"text": "y"}';
+  const cases: [...Case, wanted: string][] = [
     [
-      "a.jsonl",
-      '{"text": "x"}\n{"body": "z"}\n{"text": "y"}',
-      "line 2",
-      'other keys or other values: "body"',
+      ...["a.jsonl", '{"text": "x"}\n\n{"text": }\n{"text": "y"}', "line 3"] as const,
+      `invalid JSON (Unexpected token '}', "{"text": }" is not valid JSON)`,
+      "valid JSON is required, received invalid JSON (",
     ],
-    ["a.json", '[{"text": "x"}, {"text": 1}, {"text": "y"}]', "row 2", 'other keys or other values: "text"'],
-    ["a.json", '[{"text": "x"}, {"text" 1}, {"text": "y"}]', "row 2", "invalid JSON ("],
-    ["a.csv", 'text,n\n"x\nx",1\ny\ny,2\n', "line 4", "1 fields where the first line names 2"],
-    ["a.csv", 'text\nx\n"y"z"\ny\n', "line 3", "quotes that do not fit ("],
     [
-      "a.jsonl",
-      Uint8Array.from([...bytesOf('{"text": "x"}\n{"text": "'), 0xe9, ...bytesOf('"}\n{"text": "y"}')]),
-      "line 2",
-      "bytes that are not UTF-8",
+      ...["a.jsonl", '{"text": "x"}\n{"body": "z"}\n{"text": "y"}', "line 2"] as const,
+      'other keys or other values: "body"',
+      'an object with "text", ',
+    ],
+    [
+      ...["a.json", '[{"text": "x"}, {"text": 1}, {"text": "y"}]', "row 2"] as const,
+      'other keys or other values: "text"',
+      'an object with "text", ',
+    ],
+    [
+      ...["a.json", '[{"text": "x"}, {"text" 1}, {"text": "y"}]', "row 2", "invalid JSON ("] as const,
+      "valid JSON is required, received invalid JSON (",
+    ],
+    [
+      ...["a.csv", 'text,n\n"x\nx",1\ny\ny,2\n', "line 4", "1 fields where the first line names 2"] as const,
+      "a field for each column is required, received 1 fields where the first line names 2",
+    ],
+    [
+      ...["a.csv", 'text\nx\n"y"z"\ny\n', "line 3", "quotes that do not fit ("] as const,
+      "fields whose quotes fit are required, received quotes that do not fit (",
+    ],
+    [
+      ...[
+        "a.jsonl",
+        Uint8Array.from([...bytesOf('{"text": "x"}\n{"text": "'), 0xe9, ...bytesOf(bad)]),
+      ] as const,
+      ...["line 2", "bytes that are not UTF-8"] as const,
+      "UTF-8 text is required, received bytes that are not UTF-8",
     ],
   ];
-  for (const [name, text, where, problem] of cases) {
+  for (const [name, text, where, problem, wanted] of cases) {
     const error = await assertRejects(() => loadDataset(file(name, text)), TypeError, problem);
     assert(
-      error.message.startsWith(`Cannot read "${name}", ${where}: an object with "text", `),
+      error.message.startsWith(`Cannot read "${name}", ${where}: ${wanted}`) && !error.message.includes("\n"),
       error.message,
     );
     for (const streaming of [false, true]) {

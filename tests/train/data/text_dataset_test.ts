@@ -80,7 +80,12 @@ Deno.test("TextDataset.fromFile() names what is wrong with a file, and the line"
       `short.txt": at least one block of 4 tokens is required, received 3; lower blockSize`,
     ],
     ["latin.txt", Uint8Array.of(97, 0xe9, 98, 99), TypeError, `UTF-8 text is required, received other bytes`],
-    ["bad.jsonl", `{"text": "abcd"}\n\n{"text": `, TypeError, `bad.jsonl", line 3: an object with "text", `],
+    [
+      "bad.jsonl",
+      `{"text": "abcd"}\n\n{"text": `,
+      TypeError,
+      `bad.jsonl", line 3: valid JSON is required, received invalid JSON (`,
+    ],
     [
       "list.jsonl",
       `["abcd"]`,

@@ -5,8 +5,8 @@
  */
 
 import type { Bytes, FileSource } from "../../../io/file_source.ts";
-import { countLines, recordsOf, textOf } from "./records.ts";
-import { type FoundRow, refuseFile, type RowFormat } from "./row_file.ts";
+import { countLines, NOT_UTF8, recordsOf, textOf } from "./records.ts";
+import { type FoundRow, refuseFile, type RowFormat, type Unreadable } from "./row_file.ts";
 
 /** What is used of `papaparse`. */
 interface Papa {
@@ -80,6 +80,8 @@ function delimiterOf(name: string, head: Bytes): string {
   return !header.includes(",") && others.length === 1 ? others[0] : ",";
 }
 
+const isUnreadable = (fields: readonly string[] | Unreadable): fields is Unreadable => !Array.isArray(fields);
+
 /** Names of the columns, and what reads a record. */
 async function readHeader(source: FileSource) {
   const papa = await loadPapa();
@@ -87,26 +89,31 @@ async function readHeader(source: FileSource) {
   const delimiter = delimiterOf(source.name, head);
   const endOf = endOfRecord(delimiter.charCodeAt(0));
   const config = { delimiter, newline: "\n", quoteChar: '"' };
-  const fieldsOf = (bytes: Bytes): readonly string[] | string => {
+  const fieldsOf = (bytes: Bytes): readonly string[] | Unreadable => {
     const text = textOf(bytes);
-    if (text === null) return "bytes that are not UTF-8";
+    if (text === null) return NOT_UTF8;
     const { data, errors } = papa.parse(text.replace(/\r?\n$/, ""), config);
-    return errors.length > 0 ? `quotes that do not fit (${errors[0].message})` : data[0] ?? [];
+    if (errors.length === 0) return data[0] ?? [];
+    return {
+      wanted: "fields whose quotes fit are required",
+      received: `quotes that do not fit (${errors[0].message})`,
+    };
   };
   const end = endOf(head, 0);
   const columns = fieldsOf(head.subarray(0, end < 0 ? head.length : end));
-  if (typeof columns === "string" || new Set(columns).size < columns.length) {
-    const received = typeof columns === "string" ? columns : columns.join(", ");
+  if (isUnreadable(columns) || new Set(columns).size < columns.length) {
+    const received = isUnreadable(columns) ? columns.received : columns.join(", ");
     return refuseFile(
       source,
       `a first line with different names of columns is required, received ${received}`,
     );
   }
-  const read = (bytes: Bytes): { value: unknown } | { problem: string } => {
+  const read = (bytes: Bytes): { value: unknown } | { problem: Unreadable } => {
     const fields = fieldsOf(bytes);
-    if (typeof fields === "string") return { problem: fields };
+    if (isUnreadable(fields)) return { problem: fields };
     if (fields.length !== columns.length) {
-      return { problem: `${fields.length} fields where the first line names ${columns.length}` };
+      const received = `${fields.length} fields where the first line names ${columns.length}`;
+      return { problem: { wanted: "a field for each column is required", received } };
     }
     const entries = columns.flatMap((column, i) =>
       column === "" ? [] : [[column, valueOf(column, fields[i])]]

@@ -4,7 +4,7 @@
  */
 
 import type { Bytes, FileSource } from "../../../io/file_source.ts";
-import { refuseFile } from "./row_file.ts";
+import { refuseFile, type Unreadable } from "./row_file.ts";
 
 /** Bytes that are read at once. */
 const CHUNK_BYTES = 1 << 20;
@@ -75,13 +75,21 @@ export function textOf(bytes: Bytes): string | null {
   }
 }
 
-/** A value of JSON bytes, or in words what they are instead. */
-export function jsonOf(bytes: Bytes): { readonly value: unknown } | { readonly problem: string } {
+/** Bytes of another encoding. */
+export const NOT_UTF8: Unreadable = {
+  wanted: "UTF-8 text is required",
+  received: "bytes that are not UTF-8",
+};
+
+/** A value of JSON bytes, or what they are instead. */
+export function jsonOf(bytes: Bytes): { readonly value: unknown } | { readonly problem: Unreadable } {
   const text = textOf(bytes);
-  if (text === null) return { problem: "bytes that are not UTF-8" };
+  if (text === null) return { problem: NOT_UTF8 };
   try {
     return { value: JSON.parse(text) };
   } catch (error) {
-    return { problem: `invalid JSON (${(error as Error).message})` };
+    // V8 quotes the text, line breaks and all
+    const reason = (error as Error).message.replace(/\s*\n(?=")/, "").replaceAll(/\s*\n\s*/g, " ");
+    return { problem: { wanted: "valid JSON is required", received: `invalid JSON (${reason})` } };
   }
 }

@@ -6,6 +6,13 @@
 
 import type { FileSource } from "../../../io/file_source.ts";
 
+/** Bytes that are no row of their format, in words. */
+export interface Unreadable {
+  /** "valid JSON is required", say. */
+  readonly wanted: string;
+  readonly received: string;
+}
+
 /** A row where it was found. */
 export interface FoundRow {
   /** Number of its line or row, from 1. */
@@ -16,8 +23,8 @@ export interface FoundRow {
   readonly length: number;
   /** The row as the file has it. */
   readonly value?: unknown;
-  /** What is there instead of a row, in words. */
-  readonly problem?: string;
+  /** What is there instead of a row. */
+  readonly problem?: Unreadable;
 }
 
 /** An open file of rows. */
