@@ -13,6 +13,7 @@ import {
 } from "@peft/webgpu";
 import { loadTuning, readTuning } from "@peft/webgpu/tuning";
 import { type ModelValues, storageOf } from "../jobs/finetune/model_flags.ts";
+import { isUserError } from "../jobs/user_errors.ts";
 import { UsageError } from "./command.ts";
 import { LoadingLine } from "./loading_line.ts";
 
@@ -24,11 +25,24 @@ export interface Loaded {
   readonly baseName: string;
 }
 
+const isGgufName = (name: string) => /\.gguf$/i.test(name);
+
+/** Whether a folder holds a GGUF file where another has adapter_config.json. */
+async function isGgufFolder(path: string): Promise<boolean> {
+  try {
+    const names = (await Array.fromAsync(Deno.readDir(path))).map(({ name }) => name);
+    return names.some(isGgufName) && !names.includes("adapter_config.json");
+  } catch (error) {
+    if (error instanceof Deno.errors.NotCapable) throw error;
+    return false; // a hub id, or nothing: said where it is read
+  }
+}
+
 /** The base model: `--model`, else what the adapter's configuration names. @throws {UsageError} if neither says it */
 export async function baseName(command: string, { model, adapter }: ModelValues): Promise<string> {
   if (model !== undefined) return model;
   if (adapter === undefined) throw new UsageError(`Cannot run ${command}: --model or --adapter is required`);
-  const isGguf = /\.gguf$/i.test(adapter);
+  const isGguf = isGgufName(adapter) || await isGgufFolder(adapter);
   const baseModelNameOrPath = isGguf ? null : (await PeftConfig.fromPretrained(adapter)).baseModelNameOrPath;
   if (baseModelNameOrPath) return baseModelNameOrPath;
   throw new UsageError(
@@ -65,6 +79,12 @@ export async function load(command: string, values: ModelValues): Promise<Loaded
     ...storageOf(values),
     ggufFile: values["gguf-file"],
     onProgress: line.show,
+  }).catch((error) => {
+    if (values.model !== undefined || !isUserError(error) || error.name === "NotCapable") throw error;
+    throw new UsageError(
+      `${error.message}; the adapter "${values.adapter}" names this base: --model gives another place`,
+      { cause: error },
+    );
   });
   const [{ device }] = base.parameters();
   loadTuning(device, await readTuning(device.adapterName));

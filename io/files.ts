@@ -110,6 +110,11 @@ export async function exists(path: string): Promise<boolean> {
   return (await kindOf(path)) !== undefined;
 }
 
+/** True when the path is a file. */
+export async function isFile(path: string): Promise<boolean> {
+  return (await kindOf(path)) === "file";
+}
+
 /** True when the path is a folder. */
 export async function isDirectory(path: string): Promise<boolean> {
   return (await kindOf(path)) === "folder";

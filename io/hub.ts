@@ -5,7 +5,7 @@
  */
 import { environment } from "./_node.ts";
 import { parseWeightMap } from "./sharded_checkpoint.ts";
-import { isDirectory, listDirectory, makeDirectory } from "./files.ts";
+import { isDirectory, isFile, listDirectory, makeDirectory } from "./files.ts";
 import { cleanToken, defaultCacheDir, isCommit, ModelCache, storedToken } from "./hub_cache.ts";
 import { lookUpCommit, lookUpFiles, lookUpNames } from "./hub_api.ts";
 import { downloadBlob, hasBlob, type HubProgress } from "./hub_download.ts";
@@ -190,7 +190,9 @@ async function fromHub(
 export async function resolveModelFolder(idOrDir: string, options: ResolveOptions = {}): Promise<string> {
   if (idOrDir !== "" && await isDirectory(idOrDir)) return idOrDir;
   if (!isHubId(idOrDir)) {
-    const reason = looksLikePath(idOrDir)
+    const reason = idOrDir !== "" && await isFile(idOrDir)
+      ? "a folder is required, received a file; give the folder that it is in"
+      : looksLikePath(idOrDir)
       ? "no such folder"
       : 'a folder or a hub id such as "gpt2" or "org/name" is required';
     throw new Error(`Cannot find ${options.kind ?? "model"} folder ${quote(idOrDir)}: ${reason}`);
@@ -219,9 +221,12 @@ export async function resolveModelFolder(idOrDir: string, options: ResolveOption
   } catch (error) {
     if (isUnreachable(error) && cached.folder) return cached.folder;
     if (error instanceof HubError && !cached.commit && error.failure !== "bad-answer") {
+      const local = await isFile(idOrDir)
+        ? `${quote(idOrDir)} here is a file, where a folder is required`
+        : `there is no local folder ${quote(idOrDir)} either`;
       throw new HubError(
         error.failure,
-        `${error.message}; there is no local folder ${quote(idOrDir)} either`,
+        `${error.message}; ${local}`,
         { status: error.status, cause: error },
       );
     }

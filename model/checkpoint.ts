@@ -89,9 +89,10 @@ export async function loadModel<Config extends ModelConfig, Model extends Causal
   const source = openFolder(folder);
   const json = await readJsonFrom(source, "config.json");
   if (!json) {
-    throw new Error(
-      `Cannot load model "${source.name}": config.json is required, received a folder without it`,
-    );
+    const received = await readJsonFrom(source, "adapter_config.json")
+      ? "the folder of an adapter; load its base model, and then the adapter"
+      : "a folder without it";
+    throw new Error(`Cannot load model "${source.name}": config.json is required, received ${received}`);
   }
   const family = await choose(json);
   const config = family.readConfig(json);

@@ -26,4 +26,33 @@ Deno.test("load() takes a GGUF adapter's file or folder as --adapter, and baseNa
       UsageError,
     );
     assertStringIncludes(error.message, `--model is required, since the adapter "${file}" does not name`);
+    const inFolder = await assertRejects(
+      () => baseName("evaluate", { ...PLAIN, model: undefined, adapter: folder }),
+      UsageError,
+    );
+    assertStringIncludes(
+      inFolder.message,
+      `--model is required, since the adapter "${folder}" does not name`,
+    );
+  }));
+
+Deno.test("load() says of a base that is not where its adapter names it that --model gives another place", () =>
+  withFolder(async (folder) => {
+    const base = await AutoModelForCausalLM.fromPretrained<CausalLM>(MODEL);
+    base.config.nameOrPath = "/gone/model";
+    const trained = getPeftModel(base, new LoraConfig({ r: 2, targetModules: "all-linear" }));
+    await trained.savePretrained(folder);
+    trained.dispose();
+    const error = await assertRejects(
+      () => load("evaluate", { ...PLAIN, model: undefined, adapter: folder }),
+      UsageError,
+    );
+    assertEquals(
+      error.message,
+      `Cannot find model folder "/gone/model": no such folder; the adapter "${folder}" names this base: --model gives another place`,
+    );
+    const own = await assertRejects(() =>
+      load("evaluate", { ...PLAIN, model: "/gone/too", adapter: folder })
+    );
+    assertEquals((own as Error).message, 'Cannot find model folder "/gone/too": no such folder');
   }));

@@ -37,6 +37,31 @@ Deno.test("resolveModelFolder() tells a missing folder from a hub id", async () 
   }
 });
 
+Deno.test("resolveModelFolder() tells a file from a folder", () =>
+  withHub(async (_hub, options) => {
+    const folder = await Deno.makeTempDir();
+    const before = Deno.cwd();
+    Deno.chdir(folder);
+    try {
+      await Deno.writeTextFile("my.jsonl", "{}");
+      await Deno.writeTextFile("model.safetensors", "");
+      const unreachable = { ...options, hubUrl: "http://127.0.0.1:1" };
+      await assertFails(
+        resolveModelFolder("my.jsonl", unreachable),
+        "offline",
+        '; "my.jsonl" here is a file, where a folder is required',
+      );
+      await assertRejects(
+        () => resolveModelFolder(`${folder}/model.safetensors`),
+        Error,
+        `Cannot find model folder "${folder}/model.safetensors": a folder is required, received a file; give the folder that it is in`,
+      );
+    } finally {
+      Deno.chdir(before);
+      await Deno.remove(folder, { recursive: true });
+    }
+  }));
+
 Deno.test("resolveModelFolder() downloads into the layout of Python's cache", async () => {
   await withHub(async (hub, options) => {
     const progress: HubProgress[] = [];

@@ -94,6 +94,12 @@ Deno.test("fromPretrained() names what a source lacks, and refuses what is none"
     '"an empty one": config.json is required',
   );
   await assertRejects(() => AutoTokenizer.fromPretrained(empty), Error, 'from "an empty one"');
+  const adapter = memoryFolder({ "adapter_config.json": new TextEncoder().encode("{}") }, "an adapter");
+  await assertRejects(
+    () => AutoModelForCausalLM.fromPretrained(adapter),
+    Error,
+    'Cannot load model "an adapter": config.json is required, received the folder of an adapter; load its base model, and then the adapter',
+  );
   await assertRejects(
     () => AutoModelForCausalLM.fromPretrained([]),
     Error,
