@@ -3,13 +3,14 @@
  * @module
  */
 
+import { join } from "@std/path";
 import { checkWritableFolder, type PeftModel } from "@peft/webgpu";
 import { flag, text } from "../options/rules.ts";
 import { type Command, UsageError } from "./command.ts";
 import { MODEL_FLAGS } from "../jobs/finetune/model_flags.ts";
 import { load, loadTokenizer } from "./loading.ts";
 import { checkOutput, modelInputs } from "./output_paths.ts";
-import { checkFormat, FILE_FLAGS, writeModel } from "./model_files.ts";
+import { checkFormat, FILE_FLAGS, isGgufName, writeModel } from "./model_files.ts";
 
 const flags = {
   ...MODEL_FLAGS,
@@ -51,6 +52,11 @@ export const convert: Command<typeof flags> = {
     if (values.type !== undefined) {
       throw new UsageError("Cannot run convert: --type is for models, not for an --adapter");
     }
+    if (isGgufName(output)) {
+      throw new UsageError(
+        `Cannot run convert: --output must be a folder for an adapter's files, received "${output}"`,
+      );
+    }
     await checkWritableFolder(output, "run convert: --output");
     const { model } = await load("convert", values);
     const options = {
@@ -58,7 +64,7 @@ export const convert: Command<typeof flags> = {
       convertToLora: values["to-lora"],
     } as const;
     await (model as PeftModel).savePretrained(output, options);
-    console.log(`adapter written to ${output} (${options.format})`);
+    console.log(`adapter written to ${format === "gguf" ? join(output, "adapter_model.gguf") : output}`);
     return { output, format: options.format };
   },
 };

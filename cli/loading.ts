@@ -15,6 +15,7 @@ import { loadTuning, readTuning } from "@peft/webgpu/tuning";
 import { type ModelValues, storageOf } from "../jobs/finetune/model_flags.ts";
 import { isUserError } from "../jobs/user_errors.ts";
 import { UsageError } from "./command.ts";
+import { isGgufName } from "./model_files.ts";
 import { LoadingLine } from "./loading_line.ts";
 
 /** What the flags name. */
@@ -24,8 +25,6 @@ export interface Loaded {
   /** Folder or hub id of the base. */
   readonly baseName: string;
 }
-
-const isGgufName = (name: string) => /\.gguf$/i.test(name);
 
 /** Whether a folder holds a GGUF file where another has adapter_config.json. */
 async function isGgufFolder(path: string): Promise<boolean> {

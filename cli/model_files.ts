@@ -34,8 +34,19 @@ export interface FileValues {
   readonly type: string | undefined;
 }
 
-/** The number format of the files. @throws {UsageError} for one that the kind of file does not have */
-export function checkFormat(command: string, { format, type }: FileValues): string {
+/** Whether a name is that of a file for llama.cpp, and of no folder. */
+export const isGgufName = (name: string): boolean => /\.gguf$/i.test(name);
+
+/**
+ * The number format of the files.
+ * @throws {UsageError} for one that the kind of file does not have, and for a folder that is called like a GGUF file
+ */
+export function checkFormat(command: string, { output, format, type }: FileValues): string {
+  if (format !== "gguf" && isGgufName(output)) {
+    throw new UsageError(
+      `Cannot run ${command}: --output must be a folder with --format ${format}, received "${output}"; --format gguf writes a file`,
+    );
+  }
   const types: readonly string[] = TYPES[format as keyof typeof TYPES];
   if (type === undefined) return types[0];
   if (types.includes(type)) return type;
