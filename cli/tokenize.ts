@@ -90,6 +90,11 @@ export const tokenize: Command<typeof flags> = {
     const tokenizer = await loadTokenizer(values.model, values);
     const rows = await readRows(values.data, values);
     const dataset = await sftExamples(rows, tokenizer, values, values["block-size"]);
+    if (values.row > dataset.length) {
+      throw new UsageError(
+        `Cannot run tokenize: --row must be at most ${dataset.length}, the number of examples, received ${values.row}`,
+      );
+    }
     const lengths = new Uint32Array(dataset.length);
     let learned = 0;
     async function* lines(): AsyncGenerator<string> {
@@ -103,7 +108,7 @@ export const tokenize: Command<typeof flags> = {
     }
     if (values.output !== undefined) await writeLines(values.output, lines());
     else for await (const _ of lines());
-    const shown = (await dataset.at(Math.min(values.row, dataset.length) - 1))!;
+    const shown = (await dataset.at(values.row - 1))!;
     const colours = Deno.stdout.isTerminal() && !Deno.noColor && !values.json;
     console.log(`${previewExample(tokenizer, shown, colours)}\n`);
     const tokens = lengths.reduce((sum, length) => sum + length, 0);

@@ -10,6 +10,7 @@ import { InterruptedError, interruptible } from "../interrupt.ts";
 import { loadBase, loadTokenizer } from "../loading.ts";
 import { checkOutput, modelInputs } from "../output_paths.ts";
 import type { BegunTraining } from "../nodes/begin.ts";
+import { counted } from "../../jobs/counted.ts";
 import { Attempts, numbersOf } from "../../jobs/finetune/attempts.ts";
 import { readTrainingRows } from "../../jobs/finetune/data.ts";
 import {
@@ -94,7 +95,7 @@ async function train(values: FinetuneValues, tokenizer: Tokenizer, nodes: BegunT
   const isAdapter = model instanceof PeftModel;
   await model.savePretrained(values.output);
   if (!isAdapter) await tokenizer.savePretrained(values.output);
-  console.log(`${globalStep} steps, mean loss ${trainingLoss.toFixed(4)}`);
+  console.log(`${counted(globalStep, "step")}, mean loss ${trainingLoss.toFixed(4)}`);
   const after = before && await trainer.evaluate();
   if (before && after) {
     console.log(`held-out loss ${before.evalLoss.toFixed(4)} -> ${after.evalLoss.toFixed(4)}`);

@@ -5,6 +5,7 @@
 
 import type { Tokenizer } from "@peft/webgpu";
 import { type Example, piecesOf, readPairs, readUnpaired } from "@peft/webgpu/train";
+import { counted } from "../../jobs/counted.ts";
 import { UsageError } from "../../jobs/usage_error.ts";
 import { type LearningValues, readRows, type RowValues, sftExamples } from "../../jobs/finetune/data.ts";
 
@@ -87,7 +88,7 @@ export async function preview(
   if (task === "sft") {
     const examples = await sftExamples(rows, tokenizer, values, maxLength);
     console.log(previewExample(tokenizer, (await examples.at(0))!, colours));
-    console.log(`${examples.length} examples in ${data}`);
+    console.log(`${counted(examples.length, "example")} in ${data}`);
   } else {
     const row = await rows.at(0);
     let answers: Judged[];
@@ -103,7 +104,7 @@ export async function preview(
         ? previewAnswers(tokenizer, answers, names, colours)
         : `the first row is left out: its prompt fills the ${maxLength} tokens of --block-size`,
     );
-    console.log(`${rows.length} rows in ${data}`);
+    console.log(`${counted(rows.length, "row")} in ${data}`);
   }
   await rows.close();
 }

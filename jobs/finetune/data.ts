@@ -7,6 +7,7 @@ import { loadDataset, type RowDataset, SFTConfig, type Tokenizer } from "@peft/w
 import type { FileInput, FolderInput } from "@peft/webgpu/io";
 import { SFTDataset } from "@peft/webgpu/train";
 import { flag, integer, number, text } from "../../options/rules.ts";
+import { counted } from "../counted.ts";
 import { UsageError } from "../usage_error.ts";
 
 /** What a flag of data takes. */
@@ -113,7 +114,7 @@ export async function readRows(
   });
   const { skippedCount, skipped: [first] } = rows;
   if (skippedCount > 0) {
-    console.log(`skipped ${skippedCount} rows, the first ${first.where}: ${first.problem}`);
+    console.log(`skipped ${counted(skippedCount, "row")}, the first ${first.where}: ${first.problem}`);
   }
   return rows;
 }
@@ -153,7 +154,7 @@ export async function readTrainingRows(
 export async function sftExamples(
   rows: RowDataset,
   tokenizer: Tokenizer,
-  values: LearningValues & { readonly seed?: number },
+  values: LearningValues & { readonly seed?: number; readonly "block-size": number },
   maxLength: number,
 ): Promise<SFTDataset> {
   const { seed = 42, packing, "train-on-prompts": everything } = values;
@@ -174,12 +175,19 @@ export async function sftExamples(
     throw new UsageError(error.message.replace("raise maxLength", "raise --block-size"), { cause: error });
   }
   const { cutRows = 0, cutTokens = 0, droppedRows = 0, firstDropped = null } = examples.stats ?? {};
-  if (packing) console.log(`packed ${rows.length} examples into ${examples.length} rows`);
+  if (packing) {
+    console.log(`packed ${counted(rows.length, "example")} into ${counted(examples.length, "row")}`);
+  }
   if (cutRows > 0) {
-    console.log(`cut ${cutRows} rows at ${maxLength} tokens (${cutTokens} tokens): --block-size keeps more`);
+    const cure = values["block-size"] > maxLength ? "" : ": --block-size keeps more"; // else the model has no more positions
+    console.log(
+      `cut ${counted(cutRows, "row")} at ${maxLength} tokens (${counted(cutTokens, "token")})${cure}`,
+    );
   }
   if (droppedRows > 0) {
-    console.log(`left out ${droppedRows} rows without anything to learn, the first ${firstDropped}`);
+    console.log(
+      `left out ${counted(droppedRows, "row")} without anything to learn, the first ${firstDropped}`,
+    );
   }
   return examples;
 }

@@ -29,6 +29,7 @@ import { UsageError } from "../usage_error.ts";
 
 /** Values that a task reads. */
 export interface TaskValues extends LearningValues {
+  readonly "block-size": number;
   readonly task: string;
   readonly method: string;
   readonly beta: number | undefined;

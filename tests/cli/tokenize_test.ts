@@ -20,6 +20,7 @@ async function run(...args: string[]) {
   return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
 }
 
+const DATA = `${root}examples/demo/data/pirate_held_out.jsonl`;
 const CHAT = [{ role: "user", content: "who are you?" }, { role: "assistant", content: "a pirate" }];
 
 Deno.test("tokenize counts rows and tokens, shows an example, and writes rows that loadDataset reads back", async () => {
@@ -42,7 +43,7 @@ Deno.test("tokenize counts rows and tokens, shows an example, and writes rows th
     assertEquals(shown.code, 0, shown.stderr);
     assertStringIncludes(
       shown.stdout,
-      'skipped 1 rows, the first "' + folder + '/a.jsonl", line 2: invalid JSON',
+      'skipped 1 row, the first "' + folder + '/a.jsonl", line 2: invalid JSON',
     );
     assertStringIncludes(shown.stdout, "assistant:⟦ a pirate<|endoftext|>⟧");
     assertMatch(shown.stdout, /3 rows as 3 examples: \d+ tokens, of which \d+ are learned/);
@@ -78,6 +79,10 @@ Deno.test("flags of data are checked before a model is loaded", async () => {
     ],
     [["--columns", "text"], /--columns must be pairs such as prompt=question, received "text"/],
     [[], /a\.jsonl", line 2: an object with "text", /],
+    [
+      ["--data", DATA, "--block-size", "64", "--row", "999"],
+      /Cannot run tokenize: --row must be at most \d\d, the number of examples, received 999/,
+    ],
     [["--data", `${folder}/none.jsonl`], /Cannot open .*none\.jsonl": no such file or folder/],
     [
       ["--data", `${folder}/a.jsonl,${folder}/a.jsonl`, "--weights", "1"],
