@@ -20,8 +20,8 @@ import type { Dataset, EvalOutput, GradientExchange } from "@peft/webgpu/train";
 import { learningRateOf } from "../../options/method_defaults.ts";
 import type { TrainingRows } from "./data.ts";
 import { type FinetuneValues, furtherSettings } from "./finetune_flags.ts";
-import { blockSizeOf, planOptions, trainingArgs } from "./training_flags.ts";
-import { type AdapterConfig, methodConfig } from "./methods.ts";
+import { blockSizeNote, blockSizeOf, planOptions, trainingArgs } from "./training_flags.ts";
+import { type AdapterConfig, checkWholeWeights, methodConfig } from "./methods.ts";
 import { readTask, type TaskData, taskRate } from "./tasks.ts";
 
 /** The numbers of an evaluation, its measures among them. */
@@ -152,6 +152,9 @@ export class Attempts {
     const { callbacks, gradientExchange, outputDir } = this.#options;
     const isFirst = this.#count++ === 0;
     const base = await this.#options.loadBase();
+    checkWholeWeights(values, base);
+    const note = blockSizeNote(values, base);
+    if (note !== null && isFirst && !this.#options.isQuiet) console.log(note);
     const data = this.#data ??= await readTask(train, heldOut, tokenizer, values, blockSizeOf(values, base));
     const steps = stepsOf(values, data.rows);
     const config = methodConfig(values, steps);

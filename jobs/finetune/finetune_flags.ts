@@ -12,7 +12,7 @@ import { UsageError } from "../usage_error.ts";
 import { MODEL_FLAGS } from "./model_flags.ts";
 import { HELD_OUT_FLAGS, LEARNING_FLAGS, ROW_FLAGS } from "./data.ts";
 import { TRAINING_FLAGS } from "./training_flags.ts";
-import { checkMethodFlags, METHOD_FLAGS, readFields } from "./methods.ts";
+import { checkMethodFlags, checkWholeFlags, METHOD_FLAGS, readFields } from "./methods.ts";
 import { TASK_FLAGS } from "./tasks.ts";
 
 /** The flags of `finetune`. */
@@ -111,6 +111,7 @@ export function checkFinetuneFlags(values: FinetuneValues): void {
     throw new UsageError("Cannot run finetune: --max-steps must be positive or -1, received 0");
   }
   checkMethodFlags(values);
+  checkWholeFlags(values);
   if (values["eval-steps"] && !isEvaluated) {
     throw new UsageError(
       "Cannot run finetune: --eval-steps needs --eval-data or --eval-split, without which it has no effect",

@@ -8,6 +8,7 @@ import {
   BitFitConfig,
   BOFTConfig,
   BottleneckConfig,
+  type CausalLM,
   FourierFTConfig,
   IA3Config,
   LNTuningConfig,
@@ -25,6 +26,7 @@ import { adaLoraSchedule, type MethodName } from "../../options/method_defaults.
 import { camelCase } from "../../options/names.ts";
 import { givenFlags } from "../flags.ts";
 import { UsageError } from "../usage_error.ts";
+import type { StorageValues } from "./model_flags.ts";
 
 /** The method that trains every weight. */
 export const FULL = "full";
@@ -215,6 +217,26 @@ export function checkMethodFlags(values: MethodValues): void {
     if (isUsed || !given.has(name)) continue;
     throw new UsageError(`Cannot run finetune: --${name} means nothing to --method ${method}`);
   }
+}
+
+const tooFewBits = (received: string) =>
+  new UsageError(
+    `Cannot run finetune: --method full trains weights of 32 bits, received ${received}; leave it out, or train an adapter`,
+  );
+
+/** Refuses `full` where flags of the base say that its weights have fewer bits: those would not train. @throws {UsageError} */
+export function checkWholeFlags(
+  { method, quantization, dtype }: Pick<MethodValues, "method"> & StorageValues,
+): void {
+  if (method !== FULL) return;
+  if (quantization !== undefined) throw tooFewBits(`--quantization ${quantization}`);
+  if (dtype === "float16") throw tooFewBits("--dtype float16");
+}
+
+/** The same of a base that was loaded as its file has it. @throws {UsageError} */
+export function checkWholeWeights({ method }: Pick<MethodValues, "method">, base: CausalLM): void {
+  if (method !== FULL || [...base.parameters()].every(({ requiresGrad }) => requiresGrad)) return;
+  throw tooFewBits("--dtype auto of a file that has others");
 }
 
 /**

@@ -49,6 +49,16 @@ export function blockSizeOf(
   return Math.min(values["block-size"], base.facts.maxPositions - virtualTokensOf(values));
 }
 
+/** What is said where the model has fewer positions than `--block-size` asks for; null where it has them. */
+export function blockSizeNote(
+  values: TrainingValues & Pick<MethodValues, "method" | "virtual-tokens">,
+  base: CausalLM,
+): string | null {
+  const [size, asked] = [blockSizeOf(values, base), values["block-size"]];
+  if (size === asked) return null;
+  return `rows have at most ${size} tokens: the model has no positions for the ${asked} of --block-size`;
+}
+
 /** The flags as settings of the Trainer, but for sizes. */
 export function trainingArgs(values: TrainingValues) {
   return {
