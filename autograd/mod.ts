@@ -39,4 +39,11 @@ export { allocate, empty, full, readAndDispose, Tensor, type TensorOptions, unal
 export { VERSION } from "./version.ts";
 export { flatWindows, rowWindows } from "./windows.ts";
 export * from "./ops/mod.ts";
-export { currentDevice, defaultDevice, Device, DeviceLostError, initDevice } from "../gpu/mod.ts";
+export {
+  currentDevice,
+  defaultDevice,
+  Device,
+  DeviceLostError,
+  DisposedError,
+  initDevice,
+} from "../gpu/mod.ts";

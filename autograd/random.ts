@@ -70,6 +70,8 @@ export interface RandomPlace {
  * ```
  */
 export class RandomState {
+  /** The device it lives on. */
+  readonly device: Device;
   #tensor: Tensor;
   #seed: number;
   #step = 0;
@@ -84,6 +86,7 @@ export class RandomState {
    * @throws {RangeError} for another seed
    */
   constructor(device: Device, seed: number, hasMemory = true) {
+    this.device = device;
     this.#seed = checkSeed(seed);
     this.#tensor = untracked(() => unallocated(device, [4], "uint32"));
     if (hasMemory) this.allocate();
@@ -93,11 +96,6 @@ export class RandomState {
   allocate(): void {
     allocate(this.#tensor);
     this.#tensor.write(this.#words());
-  }
-
-  /** The device it lives on. */
-  get device(): Device {
-    return this.#tensor.device;
   }
 
   /** uint32 [4]: seed low, seed high, step, 0. */

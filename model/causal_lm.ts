@@ -210,7 +210,7 @@ export abstract class CausalLM<Config extends ModelConfig = ModelConfig> extends
    * @throws {TypeError} for empty, ragged or differently shaped inputs
    */
   forward(inputs: CausalLMInputs): CausalLMOutput {
-    const { labels } = inputs;
+    const { labels } = inputs ?? {};
     const capped = (logits: Tensor) => this.#capped(logits);
     if (labels) {
       const { facts, device, decoder, lm_head: head } = this;

@@ -9,6 +9,7 @@ import {
   checkpoint,
   concat,
   type Device,
+  DisposedError,
   expand,
   isRecording,
   type RandomState,
@@ -106,14 +107,19 @@ export abstract class Decoder extends Module {
    * Hidden states after the last norm, [B, T, C].
    * @throws {RangeError} for a token id outside the vocabulary, or more tokens than the model has positions for
    * @throws {TypeError} for empty, ragged or differently shaped inputs
+   * @throws {DisposedError} after the model's `dispose()`
    */
   forward(inputs: DecoderInputs): { hidden: Tensor; pastKeyValues?: KVCache } {
     const facts = this.#facts;
-    const { device } = this.#random;
-    const { inputsEmbeds } = inputs;
-    if ((inputs.inputIds === undefined) === (inputsEmbeds === undefined)) {
-      throw new TypeError(`Cannot run ${facts.displayName}: either inputIds or inputsEmbeds is required`);
+    const { inputIds, inputsEmbeds } = inputs ?? {};
+    const fail = (problem: string) => `Cannot run ${facts.displayName}: ${problem}`;
+    if ((inputIds === undefined) === (inputsEmbeds === undefined)) {
+      throw new TypeError(fail("either inputIds or inputsEmbeds is required"));
     }
+    if (this.tokenEmbedding.weight.isDisposed) {
+      throw new DisposedError(fail("the model was disposed; load it again"));
+    }
+    const { device } = this.#random;
     if (this.training) this.#random.advance();
     const given = inputs.pastKeyValues;
     const { promptEmbeds, prefixKeyValues: prefix } = inputs;
@@ -122,7 +128,7 @@ export abstract class Decoder extends Module {
     let cache = given;
     try {
       const hidden = tidy(() => {
-        const ids = inputs.inputIds && toIdTensor("inputIds", inputs.inputIds, facts.vocabSize, device);
+        const ids = inputIds && toIdTensor("inputIds", inputIds, facts.vocabSize, device);
         const [batch, tokenCount] = (ids ?? inputsEmbeds!).shape;
         const length = prompt + tokenCount;
         const past = (given?.length ?? 0) + prefixed;

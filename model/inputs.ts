@@ -110,11 +110,18 @@ export interface CausalLMInputs extends DecoderInputs {
   readonly headTargets?: Tensor;
 }
 
-/** Sizes of rows. @throws {TypeError} if there are none, or they differ in length */
+/** Sizes of rows. @throws {TypeError} for anything else, if there are none, or they differ in length */
 export function checkRows(
   name: string,
   rows: readonly (readonly number[])[],
 ): [batch: number, length: number] {
+  if (!Array.isArray(rows) || !rows.every(Array.isArray)) {
+    throw new TypeError(
+      `Cannot use ${name}: rows of numbers such as [[1, 2]] are required, received ${
+        JSON.stringify(rows)?.slice(0, 100)
+      }`,
+    );
+  }
   if (rows.length === 0 || rows[0].length === 0) {
     throw new TypeError(
       `Cannot use ${name}: at least one row of at least one token is required, received none`,

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { Tensor } from "../../autograd/mod.ts";
-import { OutOfDeviceMemoryError } from "../../gpu/mod.ts";
+import { DisposedError, OutOfDeviceMemoryError } from "../../gpu/mod.ts";
 import { memoryFolder } from "../../io/open_file.ts";
 import { load, serialize } from "../../io/safetensors.ts";
 import {
@@ -47,6 +47,19 @@ const BAD: [label: string, CausalLMInputs, typeof TypeError | typeof RangeError,
     TypeError,
     "Cannot use inputIds: rows must be equally long (pad them), received 2 tokens in row 0 and 1 in row 1",
   ],
+  [
+    "ids without rows",
+    { inputIds: [1, 2] as never },
+    TypeError,
+    "Cannot use inputIds: rows of numbers such as [[1, 2]] are required, received [1,2]",
+  ],
+  [
+    "a text",
+    { inputIds: "Ahoy" as never },
+    TypeError,
+    'Cannot use inputIds: rows of numbers such as [[1, 2]] are required, received "Ahoy"',
+  ],
+  ["nothing", undefined as never, TypeError, "either inputIds or inputsEmbeds is required"],
   ["neither ids nor embeddings", {}, TypeError, "either inputIds or inputsEmbeds is required"],
   [
     "a mask of another length",
@@ -121,6 +134,15 @@ for (const [label, inputs, Kind, message] of BAD) {
     assertEquals(device.memory.liveBytes, before, "nothing was kept");
   });
 }
+
+Deno.test("forward() and generate() say that a model was disposed", async () => {
+  const gone = new GPT2LMHeadModel(model.config, { device });
+  gone.dispose();
+  const message = "Cannot run GPT-2: the model was disposed; load it again";
+  assertThrows(() => gone.forward({ inputIds: [[1]] }), DisposedError, message);
+  assertThrows(() => gone.forward({ inputIds: [[1, 2]], labels: [[1, 2]] }), DisposedError, message);
+  await assertRejects(() => gone.generate([[1]], { maxNewTokens: 1 }), DisposedError, message);
+});
 
 Deno.test("forward() refuses tensors of another type or shape", () => {
   const before = device.memory.liveBytes;

@@ -175,7 +175,9 @@ Deno.test("an adapter for another base, another rank, another method or without 
   await assertRefused(() => {}, { target_modules: "(?=a)b" }, ["lookahead"]);
   await assertRefused(() => {}, { peft_type: "NO_SUCH_METHOD" }, ['Cannot use peft_type "NO_SUCH_METHOD"']);
   await assertRefused(() => {}, { peft_type: "constructor" }, ['Cannot use peft_type "constructor"']);
-  await assertRefused(() => {}, { peft_type: undefined }, ["Cannot use peft_type"]);
+  await assertRefused(() => {}, { peft_type: undefined }, [
+    "Cannot use peft_type undefined: a configuration such as new LoraConfig({ … }), or a file that names its method, is required",
+  ]);
   await assertRefused(() => {}, { r: 0 }, ["`r` should be a positive integer value"]);
   await assertRefused(() => {}, { lora_alpha: "high" }, ["lora_alpha must be a number"]);
   await assertRefused(() => {}, { target_modules: 7 }, ["target_modules must be"]);

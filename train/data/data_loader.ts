@@ -5,6 +5,7 @@
 
 import { defaultSeed, HostRandom } from "../../autograd/mod.ts";
 import { checkOptions } from "../../options/names.ts";
+import { kindOf } from "./check_data.ts";
 import type { Dataset, Example } from "./example.ts";
 
 /**
@@ -82,10 +83,18 @@ const padTo = (row: readonly number[], length: number, value: number) =>
  * const { inputIds, labels, attentionMask } = collate([{ inputIds: [5, 6, 7] }, { inputIds: [8] }]);
  * console.log(inputIds, labels, attentionMask); // [[5, 6, 7], [8, 0, 0]], [[5, 6, 7], [8, -100, -100]], …
  * ```
- * @throws {TypeError} if labels or mask of an example are not as long as its ids, or it has none
+ * @throws {TypeError} if labels or mask of an example are not as long as its ids, or it has none, and for what is no example
  */
 export function defaultDataCollator(padTokenId = 0, padToMultipleOf = 1): DataCollator {
   return (examples) => {
+    const other = examples.find((example) => example?.inputIds?.length === undefined);
+    if (other !== undefined) {
+      throw new TypeError(
+        `Cannot make a batch: examples with inputIds are required, received ${
+          kindOf(other)
+        }; make them of texts with TextDataset.fromTexts(), of rows with SFTTrainer`,
+      );
+    }
     const longest = Math.max(...examples.map(({ inputIds }) => inputIds.length));
     const length = Math.ceil(longest / padToMultipleOf) * padToMultipleOf;
     let padded = false;

@@ -4,6 +4,7 @@
  */
 
 import type { FileInput } from "../../io/file_source.ts";
+import { kindOf } from "./check_data.ts";
 import type { Dataset, Example, TextTokenizer } from "./example.ts";
 import type { TextDatasetOptions } from "./text_file.ts";
 
@@ -67,6 +68,7 @@ export class TextDataset implements Dataset {
    * Documents one after another with the end-of-text token between them, cut into blocks; what does not fill the last
    * block is dropped (`group_texts` of `transformers`' run_clm.py).
    * @throws {RangeError} if there is not enough for one block
+   * @throws {TypeError} for one text in place of a list
    */
   static fromTexts(
     texts: Iterable<string>,
@@ -74,6 +76,9 @@ export class TextDataset implements Dataset {
     options: { blockSize: number },
   ): TextDataset {
     checkBlockSize(options.blockSize);
+    if (typeof texts === "string") {
+      throw new TypeError(`Cannot make a dataset: a list of texts is required, received ${kindOf(texts)}`);
+    }
     return TextDataset.#pack("texts", texts, [], tokenizer, options.blockSize);
   }
 

@@ -125,6 +125,11 @@ Deno.test("TextDataset.fromFile() names what is wrong with a file, and the line"
     RangeError,
     "Cannot make a dataset: blockSize must be an integer of at least 2, received 1",
   );
+  assertThrows(
+    () => TextDataset.fromTexts("abc", tokenizer, { blockSize: 2 }),
+    TypeError,
+    'Cannot make a dataset: a list of texts is required, received the string "abc"',
+  );
 });
 
 Deno.test("defaultDataCollator() pads ids, labels and mask on the right, and leaves the mask out without padding", () => {
@@ -144,6 +149,15 @@ Deno.test("defaultDataCollator() pads ids, labels and mask on the right, and lea
     TypeError,
     "Cannot make a batch: labels, attentionMask and sequenceIds as long as inputIds are required, received 1,2,2 for 2 ids",
   );
+  for (
+    const [row, received] of [["Ahoy", 'the string "Ahoy"'], [{ text: "Ahoy" }, 'an object with "text"']]
+  ) {
+    assertThrows(
+      () => collate([row as never]),
+      TypeError,
+      `Cannot make a batch: examples with inputIds are required, received ${received}; make them of texts with TextDataset.fromTexts(), of rows with SFTTrainer`,
+    );
+  }
 });
 
 const numbered = (n: number): Example[] => Array.from({ length: n }, (_, i) => ({ inputIds: [i, i] }));
