@@ -29,7 +29,8 @@ export {
   type WeightType,
 } from "../kernels/weights/mod.ts";
 export { withHalfActivations } from "./half_activations.ts";
-export { defaultSeed, HostRandom, type RandomPlace, RandomState, setSeed } from "./random.ts";
+export { defaultSeed, type RandomPlace, RandomState, setSeed } from "./random.ts";
+export { HostRandom } from "./host_random.ts";
 export { TorchGenerator } from "./torch_generator.ts";
 export { keep, tidy, untracked } from "./scope.ts";
 export { type NestedArray, sameShape, type Shape, showShape, sizeOf } from "./shape.ts";

@@ -7,7 +7,8 @@ import { cast, readAndDispose, readNumbers, tidy, transpose, weightFormat } from
 import { type FolderOutput, openTarget, writeJsonTo } from "../io/folder_target.ts";
 import { fromFloat32, type SafetensorsInput } from "../io/safetensors.ts";
 import type { Module, Parameter } from "../nn/mod.ts";
-import { type GenerationConfig, writeGenerationConfig } from "./generation/generation_config.ts";
+import type { GenerationConfig } from "./generation/generation_config.ts";
+import { writeGenerationConfig } from "./generation/save_generation_config.ts";
 import { parseShardSize, writeShards } from "./save_shards.ts";
 import { turnedWeights } from "./turned_weights.ts";
 

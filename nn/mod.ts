@@ -13,9 +13,8 @@ export { LayerNorm } from "./layer_norm.ts";
 export { Linear } from "./linear.ts";
 export { inEvalMode, isInEvalMode, Module, ModuleDict, ParameterDict } from "./module.ts";
 export { Parameter } from "./parameter.ts";
+export { forwardJoint, gatedForward } from "./joint_projection.ts";
 export {
-  forwardJoint,
-  gatedForward,
   Projection,
   type ProjectionCall,
   type ProjectionLike,

@@ -3,10 +3,11 @@
  * @module
  */
 
-import { sameShape, showShape, type Tensor, untracked } from "../autograd/mod.ts";
+import { type Tensor, untracked } from "../autograd/mod.ts";
 import { noteSetting } from "../autograd/settings.ts";
 import { Parameter } from "./parameter.ts";
-import { type LoadResult, mismatchError, type StateDict } from "./state_dict.ts";
+import { loadInto } from "./load_state_dict.ts";
+import type { LoadResult, StateDict } from "./state_dict.ts";
 
 const join = (prefix: string, name: string) => prefix === "" ? name : `${prefix}.${name}`;
 
@@ -186,29 +187,7 @@ export class Module {
    * @throws {TypeError} listing every mismatch; nothing is copied then
    */
   loadStateDict(state: ReadonlyMap<string, Tensor>, options: { strict?: boolean } = {}): LoadResult {
-    const own = this.stateDict();
-    const missingKeys = [...own.keys()].filter((name) => !state.has(name));
-    const unexpectedKeys = [...state.keys()].filter((name) => !own.has(name));
-    const lines: string[] = [];
-    for (const [name, parameter] of own) {
-      const value = state.get(name);
-      if (!value) continue;
-      if (!sameShape(value.shape, parameter.shape)) {
-        lines.push(`"${name}" expected ${showShape(parameter.shape)}, found ${showShape(value.shape)}`);
-      } else if (value.dtype !== parameter.dtype) {
-        lines.push(`"${name}" expected ${parameter.dtype}, found ${value.dtype}`);
-      }
-    }
-    if (options.strict ?? true) {
-      lines.push(...missingKeys.map((name) => `"${name}" is missing`));
-      lines.push(...unexpectedKeys.map((name) => `"${name}" is unexpected`));
-    }
-    if (lines.length > 0) throw mismatchError("Cannot load the state dict", lines);
-    for (const [name, parameter] of own) {
-      const value = state.get(name);
-      if (value && parameter.size > 0) parameter.device.copy(value.view, parameter.view);
-    }
-    return { missingKeys, unexpectedKeys };
+    return loadInto(this.stateDict(), state, options);
   }
 
   /**

@@ -56,8 +56,7 @@ export type { CombineRule, MajoritySignMethod } from "./operations/combine.ts";
 export { type EvaBatch, initializeLoraEvaWeights } from "./operations/eva.ts";
 export { type ReplaceLoftQOptions, replaceLoraWeightsLoftq } from "./operations/loftq.ts";
 export type { LoftQConfig } from "./lora/loftq_config.ts";
-export { bindAdapters } from "./operations/bind_adapters.ts";
-export type { BoundAdapters } from "./adapters/run_model.ts";
+export { bindAdapters, type BoundAdapters } from "./operations/bind_adapters.ts";
 export { hotswapAdapter, type HotswapOptions } from "./operations/hotswap.ts";
 export {
   deleteAdapter,
@@ -65,7 +64,7 @@ export {
   setAdapter,
   setRequiresGrad,
 } from "./operations/inject_adapter.ts";
-export { rescaleAdapterScale } from "./operations/scale_adapters.ts";
+export { rescaleAdapterScale } from "./operations/rescale_adapters.ts";
 export {
   getPeftModelStateDict,
   setPeftModelStateDict,

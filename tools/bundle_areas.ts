@@ -3,10 +3,11 @@
  * @module
  */
 
-import type { OutputChunk } from "rollup";
+import type { OutputChunk, Plugin } from "rollup";
 import { gzip, partOf } from "./bundle.ts";
 import { lateModules } from "./late_modules.ts";
-import { build, type BuildOptions } from "./rollup_build.ts";
+import { build, type BuildOptions, withoutTypes } from "./rollup_build.ts";
+import { splitModules } from "./split_modules.ts";
 import { withoutTraining } from "./without_training.ts";
 
 const ROOT = new URL("../", import.meta.url).pathname;
@@ -15,7 +16,7 @@ const ROOT = new URL("../", import.meta.url).pathname;
 const ARCHITECTURES = ["model/gpt2/model.ts", "model/llama/model.ts"];
 
 /** What the programs of attention for every kind of adapter share: one file less to ask for. */
-const FOR_ALL_ADAPTERS = "kernels/attention_seen.ts";
+const FOR_ALL_ADAPTERS = ["kernels/attention_places.ts", "kernels/attention_seen.ts"];
 
 /** Modules that the first file names, and a page needs only for some things. */
 const LATE = [
@@ -30,12 +31,14 @@ const LATE = [
   "kernels/matmul_grouped.ts",
   "kernels/weights/bitsandbytes.ts",
   "kernels/weights/gguf.ts",
+  "kernels/weights/snippets.ts",
   "model/generation/kept_cache.ts",
   "model/generation/stop_strings.ts",
   "model/gpt2/gguf.ts",
   "model/llama/gguf.ts",
   "model/tokenizer/chat.ts",
   "model/tokenizer/chat_template.ts",
+  "nn/load_state_dict.ts",
   "peft/adapters/mixed_batch.ts",
   "peft/adapters/mixed_methods.ts",
   "peft/adapters/prompt_tuner.ts",
@@ -77,6 +80,7 @@ const JOINT = [
 const FOR_TRAINING = [
   "autograd/checkpoint.ts",
   "autograd/ops/add_noise.ts",
+  "autograd/ops/documents.ts",
   "autograd/ops/dropout.ts",
   "gpu/capture.ts",
   "kernels/attention_backward.ts",
@@ -91,17 +95,28 @@ interface Area {
   readonly late: ReadonlySet<string>;
   /** Modules of the first file though it loads them on first use: what every page uses. */
   readonly with?: readonly string[];
-  readonly plugins?: BuildOptions["plugins"];
+  readonly plugins?: readonly (Plugin & { transform(code: string, path: string): { code: string } | null })[];
 }
 
 /** Late modules of a folder. */
 const lateIn = (folder: string) => LATE.filter((path) => path.startsWith(folder));
 
+/** Those that a page needs later which only answers: weights of other formats than float32, merging, modules that adapters train. */
+const LATE_IN_INFERENCE = [
+  "autograd/host_random.ts",
+  "autograd/ops/cast.ts",
+  "peft/layers/modules_to_save.ts",
+  "peft/layers/quantized_base.ts",
+  "peft/lora/lora_factors.ts",
+];
+
 /** Those that a page loads later which trains: adapters that lie in files, gradients of other kinds of adapters. */
 const LATE_IN_TRAINING = [
+  "autograd/ops/rms_norm.ts",
   "kernels/attention_backward.ts",
   "peft/files/adapter_files.ts",
   "peft/files/match_keys.ts",
+  "train/optimizers/load_groups.ts",
   "train/optimizers/loraplus.ts",
 ];
 
@@ -109,11 +124,24 @@ const LATE_IN_TRAINING = [
 const BROUGHT = {
   "kernels/attention_forward.ts": ["kernels/attention_backward.ts"],
   "peft/files/adapter_source.ts": ["peft/files/match_keys.ts"],
-  "model/llama/model.ts": JOINT,
-  "entries/peft.ts": lateIn("peft/"),
-  "entries/model.ts": [...lateIn("model/"), "model/packed_rows.ts"],
+  "model/llama/model.ts": [...JOINT, "autograd/ops/rms_norm.ts"],
+  "peft/adapters/merging.ts": ["peft/lora/lora_factors.ts"],
+  "peft/bottleneck/bottleneck_adapter.ts": ["autograd/host_random.ts"],
+  "peft/layers/modules_to_save.ts": ["peft/layers/quantized_base.ts"],
+  "peft/operations/weighted_adapter.ts": ["nn/load_state_dict.ts"],
+  "train/checkpoint.ts": ["train/optimizers/load_groups.ts"],
+  "entries/peft.ts": [
+    ...[...LATE, ...LATE_IN_TRAINING].filter((path) => path.startsWith("peft/")),
+    ...LATE_IN_INFERENCE,
+  ],
+  "entries/model.ts": [...lateIn("model/"), ...lateIn("nn/"), "model/packed_rows.ts"],
   "entries/tokenizer.ts": lateIn("model/tokenizer/"),
-  "entries/train.ts": [...lateIn("train/"), "autograd/ops/log_probs.ts", "gpu/rehearsal.ts"],
+  "entries/train.ts": [
+    ...lateIn("train/"),
+    "train/optimizers/load_groups.ts",
+    "autograd/ops/log_probs.ts",
+    "gpu/rehearsal.ts",
+  ],
 };
 
 /** The areas, by the names of their first files. */
@@ -125,7 +153,12 @@ export const AREAS = {
       inference_models: "entries/model.ts",
       inference_tokenizer: "entries/tokenizer.ts",
     },
-    late: new Set([...LATE.filter((path) => !path.startsWith("train/")), ...FOR_TRAINING, ...JOINT]),
+    late: new Set([
+      ...LATE.filter((path) => !path.startsWith("train/")),
+      ...LATE_IN_INFERENCE,
+      ...FOR_TRAINING,
+      ...JOINT,
+    ]),
     with: ["peft/files/adapter_source.ts"],
     plugins: [withoutTraining()],
   },
@@ -156,32 +189,42 @@ export async function bundleArea(
   { shortest = true, external = partOf }: { shortest?: boolean; external?: BuildOptions["external"] } = {},
 ): Promise<OutputChunk[]> {
   const { entries, late, with: used = [], plugins = [] }: Area = AREAS[name];
-  const first = [entries[name], ...used, ...ARCHITECTURES];
+  const first = [entries[name], ...used, ...FOR_ALL_ADAPTERS, ...ARCHITECTURES];
   const without = await build({
     entries: atRoot(Object.fromEntries(first.map((path) => [path, path]))),
     external,
     plugins: [lateModules(late, null), ...plugins],
     isTrial: true,
   });
-  const found = first.map((path) => modulesOf(eagerFiles(without, `${path}.js`)));
-  const models = found.slice(-ARCHITECTURES.length);
-  const start = found.slice(0, -ARCHITECTURES.length).reduce((all, modules) => all.union(modules));
-  const eager = models.reduce((all, model) => all.union(model), start);
-  const core = models.reduce((all, model) => all.intersection(model)).union(start);
+  const found = first.map((path) => usedExports(eagerFiles(without, `${path}.js`)));
+  const models = found.slice(-ARCHITECTURES.length).map((modules) => new Set(modules.keys()));
+  const eager = new Map(found.flatMap((modules) => [...modules]));
+  const core = found.slice(0, -ARCHITECTURES.length).reduce(
+    (all, modules) => all.union(new Set(modules.keys())),
+    models.reduce((all, model) => all.intersection(model)),
+  );
+  const { parts, imports } = splitModules(eager, async (path) => {
+    let { code } = await withoutTypes(path);
+    for (const { transform } of plugins) code = transform(code, path)?.code ?? code;
+    return code;
+  });
   return await build({
     entries: atRoot(entries),
     external,
-    plugins: [lateModules(late, eager, BROUGHT), ...plugins],
-    isCore: (path) => core.has(path) || path === ROOT + FOR_ALL_ADAPTERS || /^\0|\?late$/.test(path),
+    plugins: [...plugins, parts, lateModules(late, new Set(eager.keys()), BROUGHT), imports],
+    isCore: (path) => core.has(path) || /^\0|\?late$/.test(path),
     chunkPrefix: `${name}_`,
     shortest,
   });
 }
 
-/** Paths of the modules that files have code of. */
-function modulesOf(files: readonly OutputChunk[]): Set<string> {
+/** The modules that files have code of, by their paths: names of the exports that are used. */
+function usedExports(files: readonly OutputChunk[]): Map<string, ReadonlySet<string>> {
   const modules = files.flatMap(({ modules }) => Object.entries(modules));
-  return new Set(modules.filter(([, { renderedLength }]) => renderedLength > 0).map(([path]) => path));
+  return new Map(
+    modules.filter(([, { renderedLength }]) => renderedLength > 0)
+      .map(([path, { renderedExports }]) => [path, new Set(renderedExports)]),
+  );
 }
 
 /** The files that one loads before it runs, itself among them. */

@@ -155,10 +155,11 @@ export { ${names} };`;
     },
     async transform(code, id) {
       const [path, kind] = id.split("?");
-      const isCode = path.startsWith(ROOT) && (kind === undefined || id.endsWith(OWN));
+      const isRest = kind === "rest"; // of a module of the first file, see split_modules.ts
+      const isCode = path.startsWith(ROOT) && (kind === undefined || isRest || id.endsWith(OWN));
       if (!isCode || path.endsWith("/mod.ts") || eager === null) return null;
       const own = namesTaken(code).filter(({ from }) => from.startsWith("."));
-      const origins = eager.has(path) ? [] : [
+      const origins = eager.has(path) && !isRest ? [] : [
         ...await Promise.all(own.map(({ name, from }) => originOf(resolve(from, path), name))),
         ...(await Promise.all((await exportsOf(path)).whole.map(originsOf))).flat(),
       ];

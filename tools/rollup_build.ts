@@ -54,7 +54,7 @@ interface Plain {
 const plain = new Map<string, Plain>();
 
 /** Takes the types out of a module. */
-async function withoutTypes(path: string): Promise<esbuild.TransformResult> {
+export async function withoutTypes(path: string): Promise<esbuild.TransformResult> {
   const text = await Deno.readTextFile(path);
   const known = plain.get(path);
   if (known?.text === text) return await known.result;

@@ -134,12 +134,14 @@ function recordings(program: Node): { readonly call: Node; readonly outputs: Nod
  * Leaves training out.
  * @throws Error where a module has no function or method of a name in `bodies`
  */
-export function withoutTraining(bodies: Bodies = TRAINING): Plugin {
+export function withoutTraining(
+  bodies: Bodies = TRAINING,
+): Plugin & { transform(code: string, id: string): { code: string; map: string } | null } {
   return {
     name: "without training",
     resolveId: (specifier) => specifier === REFUSAL ? specifier : null,
     load: (id) => id === REFUSAL ? REFUSAL_CODE : null,
-    transform(code, id) {
+    transform(code: string, id: string) {
       const [file] = id.split("?");
       const path = file.slice(ROOT.length);
       const replaced = Object.entries(bodies[path] ?? {});

@@ -14,7 +14,7 @@ import { empty, type Tensor } from "../tensor.ts";
 import { backward, forward, type Plan, type Sizes, type Strides } from "./_attention_launch.ts";
 import { chooseKernels } from "./_attention_reach.ts";
 import { checkFloat } from "./_checks.ts";
-import type { Documents } from "./documents.ts";
+import { checkDocuments, type Documents } from "./documents.ts";
 
 /** Dropout of attention probabilities. */
 export interface AttentionDropout {
@@ -297,30 +297,6 @@ function makePlan(x: Tensor, options: AttentionOptions, sizes: Sizes, strides: S
       p,
     },
   };
-}
-
-function checkDocuments(
-  { starts }: Documents,
-  mask: Tensor | null,
-  { B, Tq, Tk, past }: Sizes,
-): void {
-  if (mask) {
-    throw new TypeError(
-      "Cannot attend: the mask of documents is in them (documentsOf), received another one",
-    );
-  }
-  if (past !== 0 || Tq !== Tk) {
-    throw new RangeError(
-      `Cannot attend to documents: as many keys as queries are required, received past ${past}, Tq ${Tq} and Tk ${Tk}`,
-    );
-  }
-  if (starts.dtype !== "uint32" || !sameShape(starts.shape, [B, Tq])) {
-    throw new TypeError(
-      `Cannot attend: uint32 starts [${B}, ${Tq}] of documents are required, received ${starts.dtype} ${
-        showShape(starts.shape)
-      }`,
-    );
-  }
 }
 
 function checkRank3(name: string, x: Tensor): readonly [number, number, number] {

@@ -6,6 +6,7 @@
 import { documentPositions, documentStarts } from "../../kernels/documents.ts";
 import { sameShape, showShape } from "../shape.ts";
 import { empty, type Tensor } from "../tensor.ts";
+import type { Sizes } from "./_attention_launch.ts";
 
 /**
  * Where the documents of each row begin, as attention takes it.
@@ -114,4 +115,29 @@ export function positionsInDocuments({ starts }: Documents): Tensor {
   const params = { tokens: starts.size, T: starts.shape[1] };
   starts.device.dispatch(documentPositions, { starts: starts.view, positions: positions.view }, params);
   return positions;
+}
+
+/** What attention to documents needs of its other operands. @throws {TypeError} or {RangeError} for others */
+export function checkDocuments(
+  { starts }: Documents,
+  mask: Tensor | null,
+  { B, Tq, Tk, past }: Pick<Sizes, "B" | "Tq" | "Tk" | "past">,
+): void {
+  if (mask) {
+    throw new TypeError(
+      "Cannot attend: the mask of documents is in them (documentsOf), received another one",
+    );
+  }
+  if (past !== 0 || Tq !== Tk) {
+    throw new RangeError(
+      `Cannot attend to documents: as many keys as queries are required, received past ${past}, Tq ${Tq} and Tk ${Tk}`,
+    );
+  }
+  if (starts.dtype !== "uint32" || !sameShape(starts.shape, [B, Tq])) {
+    throw new TypeError(
+      `Cannot attend: uint32 starts [${B}, ${Tq}] of documents are required, received ${starts.dtype} ${
+        showShape(starts.shape)
+      }`,
+    );
+  }
 }

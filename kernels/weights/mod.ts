@@ -13,7 +13,7 @@ import type { WeightFormat } from "./weight_format.ts";
 export { FP4_LEVELS, NF4_LEVELS } from "./bitsandbytes.ts";
 export { f32Format } from "./f32.ts";
 export type { BitsandbytesFormatName, GgufFormatName } from "./names.ts";
-export { TABLE_THREADS } from "./snippets.ts";
+export { TABLE_THREADS } from "./weight_format.ts";
 export {
   bufferNames,
   bytesIn,

@@ -22,9 +22,6 @@ export function selectLevels(name: string, values: readonly number[]): string {
   return `fn ${name}(codes: vec4u) -> vec4f {\n${bits.join("\n")}\n  return ${terms[0]};\n}\n`;
 }
 
-/** Threads between which a table of 16 is spread: each holds two of its numbers. */
-export const TABLE_THREADS = 8;
-
 /**
  * The same function where the workgroup is one subgroup of at least `TABLE_THREADS`: the table is spread over their
  * registers, from which `subgroupShuffle` takes a number in one instruction. Each thread calls `<start>(lane)` first.

@@ -18,6 +18,9 @@ export interface WeightBuffer {
   readonly whole?: boolean;
 }
 
+/** Threads between which a table of 16 is spread: each holds two of its numbers. */
+export const TABLE_THREADS = 8;
+
 /** How WGSL reads a format: one number at a time (1), or four neighbours at once (4). */
 export interface WeightReading {
   /** Part of the names of kernels. */

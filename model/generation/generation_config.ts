@@ -4,7 +4,6 @@
  */
 
 import type { JsonObject } from "../../io/json.ts";
-import { checkOptions } from "../../options/names.ts";
 import { shown } from "../../options/rules.ts";
 
 /**
@@ -46,7 +45,7 @@ const isId = (value: unknown) => Number.isInteger(value) && (value as number) >=
 const isNumber = (value: unknown) => typeof value === "number" && Number.isFinite(value);
 
 /** Name in the file, what it must be, and a test, of each field. */
-const FIELDS: Readonly<
+export const FIELDS: Readonly<
   Record<Exclude<keyof GenerationConfig, "otherFields">, [string, string, (value: unknown) => boolean]>
 > = {
   eosTokenIds: ["eos_token_id", "a token id or several", (value) => [value].flat().every(isId)],
@@ -60,7 +59,7 @@ const FIELDS: Readonly<
 };
 
 /** @throws {TypeError} for a field of another type */
-function checkFields(action: string, json: Readonly<JsonObject>): void {
+export function checkFields(action: string, json: Readonly<JsonObject>): void {
   for (const [key, wanted, accepts] of Object.values(FIELDS)) {
     const value = json[key] ?? null;
     if (value === null || accepts(value)) continue;
@@ -86,24 +85,4 @@ export function readGenerationConfig(json: Readonly<JsonObject>): GenerationConf
   }
   if (others.size > 0) config.otherFields = Object.fromEntries(others);
   return config as GenerationConfig;
-}
-
-/**
- * The contents of generation_config.json as `transformers` writes them: fields by name, one end token as a number, none
- * that is not set. Null where nothing is set: then no file is written.
- * @throws {TypeError} for a field of another type, or one that does not exist
- */
-export function writeGenerationConfig(config: GenerationConfig): JsonObject | null {
-  checkOptions("save generation_config.json", config, [...Object.keys(FIELDS), "otherFields"]);
-  const fields: [string, unknown][] = Object.entries(config.otherFields ?? {});
-  for (const [name, [key]] of Object.entries(FIELDS)) {
-    const value = config[name as keyof GenerationConfig];
-    if (value !== undefined) {
-      fields.push([key, Array.isArray(value) && value.length === 1 ? value[0] : value]);
-    }
-  }
-  if (fields.length === 0) return null;
-  const json = Object.fromEntries(fields.sort(([a], [b]) => a < b ? -1 : 1)) as JsonObject;
-  checkFields("save", json);
-  return json;
 }

@@ -13,14 +13,14 @@ import { BASE } from "./adapter_names.ts";
 import { checkMixedBatch, MixedBatch } from "./mixed_batch.ts";
 
 /** A model with its adapters. */
-interface Adapted {
+export interface Adapted {
   readonly model: Module;
   readonly state: AdapterState;
   readonly configs: ReadonlyMap<string, PeftConfig>;
 }
 
 /** @throws {RangeError} if an adapter of the call was deleted or renamed */
-function checkPresent({ configs }: Adapted, { active, disabled, mixed }: AdapterCall): void {
+export function checkPresent({ configs }: Adapted, { active, disabled, mixed }: AdapterCall): void {
   if (disabled) return;
   const gone = (mixed?.names ?? active).find((name) => name !== BASE && !configs.has(name));
   if (gone !== undefined) {
@@ -31,7 +31,7 @@ function checkPresent({ configs }: Adapted, { active, disabled, mixed }: Adapter
 }
 
 /** Checks the names of the rows, if any are given. @throws as `checkMixedBatch` */
-function batchOf(
+export function batchOf(
   { model, state, configs }: Adapted,
   names: readonly string[] | undefined,
   inputs: unknown,
@@ -86,46 +86,4 @@ export async function runGenerate(adapted: Adapted, inputs: unknown, options: un
   } finally {
     mixed?.dispose();
   }
-}
-
-/**
- * Rows that are bound to adapters: forwards run with each row through its own.
- *
- * @example
- * ```ts
- * import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@peft/webgpu";
- * import { bindAdapters, type BoundAdapters } from "@peft/webgpu/peft";
- *
- * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
- * const model = getPeftModel(base, new LoraConfig({ targetModules: ["c_attn"] }), "pirate").eval();
- * const bound: BoundAdapters = bindAdapters(model, ["pirate", null]); // the second row: the base alone
- * console.log(bound.run(() => base.forward({ inputIds: [[1, 2], [1, 2]] }).logits.shape)); // [ 2, 2, 768 ]
- * bound.dispose();
- * ```
- */
-export interface BoundAdapters {
-  /** Runs a forward of as many rows, synchronously and without gradients. @throws {RangeError} if an adapter is gone */
-  run<T>(step: () => T): T;
-  /** Frees the copies of factors that rows of different adapters share a launch by. */
-  dispose(): void;
-}
-
-/**
- * Binds the rows of a batch to adapters; null stands for none.
- * @throws {RangeError} for an unknown adapter, merged adapters, or DoRA beside others
- */
-export function bindRows(adapted: Adapted, names: readonly (string | null)[]): BoundAdapters {
-  const { state } = adapted;
-  const [first] = names;
-  let mixed: MixedBatch | null = null;
-  let call: AdapterCall = { ...state.call, mixed, disabled: true };
-  if (names.some((name) => name !== first)) {
-    mixed = batchOf(adapted, names.map((name) => name ?? BASE), undefined);
-    call = { ...state.call, mixed, disabled: false };
-  } else if (first !== null) call = { ...state.call, mixed, active: [first], disabled: false };
-  const run = <T>(step: () => T): T => {
-    checkPresent(adapted, call);
-    return state.during(call, () => noGrad(step));
-  };
-  return { run, dispose: () => mixed?.dispose() };
 }

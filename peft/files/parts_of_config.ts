@@ -36,5 +36,7 @@ export async function loadPartsOf(config: PeftConfig, model: Module): Promise<vo
     (fields.trainableTokenIndices ?? null) !== null && import("../trainable_tokens/token_adapter.ts"),
     typeof fields.initLoraWeights === "string" && import("../lora/named_starts.ts"),
     fields.useDora && import("../lora/dora.ts"),
+    (fields.modulesToSave ?? []).length > 0 && import("../layers/modules_to_save.ts"),
+    [...model.parameters()].some(({ dtype }) => dtype !== "float32") && import("../../autograd/ops/cast.ts"),
   ]);
 }

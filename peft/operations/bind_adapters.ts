@@ -4,8 +4,54 @@
  */
 
 import type { Module } from "../../nn/mod.ts";
+import { noGrad } from "../../autograd/mod.ts";
+import { BASE } from "../adapters/adapter_names.ts";
 import { tunerOf } from "../adapters/find_adapters.ts";
-import { bindRows, type BoundAdapters } from "../adapters/run_model.ts";
+import type { MixedBatch } from "../adapters/mixed_batch.ts";
+import { type Adapted, batchOf, checkPresent } from "../adapters/run_model.ts";
+import type { AdapterCall } from "../state/adapter_state.ts";
+
+/**
+ * Rows that are bound to adapters: forwards run with each row through its own.
+ *
+ * @example
+ * ```ts
+ * import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@peft/webgpu";
+ * import { bindAdapters, type BoundAdapters } from "@peft/webgpu/peft";
+ *
+ * const base = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+ * const model = getPeftModel(base, new LoraConfig({ targetModules: ["c_attn"] }), "pirate").eval();
+ * const bound: BoundAdapters = bindAdapters(model, ["pirate", null]); // the second row: the base alone
+ * console.log(bound.run(() => base.forward({ inputIds: [[1, 2], [1, 2]] }).logits.shape)); // [ 2, 2, 768 ]
+ * bound.dispose();
+ * ```
+ */
+export interface BoundAdapters {
+  /** Runs a forward of as many rows, synchronously and without gradients. @throws {RangeError} if an adapter is gone */
+  run<T>(step: () => T): T;
+  /** Frees the copies of factors that rows of different adapters share a launch by. */
+  dispose(): void;
+}
+
+/**
+ * Binds the rows of a batch to adapters; null stands for none.
+ * @throws {RangeError} for an unknown adapter, merged adapters, or DoRA beside others
+ */
+function bindRows(adapted: Adapted, names: readonly (string | null)[]): BoundAdapters {
+  const { state } = adapted;
+  const [first] = names;
+  let mixed: MixedBatch | null = null;
+  let call: AdapterCall = { ...state.call, mixed, disabled: true };
+  if (names.some((name) => name !== first)) {
+    mixed = batchOf(adapted, names.map((name) => name ?? BASE), undefined);
+    call = { ...state.call, mixed, disabled: false };
+  } else if (first !== null) call = { ...state.call, mixed, active: [first], disabled: false };
+  const run = <T>(step: () => T): T => {
+    checkPresent(adapted, call);
+    return state.during(call, () => noGrad(step));
+  };
+  return { run, dispose: () => mixed?.dispose() };
+}
 
 /**
  * Binds the rows of a batch to adapters, as `adapterNames` of `generate` does; null stands for none. Only LoRA's rows share

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { defaultDevice, HostRandom, RandomState } from "../../autograd/mod.ts";
-import { philox4x32 } from "../../autograd/random.ts";
+import { philox4x32 } from "../../autograd/host_random.ts";
 import { Device } from "../../gpu/mod.ts";
 import type { KernelSpec } from "../../kernels/kernel_spec.ts";
 import { philoxSnippet } from "../../kernels/snippets.ts";

@@ -120,6 +120,8 @@ export async function answerOtherwise(lib, at, chats, models) {
   let streamed = "";
   const onFinalizedText = (text) => streamed += text;
   await lora.generate(PROMPT, { ...options, streamer: new TextStreamer(tokenizer, { onFinalizedText }) });
+  await lora.mergeAdapter();
+  tokens.merged = await lora.generate(PROMPT, options);
   const { GPT2LMHeadModel } = await models();
   const { logits } = lora.forward({ inputIds: [[1, 2, 3]], positionIds: [[0, 1, 0]] });
   const isGpt2 = base instanceof GPT2LMHeadModel;
@@ -152,4 +154,48 @@ export async function train(lib, at, adapters) {
     new IA3Config({ targetModules: ["c_attn"], feedforwardModules: [] }),
   );
   return { first, later: scripts(), losses: { lora, ia3: await lossesOf(ia3) }, tokens };
+}
+
+/**
+ * Trains an adapter of Llama's family that lies in a folder with settings of which a first training has none, and writes it.
+ * @param {object} lib what `training.js` exports
+ * @param {() => Promise<object>} adapters loads what `training_adapters.js` exports
+ */
+export async function trainOtherwise(lib, at, adapters) {
+  const rows = [[1, 5, 9, 2, 6], [3, 7, 11, 4, 8]];
+  const dataset = { length: 2, at: (i) => ({ inputIds: rows[i], labels: rows[i] }) };
+  const llama = await lib.AutoModelForCausalLM.fromPretrained(at("llama"));
+  const model = await lib.PeftModel.fromPretrained(llama, at("llama_lora"), { isTrainable: true });
+  const args = {
+    ...{
+      maxSteps: 2,
+      learningRate: 0.05,
+      loggingSteps: 1,
+      reportTo: "none",
+      fp16: true,
+      neftuneNoiseAlpha: 5,
+    },
+    ...{
+      loraplusLrRatio: 4,
+      lrSchedulerType: "cosine",
+      gradientCheckpointing: true,
+      lossWatchdogThreshold: 50,
+    },
+    ...{ evalStrategy: "steps", evalSteps: 1, metricForBestModel: "evalLoss", optim: "lion" },
+  };
+  const trainer = new lib.Trainer({ model, trainDataset: dataset, evalDataset: dataset, args });
+  await trainer.train();
+  const { logHistory, bestGlobalStep } = trainer.state;
+  const losses = logHistory.flatMap(({ loss, evalLoss }) => loss ?? evalLoss ?? []);
+  const folder = lib.memoryFolder();
+  await trainer.saveModel(folder);
+  const again = await lib.PeftModel.fromPretrained(model.unload(), folder);
+  const options = { maxNewTokens: 3, eosTokenId: null };
+  const tokens = [await again.generate([rows[0]], options)];
+  const { getPeftModelStateDict, setPeftModelStateDict } = await adapters();
+  await setPeftModelStateDict(again, getPeftModelStateDict(again));
+  await again.mergeAdapter({ safeMerge: true });
+  tokens.push(await again.generate([rows[0]], options));
+  const config = await lib.PeftConfig.fromPretrained(folder);
+  return { losses, bestGlobalStep, tokens, saved: [...folder.files.keys()], r: config.r };
 }

@@ -7,7 +7,7 @@ import { assert, assertAllClose, assertEquals, assertStringIncludes } from "@std
 import * as all from "../../entries/all.ts";
 import { type AREAS, gzipLength } from "../../tools/bundle_areas.ts";
 import { findProblems } from "../../tools/bundle.ts";
-import { answer, answerLlama, answerOtherwise, train } from "./area_pages.js";
+import { answer, answerLlama, answerOtherwise, train, trainOtherwise } from "./area_pages.js";
 import { areaFiles, packageFiles } from "./bundles.ts";
 import { runInPage } from "./chromium.ts";
 import { findFirefox, runInFirefox } from "./firefox.ts";
@@ -15,7 +15,7 @@ import { findFirefox, runInFirefox } from "./firefox.ts";
 const ROOT = new URL("../../", import.meta.url).pathname;
 
 /** What a page may fetch of the library before its first answer, or its first trained adapter, gzipped. */
-const MOST_BYTES = { gpt2: 85_500, llama: 92_500, training: 121_500 };
+const MOST_BYTES = { gpt2: 82_000, llama: 89_000, training: 116_000 };
 
 /** A folder with models and adapters; the place of each by its name. */
 async function makeFolder(): Promise<{ folder: string; at: (name: string) => string }> {
@@ -165,6 +165,26 @@ Deno.test("training.js trains LoRA in a page, in few bytes, and another method w
     const bytes = await bytesOf(value.first);
     console.log(`training LoRA: ${bytes} bytes gzipped`);
     assert(bytes < MOST_BYTES.training, `${bytes} bytes, at most ${MOST_BYTES.training}`);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("training.js trains an adapter of a folder in other ways with what it fetches on the way", async () => {
+  const { folder, at } = await makeFolder();
+  try {
+    const { files } = await filesOf("training");
+    const { value, messages } = await runInPage<Awaited<ReturnType<typeof trainOtherwise>>>(
+      script("training", 'trainOtherwise(lib, at, () => import("/training_adapters.js"))'),
+      { files, folder },
+    );
+    assertEquals(withoutMissing(messages), []);
+    const here = await trainOtherwise(all, at, () => Promise.resolve(all));
+    assertEquals(value.losses.length, 4);
+    assertAllClose(value.losses, here.losses, { rtol: 0, atol: 1e-3 });
+    for (const name of ["bestGlobalStep", "tokens", "saved", "r"] as const) {
+      assertEquals(value[name], here[name], name);
+    }
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

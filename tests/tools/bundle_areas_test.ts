@@ -54,10 +54,7 @@ Deno.test("inference.js has no program that computes a gradient", async () => {
 
 Deno.test("withoutTraining() leaves bodies out by name, and refuses a name that a module does not have", async () => {
   const change = (code: string, path: string, bodies: Parameters<typeof withoutTraining>[0]) => {
-    const { transform } = withoutTraining(bodies) as {
-      transform(code: string, id: string): { code: string } | null;
-    };
-    return transform(code, ROOT + path)?.code;
+    return withoutTraining(bodies).transform(code, ROOT + path)?.code;
   };
   const code = "class A { get b() { return 1; } set b(c) { d(); } #e() { f(); } }\nfunction g() { h(); }";
   assertEquals(

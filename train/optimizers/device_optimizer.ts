@@ -5,6 +5,7 @@
 
 import { type Tensor, tidy } from "../../autograd/mod.ts";
 import type { OptimizerState, StateKind } from "../../autograd/ops/_optimizer_state.ts";
+import { loadGroups } from "./load_groups.ts";
 import type { GroupState, OptimizerGroup, OptimizerStateDict, StepOptions } from "./optimizer.ts";
 
 /** One state in a step. */
@@ -93,47 +94,6 @@ class StateParts<Values> {
 function groupStates(groups: readonly { readonly params: readonly Tensor[] }[]): GroupState[] {
   let next = 0;
   return groups.map((group) => ({ ...group, params: group.params.map(() => next++) }));
-}
-
-/**
- * Takes over the options of a state's groups.
- * @throws {TypeError} unless groups and sizes are those of the optimizer; nothing is taken over then
- */
-function loadGroups(
-  groups: readonly { readonly params: readonly Tensor[] }[],
-  { paramGroups, state }: OptimizerStateDict,
-  sizesOf: (index: number) => Readonly<Record<string, number>>,
-): void {
-  const counts = (all: readonly { readonly params: readonly unknown[] }[]) =>
-    all.map(({ params }) => params.length).join(", ");
-  if (counts(groups) !== counts(paramGroups)) {
-    throw new TypeError(
-      `Cannot load the optimizer's state: groups of ${counts(groups)} parameters are required, received ${
-        counts(paramGroups)
-      }`,
-    );
-  }
-  const params = groups.flatMap(({ params }) => params);
-  for (const [index, { buffers }] of state) {
-    if (!params[index]) {
-      throw new TypeError(
-        `Cannot load the optimizer's state: ${params.length} parameters are required, received one of number ${index}`,
-      );
-    }
-    for (const [name, size] of Object.entries(sizesOf(index))) {
-      const received = buffers[name]?.length;
-      if (received === size) continue;
-      throw new TypeError(
-        `Cannot load the optimizer's state: "${name}" of parameter ${index} must have ${size} elements, received ${
-          received ?? "none"
-        }`,
-      );
-    }
-  }
-  groups.forEach((group, i) => {
-    const { params: _, ...options } = paramGroups[i];
-    Object.assign(group, options);
-  });
 }
 
 /** An optimizer whose steps depend on a group's options and the step's number. */
