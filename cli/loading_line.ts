@@ -5,6 +5,7 @@
 
 import type { HubProgress } from "@peft/webgpu";
 import type { LoadProgress } from "@peft/webgpu/model";
+import { writeProgress } from "./closed_pipes.ts";
 
 const megabytes = (bytes: number) => (bytes / 1e6).toFixed(1);
 
@@ -30,16 +31,12 @@ export class LoadingLine {
     if (now - this.#last < (this.#terminal ? 100 : 2000)) return;
     this.#last = now;
     const text = describeLoading(progress);
-    this.#write(this.#terminal ? `\r${text.padEnd(this.#width)}` : `${text}\n`);
+    writeProgress(this.#terminal ? `\r${text.padEnd(this.#width)}` : `${text}\n`);
     this.#width = Math.max(this.#width, text.length);
   };
 
   /** Clears the line of a terminal. */
   [Symbol.dispose](): void {
-    if (this.#terminal && this.#width > 0) this.#write(`\r${" ".repeat(this.#width)}\r`);
-  }
-
-  #write(text: string): void {
-    Deno.stderr.writeSync(new TextEncoder().encode(text));
+    if (this.#terminal && this.#width > 0) writeProgress(`\r${" ".repeat(this.#width)}\r`);
   }
 }

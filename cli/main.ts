@@ -6,6 +6,7 @@
 
 import { type Command, helpText, readFlags, UsageError } from "./command.ts";
 import { chat } from "./chat/chat.ts";
+import { endWithReaders } from "./closed_pipes.ts";
 import { completion } from "./completion.ts";
 import { convert } from "./convert.ts";
 import { doctor } from "./doctor.ts";
@@ -131,4 +132,7 @@ export async function main(args: string[]): Promise<number> {
   }
 }
 
-if (import.meta.main) Deno.exit(await main(Deno.args));
+if (import.meta.main) {
+  endWithReaders();
+  Deno.exit(await main(Deno.args));
+}

@@ -107,9 +107,8 @@ function progressLine(points: LossPoint[]): TrainerCallback {
     const terminal = Deno.stdout.isTerminal();
     if (!terminal && !final && performance.now() - last < 2000) return;
     last = performance.now();
-    Deno.stdout.writeSync(
-      new TextEncoder().encode(terminal ? `\r${line.padEnd(78)}${final ? "\n" : ""}` : `${line}\n`),
-    );
+    if (!terminal) return console.log(line); // goes on where nobody reads it
+    Deno.stdout.writeSync(new TextEncoder().encode(`\r${line.padEnd(78)}${final ? "\n" : ""}`));
   };
   return {
     onLog: (_args, state, _control, { logs }) => {

@@ -8,6 +8,7 @@ import { KVCache } from "@peft/webgpu/model";
 import { integer, text } from "../../options/rules.ts";
 import { ChatAdapters } from "./chat_adapters.ts";
 import { Conversation } from "./conversation.ts";
+import { writeAnswer } from "../closed_pipes.ts";
 import { type Command, UsageError } from "../command.ts";
 import { INTERRUPTED } from "../interrupt.ts";
 import { LineReader } from "./lines.ts";
@@ -32,8 +33,6 @@ const COMMANDS =
 /adapter          show the adapters
 /reset            forget the conversation
 /exit             end the program, as does the end of the input`;
-
-const write = (text: string) => void Deno.stdout.writeSync(new TextEncoder().encode(text));
 
 /** Fails for a tokenizer without a chat template. */
 function checkTemplate(tokenizer: Tokenizer, model: string): void {
@@ -116,7 +115,7 @@ export const chat: Command<typeof flags> = {
     const answers: { message: string; answer: string }[] = [];
     if (terminal) console.error("type a message, or /help");
     for (;;) {
-      if (terminal && !values.json) write("> ");
+      if (terminal && !values.json) writeAnswer("> ");
       const line = await lines.next();
       if (line === null) break;
       interrupts.clear();
@@ -133,12 +132,12 @@ export const chat: Command<typeof flags> = {
           );
         } else {
           const parts: string[] = [];
-          const show = values.json ? (text: string) => void parts.push(text) : write;
+          const show = values.json ? (text: string) => void parts.push(text) : writeAnswer;
           const whole = await interrupts.during((signal) =>
             conversation.answer(adapters.model, line, show, console.error, signal)
           );
           if (values.json) answers.push({ message: line, answer: parts.join("") });
-          else write("\n");
+          else writeAnswer("\n");
           if (!whole && !terminal) Deno.exit(INTERRUPTED);
         }
       } catch (error) {
@@ -146,7 +145,7 @@ export const chat: Command<typeof flags> = {
         console.error(`error: ${error.message}`); // the conversation goes on
       }
     }
-    if (terminal) write("\n");
+    if (terminal) writeAnswer("\n");
     return { answers };
   },
 };
