@@ -1,5 +1,5 @@
 /**
- * The whole pipeline: load a GPT-2, fine-tune it with LoRA, save the adapter, load it into a fresh model, merge it, and
+ * The whole pipeline: load a model, fine-tune it with LoRA, save the adapter, load it into a fresh model, merge it, and
  * compare texts before and after. `./run demo` uses the small model and the pirate stories beside this file;
  * `./run demo --model gpt2 --data my.txt` takes yours.
  * @module
@@ -10,9 +10,10 @@ import { parseArgs } from "node:util";
 import {
   AutoModelForCausalLM,
   AutoTokenizer,
+  type CausalLM,
+  checkWritableFolder,
   formatProgress,
   getPeftModel,
-  type GPT2LMHeadModel,
   initDevice,
   LoraConfig,
   PeftModel,
@@ -23,19 +24,19 @@ import {
 } from "@peft/webgpu";
 import { lossCurve, type LossPoint } from "./loss_curve.ts";
 
-const HELP = `Fine-tunes a GPT-2 with LoRA and shows what changed.
+const HELP = `Fine-tunes a model with LoRA and shows what changed.
 
 Usage: ./run demo [flags]
 
-  --model <folder or hub id>  Default: the small model that ships here
-  --data <file>               .txt or .jsonl to learn; default: pirate stories
-  --eval-data <file>          Held-out data; default: more pirate stories, or none with --data
-  --prompt <text>             Text that the samples continue
-  --steps <n>                 Optimizer steps; default 90
-  --batch-size <n>            Rows per step; default 8
-  --lr <number>               Learning rate; default 0.006, or 0.0002 with --model
-  --output <folder>           Default: out/demo
-  --help                      Show this text`;
+  --model <folder, .gguf or hub id>  Default: the small GPT-2 that ships here
+  --data <file>                      .txt or .jsonl to learn; default: pirate stories
+  --eval-data <file>                 Held-out data; default: more pirate stories, or none with --data
+  --prompt <text>                    Text that the samples continue
+  --steps <n>                        Optimizer steps; default 90
+  --batch-size <n>                   Rows per step; default 8
+  --lr <number>                      Learning rate; default 0.006, or 0.0002 with --model
+  --output <folder>                  Default: out/demo
+  --help                             Show this text`;
 
 const here = new URL("./demo/", import.meta.url).pathname;
 
@@ -58,23 +59,33 @@ export interface Settings {
   readonly output: string;
 }
 
+/** The flags as they were given. @throws {TypeError} for others */
+function readFlags(args: string[]) {
+  const text = { type: "string" } as const;
+  try {
+    return parseArgs({
+      args,
+      options: {
+        model: text,
+        data: text,
+        "eval-data": text,
+        prompt: text,
+        steps: text,
+        "batch-size": text,
+        lr: text,
+        output: text,
+        help: { type: "boolean" },
+      },
+    }).values;
+  } catch (cause) {
+    const [reason] = (cause as Error).message.split(".");
+    throw new TypeError(`Cannot run the demo: ${reason}; see ./run demo --help`, { cause });
+  }
+}
+
 /** What the command line asks for; null for `--help`. @throws {Error} for flags that do not exist or are no numbers */
 export function readSettings(args: string[]): Settings | null {
-  const text = { type: "string" } as const;
-  const { values } = parseArgs({
-    args,
-    options: {
-      model: text,
-      data: text,
-      "eval-data": text,
-      prompt: text,
-      steps: text,
-      "batch-size": text,
-      lr: text,
-      output: text,
-      help: { type: "boolean" },
-    },
-  });
+  const values = readFlags(args);
   if (values.help) return null;
   const number = (name: "steps" | "batch-size" | "lr", fallback: number) => {
     const value = Number(values[name] ?? fallback);
@@ -132,7 +143,7 @@ function wholeSentences(text: string): string {
 }
 
 async function sample(
-  model: GPT2LMHeadModel | PeftModel<GPT2LMHeadModel>,
+  model: CausalLM | PeftModel<CausalLM>,
   tokenizer: Tokenizer,
   prompt: string,
 ) {
@@ -143,7 +154,7 @@ async function sample(
 
 async function samples(
   title: string,
-  model: GPT2LMHeadModel,
+  model: CausalLM,
   tokenizer: Tokenizer,
   prompts: readonly string[],
 ) {
@@ -154,11 +165,12 @@ async function samples(
 /** Runs the demo; returns held-out losses before and after, where there is held-out data. */
 export async function demo(settings: Settings): Promise<{ before: number; after: number } | null> {
   const { model: id, output } = settings;
+  await checkWritableFolder(output, "run the demo: --output");
   const device = await initDevice();
   console.log(`device: ${device.adapterName}`);
   const tokenizer = await AutoTokenizer.fromPretrained(id);
-  const base = await AutoModelForCausalLM.fromPretrained(id);
-  const blockSize = Math.min(128, base.config.nPositions);
+  const base = await AutoModelForCausalLM.fromPretrained<CausalLM>(id);
+  const blockSize = Math.min(128, base.facts.maxPositions);
   const trainDataset = await TextDataset.fromFile(settings.data, tokenizer, { blockSize });
   const evalDataset = settings.evalData === null
     ? undefined
@@ -209,7 +221,7 @@ export async function demo(settings: Settings): Promise<{ before: number; after:
   await Deno.writeTextFile(`${output}/loss.svg`, lossCurve(points, `LoRA on ${basename(settings.data)}`));
   console.log(`written: ${output}/adapter_config.json, adapter_model.safetensors, loss.svg`);
 
-  const fresh = await AutoModelForCausalLM.fromPretrained(id);
+  const fresh = await AutoModelForCausalLM.fromPretrained<CausalLM>(id);
   const loaded = await PeftModel.fromPretrained(fresh, output);
   const merged = await loaded.mergeAndUnload();
   await samples("after (adapter loaded into a fresh model and merged):", merged, tokenizer, settings.prompts);

@@ -62,24 +62,34 @@ export interface Settings {
   readonly output: string;
 }
 
+/** The flags as they were given. @throws {TypeError} for others */
+function readFlags(args: string[]) {
+  const text = { type: "string" } as const;
+  try {
+    return parseArgs({
+      args,
+      options: {
+        model: text,
+        data: text,
+        questions: text,
+        system: text,
+        epochs: text,
+        "batch-size": text,
+        lr: text,
+        rank: text,
+        output: text,
+        help: { type: "boolean" },
+      },
+    }).values;
+  } catch (cause) {
+    const [reason] = (cause as Error).message.split(".");
+    throw new TypeError(`Cannot run teach: ${reason}; see ./run teach --help`, { cause });
+  }
+}
+
 /** What the command line asks for; null for `--help`. @throws {Error} for flags that do not exist or are no numbers */
 export function readSettings(args: string[]): Settings | null {
-  const text = { type: "string" } as const;
-  const { values } = parseArgs({
-    args,
-    options: {
-      model: text,
-      data: text,
-      questions: text,
-      system: text,
-      epochs: text,
-      "batch-size": text,
-      lr: text,
-      rank: text,
-      output: text,
-      help: { type: "boolean" },
-    },
-  });
+  const values = readFlags(args);
   if (values.help) return null;
   const number = (name: "epochs" | "batch-size" | "lr" | "rank", fallback: number) => {
     const value = Number(values[name] ?? fallback);
@@ -223,6 +233,11 @@ export async function teach(
   console.log(`device: ${device.adapterName}`);
   const id = await modelOf(settings);
   const tokenizer = await AutoTokenizer.fromPretrained(id);
+  if (tokenizer.chatTemplate === null) {
+    throw new TypeError(
+      `Cannot run teach: a model with a chat template is required, received "${id}" without one`,
+    );
+  }
   // the base is not trained: half the memory, and faster to read
   const base = await AutoModelForCausalLM.fromPretrained<CausalLM>(id, { dtype: "float16" });
   const trainDataset = taught.map(({ question, answer }) =>

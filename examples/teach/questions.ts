@@ -24,9 +24,8 @@ export async function readQuestions(file: string, kind: "taught" | "not taught")
   try {
     text = await Deno.readTextFile(file);
   } catch (cause) {
-    throw new TypeError(`Cannot read "${file}": a file is required, received ${(cause as Error).message}`, {
-      cause,
-    });
+    const reason = cause instanceof Deno.errors.NotFound ? "there is no such file" : (cause as Error).message;
+    throw new TypeError(`Cannot read "${file}": ${reason}`, { cause });
   }
   const questions: Question[] = [];
   text.split("\n").forEach((line, i) => {

@@ -3,8 +3,9 @@
  * @module
  */
 
-import { assert, assertAllClose, assertEquals } from "@std/assert";
+import { assert, assertAllClose, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { AutoModelForCausalLM, AutoTokenizer, initDevice, PeftModel, tidy } from "@peft/webgpu";
+import { LlamaConfig, LlamaForCausalLM } from "@peft/webgpu/model";
 import { demo, readSettings } from "../../examples/demo.ts";
 import { makeTexts } from "../../examples/demo/grammar.ts";
 
@@ -50,6 +51,53 @@ Deno.test("the base has seen every token of the pirate's stories, and does bette
     }
   }
   assertEquals([...rare], []);
+});
+
+Deno.test("the demo takes a model of any architecture, and refuses bad flags and outputs before it computes", async () => {
+  const folder = await Deno.makeTempDir();
+  await initDevice();
+  const tokenizer = await AutoTokenizer.fromPretrained(MODEL);
+  const sizes = { hiddenSize: 32, intermediateSize: 48, numHiddenLayers: 1, maxPositionEmbeddings: 64 };
+  const heads = { numAttentionHeads: 2, numKeyValueHeads: 1, vocabSize: tokenizer.vocabSize };
+  const llama = new LlamaForCausalLM(new LlamaConfig("llama", { ...sizes, ...heads }));
+  await llama.savePretrained(`${folder}/llama`);
+  await tokenizer.savePretrained(`${folder}/llama`);
+  llama.dispose();
+  const { log } = console;
+  const lines: string[] = [];
+  const run = async (...args: string[]) => {
+    console.log = (line = "") => void lines.push(line);
+    try {
+      return await demo(readSettings(["--steps", "1", "--batch-size", "1", ...args])!);
+    } finally {
+      console.log = log;
+    }
+  };
+  const data = ["--data", `${root}examples/demo/data/pirate_held_out.jsonl`];
+  await run("--model", `${folder}/llama`, ...data, "--output", `${folder}/out`);
+  assertEquals((await Deno.stat(`${folder}/out/adapter_model.safetensors`)).isFile, true);
+
+  lines.length = 0;
+  await Deno.writeTextFile(`${folder}/file`, "");
+  await assertRejects(
+    () => run("--output", `${folder}/file`),
+    Error,
+    "Cannot run the demo: --output: a folder that can be written to is required",
+  );
+  assertEquals(lines, []);
+  for (
+    const [args, reason] of [[["--stepz", "3"], "Unknown option '--stepz'"], [
+      ["x"],
+      "Unexpected argument 'x'",
+    ]] as const
+  ) {
+    assertThrows(
+      () => readSettings([...args]),
+      TypeError,
+      `Cannot run the demo: ${reason}; see ./run demo --help`,
+    );
+  }
+  await Deno.remove(folder, { recursive: true });
 });
 
 Deno.test("demo() as ./run demo calls it teaches the model to speak in whole sentences without a broken word", async () => {

@@ -10,6 +10,8 @@ import { readQuestions } from "../../examples/teach/questions.ts";
 import { writeChatModel } from "../cli/chat_model.ts";
 import { smolLM2Path } from "../reference/smollm2.ts";
 
+const DEMO_MODEL = new URL("../../examples/demo/model", import.meta.url).pathname;
+
 /** Runs it with its output kept. */
 async function captured(args: string[]) {
   const { log } = console;
@@ -83,7 +85,18 @@ Deno.test("teach refuses bad flags and files by name", async () => {
     'Cannot run teach: --epochs must be a positive integer, received "many"',
   );
   assertThrows(() => readSettings(["--rank", "1.5"]), RangeError, "--rank must be a positive integer");
-  assertThrows(() => readSettings(["--speed", "9"]), TypeError, "--speed");
+  assertThrows(
+    () => readSettings(["--speed", "9"]),
+    TypeError,
+    "Cannot run teach: Unknown option '--speed'; see ./run teach --help",
+  );
+  const plain = readSettings(["--model", DEMO_MODEL, "--output", await Deno.makeTempDir()])!;
+  await assertRejects(
+    () => teach(plain),
+    TypeError,
+    `Cannot run teach: a model with a chat template is required, received "${plain.model}" without one`,
+  );
+  await Deno.remove(plain.output, { recursive: true });
   const file = await Deno.makeTempFile({ suffix: ".jsonl" });
   for (
     const [text, message] of [
@@ -101,7 +114,7 @@ Deno.test("teach refuses bad flags and files by name", async () => {
   await assertRejects(
     () => readQuestions("/no/such/file", "taught"),
     TypeError,
-    'Cannot read "/no/such/file"',
+    'Cannot read "/no/such/file": there is no such file',
   );
   await Deno.remove(file);
 });
