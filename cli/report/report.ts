@@ -22,7 +22,13 @@ const flags = {
 
 /** Writes the page of a run. Returns its path. */
 export async function writeReport(folder: string, output = `${folder}/${REPORT_FILE}`): Promise<string> {
-  const events = await readRunLog(`${folder}/${RUN_LOG}`);
+  const log = `${folder}/${RUN_LOG}`;
+  if (await Deno.stat(log).then(() => false, (error) => error instanceof Deno.errors.NotFound)) {
+    throw new UsageError(
+      `Cannot make a report of "${folder}": ${RUN_LOG} is required, which finetune --report keeps, received a folder without it`,
+    );
+  }
+  const events = await readRunLog(log);
   try {
     await Deno.writeTextFile(output, reportPage(events, `Training run: ${folder.split("/").at(-1)}`));
   } catch (cause) {

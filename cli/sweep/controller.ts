@@ -71,6 +71,8 @@ export interface BegunSweep {
   readonly plan: SweepPlan;
   readonly record: SweepRecord;
   readonly lease: Lease;
+  /** Whether nothing of it was there. */
+  readonly isNew: boolean;
   readonly places: Awaited<ReturnType<typeof openPlaces>>;
 }
 
@@ -158,7 +160,7 @@ export async function beginSweep(
     if (!before && await sweeps.create(name, JSON.stringify(record)) === null) {
       throw new UsageError(`Cannot run sweep: "${name}" was begun by another process just now`);
     }
-    return { plan, record, lease, places };
+    return { plan, record, lease, isNew: before === null, places };
   } catch (error) {
     await lease.release().catch(() => {});
     throw error;

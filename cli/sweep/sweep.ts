@@ -156,6 +156,9 @@ export const sweep: Command<typeof flags> = {
         maxStarts: values["max-starts"],
         ...{ resume: values.resume, discard: values.discard },
       });
+      if (values.resume && begun.isNew) {
+        console.log(`no unfinished sweep "${plan.name}" is here: it starts from the beginning`);
+      }
       console.log(
         `sweep "${plan.name}": ${plan.trials.length} trials${
           queue === undefined ? "" : ` for workers at ${broker.name}`

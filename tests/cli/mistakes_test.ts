@@ -338,13 +338,12 @@ Deno.test("--config refuses items with commas and a flag by two spellings, and k
 
 Deno.test("report names the line of an event without a time", () =>
   withFolder(async (folder) => {
+    const said = () => refused(report, "--run", folder);
+    assertMatch(await said(), /^Cannot make a report of ".+": run_log\.jsonl is required, which finetune/);
     const begin = { event: "begin", step: 0, time: 1 };
     const lines = [begin, { event: "end", step: 1 }].map((event) => `${JSON.stringify(event)}\n`);
     await Deno.writeTextFile(`${folder}/run_log.jsonl`, lines.join(""));
-    assertMatch(
-      await refused(report, "--run", folder),
-      /line 2 must be an event of a run log, with .*"time"/,
-    );
+    assertMatch(await said(), /line 2 must be an event of a run log, with .*"time"/);
   }));
 
 Deno.test("./run tells commands that do not exist, and lists those that do", async () => {

@@ -120,7 +120,8 @@ Deno.test("successive halving ends the worse trials at rungs; the others are tra
 
     const { min_resource: _, reduction_factor: __, ...rest } = JSON.parse(await Deno.readTextFile(file));
     await Deno.writeTextFile(file, JSON.stringify({ ...rest, name: "random", method: "random" }));
-    await runSweep("--file", file, "--output", `${folder}/random`);
+    const anew = await runSweep("--file", file, "--output", `${folder}/random`, "--resume");
+    assertEquals(anew.lines[0], 'no unfinished sweep "random" is here: it starts from the beginning');
     const whole = await resultsOf(`${folder}/random`);
     assertEquals(whole.map(({ choice }) => choice), halving.map(({ choice }) => choice));
     assertEquals(halving[best].metrics, whole[best].metrics, "rungs change no bit");
