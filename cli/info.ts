@@ -18,7 +18,7 @@ import { flag, text } from "../options/rules.ts";
 import { type Command, UsageError } from "./command.ts";
 import { MODEL_FLAGS } from "../jobs/finetune/model_flags.ts";
 import { load } from "./loading.ts";
-import { METHOD_FLAGS, methodConfig, type MethodValues } from "../jobs/finetune/methods.ts";
+import { checkWholeFlags, METHOD_FLAGS, methodConfig, type MethodValues } from "../jobs/finetune/methods.ts";
 import { planOptions, TRAINING_FLAGS, type TrainingValues } from "../jobs/finetune/training_flags.ts";
 
 /** Values of the flags that a plan reads. */
@@ -106,6 +106,7 @@ export const info: Command<typeof flags> = {
     "./run info --model gpt2 --plan --batch-size 4 --block-size 512 --memory 2000",
   ],
   async run(values) {
+    if (values.plan) checkWholeFlags(values);
     const device = await initDevice();
     console.log(`device      ${device.adapterName}${device.isFallback ? " (software)" : ""}`);
     console.log(

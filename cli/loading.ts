@@ -70,6 +70,19 @@ export function endTokens(model: CausalLM, { eosTokenId }: Tokenizer): number[] 
   return [...new Set([...model.facts.eosTokenIds, ...eosTokenId === null ? [] : [eosTokenId]])];
 }
 
+/** Fails with the base that an adapter was trained on, where that is another than the one it does not fit. */
+async function explainMisfit(error: unknown, adapter: string, name: string): Promise<never> {
+  if (!isUserError(error) || isGgufName(adapter)) throw error;
+  const own = await PeftConfig.fromPretrained(adapter).then(
+    (config) => config.baseModelNameOrPath,
+    () => null,
+  );
+  if (!own || own === name) throw error;
+  throw new UsageError(`${error.message}; the adapter "${adapter}" was trained on "${own}"`, {
+    cause: error,
+  });
+}
+
 /** Loads a model and its adapter, and the kernel picks that `./run tune` kept for this adapter. */
 export async function load(command: string, values: ModelValues): Promise<Loaded> {
   const name = await baseName(command, values);
@@ -87,6 +100,9 @@ export async function load(command: string, values: ModelValues): Promise<Loaded
   });
   const [{ device }] = base.parameters();
   loadTuning(device, await readTuning(device.adapterName));
-  const model = values.adapter ? await PeftModel.fromPretrained(base, values.adapter) : base;
+  const { adapter } = values;
+  const model = adapter
+    ? await PeftModel.fromPretrained(base, adapter).catch((error) => explainMisfit(error, adapter, name))
+    : base;
   return { base, model, baseName: name };
 }

@@ -17,3 +17,12 @@ export function nearestNames(wanted: string, names: Iterable<string>, count = 5)
 export function quoteAll(names: Iterable<string>): string {
   return [...names].map((name) => JSON.stringify(name)).join(", ");
 }
+
+/** Names that a message shows of many. */
+const SHOWN = 5;
+
+/** The first few names in quotes, and how many more there are. */
+export function quoteSome(names: readonly string[]): string {
+  const more = names.length - SHOWN;
+  return more > 1 ? `${quoteAll(names.slice(0, SHOWN))} and ${more} more` : quoteAll(names);
+}

@@ -6,7 +6,7 @@
 
 import type { Module } from "../../nn/mod.ts";
 import { HEAD } from "./default_targets.ts";
-import { nearestNames, quoteAll } from "./names.ts";
+import { nearestNames, quoteAll, quoteSome } from "./names.ts";
 import { compilePattern } from "./pattern.ts";
 
 /** Fields of a configuration that choose modules. */
@@ -121,7 +121,7 @@ export function findTargets(root: Module, fields: TargetFields, rules: TargetRul
     }
     found.push(name);
   }
-  const shown = typeof wanted === "string" ? JSON.stringify(wanted) : `[${quoteAll(wanted)}]`;
+  const shown = typeof wanted === "string" ? JSON.stringify(wanted) : `[${quoteSome(wanted)}]`;
   if (found.length === 0) {
     if (excluded > 0) {
       throw new NoMatchingModuleError(

@@ -36,6 +36,24 @@ Deno.test("load() takes a GGUF adapter's file or folder as --adapter, and baseNa
     );
   }));
 
+Deno.test("load() says of an adapter that does not fit which base it was trained on", () =>
+  withFolder(async (folder) => {
+    const base = await AutoModelForCausalLM.fromPretrained<CausalLM>(MODEL);
+    base.config.nameOrPath = "org/other";
+    const trained = getPeftModel(base, new LoraConfig({ r: 2, targetModules: ["c_attn"] }));
+    await trained.savePretrained(folder);
+    trained.dispose();
+    const path = `${folder}/adapter_config.json`;
+    const config = JSON.parse(await Deno.readTextFile(path));
+    await Deno.writeTextFile(path, JSON.stringify({ ...config, target_modules: ["q_proj"] }));
+    const error = await assertRejects(
+      () => load("evaluate", { ...PLAIN, model: MODEL, adapter: folder }),
+      UsageError,
+    );
+    assertStringIncludes(error.message, 'targetModules ["q_proj"] match no module');
+    assertStringIncludes(error.message, `; the adapter "${folder}" was trained on "org/other"`);
+  }));
+
 Deno.test("load() says of a base that is not where its adapter names it that --model gives another place", () =>
   withFolder(async (folder) => {
     const base = await AutoModelForCausalLM.fromPretrained<CausalLM>(MODEL);

@@ -52,6 +52,9 @@ Deno.test("info --quantization plans with weights in few bits, and refuses what 
   assert(nf4 < int8 && int8 < plain / 2, `${nf4}, ${int8}, ${plain}`);
   const refused = await run(["info", ...MODEL, "--double-quant"]);
   assertEquals(refused.code, 1);
+  const whole = await run(["info", ...MODEL, "--plan", "--method", "full", "--quantization", "nf4"]);
+  assertEquals(whole.code, 1, whole.stdout);
+  assertStringIncludes(whole.stderr, "--method full trains weights of 32 bits, received --quantization nf4");
   assertStringIncludes(refused.stderr, 'doubleQuant is for quantization "nf4" and "fp4"');
 });
 

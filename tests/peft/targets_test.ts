@@ -53,6 +53,12 @@ Deno.test("no target that matches is an error with the nearest names", async () 
     NoMatchingModuleError,
     'Cannot apply lora: targetModules ["q_proj"] match no module; modules it can take here are "c_proj"',
   );
+  const many = Array.from({ length: 9 }, (_, i) => `layers.${i}.q_proj`);
+  assertThrows(
+    () => getPeftModel(model, new LoraConfig({ targetModules: many })),
+    NoMatchingModuleError,
+    'targetModules ["layers.0.q_proj", "layers.1.q_proj", "layers.2.q_proj", "layers.3.q_proj", "layers.4.q_proj" and 4 more] match no module',
+  );
   assertThrows(
     () => getPeftModel(model, new LoraConfig({ targetModules: ".*\\.q_proj" })),
     NoMatchingModuleError,
