@@ -15,6 +15,7 @@ import { adamwKernel } from "./adamw.ts";
 import { adamw8bitKernel } from "./adamw_8bit.ts";
 import { blockDropoutKernel } from "./block_dropout.ts";
 import { banRepeats } from "./ban_repeats.ts";
+import { banWords } from "./ban_words.ts";
 import { castKernels } from "./cast.ts";
 import {
   capLogits,
@@ -115,6 +116,7 @@ export function allKernels(): KernelSpec[] {
     joinHeads,
     partHeads,
     banRepeats,
+    banWords,
     sampleTokens,
     adamwCorrections,
     sgdFirstStep,

@@ -27,6 +27,7 @@ const LATE = [
   "kernels/attention_subgroup.ts",
   "kernels/attention_tile.ts",
   "kernels/ban_repeats.ts",
+  "kernels/ban_words.ts",
   "kernels/matmul_decoded.ts",
   "kernels/matmul_grouped.ts",
   "kernels/weights/bitsandbytes.ts",

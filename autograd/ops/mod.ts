@@ -61,7 +61,7 @@ export { max, mean, type ReduceOptions, sum, sumSquares } from "./reduce.ts";
 export { replaceRows } from "./replace_rows.ts";
 export { rmsNorm, type RMSNormOptions } from "./rms_norm.ts";
 export { type HeadsOptions, placeHeads, type Rotation } from "./rotary.ts";
-export { loadSampling, type SamplerOptions, TokenSampler } from "./sample.ts";
+export { type BannedWords, loadSampling, type SamplerOptions, TokenSampler } from "./sample.ts";
 export { logSoftmax, softmax } from "./softmax.ts";
 export { type Svd, svd, svdLowrank } from "./svd.ts";
 export { chooseRows, placeRows, type RowChoice, takeRows } from "./take_rows.ts";

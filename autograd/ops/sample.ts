@@ -4,11 +4,22 @@
  */
 
 import { banRepeats } from "../../kernels/ban_repeats.ts";
+import { banWords } from "../../kernels/ban_words.ts";
 import { sampleIterations, sampleTokens } from "../../kernels/sample.ts";
 import type { BufferView, Device } from "../../gpu/mod.ts";
 import { tidy, untracked } from "../scope.ts";
 import { showShape } from "../shape.ts";
 import { empty, full, Tensor } from "../tensor.ts";
+
+/** Words whose last token is not chosen where it would complete them. */
+export interface BannedWords {
+  /** Their tokens; one of a single token is never chosen. */
+  readonly words: readonly (readonly number[])[];
+  /** How many of the words, the first ones, are banned in the first `steps` steps alone. */
+  readonly early: number;
+  /** Steps in which they are. */
+  readonly steps: number;
+}
 
 /** How tokens are chosen, and when rows end. */
 export interface SamplerOptions {
@@ -34,6 +45,8 @@ export interface SamplerOptions {
   readonly presencePenalty: number;
   /** No run of so many tokens occurs twice in a row; 0 for any. */
   readonly noRepeatNgramSize: number;
+  /** Words that do not occur; default none. */
+  readonly banned?: BannedWords | null;
   /** Tokens that end a row. */
   readonly endTokens: readonly number[];
   /** Fills up rows that ended. */
@@ -42,11 +55,19 @@ export interface SamplerOptions {
   readonly seed: number;
 }
 
+/** Where each word begins, the end of the last one, and their tokens. */
+function wordTable(words: readonly (readonly number[])[]): number[] {
+  let at = words.length + 1;
+  const starts = words.map(({ length }) => (at += length) - length);
+  return [...starts, at, ...words.flat()];
+}
+
 /** Loads what a sampler needs for rare options. */
 export async function loadSampling(
-  { noRepeatNgramSize }: Pick<SamplerOptions, "noRepeatNgramSize">,
+  { noRepeatNgramSize, banned }: Pick<SamplerOptions, "noRepeatNgramSize" | "banned">,
 ): Promise<void> {
   if (noRepeatNgramSize > 0) await import("../../kernels/ban_repeats.ts");
+  if (banned) await import("../../kernels/ban_words.ts");
 }
 
 /** The tokens of a batch, chosen step by step. */
@@ -57,8 +78,10 @@ export class TokenSampler {
   readonly #ended: Tensor;
   readonly #next: Tensor;
   readonly #tokens: Tensor;
-  /** Prompt and chosen tokens, int32 [rows, prompt + steps]; null where repeats are allowed. */
+  /** Prompt and chosen tokens, int32 [rows, prompt + steps]; null where nothing asks for them. */
   readonly #history: Tensor | null;
+  /** The banned words, int32: where each begins, the end, and their tokens. */
+  readonly #words: Tensor | null;
   #step = 0;
 
   constructor(device: Device, options: SamplerOptions) {
@@ -75,17 +98,21 @@ export class TokenSampler {
     if (seen.length > 0) prompts.forEach((row, i) => row.forEach((token) => seen[i * vocabSize + token] = 1));
     const ended = Uint32Array.of(endTokens.length, ...endTokens, ...prompts.map(() => 0));
     // A scope frees the first ones if a later one does not fit; then they are the sampler's.
-    const history = options.noRepeatNgramSize > 0
+    const { noRepeatNgramSize, banned } = options;
+    const history = noRepeatNgramSize > 0 || banned
       ? [prompts.map((row) => [...row, ...new Array<number>(maxSteps).fill(-1)])]
       : [];
-    [this.#seen, this.#ended, this.#next, this.#tokens, this.#history = null] = untracked(() =>
-      tidy(() => [
-        seen.length > 0 ? Tensor.from(seen, { device }) : full(device, [this.#rows, vocabSize], 0),
-        Tensor.from(ended, { device }),
-        empty(device, [this.#rows, 1], "int32"),
-        empty(device, [maxSteps, this.#rows], "int32"),
-        ...history.map((rows) => Tensor.from(rows, { device, dtype: "int32" })),
-      ]) as [Tensor, Tensor, Tensor, Tensor, Tensor?]
+    const words = banned ? [wordTable(banned.words)] : [];
+    [this.#seen, this.#ended, this.#next, this.#tokens, this.#history = null, this.#words = null] = untracked(
+      () =>
+        tidy(() => [
+          seen.length > 0 ? Tensor.from(seen, { device }) : full(device, [this.#rows, vocabSize], 0),
+          Tensor.from(ended, { device }),
+          empty(device, [this.#rows, 1], "int32"),
+          empty(device, [maxSteps, this.#rows], "int32"),
+          ...history.map((rows) => Tensor.from(rows, { device, dtype: "int32" })),
+          ...words.map((table) => Tensor.from(table, { device, dtype: "int32" })),
+        ]) as [Tensor, Tensor, Tensor, Tensor, Tensor?, Tensor?],
     );
   }
 
@@ -119,7 +146,11 @@ export class TokenSampler {
         }`,
       );
     }
-    if (this.#history) this.#banRepeats(logits, this.#history);
+    if (this.#history) {
+      const repeats = this.#options.noRepeatNgramSize > 0;
+      if (repeats) this.#banRepeats(logits, this.#history);
+      if (this.#words) this.#banWords(logits, this.#history, this.#words, !repeats);
+    }
     const views = {
       logits: logits.view,
       seen: this.#seen.view,
@@ -146,16 +177,26 @@ export class TokenSampler {
 
   /** Forbids tokens that would repeat a run. */
   #banRepeats(logits: Tensor, history: Tensor): void {
-    const capacity = history.shape[1];
     const views = { logits: logits.view, history: history.view, next: this.#next.view };
-    logits.device.dispatch(banRepeats, views, {
-      rows: this.#rows,
-      cols: this.#options.vocabSize,
-      length: capacity - this.#options.maxSteps + this.#step,
-      capacity,
-      size: this.#options.noRepeatNgramSize,
-      appends: this.#step > 0 ? 1 : 0,
-    });
+    const size = this.#options.noRepeatNgramSize;
+    logits.device.dispatch(banRepeats, views, { ...this.#place(history, true), size });
+  }
+
+  /** Forbids the words that are banned in this step. */
+  #banWords(logits: Tensor, history: Tensor, table: Tensor, appends: boolean): void {
+    const { words, early, steps } = this.#options.banned!;
+    const views = { logits: logits.view, history: history.view, next: this.#next.view, words: table.view };
+    const first = this.#step < steps ? 0 : early;
+    const place = this.#place(history, appends);
+    logits.device.dispatch(banWords, views, { ...place, first, count: words.length });
+  }
+
+  /** Where the next token goes in `history`, and whether the token before it is still to be appended. */
+  #place(history: Tensor, appends: boolean) {
+    const capacity = history.shape[1];
+    const length = capacity - this.#options.maxSteps + this.#step;
+    const rows = { rows: this.#rows, cols: this.#options.vocabSize };
+    return { ...rows, length, capacity, appends: appends && this.#step > 0 ? 1 : 0 };
   }
 
   /**
@@ -184,7 +225,7 @@ export class TokenSampler {
 
   /** Releases its memory. */
   dispose(): void {
-    for (const tensor of [this.#seen, this.#ended, this.#next, this.#tokens, this.#history]) {
+    for (const tensor of [this.#seen, this.#ended, this.#next, this.#tokens, this.#history, this.#words]) {
       tensor?.dispose();
     }
   }

@@ -3,7 +3,7 @@
  * @module
  */
 
-import { tidy } from "../../autograd/mod.ts";
+import { type BannedWords, tidy } from "../../autograd/mod.ts";
 import { inEvalMode } from "../../nn/mod.ts";
 import { beamSearch } from "./beam_search.ts";
 import type { GenerativeModel, RunStep, Streamer } from "./decode.ts";
@@ -21,7 +21,9 @@ export interface BeamJob {
   readonly runStep?: RunStep;
   readonly signal?: AbortSignal;
   readonly maxNewTokens: number;
+  readonly numReturnSequences: number;
   readonly sampling: Required<SamplingOptions>;
+  readonly banned: BannedWords | null;
   readonly stop: StopStrings | null;
   /** Tokens that end a sequence. */
   readonly eos: readonly number[];
@@ -41,6 +43,11 @@ export async function searchBeams(
   const { numBeams = 1, lengthPenalty = 1, earlyStopping = false, sampling, streamer } = options;
   if (!Number.isInteger(numBeams) || numBeams < 1) {
     throw new RangeError(`Cannot generate: numBeams must be a positive integer, received ${numBeams}`);
+  }
+  if (options.numReturnSequences > numBeams) {
+    throw new RangeError(
+      `Cannot generate: numReturnSequences must be at most numBeams (${numBeams}), received ${options.numReturnSequences}`,
+    );
   }
   if (!Number.isFinite(lengthPenalty)) {
     throw new RangeError(`Cannot generate: lengthPenalty must be a number, received ${lengthPenalty}`);

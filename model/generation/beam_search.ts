@@ -5,7 +5,8 @@
  * @module
  */
 
-import { noGrad, readAndDispose, type Tensor } from "../../autograd/mod.ts";
+import { type BannedWords, noGrad, readAndDispose, type Tensor } from "../../autograd/mod.ts";
+import { banWords } from "./banned_words.ts";
 
 /** Options of the search. */
 export interface BeamOptions {
@@ -25,6 +26,10 @@ export interface BeamOptions {
   readonly repetitionPenalty: number;
   /** No run of so many tokens occurs twice in a sequence; 0 for any. */
   readonly noRepeatNgramSize: number;
+  /** Words that do not occur. */
+  readonly banned: BannedWords | null;
+  /** Sequences of a prompt that are returned, at most `numBeams`. */
+  readonly numReturnSequences: number;
   /** Tells whether the text of a sequence ends it. */
   readonly stop?: { endsIn(ids: readonly number[]): boolean } | null;
   /** Ends the search. */
@@ -89,7 +94,7 @@ function continuations(running: readonly Beam[], rows: readonly Float64Array[], 
 }
 
 /**
- * Continues each prompt with its best sequence.
+ * Continues each prompt with its best sequences.
  * @param prompts rows of one length
  * @param logitsOf the last logits [rows, V] of sequences, each one token longer than that in row `parents[row]` of the
  * call before; called without gradients
@@ -126,6 +131,7 @@ export async function beamSearch(
         const at = (row * numBeams + beam) * V;
         const scores = logProbabilities(values.subarray(at, at + V), ids, repetitionPenalty);
         if (options.noRepeatNgramSize > 0) banRepeats(scores, ids, options.noRepeatNgramSize);
+        if (options.banned) banWords(scores, ids, options.banned, step - 1);
         return scores;
       });
       const best = continuations(search.running, rows, kept);
@@ -150,7 +156,9 @@ export async function beamSearch(
     const done = earlyStopping && searches.every(({ ended }) => ended.length === numBeams);
     if (done || !searches.some(({ improvable }) => improvable)) break;
   }
-  const results = searches.map(({ ended, running }) => [...(ended[0] ?? running[0]).ids]);
+  const results = searches.flatMap(({ ended, running }) =>
+    [...ended, ...running].slice(0, options.numReturnSequences).map(({ ids }) => [...ids])
+  );
   const length = Math.max(...results.map((ids) => ids.length), prompt);
   return results.map((ids) => [...ids, ...new Array<number>(length - ids.length).fill(pad)]);
 }

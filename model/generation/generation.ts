@@ -3,8 +3,9 @@
  * @module
  */
 
-import { defaultSeed, loadSampling, TokenSampler } from "../../autograd/mod.ts";
+import { type BannedWords, defaultSeed, loadSampling, TokenSampler } from "../../autograd/mod.ts";
 import { checkOptions } from "../../options/names.ts";
+import type { ModelFacts } from "../facts.ts";
 import { decode, type GenerativeModel, type RunStep, type Streamer } from "./decode.ts";
 import { type GenerateInputs, readPrompts, virtualCount } from "./prompts.ts";
 import { type KeptCache, openKeptCache } from "./kept_cache.ts";
@@ -30,6 +31,19 @@ import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 export interface GenerateOptions extends SamplingOptions {
   /** Greatest number of new tokens; default 20, as in transformers. */
   maxNewTokens?: number;
+  /** Greatest number of tokens of prompt and answer, where `maxNewTokens` is not given. */
+  maxLength?: number;
+  /** Least number of new tokens: no end token before; default 0. */
+  minNewTokens?: number;
+  /** Tokens that are not chosen. */
+  suppressTokens?: readonly number[];
+  /** Words, as their token ids, that do not occur in what is new. */
+  badWordsIds?: readonly (readonly number[])[];
+  /**
+   * Answers to each prompt, which are then next to each other in the result; default 1. More need `doSample`, or at least
+   * as many `numBeams`, of which they are the best.
+   */
+  numReturnSequences?: number;
   /** Tokens that end a row; default the configuration's. */
   eosTokenId?: number | readonly number[] | null;
   /** Token that fills rows that have ended; default the configuration's, else the first end token. */
@@ -73,6 +87,11 @@ const OPTIONS: Readonly<Record<keyof GenerateOptions, true>> = {
   noRepeatNgramSize: true,
   repetitionPenalty: true,
   maxNewTokens: true,
+  maxLength: true,
+  minNewTokens: true,
+  suppressTokens: true,
+  badWordsIds: true,
+  numReturnSequences: true,
   eosTokenId: true,
   padTokenId: true,
   seed: true,
@@ -97,6 +116,18 @@ function checkNames(options: GenerateOptions): void {
   checkOptions("generate", given, [...OPTION_NAMES, "adapterNames"]);
 }
 
+/** What the options rule out. */
+async function bansOf(
+  options: GenerateOptions,
+  eos: readonly number[],
+  vocabSize: number,
+): Promise<BannedWords | null> {
+  const { minNewTokens, suppressTokens, badWordsIds } = options;
+  if ((minNewTokens ?? suppressTokens ?? badWordsIds) === undefined) return null;
+  const { bannedWords } = await import("./banned_words.ts");
+  return bannedWords(options, eos, vocabSize);
+}
+
 /** Fails unless `id` is in the vocabulary. @throws {RangeError} */
 function checkTokenId(name: string, id: number, vocabSize: number): void {
   if (Number.isInteger(id) && id >= 0 && id < vocabSize) return;
@@ -104,6 +135,45 @@ function checkTokenId(name: string, id: number, vocabSize: number): void {
     `Cannot generate: ${name} must be a token id from 0 to ${vocabSize - 1}, received ${id}`,
   );
 }
+
+/** How many new tokens at most. @throws {RangeError} where there is no room for one */
+function countOf({ maxNewTokens, maxLength }: GenerateOptions, prompt: number, facts: ModelFacts): number {
+  const { maxPositions, maxPositionsKey } = facts;
+  if (
+    maxNewTokens === undefined && maxLength !== undefined &&
+    !(Number.isInteger(maxLength) && maxLength > prompt)
+  ) {
+    throw new RangeError(
+      `Cannot generate: maxLength must be an integer above the ${prompt} tokens of the prompt, received ${maxLength}`,
+    );
+  }
+  const count = maxNewTokens ?? (maxLength === undefined ? 20 : maxLength - prompt);
+  if (!Number.isInteger(count) || count < 1) {
+    throw new RangeError(`Cannot generate: maxNewTokens must be a positive integer, received ${count}`);
+  }
+  if (prompt + count <= maxPositions) return count;
+  const room = Math.max(0, maxPositions - prompt) || "none";
+  throw new RangeError(
+    `Cannot generate ${count} tokens after ${prompt}: ${maxPositionsKey} ${maxPositions} allows ${room}`,
+  );
+}
+
+/** Answers to each prompt. @throws {RangeError} for a number that is none, or that greedy search cannot give */
+function answersOf({ numReturnSequences = 1, numBeams = 1, doSample = false }: GenerateOptions): number {
+  if (!Number.isInteger(numReturnSequences) || numReturnSequences < 1) {
+    throw new RangeError(
+      `Cannot generate: numReturnSequences must be a positive integer, received ${numReturnSequences}`,
+    );
+  }
+  if (numReturnSequences === 1 || numBeams !== 1 || doSample) return numReturnSequences;
+  throw new RangeError(
+    `Cannot generate: numReturnSequences above 1 needs doSample or numBeams, received ${numReturnSequences} without them`,
+  );
+}
+
+/** Each row `count` times. */
+const repeated = <T>(rows: readonly (readonly T[])[], count: number): T[][] =>
+  rows.flatMap((row) => Array.from({ length: count }, () => [...row]));
 
 /**
  * Continues each row until an end token or `maxNewTokens`; rows that end earlier are padded.
@@ -119,7 +189,8 @@ export async function generate(
 ): Promise<number[][]> {
   checkNames(options);
   const { facts } = model;
-  const { maxNewTokens = 20, streamer, useCache = true, signal, tokenizer, stopStrings } = options;
+  const { streamer, useCache = true, signal, tokenizer, stopStrings } = options;
+  const numReturnSequences = answersOf(options);
   signal?.throwIfAborted();
   const sampling = resolveSampling(options);
   const eos = [options.eosTokenId === undefined ? facts.eosTokenIds : options.eosTokenId ?? []].flat();
@@ -134,28 +205,21 @@ export async function generate(
   const inVocabulary = (id: number | null | undefined) => (id ?? -1) >= 0 && id! < facts.vocabSize;
   const pad = padTokenId ?? [facts.padTokenId, eos[0]].find(inVocabulary) ?? 0;
   const prompts = readPrompts(inputs, tokenizer, pad);
-  const { rows, mask, virtual } = prompts;
-  const prompt = virtualCount(virtual) + rows[0].length;
-  if (!Number.isInteger(maxNewTokens) || maxNewTokens < 1) {
-    throw new RangeError(
-      `Cannot generate: maxNewTokens must be a positive integer, received ${maxNewTokens}`,
-    );
-  }
-  if (prompt + maxNewTokens > facts.maxPositions) {
-    throw new RangeError(
-      `Cannot generate ${maxNewTokens} tokens after ${prompt}: ${facts.maxPositionsKey} ${facts.maxPositions} allows ${
-        facts.maxPositions - prompt
-      }`,
-    );
-  }
+  const { virtual } = prompts;
+  const prompt = virtualCount(virtual) + prompts.rows[0].length;
+  const maxNewTokens = countOf(options, prompt, facts);
+  const banned = await bansOf(options, eos, facts.vocabSize);
   if (stopStrings !== undefined) await import("./stop_strings.ts");
   if (options.pastKeyValues) await import("./kept_cache.ts");
-  await loadSampling(sampling);
+  await loadSampling({ ...sampling, banned });
   const stop = stopStrings === undefined ? null : new StopStrings(stopStrings, tokenizer);
   if (options.numBeams !== undefined && options.numBeams !== 1) {
     const { searchBeams } = await import("./beam_generation.ts");
-    return await searchBeams(model, prompts, { ...options, eos, pad, maxNewTokens, sampling, stop });
+    const job = { ...options, numReturnSequences, eos, pad, maxNewTokens, sampling, banned, stop };
+    return await searchBeams(model, prompts, job);
   }
+  const rows = repeated(prompts.rows, numReturnSequences);
+  const mask = prompts.mask && repeated(prompts.mask, numReturnSequences);
   const { runStep = (step) => step(), pastKeyValues } = options;
   if (pastKeyValues && !useCache) {
     throw new RangeError("Cannot generate with pastKeyValues: useCache must be true, received false");
@@ -174,6 +238,7 @@ export async function generate(
     streamer?.begin?.(rows);
     sampler = new TokenSampler(model.device, {
       ...sampling,
+      banned,
       prompts: rows,
       vocabSize: facts.vocabSize,
       maxSteps: maxNewTokens,

@@ -35,11 +35,11 @@ export function batchOf(
   { model, state, configs }: Adapted,
   names: readonly string[] | undefined,
   inputs: unknown,
-  beams = 1,
+  copies = 1,
 ): MixedBatch | null {
   if (names === undefined || names === null) return null;
   checkMixedBatch(model, state, configs.keys(), names, inputs);
-  return new MixedBatch(names.flatMap((name) => new Array<string>(beams).fill(name)));
+  return new MixedBatch(names.flatMap((name) => new Array<string>(copies).fill(name)));
 }
 
 /**
@@ -72,10 +72,13 @@ export async function runGenerate(adapted: Adapted, inputs: unknown, options: un
   const { adapterNames, ...rest } = (options ?? {}) as {
     adapterNames?: readonly string[];
     numBeams?: number;
+    numReturnSequences?: number;
   };
   const { call: atCall } = adapted.state;
   if (adapterNames) await import("./mixed_batch.ts");
-  const mixed = batchOf(adapted, adapterNames, inputs, rest.numBeams);
+  const { numBeams = 1, numReturnSequences = 1 } = rest;
+  const copies = numBeams > 1 ? numBeams : numReturnSequences; // what is no number of rows, generate refuses
+  const mixed = batchOf(adapted, adapterNames, inputs, Number.isInteger(copies) && copies > 0 ? copies : 1);
   const call = { ...atCall, mixed };
   const runStep = <T>(step: () => T): T => {
     checkPresent(adapted, call);

@@ -1,11 +1,13 @@
 /**
- * noRepeatNgramSize and minP against `transformers` (tests/oracle/generation_options_fixture.py), and presencePenalty.
+ * Options of generate() against `transformers` (tests/oracle/generation_options_fixture.py), and presencePenalty.
  * @module
  */
 
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { defaultDevice, Tensor, TokenSampler } from "../../../autograd/mod.ts";
+import { type GenerateOptions, KVCache } from "../../../model/mod.ts";
 import { resolveSampling, type SamplingOptions } from "../../../model/generation/sampling.ts";
+import { getPeftModel, LoraConfig } from "../../../peft/mod.ts";
 import { FIXTURES, loadFixture, ownDevice } from "../../reference/fixtures.ts";
 
 interface Json {
@@ -19,6 +21,21 @@ interface Json {
     num_beams?: number;
     padded?: boolean;
     ids: number[][];
+  }[];
+  /** A token that greedy search comes to. */
+  eos: number;
+  bans: {
+    padded?: boolean;
+    ids: number[][];
+    min_new_tokens?: number;
+    suppress_tokens?: number[];
+    bad_words_ids?: number[][];
+    no_repeat_ngram_size?: number;
+    max_length?: number;
+    num_beams?: number;
+    num_return_sequences?: number;
+    early_stopping?: boolean;
+    length_penalty?: number;
   }[];
   draws: { min_p: number; top_k?: number; top_p?: number; temperature?: number; probabilities: number[] }[];
 }
@@ -73,6 +90,78 @@ for (const { ids, ...test } of json.runs) {
   });
 }
 
+for (const { ids, padded, ...given } of json.bans) {
+  const test = { ...given, ...padded && { padded } };
+  Deno.test(`generate() that may end with ${JSON.stringify(test)} gives transformers' tokens`, async () => {
+    const device = await ownDevice();
+    const model = await loadFixture("gpt2_tiny", { device });
+    const live = device.memory.liveBytes;
+    const inputs = padded ? { inputIds: json.padded, attentionMask: json.mask } : json.prompts;
+    const options: GenerateOptions = {
+      ...given.max_length === undefined && { maxNewTokens: 16 },
+      maxLength: given.max_length,
+      minNewTokens: given.min_new_tokens,
+      suppressTokens: given.suppress_tokens,
+      badWordsIds: given.bad_words_ids,
+      noRepeatNgramSize: given.no_repeat_ngram_size,
+      numBeams: given.num_beams,
+      numReturnSequences: given.num_return_sequences,
+      earlyStopping: given.early_stopping,
+      lengthPenalty: given.length_penalty,
+      eosTokenId: json.eos,
+      padTokenId: 256,
+    };
+    for (const useCache of [true, false]) {
+      assertEquals(await model.generate(inputs, { ...options, useCache }), ids, `useCache ${useCache}`);
+    }
+    if (given.num_beams === undefined) {
+      const pastKeyValues = new KVCache(model, device, 2, 64);
+      assertEquals(await model.generate(inputs, { ...options, pastKeyValues }), ids, "pastKeyValues");
+      pastKeyValues.dispose();
+    }
+    assertEquals(device.memory.liveBytes, live, "nothing is left");
+    model.dispose();
+  });
+}
+
+Deno.test("generate() with numReturnSequences draws each answer by itself, next to those of its prompt", async () => {
+  const model = await loadFixture("gpt2_tiny", { device: await ownDevice() });
+  const options = { doSample: true, temperature: 2, seed: 4, maxNewTokens: 8, eosTokenId: null };
+  const rows = await model.generate(json.prompts, { ...options, numReturnSequences: 3 });
+  const repeated = json.prompts.flatMap((row) => [row, row, row]);
+  assertEquals(rows.map((row) => row.slice(0, 5)), repeated);
+  assertEquals(new Set(rows.map(String)).size, 6);
+  assertEquals(rows, await model.generate(repeated, options), "as if each prompt stood there three times");
+  const masked = { inputIds: json.padded, attentionMask: json.mask };
+  const twice = await model.generate(masked, { ...options, numReturnSequences: 2 });
+  const [first, second] = json.padded.map((row, i) => ({ row, mask: json.mask[i] }));
+  const four = [first, first, second, second];
+  const inputs = { inputIds: four.map(({ row }) => row), attentionMask: four.map(({ mask }) => mask) };
+  assertEquals(twice, await model.generate(inputs, options));
+  model.dispose();
+});
+
+Deno.test("generate() with numReturnSequences gives each prompt's answers its own adapter", async () => {
+  const device = await ownDevice();
+  const base = await loadFixture("gpt2_tiny", { device });
+  const config = new LoraConfig({ r: 4, targetModules: ["c_attn"], initLoraWeights: false });
+  const model = getPeftModel(base, config, "a").eval();
+  const options = { doSample: true, temperature: 2, seed: 4, maxNewTokens: 6, eosTokenId: null };
+  const names = ["a", "__base__"];
+  const rows = await model.generate(json.prompts, { ...options, adapterNames: names, numReturnSequences: 2 });
+  const four = json.prompts.flatMap((row) => [row, row]);
+  const adapterNames = names.flatMap((name) => [name, name]);
+  assertEquals(rows, await model.generate(four, { ...options, adapterNames }));
+  for (const numReturnSequences of [0, 1.5, -1]) {
+    await assertRejects(
+      () => model.generate(json.prompts, { ...options, adapterNames: names, numReturnSequences }),
+      RangeError,
+      `numReturnSequences must be a positive integer, received ${numReturnSequences}`,
+    );
+  }
+  model.dispose();
+});
+
 Deno.test("TokenSampler with minP draws from the distribution of transformers' processors", async () => {
   const count = 1500;
   for (const { probabilities, ...test } of json.draws) {
@@ -105,12 +194,25 @@ Deno.test("TokenSampler with presencePenalty lowers tokens that were chosen once
   assertEquals((await choose(four, [], both)).flat(), [0, 1, 2, 0]);
 });
 
-Deno.test("generate() refuses minP, presencePenalty and noRepeatNgramSize out of range", async () => {
+Deno.test("generate() refuses options out of range", async () => {
   const model = await loadFixture("gpt2_tiny", { device: await ownDevice() });
   const refused: [object, string][] = [
     [{ minP: 1.5 }, "minP must be a number from 0 to 1, received 1.5"],
     [{ presencePenalty: NaN }, "presencePenalty must be a number, received NaN"],
     [{ noRepeatNgramSize: 1.5 }, "noRepeatNgramSize must be an integer of at least 0, received 1.5"],
+    [
+      { numReturnSequences: 2 },
+      "numReturnSequences above 1 needs doSample or numBeams, received 2 without them",
+    ],
+    [{ numReturnSequences: 3, numBeams: 2 }, "numReturnSequences must be at most numBeams (2), received 3"],
+    [{ numReturnSequences: 0 }, "numReturnSequences must be a positive integer, received 0"],
+    [{ maxLength: 5 }, "maxLength must be an integer above the 5 tokens of the prompt, received 5"],
+    [{ maxLength: 7.5 }, "maxLength must be an integer above the 5 tokens of the prompt, received 7.5"],
+    [{ minNewTokens: -1 }, "minNewTokens must be an integer of at least 0, received -1"],
+    [{ suppressTokens: [256 + 1] }, "suppressTokens must be token ids from 0 to 256, received [257]"],
+    [{ suppressTokens: 3 }, "suppressTokens must be token ids from 0 to 256, received 3"],
+    [{ badWordsIds: [[1], []] }, "badWordsIds must be lists of token ids from 0 to 256, received [[1],[]]"],
+    [{ badWordsIds: [1] }, "badWordsIds must be lists of token ids from 0 to 256, received [1]"],
     [{ numBeams: 2, presencePenalty: 1 }, "beam search has no presencePenalty, received one"],
   ];
   for (const [options, message] of refused) {
