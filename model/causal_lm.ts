@@ -222,6 +222,13 @@ export abstract class CausalLM<Config extends ModelConfig = ModelConfig> extends
     });
   }
 
+  /** Number of its weights, tied ones once; or of those that train. */
+  numParameters(onlyTrainable = false): number {
+    let sum = 0;
+    for (const { size, requiresGrad } of this.parameters()) if (requiresGrad || !onlyTrainable) sum += size;
+    return sum;
+  }
+
   /** @internal Logits of the last position of each row, [B, V]: what generation needs. */
   lastLogits(inputs: DecoderInputs): Tensor {
     return tidy(() => {

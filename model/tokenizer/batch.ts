@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { checkOptions } from "../../options/names.ts";
 import type { TokenizerCore } from "./core.ts";
 import type { PaddingSide, TokenizerSettings } from "./settings.ts";
 
@@ -52,6 +53,14 @@ export interface Encoding {
   attentionMask: number[][];
 }
 
+const OPTION_NAMES = [
+  "padding",
+  "truncation",
+  "maxLength",
+  "paddingSide",
+  "addSpecialTokens",
+] as const satisfies readonly (keyof EncodeOptions)[];
+
 function lengthLimit(options: EncodeOptions, settings: TokenizerSettings, action: string): number {
   const limit = options.maxLength ?? settings.modelMaxLength;
   if (Number.isSafeInteger(limit) && limit > 0) return limit;
@@ -71,11 +80,20 @@ function cut(core: TokenizerCore, text: string, ids: number[], limit: number): n
   return [...ids.slice(0, before), ...kept, ...ids.slice(before + plain.length)];
 }
 
+/** @throws {RangeError} for a value that is none of the choices */
+function checkChoice(name: keyof EncodeOptions, choices: readonly unknown[], value: unknown): void {
+  if (choices.includes(value)) return;
+  const listed = choices.map((choice) => JSON.stringify(choice)).join(", ");
+  throw new RangeError(
+    `Cannot tokenize: ${name} must be one of ${listed}, received ${JSON.stringify(value)}`,
+  );
+}
+
 /**
  * Encodes texts to one batch.
  *
- * @throws {TypeError} when a text is not a string; RangeError when a length is not positive, or padding is asked for
- * and the tokenizer has no padding token.
+ * @throws {TypeError} when a text is not a string, or for an option that does not exist; RangeError when a length is not
+ * positive, an option is none of its choices, or padding is asked for and the tokenizer has no padding token.
  */
 export function encodeBatch(
   core: TokenizerCore,
@@ -83,7 +101,10 @@ export function encodeBatch(
   texts: readonly string[],
   options: EncodeOptions,
 ): Encoding {
-  const { padding = false, maxLength } = options;
+  checkOptions("tokenize", options, OPTION_NAMES);
+  const { padding = false, maxLength, paddingSide = settings.paddingSide } = options;
+  checkChoice("padding", [true, false, "longest", "max_length"], padding);
+  checkChoice("paddingSide", ["left", "right"], paddingSide);
   const truncation = options.truncation ?? (maxLength !== undefined && padding === false);
   const limit = truncation ? lengthLimit(options, settings, "truncate") : Infinity;
   const inputIds = texts.map((text) => {
@@ -106,7 +127,7 @@ export function encodeBatch(
   const width = padding === "max_length"
     ? lengthLimit(options, settings, "pad")
     : inputIds.reduce((longest, row) => Math.max(longest, row.length), 0);
-  const left = (options.paddingSide ?? settings.paddingSide) === "left";
+  const left = paddingSide === "left";
   const pad = (row: number[], value: number): number[] => {
     const fill = new Array<number>(Math.max(0, width - row.length)).fill(value);
     return left ? [...fill, ...row] : [...row, ...fill];

@@ -64,8 +64,14 @@ export interface Tokenizer {
   batchDecode(rows: readonly ArrayLike<number>[], options?: DecodeOptions): string[];
   /** A decoder for ids that arrive one by one, as in generation: text is returned once no later id can change it. */
   decodeStream(options?: DecodeOptions): DecodeStream;
+  /** The tokens of a text, as the vocabulary writes them (`Ġthere` for " there"), without special ones. */
+  tokenize(text: string): string[];
   /** The id of a token's text; undefined when there is none. */
   tokenToId(token: string): number | undefined;
+  /** {@linkcode tokenToId} of each token. */
+  convertTokensToIds(tokens: readonly string[]): (number | undefined)[];
+  /** Each id's token as the vocabulary writes it; undefined when there is none. */
+  convertIdsToTokens(ids: ArrayLike<number>): (string | undefined)[];
   /**
    * A conversation as the model reads it, by its Jinja template: token ids, without special tokens beyond the template's.
    *
@@ -111,6 +117,12 @@ export interface Tokenizer {
   readonly eosTokenId: number | null;
   /** Fills short rows; null where the model has none, until it is set. */
   padTokenId: number | null;
+  /** The text of `bosTokenId`. */
+  readonly bosToken: string | null;
+  /** The text of `eosTokenId`. */
+  readonly eosToken: string | null;
+  /** The text of `padTokenId`, which it sets: often `tokenizer.padToken = tokenizer.eosToken`. */
+  padToken: string | null;
   /** Side of the padding; "left" for generation from a batch. */
   paddingSide: PaddingSide;
 }
@@ -142,6 +154,7 @@ export async function createTokenizer(parts: TokenizerParts): Promise<Tokenizer>
   const readTemplate = await templateReader(chatTemplates);
   const call = (text: string | readonly string[], options: EncodeOptions = {}): Encoding =>
     encodeBatch(core, settings, Array.isArray(text) ? text : [text as string], options);
+  const textOf = (id: number | null) => id === null ? null : core.tokenOf(id) ?? null;
   const members: Pick<Tokenizer, keyof Tokenizer> = {
     encode: (text, options = {}) => call(text, options).inputIds[0]!,
     decode: (ids, options = {}) =>
@@ -151,7 +164,11 @@ export async function createTokenizer(parts: TokenizerParts): Promise<Tokenizer>
       const stream = core.decodeStream(options.skipSpecialTokens ?? false);
       return { push: (id) => stream.push(checkId(id, vocabSize)), flush: () => stream.flush() };
     },
+    tokenize: (text) =>
+      call(text, { addSpecialTokens: false }).inputIds[0]!.map((id) => core.tokenOf(id) ?? ""),
     tokenToId: (token) => core.idOf(token),
+    convertTokensToIds: (tokens) => tokens.map((token) => core.idOf(token)),
+    convertIdsToTokens: (ids) => Array.from(ids, (id) => core.tokenOf(checkId(id, vocabSize))),
     applyChatTemplate: ((messages, options) => {
       const special = specialTokensOf(core, config, loaded);
       return applyChatTemplate(
@@ -190,6 +207,20 @@ export async function createTokenizer(parts: TokenizerParts): Promise<Tokenizer>
       if (id !== null && !(Number.isInteger(id) && id >= 0 && id < vocabSize)) {
         throw new RangeError(
           `Cannot set padTokenId: null or an id from 0 to ${vocabSize - 1} is required, received ${id}`,
+        );
+      }
+      settings.padTokenId = id;
+    },
+    bosToken: textOf(settings.bosTokenId),
+    eosToken: textOf(settings.eosTokenId),
+    get padToken(): string | null {
+      return textOf(settings.padTokenId);
+    },
+    set padToken(token: string | null) {
+      const id = token === null ? null : core.idOf(token);
+      if (id === undefined) {
+        throw new RangeError(
+          `Cannot set padToken: null or a token is required, received ${quote(String(token))}`,
         );
       }
       settings.padTokenId = id;

@@ -3,8 +3,8 @@
  * @module
  */
 
-import { assert, assertEquals } from "@std/assert";
-import { LoraConfig, PeftModel, TrainingArguments } from "@peft/webgpu";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { AutoModelForCausalLM, LoraConfig, PeftModel, TrainingArguments } from "@peft/webgpu";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 
@@ -35,6 +35,17 @@ Deno.test("every class and function of the page's table is exported by the entry
 Deno.test("every method of the page's table is one of PeftModel", async () => {
   const rows = await tableBelow("Methods of a model with adapters");
   assertEquals(rows.map(([, here]) => nameIn(here)).filter((name) => !(name in PeftModel.prototype)), []);
+});
+
+Deno.test("every option of the page's table is one of generate()", async () => {
+  const model = await AutoModelForCausalLM.fromPretrained("examples/demo/model");
+  const rows = await tableBelow("Generating");
+  const names = rows.flatMap(([, here]) => [...here.matchAll(/`(\w+)`/g)].map(([, name]) => name));
+  const options = names.filter((name) => name !== "AbortSignal");
+  assert(options.length > 20, `${options}`);
+  const given = Object.fromEntries(options.map((name) => [name, undefined]));
+  assertEquals((await model.generate([[1, 2]], { ...given, maxNewTokens: 1 }))[0].length, 3);
+  await assertRejects(() => model.generate([[1, 2]], { ...given, maxTime: undefined } as object), TypeError);
 });
 
 Deno.test("every argument of the page's table is one of TrainingArguments", async () => {

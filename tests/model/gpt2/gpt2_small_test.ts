@@ -68,10 +68,12 @@ Deno.test("GPT-2 small with LoRA has peft's names, counts, logits and fits its b
       const device = await smallDevice();
       const model = await AutoModelForCausalLM.fromPretrained(folder, { device });
       assertEquals([...model.parameters()].reduce((sum, p) => sum + p.size, 0), 124_439_808);
+      assertEquals(model.numParameters(), 124_439_808);
       const peftModel = getPeftModel(
         model,
         new LoraConfig({ r: 8, loraAlpha: 32, targetModules: ["c_attn"], loraDropout: 0.1, bias: "none" }),
       );
+      assertEquals([model.numParameters(), model.numParameters(true)], [124_734_720, 294_912]);
       const named = [...peftModel.namedParameters()];
       assertEquals(named.length, 148 + 24);
       assertEquals(named[0][0], "base_model.model.transformer.wte.weight");
