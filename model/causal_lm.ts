@@ -23,7 +23,7 @@ import type { GgufFormat, GgufLayout } from "./gguf_layout.ts";
 import { generate, type GenerateOptions } from "./generation/generation.ts";
 import type { GenerationConfig } from "./generation/generation_config.ts";
 import type { GenerateInputs } from "./generation/prompts.ts";
-import type { CausalLMInputs, DecoderInputs } from "./inputs.ts";
+import { type CausalLMInputs, checkInputNames, type DecoderInputs } from "./inputs.ts";
 import { type CapturableBatch, captureInputs, forwardWithLabels } from "./labelled_forward.ts";
 import { CausalLMOutput } from "./output.ts";
 import { buildWith, type ParameterSource } from "./parameter_source.ts";
@@ -207,9 +207,10 @@ export abstract class CausalLM<Config extends ModelConfig = ModelConfig> extends
    * Logits [B, T, V], and with labels the loss; then logits are computed only if they are read. With `logProbs`, the
    * log-probabilities of the labels alone.
    * @throws {RangeError} for an id outside the vocabulary, more tokens than the model has positions for, or no label at all
-   * @throws {TypeError} for empty, ragged or differently shaped inputs
+   * @throws {TypeError} for empty, ragged or differently shaped inputs, and for names that are none
    */
   forward(inputs: CausalLMInputs): CausalLMOutput {
+    checkInputNames(inputs);
     const { labels } = inputs ?? {};
     const capped = (logits: Tensor) => this.#capped(logits);
     if (labels) {

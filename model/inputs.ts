@@ -5,6 +5,7 @@
 
 import { type Device, showShape, Tensor } from "../autograd/mod.ts";
 import { checkStepInput } from "../autograd/step_inputs.ts";
+import { checkOptions } from "../options/names.ts";
 import type { KVCache } from "./generation/kv_cache.ts";
 
 /**
@@ -108,6 +109,38 @@ export interface CausalLMInputs extends DecoderInputs {
   readonly headPlaces?: Tensor;
   /** @internal Their labels, int32 [1, n]. */
   readonly headTargets?: Tensor;
+}
+
+/** Names of a language model's inputs. */
+const INPUT_NAMES = Object.keys(
+  {
+    inputIds: true,
+    attentionMask: true,
+    positionIds: true,
+    sequenceIds: true,
+    pastKeyValues: true,
+    useCache: true,
+    inputsEmbeds: true,
+    promptEmbeds: true,
+    prefixKeyValues: true,
+    labels: true,
+    numItemsInBatch: true,
+    logProbs: true,
+    meanLogits: true,
+    headRows: true,
+    headPlaces: true,
+    headTargets: true,
+  } satisfies Record<keyof CausalLMInputs, true>,
+);
+
+/** Refuses inputs that do not exist, such as `attention_mask`. @throws {TypeError} naming the one that was meant */
+export function checkInputNames(inputs: CausalLMInputs): void {
+  if (Array.isArray(inputs)) {
+    throw new TypeError(
+      "Cannot run the model: inputs by name are required, such as { inputIds }, received an array",
+    );
+  }
+  checkOptions("run the model", inputs, INPUT_NAMES, "input");
 }
 
 /** Sizes of rows. @throws {TypeError} for anything else, if there are none, or they differ in length */

@@ -3,7 +3,8 @@
  * @module
  */
 
-import type { Module } from "../nn/mod.ts";
+import { Module } from "../nn/mod.ts";
+import { kindOf } from "../options/kinds.ts";
 
 /**
  * A model that can be adapted: any module tree with a forward.
@@ -124,8 +125,11 @@ export function captureInputsOf(model: Module, addsTokens: boolean): CaptureInpu
   return own && ((batch) => addsTokens ? null : own(batch));
 }
 
-/** Fails for a model that has adapters. @throws {TypeError} naming the first module that has some */
+/** Fails for what is no model, or has adapters. @throws {TypeError} naming the first module that has some */
 export function checkUnwrapped(model: Module): void {
+  if (!(model instanceof Module)) {
+    throw new TypeError(`Cannot wrap the model: a model is required, received ${kindOf(model)}`);
+  }
   for (const [path, module] of model.namedModules()) {
     if ("adapterParameters" in module) {
       throw new TypeError(

@@ -7,7 +7,7 @@
 import { noGrad, readAndDispose, tidy } from "../autograd/mod.ts";
 import { checkOptions } from "../options/names.ts";
 import { evaluating } from "./evaluate.ts";
-import { kindOf } from "./data/check_data.ts";
+import { kindOf } from "../options/kinds.ts";
 import type { Batch } from "./data/data_loader.ts";
 import { checkModel, forwardWithLoss, maxPositionsOf, type TrainableModel } from "./trainable_model.ts";
 

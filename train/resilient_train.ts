@@ -6,7 +6,7 @@
 import { DeviceLostError } from "../autograd/mod.ts";
 import { checkpointPlace, isWhole } from "./checkpoint_place.ts";
 import { checkOptions } from "../options/names.ts";
-import { kindOf } from "./data/check_data.ts";
+import { kindOf } from "../options/kinds.ts";
 import type { TrainerCallback } from "./trainer_state.ts";
 import type { Trainer, TrainOptions, TrainOutput } from "./trainer.ts";
 

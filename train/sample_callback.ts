@@ -4,7 +4,7 @@
  */
 
 import { checkOptions } from "../options/names.ts";
-import { kindOf } from "./data/check_data.ts";
+import { kindOf } from "../options/kinds.ts";
 import type { CallbackExtra, TrainerCallback, TrainerControl, TrainerState } from "./trainer_state.ts";
 import { maxPositionsOf, type TrainableModel } from "./trainable_model.ts";
 import type { TrainingArguments } from "./training_arguments.ts";

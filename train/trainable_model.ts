@@ -14,7 +14,7 @@ import {
   type TrainingStateKeeper,
   type trainingStateKeeper,
 } from "../nn/mod.ts";
-import { kindOf } from "./data/check_data.ts";
+import { kindOf } from "../options/kinds.ts";
 import type { Batch } from "./data/data_loader.ts";
 
 /**

@@ -4,6 +4,7 @@
  */
 
 import { Tensor } from "../../autograd/mod.ts";
+import { checkOptions } from "../../options/names.ts";
 import { checkRows, type DecoderInputs, type TokenIds, toMaskRows } from "../inputs.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 
@@ -33,6 +34,8 @@ export type GenerateInputs = string | readonly string[] | readonly (readonly num
   /** Virtual keys and values before every row: see `DecoderInputs`. */
   readonly prefixKeyValues?: readonly Tensor[];
 };
+
+const INPUT_NAMES = ["inputIds", "text", "attentionMask", "promptEmbeds", "prefixKeyValues"];
 
 /** Prompts as rows of ids. */
 export interface Prompts {
@@ -90,6 +93,7 @@ export function readPrompts(inputs: GenerateInputs, tokenizer: Tokenizer | undef
     : Array.isArray(inputs)
     ? { inputIds: inputs as number[][] }
     : inputs as Given;
+  checkOptions("generate", given, INPUT_NAMES, "input");
   const { inputIds, text, attentionMask, promptEmbeds, prefixKeyValues } = given ?? {};
   const virtual = { promptEmbeds, prefixKeyValues };
   if (text !== undefined) {

@@ -135,6 +135,27 @@ for (const [label, inputs, Kind, message] of BAD) {
   });
 }
 
+Deno.test("forward() and generate() refuse inputs that do not exist, and name the ones that were meant", async () => {
+  const inputIds = [[1, 2, 3]];
+  const refused: [object, string][] = [
+    [{ input_ids: inputIds }, 'unknown input "input_ids", did you mean "inputIds"?'],
+    [
+      { inputIds, attention_mask: [[1, 1, 0]] },
+      'unknown input "attention_mask", did you mean "attentionMask"?',
+    ],
+    [{ inputIds, tokenTypeIds: [[0, 0, 0]] }, 'unknown input "tokenTypeIds", the inputs are "inputIds", '],
+    [inputIds, "inputs by name are required, such as { inputIds }, received an array"],
+  ];
+  for (const [inputs, message] of refused) {
+    assertThrows(() => model.forward(inputs), TypeError, `Cannot run the model: ${message}`);
+  }
+  await assertRejects(
+    () => model.generate({ inputIds, attention_mask: [[0, 1, 1]] } as object),
+    TypeError,
+    'Cannot generate: unknown input "attention_mask", did you mean "attentionMask"?',
+  );
+});
+
 Deno.test("forward() and generate() say that a model was disposed", async () => {
   const gone = new GPT2LMHeadModel(model.config, { device });
   gone.dispose();

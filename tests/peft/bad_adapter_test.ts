@@ -8,7 +8,7 @@ import type { Device } from "../../autograd/mod.ts";
 import { load, safetensors } from "../../io/safetensors.ts";
 import { GPT2Config, GPT2LMHeadModel } from "../../model/mod.ts";
 import type { Module } from "../../nn/mod.ts";
-import { getPeftModel, PeftModel } from "../../peft/mod.ts";
+import { getPeftModel, LoraConfig, PeftModel } from "../../peft/mod.ts";
 import { formatOf, readConfig } from "../../peft/registry.ts";
 import { ownDevice } from "../reference/fixtures.ts";
 import { type Case, CASES } from "./contract_cases.ts";
@@ -246,4 +246,23 @@ Deno.test("readConfig() without a method names every method", () => {
   for (const type of Object.keys(CASES)) {
     assert(error.message.includes(`"${type}"`), `${type} in ${error.message}`);
   }
+});
+
+Deno.test("getPeftModel() and PeftModel.fromPretrained() refuse what is no model", async () => {
+  const { model } = await tinyModel();
+  const wrong: [unknown, string][] = [
+    [Promise.resolve(model), "a Promise; await it first"],
+    ["some/folder", 'the string "some/folder"'],
+    [undefined, "undefined"],
+  ];
+  for (const [given, received] of wrong) {
+    const message = `Cannot wrap the model: a model is required, received ${received}`;
+    assertThrows(() => getPeftModel(given as typeof model, new LoraConfig()), TypeError, message);
+    await assertRejects(
+      () => PeftModel.fromPretrained(given as typeof model, "some/adapter"),
+      TypeError,
+      message,
+    );
+  }
+  model.dispose();
 });

@@ -5,7 +5,7 @@
 
 import { defaultSeed, HostRandom } from "../../autograd/mod.ts";
 import { checkOptions } from "../../options/names.ts";
-import { kindOf } from "./check_data.ts";
+import { kindOf } from "../../options/kinds.ts";
 import type { Dataset, Example } from "./example.ts";
 
 /**

@@ -9,7 +9,7 @@ import { isWebAddress, openFile, openFolder } from "../../io/open_file.ts";
 import { checkOptions } from "../../options/names.ts";
 import { choice, flag, integer, orNull, type Rule, rule, table, text } from "../../options/rules.ts";
 import { completeOptions, namesOf, option, type OptionTable } from "../../options/table.ts";
-import { kindOf } from "./check_data.ts";
+import { kindOf } from "../../options/kinds.ts";
 import { FORMAT_NAMES, type FormatName, isRowFile } from "./files/formats.ts";
 import { mixRows, type StoppingStrategy } from "./mix.ts";
 import { RowDataset, type RowPart } from "./row_dataset.ts";

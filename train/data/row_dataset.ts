@@ -150,6 +150,38 @@ export class RowDataset {
   }
 
   /**
+   * The rows of these numbers, in this order.
+   * @throws {RangeError} for a number that is none of a row
+   */
+  select(indices: Iterable<number>): RowDataset {
+    const numbers = this.#numbers();
+    return this.#chosen(Uint32Array.from(indices, (index) => {
+      if (Number.isInteger(index) && index >= 0 && index < this.length) return numbers[index];
+      throw new RangeError(
+        `Cannot select rows: numbers from 0 to ${this.length - 1} are required, received ${index}`,
+      );
+    }));
+  }
+
+  /** The rows in a random order; the same seed gives the same order. */
+  shuffle({ seed = 42 }: { readonly seed?: number } = {}): RowDataset {
+    return this.#chosen(new HostRandom(seed).shuffle(this.#numbers().slice()));
+  }
+
+  /** The rows for which `keeps` says true. */
+  async filter(keeps: (row: Row, index: number) => boolean | Promise<boolean>): Promise<RowDataset> {
+    const numbers = this.#numbers();
+    const kept: number[] = [];
+    for (let i = 0; i < this.length; i++) if (await keeps((await this.at(i))!, i)) kept.push(numbers[i]);
+    return this.#chosen(Uint32Array.from(kept));
+  }
+
+  /** Every row, one after the other. */
+  async *[Symbol.asyncIterator](): AsyncGenerator<Row> {
+    for (let i = 0; i < this.length; i++) yield (await this.at(i))!;
+  }
+
+  /**
    * Two parts of the rows, chosen at random and each in the old order; the same seed gives the same parts.
    * @throws {RangeError} where a part would be empty
    */

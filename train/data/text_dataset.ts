@@ -4,7 +4,7 @@
  */
 
 import type { FileInput } from "../../io/file_source.ts";
-import { kindOf } from "./check_data.ts";
+import { kindOf } from "../../options/kinds.ts";
 import type { Dataset, Example, TextTokenizer } from "./example.ts";
 import type { TextDatasetOptions } from "./text_file.ts";
 

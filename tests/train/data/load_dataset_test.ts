@@ -338,34 +338,6 @@ Deno.test("loadDataset() mixes inputs by their weights: the same for a seed, in 
   assertEquals(await textsOf(await loadDataset(inputs, { maxSamples: 3 })), ["a0", "a1", "a2"]);
 });
 
-Deno.test("RowDataset.trainTestSplit() gives every row to one part, the same for a seed, and in the old order", async () => {
-  const rows = await loadDataset(numbered("a", 101));
-  const { train, test } = rows.trainTestSplit({ testSize: 0.1, seed: 3 });
-  const [trained, tested] = [await textsOf(train), await textsOf(test)];
-  assertEquals([trained.length, tested.length], [90, 11]);
-  assertEquals(new Set([...trained, ...tested]).size, 101);
-  const numbers = tested.map((text) => Number(text.slice(1)));
-  assertEquals(numbers, numbers.toSorted((a, b) => a - b));
-  assertEquals(await textsOf(rows.trainTestSplit({ testSize: 0.1, seed: 3 }).test), tested);
-  assert((await textsOf(rows.trainTestSplit({ testSize: 0.1, seed: 4 }).test)).join() !== tested.join());
-  assertEquals(test.where(0), `"a.jsonl", line ${numbers[0] + 1}`);
-  const again = await textsOf(train.trainTestSplit({ testSize: 0.5 }).test);
-  assert(again.every((text) => trained.includes(text)), "a part of a part");
-  for (const testSize of [0, 1, 0.999, NaN]) {
-    assertThrows(
-      () => rows.trainTestSplit({ testSize }),
-      RangeError,
-      "Cannot split 101 rows: testSize must be",
-    );
-  }
-});
-
-Deno.test("RowDataset.from() takes rows in memory, and names the one that is none", () => {
-  const rows = RowDataset.from([{ text: "x" }, { instruction: "who", output: "me" }]);
-  assertEquals([rows.length, rows.at(0), rows.where(1)], [2, { text: "x" }, "row 2"]);
-  assertThrows(() => RowDataset.from([{ text: "x" }, 7]), TypeError, "Cannot read row 2: an object with");
-});
-
 Deno.test("rows that are read again must be as they were", async () => {
   await inFolder(async (folder) => {
     const path = `${folder}/a.jsonl`;
