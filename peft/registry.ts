@@ -128,15 +128,13 @@ export function formatOf(config: PeftConfig): AdapterFormat {
 
 /** The method of a configuration or a file. @throws {RangeError} if there is none */
 export function methodOf(peftType: unknown): PeftMethod<PeftConfig> {
-  if (peftType === undefined) {
-    throw new RangeError(
-      "Cannot use peft_type undefined: a configuration such as new LoraConfig({ … }), or a file that names its method, is required",
-    );
-  }
   if (!isPeftType(peftType)) {
     const all = [...Object.keys(METHODS), ...VIRTUAL_TOKEN_TYPES];
+    const wanted = peftType === undefined
+      ? "a configuration such as new LoraConfig({ … }), or a file that names its method, is required; "
+      : "";
     throw new RangeError(
-      `Cannot use peft_type ${JSON.stringify(peftType)}: the methods here are ${
+      `Cannot use peft_type ${JSON.stringify(peftType)}: ${wanted}the methods here are ${
         quoteAll(nearestNames(String(peftType), all, all.length))
       }`,
     );
