@@ -62,8 +62,12 @@ const HELP = [
   "./run <command> --help shows a command's flags.",
 ].join("\n");
 
+/** Whether the system itself said that a disk is full: of files that no message of ours names. */
+const isDiskFull = (error: unknown) => (error as { code?: unknown } | null)?.code === "ENOSPC";
+
 /** The first line of what a failed command prints. */
 function errorLine(error: unknown): string {
+  if (isDiskFull(error)) return "Cannot go on: no space is left on the disk";
   const message = error instanceof Error ? error.message : String(error);
   return error instanceof Deno.errors.NotCapable ? `Cannot go on: ${message}` : message;
 }
@@ -128,7 +132,7 @@ export async function main(args: string[]): Promise<number> {
     console.error(`error: ${errorLine(error)}`);
     if (wantsJson) print({ error: errorLine(error) });
     if (wantsTrace()) console.error(error);
-    return isUserError(error) ? 1 : 2;
+    return isUserError(error) || isDiskFull(error) ? 1 : 2;
   }
 }
 

@@ -3,6 +3,8 @@
  * @module
  */
 
+import { basename, dirname } from "@std/path";
+import { diskStore } from "@peft/webgpu/io";
 import type { Example } from "@peft/webgpu/train";
 import { integer, text } from "../options/rules.ts";
 import type { Command } from "./command.ts";
@@ -44,30 +46,24 @@ function rowOf({ inputIds, labels = inputIds, attentionMask, sequenceIds }: Exam
   });
 }
 
-/** Opens a file to write. @throws {UsageError} where that cannot be */
-async function openNew(path: string): Promise<Deno.FsFile> {
+/** Refuses a place for a file before anything is read. @throws {UsageError} where its folder is none */
+async function checkPlace(path: string): Promise<void> {
   try {
-    return await Deno.open(path, { write: true, create: true, truncate: true });
+    if ((await Deno.stat(dirname(path))).isDirectory) return;
   } catch (cause) {
     if (cause instanceof Deno.errors.NotCapable) throw cause;
-    throw new UsageError(`Cannot run tokenize: --output cannot be written: ${(cause as Error).message}`, {
-      cause,
-    });
   }
+  throw new UsageError(
+    `Cannot run tokenize: --output cannot be written: a folder is required, received "${dirname(path)}"`,
+  );
 }
 
 /** Writes lines to a file, which appears when they are all there. */
 async function writeLines(path: string, lines: AsyncIterable<string>): Promise<void> {
-  const part = `${path}.part`;
-  const file = await openNew(part);
-  const bytes = ReadableStream.from(lines).pipeThrough(new TextEncoderStream());
-  try {
-    await bytes.pipeTo(file.writable); // closes it
-    await Deno.rename(part, path);
-  } catch (error) {
-    await Deno.remove(part).catch(() => {});
-    throw error;
-  }
+  await diskStore(dirname(path)).write(
+    basename(path),
+    ReadableStream.from(lines).pipeThrough(new TextEncoderStream()),
+  );
 }
 
 /** The command. */
@@ -86,6 +82,7 @@ export const tokenize: Command<typeof flags> = {
         ...fileNames(values.data).map((file) => ["--data", file] as const),
         ...modelInputs("--model", values.model, values["gguf-file"]),
       ]);
+      await checkPlace(values.output);
     }
     const tokenizer = await loadTokenizer(values.model, values);
     const rows = await readRows(values.data, values);
