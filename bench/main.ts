@@ -76,10 +76,19 @@ Usage: ./run bench [flags]
   --json <file>   Keep the figures
   --help          Show this text`;
 
+/** What is asked for; ends the program with a sentence for what does not exist. */
+function readArguments(args: readonly string[]) {
+  try {
+    return { sections: chosen(args), path: jsonPath(args) };
+  } catch (error) {
+    console.error(`error: ${(error as Error).message}`);
+    return Deno.exit(1);
+  }
+}
+
 async function main(args: readonly string[]): Promise<void> {
   if (args.some((arg) => arg === "--help" || arg === "-h")) return console.log(HELP);
-  const sections = chosen(args);
-  const path = jsonPath(args);
+  const { sections, path } = readArguments(args);
   const device = await initDevice();
   const report: Record<string, unknown> = {
     date: new Date().toISOString(),

@@ -216,6 +216,10 @@ async function main(args: readonly string[]): Promise<number> {
   const quick = chosen.length < args.length;
   const extra = chosen.filter((arg) => !paths.includes(arg));
   const whole = chosen.length === 0;
+  if (quick && !whole) {
+    console.error(`error: Cannot run the checks: no argument is known here, received "${chosen.join(" ")}"`);
+    return 1;
+  }
   // As many as there are cores compute without a pause; beside them run those that wait 11 ms for every number they read.
   const cores = Math.min(2, navigator.hardwareConcurrency);
   const first = !whole ? [] : quick ? staticChecks(true) : [adapterCheck];
@@ -223,6 +227,11 @@ async function main(args: readonly string[]): Promise<number> {
   if (!quick) {
     const start = performance.now();
     const { together, alone } = groupTests(await listFiles(ROOT, /_test\.ts$/, ["tests"]), paths);
+    if (together.length + alone.length === 0) {
+      const given = paths.map((path) => `"${path}"`).join(", ");
+      console.error(`error: Cannot run tests: files or folders of tests are required, received ${given}`);
+      return 1;
+    }
     const flags = whole ? ["--no-check"] : extra; // one of the checks beside is of the whole tree's types
     const folder = await Deno.makeTempDir();
     const jobOf = (group: TestGroup) => testJob(group, flags, folder);

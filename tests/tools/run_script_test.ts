@@ -147,6 +147,23 @@ Deno.test("./run keeps the caller's folder for a command's paths, and runs tasks
   await Deno.remove(folder, { recursive: true });
 });
 
+Deno.test("./run says what test, ok and bench cannot find, in one line", async () => {
+  const cases = [
+    [
+      ["test", "tests/nosuch"],
+      'error: Cannot run tests: files or folders of tests are required, received "tests/nosuch"',
+    ],
+    [["ok", "extra"], 'error: Cannot run the checks: no argument is known here, received "extra"'],
+    [["bench", "--only", "nosuch"], /^error: Cannot bench: sections are matmul, .+, received nosuch$/],
+  ] as const;
+  for (const [args, wanted] of cases) {
+    const { code, stdout, stderr } = await new Deno.Command("sh", { args: [`${ROOT}run`, ...args] }).output();
+    const said = new TextDecoder().decode(stderr).trim();
+    assertEquals([code, stdout.length], [1, 0], said);
+    assert(typeof wanted === "string" ? said === wanted : wanted.test(said), said);
+  }
+});
+
 Deno.test("./run shows what the tasks take that are no commands of the program, and runs nothing", async () => {
   for (const name of ["test", "ok", "bench", "bundle"]) {
     const script = new Deno.Command("sh", { args: [`${ROOT}run`, name, "--help"], stdout: "piped" }).spawn();
