@@ -5,12 +5,15 @@
 
 import type { FolderInput } from "./io/file_source.ts";
 import { nameOfFolder } from "./io/model_folder.ts";
+import { MODEL_OPTIONS } from "./model/auto.ts";
 import {
   AutoModelForCausalLM,
   type CausalLM,
   type DefaultModel,
   type FromPretrainedOptions,
 } from "./model/mod.ts";
+import { checkOptions } from "./options/names.ts";
+import { ADAPTER_OPTIONS } from "./peft/files/adapter_folder.ts";
 import { type LoadAdapterOptions, PeftConfig, PeftModel } from "./peft/mod.ts";
 
 /**
@@ -82,8 +85,10 @@ export const AutoPeftModelForCausalLM: AutoPeftModel = {
     options: AutoPeftOptions = {},
   ): Promise<PeftModel<Model>> {
     const { adapterName, isTrainable, strict, ignoreMismatchedSizes, revision, ...shared } = options;
-    const { cacheDir, localFilesOnly } = shared;
-    const config = await PeftConfig.fromPretrained(dirOrId, { revision, cacheDir, localFilesOnly });
+    checkOptions("load an adapter with its base", options, [...MODEL_OPTIONS, ...ADAPTER_OPTIONS]);
+    const { cacheDir, localFilesOnly, token, hubUrl } = shared;
+    const hub = { revision, cacheDir, localFilesOnly, token, hubUrl };
+    const config = await PeftConfig.fromPretrained(dirOrId, hub);
     const { baseModelNameOrPath } = config;
     if (!baseModelNameOrPath) {
       throw new RangeError(
@@ -98,7 +103,7 @@ export const AutoPeftModelForCausalLM: AutoPeftModel = {
     });
     try {
       const how = { adapterName, isTrainable, strict, ignoreMismatchedSizes };
-      return await PeftModel.fromPretrained(base, dirOrId, { ...how, revision, cacheDir, localFilesOnly });
+      return await PeftModel.fromPretrained(base, dirOrId, { ...how, ...hub });
     } catch (error) {
       base.dispose();
       throw error;

@@ -30,6 +30,22 @@ export interface GgufOptions extends HubOptions {
   ggufFile?: string;
 }
 
+const NAMES: Readonly<Record<keyof GgufOptions, true>> = {
+  revision: true,
+  cacheDir: true,
+  localFilesOnly: true,
+  token: true,
+  hubUrl: true,
+  fetch: true,
+  onProgress: true,
+  verify: true,
+  timeouts: true,
+  ggufFile: true,
+};
+
+/** Names of {@linkcode GgufOptions}. */
+export const SOURCE_OPTIONS: readonly string[] = Object.keys(NAMES);
+
 /**
  * The GGUF file that an input is, or that `ggufFile` names in it; undefined where the input is a folder and no name is
  * given. A hub model's file is downloaded into its cache.

@@ -5,10 +5,11 @@
 
 import type { Device } from "../autograd/mod.ts";
 import type { FileInput, FolderInput } from "../io/file_source.ts";
-import { type GgufOptions, resolveCheckpointOrGguf } from "../io/gguf_source.ts";
+import { type GgufOptions, resolveCheckpointOrGguf, SOURCE_OPTIONS } from "../io/gguf_source.ts";
 import type { JsonObject } from "../io/json.ts";
 import type { HubProgress } from "../io/hub.ts";
 import { nameOfFolder } from "../io/model_folder.ts";
+import { checkOptions } from "../options/names.ts";
 import { architectureOf, ARCHITECTURES, type DefaultModel } from "./architectures.ts";
 import type { CausalLM } from "./causal_lm.ts";
 import { loadModel, type LoadProgress } from "./checkpoint.ts";
@@ -38,6 +39,18 @@ export interface FromPretrainedOptions extends Omit<GgufOptions, "onProgress">, 
   onProgress?: (progress: LoadProgress | HubProgress) => void;
 }
 
+type OwnOption = Exclude<keyof FromPretrainedOptions, keyof GgufOptions>;
+const OWN_OPTIONS: Readonly<Record<OwnOption, true>> = {
+  dtype: true,
+  quantization: true,
+  doubleQuant: true,
+  device: true,
+  seed: true,
+};
+
+/** Names of {@linkcode FromPretrainedOptions}. */
+export const MODEL_OPTIONS: readonly string[] = [...Object.keys(OWN_OPTIONS), ...SOURCE_OPTIONS];
+
 /**
  * Loads language models, with Hugging Face's name and files.
  *
@@ -60,7 +73,7 @@ export interface AutoModel {
    *   hub model may hold one GGUF file in place of a checkpoint; of several, `ggufFile` names one
    * @throws {Error} if there is no such folder or model
    * @throws {RangeError} for several GGUF files without `ggufFile`
-   * @throws {TypeError} for an unknown architecture, by name; or listing every tensor that is missing or does not fit
+   * @throws {TypeError} for an option that does not exist; for an unknown architecture, by name; or listing every tensor that is missing or does not fit
    */
   fromPretrained<Model extends CausalLM = DefaultModel>(
     idOrDir: FolderInput | FileInput,
@@ -86,6 +99,7 @@ export const AutoModelForCausalLM: AutoModel = {
     idOrDir: FolderInput | FileInput,
     options: FromPretrainedOptions = {},
   ): Promise<Model> {
+    checkOptions("load a model", options, MODEL_OPTIONS);
     const { device, dtype, quantization, doubleQuant, seed, ...files } = options;
     const load = { device, dtype, quantization, doubleQuant, seed, onProgress: files.onProgress };
     const chosen = (config: JsonObject) => architectureOf(config, ARCHITECTURES);

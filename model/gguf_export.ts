@@ -94,8 +94,8 @@ function tensorOf(parameter: Parameter, place: GgufPlace, dtype: "f16" | "q8_0")
  * await exportGguf(await peftModel.mergeAndUnload(), "out/tuned.gguf", { dtype: "q8_0", tokenizer });
  * ```
  * @param output the file's path, or folder and name; what was there is replaced only when the new one is whole
- * @throws {TypeError} for a model with adapters, one that llama.cpp has no names for or computes in another way, and a
- *   tokenizer that it does not know
+ * @throws {TypeError} for what is no place of a file, a model with adapters, one that llama.cpp has no names for or computes
+ *   in another way, and a tokenizer that it does not know
  */
 export async function exportGguf(
   model: CausalLM,
@@ -107,6 +107,18 @@ export async function exportGguf(
   };
   if (!Object.hasOwn(FILE_TYPES, dtype)) {
     refuse(`dtype must be "f16" or "q8_0", received ${JSON.stringify(dtype)}`);
+  }
+  const place = typeof output === "string" ? placeOf(output) : output;
+  if (!place?.folder || !place.name) {
+    refuse(
+      `the path of a file, or { folder, name }, is required, received ${
+        typeof output === "string"
+          ? `the path ${JSON.stringify(output)}`
+          : output
+          ? "an object without both"
+          : String(output)
+      }`,
+    );
   }
   if (!("ggufFormat" in model)) refuse("a model without adapters is required; mergeAndUnload() gives one");
   await model.loadGgufFormat();
@@ -140,9 +152,8 @@ export async function exportGguf(
       data: async () => await fromFloat32("F32", values),
     });
   }
-  const { folder, name } = typeof output === "string" ? placeOf(output) : output;
-  const target = openTarget(folder, "export the model");
-  await target.write(name, ggufPieces(metadata, tensors));
+  const target = openTarget(place.folder, "export the model");
+  await target.write(place.name, ggufPieces(metadata, tensors));
 }
 
 /** Folder and name of a path. */

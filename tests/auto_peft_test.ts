@@ -1,5 +1,14 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { AutoPeftModelForCausalLM, LoraConfig } from "@peft/webgpu";
+import {
+  AutoModelForCausalLM,
+  AutoPeftModelForCausalLM,
+  AutoTokenizer,
+  LoraConfig,
+  memoryFolder,
+  PeftConfig,
+  PeftModel,
+} from "@peft/webgpu";
+import { serveHub } from "./io/fake_hub.ts";
 import { acting, logitsOf, withFolder } from "./peft/tiny_model.ts";
 import { FIXTURES } from "./reference/fixtures.ts";
 
@@ -33,4 +42,66 @@ Deno.test("AutoPeftModelForCausalLM.fromPretrained() loads the base that the ada
   });
   peftModel.dispose();
   assertEquals(device.memory.liveBytes, 0);
+});
+
+Deno.test("AutoPeftModelForCausalLM.fromPretrained() asks the hub that is given for the adapter, with the token that is given", async () => {
+  const { device, model, peftModel, logits } = await acting();
+  model.config.nameOrPath = `${FIXTURES}gpt2_tiny`;
+  const folder = memoryFolder();
+  await peftModel.savePretrained(folder);
+  const hub = serveHub();
+  hub.files.clear();
+  for (const [name, bytes] of folder.files) hub.files.set(name, bytes as Uint8Array);
+  const cacheDir = await Deno.makeTempDir();
+  try {
+    const options = { device, hubUrl: hub.url, cacheDir, token: "hf_private" };
+    const loaded = await AutoPeftModelForCausalLM.fromPretrained("org/tiny", options);
+    assertEquals(await logitsOf(loaded), logits);
+    loaded.dispose();
+    const tokens = new Set(hub.requests.map(({ authorization }) => authorization));
+    assertEquals([...tokens], ["Bearer hf_private"]);
+  } finally {
+    await hub.stop();
+    await Deno.remove(cacheDir, { recursive: true });
+    peftModel.dispose();
+  }
+});
+
+Deno.test("fromPretrained() refuses options that do not exist, before anything is read", async () => {
+  const nowhere = "/nowhere/at/all";
+  const bad = { torchDtype: "float16" } as Record<string, unknown>;
+  const message = (action: string) => `Cannot ${action}: unknown option "torchDtype", `;
+  const { device, model, peftModel } = await acting();
+  await assertRejects(
+    () => AutoModelForCausalLM.fromPretrained(nowhere, bad),
+    TypeError,
+    message("load a model"),
+  );
+  await assertRejects(
+    () => AutoTokenizer.fromPretrained(nowhere, bad),
+    TypeError,
+    message("load a tokenizer"),
+  );
+  await assertRejects(
+    () => PeftModel.fromPretrained(model, nowhere, bad),
+    TypeError,
+    message("load an adapter"),
+  );
+  await assertRejects(
+    () => peftModel.loadAdapter(nowhere, "other", bad),
+    TypeError,
+    message("load an adapter"),
+  );
+  await assertRejects(() => PeftConfig.fromPretrained(nowhere, bad), TypeError, message("load an adapter"));
+  await assertRejects(
+    () => AutoPeftModelForCausalLM.fromPretrained(nowhere, { ...bad, device }),
+    TypeError,
+    message("load an adapter with its base"),
+  );
+  await assertRejects(
+    () => AutoModelForCausalLM.fromPretrained(nowhere, { Dtype: "float16" } as Record<string, unknown>),
+    TypeError,
+    'did you mean "dtype"?',
+  );
+  peftModel.dispose();
 });

@@ -4,8 +4,9 @@
  */
 
 import type { FileInput, FolderInput } from "../../io/file_source.ts";
-import { type GgufOptions, givenGguf, onlyGguf } from "../../io/gguf_source.ts";
+import { type GgufOptions, givenGguf, onlyGguf, SOURCE_OPTIONS } from "../../io/gguf_source.ts";
 import { resolveFolder } from "../../io/model_folder.ts";
+import { checkOptions } from "../../options/names.ts";
 import { GPT2_VOCABULARY } from "../gpt2/vocabulary.ts";
 import type { BuiltInVocabulary } from "./core.ts";
 import { readBuiltIn, readTokenizerFolder, TOKENIZER_FILES, VOCABULARY_FILES } from "./files.ts";
@@ -54,6 +55,7 @@ export class AutoTokenizer {
    * or dropped, or one in memory; a GGUF file (a path, a URL or its bytes); or a hub id. A folder or hub model may hold a
    * GGUF file in place of a vocabulary. A few ids need no download: their vocabulary is built in.
    * @param options hub options: revision, cacheDir, localFilesOnly, …; `ggufFile` names one of several GGUF files
+   * @throws {TypeError} for an option that does not exist
    * @throws {Error} when the folder has no tokenizer or the hub cannot give it.
    * @example
    * ```ts
@@ -66,6 +68,7 @@ export class AutoTokenizer {
     source: FolderInput | FileInput,
     options: GgufOptions = {},
   ): Promise<Tokenizer> {
+    checkOptions("load a tokenizer", options, SOURCE_OPTIONS);
     const given = await givenGguf(source, options);
     if (given) return await readGguf(given.file);
     const vocabulary = typeof source === "string" ? builtIn(source) : undefined;

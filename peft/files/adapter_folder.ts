@@ -60,6 +60,20 @@ export interface LoadAdapterOptions {
   hubUrl?: string;
 }
 
+const LOAD_OPTIONS: Readonly<Record<keyof LoadAdapterOptions, true>> = {
+  isTrainable: true,
+  strict: true,
+  ignoreMismatchedSizes: true,
+  revision: true,
+  cacheDir: true,
+  localFilesOnly: true,
+  token: true,
+  hubUrl: true,
+};
+
+/** Names of {@linkcode LoadAdapterOptions}, and what `PeftModel.fromPretrained` takes besides. */
+export const ADAPTER_OPTIONS: readonly string[] = [...Object.keys(LOAD_OPTIONS), "adapterName", "mixed"];
+
 /** Files of an adapter: the configuration, and tensors in `peft`'s layout or AdapterHub's. */
 const FILES = ["adapter_config.json"];
 const OPTIONAL_FILES = [PEFT_FILE, ADAPTER_HUB_FILE];

@@ -6,10 +6,16 @@
 import type { FileInput, FolderSource } from "../../io/file_source.ts";
 import { isGgufFile, isGgufName } from "../../io/gguf_names.ts";
 import type { Module } from "../../nn/mod.ts";
+import { checkOptions } from "../../options/names.ts";
 import type { PeftConfig } from "../config/peft_config.ts";
 import { GGUF_FILE } from "../methods/adapter_format.ts";
 import { type AdapterValues, CONFIG_FILE, readAdapterConfig, readAdapterValues } from "./adapter_files.ts";
-import { adapterFolder, type AdapterInput, type LoadAdapterOptions } from "./adapter_folder.ts";
+import {
+  ADAPTER_OPTIONS,
+  adapterFolder,
+  type AdapterInput,
+  type LoadAdapterOptions,
+} from "./adapter_folder.ts";
 import type { GgufModel } from "./gguf_adapter.ts";
 import { loadPartsOf } from "./parts_of_config.ts";
 
@@ -35,13 +41,14 @@ async function ggufOf(folder: FolderSource): Promise<FileInput | undefined> {
  * Finds an adapter for a model. A GGUF file is read whole, since its configuration follows from its tensors.
  * @throws {Error} where there is no adapter
  * @throws {GgufError} for a GGUF file that is not valid, or holds no LoRA adapter for the model's architecture
- * @throws {TypeError} listing the tensors of a GGUF file that do not fit
+ * @throws {TypeError} for an option that does not exist, or listing the tensors of a GGUF file that do not fit
  */
 export async function findAdapter(
   input: AdapterInput,
   model: Module,
   options: LoadAdapterOptions,
 ): Promise<FoundAdapter> {
+  checkOptions("load an adapter", options, ADAPTER_OPTIONS);
   let file: FileInput | undefined = isGgufFile(input) ? input : undefined;
   if (file === undefined) {
     const folder = await adapterFolder(input, options);

@@ -3,6 +3,7 @@
  * @module
  */
 
+import { checkOptions } from "../../options/names.ts";
 import type { FolderInput } from "../../io/file_source.ts";
 import type { PeftConfig as Config } from "../config/peft_config.ts";
 import type { LoadAdapterOptions } from "./adapter_folder.ts";
@@ -58,7 +59,8 @@ export interface PeftConfigReader {
  */
 export const PeftConfig: PeftConfigReader = {
   async fromPretrained(dirOrId: FolderInput, options: LoadAdapterOptions = {}): Promise<Config> {
-    const { adapterFolder } = await import("./adapter_folder.ts");
+    const { ADAPTER_OPTIONS, adapterFolder } = await import("./adapter_folder.ts");
+    checkOptions("load an adapter", options, ADAPTER_OPTIONS);
     const { readAdapterConfig } = await import("./adapter_files.ts");
     return await readAdapterConfig(await adapterFolder(dirOrId, options));
   },

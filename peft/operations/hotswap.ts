@@ -38,7 +38,10 @@ const SAME_FIELDS = ["useRslora", "loraDropout", "alphaPattern", "useDora", "tra
  * await hotswapAdapter(model, folder, "default", options);
  * ```
  */
-export type HotswapOptions = Pick<LoadAdapterOptions, "revision" | "cacheDir" | "localFilesOnly">;
+export type HotswapOptions = Pick<
+  LoadAdapterOptions,
+  "revision" | "cacheDir" | "localFilesOnly" | "token" | "hubUrl"
+>;
 
 /**
  * Replaces the values of a LoRA adapter by those of a file. A smaller rank is padded with zeros; A and B that the file

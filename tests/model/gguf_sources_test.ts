@@ -193,3 +193,17 @@ Deno.test("fromPretrained() reads a GGUF file behind a URL in ranges, and withou
 });
 
 globalThis.addEventListener("unload", () => Deno.removeSync(temporary, { recursive: true }));
+
+Deno.test("exportGguf() takes a path, or a folder with a name, and says so of anything else", async () => {
+  const model = await AutoModelForCausalLM.fromPretrained<CausalLM>(MODEL);
+  const message = "Cannot export the model: the path of a file, or { folder, name }, is required, received ";
+  for (
+    const [output, received] of [[memoryFolder(), "an object without both"], [undefined, "undefined"], [
+      "",
+      'the path ""',
+    ], ["out/", 'the path "out/"']]
+  ) {
+    await assertRejects(() => exportGguf(model, output as never), TypeError, message + received);
+  }
+  model.dispose();
+});
