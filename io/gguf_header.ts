@@ -5,7 +5,6 @@
  *
  * @module
  */
-import { foreignText } from "./foreign_text.ts";
 import { GGML_TYPES, type GgmlTypeName, ggmlTypeOf } from "./gguf_types.ts";
 import { quote } from "./relative_path.ts";
 
@@ -272,10 +271,7 @@ function alignmentOf(metadata: ReadonlyMap<string, GgufValue>, cursor: Cursor): 
 export function parseGgufHeader(bytes: Uint8Array<ArrayBuffer>, fileSize: number, name: string): GgufHeader {
   const cursor = new Cursor(bytes, fileSize, name);
   const magic = cursor.u32("the first four bytes");
-  if (magic !== 0x46554747) {
-    const text = foreignText(bytes);
-    cursor.refuse(`a GGUF file begins with "GGUF", this one does not${text ? `: it is ${text}` : ""}`);
-  }
+  if (magic !== 0x46554747) cursor.refuse('a GGUF file begins with "GGUF", this one does not');
   const version = cursor.u32("the version");
   if (version === 0x03000000 || version === 0x02000000) {
     cursor.refuse("big-endian GGUF files are not supported");

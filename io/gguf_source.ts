@@ -30,17 +30,17 @@ export interface GgufOptions extends HubOptions {
   ggufFile?: string;
 }
 
-const NAMES: Readonly<Record<keyof GgufOptions, true>> = {
-  revision: true,
-  cacheDir: true,
-  localFilesOnly: true,
-  token: true,
-  hubUrl: true,
-  fetch: true,
-  onProgress: true,
-  verify: true,
-  timeouts: true,
-  ggufFile: true,
+const NAMES: Readonly<Record<keyof GgufOptions, 1>> = {
+  revision: 1,
+  cacheDir: 1,
+  localFilesOnly: 1,
+  token: 1,
+  hubUrl: 1,
+  fetch: 1,
+  onProgress: 1,
+  verify: 1,
+  timeouts: 1,
+  ggufFile: 1,
 };
 
 /** Names of {@linkcode GgufOptions}. */
