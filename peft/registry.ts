@@ -136,7 +136,7 @@ export function methodOf(peftType: unknown): PeftMethod<PeftConfig> {
     throw new RangeError(
       `Cannot use peft_type ${JSON.stringify(peftType)}: ${wanted}the methods here are ${
         quoteAll(nearestNames(String(peftType), all, all.length))
-      }`,
+      }${peftType === undefined ? "; a configuration is made by its class: new LoraConfig({ … })" : ""}`,
     );
   }
   return METHODS[peftType].method() as unknown as PeftMethod<PeftConfig>;
