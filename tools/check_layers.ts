@@ -45,7 +45,7 @@ export const ARROWS: Readonly<Record<string, readonly string[]>> = {
   studio: ["mod.ts", "entries", "options", "distributed", "jobs"],
   examples: ["mod.ts", "entries", "tools"],
   bench: [...CORE_FOLDERS, "mod.ts", "entries", "cli", "jobs", "examples", "tools"],
-  "auto_peft.ts": ["model", "peft", "io"],
+  "auto_peft.ts": ["model", "peft", "io", "options"],
   "mod.ts": [...CORE_FOLDERS, "auto_peft.ts"],
   entries: [...CORE_FOLDERS, "auto_peft.ts"],
 };
