@@ -3,7 +3,7 @@
  * @module
  */
 
-export { AutoTokenizer } from "../model/tokenizer/auto.ts";
+export { AutoTokenizer, type TokenizerOptions } from "../model/tokenizer/auto.ts";
 export { ChatTemplateError } from "../model/tokenizer/chat_template.ts";
 export type {
   ChatEncoding,

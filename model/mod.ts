@@ -33,7 +33,7 @@ export type { TokenLogProb, TokenLogProbs } from "./generation/token_log_probs.t
 export { CausalLMOutput } from "./output.ts";
 export type { SamplingOptions } from "./generation/sampling.ts";
 export { exportGguf, type ExportGgufOptions, type GgufOutput } from "./gguf_export.ts";
-export { AutoTokenizer } from "./tokenizer/auto.ts";
+export { AutoTokenizer, type TokenizerOptions } from "./tokenizer/auto.ts";
 export { ChatTemplateError } from "./tokenizer/chat_template.ts";
 export type {
   ChatEncoding,

@@ -10,6 +10,7 @@ import { checkOptions } from "../../options/names.ts";
 import { GPT2_VOCABULARY } from "../gpt2/vocabulary.ts";
 import type { BuiltInVocabulary } from "./core.ts";
 import { readBuiltIn, readTokenizerFolder, TOKENIZER_FILES, VOCABULARY_FILES } from "./files.ts";
+import type { PaddingSide } from "./settings.ts";
 import { createTokenizer, type Tokenizer } from "./tokenizer.ts";
 
 /** The vocabularies that need no download. Named here and not by their models, so that a tokenizer loads no model. */
@@ -36,6 +37,49 @@ async function readGguf(file: FileInput): Promise<Tokenizer> {
 }
 
 /**
+ * Options of `AutoTokenizer.fromPretrained`.
+ *
+ * @example
+ * ```ts
+ * import { AutoTokenizer } from "@peft/webgpu";
+ * import type { TokenizerOptions } from "@peft/webgpu/tokenizer";
+ *
+ * const options: TokenizerOptions = { paddingSide: "left", padToken: "<|endoftext|>" };
+ * const tokenizer = await AutoTokenizer.fromPretrained("examples/demo/model", options);
+ * console.log(tokenizer(["Ahoy there", "Ahoy"], { padding: true }).attentionMask); // [ [ 1, 1 ], [ 0, 1 ] ]
+ * ```
+ */
+export interface TokenizerOptions extends GgufOptions {
+  /** Side of the padding; default that of the folder. */
+  paddingSide?: PaddingSide;
+  /** The token that fills short rows, by its text; default that of the folder. */
+  padToken?: string | null;
+}
+
+/** What a tokenizer may be set to as it is loaded. */
+const SETTINGS: Readonly<Record<Exclude<keyof TokenizerOptions, keyof GgufOptions>, true>> = {
+  paddingSide: true,
+  padToken: true,
+};
+
+/** The tokenizer of a folder, a file or a hub model. */
+async function load(source: FolderInput | FileInput, options: GgufOptions): Promise<Tokenizer> {
+  const given = await givenGguf(source, options);
+  if (given) return await readGguf(given.file);
+  const vocabulary = typeof source === "string" ? builtIn(source) : undefined;
+  if (vocabulary && !(await isLocalFolder(source as string))) {
+    return await createTokenizer(await readBuiltIn(vocabulary));
+  }
+  const folder = await resolveFolder(source as FolderInput, { ...options, optionalFiles: TOKENIZER_FILES });
+  const names = await folder.list?.();
+  const hasVocabulary = !names || names.some((name) => VOCABULARY_FILES.includes(name));
+  const gguf = hasVocabulary ? undefined : await onlyGguf(source as FolderInput, options);
+  return gguf
+    ? await readGguf(gguf.file)
+    : await createTokenizer(await readTokenizerFolder(folder, BUILT_IN));
+}
+
+/**
  * Loads tokenizers by model, as transformers' class of this name.
  *
  * @example
@@ -54,8 +98,10 @@ export class AutoTokenizer {
    * @param source a folder with `tokenizer.json` (or `vocab.json` and `merges.txt`): a path, a URL, files that a user picked
    * or dropped, or one in memory; a GGUF file (a path, a URL or its bytes); or a hub id. A folder or hub model may hold a
    * GGUF file in place of a vocabulary. A few ids need no download: their vocabulary is built in.
-   * @param options hub options: revision, cacheDir, localFilesOnly, …; `ggufFile` names one of several GGUF files
+   * @param options hub options: revision, cacheDir, localFilesOnly, …; `ggufFile` names one of several GGUF files;
+   * `paddingSide` and `padToken` set what the tokenizer pads with
    * @throws {TypeError} for an option that does not exist
+   * @throws {RangeError} for a padding token that is none of the vocabulary, or another side
    * @throws {Error} when the folder has no tokenizer or the hub cannot give it.
    * @example
    * ```ts
@@ -66,21 +112,13 @@ export class AutoTokenizer {
    */
   static async fromPretrained(
     source: FolderInput | FileInput,
-    options: GgufOptions = {},
+    options: TokenizerOptions = {},
   ): Promise<Tokenizer> {
-    checkOptions("load a tokenizer", options, SOURCE_OPTIONS);
-    const given = await givenGguf(source, options);
-    if (given) return await readGguf(given.file);
-    const vocabulary = typeof source === "string" ? builtIn(source) : undefined;
-    if (vocabulary && !(await isLocalFolder(source as string))) {
-      return await createTokenizer(await readBuiltIn(vocabulary));
-    }
-    const folder = await resolveFolder(source as FolderInput, { ...options, optionalFiles: TOKENIZER_FILES });
-    const names = await folder.list?.();
-    const hasVocabulary = !names || names.some((name) => VOCABULARY_FILES.includes(name));
-    const gguf = hasVocabulary ? undefined : await onlyGguf(source as FolderInput, options);
-    return gguf
-      ? await readGguf(gguf.file)
-      : await createTokenizer(await readTokenizerFolder(folder, BUILT_IN));
+    checkOptions("load a tokenizer", options, [...SOURCE_OPTIONS, ...Object.keys(SETTINGS)]);
+    const { paddingSide, padToken, ...files } = options;
+    const tokenizer = await load(source, files);
+    if (paddingSide !== undefined) tokenizer.paddingSide = paddingSide;
+    if (padToken !== undefined) tokenizer.padToken = padToken;
+    return tokenizer;
   }
 }

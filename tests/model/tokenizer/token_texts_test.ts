@@ -1,4 +1,4 @@
-import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { AutoTokenizer } from "../../../model/tokenizer/auto.ts";
 
 const SMALL = new URL("../../fixtures/tokenizer/small", import.meta.url).pathname;
@@ -62,5 +62,25 @@ Deno.test("tokenizer() refuses options that do not exist, and values that are no
     for (const call of [() => tokenizer("a", options), () => tokenizer.encode("a", options)]) {
       assertStringIncludes(assertThrows(call, Error).message, message);
     }
+  }
+});
+
+Deno.test("AutoTokenizer.fromPretrained() sets what it pads with, and refuses options that do not exist", async () => {
+  const padToken = "<|endoftext|>";
+  const tokenizer = await AutoTokenizer.fromPretrained("gpt2", { paddingSide: "left", padToken });
+  assertEquals(tokenizer(["a", "b c"], { padding: true }).inputIds, [[50256, 64], [65, 269]]);
+  const before = await AutoTokenizer.fromPretrained("gpt2", { paddingSide: undefined });
+  assertEquals([before.paddingSide, before.padToken], ["right", null]);
+  const refused: [object, string][] = [
+    [
+      { padding_side: "left" },
+      'Cannot load a tokenizer: unknown option "padding_side", did you mean "paddingSide"?',
+    ],
+    [{ useFast: true }, 'Cannot load a tokenizer: unknown option "useFast", the options are "revision", '],
+    [{ padToken: "<none>" }, 'Cannot set padToken: null or a token is required, received "<none>"'],
+    [{ paddingSide: "up" }, 'Cannot set paddingSide: "left" or "right" is required, received "up"'],
+  ];
+  for (const [options, message] of refused) {
+    await assertRejects(() => AutoTokenizer.fromPretrained("gpt2", options), Error, message);
   }
 });
