@@ -125,11 +125,15 @@ export function captureInputsOf(model: Module, addsTokens: boolean): CaptureInpu
   return own && ((batch) => addsTokens ? null : own(batch));
 }
 
+/** Fails for what is no model. @throws {TypeError} */
+export function checkModel(model: unknown): void {
+  if (model instanceof Module) return;
+  throw new TypeError(`Cannot wrap the model: a model is required, received ${kindOf(model)}`);
+}
+
 /** Fails for what is no model, or has adapters. @throws {TypeError} naming the first module that has some */
 export function checkUnwrapped(model: Module): void {
-  if (!(model instanceof Module)) {
-    throw new TypeError(`Cannot wrap the model: a model is required, received ${kindOf(model)}`);
-  }
+  checkModel(model);
   for (const [path, module] of model.namedModules()) {
     if ("adapterParameters" in module) {
       throw new TypeError(

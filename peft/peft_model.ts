@@ -76,7 +76,6 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
     options: LoadAdapterOptions & MixedOption & { adapterName?: string } = {},
   ): Promise<PeftModel<M>> {
     const { adapterName = "default" } = options;
-    checkUnwrapped(model);
     const { findAdapter } = await import("./files/adapter_source.ts");
     const found = await findAdapter(dirOrId, model, options);
     await loadHostOf(found.config, options.mixed);

@@ -7,6 +7,7 @@ import type { FileInput, FolderSource } from "../../io/file_source.ts";
 import { isGgufFile, isGgufName } from "../../io/gguf_names.ts";
 import type { Module } from "../../nn/mod.ts";
 import { checkOptions } from "../../options/names.ts";
+import { checkModel } from "../adaptable_model.ts";
 import type { PeftConfig } from "../config/peft_config.ts";
 import { GGUF_FILE } from "../methods/adapter_format.ts";
 import { type AdapterValues, CONFIG_FILE, readAdapterConfig, readAdapterValues } from "./adapter_files.ts";
@@ -39,6 +40,7 @@ async function ggufOf(folder: FolderSource): Promise<FileInput | undefined> {
 
 /**
  * Finds an adapter for a model. A GGUF file is read whole, since its configuration follows from its tensors.
+ * @throws {TypeError} for an option that does not exist, or what is no model
  * @throws {Error} where there is no adapter
  * @throws {GgufError} for a GGUF file that is not valid, or holds no LoRA adapter for the model's architecture
  * @throws {TypeError} for an option that does not exist, or listing the tensors of a GGUF file that do not fit
@@ -49,6 +51,7 @@ export async function findAdapter(
   options: LoadAdapterOptions,
 ): Promise<FoundAdapter> {
   checkOptions("load an adapter", options, ADAPTER_OPTIONS);
+  checkModel(model);
   let file: FileInput | undefined = isGgufFile(input) ? input : undefined;
   if (file === undefined) {
     const folder = await adapterFolder(input, options);
