@@ -184,7 +184,8 @@ function followers(
       } catch (error) {
         if (!(error instanceof BrokerError)) throw error;
         worker.metrics?.brokerError(error.failure);
-        worker.say(`trial ${job.trial} goes on without this checkpoint: ${error.message}`);
+        const outcome = hold.signal.aborted ? ": the broker does not get" : " goes on without";
+        worker.say(`trial ${job.trial}${outcome} this checkpoint: ${error.message}`);
       }
     },
     onLog(_args, { globalStep, maxSteps }, _control, { logs }) {

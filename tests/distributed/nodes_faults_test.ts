@@ -89,7 +89,7 @@ Deno.test({
       await runFinetune(...args, "--accumulation", "2", "--output", `${folder}/alone`);
       await using server = await NatsServer.start();
       const file = `${folder}/away.yaml`;
-      const finetune = { model, data: `${folder}/train.jsonl`, "max-steps": 2 };
+      const finetune = { model, data: `${folder}/train.jsonl`, "max-steps": 5000 };
       const parameters = { lr: { values: [1e-3] } };
       await Deno.writeTextFile(file, JSON.stringify({ method: "grid", finetune, parameters }));
       const queue = ["--queue", server.url];
@@ -99,7 +99,7 @@ Deno.test({
       const beginner = new FinetuneProcess(...nodes);
       await until("nodes train", () => /step [1-9]\d*\/120/.test(beginner.text));
       const worker = new WorkerProcess(...queue, "--allow-model", model);
-      await until("the worker waits", () => /waits for jobs/.test(worker.text));
+      await until("the worker has a trial", () => /trial 0: begins/.test(worker.text));
 
       await server.stop();
       await pause(2000);
@@ -111,6 +111,8 @@ Deno.test({
       assert(seconds < 5, `${seconds} s`);
       assertMatch(beginner.text, /stopped after step \d+; checkpoint written to .+ stays on the broker/);
       assert(!/training goes on/.test(beginner.text), beginner.text);
+      assertMatch(worker.text, /trial 0: the broker does not get this checkpoint: /);
+      assert(!/trial 0 goes on/.test(worker.text), worker.text);
 
       await server.begin();
       const again = new FinetuneProcess(...nodes, "--resume");
