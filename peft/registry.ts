@@ -130,13 +130,13 @@ export function formatOf(config: PeftConfig): AdapterFormat {
 export function methodOf(peftType: unknown): PeftMethod<PeftConfig> {
   if (!isPeftType(peftType)) {
     const all = [...Object.keys(METHODS), ...VIRTUAL_TOKEN_TYPES];
-    const wanted = peftType === undefined
+    const missing = peftType === undefined
       ? "a configuration such as new LoraConfig({ … }), or a file that names its method, is required; "
       : "";
     throw new RangeError(
-      `Cannot use peft_type ${JSON.stringify(peftType)}: ${wanted}the methods here are ${
+      `Cannot use peft_type ${JSON.stringify(peftType)}: ${missing}the methods here are ${
         quoteAll(nearestNames(String(peftType), all, all.length))
-      }${peftType === undefined ? "; a configuration is made by its class: new LoraConfig({ … })" : ""}`,
+      }`,
     );
   }
   return METHODS[peftType].method() as unknown as PeftMethod<PeftConfig>;

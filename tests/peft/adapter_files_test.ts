@@ -176,8 +176,7 @@ Deno.test("an adapter for another base, another rank, another method or without 
   await assertRefused(() => {}, { peft_type: "NO_SUCH_METHOD" }, ['Cannot use peft_type "NO_SUCH_METHOD"']);
   await assertRefused(() => {}, { peft_type: "constructor" }, ['Cannot use peft_type "constructor"']);
   await assertRefused(() => {}, { peft_type: undefined }, [
-    "Cannot use peft_type undefined: the methods here are ",
-    "; a configuration is made by its class: new LoraConfig({ … })",
+    "Cannot use peft_type undefined: a configuration such as new LoraConfig({ … }), or a file that names its method, is required",
   ]);
   await assertRefused(() => {}, { r: 0 }, ["`r` should be a positive integer value"]);
   await assertRefused(() => {}, { lora_alpha: "high" }, ["lora_alpha must be a number"]);
