@@ -3,6 +3,8 @@
  * @module
  */
 
+import { checkOptions } from "../options/names.ts";
+
 /**
  * Limits that `Device.create` negotiates.
  *
@@ -87,7 +89,19 @@ function received(value: unknown, method: string): string {
   return value instanceof Promise ? "a promise; await it" : `an object without ${method}`;
 }
 
-/** @throws {TypeError} for a device, an adapter or an entry point that is none */
+const OPTION_NAMES = Object.keys(
+  {
+    device: true,
+    adapter: true,
+    gpu: true,
+    powerPreference: true,
+    limits: true,
+    memoryLimitBytes: true,
+    idleFloorBytes: true,
+  } satisfies Record<keyof DeviceOptions, true>,
+);
+
+/** @throws {TypeError} for an option that does not exist, and for a device, an adapter or an entry point that is none */
 export function checkGiven(options: DeviceOptions): void {
   if (typeof options !== "object" || options === null) {
     throw new TypeError(
@@ -96,6 +110,7 @@ export function checkGiven(options: DeviceOptions): void {
       }`,
     );
   }
+  checkOptions("open the device", options, OPTION_NAMES);
   for (const [name, [method, kind]] of Object.entries(GIVEN)) {
     const value = options[name as keyof typeof GIVEN];
     if (!value || method in Object(value)) continue;

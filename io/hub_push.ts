@@ -107,8 +107,8 @@ export interface Pushed {
   readonly kind: "model" | "tokenizer" | "folder";
   /** Options that `save` takes from those of the push. */
   readonly saveOptions?: readonly string[];
-  /** Writes its files into a folder of the push. */
-  save?(folder: FolderOutput): Promise<unknown>;
+  /** Writes its files into a folder of the push. @param own those of the push's options that `saveOptions` names */
+  save?(folder: FolderOutput, own: Readonly<Record<string, unknown>>): Promise<unknown>;
   /** Where they lie on disk, in place of `save`. */
   readonly folder?: string;
 }
@@ -291,7 +291,8 @@ export async function pushToHub(
       const card = await readCard(connection, id, revision);
       if (card !== undefined) await target.write(CARD, card);
     }
-    await pushed.save?.(place.output);
+    const own = Object.entries(options).filter(([name]) => pushed.saveOptions?.includes(name));
+    await pushed.save?.(place.output, Object.fromEntries(own));
     signal?.throwIfAborted();
     const card = finishCard(await target.readText(CARD), pushed.kind, id, options.tags ?? []);
     const files = (await place.files()).filter(({ path }) => path !== CARD);

@@ -287,7 +287,7 @@ export abstract class CausalLM<Config extends ModelConfig = ModelConfig> extends
    */
   async pushToHub(repoId: string, options: PushToHubOptions & SaveModelOptions = {}): Promise<CommitInfo> {
     const { pushToHub } = await import("../io/hub_push.ts");
-    const save = (folder: FolderOutput) => this.savePretrained(folder, options);
+    const save = (folder: FolderOutput, own: SaveModelOptions) => this.savePretrained(folder, own);
     return await pushToHub(repoId, options, { kind: "model", saveOptions: ["dtype", "maxShardSize"], save });
   }
 

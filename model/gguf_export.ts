@@ -9,6 +9,7 @@ import { type GgufOut, ggufPieces, type GgufTensorOut } from "../io/gguf_writer.
 import { fromFloat32 } from "../io/safetensors.ts";
 import { inPairs, quantizeQ8_0, transposed } from "../io/gguf_values.ts";
 import type { Parameter } from "../nn/mod.ts";
+import { checkOptions } from "../options/names.ts";
 import type { CausalLM } from "./causal_lm.ts";
 import type { GgufPlace } from "./gguf_layout.ts";
 import { writeGgufVocabulary } from "./tokenizer/gguf_vocabulary_writer.ts";
@@ -100,8 +101,10 @@ function tensorOf(parameter: Parameter, place: GgufPlace, dtype: "f16" | "q8_0")
 export async function exportGguf(
   model: CausalLM,
   output: GgufOutput,
-  { dtype = "f16", tokenizer }: ExportGgufOptions = {},
+  options: ExportGgufOptions = {},
 ): Promise<void> {
+  checkOptions("export the model", options, ["dtype", "tokenizer"]);
+  const { dtype = "f16", tokenizer } = options;
   const refuse = (problem: string): never => {
     throw new TypeError(`Cannot export the model: ${problem}`);
   };

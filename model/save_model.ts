@@ -7,6 +7,7 @@ import { cast, readAndDispose, readNumbers, tidy, transpose, weightFormat } from
 import { type FolderOutput, openTarget, writeJsonTo } from "../io/folder_target.ts";
 import { fromFloat32, type SafetensorsInput } from "../io/safetensors.ts";
 import type { Module, Parameter } from "../nn/mod.ts";
+import { checkOptions } from "../options/names.ts";
 import type { GenerationConfig } from "./generation/generation_config.ts";
 import { writeGenerationConfig } from "./generation/save_generation_config.ts";
 import { parseShardSize, writeShards } from "./save_shards.ts";
@@ -38,6 +39,9 @@ export interface SaveModelOptions {
    */
   maxShardSize?: number | string;
 }
+
+/** Names of {@linkcode SaveModelOptions}. */
+export const SAVE_MODEL_OPTIONS = ["dtype", "maxShardSize"] as const satisfies (keyof SaveModelOptions)[];
 
 /** What is saved. */
 interface SavedModel extends Module {
@@ -81,8 +85,10 @@ export async function saveModel(
   model: SavedModel,
   config: Readonly<Record<string, unknown>>,
   folder: FolderOutput,
-  { dtype, maxShardSize }: SaveModelOptions,
+  options: SaveModelOptions,
 ): Promise<void> {
+  checkOptions("save the model", options, SAVE_MODEL_OPTIONS);
+  const { dtype, maxShardSize } = options;
   if (dtype !== undefined && !Object.hasOwn(SAVED_DTYPES, dtype)) {
     throw new TypeError(
       `Cannot save the model: dtype must be "float32", "float16" or "bfloat16", received ${

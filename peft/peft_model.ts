@@ -7,6 +7,7 @@ import type { FolderOutput } from "../io/folder_target.ts";
 import type { CommitInfo, PushToHubOptions } from "../io/hub_push.ts";
 import { Module, type ModuleDict, type TrainingStateKeeper, trainingStateKeeper } from "../nn/mod.ts";
 import type { AdaptableModel, AdapterRows, CaptureInputsOf, ForwardInputs } from "./adaptable_model.ts";
+import { mergeChoice } from "./adapters/adapter_names.ts";
 import type { Generate } from "./adaptable_model.ts";
 import { captureInputsOf, checkUnwrapped, switchCheckpointing, trainingPartOf } from "./adaptable_model.ts";
 import { registerHost, unmixedTunerOf } from "./adapters/find_adapters.ts";
@@ -294,7 +295,8 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
    * `safeMerge`, if a merged weight is not finite; if a base weight is of few bits. The base is then unchanged
    */
   async mergeAdapter(options: { adapterNames?: readonly string[]; safeMerge?: boolean } = {}): Promise<void> {
-    await this.#host.merge(options.adapterNames ?? this.activeAdapters, options.safeMerge ?? false);
+    const { names, safe } = mergeChoice(options, this.activeAdapters);
+    await this.#host.merge(names, safe);
   }
 
   /** Removes merged changes from the base weights, bit for bit. */
@@ -304,9 +306,9 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
 
   /** Merges the active adapters, even if switched off; returns the base, changed weights of few bits as float32. */
   async mergeAndUnload(options: { adapterNames?: readonly string[]; safeMerge?: boolean } = {}): Promise<M> {
-    const { adapterNames = this.activeAdapters, safeMerge } = options;
+    const { names, safe } = mergeChoice(options, this.activeAdapters);
     const { mergeAndUnload } = await import("./operations/merge_and_unload.ts");
-    return await mergeAndUnload(this.#host, adapterNames, safeMerge);
+    return await mergeAndUnload(this.#host, names, safe);
   }
 
   /** Returns the base model as it was, without adapters. */
@@ -341,7 +343,7 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
   async pushToHub(repoId: string, options: PushToHubOptions & SaveAdapterOptions = {}): Promise<CommitInfo> {
     const { pushToHub } = await import("../io/hub_push.ts");
     const { SAVE_OPTIONS } = await import("./files/adapter_folder.ts");
-    const save = (folder: FolderOutput) => this.savePretrained(folder, options);
+    const save = (folder: FolderOutput, own: SaveAdapterOptions) => this.savePretrained(folder, own);
     return await pushToHub(repoId, options, { kind: "model", saveOptions: SAVE_OPTIONS, save });
   }
 

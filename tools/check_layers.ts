@@ -29,7 +29,7 @@ const BROWSER_FOLDERS: readonly string[] = ["jobs"];
 export const ARROWS: Readonly<Record<string, readonly string[]>> = {
   options: [],
   kernels: [],
-  gpu: ["types:kernels"],
+  gpu: ["types:kernels", "options"],
   autograd: ["gpu", "kernels", "options"],
   tuning: ["autograd", "gpu", "kernels", "io", "options"],
   io: ["options"],

@@ -3,6 +3,7 @@
  * @module
  */
 
+import { checkOptions } from "../options/names.ts";
 import { isBetter } from "./best_model.ts";
 import type { CallbackExtra, TrainerCallback, TrainerControl, TrainerState } from "./trainer_state.ts";
 import type { TrainingArguments } from "./training_arguments.ts";
@@ -48,7 +49,9 @@ export class EarlyStoppingCallback implements TrainerCallback {
   #count = 0;
 
   /** Starts at no count. @throws {RangeError} for a patience below 1 or a threshold below 0 */
-  constructor({ earlyStoppingPatience = 1, earlyStoppingThreshold = 0 }: EarlyStoppingOptions = {}) {
+  constructor(options: EarlyStoppingOptions = {}) {
+    checkOptions("stop early", options, ["earlyStoppingPatience", "earlyStoppingThreshold"]);
+    const { earlyStoppingPatience = 1, earlyStoppingThreshold = 0 } = options;
     if (!Number.isInteger(earlyStoppingPatience) || earlyStoppingPatience < 1) {
       throw new RangeError(
         `Cannot stop early: earlyStoppingPatience must be an integer of at least 1, received ${earlyStoppingPatience}`,

@@ -3,6 +3,7 @@
  * @module
  */
 
+import { checkOptions } from "../../options/names.ts";
 import type { Streamer } from "./decode.ts";
 import type { DecodeStream, Tokenizer } from "../tokenizer/tokenizer.ts";
 
@@ -69,6 +70,7 @@ export class TextStreamer implements Streamer {
 
   /** Holds nothing back yet. @param tokenizer the model's tokenizer */
   constructor(tokenizer: Tokenizer, options: TextStreamerOptions = {}) {
+    checkOptions("stream text", options, ["skipPrompt", "skipSpecialTokens", "onFinalizedText"]);
     const { skipPrompt = false, skipSpecialTokens = false, onFinalizedText = printer() } = options;
     this.#text = tokenizer.decodeStream({ skipSpecialTokens });
     this.#skipPrompt = skipPrompt;

@@ -4,10 +4,12 @@
  */
 
 import { type ActivationName, activations } from "../../nn/mod.ts";
+import { checkOptions } from "../../options/names.ts";
 import { flag, type Rule, rule } from "../../options/rules.ts";
 import {
   completeOptions,
   fromDisk,
+  namesOf,
   option,
   type OptionTable,
   snakeCase,
@@ -129,6 +131,7 @@ export class GPT2Config implements ModelConfig {
 
   /** Missing fields take `transformers`' defaults. @throws {RangeError} for a value that no GPT-2 can have */
   constructor(fields: Partial<GPT2ConfigFields> = {}, extra: Readonly<Record<string, unknown>> = {}) {
+    checkOptions("configure GPT-2", fields, namesOf(OPTIONS), "field");
     const all = completeOptions(OPTIONS, fields, { refuse, nameOf: snakeCase });
     if (all.nEmbd % all.nHead !== 0) {
       refuse(`n_embd must be a multiple of n_head ${all.nHead}, received ${all.nEmbd}`);

@@ -4,10 +4,12 @@
  */
 
 import { type ActivationName, activations } from "../../nn/mod.ts";
+import { checkOptions } from "../../options/names.ts";
 import { flag, orNull, type Rule, rule } from "../../options/rules.ts";
 import {
   completeOptions,
   fromDisk,
+  namesOf,
   option,
   type OptionTable,
   snakeCase,
@@ -244,6 +246,7 @@ export class LlamaConfig implements ModelConfig {
     const refuse = (message: string): never => {
       throw new RangeError(`Cannot configure ${variant.displayName}: ${message}`);
     };
+    checkOptions(`configure ${variant.displayName}`, fields, namesOf(OPTIONS), "field");
     const { given: own, rest } = fromDisk(OPTIONS, variant.defaults);
     const all = completeOptions(OPTIONS, { ...own, ...fields }, { refuse, nameOf: snakeCase });
     this.modelType = modelType;

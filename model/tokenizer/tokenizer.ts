@@ -6,6 +6,7 @@
 import type { CommitInfo, PushToHubOptions } from "../../io/hub_push.ts";
 import type { FolderOutput } from "../../io/folder_target.ts";
 import { quote } from "../../io/relative_path.ts";
+import { checkOptions } from "../../options/names.ts";
 import { encodeBatch, type EncodeOptions, type Encoding } from "./batch.ts";
 import { applyChatTemplate, type ChatEncoding, type ChatOptions, specialTokensOf } from "./chat.ts";
 import { type ChatMessage, type ChatTemplate, loadJinja } from "./chat_template.ts";
@@ -127,6 +128,12 @@ export interface Tokenizer {
   paddingSide: PaddingSide;
 }
 
+/** Whether special tokens are left out. @throws {TypeError} for an option that does not exist */
+function leavesOut(options: DecodeOptions): boolean {
+  checkOptions("decode", options, ["skipSpecialTokens"]);
+  return options.skipSpecialTokens ?? false;
+}
+
 function checkId(id: number, vocabSize: number): number {
   if (Number.isInteger(id) && id >= 0) return id;
   throw new RangeError(`Cannot decode: ids must be integers from 0 to ${vocabSize - 1}, received ${id}`);
@@ -158,10 +165,10 @@ export async function createTokenizer(parts: TokenizerParts): Promise<Tokenizer>
   const members: Pick<Tokenizer, keyof Tokenizer> = {
     encode: (text, options = {}) => call(text, options).inputIds[0]!,
     decode: (ids, options = {}) =>
-      core.decode(Array.from(ids, (id) => checkId(id, vocabSize)), options.skipSpecialTokens ?? false),
+      core.decode(Array.from(ids, (id) => checkId(id, vocabSize)), leavesOut(options)),
     batchDecode: (rows, options) => rows.map((row) => members.decode(row, options)),
     decodeStream(options = {}) {
-      const stream = core.decodeStream(options.skipSpecialTokens ?? false);
+      const stream = core.decodeStream(leavesOut(options));
       return { push: (id) => stream.push(checkId(id, vocabSize)), flush: () => stream.flush() };
     },
     tokenize: (text) =>

@@ -3,8 +3,10 @@
  * @module
  */
 
+import { checkOptions } from "../../options/names.ts";
 import type { PeftConfig } from "../config/peft_config.ts";
 import { quoteAll } from "../targets/names.ts";
+import type { InjectOptions, MixedOption } from "./model_adapters.ts";
 
 /** Adapters by name. */
 export type AdapterConfigs = ReadonlyMap<string, PeftConfig>;
@@ -12,8 +14,26 @@ export type AdapterConfigs = ReadonlyMap<string, PeftConfig>;
 /** The name that stands for no adapter, in a batch whose rows have adapters of their own. */
 export const BASE = "__base__";
 
-/** @throws {RangeError} if the name is taken, or no name */
-export function checkNewName(configs: AdapterConfigs, name: string): void {
+/** What the options of merging say. @throws {TypeError} for one that does not exist */
+export function mergeChoice(
+  options: { readonly adapterNames?: readonly string[]; readonly safeMerge?: boolean },
+  active: readonly string[],
+): { readonly names: readonly string[]; readonly safe: boolean } {
+  checkOptions("merge", options, ["adapterNames", "safeMerge"]);
+  return { names: options.adapterNames ?? active, safe: options.safeMerge ?? false };
+}
+
+/** Options of adding an adapter, `getPeftModel`'s among them. */
+const INJECT_OPTIONS = Object.keys(
+  { seed: true, partly: true, encode: true, mixed: true } satisfies Record<
+    keyof (InjectOptions & MixedOption),
+    true
+  >,
+);
+
+/** @throws {RangeError} if the name is taken, or no name @throws {TypeError} for an option that does not exist */
+export function checkNewName(configs: AdapterConfigs, name: string, options: object = {}): void {
+  checkOptions("add an adapter", options, INJECT_OPTIONS);
   if (configs.has(name)) {
     throw new RangeError(`Cannot add adapter "${name}": Adapter with name '${name}' already exists.`);
   }

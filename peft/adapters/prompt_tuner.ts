@@ -80,7 +80,7 @@ export class PromptTuner<M extends Module> implements AdapterHost<M> {
   }
 
   inject(given: PeftConfig, name: string, options: InjectOptions = {}): void {
-    checkNewName(this.#configs, name);
+    checkNewName(this.#configs, name, options);
     const [other] = this.#configs.values();
     if (!isPromptLearning(given) || (other && other.peftType !== given.peftType)) {
       throw mixedTypes(name, other, given);

@@ -117,7 +117,7 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
    * @throws {RangeError} if the name is taken   @throws {TypeError} if its targets match nothing
    */
   inject(given: PeftConfig, name: string, options: InjectOptions = {}): void {
-    checkNewName(this.#configs, name);
+    checkNewName(this.#configs, name, options);
     if (!this.isMixed && isPromptLearning(given)) {
       throw mixedTypes(name, [...this.#configs.values()][0], given);
     }

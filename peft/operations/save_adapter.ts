@@ -5,10 +5,11 @@
 
 import { Parameter } from "../../nn/mod.ts";
 import { type FolderOutput, type FolderTarget, openTarget } from "../../io/folder_target.ts";
+import { checkOptions } from "../../options/names.ts";
 import type { AdaptableModel } from "../adaptable_model.ts";
 import type { AdapterHost } from "../adapters/model_adapters.ts";
 import { writeAdapter } from "../files/adapter_writer.ts";
-import type { SaveAdapterOptions } from "../files/adapter_folder.ts";
+import { SAVE_OPTIONS, type SaveAdapterOptions } from "../files/adapter_folder.ts";
 import { ggufAdapter, type GgufModel } from "../files/gguf_adapter.ts";
 import { quantizedTypes } from "../layers/quantized_base.ts";
 import { GGUF_FILE } from "../methods/adapter_format.ts";
@@ -50,6 +51,7 @@ export async function saveAdapters(
   folder: FolderOutput,
   options: SaveAdapterOptions,
 ): Promise<void> {
+  checkOptions("save adapters", options, SAVE_OPTIONS);
   const root = openTarget(folder, "save adapters");
   const names = options.selectedAdapters ?? [...host.configs.keys()];
   for (const name of names) host.checkName(name);

@@ -4,6 +4,7 @@
  */
 
 import type { Module } from "../../nn/mod.ts";
+import { checkOptions } from "../../options/names.ts";
 import { checkNewName } from "../adapters/adapter_names.ts";
 import type { Tuner } from "../adapters/tuner.ts";
 import type { PeftConfig } from "../config/peft_config.ts";
@@ -14,6 +15,7 @@ import { planWeightedIA3 } from "./weighted_ia3.ts";
 import {
   planWeightedLora,
   type Weighted,
+  WEIGHTED_OPTIONS,
   type WeightedAdapterOptions,
   type WeightedPlan,
 } from "./weighted_lora.ts";
@@ -44,6 +46,7 @@ export async function addWeightedAdapter<M extends Module>(
   adapterName: string,
   options: WeightedAdapterOptions,
 ): Promise<void> {
+  checkOptions("add a weighted adapter", options, WEIGHTED_OPTIONS);
   checkNewName(tuner.configs, adapterName);
   if (adapters.length === 0) {
     throw new RangeError(`${ACTION}: at least one adapter is required, received none`);

@@ -71,6 +71,18 @@ export interface WeightedAdapterOptions {
   seed?: number;
 }
 
+/** Names of {@linkcode WeightedAdapterOptions}. */
+export const WEIGHTED_OPTIONS: readonly string[] = Object.keys(
+  {
+    combinationType: true,
+    svdRank: true,
+    svdClamp: true,
+    density: true,
+    majoritySignMethod: true,
+    seed: true,
+  } satisfies Record<keyof WeightedAdapterOptions, true>,
+);
+
 /** What is combined, and by which rule. */
 const COMBINATIONS: Readonly<
   Record<

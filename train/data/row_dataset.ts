@@ -4,6 +4,7 @@
  */
 
 import { HostRandom } from "../../autograd/mod.ts";
+import { checkOptions } from "../../options/names.ts";
 import { CONVERSATION } from "./conversations.ts";
 import { checkColumns, readRow, type Row, ROW_FORMS } from "./rows.ts";
 
@@ -164,7 +165,9 @@ export class RowDataset {
   }
 
   /** The rows in a random order; the same seed gives the same order. */
-  shuffle({ seed = 42 }: { readonly seed?: number } = {}): RowDataset {
+  shuffle(options: { readonly seed?: number } = {}): RowDataset {
+    checkOptions("shuffle rows", options, ["seed"]);
+    const { seed = 42 } = options;
     return this.#chosen(new HostRandom(seed).shuffle(this.#numbers().slice()));
   }
 
@@ -186,8 +189,10 @@ export class RowDataset {
    * @throws {RangeError} where a part would be empty
    */
   trainTestSplit(
-    { testSize, seed = 42 }: { readonly testSize: number; readonly seed?: number },
+    options: { readonly testSize: number; readonly seed?: number },
   ): { readonly train: RowDataset; readonly test: RowDataset } {
+    checkOptions("split rows", options, ["testSize", "seed"]);
+    const { testSize, seed = 42 } = options;
     const count = Math.ceil(this.length * testSize);
     if (!(testSize > 0 && testSize < 1 && count < this.length)) {
       throw new RangeError(
