@@ -116,7 +116,8 @@ export abstract class Decoder extends Module {
     if ((inputIds === undefined) === (inputsEmbeds === undefined)) {
       throw new TypeError(fail("either inputIds or inputsEmbeds is required"));
     }
-    if (this.tokenEmbedding.weight.isDisposed) {
+    const [anyOfThem] = this.parameters(); // the embedding may be wrapped
+    if (anyOfThem.isDisposed) {
       throw new DisposedError(fail("the model was disposed; load it again"));
     }
     const { device } = this.#random;

@@ -41,12 +41,12 @@ Deno.test("checkFile() names the file, the line and the rule of every broken arr
     [
       "gpu/a.ts",
       'import { MATMUL } from "../kernels/matmul.ts";',
-      'gpu/a.ts:1 imports "../kernels/matmul.ts": gpu may import types of kernels, received kernels',
+      'gpu/a.ts:1 imports "../kernels/matmul.ts": gpu may import types of kernels, options, received kernels',
     ],
     [
       "gpu/a.ts",
       'import type { T } from "../autograd/tensor.ts";',
-      'gpu/a.ts:1 imports "../autograd/tensor.ts": gpu may import types of kernels, received autograd',
+      'gpu/a.ts:1 imports "../autograd/tensor.ts": gpu may import types of kernels, options, received autograd',
     ],
     [
       "io/a.ts",
