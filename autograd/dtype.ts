@@ -81,9 +81,15 @@ export function storageRule(dtype: WeightType): string {
   return WEIGHT_FORMATS[dtype].rule;
 }
 
-/** Loads how weights of few bits are read, which a bundle leaves out until a model has some. */
+/** Loads how float16 and bfloat16 are read and written, which a bundle leaves out until something is stored so. */
+export async function loadHalfFormats(): Promise<void> {
+  await import("../kernels/weights/half.ts");
+}
+
+/** Loads how weights of few bits are read, and halves beside them: a bundle leaves them out until a model has some. */
 export async function loadQuantizedFormats(): Promise<void> {
   await Promise.all([
+    loadHalfFormats(),
     import("../kernels/weights/gguf.ts"),
     import("../kernels/weights/bitsandbytes.ts"),
     import("../kernels/matmul_grouped.ts"),

@@ -10,6 +10,7 @@ export {
   bytesOf,
   type DType,
   isPacked,
+  loadHalfFormats,
   loadQuantizedFormats,
   storageRule,
   storageType,

@@ -70,7 +70,7 @@ function once(stage: AttentionStage, options: AttentionKernelOptions): Attention
   return kernel;
 }
 
-/** The kernels for a head size, each made once. */
+/** The kernels for a head size, each made once, when it is asked for. */
 export function attentionKernels(size: number, choice: AttentionVariant): AttentionKernels {
   const { variant, rows, vector, mask, dropout, grouped, windowed, documents, WORKGROUP_SIZE } = choice;
   const options = {
@@ -85,9 +85,15 @@ export function attentionKernels(size: number, choice: AttentionVariant): Attent
     documents,
   };
   return {
-    forward: once("forward", { ...options, rows: rows.forward }),
-    backwardQuery: once("backwardQuery", { ...options, rows: rows.backwardQuery }),
-    backwardKeyValue: once("backwardKeyValue", { ...options, rows: rows.backwardKeyValue }),
+    get forward() {
+      return once("forward", { ...options, rows: rows.forward });
+    },
+    get backwardQuery() {
+      return once("backwardQuery", { ...options, rows: rows.backwardQuery });
+    },
+    get backwardKeyValue() {
+      return once("backwardKeyValue", { ...options, rows: rows.backwardKeyValue });
+    },
   };
 }
 

@@ -151,6 +151,26 @@ export function attentionBuffers(
   };
 }
 
+/** The functions of dropout. */
+function dropoutFunctions(): string {
+  return `
+// Which probabilities of keys 4 group to 4 group + 3 of one query are kept; as factors 1 / (1 - p) or 0; as four bits.
+// Every query has ceil(Tk / 4) groups, so that the mask of (b, h, i, j) does not depend on how work is cut up.
+fn keptKeys(statRow: u32, group: u32) -> vec4<bool> {
+  let groups = (params.Tk + 3u) / 4u;
+  let bits = philox4x32(vec4u(statRow * groups + group, params.call, rng[2], 0u), vec2u(rng[0], rng[1]));
+  let u = vec4f(uniform01(bits.x), uniform01(bits.y), uniform01(bits.z), uniform01(bits.w));
+  return u >= vec4f(params.p);
+}
+fn keepFactors(statRow: u32, group: u32) -> vec4f {
+  return select(vec4f(0.0), vec4f(1.0 / (1.0 - params.p)), keptKeys(statRow, group));
+}
+fn keepBits(statRow: u32, group: u32) -> u32 {
+  let bits = select(vec4u(0u), vec4u(1u, 2u, 4u, 8u), keptKeys(statRow, group));
+  return bits.x | bits.y | bits.z | bits.w;
+}`;
+}
+
 /** The functions on scores. */
 export function attentionFunctions(options: AttentionKernelOptions): string {
   const lines = [`
@@ -173,23 +193,7 @@ fn startOf(b: u32, i: u32) -> u32 { // the first position of the document of pos
 }`);
   }
   if (options.dropout) {
-    lines.push(philoxSnippet);
-    lines.push(`
-// Which probabilities of keys 4 group to 4 group + 3 of one query are kept; as factors 1 / (1 - p) or 0; as four bits.
-// Every query has ceil(Tk / 4) groups, so that the mask of (b, h, i, j) does not depend on how work is cut up.
-fn keptKeys(statRow: u32, group: u32) -> vec4<bool> {
-  let groups = (params.Tk + 3u) / 4u;
-  let bits = philox4x32(vec4u(statRow * groups + group, params.call, rng[2], 0u), vec2u(rng[0], rng[1]));
-  let u = vec4f(uniform01(bits.x), uniform01(bits.y), uniform01(bits.z), uniform01(bits.w));
-  return u >= vec4f(params.p);
-}
-fn keepFactors(statRow: u32, group: u32) -> vec4f {
-  return select(vec4f(0.0), vec4f(1.0 / (1.0 - params.p)), keptKeys(statRow, group));
-}
-fn keepBits(statRow: u32, group: u32) -> u32 {
-  let bits = select(vec4u(0u), vec4u(1u, 2u, 4u, 8u), keptKeys(statRow, group));
-  return bits.x | bits.y | bits.z | bits.w;
-}`);
+    lines.push(philoxSnippet, dropoutFunctions());
   }
   return lines.join("\n");
 }

@@ -6,7 +6,7 @@
 import { defineKernel } from "./define_kernel.ts";
 import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
 import { MAIN, THREAD } from "./snippets.ts";
-import { TO_HALF } from "./weights/f16.ts";
+import { TO_HALF } from "./weights/half.ts";
 
 /** y = x [rows, cols] in format int8, `cols` a multiple of 64; a thread writes a row. */
 export const quantizeRows: KernelSpec<"x" | "y", "rows" | "cols", "WORKGROUP_SIZE"> = defineKernel({

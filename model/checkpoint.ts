@@ -10,6 +10,7 @@ import {
   defaultDevice,
   type Device,
   loadAttention,
+  loadHalfFormats,
   loadQuantizedFormats,
   type Shape,
   showShape,
@@ -116,6 +117,7 @@ export async function loadWeights<Config extends ModelConfig, Model extends Caus
   options: LoadOptions,
 ): Promise<Model> {
   if (checkStorage(options) !== null) await loadQuantizedFormats();
+  if ((options.dtype ?? "float32") !== "float32") await loadHalfFormats();
   const { device = await defaultDevice(), seed } = options;
   await loadAttention(device.profile);
   const matrices = new Set<Parameter>();

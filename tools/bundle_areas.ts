@@ -30,8 +30,10 @@ const LATE = [
   "kernels/ban_words.ts",
   "kernels/matmul_decoded.ts",
   "kernels/matmul_grouped.ts",
+  "kernels/matmul_shared.ts",
   "kernels/weights/bitsandbytes.ts",
   "kernels/weights/gguf.ts",
+  "kernels/weights/half.ts",
   "kernels/weights/snippets.ts",
   "model/generation/kept_cache.ts",
   "model/generation/stop_strings.ts",
@@ -123,7 +125,7 @@ const LATE_IN_TRAINING = [
 
 /** What the files beside the first bring, so that calls that cannot wait need no more. */
 const BROUGHT = {
-  "kernels/attention_forward.ts": ["kernels/attention_backward.ts"],
+  "kernels/attention_forward.ts": ["kernels/attention_backward.ts", "kernels/matmul_shared.ts"], // all for hardware
   "peft/files/adapter_source.ts": ["peft/files/match_keys.ts"],
   "model/llama/model.ts": [...JOINT, "autograd/ops/rms_norm.ts"],
   "peft/adapters/merging.ts": ["peft/lora/lora_factors.ts"],
@@ -135,7 +137,7 @@ const BROUGHT = {
     ...[...LATE, ...LATE_IN_TRAINING].filter((path) => path.startsWith("peft/")),
     ...LATE_IN_INFERENCE,
   ],
-  "entries/model.ts": [...lateIn("model/"), ...lateIn("nn/"), "model/packed_rows.ts"],
+  "entries/model.ts": [...lateIn("kernels/"), ...lateIn("model/"), ...lateIn("nn/"), "model/packed_rows.ts"],
   "entries/tokenizer.ts": lateIn("model/tokenizer/"),
   "entries/train.ts": [
     ...lateIn("train/"),

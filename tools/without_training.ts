@@ -26,6 +26,11 @@ type Bodies = Readonly<Record<string, Readonly<Record<string, string>>>>;
 const refusing = (owner: string, names: readonly string[]) =>
   Object.fromEntries(names.map((name) => [`${owner}.${name}`, refused(`call ${name}()`)]));
 
+const ATTENTION_GRADIENTS = {
+  backwardQueryBody: refused("run backward"),
+  backwardKeyValueBody: refused("run backward"),
+};
+
 /** What only training runs. */
 export const TRAINING: Bodies = {
   "autograd/random.ts": {
@@ -48,6 +53,10 @@ export const TRAINING: Bodies = {
     ...refusing("Tensor", ["add", "attach", "plus"]),
     "Tensor.node": "return null;",
   },
+  "kernels/attention_options.ts": { dropoutFunctions: refused("drop attention probabilities") },
+  "kernels/attention_subgroup.ts": ATTENTION_GRADIENTS,
+  "kernels/attention_tile.ts": ATTENTION_GRADIENTS,
+  "kernels/attention_tile_loops.ts": { keepLoop: refused("drop attention probabilities") },
   "gpu/buffer_pool.ts": refusing("BufferPool", ["openArena", "closeArena", "letGo", "touch"]),
   "gpu/command_stream.ts": refusing("CommandStream", ["appendRecorded"]),
   "gpu/device.ts": {
@@ -142,7 +151,8 @@ export function withoutTraining(
     resolveId: (specifier) => specifier === REFUSAL ? specifier : null,
     load: (id) => id === REFUSAL ? REFUSAL_CODE : null,
     transform(code: string, id: string) {
-      const [file] = id.split("?");
+      const [file, part] = id.split("?");
+      if (part === "late" || part === "filler") return null; // what stands for a late module has no code of its own
       const path = file.slice(ROOT.length);
       const replaced = Object.entries(bodies[path] ?? {});
       if (!file.startsWith(ROOT) || replaced.length === 0 && !path.startsWith(OPS)) return null;

@@ -3,6 +3,7 @@
  * @module
  */
 
+import { loadHalfFormats } from "../autograd/mod.ts";
 import { TALLY_STEPS } from "../autograd/ops/loss_tally.ts";
 import { checkOptions } from "../options/names.ts";
 import type { FolderLock } from "../io/folder_lock.ts";
@@ -12,7 +13,7 @@ import type { CommitInfo, PushToHubOptions } from "../io/hub_push.ts";
 import { type CallbackInput, type Moment, toCallback } from "./callbacks.ts";
 import type { CheckpointPlace } from "./checkpoint_place.ts";
 import type { Dataset } from "./data/example.ts";
-import { type Batch, type DataCollator, DataLoader, defaultDataCollator } from "./data/data_loader.ts";
+import { type Batch, type DataCollator, defaultDataCollator } from "./data/data_loader.ts";
 import { LossWatchdog } from "./loss_watchdog.ts";
 import { MODEL_LOSS, type Objective } from "./objective.ts";
 import { oneTokenizer } from "./processing_class.ts";
@@ -180,6 +181,7 @@ export class Trainer {
       stopReason: null,
     });
     if (!optimizer) await loadOptimizerOf(args);
+    if (args.fp16) await loadHalfFormats();
     const run = new TrainingRun({
       ...{ model, args, dataset, collate: this.#collate, objective: this.#objective },
       ...{ optimizer, scheduler },
@@ -241,19 +243,12 @@ export class Trainer {
    * @throws {RangeError} if there is no label at all @throws {TypeError} without a dataset
    */
   async evaluate(dataset: Dataset | undefined = this.#options.evalDataset): Promise<EvalOutput> {
-    if (!dataset) throw new TypeError("Cannot evaluate: an evalDataset is required, received none");
-    await dataset.prepare?.();
-    const loader = new DataLoader(dataset, {
-      batchSize: this.args.perDeviceEvalBatchSize,
-      collate: this.#collate,
-    });
+    const { evaluateDataset } = await import("./evaluate_dataset.ts");
     const { computeMetrics, preprocessLogitsForMetrics } = this.#options;
-    const { evaluateLoss } = await import("./evaluate.ts");
-    const { PredictionCollector } = await import("./metrics.ts");
-    const collector = computeMetrics
-      ? new PredictionCollector(computeMetrics, preprocessLogitsForMetrics)
-      : null;
-    return await evaluateLoss(this.model, loader, this.#objective, collector);
+    return await evaluateDataset(this.model, dataset, {
+      ...{ batchSize: this.args.perDeviceEvalBatchSize, collate: this.#collate, objective: this.#objective },
+      ...{ computeMetrics, preprocessLogitsForMetrics },
+    });
   }
 
   /**
@@ -276,13 +271,8 @@ export class Trainer {
   }
 
   async #writeModel(folder: FolderOutput): Promise<void> {
-    if (!this.model.savePretrained) {
-      throw new TypeError("Cannot save the model: it must have savePretrained(folder)");
-    }
-    await this.model.savePretrained(folder);
-    await this.#options.tokenizer?.savePretrained?.(folder);
-    const { openTarget, writeJsonTo } = await import("../io/folder_target.ts");
-    await writeJsonTo(openTarget(folder, "save the model"), "training_args.json", this.args.toJSON());
+    const { writeTraining } = await import("./write_training.ts");
+    await writeTraining(this.model, this.#options.tokenizer, this.args, folder);
   }
 
   #outputDir(action: string): string | FolderStore {
