@@ -20,6 +20,7 @@ const FOR_ALL_ADAPTERS = ["kernels/attention_places.ts", "kernels/attention_seen
 
 /** Modules that the first file names, and a page needs only for some things. */
 const LATE = [
+  "autograd/ops/gated_product.ts",
   "autograd/ops/log_probs.ts",
   "autograd/ops/mixed_lora.ts",
   "gpu/rehearsal.ts",
@@ -96,6 +97,8 @@ interface Area {
   /** Modules of its files, by their names; the first is the one that a page begins with. */
   readonly entries: Readonly<Record<string, string>>;
   readonly late: ReadonlySet<string>;
+  /** Late modules that a module brings though it does not name them, by its path. */
+  readonly brought: Readonly<Record<string, readonly string[]>>;
   /** Modules of the first file though it loads them on first use: what every page uses. */
   readonly with?: readonly string[];
   readonly plugins?: readonly (Plugin & { transform(code: string, path: string): { code: string } | null })[];
@@ -115,17 +118,19 @@ const LATE_IN_INFERENCE = [
 
 /** Those that a page loads later which trains: adapters that lie in files, gradients of other kinds of adapters. */
 const LATE_IN_TRAINING = [
+  "autograd/half_activations.ts",
   "autograd/ops/rms_norm.ts",
   "kernels/attention_backward.ts",
   "peft/files/adapter_files.ts",
   "peft/files/match_keys.ts",
+  "train/optimizers/curves.ts",
   "train/optimizers/load_groups.ts",
   "train/optimizers/loraplus.ts",
 ];
 
 /** What the files beside the first bring, so that calls that cannot wait need no more. */
 const BROUGHT = {
-  "kernels/attention_forward.ts": ["kernels/attention_backward.ts", "kernels/matmul_shared.ts"], // all for hardware
+  "kernels/attention_forward.ts": ["kernels/matmul_shared.ts"], // both for hardware
   "peft/files/adapter_source.ts": ["peft/files/match_keys.ts"],
   "model/llama/model.ts": [...JOINT, "autograd/ops/rms_norm.ts"],
   "peft/adapters/merging.ts": ["peft/lora/lora_factors.ts"],
@@ -140,11 +145,18 @@ const BROUGHT = {
   "entries/model.ts": [...lateIn("kernels/"), ...lateIn("model/"), ...lateIn("nn/"), "model/packed_rows.ts"],
   "entries/tokenizer.ts": lateIn("model/tokenizer/"),
   "entries/train.ts": [
-    ...lateIn("train/"),
-    "train/optimizers/load_groups.ts",
+    ...[...LATE, ...LATE_IN_TRAINING].filter((path) => path.startsWith("train/")),
+    "autograd/half_activations.ts",
     "autograd/ops/log_probs.ts",
     "gpu/rehearsal.ts",
+    "kernels/weights/half.ts",
   ],
+};
+
+/** The same where gradients are computed. */
+const BROUGHT_IN_TRAINING = {
+  ...BROUGHT,
+  "kernels/attention_forward.ts": ["kernels/attention_backward.ts", "kernels/matmul_shared.ts"],
 };
 
 /** The areas, by the names of their first files. */
@@ -162,6 +174,7 @@ export const AREAS = {
       ...FOR_TRAINING,
       ...JOINT,
     ]),
+    brought: BROUGHT,
     with: ["peft/files/adapter_source.ts"],
     plugins: [withoutTraining()],
   },
@@ -174,6 +187,7 @@ export const AREAS = {
       training_trainers: "entries/train.ts",
     },
     late: new Set([...LATE, ...LATE_IN_TRAINING, ...JOINT]),
+    brought: BROUGHT_IN_TRAINING,
   },
 } as const satisfies Readonly<Record<string, Area>>;
 
@@ -191,7 +205,7 @@ export async function bundleArea(
   name: keyof typeof AREAS,
   { shortest = true, external = partOf }: { shortest?: boolean; external?: BuildOptions["external"] } = {},
 ): Promise<OutputChunk[]> {
-  const { entries, late, with: used = [], plugins = [] }: Area = AREAS[name];
+  const { entries, late, brought, with: used = [], plugins = [] }: Area = AREAS[name];
   const first = [entries[name], ...used, ...FOR_ALL_ADAPTERS, ...ARCHITECTURES];
   const without = await build({
     entries: atRoot(Object.fromEntries(first.map((path) => [path, path]))),
@@ -214,7 +228,7 @@ export async function bundleArea(
   return await build({
     entries: atRoot(entries),
     external,
-    plugins: [...plugins, parts, lateModules(late, new Set(eager.keys()), BROUGHT), imports],
+    plugins: [...plugins, parts, lateModules(late, new Set(eager.keys()), brought), imports],
     isCore: (path) => core.has(path) || /^\0|\?late$/.test(path),
     chunkPrefix: `${name}_`,
     shortest,

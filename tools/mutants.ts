@@ -134,7 +134,7 @@ export const MUTANTS: readonly Mutant[] = [
     filter: "clipping and not clipping",
   },
   {
-    file: "train/optimizers/schedules.ts",
+    file: "train/optimizers/curves.ts",
     search: "Math.cos(Math.PI * numCycles * 2 * progress)",
     replace: "Math.cos(Math.PI * numCycles * progress)",
     tests: ["tests/train/optimizers/lr_scheduler_test.ts"],

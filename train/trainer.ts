@@ -18,6 +18,7 @@ import { LossWatchdog } from "./loss_watchdog.ts";
 import { MODEL_LOSS, type Objective } from "./objective.ts";
 import { oneTokenizer } from "./processing_class.ts";
 import { loadOptimizerOf } from "./optimizers/optimizer_of.ts";
+import { loadSchedule } from "./optimizers/schedule_table.ts";
 import { makeReports } from "./reports/make_reports.ts";
 import type { EvalOutput } from "./evaluate.ts";
 import { checkModel, type TrainableModel } from "./trainable_model.ts";
@@ -181,7 +182,8 @@ export class Trainer {
       stopReason: null,
     });
     if (!optimizer) await loadOptimizerOf(args);
-    if (args.fp16) await loadHalfFormats();
+    if (!scheduler) await loadSchedule(args.lrSchedulerType);
+    if (args.fp16) await Promise.all([loadHalfFormats(), import("../autograd/half_activations.ts")]);
     const run = new TrainingRun({
       ...{ model, args, dataset, collate: this.#collate, objective: this.#objective },
       ...{ optimizer, scheduler },

@@ -4,13 +4,8 @@
  */
 
 import type { Optimizer } from "./optimizer.ts";
-import {
-  refuse,
-  SCHEDULER_TYPES,
-  type SchedulerSettings,
-  type SchedulerType,
-  SCHEDULES,
-} from "./schedules.ts";
+import { SCHEDULES } from "./schedule_table.ts";
+import { refuse, SCHEDULER_TYPES, type SchedulerSettings, type SchedulerType } from "./schedules.ts";
 
 /**
  * What a schedule continues from.
