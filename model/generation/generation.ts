@@ -114,6 +114,11 @@ function checkNames(options: GenerateOptions): void {
     throw new TypeError("Cannot generate: adapterNames needs a PeftModel, received a model without adapters");
   }
   checkOptions("generate", given, [...OPTION_NAMES, "adapterNames"]);
+  if (given.streamer && !given.streamer.put) {
+    throw new TypeError(
+      `Cannot generate: streamer must be an object with put() and end(), received a ${typeof given.streamer}`,
+    );
+  }
 }
 
 /** What the options rule out. */

@@ -68,10 +68,13 @@ export class TextStreamer implements Streamer {
   readonly #skipPrompt: boolean;
   readonly #onFinalizedText: (text: string, streamEnd: boolean) => void;
 
-  /** Holds nothing back yet. @param tokenizer the model's tokenizer */
+  /** Holds nothing back yet. @param tokenizer the model's tokenizer @throws {TypeError} for none */
   constructor(tokenizer: Tokenizer, options: TextStreamerOptions = {}) {
     checkOptions("stream text", options, ["skipPrompt", "skipSpecialTokens", "onFinalizedText"]);
     const { skipPrompt = false, skipSpecialTokens = false, onFinalizedText = printer() } = options;
+    if (!tokenizer?.decodeStream) {
+      throw new TypeError(`Cannot stream: a tokenizer is required, received ${tokenizer}`);
+    }
     this.#text = tokenizer.decodeStream({ skipSpecialTokens });
     this.#skipPrompt = skipPrompt;
     this.#onFinalizedText = onFinalizedText;

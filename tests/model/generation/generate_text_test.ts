@@ -253,3 +253,16 @@ Deno.test("a configuration with pad_token_id -1 loads with a warning, and rows a
   await assertRejects(() => model.generate([[1]], { eosTokenId: [2, -1] }), RangeError, "eosTokenId must be");
   assertThrows(() => new GPT2Config({ padTokenId: 2 ** 31 }), RangeError, "pad_token_id must be a token id");
 });
+
+Deno.test("generate() and TextStreamer refuse what is no streamer, and a streamer without a tokenizer", async () => {
+  await assertRejects(
+    () => model.generate("Ahoy", { ...LONG, streamer: ((text: string) => text) as never }),
+    TypeError,
+    "Cannot generate: streamer must be an object with put() and end(), received a function",
+  );
+  assertThrows(
+    () => new TextStreamer(undefined as never),
+    TypeError,
+    "Cannot stream: a tokenizer is required, received undefined",
+  );
+});
