@@ -6,18 +6,39 @@
 /** Own modules that programs load later: what pushes to the hub, beside its package, and sockets of Deno and Node. */
 const LOADED_LATER = /\/(?:hub_push|nats_socket)\.[jt]s$/;
 
+/** A dynamic import of which a statement takes some names: those alone are imported. */
+const TAKEN_APART = /\bconst \{([\w\s,:$]+)\} = await import\("(\.[^"]+)"\);/g;
+
 /**
  * A module that imports at load time what it would import on first use. esbuild, when it splits, puts all that such an
  * import reaches into a page's first file wherever an index module names it, too, and keeps every export of it: a page
  * would grow by a quarter.
  */
 export function withoutLateImports(code: string): string {
-  const namespaces = new Map<string, string>();
-  const changed = code.replace(/(await )?\bimport\("(\.[^"]+)"\)/g, (whole, awaited, path: string) => {
+  const imports: string[] = [];
+  const known = new Map<string, string>();
+  const imported = (path: string, name: string | null) => {
+    const key = `${path} ${name ?? ""}`;
+    if (!known.has(key)) {
+      const local = `later_${known.size}`;
+      known.set(key, local);
+      const what = name === null ? `* as ${local}` : `{ ${name} as ${local} }`;
+      imports.push(`import ${what} from "${path}";\n`);
+    }
+    return known.get(key)!;
+  };
+  const named = code.replace(TAKEN_APART, (whole, list: string, path: string) => {
     if (LOADED_LATER.test(path)) return whole;
-    const name = namespaces.get(path) ?? `later_${namespaces.size}`;
-    namespaces.set(path, name);
-    return awaited ? name : `Promise.resolve(${name})`;
+    const names = list.split(",").map((each) => each.trim()).filter((each) => each !== "");
+    return names.map((each) => {
+      const [name, local = name] = each.split(":").map((part) => part.trim());
+      return `const ${local} = ${imported(path, name)};`;
+    }).join(" ");
   });
-  return [...namespaces].map(([path, name]) => `import * as ${name} from "${path}";\n`).join("") + changed;
+  const changed = named.replace(/(await )?\bimport\("(\.[^"]+)"\)/g, (whole, awaited, path: string) => {
+    if (LOADED_LATER.test(path)) return whole;
+    const all = imported(path, null);
+    return awaited ? all : `Promise.resolve(${all})`;
+  });
+  return imports.join("") + changed;
 }

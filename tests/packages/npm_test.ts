@@ -144,8 +144,8 @@ const BUILT_BY_VITE = ["inference", "training_area"];
 const PAGES = {
   inference: { code: answering("@peft/webgpu"), mostBytes: 192_000 },
   training: { code: trains("@peft/webgpu"), mostBytes: 236_000 },
-  inference_area: { code: answering("@peft/webgpu/inference"), mostBytes: 95_000 },
-  training_area: { code: trains("@peft/webgpu/training"), mostBytes: 132_000 },
+  inference_area: { code: answering("@peft/webgpu/inference"), mostBytes: 78_000 },
+  training_area: { code: trains("@peft/webgpu/training"), mostBytes: 114_000 },
 } as const;
 
 /** Files that a module loads before it runs, by the imports that stand at its top. */

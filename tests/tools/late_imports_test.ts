@@ -3,6 +3,7 @@ import { withoutLateImports } from "../../tools/late_imports.ts";
 
 Deno.test("withoutLateImports() imports own modules at load time, each once, and leaves packages and the hub's pushes", () => {
   const code = [
+    'const { a, d: own } = await import("./a.js");',
     'const { a } = await import("./a.js");',
     'const load = () => import("./a.js");',
     'const b = (await import("../b.js")).b;',
@@ -11,13 +12,16 @@ Deno.test("withoutLateImports() imports own modules at load time, each once, and
     'const hub = await import("@huggingface/hub");',
   ].join("\n");
   assertEquals(withoutLateImports(code).split("\n"), [
-    'import * as later_0 from "./a.js";',
-    'import * as later_1 from "../b.js";',
-    'import * as later_2 from "./c.js";',
-    "const { a } = later_0;",
-    "const load = () => Promise.resolve(later_0);",
-    "const b = (later_1).b;",
-    "later_2;",
+    'import { a as later_0 } from "./a.js";',
+    'import { d as later_1 } from "./a.js";',
+    'import * as later_2 from "./a.js";',
+    'import * as later_3 from "../b.js";',
+    'import * as later_4 from "./c.js";',
+    "const a = later_0; const own = later_1;",
+    "const a = later_0;",
+    "const load = () => Promise.resolve(later_2);",
+    "const b = (later_3).b;",
+    "later_4;",
     'const { pushToHub } = await import("../io/hub_push.js");',
     'const hub = await import("@huggingface/hub");',
   ]);
