@@ -89,24 +89,17 @@ function received(value: unknown, method: string): string {
   return value instanceof Promise ? "a promise; await it" : `an object without ${method}`;
 }
 
-const OPTION_NAMES = Object.keys(
-  {
-    device: true,
-    adapter: true,
-    gpu: true,
-    powerPreference: true,
-    limits: true,
-    memoryLimitBytes: true,
-    idleFloorBytes: true,
-  } satisfies Record<keyof DeviceOptions, true>,
-);
+const OPTION_NAMES = [
+  ...Object.keys(GIVEN),
+  ...["powerPreference", "limits", "memoryLimitBytes", "idleFloorBytes"] satisfies (keyof DeviceOptions)[],
+];
 
 /** @throws {TypeError} for an option that does not exist, and for a device, an adapter or an entry point that is none */
 export function checkGiven(options: DeviceOptions): void {
   if (typeof options !== "object" || options === null) {
     throw new TypeError(
       `Cannot open the device: options such as { device } are required, received ${
-        options === null ? "null" : `a ${typeof options}`
+        options && `a ${typeof options}`
       }`,
     );
   }

@@ -29,14 +29,8 @@ type Declared<Buffers extends string = string> = Readonly<Record<Buffers, Buffer
 function readBuffers(buffers: Declared) {
   return Object.entries(buffers).flatMap(([name, declaration]) => {
     if (declaration === false) return [];
-    const [buffer, ...shape] = declaration.split("//");
-    const [access, type] = buffer.split(" ");
-    return [{
-      name,
-      access: access as BufferAccess,
-      type,
-      comment: shape.map((each) => ` //${each}`).join(""),
-    }];
+    const [access, type, ...comment] = declaration.split(" ");
+    return [{ name, access: access as BufferAccess, type, comment: comment.join(" ") }];
   });
 }
 
@@ -53,13 +47,14 @@ export function defineKernel<Buffers extends string, Params extends string, Tuni
   const buffers = readBuffers(declared);
   const fields = Object.entries<ParamType>(rest.params).map(([name, type]) => `${name}: ${type}`);
   const bindings = buffers.map(({ name, access, type, comment }) =>
-    `var<storage, ${access}> ${name}: array<${type}>;${comment}`
+    `var<storage, ${access}> ${name}: array<${type}>; ${comment}`.trimEnd()
   );
-  if (fields.length > 0) bindings.push("var<uniform> params: Params;");
+  if (fields.length > 0) {
+    bindings.push(`var<uniform> params: Params;\nstruct Params { ${fields.join(", ")} }`);
+  }
   const lines = [
     ...directives,
     ...Object.entries<number>(rest.tuning).map(([name, value]) => `override ${name}: u32 = ${value}u;`),
-    ...fields.length > 0 ? [`struct Params { ${fields.join(", ")} }`] : [],
     ...bindings.map((binding, i) => `@group(0) @binding(${i}) ${binding}`),
   ];
   return {

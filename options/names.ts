@@ -9,7 +9,7 @@ export function editDistance(a: string, b: string): number {
   for (let i = 1; i <= a.length; i++) {
     const next = [i];
     for (let j = 1; j <= b.length; j++) {
-      next[j] = Math.min(row[j] + 1, next[j - 1] + 1, row[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1));
+      next[j] = Math.min(row[j] + 1, next[j - 1] + 1, row[j - 1] + Number(a[i - 1] !== b[j - 1]));
     }
     row = next;
   }
@@ -26,11 +26,11 @@ export function camelCase(name: string): string {
 
 /** @internal The known name that `name` was meant to be: the one with the fewest edits, if those are few for its length. */
 export function meantName(name: string, known: readonly string[]): string | null {
-  const wanted = camelCase(name).slice(0, 100);
+  const wanted = camelCase(name).slice(0, 100).toLowerCase();
   let best: string | null = null;
-  let fewest = Math.min(MOST_EDITS, Math.floor(wanted.length / 2)) + 1;
+  let fewest = Math.min(MOST_EDITS, wanted.length >> 1) + 1;
   for (const candidate of known) {
-    const edits = editDistance(wanted.toLowerCase(), candidate.toLowerCase());
+    const edits = editDistance(wanted, candidate.toLowerCase());
     if (edits < fewest) [best, fewest] = [candidate, edits];
   }
   return best;
@@ -51,14 +51,12 @@ export function checkOptions(
   known: readonly string[],
   kind: string = "option",
 ): void {
-  for (const name of Object.keys(given ?? {})) {
-    if (known.includes(name)) continue;
+  const name = Object.keys(given ?? {}).find((name) => !known.includes(name));
+  if (name !== undefined) {
     const meant = meantName(name, known);
     throw new TypeError(
       `Cannot ${action}: unknown ${kind} ${JSON.stringify(name.slice(0, 100))}, ${
-        meant === null
-          ? `the ${kind}s are ${known.map((option) => `"${option}"`).join(", ")}`
-          : `did you mean "${meant}"?`
+        meant === null ? `the ${kind}s are "${known.join('", "')}"` : `did you mean "${meant}"?`
       }`,
     );
   }

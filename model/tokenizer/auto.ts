@@ -56,11 +56,11 @@ export interface TokenizerOptions extends GgufOptions {
   padToken?: string | null;
 }
 
-/** What a tokenizer may be set to as it is loaded. */
-const SETTINGS: Readonly<Record<Exclude<keyof TokenizerOptions, keyof GgufOptions>, true>> = {
-  paddingSide: true,
-  padToken: true,
-};
+/** Names of {@linkcode TokenizerOptions}. */
+const OPTION_NAMES = [
+  ...SOURCE_OPTIONS,
+  ...["paddingSide", "padToken"] satisfies Exclude<keyof TokenizerOptions, keyof GgufOptions>[],
+];
 
 /** The tokenizer of a folder, a file or a hub model. */
 async function load(source: FolderInput | FileInput, options: GgufOptions): Promise<Tokenizer> {
@@ -114,7 +114,7 @@ export class AutoTokenizer {
     source: FolderInput | FileInput,
     options: TokenizerOptions = {},
   ): Promise<Tokenizer> {
-    checkOptions("load a tokenizer", options, [...SOURCE_OPTIONS, ...Object.keys(SETTINGS)]);
+    checkOptions("load a tokenizer", options, OPTION_NAMES);
     const { paddingSide, padToken, ...files } = options;
     const tokenizer = await load(source, files);
     if (paddingSide !== undefined) tokenizer.paddingSide = paddingSide;

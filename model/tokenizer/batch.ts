@@ -3,9 +3,10 @@
  *
  * @module
  */
+import { quote } from "../../io/relative_path.ts";
 import { checkOptions } from "../../options/names.ts";
 import type { TokenizerCore } from "./core.ts";
-import type { PaddingSide, TokenizerSettings } from "./settings.ts";
+import { checkSide, type PaddingSide, type TokenizerSettings } from "./settings.ts";
 
 /**
  * Options of a tokenizer call: Hugging Face's, in camelCase.
@@ -60,6 +61,7 @@ const OPTION_NAMES = [
   "paddingSide",
   "addSpecialTokens",
 ] as const satisfies readonly (keyof EncodeOptions)[];
+const PADDINGS: readonly unknown[] = [true, false, "longest", "max_length"];
 
 function lengthLimit(options: EncodeOptions, settings: TokenizerSettings, action: string): number {
   const limit = options.maxLength ?? settings.modelMaxLength;
@@ -80,15 +82,6 @@ function cut(core: TokenizerCore, text: string, ids: number[], limit: number): n
   return [...ids.slice(0, before), ...kept, ...ids.slice(before + plain.length)];
 }
 
-/** @throws {RangeError} for a value that is none of the choices */
-function checkChoice(name: keyof EncodeOptions, choices: readonly unknown[], value: unknown): void {
-  if (choices.includes(value)) return;
-  const listed = choices.map((choice) => JSON.stringify(choice)).join(", ");
-  throw new RangeError(
-    `Cannot tokenize: ${name} must be one of ${listed}, received ${JSON.stringify(value)}`,
-  );
-}
-
 /**
  * Encodes texts to one batch.
  *
@@ -103,8 +96,14 @@ export function encodeBatch(
 ): Encoding {
   checkOptions("tokenize", options, OPTION_NAMES);
   const { padding = false, maxLength, paddingSide = settings.paddingSide } = options;
-  checkChoice("padding", [true, false, "longest", "max_length"], padding);
-  checkChoice("paddingSide", ["left", "right"], paddingSide);
+  if (!PADDINGS.includes(padding)) {
+    throw new RangeError(
+      `Cannot tokenize: padding must be true, false, "longest" or "max_length", received ${
+        quote(String(padding))
+      }`,
+    );
+  }
+  checkSide(paddingSide);
   const truncation = options.truncation ?? (maxLength !== undefined && padding === false);
   const limit = truncation ? lengthLimit(options, settings, "truncate") : Infinity;
   const inputIds = texts.map((text) => {

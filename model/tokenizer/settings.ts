@@ -4,6 +4,7 @@
  * @module
  */
 import type { JsonObject } from "../../io/json.ts";
+import { quote } from "../../io/relative_path.ts";
 import type { TokenizerCore } from "./core.ts";
 
 /**
@@ -39,11 +40,17 @@ export interface TokenizerSettings {
 /** transformers writes 1e30 where there is no limit. */
 const NO_LIMIT = 1e20;
 
+/** A side of the padding. @throws {RangeError} for anything else */
+export function checkSide(side: PaddingSide): PaddingSide {
+  if (side === "left" || side === "right") return side;
+  throw new RangeError(
+    `Cannot set paddingSide: "left" or "right" is required, received ${quote(String(side))}`,
+  );
+}
+
 /** A token's text as the files write it: a string, or an object with `content`. */
 export function contentOf(value: unknown): string | undefined {
-  if (typeof value === "string") return value;
-  if (typeof value !== "object" || value === null) return undefined;
-  const { content } = value as { content?: unknown };
+  const content = (value as { content?: unknown } | null | undefined)?.content ?? value;
   return typeof content === "string" ? content : undefined;
 }
 

@@ -12,7 +12,7 @@ import { applyChatTemplate, type ChatEncoding, type ChatOptions, specialTokensOf
 import { type ChatMessage, type ChatTemplate, loadJinja } from "./chat_template.ts";
 import type { DecodeStream } from "./core.ts";
 import type { TokenizerParts } from "./files.ts";
-import type { PaddingSide } from "./settings.ts";
+import { checkSide, type PaddingSide } from "./settings.ts";
 
 export type { ChatEncoding, ChatMessage, ChatOptions, DecodeStream, EncodeOptions, Encoding, PaddingSide };
 
@@ -236,12 +236,7 @@ export async function createTokenizer(parts: TokenizerParts): Promise<Tokenizer>
       return settings.paddingSide;
     },
     set paddingSide(side: PaddingSide) {
-      if (side !== "left" && side !== "right") {
-        throw new RangeError(
-          `Cannot set paddingSide: "left" or "right" is required, received ${quote(String(side))}`,
-        );
-      }
-      settings.paddingSide = side;
+      settings.paddingSide = checkSide(side);
     },
   };
   return Object.defineProperties(call, Object.getOwnPropertyDescriptors(members)) as Tokenizer;

@@ -20,10 +20,10 @@ Deno.test("defineKernel() declares constants, parameters and the buffers that th
     kernel.wgsl,
     `enable f16;
 override WORKGROUP_SIZE: u32 = 64u;
-struct Params { rows: u32, scale: f32 }
 @group(0) @binding(0) var<storage, read> x: array<vec4f>; // [rows, cols / 4]
 @group(0) @binding(1) var<storage, read_write> hits: array<atomic<u32>>; // [1]: how many
 @group(0) @binding(2) var<uniform> params: Params;
+struct Params { rows: u32, scale: f32 }
 fn main() {}`,
   );
   assertEquals<Record<string, string>>(kernel.buffers, { x: "read", hits: "read_write" });

@@ -54,9 +54,9 @@ Deno.test("tokenizer() refuses options that do not exist, and values that are no
     [{ returnTensors: "pt" }, 'Cannot tokenize: unknown option "returnTensors", the options are "padding"'],
     [
       { padding: "maxLength" },
-      'Cannot tokenize: padding must be one of true, false, "longest", "max_length", received',
+      'Cannot tokenize: padding must be true, false, "longest" or "max_length", received "maxLength"',
     ],
-    [{ paddingSide: "up" }, 'Cannot tokenize: paddingSide must be one of "left", "right", received "up"'],
+    [{ paddingSide: "up" }, 'Cannot set paddingSide: "left" or "right" is required, received "up"'],
   ];
   for (const [options, message] of refused) {
     for (const call of [() => tokenizer("a", options), () => tokenizer.encode("a", options)]) {
