@@ -72,16 +72,6 @@ export async function givenGguf(
 }
 
 /**
- * The only GGUF file of a folder or hub model; undefined where there is none, or nobody can tell.
- *
- * @throws {RangeError} where there are several
- */
-export async function onlyGguf(input: FolderInput, options: HubOptions): Promise<FoundGguf | undefined> {
-  const { onlyGguf } = await import("./find_gguf.ts");
-  return await onlyGguf(input, options);
-}
-
-/**
  * A checkpoint's folder, as `resolveCheckpointFolder` finds it; or a GGUF file: the one that is given, else the only one of a
  * folder or hub model that holds no checkpoint.
  *
@@ -100,6 +90,7 @@ export async function resolveCheckpointOrGguf(
     folder = await resolveCheckpointFolder(source, { ...hub, checkConfig });
   } catch (error) {
     if (!(error instanceof HubError) || error.failure === "unauthorized") throw error;
+    const { onlyGguf } = await import("./find_gguf.ts");
     const gguf = await onlyGguf(source, hub);
     if (gguf) return { gguf };
     throw error;
@@ -107,6 +98,8 @@ export async function resolveCheckpointOrGguf(
   const names = await folder.list?.();
   const isCheckpoint = names === undefined ||
     names.includes("config.json") && names.some((name) => /\.safetensors(\.index\.json)?$/.test(name));
-  const gguf = isCheckpoint ? undefined : await onlyGguf(source, hub);
+  if (isCheckpoint) return { folder };
+  const { onlyGguf } = await import("./find_gguf.ts");
+  const gguf = await onlyGguf(source, hub);
   return gguf ? { gguf } : { folder };
 }

@@ -9,6 +9,9 @@ const LOADED_LATER = /\/(?:hub_push|nats_socket)\.[jt]s$/;
 /** A dynamic import of which a statement takes some names: those alone are imported. */
 const TAKEN_APART = /\bconst \{([\w\s,:$]+)\} = await import\("(\.[^"]+)"\);/g;
 
+/** A statement that only loads a module. */
+const LOADED = /(?<=(?:^|[;{})])\s*)await import\("(\.[^"]+)"\);/gm;
+
 /**
  * A module that imports at load time what it would import on first use. esbuild, when it splits, puts all that such an
  * import reaches into a page's first file wherever an index module names it, too, and keeps every export of it: a page
@@ -35,7 +38,12 @@ export function withoutLateImports(code: string): string {
       return `const ${local} = ${imported(path, name)};`;
     }).join(" ");
   });
-  const changed = named.replace(/(await )?\bimport\("(\.[^"]+)"\)/g, (whole, awaited, path: string) => {
+  const loaded = named.replace(LOADED, (whole, path: string) => {
+    if (LOADED_LATER.test(path)) return whole;
+    imports.push(`import "${path}";\n`);
+    return ";";
+  });
+  const changed = loaded.replace(/(await )?\bimport\("(\.[^"]+)"\)/g, (whole, awaited, path: string) => {
     if (LOADED_LATER.test(path)) return whole;
     const all = imported(path, null);
     return awaited ? all : `Promise.resolve(${all})`;

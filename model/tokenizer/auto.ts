@@ -4,7 +4,7 @@
  */
 
 import type { FileInput, FolderInput } from "../../io/file_source.ts";
-import { type GgufOptions, givenGguf, onlyGguf, SOURCE_OPTIONS } from "../../io/gguf_source.ts";
+import { type GgufOptions, givenGguf, SOURCE_OPTIONS } from "../../io/gguf_source.ts";
 import { resolveFolder } from "../../io/model_folder.ts";
 import { checkOptions } from "../../options/names.ts";
 import { GPT2_VOCABULARY } from "../gpt2/vocabulary.ts";
@@ -73,10 +73,12 @@ async function load(source: FolderInput | FileInput, options: GgufOptions): Prom
   const folder = await resolveFolder(source as FolderInput, { ...options, optionalFiles: TOKENIZER_FILES });
   const names = await folder.list?.();
   const hasVocabulary = !names || names.some((name) => VOCABULARY_FILES.includes(name));
-  const gguf = hasVocabulary ? undefined : await onlyGguf(source as FolderInput, options);
-  return gguf
-    ? await readGguf(gguf.file)
-    : await createTokenizer(await readTokenizerFolder(folder, BUILT_IN));
+  if (!hasVocabulary) {
+    const { onlyGguf } = await import("../../io/find_gguf.ts");
+    const gguf = await onlyGguf(source as FolderInput, options);
+    if (gguf) return await readGguf(gguf.file);
+  }
+  return await createTokenizer(await readTokenizerFolder(folder, BUILT_IN));
 }
 
 /**

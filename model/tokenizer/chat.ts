@@ -85,14 +85,15 @@ const OPTION_NAMES: readonly (keyof ChatOptions)[] = [
 export interface ChatSettings {
   /** Templates by name; "default" is the one that is used where no name is given. */
   readonly templates: Map<string, string>;
-  /** Special tokens by the template's names: `bos_token`, … */
-  readonly special: Readonly<Record<string, string>>;
+  /** tokenizer_config.json and the settings, which name special tokens. */
+  readonly config: JsonObject;
+  readonly settings: TokenizerSettings;
   /** Reads a template; null where Jinja was not loaded. */
   readonly read: (source: string) => ChatTemplate;
 }
 
 /** Texts of the special tokens by their names in templates: `bos_token`, `eos_token`, … */
-export function specialTokensOf(
+function specialTokensOf(
   core: TokenizerCore,
   tokenizerConfig: JsonObject,
   settings: TokenizerSettings,
@@ -185,7 +186,7 @@ export function applyChatTemplate(
   const template = settings.read(sourceOf(settings, options));
   const { tools, documents, chatTemplateKwargs } = options;
   const render: RenderOptions = { addGenerationPrompt, tools, documents, variables: chatTemplateKwargs };
-  let rendered = template.render(messages, settings.special, render);
+  let rendered = template.render(messages, specialTokensOf(core, settings.config, settings.settings), render);
   if (continueFinalMessage) rendered = cutAfterFinal(rendered, messages);
   if (!tokenize) return rendered.text;
   const ids = core.encode(rendered.text, false); // templates write special tokens themselves

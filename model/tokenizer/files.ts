@@ -26,7 +26,7 @@ export const TOKENIZER_FILES: readonly string[] = [
 export const VOCABULARY_FILES: readonly string[] = ["tokenizer.json", "vocab.json"];
 
 /** tokenizer.json of large vocabularies exceeds the limit of other JSON files. */
-const MAX_TOKENIZER_BYTES = 100 * 1024 * 1024;
+const LIMIT = { maxBytes: 100 * 1024 * 1024 };
 
 /** A vocabulary, its settings, and the tokenizer_config.json they came from. */
 export interface TokenizerParts {
@@ -69,10 +69,10 @@ async function readVocabulary(
   folder: FolderSource,
   builtIn: BuiltInVocabulary,
 ): Promise<JsonObject | undefined> {
-  const json = await readJsonFrom(folder, "tokenizer.json", { maxBytes: MAX_TOKENIZER_BYTES });
+  const json = await readJsonFrom(folder, "tokenizer.json", LIMIT);
   if (json) return json;
   const { readVocabAndMerges } = await import("./vocab_and_merges.ts");
-  return await readVocabAndMerges(folder, builtIn, MAX_TOKENIZER_BYTES);
+  return await readVocabAndMerges(folder, builtIn, LIMIT);
 }
 
 /**

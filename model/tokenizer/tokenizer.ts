@@ -8,7 +8,7 @@ import type { FolderOutput } from "../../io/folder_target.ts";
 import { quote } from "../../io/relative_path.ts";
 import { checkOptions } from "../../options/names.ts";
 import { encodeBatch, type EncodeOptions, type Encoding } from "./batch.ts";
-import { applyChatTemplate, type ChatEncoding, type ChatOptions, specialTokensOf } from "./chat.ts";
+import { applyChatTemplate, type ChatEncoding, type ChatOptions } from "./chat.ts";
 import { type ChatMessage, type ChatTemplate, loadJinja } from "./chat_template.ts";
 import type { DecodeStream } from "./core.ts";
 import type { TokenizerParts } from "./files.ts";
@@ -157,8 +157,7 @@ async function templateReader(
 export async function createTokenizer(parts: TokenizerParts): Promise<Tokenizer> {
   const { core, settings, config, chatTemplates } = parts;
   const { vocabSize } = core;
-  const loaded = { ...settings };
-  const readTemplate = await templateReader(chatTemplates);
+  const chat = { templates: chatTemplates, config, settings, read: await templateReader(chatTemplates) };
   const call = (text: string | readonly string[], options: EncodeOptions = {}): Encoding =>
     encodeBatch(core, settings, Array.isArray(text) ? text : [text as string], options);
   const textOf = (id: number | null) => id === null ? null : core.tokenOf(id) ?? null;
@@ -176,22 +175,16 @@ export async function createTokenizer(parts: TokenizerParts): Promise<Tokenizer>
     tokenToId: (token) => core.idOf(token),
     convertTokensToIds: (tokens) => tokens.map((token) => core.idOf(token)),
     convertIdsToTokens: (ids) => Array.from(ids, (id) => core.tokenOf(checkId(id, vocabSize))),
-    applyChatTemplate: ((messages, options) => {
-      const special = specialTokensOf(core, config, loaded);
-      return applyChatTemplate(
-        core,
-        { templates: chatTemplates, special, read: readTemplate },
-        messages,
-        options,
-      );
-    }) as Tokenizer["applyChatTemplate"],
+    applyChatTemplate: ((messages, options) => applyChatTemplate(core, chat, messages, options)) as Tokenizer[
+      "applyChatTemplate"
+    ],
     get chatTemplate(): string | null {
       return chatTemplates.get("default") ?? null;
     },
     set chatTemplate(source: string | null) {
       if (source === null || source === undefined) chatTemplates.delete("default");
       else {
-        readTemplate(source); // fails here rather than at the first conversation
+        chat.read(source); // fails here rather than at the first conversation
         chatTemplates.set("default", source);
       }
     },

@@ -16,9 +16,9 @@ import type { BuiltInVocabulary } from "./core.ts";
 export async function readVocabAndMerges(
   folder: FolderSource,
   builtIn: BuiltInVocabulary,
-  maxBytes: number,
+  limit: { readonly maxBytes: number },
 ): Promise<JsonObject | undefined> {
-  const vocab = await readJsonFrom(folder, "vocab.json", { maxBytes });
+  const vocab = await readJsonFrom(folder, "vocab.json", limit);
   const merges = await folder.open("merges.txt");
   if (!vocab || !merges) {
     await merges?.close();
