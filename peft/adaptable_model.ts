@@ -3,7 +3,7 @@
  * @module
  */
 
-import { Module } from "../nn/mod.ts";
+import type { Module } from "../nn/mod.ts";
 import { kindOf } from "../options/kinds.ts";
 
 /**
@@ -127,7 +127,7 @@ export function captureInputsOf(model: Module, addsTokens: boolean): CaptureInpu
 
 /** Fails for what is no model. @throws {TypeError} */
 export function checkModel(model: unknown): void {
-  if (model instanceof Module) return;
+  if (typeof (model as Module | null | undefined)?.namedModules === "function") return;
   throw new TypeError(`Cannot wrap the model: a model is required, received ${kindOf(model)}`);
 }
 

@@ -111,6 +111,9 @@ function refuse(message: string): never {
   throw new RangeError(`Cannot configure GPT-2: ${message}`);
 }
 
+/** What may be given: the fields, and what else a configuration that is spread brings along. */
+const FIELDS: readonly string[] = [...namesOf(OPTIONS), "modelType", "nameOrPath"];
+
 /**
  * A checked configuration.
  *
@@ -131,7 +134,7 @@ export class GPT2Config implements ModelConfig {
 
   /** Missing fields take `transformers`' defaults. @throws {RangeError} for a value that no GPT-2 can have */
   constructor(fields: Partial<GPT2ConfigFields> = {}, extra: Readonly<Record<string, unknown>> = {}) {
-    checkOptions("configure GPT-2", fields, namesOf(OPTIONS), "field");
+    checkOptions("configure GPT-2", fields, FIELDS, "field");
     const all = completeOptions(OPTIONS, fields, { refuse, nameOf: snakeCase });
     if (all.nEmbd % all.nHead !== 0) {
       refuse(`n_embd must be a multiple of n_head ${all.nHead}, received ${all.nEmbd}`);

@@ -203,6 +203,9 @@ function ropeKinds(json: Readonly<Record<string, unknown>>, gemma: boolean): Rop
   return { full, sliding: readRope({}, json.rope_local_base_freq ?? 1e4) };
 }
 
+/** What may be given: the fields, and what else a configuration that is spread brings along. */
+const FIELDS: readonly string[] = [...namesOf(OPTIONS), "modelType", "nameOrPath", "rope"];
+
 /**
  * A checked configuration.
  *
@@ -246,7 +249,7 @@ export class LlamaConfig implements ModelConfig {
     const refuse = (message: string): never => {
       throw new RangeError(`Cannot configure ${variant.displayName}: ${message}`);
     };
-    checkOptions(`configure ${variant.displayName}`, fields, namesOf(OPTIONS), "field");
+    checkOptions(`configure ${variant.displayName}`, fields, FIELDS, "field");
     const { given: own, rest } = fromDisk(OPTIONS, variant.defaults);
     const all = completeOptions(OPTIONS, { ...own, ...fields }, { refuse, nameOf: snakeCase });
     this.modelType = modelType;

@@ -111,11 +111,14 @@ function checkBlocks(fields: Partial<BlockwiseFields>, refuse: (message: string)
  * @throws {RangeError} for a field that the method does not have, or a value that it cannot have
  */
 export function completeFields<Fields extends PeftConfigFields>(
-  { method, options, unsupported = {}, check }: MethodTable<Fields>,
-  given: Partial<Fields>,
+  { method, peftType, options, unsupported = {}, check }: MethodTable<Fields>,
+  given: Partial<Fields> & { peftType?: unknown },
 ): Fields {
   const refuse = (message: string): never => refuseConfig(method, message);
-  const unknown = Object.keys(given).filter((name) => !Object.hasOwn(options, name));
+  const isSpread = given.peftType === peftType; // a configuration brings its type along
+  const unknown = Object.keys(given).filter((name) =>
+    !Object.hasOwn(options, name) && !(isSpread && name === "peftType")
+  );
   const absent = unknown.find((name) => Object.hasOwn(unsupported, snakeCase(name)));
   if (absent !== undefined) {
     const received = JSON.stringify(given[absent as keyof Fields]);
