@@ -381,4 +381,18 @@ export const MUTANTS: readonly Mutant[] = [
     tests: ["tests/distributed/shared_gradients_test.ts"],
     filter: "of two processes that compute one share",
   },
+  {
+    file: "kernels/ban_words.ts",
+    search: "let base = row * params.capacity;",
+    replace: "let base = 0u;",
+    tests: ["tests/model/generation/generation_options_test.ts"],
+    filter: "end of a longer word",
+  },
+  {
+    file: "model/generation/banned_words.ts",
+    search: "step < steps ? words : words.slice(early)",
+    replace: "words",
+    tests: ["tests/model/generation/generation_options_test.ts"],
+    filter: "that may end with",
+  },
 ];

@@ -124,6 +124,25 @@ for (const { ids, padded, ...given } of json.bans) {
   });
 }
 
+Deno.test("generate() bans the end of a longer word in the rows that end in its other tokens, and in no other", async () => {
+  const model = await loadFixture("gpt2_tiny", { device: await ownDevice() });
+  const { length } = json.prompts[0];
+  const options: GenerateOptions = { maxNewTokens: 16, eosTokenId: null };
+  const free = await model.generate(json.prompts, options);
+  const hasWord = (row: readonly number[], [a, b]: readonly number[]) =>
+    row.some((id, i) => i >= length && row[i - 1] === a && id === b);
+  for (const [row, other] of [[0, 1], [1, 0]]) {
+    const words = free[row].slice(length).map((id, i) => [free[row][length + i - 1], id]);
+    const word = words.find((each) => !hasWord(free[other], each))!;
+    const banned: GenerateOptions = { ...options, badWordsIds: [word] };
+    const found = await model.generate(json.prompts, banned);
+    assertEquals(found[other], free[other], `row ${other} without the word of row ${row}`);
+    assertEquals([hasWord(free[row], word), hasWord(found[row], word)], [true, false], `row ${row}`);
+    assertEquals(found[row], (await model.generate([json.prompts[row]], banned))[0], `row ${row} alone`);
+  }
+  model.dispose();
+});
+
 Deno.test("generate() with numReturnSequences draws each answer by itself, next to those of its prompt", async () => {
   const model = await loadFixture("gpt2_tiny", { device: await ownDevice() });
   const options = { doSample: true, temperature: 2, seed: 4, maxNewTokens: 8, eosTokenId: null };
