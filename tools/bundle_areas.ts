@@ -191,6 +191,13 @@ export const AREAS = {
   },
 } as const satisfies Readonly<Record<string, Area>>;
 
+/** The file beside an area's first that a page imports to have a late module; null where there is none. */
+export function fileThatBrings(area: keyof typeof AREAS, path: string): string | null {
+  const { entries, brought }: Area = AREAS[area];
+  const found = Object.entries(entries).findLast(([, entry]) => brought[entry]?.includes(path));
+  return found ? `${found[0]}.js` : null;
+}
+
 /** Paths in full. */
 const atRoot = (entries: Readonly<Record<string, string>>) =>
   Object.fromEntries(Object.entries(entries).map(([name, path]) => [name, ROOT + path]));
@@ -198,12 +205,17 @@ const atRoot = (entries: Readonly<Record<string, string>>) =>
 /**
  * Bundles an area.
  * @param options `shortest`: look for the shortest code, which takes three times as long; default true. `external`: where
- *   packages are imported from; default the files beside the bundles
+ *   packages are imported from; default the files beside the bundles. `whole`: the package that has what an area lacks, for
+ *   messages; default the file beside the first that brings it
  * @throws Error with the messages of the build
  */
 export async function bundleArea(
   name: keyof typeof AREAS,
-  { shortest = true, external = partOf }: { shortest?: boolean; external?: BuildOptions["external"] } = {},
+  { shortest = true, external = partOf, whole }: {
+    shortest?: boolean;
+    external?: BuildOptions["external"];
+    whole?: string;
+  } = {},
 ): Promise<OutputChunk[]> {
   const { entries, late, brought, with: used = [], plugins = [] }: Area = AREAS[name];
   const first = [entries[name], ...used, ...FOR_ALL_ADAPTERS, ...ARCHITECTURES];
@@ -225,10 +237,15 @@ export async function bundleArea(
     for (const { transform } of plugins) code = transform(code, path)?.code ?? code;
     return code;
   });
+  const cureOf = (path: string) => {
+    const file = fileThatBrings(name, path);
+    if (file === null) return `${path} is not loaded, or in another bundle`;
+    return whole === undefined ? `import "./${file}" first` : `import it and all else from "${whole}"`;
+  };
   return await build({
     entries: atRoot(entries),
     external,
-    plugins: [...plugins, parts, lateModules(late, new Set(eager.keys()), brought), imports],
+    plugins: [...plugins, parts, lateModules(late, new Set(eager.keys()), brought, cureOf), imports],
     isCore: (path) => core.has(path) || /^\0|\?late$/.test(path),
     chunkPrefix: `${name}_`,
     shortest,

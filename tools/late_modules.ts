@@ -17,10 +17,8 @@ const [STAND_IN, FILLER, OWN] = ["?late", "?filler", "?own"];
 
 /** What a name is before its file is loaded. */
 const MISSING = "\0late_missing";
-const MISSING_CODE = `export const missing = (name, file) => function () {
-  throw new Error(
-    \`Cannot call \${name}(): "\${file}" is required, which this bundle loads on first use or leaves to another; see README.md, "In a browser"\`,
-  );
+const MISSING_CODE = `export const missing = (name, cure) => function () {
+  throw new Error(\`Cannot call \${name}(): \${cure}; see README.md, "In a browser"\`);
 };`;
 
 /** What a module exports: its own names, those that it passes on, with where they come from, and whole modules. */
@@ -87,11 +85,13 @@ function namesTaken(code: string): { readonly name: string; readonly from: strin
  * @param eager paths of the modules of the first file, which runs without them; all other modules bring what they name.
  *   Null: the late modules are left out, to find that out
  * @param brought late modules that a module brings though it does not name them, by its path
+ * @param cureOf what messages say of how to have a late module, by its path; default that it is required
  */
 export function lateModules(
   late: ReadonlySet<string>,
   eager: ReadonlySet<string> | null,
   brought: Readonly<Record<string, readonly string[]>> = {},
+  cureOf: (path: string) => string = (path) => `${path} is required`,
 ): Plugin {
   const isLate = (path: string) => path.startsWith(ROOT) && late.has(path.slice(ROOT.length));
   const known = new Map<string, Promise<Exports>>();
@@ -139,9 +139,9 @@ export function lateModules(
       const path = id.split("?")[0];
       if (id.endsWith(STAND_IN)) {
         const { own } = await exportsOf(path);
-        const file = JSON.stringify(path.slice(ROOT.length));
+        const cure = JSON.stringify(cureOf(path.slice(ROOT.length)));
         return `import { missing } from "${MISSING}";
-${own.map((name) => `export let ${name} = missing("${name}", ${file});`).join("\n")}
+${own.map((name) => `export let ${name} = missing("${name}", ${cure});`).join("\n")}
 export const fill = (${own.map((name) => `${name}_`).join(", ")}) => {
   ${own.map((name) => `${name} = ${name}_;`).join("\n  ")}
 };`;

@@ -71,7 +71,8 @@ function withBundles(entries: Record<string, unknown>): Record<string, unknown> 
 }
 
 async function writeBundles(folder: string): Promise<void> {
-  const how = { shortest: false, external: (specifier: string) => specifier }; // whoever builds a page makes it short
+  // whoever builds a page makes it short
+  const how = { shortest: false, external: (specifier: string) => specifier, whole: "@peft/webgpu" };
   await Deno.mkdir(folder);
   for (const area of Object.keys(AREAS) as (keyof typeof AREAS)[]) {
     for (const { fileName, code } of await bundleArea(area, how)) {

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import type { OutputChunk } from "rollup";
-import { AREAS, eagerFiles } from "../../tools/bundle_areas.ts";
+import { AREAS, eagerFiles, fileThatBrings } from "../../tools/bundle_areas.ts";
 import { TRAINING, withoutTraining } from "../../tools/without_training.ts";
 import { areaFiles } from "../browser/bundles.ts";
 
@@ -28,6 +28,21 @@ for (const area of Object.keys(AREAS) as (keyof typeof AREAS)[]) {
     const names = files.flatMap(({ imports, dynamicImports }) => [...imports, ...dynamicImports]);
     const own = names.filter((name) => name.startsWith(area));
     assertEquals(own.filter((name) => !files.some(({ fileName }) => fileName === name)), []);
+  });
+}
+
+for (const area of Object.keys(AREAS) as (keyof typeof AREAS)[]) {
+  Deno.test(`messages of ${area}.js name a file that brings what is missing`, async () => {
+    const files = await areaFiles(area);
+    const code = eagerFiles(files, `${area}.js`).map((file) => file.code).join("\n");
+    const named = [...AREAS[area].late].map((path) => [path, fileThatBrings(area, path)] as const);
+    for (const [path, file] of named) {
+      if (file === null) continue;
+      assert(modulesIn(eagerFiles(files, file)).has(path), `${file} brings ${path}`);
+      assert(code.includes(`import "./${file}" first`), `${file} in a message`);
+    }
+    assertEquals(fileThatBrings(area, "peft/methods/oft.ts"), `${area}_adapters.js`);
+    assert(named.filter(([, file]) => file !== null).length > 30);
   });
 }
 
