@@ -20,6 +20,16 @@ async function natsPath(): Promise<string | null> {
 /** The program; tests that need it are skipped, by names that begin with "NATS", where it is null. */
 export const NATS_SERVER = await natsPath();
 
+/** Whether a thread of a process has not stopped; false also on systems that do not say. */
+async function runsOn(pid: number): Promise<boolean> {
+  const folder = `/proc/${pid}/task`;
+  const threads = await Array.fromAsync(Deno.readDir(folder)).catch(() => []);
+  const stats = await Promise.all(
+    threads.map(({ name }) => Deno.readTextFile(`${folder}/${name}/stat`).catch(() => ") T")),
+  );
+  return stats.some((stat) => !/\) [Tt]/.test(stat));
+}
+
 /** A running server. */
 export class NatsServer {
   readonly port = freePort();
@@ -83,10 +93,14 @@ export class NatsServer {
     this.#process = null;
   }
 
-  /** Lets it answer nobody, though its connections stay, as a machine does whose network is gone. */
-  freeze(): Promise<void> {
-    this.#process?.kill("SIGSTOP");
-    return Promise.resolve();
+  /**
+   * Lets it answer nobody, though its connections stay, as a machine does whose network is gone. Its threads run on for some
+   * milliseconds on a busy machine: it is frozen once all have stopped.
+   */
+  async freeze(): Promise<void> {
+    if (!this.#process) return;
+    this.#process.kill("SIGSTOP");
+    while (await runsOn(this.#process.pid)) await pause(1);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
