@@ -100,7 +100,8 @@ export class Device {
   /**
    * Adopts the caller's device, or makes one with limits negotiated as min(wanted, adapter's).
    * @throws {NoAdapterError} if there is no WebGPU or no adapter @throws {DeviceLostError} if the device is lost
-   * already @throws {TypeError} if what is given is no device, adapter or entry point
+   * already
+   * @throws {TypeError} for an option that does not exist, or if what is given is no device, adapter or entry point
    */
   static async create(options: DeviceOptions = {}): Promise<Device> {
     checkGiven(options);

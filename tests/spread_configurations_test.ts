@@ -38,6 +38,17 @@ Deno.test("a field beside a configuration that is spread takes its place", () =>
   assertEquals(deeper.toJSON(), { ...llama.toJSON(), num_hidden_layers: 3 });
 });
 
+Deno.test("a Llama whose rotary parameters a spread configuration would lose is refused, and fromJSON() keeps them", () => {
+  const config = LlamaConfig.fromJSON({ model_type: "llama", hidden_size: 64, rope_theta: 100_000 });
+  assertThrows(
+    () => new LlamaConfig("llama", { ...config, numHiddenLayers: 3 }),
+    RangeError,
+    "use LlamaConfig.fromJSON({ ...config.toJSON(), … })",
+  );
+  const deeper = LlamaConfig.fromJSON({ ...config.toJSON(), num_hidden_layers: 3 });
+  assertEquals([deeper.numHiddenLayers, deeper.rope], [3, config.rope]);
+});
+
 Deno.test("a configuration of another method that is spread is refused by its type", () => {
   assertThrows(
     () => new root.LoraConfig({ ...new root.IA3Config() } as object),

@@ -238,11 +238,13 @@ export class LlamaConfig implements ModelConfig {
   /**
    * Missing fields take the defaults of `transformers`' class.
    * @param extra fields of config.json that are no fields here, kept for `toJSON()`; rotary parameters are read from them
-   * @throws {RangeError} for a value that no such model can have
+   * @throws {RangeError} for a value that no such model can have, and for the `rope` of a configuration whose rotary parameters
+   * `extra` does not bring
+   * @throws {TypeError} for a field that does not exist
    */
   constructor(
     modelType: LlamaType,
-    fields: Partial<LlamaConfigFields> = {},
+    fields: Partial<LlamaConfigFields> & { readonly rope?: RopeKinds } = {},
     extra: Readonly<Record<string, unknown>> = {},
   ) {
     const variant: Variant = VARIANTS[modelType];
@@ -255,6 +257,12 @@ export class LlamaConfig implements ModelConfig {
     this.modelType = modelType;
     Object.assign(this, all);
     this.rope = ropeKinds({ ...rest, ...extra }, variant.gemma ?? false);
+    if (fields.rope && JSON.stringify(fields.rope) !== JSON.stringify(this.rope)) {
+      refuse(
+        "rotary parameters are read from extra, received other ones in rope; " +
+          "use LlamaConfig.fromJSON({ ...config.toJSON(), … }) to change fields of a configuration",
+      );
+    }
     this.#extra = extra;
     const { numAttentionHeads: heads, hiddenSize, headDim, numHiddenLayers: layers } = all;
     if (headDim === null && hiddenSize % heads !== 0) {
