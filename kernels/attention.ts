@@ -12,6 +12,7 @@ import { forwardBody } from "./attention_forward.ts";
 import { type AttentionBodies, attentionProgram, type AttentionStage } from "./attention_program.ts";
 import { SUBGROUP_BODIES } from "./attention_subgroup.ts";
 import { TILE_BODIES } from "./attention_tile.ts";
+import { madeOnce } from "./kernel_spec.ts";
 import { PHILOX_LOOP } from "./snippets.ts";
 import { type AttentionKernel, type AttentionKernelOptions, attentionName } from "./attention_options.ts";
 
@@ -42,7 +43,7 @@ export interface AttentionChoice {
   readonly WORKGROUP_SIZE: number;
 }
 
-const made = new Map<string, AttentionKernel>();
+const made = madeOnce<AttentionKernel>();
 
 const BODIES: Readonly<Record<AttentionChoice["variant"], () => AttentionBodies>> = {
   registers: () => ({
@@ -65,9 +66,7 @@ export async function loadAttention({ kind, subgroupSize }: AdapterFacts): Promi
 
 function once(stage: AttentionStage, options: AttentionKernelOptions): AttentionKernel {
   const name = attentionName(stage, options);
-  let kernel = made.get(name);
-  if (!kernel) made.set(name, kernel = attentionProgram(stage, options, BODIES[options.variant]()));
-  return kernel;
+  return made(name, () => attentionProgram(stage, options, BODIES[options.variant]()));
 }
 
 /** The kernels for a head size, each made once, when it is asked for. */

@@ -4,7 +4,7 @@
  */
 
 import { type BufferDeclaration, defineKernel } from "./define_kernel.ts";
-import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
+import { groupsFor, type KernelSpec, madeOnce } from "./kernel_spec.ts";
 import { MAIN, THREAD } from "./snippets.ts";
 import { bufferNames, f32Format, formatNamed, loadFunction, WEIGHT_FORMATS } from "./weights/mod.ts";
 import type { WeightFormat, WeightFormatName } from "./weights/mod.ts";
@@ -63,13 +63,7 @@ const pair = (of: (index: string) => string) =>
   `y[i] = ${of("i")};
   if (i + 1u < params.size) { y[i + 1u] = ${of("i + 1u")}; }`;
 
-const made = new Map<string, CastKernel>();
-
-function once(name: string, make: () => CastKernel): CastKernel {
-  let kernel = made.get(name);
-  if (!kernel) made.set(name, kernel = make());
-  return kernel;
-}
+const once = madeOnce<CastKernel>();
 
 /** y = x widened to f32; null for f32 itself. */
 export function unpackKernel(name: WeightFormatName): CastKernel | null {

@@ -5,7 +5,7 @@
  */
 
 import { type BufferDeclaration, defineKernel } from "./define_kernel.ts";
-import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
+import { groupsFor, type KernelSpec, madeOnce } from "./kernel_spec.ts";
 import { MAIN, THREAD } from "./snippets.ts";
 import {
   bufferNames,
@@ -65,13 +65,11 @@ ${MAIN}
   });
 }
 
-const made = new Map<string, EmbeddingKernel>();
+const made = madeOnce<EmbeddingKernel>();
 
 /** Looks rows of a table up, whatever its format. */
 export function embeddingForward(name: WeightFormatName): EmbeddingKernel {
-  let kernel = made.get(name);
-  if (!kernel) made.set(name, kernel = forwardKernel(formatNamed(name)));
-  return kernel;
+  return made(name, () => forwardKernel(formatNamed(name)));
 }
 
 /** The kernel of each format, for the checks that walk all kernels. */

@@ -3,7 +3,7 @@
  * is an entry here: names of kernels, the text of epilogues and the gradients follow from it.
  * @module
  */
-import { type UnaryName, type UnaryRow, unaryTable } from "./pointwise.ts";
+import { GELU, GELU_NEW, SILU, type UnaryOp } from "./pointwise.ts";
 import { geluNewSnippet } from "./snippets.ts";
 
 /** One activation in the epilogue of a product. */
@@ -17,7 +17,7 @@ export interface FusedActivation {
   /** Name of the function of a vec4f. */
   readonly four: string;
   /** The pointwise op that computes the same: its backward kernel gives the gradient. */
-  readonly unary: UnaryName;
+  readonly unary: UnaryOp;
 }
 
 /**
@@ -36,8 +36,8 @@ export interface FusedActivation {
 export type FusedActivationName = "gelu_new" | "gelu" | "silu";
 
 /** An activation as the pointwise op computes it, to the bit. */
-function ofUnary(label: string, unary: UnaryName): FusedActivation {
-  const { value, snippets = "" }: UnaryRow = unaryTable[unary];
+function ofUnary(label: string, unary: UnaryOp): FusedActivation {
+  const { value, snippets = "" } = unary;
   const [one, four] = [`${label}One`, `${label}Four`];
   const functions = `${snippets}
 fn ${one}(v: f32) -> f32 { return ${value}; }
@@ -53,8 +53,8 @@ export const FUSED_ACTIVATIONS: Readonly<Record<FusedActivationName, FusedActiva
     functions: geluNewSnippet,
     one: "geluNew",
     four: "geluNew4",
-    unary: "geluNew",
+    unary: GELU_NEW,
   },
-  gelu: ofUnary("geluExact", "gelu"),
-  silu: ofUnary("silu", "silu"),
+  gelu: ofUnary("geluExact", GELU),
+  silu: ofUnary("silu", SILU),
 };

@@ -6,12 +6,12 @@
 
 import { elementKernel } from "./elements.ts";
 import type { KernelSpec } from "./kernel_spec.ts";
-import { type UnaryName, type UnaryRow, unaryTable } from "./pointwise.ts";
+import { derivativeOf, GELU, GELU_NEW, SILU } from "./pointwise.ts";
 
 /** Pointwise ops that gate. */
-export const GATES = ["silu", "geluNew", "gelu"] as const satisfies readonly UnaryName[];
+export const GATES = { silu: SILU, geluNew: GELU_NEW, gelu: GELU } as const;
 /** Name of an op that gates. */
-export type GateName = typeof GATES[number];
+export type GateName = keyof typeof GATES;
 
 /** y = f(gate) up. */
 export type GatedProductKernel = KernelSpec<"gate" | "up" | "y", "size", "WORKGROUP_SIZE">;
@@ -23,7 +23,7 @@ export type GatedProductBackwardKernel = KernelSpec<
 >;
 
 function forwardKernel(name: GateName): GatedProductKernel {
-  const { value, snippets }: UnaryRow = unaryTable[name];
+  const { value, snippets } = GATES[name];
   return elementKernel({
     name: `gatedProduct.${name}`,
     buffers: {
@@ -39,7 +39,8 @@ function forwardKernel(name: GateName): GatedProductKernel {
 }
 
 function backwardKernel(name: GateName): GatedProductBackwardKernel {
-  const { value, derivative, snippets }: UnaryRow = unaryTable[name];
+  const { value } = GATES[name];
+  const { derivative, functions } = derivativeOf(GATES[name]);
   return elementKernel({
     name: `gatedProduct.${name}.backward`,
     buffers: {
@@ -50,15 +51,16 @@ function backwardKernel(name: GateName): GatedProductBackwardKernel {
       dup: "read_write f32 // [size]",
     },
     params: { size: "u32" },
-    functions: snippets,
+    functions,
     each: /* wgsl */ `let v = gate[i];
     dgate[i] = dy[i] * up[i] * (${derivative});
     dup[i] = dy[i] * (${value});`,
   });
 }
 
+const names = Object.keys(GATES) as GateName[];
 const each = <K>(make: (name: GateName) => K) =>
-  Object.fromEntries(GATES.map((name) => [name, make(name)])) as Record<GateName, K>;
+  Object.fromEntries(names.map((name) => [name, make(name)])) as Record<GateName, K>;
 /** Forward kernel of each gate. */
 export const gatedProductForward: Readonly<Record<GateName, GatedProductKernel>> = each(forwardKernel);
 /** Backward kernel of each gate. */

@@ -103,3 +103,13 @@ export interface KernelSpec<
 export function groupsFor(count: number, size: number): number {
   return Math.ceil(count / size);
 }
+
+/** Keeps kernels by name, so that each is made once, when it is first asked for. */
+export function madeOnce<Kernel>(): (name: string, make: () => Kernel) => Kernel {
+  const kernels = new Map<string, Kernel>();
+  return (name, make) => {
+    let kernel = kernels.get(name);
+    if (!kernel) kernels.set(name, kernel = make());
+    return kernel;
+  };
+}

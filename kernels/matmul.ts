@@ -11,7 +11,7 @@
  * @module
  */
 import { defineKernel, elementTypes } from "./define_kernel.ts";
-import { groupsFor } from "./kernel_spec.ts";
+import { groupsFor, madeOnce } from "./kernel_spec.ts";
 import {
   type JointKernel,
   jointMatmul,
@@ -52,8 +52,8 @@ export {
 } from "./matmul_joint.ts";
 export { type MatmulShape, type MatmulTile, selectMatmul } from "./matmul_select.ts";
 
-const made = new Map<string, MatmulKernel>();
-const joint = new Map<string, JointKernel>();
+const made = madeOnce<MatmulKernel>();
+const joint = madeOnce<JointKernel>();
 
 function makeKernel(name: string, options: MatmulOptions): MatmulKernel {
   const program = options.variant === "shared" ? sharedProgram(options) : registerProgram(options);
@@ -84,17 +84,13 @@ ${body}
 /** The kernel for these options, made once. */
 export function matmulKernel(options: MatmulOptions): MatmulKernel {
   const name = matmulName(options);
-  let kernel = made.get(name);
-  if (!kernel) made.set(name, kernel = makeKernel(name, options));
-  return kernel;
+  return made(name, () => makeKernel(name, options));
 }
 
 /** The kernel of several products whose workgroups are of one kind, made once. */
 export function jointMatmulKernel(parts: readonly JointPart[], order: MatmulOrder): JointKernel {
   const name = jointName(parts, order);
-  let kernel = joint.get(name);
-  if (!kernel) joint.set(name, kernel = jointMatmul(name, parts, order));
-  return kernel;
+  return joint(name, () => jointMatmul(name, parts, order));
 }
 
 const PLAIN: MatmulOptions = {

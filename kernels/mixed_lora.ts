@@ -8,7 +8,7 @@
  * @module
  */
 import { defineKernel } from "./define_kernel.ts";
-import { groupsFor, type KernelSpec } from "./kernel_spec.ts";
+import { groupsFor, type KernelSpec, madeOnce } from "./kernel_spec.ts";
 import { FUSED_ACTIVATIONS, type FusedActivationName } from "./fused_activations.ts";
 
 /** What the program does besides adding the adapters' change. */
@@ -148,7 +148,7 @@ ${rows.map((i) => `        if (${i}u < count) { y[at + ${i}u * ldy] = acc${i}; }
 `;
 }
 
-const made = new Map<string, MixedLoraKernel>();
+const made = madeOnce<MixedLoraKernel>();
 
 /** The kernel for these options, made once. */
 export function mixedLoraKernel(options: MixedLoraOptions): MixedLoraKernel {
@@ -156,10 +156,9 @@ export function mixedLoraKernel(options: MixedLoraOptions): MixedLoraKernel {
   const name = ["mixedLora", wide ? "vec4" : "scalar", `${tileRows}rows`]
     .concat(bias ? "bias" : [], activation === "none" ? [] : FUSED_ACTIVATIONS[activation].label)
     .concat(residual ? "residual" : []).join(".");
-  let kernel = made.get(name);
-  if (!kernel) {
-    const type = wide ? "vec4f" : "f32";
-    kernel = defineKernel({
+  const type = wide ? "vec4f" : "f32";
+  return made(name, () =>
+    defineKernel({
       name,
       program: programText(options),
       buffers: {
@@ -179,10 +178,7 @@ export function mixedLoraKernel(options: MixedLoraOptions): MixedLoraKernel {
         groupsFor(rowsPerSample, tileRows),
         samples,
       ],
-    });
-    made.set(name, kernel);
-  }
-  return kernel;
+    }));
 }
 
 /** Every option once, for the checks that walk all kernels. */

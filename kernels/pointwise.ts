@@ -1,19 +1,19 @@
 /**
- * Pointwise kernels: one table row per op, with its value and its derivative as WGSL expressions.
+ * Pointwise kernels: each op's value and its derivative as WGSL expressions.
  * @module
  */
 
 import { elementKernel } from "./elements.ts";
-import type { KernelSpec } from "./kernel_spec.ts";
-import { geluNewSnippet, keepNanSnippet, tanhSnippet } from "./snippets.ts";
+import { type KernelSpec, madeOnce } from "./kernel_spec.ts";
+import { geluNewDerivativeSnippet, geluNewSnippet, keepNanSnippet, tanhSnippet } from "./snippets.ts";
 
 /** A pointwise function of one number. */
-export interface UnaryRow {
+export interface UnaryOp {
+  /** The op's name, and part of its kernels'. */
+  readonly name: UnaryName;
   /** WGSL of y, in terms of `v` (the input) and `params.c` (a constant). */
   readonly value: string;
-  /** WGSL of dy/dv, in terms of `v` and `params.c`. */
-  readonly derivative: string;
-  /** Functions both expressions may call. */
+  /** Functions that the value may call. */
   readonly snippets?: string;
 }
 
@@ -59,120 +59,163 @@ fn expm1Own(x: f32) -> f32 {
 }
 `;
 
-/** Every unary op. */
-export const unaryTable = {
-  negate: { value: "-v", derivative: "-1.0" },
-  scale: { value: "v * params.c", derivative: "params.c" },
-  square: { value: "v * v", derivative: "2.0 * v" },
-  sqrt: { value: "sqrt(v)", derivative: "0.5 / sqrt(v)" },
-  exp: { value: "expKeep(v)", derivative: "expKeep(v)", snippets: keepNanSnippet },
-  log: { value: "logKeep(v)", derivative: "1.0 / v", snippets: keepNanSnippet },
-  relu: {
-    value: `select(max(v, 0.0), v, ${isNan("v")})`,
-    derivative: `select(0.0, 1.0, v > 0.0 || ${isNan("v")})`, // PyTorch lets the gradient of NaN pass
-  },
-  /** 1 above 0, else 0; NaN for NaN. */
-  isPositive: {
-    value: `select(select(0.0, 1.0, v > 0.0), v, ${isNan("v")})`,
-    derivative: "0.0",
-  },
-  sigmoid: {
-    value: `select(sigmoid(v), v, ${isNan("v")})`,
-    derivative: `select(sigmoid(v) * sigmoid(-v), v, ${isNan("v")})`,
-    snippets: sigmoidSnippet,
-  },
-  /** log(1 / (1 + e^-x)) = min(x, 0) - log(1 + e^-|x|). */
-  logSigmoid: {
-    value: `select(min(v, 0.0) - log1pOwn(exp(-min(abs(v), 88.0))), v, ${isNan("v")})`,
-    derivative: `select(sigmoid(-v), v, ${isNan("v")})`,
-    snippets: sigmoidSnippet + nearOneSnippet,
-  },
-  /** log(1 - e^x) for x < 0, the branch at -log 2 (Mächler 2012, "Accurately computing log(1 - exp(-|a|))"). */
-  log1mExp: {
-    value: `select(select(logKeep(-expm1Own(max(v, -0.7))), log1pOwn(-exp(v)), v < -0.6931472), v, ${
-      isNan("v")
-    })`,
-    derivative:
-      `select(select(exp(v) / expm1Own(max(v, -0.7)), -exp(v) / (1.0 - exp(v)), v < -0.6931472), v, ${
-        isNan("v")
-      })`,
-    snippets: keepNanSnippet + nearOneSnippet,
-  },
-  silu: {
-    value: "v * sigmoid(v)",
-    derivative: "sigmoid(v) * (1.0 + v * sigmoid(-v))",
-    snippets: sigmoidSnippet,
-  },
-  tanh: {
-    value: "tanhOwn(v)",
-    derivative: "1.0 - tanhOwn(v) * tanhOwn(v)",
-    snippets: tanhSnippet,
-  },
-  /** c tanh(x / c): values of any size end up between -c and c. */
-  softcap: {
-    value: "params.c * tanhOwn(v / params.c)",
-    derivative: "1.0 - tanhOwn(v / params.c) * tanhOwn(v / params.c)",
-    snippets: tanhSnippet,
-  },
-  geluNew: { value: "geluNew(v)", derivative: "geluNewDerivative(v)", snippets: geluNewSnippet },
-  /** The exact form x Phi(x), Hugging Face's "gelu". */
-  gelu: {
-    value: "0.5 * v * erfcOwn(-v * 0.70710678)",
-    // beyond |v| = 13 the second term is 0 in f32; the cap on v * v alone would leave a residue times a huge v
-    derivative: "0.5 * erfcOwn(-v * 0.70710678) + " +
-      "v * select(0.39894228 * exp(-0.5 * min(v * v, 170.0)), 0.0, abs(v) > 13.0)",
-    snippets: erfSnippet,
-  },
-} as const satisfies Record<string, UnaryRow>;
+// One constant for each op: a program that uses few of them holds the texts of those alone.
+
+/** -x. */
+export const NEGATE: UnaryOp = { name: "negate", value: "-v" };
+/** x c. */
+export const SCALE: UnaryOp = { name: "scale", value: "v * params.c" };
+/** x^2. */
+export const SQUARE: UnaryOp = { name: "square", value: "v * v" };
+/** The square root of x. */
+export const SQRT: UnaryOp = { name: "sqrt", value: "sqrt(v)" };
+/** e^x. */
+export const EXP: UnaryOp = { name: "exp", value: "expKeep(v)", snippets: keepNanSnippet };
+/** The natural logarithm of x. */
+export const LOG: UnaryOp = { name: "log", value: "logKeep(v)", snippets: keepNanSnippet };
+/** max(x, 0). */
+export const RELU: UnaryOp = { name: "relu", value: `select(max(v, 0.0), v, ${isNan("v")})` };
+/** 1 above 0, else 0; NaN for NaN. */
+export const IS_POSITIVE: UnaryOp = {
+  name: "isPositive",
+  value: `select(select(0.0, 1.0, v > 0.0), v, ${isNan("v")})`,
+};
+/** 1 / (1 + e^-x). */
+export const SIGMOID: UnaryOp = {
+  name: "sigmoid",
+  value: `select(sigmoid(v), v, ${isNan("v")})`,
+  snippets: sigmoidSnippet,
+};
+/** log(1 / (1 + e^-x)) = min(x, 0) - log(1 + e^-|x|). */
+export const LOG_SIGMOID: UnaryOp = {
+  name: "logSigmoid",
+  value: `select(min(v, 0.0) - log1pOwn(exp(-min(abs(v), 88.0))), v, ${isNan("v")})`,
+  snippets: sigmoidSnippet + nearOneSnippet,
+};
+/** log(1 - e^x) for x < 0, the branch at -log 2 (Mächler 2012, "Accurately computing log(1 - exp(-|a|))"). */
+export const LOG_1M_EXP: UnaryOp = {
+  name: "log1mExp",
+  value: `select(select(logKeep(-expm1Own(max(v, -0.7))), log1pOwn(-exp(v)), v < -0.6931472), v, ${
+    isNan("v")
+  })`,
+  snippets: keepNanSnippet + nearOneSnippet,
+};
+/** x sigmoid(x). */
+export const SILU: UnaryOp = { name: "silu", value: "v * sigmoid(v)", snippets: sigmoidSnippet };
+/** tanh x. */
+export const TANH: UnaryOp = { name: "tanh", value: "tanhOwn(v)", snippets: tanhSnippet };
+/** c tanh(x / c): values of any size end up between -c and c. */
+export const SOFTCAP: UnaryOp = {
+  name: "softcap",
+  value: "params.c * tanhOwn(v / params.c)",
+  snippets: tanhSnippet,
+};
+/** GPT-2's form of GELU, with tanh. */
+export const GELU_NEW: UnaryOp = { name: "geluNew", value: "geluNew(v)", snippets: geluNewSnippet };
+/** The exact form x Phi(x), Hugging Face's "gelu". */
+export const GELU: UnaryOp = {
+  name: "gelu",
+  value: "0.5 * v * erfcOwn(-v * 0.70710678)",
+  snippets: erfSnippet,
+};
+
+/** dy/dv of each op as WGSL, in terms of `v` and `params.c`. */
+const DERIVATIVES = {
+  negate: "-1.0",
+  scale: "params.c",
+  square: "2.0 * v",
+  sqrt: "0.5 / sqrt(v)",
+  exp: "expKeep(v)",
+  log: "1.0 / v",
+  relu: `select(0.0, 1.0, v > 0.0 || ${isNan("v")})`, // PyTorch lets the gradient of NaN pass
+  isPositive: "0.0",
+  sigmoid: `select(sigmoid(v) * sigmoid(-v), v, ${isNan("v")})`,
+  logSigmoid: `select(sigmoid(-v), v, ${isNan("v")})`,
+  log1mExp: `select(select(exp(v) / expm1Own(max(v, -0.7)), -exp(v) / (1.0 - exp(v)), v < -0.6931472), v, ${
+    isNan("v")
+  })`,
+  silu: "sigmoid(v) * (1.0 + v * sigmoid(-v))",
+  tanh: "1.0 - tanhOwn(v) * tanhOwn(v)",
+  softcap: "1.0 - tanhOwn(v / params.c) * tanhOwn(v / params.c)",
+  geluNew: "geluNewDerivative(v)",
+  // beyond |v| = 13 the second term is 0 in f32; the cap on v * v alone would leave a residue times a huge v
+  gelu: "0.5 * erfcOwn(-v * 0.70710678) + " +
+    "v * select(0.39894228 * exp(-0.5 * min(v * v, 170.0)), 0.0, abs(v) > 13.0)",
+} as const;
+
+/** Functions that a derivative calls beside those of the value. */
+const DERIVATIVE_SNIPPETS: Partial<Record<UnaryName, string>> = { geluNew: geluNewDerivativeSnippet };
 
 /** Name of a unary op. */
-export type UnaryName = keyof typeof unaryTable;
+export type UnaryName = keyof typeof DERIVATIVES;
+
+/** dy/dv of an op as WGSL, in terms of `v` and `params.c`, and the functions that it and the value may call. */
+export function derivativeOf({ name, snippets = "" }: UnaryOp): { derivative: string; functions: string } {
+  return { derivative: DERIVATIVES[name], functions: snippets + (DERIVATIVE_SNIPPETS[name] ?? "") };
+}
 
 /** y = f(x). */
 export type UnaryKernel = KernelSpec<"x" | "y", "size" | "c", "WORKGROUP_SIZE">;
 /** dx = dy * f'(x). */
 export type UnaryBackwardKernel = KernelSpec<"x" | "dy" | "dx", "size" | "c", "WORKGROUP_SIZE">;
 
-function unaryKernel(name: UnaryName): UnaryKernel {
-  const row: UnaryRow = unaryTable[name];
-  return elementKernel({
-    name: `${name}Forward`,
-    buffers: {
-      x: "read f32 // [size]",
-      y: "read_write f32 // [size]",
-    },
-    params: { size: "u32", c: "f32" },
-    functions: row.snippets,
-    each: /* wgsl */ `let v = x[i];
-    y[i] = ${row.value};`,
+const forward = madeOnce<UnaryKernel>();
+const backward = madeOnce<UnaryBackwardKernel>();
+
+/** Forward kernel of a unary op. */
+export function unaryForward({ name, value, snippets }: UnaryOp): UnaryKernel {
+  return forward(name, () =>
+    elementKernel({
+      name: `${name}Forward`,
+      buffers: {
+        x: "read f32 // [size]",
+        y: "read_write f32 // [size]",
+      },
+      params: { size: "u32", c: "f32" },
+      functions: snippets,
+      each: /* wgsl */ `let v = x[i];
+    y[i] = ${value};`,
+    }));
+}
+
+/** Backward kernel of a unary op. */
+export function unaryBackward(op: UnaryOp): UnaryBackwardKernel {
+  return backward(op.name, () => {
+    const { derivative, functions } = derivativeOf(op);
+    return elementKernel({
+      name: `${op.name}Backward`,
+      buffers: {
+        x: "read f32 // [size]",
+        dy: "read f32 // [size]",
+        dx: "read_write f32 // [size]",
+      },
+      params: { size: "u32", c: "f32" },
+      functions,
+      each: /* wgsl */ `let v = x[i];
+    dx[i] = dy[i] * (${derivative});`,
+    });
   });
 }
 
-function unaryBackwardKernel(name: UnaryName): UnaryBackwardKernel {
-  const row: UnaryRow = unaryTable[name];
-  return elementKernel({
-    name: `${name}Backward`,
-    buffers: {
-      x: "read f32 // [size]",
-      dy: "read f32 // [size]",
-      dx: "read_write f32 // [size]",
-    },
-    params: { size: "u32", c: "f32" },
-    functions: row.snippets,
-    each: /* wgsl */ `let v = x[i];
-    dx[i] = dy[i] * (${row.derivative});`,
-  });
-}
-
-const names = Object.keys(unaryTable) as UnaryName[];
-/** Forward kernel of each unary op. */
-export const unaryForward: Readonly<Record<UnaryName, UnaryKernel>> = Object.fromEntries(
-  names.map((name) => [name, unaryKernel(name)]),
-) as Record<UnaryName, UnaryKernel>;
-/** Backward kernel of each unary op. */
-export const unaryBackward: Readonly<Record<UnaryName, UnaryBackwardKernel>> = Object.fromEntries(
-  names.map((name) => [name, unaryBackwardKernel(name)]),
-) as Record<UnaryName, UnaryBackwardKernel>;
+/** Every unary op, for the checks that walk all kernels. */
+const UNARY_OPS: Readonly<Record<UnaryName, UnaryOp>> = {
+  negate: NEGATE,
+  scale: SCALE,
+  square: SQUARE,
+  sqrt: SQRT,
+  exp: EXP,
+  log: LOG,
+  relu: RELU,
+  isPositive: IS_POSITIVE,
+  sigmoid: SIGMOID,
+  logSigmoid: LOG_SIGMOID,
+  log1mExp: LOG_1M_EXP,
+  silu: SILU,
+  tanh: TANH,
+  softcap: SOFTCAP,
+  geluNew: GELU_NEW,
+  gelu: GELU,
+};
 
 /** Every binary op, as a WGSL expression of `p` and `q`. */
 const binaryTable = {
@@ -259,8 +302,7 @@ export const fillKernel: KernelSpec<"y", "size" | "bits", "WORKGROUP_SIZE"> = el
 /** All pointwise kernels. */
 export function pointwiseKernels(): KernelSpec[] {
   return [
-    ...Object.values(unaryForward),
-    ...Object.values(unaryBackward),
+    ...Object.values(UNARY_OPS).flatMap((op) => [unaryForward(op), unaryBackward(op)]),
     ...Object.values(binaryKernels),
     addInPlaceKernel,
     fillKernel,

@@ -29,10 +29,10 @@ fn tanhOwn(x: f32) -> f32 {
 `;
 
 /**
- * `geluNew(x)`, `geluNewDerivative(x)` for f32, and `geluNew4`, `geluNewDerivative4` for vec4f: GPT-2's tanh
- * approximation 0.5 x (1 + tanh(u)), u = sqrt(2/pi) (x + 0.044715 x^3), written as x * s with s = 1 / (1 + exp(-2u)).
- * That is the same function without tanh, and without its cancellation for negative x. |u| is capped at 43 so that exp
- * stays finite; x multiplies the result, so NaN stays NaN. Derivative: s + 2 x s (1 - s) du/dx.
+ * `geluNew(x)` for f32 and `geluNew4` for vec4f: GPT-2's tanh approximation 0.5 x (1 + tanh(u)),
+ * u = sqrt(2/pi) (x + 0.044715 x^3), written as x * s with s = 1 / (1 + exp(-2u)). That is the same function without
+ * tanh, and without its cancellation for negative x. |u| is capped at 43 so that exp stays finite; x multiplies the
+ * result, so NaN stays NaN.
  */
 export const geluNewSnippet: string = /* wgsl */ `
 fn geluNewSigmoid4(x: vec4f) -> vec4f {
@@ -40,6 +40,11 @@ fn geluNewSigmoid4(x: vec4f) -> vec4f {
   return 1.0 / (1.0 + exp(-2.0 * u));
 }
 fn geluNew4(x: vec4f) -> vec4f { return x * geluNewSigmoid4(x); }
+fn geluNew(x: f32) -> f32 { return geluNew4(vec4f(x)).x; }
+`;
+
+/** `geluNewDerivative(x)`, beside the functions of {@linkcode geluNewSnippet}: s + 2 x s (1 - s) du/dx. */
+export const geluNewDerivativeSnippet: string = /* wgsl */ `
 fn geluNewDerivative4(x: vec4f) -> vec4f {
   let s = geluNewSigmoid4(x);
   // Beyond |x| = 15 the second term is 0 in f32; without the select it would be 0 * infinity, or a residue times x.
@@ -47,7 +52,6 @@ fn geluNewDerivative4(x: vec4f) -> vec4f {
   let du = 0.7978845608 * (1.0 + 0.134145 * c * c);
   return s + x * select(2.0 * s * (1.0 - s) * du, vec4f(0.0), abs(x) > vec4f(15.0));
 }
-fn geluNew(x: f32) -> f32 { return geluNew4(vec4f(x)).x; }
 fn geluNewDerivative(x: f32) -> f32 { return geluNewDerivative4(vec4f(x)).x; }
 `;
 

@@ -58,7 +58,7 @@ export function launchedBeside(products: readonly Product[]): Tensor[] {
 
 /** The pointwise op of a gate. */
 export const gateName = ({ activation }: Pick<Gate, "activation">): GateName =>
-  FUSED_ACTIVATIONS[activation].unary as GateName;
+  FUSED_ACTIVATIONS[activation].unary.name as GateName;
 
 /** Whether a gated product has no more buffers than a kernel may bind; `extension` counts those of an adapter. */
 export function fits(weight: Tensor, bias: Tensor | null, learns: boolean, extension: number): boolean {
@@ -175,7 +175,7 @@ export function activationGradient(
   if (!activation || !preActivation) return { dz: dy, dgate: null };
   const dz = empty(dy.device, dy.shape);
   const buffers = { x: preActivation.view, dy: dy.view, dx: dz.view };
-  const kernel = unaryBackward[FUSED_ACTIVATIONS[activation].unary];
+  const kernel = unaryBackward(FUSED_ACTIVATIONS[activation].unary);
   dy.device.dispatch(kernel, buffers, { size: dy.size, c: 0 });
   return { dz, dgate: null };
 }

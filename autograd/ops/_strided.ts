@@ -2,7 +2,7 @@
  * Launches that copy between a dense tensor and one read by strides; outside the tape.
  * @module
  */
-import { unaryForward } from "../../kernels/pointwise.ts";
+import { SCALE, unaryForward } from "../../kernels/pointwise.ts";
 import { COPY_RANK, gatherStrided, scatterStrided } from "../../kernels/strided_copy.ts";
 import { broadcastStrides, type Shape, sizeOf } from "../shape.ts";
 import { empty, type Tensor } from "../tensor.ts";
@@ -39,7 +39,7 @@ export function expandTo(x: Tensor, shape: Shape, factor: number): Tensor {
   if (factor !== 1) {
     source = empty(x.device, x.shape);
     const views = { x: x.view, y: source.view };
-    x.device.dispatch(unaryForward.scale, views, { size: x.size, c: factor });
+    x.device.dispatch(unaryForward(SCALE), views, { size: x.size, c: factor });
   }
   return gather(source, shape, broadcastStrides(x.shape, shape));
 }

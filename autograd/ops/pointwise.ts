@@ -8,9 +8,25 @@
 import {
   binaryKernels,
   type BinaryName,
+  EXP,
+  GELU,
+  GELU_NEW,
+  IS_POSITIVE,
+  LOG,
+  LOG_1M_EXP,
+  LOG_SIGMOID,
+  NEGATE,
+  RELU,
+  SCALE,
+  SIGMOID,
+  SILU,
+  SOFTCAP,
+  SQRT,
+  SQUARE,
+  TANH,
   unaryBackward,
   unaryForward,
-  type UnaryName,
+  type UnaryOp,
 } from "../../kernels/pointwise.ts";
 import { broadcastShapes, broadcastStrides, sameShape, type Shape, showShape } from "../shape.ts";
 import { record } from "../record.ts";
@@ -18,24 +34,24 @@ import { empty, full, Tensor } from "../tensor.ts";
 import { checkFloat } from "./_checks.ts";
 import { sumTo } from "./_sums.ts";
 
-function unary(name: UnaryName, x: Tensor, c = 0): Tensor {
-  checkFloat(name, x);
+function unary(op: UnaryOp, x: Tensor, c = 0): Tensor {
+  checkFloat(op.name, x);
   const y = empty(x.device, x.shape);
-  x.device.dispatch(unaryForward[name], { x: x.view, y: y.view }, { size: x.size, c });
-  return record(name, {
+  x.device.dispatch(unaryForward(op), { x: x.view, y: y.view }, { size: x.size, c });
+  return record(op.name, {
     inputs: { x },
     saved: { x },
     outputs: [y],
     backward: ({ dy, saved: { x } }) => {
       const dx = empty(x.device, x.shape);
-      x.device.dispatch(unaryBackward[name], { x: x.view, dy: dy.view, dx: dx.view }, { size: x.size, c });
+      x.device.dispatch(unaryBackward(op), { x: x.view, dy: dy.view, dx: dx.view }, { size: x.size, c });
       return { x: dx };
     },
   });
 }
 
 /** -x, same shape. */
-export const negate = (x: Tensor): Tensor => unary("negate", x);
+export const negate = (x: Tensor): Tensor => unary(NEGATE, x);
 /**
  * x c for a number c.
  *
@@ -49,15 +65,15 @@ export const negate = (x: Tensor): Tensor => unary("negate", x);
  * console.log(await scale(x, 0.5).data()); // [-0.5, 0, 1]
  * ```
  */
-export const scale = (x: Tensor, c: number): Tensor => unary("scale", x, c);
+export const scale = (x: Tensor, c: number): Tensor => unary(SCALE, x, c);
 /** x^2. */
-export const square = (x: Tensor): Tensor => unary("square", x);
+export const square = (x: Tensor): Tensor => unary(SQUARE, x);
 /** The square root of x; its gradient at 0 is infinite. */
-export const sqrt = (x: Tensor): Tensor => unary("sqrt", x);
+export const sqrt = (x: Tensor): Tensor => unary(SQRT, x);
 /** e^x. */
-export const exp = (x: Tensor): Tensor => unary("exp", x);
+export const exp = (x: Tensor): Tensor => unary(EXP, x);
 /** The natural logarithm of x. */
-export const log = (x: Tensor): Tensor => unary("log", x);
+export const log = (x: Tensor): Tensor => unary(LOG, x);
 /**
  * max(x, 0); the gradient at 0 is 0.
  *
@@ -71,9 +87,9 @@ export const log = (x: Tensor): Tensor => unary("log", x);
  * console.log(await relu(x).data()); // [0, 0, 2]
  * ```
  */
-export const relu = (x: Tensor): Tensor => unary("relu", x);
+export const relu = (x: Tensor): Tensor => unary(RELU, x);
 /** 1 where x > 0, else 0; its gradient is 0. */
-export const isPositive = (x: Tensor): Tensor => unary("isPositive", x);
+export const isPositive = (x: Tensor): Tensor => unary(IS_POSITIVE, x);
 /**
  * 1 / (1 + e^-x).
  *
@@ -87,11 +103,11 @@ export const isPositive = (x: Tensor): Tensor => unary("isPositive", x);
  * console.log(await sigmoid(x).data()); // [0.269, 0.5, 0.881]
  * ```
  */
-export const sigmoid = (x: Tensor): Tensor => unary("sigmoid", x);
+export const sigmoid = (x: Tensor): Tensor => unary(SIGMOID, x);
 /** log(1 / (1 + e^-x)), exact to rounding where the sigmoid is next to 1 or out of float32's range. */
-export const logSigmoid = (x: Tensor): Tensor => unary("logSigmoid", x);
+export const logSigmoid = (x: Tensor): Tensor => unary(LOG_SIGMOID, x);
 /** log(1 - e^x) for x < 0: the logarithm of the probability of everything else, of a log-probability. */
-export const log1mExp = (x: Tensor): Tensor => unary("log1mExp", x);
+export const log1mExp = (x: Tensor): Tensor => unary(LOG_1M_EXP, x);
 /**
  * x sigmoid(x), also called swish.
  *
@@ -105,7 +121,7 @@ export const log1mExp = (x: Tensor): Tensor => unary("log1mExp", x);
  * console.log(await silu(x).data()); // [-0.269, 0, 1.762]
  * ```
  */
-export const silu = (x: Tensor): Tensor => unary("silu", x);
+export const silu = (x: Tensor): Tensor => unary(SILU, x);
 /**
  * tanh x.
  *
@@ -119,7 +135,7 @@ export const silu = (x: Tensor): Tensor => unary("silu", x);
  * console.log(await tanh(x).data()); // [-0.762, 0, 0.964]
  * ```
  */
-export const tanh = (x: Tensor): Tensor => unary("tanh", x);
+export const tanh = (x: Tensor): Tensor => unary(TANH, x);
 /**
  * c tanh(x / c) for a positive number c (Gemma's soft cap of logits).
  *
@@ -135,7 +151,7 @@ export const tanh = (x: Tensor): Tensor => unary("tanh", x);
  * @throws {RangeError} for another c
  */
 export function softcap(x: Tensor, c: number): Tensor {
-  if (c > 0 && c < Infinity) return unary("softcap", x, c);
+  if (c > 0 && c < Infinity) return unary(SOFTCAP, x, c);
   throw new RangeError(`Cannot softcap: a positive number is required, received ${c}`);
 }
 /**
@@ -151,7 +167,7 @@ export function softcap(x: Tensor, c: number): Tensor {
  * console.log(await geluNew(x).data()); // [-0.159, 0, 1.955]
  * ```
  */
-export const geluNew = (x: Tensor): Tensor => unary("geluNew", x);
+export const geluNew = (x: Tensor): Tensor => unary(GELU_NEW, x);
 /**
  * x Phi(x), Hugging Face's "gelu".
  *
@@ -165,7 +181,7 @@ export const geluNew = (x: Tensor): Tensor => unary("geluNew", x);
  * console.log(await gelu(x).data()); // [-0.159, 0, 1.954]
  * ```
  */
-export const gelu = (x: Tensor): Tensor => unary("gelu", x);
+export const gelu = (x: Tensor): Tensor => unary(GELU, x);
 
 /** Four collapsed dimensions that two operands and the result share. */
 function collapse(shape: Shape, a: number[], b: number[]): { dims: number[]; a: number[]; b: number[] } {
