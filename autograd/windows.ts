@@ -58,11 +58,17 @@ export function wholeViews(tensor: Windowed): BufferView[] {
  */
 export function rowWindows(tensor: Windowed, rows: number, cols: number): RowWindow[] {
   const limit = tensor.device.limits.maxStorageBufferBindingSize;
-  const format = formatOf(tensor);
-  const sections = sectionsOf(format, tensor.size);
-  if (sections.every(({ bytes }) => bytes <= limit)) {
+  if (sectionsOf(formatOf(tensor), tensor.size).every(({ bytes }) => bytes <= limit)) {
     return [{ first: 0, count: rows, views: wholeViews(tensor) }];
   }
+  return splitRows(tensor, rows, cols);
+}
+
+/** Several windows of rows: of a tensor that the device cannot bind whole. */
+function splitRows(tensor: Windowed, rows: number, cols: number): RowWindow[] {
+  const limit = tensor.device.limits.maxStorageBufferBindingSize;
+  const format = formatOf(tensor);
+  const sections = sectionsOf(format, tensor.size);
   const rowBytes = format.buffers.map((buffer) => bytesIn(buffer, cols));
   const longest = Math.max(...rowBytes);
   const unit = Math.max(ROW_STEP, rowStep(format, cols));
@@ -85,18 +91,25 @@ export function rowWindows(tensor: Windowed, rows: number, cols: number): RowWin
   return windows;
 }
 
+/** A range of elements: how many, and for each tensor its bytes in each buffer of its format. */
+interface ElementWindow {
+  readonly size: number;
+  readonly views: readonly (readonly BufferView[])[];
+}
+
 /**
- * The elements of tensors of one size, in windows that the device can bind, side by side: for each tensor its bytes in
- * each buffer of its format.
+ * The elements of tensors of one size, in windows that the device can bind, side by side.
  */
-export function elementWindows(
-  ...tensors: readonly Windowed[]
-): { size: number; views: readonly (readonly BufferView[])[] }[] {
+export function elementWindows(...tensors: readonly Windowed[]): ElementWindow[] {
   const [{ size, device }] = tensors;
   const limit = device.limits.maxStorageBufferBindingSize;
-  if (tensors.every(({ byteLength }) => byteLength <= limit)) {
-    return [{ size, views: tensors.map(wholeViews) }];
-  }
+  return tensors.every(({ byteLength }) => byteLength <= limit)
+    ? [{ size, views: tensors.map(wholeViews) }]
+    : splitElements(tensors, size, limit);
+}
+
+/** The windows of tensors of which one is larger than a binding may be. */
+function splitElements(tensors: readonly Windowed[], size: number, limit: number): ElementWindow[] {
   const buffers = tensors.flatMap((tensor) => formatOf(tensor).buffers);
   if (buffers.every((buffer) => bytesIn(buffer, size) <= limit)) {
     return [{ size, views: tensors.map(wholeViews) }];

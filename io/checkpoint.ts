@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { FolderInput } from "./file_source.ts";
+import type { FolderInput, FolderSource } from "./file_source.ts";
 import { readJsonFrom } from "./json.ts";
 import { openFolder } from "./open_file.ts";
 import { quote } from "./relative_path.ts";
@@ -26,7 +26,11 @@ export async function openCheckpoint(
   const source = openFolder(folder);
   const single = `${options.basename ?? "model"}.safetensors`;
   const file = await source.open(single);
-  if (file) return await openSafetensors(file);
+  return file ? await openSafetensors(file) : await openByIndex(source, single);
+}
+
+/** The shards that the index of a folder lists. */
+async function openByIndex(source: FolderSource, single: string): Promise<TensorReader> {
   const indexPath = `${single}.index.json`;
   const index = await readJsonFrom(source, indexPath);
   if (index) {

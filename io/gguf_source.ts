@@ -58,17 +58,16 @@ export async function givenGguf(
   input: FolderInput | FileInput,
   { ggufFile, ...hub }: GgufOptions,
 ): Promise<FoundGguf | undefined> {
+  if (ggufFile === undefined) return isGgufFile(input) ? { file: input } : undefined;
   if (isGgufFile(input)) {
-    if (ggufFile === undefined) return { file: input };
     throw new RangeError(
       `Cannot load ${
         quote(ggufFile)
       }: ggufFile names a file of a folder or hub model, received it beside a file`,
     );
   }
-  if (ggufFile === undefined) return undefined;
   const { namedGguf } = await import("./find_gguf.ts");
-  return await namedGguf(input as FolderInput, ggufFile, hub);
+  return await namedGguf(input, ggufFile, hub);
 }
 
 /**
@@ -85,13 +84,16 @@ export async function resolveCheckpointOrGguf(
   const given = await givenGguf(input, { ...hub, ggufFile });
   if (given) return { gguf: given };
   const source = input as FolderInput;
+  const only = async () => {
+    const { onlyGguf } = await import("./find_gguf.ts");
+    return await onlyGguf(source, hub);
+  };
   let folder: FolderSource;
   try {
     folder = await resolveCheckpointFolder(source, { ...hub, checkConfig });
   } catch (error) {
     if (!(error instanceof HubError) || error.failure === "unauthorized") throw error;
-    const { onlyGguf } = await import("./find_gguf.ts");
-    const gguf = await onlyGguf(source, hub);
+    const gguf = await only();
     if (gguf) return { gguf };
     throw error;
   }
@@ -99,7 +101,6 @@ export async function resolveCheckpointOrGguf(
   const isCheckpoint = names === undefined ||
     names.includes("config.json") && names.some((name) => /\.safetensors(\.index\.json)?$/.test(name));
   if (isCheckpoint) return { folder };
-  const { onlyGguf } = await import("./find_gguf.ts");
-  const gguf = await onlyGguf(source, hub);
+  const gguf = await only();
   return gguf ? { gguf } : { folder };
 }

@@ -3,7 +3,7 @@
  * @module
  */
 
-import { concat, type Device, type Documents, showShape, Tensor } from "../autograd/mod.ts";
+import { concat, type Device, type Documents, type Shape, showShape, Tensor } from "../autograd/mod.ts";
 import { type AttentionMask, toMaskRows } from "./inputs.ts";
 import type { KVCache } from "./generation/kv_cache.ts";
 
@@ -62,26 +62,36 @@ export function attentionMaskOf(
     );
   }
   const real = total - virtual;
-  if (mask instanceof Tensor) {
-    if (mask.dtype === "float32" || mask.shape[0] !== batch || mask.shape[1] !== real) {
-      throw new TypeError(
-        `Cannot use attentionMask: an integer tensor [${batch}, ${real}] is required, received ${mask.dtype} ${
-          showShape(mask.shape)
-        }`,
-      );
-    }
-    if (virtual === 0) return mask.alias();
-    const ones = Tensor.from(new Array(batch).fill(new Array(virtual).fill(1)), {
-      dtype: mask.dtype,
-      device,
-    });
-    return concat([ones, mask], 1);
-  }
+  if (mask instanceof Tensor) return extendMask(mask, batch, real, virtual);
   const rows = mask ? toMaskRows(mask, batch, real) : null;
-  if (!rows) return null;
+  return rows && maskOfRows(rows, virtual, [batch, total], device);
+}
+
+/** A mask on the device [batch, real], with `virtual` tokens that count before each row. */
+function extendMask(mask: Tensor, batch: number, real: number, virtual: number): Tensor {
+  if (mask.dtype === "float32" || mask.shape[0] !== batch || mask.shape[1] !== real) {
+    throw new TypeError(
+      `Cannot use attentionMask: an integer tensor [${batch}, ${real}] is required, received ${mask.dtype} ${
+        showShape(mask.shape)
+      }`,
+    );
+  }
+  if (virtual === 0) return mask.alias();
+  const { dtype, device } = mask;
+  const ones = Tensor.from(new Array(batch).fill(new Array(virtual).fill(1)), { dtype, device });
+  return concat([ones, mask], 1);
+}
+
+/** The same of rows on the host. */
+function maskOfRows(
+  rows: readonly (readonly number[])[],
+  virtual: number,
+  shape: Shape,
+  device: Device,
+): Tensor {
   const before = new Array<number>(virtual).fill(1);
   const values = rows.flatMap((row) => [...before, ...row.map((value) => value === 0 ? 0 : 1)]);
-  return Tensor.from(Uint32Array.from(values), { shape: [batch, total], device });
+  return Tensor.from(Uint32Array.from(values), { shape, device });
 }
 
 /** The tensors of a state but its prefix, by name: what a block that is computed again reads. */

@@ -18,7 +18,7 @@ import {
   untracked,
 } from "../autograd/mod.ts";
 import { openCheckpoint } from "../io/checkpoint.ts";
-import type { FolderInput } from "../io/file_source.ts";
+import type { FolderInput, FolderSource } from "../io/file_source.ts";
 import { readJsonFrom } from "../io/json.ts";
 import { openFolder } from "../io/open_file.ts";
 import { mismatchError, Parameter } from "../nn/mod.ts";
@@ -76,6 +76,13 @@ export interface LoadProgress {
   readonly name: string;
 }
 
+async function refuseFolder(source: FolderSource): Promise<never> {
+  const received = await readJsonFrom(source, "adapter_config.json")
+    ? "the folder of an adapter; load its base model, and then the adapter"
+    : "a folder without it";
+  throw new Error(`Cannot load model "${source.name}": config.json is required, received ${received}`);
+}
+
 /**
  * Loads a folder in Hugging Face's layout, in eval mode.
  * @param choose the architecture of a config.json; it throws for one that it does not know
@@ -89,12 +96,7 @@ export async function loadModel<Config extends ModelConfig, Model extends Causal
 ): Promise<Model> {
   const source = openFolder(folder);
   const json = await readJsonFrom(source, "config.json");
-  if (!json) {
-    const received = await readJsonFrom(source, "adapter_config.json")
-      ? "the folder of an adapter; load its base model, and then the adapter"
-      : "a folder without it";
-    throw new Error(`Cannot load model "${source.name}": config.json is required, received ${received}`);
-  }
+  if (!json) return await refuseFolder(source);
   const family = await choose(json);
   const config = family.readConfig(json);
   config.nameOrPath = source.name;

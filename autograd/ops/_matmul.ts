@@ -61,6 +61,17 @@ export interface MatmulBatch {
   readonly yStride: number;
 }
 
+/** What a product that is no batch has. */
+const ONE_PRODUCT: MatmulBatch = {
+  count: 1,
+  inner: 1,
+  aOuter: 0,
+  aInner: 0,
+  bOuter: 0,
+  bInner: 0,
+  yStride: 0,
+};
+
 /** One product y [M, N] = alpha a b + what the epilogue adds. */
 export interface MatmulCall {
   readonly layout: MatmulLayout;
@@ -102,9 +113,15 @@ const spanOf = ({ ld }: MatmulOperand, rows: number, columns: number) => (rows -
 /** Most rows that fit the binding limit in every buffer and after which a window may begin; all rows if they fit. */
 function rowsThatFit(operand: MatmulOperand, rows: number, columns: number, limit: number): number {
   if (operand.tensor.byteLength <= limit) return rows;
+  const { buffers } = formatOf(operand.tensor);
+  const fits = buffers.every((buffer) => bytesIn(buffer, spanOf(operand, rows, columns)) <= limit);
+  return fits ? rows : rowsOfWindow(operand, columns, limit);
+}
+
+/** Most rows of an operand that is larger than a binding may be. */
+function rowsOfWindow(operand: MatmulOperand, columns: number, limit: number): number {
   const format = formatOf(operand.tensor);
   const { buffers } = format;
-  if (buffers.every((buffer) => bytesIn(buffer, spanOf(operand, rows, columns)) <= limit)) return rows;
   const fit = Math.min(
     ...buffers.map(({ elements, bytes }) =>
       Math.floor((limit / bytes * elements - columns) / operand.ld) + 1
@@ -190,11 +207,11 @@ function launchEach(device: MatmulTarget, call: MatmulCall, batch: MatmulBatch):
 
 /** Rows, columns and steps of K of each of a product's launches. */
 function stepsOf(device: MatmulTarget, call: MatmulCall): [M: number, N: number, K: number] {
-  const { layout, M, N, K, a, b, y, batch } = call;
+  const { layout, M, N, K, a, b, y, batch = ONE_PRODUCT } = call;
   const limit = device.limits.maxStorageBufferBindingSize;
   const endless = device.profile.maxLoopIterations === Infinity;
   let [stepM, stepN, stepK] = [Math.min(M, MAX_M), N, Math.min(Math.max(K, 1), endless ? Infinity : MAX_K)];
-  if (batch === undefined || batch.count === 1) {
+  if (batch.count === 1) {
     stepM = Math.min(stepM, rowsThatFit(y, stepM, N, limit));
     if (layout === "tn") stepK = Math.min(stepK, rowsThatFit(a, stepK, M, limit));
     else stepM = Math.min(stepM, rowsThatFit(a, stepM, K, limit));
@@ -206,17 +223,17 @@ function stepsOf(device: MatmulTarget, call: MatmulCall): [M: number, N: number,
 
 /** Appends the launches of one product. Nothing is launched for an empty y. */
 export function launchMatmul(device: MatmulTarget, call: MatmulCall): void {
-  const { M, N, K, a, b, y, batch } = call;
-  if (M === 0 || N === 0 || (batch?.count ?? 1) === 0) return;
+  const { M, N, K, a, b, y, batch = ONE_PRODUCT } = call;
+  if (M === 0 || N === 0 || batch.count === 0) return;
   const limit = device.limits.maxStorageBufferBindingSize;
-  if (batch && batch.count > 1 && [a, b, y].some((operand) => isTooLarge(operand, limit))) {
+  if (batch.count > 1 && [a, b, y].some((operand) => isTooLarge(operand, limit))) {
     return launchEach(device, call, batch);
   }
   const [stepM, stepN, stepK] = stepsOf(device, call);
   for (let m = 0; m < M; m += stepM) {
     for (let n = 0; n < N; n += stepN) {
       for (let k = 0; k === 0 || k < K; k += stepK) {
-        for (let first = 0; first < (batch?.count ?? 1); first += MAX_BATCH) {
+        for (let first = 0; first < batch.count; first += MAX_BATCH) {
           launchBlock(device, call, {
             m,
             n,
@@ -225,7 +242,7 @@ export function launchMatmul(device: MatmulTarget, call: MatmulCall): void {
             columns: Math.min(stepN, N - n),
             depth: Math.min(stepK, K - k),
             first,
-            count: Math.min(MAX_BATCH, (batch?.count ?? 1) - first),
+            count: Math.min(MAX_BATCH, batch.count - first),
           });
         }
       }
@@ -312,7 +329,7 @@ export function planMatmul(device: MatmulTarget, call: MatmulCall): MatmulPlan |
 }
 
 function planBlock(call: MatmulCall, block: Block, tile: MatmulTile): MatmulPlan {
-  const { layout, a, b, y, batch } = call;
+  const { layout, a, b, y, batch = ONE_PRODUCT } = call;
   const { m, n, k, rows, columns, depth, count } = block;
   const begins = k === 0;
   const last = k + depth >= call.K;
@@ -324,8 +341,7 @@ function planBlock(call: MatmulCall, block: Block, tile: MatmulTile): MatmulPlan
 
   const formatOfB = formatOf(b.tensor);
   const weight = formatOfB.name;
-  const batchFour = batch === undefined ||
-    four(batch.aOuter, batch.aInner) && four(batch.bOuter, batch.bInner) && four(batch.yStride);
+  const batchFour = four(batch.aOuter, batch.aInner, batch.bOuter, batch.bInner, batch.yStride);
   const wide = !tile.scalar;
   const vector = {
     a: wide && depth > 0 && batchFour && four(a.ld) && (layout !== "tn" || four(rows, tile.tileM)),
@@ -350,9 +366,8 @@ function planBlock(call: MatmulCall, block: Block, tile: MatmulTile): MatmulPlan
     accumulate: (call.accumulate ?? false) || !begins,
   };
 
-  const single = (batch?.count ?? 1) === 1;
   const at = (operand: MatmulOperand, row: number, column: number, r: number, c: number): BufferView[] =>
-    single ? windowOf(operand, row, column, r, c) : restOf(operand, row, column);
+    batch.count === 1 ? windowOf(operand, row, column, r, c) : restOf(operand, row, column);
   const rangesOfB = layout === "nt" ? at(b, n, k, columns, depth) : at(b, k, n, depth, columns);
   const buffers: Record<string, BufferView> = {
     a: (layout === "tn" ? at(a, k, m, depth, rows) : at(a, m, k, rows, depth))[0],
@@ -369,9 +384,9 @@ function planBlock(call: MatmulCall, block: Block, tile: MatmulTile): MatmulPlan
       : windowOf({ tensor: v, ld: ldv }, 0, n, R, columns);
   }
   if (bias) buffers.bias = bias.window(4 * n, 4 * columns);
-  if (residual) [buffers.residual] = at({ ...y, tensor: residual }, m, n, rows, columns);
-  if (gate) [buffers.gate] = at({ ...y, tensor: gate }, m, n, rows, columns);
-  if (preActivation) [buffers.preActivation] = at({ ...y, tensor: preActivation }, m, n, rows, columns);
+  for (const [name, tensor] of Object.entries({ residual, gate, preActivation })) {
+    if (tensor) [buffers[name]] = at({ ...y, tensor }, m, n, rows, columns);
+  }
 
   return {
     kernel: matmulKernel(options),
@@ -387,12 +402,12 @@ function planBlock(call: MatmulCall, block: Block, tile: MatmulTile): MatmulPlan
       ldv,
       batch: count,
       batchFirst: block.first,
-      batchInner: Math.max(1, batch?.inner ?? 1),
-      aOuter: batch?.aOuter ?? 0,
-      aInner: batch?.aInner ?? 0,
-      bOuter: batch?.bOuter ?? 0,
-      bInner: batch?.bInner ?? 0,
-      yBatch: batch?.yStride ?? 0,
+      batchInner: Math.max(1, batch.inner),
+      aOuter: batch.aOuter,
+      aInner: batch.aInner,
+      bOuter: batch.bOuter,
+      bInner: batch.bInner,
+      yBatch: batch.yStride,
       alpha: call.alpha ?? 1,
     },
     work: 2 * rows * columns * (depth + (extension?.R ?? 0)) * count,

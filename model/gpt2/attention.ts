@@ -86,14 +86,18 @@ function attend(
 ): Tensor {
   if (cache) return cachedAttention(qkv, cache.layers[layer], { heads, scale, attentionMask: mask, past });
   const dropout = drop.isActive ? { p: drop.p, rng: drop.random.tensor, call: drop.random.nextCall() } : null;
-  if (prefix) {
-    const [batch, , width] = qkv.shape;
-    const channels = width / 3;
-    const own = slice(qkv, 2, channels, width); // [B, T, 2C]
-    const [virtual] = prefix[layer].shape;
-    const before = expand(reshape(prefix[layer], [1, virtual, 2 * channels]), [batch, virtual, 2 * channels]);
-    const options = { heads, scale, attentionMask: mask, dropout, past };
-    return attention(slice(qkv, 2, 0, channels), concat([before, own], 1), options);
-  }
-  return causalSelfAttention(qkv, { heads, scale, attentionMask: mask, documents, dropout });
+  const options = { heads, scale, attentionMask: mask, dropout };
+  return prefix
+    ? prefixedAttention(qkv, prefix[layer], { ...options, past })
+    : causalSelfAttention(qkv, { ...options, documents });
+}
+
+/** Attention of qkv [B, T, 3C] to keys and values [virtual, 2C] that every row begins with, and to itself; [B, T, C]. */
+function prefixedAttention(qkv: Tensor, prefix: Tensor, options: Parameters<typeof attention>[2]): Tensor {
+  const [batch, , width] = qkv.shape;
+  const channels = width / 3;
+  const own = slice(qkv, 2, channels, width); // [B, T, 2C]
+  const [virtual] = prefix.shape;
+  const before = expand(reshape(prefix, [1, virtual, 2 * channels]), [batch, virtual, 2 * channels]);
+  return attention(slice(qkv, 2, 0, channels), concat([before, own], 1), options);
 }

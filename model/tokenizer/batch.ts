@@ -72,7 +72,6 @@ function lengthLimit(options: EncodeOptions, settings: TokenizerSettings, action
 
 /** Cuts a row to `limit` tokens at its end, keeping what the template adds before and after the text. */
 function cut(core: TokenizerCore, text: string, ids: number[], limit: number): number[] {
-  if (ids.length <= limit) return ids;
   const plain = core.encode(text, false);
   const added = ids.length - plain.length;
   let before = 0;
@@ -112,24 +111,31 @@ export function encodeBatch(
         `Cannot tokenize: a string or a list of strings is required, received ${typeof text}`,
       );
     }
-    return cut(core, text, core.encode(text, options.addSpecialTokens ?? true), limit);
+    const ids = core.encode(text, options.addSpecialTokens ?? true);
+    return ids.length <= limit ? ids : cut(core, text, ids, limit);
   });
   if (padding === false) return { inputIds, attentionMask: inputIds.map((row) => row.map(() => 1)) };
+  const width = padding === "max_length" ? lengthLimit(options, settings, "pad") : null;
+  return padRows(inputIds, settings.padTokenId, width, paddingSide);
+}
 
-  const { padTokenId } = settings;
+/** Fills rows up to `width` tokens (null: those of the longest). */
+function padRows(
+  inputIds: number[][],
+  padTokenId: number | null,
+  given: number | null,
+  side: PaddingSide,
+): Encoding {
   if (padTokenId === null) {
     throw new RangeError(
       "Cannot pad the batch: a padding token is required, received a tokenizer without one; " +
         "set tokenizer.padTokenId = tokenizer.eosTokenId",
     );
   }
-  const width = padding === "max_length"
-    ? lengthLimit(options, settings, "pad")
-    : inputIds.reduce((longest, row) => Math.max(longest, row.length), 0);
-  const left = paddingSide === "left";
+  const width = given ?? inputIds.reduce((longest, row) => Math.max(longest, row.length), 0);
   const pad = (row: number[], value: number): number[] => {
     const fill = new Array<number>(Math.max(0, width - row.length)).fill(value);
-    return left ? [...fill, ...row] : [...row, ...fill];
+    return side === "left" ? [...fill, ...row] : [...row, ...fill];
   };
   return {
     inputIds: inputIds.map((row) => pad(row, padTokenId)),

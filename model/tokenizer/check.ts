@@ -26,20 +26,22 @@ function checkId(id: unknown, token: string): void {
   );
 }
 
-function checkVocabulary(vocab: unknown): void {
-  if (Array.isArray(vocab)) { // Unigram: [token, score] at its id
-    vocab.forEach((row, id) => {
-      const valid = Array.isArray(row) && typeof row[0] === "string" && Number.isFinite(row[1]);
-      if (valid) return;
-      throw new TypeError(
-        `entry ${id} of the vocabulary must be a token with its score, received ${received(row)}`,
-      );
-    });
-    if (vocab.length > MAX_ID + 1) {
-      throw new RangeError(`at most ${MAX_ID + 1} tokens are allowed, received ${vocab.length}`);
-    }
-    return;
+/** Checks the vocabulary of Unigram: [token, score] at its id. */
+function checkScoredTokens(vocab: readonly unknown[]): void {
+  vocab.forEach((row, id) => {
+    const valid = Array.isArray(row) && typeof row[0] === "string" && Number.isFinite(row[1]);
+    if (valid) return;
+    throw new TypeError(
+      `entry ${id} of the vocabulary must be a token with its score, received ${received(row)}`,
+    );
+  });
+  if (vocab.length > MAX_ID + 1) {
+    throw new RangeError(`at most ${MAX_ID + 1} tokens are allowed, received ${vocab.length}`);
   }
+}
+
+function checkVocabulary(vocab: unknown): void {
+  if (Array.isArray(vocab)) return checkScoredTokens(vocab);
   if (!isObject(vocab)) throw new TypeError(`a vocabulary is required, received ${received(vocab)}`);
   for (const [token, id] of Object.entries(vocab)) checkId(id, token);
 }

@@ -47,15 +47,20 @@ export async function readBuiltIn(vocabulary: BuiltInVocabulary): Promise<Tokeni
   return { core, settings: readSettings(core, config, {}, {}), config, chatTemplates: new Map() };
 }
 
+/** Adds the templates of a list of names and texts; what is none is left out. */
+function addTemplates(templates: Map<string, string>, listed: readonly unknown[]): void {
+  for (const entry of listed) {
+    const { name, template } = (entry ?? {}) as { name?: unknown; template?: unknown };
+    if (typeof name === "string" && typeof template === "string") templates.set(name, template);
+  }
+}
+
 /** The templates of a folder: chat_template.jinja, else those in tokenizer_config.json. */
 async function readChatTemplates(folder: FolderSource, config: JsonObject): Promise<Map<string, string>> {
   const templates = new Map<string, string>();
   const listed = config.chat_template;
   if (typeof listed === "string") templates.set("default", listed);
-  for (const entry of Array.isArray(listed) ? listed : []) {
-    const { name, template } = (entry ?? {}) as { name?: unknown; template?: unknown };
-    if (typeof name === "string" && typeof template === "string") templates.set(name, template);
-  }
+  if (Array.isArray(listed)) addTemplates(templates, listed);
   const file = await folder.open("chat_template.jinja");
   if (file) templates.set("default", new TextDecoder().decode(await readAll(file)));
   return templates;

@@ -11,6 +11,7 @@ import { ModulesToSaveWrapper } from "../layers/modules_to_save.ts";
 import { checkTrainsWhole } from "../layers/quantized_base.ts";
 import { type InjectionContext, isTunerLayer, type TunerLayer } from "../layers/tuner_layer.ts";
 import type { PeftMethod } from "../methods/method.ts";
+import type { AdapterState } from "../state/adapter_state.ts";
 import { addTokens, dropTokenAdapters, tieTokens, tokenAdapters } from "../trainable_tokens/token_adapter.ts";
 
 /** Whether tokens train in a tree. What deals with them is loaded with the first that do. */
@@ -27,7 +28,11 @@ export function unwrappedView(root: Module): Module {
   for (const [path, layer] of [...tunerLayers(root), ...savedModules(root), ...tokens]) {
     for (const [below] of (layer as Module).namedModules(path)) if (below !== path) inside.add(below);
   }
-  if (inside.size === 0) return root;
+  return inside.size === 0 ? root : withoutModules(root, inside);
+}
+
+/** A tree that does not list the modules at some paths. */
+function withoutModules(root: Module, inside: ReadonlySet<string>): Module {
   const view = Object.create(root) as Module;
   view.namedModules = function* () {
     for (const entry of root.namedModules()) if (!inside.has(entry[0])) yield entry;
@@ -62,15 +67,18 @@ export function placeAdapter(
     else model.setSubmodule(path, layer = method.wrap(present, context.state));
     layer.addAdapter(name, config, path, context);
   }
-  for (const path of whole) {
-    let wrapper = model.getSubmodule(path);
-    if (!(wrapper instanceof ModulesToSaveWrapper)) {
-      model.setSubmodule(path, wrapper = new ModulesToSaveWrapper(wrapper, context.state));
-    }
-    (wrapper as ModulesToSaveWrapper).addAdapter(name);
-  }
+  for (const path of whole) trainWhole(model, path, name, context.state);
   if (tokens.size > 0) addTokens(model, name, tokens, context);
   if (hasTokens(model)) tieTokens(model, context.state);
+}
+
+/** Gives an adapter its own copy of a module. */
+function trainWhole(model: Module, path: string, name: string, state: AdapterState): void {
+  let wrapper = model.getSubmodule(path);
+  if (!(wrapper instanceof ModulesToSaveWrapper)) {
+    model.setSubmodule(path, wrapper = new ModulesToSaveWrapper(wrapper, state));
+  }
+  (wrapper as ModulesToSaveWrapper).addAdapter(name);
 }
 
 /** Frees an adapter's parts; where a module is left without adapters, its base takes its place again. */

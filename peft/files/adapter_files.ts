@@ -5,7 +5,7 @@
 
 import { cast, type Shape, showShape, Tensor, tidy } from "../../autograd/mod.ts";
 import { openFolder } from "../../io/open_file.ts";
-import type { FolderInput } from "../../io/file_source.ts";
+import type { FolderInput, FolderSource } from "../../io/file_source.ts";
 import { readJsonFrom } from "../../io/json.ts";
 import { openSafetensors, type SafetensorsDtype } from "../../io/safetensors.ts";
 import { float32Of } from "../../io/safetensors_dtype.ts";
@@ -58,6 +58,13 @@ async function numbersOf(dtype: SafetensorsDtype, bytes: Uint8Array): Promise<Fl
   return toFloat32(dtype, bytes);
 }
 
+async function refuseFolder(source: FolderSource, weightsFile: string, pickleFile: string): Promise<never> {
+  const pickle = await source.open(pickleFile);
+  await pickle?.close();
+  const received = pickle ? `${pickleFile}, a pickle file, which is never opened` : "a folder without it";
+  throw new Error(`Cannot load adapter "${source.name}": ${weightsFile} is required, received ${received}`);
+}
+
 /** Reads an adapter's tensors; the file is checked whole before anything is returned. */
 export async function readAdapterValues(
   folder: FolderInput,
@@ -66,12 +73,7 @@ export async function readAdapterValues(
   const source = openFolder(folder);
   const { weightsFile, pickleFile, fromDisk } = formatOf(config);
   const file = await source.open(weightsFile);
-  if (!file) {
-    const pickle = await source.open(pickleFile);
-    await pickle?.close();
-    const received = pickle ? `${pickleFile}, a pickle file, which is never opened` : "a folder without it";
-    throw new Error(`Cannot load adapter "${source.name}": ${weightsFile} is required, received ${received}`);
-  }
+  if (!file) return await refuseFolder(source, weightsFile, pickleFile);
   const reader = await openSafetensors(file);
   try {
     const values = new Map<string, { shape: Shape; data: Float32Array<ArrayBuffer> }>();

@@ -119,39 +119,62 @@ function addTerm(y: Tensor, x: Tensor, A: Tensor, B: Tensor, s: number): Tensor 
   return linear(scale(linear(x, A, null), s), B, null, { residual: y });
 }
 
+/** Whether one launch can add what the adapters add to the product. */
+function isFused({ terms: [first, ...others], product }: LinearCall): boolean {
+  return !product && others.length === 0 && !(first?.offset && first.xDropped);
+}
+
+/** x W with the term of one adapter at most, in one launch. */
+function launchFused(call: LinearCall, bias: Tensor | null, options: LinearOptions): Tensor {
+  const { weight, layout, terms: [term] } = call;
+  const x = inputOf(call);
+  if (!term) return linear(x, weight, bias, { layout, ...options });
+  const { A, B } = wholeFactors(term);
+  return loraLinear(x, weight, bias, A, B, term.s, { layout, ...options, xDropped: term.xDropped });
+}
+
+const inputOf = ({ x, inputGain }: LinearCall) => inputGain ? multiply(x, inputGain) : x;
+
 /** y [..., out] of a call, activated or gated, and with the residual added. */
-export function runLinear(call: LinearCall, { activation, residual, gate, isRead }: LinearOptions): Tensor {
-  const { weight, bias, layout, terms, added, gain, inputGain, outputGain, product } = call;
-  const x = inputGain ? multiply(call.x, inputGain) : call.x;
+export function runLinear(call: LinearCall, options: LinearOptions): Tensor {
+  const { bias, added, gain, outputGain } = call;
+  const { activation, residual, gate, isRead } = options;
+  const isWhole = isFused(call) && !gain && !outputGain && !(added && (activation || residual || gate));
+  return isWhole
+    ? launchFused(call, bias, { activation, residual: added ?? residual, gate, isRead })
+    : runInSteps(call, options);
+}
+
+/** What more than one launch takes. */
+function runInSteps(call: LinearCall, { activation, residual, gate }: LinearOptions): Tensor {
+  const { bias, added, gain, outputGain } = call;
   const inner = gain ? null : bias;
-  const [first] = terms;
-  const isFused = terms.length === 1 && !product && !(first.offset && first.xDropped);
-  const rest = isFused ? [] : terms;
-  const isAll = rest.length === 0 && !product && !gain && !outputGain &&
-    !(added && (activation || residual || gate));
-  const options = isAll
-    ? { layout, activation, residual: added ?? residual, gate, isRead }
-    : { layout, residual: added };
-  let y: Tensor;
-  if (product) {
-    y = product(inner);
-    if (added) y = add(y, added);
-  } else if (isFused) {
-    const { A, B } = wholeFactors(first);
-    y = loraLinear(x, weight, inner, A, B, first.s, { ...options, xDropped: first.xDropped });
-  } else if (first?.offset) {
-    y = loraLinear(x, weight, inner, first.offset.A, first.offset.B, first.s, options);
-  } else y = linear(x, weight, inner, options);
-  if (isAll) return y;
-  for (const term of rest) {
-    const { A, B, s, xDropped, offset } = term;
-    if (offset && (product || term !== first)) y = addTerm(y, x, offset.A, offset.B, s);
-    y = addTerm(y, xDropped ?? x, A, B, s);
-  }
+  let y = isFused(call) ? launchFused(call, inner, { residual: added }) : addTerms(call, inner);
   if (gain) y = multiply(y, gain);
   if (gain && bias) y = add(y, bias);
   if (outputGain) y = multiply(y, outputGain);
   if (activation) y = activations[activation](y);
   if (gate) y = gatedActivation(gate.activation, gate.by, y);
   return residual ? add(y, residual) : y;
+}
+
+/** The product, and the terms of adapters one after the other. */
+function addTerms(call: LinearCall, bias: Tensor | null): Tensor {
+  const { weight, layout, terms, added, product } = call;
+  const x = inputOf(call);
+  const [first] = terms;
+  const options = { layout, residual: added };
+  let y: Tensor;
+  if (product) {
+    y = product(bias);
+    if (added) y = add(y, added);
+  } else if (first.offset) {
+    y = loraLinear(x, weight, bias, first.offset.A, first.offset.B, first.s, options);
+  } else y = linear(x, weight, bias, options);
+  for (const term of terms) {
+    const { A, B, s, xDropped, offset } = term;
+    if (offset && (product || term !== first)) y = addTerm(y, x, offset.A, offset.B, s);
+    y = addTerm(y, xDropped ?? x, A, B, s);
+  }
+  return y;
 }

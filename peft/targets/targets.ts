@@ -72,17 +72,38 @@ function layerIndex(name: string, pattern: string | readonly string[] | null | u
   return null;
 }
 
-function takesLayer(name: string, fields: TargetFields): boolean {
-  const { layersToTransform: layers, targetModules, layersPattern } = fields;
-  if (layers === null || layers === undefined || !Array.isArray(targetModules)) return true;
+/** Whether a module is in one of the blocks that a list of targets is limited to. */
+function isInBlocks(
+  name: string,
+  { layersToTransform, targetModules, layersPattern }: TargetFields,
+): boolean {
+  if (!Array.isArray(targetModules)) return true;
   if (targetModules.includes(name)) return true; // an exact name is taken in any block
   const index = layerIndex(name, layersPattern);
-  return index !== null && [layers].flat().includes(index);
+  return index !== null && [layersToTransform].flat().includes(index);
 }
 
 /** Last parts of the names of modules that the method can take, for messages. */
 function candidates(names: readonly string[]): string[] {
   return [...new Set(names.map((name) => name.split(".").at(-1)!))];
+}
+
+function refuseTargets(
+  action: string,
+  wanted: readonly string[] | string,
+  areExcluded: boolean,
+  supported: readonly string[],
+): never {
+  const shown = typeof wanted === "string" ? JSON.stringify(wanted) : `[${quoteSome(wanted)}]`;
+  if (areExcluded) {
+    throw new NoMatchingModuleError(
+      `${action}: every module that targetModules ${shown} matches is excluded by excludeModules or modulesToSave`,
+    );
+  }
+  const near = nearestNames([wanted].flat()[0] ?? "", candidates(supported));
+  throw new NoMatchingModuleError(
+    `${action}: targetModules ${shown} match no module; modules it can take here are ${quoteAll(near)}`,
+  );
 }
 
 /**
@@ -103,11 +124,12 @@ export function findTargets(root: Module, fields: TargetFields, rules: TargetRul
     fields.excludeModules ? matchesTarget(name, fields.excludeModules) : false;
   const isSaved = (name: string) =>
     (fields.modulesToSave ?? []).some((entry) => `.${name}.`.includes(`.${entry}.`));
+  const takesAllBlocks = (fields.layersToTransform ?? null) === null;
   const found: string[] = [];
   let excluded = 0;
   for (const [name, module] of modules) {
     const hit = allLinear ? rules.isLinear(module) && name !== HEAD : matchesTarget(name, wanted);
-    if (!hit || !takesLayer(name, fields)) continue;
+    if (!hit || !(takesAllBlocks || isInBlocks(name, fields))) continue;
     if (isExcluded(name) || isSaved(name)) {
       excluded++;
       continue;
@@ -121,18 +143,7 @@ export function findTargets(root: Module, fields: TargetFields, rules: TargetRul
     }
     found.push(name);
   }
-  const shown = typeof wanted === "string" ? JSON.stringify(wanted) : `[${quoteSome(wanted)}]`;
-  if (found.length === 0) {
-    if (excluded > 0) {
-      throw new NoMatchingModuleError(
-        `${action}: every module that targetModules ${shown} matches is excluded by excludeModules or modulesToSave`,
-      );
-    }
-    const near = nearestNames([wanted].flat()[0] ?? "", candidates(supported));
-    throw new NoMatchingModuleError(
-      `${action}: targetModules ${shown} match no module; modules it can take here are ${quoteAll(near)}`,
-    );
-  }
+  if (found.length === 0) refuseTargets(action, wanted, excluded > 0, supported);
   if (typeof wanted !== "string") reportUnmatched(modules.map(([name]) => name), wanted, supported, rules);
   return found;
 }
