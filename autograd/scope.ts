@@ -35,13 +35,15 @@ export interface TensorOwner {
 function collect(value: unknown, found: Set<Disposable>): void {
   if (typeof value !== "object" || value === null) return;
   if (isDisposable(value)) found.add(value);
-  else if ("ownedTensors" in value) {
-    for (const item of (value as TensorOwner).ownedTensors()) found.add(item);
-  } else if (Array.isArray(value)) { for (const item of value) collect(item, found); }
-  else if (value instanceof Map) { for (const item of value.values()) collect(item, found); }
-  else if (Object.getPrototypeOf(value) === Object.prototype) {
-    for (const item of Object.values(value)) collect(item, found);
-  }
+  else if (Array.isArray(value)) { for (const item of value) collect(item, found); }
+  else for (const item of partsOf(value)) collect(item, found);
+}
+
+/** What a value holds that is no array; nothing where it is of another class. */
+function partsOf(value: object): Iterable<unknown> {
+  if ("ownedTensors" in value) return (value as TensorOwner).ownedTensors();
+  if (value instanceof Map) return value.values();
+  return Object.getPrototypeOf(value) === Object.prototype ? Object.values(value) : [];
 }
 
 function close(scope: Set<Disposable>, result: unknown): void {

@@ -105,12 +105,7 @@ export class Device {
    */
   static async create(options: DeviceOptions = {}): Promise<Device> {
     checkGiven(options);
-    if (options.device) {
-      const { device, device: { adapterInfo } } = options;
-      const adopted = new Device(device, adapterInfo, options, await trySubgroups(device, adapterInfo));
-      await adopted.#health.checkNew();
-      return adopted;
-    }
+    if (options.device) return await Device.#adopt(options.device, options);
     const adapter = options.adapter ?? await findAdapter(options);
     const requiredLimits: Record<string, number> = {};
     for (const name of Object.keys(WANTED_LIMITS) as NegotiatedLimit[]) {
@@ -128,6 +123,13 @@ export class Device {
     const made = new Device(device, adapter.info, { ...options, adapter }, size);
     await made.#health.checkNew();
     return made;
+  }
+
+  static async #adopt(gpuDevice: GPUDevice, options: DeviceOptions): Promise<Device> {
+    const { adapterInfo } = gpuDevice;
+    const device = new Device(gpuDevice, adapterInfo, options, await trySubgroups(gpuDevice, adapterInfo));
+    await device.#health.checkNew();
+    return device;
   }
 
   /**

@@ -85,6 +85,13 @@ function excerpt(wgsl: string, line: number): string {
     .join("\n");
 }
 
+function compileError({ name, wgsl }: KernelSpec, report: GPUCompilationMessage): ShaderCompileError {
+  const { lineNum, linePos, message } = report;
+  return new ShaderCompileError(
+    `Cannot compile kernel "${name}" at ${lineNum}:${linePos}: ${message}\n${excerpt(wgsl, lineNum)}`,
+  );
+}
+
 /** Compiles kernels on first use and keeps them. */
 export class PipelineCache {
   readonly #device: GPUDevice;
@@ -122,12 +129,7 @@ export class PipelineCache {
     this.#reports.push(
       report.then((info) => {
         const error = info.messages.find((m) => m.type === "error");
-        if (!error) return null;
-        return new ShaderCompileError(
-          `Cannot compile kernel "${kernel.name}" at ${error.lineNum}:${error.linePos}: ${error.message}\n${
-            excerpt(kernel.wgsl, error.lineNum)
-          }`,
-        );
+        return error ? compileError(kernel, error) : null;
       }, () => null),
     );
     this.pipelines++;

@@ -54,7 +54,10 @@ export function architectureOf<Known extends Pick<Architecture, "modelTypes" | "
   const found = architectures.find(({ modelTypes, readsUntyped }) =>
     type === undefined ? readsUntyped : modelTypes.some((known) => known === type)
   );
-  if (found) return found;
+  return found ?? refuseType(type, architectures);
+}
+
+function refuseType(type: unknown, architectures: readonly Pick<Architecture, "modelTypes">[]): never {
   const known = architectures.flatMap(({ modelTypes }) => modelTypes).map((name) => `"${name}"`);
   throw new TypeError(
     `Cannot load the model: model_type must be ${known.length > 1 ? "one of " : ""}${

@@ -5,6 +5,7 @@
 
 import type { Device } from "../autograd/mod.ts";
 import type { FileInput, FolderInput } from "../io/file_source.ts";
+import type { FoundGguf } from "../io/find_gguf.ts";
 import { type GgufOptions, resolveCheckpointOrGguf, SOURCE_OPTIONS } from "../io/gguf_source.ts";
 import type { JsonObject } from "../io/json.ts";
 import type { HubProgress } from "../io/hub.ts";
@@ -12,7 +13,7 @@ import { nameOfFolder } from "../io/model_folder.ts";
 import { checkOptions } from "../options/names.ts";
 import { architectureOf, ARCHITECTURES, type DefaultModel } from "./architectures.ts";
 import type { CausalLM } from "./causal_lm.ts";
-import { loadModel, type LoadProgress } from "./checkpoint.ts";
+import { loadModel, type LoadOptions, type LoadProgress } from "./checkpoint.ts";
 import type { StorageOptions } from "./storage.ts";
 
 /**
@@ -81,6 +82,13 @@ export interface AutoModel {
   ): Promise<Model>;
 }
 
+async function fromGguf({ file, hubId }: FoundGguf, load: LoadOptions): Promise<CausalLM> {
+  const { loadGguf } = await import("./gguf_model.ts");
+  const model = await loadGguf(file, load);
+  if (hubId) model.config.nameOrPath = hubId;
+  return model;
+}
+
 /**
  * Loads language models, with Hugging Face's name and files.
  *
@@ -104,12 +112,7 @@ export const AutoModelForCausalLM: AutoModel = {
     const load = { device, dtype, quantization, doubleQuant, seed, onProgress: files.onProgress };
     const chosen = (config: JsonObject) => architectureOf(config, ARCHITECTURES);
     const { gguf, folder } = await resolveCheckpointOrGguf(idOrDir, { ...files, checkConfig: chosen });
-    if (gguf) {
-      const { loadGguf } = await import("./gguf_model.ts");
-      const model = await loadGguf(gguf.file, load);
-      if (gguf.hubId) model.config.nameOrPath = gguf.hubId;
-      return model as Model;
-    }
+    if (gguf) return await fromGguf(gguf, load) as Model;
     const model = await loadModel(folder, (config) => chosen(config).load(), load);
     model.config.nameOrPath = nameOfFolder(idOrDir as FolderInput);
     return model as CausalLM as Model;

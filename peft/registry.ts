@@ -126,18 +126,20 @@ export function formatOf(config: PeftConfig): AdapterFormat {
   return isPromptLearning(config) ? peftFormat : methodOf(config.peftType).format ?? peftFormat;
 }
 
+function refuseType(peftType: unknown): never {
+  const all = [...Object.keys(METHODS), ...VIRTUAL_TOKEN_TYPES];
+  const missing = peftType === undefined
+    ? "a configuration such as new LoraConfig({ … }), or a file that names its method, is required; "
+    : "";
+  throw new RangeError(
+    `Cannot use peft_type ${JSON.stringify(peftType)}: ${missing}the methods here are ${
+      quoteAll(nearestNames(String(peftType), all, all.length))
+    }`,
+  );
+}
+
 /** The method of a configuration or a file. @throws {RangeError} if there is none */
 export function methodOf(peftType: unknown): PeftMethod<PeftConfig> {
-  if (!isPeftType(peftType)) {
-    const all = [...Object.keys(METHODS), ...VIRTUAL_TOKEN_TYPES];
-    const missing = peftType === undefined
-      ? "a configuration such as new LoraConfig({ … }), or a file that names its method, is required; "
-      : "";
-    throw new RangeError(
-      `Cannot use peft_type ${JSON.stringify(peftType)}: ${missing}the methods here are ${
-        quoteAll(nearestNames(String(peftType), all, all.length))
-      }`,
-    );
-  }
+  if (!isPeftType(peftType)) refuseType(peftType);
   return METHODS[peftType].method() as unknown as PeftMethod<PeftConfig>;
 }

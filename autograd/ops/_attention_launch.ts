@@ -41,11 +41,20 @@ function eachBatch(
   device: Tensor["device"],
   launch: (first: number, count: number) => void,
 ): void {
-  const { B, C, Tq } = plan;
   const { qBatch, kvBatch } = plan.params;
   const limit = device.limits.maxStorageBufferBindingSize / 4;
   const fits = Math.floor(limit / Math.max(qBatch, kvBatch, 1));
-  if (fits >= B) return launch(0, B);
+  if (fits >= plan.B) launch(0, plan.B);
+  else inParts(plan, fits, limit, launch);
+}
+
+/** Runs `launch` for at most `fits` sequences at a time, of the elements that one binding may have. */
+function inParts(
+  { B, C, Tq, params: { qBatch, kvBatch } }: Plan,
+  fits: number,
+  limit: number,
+  launch: (first: number, count: number) => void,
+): void {
   // Windows begin at multiples of 64 elements in every operand.
   const aligned = (n: number) => [qBatch, kvBatch, Tq * C].every((stride) => n * stride % 64 === 0);
   let step = fits;

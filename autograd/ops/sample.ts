@@ -146,11 +146,7 @@ export class TokenSampler {
         }`,
       );
     }
-    if (this.#history) {
-      const repeats = this.#options.noRepeatNgramSize > 0;
-      if (repeats) this.#banRepeats(logits, this.#history);
-      if (this.#words) this.#banWords(logits, this.#history, this.#words, !repeats);
-    }
+    if (this.#history) this.#ban(logits, this.#history);
     const views = {
       logits: logits.view,
       seen: this.#seen.view,
@@ -173,6 +169,13 @@ export class TokenSampler {
       presence: this.#options.presencePenalty,
       doSample: doSample ? 1 : 0,
     });
+  }
+
+  /** Forbids what may not come next. */
+  #ban(logits: Tensor, history: Tensor): void {
+    const repeats = this.#options.noRepeatNgramSize > 0;
+    if (repeats) this.#banRepeats(logits, history);
+    if (this.#words) this.#banWords(logits, history, this.#words, !repeats);
   }
 
   /** Forbids tokens that would repeat a run. */

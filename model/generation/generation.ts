@@ -253,21 +253,19 @@ export async function generate(
     });
     const cache = pastKeyValues ?? own;
     await decode(model, {
-      ...{
-        rows,
-        chosen,
-        mask,
-        virtual,
-        eos,
-        pad,
-        maxNewTokens,
-        cache,
-        sampler,
-        streamer,
-        stop,
-        signal,
-        runStep,
-      },
+      rows,
+      chosen,
+      mask,
+      virtual,
+      eos,
+      pad,
+      maxNewTokens,
+      cache,
+      sampler,
+      streamer,
+      stop,
+      signal,
+      runStep,
     });
     streamer?.end();
   } finally {

@@ -70,21 +70,24 @@ export class GPT2Attention extends SubBlock {
   /** @internal residual + attention(x), x and residual [B, T, C]. */
   forward(x: Tensor, residual: Tensor | null, state: AttentionState): Tensor {
     const qkv = this.c_attn.forward(x); // [B, T, 3C]
-    const mixed = attend(qkv, this.heads, this.scale, this.layer, this.attn_dropout, state); // [B, T, C]
+    const { heads, scale, layer } = this;
+    const { cache, mask: attentionMask, past } = state;
+    const mixed = cache // [B, T, C]
+      ? cachedAttention(qkv, cache.layers[layer], { heads, scale, attentionMask, past })
+      : attend(qkv, heads, scale, layer, this.attn_dropout, state);
     return projectAndAdd(this.c_proj, mixed, this.resid_dropout, residual);
   }
 }
 
-/** Attention of qkv [B, T, 3C] to itself, or to the cache and itself; [B, T, C]. */
+/** Attention of qkv [B, T, 3C] to itself, and to the prefix of every row if there is one; [B, T, C]. */
 function attend(
   qkv: Tensor,
   heads: number,
   scale: number,
   layer: number,
   drop: Dropout,
-  { mask, documents, past, prefix, cache }: AttentionState,
+  { mask, documents, past, prefix }: AttentionState,
 ): Tensor {
-  if (cache) return cachedAttention(qkv, cache.layers[layer], { heads, scale, attentionMask: mask, past });
   const dropout = drop.isActive ? { p: drop.p, rng: drop.random.tensor, call: drop.random.nextCall() } : null;
   const options = { heads, scale, attentionMask: mask, dropout };
   return prefix

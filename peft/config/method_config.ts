@@ -106,6 +106,22 @@ function checkBlocks(fields: Partial<BlockwiseFields>, refuse: (message: string)
   }
 }
 
+/** What is wrong with fields that a method does not have. */
+function problemOf(
+  unknown: readonly string[],
+  given: Readonly<Record<string, unknown>>,
+  known: readonly string[],
+  unsupported: Readonly<Record<string, unknown>>,
+): string {
+  const absent = unknown.find((name) => Object.hasOwn(unsupported, snakeCase(name)));
+  if (absent !== undefined) {
+    return `${snakeCase(absent)} is not supported, received ${JSON.stringify(given[absent])}`;
+  }
+  const meant = unknown.flatMap((name) => meantName(name, known) ?? []);
+  const advice = meant.length > 0 ? `, did you mean ${meant.map((name) => `"${name}"`).join(", ")}?` : "";
+  return `fields are ${known.join(", ")}, received ${unknown.join(", ")}${advice}`;
+}
+
 /**
  * All fields, those that are not given at their defaults.
  * @throws {RangeError} for a field that the method does not have, or a value that it cannot have
@@ -119,17 +135,7 @@ export function completeFields<Fields extends PeftConfigFields>(
   const unknown = Object.keys(given).filter((name) =>
     !Object.hasOwn(options, name) && !(isSpread && name === "peftType")
   );
-  const absent = unknown.find((name) => Object.hasOwn(unsupported, snakeCase(name)));
-  if (absent !== undefined) {
-    const received = JSON.stringify(given[absent as keyof Fields]);
-    refuse(`${snakeCase(absent)} is not supported, received ${received}`);
-  }
-  if (unknown.length > 0) {
-    const known = namesOf(options);
-    const meant = unknown.flatMap((name) => meantName(name, known) ?? []);
-    const advice = meant.length > 0 ? `, did you mean ${meant.map((name) => `"${name}"`).join(", ")}?` : "";
-    refuse(`fields are ${known.join(", ")}, received ${unknown.join(", ")}${advice}`);
-  }
+  if (unknown.length > 0) refuse(problemOf(unknown, given, namesOf(options), unsupported));
   const nameOf = (name: string) => keyOf(options, name as keyof Fields & string);
   const all = completeOptions(options, given, { refuse, nameOf });
   checkBlocks(all as Partial<BlockwiseFields>, refuse);

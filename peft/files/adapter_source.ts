@@ -52,16 +52,17 @@ export async function findAdapter(
 ): Promise<FoundAdapter> {
   checkOptions("load an adapter", options, ADAPTER_OPTIONS);
   checkModel(model);
-  let file: FileInput | undefined = isGgufFile(input) ? input : undefined;
-  if (file === undefined) {
-    const folder = await adapterFolder(input, options);
-    file = await ggufOf(folder);
-    if (file === undefined) {
-      const config = await readAdapterConfig(folder);
-      await loadPartsOf(config, model);
-      return { config, values: () => readAdapterValues(folder, config) };
-    }
-  }
+  if (isGgufFile(input)) return await inGguf(input, model);
+  const folder = await adapterFolder(input, options);
+  const file = await ggufOf(folder);
+  if (file !== undefined) return await inGguf(file, model);
+  const config = await readAdapterConfig(folder);
+  await loadPartsOf(config, model);
+  return { config, values: () => readAdapterValues(folder, config) };
+}
+
+/** The adapter of a GGUF file. */
+async function inGguf(file: FileInput, model: Module): Promise<FoundAdapter> {
   const { readGgufAdapter } = await import("./gguf_adapter_reader.ts");
   const { config, ...values } = await readGgufAdapter(file, model as GgufModel & Module);
   await loadPartsOf(config, model);

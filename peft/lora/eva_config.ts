@@ -4,17 +4,9 @@
  */
 
 import { flag, number } from "../../options/rules.ts";
-import {
-  completeOptions,
-  fromDisk,
-  namesOf,
-  option,
-  type OptionTable,
-  snakeCase,
-  toDisk,
-} from "../../options/table.ts";
-import { refuseConfig } from "../config/peft_config.ts";
+import { option, type OptionTable, toDisk } from "../../options/table.ts";
 import { probability } from "../config/rules.ts";
+import { completeNested, nestedFromDisk } from "./nested_options.ts";
 
 /**
  * How EVA finds and shares out ranks.
@@ -55,19 +47,9 @@ const OPTIONS: OptionTable<EvaConfig> = {
   adjustScalingFactors: option(true, flag),
 };
 
-/** All options, or null where none are given. @throws {RangeError} for an option that is unknown or out of range */
-export function completeEva(given: Partial<EvaConfig> | null): EvaConfig | null {
-  if (given === null) return null;
-  const refuse = (message: string) => refuseConfig("lora", message);
-  if (typeof given !== "object" || Array.isArray(given)) {
-    refuse(`eva_config must be a table of options or null, received ${JSON.stringify(given)}`);
-  }
-  const unknown = Object.keys(given).filter((name) => !Object.hasOwn(OPTIONS, name));
-  if (unknown.length > 0) {
-    refuse(`options of eva_config are ${namesOf(OPTIONS).join(", ")}, received ${unknown.join(", ")}`);
-  }
-  return completeOptions(OPTIONS, given, { refuse, nameOf: (name) => `eva_config: ${snakeCase(name)}` });
-}
+/** All options. @throws {RangeError} for an option that is unknown or out of range */
+export const completeEva = (given: Partial<EvaConfig>): EvaConfig =>
+  completeNested("eva_config", OPTIONS, given);
 
 /** The options as a file has them. */
 export function evaToJSON(config: EvaConfig | null): Record<string, unknown> | null {
@@ -75,8 +57,4 @@ export function evaToJSON(config: EvaConfig | null): Record<string, unknown> | n
 }
 
 /** The options of a file by their names here. */
-export function evaFromJSON(json: unknown): unknown {
-  if (typeof json !== "object" || json === null || Array.isArray(json)) return json;
-  const { given, rest } = fromDisk(OPTIONS, json as Record<string, unknown>);
-  return { ...given, ...rest };
-}
+export const evaFromJSON = (json: object): object => nestedFromDisk(OPTIONS, json);

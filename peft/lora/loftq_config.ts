@@ -4,16 +4,8 @@
  */
 
 import { choice, integer } from "../../options/rules.ts";
-import {
-  completeOptions,
-  defaultsOf,
-  fromDisk,
-  namesOf,
-  option,
-  type OptionTable,
-  toDisk,
-} from "../../options/table.ts";
-import { refuseConfig } from "../config/peft_config.ts";
+import { defaultsOf, option, type OptionTable, toDisk } from "../../options/table.ts";
+import { completeNested, nestedFromDisk } from "./nested_options.ts";
 
 /**
  * How LoftQ quantises.
@@ -42,27 +34,12 @@ const OPTIONS: OptionTable<LoftQConfig> = {
 /** The options where none are given. */
 export const LOFTQ_DEFAULTS: LoftQConfig = defaultsOf(OPTIONS);
 
-const refuse = (message: string) => refuseConfig("lora", `loftq_config: ${message}`);
+/** All options. @throws {RangeError} for an option that is unknown or out of range */
+export const completeLoftQ = (given: Partial<LoftQConfig>): LoftQConfig =>
+  completeNested("loftq_config", OPTIONS, given);
 
-/** All options; none where none are given. @throws {RangeError} for an option that is unknown or out of range */
-export function completeLoftQ(given: Partial<LoftQConfig> | null): LoftQConfig | null {
-  if (given === null) return null;
-  if (typeof given !== "object" || Array.isArray(given)) {
-    refuse(`a table of options is required, received ${JSON.stringify(given)}`);
-  }
-  const unknown = Object.keys(given).filter((name) => !Object.hasOwn(OPTIONS, name));
-  if (unknown.length > 0) {
-    refuse(`the options are ${namesOf(OPTIONS).join(", ")}, received ${unknown.join(", ")}`);
-  }
-  return completeOptions(OPTIONS, given, { refuse });
-}
-
-/** The options of a file, where an empty table stands for none. */
-export function loftQFromJSON(json: unknown): Partial<LoftQConfig> | null {
-  if (typeof json !== "object" || json === null || Object.keys(json).length === 0) return null;
-  const { given, rest } = fromDisk(OPTIONS, json as Readonly<Record<string, unknown>>);
-  return { ...given, ...rest };
-}
+/** The options of a file by their names here. */
+export const loftQFromJSON = (json: object): object => nestedFromDisk(OPTIONS, json);
 
 /** The entry of a file. */
 export function loftQToJSON(config: LoftQConfig | null): Record<string, unknown> {

@@ -248,7 +248,11 @@ export class LoraConfig extends MethodConfig<LoraConfigFields> {
   constructor(fields: LoraConfigInput = {}) {
     const eva = fields.evaConfig ?? (fields.initLoraWeights === "eva" ? {} : null);
     const loftq = fields.loftqConfig ?? (fields.initLoraWeights === "loftq" ? {} : null);
-    super({ ...fields, evaConfig: completeEva(eva), loftqConfig: completeLoftQ(loftq) });
+    super({
+      ...fields,
+      evaConfig: eva === null ? null : completeEva(eva),
+      loftqConfig: loftq === null ? null : completeLoftQ(loftq),
+    });
   }
 
   /**
@@ -260,8 +264,13 @@ export class LoraConfig extends MethodConfig<LoraConfigFields> {
     json: Readonly<Record<string, unknown>>,
   ): C {
     const fields = readFields(TABLE, json);
-    const evaConfig = evaFromJSON(fields.evaConfig ?? null);
-    return new this({ ...fields, evaConfig, loftqConfig: loftQFromJSON(fields.loftqConfig) } as never);
+    const { evaConfig: eva, loftqConfig: loftq } = fields;
+    const hasLoftQ = Object.keys(loftq ?? {}).length > 0; // peft writes an empty table for none
+    return new this({
+      ...fields,
+      evaConfig: eva && evaFromJSON(eva),
+      loftqConfig: hasLoftQ ? loftQFromJSON(loftq!) : null,
+    } as never);
   }
 
   /** The entries of `adapter_config.json`. */

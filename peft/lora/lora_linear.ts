@@ -19,7 +19,7 @@ import {
   transpose,
   untracked,
 } from "../../autograd/mod.ts";
-import { Dropout, Linear, type Module, Parameter } from "../../nn/mod.ts";
+import { Dropout, type Initializer, Linear, type Module, Parameter } from "../../nn/mod.ts";
 import {
   type LinearAdapter,
   type LinearCall,
@@ -54,6 +54,26 @@ function replaceWeight(base: Tensor, facts: LinearFacts): void {
   noGrad(() => tidy(() => weight.device.copy(cast(numbersOf(base, facts), weight.dtype).view, weight.view)));
 }
 
+/** The adapter's own bias at the start: 0, or random where B is. */
+function biasStart(config: LoraConfig, init: Initializer, size: number, rank: number): Parameter {
+  return config.initLoraWeights ? init.constant([size], 0) : init.uniform([size], 1 / Math.sqrt(rank));
+}
+
+/** A call whose layer adds a bias more. */
+function withBias(call: LinearCall, bias: Tensor): LinearCall {
+  return { ...call, bias: call.bias ? add(call.bias, bias) : bias };
+}
+
+/** How an adapter with a bias of its own is merged. */
+function mergingOf(bias: Tensor, hasBias: boolean): Pick<LinearAdapter, "mergedBias" | "mergeObstacle"> {
+  return {
+    mergedBias: (base, scaling) => add(base, scale(bias, scaling)),
+    mergeObstacle: hasBias
+      ? undefined
+      : "Impossible to merge LoRA with `lora_bias=True` because the base layer has no bias",
+  };
+}
+
 class LoraLinear implements LinearAdapter {
   readonly parameters: Readonly<Record<string, Parameter>>;
   readonly modules: Readonly<Record<string, Module>>;
@@ -77,18 +97,11 @@ class LoraLinear implements LinearAdapter {
       loftq: config.loftqConfig,
     });
     if (base) afterwards.push({ run: () => replaceWeight(base, facts), dispose: () => base.dispose() });
-    const bias = !config.loraBias
-      ? null
-      : config.initLoraWeights
-      ? init.constant([outFeatures], 0)
-      : init.uniform([outFeatures], 1 / Math.sqrt(rank));
+    const bias = config.loraBias ? biasStart(config, init, outFeatures, rank) : null;
     this.#facts = facts;
     this.#dropout = new Dropout(config.loraDropout, random);
     this.factors = { A, B, bias, offset, hasMagnitude: config.useDora };
-    if (config.useDora) {
-      const norms = () => columnNorms(this.#of(this.scaling, base && numbersOf(base, facts)));
-      this.#magnitude = new Parameter(untracked(() => tidy(norms)));
-    }
+    if (config.useDora) this.#magnitude = this.#magnitudeStart(base);
     const [magnitude, dropout] = [this.#magnitude, this.#dropout];
     this.modules = {
       lora_dropout: dropout,
@@ -102,10 +115,13 @@ class LoraLinear implements LinearAdapter {
       ...(bias ? { "lora_B.bias": bias } : {}),
       ...(magnitude ? { lora_magnitude_vector: magnitude } : {}),
     };
-    if (!bias) return;
-    this.mergedBias = (base, scaling) => add(base, scale(bias, scaling));
-    if (hasBias) return;
-    this.mergeObstacle = "Impossible to merge LoRA with `lora_bias=True` because the base layer has no bias";
+    if (bias) Object.assign(this, mergingOf(bias, hasBias));
+  }
+
+  /** Norms of the columns of the weight that the layer begins with; `base` where that is another one. */
+  #magnitudeStart(base: Tensor | undefined): Parameter {
+    const norms = () => columnNorms(this.#of(this.scaling, base && numbersOf(base, this.#facts)));
+    return new Parameter(untracked(() => tidy(norms)));
   }
 
   /** The factors with what they belong to. */
@@ -116,11 +132,7 @@ class LoraLinear implements LinearAdapter {
   apply(given: LinearCall, _training: boolean, s: number): LinearCall {
     const { A, B, bias, offset } = this.factors;
     const xDropped = this.#dropout.isActive ? this.#dropout.forward(given.x) : null;
-    let call = given;
-    if (bias) {
-      const own = scale(bias, s);
-      call = { ...call, bias: call.bias ? add(call.bias, own) : own };
-    }
+    const call = bias ? withBias(given, scale(bias, s)) : given;
     if (this.#magnitude) return this.#withDora(call, this.#magnitude, s, xDropped);
     return withTerm(call, { A, B, s, xDropped, offset });
   }

@@ -243,7 +243,7 @@ export async function initializeLoraEvaWeights(
   if (!(tuner instanceof Tuner && config instanceof LoraConfig && config.initLoraWeights === "eva")) {
     throw new TypeError(`${action}: a LoRA adapter with initLoraWeights "eva" is required`);
   }
-  const eva = config.evaConfig ?? completeEva({})!;
+  const eva = config.evaConfig ?? completeEva({});
   const layers = new Map<AdaptedLinear, string>();
   const others: string[] = [];
   for (const [path, layer] of tuner.layers()) {

@@ -1,6 +1,7 @@
 import { assertAllClose } from "@std/assert";
 import { defaultDevice, linear, type LinearOptions, relu, Tensor } from "../../autograd/mod.ts";
 import { FUSED_ACTIVATIONS, type FusedActivation } from "../../kernels/fused_activations.ts";
+import { RELU } from "../../kernels/pointwise.ts";
 import { randomValues } from "../reference/matmul.ts";
 
 /** An activation of this test's own. */
@@ -12,7 +13,7 @@ fn testRelu4(x: vec4f) -> vec4f { return max(x, vec4f(0.0)); }
 `,
   one: "testRelu",
   four: "testRelu4",
-  unary: "relu",
+  unary: RELU,
 };
 Object.assign(FUSED_ACTIVATIONS, { testRelu });
 

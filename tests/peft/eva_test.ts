@@ -178,7 +178,7 @@ Deno.test("new LoraConfig() has EVA's defaults where EVA is asked for, and refus
     [{ useLabelMask: "no" }, "eva_config: use_label_mask must be true or false"],
     [{ adjustScalingFactors: 0 }, "eva_config: adjust_scaling_factors must be true or false, received 0"],
     [{ labelMaskValue: "x" }, "eva_config: label_mask_value must be a finite number"],
-    [{ ro: 2 }, "options of eva_config are rho, tau"],
+    [{ ro: 2 }, "eva_config: the options are rho, tau"],
   ];
   for (const [evaConfig, message] of bad) {
     assertThrows(() => new LoraConfig({ initLoraWeights: "eva", evaConfig }), RangeError, message);
@@ -186,6 +186,6 @@ Deno.test("new LoraConfig() has EVA's defaults where EVA is asked for, and refus
   assertThrows(
     () => LoraConfig.fromJSON({ peft_type: "LORA", eva_config: [] }),
     RangeError,
-    "eva_config must be a table of options or null, received []",
+    "eva_config: a table of options is required, received []",
   );
 });

@@ -178,8 +178,8 @@ Deno.test("LoftQ refuses what it cannot do by name, and leaves the model as it w
       Error,
       message,
     );
-  refused({ loftqConfig: { loftqBits: 3 as 4 } }, "loftq_config: loftqBits must be 4 or 8, received 3");
-  refused({ loftqConfig: { loftqIter: 0 } }, "loftqIter must be an integer of at least 1, received 0");
+  refused({ loftqConfig: { loftqBits: 3 as 4 } }, "loftq_config: loftq_bits must be 4 or 8, received 3");
+  refused({ loftqConfig: { loftqIter: 0 } }, "loftq_iter must be an integer of at least 1, received 0");
   refused({ loftqConfig: { bits: 4 } as never }, "the options are loftqBits, loftqIter, received bits");
   refused({ r: 40 }, 'init_lora_weights="loftq" needs a rank of at most 32'); // v_proj has 32 rows; down_proj fits
   assertEquals(await weights(), before);
