@@ -128,7 +128,7 @@ async function assertEqualToTwo(
     const before = device.stats.dispatches;
     const y = isFused
       ? run({ gate: { activation, by: gate } })
-      : tidy(() => gatedProduct(FUSED_ACTIVATIONS[activation].unary as GateName, gate, run({})));
+      : tidy(() => gatedProduct(FUSED_ACTIVATIONS[activation].unary.name as GateName, gate, run({})));
     counts.push(device.stats.dispatches - before);
     y.backward(make(7, [M, N], false));
     return [y, ...[x, gate, ...(b ? [b] : []), ...factors].map((tensor) => tensor.grad!)];
