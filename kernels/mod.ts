@@ -60,6 +60,7 @@ import {
 } from "./rms_norm.ts";
 import { gatedProductBackward, gatedProductForward } from "./gated_product.ts";
 import { joinHeads, partHeads, turnHeads, turnHeadsBack, turnHeadsInPlace } from "./rotary.ts";
+import { greedyTokens } from "./choose_token.ts";
 import { sampleTokens } from "./sample.ts";
 import { sgdKernel, sgdMomentumKernel } from "./sgd.ts";
 import { softmaxBackward, softmaxForward } from "./softmax.ts";
@@ -117,6 +118,7 @@ export function allKernels(): KernelSpec[] {
     partHeads,
     banRepeats,
     banWords,
+    greedyTokens,
     sampleTokens,
     adamwCorrections,
     sgdFirstStep,

@@ -32,6 +32,7 @@ const LATE = [
   "kernels/matmul_decoded.ts",
   "kernels/matmul_grouped.ts",
   "kernels/matmul_shared.ts",
+  "kernels/sample.ts",
   "kernels/weights/bitsandbytes.ts",
   "kernels/weights/gguf.ts",
   "kernels/weights/half.ts",

@@ -54,7 +54,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   // Products
   {
-    file: "autograd/ops/_matmul.ts",
+    file: "autograd/ops/_matmul_windows.ts",
     search: "return rangesFrom(operand, row * operand.ld + column, null);",
     replace: "return [operand.tensor.view];",
     tests: [`${OPS}/matmul_test.ts`],

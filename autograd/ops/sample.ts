@@ -5,7 +5,8 @@
 
 import { banRepeats } from "../../kernels/ban_repeats.ts";
 import { banWords } from "../../kernels/ban_words.ts";
-import { sampleIterations, sampleTokens } from "../../kernels/sample.ts";
+import { choiceIterations, greedyTokens } from "../../kernels/choose_token.ts";
+import { sampleTokens } from "../../kernels/sample.ts";
 import type { BufferView, Device } from "../../gpu/mod.ts";
 import { tidy, untracked } from "../scope.ts";
 import { showShape } from "../shape.ts";
@@ -62,10 +63,11 @@ function wordTable(words: readonly (readonly number[])[]): number[] {
   return [...starts, at, ...words.flat()];
 }
 
-/** Loads what a sampler needs for rare options. */
+/** Loads the kernels that a sampler needs for its options. */
 export async function loadSampling(
-  { noRepeatNgramSize, banned }: Pick<SamplerOptions, "noRepeatNgramSize" | "banned">,
+  { doSample, noRepeatNgramSize, banned }: Pick<SamplerOptions, "doSample" | "noRepeatNgramSize" | "banned">,
 ): Promise<void> {
+  if (doSample) await import("../../kernels/sample.ts");
   if (noRepeatNgramSize > 0) await import("../../kernels/ban_repeats.ts");
   if (banned) await import("../../kernels/ban_words.ts");
 }
@@ -86,7 +88,7 @@ export class TokenSampler {
 
   constructor(device: Device, options: SamplerOptions) {
     const { prompts, vocabSize, endTokens, maxSteps } = options;
-    if (sampleIterations(vocabSize) > device.profile.maxLoopIterations) {
+    if (choiceIterations(vocabSize) > device.profile.maxLoopIterations) {
       throw new RangeError(
         `Cannot sample from ${vocabSize} tokens on "${device.adapterName}": this driver ends a shader after ` +
           `${device.profile.maxLoopIterations} loop iterations, enough for 420000 tokens`,
@@ -137,8 +139,7 @@ export class TokenSampler {
    * @throws {TypeError} for another shape
    */
   sample(logits: Tensor): void {
-    const { vocabSize, doSample, temperature, topK, topP, minP, repetitionPenalty, padToken, seed } =
-      this.#options;
+    const { vocabSize, doSample, repetitionPenalty, presencePenalty, padToken } = this.#options;
     if (logits.shape.length !== 2 || logits.shape[0] !== this.#rows || logits.shape[1] !== vocabSize) {
       throw new TypeError(
         `Cannot sample: logits [${this.#rows}, ${vocabSize}] are required, received ${
@@ -154,21 +155,23 @@ export class TokenSampler {
       next: this.#next.view,
       tokens: this.#tokens.view,
     };
-    logits.device.dispatch(sampleTokens, views, {
+    const params = {
       rows: this.#rows,
       cols: vocabSize,
       step: this.#step++,
-      seedLow: seed >>> 0,
-      seedHigh: Math.floor(seed / 2 ** 32),
-      topK,
       padToken,
-      temperature,
-      topP,
-      minP,
       penalty: repetitionPenalty,
-      presence: this.#options.presencePenalty,
-      doSample: doSample ? 1 : 0,
-    });
+      presence: presencePenalty,
+    };
+    const { device } = logits;
+    if (doSample) device.dispatch(sampleTokens, views, { ...params, ...this.#distribution() });
+    else device.dispatch(greedyTokens, views, params);
+  }
+
+  /** What tokens are drawn from. */
+  #distribution() {
+    const { seed, topK, temperature, topP, minP } = this.#options;
+    return { seedLow: seed >>> 0, seedHigh: Math.floor(seed / 2 ** 32), topK, temperature, topP, minP };
   }
 
   /** Forbids what may not come next. */

@@ -55,6 +55,7 @@ Deno.test("every kernel whose grid is folded leaves its buffers alone in workgro
       "softmaxForwardWorkgroup",
       "qrFormWorkgroup",
       "svdRotateWorkgroup",
+      "greedyTokens",
       "sampleTokens",
       "attention.forward.d32",
     ]
