@@ -6,6 +6,7 @@
 import type { OutputChunk, Plugin } from "rollup";
 import { gzip, partOf } from "./bundle.ts";
 import { lateModules } from "./late_modules.ts";
+import { lateTexts } from "./late_texts.ts";
 import { build, type BuildOptions, withoutTypes } from "./rollup_build.ts";
 import { splitModules } from "./split_modules.ts";
 import { withoutTraining } from "./without_training.ts";
@@ -218,7 +219,14 @@ export async function bundleArea(
     whole?: string;
   } = {},
 ): Promise<OutputChunk[]> {
-  const { entries, late, brought, with: used = [], plugins = [] }: Area = AREAS[name];
+  const { entries, late, brought, with: used = [], plugins: others = [] }: Area = AREAS[name];
+  const plain = async (path: string) => {
+    let { code } = await withoutTypes(path);
+    for (const { transform } of others) code = transform(code, path)?.code ?? code;
+    return code;
+  };
+  const texts = whole === undefined ? lateTexts(`${name}_texts.js`, plain) : null;
+  const plugins = [...others, ...texts ? [texts.plugin] : []];
   const first = [entries[name], ...used, ...FOR_ALL_ADAPTERS, ...ARCHITECTURES];
   const without = await build({
     entries: atRoot(Object.fromEntries(first.map((path) => [path, path]))),
@@ -233,10 +241,10 @@ export async function bundleArea(
     (all, modules) => all.union(new Set(modules.keys())),
     models.reduce((all, model) => all.intersection(model)),
   );
+  await texts?.useOnly(eager.keys());
   const { parts, imports } = splitModules(eager, async (path) => {
-    let { code } = await withoutTypes(path);
-    for (const { transform } of plugins) code = transform(code, path)?.code ?? code;
-    return code;
+    const code = await plain(path);
+    return texts?.plugin.transform(code, path)?.code ?? code;
   });
   const cureOf = (path: string) => {
     const file = fileThatBrings(name, path);
@@ -244,7 +252,7 @@ export async function bundleArea(
     return whole === undefined ? `import "./${file}" first` : `import it and all else from "${whole}"`;
   };
   return await build({
-    entries: atRoot(entries),
+    entries: { ...atRoot(entries), ...texts ? { [`${name}_texts`]: texts.entry } : {} },
     external,
     plugins: [...plugins, parts, lateModules(late, new Set(eager.keys()), brought, cureOf), imports],
     isCore: (path) => core.has(path) || /^\0|\?late$/.test(path),

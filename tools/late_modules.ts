@@ -155,7 +155,7 @@ export { ${names} };`;
     },
     async transform(code, id) {
       const [path, kind] = id.split("?");
-      const isRest = kind === "rest"; // of a module of the first file, see split_modules.ts
+      const isRest = kind === "rest" || kind === "texts"; // of a module of the first file, see split_modules.ts, late_texts.ts
       const isCode = path.startsWith(ROOT) && (kind === undefined || isRest || id.endsWith(OWN));
       if (!isCode || path.endsWith("/mod.ts") || eager === null) return null;
       const own = namesTaken(code).filter(({ from }) => from.startsWith("."));

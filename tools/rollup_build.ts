@@ -84,7 +84,8 @@ function modules({ entries, external }: BuildOptions): Plugin {
       const { code, map } = await withoutTypes(id.split("?")[0]);
       return { code, map };
     },
-    transform: (code, path) => path.startsWith(`${ROOT}kernels/`) ? minifyWgsl(code) : null,
+    transform: (code, path) =>
+      path.startsWith(`${ROOT}kernels/`) && !path.endsWith("?texts") ? minifyWgsl(code) : null,
   };
 }
 

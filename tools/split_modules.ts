@@ -272,7 +272,7 @@ export function splitModules(
     },
     async transform(code, id) {
       const [path] = id.split("?");
-      if (id.endsWith(WHOLE) || (await movedOf(path)).size === 0) return null;
+      if (id !== path && !id.endsWith(REST) || (await movedOf(path)).size === 0) return null;
       const parts = partsOf(code);
       const kept = keptUnits(parts, used.get(path)!);
       return result(id.endsWith(REST) ? restPart(code, parts, kept, path) : firstPart(code, parts, kept));

@@ -152,7 +152,7 @@ export function withoutTraining(
     load: (id) => id === REFUSAL ? REFUSAL_CODE : null,
     transform(code: string, id: string) {
       const [file, part] = id.split("?");
-      if (part === "late" || part === "filler") return null; // what stands for a late module has no code of its own
+      if (part === "late" || part === "filler" || part === "texts") return null; // what stands for a late module has no code of its own
       const path = file.slice(ROOT.length);
       const replaced = Object.entries(bodies[path] ?? {});
       if (!file.startsWith(ROOT) || replaced.length === 0 && !path.startsWith(OPS)) return null;

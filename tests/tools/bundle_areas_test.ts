@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import type { OutputChunk } from "rollup";
-import { AREAS, eagerFiles, fileThatBrings } from "../../tools/bundle_areas.ts";
+import { AREAS, eagerFiles, fileThatBrings, gzipLength } from "../../tools/bundle_areas.ts";
 import { TRAINING, withoutTraining } from "../../tools/without_training.ts";
 import { areaFiles } from "../browser/bundles.ts";
 
@@ -43,6 +43,21 @@ for (const area of Object.keys(AREAS) as (keyof typeof AREAS)[]) {
     }
     assertEquals(fileThatBrings(area, "peft/methods/oft.ts"), `${area}_adapters.js`);
     assert(named.filter(([, file]) => file !== null).length > 30);
+  });
+}
+
+for (const area of Object.keys(AREAS) as (keyof typeof AREAS)[]) {
+  Deno.test(`${area}_texts.js has the texts of the errors of ${area}.js`, async () => {
+    const files = await areaFiles(area);
+    const code = (names: readonly OutputChunk[]) => names.map(({ code }) => code).join("\n");
+    const [first, texts] = [`${area}.js`, `${area}_texts.js`].map((name) => eagerFiles(files, name));
+    const later = texts.filter((file) => !first.includes(file));
+    for (const text of ["unknown $", "rows on the host are required", "Cannot find WebGPU", "did you mean"]) {
+      assert(!code(first).includes(text), text);
+      assert(code(later).includes(text), text);
+    }
+    assert(code(first).includes(`first (`), "what an error says whose text is not there");
+    assert(await gzipLength(later) < 20_000, "little that is no text");
   });
 }
 
