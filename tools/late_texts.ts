@@ -17,6 +17,9 @@ const ROOT = new URL("../", import.meta.url).pathname;
 /** The module with what the first file has of it, that of the other file, and the end of the names of modules with texts. */
 const [FIRST, ALL, TEXTS] = ["\0late_texts", `${ROOT}all?late_texts`, "?texts"];
 
+/** Modules whose texts stay: they say that a server does not answer, and the file of the texts may be on the same. */
+const STAYING = ["io/open_file.ts"];
+
 /** What a module exports for its texts alone. */
 const shared = (name: string) => `text_${name}`;
 
@@ -38,7 +41,7 @@ interface Read {
   readonly exported: ReadonlyMap<string, string>;
 }
 
-function read(code: string): Read {
+function read(code: string, path: string): Read {
   const { body }: Program = parse(code, { ecmaVersion: "latest", sourceType: "module" });
   const [imports, exported] = [new Map<string, string>(), new Map<string, string>()];
   const [changing, foreign] = [new Set<string>(), new Set<string>()];
@@ -62,7 +65,8 @@ function read(code: string): Read {
       for (const name of declaredBy(declaration)) exported.set(name, name);
     }
   }
-  return { texts: findTexts(code, changing, foreign), imports, exported };
+  const stay = STAYING.includes(path.slice(ROOT.length));
+  return { texts: stay ? [] : findTexts(code, changing, foreign), imports, exported };
 }
 
 /** Names of the module itself that its texts use and that it does not export. */
@@ -128,13 +132,13 @@ export function lateTexts(file: string, load: (path: string) => Promise<string>)
       if (id === ALL) return lateCode(file, FIRST, [...numbers!.keys()].map((path) => path + TEXTS));
       if (!id.endsWith(TEXTS)) return null;
       const path = id.slice(0, -TEXTS.length);
-      return textsOf(read(await load(path)), path);
+      return textsOf(read(await load(path), path), path);
     },
     transform(code: string, id: string) {
       const [path, part] = id.split("?");
       if (!path.startsWith(ROOT) || part !== undefined && part !== "rest" && part !== "own") return null;
       const edited = new MagicString(code);
-      if (numbers === null || numbers.has(path)) takeTexts(edited, read(code), numbers?.get(path) ?? 0);
+      if (numbers === null || numbers.has(path)) takeTexts(edited, read(code, path), numbers?.get(path) ?? 0);
       awaitErrors(code, edited, "completed");
       if (!edited.hasChanged()) return null;
       edited.prepend(
@@ -150,7 +154,7 @@ export function lateTexts(file: string, load: (path: string) => Promise<string>)
       const found = new Map<string, number>();
       let next = 0;
       for (const path of [...paths].filter((path) => path.startsWith(ROOT)).toSorted()) {
-        const { texts } = read(await load(path));
+        const { texts } = read(await load(path), path);
         if (texts.length === 0) continue;
         found.set(path, next);
         next += texts.length;

@@ -99,6 +99,12 @@ export const FAILING = {
   },
 };
 
+/** A call whose server does not answer as it should: what it says does not depend on other files. */
+export async function noServer(lib) {
+  const fetch = () => Promise.resolve(new Response("", { status: 503 }));
+  await lib.AutoModelForCausalLM.fromPretrained(lib.urlFolder("http://127.0.0.1/model", { fetch }));
+}
+
 /** The same for training. */
 export const FAILING_TRAINING = {
   evaluation: async (lib, at) => await (await trainer(lib, at)).evaluate(),

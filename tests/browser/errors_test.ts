@@ -117,22 +117,27 @@ Deno.test("errors are whole at once where a page imported their texts, and short
 
     const files = await filesOf("inference", ["padding", "inputs", "option"], ["inference_texts.js"]);
     const calls = "({ padding: pages.FAILING_AT_ONCE.padding, inputs: pages.FAILING_AT_ONCE.inputs })";
-    const blocked = await runInPage<typeof here & { awaited: Record<string, string> }>(
+    const blocked = await runInPage<typeof here & Record<"awaited" | "server", Record<string, string>>>(
       script(
         "inference",
         `pages.failuresAtOnce(${calls}, libOf, at, 300).then(async (value) => ({
           ...value,
           awaited: await pages.failures({ option: pages.FAILING.option }, libOf, at),
+          server: await pages.failures({ option: pages.noServer }, libOf, at),
         }))`,
       ),
       { files, folder },
     );
-    const { first, later, awaited } = blocked.value;
+    const { first, later, awaited, server } = blocked.value;
     for (const name of ["padding", "inputs"] as const) {
       assertMatch(first[name], SHORT);
       assertEquals(later[name], { message: first[name], isInStack: true });
     }
     assertMatch(awaited.option.replace("TypeError: ", ""), SHORT);
+    assertMatch(
+      server.option,
+      /^Error: Cannot fetch "http:\S+config.json": status 200 or 404 is required, received 503$/,
+    );
     assert(blocked.messages.length > 0);
     for (const message of blocked.messages) assertStringIncludes(message, "status of 404"); // the browser's own
   } finally {
