@@ -53,6 +53,7 @@ export const FAILING = {
   dtype: (lib, at) => loadModel(lib, at, {}, { dtype: "float8" }),
   noConfig: (lib, at) => loadModel(lib, at, { "config.json": null }),
   noJson: (lib, at) => loadModel(lib, at, { "config.json": encode("{") }),
+  nested: (lib, at) => loadModel(lib, at, { "config.json": encode("[".repeat(3000) + "]".repeat(3000)) }),
   architecture: (lib, at) => loadModel(lib, at, { "config.json": encode({ model_type: "unheard" }) }),
   sizes: async (lib, at) =>
     await loadModel(lib, at, { "config.json": await changed(`${at("model")}/config.json`, { n_inner: 64 }) }),
@@ -67,6 +68,10 @@ export const FAILING = {
   vocabulary: async (lib, at) =>
     await lib.AutoTokenizer.fromPretrained(
       await folderWith(lib, at("model"), { "tokenizer.json": encode("[]") }),
+    ),
+  tokenizer: async (lib, at) =>
+    await lib.AutoTokenizer.fromPretrained(
+      await folderWith(lib, at("model"), { "tokenizer.json": encode("{}") }),
     ),
   setting: (lib, at) => generate(lib, at, [[1]], { max_new_tokens: 2 }),
   length: (lib, at) => generate(lib, at, [[1]], { maxNewTokens: -1 }),
