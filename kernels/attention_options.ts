@@ -153,7 +153,8 @@ export function attentionBuffers(
 
 /** The functions of dropout. */
 function dropoutFunctions(): string {
-  return `
+  return `${philoxSnippet}
+
 // Which probabilities of keys 4 group to 4 group + 3 of one query are kept; as factors 1 / (1 - p) or 0; as four bits.
 // Every query has ceil(Tk / 4) groups, so that the mask of (b, h, i, j) does not depend on how work is cut up.
 fn keptKeys(statRow: u32, group: u32) -> vec4<bool> {
@@ -171,6 +172,12 @@ fn keepBits(statRow: u32, group: u32) -> u32 {
 }`;
 }
 
+/** The function of documents. */
+const documentFunction = () => `
+fn startOf(b: u32, i: u32) -> u32 { // the first position of the document of position i
+  return documents[(params.batch0 + b) * params.Tq + i] & 0x7fffffffu;
+}`;
+
 /** The functions on scores. */
 export function attentionFunctions(options: AttentionKernelOptions): string {
   const lines = [`
@@ -186,15 +193,8 @@ fn inverseOf(sum: f32, sees: bool) -> f32 { // a query that sees no key gives ze
 fn logSumOf(most: f32, sum: f32, sees: bool) -> f32 { // NaN, so that the gradients are
   return select(most + log(max(sum, 1e-30)), bitcast<f32>(params.Tk | 0x7fc00000u), isBad(sum, sees));
 }`];
-  if (options.documents) {
-    lines.push(`
-fn startOf(b: u32, i: u32) -> u32 { // the first position of the document of position i
-  return documents[(params.batch0 + b) * params.Tq + i] & 0x7fffffffu;
-}`);
-  }
-  if (options.dropout) {
-    lines.push(philoxSnippet, dropoutFunctions());
-  }
+  if (options.documents) lines.push(documentFunction());
+  if (options.dropout) lines.push(dropoutFunctions());
   return lines.join("\n");
 }
 

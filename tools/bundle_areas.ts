@@ -113,6 +113,7 @@ const lateIn = (folder: string) => LATE.filter((path) => path.startsWith(folder)
 const LATE_IN_INFERENCE = [
   "autograd/host_random.ts",
   "autograd/ops/cast.ts",
+  "autograd/ops/draw.ts",
   "peft/layers/modules_to_save.ts",
   "peft/layers/quantized_base.ts",
   "peft/lora/lora_factors.ts",
@@ -138,13 +139,17 @@ const BROUGHT = {
   "peft/adapters/merging.ts": ["peft/lora/lora_factors.ts"],
   "peft/bottleneck/bottleneck_adapter.ts": ["autograd/host_random.ts"],
   "peft/layers/modules_to_save.ts": ["peft/layers/quantized_base.ts"],
-  "peft/operations/weighted_adapter.ts": ["nn/load_state_dict.ts"],
+  "peft/operations/eva.ts": ["autograd/ops/draw.ts"],
+  "peft/operations/weighted_adapter.ts": ["autograd/ops/draw.ts", "nn/load_state_dict.ts"],
   "train/checkpoint.ts": ["train/optimizers/load_groups.ts"],
   "entries/peft.ts": [
     ...[...LATE, ...LATE_IN_TRAINING].filter((path) => path.startsWith("peft/")),
     ...LATE_IN_INFERENCE,
   ],
-  "entries/model.ts": [...lateIn("kernels/"), ...lateIn("model/"), ...lateIn("nn/"), "model/packed_rows.ts"],
+  "entries/model.ts": [
+    ...[...lateIn("kernels/"), ...lateIn("model/"), ...lateIn("nn/")],
+    ...["autograd/ops/draw.ts", "model/packed_rows.ts"],
+  ],
   "entries/tokenizer.ts": lateIn("model/tokenizer/"),
   "entries/train.ts": [
     ...[...LATE, ...LATE_IN_TRAINING].filter((path) => path.startsWith("train/")),

@@ -98,8 +98,11 @@ export interface AdapterHost<M extends Module> {
   readonly state: AdapterState;
   /** Configurations of the adapters by name. */
   readonly configs: ReadonlyMap<string, PeftConfig>;
-  /** Adds an adapter, which is neither active nor trainable yet. If it fails, nothing has changed. */
-  inject(config: PeftConfig, name: string, options?: InjectOptions): void;
+  /**
+   * Adds an adapter, which is neither active nor trainable yet. If it fails, nothing has changed.
+   * @param isLoaded whether all its values follow, so that none are drawn
+   */
+  inject(config: PeftConfig, name: string, options?: InjectOptions, isLoaded?: boolean): void;
   /** An adapter's parameters by their keys on disk. */
   adapterState(name: string): Map<string, Parameter>;
   /** What is written of an adapter, by keys on disk; the caller disposes the tensors that are not parameters. */

@@ -79,7 +79,7 @@ export class PromptTuner<M extends Module> implements AdapterHost<M> {
     return this.model as unknown as PromptableModel;
   }
 
-  inject(given: PeftConfig, name: string, options: InjectOptions = {}): void {
+  inject(given: PeftConfig, name: string, options: InjectOptions = {}, isLoaded = false): void {
     checkNewName(this.#configs, name, options);
     const [other] = this.#configs.values();
     if (!isPromptLearning(given) || (other && other.peftType !== given.peftType)) {
@@ -104,6 +104,7 @@ export class PromptTuner<M extends Module> implements AdapterHost<M> {
     const init = new Initializer(
       facts.embeddings.device,
       (options.seed ?? defaultSeed()) + this.#injections++,
+      !isLoaded,
     );
     const encoder = makeEncoder(config, facts, init, options.encode);
     encoder.requiresGrad_(false);

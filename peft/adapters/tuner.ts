@@ -114,9 +114,10 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
 
   /**
    * Adds an adapter, which is neither active nor trainable yet. If it fails, nothing has changed.
+   * @param isLoaded whether all its values follow, so that none are drawn
    * @throws {RangeError} if the name is taken   @throws {TypeError} if its targets match nothing
    */
-  inject(given: PeftConfig, name: string, options: InjectOptions = {}): void {
+  inject(given: PeftConfig, name: string, options: InjectOptions = {}, isLoaded = false): void {
     checkNewName(this.#configs, name, options);
     if (!this.isMixed && isPromptLearning(given)) {
       throw mixedTypes(name, [...this.#configs.values()][0], given);
@@ -150,7 +151,7 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
       : findTokenModules(this.model, indices);
     if (tokens.size > 0) checkTokenTargets([...paths, ...whole], tokens, this.model);
     const device = [...this.model.parameters()][0].device;
-    const init = new Initializer(device, (options.seed ?? defaultSeed()) + this.#injections++);
+    const init = new Initializer(device, (options.seed ?? defaultSeed()) + this.#injections++, !isLoaded);
     const random = facts.random ?? new RandomState(device, options.seed ?? defaultSeed());
     const afterwards: Afterwards[] = [];
     const base: InjectionContext = { device, init, random, state: this.state, afterwards };

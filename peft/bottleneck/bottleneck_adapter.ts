@@ -57,7 +57,7 @@ export class BottleneckAdapter extends Module {
     super();
     const { device, random } = context;
     const seed = config.initWeightsSeed;
-    const init = seed === null ? context.init : new Initializer(device, seed);
+    const init = seed === null ? context.init : new Initializer(device, seed, context.init.draws);
     const linear = (rows: number, columns: number, up: boolean): Linear => {
       const weight = {
         bert: () => init.normal([rows, columns], 0.02),

@@ -313,3 +313,14 @@ Deno.test("Linear, Conv1D, Embedding and LayerNorm compute what PyTorch's do", a
   const [a, b] = await norm.forward(x).data();
   assert(Math.abs(a + 1) < 1e-5 && Math.abs(b - 6) < 1e-5, `${a}, ${b}`);
 });
+
+Deno.test("Initializer that does not draw leaves random values unset without a launch, and sets constants", async () => {
+  const init = new Initializer(device, 1, false);
+  const { dispatches } = device.stats;
+  const unset = [init.normal([2, 3], 1), init.uniform([4], 1), init.truncatedNormal([5, 1], 1, 2)];
+  assertEquals(device.stats.dispatches, dispatches);
+  assertEquals(unset.map(({ shape }) => shape), [[2, 3], [4], [5, 1]]);
+  const constant = init.constant([2], 3);
+  assertEquals([...await constant.data()], [3, 3]);
+  for (const parameter of [...unset, constant]) parameter.dispose();
+});

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { load, safetensors } from "../../io/safetensors.ts";
-import { getPeftModel, LoraConfig, PeftModel } from "../../peft/mod.ts";
+import { getPeftModel, getPeftModelStateDict, LoraConfig, PeftModel } from "../../peft/mod.ts";
 import { FIXTURES, loadFixture, ownDevice } from "../reference/fixtures.ts";
 import {
   acting,
@@ -224,6 +224,22 @@ Deno.test("strict false warns of missing and unexpected keys, reports them, and 
     ]);
   });
   peftModel.dispose();
+});
+
+Deno.test("a tensor that a file lacks begins as a new adapter's with strict false", async () => {
+  const { model } = await tinyModel();
+  const missing = KEY.replace("lora_B", "lora_A");
+  await withFolder(async (folder) => {
+    await changedAdapter(folder, (tensors) => tensors.delete(missing));
+    let loaded: PeftModel | undefined;
+    await warningsOf(async () => loaded = await PeftModel.fromPretrained(model, folder, { strict: false }));
+    const A = getPeftModelStateDict(loaded!).get(missing)!;
+    const values = [...await A.data()];
+    const bound = 1 / Math.sqrt(A.shape[1]);
+    assert(values.every((value) => Math.abs(value) <= bound), `uniform up to ${bound}, received ${values}`);
+    assert(new Set(values).size > values.length / 2, `drawn, received ${values}`);
+    loaded!.dispose();
+  });
 });
 
 Deno.test("entries of target_modules that match nothing here are a warning in a file", async () => {
