@@ -33,6 +33,7 @@ const ATTENTION_GRADIENTS = {
 
 /** What only training runs. */
 export const TRAINING: Bodies = {
+  "autograd/ops/gated_product.ts": { gatedGradients: refused("run backward") },
   "autograd/random.ts": {
     "RandomState.from": refused("draw random numbers again"),
   },
