@@ -365,10 +365,7 @@ export class PeftModel<M extends AdaptableModel = AdaptableModel> extends Module
   async #load(found: FoundAdapter, adapterName: string, options: LoadAdapterOptions) {
     const config = withFields(found.config, { inferenceMode: !(options.isTrainable ?? false) });
     const { name, values } = await found.values();
-    const { strict, ignoreMismatchedSizes } = options;
-    const isWhole = (strict ?? true) && !ignoreMismatchedSizes; // else what the file lacks stays as it begins
-    if (!isWhole) await import("../autograd/ops/draw.ts");
-    this.#host.inject(config, adapterName, { partly: "warn" }, isWhole);
+    this.#host.inject(config, adapterName, { partly: "warn" }, found.isWhole);
     try {
       const result = this.#host.loadValues(adapterName, name, values, options);
       if (options.isTrainable) setGradients(this.#host, adapterName, true);

@@ -23,6 +23,8 @@ import { loadPartsOf } from "./parts_of_config.ts";
 /** An adapter that was found. */
 export interface FoundAdapter {
   readonly config: PeftConfig;
+  /** Whether it must have every value; else parameters that it lacks stay as they begin. */
+  readonly isWhole: boolean;
   /** Its values, by their keys on disk, and what messages call their file. */
   values(): Promise<{ readonly name: string; readonly values: AdapterValues }>;
 }
@@ -52,19 +54,20 @@ export async function findAdapter(
 ): Promise<FoundAdapter> {
   checkOptions("load an adapter", options, ADAPTER_OPTIONS);
   checkModel(model);
-  if (isGgufFile(input)) return await inGguf(input, model);
+  const isWhole = (options.strict ?? true) && !options.ignoreMismatchedSizes;
+  if (isGgufFile(input)) return await inGguf(input, model, isWhole);
   const folder = await adapterFolder(input, options);
   const file = await ggufOf(folder);
-  if (file !== undefined) return await inGguf(file, model);
+  if (file !== undefined) return await inGguf(file, model, isWhole);
   const config = await readAdapterConfig(folder);
-  await loadPartsOf(config, model);
-  return { config, values: () => readAdapterValues(folder, config) };
+  await loadPartsOf(config, model, isWhole);
+  return { config, isWhole, values: () => readAdapterValues(folder, config) };
 }
 
 /** The adapter of a GGUF file. */
-async function inGguf(file: FileInput, model: Module): Promise<FoundAdapter> {
+async function inGguf(file: FileInput, model: Module, isWhole: boolean): Promise<FoundAdapter> {
   const { readGgufAdapter } = await import("./gguf_adapter_reader.ts");
   const { config, ...values } = await readGgufAdapter(file, model as GgufModel & Module);
-  await loadPartsOf(config, model);
-  return { config, values: () => Promise.resolve(values) };
+  await loadPartsOf(config, model, isWhole);
+  return { config, isWhole, values: () => Promise.resolve(values) };
 }

@@ -24,14 +24,15 @@ function hasPatterns(
     [rankPattern, alphaPattern].some((table) => Object.keys(table ?? {}).length > 0);
 }
 
-/** Loads it, for an adapter of a model. */
-export async function loadPartsOf(config: PeftConfig, model: Module): Promise<void> {
+/** Loads it, for an adapter of a model; `isWhole`: none of its values are drawn. */
+export async function loadPartsOf(config: PeftConfig, model: Module, isWhole: boolean): Promise<void> {
   const fields: Deciding = config;
   if (hasPatterns(fields)) await import("../targets/pattern.ts");
   const takesEmbedding = [...model.namedModules()].some(([path, module]) =>
     module instanceof Embedding && matchesTarget(path, fields.targetModules ?? [])
   );
   await Promise.all([
+    !isWhole && import("../../autograd/ops/draw.ts"),
     takesEmbedding && import("../lora/lora_embedding.ts"),
     (fields.trainableTokenIndices ?? null) !== null && import("../trainable_tokens/token_adapter.ts"),
     typeof fields.initLoraWeights === "string" && import("../lora/named_starts.ts"),
