@@ -71,17 +71,11 @@ function once(stage: AttentionStage, options: AttentionKernelOptions): Attention
 
 /** The kernels for a head size, each made once, when it is asked for. */
 export function attentionKernels(size: number, choice: AttentionVariant): AttentionKernels {
-  const { variant, rows, vector, mask, dropout, grouped, windowed, documents, WORKGROUP_SIZE } = choice;
+  const { rows, WORKGROUP_SIZE, ...needs } = choice;
   const options = {
-    variant,
-    threads: variant === "subgroup" ? WORKGROUP_SIZE : undefined,
-    headSize: variant === "tile" ? 0 : size,
-    vector,
-    mask,
-    dropout,
-    grouped,
-    windowed,
-    documents,
+    ...needs,
+    threads: needs.variant === "subgroup" ? WORKGROUP_SIZE : undefined,
+    headSize: needs.variant === "tile" ? 0 : size,
   };
   return {
     get forward() {

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { ACTIVATION_NAMES, type ActivationName } from "../nn/mod.ts";
 import { type Rule, rule } from "../options/rules.ts";
 
 /** Greatest token id: ids are int32 on the device. */
@@ -32,6 +33,12 @@ export const depth: Rule<number> = {
   message: (name, value) =>
     `${name} must be ${isSize(value) ? "at most 4096" : size.wanted}, received ${JSON.stringify(value)}`,
 };
+
+/** An activation of `transformers`. */
+export const activationName: Rule<ActivationName> = rule(
+  `one of ${ACTIVATION_NAMES.join(", ")}`,
+  (value) => ACTIVATION_NAMES.some((name) => name === value),
+);
 
 /** A dropout. */
 export const probability: Rule<number> = rule(

@@ -62,15 +62,22 @@ export const activations: Readonly<Record<ActivationName, (x: Tensor) => Tensor>
   tanh,
 };
 
-/** Activations that products can apply themselves, under every name that computes the same. */
-const FUSED: Partial<Record<ActivationName, FusedActivationName>> = {
+/** What of them products can apply themselves; null: a launch of its own computes it. */
+const FUSED: Readonly<Record<ActivationName, FusedActivationName | null>> = {
+  gelu: "gelu",
   gelu_new: "gelu_new",
   gelu_fast: "gelu_new",
   gelu_pytorch_tanh: "gelu_new",
-  gelu: "gelu",
+  quick_gelu: null,
+  relu: null,
+  sigmoid: null,
   silu: "silu",
   swish: "silu",
+  tanh: null,
 };
+
+/** Names of the activations. */
+export const ACTIVATION_NAMES: readonly string[] = Object.keys(FUSED);
 
 /** The `activation` option of a projection that computes this one in the product's kernel; null if none does. */
 export function fusedActivation(name: string): FusedActivationName | null {

@@ -4,7 +4,13 @@
  */
 
 export { type AdapterConfigLike, provideAdapterWrapper, wrapWithAdapter } from "./adapter_wrapper.ts";
-export { type ActivationName, activations, fusedActivation, gatedActivation } from "./activation.ts";
+export {
+  ACTIVATION_NAMES,
+  type ActivationName,
+  activations,
+  fusedActivation,
+  gatedActivation,
+} from "./activation.ts";
 export { Conv1D } from "./conv1d.ts";
 export { Dropout } from "./dropout.ts";
 export { Embedding } from "./embedding.ts";

@@ -3,9 +3,9 @@
  * @module
  */
 
-import { type ActivationName, activations } from "../../nn/mod.ts";
+import type { ActivationName } from "../../nn/mod.ts";
 import { checkOptions } from "../../options/names.ts";
-import { flag, type Rule, rule } from "../../options/rules.ts";
+import { flag, rule } from "../../options/rules.ts";
 import {
   completeOptions,
   fromDisk,
@@ -16,6 +16,7 @@ import {
   toDisk,
 } from "../../options/table.ts";
 import {
+  activationName,
   depth,
   positive,
   probability,
@@ -79,11 +80,6 @@ export interface GPT2ConfigFields {
   padTokenId: number | null;
 }
 
-const activation: Rule<ActivationName> = rule(
-  `one of ${Object.keys(activations).join(", ")}`,
-  (value) => typeof value === "string" && Object.hasOwn(activations, value),
-);
-
 /** Every field with its default and what it must be. */
 const OPTIONS: OptionTable<GPT2ConfigFields> = {
   vocabSize: option(50257, size),
@@ -92,7 +88,7 @@ const OPTIONS: OptionTable<GPT2ConfigFields> = {
   nLayer: option(12, depth),
   nHead: option(12, size),
   nInner: option(null, sizeOrNull),
-  activationFunction: option("gelu_new", activation),
+  activationFunction: option("gelu_new", activationName),
   residPdrop: option(0.1, probability),
   embdPdrop: option(0.1, probability),
   attnPdrop: option(0.1, probability),

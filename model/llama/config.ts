@@ -3,7 +3,7 @@
  * @module
  */
 
-import { type ActivationName, activations } from "../../nn/mod.ts";
+import type { ActivationName } from "../../nn/mod.ts";
 import { checkOptions } from "../../options/names.ts";
 import { flag, orNull, type Rule, rule } from "../../options/rules.ts";
 import {
@@ -15,7 +15,16 @@ import {
   snakeCase,
   toDisk,
 } from "../../options/table.ts";
-import { depth, positive, probability, size, sizeOrNull, tokenId, tokenIds } from "../config_rules.ts";
+import {
+  activationName,
+  depth,
+  positive,
+  probability,
+  size,
+  sizeOrNull,
+  tokenId,
+  tokenIds,
+} from "../config_rules.ts";
 import type { ModelConfig, ModelFacts } from "../facts.ts";
 import type { RopeParameters } from "./rope.ts";
 import { type LlamaType, type Variant, VARIANTS } from "./variants.ts";
@@ -87,10 +96,6 @@ export interface LlamaConfigFields {
   padTokenId: number | null;
 }
 
-const activation: Rule<ActivationName> = rule(
-  `one of ${Object.keys(activations).join(", ")}`,
-  (value) => typeof value === "string" && Object.hasOwn(activations, value),
-);
 const layerTypes: Rule<readonly string[] | null> = rule(
   'a list of "full_attention" and "sliding_attention", or null',
   (value) =>
@@ -114,7 +119,7 @@ const OPTIONS: OptionTable<LlamaConfigFields> = {
   numAttentionHeads: option(32, size),
   numKeyValueHeads: option<number | null>(null, sizeOrNull),
   headDim: option<number | null>(null, sizeOrNull),
-  hiddenAct: option<ActivationName>("silu", activation),
+  hiddenAct: option<ActivationName>("silu", activationName),
   maxPositionEmbeddings: option(2048, size),
   initializerRange: option(0.02, positive),
   rmsNormEps: option(1e-6, positive),

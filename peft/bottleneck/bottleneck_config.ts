@@ -3,7 +3,7 @@
  * @module
  */
 
-import { activations } from "../../nn/mod.ts";
+import { ACTIVATION_NAMES } from "../../nn/mod.ts";
 import { choice, flag, integer, orNull, refusedAs, type Rule, rule } from "../../options/rules.ts";
 import { option } from "../../options/table.ts";
 import { COMMON_OPTIONS, type ConfigClass, MethodConfig, type MethodTable } from "../config/method_config.ts";
@@ -65,7 +65,7 @@ export interface BottleneckConfigFields extends PeftConfigFields {
 }
 
 /** Activations by name: those of `transformers`, and AdapterHub's own. */
-const ACTIVATIONS: readonly string[] = [...Object.keys(activations), "leakyrelu"];
+const ACTIVATIONS: readonly string[] = [...ACTIVATION_NAMES, "leakyrelu"];
 
 const activation: Rule<string> = rule(
   `one of ${ACTIVATIONS.join(", ")}`,
