@@ -4,6 +4,9 @@
  * @module
  */
 
+import { flag, integer, number, rule } from "../../options/rules.ts";
+import { completeOptions, option, type OptionTable } from "../../options/table.ts";
+
 /**
  * How the next token is chosen.
  *
@@ -39,40 +42,24 @@ export interface SamplingOptions {
   noRepeatNgramSize?: number;
 }
 
+const positive = rule<number>("a positive number", (v) => typeof v === "number" && v > 0 && v < Infinity);
+
+const OPTIONS: OptionTable<Required<SamplingOptions>> = {
+  doSample: option(false, flag),
+  temperature: option(1, positive),
+  topK: option(0, integer(0)),
+  topP: option(1, rule("above 0 and at most 1", (v) => typeof v === "number" && v > 0 && v <= 1)),
+  minP: option(0, number(0, 1)),
+  repetitionPenalty: option(1, positive),
+  presencePenalty: option(0, rule("a number", Number.isFinite)),
+  noRepeatNgramSize: option(0, integer(0)),
+};
+
 /** Options with every field filled in. @throws {RangeError} for values outside their range */
 export function resolveSampling(options: SamplingOptions): Required<SamplingOptions> {
-  const {
-    doSample = false,
-    temperature = 1,
-    topK = doSample ? 50 : 0,
-    topP = 1,
-    minP = 0,
-    repetitionPenalty = 1,
-    presencePenalty = 0,
-    noRepeatNgramSize = 0,
-  } = options;
-  const refuse = (name: string, wanted: string, value: number) => {
-    throw new RangeError(`Cannot generate: ${name} must be ${wanted}, received ${value}`);
+  const { doSample = false, topK = doSample ? 50 : 0 } = options;
+  const refuse = (problem: string) => {
+    throw new RangeError(`Cannot generate: ${problem}`);
   };
-  if (!(temperature > 0 && temperature < Infinity)) refuse("temperature", "a positive number", temperature);
-  if (!Number.isInteger(topK) || topK < 0) refuse("topK", "an integer of at least 0", topK);
-  if (!(topP > 0 && topP <= 1)) refuse("topP", "above 0 and at most 1", topP);
-  if (!(repetitionPenalty > 0 && repetitionPenalty < Infinity)) {
-    refuse("repetitionPenalty", "a positive number", repetitionPenalty);
-  }
-  if (!(minP >= 0 && minP <= 1)) refuse("minP", "a number from 0 to 1", minP);
-  if (!Number.isFinite(presencePenalty)) refuse("presencePenalty", "a number", presencePenalty);
-  if (!Number.isInteger(noRepeatNgramSize) || noRepeatNgramSize < 0) {
-    refuse("noRepeatNgramSize", "an integer of at least 0", noRepeatNgramSize);
-  }
-  return {
-    doSample,
-    temperature,
-    topK,
-    topP,
-    minP,
-    repetitionPenalty,
-    presencePenalty,
-    noRepeatNgramSize,
-  };
+  return completeOptions(OPTIONS, { ...options, topK }, { refuse });
 }
