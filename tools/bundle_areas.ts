@@ -5,6 +5,8 @@
 
 import type { OutputChunk, Plugin } from "rollup";
 import { gzip, partOf } from "./bundle.ts";
+import { COLD, RESTARTED } from "./cold_functions.ts";
+import { isMoved, lateFunctions, MORE, type Names, type Restarted } from "./late_functions.ts";
 import { lateModules } from "./late_modules.ts";
 import { lateTexts } from "./late_texts.ts";
 import { build, type BuildOptions, withoutTypes } from "./rollup_build.ts";
@@ -103,6 +105,9 @@ interface Area {
   readonly brought: Readonly<Record<string, readonly string[]>>;
   /** Modules of the first file though it loads them on first use: what every page uses. */
   readonly with?: readonly string[];
+  /** Functions and methods of the first file that a page's first calls do without, and calls that begin again for them. */
+  readonly cold?: Names;
+  readonly restarted?: Restarted;
   readonly plugins?: readonly (Plugin & { transform(code: string, path: string): { code: string } | null })[];
 }
 
@@ -173,6 +178,7 @@ export const AREAS = {
       inference: "entries/inference.ts",
       inference_adapters: "entries/peft.ts",
       inference_models: "entries/model.ts",
+      inference_more: MORE,
       inference_tokenizer: "entries/tokenizer.ts",
     },
     late: new Set([
@@ -183,6 +189,8 @@ export const AREAS = {
     ]),
     brought: BROUGHT,
     with: ["peft/files/adapter_source.ts"],
+    cold: COLD,
+    restarted: RESTARTED,
     plugins: [withoutTraining()],
   },
   training: {
@@ -213,24 +221,33 @@ const atRoot = (entries: Readonly<Record<string, string>>) =>
  * Bundles an area.
  * @param options `shortest`: look for the shortest code, which takes three times as long; default true. `external`: where
  *   packages are imported from; default the files beside the bundles. `whole`: the package that has what an area lacks, for
- *   messages; default the file beside the first that brings it
+ *   messages; default the file beside the first that brings it. `cold`: functions that are left to a file of their own, in
+ *   place of the area's. `isPlain`: code as long as it is written
  * @throws Error with the messages of the build
  */
 export async function bundleArea(
   name: keyof typeof AREAS,
-  { shortest = true, external = partOf, whole }: {
+  { shortest = true, external = partOf, whole, cold, isPlain }: {
     shortest?: boolean;
     external?: BuildOptions["external"];
     whole?: string;
+    cold?: Names;
+    isPlain?: boolean;
   } = {},
 ): Promise<OutputChunk[]> {
-  const { entries, late, brought, with: used = [], plugins: others = [] }: Area = AREAS[name];
+  const { entries, late, brought, with: used = [], plugins: own = [], ...area }: Area = AREAS[name];
+  const cure = (file: string) =>
+    whole === undefined ? `import "./${file}" first` : `import it and all else from "${whole}"`;
+  const others = area.cold
+    ? [...own, lateFunctions(cold ?? area.cold, area.restarted ?? {}, cure(`${name}_more.js`))]
+    : own;
   const plain = async (path: string) => {
     let { code } = await withoutTypes(path);
     for (const { transform } of others) code = transform(code, path)?.code ?? code;
     return code;
   };
-  const texts = whole === undefined ? lateTexts(`${name}_texts.js`, plain) : null;
+  const brings = area.cold ? [ROOT + MORE] : []; // texts may call what has moved
+  const texts = whole === undefined ? lateTexts(`${name}_texts.js`, plain, brings) : null;
   const plugins = [...others, ...texts ? [texts.plugin] : []];
   const first = [entries[name], ...used, ...FOR_ALL_ADAPTERS, ...ARCHITECTURES];
   const without = await build({
@@ -250,19 +267,19 @@ export async function bundleArea(
   const { parts, imports } = splitModules(eager, async (path) => {
     const code = await plain(path);
     return texts?.plugin.transform(code, path)?.code ?? code;
-  });
+  }, (name) => !isMoved(name));
   const cureOf = (path: string) => {
     const file = fileThatBrings(name, path);
-    if (file === null) return `${path} is not loaded, or in another bundle`;
-    return whole === undefined ? `import "./${file}" first` : `import it and all else from "${whole}"`;
+    return file === null ? `${path} is not loaded, or in another bundle` : cure(file);
   };
   return await build({
     entries: { ...atRoot(entries), ...texts ? { [`${name}_texts`]: texts.entry } : {} },
     external,
     plugins: [...plugins, parts, lateModules(late, new Set(eager.keys()), brought, cureOf), imports],
-    isCore: (path) => core.has(path) || /^\0|\?late$/.test(path),
+    isCore: (path) => core.has(path) || /^\0(?!late_places)|\?late$/.test(path),
     chunkPrefix: `${name}_`,
     shortest,
+    isPlain,
   });
 }
 
@@ -271,7 +288,9 @@ function usedExports(files: readonly OutputChunk[]): Map<string, ReadonlySet<str
   const modules = files.flatMap(({ modules }) => Object.entries(modules));
   return new Map(
     modules.filter(([, { renderedLength }]) => renderedLength > 0)
-      .map(([path, { renderedExports }]) => [path, new Set(renderedExports)]),
+      .map((
+        [path, { renderedExports }],
+      ) => [path, new Set(renderedExports.filter((name) => !isMoved(name)))]),
   );
 }
 

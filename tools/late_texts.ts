@@ -116,8 +116,13 @@ export interface LateTexts {
  * Takes the texts out: first those of all modules, for a trial build that finds out what is used without them.
  * @param file the name of the file with the texts
  * @param load gives the code of a module as the plugin gets it
+ * @param brought modules that the file with the texts loads, whatever they do
  */
-export function lateTexts(file: string, load: (path: string) => Promise<string>): LateTexts {
+export function lateTexts(
+  file: string,
+  load: (path: string) => Promise<string>,
+  brought: readonly string[] = [],
+): LateTexts {
   let numbers: ReadonlyMap<string, number> | null = null; // of the first text of each module
   const plugin: LateTexts["plugin"] = {
     name: "late texts",
@@ -129,7 +134,10 @@ export function lateTexts(file: string, load: (path: string) => Promise<string>)
         : null,
     async load(id) {
       if (id === FIRST) return firstCode(file, numbers === null ? null : ALL);
-      if (id === ALL) return lateCode(file, FIRST, [...numbers!.keys()].map((path) => path + TEXTS));
+      if (id === ALL) {
+        const imports = brought.map((path) => `import ${JSON.stringify(path)};\n`).join("");
+        return imports + lateCode(file, FIRST, [...numbers!.keys()].map((path) => path + TEXTS));
+      }
       if (!id.endsWith(TEXTS)) return null;
       const path = id.slice(0, -TEXTS.length);
       return textsOf(read(await load(path), path), path);

@@ -9,11 +9,15 @@ import { type OutputChunk, type Plugin, rollup } from "rollup";
 import { minify } from "terser";
 import { minifyWgsl } from "./minify_wgsl.ts";
 import { pureInitializers } from "./pure_initializers.ts";
+import { type ExportNames, renameImports, shortenExports } from "./short_exports.ts";
 
 const ROOT = new URL("../", import.meta.url).pathname;
 
 /** Language of the files. */
 const TARGET = "es2022";
+
+/** The file that all others share. */
+const CORE = "core";
 
 /** Characters of a line, about. */
 const LINE = 200;
@@ -22,7 +26,7 @@ const LINE = 200;
  * Modules that do something when they are loaded, and those that load them for it alone. What other modules do then matters
  * to nobody who uses none of their names.
  */
-const WITH_SIDE_EFFECTS = ["/peft/mod.ts", "/peft/adapter_wrapper.ts", "?filler"];
+const WITH_SIDE_EFFECTS = ["/peft/mod.ts", "/peft/adapter_wrapper.ts", "?filler", "?more"];
 
 /** What a build makes. */
 export interface BuildOptions {
@@ -40,6 +44,8 @@ export interface BuildOptions {
   readonly chunkPrefix?: string;
   /** Whether to look for the shortest code, which takes three times as long; default false. */
   readonly shortest?: boolean;
+  /** Whether code is as long as it is written; default false. */
+  readonly isPlain?: boolean;
   /** Whether to find out which modules are in which file and no more: their code stays long, without maps; default false. */
   readonly isTrial?: boolean;
 }
@@ -94,22 +100,29 @@ function modules({ entries, external }: BuildOptions): Plugin {
  * browsers, which have the source map.
  */
 function minified(shortest: boolean): Plugin {
+  const names = Promise.withResolvers<ExportNames>();
   return {
     name: "minified",
-    async renderChunk(code) {
+    async renderChunk(code, chunk, _, { chunks }) {
       if (!shortest) {
         const how = { minify: true, lineLimit: LINE, target: TARGET, sourcemap: "external" } as const;
         const { code: short, map } = await esbuild.transform(code, { ...how, format: "esm" });
         return { code: short, map };
       }
-      const { code: short, map } = await minify(code, {
+      const isCore = chunk.name === CORE;
+      const [others] = Object.values(chunks).filter(({ name }) => !isCore && name === CORE);
+      const named = others ? renameImports(code, `./${others.fileName}`, await names.promise) : code;
+      const { code: short, map } = await minify(named, {
         module: true,
         ecma: 2020,
         compress: { passes: 3, pure_getters: true, keep_fargs: false },
         format: { comments: false },
         sourceMap: true,
       });
-      return { code: short!, map: map as string };
+      if (!isCore) return { code: short!, map: map as string };
+      const shorter = shortenExports(short!);
+      names.resolve(shorter.names);
+      return { code: shorter.code, map: map as string };
     },
   };
 }
@@ -123,6 +136,7 @@ export async function build(options: BuildOptions): Promise<OutputChunk[]> {
     entries,
     single = false,
     shortest = false,
+    isPlain = false,
     isTrial = false,
     chunkPrefix = "",
     isCore = () => false,
@@ -140,14 +154,14 @@ export async function build(options: BuildOptions): Promise<OutputChunk[]> {
     const { output } = await bundle.generate({
       format: "es",
       inlineDynamicImports: single,
-      ...single ? {} : { manualChunks: (path: string) => isCore(path) ? "core" : undefined },
+      ...single ? {} : { manualChunks: (path: string) => isCore(path) ? CORE : undefined },
       onlyExplicitManualChunks: true,
       hoistTransitiveImports: false,
       minifyInternalExports: true,
       entryFileNames: "[name].js",
       chunkFileNames: `${chunkPrefix}[name].js`,
       sourcemap: !isTrial,
-      plugins: isTrial ? [] : [minified(shortest)],
+      plugins: isTrial || isPlain ? [] : [minified(shortest)],
     });
     return output.filter((file) => file.type === "chunk");
   } finally {

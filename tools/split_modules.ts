@@ -51,15 +51,23 @@ function namesIn(tree: unknown): Set<string> {
   return names;
 }
 
+/** Names that a target of an assignment gives values: none where it is a member of an object. */
+function targetsIn(target: unknown): Set<string> {
+  const members: Node[] = [];
+  walk(target, (node) => node.type === "MemberExpression" && members.push(node));
+  const inMembers = members.reduce((all, node) => all.union(namesIn(node)), new Set<string>());
+  return namesIn(target).difference(inMembers);
+}
+
 /** Names that a tree assigns to. */
 function assignedIn(tree: unknown): Set<string> {
   let names = new Set<string>();
   walk(tree, (node) => {
     if (node.type === "AssignmentExpression") {
-      names = names.union(namesIn((node as Node & { left: Node }).left));
+      names = names.union(targetsIn((node as Node & { left: Node }).left));
     }
     if (node.type === "UpdateExpression") {
-      names = names.union(namesIn((node as Node & { argument: Node }).argument));
+      names = names.union(targetsIn((node as Node & { argument: Node }).argument));
     }
   });
   return names;
@@ -162,6 +170,17 @@ function listed({ lists, exported }: Parts): [local: string, outside: string][] 
   return [...exported].filter(([local]) => inLists.has(local));
 }
 
+/** Leaves out what a part of a module does not use of its imports. */
+function takeImports(edited: MagicString, { imports }: Parts, uses: ReadonlySet<string>): void {
+  for (const { start, end, specifiers, source } of imports) {
+    if (specifiers.length === 0) continue;
+    const used = specifiers.filter(({ local }) => uses.has(local.name));
+    const wanted = used.map((each) => edited.original.slice(each.start, each.end)).join(", ");
+    if (wanted === "") edited.remove(start, end);
+    else edited.overwrite(start, end, `import { ${wanted} } from ${JSON.stringify(source.value)};`);
+  }
+}
+
 /** Edits that make of a module its first part. */
 function firstPart(code: string, parts: Parts, kept: ReadonlySet<Unit>): MagicString {
   const edited = new MagicString(code);
@@ -170,6 +189,11 @@ function firstPart(code: string, parts: Parts, kept: ReadonlySet<Unit>): MagicSt
   const wanted = rest.reduce((all, { uses }) => all.union(uses), new Set<string>());
   const needed = [...own].filter((name) => wanted.has(name) && !parts.exported.has(name));
   for (const { start, end } of [...rest.map(({ node }) => node), ...parts.lists]) edited.remove(start, end);
+  const uses = [...kept].reduce(
+    (all, unit) => all.union(unit.uses),
+    new Set(listed(parts).map(([local]) => local)),
+  );
+  takeImports(edited, parts, uses);
   return edited.append(exportList([
     ...listed(parts).filter(([local]) => !moved.has(local)),
     ...needed.map((name) => [name, shared(name)] as const),
@@ -183,17 +207,7 @@ function restPart(code: string, parts: Parts, kept: ReadonlySet<Unit>, path: str
   const uses = rest.reduce((all, unit) => all.union(unit.uses), new Set<string>());
   const others = [...[...kept].map(({ node }) => node), ...parts.lists, ...parts.passedOn];
   for (const { start, end } of others) edited.remove(start, end);
-  for (const { start, end, specifiers, source } of parts.imports) {
-    const wanted = specifiers.filter(({ local }) => uses.has(local.name)).map((each) =>
-      code.slice(each.start, each.end)
-    );
-    if (wanted.length === 0) edited.remove(start, end);
-    else {edited.overwrite(
-        start,
-        end,
-        `import { ${wanted.join(", ")} } from ${JSON.stringify(source.value)};`,
-      );}
-  }
+  takeImports(edited, parts, uses);
   const first = [...namesOf(kept)].filter((name) => uses.has(name)).map((name) =>
     `${parts.exported.get(name) ?? shared(name)} as ${name}`
   );
@@ -207,10 +221,12 @@ function restPart(code: string, parts: Parts, kept: ReadonlySet<Unit>, path: str
  * takes each name from the part that has it.
  * @param used the exports of each module that the first file has code of, by its path
  * @param load gives the code of a module as `parts` gets it
+ * @param isPublic whether an export is for whoever imports the module on first use; default all are
  */
 export function splitModules(
   used: ReadonlyMap<string, ReadonlySet<string>>,
   load: (path: string) => Promise<string>,
+  isPublic: (name: string) => boolean = () => true,
 ): { readonly parts: Plugin; readonly imports: Plugin } {
   const known = new Map<string, Promise<ReadonlySet<string>>>();
   /** The exports of a module that its rest has; none where it is whole. */
@@ -263,7 +279,7 @@ export function splitModules(
     async resolveDynamicImport(specifier, importer) {
       if (typeof specifier !== "string" || !specifier.startsWith(".")) return null;
       const path = resolve(specifier, importer);
-      return (await movedOf(path)).size > 0 ? path + WHOLE : null;
+      return (await movedOf(path)).values().some(isPublic) ? path + WHOLE : null;
     },
     load(id) {
       if (!id.endsWith(WHOLE)) return null;

@@ -74,6 +74,43 @@ export async function answerLlama(lib, at) {
 }
 
 /**
+ * Calls that cannot wait: one before the first answer, and all of them after it.
+ * @param {object} lib what `inference.js` exports
+ */
+export async function callsThatCannotWait(lib, at) {
+  const { AutoModelForCausalLM, AutoTokenizer, PeftModel } = lib;
+  const tokenizer = await AutoTokenizer.fromPretrained(at("model"));
+  const base = await AutoModelForCausalLM.fromPretrained(at("model"));
+  const model = await PeftModel.fromPretrained(base, at("lora"));
+  const prompt = [[1, 2, 3]];
+  let early = "";
+  const off = () => model.disableAdapter(() => model.generate(prompt, { maxNewTokens: 2 }));
+  try {
+    await off();
+  } catch (error) {
+    early = error.message;
+  }
+  const on = await model.generate(prompt, { maxNewTokens: 2 });
+  await new Promise((done) => setTimeout(done, 1000));
+  const { logits } = lib.noGrad(() => model.forward({ inputIds: prompt }));
+  const first = (await logits.data()).slice(0, 4).map((value) => Math.round(value * 100));
+  model.setAdapter("default");
+  tokenizer.padToken = tokenizer.eosToken;
+  const result = {
+    early,
+    on,
+    off: await off(),
+    first: [...first],
+    active: [...model.activeAdapters],
+    batch: tokenizer(["One", "Once upon a time"], { padding: true, truncation: true, maxLength: 3 }),
+    piece: lib.Tensor.from([[1, 2], [3, 4]]).shape,
+    config: new lib.LoraConfig({ r: 4, targetModules: ["c_attn"] }).toJSON().r,
+  };
+  model.unload();
+  return { ...result, plain: await base.generate(prompt, { maxNewTokens: 2 }) };
+}
+
+/**
  * Answers in other ways than a page does first: float16 weights, a long prompt, padded rows, sampling, a stream, chats.
  * @param {object} lib what `inference.js` exports
  * @param {() => Promise<unknown>} chats loads what a chat template needs that is given to a tokenizer without one

@@ -7,52 +7,22 @@ import { assert, assertAllClose, assertEquals, assertStringIncludes } from "@std
 import * as all from "../../entries/all.ts";
 import { type AREAS, gzipLength } from "../../tools/bundle_areas.ts";
 import { findProblems } from "../../tools/bundle.ts";
-import { answer, answerLlama, answerOtherwise, train, trainOtherwise } from "./area_pages.js";
+import {
+  answer,
+  answerLlama,
+  answerOtherwise,
+  callsThatCannotWait,
+  train,
+  trainOtherwise,
+} from "./area_pages.js";
 import { areaFiles, packageFiles } from "./bundles.ts";
 import { runInPage } from "./chromium.ts";
 import { findFirefox, runInFirefox } from "./firefox.ts";
-
-const ROOT = new URL("../../", import.meta.url).pathname;
+import * as firstPages from "./first_pages.js";
+import { makePageFolder } from "./page_folder.ts";
 
 /** What a page may fetch of the library before its first answer, or its first trained adapter, gzipped. */
-const MOST_BYTES = { gpt2: 73_800, llama: 82_200, training: 107_000 };
-
-/** A folder with models and adapters; the place of each by its name. */
-async function makeFolder(): Promise<{ folder: string; at: (name: string) => string }> {
-  const folder = `${await Deno.makeTempDir()}/`;
-  for (const [name, from] of [["model", "examples/demo/model"], ["llama", "tests/fixtures/llama/llama"]]) {
-    await Deno.mkdir(folder + name);
-    for await (const { name: file } of Deno.readDir(ROOT + from)) {
-      await Deno.copyFile(`${ROOT}${from}/${file}`, `${folder}${name}/${file}`);
-    }
-  }
-  await Deno.mkdir(`${folder}chat`);
-  for (const file of ["tokenizer.json", "tokenizer_config.json"]) {
-    await Deno.copyFile(`${folder}model/${file}`, `${folder}chat/${file}`);
-  }
-  await Deno.writeTextFile(
-    `${folder}chat/chat_template.jinja`,
-    "<{{ messages[0].role }}>{{ messages[0].content }}",
-  );
-  const save = async (base: string, name: string, config: all.AdapterConfig) => {
-    const model = all.getPeftModel(await all.AutoModelForCausalLM.fromPretrained(folder + base), config);
-    await model.savePretrained(folder + name);
-    model.dispose();
-  };
-  const lora = { r: 4, initLoraWeights: false, targetModules: ["c_attn"] };
-  await save("model", "lora", new all.LoraConfig(lora));
-  await save("model", "dora", new all.LoraConfig({ ...lora, r: 2, useDora: true }));
-  const ia3 = { targetModules: ["c_attn"], feedforwardModules: [], initIa3Weights: false };
-  await save("model", "ia3", new all.IA3Config(ia3));
-  await save("llama", "llama_lora", new all.LoraConfig({ ...lora, targetModules: ["q_proj", "v_proj"] }));
-  const model = await all.AutoModelForCausalLM.fromPretrained(`${folder}model`);
-  await all.exportGguf(model, `${folder}model.gguf`, {
-    dtype: "q8_0",
-    tokenizer: await all.AutoTokenizer.fromPretrained(`${folder}model`),
-  });
-  model.dispose();
-  return { folder, at: (name) => folder + name };
-}
+const MOST_BYTES = { gpt2: 63_000, llama: 71_000, training: 106_000 };
 
 type Area = keyof typeof AREAS;
 
@@ -86,7 +56,7 @@ const at = (name) => new URL("/files/" + name, location.href);
 export const run = () => pages.${call};`;
 
 Deno.test("inference.js answers with LoRA in a page, in few bytes, and loads the rest on first use", async () => {
-  const { folder, at } = await makeFolder();
+  const { folder, at } = await makePageFolder();
   try {
     const { files, own, bytesOf } = await filesOf("inference");
     const { value, messages } = await runInPage<Awaited<ReturnType<typeof answer>>>(
@@ -123,7 +93,7 @@ Deno.test("inference.js answers with LoRA in a page, in few bytes, and loads the
 });
 
 Deno.test("inference.js answers in other ways with what it fetches on the way, and reads chats", async () => {
-  const { folder, at } = await makeFolder();
+  const { folder, at } = await makePageFolder();
   try {
     const { files } = await filesOf("inference");
     const more = '() => import("/inference_tokenizer.js"), () => import("/inference_models.js")';
@@ -149,8 +119,54 @@ Deno.test("inference.js answers in other ways with what it fetches on the way, a
   }
 });
 
+Deno.test("what a page does first with inference.js needs no functions of its second file", async () => {
+  const { folder, at } = await makePageFolder();
+  try {
+    const { files } = await filesOf("inference");
+    files["/first_pages.js"] = await Deno.readTextFile(new URL("first_pages.js", import.meta.url));
+    for (const name of Object.keys(firstPages) as (keyof typeof firstPages)[]) {
+      const { value, messages } = await runInPage<{ value: unknown; first: string[] }>(
+        `import * as lib from "/inference.js";
+import { ${name} } from "/first_pages.js";
+const at = (name) => new URL("/files/" + name, location.href);
+export async function run() {
+  const value = await ${name}(lib, at);
+  const first = performance.getEntriesByType("resource").map(({ name }) => new URL(name).pathname.slice(1));
+  return { value, first };
+}`,
+        { files, folder },
+      );
+      assertEquals(withoutMissing(messages), [], name);
+      assertEquals(value.value, await firstPages[name](all, at), name);
+      const isFirst = name !== "refused"; // it answers before its last call, and what comes after that is fetched then
+      if (isFirst) assert(!value.first.includes("inference_more.js"), `${name}: ${value.first}`);
+    }
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("inference.js calls that cannot wait say so before the first answer, and run after it", async () => {
+  const { folder, at } = await makePageFolder();
+  try {
+    const { files } = await filesOf("inference");
+    const { value } = await runInPage<Awaited<ReturnType<typeof callsThatCannotWait>>>(
+      script("inference", "callsThatCannotWait(lib, at)"),
+      { files, folder },
+    );
+    const here = await callsThatCannotWait(all, at);
+    assertStringIncludes(
+      value.early,
+      'Cannot finish the call: a part of it is still to be loaded; import "./inference_more.js" first',
+    );
+    assertEquals({ ...value, early: "" }, here);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
 Deno.test("training.js trains LoRA in a page, in few bytes, and another method with a file beside it", async () => {
-  const { folder, at } = await makeFolder();
+  const { folder, at } = await makePageFolder();
   try {
     const { files, bytesOf } = await filesOf("training");
     const { value, messages } = await runInPage<Awaited<ReturnType<typeof train>>>(
@@ -176,7 +192,7 @@ Deno.test("training.js trains LoRA in a page, in few bytes, and another method w
 });
 
 Deno.test("training.js trains an adapter of a folder in other ways with what it fetches on the way", async () => {
-  const { folder, at } = await makeFolder();
+  const { folder, at } = await makePageFolder();
   try {
     const { files } = await filesOf("training");
     const { value, messages } = await runInPage<Awaited<ReturnType<typeof trainOtherwise>>>(
@@ -201,7 +217,7 @@ Deno.test({
   name: "Firefox does the same with inference.js and training.js",
   ignore: firefox === null,
   fn: async () => {
-    const { folder, at } = await makeFolder();
+    const { folder, at } = await makePageFolder();
     try {
       const run = async <T>(area: Area, call: string) => {
         const { files } = await filesOf(area);

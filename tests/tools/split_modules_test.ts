@@ -30,7 +30,7 @@ const lines = (code?: string) => code?.split("\n").filter((line) => line !== "")
 Deno.test("splitModules() leaves what the first file uses in a module, and puts the rest into another", async () => {
   const { part } = split(CODE, ["first"]);
   assertEquals(lines(await part(M)), [
-    'import { x, y } from "./x.ts";',
+    'import { y } from "./x.ts";',
     "const made = new Map();",
     "function helper() { return made.size + y; }",
     "export function first() { return helper(); }",
@@ -62,4 +62,23 @@ Deno.test("splitModules() leaves a module whole whose rest would assign to a var
   assertEquals(await part(M), undefined);
   assertEquals(await importer('import { first, rest } from "./m.ts";'), undefined);
   assertEquals(await split(code, ["first", "rest"]).part(M), undefined);
+});
+
+Deno.test("splitModules() splits a module whose rest changes members of what the first part has", async () => {
+  const code =
+    "const key = Symbol(); export const box = { [key]: 0 }; export function rest() { box[key]++; }";
+  const { part } = split(code, ["box"]);
+  assertEquals(lines(await part(`${M}?rest`)), [
+    `import { box as box, shared_key as key } from "${M}";  export function rest() { box[key]++; }`,
+  ]);
+});
+
+Deno.test("splitModules() gives whoever imports a module on first use the first part alone, where the rest is not for it", async () => {
+  const wholes = async (isPublic: (name: string) => boolean) => {
+    const { parts } = splitModules(new Map([[M, new Set(["first"])]]), () => Promise.resolve(CODE), isPublic);
+    const resolve = parts.resolveDynamicImport as (specifier: string, importer: string) => Promise<unknown>;
+    return await resolve("./m.ts", `${ROOT}nn/other.ts`);
+  };
+  assertEquals(await wholes(() => true), `${M}?whole`);
+  assertEquals(await wholes((name) => name !== "rest" && name !== "Other"), null);
 });
