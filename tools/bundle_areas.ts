@@ -6,7 +6,7 @@
 import type { OutputChunk, Plugin } from "rollup";
 import { gzip, partOf } from "./bundle.ts";
 import { COLD, RESTARTED } from "./cold_functions.ts";
-import { isMoved, lateFunctions, MORE, type Names, type Restarted } from "./late_functions.ts";
+import { isMoved, lateFunctions, MORE, type Names, PLACES, type Restarted } from "./late_functions.ts";
 import { lateModules } from "./late_modules.ts";
 import { lateTexts } from "./late_texts.ts";
 import { build, type BuildOptions, withoutTypes } from "./rollup_build.ts";
@@ -270,13 +270,13 @@ export async function bundleArea(
   }, (name) => !isMoved(name));
   const cureOf = (path: string) => {
     const file = fileThatBrings(name, path);
-    return file === null ? `${path} is not loaded, or in another bundle` : cure(file);
+    return file === null ? "a part of it is not loaded, or in another bundle" : cure(file);
   };
   return await build({
     entries: { ...atRoot(entries), ...texts ? { [`${name}_texts`]: texts.entry } : {} },
     external,
     plugins: [...plugins, parts, lateModules(late, new Set(eager.keys()), brought, cureOf), imports],
-    isCore: (path) => core.has(path) || /^\0(?!late_places)|\?late$/.test(path),
+    isCore: (path) => path !== PLACES && (core.has(path) || /^\0|\?late$/.test(path)),
     chunkPrefix: `${name}_`,
     shortest,
     isPlain,

@@ -11,8 +11,11 @@ import type { Plugin } from "rollup";
 
 const ROOT = new URL("../", import.meta.url).pathname;
 
-/** The modules with what stands in for functions, and with what puts them in their places. */
-const [STAND_INS, PLACES] = ["\0late_functions", "\0late_places"];
+/** The module with what stands in for functions. */
+const STAND_INS = "\0late_functions";
+
+/** The module with what puts them in their places: no first file has it. */
+export const PLACES = "\0late_places";
 
 /** The module that brings all functions that moved. */
 export const MORE = "entries/more.ts?more";

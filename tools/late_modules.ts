@@ -15,11 +15,31 @@ const ROOT = new URL("../", import.meta.url).pathname;
 /** Ends of the names under which Rollup knows the three modules that a late one becomes. */
 const [STAND_IN, FILLER, OWN] = ["?late", "?filler", "?own"];
 
-/** What a name is before its file is loaded. */
-const MISSING = "\0late_missing";
-const MISSING_CODE = `export const missing = (name, cure) => function () {
-  throw new Error(\`Cannot call \${name}(): \${cure}; see README.md, "In a browser"\`);
-};`;
+/**
+ * What late modules export, as variables that are functions which fail until the modules are loaded, one for each way to have
+ * them; and what fills the variables, a function for each module.
+ */
+const VARIABLES = "\0late_variables";
+const variablesCode = (modules: readonly { readonly names: readonly string[]; readonly cure: string }[]) => {
+  const cures = [...new Set(modules.map(({ cure }) => cure))];
+  const at = (number: number, names: readonly string[]) => names.map((name) => `${name}_${number}`);
+  return `const missing = (cure) => function () { // no arrow: a class that is not there has no objects
+  throw new Error(\`Cannot finish the call: \${cure}; see README.md, "In a browser"\`);
+};
+${cures.map((cure, number) => `const missing_${number} = missing(${JSON.stringify(cure)});`).join("\n")}
+${
+    modules.map(({ names, cure }, number) =>
+      at(number, names).map((name) => `export let ${name} = missing_${cures.indexOf(cure)};`).join("\n")
+    ).join("\n")
+  }
+export const fills = [${
+    modules.map(({ names }, number) => {
+      const variables = at(number, names);
+      const given = variables.map((_, i) => `given_${i}`);
+      return `(${given.join(", ")}) => { ${variables.map((name, i) => `${name} = ${given[i]};`).join(" ")} }`;
+    }).join(",\n")
+  }];`;
+};
 
 /** What a module exports: its own names, those that it passes on, with where they come from, and whole modules. */
 interface Exports {
@@ -85,15 +105,16 @@ function namesTaken(code: string): { readonly name: string; readonly from: strin
  * @param eager paths of the modules of the first file, which runs without them; all other modules bring what they name.
  *   Null: the late modules are left out, to find that out
  * @param brought late modules that a module brings though it does not name them, by its path
- * @param cureOf what messages say of how to have a late module, by its path; default that it is required
+ * @param cureOf what messages say of how to have a late module, by its path; default that a part is required
  */
 export function lateModules(
   late: ReadonlySet<string>,
   eager: ReadonlySet<string> | null,
   brought: Readonly<Record<string, readonly string[]>> = {},
-  cureOf: (path: string) => string = (path) => `${path} is required`,
+  cureOf: (path: string) => string = () => "a part of it is required",
 ): Plugin {
   const isLate = (path: string) => path.startsWith(ROOT) && late.has(path.slice(ROOT.length));
+  const all = [...late].toSorted();
   const known = new Map<string, Promise<Exports>>();
   const exportsOf = (path: string): Promise<Exports> => {
     if (!known.has(path)) known.set(path, readExports(path));
@@ -121,7 +142,7 @@ export function lateModules(
   return {
     name: "late modules",
     resolveId(specifier, importer) {
-      if (specifier === MISSING || specifier.includes("?")) {
+      if (specifier === VARIABLES || specifier.includes("?")) {
         return { id: specifier, external: eager === null && specifier.endsWith(STAND_IN) };
       }
       if (importer === undefined || !specifier.startsWith(".")) return null;
@@ -135,22 +156,26 @@ export function lateModules(
       return isLate(path) ? { id: path + FILLER, moduleSideEffects: true } : null;
     },
     async load(id) {
-      if (id === MISSING) return MISSING_CODE;
+      if (id === VARIABLES) {
+        const modules = all.map(async (path) => ({
+          names: (await exportsOf(ROOT + path)).own,
+          cure: cureOf(path),
+        }));
+        return variablesCode(await Promise.all(modules));
+      }
       const path = id.split("?")[0];
+      const number = all.indexOf(path.slice(ROOT.length));
       if (id.endsWith(STAND_IN)) {
         const { own } = await exportsOf(path);
-        const cure = JSON.stringify(cureOf(path.slice(ROOT.length)));
-        return `import { missing } from "${MISSING}";
-${own.map((name) => `export let ${name} = missing("${name}", ${cure});`).join("\n")}
-export const fill = (${own.map((name) => `${name}_`).join(", ")}) => {
-  ${own.map((name) => `${name} = ${name}_;`).join("\n  ")}
-};`;
+        return `export { ${
+          own.map((name) => `${name}_${number} as ${name}`).join(", ")
+        } } from "${VARIABLES}";`;
       }
       if (!id.endsWith(FILLER)) return null;
       const names = (await exportsOf(path)).own.join(", ");
       return `import { ${names} } from ${JSON.stringify(path + OWN)};
-import { fill } from ${JSON.stringify(path + STAND_IN)};
-fill(${names});
+import { fills } from "${VARIABLES}";
+fills[${number}](${names});
 export { ${names} };`;
     },
     async transform(code, id) {
