@@ -10,7 +10,7 @@ import type { AdapterFacts } from "./adapter_kind.ts";
 import { backwardKeyValueBody, backwardQueryBody } from "./attention_backward.ts";
 import { forwardBody } from "./attention_forward.ts";
 import { type AttentionBodies, attentionProgram, type AttentionStage } from "./attention_program.ts";
-import { SUBGROUP_BODIES } from "./attention_subgroup.ts";
+import { fitsSubgroup, SUBGROUP_BODIES } from "./attention_subgroup.ts";
 import { TILE_BODIES } from "./attention_tile.ts";
 import { madeOnce } from "./kernel_spec.ts";
 import { PHILOX_LOOP } from "./snippets.ts";
@@ -140,14 +140,6 @@ const REGISTERS: AttentionChoice = {
 const MANY_QUERIES = 64;
 /** Threads from which it serves: with SwiftShader's four the first training step did not end within a minute. */
 const LEAST_SUBGROUP = 8;
-
-/** Most groups of four channels that a thread has: more take long to compile. */
-const MOST_GROUPS = 4;
-
-/** Whether a head size can be divided among the threads. */
-function fitsSubgroup(headSize: number, threads: number): boolean {
-  return headSize % (4 * threads) === 0 && headSize <= 4 * threads * MOST_GROUPS;
-}
 
 /** Whether a choice can serve a call; `tile` serves all. */
 export function servesAttention(

@@ -5,6 +5,7 @@
  * One kernel owns queries (dq and delta), one owns keys (dk and dv), so that no two threads add to the same place.
  * @module
  */
+import { validKeys } from "./attention_forward.ts";
 import { type AttentionKernelOptions, dotText, groups, load, range, store } from "./attention_options.ts";
 import { queryHeads } from "./attention_places.ts";
 import {
@@ -14,19 +15,19 @@ import {
   queryStart,
   shownKey,
   shownKeys,
-  validKeys,
+  skips,
 } from "./attention_seen.ts";
 
 /** dq, and delta for the body below. */
 export function backwardQueryBody(options: AttentionKernelOptions): string[] {
-  const { rows, dropout } = options;
+  const { rows, documents, dropout, mask } = options;
   const lines: string[] = [];
   const emit = (line: string) => {
     if (line !== "") lines.push(line);
   };
   for (const r of range(rows)) {
     emit(`  let i${r} = min(first + ${r}u, params.Tq - 1u);`);
-    emit(queryStart(options, r));
+    if (documents) emit(queryStart(r));
     emit(`  var delta${r} = 0.0;`);
     for (const d of groups(options)) {
       emit(`  let q${r}_${d} = params.scale * ${load(options, "q", `qHead + i${r} * qRow`, d)};`);
@@ -37,8 +38,8 @@ export function backwardQueryBody(options: AttentionKernelOptions): string[] {
     emit(`  let logSum${r} = stats[statHead + i${r}];`);
   }
   emit(`  let limit = min(params.past + first + ${rows}u, params.Tk);`);
-  emit(`  for (var j = ${firstKey(options, 4)}; j < limit; j += 4u) {`);
-  emit(shownKeys(options));
+  emit(`  for (var j = ${skips(options) ? firstKey(options, 4) : "0u"}; j < limit; j += 4u) {`);
+  if (mask) emit(shownKeys(options));
   for (const e of range(4)) {
     emit(`    let at${e} = min(j + ${e}u, params.Tk - 1u) * kvRow;`);
     for (const d of groups(options)) {

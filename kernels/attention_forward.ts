@@ -4,11 +4,16 @@
  * @module
  */
 import { type AttentionKernelOptions, dotText, groups, load, range, store } from "./attention_options.ts";
-import { firstKey, queryStart, shownKeys, validKeys } from "./attention_seen.ts";
+import { firstKey, fourKeys, queryStart, seenBy, shownKeys, skips } from "./attention_seen.ts";
+
+/** `valid<r>`: which of the keys j to j + 3 query `i<r>` sees. */
+export function validKeys(options: AttentionKernelOptions, r: number): string {
+  return `    let valid${r} = ${seenBy(options, r, `vec4u(${fourKeys(0)})`, "shown")};`;
+}
 
 /** Of one query for each row that a thread owns; `rows` is 1, 2 or 4. */
 export function forwardBody(options: AttentionKernelOptions): string[] {
-  const { rows, dropout, mask } = options;
+  const { rows, documents, dropout, mask } = options;
   const lines: string[] = [];
   const emit = (line: string) => {
     if (line !== "") lines.push(line);
@@ -16,7 +21,7 @@ export function forwardBody(options: AttentionKernelOptions): string[] {
   for (const r of range(rows)) {
     // A row past the end repeats the last one and is not stored.
     emit(`  let i${r} = min(first + ${r}u, params.Tq - 1u);`);
-    emit(queryStart(options, r));
+    if (documents) emit(queryStart(r));
     for (const d of groups(options)) {
       emit(`  let q${r}_${d} = params.scale * ${load(options, "q", `qHead + i${r} * qRow`, d)};`);
     }
@@ -26,8 +31,8 @@ export function forwardBody(options: AttentionKernelOptions): string[] {
     if (mask) emit(`  var sees${r} = false;`);
   }
   emit(`  let limit = min(params.past + first + ${rows}u, params.Tk);`);
-  emit(`  for (var j = ${firstKey(options, 4)}; j < limit; j += 4u) {`);
-  emit(shownKeys(options));
+  emit(`  for (var j = ${skips(options) ? firstKey(options, 4) : "0u"}; j < limit; j += 4u) {`);
+  if (mask) emit(shownKeys(options));
   for (const e of range(4)) {
     emit(`    let k${e} = kHead + min(j + ${e}u, params.Tk - 1u) * kvRow;`);
     for (const d of groups(options)) emit(`    let k${e}_${d} = ${load(options, "kv", `k${e}`, d)};`);

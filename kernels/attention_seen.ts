@@ -17,8 +17,7 @@ export function shownKey({ mask, documents }: AttentionKernelOptions, j: string)
 }
 
 /** `<name>`: which of the keys j + 4 g to j + 4 g + 3 the mask shows. */
-export function shownKeys({ mask, documents }: AttentionKernelOptions, name = "shown", g = 0): string {
-  if (!mask) return "";
+export function shownKeys({ documents }: AttentionKernelOptions, name = "shown", g = 0): string {
   const at = "(params.batch0 + b) * params.Tk + min(j";
   const words = range(4).map((e) =>
     `${documents ? "documents" : "mask"}[${at} + ${4 * g + e}u, params.Tk - 1u)]`
@@ -30,13 +29,15 @@ export function shownKeys({ mask, documents }: AttentionKernelOptions, name = "s
 }
 
 /** `origin<r>`: the first key of the document of query `i<r>`. */
-export function queryStart({ documents }: AttentionKernelOptions, r: number): string {
-  return documents ? `  let origin${r} = startOf(b, i${r});` : "";
+export function queryStart(r: number): string {
+  return `  let origin${r} = startOf(b, i${r});`;
 }
 
-/** The first key that a block of queries sees, at a multiple of `step`. */
+/** Whether a block of queries may begin at another key than the first. */
+export const skips = ({ windowed, documents }: AttentionKernelOptions) => windowed || documents;
+
+/** The first key that a block of queries sees where it may be another than the first, at a multiple of `step`. */
 export function firstKey({ windowed, documents }: AttentionKernelOptions, step: number): string {
-  if (!windowed && !documents) return "0u";
   const near = "max(params.past + first + 1u, params.window) - params.window";
   const first = !documents ? near : !windowed ? "origin0" : `max(${near}, origin0)`;
   return `(${first}) / ${step}u * ${step}u`;
@@ -54,7 +55,7 @@ export function endOfDocuments({ documents, rows }: AttentionKernelOptions, orig
 }
 
 /** Which of four keys query `i<r>` sees; its causal limit lies below Tk. */
-function seenBy(
+export function seenBy(
   { windowed, documents, mask }: AttentionKernelOptions,
   r: number,
   keys: string,
@@ -65,12 +66,9 @@ function seenBy(
     (documents ? ` & (${keys} >= vec4u(origin${r}))` : "") + (mask ? ` & ${shown}` : "");
 }
 
-const fourKeys = (g: number) => range(4).map((e) => 4 * g + e === 0 ? "j" : `j + ${4 * g + e}u`).join(", ");
-
-/** `valid<r>`: which of the keys j to j + 3 query `i<r>` sees. */
-export function validKeys(options: AttentionKernelOptions, r: number): string {
-  return `    let valid${r} = ${seenBy(options, r, `vec4u(${fourKeys(0)})`, "shown")};`;
-}
+/** Keys j + 4 g to j + 4 g + 3. */
+export const fourKeys = (g: number) =>
+  range(4).map((e) => 4 * g + e === 0 ? "j" : `j + ${4 * g + e}u`).join(", ");
 
 /** `valid<r>_<g>`: which keys of a step query r sees; rows are queries. */
 export function validQueryRows(options: AttentionKernelOptions): string[] {

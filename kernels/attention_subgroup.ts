@@ -9,7 +9,7 @@
 import { type AttentionKernelOptions, range } from "./attention_options.ts";
 import { queryHeads } from "./attention_places.ts";
 import type { AttentionBodies } from "./attention_program.ts";
-import { endOfDocuments, firstKey, lastQuery, queryStart, shownKey } from "./attention_seen.ts";
+import { endOfDocuments, firstKey, lastQuery, queryStart, shownKey, skips } from "./attention_seen.ts";
 import {
   channel,
   channelGroups,
@@ -25,10 +25,18 @@ import {
   scores,
 } from "./attention_subgroup_loops.ts";
 
+/** Most groups of four channels that a thread has: more take long to compile. */
+const MOST_GROUPS = 4;
+
+/** Whether a head size can be divided among the threads. */
+export function fitsSubgroup(headSize: number, threads: number): boolean {
+  return headSize % (4 * threads) === 0 && headSize <= 4 * threads * MOST_GROUPS;
+}
+
 function queryRows(options: AttentionKernelOptions): string[] {
   return range(options.rows).flatMap((r) => [
     `  let i${r} = min(first + ${r}u, params.Tq - 1u);`,
-    ...(options.documents ? [queryStart(options, r)] : []),
+    ...(options.documents ? [queryStart(r)] : []),
   ]);
 }
 
@@ -38,7 +46,7 @@ function keyColumns(options: AttentionKernelOptions): { open: string[]; valid: s
   const step = COLUMNS * threads;
   const open = [
     `  let limit = min(params.past + first + ${rows}u, params.Tk);`,
-    `  for (var j = ${firstKey(options, step)}; j < limit; j += ${step}u) {`,
+    `  for (var j = ${skips(options) ? firstKey(options, step) : "0u"}; j < limit; j += ${step}u) {`,
     ...range(COLUMNS).flatMap((e) => [
       `    let j${e} = ${columnOf(options, "j", e)};`,
       `    let own${e} = min(j${e}, params.Tk - 1u);`,

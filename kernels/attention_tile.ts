@@ -16,6 +16,7 @@ import {
   lastQuery,
   queryStart,
   shownKey,
+  skips,
   validQueryRows,
 } from "./attention_seen.ts";
 import { growLoop, keepLoop, keepVector, product, scoreLoop, zero } from "./attention_tile_loops.ts";
@@ -26,7 +27,7 @@ function queryRows(options: AttentionKernelOptions): string[] {
     `  let own${r} = first + ${r}u < params.Tq;`,
     `  let q${r} = qHead + i${r} * qRow;`,
     `  let o${r} = oHead + i${r} * oRow;`,
-    ...(options.documents ? [queryStart(options, r)] : []),
+    ...(options.documents ? [queryStart(r)] : []),
   ]);
 }
 
@@ -36,9 +37,6 @@ function keyColumns(): string[] {
     `    let v${e} = vHead + min(j + ${e}u, params.Tk - 1u) * kvRow;`,
   ]);
 }
-
-/** Whether a block of queries may begin at another key than the first. */
-const skips = ({ windowed, documents }: AttentionKernelOptions) => windowed || documents;
 
 /** Opens the loop over the keys of this launch that a block of queries sees. */
 function keyLoop(options: AttentionKernelOptions): string[] {

@@ -3,7 +3,7 @@
  * and walks over K in steps of 4. On software adapters a barrier costs more than re-reading from the cache, and the
  * 8x8 tile reaches 2.5 times the rate of a shared-memory tile there; skinny products (N or M up to 16) and
  * matrix-vector products are the same program with its threads along the long side. Where such a product is too small
- * to fill hardware, `lanesK` threads share a tile's steps of K and add up once at the end (split K).
+ * to fill hardware, `lanesK` threads share a tile's steps of K and add up once at the end (matmul_split_k.ts).
  * @module
  */
 import {
@@ -36,6 +36,7 @@ import {
 } from "./matmul_text.ts";
 import { decodedLoop, decodedPlace, decodesTogether } from "./matmul_decoded.ts";
 import { groupedLoop } from "./matmul_grouped.ts";
+import { splitK } from "./matmul_split_k.ts";
 
 /** One loop over the shared dimension: the product itself, or the extension's R columns. */
 interface Loop {
@@ -177,27 +178,6 @@ export function extensionText(options: MatmulOptions, place: TilePlace): string 
   return `  // The accumulators continue over the R columns of u.\n${loop}`;
 }
 
-/** The threads of a tile add up their partial sums; the first one continues. */
-function sumOverLanes({ tileM, tileN, lanesK, broadcast }: MatmulOptions): string {
-  const cells = range(tileM).flatMap((i) => range(tileN / 4).map((j) => `${i}_${j}`));
-  if (broadcast) { // one tile: in the order of the lanes, through registers
-    const sum = (cell: string) =>
-      range(lanesK).map((k) => `subgroupBroadcast(acc${cell}, ${k}u)`).join(" + ");
-    return [...cells.map((cell) => `  acc${cell} = ${sum(cell)};`), "  if (laneK > 0u) { return; }"].join(
-      "\n",
-    );
-  }
-  const write = cells.map((cell, n) => `  partial[lane * ${cells.length}u + ${n}u] = acc${cell};`);
-  const add = cells.map((cell, n) => `    acc${cell} += partial[other * ${cells.length}u + ${n}u];`);
-  return `${write.join("\n")}
-  workgroupBarrier(); // every partial sum is written
-  if (laneK > 0u) { return; }
-  for (var k = 1u; k < ${lanesK}u; k++) {
-    let other = lane + k * laneStep;
-${add.join("\n")}
-  }`;
-}
-
 /** The threads of a workgroup and what they do. */
 export function registerProgram(options: MatmulOptions): MatmulProgram {
   const { tileM, tileN, lanesM, lanesN, lanesK, vector, broadcast } = options;
@@ -222,30 +202,22 @@ export function registerProgram(options: MatmulOptions): MatmulProgram {
     between === 1
       ? `${tile} * ${tileN}u`
       : `${tile} / ${between}u * ${between * tileN}u + ${tile} % ${between}u * ${place.columnGroup}u`;
-  const threads = lanesM * lanesN * lanesK;
-  // Neighbouring threads read neighbouring addresses: steps of K where rows of b run along K, else columns.
-  const lanes = lanesK === 1
-    ? "  let tile = lane;"
-    : options.layout === "nt"
-    ? `  let laneStep = 1u;\n  let laneK = lane % ${lanesK}u;\n  let tile = lane / ${lanesK}u;`
-    : `  let laneStep = ${lanesM * lanesN}u;\n  let laneK = lane / laneStep;\n  let tile = lane % laneStep;`;
+  const split = lanesK > 1 ? splitK(options) : null;
   return {
-    threads,
-    memory: lanesK > 1 && !broadcast
-      ? [`var<workgroup> partial: array<vec4f, ${threads * tileM * tileN / 4}>;`]
-      : [],
+    threads: lanesM * lanesN * lanesK,
+    memory: split?.memory ?? [],
     body:
       `  // Threads are numbered along x alone: software adapters fill their vector lanes from that dimension.
-${lanes}
+${split?.lanes ?? "  let tile = lane;"}
   let row = (group.y * ${lanesM}u + tile / ${lanesN}u) * ${tileM}u;
   let col = ${columnOfTile(`(group.x * ${lanesN}u + tile % ${lanesN}u)`)};
 ${spreadsTable(options) ? "  start_b(lane);" : ""}
-${lanesK > 1 || broadcast ? "" : "  if (row >= params.M || col >= params.N) { return; }"}
+${split || broadcast ? "" : "  if (row >= params.M || col >= params.N) { return; }"}
 ${batchOffsets(options)}
 ${accumulators.join("\n")}
 ${main}
 ${extensionText(options, place)}
-${lanesK > 1 ? sumOverLanes(options) : ""}
+${split?.sum ?? ""}
 ${matmulEpilogue(options, place)}`,
   };
 }

@@ -4,61 +4,11 @@
  */
 import type { AdapterFacts } from "./adapter_kind.ts";
 import { formatNamed, isCompact } from "./weights/mod.ts";
-import {
-  DECODED_COLUMNS,
-  DECODING_THREADS,
-  type MatmulLayout,
-  type MatmulOptions,
-  type MatmulWeightFormat,
-} from "./matmul_options.ts";
+import { DECODED_COLUMNS, DECODING_THREADS } from "./matmul_options.ts";
+import { selectForHardware } from "./matmul_select_hardware.ts";
+import { broadcast, type MatmulShape, type MatmulTile, narrow, register } from "./matmul_tile.ts";
 
-/** What the choice depends on. */
-export interface MatmulShape {
-  /** Layouts of the operands. */
-  readonly layout: MatmulLayout;
-  /** Rows of y. */
-  readonly M: number;
-  /** Columns of y. */
-  readonly N: number;
-  /** Size that is summed over. */
-  readonly K: number;
-  /** Products in the launch. */
-  readonly batch: number;
-  /** Storage of the right operand; default f32. */
-  readonly weight?: MatmulWeightFormat;
-}
-
-/** What a choice decides: the tile shape of a kernel, and how it reads its operands. */
-export interface MatmulTile extends
-  Pick<
-    MatmulOptions,
-    | "variant"
-    | "tileM"
-    | "tileN"
-    | "lanesM"
-    | "lanesN"
-    | "lanesK"
-    | "tileK"
-    | "ahead"
-    | "nativeHalf"
-    | "broadcast"
-  > {
-  /** One number per access, also where four neighbours could be read at once; default false. */
-  readonly scalar?: boolean;
-}
-
-function register(tileM: number, tileN: number, lanesM: number, lanesN: number, lanesK = 1): MatmulTile {
-  return { variant: "register", tileM, tileN, lanesM, lanesN, lanesK, tileK: 4 };
-}
-
-/** The same where the threads of a workgroup are one subgroup. */
-function broadcast(tileM: number, tileN: number, lanesM: number, lanesN: number): MatmulTile {
-  return { ...register(tileM, tileN, lanesM, lanesN), broadcast: true };
-}
-
-function shared(tileM: number, tileN: number, lanesM: number, lanesN: number, tileK: number): MatmulTile {
-  return { variant: "shared", tileM, tileN, lanesM, lanesN, lanesK: 1, tileK };
-}
+export type { MatmulShape, MatmulTile } from "./matmul_tile.ts";
 
 /** The tile for a product on a kind of adapter. */
 export function selectMatmul({ kind, subgroupSize }: AdapterFacts, shape: MatmulShape): MatmulTile {
@@ -68,9 +18,6 @@ export function selectMatmul({ kind, subgroupSize }: AdapterFacts, shape: Matmul
     ? selectForSubgroups(shape, subgroupSize)
     : selectForSoftware(shape);
 }
-
-/** Columns of a tile for a product of few columns. */
-const narrow = (N: number) => N <= 4 ? 4 : N <= 8 ? 8 : 16;
 
 /** Eight tiles of 16 or 32 rows and 16 columns: side by side, or in two rows where fewer of them then lie past the end. */
 function wide(M: number, N: number, rows: 16 | 32 = 16): MatmulTile {
@@ -127,14 +74,4 @@ function selectForSubgroups(shape: MatmulShape, threads: number): MatmulTile {
     return broadcast(4, DECODED_COLUMNS, threads, 1);
   }
   return broadcast(M <= 16 ? 16 : 32, 8, 1, threads);
-}
-
-/** Not measured on hardware yet. Workgroup memory stays within WebGPU's default of 16 KiB. */
-function selectForHardware({ M, N, K, batch }: MatmulShape): MatmulTile {
-  if (N <= 16 && M > N) return register(2, narrow(N), 8, 1, K >= 256 ? 16 : 1);
-  if (M <= 4) return register(M, 4, 1, 16, 16);
-  if (M <= 16) return register(8, 4, 1, 16, K >= 256 ? 8 : 1);
-  const groups = Math.ceil(M / 128) * Math.ceil(N / 128) * batch;
-  if (groups >= 64) return shared(8, 8, 16, 16, 16);
-  return shared(4, 4, 16, 16, 32);
 }

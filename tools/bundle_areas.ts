@@ -34,7 +34,9 @@ const LATE = [
   "kernels/ban_words.ts",
   "kernels/matmul_decoded.ts",
   "kernels/matmul_grouped.ts",
+  "kernels/matmul_select_hardware.ts",
   "kernels/matmul_shared.ts",
+  "kernels/matmul_split_k.ts",
   "kernels/sample.ts",
   "kernels/weights/bitsandbytes.ts",
   "kernels/weights/gguf.ts",
@@ -136,9 +138,17 @@ const LATE_IN_TRAINING = [
   "train/optimizers/loraplus.ts",
 ];
 
+/** Products on hardware, which its attention brings. */
+const FOR_HARDWARE = [
+  "kernels/matmul_select_hardware.ts",
+  "kernels/matmul_shared.ts",
+  "kernels/matmul_split_k.ts",
+];
+
 /** What the files beside the first bring, so that calls that cannot wait need no more. */
 const BROUGHT = {
-  "kernels/attention_forward.ts": ["kernels/matmul_shared.ts"], // both for hardware
+  "kernels/attention_forward.ts": FOR_HARDWARE,
+  "kernels/matmul_grouped.ts": ["kernels/matmul_split_k.ts"],
   "peft/files/adapter_source.ts": ["peft/files/match_keys.ts"],
   "model/llama/model.ts": [...JOINT, "autograd/ops/rms_norm.ts"],
   "peft/adapters/merging.ts": ["peft/lora/lora_factors.ts"],
@@ -168,7 +178,7 @@ const BROUGHT = {
 /** The same where gradients are computed. */
 const BROUGHT_IN_TRAINING = {
   ...BROUGHT,
-  "kernels/attention_forward.ts": ["kernels/attention_backward.ts", "kernels/matmul_shared.ts"],
+  "kernels/attention_forward.ts": ["kernels/attention_backward.ts", ...FOR_HARDWARE],
 };
 
 /** The areas, by the names of their first files. */

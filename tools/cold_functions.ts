@@ -55,7 +55,12 @@ io/file_source.ts: memorySource
 io/foreign_text.ts: foreignText
 io/open_file.ts: pathOf, openPath, openAddress, pathFolder, readAll, isWebAddress, filesFolder, handleFolder
 io/strict_json.ts: JsonReader.skip, JsonReader.#expected
-kernels/attention_seen.ts: shownKey, shownKeys, queryStart, firstKey, validKeys
+kernels/attention_options.ts: dropoutFunctions, documentFunction
+kernels/attention_seen.ts: shownKey, shownKeys, queryStart, firstKey
+kernels/matmul_operand.ts: oneStep, lastStepReads
+kernels/matmul_register.ts: lastSteps
+kernels/pointwise.ts: unaryForward
+kernels/weights/weight_format.ts: rowStep
 model/attention_state.ts: extendMask, maskOfRows
 model/auto.ts: fromGguf
 model/causal_lm.ts: get CausalLM.promptFacts, get CausalLM.ggufFormat, get CausalLM.isCapturable,

@@ -19,12 +19,11 @@ const ROOT = new URL("../../", import.meta.url).pathname;
 const LEAST = 60;
 
 /**
- * What stays though no page ran it. Programs that other adapters need, and what answers to memory that runs out or a device
- * that is lost: in the midst of an answer, no file can be waited for. What a page calls without `await` before its first
+ * What stays though no page ran it. What answers to memory that runs out or a device that is lost: in the midst of an answer,
+ * no file can be waited for. What a page calls without `await` before its first
  * answer. An architecture's own files, which no other page fetches.
  */
 const KEPT = [
-  /^kernels\/(?!attention_seen)/,
   /^gpu\/(?:buffer_pool|command_stream|device_health)\.ts/,
   /^gpu\/pipeline_cache\.ts (?:CachedGroup\.forget|PipelineCache\.#dropOldest)/,
   /^model\/(?:generation\/text_streamer|tokenizer\/(?:batch|json|tokenizer))\.ts/,

@@ -53,3 +53,29 @@ export async function refused({ AutoModelForCausalLM, PeftModel }, at) {
   model.dispose();
   return { message, alone, tokens };
 }
+
+/** Answers a long prompt on an adapter that says of itself what `info` says: the same one runs another's programs. */
+async function answerOn(info, { AutoModelForCausalLM, Device, PeftModel }, at) {
+  const adapter = await navigator.gpu.requestAdapter();
+  Object.defineProperty(adapter, "info", { value: info });
+  const device = await Device.create({ adapter });
+  const base = await AutoModelForCausalLM.fromPretrained(at("model"), { device });
+  const model = await PeftModel.fromPretrained(base, at("lora"));
+  const prompt = Array.from({ length: 90 }, (_, i) => i % 50);
+  const [ids] = await model.generate([prompt], { maxNewTokens: 3, eosTokenId: null });
+  device.gpuDevice.destroy();
+  return ids;
+}
+
+/** Answers with the programs for hardware. */
+export const hardware = (lib, at) => answerOn({ vendor: "hardware", isFallbackAdapter: false }, lib, at);
+
+/** Answers with the programs for software whose threads hand nothing on. */
+export const withoutSubgroups = (lib, at) =>
+  answerOn({ description: "SwiftShader", isFallbackAdapter: true }, lib, at);
+
+/** Answers with the programs for the adapter that runs the test. */
+export async function longPrompt(lib, at) {
+  const { info } = await navigator.gpu.requestAdapter();
+  return await answerOn(info, lib, at);
+}
