@@ -98,6 +98,18 @@ const FOR_TRAINING = [
   "model/packed_rows.ts",
 ];
 
+/**
+ * Modules of a first file whose asynchronous functions no page calls itself: what calls them waits for the text of an error.
+ * Classes that pages have objects of are not among them.
+ */
+const INNER = [
+  /^(?:autograd\/ops|io|kernels|nn|options)\//,
+  /^gpu\/(?!default_device|device\.ts)/,
+  /^model\/(?:architectures|checkpoint|safetensors_weights|storage)\.ts/,
+  /^model\/generation\/(?!generation\.ts|text_streamer)/,
+  /^peft\/(?:adapters\/(?!tuner)|config|files|layers|lora|registry|targets)/,
+];
+
 /** An area: a build of its own, whose files share no code with those of others. */
 interface Area {
   /** Modules of its files, by their names; the first is the one that a page begins with. */
@@ -257,7 +269,8 @@ export async function bundleArea(
     return code;
   };
   const brings = area.cold ? [ROOT + MORE] : []; // texts may call what has moved
-  const texts = whole === undefined ? lateTexts(`${name}_texts.js`, plain, brings) : null;
+  const isInner = (path: string) => INNER.some((inner) => inner.test(path));
+  const texts = whole === undefined ? lateTexts(`${name}_texts.js`, plain, brings, isInner) : null;
   const plugins = [...others, ...texts ? [texts.plugin] : []];
   const first = [entries[name], ...used, ...FOR_ALL_ADAPTERS, ...ARCHITECTURES];
   const without = await build({

@@ -117,13 +117,16 @@ export interface LateTexts {
  * @param file the name of the file with the texts
  * @param load gives the code of a module as the plugin gets it
  * @param brought modules that the file with the texts loads, whatever they do
+ * @param isInner whether no page calls a module's asynchronous functions itself: what calls them waits for texts
  */
 export function lateTexts(
   file: string,
   load: (path: string) => Promise<string>,
   brought: readonly string[] = [],
+  isInner: (path: string) => boolean = () => false,
 ): LateTexts {
   let numbers: ReadonlyMap<string, number> | null = null; // of the first text of each module
+  let first: ReadonlySet<string> = new Set();
   const plugin: LateTexts["plugin"] = {
     name: "late texts",
     resolveId: (specifier) =>
@@ -147,7 +150,7 @@ export function lateTexts(
       if (!path.startsWith(ROOT) || part !== undefined && part !== "rest" && part !== "own") return null;
       const edited = new MagicString(code);
       if (numbers === null || numbers.has(path)) takeTexts(edited, read(code, path), numbers?.get(path) ?? 0);
-      awaitErrors(code, edited, "completed");
+      if (!(first.has(path) && isInner(path.slice(ROOT.length)))) awaitErrors(code, edited, "completed");
       if (!edited.hasChanged()) return null;
       edited.prepend(
         `import { completed, lateError, lateErrorWith, lateText } from ${JSON.stringify(FIRST)};`,
@@ -161,7 +164,8 @@ export function lateTexts(
     async useOnly(paths) {
       const found = new Map<string, number>();
       let next = 0;
-      for (const path of [...paths].filter((path) => path.startsWith(ROOT)).toSorted()) {
+      first = new Set([...paths].filter((path) => path.startsWith(ROOT)).toSorted());
+      for (const path of first) {
         const { texts } = read(await load(path), path);
         if (texts.length === 0) continue;
         found.set(path, next);
