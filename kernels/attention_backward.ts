@@ -6,8 +6,9 @@
  * @module
  */
 import { validKeys } from "./attention_forward.ts";
-import { type AttentionKernelOptions, dotText, groups, load, range, store } from "./attention_options.ts";
+import { type AttentionKernelOptions, range } from "./attention_options.ts";
 import { queryHeads } from "./attention_places.ts";
+import { dotText, groups, load, store } from "./attention_rows.ts";
 import {
   endOfDocuments,
   firstKey,

@@ -3,7 +3,8 @@
  * (Dao 2022, "FlashAttention", arXiv:2205.14135), barrier-free, `rows` queries per thread, four keys per step.
  * @module
  */
-import { type AttentionKernelOptions, dotText, groups, load, range, store } from "./attention_options.ts";
+import { type AttentionKernelOptions, range } from "./attention_options.ts";
+import { dotText, groups, load, store } from "./attention_rows.ts";
 import { firstKey, fourKeys, queryStart, seenBy, shownKeys, skips } from "./attention_seen.ts";
 
 /** `valid<r>`: which of the keys j to j + 3 query `i<r>` sees. */

@@ -12,6 +12,20 @@
 import { type ChoiceKernel, choiceKernel } from "./choose_token.ts";
 import { groupReduction, philoxSnippet } from "./snippets.ts";
 
+/** What a draw is made from; as the options of `TokenSampler`. */
+interface Distribution {
+  readonly seed: number;
+  readonly topK: number;
+  readonly temperature: number;
+  readonly topP: number;
+  readonly minP: number;
+}
+
+/** The kernel's parameters of a distribution. */
+export function drawParams({ seed, topK, temperature, topP, minP }: Distribution) {
+  return { seedLow: seed >>> 0, seedHigh: Math.floor(seed / 2 ** 32), topK, temperature, topP, minP };
+}
+
 /** Draws from the distribution that the options leave. */
 export const sampleTokens: ChoiceKernel<"seedLow" | "seedHigh" | "topK" | "temperature" | "topP" | "minP"> =
   choiceKernel({

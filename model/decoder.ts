@@ -88,11 +88,8 @@ export abstract class Decoder extends Module {
    */
   protected embed(ids: Tensor): Tensor {
     const embedded = this.tokenEmbedding.forward(ids);
-    if (this.#noiseAlpha === null || !this.training) return embedded;
-    const [, length, width] = embedded.shape;
-    const noisy = addNoise(embedded, this.#noiseAlpha / Math.sqrt(length * width), this.#random);
-    embedded.dispose();
-    return noisy;
+    const alpha = this.training ? this.#noiseAlpha : null;
+    return alpha === null ? embedded : withNoise(embedded, alpha, this.#random);
   }
 
   /**
@@ -271,6 +268,14 @@ export abstract class Decoder extends Module {
       },
     });
   }
+}
+
+/** Embeddings [B, T, C] with the noise of NEFTune in their place. */
+function withNoise(embedded: Tensor, alpha: number, random: RandomState): Tensor {
+  const [, length, width] = embedded.shape;
+  const noisy = addNoise(embedded, alpha / Math.sqrt(length * width), random);
+  embedded.dispose();
+  return noisy;
 }
 
 /** Virtual tokens [NV, C] before every row of tokens [B, T, C]. */

@@ -18,12 +18,13 @@ const ROOT = new URL("../", import.meta.url).pathname;
 /** Modules that a page with a model has loaded before it answers, beside the area's own. */
 const ARCHITECTURES = ["model/gpt2/model.ts", "model/llama/model.ts"];
 
-/** What the programs of attention for every kind of adapter share: one file less to ask for. */
-const FOR_ALL_ADAPTERS = ["kernels/attention_places.ts", "kernels/attention_seen.ts"];
+/** What attention has in common for every kind of adapter and every architecture: files less to ask for. */
+const FOR_ALL = ["autograd/ops/attention.ts", "kernels/attention_places.ts", "kernels/attention_seen.ts"];
 
 /** Modules that the first file names, and a page needs only for some things. */
 const LATE = [
   "autograd/ops/gated_product.ts",
+  "autograd/ops/key_value_attention.ts",
   "autograd/ops/log_probs.ts",
   "autograd/ops/mixed_lora.ts",
   "gpu/rehearsal.ts",
@@ -42,8 +43,6 @@ const LATE = [
   "kernels/weights/gguf.ts",
   "kernels/weights/half.ts",
   "kernels/weights/snippets.ts",
-  "model/generation/kept_cache.ts",
-  "model/generation/stop_strings.ts",
   "model/gpt2/gguf.ts",
   "model/llama/gguf.ts",
   "model/tokenizer/chat.ts",
@@ -162,7 +161,8 @@ const BROUGHT = {
   "kernels/attention_forward.ts": FOR_HARDWARE,
   "kernels/matmul_grouped.ts": ["kernels/matmul_split_k.ts"],
   "peft/files/adapter_source.ts": ["peft/files/match_keys.ts"],
-  "model/llama/model.ts": [...JOINT, "autograd/ops/rms_norm.ts"],
+  "model/llama/model.ts": [...JOINT, "autograd/ops/key_value_attention.ts", "autograd/ops/rms_norm.ts"],
+  "peft/adapters/prompt_tuner.ts": ["autograd/ops/key_value_attention.ts"],
   "peft/adapters/merging.ts": ["peft/lora/lora_factors.ts"],
   "peft/bottleneck/bottleneck_adapter.ts": ["autograd/host_random.ts"],
   "peft/layers/modules_to_save.ts": ["peft/layers/quantized_base.ts"],
@@ -175,7 +175,7 @@ const BROUGHT = {
   ],
   "entries/model.ts": [
     ...[...lateIn("kernels/"), ...lateIn("model/"), ...lateIn("nn/")],
-    ...["autograd/ops/draw.ts", "model/packed_rows.ts"],
+    ...["autograd/ops/draw.ts", "autograd/ops/key_value_attention.ts", "model/packed_rows.ts"],
   ],
   "entries/tokenizer.ts": lateIn("model/tokenizer/"),
   "entries/train.ts": [
@@ -272,7 +272,7 @@ export async function bundleArea(
   const isInner = (path: string) => INNER.some((inner) => inner.test(path));
   const texts = whole === undefined ? lateTexts(`${name}_texts.js`, plain, brings, isInner) : null;
   const plugins = [...others, ...texts ? [texts.plugin] : []];
-  const first = [entries[name], ...used, ...FOR_ALL_ADAPTERS, ...ARCHITECTURES];
+  const first = [entries[name], ...used, ...FOR_ALL, ...ARCHITECTURES];
   const without = await build({
     entries: atRoot(Object.fromEntries(first.map((path) => [path, path]))),
     external,

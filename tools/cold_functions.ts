@@ -31,10 +31,10 @@ export const COLD: Names = listed(`
 autograd/dtype.ts: holdsBytes, storageRule, loadHalfFormats, loadQuantizedFormats, viewAs
 autograd/ops/_attention_launch.ts: inParts
 autograd/ops/_linear_products.ts: gateName
-autograd/ops/_matmul.ts: launchEach
+autograd/ops/_matmul.ts: launchEach, launchParts, launchInSteps
 autograd/ops/_matmul_windows.ts: rowsOfWindow, restOf, isTooLarge
 autograd/ops/_strided.ts: scatter
-autograd/ops/attention.ts: causalSelfAttention, attention
+autograd/ops/attention.ts: causalSelfAttention
 autograd/ops/movement.ts: reshape, permute, transpose, concat, writeRows, expand
 autograd/ops/pointwise.ts: unary, softcap, subtract, multiply, divide
 autograd/ops/sample.ts: wordTable, TokenSampler.chosen, TokenSampler.#ban, TokenSampler.#banRepeats,
@@ -69,7 +69,7 @@ model/causal_lm.ts: get CausalLM.promptFacts, get CausalLM.ggufFormat, get Causa
   CausalLM.forward, CausalLM.numParameters, CausalLM.savePretrained, CausalLM.pushToHub
 model/checkpoint.ts: refuseFolder
 model/decoder.ts: Decoder.#positions, Decoder.#endOf, get Decoder.gradientCheckpointing,
-  set Decoder.gradientCheckpointing, set Decoder.neftuneNoiseAlpha, Decoder.#checkpointed, withPrompt
+  set Decoder.gradientCheckpointing, set Decoder.neftuneNoiseAlpha, Decoder.#checkpointed, withNoise, withPrompt
 model/generation/generation.ts: checkTokenId
 model/generation/generation_config.ts: isNumber
 model/generation/kv_cache.ts: KVCache.fits, KVCache.reserve, KVCache.crop, KVCache.prefill, KVCache.copyTokens,
@@ -112,10 +112,10 @@ peft/config/method_config.ts: writeFields
 peft/config/rules.ts: isTokens
 peft/files/adapter_files.ts: refuseFolder
 peft/files/adapter_source.ts: inGguf
-peft/layers/adapted_linear.ts: AdapterTable.has, AdapterTable.rename, AdaptedLinear.#mixed, AdaptedLinear.headWeight,
-  AdaptedLinear.#place, AdaptedLinear.renameAdapter, AdaptedLinear.lowRank, AdaptedLinear.setScale,
-  AdaptedLinear.scaleLayer, AdaptedLinear.unscaleLayer, AdaptedLinear.mergeObstacle, AdaptedLinear.merge,
-  AdaptedLinear.mergedWeights
+peft/layers/adapted_linear.ts: gatedAfter, AdapterTable.has, AdapterTable.rename, AdaptedLinear.#mixed,
+  AdaptedLinear.headWeight, AdaptedLinear.#place, AdaptedLinear.renameAdapter, AdaptedLinear.lowRank,
+  AdaptedLinear.setScale, AdaptedLinear.scaleLayer, AdaptedLinear.unscaleLayer, AdaptedLinear.mergeObstacle,
+  AdaptedLinear.merge, AdaptedLinear.mergedWeights
 peft/layers/linear_call.ts: addTerm, runInSteps, addTerms
 peft/layers/rename_adapter.ts: isByAdapter, renameIn, renameKey
 peft/lora/eva_config.ts: evaToJSON

@@ -11,7 +11,7 @@ import type { KernelSpec } from "../kernels/kernel_spec.ts";
 import { formatNamed, isQuantized, typeOfFormat, type WeightFormatName } from "../kernels/weights/mod.ts";
 import { cast, readNumbers } from "../autograd/ops/cast.ts";
 import { launchMatmul, type MatmulCall, type MatmulTarget } from "../autograd/ops/_matmul.ts";
-import { attendToCache, attention } from "../autograd/ops/attention.ts";
+import { attendToCache, attention } from "../autograd/ops/key_value_attention.ts";
 import { tidy } from "../autograd/scope.ts";
 import { empty, readAndDispose, Tensor } from "../autograd/tensor.ts";
 import { race, type Racer, type Standing } from "./race.ts";

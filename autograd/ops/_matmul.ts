@@ -139,6 +139,12 @@ function stepsOf(device: MatmulTarget, call: MatmulCall): [M: number, N: number,
 
 /** Appends the launches of one product. Nothing is launched for an empty y. */
 export function launchMatmul(device: MatmulTarget, call: MatmulCall): void {
+  if (isOneLaunch(device, call)) launchBlock(device, call, wholeOf(call));
+  else launchParts(device, call);
+}
+
+/** The launches of a product that may take several, or none. */
+function launchParts(device: MatmulTarget, call: MatmulCall): void {
   const { M, N, K, a, b, y, batch = ONE_PRODUCT } = call;
   if (M === 0 || N === 0 || batch.count === 0) return;
   const limit = device.limits.maxStorageBufferBindingSize;
@@ -193,6 +199,11 @@ interface Block {
   readonly count: number;
 }
 
+/** All of a product that takes one launch. */
+const wholeOf = ({ M, N, K }: MatmulCall): Block => (
+  { m: 0, n: 0, k: 0, rows: M, columns: N, depth: K, first: 0, count: 1 }
+);
+
 /** The tile for a block: the call's own, the one picked for its shape, or the fixed table's. */
 function tileFor(device: MatmulTarget, call: MatmulCall, { rows, columns, depth, count }: Block): MatmulTile {
   if (call.tile) return call.tile;
@@ -203,20 +214,21 @@ function tileFor(device: MatmulTarget, call: MatmulCall, { rows, columns, depth,
 }
 
 function launchBlock(device: MatmulTarget, call: MatmulCall, block: Block): void {
-  const { k, depth } = block;
   const tile = tileFor(device, call, block);
-  if (tile.variant === "shared" && depth > MAX_SHARED_K && device.profile.maxLoopIterations !== Infinity) {
-    for (let at = 0; at < depth; at += MAX_SHARED_K) {
-      launchBlock(device, { ...call, tile }, {
-        ...block,
-        k: k + at,
-        depth: Math.min(MAX_SHARED_K, depth - at),
-      });
-    }
-    return;
+  const isDeep = tile.variant === "shared" && block.depth > MAX_SHARED_K;
+  if (isDeep && device.profile.maxLoopIterations !== Infinity) {
+    return launchInSteps(device, { ...call, tile }, block);
   }
   const { kernel, buffers, params, work } = planBlock(call, block, tile);
   device.dispatch(kernel, buffers, params, undefined, work);
+}
+
+/** A block in launches that end before the driver ends their loops. */
+function launchInSteps(device: MatmulTarget, call: MatmulCall, block: Block): void {
+  const { k, depth } = block;
+  for (let at = 0; at < depth; at += MAX_SHARED_K) {
+    launchBlock(device, call, { ...block, k: k + at, depth: Math.min(MAX_SHARED_K, depth - at) });
+  }
 }
 
 /** One launch, or one part of a joint launch. */
@@ -239,8 +251,7 @@ export function isOneLaunch(device: MatmulTarget, call: MatmulCall): boolean {
 /** @internal The one launch of a product that takes no more than one; null where it takes more, or none. */
 export function planMatmul(device: MatmulTarget, call: MatmulCall): MatmulPlan | null {
   if (!isOneLaunch(device, call)) return null;
-  const { M, N, K } = call;
-  const block: Block = { m: 0, n: 0, k: 0, rows: M, columns: N, depth: K, first: 0, count: 1 };
+  const block = wholeOf(call);
   return planBlock(call, block, tileFor(device, call, block));
 }
 

@@ -3,7 +3,8 @@
  * @module
  */
 
-export { attendToCache, attention, cachedAttention, causalSelfAttention } from "./attention.ts";
+export { cachedAttention, causalSelfAttention } from "./attention.ts";
+export { attendToCache, attention, prefixedAttention } from "./key_value_attention.ts";
 export { addNoise } from "./add_noise.ts";
 export { blockDropout } from "./block_dropout.ts";
 export { cast, readNumbers } from "./cast.ts";

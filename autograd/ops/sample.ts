@@ -6,7 +6,7 @@
 import { banRepeats } from "../../kernels/ban_repeats.ts";
 import { banWords } from "../../kernels/ban_words.ts";
 import { choiceIterations, greedyTokens } from "../../kernels/choose_token.ts";
-import { sampleTokens } from "../../kernels/sample.ts";
+import { drawParams, sampleTokens } from "../../kernels/sample.ts";
 import type { BufferView, Device } from "../../gpu/mod.ts";
 import { tidy, untracked } from "../scope.ts";
 import { showShape } from "../shape.ts";
@@ -164,14 +164,8 @@ export class TokenSampler {
       presence: presencePenalty,
     };
     const { device } = logits;
-    if (doSample) device.dispatch(sampleTokens, views, { ...params, ...this.#distribution() });
+    if (doSample) device.dispatch(sampleTokens, views, { ...params, ...drawParams(this.#options) });
     else device.dispatch(greedyTokens, views, params);
-  }
-
-  /** What tokens are drawn from. */
-  #distribution() {
-    const { seed, topK, temperature, topP, minP } = this.#options;
-    return { seedLow: seed >>> 0, seedHigh: Math.floor(seed / 2 ** 32), topK, temperature, topP, minP };
   }
 
   /** Forbids what may not come next. */

@@ -3,15 +3,15 @@
  * @module
  */
 
-import { type BannedWords, defaultSeed, loadSampling, TokenSampler } from "../../autograd/mod.ts";
+import { defaultSeed, loadSampling, TokenSampler } from "../../autograd/mod.ts";
 import { checkOptions } from "../../options/names.ts";
 import type { ModelFacts } from "../facts.ts";
 import { decode, type GenerativeModel, type RunStep, type Streamer } from "./decode.ts";
 import { type GenerateInputs, readPrompts, virtualCount } from "./prompts.ts";
-import { type KeptCache, openKeptCache } from "./kept_cache.ts";
+import type { KeptCache } from "./kept_cache.ts";
 import { KVCache } from "./kv_cache.ts";
+import type { RareOptions } from "./rare_options.ts";
 import { resolveSampling, type SamplingOptions } from "./sampling.ts";
-import { StopStrings } from "./stop_strings.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 
 /**
@@ -121,16 +121,18 @@ function checkNames(options: GenerateOptions): void {
   }
 }
 
-/** What the options rule out. */
-async function bansOf(
+/** Options of which most calls have none. */
+const RARE = ["minNewTokens", "suppressTokens", "badWordsIds", "stopStrings", "pastKeyValues"] as const;
+
+/** What they come to. */
+async function rareOptions(
   options: GenerateOptions,
   eos: readonly number[],
   vocabSize: number,
-): Promise<BannedWords | null> {
-  const { minNewTokens, suppressTokens, badWordsIds } = options;
-  if ((minNewTokens ?? suppressTokens ?? badWordsIds) === undefined) return null;
-  const { bannedWords } = await import("./banned_words.ts");
-  return bannedWords(options, eos, vocabSize);
+): Promise<RareOptions> {
+  if (RARE.every((name) => options[name] === undefined)) return { banned: null, stop: null };
+  const { readRareOptions } = await import("./rare_options.ts");
+  return readRareOptions(options, eos, vocabSize);
 }
 
 /** Fails unless `id` is in the vocabulary. @throws {RangeError} */
@@ -194,7 +196,7 @@ export async function generate(
 ): Promise<number[][]> {
   checkNames(options);
   const { facts } = model;
-  const { streamer, useCache = true, signal, tokenizer, stopStrings } = options;
+  const { streamer, useCache = true, signal } = options;
   const numReturnSequences = answersOf(options);
   signal?.throwIfAborted();
   const sampling = resolveSampling(options);
@@ -209,15 +211,12 @@ export async function generate(
   }
   const inVocabulary = (id: number | null | undefined) => (id ?? -1) >= 0 && id! < facts.vocabSize;
   const pad = padTokenId ?? [facts.padTokenId, eos[0]].find(inVocabulary) ?? 0;
-  const prompts = readPrompts(inputs, tokenizer, pad);
+  const prompts = readPrompts(inputs, options.tokenizer, pad);
   const { virtual } = prompts;
   const prompt = virtualCount(virtual) + prompts.rows[0].length;
   const maxNewTokens = countOf(options, prompt, facts);
-  const banned = await bansOf(options, eos, facts.vocabSize);
-  if (stopStrings !== undefined) await import("./stop_strings.ts");
-  if (options.pastKeyValues) await import("./kept_cache.ts");
+  const { banned, stop, openCache } = await rareOptions(options, eos, facts.vocabSize);
   await loadSampling({ ...sampling, banned });
-  const stop = stopStrings === undefined ? null : new StopStrings(stopStrings, tokenizer);
   if (options.numBeams !== undefined && options.numBeams !== 1) {
     const { searchBeams } = await import("./beam_generation.ts");
     const job = { ...options, numReturnSequences, eos, pad, maxNewTokens, sampling, banned, stop };
@@ -226,9 +225,6 @@ export async function generate(
   const rows = repeated(prompts.rows, numReturnSequences);
   const mask = prompts.mask && repeated(prompts.mask, numReturnSequences);
   const { runStep = (step) => step(), pastKeyValues } = options;
-  if (pastKeyValues && !useCache) {
-    throw new RangeError("Cannot generate with pastKeyValues: useCache must be true, received false");
-  }
   const capacity = prompt + maxNewTokens;
   const padded = mask?.some((row) => row.includes(0)) ?? false;
   const chosen = rows.map((row) => [...row]);
@@ -236,10 +232,8 @@ export async function generate(
   let kept: KeptCache | undefined;
   let sampler: TokenSampler | undefined;
   try {
-    if (pastKeyValues) {
-      const before = virtualCount(virtual);
-      kept = openKeptCache(pastKeyValues, model, { rows, padded, virtual: before, capacity, runStep });
-    } else if (useCache) own = new KVCache(model, model.device, rows.length, capacity);
+    kept = openCache?.(model, { rows, padded, virtual: virtualCount(virtual), capacity, runStep });
+    if (!kept && useCache) own = new KVCache(model, model.device, rows.length, capacity);
     streamer?.begin?.(rows);
     sampler = new TokenSampler(model.device, {
       ...sampling,

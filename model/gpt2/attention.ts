@@ -4,14 +4,10 @@
  */
 
 import {
-  attention,
   cachedAttention,
   causalSelfAttention,
-  concat,
-  expand,
+  prefixedAttention,
   type RandomState,
-  reshape,
-  slice,
   type Tensor,
 } from "../../autograd/mod.ts";
 import { Dropout, type Projection, SubBlock } from "../../nn/mod.ts";
@@ -93,14 +89,4 @@ function attend(
   return prefix
     ? prefixedAttention(qkv, prefix[layer], { ...options, past })
     : causalSelfAttention(qkv, { ...options, documents });
-}
-
-/** Attention of qkv [B, T, 3C] to keys and values [virtual, 2C] that every row begins with, and to itself; [B, T, C]. */
-function prefixedAttention(qkv: Tensor, prefix: Tensor, options: Parameters<typeof attention>[2]): Tensor {
-  const [batch, , width] = qkv.shape;
-  const channels = width / 3;
-  const own = slice(qkv, 2, channels, width); // [B, T, 2C]
-  const [virtual] = prefix.shape;
-  const before = expand(reshape(prefix, [1, virtual, 2 * channels]), [batch, virtual, 2 * channels]);
-  return attention(slice(qkv, 2, 0, channels), concat([before, own], 1), options);
 }

@@ -46,6 +46,15 @@ export function isLinearTarget(module: Module): boolean {
   return module instanceof Conv1D || module instanceof Linear || module instanceof AdaptedLinear;
 }
 
+/** A call that takes launches of its own, and one more for a gate. */
+function gatedAfter(forward: () => Tensor): ProjectionCall {
+  const run = (gate?: Gate) => {
+    const y = forward();
+    return gate ? gatedActivation(gate.activation, gate.by, y) : y;
+  };
+  return { layer: null, run };
+}
+
 /** One part of a layer's adapters, by adapter name: modules for some methods, bare parameters for others. */
 class AdapterTable extends ModuleDict {
   readonly #parameters = new ParameterDict();
@@ -148,13 +157,7 @@ export class AdaptedLinear<Config extends PeftConfig = PeftConfig> extends Proje
   override prepare(x: Tensor): ProjectionCall {
     this.#state.observer?.(this, x);
     const { rows } = this.#state;
-    if (rows) {
-      const run = (gate?: Gate) => {
-        const y = this.#mixed(x, rows, {});
-        return gate ? gatedActivation(gate.activation, gate.by, y) : y;
-      };
-      return { layer: null, run };
-    }
+    if (rows) return gatedAfter(() => this.#mixed(x, rows, {}));
     const acting = this.#state.acting(this.#has);
     if (acting.length === 0) return this.base_layer.prepare(x);
     const call = this.#callOf(x, acting);

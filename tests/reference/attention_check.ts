@@ -3,7 +3,8 @@
  * @module
  */
 import { assertAllClose, assertEquals } from "@std/assert";
-import { attention, type AttentionOptions, causalSelfAttention } from "../../autograd/ops/attention.ts";
+import { type AttentionOptions, causalSelfAttention } from "../../autograd/ops/attention.ts";
+import { attention } from "../../autograd/ops/key_value_attention.ts";
 import { defaultDevice, Device, documentsOf, Tensor } from "../../autograd/mod.ts";
 import { selectAttention } from "../../kernels/attention.ts";
 import { type AttentionCase, attentionReference, philoxReference } from "./attention.ts";

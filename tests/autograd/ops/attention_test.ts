@@ -1,5 +1,6 @@
 import { assert, assertAllClose, assertEquals, assertThrows } from "@std/assert";
-import { attention, cachedAttention, causalSelfAttention } from "../../../autograd/ops/attention.ts";
+import { cachedAttention, causalSelfAttention } from "../../../autograd/ops/attention.ts";
+import { attention } from "../../../autograd/ops/key_value_attention.ts";
 import { defaultDevice, type Device, noGrad, Tensor, tidy } from "../../../autograd/mod.ts";
 import { philoxReference } from "../../reference/attention.ts";
 import { check } from "../../reference/attention_check.ts";

@@ -27,7 +27,8 @@ import {
   Tensor,
   tidy,
 } from "../../../autograd/mod.ts";
-import { attention, cachedAttention, causalSelfAttention } from "../../../autograd/ops/attention.ts";
+import { cachedAttention, causalSelfAttention } from "../../../autograd/ops/attention.ts";
+import { attention } from "../../../autograd/ops/key_value_attention.ts";
 import type { AttentionChoice } from "../../../kernels/attention.ts";
 import { attentionCandidates } from "../../../tuning/candidates.ts";
 import { hardwareVariants } from "../../reference/check_op.ts";
