@@ -136,19 +136,118 @@ function put(idle: Map<number, DeviceBuffer[]>, buffer: DeviceBuffer): void {
   insertDescending(list, buffer);
 }
 
+/** What recordings keep of a pool's buffers; all of it counts as in use. */
+export class RecordedBuffers {
+  /** Buffers released while a recording is open: the recording reuses them itself. */
+  #arena: Map<number, DeviceBuffer[]> | null = null;
+  #arenaBytes = 0;
+  #yields = false;
+  /** Released by their owners, but held. */
+  readonly #parked = new Set<DeviceBuffer>();
+  /** Everyone that holds buffers, least recently used first. */
+  readonly #holders = new Set<BufferHolder>();
+  readonly #retire: (buffer: DeviceBuffer) => void;
+
+  /** `retire` makes a buffer idle. */
+  constructor(retire: (buffer: DeviceBuffer) => void) {
+    this.#retire = retire;
+  }
+
+  /**
+   * From now on, released buffers are kept for this recording. Only one can be open at a time.
+   * @param yields whether it ends as soon as it keeps more than the pool would
+   */
+  open(yields: boolean): void {
+    if (this.#arena) throw new Error("Cannot capture: another capture is open");
+    this.#arena = new Map();
+    this.#arenaBytes = 0;
+    this.#yields = yields;
+  }
+
+  /**
+   * Ends that: `holder` holds the buffers in `used`, including those it released itself; the others are free.
+   * @returns false if the recording's buffers were needed in the meantime: then it holds nothing
+   */
+  close(holder: BufferHolder, used: Iterable<DeviceBuffer>): boolean {
+    if (!this.#arena) return false;
+    for (const buffer of used) buffer.holders.add(holder);
+    this.#holders.add(holder);
+    const returned = [...this.#arena.values()].flat();
+    this.#arena = null;
+    for (const buffer of returned) {
+      if (buffer.holders.size > 0) this.#parked.add(buffer);
+      else this.#retire(buffer);
+    }
+    return true;
+  }
+
+  /** Lets the buffers of a holder go: those that their owners released are free for reuse. */
+  letGo(holder: BufferHolder, used: Iterable<DeviceBuffer>): void {
+    this.#holders.delete(holder);
+    for (const buffer of used) {
+      buffer.holders.delete(holder);
+      if (buffer.holders.size === 0 && this.#parked.delete(buffer)) this.#retire(buffer);
+    }
+  }
+
+  /** Notes that a holder is in use: it is asked last for its memory. */
+  touch(holder: BufferHolder): void {
+    if (this.#holders.delete(holder)) this.#holders.add(holder);
+  }
+
+  /** Bytes that the open recording keeps for itself. */
+  get bytes(): number {
+    return this.#arena ? this.#arenaBytes : 0;
+  }
+
+  /** A buffer of the open recording. */
+  take(bytes: number): DeviceBuffer | undefined {
+    const buffer = this.#arena?.get(bytes)?.pop();
+    if (buffer) this.#arenaBytes -= bytes;
+    return buffer;
+  }
+
+  /** Keeps a buffer that its owner releases, where someone holds it or a recording is open. */
+  keep(buffer: DeviceBuffer): boolean {
+    if (buffer.holders.size > 0) {
+      this.#parked.add(buffer);
+      for (const holder of [...buffer.holders]) holder.whenReleased(buffer);
+    } else if (this.#arena) {
+      put(this.#arena, buffer);
+      this.#arenaBytes += buffer.byteLength;
+    } else return false;
+    return true;
+  }
+
+  /** Gives a recording that yields up, if it keeps more than `bytes`. */
+  yieldAbove(bytes: number): void {
+    if (this.#yields && this.bytes > bytes) this.#dissolve();
+  }
+
+  /** Lets holders go, and then the open recording, until there is enough memory. */
+  giveUpUntil(isEnough: () => boolean): void {
+    for (const holder of [...this.#holders]) {
+      if (isEnough()) return;
+      holder.giveUp();
+    }
+    if (!isEnough()) this.#dissolve();
+  }
+
+  /** Gives the open recording up: its buffers become idle like any others. */
+  #dissolve(): void {
+    const returned = [...this.#arena?.values() ?? []].flat();
+    this.#arena = null;
+    for (const buffer of returned) this.#retire(buffer);
+  }
+}
+
 /** The storage buffers of one device. */
 export class BufferPool {
   readonly #device: GPUDevice;
   readonly #maxBufferSize: number;
   #idle = new Map<number, DeviceBuffer[]>();
-  /** Buffers released while a recording is open: the recording reuses them itself. They count as in use. */
-  #arena: Map<number, DeviceBuffer[]> | null = null;
-  #arenaBytes = 0;
-  #arenaYields = false;
-  /** Released by their owners, but held. They count as in use. */
-  readonly #parked = new Set<DeviceBuffer>();
-  /** Everyone that holds buffers, least recently used first. */
-  readonly #holders = new Set<BufferHolder>();
+  /** Null before the first recording. */
+  #recorded: RecordedBuffers | null = null;
   /** Bytes that may always be idle. */
   readonly idleFloorBytes: number;
   readonly #beforeDestroy: () => void;
@@ -203,11 +302,8 @@ export class BufferPool {
   acquire(byteLength: number, lasts = false): DeviceBuffer {
     const wanted = lasts ? Math.max(256, Math.ceil(byteLength / 256) * 256) : sizeClass(byteLength);
     const bytes = byteLength > this.#maxBufferSize ? byteLength : Math.min(wanted, this.#maxBufferSize);
-    const again = this.#arena?.get(bytes)?.pop();
-    if (again) {
-      this.#arenaBytes -= bytes;
-      return again;
-    }
+    const again = this.#recorded?.take(bytes);
+    if (again) return again;
     const reused = this.#idle.get(bytes)?.pop();
     if (reused) {
       this.#idleBytes -= bytes;
@@ -220,9 +316,7 @@ export class BufferPool {
         `Cannot allocate a buffer of ${byteLength} bytes: the device's largest buffer is ${this.#maxBufferSize} bytes`,
       );
     }
-    if (this.#arena && this.#arenaYields && this.#idleBytes + this.#arenaBytes > this.#idleTolerated) {
-      this.#dissolveArena();
-    }
+    this.#recorded?.yieldAbove(this.#idleTolerated - this.#idleBytes);
     const idleTolerated = this.#idleTolerated;
     if (this.#idleBytes + this.#liveBytes + bytes > this.#limitBytes) this.#makeRoom(bytes);
     else if (this.#idleBytes > idleTolerated) this.trim(idleTolerated / 2);
@@ -252,55 +346,12 @@ export class BufferPool {
 
   /** Releases a buffer for reuse, once nobody holds it. */
   release(buffer: DeviceBuffer): void {
-    if (buffer.holders.size > 0) {
-      this.#parked.add(buffer);
-      for (const holder of [...buffer.holders]) holder.whenReleased(buffer);
-    } else if (this.#arena) {
-      put(this.#arena, buffer);
-      this.#arenaBytes += buffer.byteLength;
-    } else this.#retire(buffer);
+    if (!this.#recorded?.keep(buffer)) this.#retire(buffer);
   }
 
-  /**
-   * From now on, released buffers are kept for this recording. Only one can be open at a time.
-   * @param yields whether it ends as soon as it keeps more than the pool would
-   */
-  openArena(yields: boolean): void {
-    if (this.#arena) throw new Error("Cannot capture: another capture is open");
-    this.#arena = new Map();
-    this.#arenaBytes = 0;
-    this.#arenaYields = yields;
-  }
-
-  /**
-   * Ends that: `holder` holds the buffers in `used`, including those it released itself; the others are free.
-   * @returns false if the recording's buffers were needed in the meantime: then it holds nothing
-   */
-  closeArena(holder: BufferHolder, used: Iterable<DeviceBuffer>): boolean {
-    if (!this.#arena) return false;
-    for (const buffer of used) buffer.holders.add(holder);
-    this.#holders.add(holder);
-    const returned = [...this.#arena.values()].flat();
-    this.#arena = null;
-    for (const buffer of returned) {
-      if (buffer.holders.size > 0) this.#parked.add(buffer);
-      else this.#retire(buffer);
-    }
-    return true;
-  }
-
-  /** Lets the buffers of a holder go: those that their owners released are free for reuse. */
-  letGo(holder: BufferHolder, used: Iterable<DeviceBuffer>): void {
-    this.#holders.delete(holder);
-    for (const buffer of used) {
-      buffer.holders.delete(holder);
-      if (buffer.holders.size === 0 && this.#parked.delete(buffer)) this.#retire(buffer);
-    }
-  }
-
-  /** Notes that a holder is in use: it is asked last for its memory. */
-  touch(holder: BufferHolder): void {
-    if (this.#holders.delete(holder)) this.#holders.add(holder);
+  /** What recordings keep of it. */
+  get recorded(): RecordedBuffers {
+    return this.#recorded ??= new RecordedBuffers((buffer) => this.#retire(buffer));
   }
 
   #retire(buffer: DeviceBuffer): void {
@@ -310,32 +361,20 @@ export class BufferPool {
     this.#buffers--;
   }
 
-  /**
-   * Makes room for `bytes` within the limit, if it can: idle buffers go first, then what holders and the arena keep.
-   */
+  /** Makes room for `bytes` within the limit, if it can: idle buffers go first, then what recordings keep. */
   #makeRoom(bytes: number): void {
     this.trim(0);
-    for (const holder of [...this.#holders]) {
-      if (this.#liveBytes + bytes <= this.#limitBytes) return;
-      holder.giveUp();
+    this.#recorded?.giveUpUntil(() => {
       this.trim(0);
-    }
-    if (this.#liveBytes + bytes <= this.#limitBytes || !this.#arena) return;
-    this.#dissolveArena();
+      return this.#liveBytes + bytes <= this.#limitBytes;
+    });
     this.trim(0);
   }
 
   /** Bytes that may be idle before the oldest buffers are destroyed. */
   get #idleTolerated(): number {
-    const inUse = this.#liveBytes - (this.#arena ? this.#arenaBytes : 0);
+    const inUse = this.#liveBytes - (this.#recorded?.bytes ?? 0);
     return this.idleFloorBytes + inUse / 4;
-  }
-
-  /** Gives the recording up: its buffers become idle like any others. */
-  #dissolveArena(): void {
-    const returned = [...this.#arena!.values()].flat();
-    this.#arena = null;
-    for (const buffer of returned) this.#retire(buffer);
   }
 
   /** Destroys idle buffers, those longest unused first, until at most `keepBytes` remain idle. */

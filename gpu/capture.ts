@@ -71,7 +71,7 @@ export class Capture implements BufferHolder {
     this.#stream = stream;
     this.#pool = pool;
     stream.submit();
-    pool.openArena(yields);
+    pool.recorded.open(yields);
     stream.onSubmit = (commands, params) => {
       this.#segments.push({ writes: this.#writes, commands, params });
       this.#writes = [];
@@ -120,7 +120,7 @@ export class Capture implements BufferHolder {
       this.#segments.push({ writes: this.#writes, commands: [], params: new Uint8Array(0) });
     }
     this.#stream.onSubmit = null;
-    const holds = this.#pool.closeArena(this, this.#used);
+    const holds = this.#pool.recorded.close(this, this.#used);
     for (const condition of this.#conditions) condition.value = condition.read();
     this.#state = holds ? "current" : "stale";
     this.wasGivenUp = !holds;
@@ -165,7 +165,7 @@ export class Capture implements BufferHolder {
   /** Does the recorded work again. Its last submission is left open, so that a read of its result joins it. */
   replay(): void {
     if (this.#state !== "current") throw new Error("Cannot replay a captured step: it was given up");
-    this.#pool.touch(this);
+    this.#pool.recorded.touch(this);
     for (const { writes, commands, params } of this.#segments) {
       this.#stream.submit(); // a write would overtake commands that are only appended
       for (const { view, data, refresh } of writes) {
@@ -183,7 +183,7 @@ export class Capture implements BufferHolder {
     this.#state = "stale";
     this.#segments.length = 0;
     this.#conditions.length = 0;
-    this.#pool.letGo(this, this.#used);
+    this.#pool.recorded.letGo(this, this.#used);
     this.#used.clear();
     this.#own.clear();
   }

@@ -58,7 +58,7 @@ export const TRAINING: Bodies = {
   "kernels/attention_subgroup.ts": ATTENTION_GRADIENTS,
   "kernels/attention_tile.ts": ATTENTION_GRADIENTS,
   "kernels/attention_tile_loops.ts": { keepLoop: refused("drop attention probabilities") },
-  "gpu/buffer_pool.ts": refusing("BufferPool", ["openArena", "closeArena", "letGo", "touch"]),
+  "gpu/buffer_pool.ts": { "BufferPool.recorded": refused("keep buffers of a recording") },
   "gpu/command_stream.ts": refusing("CommandStream", ["appendRecorded"]),
   "gpu/device.ts": {
     "Device.rehearsal": refused("plan memory"),
