@@ -11,7 +11,7 @@ import { type GenerateInputs, readPrompts, virtualCount } from "./prompts.ts";
 import type { KeptCache } from "./kept_cache.ts";
 import { KVCache } from "./kv_cache.ts";
 import type { RareOptions } from "./rare_options.ts";
-import { resolveSampling, type SamplingOptions } from "./sampling.ts";
+import { resolveSampling, SAMPLING_NAMES, type SamplingOptions } from "./sampling.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 
 /**
@@ -76,16 +76,8 @@ export interface GenerateOptions extends SamplingOptions {
   runStep?: RunStep;
 }
 
-/** Every option; forgetting one here is a compile error. */
-const OPTIONS: Readonly<Record<keyof GenerateOptions, true>> = {
-  doSample: true,
-  temperature: true,
-  topK: true,
-  topP: true,
-  minP: true,
-  presencePenalty: true,
-  noRepeatNgramSize: true,
-  repetitionPenalty: true,
+/** Every option beside those of sampling; forgetting one here is a compile error. */
+const OPTIONS: Readonly<Record<Exclude<keyof GenerateOptions, keyof SamplingOptions | "runStep">, true>> = {
   maxNewTokens: true,
   maxLength: true,
   minNewTokens: true,
@@ -104,16 +96,15 @@ const OPTIONS: Readonly<Record<keyof GenerateOptions, true>> = {
   signal: true,
   tokenizer: true,
   stopStrings: true,
-  runStep: true,
 };
-const OPTION_NAMES = Object.keys(OPTIONS).filter((name) => name !== "runStep");
+const OPTION_NAMES = [...SAMPLING_NAMES, ...Object.keys(OPTIONS), "adapterNames"];
 
 function checkNames(options: GenerateOptions): void {
   const { runStep: _, ...given } = options;
   if ("adapterNames" in given && given.adapterNames !== undefined) {
     throw new TypeError("Cannot generate: adapterNames needs a PeftModel, received a model without adapters");
   }
-  checkOptions("generate", given, [...OPTION_NAMES, "adapterNames"]);
+  checkOptions("generate", given, OPTION_NAMES);
   if (given.streamer && !given.streamer.put) {
     throw new TypeError(
       `Cannot generate: streamer must be an object with put() and end(), received a ${typeof given.streamer}`,

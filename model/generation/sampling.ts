@@ -55,6 +55,9 @@ const OPTIONS: OptionTable<Required<SamplingOptions>> = {
   noRepeatNgramSize: option(0, integer(0)),
 };
 
+/** Names of the options. */
+export const SAMPLING_NAMES: readonly string[] = Object.keys(OPTIONS);
+
 /** Options with every field filled in. @throws {RangeError} for values outside their range */
 export function resolveSampling(options: SamplingOptions): Required<SamplingOptions> {
   const { doSample = false, topK = doSample ? 50 : 0 } = options;
