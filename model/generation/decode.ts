@@ -111,6 +111,7 @@ export async function decode(model: GenerativeModel, job: Decoding): Promise<voi
       for (let step = done; step < until; step++) recordStep(model, job, step);
       next = sampler.read(done, until);
       next.catch(() => {}); // reported where it is awaited
+      if (done === 0) job.streamer?.begin?.(rows); // not before: a call whose first step fails has shown nothing
       if (await take()) return void await next;
       reading = next;
       if (!cache) {

@@ -225,7 +225,6 @@ export async function generate(
   try {
     kept = openCache?.(model, { rows, padded, virtual: virtualCount(virtual), capacity, runStep });
     if (!kept && useCache) own = new KVCache(model, model.device, rows.length, capacity);
-    streamer?.begin?.(rows);
     sampler = new TokenSampler(model.device, {
       ...sampling,
       banned,

@@ -164,15 +164,15 @@ export class Tuner<M extends Module> extends Module implements AdapterHost<M> {
         placeAdapter(this.model, name, config, { paths, whole, tokens, method, context })
       );
       for (const change of afterwards) change.run();
+      const recorded = recordTargets(config, fields, paths, this.model);
+      this.#configs.set(name, withFields(recorded, sharedPart?.fields ?? {}));
+      for (const [, parameter] of this.adapterState(name)) parameter.requiresGrad = false;
     } catch (error) {
       this.#discard(name);
       throw error;
     } finally {
       for (const change of afterwards) change.dispose();
     }
-    const recorded = recordTargets(config, fields, paths, this.model);
-    this.#configs.set(name, withFields(recorded, sharedPart?.fields ?? {}));
-    for (const [, parameter] of this.adapterState(name)) parameter.requiresGrad = false;
   }
 
   /** An adapter's parameters by their keys on disk. */

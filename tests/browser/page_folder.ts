@@ -34,6 +34,7 @@ export async function makePageFolder(): Promise<{ folder: string; at: (name: str
   await save("model", "misshapen", new all.LoraConfig({ ...lora, r: 3 }));
   const misshapen = `${folder}misshapen/adapter_config.json`;
   await Deno.writeTextFile(misshapen, (await Deno.readTextFile(misshapen)).replace('"r": 3', '"r": 2'));
+  await save("model", "bias", new all.LoraConfig({ ...lora, bias: "all" }));
   await save("model", "dora", new all.LoraConfig({ ...lora, r: 2, useDora: true }));
   const ia3 = { targetModules: ["c_attn"], feedforwardModules: [], initIa3Weights: false };
   await save("model", "ia3", new all.IA3Config(ia3));
