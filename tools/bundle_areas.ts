@@ -109,6 +109,9 @@ const INNER = [
   /^peft\/(?:adapters\/(?!tuner)|config|files|layers|lora|registry|targets)/,
 ];
 
+/** Files beside the first with calls that cannot wait: they bring the functions that moved. */
+const BRINGING_ALL = ["entries/model.ts", "entries/peft.ts"];
+
 /** An area: a build of its own, whose files share no code with those of others. */
 interface Area {
   /** Modules of its files, by their names; the first is the one that a page begins with. */
@@ -261,7 +264,7 @@ export async function bundleArea(
   const cure = (file: string) =>
     whole === undefined ? `import "./${file}" first` : `import it and all else from "${whole}"`;
   const others = area.cold
-    ? [...own, lateFunctions(cold ?? area.cold, area.restarted ?? {}, cure(`${name}_more.js`))]
+    ? [...own, lateFunctions(cold ?? area.cold, area.restarted ?? {}, cure(`${name}_more.js`), BRINGING_ALL)]
     : own;
   const plain = async (path: string) => {
     let { code } = await withoutTypes(path);

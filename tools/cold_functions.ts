@@ -48,7 +48,7 @@ autograd/tensor.ts: get Tensor.isShared, Tensor.attach, Tensor.data, Tensor.item
 autograd/windows.ts: splitRows, splitElements
 gpu/default_device.ts: currentDevice
 gpu/device.ts: get Device.isFallback, get Device.maxLoopIterations, set Device.memoryLimitBytes, get Device.stats,
-  Device.copy, Device.submit, Device.sync, Device.capture, Device.destroy
+  Device.copy, Device.submit, Device.sync, Device.capture
 gpu/pipeline_cache.ts: compileError
 io/checkpoint.ts: openByIndex
 io/file_source.ts: memorySource

@@ -327,12 +327,14 @@ class Edits {
  * @param names what moves
  * @param restarts what begins again when the functions are there
  * @param cure how a page has the file from the start, for messages
+ * @param bringing paths of modules that bring all of it
  * @throws Error where a module has no function of a name, or it cannot move
  */
 export function lateFunctions(
   names: Names,
   restarts: Restarted,
   cure: string,
+  bringing: readonly string[] = [],
 ): Plugin & { transform(code: string, id: string): { code: string; map: string } | null } {
   const functions = Object.entries(names).flatMap(([path, list]) =>
     list.filter((name) => !name.includes(".")).map((name) => `${path} ${name}`)
@@ -360,7 +362,8 @@ export function lateFunctions(
       const [file, part] = id.split("?");
       if (!file.startsWith(ROOT) || part !== undefined && part !== "rest") return null;
       const path = file.slice(ROOT.length);
-      if (!(path in names) && !(path in restarts)) return null;
+      const brings = bringing.includes(path);
+      if (!(path in names) && !(path in restarts) && !brings) return null;
       const edits = new Edits(code, path);
       for (const name of names[path] ?? []) {
         if (!name.includes(".")) edits.moveFunction(name, keyOf(path, name));
@@ -369,6 +372,7 @@ export function lateFunctions(
       for (const [name, { loadsAfter }] of Object.entries(restarts[path] ?? {})) {
         edits.restart(name, loadsAfter);
       }
+      if (brings) edits.edited.prepend(`import "${ROOT}${MORE}";`);
       return edits.finish();
     },
   };

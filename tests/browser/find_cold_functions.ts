@@ -24,6 +24,7 @@ const LEAST = 60;
  * answer. An architecture's own files, which no other page fetches.
  */
 const KEPT = [
+  /^gpu\/device\.ts Device\.destroy/,
   /^gpu\/(?:buffer_pool|command_stream|device_health)\.ts/,
   /^gpu\/pipeline_cache\.ts (?:CachedGroup\.forget|PipelineCache\.#dropOldest)/,
   /^model\/(?:generation\/text_streamer|tokenizer\/(?:batch|json|tokenizer))\.ts/,
