@@ -6,9 +6,10 @@
  */
 import type { Bytes, FileInput } from "./file_source.ts";
 import type { SafetensorsDtype } from "./safetensors_dtype.ts";
-import { parseHeader, SafetensorsError } from "./safetensors_header.ts";
+import { SafetensorsError } from "./safetensors_header.ts";
 import { fromFloat32, toFloat32 } from "./safetensors_numbers.ts";
 import { load, openSafetensors, type SafetensorsEntry, type SafetensorsFile } from "./safetensors_reader.ts";
+import { parseHeader } from "./safetensors_strict_header.ts";
 import {
   byteLengthOf,
   type Metadata,

@@ -73,7 +73,7 @@ const DTYPE_BITS: Readonly<Record<SafetensorsDtype, number>> = {
 const ORDER = new Map((Object.keys(DTYPE_BITS) as SafetensorsDtype[]).map((dtype, index) => [dtype, index]));
 
 /** True when `name` is a dtype of the format. */
-export function isDtype(name: string): name is SafetensorsDtype {
+export function isDtype(name: unknown): name is SafetensorsDtype {
   return ORDER.has(name as SafetensorsDtype);
 }
 

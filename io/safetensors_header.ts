@@ -9,13 +9,14 @@
  * @module
  */
 import { foreignText } from "./foreign_text.ts";
+import { MAX_JSON_BYTES, parseJson } from "./json.ts";
 import { quote } from "./relative_path.ts";
 import { isDtype, type SafetensorsDtype, tensorBytes } from "./safetensors_dtype.ts";
-import { JsonReader } from "./strict_json.ts";
 
 /** Limits for files from outside. Source: MAX_HEADER_SIZE in tensor.rs; the second is our own. */
 const MAX_HEADER_BYTES = 100_000_000;
-const MAX_TENSORS = 100_000;
+/** Tensors that a file may have. */
+export const MAX_TENSORS = 100_000;
 
 /**
  * Thrown when a file is not valid safetensors; nothing of it has been used then.
@@ -85,7 +86,8 @@ export interface SafetensorsHeader {
   readonly dataOffset: number;
 }
 
-function refuse(name: string, problem: string): never {
+/** Says that a file is not valid. */
+export function refuseHeader(name: string, problem: string): never {
   throw new SafetensorsError(`Cannot read ${quote(name)}: ${problem}`);
 }
 
@@ -96,95 +98,108 @@ function refuse(name: string, problem: string): never {
  * @throws {SafetensorsError} when the length is above 100,000,000 or does not fit the file.
  */
 export function headerLength(start: Uint8Array, fileSize: number, name: string): number {
-  if (fileSize < 8) refuse(name, `a safetensors file has 8 bytes or more, received ${fileSize}`);
+  if (fileSize < 8) refuseHeader(name, `a safetensors file has 8 bytes or more, received ${fileSize}`);
   const view = new DataView(start.buffer, start.byteOffset, 8);
   const length = view.getBigUint64(0, true);
   if (length > BigInt(MAX_HEADER_BYTES)) {
     const text = foreignText(start);
-    if (text) refuse(name, `a safetensors file is required, received ${text}`);
-    refuse(name, `a header has at most ${MAX_HEADER_BYTES} bytes, received a header length of ${length}`);
+    if (text) refuseHeader(name, `a safetensors file is required, received ${text}`);
+    refuseHeader(
+      name,
+      `a header has at most ${MAX_HEADER_BYTES} bytes, received a header length of ${length}`,
+    );
   }
   if (8 + Number(length) > fileSize) {
-    refuse(name, `the header needs ${8n + length} bytes, received a file of ${fileSize}`);
+    refuseHeader(name, `the header needs ${8n + length} bytes, received a file of ${fileSize}`);
   }
   return Number(length);
 }
 
-interface Entry {
-  name: string;
-  dtype: SafetensorsDtype;
-  shape: number[];
-  begin: number;
-  end: number;
+/** A tensor as the JSON says it: its data is from byte `begin` to `end` of what follows the header. */
+export interface HeaderEntry {
+  readonly name: string;
+  readonly dtype: SafetensorsDtype;
+  readonly shape: readonly number[];
+  readonly begin: number;
+  readonly end: number;
 }
 
-function readEntry(json: JsonReader, tensor: string, defect: (problem: string) => never): Entry {
-  let dtype: SafetensorsDtype | undefined;
-  let shape: number[] | undefined;
-  let offsets: number[] | undefined;
-  const once = (value: unknown, key: string) => {
-    if (value !== undefined) defect(`tensor ${quote(tensor)} has "${key}" twice`);
-  };
-  json.object((key) => {
-    if (key === "dtype") {
-      once(dtype, key);
-      const text = json.string();
-      if (!isDtype(text)) defect(`tensor ${quote(tensor)} has the unknown dtype ${quote(text)}`);
-      dtype = text;
-    } else if (key === "shape") {
-      once(shape, key);
-      const sizes: number[] = shape = [];
-      json.array(() => sizes.push(json.integer()));
-    } else if (key === "data_offsets") {
-      once(offsets, key);
-      const pair: number[] = offsets = [];
-      json.array(() => pair.push(json.integer()));
-    } else json.skip();
-  });
-  if (dtype === undefined || shape === undefined || offsets === undefined) {
-    const missing = dtype === undefined ? "dtype" : shape === undefined ? "shape" : "data_offsets";
-    defect(`tensor ${quote(tensor)} has no "${missing}"`);
+/** What the JSON of a header says. */
+export interface HeaderJson {
+  /** Its tensors, in the JSON's order. */
+  readonly entries: HeaderEntry[];
+  /** The `__metadata__` entry; empty when there is none. */
+  readonly metadata: ReadonlyMap<string, string>;
+}
+
+const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+const areTexts = (values: unknown): values is Readonly<Record<string, string>> =>
+  isObject(values) && Object.values(values).every((value) => typeof value === "string");
+
+const areSizes = (values: unknown): values is number[] =>
+  Array.isArray(values) && values.every((value) => Number.isSafeInteger(value) && value >= 0);
+
+/**
+ * The value of a JSON text; undefined where it may not be what the text says. `JSON.parse` does not show that a name is there
+ * twice, how names of digits were ordered, or that a number was rounded or is not written in digits alone: a text that
+ * `JSON.stringify` gives back as it was has none of that. It has lone surrogates only as escapes.
+ */
+function parsePlainJson(json: Uint8Array): unknown {
+  try {
+    const text = decoder.decode(json);
+    const value = parseJson(text);
+    return JSON.stringify(value) === text.trimEnd() && !text.includes("\\ud") ? value : undefined;
+  } catch {
+    return undefined;
   }
-  if (offsets.length !== 2) {
-    defect(`tensor ${quote(tensor)} needs two data_offsets, received ${offsets.length}`);
-  }
-  return { name: tensor, dtype, shape, begin: offsets[0]!, end: offsets[1]! };
+}
+
+/** A tensor's entry; undefined for any other value. */
+function entryOf([name, value]: [name: string, value: unknown]): HeaderEntry | undefined {
+  if (!isObject(value) || Object.keys(value).length !== 3) return undefined;
+  const { dtype, shape, data_offsets: offsets } = value;
+  if (!isDtype(dtype) || !areSizes(shape) || !areSizes(offsets) || offsets.length !== 2) return undefined;
+  return { name, dtype, shape, begin: offsets[0], end: offsets[1] };
 }
 
 /**
- * Reads and checks the JSON of a header.
+ * Reads the JSON of a header as safetensors writes it; undefined for any other, valid or not, which
+ * `safetensors_strict_header.ts` reads.
+ */
+export function readPlainHeader(json: Uint8Array): HeaderJson | undefined {
+  if (json.length > MAX_JSON_BYTES) return undefined; // objects take many times the memory of their text
+  const value = parsePlainJson(json);
+  if (!isObject(value)) return undefined;
+  const { __metadata__: fields = {}, ...tensors } = value;
+  const entries = Object.entries(tensors).map(entryOf);
+  const isPlain = areTexts(fields) && entries.length <= MAX_TENSORS && !entries.includes(undefined);
+  return isPlain
+    ? { entries: entries as HeaderEntry[], metadata: new Map(Object.entries(fields)) }
+    : undefined;
+}
+
+/**
+ * Places the tensors of a header in its file.
  *
- * @param json the JSON bytes, without the 8 bytes of the length.
+ * @param header what its JSON says.
+ * @param jsonLength bytes of the JSON.
  * @param dataLength bytes of the file after the header.
  * @param name what messages call the file.
- * @throws {SafetensorsError} when anything is not as the format says: see the tests of this file for the list.
+ * @throws {SafetensorsError} when the tensors' data is not, one after the other, all that follows the header.
  */
-export function parseHeaderJson(json: Uint8Array, dataLength: number, name: string): SafetensorsHeader {
-  const defect: (problem: string) => never = (problem) => refuse(name, problem);
-  const reader = new JsonReader(
-    json,
-    (problem, at) => refuse(name, `the header is not valid at byte ${8 + at}: ${problem}`),
-  );
-  const names = new Set<string>();
-  const entries: Entry[] = [];
-  const metadata = new Map<string, string>();
-  reader.object((key) => {
-    if (names.has(key)) defect(`the header names ${quote(key)} twice`);
-    names.add(key);
-    if (key !== "__metadata__") {
-      if (entries.length === MAX_TENSORS) defect(`a file has at most ${MAX_TENSORS} tensors, received more`);
-      entries.push(readEntry(reader, key, defect));
-    } else if (!reader.takeNull()) {
-      reader.object((field) => {
-        if (metadata.has(field)) defect(`the metadata names ${quote(field)} twice`);
-        metadata.set(field, reader.string());
-      });
-    }
-  });
-  reader.end();
-
+export function placeTensors(
+  { entries, metadata }: HeaderJson,
+  jsonLength: number,
+  dataLength: number,
+  name: string,
+): SafetensorsHeader {
+  const defect: (problem: string) => never = (problem) => refuseHeader(name, problem);
   entries.sort((a, b) => a.begin - b.begin || a.end - b.end);
-  const dataOffset = 8 + json.length;
+  const dataOffset = 8 + jsonLength;
   const tensors = new Map<string, PlacedTensor>();
   let at = 0;
   for (const { name: tensor, dtype, shape, begin, end } of entries) {
@@ -213,15 +228,4 @@ export function parseHeaderJson(json: Uint8Array, dataLength: number, name: stri
     );
   }
   return { tensors, metadata, dataOffset };
-}
-
-/**
- * Reads and checks the header of a file that is whole in memory.
- *
- * @param bytes the file.
- * @throws {SafetensorsError} when it is not valid.
- */
-export function parseHeader(bytes: Uint8Array, name = "bytes in memory"): SafetensorsHeader {
-  const length = headerLength(bytes, bytes.length, name);
-  return parseHeaderJson(bytes.subarray(8, 8 + length), bytes.length - 8 - length, name);
 }

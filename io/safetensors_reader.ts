@@ -8,8 +8,9 @@ import { openFile } from "./open_file.ts";
 import type { SafetensorsDtype } from "./safetensors_dtype.ts";
 import {
   headerLength,
-  parseHeaderJson,
   type PlacedTensor,
+  placeTensors,
+  readPlainHeader,
   type SafetensorsHeader,
   type TensorInfo,
 } from "./safetensors_header.ts";
@@ -131,7 +132,9 @@ export async function openSafetensors(input: FileInput): Promise<SafetensorsFile
     const start = await source.read(0, Math.min(8, source.size));
     const length = headerLength(start, source.size, source.name);
     const json = await source.read(8, length);
-    return new SafetensorsFile(source, parseHeaderJson(json, source.size - 8 - length, source.name));
+    const header = readPlainHeader(json) ??
+      (await import("./safetensors_strict_header.ts")).readStrictHeader(json, source.name);
+    return new SafetensorsFile(source, placeTensors(header, length, source.size - 8 - length, source.name));
   } catch (error) {
     await source.close();
     throw error;
