@@ -54,7 +54,6 @@ io/checkpoint.ts: openByIndex
 io/file_source.ts: memorySource
 io/foreign_text.ts: foreignText
 io/open_file.ts: pathOf, openPath, openAddress, pathFolder, readAll, isWebAddress, filesFolder, handleFolder
-io/strict_json.ts: JsonReader.skip, JsonReader.#expected
 kernels/attention_options.ts: dropoutFunctions, documentFunction
 kernels/attention_seen.ts: shownKey, shownKeys, queryStart, firstKey
 kernels/matmul_operand.ts: oneStep, lastStepReads

@@ -6,7 +6,7 @@
 import { AutoModelForCausalLM, type CausalLM } from "../../model/mod.ts";
 import type { Device } from "../../autograd/mod.ts";
 import type { PeftConfig } from "../../peft/config/peft_config.ts";
-import type { PeftType } from "../../peft/registry.ts";
+import type { PeftType } from "../../peft/methods/peft_types.ts";
 import type { promptLearningConfigs } from "../../peft/virtual_tokens/prompt_learning.ts";
 import { BATCH } from "./tiny_model.ts";
 import { FIXTURES, ownDevice } from "../reference/fixtures.ts";

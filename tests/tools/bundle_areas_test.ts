@@ -41,7 +41,11 @@ for (const area of Object.keys(AREAS) as (keyof typeof AREAS)[]) {
       assert(modulesIn(eagerFiles(files, file)).has(path), `${file} brings ${path}`);
       assert(code.includes(`import "./${file}" first`), `${file} in a message`);
     }
-    assertEquals(fileThatBrings(area, "peft/methods/oft.ts"), `${area}_adapters.js`);
+    const adapters = `${area}_adapters.js`;
+    assertEquals(fileThatBrings(area, "peft/methods/other_methods.ts"), adapters);
+    const ofOft = modulesIn(eagerFiles(files, `${area}_oft.js`));
+    assert(modulesIn(eagerFiles(files, adapters)).isSupersetOf(ofOft));
+    assert(ofOft.has("peft/methods/oft.ts") && !ofOft.has("peft/methods/loha.ts"), "one method's file");
     assert(named.filter(([, file]) => file !== null).length > 30);
   });
 }
