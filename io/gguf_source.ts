@@ -59,6 +59,14 @@ export async function givenGguf(
   { ggufFile, ...hub }: GgufOptions,
 ): Promise<FoundGguf | undefined> {
   if (ggufFile === undefined) return isGgufFile(input) ? { file: input } : undefined;
+  return await namedIn(input, ggufFile, hub);
+}
+
+async function namedIn(
+  input: FolderInput | FileInput,
+  ggufFile: string,
+  hub: HubOptions,
+): Promise<FoundGguf | undefined> {
   if (isGgufFile(input)) {
     throw new RangeError(
       `Cannot load ${
@@ -84,23 +92,34 @@ export async function resolveCheckpointOrGguf(
   const given = await givenGguf(input, { ...hub, ggufFile });
   if (given) return { gguf: given };
   const source = input as FolderInput;
-  const only = async () => {
-    const { onlyGguf } = await import("./find_gguf.ts");
-    return await onlyGguf(source, hub);
-  };
   let folder: FolderSource;
   try {
     folder = await resolveCheckpointFolder(source, { ...hub, checkConfig });
   } catch (error) {
-    if (!(error instanceof HubError) || error.failure === "unauthorized") throw error;
-    const gguf = await only();
-    if (gguf) return { gguf };
-    throw error;
+    return { gguf: await inPlaceOf(error, source, hub) };
   }
   const names = await folder.list?.();
-  const isCheckpoint = names === undefined ||
-    names.includes("config.json") && names.some((name) => /\.safetensors(\.index\.json)?$/.test(name));
-  if (isCheckpoint) return { folder };
-  const gguf = await only();
+  const gguf = names && await besideNames(names, source, hub);
   return gguf ? { gguf } : { folder };
+}
+
+/** The only GGUF file of a hub model that holds no checkpoint, as an error of the hub says. */
+async function inPlaceOf(error: unknown, source: FolderInput, hub: HubOptions): Promise<FoundGguf> {
+  if (!(error instanceof HubError) || error.failure === "unauthorized") throw error;
+  const { onlyGguf } = await import("./find_gguf.ts");
+  const gguf = await onlyGguf(source, hub);
+  if (!gguf) throw error;
+  return gguf;
+}
+
+/** The only GGUF file of a folder with these files; undefined where they are a checkpoint. */
+async function besideNames(
+  names: readonly string[],
+  source: FolderInput,
+  hub: HubOptions,
+): Promise<FoundGguf | undefined> {
+  const hasWeights = names.some((name) => /\.safetensors(\.index\.json)?$/.test(name));
+  if (hasWeights && names.includes("config.json")) return undefined;
+  const { onlyGguf } = await import("./find_gguf.ts");
+  return await onlyGguf(source, hub);
 }

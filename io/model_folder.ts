@@ -23,9 +23,12 @@ export function isPathOrHubId(input: FolderInput): input is string {
  * @throws as `resolveModelFolder`, and Error where a hub id is given in a runtime without a file system
  */
 export async function resolveFolder(input: FolderInput, options: ResolveOptions = {}): Promise<FolderSource> {
-  if (!isPathOrHubId(input)) return openFolder(input);
+  return isPathOrHubId(input) ? await lookUpFolder(input, options) : openFolder(input);
+}
+
+async function lookUpFolder(path: string, options: ResolveOptions): Promise<FolderSource> {
   const { resolveModelFolder } = await import("./hub.ts");
-  return openFolder(await resolveModelFolder(input, options));
+  return openFolder(await resolveModelFolder(path, options));
 }
 
 /**
@@ -37,7 +40,10 @@ export async function resolveCheckpointFolder(
   input: FolderInput,
   options: ResolveOptions = {},
 ): Promise<FolderSource> {
-  if (!isPathOrHubId(input)) return openFolder(input);
+  return isPathOrHubId(input) ? await lookUpCheckpoint(input, options) : openFolder(input);
+}
+
+async function lookUpCheckpoint(path: string, options: ResolveOptions): Promise<FolderSource> {
   const { resolveModelCheckpoint } = await import("./hub.ts");
-  return await resolveModelCheckpoint(input, options);
+  return await resolveModelCheckpoint(path, options);
 }

@@ -51,24 +51,35 @@ function pathFolder(folder: string): FolderSource {
   };
 }
 
+const isSource = (input: FileInput): input is FileSource =>
+  typeof (input as Partial<FileSource> | null)?.read === "function";
+
 /**
  * Opens a path, a URL, bytes, a Blob or an already open source. Reads of memory return views, not copies.
  *
  * @param name what messages call bytes and Blobs; default a file's own name.
  */
-export function openFile(input: FileInput, name: string = nameOfBytes(input)): Promise<FileSource> {
-  if (typeof input === "string") return isWebAddress(input) ? openAddress(input) : openPath(input);
-  if (input instanceof URL) return input.protocol === "file:" ? openPath(pathOf(input)) : openAddress(input);
+export function openFile(input: FileInput, name?: string): Promise<FileSource> {
+  return isSource(input) ? Promise.resolve(input) : openInput(input, name);
+}
+
+async function openInput(
+  input: Exclude<FileInput, FileSource>,
+  name: string = nameOfBytes(input),
+): Promise<FileSource> {
+  if (typeof input === "string") return await (isWebAddress(input) ? openAddress(input) : openPath(input));
+  if (input instanceof URL) {
+    return await (input.protocol === "file:" ? openPath(pathOf(input)) : openAddress(input));
+  }
   if (input instanceof Uint8Array) {
     const { buffer, byteOffset, length } = input;
     const own = buffer instanceof ArrayBuffer
       ? new Uint8Array(buffer, byteOffset, length)
       : new Uint8Array(input);
-    return Promise.resolve(memorySource(own, name));
+    return memorySource(own, name);
   }
-  if (input instanceof ArrayBuffer) return Promise.resolve(memorySource(new Uint8Array(input), name));
-  if (input instanceof Blob) return Promise.resolve(blobSource(input, name));
-  return Promise.resolve(input);
+  if (input instanceof ArrayBuffer) return memorySource(new Uint8Array(input), name);
+  return input instanceof Blob ? blobSource(input, name) : input;
 }
 
 /** All bytes of a path, bytes, a Blob or a source; closes it. */
@@ -86,19 +97,24 @@ export function isWebAddress(text: string): boolean {
   return /^https?:\/\//i.test(text);
 }
 
+const isFolderSource = (input: FolderInput): input is FolderSource =>
+  typeof (input as Partial<FolderSource> | null)?.open === "function";
+
 /**
  * Opens a folder by path, URL, picked files or a dropped folder's handle; a {@linkcode FolderSource} is returned as it is.
  *
  * @throws {TypeError} for anything else
  */
 export function openFolder(input: FolderInput): FolderSource {
+  if (input instanceof URL && input.protocol !== "file:") return urlFolder(input);
+  return isFolderSource(input) ? input : openOther(input);
+}
+
+/** A folder by path, as picked files, or as a handle. */
+function openOther(input: Exclude<FolderInput, FolderSource>): FolderSource {
   if (typeof input === "string") return isWebAddress(input) ? urlFolder(input) : pathFolder(input);
-  if (input instanceof URL) {
-    if (input.protocol !== "file:") return urlFolder(input);
-    return pathFolder(pathOf(input));
-  }
+  if (input instanceof URL) return pathFolder(pathOf(input));
   if (typeof input === "object" && input !== null) {
-    if ("open" in input && typeof input.open === "function") return input;
     if ("getFileHandle" in input) return handleFolder(input);
     if ("length" in input) return filesFolder(Array.from(input));
   }

@@ -13,10 +13,16 @@ const RESERVED = /^(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²�
 // deno-lint-ignore no-control-regex -- control characters are what is looked for
 const FORBIDDEN = /[\u0000-\u001f\u007f-\u009f"*:<>?\\|\u200e\u200f\u202a-\u202e\u2066-\u2069]/;
 
+/**
+ * Names that are safe without a closer look: one component of plain characters, which the limits allow and whose first part is
+ * too long for a device name.
+ */
+const PLAIN = /^[\w-]{5,100}(\.[\w-]{1,20}){0,3}$/;
+
 const encoder = new TextEncoder();
 
 /** Why `path` cannot be taken as a relative path on every system; undefined when it can. */
-function defect(path: string): string | undefined {
+function defectOf(path: string): string | undefined {
   if (path === "") return "an empty name";
   if (!path.isWellFormed()) return "a lone surrogate";
   if (encoder.encode(path).length > MAX_PATH_BYTES) return `more than ${MAX_PATH_BYTES} bytes`;
@@ -54,7 +60,7 @@ function defect(path: string): string | undefined {
  * ```
  */
 export function isSafeRelativePath(path: string): boolean {
-  return defect(path) === undefined;
+  return PLAIN.test(path) || defectOf(path) === undefined;
 }
 
 /**
@@ -64,7 +70,8 @@ export function isSafeRelativePath(path: string): boolean {
  * @throws {RangeError} for absolute paths, "..", device names, control characters, look-alikes and over-long names.
  */
 export function checkRelativePath(path: string, action: string): string {
-  const reason = defect(path);
+  if (PLAIN.test(path)) return path;
+  const reason = defectOf(path);
   if (reason === undefined) return path;
   throw new RangeError(
     `Cannot ${action}: file names must be plain relative paths, received ${quote(path)} with ${reason}`,

@@ -9,14 +9,15 @@
  * @module
  */
 import { foreignText } from "./foreign_text.ts";
-import { MAX_JSON_BYTES, parseJson } from "./json.ts";
+import { parseJson } from "./json.ts";
 import { quote } from "./relative_path.ts";
 import { isDtype, type SafetensorsDtype, tensorBytes } from "./safetensors_dtype.ts";
 
-/** Limits for files from outside. Source: MAX_HEADER_SIZE in tensor.rs; the second is our own. */
+/** Limit for files from outside. Source: MAX_HEADER_SIZE in tensor.rs. */
 const MAX_HEADER_BYTES = 100_000_000;
-/** Tensors that a file may have. */
-export const MAX_TENSORS = 100_000;
+
+/** Longer headers are read without objects, which take many times the memory of their text. */
+const MAX_PLAIN_BYTES = 2 ** 20;
 
 /**
  * Thrown when a file is not valid safetensors; nothing of it has been used then.
@@ -87,7 +88,7 @@ export interface SafetensorsHeader {
 }
 
 /** Says that a file is not valid. */
-export function refuseHeader(name: string, problem: string): never {
+export function refuse(name: string, problem: string): never {
   throw new SafetensorsError(`Cannot read ${quote(name)}: ${problem}`);
 }
 
@@ -98,19 +99,19 @@ export function refuseHeader(name: string, problem: string): never {
  * @throws {SafetensorsError} when the length is above 100,000,000 or does not fit the file.
  */
 export function headerLength(start: Uint8Array, fileSize: number, name: string): number {
-  if (fileSize < 8) refuseHeader(name, `a safetensors file has 8 bytes or more, received ${fileSize}`);
+  if (fileSize < 8) refuse(name, `a safetensors file has 8 bytes or more, received ${fileSize}`);
   const view = new DataView(start.buffer, start.byteOffset, 8);
   const length = view.getBigUint64(0, true);
   if (length > BigInt(MAX_HEADER_BYTES)) {
     const text = foreignText(start);
-    if (text) refuseHeader(name, `a safetensors file is required, received ${text}`);
-    refuseHeader(
+    if (text) refuse(name, `a safetensors file is required, received ${text}`);
+    refuse(
       name,
       `a header has at most ${MAX_HEADER_BYTES} bytes, received a header length of ${length}`,
     );
   }
   if (8 + Number(length) > fileSize) {
-    refuseHeader(name, `the header needs ${8n + length} bytes, received a file of ${fileSize}`);
+    refuse(name, `the header needs ${8n + length} bytes, received a file of ${fileSize}`);
   }
   return Number(length);
 }
@@ -171,12 +172,12 @@ function entryOf([name, value]: [name: string, value: unknown]): HeaderEntry | u
  * `safetensors_strict_header.ts` reads.
  */
 export function readPlainHeader(json: Uint8Array): HeaderJson | undefined {
-  if (json.length > MAX_JSON_BYTES) return undefined; // objects take many times the memory of their text
+  if (json.length > MAX_PLAIN_BYTES) return undefined;
   const value = parsePlainJson(json);
   if (!isObject(value)) return undefined;
   const { __metadata__: fields = {}, ...tensors } = value;
   const entries = Object.entries(tensors).map(entryOf);
-  const isPlain = areTexts(fields) && entries.length <= MAX_TENSORS && !entries.includes(undefined);
+  const isPlain = areTexts(fields) && !entries.includes(undefined);
   return isPlain
     ? { entries: entries as HeaderEntry[], metadata: new Map(Object.entries(fields)) }
     : undefined;
@@ -197,7 +198,7 @@ export function placeTensors(
   dataLength: number,
   name: string,
 ): SafetensorsHeader {
-  const defect: (problem: string) => never = (problem) => refuseHeader(name, problem);
+  const defect: (problem: string) => never = (problem) => refuse(name, problem);
   entries.sort((a, b) => a.begin - b.begin || a.end - b.end);
   const dataOffset = 8 + jsonLength;
   const tensors = new Map<string, PlacedTensor>();

@@ -9,13 +9,15 @@ import {
   type HeaderEntry,
   type HeaderJson,
   headerLength,
-  MAX_TENSORS,
   placeTensors,
   readPlainHeader,
-  refuseHeader,
+  refuse,
   type SafetensorsHeader,
 } from "./safetensors_header.ts";
 import { JsonReader } from "./strict_json.ts";
+
+/** Limit for files from outside; our own. */
+const MAX_TENSORS = 100_000;
 
 function readEntry(json: JsonReader, tensor: string, defect: (problem: string) => never): HeaderEntry {
   let dtype: SafetensorsDtype | undefined;
@@ -58,7 +60,7 @@ function readEntry(json: JsonReader, tensor: string, defect: (problem: string) =
  * @throws {SafetensorsError} when it is not valid JSON, or not as the format says.
  */
 export function readStrictHeader(json: Uint8Array, name: string): HeaderJson {
-  const defect: (problem: string) => never = (problem) => refuseHeader(name, problem);
+  const defect: (problem: string) => never = (problem) => refuse(name, problem);
   const reader = new JsonReader(
     json,
     (problem, at) => defect(`the header is not valid at byte ${8 + at}: ${problem}`),

@@ -22,7 +22,6 @@ const OF_BITSANDBYTES = /\.quant_state\.bitsandbytes__|\.SCB$/;
 const NOTHING_QUANTIZED: BitsandbytesWeights = { weights: new Map(), parts: new Set() };
 
 async function quantizedIn(reader: TensorReader): Promise<BitsandbytesWeights> {
-  if (!reader.names().some((name) => OF_BITSANDBYTES.test(name))) return NOTHING_QUANTIZED;
   const { findBitsandbytes } = await import("./bitsandbytes_weights.ts");
   return await findBitsandbytes(reader);
 }
@@ -62,7 +61,12 @@ export class SafetensorsWeights implements WeightSource {
     reader: TensorReader,
     family: Pick<Family, "fileNames" | "ignores">,
   ): Promise<SafetensorsWeights> {
-    return new SafetensorsWeights(reader, family, await quantizedIn(reader));
+    const isQuantized = reader.names().some((name) => OF_BITSANDBYTES.test(name));
+    return new SafetensorsWeights(
+      reader,
+      family,
+      isQuantized ? await quantizedIn(reader) : NOTHING_QUANTIZED,
+    );
   }
 
   /** What messages call the files. */

@@ -47,6 +47,10 @@ function typeIn(json: Readonly<Record<string, unknown>>): unknown {
 /** Loads the file of the method that an `adapter_config.json` names: `readConfig` needs it. */
 export async function loadMethodIn(json: Readonly<Record<string, unknown>>): Promise<void> {
   const type = typeIn(json);
+  if (type !== "LORA") await loadOther(type);
+}
+
+async function loadOther(type: unknown): Promise<void> {
   if (isVirtualTokenType(type)) await import("./virtual_tokens/prompt_learning.ts");
   else if (isPeftType(type) && !(type in loaded)) {
     const { loadMethod } = await import("./methods/load_method.ts");

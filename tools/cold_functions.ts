@@ -53,7 +53,11 @@ gpu/pipeline_cache.ts: compileError
 io/checkpoint.ts: openByIndex
 io/file_source.ts: memorySource
 io/foreign_text.ts: foreignText
-io/open_file.ts: pathOf, openPath, openAddress, pathFolder, readAll, isWebAddress, filesFolder, handleFolder
+io/gguf_source.ts: namedIn, inPlaceOf, besideNames
+io/model_folder.ts: lookUpFolder, lookUpCheckpoint
+io/open_file.ts: pathOf, nameOfBytes, openPath, openAddress, pathFolder, openInput, readAll, isWebAddress, openOther,
+  filesFolder, handleFolder
+io/relative_path.ts: defectOf
 kernels/attention_options.ts: dropoutFunctions, documentFunction
 kernels/attention_seen.ts: shownKey, shownKeys, queryStart, firstKey
 kernels/matmul_operand.ts: oneStep, lastStepReads
@@ -78,10 +82,10 @@ model/inputs.ts: checkInputNames, toMaskRows
 model/output.ts: get CausalLMOutput.logits, CausalLMOutput.ownedTensors, CausalLMOutput.dispose,
   CausalLMOutput.#forget
 model/parameter_source.ts: randomSource
-model/safetensors_weights.ts: converter, SafetensorsWeights.ignores
-model/tokenizer/auto.ts: builtIn, isLocalFolder, readGguf
-model/tokenizer/check.ts: checkScoredTokens
-model/tokenizer/files.ts: readBuiltIn, addTemplates
+model/safetensors_weights.ts: quantizedIn, converter, SafetensorsWeights.ignores
+model/tokenizer/auto.ts: builtIn, isLocalFolder, readGguf, besideNames
+model/tokenizer/check.ts: checkScoredTokens, checkPatterns
+model/tokenizer/files.ts: readBuiltIn, addTemplates, readOlderFiles
 nn/activation.ts: gatedActivation
 nn/conv1d.ts: Conv1D.prepare
 nn/dropout.ts: set Dropout.p
@@ -109,8 +113,8 @@ peft/adapters/tuner.ts: Tuner.savedTensors, Tuner.forward, get Tuner.changesRank
   Tuner.unmerge, Tuner.rename, Tuner.unload
 peft/config/method_config.ts: writeFields
 peft/config/rules.ts: isTokens
-peft/files/adapter_files.ts: refuseFolder
-peft/files/adapter_source.ts: inGguf
+peft/files/adapter_files.ts: converted, refuseFolder
+peft/files/adapter_source.ts: ggufOf, inGguf
 peft/layers/adapted_linear.ts: gatedAfter, AdapterTable.has, AdapterTable.rename, AdaptedLinear.#mixed,
   AdaptedLinear.headWeight, AdaptedLinear.#place, AdaptedLinear.renameAdapter, AdaptedLinear.lowRank,
   AdaptedLinear.setScale, AdaptedLinear.scaleLayer, AdaptedLinear.unscaleLayer, AdaptedLinear.mergeObstacle,
@@ -136,7 +140,7 @@ peft/peft_model.ts: get PeftModel.peftConfig, get PeftModel.activeAdapters, get 
   PeftModel.setRequiresGrad, PeftModel.disableAdapterLayers, PeftModel.enableAdapterLayers, PeftModel.setScale,
   PeftModel.disableAdapter, PeftModel.mergeAdapter, PeftModel.mergeAndUnload, PeftModel.unload,
   PeftModel.savePretrained, PeftModel.pushToHub, PeftModel.loadAdapter
-peft/registry.ts: loadMethods
+peft/registry.ts: loadMethods, loadOther
 peft/state/adapter_state.ts: AdapterState.forRows, AdapterState.rename
 peft/state/by_sample.ts: partOfOptions, bySample
 peft/state/lora_scaling.ts: LoraScaling.initial, LoraScaling.setScale, LoraScaling.scale, LoraScaling.unscale,

@@ -36,6 +36,18 @@ async function readGguf(file: FileInput): Promise<Tokenizer> {
   return await createTokenizer(await readGgufTokenizer(file));
 }
 
+/** The tokenizer of the only GGUF file in a folder with these files; undefined where they hold a vocabulary. */
+async function besideNames(
+  names: readonly string[],
+  source: FolderInput,
+  options: GgufOptions,
+): Promise<Tokenizer | undefined> {
+  if (names.some((name) => VOCABULARY_FILES.includes(name))) return undefined;
+  const { onlyGguf } = await import("../../io/find_gguf.ts");
+  const gguf = await onlyGguf(source, options);
+  return gguf && await readGguf(gguf.file);
+}
+
 /**
  * Options of `AutoTokenizer.fromPretrained`.
  *
@@ -72,13 +84,8 @@ async function load(source: FolderInput | FileInput, options: GgufOptions): Prom
   }
   const folder = await resolveFolder(source as FolderInput, { ...options, optionalFiles: TOKENIZER_FILES });
   const names = await folder.list?.();
-  const hasVocabulary = !names || names.some((name) => VOCABULARY_FILES.includes(name));
-  if (!hasVocabulary) {
-    const { onlyGguf } = await import("../../io/find_gguf.ts");
-    const gguf = await onlyGguf(source as FolderInput, options);
-    if (gguf) return await readGguf(gguf.file);
-  }
-  return await createTokenizer(await readTokenizerFolder(folder, BUILT_IN));
+  const gguf = names && await besideNames(names, source as FolderInput, options);
+  return gguf ?? await createTokenizer(await readTokenizerFolder(folder, BUILT_IN));
 }
 
 /**

@@ -95,8 +95,7 @@ function checkSteps(step: unknown): string[] {
 
 /** Checks that no pattern can take exponential time. */
 async function checkPatterns(patterns: readonly string[]): Promise<void> {
-  if (patterns.length === 0) return;
-  const { patternDefect } = await import("./pattern_safety.ts"); // not every tokenizer has one
+  const { patternDefect } = await import("./pattern_safety.ts");
   for (const pattern of patterns) {
     const defect = patternDefect(pattern);
     if (defect !== undefined) {
@@ -117,5 +116,6 @@ export async function checkTokenizerJson(json: JsonObject): Promise<void> {
   checkVocabulary(model.vocab);
   if (model.merges !== undefined) checkMerges(model.merges);
   if (added !== undefined && added !== null) checkAddedTokens(added);
-  await checkPatterns(checkSteps([normalizer, preTokenizer, decoder, json.post_processor]));
+  const patterns = checkSteps([normalizer, preTokenizer, decoder, json.post_processor]);
+  if (patterns.length > 0) await checkPatterns(patterns); // not every tokenizer has one
 }

@@ -66,16 +66,11 @@ async function readChatTemplates(folder: FolderSource, config: JsonObject): Prom
   return templates;
 }
 
-/**
- * The contents of tokenizer.json, or of the two older files in its form; undefined where those two hold the
- * built-in vocabulary.
- */
-async function readVocabulary(
+/** The two older files in the form of tokenizer.json; undefined where they hold the built-in vocabulary. */
+async function readOlderFiles(
   folder: FolderSource,
   builtIn: BuiltInVocabulary,
 ): Promise<JsonObject | undefined> {
-  const json = await readJsonFrom(folder, "tokenizer.json", LIMIT);
-  if (json) return json;
   const { readVocabAndMerges } = await import("./vocab_and_merges.ts");
   return await readVocabAndMerges(folder, builtIn, LIMIT);
 }
@@ -93,7 +88,7 @@ export async function readTokenizerFolder(
   const own = await readJsonFrom(folder, "tokenizer_config.json") ?? {};
   const specialTokens = await readJsonFrom(folder, "special_tokens_map.json") ?? {};
   const modelConfig = await readJsonFrom(folder, "config.json") ?? {};
-  const json = await readVocabulary(folder, builtIn);
+  const json = await readJsonFrom(folder, "tokenizer.json", LIMIT) ?? await readOlderFiles(folder, builtIn);
   const config = json ? own : { ...builtIn.config, ...own };
   try {
     const core = json ? await loadJsonCore(json, config) : await builtIn.load();

@@ -51,9 +51,8 @@ export async function readAdapterConfig(folder: FolderInput): Promise<PeftConfig
   return readConfig(json);
 }
 
-/** A tensor's numbers. */
-async function numbersOf(dtype: SafetensorsDtype, bytes: Uint8Array): Promise<Float32Array<ArrayBuffer>> {
-  if (dtype === "F32") return float32Of(bytes);
+/** A tensor's numbers, from another format than float32. */
+async function converted(dtype: SafetensorsDtype, bytes: Uint8Array): Promise<Float32Array<ArrayBuffer>> {
   const { toFloat32 } = await import("../../io/safetensors_numbers.ts");
   return toFloat32(dtype, bytes);
 }
@@ -84,7 +83,9 @@ export async function readAdapterValues(
           `Cannot load adapter "${reader.name}": "${name}" must be F32, F16 or BF16, found ${dtype}`,
         );
       }
-      values.set(fromDisk(name, config), { shape, data: await numbersOf(dtype, await reader.read(name)) });
+      const bytes = await reader.read(name);
+      const data = dtype === "F32" ? float32Of(bytes) : await converted(dtype, bytes);
+      values.set(fromDisk(name, config), { shape, data });
     }
     return { name: reader.name, values };
   } finally {

@@ -29,11 +29,15 @@ export interface FoundAdapter {
   values(): Promise<{ readonly name: string; readonly values: AdapterValues }>;
 }
 
-/** The GGUF file of a folder without `adapter_config.json`: adapter_model.gguf, or the only one. */
-async function ggufOf(folder: FolderSource): Promise<FileInput | undefined> {
+/** Whether a folder has an `adapter_config.json`. */
+async function hasConfig(folder: FolderSource): Promise<boolean> {
   const config = await folder.open(CONFIG_FILE);
   await config?.close();
-  if (config) return undefined;
+  return config !== undefined;
+}
+
+/** The GGUF file of a folder: adapter_model.gguf, or the only one. */
+async function ggufOf(folder: FolderSource): Promise<FileInput | undefined> {
   const own = await folder.open(GGUF_FILE);
   if (own) return own;
   const names = (await folder.list?.() ?? []).filter(isGgufName);
@@ -57,7 +61,7 @@ export async function findAdapter(
   const isWhole = (options.strict ?? true) && !options.ignoreMismatchedSizes;
   if (isGgufFile(input)) return await inGguf(input, model, isWhole);
   const folder = await adapterFolder(input, options);
-  const file = await ggufOf(folder);
+  const file = await hasConfig(folder) ? undefined : await ggufOf(folder);
   if (file !== undefined) return await inGguf(file, model, isWhole);
   const config = await readAdapterConfig(folder);
   await loadPartsOf(config, model, isWhole);

@@ -92,13 +92,13 @@ for (const [name, text] of Object.entries(REFUSED)) {
   });
 }
 
-Deno.test("readPlainHeader() leaves bytes that are not UTF-8 and headers above 10 MiB to readStrictHeader()", () => {
+Deno.test("readPlainHeader() leaves bytes that are not UTF-8 and headers above 1 MiB to readStrictHeader()", () => {
   const json = encoder.encode(`{"a":${ENTRY}}`);
   assertEquals(readPlainHeader(json)?.entries.length, 1);
   const broken = json.map((byte) => byte === "a".charCodeAt(0) ? 0xff : byte);
   assertEquals(readPlainHeader(broken), undefined);
   assertThrows(() => readStrictHeader(broken, "a"), SafetensorsError, "not valid UTF-8");
-  const long = encoder.encode(`{"a":${ENTRY}}${" ".repeat(10 * 1024 * 1024)}`);
+  const long = encoder.encode(`{"a":${ENTRY}}${" ".repeat(2 ** 20)}`);
   assertEquals(readPlainHeader(long), undefined);
   assertEquals(readStrictHeader(long, "a").entries.length, 1);
 });
