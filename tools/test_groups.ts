@@ -69,6 +69,7 @@ const JOINED: Readonly<Record<string, number>> = {
 const SHARING: Readonly<Record<string, readonly string[]>> = {
   "tests/browser, bundles by area": [
     "tests/browser/areas_test.ts",
+    "tests/browser/begin_again_test.ts",
     "tests/browser/errors_test.ts",
     "tests/examples/page_test.ts",
     "tests/tools/bundle_areas_test.ts",
