@@ -109,9 +109,9 @@ export async function decode(model: GenerativeModel, job: Decoding): Promise<voi
       const begin = performance.now();
       const until = Math.min(maxNewTokens, done + block);
       for (let step = done; step < until; step++) recordStep(model, job, step);
+      if (done === 0) job.streamer?.begin?.(rows); // not before: a call whose first step fails has shown nothing
       next = sampler.read(done, until);
       next.catch(() => {}); // reported where it is awaited
-      if (done === 0) job.streamer?.begin?.(rows); // not before: a call whose first step fails has shown nothing
       if (await take()) return void await next;
       reading = next;
       if (!cache) {

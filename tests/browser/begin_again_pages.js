@@ -58,10 +58,20 @@ async function positions({ AutoModelForCausalLM, noGrad }, at, beside) {
   return noGrad(() => model.forward({ inputIds: [[1, 2, 3]], positionIds: [[0, 1, 0]] })).logits.shape;
 }
 
+/** Streams two rows, which a text streamer refuses. */
+async function refused({ AutoModelForCausalLM, AutoTokenizer, TextStreamer }, at) {
+  const streamer = new TextStreamer(await AutoTokenizer.fromPretrained(at("model")), {
+    onFinalizedText() {},
+  });
+  const model = await AutoModelForCausalLM.fromPretrained(at("model"));
+  return await model.generate([[1], [2]], { streamer }).catch(({ message }) => message);
+}
+
 /** The pages by name; each is given what the bundle exports, the places of folders, and what loads a file beside the first. */
 export const FIRST = {
   added,
   positions,
+  refused,
   bias: withAdapter("bias"),
   dora: withAdapter("dora"),
   ia3: withAdapter("ia3"),

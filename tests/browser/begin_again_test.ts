@@ -6,7 +6,7 @@
 import { assertEquals } from "@std/assert";
 import * as all from "../../entries/all.ts";
 import { FIRST } from "./begin_again_pages.js";
-import { areaFiles } from "./bundles.ts";
+import { areaFiles, packageFiles } from "./bundles.ts";
 import { runInPage } from "./chromium.ts";
 import { makePageFolder } from "./page_folder.ts";
 
@@ -27,12 +27,17 @@ Deno.test("calls that begin again have changed nothing before, and show everythi
   const { folder, at } = await makePageFolder();
   try {
     const chunks = await areaFiles("inference");
+    const packages = [...await packageFiles()];
     const code = await Deno.readTextFile(new URL("begin_again_pages.js", import.meta.url));
     const files = Object.fromEntries([
       ["/begin_again_pages.js", code],
-      ...Object.keys(FIRST).flatMap((name) => chunks.map((file) => [`/${name}/${file.fileName}`, file.code])),
+      ...Object.keys(FIRST).flatMap((name) => [
+        ...chunks.map((file) => [`/${name}/${file.fileName}`, file.code]),
+        ...packages.map(([file, text]) => [`/${name}/${file}`, text]),
+      ]),
     ]) as Record<string, string>;
-    const { value } = await runInPage<Record<string, unknown>>(script, { files, folder });
+    const { value, messages } = await runInPage<Record<string, unknown>>(script, { files, folder });
+    assertEquals(messages.filter((message) => !message.includes("status of 404")), []);
     for (const [name, page] of Object.entries(FIRST)) {
       assertEquals(value[name], await page(all, at, () => Promise.resolve(all)), name);
     }
