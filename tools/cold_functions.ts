@@ -99,18 +99,17 @@ options/rules.ts: shown
 options/table.ts: toDisk
 peft/adaptable_model.ts: switchCheckpointing, captureInputsOf
 peft/adapters/adapter_names.ts: mergeChoice, mixedTypes
-peft/adapters/adapter_switch.ts: AdapterSwitch.set, AdapterSwitch.during, AdapterSwitch.end, AdapterSwitch.#freeze,
-  AdapterSwitch.#update
+peft/adapters/adapter_switch.ts: AdapterSwitch.set
 peft/adapters/find_adapters.ts: hostOf, tunerOf, unmixedTunerOf
 peft/adapters/gradient_flags.ts: GradientFlags.inherit
-peft/adapters/insert_adapter.ts: withoutModules, trainWhole, putBasesBack, isShared
+peft/adapters/insert_adapter.ts: withoutModules, trainWhole, isShared
 peft/adapters/run_model.ts: runForward
 peft/adapters/shared_parts.ts: noBudget, get SharedParts.changeRanks, SharedParts.savedTensors,
   SharedParts.updateAndAllocate, SharedParts.rename, SharedParts.trainingState, SharedParts.loadTrainingState,
   trainingStateOf
 peft/adapters/tuner.ts: Tuner.savedTensors, Tuner.forward, get Tuner.changesRanks, Tuner.updateAndAllocate,
   Tuner.trainingState, Tuner.loadTrainingState, Tuner.#changeConfigs, Tuner.changeConfig, Tuner.#biases, Tuner.merge,
-  Tuner.unmerge, Tuner.rename, Tuner.unload
+  Tuner.unmerge, Tuner.rename
 peft/config/method_config.ts: writeFields
 peft/config/rules.ts: isTokens
 peft/files/adapter_files.ts: converted, refuseFolder
@@ -130,16 +129,15 @@ peft/lora/lora_site.ts: zeroB
 peft/lora/low_rank.ts: isLowRankLayer, lowRankLayers
 peft/lora/nested_options.ts: completeNested, nestedFromDisk
 peft/operations/scale_adapters.ts: setScale
-peft/operations/switch_adapters.ts: trainableNames, setActive, deleteFrom, setGradients, warnOfBiases
+peft/operations/switch_adapters.ts: trainableNames, deleteFrom, setGradients
 peft/parameter_counts.ts: countParameters, describeParameters
-peft/peft_model.ts: get PeftModel.peftConfig, get PeftModel.activeAdapters, get PeftModel.isCapturable,
-  PeftModel.forward, PeftModel.updateAndAllocate, PeftModel.gradientCheckpointingEnable,
-  PeftModel.gradientCheckpointingDisable, get PeftModel.neftuneNoiseAlpha, set PeftModel.neftuneNoiseAlpha,
-  PeftModel.getNbTrainableParameters, PeftModel.printTrainableParameters, PeftModel.addAdapter,
-  PeftModel.addWeightedAdapter, PeftModel.setAdapter, PeftModel.deleteAdapter, PeftModel.renameAdapter,
+peft/peft_model.ts: get PeftModel.isCapturable, PeftModel.forward, PeftModel.updateAndAllocate,
+  PeftModel.gradientCheckpointingEnable, PeftModel.gradientCheckpointingDisable, get PeftModel.neftuneNoiseAlpha,
+  set PeftModel.neftuneNoiseAlpha, PeftModel.getNbTrainableParameters, PeftModel.printTrainableParameters,
+  PeftModel.addAdapter, PeftModel.addWeightedAdapter, PeftModel.deleteAdapter, PeftModel.renameAdapter,
   PeftModel.setRequiresGrad, PeftModel.disableAdapterLayers, PeftModel.enableAdapterLayers, PeftModel.setScale,
-  PeftModel.disableAdapter, PeftModel.mergeAdapter, PeftModel.mergeAndUnload, PeftModel.unload,
-  PeftModel.savePretrained, PeftModel.pushToHub, PeftModel.loadAdapter
+  PeftModel.mergeAdapter, PeftModel.mergeAndUnload, PeftModel.savePretrained, PeftModel.pushToHub,
+  PeftModel.loadAdapter
 peft/registry.ts: loadMethods, loadOther
 peft/state/adapter_state.ts: AdapterState.forRows, AdapterState.rename
 peft/state/by_sample.ts: partOfOptions, bySample

@@ -3,8 +3,11 @@
  * @module
  */
 
-/** Own modules that programs load later: what pushes to the hub, beside its package, and sockets of Deno and Node. */
-const LOADED_LATER = /\/(?:hub_push|nats_socket)\.[jt]s$/;
+/**
+ * Own modules that programs load later: what reads tokenizers of GGUF files, what pushes to the hub, beside its package, and
+ * sockets of Deno and Node.
+ */
+const LOADED_LATER = /\/(?:gguf_tokenizer|hub_push|nats_socket)\.[jt]s$/;
 
 /** A dynamic import of which a statement takes some names: those alone are imported. */
 const TAKEN_APART = /\bconst \{([\w\s,:$]+)\} = await import\("(\.[^"]+)"\);/g;

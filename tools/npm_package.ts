@@ -9,6 +9,7 @@ import * as esbuild from "esbuild";
 import { bundleHub } from "./bundle.ts";
 import { AREAS, bundleArea } from "./bundle_areas.ts";
 import { withoutLateImports } from "./late_imports.ts";
+import { minifyWgsl } from "./minify_wgsl.ts";
 import { linkPackages } from "./package_links.ts";
 
 /** What `deno pack` writes to package.json, as far as it is read here. */
@@ -87,11 +88,17 @@ function withDisposable(types: string): string {
   return needs ? `/// <reference lib="esnext.disposable" />\n${types}` : types;
 }
 
+/** What a module at a path becomes: kernels without comments and spaces, which no bundler takes out of texts. */
+const adaptModule = (path: string) => (code: string) => {
+  const short = path.includes("/package/kernels/") ? minifyWgsl(code).code : code;
+  return withoutLateImports(short);
+};
+
 /** Changes the files of a folder and of those in it for Node and bundlers. */
 async function adaptFiles(folder: string): Promise<void> {
   for await (const { name, isDirectory } of Deno.readDir(folder)) {
     const path = `${folder}/${name}`;
-    const change = name.endsWith(".js") ? withoutLateImports : name.endsWith(".d.ts") ? withDisposable : null;
+    const change = name.endsWith(".js") ? adaptModule(path) : name.endsWith(".d.ts") ? withDisposable : null;
     if (isDirectory) await adaptFiles(path);
     else if (change) await Deno.writeTextFile(path, change(await Deno.readTextFile(path)));
   }

@@ -38,6 +38,19 @@ export async function llama({ AutoModelForCausalLM, PeftModel }, at) {
   return ids;
 }
 
+/** Answers with and without an adapter, one right after the other, with calls that cannot wait. */
+export async function compared({ AutoModelForCausalLM, PeftModel }, at) {
+  const base = await AutoModelForCausalLM.fromPretrained(at("model"));
+  const model = await PeftModel.fromPretrained(base, at("lora"));
+  const answer = (answering) => answering.generate([[1, 2, 3]], { maxNewTokens: 3 });
+  const on = await answer(model);
+  const off = await model.disableAdapter(() => answer(model));
+  model.setAdapter("default");
+  const names = [...model.activeAdapters, ...Object.keys(model.peftConfig)];
+  const plain = await answer(model.unload());
+  return { on, off, names, plain };
+}
+
 /** Refuses an adapter of another shape, and takes the model's layers back: the model answers as before, and takes another. */
 export async function refused({ AutoModelForCausalLM, PeftModel }, at) {
   const base = await AutoModelForCausalLM.fromPretrained(at("model"));
