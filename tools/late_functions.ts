@@ -179,7 +179,9 @@ class Edits {
   }
 
   #fail(name: string, why: string): never {
-    throw new Error(`Cannot move "${name}" out of ${this.#path}: ${why}`);
+    throw new Error(
+      `Cannot move "${name}" out of ${this.#path}: ${why}; tests/browser/find_cold_functions.ts makes the list anew`,
+    );
   }
 
   #textOf({ start, end }: Node): string {
