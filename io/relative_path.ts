@@ -21,7 +21,7 @@ const PLAIN = /^[\w-]{5,100}(\.[\w-]{1,20}){0,3}$/;
 
 const encoder = new TextEncoder();
 
-/** Why `path` cannot be taken as a relative path on every system; undefined when it can. */
+/** What `defect` says of a path that is not plain. */
 function defectOf(path: string): string | undefined {
   if (path === "") return "an empty name";
   if (!path.isWellFormed()) return "a lone surrogate";
@@ -49,6 +49,11 @@ function defectOf(path: string): string | undefined {
   return undefined;
 }
 
+/** Why `path` cannot be taken as a relative path on every system; undefined when it can. */
+function defect(path: string): string | undefined {
+  return PLAIN.test(path) ? undefined : defectOf(path);
+}
+
 /**
  * True when `path` is a relative path with "/" that stays inside its folder on every operating system.
  *
@@ -60,7 +65,7 @@ function defectOf(path: string): string | undefined {
  * ```
  */
 export function isSafeRelativePath(path: string): boolean {
-  return PLAIN.test(path) || defectOf(path) === undefined;
+  return defect(path) === undefined;
 }
 
 /**
@@ -70,8 +75,7 @@ export function isSafeRelativePath(path: string): boolean {
  * @throws {RangeError} for absolute paths, "..", device names, control characters, look-alikes and over-long names.
  */
 export function checkRelativePath(path: string, action: string): string {
-  if (PLAIN.test(path)) return path;
-  const reason = defectOf(path);
+  const reason = defect(path);
   if (reason === undefined) return path;
   throw new RangeError(
     `Cannot ${action}: file names must be plain relative paths, received ${quote(path)} with ${reason}`,

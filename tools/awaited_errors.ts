@@ -4,8 +4,9 @@
  * @module
  */
 
-import { type Node, parse } from "acorn";
+import type { Node } from "acorn";
 import type MagicString from "magic-string";
+import { parseModule } from "./syntax_tree.ts";
 
 type Tree = Node & {
   readonly async?: boolean;
@@ -61,7 +62,7 @@ function returnsOf(node: Tree): Tree[] {
 export function awaitErrors(code: string, edited: MagicString, wait: string): void {
   for (
     const { body, generator } of awaitedFunctions(
-      parse(code, { ecmaVersion: "latest", sourceType: "module" }),
+      parseModule(code),
     )
   ) {
     const end = `} catch (failure) { throw await ${wait}(failure); }`;

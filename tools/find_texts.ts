@@ -3,8 +3,9 @@
  * @module
  */
 
-import { type Node, parse } from "acorn";
+import type { Node } from "acorn";
 import { type Scope, scopeOf, walkScopes } from "./scopes.ts";
+import { parseModule } from "./syntax_tree.ts";
 
 /**
  * Classes of errors whose first argument is the text and whose second the options, as `Error` has them. A `DeviceLostError`
@@ -234,7 +235,7 @@ interface Place {
  * @param foreign names that are no functions of the library
  */
 export function findTexts(code: string, changing: ReadonlySet<string>, foreign: ReadonlySet<string>): Text[] {
-  const program = parse(code, { ecmaVersion: "latest", sourceType: "module" });
+  const program = parseModule(code);
   const [mentions, places, unfit]: [Mention[], Place[], Tree[]] = [[], [], []];
   walkScopes(program, (each, outer, scope) => {
     const [node, around] = [each as Tree, outer as Tree[]];

@@ -5,9 +5,10 @@
  * @module
  */
 
-import { type Node, parse } from "acorn";
+import type { Node } from "acorn";
 import MagicString from "magic-string";
 import type { Plugin } from "rollup";
+import { parseModule, walk } from "./syntax_tree.ts";
 
 const ROOT = new URL("../", import.meta.url).pathname;
 
@@ -110,14 +111,6 @@ type Class = Node & {
   readonly body: Node & { readonly body: readonly Member[] };
 };
 
-/** Visits every node of a tree. */
-function walk(node: unknown, visit: (node: Node) => void): void {
-  if (Array.isArray(node)) return node.forEach((each) => walk(each, visit));
-  if (typeof node !== "object" || node === null) return;
-  if (typeof (node as Node).type === "string") visit(node as Node);
-  Object.values(node).forEach((each) => walk(each, visit));
-}
-
 /** Whether a tree has a node of a kind. */
 function has(tree: unknown, isOne: (node: Node) => boolean): boolean {
   let found = false;
@@ -125,15 +118,14 @@ function has(tree: unknown, isOne: (node: Node) => boolean): boolean {
   return found;
 }
 
-/** A function or class that a module declares: the statement, the function or class, and its name. */
+/** A function, class or object that a module declares, and the statement. */
 interface Declared<T> {
   readonly statement: Node;
   readonly isExported: boolean;
-  readonly name: string;
   readonly node: T;
 }
 
-/** What a module declares at its top level. */
+/** What a module declares at its top level, by name. */
 function declaredIn(program: { readonly body: readonly Node[] }): Map<string, Declared<Node>> {
   const found = new Map<string, Declared<Node>>();
   for (const statement of program.body) {
@@ -142,13 +134,13 @@ function declaredIn(program: { readonly body: readonly Node[] }): Map<string, De
     const isExported = Boolean(declaration);
     if (/^(Function|Class)Declaration$/.test(inner.type)) {
       const { id } = inner as Func;
-      found.set(id!.name, { statement, isExported, name: id!.name, node: inner });
+      found.set(id!.name, { statement, isExported, node: inner });
     }
     if (inner.type !== "VariableDeclaration") continue;
     const { declarations } = inner as Node & { readonly declarations: { id: Named; init: Node | null }[] };
     const [{ id, init }] = declarations;
     if (declarations.length === 1 && init && /Function|^Object/.test(init.type)) {
-      found.set(id.name, { statement, isExported, name: id.name, node: init });
+      found.set(id.name, { statement, isExported, node: init });
     }
   }
   return found;
@@ -175,7 +167,7 @@ class Edits {
     this.code = code;
     this.#path = path;
     this.edited = new MagicString(code);
-    this.#declared = declaredIn(parse(code, { ecmaVersion: "latest", sourceType: "module" }));
+    this.#declared = declaredIn(parseModule(code));
   }
 
   #fail(name: string, why: string): never {

@@ -6,9 +6,10 @@
  */
 
 import * as esbuild from "esbuild";
-import { type Node, parse, type Program } from "acorn";
+import type { Node } from "acorn";
 import MagicString from "magic-string";
 import type { Plugin } from "rollup";
+import { parseModule } from "./syntax_tree.ts";
 
 const ROOT = new URL("../", import.meta.url).pathname;
 
@@ -50,8 +51,6 @@ interface Exports {
 
 type Named = Node & { readonly name: string };
 type Specifier = { readonly local: Named; readonly exported: Named };
-
-const parseModule = (code: string): Program => parse(code, { ecmaVersion: "latest", sourceType: "module" });
 
 /** The path that a relative import of a module means. */
 const resolve = (specifier: string, importer: string): string =>

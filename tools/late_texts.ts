@@ -4,13 +4,14 @@
  * @module
  */
 
-import { type Node, parse, type Program } from "acorn";
+import type { Node, Program } from "acorn";
 import MagicString from "magic-string";
 import type { Plugin } from "rollup";
 import { awaitErrors } from "./awaited_errors.ts";
 import { findTexts, type Text } from "./find_texts.ts";
 import { firstCode, lateCode } from "./late_texts_code.ts";
 import { declaredBy } from "./scopes.ts";
+import { parseModule } from "./syntax_tree.ts";
 
 const ROOT = new URL("../", import.meta.url).pathname;
 
@@ -42,7 +43,7 @@ interface Read {
 }
 
 function read(code: string, path: string): Read {
-  const { body }: Program = parse(code, { ecmaVersion: "latest", sourceType: "module" });
+  const { body }: Program = parseModule(code);
   const [imports, exported] = [new Map<string, string>(), new Map<string, string>()];
   const [changing, foreign] = [new Set<string>(), new Set<string>()];
   for (const node of body as unknown as readonly Statement[]) {

@@ -5,8 +5,9 @@
  * @module
  */
 
-import { type Node, parse } from "acorn";
+import type { Node } from "acorn";
 import MagicString from "magic-string";
+import { parseModule } from "./syntax_tree.ts";
 
 /** Characters beside which a space separates nothing, whatever stands on its other side. */
 const BRACKETS = "(){}[],;";
@@ -84,6 +85,6 @@ export function minifyWgsl(code: string): MinifiedModule {
     }
     Object.values(node).forEach(visit);
   };
-  visit(parse(code, { ecmaVersion: "latest", sourceType: "module" }));
+  visit(parseModule(code));
   return { code: edited.toString(), map: edited.generateMap({ hires: "boundary" }).toString() };
 }

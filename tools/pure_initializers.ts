@@ -4,9 +4,10 @@
  * @module
  */
 
-import { type Node, parse } from "acorn";
+import type { Node } from "acorn";
 import MagicString from "magic-string";
 import type { Plugin } from "rollup";
+import { parseModule } from "./syntax_tree.ts";
 
 /** Code that runs later, if at all. */
 const LATER = /Function|^Class/;
@@ -27,7 +28,7 @@ export function pureInitializers(): Plugin {
         }
         Object.values(node).forEach(mark);
       };
-      for (const node of parse(code, { ecmaVersion: "latest", sourceType: "module" }).body) {
+      for (const node of parseModule(code).body) {
         const declaration = node.type === "ExportNamedDeclaration" ? node.declaration : node;
         if (declaration?.type !== "VariableDeclaration" || declaration.kind !== "const") continue;
         for (const { init } of declaration.declarations) mark(init);

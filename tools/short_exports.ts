@@ -4,8 +4,9 @@
  * @module
  */
 
-import { type Node, parse, type Program } from "acorn";
+import type { Node } from "acorn";
 import MagicString from "magic-string";
+import { parseModule, walk } from "./syntax_tree.ts";
 
 /** New names of a file's exports by old ones. */
 export type ExportNames = ReadonlyMap<string, string>;
@@ -13,16 +14,6 @@ export type ExportNames = ReadonlyMap<string, string>;
 type Named = Node & { readonly name: string };
 type Specifier = Node & { readonly local: Named; readonly imported?: Named; readonly exported?: Named };
 type Source = Node & { readonly value?: unknown };
-
-const parseModule = (code: string): Program => parse(code, { ecmaVersion: "latest", sourceType: "module" });
-
-/** Visits every node of a tree. */
-function walk(node: unknown, visit: (node: Node) => void): void {
-  if (Array.isArray(node)) return node.forEach((each) => walk(each, visit));
-  if (typeof node !== "object" || node === null) return;
-  if (typeof (node as Node).type === "string") visit(node as Node);
-  Object.values(node).forEach((each) => walk(each, visit));
-}
 
 /** A file whose one list of exports has the names that its parts have inside it, and what became of the old ones. */
 export function shortenExports(code: string): { readonly code: string; readonly names: ExportNames } {

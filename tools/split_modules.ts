@@ -4,9 +4,10 @@
  * @module
  */
 
-import { type Node, parse, type Program } from "acorn";
+import type { Node } from "acorn";
 import MagicString from "magic-string";
 import type { Plugin } from "rollup";
+import { parseModule } from "./syntax_tree.ts";
 
 const ROOT = new URL("../", import.meta.url).pathname;
 
@@ -23,7 +24,6 @@ type Import = Node & {
   readonly specifiers: readonly Specifier[];
 };
 
-const parseModule = (code: string): Program => parse(code, { ecmaVersion: "latest", sourceType: "module" });
 const resolve = (specifier: string, importer: string) =>
   new URL(specifier, `file://${importer.split("?")[0]}`).pathname;
 

@@ -4,9 +4,10 @@
  * @module
  */
 
-import { type Node, parse } from "acorn";
+import type { Node } from "acorn";
 import MagicString from "magic-string";
 import type { Plugin } from "rollup";
+import { parseModule, walk } from "./syntax_tree.ts";
 
 const ROOT = new URL("../", import.meta.url).pathname;
 
@@ -99,15 +100,6 @@ type Function = Node & { readonly id: Named | null; readonly body: Node };
 type Method = Node & { readonly key: Named; readonly kind: string; readonly value: Function };
 type Class = Node & { readonly id: Named | null; readonly body: Node & { readonly body: readonly Node[] } };
 
-/** Visits every node of a tree. */
-function walk(node: unknown, visit: (node: Node) => void): void {
-  if (Array.isArray(node)) node.forEach((each) => walk(each, visit));
-  else if (typeof node === "object" && node !== null) {
-    if (typeof (node as Node).type === "string") visit(node as Node);
-    Object.values(node).forEach((each) => walk(each, visit));
-  }
-}
-
 /** Bodies of the functions of a module and of the methods of its classes, by the names that `TRAINING` gives them. */
 function bodiesIn(program: Node): Map<string, Node> {
   const bodies = new Map<string, Node>();
@@ -157,7 +149,7 @@ export function withoutTraining(
       const path = file.slice(ROOT.length);
       const replaced = Object.entries(bodies[path] ?? {});
       if (!file.startsWith(ROOT) || replaced.length === 0 && !path.startsWith(OPS)) return null;
-      const program = parse(code, { ecmaVersion: "latest", sourceType: "module" });
+      const program = parseModule(code);
       const found = bodiesIn(program);
       const edited = new MagicString(code);
       for (const [name, text] of replaced) {

@@ -5,13 +5,14 @@
  * @module
  */
 
-import { type Node, parse } from "acorn";
+import type { Node } from "acorn";
 import type { OutputChunk } from "rollup";
 import { bundleArea, eagerFiles } from "../../tools/bundle_areas.ts";
 import { RESTARTED } from "../../tools/cold_functions.ts";
 import { packageFiles } from "./bundles.ts";
 import { answerRequest, launchChromium } from "./chromium.ts";
 import { makePageFolder } from "./page_folder.ts";
+import { parseModule } from "../../tools/syntax_tree.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 
@@ -19,9 +20,9 @@ const ROOT = new URL("../../", import.meta.url).pathname;
 const LEAST = 60;
 
 /**
- * What stays though no page ran it. What answers to memory that runs out or a device that is lost: in the midst of an answer,
- * no file can be waited for. What a page calls without `await` before its first
- * answer. An architecture's own files, which no other page fetches.
+ * What stays though no page ran it: what answers to memory that runs out or a device that is lost, for no file can be waited
+ * for in the midst of an answer; what a page calls without `await` before its first answer; and an architecture's own files,
+ * which no other page fetches.
  */
 const KEPT = [
   /^gpu\/device\.ts Device\.destroy/,
@@ -72,7 +73,7 @@ function methodsOf(owner: string, node: Node): Found[] {
 
 /** Functions, and methods of classes, at the top of a file. */
 function functionsIn(code: string): Found[] {
-  return parse(code, { ecmaVersion: "latest", sourceType: "module" }).body.flatMap((node) => {
+  return parseModule(code).body.flatMap((node) => {
     if (node.type === "FunctionDeclaration") return [{ name: plain(node.id.name), runs: node, whole: node }];
     if (node.type === "ClassDeclaration") return methodsOf(plain(node.id.name), node);
     if (node.type !== "VariableDeclaration" || node.declarations.length !== 1) return [];
